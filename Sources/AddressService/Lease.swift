@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// Who a client is (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address where it sends none.
+package struct ClientIdentity: Hashable, Sendable {
+    package let bytes: [UInt8]
+
+    package init(bytes: [UInt8]) { self.bytes = bytes }
+
+    package init(hardware: MACAddress) { bytes = [1] + hardware.bytes }
+
+    /// One byte would be a type without a value.
+    init(_ message: DHCPv4Message) {
+        if let identifier = message[.clientIdentifier], identifier.count >= 2 {
+            self.init(bytes: identifier)
+        } else {
+            self.init(hardware: message.clientHardware)
+        }
+    }
+
+    /// A second client that sends the identifier of another, as cloned disks do.
+    func distinguished(by hardware: MACAddress) -> ClientIdentity { ClientIdentity(bytes: bytes + hardware.bytes) }
+}
+
+/// An address that a client holds, or held last.
+package struct Lease: Equatable, Sendable {
+    package var address: IPv4Address
+    package var client: ClientIdentity
+    package var hardware: MACAddress
+    /// The name the client gave itself (option 12), empty if none.
+    package var hostName: String
+    /// When it ends or ended, in nanoseconds of the service's clock.
+    package var expires: UInt64
+
+    package init(address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, expires: UInt64) {
+        self.address = address
+        self.client = client
+        self.hardware = hardware
+        self.hostName = hostName
+        self.expires = expires
+    }
+}

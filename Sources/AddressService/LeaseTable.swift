@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// The addresses of one pool and who has them.
+///
+/// A lease that has ended is remembered, so that its client finds its address again, until the address is needed: never used addresses go
+/// first, in order, then those whose lease ended longest ago. An offer is a weak claim. It keeps an address from being offered twice in a
+/// row, but where nothing else is left, the oldest offers are offered anew: clients that discover and never request cannot empty the pool.
+package struct LeaseTable: Sendable {
+    /// A pool does not grow beyond this, so that a flood of made-up clients is bounded by memory that is there.
+    package static let maximumPool = 65_536
+    /// How long an offer is kept for its client, in nanoseconds.
+    static let offerTime: UInt64 = 30_000_000_000
+    /// How long an address that somebody uses without a lease is left alone, in nanoseconds.
+    static let quarantineTime: UInt64 = 600_000_000_000
+
+    private struct Entry: Sendable {
+        var lease: Lease?
+        var offeredTo: ClientIdentity?
+        var offerEnds: UInt64 = 0
+        /// In use by somebody without a lease until then.
+        var quarantineEnds: UInt64 = 0
+    }
+
+    package let first: IPv4Address
+    package let last: IPv4Address
+    private var entries: [IPv4Address: Entry] = [:]
+    private var addresses: [ClientIdentity: IPv4Address] = [:]
+    private var offers: [ClientIdentity: IPv4Address] = [:]
+    /// Every address before this one has an entry.
+    private var firstUnused: IPv4Address
+
+    package init(first: IPv4Address, last: IPv4Address) {
+        self.first = first
+        self.last = min(max(first, last), first.advanced(by: LeaseTable.maximumPool - 1))
+        firstUnused = first
+    }
+
+    package var size: Int { Int(last.value - first.value) + 1 }
+
+    package func contains(_ address: IPv4Address) -> Bool { first <= address && address <= last }
+
+    /// The lease of a client, current or ended.
+    package func lease(of client: ClientIdentity) -> Lease? { addresses[client].flatMap { entries[$0]?.lease } }
+
+    /// The lease on an address, current or ended.
+    package func lease(on address: IPv4Address) -> Lease? { entries[address]?.lease }
+
+    package func offer(to client: ClientIdentity, now: UInt64) -> IPv4Address? {
+        guard let address = offers[client], let entry = entries[address], entry.offeredTo == client, entry.offerEnds > now else { return nil }
+        return address
+    }
+
+    /// All leases, ended ones included, in the order of their addresses.
+    package var leases: [Lease] { entries.values.compactMap(\.lease).sorted { $0.address < $1.address } }
+
+    /// How many leases run.
+    package func running(at now: UInt64) -> Int { entries.values.count { ($0.lease?.expires ?? 0) > now } }
+
+    /// True if `address` may be given to `client`: in the pool, and nobody else holds it.
+    package func isFree(_ address: IPv4Address, for client: ClientIdentity, now: UInt64) -> Bool {
+        guard contains(address) else { return false }
+        guard let entry = entries[address] else { return true }
+        if entry.quarantineEnds > now { return false }
+        guard let lease = entry.lease else { return true }
+        return lease.client == client || lease.expires <= now
+    }
+
+    /// The address to offer a client: its own, else the one it asks for, else a fresh one, else the one unused for longest.
+    package func candidate(for client: ClientIdentity, asking: IPv4Address?, now: UInt64) -> IPv4Address? {
+        if let own = addresses[client], isFree(own, for: client, now: now) { return own }
+        if let offered = offer(to: client, now: now), isFree(offered, for: client, now: now) { return offered }
+        if let asking, isFree(asking, for: client, now: now), (entries[asking]?.offerEnds ?? 0) <= now { return asking }
+        if let fresh = freshCandidate(now: now) { return fresh }
+        var best: (address: IPv4Address, since: UInt64)?
+        var oldestOffer: (address: IPv4Address, since: UInt64)?
+        for (address, entry) in entries where isFree(address, for: client, now: now) {
+            let since = entry.lease?.expires ?? 0
+            if entry.offerEnds > now {
+                if oldestOffer == nil || (entry.offerEnds, address) < (oldestOffer!.since, oldestOffer!.address) { oldestOffer = (address, entry.offerEnds) }
+            } else if best == nil || (since, address) < (best!.since, best!.address) {
+                best = (address, since)
+            }
+        }
+        return best?.address ?? oldestOffer?.address
+    }
+
+    /// The lowest address that nobody has had or been offered.
+    package func freshCandidate(now: UInt64) -> IPv4Address? { firstUnused <= last ? firstUnused : nil }
+
+    /// Sets `address` aside for `client` for a while.
+    package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, now: UInt64) {
+        if let before = offers[client], before != address { withdrawOffer(from: client) }
+        var entry = entry(address)
+        if let other = entry.offeredTo, other != client { offers[other] = nil }
+        entry.offeredTo = client
+        entry.offerEnds = now + LeaseTable.offerTime
+        entries[address] = entry
+        offers[client] = address
+    }
+
+    package mutating func withdrawOffer(from client: ClientIdentity) {
+        guard let address = offers.removeValue(forKey: client) else { return }
+        if entries[address]?.offeredTo == client {
+            entries[address]!.offeredTo = nil
+            entries[address]!.offerEnds = 0
+        }
+    }
+
+    /// Makes `lease` the one of its client and its address. Also restores leases after a restart.
+    package mutating func commit(_ lease: Lease) {
+        guard contains(lease.address) else { return }
+        withdrawOffer(from: lease.client)
+        if let before = addresses[lease.client], before != lease.address { entries[before]?.lease = nil }
+        var entry = entry(lease.address)
+        if let other = entry.lease, other.client != lease.client { addresses[other.client] = nil }
+        if let other = entry.offeredTo { offers[other] = nil }
+        entry.lease = lease
+        entry.offeredTo = nil
+        entry.offerEnds = 0
+        entries[lease.address] = entry
+        addresses[lease.client] = lease.address
+    }
+
+    /// Ends a lease now; the client is still remembered.
+    package mutating func end(_ address: IPv4Address, now: UInt64) {
+        guard let expires = entries[address]?.lease?.expires else { return }
+        entries[address]!.lease!.expires = min(now, expires)
+    }
+
+    /// Somebody uses `address` without a lease: leave it alone for a while, and forget who had it.
+    package mutating func quarantine(_ address: IPv4Address, now: UInt64) {
+        guard contains(address) else { return }
+        var entry = entry(address)
+        if let client = entry.lease?.client { addresses[client] = nil }
+        if let client = entry.offeredTo { offers[client] = nil }
+        entry = Entry()
+        entry.quarantineEnds = now + LeaseTable.quarantineTime
+        entries[address] = entry
+    }
+
+    private mutating func entry(_ address: IPv4Address) -> Entry {
+        if let entry = entries[address] { return entry }
+        entries[address] = Entry()
+        while firstUnused <= last && entries[firstUnused] != nil { firstUnused = firstUnused.advanced(by: 1) }
+        return Entry()
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one header through which Swift reaches what differs between Linux and macOS, or what Swift cannot call (variadic functions, CMSG macros).
+// Functions that can fail return a negative errno; otherwise 0, a count or a descriptor as each one says.
+// Descriptors are close-on-exec, and non-blocking unless the comment says otherwise; the caller owns what is returned.
+#ifndef CPLATFORM_H
+#define CPLATFORM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+// ---- Sockets (posix/socket.c) ------------------------------------------------------------------------------------------------------
+
+/// A socket of `domain` and `type` that never raises SIGPIPE. Returns the descriptor.
+int platform_socket(int domain, int type);
+/// Binds to, or connects to, the unix path of `length` bytes without terminator. A path whose first byte is 0 is an abstract name (Linux).
+int platform_unix_bind(int fd, const uint8_t *path, size_t length);
+int platform_unix_connect(int fd, const uint8_t *path, size_t length);
+/// Dissolves a datagram socket's association, after which it receives from anybody again.
+int platform_unix_disconnect(int fd);
+/// Accepts one connection. Returns its descriptor.
+int platform_accept(int fd);
+/// Asks for socket buffers of these sizes in bytes (0: leave alone), past the system's limit where privilege allows it. Never fails: the
+/// system gives what it gives.
+void platform_socket_buffers(int fd, int send, int receive);
+/// Who is at the other end of a connected unix stream socket.
+int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid);
+/// Sends without blocking and without SIGPIPE. Returns the bytes sent.
+ssize_t platform_send(int fd, const void *bytes, size_t length);
+/// Receives without blocking. Returns the bytes received, 0 at the end of a stream. A datagram longer than `length` is cut.
+ssize_t platform_receive(int fd, void *bytes, size_t length);
+/// The pending error of a socket (SO_ERROR) as a positive errno, 0 if none.
+int platform_socket_error(int fd);
+/// Restricts a socket to what arrives through the network interface `name` (Linux), so that a service on the guests' network is not
+/// reachable from another.
+int platform_bind_to_interface(int fd, const char *name);
+
+/// An internet address with its port, as bytes: 4 or 16, network order.
+struct platform_inet_address {
+    uint8_t family;  // 4 or 6
+    uint8_t bytes[16];
+    uint16_t port;    // host order
+    uint32_t scope;   // interface index of a link-local IPv6 address
+};
+/// Binds; `reuse` sets SO_REUSEADDR.
+int platform_inet_bind(int fd, const struct platform_inet_address *address, int reuse);
+/// Connects; -EINPROGRESS for a stream that is on its way.
+int platform_inet_connect(int fd, const struct platform_inet_address *address);
+ssize_t platform_inet_send(int fd, const void *bytes, size_t length, const struct platform_inet_address *to);
+ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platform_inet_address *from);
+/// Parses a numeric address, an IPv6 one with scope included.
+int platform_inet_parse(const char *text, struct platform_inet_address *address);
+
+// ---- Batches of datagrams (linux/socket.c) ------------------------------------------------------------------------------------------
+
+#if defined(__linux__)
+/// One datagram of a batch. Reach its fields through the functions below.
+typedef struct platform_message { struct msghdr header; unsigned int length; } platform_message;
+_Static_assert(sizeof(struct platform_message) == sizeof(struct { struct msghdr h; unsigned int n; }), "layout of struct mmsghdr");
+#endif
+
+static inline void platform_message_set(struct platform_message *message, struct iovec *pieces, int count) {
+    message->header.msg_iov = pieces;
+    message->header.msg_iovlen = count;
+}
+static inline size_t platform_message_length(const struct platform_message *message) { return message->length; }
+static inline int platform_message_truncated(const struct platform_message *message) { return (message->header.msg_flags & MSG_TRUNC) != 0; }
+/// Receives up to `count` datagrams without blocking. Returns how many, at least 1.
+int platform_receive_batch(int fd, struct platform_message *messages, unsigned count);
+/// Sends up to `count` datagrams without blocking. Returns how many were taken, at least 1; the error of the next one comes with the next call.
+int platform_send_batch(int fd, struct platform_message *messages, unsigned count);
+
+// ---- Poller (linux/poller.c) -------------------------------------------------------------------------------------------------------
+
+enum { PLATFORM_READABLE = 1, PLATFORM_WRITABLE = 2, PLATFORM_HANGUP = 4 };
+struct platform_event {
+    uint64_t token;
+    uint32_t ready;  // PLATFORM_* bits
+};
+int platform_poller_create(void);
+/// Level-triggered; hang-up is always reported.
+int platform_poller_add(int poller, int fd, uint64_t token, uint32_t interest);
+int platform_poller_modify(int poller, int fd, uint64_t token, uint32_t interest);
+int platform_poller_remove(int poller, int fd);
+/// Waits up to `timeout` nanoseconds (negative: for ever). Returns the number of events; a signal counts as none.
+int platform_poller_wait(int poller, struct platform_event *events, int capacity, int64_t timeout);
+/// Waits for one descriptor. Returns the PLATFORM_* bits that hold, 0 on time-out.
+int platform_poll_one(int fd, uint32_t interest, int64_t timeout);
+
+/// A pair of descriptors with which one thread wakes another: [0] to poll and drain, [1] to signal; both may be the same descriptor.
+int platform_wakeup_create(int descriptors[2]);
+void platform_wakeup_signal(int fd);
+void platform_wakeup_drain(int fd);
+
+// ---- Processes, threads, signals (posix/process.c) ---------------------------------------------------------------------------------
+
+/// Starts a program with default signal handling; the three descriptors become its standard ones (-1: /dev/null). Looks `path` up in PATH
+/// if it has no slash. Returns 0 and the pid.
+int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int32_t *pid);
+/// Starts a detached thread with all signals blocked.
+int platform_thread_start(const char *name, void (*body)(void *), void *context);
+/// Routes `signal` to the descriptor `fd` as one byte holding its number.
+int platform_signal_route(int signal, int fd);
+void platform_signal_ignore(int signal);
+void platform_signal_default(int signal);
+/// CLOCK_MONOTONIC that also runs while the machine sleeps, in nanoseconds.
+uint64_t platform_clock_boot(void);
+/// Fills `bytes` with random bytes from the kernel.
+void platform_random(void *bytes, size_t length);
+/// The process's environment.
+char **platform_environment(void);
+
+// ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; elsewhere -ENOTSUP) ---------------------------------------
+
+struct platform_route {
+    uint32_t destination;  // host order
+    uint32_t gateway;      // host order, 0 if none
+    uint32_t interface;    // index
+    uint32_t metric;
+    uint32_t table;
+    uint8_t prefix_length;
+    uint8_t is_local;      // the kernel's own entry for an address of this host
+};
+/// The unicast IPv4 routes of all tables. Returns how many there are, which may exceed `capacity`.
+int platform_routes(struct platform_route *routes, int capacity);
+
+/// What to change of a link; fields that are 0 (mac: all zero) are left alone.
+struct platform_link_change {
+    uint32_t mtu;
+    uint8_t up;       // 1: set IFF_UP
+    uint8_t set_mac;
+    uint8_t mac[6];
+    uint32_t master;  // index of the bridge to join
+};
+int platform_link_change(uint32_t index, const struct platform_link_change *change);
+int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);
+/// Closed by the caller. Readable whenever a link, an address or a route has changed; drain it with platform_receive.
+int platform_network_monitor(void);
+
+enum { PLATFORM_OFFLOAD_CHECKSUM = 1, PLATFORM_OFFLOAD_TSO4 = 2, PLATFORM_OFFLOAD_TSO6 = 4, PLATFORM_OFFLOAD_USO = 0x60 };
+/// Creates the TAP `name` (which must not exist) with a 12-byte virtio header before each frame. `offloads` is set to what the kernel
+/// will hand us unfinished. Returns the descriptor; the TAP lives as long as it is open.
+int platform_tap_create(const char *name, uint32_t *offloads);
+
+/// A packet socket on an interface in promiscuous mode, with a 10-byte virtio header before each frame (linux/packet.c). Frames that the
+/// host itself sends through the interface are not received.
+int platform_packet_open(uint32_t index);
+/// Receives one frame: `header` of 10 bytes, then the frame. `*tag` is the VLAN tag that the kernel took out (TPID << 16 | TCI), 0 if none.
+/// Returns the frame's length.
+ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
+
+#endif

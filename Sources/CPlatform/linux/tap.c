@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#if defined(__linux__)
+#include "CPlatform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20  // Linux 6.2
+#define TUN_F_USO6 0x40
+#endif
+
+int platform_tap_create(const char *name, uint32_t *offloads) {
+    // From the most a kernel may know to nothing at all; USO wants both halves, TSO wants the checksum.
+    static const unsigned wanted[] = {
+        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+        TUN_F_CSUM,
+        0,
+    };
+    struct ifreq request;
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK), error, size = 12, little = 1;
+    if (fd < 0) return -errno;
+    memset(&request, 0, sizeof request);
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
+    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 || ioctl(fd, TUNSETVNETLE, &little) < 0) {
+        error = errno;
+        close(fd);
+        return -error;
+    }
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)wanted[i]) == 0) {
+            *offloads = wanted[i];
+            return fd;
+        }
+    }
+    error = errno;
+    close(fd);
+    return -error;
+}
+#endif

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "CPlatform.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int result(int value) { return value < 0 ? -errno : value; }
+
+// Close-on-exec and non-blocking are set in two steps: macOS has no socket-type flags for them. We never fork without exec, and spawned
+// programs get their descriptors by posix_spawn, so that nothing can slip through between the steps but on Linux it is closed off anyway.
+static int prepare(int fd) {
+    if (fd < 0) return -errno;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+#ifdef SO_NOSIGPIPE
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
+#endif
+    return fd;
+}
+
+int platform_socket(int domain, int type) {
+#ifdef SOCK_CLOEXEC
+    type |= SOCK_CLOEXEC;
+#endif
+    return prepare(socket(domain, type, 0));
+}
+
+static int unix_address(const uint8_t *path, size_t length, struct sockaddr_un *address, socklen_t *size) {
+    int abstract = length > 0 && path[0] == 0;
+    if (length == 0) return -EINVAL;
+    if (length + !abstract > sizeof address->sun_path) return -ENAMETOOLONG;
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, length);
+    *size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + !abstract);
+    return 0;
+}
+
+int platform_unix_bind(int fd, const uint8_t *path, size_t length) {
+    struct sockaddr_un address;
+    socklen_t size;
+    int error = unix_address(path, length, &address, &size);
+    return error ? error : result(bind(fd, (struct sockaddr *)&address, size));
+}
+
+int platform_unix_connect(int fd, const uint8_t *path, size_t length) {
+    struct sockaddr_un address;
+    socklen_t size;
+    int error = unix_address(path, length, &address, &size);
+    return error ? error : result(connect(fd, (struct sockaddr *)&address, size));
+}
+
+int platform_unix_disconnect(int fd) {
+    struct sockaddr address = {.sa_family = AF_UNSPEC};
+    // macOS dissolves the association and then complains about the empty name.
+    return connect(fd, &address, sizeof address) < 0 && errno != EAFNOSUPPORT && errno != ENOENT && errno != EINVAL ? -errno : 0;
+}
+
+int platform_accept(int fd) { return prepare(accept(fd, NULL, NULL)); }
+
+static void raise_buffer(int fd, int option, int size) {
+    int now = 0;
+    socklen_t length = sizeof now;
+    if (size <= 0 || (getsockopt(fd, SOL_SOCKET, option, &now, &length) == 0 && now >= size)) return;
+#ifdef SO_SNDBUFFORCE
+    int force = option == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
+    if (setsockopt(fd, SOL_SOCKET, force, &size, sizeof size) == 0) return;
+#endif
+    // A request above the limit is clamped on Linux and refused on some BSDs: halve until it is taken.
+    while (size > now && setsockopt(fd, SOL_SOCKET, option, &size, sizeof size) < 0) size /= 2;
+}
+
+void platform_socket_buffers(int fd, int send, int receive) {
+    raise_buffer(fd, SO_SNDBUF, send);
+    raise_buffer(fd, SO_RCVBUF, receive);
+}
+
+#ifdef MSG_NOSIGNAL
+enum { SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL };
+#else
+enum { SEND_FLAGS = MSG_DONTWAIT };
+#endif
+
+ssize_t platform_send(int fd, const void *bytes, size_t length) {
+    ssize_t sent = send(fd, bytes, length, SEND_FLAGS);
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t platform_receive(int fd, void *bytes, size_t length) {
+    ssize_t received = recv(fd, bytes, length, MSG_DONTWAIT);
+    return received < 0 ? -errno : received;
+}
+
+int platform_socket_error(int fd) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? errno : error;
+}
+
+static socklen_t inet_address(const struct platform_inet_address *from, struct sockaddr_storage *to) {
+    memset(to, 0, sizeof *to);
+    if (from->family == 4) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)to;
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(from->port);
+        memcpy(&v4->sin_addr, from->bytes, 4);
+        return sizeof *v4;
+    }
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(from->port);
+    v6->sin6_scope_id = from->scope;
+    memcpy(&v6->sin6_addr, from->bytes, 16);
+    return sizeof *v6;
+}
+
+static void address_from(const struct sockaddr *from, struct platform_inet_address *to) {
+    memset(to, 0, sizeof *to);
+    if (from->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        to->family = 4;
+        to->port = ntohs(v4->sin_port);
+        memcpy(to->bytes, &v4->sin_addr, 4);
+    } else if (from->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+        to->family = 6;
+        to->port = ntohs(v6->sin6_port);
+        to->scope = v6->sin6_scope_id;
+        memcpy(to->bytes, &v6->sin6_addr, 16);
+    }
+}
+
+int platform_inet_bind(int fd, const struct platform_inet_address *address, int reuse) {
+    struct sockaddr_storage storage;
+    socklen_t size = inet_address(address, &storage);
+    if (reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0) return -errno;
+    return result(bind(fd, (struct sockaddr *)&storage, size));
+}
+
+int platform_inet_connect(int fd, const struct platform_inet_address *address) {
+    struct sockaddr_storage storage;
+    socklen_t size = inet_address(address, &storage);
+    return result(connect(fd, (struct sockaddr *)&storage, size));
+}
+
+ssize_t platform_inet_send(int fd, const void *bytes, size_t length, const struct platform_inet_address *to) {
+    struct sockaddr_storage storage;
+    socklen_t size = inet_address(to, &storage);
+    ssize_t sent = sendto(fd, bytes, length, SEND_FLAGS, (struct sockaddr *)&storage, size);
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platform_inet_address *from) {
+    struct sockaddr_storage storage;
+    socklen_t size = sizeof storage;
+    memset(&storage, 0, sizeof storage);
+    ssize_t received = recvfrom(fd, bytes, length, MSG_DONTWAIT, (struct sockaddr *)&storage, &size);
+    if (received < 0) return -errno;
+    address_from((struct sockaddr *)&storage, from);
+    return received;
+}
+
+int platform_inet_parse(const char *text, struct platform_inet_address *address) {
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM}, *found = NULL;
+    if (getaddrinfo(text, NULL, &hints, &found) != 0 || !found) return -EINVAL;
+    address_from(found->ai_addr, address);
+    freeaddrinfo(found);
+    return address->family ? 0 : -EAFNOSUPPORT;
+}
+
+int platform_poll_one(int fd, uint32_t interest, int64_t timeout) {
+    struct pollfd entry = {.fd = fd, .events = (interest & PLATFORM_READABLE ? POLLIN : 0) | (interest & PLATFORM_WRITABLE ? POLLOUT : 0)};
+    int64_t milliseconds = timeout < 0 ? -1 : (timeout + 999999) / 1000000;
+    int count = poll(&entry, 1, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+    if (count < 0) return errno == EINTR ? 0 : -errno;
+    return (entry.revents & POLLIN ? PLATFORM_READABLE : 0) | (entry.revents & POLLOUT ? PLATFORM_WRITABLE : 0)
+           | (entry.revents & (POLLERR | POLLHUP | POLLNVAL) ? PLATFORM_HANGUP : 0);
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+import Logging
+import Wire
+
+// How values are written on the command line.
+
+extension IPv4Address: ExpressibleByArgument {
+    @usableFromInline package init?(argument: String) { self.init(argument) }
+}
+
+extension Configuration.DHCP: ExpressibleByArgument {}
+
+extension Logger.Level: @retroactive ExpressibleByArgument {}
+
+/// vmnet's words for what a network is joined to.
+enum ModeArgument: String, CaseIterable, ExpressibleByArgument {
+    case shared, host, bridged
+}
+
+/// A UUID as 16 bytes (RFC 9562 section 4).
+struct UUIDArgument: ExpressibleByArgument {
+    let bytes: [UInt8]
+
+    init?(argument: String) {
+        let groups = argument.split(separator: "-", omittingEmptySubsequences: false)
+        guard groups.map(\.utf8.count) == [8, 4, 4, 4, 12] else { return nil }
+        let digits = Array(groups.joined().utf8)
+        var bytes: [UInt8] = []
+        for index in stride(from: 0, to: 32, by: 2) {
+            guard digits[index] != UInt8(ascii: "+"), let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16) else { return nil }
+            bytes.append(byte)
+        }
+        self.bytes = bytes
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+import Logging
+import Platform
+import Uplinks
+import VDE
+import Wire
+
+/// `vde_vmnet [join] VDE`: joins somebody's VDE network and leads it out.
+package struct Join: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "join",
+        abstract: "Join a VDE network and give its guests addresses, the host and the outside (default).",
+        usage: "vde_vmnet [OPTIONS] [VDE]",
+        discussion: """
+            Start a switch, then this, then machines as yourself:
+
+              vde_switch --unix /tmp/vde
+              sudo vde_vmnet /tmp/vde
+              qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=/tmp/vde ...
+            """)
+
+    @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks.")
+    var vde: String?
+
+    @Option(help: ArgumentHelp("The group that may write to our socket in the switch's directory.", valueName: "group"))
+    var vdeGroup: String?
+
+    @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours.", valueName: "mode"))
+    var vmnetMode: ModeArgument = .shared
+
+    @Option(help: ArgumentHelp("For bridged: the interface, a NIC or a Linux bridge.", valueName: "interface"))
+    var vmnetInterface: String?
+
+    @Option(help: ArgumentHelp("For shared and host: the host's address, such as 192.168.105.1 (default: that, or the next free network). The next address is the first that guests get.", valueName: "ip"))
+    var vmnetGateway: IPv4Address?
+
+    @Option(help: ArgumentHelp("The last address that guests get. Needs --vmnet-gateway. (default: the network's last)", valueName: "ip"))
+    var vmnetDhcpEnd: IPv4Address?
+
+    @Option(help: ArgumentHelp("The network's mask. Needs --vmnet-gateway. (default: 255.255.255.0)", valueName: "mask"))
+    var vmnetMask: IPv4Address?
+
+    @Option(help: ArgumentHelp("Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
+    var vmnetInterfaceId: UUIDArgument?
+
+    @Option(help: ArgumentHelp("Who gives addresses. auto: we do, unless the network has a server. builtin: we do. system: a server on this host, listening on the TAP. off: nobody here.", valueName: "who"))
+    var dhcp: Configuration.DHCP?
+
+    @Flag(help: "The same as --dhcp off.")
+    var vmnetDisableDhcp = false
+
+    @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
+    var tapName: String?
+
+    @Option(help: ArgumentHelp("Where leases are kept. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)", valueName: "directory"))
+    var stateDir: String?
+
+    @Option(name: [.customShort("p", allowingJoined: true), .long], help: ArgumentHelp("Write our process id here, and refuse to start twice with one file.", valueName: "file"))
+    var pidfile: String?
+
+    @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level"))
+    var logLevel: Logger.Level?
+
+    @Flag(name: [.customShort("v"), .long], help: "Show the version.")
+    var version = false
+
+    package init() {}
+
+    package mutating func validate() throws {
+        if version { throw CleanExit.message(programVersion) }
+        _ = try makeConfiguration()
+    }
+
+    package mutating func run() throws {
+        let level = logLevel ?? (Accounts.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
+        let daemon = try Daemon(try makeConfiguration(), logger: Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) })
+        try daemon.run { StandardOutput.write("vde_vmnet: ready: \($0)\n") }
+    }
+
+    // MARK: Checking
+
+    /// The options as a configuration, or a `ValidationError` that says what does not fit. Touches nothing.
+    func makeConfiguration() throws -> Configuration {
+        let locator: PlugLocator
+        do {
+            locator = try PlugLocator(vde, home: Accounts.environment("HOME"))
+        } catch {
+            throw ValidationError(error.description)
+        }
+        var configuration = Configuration(locator: locator, mode: try makeMode())
+        if let vdeGroup {
+            guard let group = Accounts.group(named: vdeGroup) else { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
+            configuration.vdeGroup = group
+        }
+        configuration.network = try makeNetwork()
+        configuration.interfaceID = vmnetInterfaceId?.bytes
+        if vmnetDisableDhcp, let dhcp, dhcp != .off { throw ValidationError("--vmnet-disable-dhcp contradicts --dhcp \(dhcp.rawValue)") }
+        configuration.dhcp = vmnetDisableDhcp ? .off : dhcp ?? .auto
+        if vmnetMode == .bridged, configuration.dhcp == .builtin {
+            throw ValidationError("--dhcp builtin does not go with --vmnet-mode bridged: the network that is bridged has a server of its own")
+        }
+        if let tapName {
+            guard (1...NetworkInterfaces.maximumNameLength).contains(tapName.utf8.count), tapName.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
+                !tapName.contains(where: { "/:%\"\\".contains($0) }), tapName != ".", tapName != ".."
+            else {
+                throw ValidationError("--tap-name: '\(tapName)' cannot be an interface's name: 1 to \(NetworkInterfaces.maximumNameLength) characters, none of them white space, / : % \" or \\")
+            }
+        }
+        configuration.tapName = tapName
+        configuration.stateDirectory = try stateDir.map { try nonEmpty($0, "--state-dir") }
+        configuration.pidfile = try pidfile.map { try nonEmpty($0, "--pidfile") }
+        return configuration
+    }
+
+    private func nonEmpty(_ value: String, _ option: String) throws -> String {
+        if value.isEmpty { throw ValidationError("\(option) needs a path") }
+        return value
+    }
+
+    private func makeMode() throws -> Configuration.Mode {
+        guard vmnetMode == .bridged else {
+            if vmnetInterface != nil { throw ValidationError("--vmnet-interface goes with --vmnet-mode bridged only") }
+            return vmnetMode == .host ? .host : .shared
+        }
+        guard let vmnetInterface, !vmnetInterface.isEmpty else {
+            throw ValidationError("--vmnet-mode bridged needs --vmnet-interface, the interface to bridge to")
+        }
+        if vmnetGateway != nil { throw ValidationError("--vmnet-gateway does not go with --vmnet-mode bridged: the addresses are the bridged network's") }
+        return .bridged(interface: vmnetInterface)
+    }
+
+    private func makeNetwork() throws -> GuestNetwork? {
+        guard let gateway = vmnetGateway else {
+            if vmnetDhcpEnd != nil { throw ValidationError("--vmnet-dhcp-end needs --vmnet-gateway") }
+            if vmnetMask != nil { throw ValidationError("--vmnet-mask needs --vmnet-gateway") }
+            return nil
+        }
+        let mask = vmnetMask ?? IPv4Address(0xffff_ff00)
+        guard let network = IPv4Network(containing: gateway, mask: mask), (8...30).contains(network.prefixLength) else {
+            throw ValidationError("--vmnet-mask: \(mask) is not a mask of 8 to 30 leading ones, such as 255.255.255.0")
+        }
+        guard network.base.isPrivate, network.broadcast.isPrivate else {
+            throw ValidationError("--vmnet-gateway: \(network) is not private; take one from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (RFC 1918)")
+        }
+        guard gateway != network.base, gateway != network.broadcast else {
+            throw ValidationError("--vmnet-gateway: \(gateway) is the \(gateway == network.base ? "first" : "last") address of \(network), which no host can have")
+        }
+        if let end = vmnetDhcpEnd {
+            guard network.contains(end), end != network.broadcast else {
+                throw ValidationError("--vmnet-dhcp-end: \(end) is not an address for hosts in \(network), the network of the gateway")
+            }
+            guard gateway < end else { throw ValidationError("--vmnet-dhcp-end: \(end) must lie above the gateway \(gateway)") }
+        } else {
+            guard gateway.advanced(by: 1) < network.broadcast else {
+                throw ValidationError("--vmnet-gateway: \(gateway) leaves no address for guests above it in \(network)")
+            }
+        }
+        return GuestNetwork(gateway: gateway, prefixLength: network.prefixLength, lastLease: vmnetDhcpEnd)
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import Logging
+import Platform
+import Switching
+import Uplinks
+import VDE
+import Wire
+
+/// One network, from start to end: joins the guests' side, opens the way out, serves addresses and names, and leaves nothing behind.
+package final class Daemon {
+    /// vde_switch cuts a frame at 1,518 bytes (its receive buffer); what is longer would arrive broken.
+    private static let switchFrameLimit = 1518
+
+    private let configuration: Configuration
+    private let logger: Logger
+    private let loop: ControlLoop
+    private let control: ForwarderControl
+
+    private var pidfile: Pidfile?
+    private var session: (any NetworkSession)?
+    private var uplink: Uplink?
+    private var uplinkPort: PortNumber?
+    private var privileged: Privileged?
+    private var addressService: AddressServiceRunner?
+    private var nameServer: NameServer?
+    private var monitor: NetworkMonitor?
+    private var isForwarding = false
+    private var failure: ExitError?
+
+    package init(_ configuration: Configuration, logger: Logger) throws(ExitError) {
+        self.configuration = configuration
+        self.logger = logger
+        loop = try orUnavailable(ControlLoop.init)
+        control = try orUnavailable(ForwarderControl.init)
+    }
+
+    /// Runs until a signal ends it.
+    /// - Parameter onReady: called once, with one line that says what there is.
+    /// - Throws: why it could not start, or not go on; everything is undone by then.
+    package func run(onReady: (String) -> Void) throws(ExitError) {
+        guard !Accounts.isSetID else {
+            throw ExitError(.noPermission, "this program must not be installed set-user-id or set-group-id; run it with sudo, or give it capabilities")
+        }
+        SignalPipe.ignore(Signal.pipe)
+        let signals = try orUnavailable { () throws(SystemError) in
+            try SignalPipe([Signal.hangup, Signal.interrupt, Signal.terminate, Signal.user1])
+        }
+        defer { end() }
+        try orUnavailable { () throws(SystemError) in
+            try loop.watch(signals.descriptor) { [unowned self] _ in signals.received().forEach(handle(signal:)) }
+        }
+        let ready = try start()
+        onReady(ready)
+        ServiceManager.notify("READY=1\nSTATUS=\(ready)")
+        loop.run()
+        if let failure { throw failure }
+    }
+
+    // MARK: Starting
+
+    private func start() throws(ExitError) -> String {
+        if let path = configuration.pidfile { pidfile = try Pidfile(path) }
+        // The switch first: without one, nothing of the host is touched.
+        let session = makeSession()
+        self.session = session
+        try session.join()
+
+        let (uplink, privileged) = try Uplink.open(configuration, logger: logger)
+        self.uplink = uplink
+        self.privileged = privileged
+        guard let port = control.attach(uplink.port) else { throw ExitError(.unavailable, "no port is left for the uplink") }
+        uplinkPort = port
+        if let presence = uplink.presence {
+            control.pin(presence.hardware, to: port)
+            try startServices(presence)
+        }
+        try orUnavailable { () throws(SystemError) in
+            try loop.watch(control.notification.descriptor.raw) { [unowned self] _ in receiveNotification() }
+            try Forwarder.start(control: control)
+        }
+        isForwarding = true
+        addressService?.start()
+        session.onRejoin = { [unowned self] in addressService?.restart() }
+        if configuration.mode == .shared {
+            monitor = try orUnavailable { () throws(SystemError) in try NetworkMonitor(loop: loop) { [unowned self] in self.privileged?.refreshNAT() } }
+        }
+        return "\(uplink.summary), joined to \(session.description)"
+    }
+
+    private func makeSession() -> any NetworkSession {
+        let options = PlugOptions(group: configuration.vdeGroup, description: "vde_vmnet user=\(Accounts.userName(Accounts.effectiveUser)) pid=\(Accounts.processID)")
+        func plug(_ candidates: [String], _ port: Int) -> PlugSession {
+            PlugSession(candidates: candidates, port: port, options: options, maximumFrame: Daemon.switchFrameLimit, loop: loop, control: control, logger: logger)
+        }
+        switch configuration.locator {
+        case .switchDirectory(let path, let port): return plug([path], port)
+        case .defaultSwitch(let candidates, let port): return plug(candidates, port)
+        case .pointToPoint(let path):
+            return CableSession(
+                path: path, group: configuration.vdeGroup, maximumFrame: Daemon.switchFrameLimit, loop: loop, control: control, logger: logger)
+        }
+    }
+
+    private func startServices(_ presence: Uplink.Presence) throws(ExitError) {
+        let network = presence.network
+        var dhcp = DHCPConfiguration(
+            network: network.network, server: network.gateway, serverHardware: presence.hardware, first: network.firstLease, last: network.lastLease)
+        dhcp.mtu = UInt16(configuration.mtu)
+        // In host mode there is no way out, so nobody is told of one, nor are names resolved for those that are to be cut off.
+        if configuration.mode == .shared {
+            let resolvers = Resolvers(excluding: network.gateway)
+            dhcp.router = network.gateway
+            dhcp.domain = resolvers.domain
+            dhcp.nameServers = startNameServer(presence, resolvers)
+        }
+        guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
+        let directory = try Directories.state(configuration.stateDirectory)
+        let path = "\(directory)/\(network.network.description.replacing("/", with: "-")).leases"
+        let (file, leases) = try LeaseFile.open(path, logger: logger)
+        // On a cable there is one guest and nobody else; on somebody's switch there may be another server.
+        let watchesOthers = configuration.dhcp == .auto && session is PlugSession
+        addressService = AddressServiceRunner(
+            dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger)
+    }
+
+    /// Returns the name servers that guests are to use.
+    private func startNameServer(_ presence: Uplink.Presence, _ resolvers: Resolvers) -> [IPv4Address] {
+        do throws(SystemError) {
+            nameServer = try NameServer(
+                address: presence.network.gateway, interface: presence.interface, resolvers: resolvers, loop: loop, logger: logger)
+            return [presence.network.gateway]
+        } catch {
+            let others = resolvers.reachableFromGuests
+            let consequence =
+                others.isEmpty
+                ? "and the host has no resolver that guests could reach: they get no name server"
+                : "so guests are given the host's own: \(others.map(\.description).joined(separator: ", "))"
+            logger.notice("no name server on the gateway (\(error)), \(consequence)")
+            return others
+        }
+    }
+
+    // MARK: Running
+
+    private func handle(signal number: Int32) {
+        if number == Signal.user1 {
+            logger.notice("address service: \(control.serviceCounters)")
+            for port in control.ports { logger.notice("port \(port.number) (\(port.name)): \(port.counters)") }
+            return
+        }
+        logger.info("ending on signal \(number)")
+        loop.stop()
+    }
+
+    private func receiveNotification() {
+        control.notification.drain()
+        addressService?.receive()
+        for event in control.takeEvents() {
+            if event.port == uplinkPort {
+                if case .unreachable(_, let code) = event, code != Errno.ioError { fail("the uplink \(uplink!.port.name) has failed", code) }
+            } else if let cable = session as? CableSession {
+                cable.handle(event)
+            }
+        }
+    }
+
+    private func fail(_ what: String, _ code: Int32) {
+        failure = ExitError(.unavailable, "\(what): \(SystemError(code: code, "use").reason)")
+        loop.stop()
+    }
+
+    // MARK: Ending
+
+    /// Undoes whatever was done, in the opposite order.
+    private func end() {
+        ServiceManager.notify("STOPPING=1")
+        for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
+        session?.leave()
+        if isForwarding { control.stop() }
+        privileged?.undo()
+        pidfile?.remove()
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// Where we keep what outlives a run (leases), and what belongs to a run (locks and records of what to undo).
+package enum Directories {
+    /// `/var/lib/vde_vmnet`, or for a user without the right to it `$XDG_STATE_HOME/vde_vmnet`.
+    package static func state(_ chosen: String?) throws(ExitError) -> String {
+        if let chosen { return try make(chosen) }
+        let home = Accounts.environment("HOME") ?? "/"
+        return try makeFirst(of: ["/var/lib/vde_vmnet", (Accounts.environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/vde_vmnet"])
+    }
+
+    /// `/run/vde_vmnet`, or `$XDG_RUNTIME_DIR/vde_vmnet`.
+    package static func runtime() throws(ExitError) -> String {
+        let own = Accounts.environment("XDG_RUNTIME_DIR") ?? "/tmp/vde_vmnet-\(Accounts.effectiveUser)"
+        return try makeFirst(of: ["/run/vde_vmnet", own + "/vde_vmnet"])
+    }
+
+    private static func makeFirst(of paths: [String]) throws(ExitError) -> String {
+        var failure: ExitError?
+        for path in paths {
+            do throws(ExitError) {
+                return try make(path)
+            } catch {
+                failure = failure ?? error
+            }
+        }
+        throw failure!
+    }
+
+    private static func make(_ path: String) throws(ExitError) -> String {
+        do throws(SystemError) {
+            try Files.makeDirectories(path)
+            let status = try Files.status(path)
+            // What others can write to, others could make us undo or hand out.
+            guard status.owner == Accounts.effectiveUser, status.mode & 0o022 == 0 else {
+                throw SystemError(code: Errno.notPermitted, "use", path)
+            }
+            guard Files.isWritable(path) else { throw SystemError(code: Errno.accessDenied, "write to", path) }
+            return path
+        } catch {
+            throw ExitError(.unavailable, "\(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for nobody else; choose another with --state-dir")
+        }
+    }
+}

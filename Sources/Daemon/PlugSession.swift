@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+import Logging
+import Platform
+import Switching
+import VDE
+
+/// Keeps a port of somebody's VDE switch attached to the forwarder: joins, notices when the switch goes, and joins again.
+package final class PlugSession: NetworkSession {
+    /// How long to wait, at start, for a switch that is being started at the same time, in nanoseconds.
+    private static let grace = MonotonicClock.second
+
+    private final class Attempt {
+        var handshake: PlugHandshake
+        init(_ handshake: consuming PlugHandshake) { self.handshake = handshake }
+    }
+
+    private final class Joined {
+        let plug: Plug
+        let port: PortNumber
+
+        init(_ plug: consuming Plug, _ port: PortNumber) {
+            self.plug = plug
+            self.port = port
+        }
+    }
+
+    private enum State {
+        case away
+        case handshaking(Attempt)
+        case joined(Joined)
+    }
+
+    private let loop: ControlLoop
+    private let control: ForwarderControl
+    private let options: PlugOptions
+    private let maximumFrame: Int
+    private let logger: Logger
+    package var onRejoin: () -> Void = {}
+
+    /// Where the switch may be; afterwards the one place where it was.
+    private var candidates: [String]
+    private let port: Int
+    private var state = State.away
+    private var backoff = Backoff()
+    private var timer: ControlLoop.TimerID?
+    private var lastFailure = ""
+
+    /// - Parameter candidates: where the switch may be; the first that answers is taken.
+    package init(
+        candidates: [String], port: Int, options: PlugOptions, maximumFrame: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger
+    ) {
+        self.candidates = candidates
+        self.port = port
+        self.options = options
+        self.maximumFrame = maximumFrame
+        self.loop = loop
+        self.control = control
+        self.logger = logger
+    }
+
+    package var description: String { candidates[0] }
+
+    package func join() throws(ExitError) {
+        let graceEnds = MonotonicClock.now + PlugSession.grace
+        while true {
+            let failure: PlugError
+            do throws(PlugError) {
+                return try attach(firstAnswer())
+            } catch {
+                failure = error
+            }
+            guard failure.cause == .noSwitch, MonotonicClock.now < graceEnds else {
+                throw ExitError(failure.cause == .permissionDenied ? .noPermission : .unavailable, failure.description)
+            }
+            MonotonicClock.sleep(50 * MonotonicClock.millisecond)
+        }
+    }
+
+    /// Joins the first candidate that answers. Of several failures the one where something was there is thrown.
+    private func firstAnswer() throws(PlugError) -> Plug {
+        var failure: PlugError?
+        for candidate in candidates {
+            do throws(PlugError) {
+                let deadline = MonotonicClock.now + PlugHandshake.patience
+                let plug = try Plug.join(path: candidate, port: port, options: options, deadline: deadline)
+                candidates = [candidate]
+                return plug
+            } catch {
+                if failure == nil || failure?.cause == .noSwitch { failure = error }
+            }
+        }
+        guard candidates.count > 1, failure?.cause == .noSwitch else { throw failure! }
+        throw PlugError(
+            .noSwitch,
+            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start one with: vde_switch --unix /tmp/vde, and name it here: vde_vmnet /tmp/vde")
+    }
+
+    private func attach(_ plug: consuming Plug) throws(PlugError) {
+        do throws(SystemError) {
+            let descriptor = try plug.data.duplicate()
+            guard
+                let number = control.attach(
+                    PortConfiguration(name: candidates[0], kind: .datagram, role: .guest, descriptor: descriptor.release(), maximumFrame: maximumFrame))
+            else { throw SystemError(code: Errno.noBuffers, "attach a port") }
+            let joined = Joined(plug, number)
+            state = .joined(joined)
+            backoff.reset()
+            lastFailure = ""
+            try loop.watch(joined.plug.control.raw) { [unowned self, unowned joined] _ in
+                // The switch never says anything here: what can be read is the end.
+                if let bytes = try? joined.plug.control.receive(limit: 256), !bytes.isEmpty { return }
+                lost("the switch at \(candidates[0]) has gone; waiting for it to come back")
+            }
+        } catch {
+            throw PlugError(.system, error.description)
+        }
+    }
+
+    private func lost(_ reason: String) {
+        logger.warning("\(reason)")
+        detach()
+        retry()
+    }
+
+    private func detach() {
+        switch state {
+        case .away: break
+        case .handshaking(let attempt): loop.unwatch(attempt.handshake.descriptor)
+        case .joined(let joined):
+            loop.unwatch(joined.plug.control.raw)
+            control.detach(joined.port)
+        }
+        state = .away
+    }
+
+    private func retry() {
+        loop.cancel(timer)
+        timer = loop.schedule(after: backoff.next()) { [unowned self] in tryAgain() }
+    }
+
+    private func tryAgain() {
+        do throws(PlugError) {
+            let attempt = Attempt(try PlugHandshake(path: candidates[0], port: port, options: options))
+            state = .handshaking(attempt)
+            do throws(SystemError) {
+                try loop.watch(attempt.handshake.descriptor) { [unowned self, unowned attempt] _ in proceed(attempt) }
+            } catch {
+                throw PlugError(.system, error.description)
+            }
+            loop.cancel(timer)
+            timer = loop.schedule(after: PlugHandshake.patience) { [unowned self, unowned attempt] in failed(attempt.handshake.silence) }
+        } catch {
+            failed(error)
+        }
+    }
+
+    private func proceed(_ attempt: Attempt) {
+        do throws(PlugError) {
+            guard let plug = try attempt.handshake.finish() else { return }
+            detach()
+            loop.cancel(timer)
+            try attach(plug)
+            logger.notice("joined the switch at \(candidates[0]) again")
+            onRejoin()
+        } catch {
+            failed(error)
+        }
+    }
+
+    private func failed(_ error: PlugError) {
+        // The same failure again and again is told once; a missing switch is what we are waiting for.
+        if error.cause != .noSwitch && error.description != lastFailure { logger.warning("\(error)") }
+        lastFailure = error.description
+        detach()
+        retry()
+    }
+
+    package func leave() {
+        loop.cancel(timer)
+        detach()
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Uplinks
+
+/// One running instance, as a locked file that lists what it did to the system, so that its successor can undo exactly that after a crash.
+///
+///     vde_vmnet record 1
+///     pid 4711
+///     table vde_vmnet_vmnet0
+///     setting net/ipv4/conf/eth0/forwarding 0
+///
+/// The lock ends with the process, however it ends: a record that can be locked is a dead one's. `setting` lines hold the value to go back
+/// to. An act is recorded before it is done; undoing what was not done after all does no harm.
+package final class RunRecord {
+    private static let header = "vde_vmnet record 1"
+    private static let suffix = ".run"
+
+    package enum Act: Equatable, Sendable {
+        case table(String)
+        case setting(KernelSetting, before: String)
+
+        var line: String {
+            switch self {
+            case .table(let name): "table \(name)"
+            case .setting(let setting, let before): "setting \(setting.path) \(before)"
+            }
+        }
+
+        init?(_ line: Substring) {
+            let words = line.split(separator: " ")
+            switch words.first {
+            case "table" where words.count == 2: self = .table(String(words[1]))
+            case "setting" where words.count == 3: self = .setting(KernelSetting(path: String(words[1])), before: String(words[2]))
+            default: return nil
+            }
+        }
+    }
+
+    private let directory: String
+    private let path: String
+    private let file: Descriptor
+    package private(set) var acts: [Act] = []
+
+    private init(directory: String, path: String, file: consuming Descriptor) {
+        self.directory = directory
+        self.path = path
+        self.file = file
+    }
+
+    /// Makes the record of this process.
+    /// - Parameter name: what only one instance may have, such as a network; unique within this network namespace.
+    /// - Returns: nil and the holder's process id if another instance has it.
+    package static func create(_ name: String, in directory: String) throws(SystemError) -> (record: RunRecord?, holder: Int32) {
+        let path = "\(directory)/\(name)@\(NetworkNamespace.identifier)\(suffix)"
+        let file = try Files.open(path, [.readWrite, .create, .noFollow], mode: 0o644)
+        guard try file.tryLock() else { return (nil, holder(of: (try? file.readAll()) ?? [])) }
+        let record = RunRecord(directory: directory, path: path, file: file)
+        try record.write()
+        return (record, 0)
+    }
+
+    private static func holder(of bytes: [UInt8]) -> Int32 {
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix("pid ") { return Int32(line.dropFirst(4)) ?? 0 }
+        return 0
+    }
+
+    private static func parse(_ bytes: [UInt8]) -> [Act] {
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+        guard lines.first == header[...] else { return [] }
+        return lines.compactMap { Act($0) }
+    }
+
+    private func write() throws(SystemError) {
+        let lines = [RunRecord.header, "pid \(Accounts.processID)"] + acts.map(\.line)
+        try file.truncate(to: 0)
+        try file.rewind()
+        try file.write(Array((lines.joined(separator: "\n") + "\n").utf8))
+    }
+
+    /// Notes an act that is about to be done.
+    package func add(_ act: Act) throws(SystemError) {
+        guard !acts.contains(act) else { return }
+        acts.append(act)
+        try write()
+    }
+
+    /// Removes the record, all of it being undone.
+    package func remove() { try? Files.remove(path) }
+
+    /// The acts of the other instances that are alive in this network namespace.
+    package func actsOfOthers() -> [Act] { RunRecord.others(in: directory, except: path, dead: false).flatMap(\.acts) }
+
+    /// The records that dead instances left in this network namespace, locked until they are released. What an earlier boot left is
+    /// removed: the kernel has undone it.
+    package static func leftBehind(in directory: String) -> [RunRecord] {
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.contains("@\(NetworkNamespace.boot)-") {
+            try? Files.remove("\(directory)/\(name)")
+        }
+        return others(in: directory, except: "", dead: true)
+    }
+
+    private static func others(in directory: String, except own: String, dead: Bool) -> [RunRecord] {
+        var found: [RunRecord] = []
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix("@\(NetworkNamespace.identifier)\(suffix)") {
+            let path = "\(directory)/\(name)"
+            guard path != own, let file = try? Files.open(path, [.readWrite, .noFollow]), let isDead = try? file.tryLock(), isDead == dead else { continue }
+            let bytes = (try? file.readAll()) ?? []
+            let record = RunRecord(directory: directory, path: path, file: file)
+            record.acts = parse(bytes)
+            found.append(record)
+        }
+        return found
+    }
+}
+
+/// The network namespace this process runs in (Linux); one for all elsewhere.
+package enum NetworkNamespace {
+    /// Distinguishes this boot of the machine from others.
+    static let boot = Files.text("/proc/sys/kernel/random/boot_id")?.prefix(8) ?? "0"
+
+    /// The boot and the namespace: interfaces, tables and settings of another one are not ours to undo.
+    package static let identifier = "\(boot)-\((try? Files.status("/proc/self/ns/net"))?.inode ?? 0)"
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+import Logging
+import Platform
+import Switching
+import Uplinks
+import Wire
+
+/// The way out, opened and ready to be attached to the forwarder.
+struct Uplink {
+    /// The port to attach; its descriptor is not owned by anybody until it is.
+    let port: PortConfiguration
+    /// What the daemon is on the guests' network; nil where it is not on it.
+    let presence: Presence?
+    /// For the ready line: `192.168.105.0/24 on vmnet0, gateway 192.168.105.1`.
+    let summary: String
+
+    struct Presence {
+        let network: GuestNetwork
+        let hardware: MACAddress
+        let interface: String
+    }
+
+    /// Opens the uplink that `configuration` asks for.
+    /// - Returns: the uplink, and who undoes it.
+    static func open(_ configuration: Configuration, logger: Logger) throws(ExitError) -> (Uplink, Privileged) {
+        let directory = try Directories.runtime()
+        switch configuration.mode {
+        case .shared, .host: return try openLed(configuration, directory, logger)
+        case .bridged(let interface): return try openBridged(interface, configuration, directory, logger)
+        }
+    }
+
+    // MARK: A network of our own
+
+    private static func openLed(_ configuration: Configuration, _ directory: String, _ logger: Logger) throws(ExitError) -> (Uplink, Privileged) {
+        let (network, privileged) = try claimNetwork(configuration, directory, logger)
+        let hardware = configuration.hardwareAddress(gateway: network.gateway)
+        do throws(ExitError) {
+            let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: configuration.mtu)
+            try privileged.address(tap, network)
+            if configuration.mode == .shared { try privileged.startNAT(for: network.network) }
+            let name = tap.name
+            let port = PortConfiguration(
+                name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: frameLimit(mtu: configuration.mtu), receivesUnknown: false)
+            let uplink = Uplink(
+                port: port, presence: Presence(network: network, hardware: hardware, interface: name),
+                summary: "\(network.network) on \(name), gateway \(network.gateway)")
+            return (uplink, privileged)
+        } catch {
+            privileged.undo()
+            throw error
+        }
+    }
+
+    private static func claimNetwork(_ configuration: Configuration, _ directory: String, _ logger: Logger) throws(ExitError) -> (GuestNetwork, Privileged) {
+        let uses = try orUnavailable(NetworkChooser.uses)
+        for network in configuration.network.map({ [$0] }) ?? NetworkChooser.candidates {
+            if configuration.network == nil, NetworkChooser.conflict(of: network.network, with: uses) != nil { continue }
+            let name = network.network.description.replacing("/", with: "-")
+            switch try Privileged.claim(name, in: directory, logger: logger) {
+            case .held(let process):
+                if configuration.network == nil { continue }
+                throw ExitError(
+                    .alreadyRunning,
+                    "\(network.network) is served by another vde_vmnet\(process > 0 ? " (process \(process))" : ""); stop it first, or choose another --vmnet-gateway")
+            case .claimed(let privileged):
+                if let conflict = NetworkChooser.conflict(of: network.network, with: uses) {
+                    privileged.undo()
+                    throw ExitError(
+                        .unavailable,
+                        "\(network.network) overlaps \(conflict.network), which this host uses on \(conflict.by); choose another --vmnet-gateway, or leave it out")
+                }
+                return (network, privileged)
+            }
+        }
+        throw ExitError(.unavailable, "every network that could be chosen is in use on this host; choose one with --vmnet-gateway")
+    }
+
+    // MARK: Somebody else's network
+
+    private static func openBridged(_ interface: String, _ configuration: Configuration, _ directory: String, _ logger: Logger) throws(ExitError) -> (Uplink, Privileged) {
+        guard let index = NetworkInterfaces.index(of: interface) else {
+            let others = NetworkInterfaces.names().filter { $0 != "lo" }
+            throw ExitError(
+                .unavailable,
+                "there is no interface \(interface); --vmnet-interface takes one of: \(others.isEmpty ? "(this host has none)" : others.joined(separator: ", "))")
+        }
+        guard case .claimed(let privileged) = try Privileged.claim("bridged-\(interface)-\(Accounts.processID)", in: directory, logger: logger) else {
+            throw ExitError(.alreadyRunning, "another process has this process's id in \(directory)")
+        }
+        do throws(ExitError) {
+            let bridging = Bridging(interface: interface)
+            switch bridging {
+            case .bridge:
+                // A bridge without an address of its own takes its lowest port's: ours must not be it.
+                let seed = configuration.interfaceID ?? Array("\(interface)-\(Accounts.processID)".utf8)
+                let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfe00_0000_0000)
+                let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: bridging.mtu(of: interface))
+                try privileged.join(tap, bridge: index)
+                let port = PortConfiguration(
+                    name: tap.name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: frameLimit(mtu: bridging.mtu(of: interface)))
+                return (Uplink(port: port, presence: nil, summary: "bridged to \(interface) by \(tap.name)"), privileged)
+            case .openVSwitch:
+                throw ExitError(
+                    .unavailable,
+                    "\(interface) is an Open vSwitch bridge, which takes ports only from its own tools; make a TAP-free way in: "
+                        + "a veth pair with one end in the bridge (ovs-vsctl add-port \(interface) veth0), and --vmnet-interface with the other end")
+            case .wireless:
+                throw ExitError(
+                    .unavailable, "\(interface) is a Wi-Fi interface: its access point drops frames of other stations' addresses; use --vmnet-mode shared")
+            case .nic:
+                let socket = try openPacketSocket(index, interface)
+                logger.notice("guests and this host do not reach each other through \(interface) in bridged mode; with a Linux bridge as --vmnet-interface they do")
+                let port = PortConfiguration(
+                    name: interface, kind: .packet, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try socket.duplicate().release() }, maximumFrame: frameLimit(mtu: bridging.mtu(of: interface)))
+                return (Uplink(port: port, presence: nil, summary: "bridged to \(interface)"), privileged)
+            }
+        } catch {
+            privileged.undo()
+            throw error
+        }
+    }
+
+    private static func openPacketSocket(_ index: UInt32, _ interface: String) throws(ExitError) -> Descriptor {
+        do throws(SystemError) {
+            return try NetworkInterfaces.openPacketSocket(on: index)
+        } catch {
+            guard [Errno.notPermitted, Errno.accessDenied].contains(error.code) else { throw ExitError(.unavailable, error.description) }
+            throw ExitError(.noPermission, "no permission to open a packet socket on \(interface); run this with sudo, or give it the capability CAP_NET_RAW")
+        }
+    }
+
+    /// Bytes of the longest frame on a link of this MTU: the Ethernet header and one VLAN tag are not part of the MTU.
+    private static func frameLimit(mtu: Int) -> Int { mtu + 14 + 4 }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// Memory for a number of frames that were received together, and their descriptors.
+///
+/// Every frame has a slot of its own, large enough for a super-frame, with headroom in front for a virtio header and a VLAN tag, so that
+/// neither needs the frame to move. Slots are touched only as far as frames reach into them: an idle batch costs address space, not memory.
+/// A slot's size is an odd number of cache lines, so that the headers of a batch's frames spread over all sets of the cache.
+/// Owned by one thread.
+@safe
+@usableFromInline
+package struct FrameBatch: ~Copyable {
+    /// The largest frame: 65,535 bytes of IP packet, the Ethernet header, and a VLAN tag.
+    @usableFromInline package static let maximumFrameLength = 65_535 + 14 + 4
+    /// Bytes before a frame; two more than a multiple of four, so that the IP header is aligned.
+    @usableFromInline package static let headroom = 18
+    @usableFromInline static let stride = (headroom + maximumFrameLength + 63) / 64 * 64 | 64
+
+    @usableFromInline let memory: UnsafeMutableRawPointer
+    @usableFromInline let descriptors: UnsafeMutablePointer<FrameDescriptor>
+    /// How many frames fit.
+    @usableFromInline package let capacity: Int
+    /// How many there are.
+    @usableFromInline package private(set) var count = 0
+
+    package init(capacity: Int) {
+        self.capacity = capacity
+        unsafe memory = .allocate(byteCount: capacity * FrameBatch.stride, alignment: 64)
+        unsafe descriptors = .allocate(capacity: capacity)
+        unsafe descriptors.initialize(repeating: FrameDescriptor(offset: 0, length: 0), count: capacity)
+    }
+
+    deinit {
+        unsafe descriptors.deallocate()
+        unsafe memory.deallocate()
+    }
+
+    /// Where the frame of slot `index` begins when it arrives.
+    @inlinable
+    package static func slotOffset(_ index: Int) -> Int { index &* stride &+ headroom }
+
+    @inlinable
+    package subscript(index: Int) -> FrameDescriptor {
+        get {
+            precondition(index >= 0 && index < count)
+            return unsafe descriptors[index]
+        }
+        set {
+            precondition(index >= 0 && index < count)
+            unsafe descriptors[index] = newValue
+        }
+    }
+
+    @inlinable
+    package mutating func removeAll() { count = 0 }
+
+    /// Declares that the frame of the next slot has arrived with `length` bytes.
+    @inlinable
+    package mutating func append(length: Int, offload: VirtioNetHeader = VirtioNetHeader()) {
+        precondition(count < capacity && length >= 0 && length <= FrameBatch.maximumFrameLength)
+        unsafe descriptors[count] = FrameDescriptor(
+            offset: UInt32(truncatingIfNeeded: FrameBatch.slotOffset(count)), length: UInt32(truncatingIfNeeded: length), offload: offload)
+        count &+= 1
+    }
+
+    /// Copies a frame into the next slot.
+    package mutating func append(copying frame: RawSpan) {
+        precondition(count < capacity && frame.byteCount <= FrameBatch.maximumFrameLength)
+        unsafe frame.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            unsafe memory.advanced(by: FrameBatch.slotOffset(count)).copyMemory(from: base, byteCount: bytes.count)
+        }
+        append(length: frame.byteCount)
+    }
+
+    /// The bytes of a frame.
+    @inlinable
+    @_lifetime(borrow self)
+    package func bytes(of frame: FrameDescriptor) -> RawSpan {
+        precondition(Int(frame.offset) &+ Int(frame.length) <= capacity &* FrameBatch.stride)
+        let span = unsafe RawSpan(_unsafeStart: memory + Int(frame.offset), byteCount: Int(frame.length))
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    @inlinable
+    @_lifetime(&self)
+    package mutating func mutableBytes(of frame: FrameDescriptor) -> MutableRawSpan {
+        precondition(Int(frame.offset) &+ Int(frame.length) <= capacity &* FrameBatch.stride)
+        let span = unsafe MutableRawSpan(_unsafeStart: memory + Int(frame.offset), byteCount: Int(frame.length))
+        return unsafe _overrideLifetime(span, mutating: &self)
+    }
+
+    /// The address of byte `offset` of this batch's memory, for system calls. Valid as long as the batch lives.
+    @unsafe
+    @inlinable
+    package func address(at offset: Int) -> UnsafeMutableRawPointer {
+        precondition(offset >= 0 && offset <= capacity &* FrameBatch.stride)
+        return unsafe memory + offset
+    }
+
+    /// Writes the virtio header of frame `index` into the headroom right in front of it.
+    /// - Parameter length: 10 or 12.
+    @inlinable
+    package mutating func prependHeader(to index: Int, length: Int = VirtioNetHeader.length) {
+        let frame = self[index]
+        precondition(Int(frame.offset) >= length)
+        var header = unsafe MutableRawSpan(_unsafeStart: memory + Int(frame.offset) - length, byteCount: length)
+        frame.offload.emit(into: &header)
+    }
+
+    /// The virtio header of `length` bytes that was received right in front of slot `index`; nil if it makes no sense.
+    @inlinable
+    package func receivedHeader(of index: Int, length: Int = VirtioNetHeader.length) -> VirtioNetHeader? {
+        precondition(index >= 0 && index < capacity && length <= FrameBatch.headroom)
+        return VirtioNetHeader(parsing: unsafe RawSpan(_unsafeStart: memory + FrameBatch.slotOffset(index) - length, byteCount: length))
+    }
+
+    /// Puts a VLAN tag into frame `index`, moving the two addresses into the headroom.
+    package mutating func insert(_ tag: VLANTag, into index: Int) {
+        var frame = self[index]
+        guard frame.length >= 14, Int(frame.length) + VLANTag.length <= FrameBatch.maximumFrameLength else { return }
+        frame.offset -= UInt32(VLANTag.length)
+        frame.length += UInt32(VLANTag.length)
+        unsafe (memory + Int(frame.offset)).copyMemory(from: memory + Int(frame.offset) + VLANTag.length, byteCount: 12)
+        if frame.offload.flags.contains(.needsChecksum) { frame.offload.checksumStart += UInt16(VLANTag.length) }
+        self[index] = frame
+        var bytes = mutableBytes(of: frame)
+        tag.emit(into: &bytes, at: 12)
+    }
+
+    /// Finishes the checksum of frame `index`, if one is unfinished, in place.
+    /// Returns false, leaving the frame alone, if the header points outside the frame.
+    @inlinable
+    package mutating func completeChecksum(of index: Int) -> Bool {
+        var frame = self[index]
+        guard frame.offload.flags.contains(.needsChecksum) else { return true }
+        let start = Int(frame.offload.checksumStart), field = start + Int(frame.offload.checksumOffset)
+        guard start >= 14, field + 2 <= Int(frame.length) else { return false }
+        var bytes = mutableBytes(of: frame)
+        var sum = InternetChecksum()
+        sum.add(bytes.bytes.from(start))
+        // The only protocol with its checksum at offset 6 is UDP, where 0 would mean "none".
+        bytes.put16(frame.offload.checksumOffset == 6 ? sum.finishedForUDP : sum.finished, at: field)
+        frame.offload.flags.remove(.needsChecksum)
+        self[index] = frame
+        return true
+    }
+}

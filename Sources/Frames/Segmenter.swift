@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// Cuts a super-frame into frames that any port can take (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
+///
+/// The payload is not copied: each call of `next` writes a fresh set of headers and says which part of the super-frame's payload follows.
+/// Headers are parsed anew here; the lengths in the virtio header are hints that are not trusted.
+@usableFromInline
+package struct Segmenter: BitwiseCopyable, Sendable {
+    /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with options.
+    @usableFromInline package static let maximumHeaderLength = 22 + 136 + 60
+
+    /// One frame: its headers are the first `headerLength` bytes of what was written, its payload is a part of the super-frame.
+    @usableFromInline
+    package struct Segment: BitwiseCopyable, Sendable {
+        @usableFromInline package let headerLength: Int
+        /// Offset in the super-frame.
+        @usableFromInline package let payloadOffset: Int
+        @usableFromInline package let payloadLength: Int
+
+        @inlinable
+        init(headerLength: Int, payloadOffset: Int, payloadLength: Int) {
+            self.headerLength = headerLength
+            self.payloadOffset = payloadOffset
+            self.payloadLength = payloadLength
+        }
+    }
+
+    /// Offsets of the IP and the transport header, and all headers' length.
+    @usableFromInline let network: Int
+    @usableFromInline let transport: Int
+    @usableFromInline let headerLength: Int
+    @usableFromInline let isIPv6: Bool
+    @usableFromInline let isTCP: Bool
+    @usableFromInline let hasECN: Bool
+    @usableFromInline let segmentSize: Int
+    /// Offset of the first byte of payload not yet handed out, and where the payload ends (padding is not payload).
+    @usableFromInline var position: Int
+    @usableFromInline let end: Int
+    @usableFromInline var index: UInt16 = 0
+
+    /// How many frames `next` will still return.
+    @inlinable
+    package var remaining: Int { (end - position + segmentSize - 1) / segmentSize }
+
+    /// The longest frame that `next` will return.
+    @inlinable
+    package var longestFrame: Int { headerLength + min(segmentSize, end - headerLength) }
+
+    /// Returns nil if the frame is not what `offload` says it is, is a fragment, or has no payload.
+    @inlinable
+    package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
+        guard offload.segmentation != .none, offload.segmentSize > 0, frame.byteCount >= 14 else { return nil }
+        var offset = 12
+        var type = frame.big16(at: offset)
+        while type == EtherType.vlan || type == EtherType.serviceVLAN {
+            offset += 4
+            guard offset <= 20, offset + 2 <= frame.byteCount else { return nil }
+            type = frame.big16(at: offset)
+        }
+        let network = offset + 2
+        let transport: Int, end: Int, protocolNumber: UInt8
+        if type == EtherType.ipv4, offload.segmentation != .tcp6 {
+            guard let packet = try? IPv4View(frame.from(network)), !packet.isFragment else { return nil }
+            transport = network + packet.headerLength
+            end = network + packet.bytes.byteCount
+            protocolNumber = packet.protocolNumber
+            isIPv6 = false
+        } else if type == EtherType.ipv6, offload.segmentation != .tcp4 {
+            guard let packet = try? IPv6View(frame.from(network)) else { return nil }
+            end = network + packet.bytes.byteCount
+            var next = packet.nextHeader
+            var position = network + IPv6View.headerLength
+            // Hop-by-hop, routing and destination options share one shape (RFC 8200 section 4); a fragment cannot be segmented.
+            while next == 0 || next == 43 || next == 60 {
+                guard position + 8 <= end else { return nil }
+                next = frame.byte(at: position)
+                position += (Int(frame.byte(at: position + 1)) + 1) * 8
+                guard position - network <= 136 else { return nil }
+            }
+            transport = position
+            protocolNumber = next
+            isIPv6 = true
+        } else {
+            return nil
+        }
+        isTCP = offload.segmentation != .udp
+        guard protocolNumber == (isTCP ? IPProtocol.tcp : IPProtocol.udp), transport < end else { return nil }
+        if isTCP {
+            guard let segment = try? TCPView(frame.extracting(transport..<end)) else { return nil }
+            headerLength = transport + segment.headerLength
+        } else {
+            headerLength = transport + UDPView.headerLength
+        }
+        guard headerLength < end, headerLength <= Segmenter.maximumHeaderLength else { return nil }
+        self.network = network
+        self.transport = transport
+        self.end = end
+        hasECN = offload.hasECN
+        segmentSize = Int(offload.segmentSize)
+        position = headerLength
+    }
+
+    /// Writes the next frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes.
+    /// Returns nil after the last one. `frame` is the super-frame that this was made from.
+    @inlinable
+    @_lifetime(header: copy header)
+    package mutating func next(_ frame: RawSpan, header: inout MutableRawSpan) -> Segment? {
+        guard position < end else { return nil }
+        let length = min(segmentSize, end - position)
+        let isFirst = position == headerLength, isLast = position + length == end
+        header.put(frame.extracting(0..<headerLength), at: 0)
+
+        let transportLength = headerLength - transport + length
+        if isIPv6 {
+            header.put16(UInt16(truncatingIfNeeded: headerLength - network - IPv6View.headerLength + length), at: network + 4)
+        } else {
+            header.put16(UInt16(truncatingIfNeeded: headerLength - network + length), at: network + 2)
+            header.put16(frame.big16(at: network + 4) &+ index, at: network + 4)
+            header.put16(0, at: network + 10)
+            var sum = InternetChecksum()
+            sum.add(header.bytes.extracting(network..<transport))
+            header.put16(sum.finished, at: network + 10)
+        }
+        let checksumField: Int
+        if isTCP {
+            header.put32(frame.big32(at: transport + 4) &+ UInt32(truncatingIfNeeded: position - headerLength), at: transport + 4)
+            var flags = TCPFlags(rawValue: frame.byte(at: transport + 13))
+            if !isLast { flags.subtract([.fin, .psh]) }
+            if !isFirst && hasECN { flags.remove(.cwr) }
+            header.put8(flags.rawValue, at: transport + 13)
+            checksumField = transport + 16
+        } else {
+            header.put16(UInt16(truncatingIfNeeded: transportLength), at: transport + 4)
+            checksumField = transport + 6
+        }
+        header.put16(0, at: checksumField)
+        let number = isTCP ? IPProtocol.tcp : IPProtocol.udp
+        var sum =
+            isIPv6
+            ? InternetChecksum.pseudoHeader(addresses: frame.extracting(network + 8..<network + 40), protocolNumber: number, length: transportLength)
+            : InternetChecksum.pseudoHeader(
+                source: IPv4Address(frame.big32(at: network + 12)), destination: IPv4Address(frame.big32(at: network + 16)),
+                protocolNumber: number, length: transportLength)
+        sum.add(header.bytes.extracting(transport..<headerLength))
+        // The header's length is a multiple of four (TCP) or eight (UDP): the payload starts on an even byte of the sum.
+        sum.add(frame.extracting(position..<position + length))
+        header.put16(isTCP ? sum.finished : sum.finishedForUDP, at: checksumField)
+
+        defer {
+            position += length
+            index &+= 1
+        }
+        return Segment(headerLength: headerLength, payloadOffset: position, payloadLength: length)
+    }
+}

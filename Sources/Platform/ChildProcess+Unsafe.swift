@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// A program that was started and must be waited for.
+package struct ChildProcess: Sendable {
+    package let identifier: Int32
+
+    /// Starts `arguments[0]`, looked up in PATH unless it has a slash, with default signal handling.
+    /// - Parameters:
+    ///   - environment: added to, or replacing, this process's own; a nil value removes one.
+    ///   - input: the child's standard input, output and error; -1 for /dev/null. They stay the caller's.
+    package init(_ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1, error: Int32 = -1) throws(SystemError) {
+        var variables: [String] = []
+        var next = unsafe platform_environment()
+        while let pointer = unsafe next?.pointee {
+            let entry = unsafe String(cString: pointer)
+            if environment.index(forKey: String(entry.prefix { $0 != "=" })) == nil { variables.append(entry) }
+            unsafe next = next?.advanced(by: 1)
+        }
+        for case (let name, let value?) in environment { variables.append(name + "=" + value) }
+        var process: Int32 = 0
+        let result = unsafe Self.withCStrings(arguments) { arguments in
+            unsafe Self.withCStrings(variables) { variables in
+                unsafe platform_spawn(arguments[0], arguments, variables, input, output, error, &process)
+            }
+        }
+        try SystemError.check(result, "start", arguments[0])
+        identifier = process
+    }
+
+    private static func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
+        var pointers = unsafe strings.map { unsafe strdup($0) }
+        unsafe pointers.append(nil)
+        defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+        return unsafe pointers.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
+    }
+
+    /// How a process ended.
+    package enum Termination: Equatable, Sendable {
+        case exited(Int32)
+        case signalled(Int32)
+
+        package var isSuccess: Bool { self == .exited(0) }
+    }
+
+    /// Waits for the end.
+    @discardableResult
+    package func wait() -> Termination {
+        var status: Int32 = 0
+        while unsafe waitpid(identifier, &status, 0) < 0 && errno == EINTR {}
+        return Self.termination(status)
+    }
+
+    /// The end, if it has come; the process is then gone.
+    package func poll() -> Termination? {
+        var status: Int32 = 0
+        return unsafe waitpid(identifier, &status, WNOHANG) == identifier ? Self.termination(status) : nil
+    }
+
+    private static func termination(_ status: Int32) -> Termination {
+        status & 0x7f == 0 ? .exited(status >> 8 & 0xff) : .signalled(status & 0x7f)
+    }
+
+    package func signal(_ number: Int32) { _ = kill(identifier, number) }
+
+    /// What a finished program printed.
+    package struct Output: Sendable {
+        package let termination: Termination
+        package let output: String
+        package let error: String
+
+        package var succeeded: Bool { termination.isSuccess }
+    }
+
+    /// Runs a program to its end, feeding it `input` and collecting what it prints.
+    /// - Parameter timeout: nanoseconds, after which it is killed.
+    package static func run(_ arguments: [String], environment: [String: String?] = [:], input: String = "", timeout: UInt64 = 30 * MonotonicClock.second) throws(SystemError)
+        -> Output
+    {
+        let deadline = MonotonicClock.now + timeout
+        let feeding = try PipeEnds(), output = try PipeEnds(), error = try PipeEnds()
+        let child = try ChildProcess(arguments, environment: environment, input: feeding.reader, output: output.writer, error: error.writer)
+        feeding.closeReader()
+        output.closeWriter()
+        error.closeWriter()
+        _ = fcntl(feeding.writer, F_SETFL, O_NONBLOCK)
+        // SIGPIPE is ignored process-wide (see Lifecycle): a child that does not read its input just ends the feeding.
+        var pending = Array(input.utf8)[...]
+        var collected: ([UInt8], [UInt8]) = ([], [])
+        while output.reader >= 0 || error.reader >= 0 {
+            if pending.isEmpty { feeding.closeWriter() }
+            let now = MonotonicClock.now
+            guard now < deadline else {
+                child.signal(SIGKILL)
+                break
+            }
+            // A negative descriptor is passed over.
+            var entries = [
+                pollfd(fd: feeding.writer, events: Int16(POLLOUT), revents: 0),
+                pollfd(fd: output.reader, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: error.reader, events: Int16(POLLIN), revents: 0),
+            ]
+            let remaining = Int32(min(1000, (deadline - now) / MonotonicClock.millisecond + 1))
+            guard unsafe systemPoll(&entries, 3, remaining) > 0 else { continue }
+            if entries[0].revents != 0 {
+                let written = unsafe pending.withUnsafeBytes { unsafe write(feeding.writer, $0.baseAddress, $0.count) }
+                if written > 0 { pending = pending.dropFirst(written) } else if errno != EAGAIN { pending = [] }
+            }
+            if entries[1].revents != 0 { output.drain(into: &collected.0) }
+            if entries[2].revents != 0 { error.drain(into: &collected.1) }
+        }
+        let termination = child.wait()
+        return Output(termination: termination, output: String(decoding: collected.0, as: UTF8.self), error: String(decoding: collected.1, as: UTF8.self))
+    }
+}
+
+private func systemPoll(_ entries: UnsafeMutablePointer<pollfd>, _ count: nfds_t, _ timeout: Int32) -> Int32 { unsafe poll(entries, count, timeout) }
+
+/// A pipe whose ends are closed one by one; -1 once closed.
+private final class PipeEnds {
+    private(set) var reader: Int32
+    private(set) var writer: Int32
+
+    init() throws(SystemError) {
+        let pair = try DescriptorPair.pipe()
+        reader = try pair.first.duplicate().release()
+        writer = try pair.second.duplicate().release()
+    }
+
+    deinit {
+        closeReader()
+        closeWriter()
+    }
+
+    func closeReader() {
+        if reader >= 0 { _ = close(reader) }
+        reader = -1
+    }
+
+    func closeWriter() {
+        if writer >= 0 { _ = close(writer) }
+        writer = -1
+    }
+
+    /// Reads what is there; closes the reader at the end.
+    func drain(into bytes: inout [UInt8]) {
+        let more = unsafe [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
+            unsafe count = max(0, read(reader, buffer.baseAddress, 65536))
+        }
+        bytes += more
+        if more.isEmpty { closeReader() }
+    }
+}

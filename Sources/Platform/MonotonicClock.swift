@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// Time in nanoseconds that never jumps and goes on while the machine sleeps. Taken once per batch, not per frame.
+package enum MonotonicClock {
+    package static var now: UInt64 { platform_clock_boot() }
+
+    /// Suspends this thread.
+    package static func sleep(_ nanoseconds: UInt64) { usleep(UInt32(nanoseconds / 1000)) }
+
+    package static let second: UInt64 = 1_000_000_000
+    package static let millisecond: UInt64 = 1_000_000
+}
+
+/// The calendar's time, for what must survive a restart.
+package enum WallClock {
+    /// Seconds since 1970, UTC.
+    package static var seconds: Int64 { Int64(time(nil)) }
+}

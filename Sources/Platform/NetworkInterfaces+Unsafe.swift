@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+import Wire
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// An IPv4 route of this host.
+package struct Route: Equatable, Sendable {
+    package let destination: IPv4Network
+    /// nil where the destination is on the link.
+    package let gateway: IPv4Address?
+    /// Index of the interface it leads through.
+    package let interface: UInt32
+    package let metric: UInt32
+    /// The kernel's own entry for an address of this host.
+    package let isLocal: Bool
+
+    package var isDefault: Bool { destination.prefixLength == 0 }
+}
+
+/// The host's network interfaces.
+package enum NetworkInterfaces {
+    /// The longest name, in bytes.
+    package static let maximumNameLength = Int(IFNAMSIZ) - 1
+
+    /// nil if there is none of this name.
+    package static func index(of name: String) -> UInt32? {
+        let index = unsafe if_nametoindex(name)
+        return index == 0 ? nil : index
+    }
+
+    package static func name(of index: UInt32) -> String? {
+        var buffer = [CChar](repeating: 0, count: Int(IFNAMSIZ))
+        guard unsafe if_indextoname(index, &buffer) != nil else { return nil }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// All interfaces by name, in the system's order.
+    package static func names() -> [String] {
+        guard let list = unsafe if_nameindex() else { return [] }
+        defer { unsafe if_freenameindex(list) }
+        var names: [String] = []
+        var entry = unsafe list
+        while unsafe entry.pointee.if_index != 0 {
+            names.append(unsafe String(cString: entry.pointee.if_name))
+            unsafe entry += 1
+        }
+        return names
+    }
+
+    /// The IPv4 addresses of the host with their networks.
+    package static func addresses() throws(SystemError) -> [(interface: String, address: IPv4Address, network: IPv4Network)] {
+        var list: UnsafeMutablePointer<ifaddrs>?
+        try SystemError.checkErrno(unsafe getifaddrs(&list), "getifaddrs")
+        defer { unsafe freeifaddrs(list) }
+        var found: [(interface: String, address: IPv4Address, network: IPv4Network)] = []
+        var entry = unsafe list
+        while let current = unsafe entry {
+            if let address = unsafe ipv4(current.pointee.ifa_addr), let mask = unsafe ipv4(current.pointee.ifa_netmask),
+                let network = IPv4Network(containing: address, mask: mask)
+            {
+                found.append((unsafe String(cString: current.pointee.ifa_name), address, network))
+            }
+            unsafe entry = current.pointee.ifa_next
+        }
+        return found
+    }
+
+    private static func ipv4(_ address: UnsafeMutablePointer<sockaddr>?) -> IPv4Address? {
+        guard let address = unsafe address, unsafe address.pointee.sa_family == sa_family_t(AF_INET) else { return nil }
+        return unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { unsafe IPv4Address(UInt32(bigEndian: $0.pointee.sin_addr.s_addr)) }
+    }
+
+    /// The IPv4 routes of all tables (Linux).
+    package static func routes() throws(SystemError) -> [Route] {
+        var capacity = 256
+        while true {
+            var raw = [platform_route](repeating: platform_route(), count: capacity)
+            let count = Int(try SystemError.check(unsafe platform_routes(&raw, Int32(capacity)), "list routes"))
+            if count > capacity {
+                capacity = count + 64
+                continue
+            }
+            return raw[..<count].map { route in
+                Route(
+                    destination: IPv4Network(containing: IPv4Address(route.destination), prefixLength: Int(min(32, route.prefix_length))),
+                    gateway: route.gateway == 0 ? nil : IPv4Address(route.gateway),
+                    interface: route.interface, metric: route.metric, isLocal: route.is_local != 0)
+            }
+        }
+    }
+
+    /// Brings a link up and sets what is not nil (Linux).
+    package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, bridge: UInt32? = nil, up: Bool = false) throws(SystemError) {
+        var change = platform_link_change()
+        change.mtu = UInt32(mtu ?? 0)
+        change.up = up ? 1 : 0
+        change.master = bridge ?? 0
+        if let bytes = mac?.bytes {
+            change.set_mac = 1
+            change.mac = (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5])
+        }
+        try SystemError.check(unsafe platform_link_change(index, &change), "configure", name(of: index) ?? "interface \(index)")
+    }
+
+    package static func add(_ address: IPv4Address, prefixLength: Int, to index: UInt32) throws(SystemError) {
+        try SystemError.check(platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to", name(of: index) ?? "interface \(index)")
+    }
+
+    /// A descriptor that becomes readable when links, addresses or routes change (Linux).
+    package static func monitor() throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_network_monitor(), "watch the network")
+    }
+
+    /// Creates a TAP (Linux). It lives as long as the descriptor.
+    /// - Returns: the descriptor, and whether the kernel will hand over super-frames and unfinished checksums.
+    package static func createTAP(named name: String) throws(SystemError) -> (descriptor: Int32, offloads: UInt32) {
+        var offloads: UInt32 = 0
+        let descriptor = try SystemError.check(unsafe platform_tap_create(name, &offloads), "create TAP", name)
+        return (descriptor, offloads)
+    }
+
+    /// Opens a packet socket on an interface in promiscuous mode (Linux). The caller owns the descriptor.
+    package static func openPacketSocket(on index: UInt32) throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_packet_open(index), "open a packet socket on", name(of: index) ?? "interface \(index)")
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+import Wire
+
+/// An internet address and port.
+package struct SocketAddress: Sendable {
+    let raw: platform_inet_address
+
+    init(raw: platform_inet_address) { self.raw = raw }
+
+    package init(_ address: IPv4Address, port: UInt16) {
+        var raw = platform_inet_address()
+        raw.family = 4
+        (raw.bytes.0, raw.bytes.1, raw.bytes.2, raw.bytes.3) = (address.bytes[0], address.bytes[1], address.bytes[2], address.bytes[3])
+        raw.port = port
+        self.raw = raw
+    }
+
+    package var port: UInt16 { raw.port }
+    package var isIPv4: Bool { raw.family == 4 }
+
+    /// The IPv4 address; nil for IPv6.
+    package var ipv4: IPv4Address? {
+        guard isIPv4 else { return nil }
+        return IPv4Address(UInt32(raw.bytes.0) << 24 | UInt32(raw.bytes.1) << 16 | UInt32(raw.bytes.2) << 8 | UInt32(raw.bytes.3))
+    }
+}
+
+extension SocketAddress: Hashable, CustomStringConvertible {
+    private var words: [UInt8] {
+        let b = raw.bytes
+        return [b.0, b.1, b.2, b.3, b.4, b.5, b.6, b.7, b.8, b.9, b.10, b.11, b.12, b.13, b.14, b.15]
+    }
+
+    package static func == (a: SocketAddress, b: SocketAddress) -> Bool {
+        a.raw.family == b.raw.family && a.raw.port == b.raw.port && a.raw.scope == b.raw.scope && a.words == b.words
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(raw.family)
+        hasher.combine(raw.port)
+        hasher.combine(words)
+    }
+
+    package var description: String {
+        if let ipv4 { return "\(ipv4):\(port)" }
+        let groups = stride(from: 0, to: 16, by: 2).map { String(UInt16(words[$0]) << 8 | UInt16(words[$0 + 1]), radix: 16) }
+        return "[" + groups.joined(separator: ":") + (raw.scope == 0 ? "" : "%\(raw.scope)") + "]:\(port)"
+    }
+}

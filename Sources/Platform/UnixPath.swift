@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// The path of a unix socket, short enough for this system's `sockaddr_un`.
+package struct UnixPath: Hashable, Sendable {
+    /// Bytes of the path without terminator.
+    package let bytes: [UInt8]
+
+    /// - Throws: "name too long" naming the limit.
+    package init(_ text: String) throws(SystemError) { try self.init(Array(text.utf8)) }
+
+    package init(_ bytes: [UInt8]) throws(SystemError) {
+        guard !bytes.isEmpty else { throw SystemError(code: Errno.invalid, "use an empty path") }
+        guard bytes.count < UnixAddressLayout.native.pathCapacity || (bytes[0] == 0 && bytes.count == UnixAddressLayout.native.pathCapacity) else {
+            throw SystemError(code: Errno.nameTooLong, "use", String(decoding: bytes, as: UTF8.self))
+        }
+        self.bytes = bytes
+    }
+}
+
+extension UnixPath: CustomStringConvertible {
+    package var description: String { (bytes[0] == 0 ? "@" : "") + String(decoding: bytes.drop { $0 == 0 }, as: UTF8.self) }
+}

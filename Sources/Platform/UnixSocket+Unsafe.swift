@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// Unix sockets: non-blocking, close-on-exec, without SIGPIPE. Every function that returns a `Descriptor` hands it to the caller.
+package enum UnixSocket {
+    #if os(Linux)
+        static let streamType = Int32(SOCK_STREAM.rawValue), datagramType = Int32(SOCK_DGRAM.rawValue)
+    #else
+        static let streamType = SOCK_STREAM, datagramType = SOCK_DGRAM
+    #endif
+
+    package static func stream() throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_socket(AF_UNIX, streamType), "socket")
+    }
+
+    package static func datagram() throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_socket(AF_UNIX, datagramType), "socket")
+    }
+
+    package static func internetDatagram(ipv6: Bool = false) throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_socket(ipv6 ? AF_INET6 : AF_INET, datagramType), "socket")
+    }
+
+    package static func internetStream(ipv6: Bool = false) throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_socket(ipv6 ? AF_INET6 : AF_INET, streamType), "socket")
+    }
+}
+
+extension Descriptor {
+    package func bind(to path: UnixPath) throws(SystemError) {
+        let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_bind(raw, $0.baseAddress, $0.count) }
+        try SystemError.check(result, "bind", path.description)
+    }
+
+    package func connect(to path: UnixPath) throws(SystemError) {
+        let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_connect(raw, $0.baseAddress, $0.count) }
+        try SystemError.check(result, "connect", path.description)
+    }
+
+    /// Makes a connected datagram socket receive from anybody again.
+    package func disconnect() throws(SystemError) {
+        try SystemError.check(platform_unix_disconnect(raw), "disconnect")
+    }
+
+    package func listen(backlog: Int32 = 64) throws(SystemError) {
+        #if canImport(Darwin)
+            try SystemError.checkErrno(Darwin.listen(raw, backlog), "listen")
+        #elseif canImport(Musl)
+            try SystemError.checkErrno(Musl.listen(raw, backlog), "listen")
+        #else
+            try SystemError.checkErrno(Glibc.listen(raw, backlog), "listen")
+        #endif
+    }
+
+    package func accept() throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_accept(raw), "accept")
+    }
+
+    /// Asks for socket buffers of these sizes in bytes; the system may give less.
+    package func setBuffers(send: Int32, receive: Int32) { platform_socket_buffers(raw, send, receive) }
+
+    /// The pending error of a socket as a positive errno, 0 if none.
+    package var pendingError: Int32 { platform_socket_error(raw) }
+
+    /// Process, user and group of the other end of a connected unix stream socket.
+    package func peerCredentials() throws(SystemError) -> (process: Int32, user: UInt32, group: UInt32) {
+        var process: Int32 = 0, user: UInt32 = 0, group: UInt32 = 0
+        try SystemError.check(unsafe platform_peer_credentials(raw, &process, &user, &group), "peer credentials")
+        return (process, user, group)
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+import Frames
+import Platform
+import Wire
+
+/// Number of a port of the switch.
+@usableFromInline
+package typealias PortNumber = UInt16
+
+/// Which port an address was last seen at (IEEE 802.1Q clause 8.8): a set-associative hash table of fixed size, keyed by address and VLAN.
+///
+/// Entries age by comparison, there is no sweep. A full bucket gives up an expired entry, else the oldest entry of the port that holds the
+/// most addresses, provided that it holds more than the newcomer's: a flood of addresses costs the port that sends it, not its neighbours.
+@safe
+@usableFromInline
+package struct AddressTable: ~Copyable {
+    /// An address and the VLAN it was seen in, 0 for untagged frames; never 0 as a whole.
+    @usableFromInline package typealias Key = UInt64
+
+    @usableFromInline static let ways = 8
+    @usableFromInline static let buckets = 1024
+    /// Addresses that fit at most.
+    package static let capacity = ways * buckets
+
+    @usableFromInline
+    struct Entry: BitwiseCopyable {
+        /// Seconds on the owner's clock; `permanent` never ages and never moves.
+        @usableFromInline var lastSeen: UInt32
+        @usableFromInline var port: PortNumber
+        @inlinable init(lastSeen: UInt32, port: PortNumber) {
+            self.lastSeen = lastSeen
+            self.port = port
+        }
+        @inlinable static var permanent: UInt32 { .max }
+    }
+
+    /// Seconds after which an address that was not seen again is forgotten (IEEE 802.1Q table 8-6: 300).
+    @usableFromInline package var ageing: UInt32 = 300
+
+    @usableFromInline let keys: UnsafeMutablePointer<Key>
+    @usableFromInline let entries: UnsafeMutablePointer<Entry>
+    @usableFromInline let seed: UInt64
+    /// How many entries each port holds, expired ones included.
+    @usableFromInline let population: UnsafeMutablePointer<UInt32>
+    @usableFromInline let portCapacity: Int
+
+    /// - Parameter ports: port numbers are below this.
+    package init(ports: Int) {
+        portCapacity = ports
+        seed = Random.value() | 1
+        unsafe keys = .allocate(capacity: AddressTable.capacity)
+        unsafe keys.initialize(repeating: 0, count: AddressTable.capacity)
+        unsafe entries = .allocate(capacity: AddressTable.capacity)
+        unsafe entries.initialize(repeating: Entry(lastSeen: 0, port: 0), count: AddressTable.capacity)
+        unsafe population = .allocate(capacity: ports)
+        unsafe population.initialize(repeating: 0, count: ports)
+    }
+
+    deinit {
+        unsafe keys.deallocate()
+        unsafe entries.deallocate()
+        unsafe population.deallocate()
+    }
+
+    @inlinable
+    package static func key(_ address: MACAddress, vlan: UInt16) -> Key { address.value | UInt64(vlan) << 48 }
+
+    @inlinable
+    func bucket(of key: Key) -> Int {
+        // Multiplication carries every bit of the key into the top bits; a random odd factor keeps guests from aiming at one bucket.
+        Int(truncatingIfNeeded: (key &* seed) >> 54) &* AddressTable.ways
+    }
+
+    @inlinable
+    func isAlive(_ entry: Entry, _ now: UInt32) -> Bool { entry.lastSeen == Entry.permanent || entry.lastSeen &+ ageing > now }
+
+    /// The port at which an address was seen in the last `ageing` seconds.
+    @inlinable
+    package func lookup(_ key: Key, now: UInt32) -> PortNumber? {
+        let first = bucket(of: key)
+        for way in first..<first &+ AddressTable.ways where unsafe keys[way] == key {
+            let entry = unsafe entries[way]
+            return isAlive(entry, now) ? entry.port : nil
+        }
+        return nil
+    }
+
+    /// What `learn` found.
+    @usableFromInline
+    package enum Learning: BitwiseCopyable, Sendable {
+        /// Known there already, or learned now, or moved to this port.
+        case accepted
+        /// The address belongs to another port for good: somebody poses as it.
+        case belongsElsewhere
+    }
+
+    /// Notes that `key` was seen at `port`.
+    @inlinable
+    package mutating func learn(_ key: Key, at port: PortNumber, now: UInt32) -> Learning {
+        let first = bucket(of: key)
+        for way in first..<first &+ AddressTable.ways where unsafe keys[way] == key {
+            let entry = unsafe entries[way]
+            if entry.port == port {
+                if entry.lastSeen != now && entry.lastSeen != Entry.permanent { unsafe entries[way].lastSeen = now }
+                return .accepted
+            }
+            if entry.lastSeen == Entry.permanent { return .belongsElsewhere }
+            unsafe population[Int(entry.port)] -= 1
+            unsafe population[Int(port)] += 1
+            unsafe entries[way] = Entry(lastSeen: now, port: port)
+            return .accepted
+        }
+        insert(key, Entry(lastSeen: now, port: port), first, now)
+        return .accepted
+    }
+
+    @usableFromInline
+    mutating func insert(_ key: Key, _ entry: Entry, _ first: Int, _ now: UInt32) {
+        var victim: Int?
+        for way in first..<first + AddressTable.ways {
+            if unsafe keys[way] == 0 || !isAlive(entries[way], now) {
+                victim = way
+                break
+            }
+        }
+        if victim == nil {
+            let own = unsafe population[Int(entry.port)]
+            var most: UInt32 = 0
+            for way in first..<first + AddressTable.ways {
+                let candidate = unsafe entries[way]
+                let holds = unsafe population[Int(candidate.port)]
+                if candidate.lastSeen == Entry.permanent { continue }
+                if candidate.port != entry.port && holds <= own && entry.lastSeen != Entry.permanent { continue }
+                let isOlder = victim.map { unsafe candidate.lastSeen < entries[$0].lastSeen } ?? true
+                if holds > most || (holds == most && isOlder) {
+                    most = holds
+                    victim = way
+                }
+            }
+        }
+        guard let victim else { return }
+        if unsafe keys[victim] != 0 { unsafe population[Int(entries[victim].port)] -= 1 }
+        unsafe keys[victim] = key
+        unsafe entries[victim] = entry
+        unsafe population[Int(entry.port)] += 1
+    }
+
+    /// Ties an address to a port until `forget`.
+    package mutating func pin(_ key: Key, to port: PortNumber) {
+        let first = bucket(of: key)
+        for way in first..<first + AddressTable.ways where unsafe keys[way] == key {
+            unsafe keys[way] = 0
+            unsafe population[Int(entries[way].port)] -= 1
+        }
+        insert(key, Entry(lastSeen: Entry.permanent, port: port), first, 0)
+    }
+
+    /// Forgets every address of a port, pinned ones too.
+    package mutating func forget(_ port: PortNumber) {
+        for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && entries[way].port == port {
+            unsafe keys[way] = 0
+        }
+        unsafe population[Int(port)] = 0
+    }
+
+    /// How many addresses are known to be at `port`, expired ones included.
+    package func count(at port: PortNumber) -> Int { Int(unsafe population[Int(port)]) }
+}

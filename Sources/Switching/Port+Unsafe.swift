@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+import Frames
+import Platform
+import Wire
+
+/// One port of the switch: its descriptor, its counters, and what waits to be sent through it. Belongs to one forwarder's thread.
+@usableFromInline
+struct Port: ~Copyable {
+    let number: PortNumber
+    let configuration: PortConfiguration
+    let descriptor: Descriptor?
+    let raw: Int32
+    @usableFromInline let kind: PortKind
+    @usableFromInline let role: PortRole
+    @usableFromInline let maximumFrame: Int
+    let counters: PortCounters
+    var queue = TransmitQueue()
+    /// The receiver is full: the poller watches for room, and frames go to the queue.
+    var isBlocked = false
+    /// The poller was told so.
+    var isWatchingForRoom = false
+    /// An `unreachable` event was sent and not yet answered.
+    var isReported = false
+    /// A frame has arrived since the last (re)arming.
+    var hasReceived = false
+    /// Failed receives in a row; a descriptor that only fails is no longer watched.
+    var failures = 0
+    /// An empty datagram was among the frames received last.
+    var saidGoodbye = false
+
+    init(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
+        self.number = number
+        self.configuration = configuration
+        self.counters = counters
+        raw = configuration.descriptor
+        descriptor = configuration.descriptor >= 0 ? Descriptor(adopting: configuration.descriptor) : nil
+        kind = configuration.kind
+        role = configuration.role
+        maximumFrame = configuration.maximumFrame
+    }
+
+    /// Frames that carry so many bytes together end a batch from a device, so that they are still in the cache when they are sent on.
+    private static let deviceBatchBytes = 256 * 1024
+
+    // MARK: Receiving
+
+    /// Fills the empty `batch`. Returns false when nothing is left to receive for now; an error is in `error`.
+    mutating func receive(into batch: inout FrameBatch, with vector: inout ReceiveVector, error: inout Int32) -> Bool {
+        let outcome =
+            switch kind {
+            case .datagram: vector.receive(from: raw, into: &batch)
+            case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
+            case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
+            case .service: ReceiveOutcome()
+            }
+        error = outcome.error
+        failures = outcome.error == 0 ? 0 : failures + 1
+        saidGoodbye = outcome.empty > 0
+        if outcome.truncated > 0 { counters.dropped(.oversize, frames: outcome.truncated) }
+        // A full batch, or one that ended for its bytes, may have left frames behind.
+        return outcome.frames == batch.capacity || (kind != .datagram && outcome.frames > 0)
+    }
+
+    // MARK: Sending
+
+    /// Sends the frames with these indices, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
+    mutating func transmit(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+        switch kind {
+        case .datagram: unsafe transmitDatagrams(indices, of: &batch, with: &vector)
+        case .tap: unsafe transmitToTap(indices, of: &batch)
+        case .packet: unsafe transmitPackets(indices, of: &batch, with: &vector)
+        case .service: 0
+        }
+    }
+
+    private mutating func transmitDatagrams(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+        var error: Int32 = 0
+        vector.removeAll()
+        for unsafe entry in unsafe indices {
+            let index = Int(entry)
+            let frame = batch[index]
+            if frame.offload.segmentation != .none {
+                guard var segmenter = Segmenter(batch.bytes(of: frame), frame.offload) else {
+                    counters.dropped(.malformed)
+                    continue
+                }
+                guard segmenter.longestFrame <= maximumFrame else {
+                    counters.dropped(.oversize, frames: segmenter.remaining)
+                    continue
+                }
+                repeat {
+                    if vector.isFull { error = flush(&vector) }
+                } while vector.append(nextOf: &segmenter, from: frame, in: batch)
+                continue
+            }
+            guard batch.completeChecksum(of: index) else {
+                counters.dropped(.malformed)
+                continue
+            }
+            guard Int(frame.length) <= maximumFrame else {
+                counters.dropped(.oversize)
+                continue
+            }
+            if vector.isFull { error = flush(&vector) }
+            unsafe vector.append(batch.address(at: Int(frame.offset)), length: Int(frame.length))
+        }
+        let last = flush(&vector)
+        return last != 0 ? last : error
+    }
+
+    private mutating func transmitPackets(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+        vector.removeAll()
+        for unsafe entry in unsafe indices {
+            guard Int(batch[Int(entry)].length) <= maximumFrame || batch[Int(entry)].offload.segmentation != .none else {
+                counters.dropped(.oversize)
+                continue
+            }
+            PacketFrames.append(Int(entry), of: &batch, to: &vector)
+        }
+        return flush(&vector)
+    }
+
+    private mutating func transmitToTap(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch) -> Int32 {
+        var frames = 0, bytes = 0
+        var failure: Int32 = 0
+        for unsafe entry in unsafe indices {
+            let frame = batch[Int(entry)]
+            guard Int(frame.length) <= maximumFrame || frame.offload.segmentation != .none else {
+                counters.dropped(.oversize)
+                continue
+            }
+            let error = TapFrames.send(Int(entry), of: &batch, to: raw)
+            switch error {
+            case 0:
+                frames += 1
+                bytes += Int(frame.length)
+            case Errno.again, Errno.noBuffers:
+                counters.dropped(.queueFull)
+            case Errno.invalid:
+                // The kernel does not like the headers, for one a runt behind them.
+                counters.dropped(.malformed)
+            default:
+                counters.dropped(.unreachable)
+                failure = error
+            }
+        }
+        counters.sent(frames: frames, bytes: bytes)
+        return failure
+    }
+
+    /// Sends what is in `vector` and empties it. What the receiver has no room for is queued, or dropped where the queue is full.
+    private mutating func flush(_ vector: inout SendVector) -> Int32 {
+        defer { vector.removeAll() }
+        var position = 0
+        var failure: Int32 = 0
+        if !isBlocked {
+            position = send(vector, failure: &failure)
+            isBlocked = position < vector.count
+        }
+        while position < vector.count {
+            if !queue.append(position, of: vector) { counters.dropped(.queueFull) }
+            position += 1
+        }
+        return failure
+    }
+
+    /// Sends the messages of `vector` until the receiver is full. Returns how many are done with, sent or dropped.
+    private func send(_ vector: borrowing SendVector, failure: inout Int32) -> Int {
+        var position = 0
+        while position < vector.count {
+            let (sent, error) = vector.send(to: raw, from: position)
+            if sent > 0 {
+                var bytes = 0
+                for index in position..<position + sent { bytes += vector.length(of: index) }
+                counters.sent(frames: sent, bytes: bytes)
+                position += sent
+            }
+            switch error {
+            case 0:
+                continue
+            case Errno.again, Errno.noBuffers:
+                return position
+            case Errno.messageTooLong:
+                counters.dropped(.oversize)
+                position += 1
+            default:
+                // Nobody is there: the rest would fail in the same way.
+                counters.dropped(.unreachable, frames: vector.count - position)
+                failure = error
+                return vector.count
+            }
+        }
+        return position
+    }
+
+    /// Sends what waits in the queue, now that there may be room. Returns the errno of an unreachable receiver, else 0.
+    mutating func drainQueue(with vector: inout SendVector) -> Int32 {
+        var failure: Int32 = 0
+        while !queue.isEmpty {
+            vector.removeAll()
+            queue.peek(into: &vector)
+            let done = send(vector, failure: &failure)
+            let all = done == vector.count
+            queue.removeFirst(done)
+            guard all else { break }
+        }
+        vector.removeAll()
+        isBlocked = !queue.isEmpty
+        return failure
+    }
+}

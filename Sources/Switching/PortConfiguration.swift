@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How a port's descriptor moves frames.
+@usableFromInline
+package enum PortKind: BitwiseCopyable, Sendable {
+    /// A connected datagram socket, one plain frame a datagram: VDE, QEMU dgram, an inherited socket.
+    case datagram
+    /// A TAP with 12-byte virtio headers.
+    case tap
+    /// A packet socket with 10-byte virtio headers.
+    case packet
+    /// No descriptor: the rings to and from the address service.
+    case service
+}
+
+/// What a port is to the network, which decides who may talk to whom.
+@usableFromInline
+package enum PortRole: BitwiseCopyable, Sendable {
+    /// A virtual machine, or a switch that has some behind it.
+    case guest
+    /// The way out.
+    case uplink
+    /// DHCP and address probes, which only guests see.
+    case service
+}
+
+/// A port to be attached to a forwarder.
+package struct PortConfiguration: Sendable {
+    /// For messages, such as `/tmp/vde`.
+    package var name: String
+    package var kind: PortKind
+    package var role: PortRole
+    /// The descriptor, which the forwarder takes over; -1 for `service`.
+    package var descriptor: Int32
+    /// Bytes of the longest frame that may be sent to this port; longer ones are dropped there, super-frames are segmented.
+    package var maximumFrame: Int
+    /// False for a port behind which there is one known address only, so that frames to unknown ones need not go there.
+    package var receivesUnknown = true
+
+    package init(name: String, kind: PortKind, role: PortRole, descriptor: Int32, maximumFrame: Int, receivesUnknown: Bool = true) {
+        self.name = name
+        self.kind = kind
+        self.role = role
+        self.descriptor = descriptor
+        self.maximumFrame = maximumFrame
+        self.receivesUnknown = receivesUnknown
+    }
+}
+
+/// Something that happened to a port, for the thread that looks after it.
+package enum PortEvent: Equatable, Sendable {
+    /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or `rearm`ed.
+    case unreachable(PortNumber, Int32)
+    /// An empty datagram came: a libvdeplug peer says goodbye.
+    case goodbye(PortNumber)
+    /// The first frame since the port was attached or rearmed.
+    case firstFrame(PortNumber)
+}
+
+/// Which frames of guests the address service wants to see.
+package struct ServicePolicy: Equatable, Sendable {
+    /// Take guests' DHCP requests for ourselves: nobody else receives them.
+    package var takesDHCP = false
+    /// See copies of DHCP replies that others send, to know that there is another server.
+    package var watchesDHCP = false
+    /// See copies of guests' ARP, for conflict probes.
+    package var watchesARP = false
+
+    package init(takesDHCP: Bool = false, watchesDHCP: Bool = false, watchesARP: Bool = false) {
+        self.takesDHCP = takesDHCP
+        self.watchesDHCP = watchesDHCP
+        self.watchesARP = watchesARP
+    }
+}

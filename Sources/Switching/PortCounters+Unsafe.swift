@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+import Atomics
+
+/// Why a frame was not delivered.
+@usableFromInline
+package enum DropReason: Int, CaseIterable, Sendable {
+    /// Shorter than an Ethernet header, or empty.
+    case runt
+    /// Longer than any frame, or than the egress port carries.
+    case oversize
+    /// A header that contradicts itself: a group address as source, an offload that does not fit the frame.
+    case malformed
+    /// The sender used an address that belongs to another port for good, such as the gateway's.
+    case spoofed
+    /// The receiver does not read, and its queue is full.
+    case queueFull
+    /// The receiver is not there.
+    case unreachable
+}
+
+/// What passed through a port. Written by the thread that owns the port, read by any.
+@safe
+package final class PortCounters: @unchecked Sendable {
+    @usableFromInline
+    enum Slot: Int {
+        case framesIn, bytesIn, framesOut, bytesOut, drops
+    }
+
+    @usableFromInline static let slots = Slot.drops.rawValue + DropReason.allCases.count
+    @usableFromInline let values: UnsafeMutablePointer<UInt64.AtomicRepresentation>
+
+    package init() {
+        unsafe values = .allocate(capacity: PortCounters.slots)
+        for slot in 0..<PortCounters.slots { unsafe (values + slot).initialize(to: UInt64.AtomicRepresentation(0)) }
+    }
+
+    deinit { unsafe values.deallocate() }
+
+    // A single writer needs no read-modify-write: a relaxed load and store are two plain moves.
+    @inlinable
+    func add(_ amount: UInt64, _ slot: Int) {
+        let atomic = unsafe UnsafeAtomic<UInt64>(at: values + slot)
+        atomic.store(atomic.load(ordering: .relaxed) &+ amount, ordering: .relaxed)
+    }
+
+    private func value(_ slot: Int) -> UInt64 { unsafe UnsafeAtomic<UInt64>(at: values + slot).load(ordering: .relaxed) }
+
+    @inlinable
+    package func received(frames: Int, bytes: Int) {
+        add(UInt64(frames), Slot.framesIn.rawValue)
+        add(UInt64(bytes), Slot.bytesIn.rawValue)
+    }
+
+    @inlinable
+    package func sent(frames: Int, bytes: Int) {
+        add(UInt64(frames), Slot.framesOut.rawValue)
+        add(UInt64(bytes), Slot.bytesOut.rawValue)
+    }
+
+    @inlinable
+    package func dropped(_ reason: DropReason, frames: Int = 1) { add(UInt64(frames), Slot.drops.rawValue + reason.rawValue) }
+
+    package var framesIn: UInt64 { value(Slot.framesIn.rawValue) }
+    package var bytesIn: UInt64 { value(Slot.bytesIn.rawValue) }
+    package var framesOut: UInt64 { value(Slot.framesOut.rawValue) }
+    package var bytesOut: UInt64 { value(Slot.bytesOut.rawValue) }
+
+    package func drops(_ reason: DropReason) -> UInt64 { value(Slot.drops.rawValue + reason.rawValue) }
+
+    package var totalDrops: UInt64 { DropReason.allCases.reduce(0) { $0 + drops($1) } }
+}
+
+extension PortCounters: CustomStringConvertible {
+    package var description: String {
+        var text = "in \(framesIn) frames, \(bytesIn) bytes; out \(framesOut) frames, \(bytesOut) bytes"
+        let reasons = DropReason.allCases.filter { drops($0) > 0 }
+        if !reasons.isEmpty { text += "; dropped " + reasons.map { "\(drops($0)) \($0)" }.joined(separator: ", ") }
+        return text
+    }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// A kernel setting below /proc/sys.
+package struct KernelSetting: Hashable, Sendable {
+    /// Such as `net/ipv4/conf/eth0/forwarding`.
+    package let path: String
+
+    package init(path: String) { self.path = path }
+
+    /// Whether packets that arrive by `interface` may be forwarded.
+    package static func forwarding(on interface: String) -> KernelSetting { KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding") }
+
+    /// nil if the kernel has no such setting (any more).
+    package var value: String? { Files.text("/proc/sys/" + path) }
+
+    package func set(_ value: String) throws(SystemError) { try Files.overwrite("/proc/sys/" + path, value) }
+}
+
+/// The interfaces through which guests' packets leave the host.
+package enum EgressInterfaces {
+    /// Every interface that a route leads through, but loopback and the guests' own.
+    package static func current(except tap: String) throws(SystemError) -> [String] {
+        var names: [String] = []
+        for route in try NetworkInterfaces.routes() where !route.isLocal {
+            guard let name = NetworkInterfaces.name(of: route.interface), name != tap, name != "lo", !names.contains(name) else { continue }
+            names.append(name)
+        }
+        return names.sorted()
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// A TAP of ours (Linux). It is gone when its descriptor is closed.
+package struct TapDevice: ~Copyable {
+    package let descriptor: Descriptor
+    package let name: String
+    package let index: UInt32
+
+    /// Creates a TAP that does not exist yet.
+    /// - Parameter name: nil for the first free one of vmnet0, vmnet1, ...
+    package static func create(named name: String?) throws(SystemError) -> TapDevice {
+        if let name { return try TapDevice(creating: name) }
+        var number = 0
+        while true {
+            do throws(SystemError) {
+                return try TapDevice(creating: "vmnet\(number)")
+            } catch {
+                // The kernel's words for "there is one": EBUSY for a TAP in use, EEXIST, or EINVAL where the name is not a TAP's.
+                guard [Errno.busy, Errno.exists, Errno.invalid].contains(error.code), number < 1000 else { throw error }
+                number += 1
+            }
+        }
+    }
+
+    private init(creating name: String) throws(SystemError) {
+        let descriptor = Descriptor(adopting: try NetworkInterfaces.createTAP(named: name).descriptor)
+        guard let index = NetworkInterfaces.index(of: name) else { throw SystemError(code: Errno.noDevice, "find", name) }
+        self.descriptor = descriptor
+        self.name = name
+        self.index = index
+    }
+
+    /// Gives the TAP its hardware address and MTU.
+    package func configure(mac: MACAddress, mtu: Int) throws(SystemError) {
+        // What guests say must not change the host: no router advertisement of theirs becomes its default route, no redirect moves its traffic.
+        for setting in ["net/ipv6/conf/\(name)/accept_ra", "net/ipv4/conf/\(name)/accept_redirects", "net/ipv6/conf/\(name)/accept_redirects", "net/ipv4/conf/\(name)/send_redirects"] {
+            try? KernelSetting(path: setting).set("0")
+        }
+        try NetworkInterfaces.configure(index, mac: mac, mtu: mtu)
+    }
+}

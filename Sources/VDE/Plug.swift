@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// A joined port of somebody's VDE switch.
+package struct Plug: ~Copyable {
+    /// Silent as long as the switch lives; readable (end of file) when it closes the port.
+    package let control: Descriptor
+    /// Connected to the port's socket: one frame a datagram.
+    package var data: Descriptor
+    /// The switch's control directory without symbolic links.
+    package let directory: String
+}
+
+/// How to join.
+package struct PlugOptions: Sendable {
+    /// The group that may write to our data socket; nil: the rule of libvdeplug.
+    package var group: UInt32?
+    /// Shown by the switch's `port/allprint`.
+    package var description: String
+
+    package init(group: UInt32? = nil, description: String) {
+        self.group = group
+        self.description = description
+    }
+}
+
+/// The handshake with a VDE switch: begun by `init`, then `finish` whenever `descriptor` is readable, until it returns the plug.
+/// The caller keeps the time; libvdeplug's own switches may refuse by never answering.
+package struct PlugHandshake: ~Copyable {
+    /// How long a switch may take to answer, in nanoseconds.
+    package static let patience: UInt64 = 3 * MonotonicClock.second
+    /// Ours among the sockets of libvdeplug's plugs, which are called `.PID-N`.
+    private static let namePrefix = ".vde_vmnet-"
+
+    fileprivate let control: Descriptor
+    private let data: Descriptor
+    private let directory: String
+    private let socketPath: String
+    private var reply: [UInt8] = []
+
+    /// The descriptor to wait on for reading.
+    package var descriptor: Int32 { control.raw }
+
+    /// Connects to the switch at `path` and sends the request.
+    package init(path: String, port: Int, options: PlugOptions) throws(PlugError) {
+        let directory = try PlugHandshake.directory(path)
+        do throws(SystemError) {
+            let controlPath = try UnixPath(directory + "/ctl")
+            let control = try UnixSocket.stream()
+            try control.connect(to: controlPath)
+            PlugHandshake.sweep(directory)
+            let data = try UnixSocket.datagram()
+            data.setBuffers(send: 1 << 20, receive: 4 << 20)
+            let socketPath = try PlugHandshake.bind(data, in: directory)
+            do throws(SystemError) {
+                try PlugHandshake.share(socketPath, with: controlPath.description, group: options.group)
+                let kind: VDERequest.Kind = port == PlugLocator.managementPort ? .newPort0 : .newControl(port: port)
+                let request = VDERequest(kind: kind, path: Array(socketPath.utf8), description: options.description)
+                guard let bytes = request.encode() else { throw SystemError(code: Errno.nameTooLong, "use", socketPath) }
+                // One write: the switch reads once and takes what it gets for the whole.
+                guard try control.send(bytes) == bytes.count else { throw SystemError(code: Errno.noBuffers, "send to", controlPath.description) }
+            } catch {
+                try? Files.remove(socketPath)
+                throw error
+            }
+            self.control = control
+            self.data = data
+            self.directory = directory
+            self.socketPath = socketPath
+        } catch {
+            switch error.code {
+            case Errno.refused, Errno.noEntry: throw PlugError.noSwitch(at: path)
+            default: throw PlugError(error, path: path)
+            }
+        }
+    }
+
+    deinit { try? Files.remove(socketPath) }
+
+    /// The switch's directory behind `path`, which may also name its `ctl` socket or a link.
+    private static func directory(_ path: String) throws(PlugError) -> String {
+        do throws(SystemError) {
+            switch try Files.status(path).kind {
+            case .directory: return try Files.realPath(path)
+            case .socket where path.hasSuffix("/ctl"): return try Files.realPath(Files.parent(path))
+            default: break
+            }
+        } catch {
+            throw error.code == Errno.noEntry ? PlugError.noSwitch(at: path) : PlugError(error, path: path)
+        }
+        throw PlugError(.notASwitch, "\(path) is a file, not the directory of a VDE switch; start one elsewhere with: vde_switch --unix DIRECTORY")
+    }
+
+    /// Removes data sockets that an earlier run of ours left here when it was killed during its handshake.
+    private static func sweep(_ directory: String) {
+        for name in (try? Files.entries(directory)) ?? [] where name.hasPrefix(namePrefix) {
+            guard let process = Int32(name.dropFirst(namePrefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process) else { continue }
+            try? Files.remove(directory + "/" + name)
+        }
+    }
+
+    /// Binds the data socket in the switch's directory, or where libvdeplug goes if that cannot be written.
+    private static func bind(_ socket: borrowing Descriptor, in directory: String) throws(SystemError) -> String {
+        var failure: SystemError?
+        for prefix in [directory + "/" + namePrefix, "/var/run/vde_vmnet-", "/var/tmp/vde_vmnet-", "/tmp/vde_vmnet-"] {
+            for attempt in 0..<1000 {
+                let path = prefix + "\(Accounts.processID)-\(attempt)"
+                do {
+                    try socket.bind(to: UnixPath(path))
+                    return path
+                } catch {
+                    if failure == nil { failure = error }
+                    if error.code != Errno.addressInUse { break }
+                }
+            }
+        }
+        throw failure!
+    }
+
+    /// Lets the switch write to our socket, by the rule of libvdeplug: a switch that runs as somebody else is given access through the
+    /// group of its control socket, and where that group is not ours to give, through everybody's.
+    private static func share(_ path: String, with controlPath: String, group: UInt32?) throws(SystemError) {
+        if let group {
+            try Files.setOwner(path, user: nil, group: group)
+            try Files.setMode(path, 0o770)
+            return
+        }
+        let owner = try Files.status(controlPath)
+        if owner.owner == 0 || owner.owner == Accounts.effectiveUser {
+            try Files.setMode(path, 0o700)
+        } else if (try? Files.setOwner(path, user: nil, group: owner.group)) != nil {
+            try Files.setMode(path, 0o770)
+        } else {
+            try Files.setMode(path, 0o777)
+        }
+    }
+
+    /// Takes what the switch has answered so far. Returns nil while the answer is not complete.
+    package mutating func finish() throws(PlugError) -> Plug? {
+        let expected = UnixAddressLayout.native.length
+        do throws(SystemError) {
+            let more = try control.receive(limit: expected - reply.count)
+            guard !more.isEmpty else { throw SystemError(code: Errno.reset, "receive") }
+            reply += more
+        } catch {
+            switch error.code {
+            case Errno.again: return nil
+            case Errno.reset, Errno.brokenPipe:
+                throw PlugError(
+                    .refused,
+                    "the switch at \(directory) refused: the port is out of range or taken by another user, or all ports are in use "
+                        + "(port/allprint on its console tells)")
+            default: throw PlugError(error, path: directory)
+            }
+        }
+        guard reply.count == expected else { return nil }
+        guard let peer = try? UnixAddressLayout.native.decodePath(reply.rawSpan) else {
+            throw PlugError(.badReply, "what listens at \(directory) does not speak the VDE protocol: its answer names no socket")
+        }
+        do throws(SystemError) {
+            try data.connect(to: UnixPath(peer))
+            // The name has served its purpose: the switch is connected. Without it there is nothing to leave behind.
+            try? Files.remove(socketPath)
+            return Plug(control: try control.duplicate(), data: try data.duplicate(), directory: directory)
+        } catch {
+            throw PlugError(error, path: directory)
+        }
+    }
+
+    /// The error for a switch that did not answer in `patience`.
+    package var silence: PlugError {
+        PlugError(
+            .silent,
+            "the switch at \(directory) did not answer within \(PlugHandshake.patience / MonotonicClock.second) s: "
+                + "it hangs, or it is an older vde_switch that refuses in silence (port out of range, taken, or none free)")
+    }
+}
+
+extension Plug {
+    /// Joins and waits for the answer. For programs with nothing else to do meanwhile.
+    package static func join(path: String, port: Int, options: PlugOptions, deadline: UInt64) throws(PlugError) -> Plug {
+        var handshake = try PlugHandshake(path: path, port: port, options: options)
+        while true {
+            guard !handshake.control.wait(for: .readable, until: deadline).isEmpty else { throw handshake.silence }
+            if let plug = try handshake.finish() { return plug }
+        }
+    }
+}

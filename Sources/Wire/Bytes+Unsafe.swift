@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Reading and writing fixed-width integers in spans of bytes. Every access is bounds-checked by the standard library: a mistake in a
+// caller traps, it never reads a neighbour's memory. Callers check lengths once, in the initialiser of a view, so that no access traps.
+
+extension RawSpan {
+    /// The byte at `offset`.
+    @inlinable
+    package func byte(at offset: Int) -> UInt8 {
+        unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
+    }
+
+    /// The big-endian 16-bit integer at `offset`.
+    @inlinable
+    package func big16(at offset: Int) -> UInt16 {
+        UInt16(bigEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt16.self))
+    }
+
+    /// The big-endian 32-bit integer at `offset`.
+    @inlinable
+    package func big32(at offset: Int) -> UInt32 {
+        UInt32(bigEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
+    }
+
+    /// The big-endian 64-bit integer at `offset`.
+    @inlinable
+    package func big64(at offset: Int) -> UInt64 {
+        UInt64(bigEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
+    /// The little-endian 16-bit integer at `offset`.
+    @inlinable
+    package func little16(at offset: Int) -> UInt16 {
+        UInt16(littleEndian: unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt16.self))
+    }
+
+    /// The 32-bit integer at `offset` in this machine's byte order.
+    @inlinable
+    package func native32(at offset: Int) -> UInt32 {
+        unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self)
+    }
+
+    /// The 64-bit integer at `offset` in this machine's byte order.
+    @inlinable
+    package func native64(at offset: Int) -> UInt64 {
+        unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
+    }
+
+    /// The bytes from `offset` to the end. `offset` may equal the count.
+    @inlinable
+    @_lifetime(copy self)
+    package func from(_ offset: Int) -> RawSpan {
+        extracting(offset..<byteCount)
+    }
+
+    /// A copy of these bytes. Allocates: not for the data path.
+    @inlinable
+    package func copied() -> [UInt8] {
+        unsafe withUnsafeBytes { unsafe [UInt8]($0) }
+    }
+}
+
+extension MutableRawSpan {
+    /// Stores a byte at `offset`.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func put8(_ value: UInt8, at offset: Int) {
+        storeBytes(of: value, toByteOffset: offset, as: UInt8.self)
+    }
+
+    /// Stores a 16-bit integer in big-endian order at `offset`.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func put16(_ value: UInt16, at offset: Int) {
+        storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt16.self)
+    }
+
+    /// Stores a 32-bit integer in big-endian order at `offset`.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func put32(_ value: UInt32, at offset: Int) {
+        storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt32.self)
+    }
+
+    /// Stores a 16-bit integer in little-endian order at `offset`.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func put16Little(_ value: UInt16, at offset: Int) {
+        storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt16.self)
+    }
+
+    /// Copies `source` to `offset`.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func put(_ source: RawSpan, at offset: Int) {
+        precondition(offset >= 0 && offset <= byteCount && source.byteCount <= byteCount - offset)
+        guard source.byteCount > 0 else { return }
+        unsafe withUnsafeMutableBytes { destination in
+            unsafe source.withUnsafeBytes { bytes in
+                unsafe destination.baseAddress!.advanced(by: offset).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+            }
+        }
+    }
+}
+
+extension Array<UInt8> {
+    /// The array's bytes as a raw span, for parsers.
+    @inlinable
+    package var rawSpan: RawSpan {
+        @_lifetime(borrow self)
+        get {
+            let bytes = unsafe span.bytes
+            return unsafe _overrideLifetime(bytes, borrowing: self)
+        }
+    }
+}
