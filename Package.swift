@@ -33,13 +33,18 @@ let package = Package(
             name: "Daemon",
             dependencies: ["AddressService", "Switching", "Uplinks", "VDE", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
+        .target(name: "NetworkCheck", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
             name: "Commands",
             dependencies: [
-                "Daemon", "Uplinks", "VDE", "Platform", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Daemon", "NetworkCheck", "Uplinks", "VDE", "Platform", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
         .executableTarget(name: "vde_vmnet", dependencies: ["Commands"], swiftSettings: swift),
+
+        .target(name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
+        .testTarget(
+            name: "IntegrationTests", dependencies: ["TestSupport", "Platform", "Wire", "vde_vmnet"], swiftSettings: swift),
     ]
 )

@@ -9,7 +9,7 @@ package struct Root: ParsableCommand {
         commandName: "vde_vmnet",
         abstract: "Networking for virtual machines that do not run as root.",
         version: programVersion,
-        subcommands: [Join.self],
+        subcommands: [Join.self, Check.self],
         defaultSubcommand: Join.self)
 
     package init() {}

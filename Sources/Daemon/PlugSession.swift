@@ -65,7 +65,9 @@ package final class PlugSession: NetworkSession {
         while true {
             let failure: PlugError
             do throws(PlugError) {
-                return try attach(firstAnswer())
+                let plug = try Plug.join(anyOf: candidates, port: port, options: options)
+                candidates = [plug.path]
+                return try attach(plug)
             } catch {
                 failure = error
             }
@@ -74,25 +76,6 @@ package final class PlugSession: NetworkSession {
             }
             MonotonicClock.sleep(50 * MonotonicClock.millisecond)
         }
-    }
-
-    /// Joins the first candidate that answers. Of several failures the one where something was there is thrown.
-    private func firstAnswer() throws(PlugError) -> Plug {
-        var failure: PlugError?
-        for candidate in candidates {
-            do throws(PlugError) {
-                let deadline = MonotonicClock.now + PlugHandshake.patience
-                let plug = try Plug.join(path: candidate, port: port, options: options, deadline: deadline)
-                candidates = [candidate]
-                return plug
-            } catch {
-                if failure == nil || failure?.cause == .noSwitch { failure = error }
-            }
-        }
-        guard candidates.count > 1, failure?.cause == .noSwitch else { throw failure! }
-        throw PlugError(
-            .noSwitch,
-            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start one with: vde_switch --unix /tmp/vde, and name it here: vde_vmnet /tmp/vde")
     }
 
     private func attach(_ plug: consuming Plug) throws(PlugError) {

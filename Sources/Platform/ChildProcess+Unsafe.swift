@@ -17,7 +17,10 @@ package struct ChildProcess: Sendable {
     /// - Parameters:
     ///   - environment: added to, or replacing, this process's own; a nil value removes one.
     ///   - input: the child's standard input, output and error; -1 for /dev/null. They stay the caller's.
-    package init(_ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1, error: Int32 = -1) throws(SystemError) {
+    ///   - leadsGroup: the child leads a process group of its own, which `signalGroup` reaches.
+    package init(
+        _ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1, error: Int32 = -1, leadsGroup: Bool = false
+    ) throws(SystemError) {
         var variables: [String] = []
         var next = unsafe platform_environment()
         while let pointer = unsafe next?.pointee {
@@ -29,7 +32,7 @@ package struct ChildProcess: Sendable {
         var process: Int32 = 0
         let result = unsafe Self.withCStrings(arguments) { arguments in
             unsafe Self.withCStrings(variables) { variables in
-                unsafe platform_spawn(arguments[0], arguments, variables, input, output, error, &process)
+                unsafe platform_spawn(arguments[0], arguments, variables, input, output, error, leadsGroup ? 1 : 0, &process)
             }
         }
         try SystemError.check(result, "start", arguments[0])
@@ -70,6 +73,9 @@ package struct ChildProcess: Sendable {
     }
 
     package func signal(_ number: Int32) { _ = kill(identifier, number) }
+
+    /// Signals the group that the child leads.
+    package func signalGroup(_ number: Int32) { _ = kill(-identifier, number) }
 
     /// What a finished program printed.
     package struct Output: Sendable {

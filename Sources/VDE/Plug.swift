@@ -10,6 +10,8 @@ package struct Plug: ~Copyable {
     package var data: Descriptor
     /// The switch's control directory without symbolic links.
     package let directory: String
+    /// The switch as it was named by the caller.
+    package let path: String
 }
 
 /// How to join.
@@ -35,6 +37,7 @@ package struct PlugHandshake: ~Copyable {
 
     fileprivate let control: Descriptor
     private let data: Descriptor
+    private let path: String
     private let directory: String
     private let socketPath: String
     private var reply: [UInt8] = []
@@ -66,6 +69,7 @@ package struct PlugHandshake: ~Copyable {
             }
             self.control = control
             self.data = data
+            self.path = path
             self.directory = directory
             self.socketPath = socketPath
         } catch {
@@ -162,7 +166,7 @@ package struct PlugHandshake: ~Copyable {
             try data.connect(to: UnixPath(peer))
             // The name has served its purpose: the switch is connected. Without it there is nothing to leave behind.
             try? Files.remove(socketPath)
-            return Plug(control: try control.duplicate(), data: try data.duplicate(), directory: directory)
+            return Plug(control: try control.duplicate(), data: try data.duplicate(), directory: directory, path: path)
         } catch {
             throw PlugError(error, path: directory)
         }
@@ -185,5 +189,21 @@ extension Plug {
             guard !handshake.control.wait(for: .readable, until: deadline).isEmpty else { throw handshake.silence }
             if let plug = try handshake.finish() { return plug }
         }
+    }
+
+    /// Joins the first of several places that answers. Of several failures the one where something was there is thrown.
+    package static func join(anyOf candidates: [String], port: Int, options: PlugOptions) throws(PlugError) -> Plug {
+        var failure: PlugError?
+        for candidate in candidates {
+            do throws(PlugError) {
+                return try join(path: candidate, port: port, options: options, deadline: MonotonicClock.now + PlugHandshake.patience)
+            } catch {
+                if failure == nil || failure?.cause == .noSwitch { failure = error }
+            }
+        }
+        guard candidates.count > 1, failure?.cause == .noSwitch else { throw failure! }
+        throw PlugError(
+            .noSwitch,
+            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start one with: vde_switch --unix /tmp/vde, and name it: vde_vmnet /tmp/vde")
     }
 }

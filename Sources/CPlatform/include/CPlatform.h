@@ -98,8 +98,9 @@ void platform_wakeup_drain(int fd);
 // ---- Processes, threads, signals (posix/process.c) ---------------------------------------------------------------------------------
 
 /// Starts a program with default signal handling; the three descriptors become its standard ones (-1: /dev/null). Looks `path` up in PATH
-/// if it has no slash. Returns 0 and the pid.
-int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int32_t *pid);
+/// if it has no slash. With `new_group` the child leads a process group of its own. Returns 0 and the pid.
+int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int new_group,
+                   int32_t *pid);
 /// Starts a detached thread with all signals blocked.
 int platform_thread_start(const char *name, void (*body)(void *), void *context);
 /// Routes `signal` to the descriptor `fd` as one byte holding its number.

@@ -15,7 +15,8 @@ extern char **environ;
 
 char **platform_environment(void) { return environ; }
 
-int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int32_t *pid) {
+int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int new_group,
+                   int32_t *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -34,7 +35,8 @@ int platform_spawn(const char *path, char *const arguments[], char *const enviro
     sigfillset(&all);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (new_group ? POSIX_SPAWN_SETPGROUP : 0)));
     int failure = posix_spawnp(&child, path, &actions, &attributes, arguments, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// A real machine with a kernel of its own, driven through its console.
+package final class GuestMachine {
+    package let name: String
+    private let program: BackgroundProgram
+    private let folder: TemporaryFolder
+    /// Characters of the console's output that have been dealt with.
+    private var position = 0
+
+    private init(_ name: String, _ program: BackgroundProgram, _ folder: TemporaryFolder) {
+        self.name = name
+        self.program = program
+        self.folder = folder
+    }
+
+    deinit { kill() }
+
+    private static var cache: String { Machine.packageRoot + "/.cache/guest" }
+
+    package static let canRunQEMU = Files.exists(cache + "/vmlinuz") && Files.exists("/usr/bin/qemu-system-x86_64")
+    package static let canRunUML = Files.exists("/usr/bin/linux.uml")
+    package static let qemuReason = "needs qemu-system-x86 and a kernel from ci/fetch-guest-kernel"
+    package static let umlReason = "needs the package user-mode-linux"
+
+    /// Starts QEMU (software emulation) with one virtio network card.
+    /// - Parameters:
+    ///   - netdev: the value of `-netdev`, with the id net0.
+    ///   - user: runs QEMU as this user.
+    package static func qemu(
+        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", folder: TemporaryFolder,
+        echo: (@Sendable (String) -> Void)? = nil
+    ) throws -> GuestMachine {
+        let initrd = folder.file("initrd-qemu")
+        if !Files.exists(initrd) {
+            try Initrd.write(to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 })
+        }
+        let command =
+            (user.map { ["setpriv", "--reuid", $0, "--regid", "nogroup", "--clear-groups", "--"] } ?? []) + [
+                "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", cache + "/vmlinuz",
+                "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev, "-device",
+                "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
+            ]
+        return GuestMachine(name, try start(command, namespace, echo), folder)
+    }
+
+    /// Starts a user-mode Linux.
+    /// - Parameter network: the value of `eth0=`, such as `vde,/tmp/vde`.
+    package static func uml(
+        _ name: String, network: String, mac: String, in namespace: Namespace? = nil, folder: TemporaryFolder, echo: (@Sendable (String) -> Void)? = nil
+    ) throws -> GuestMachine {
+        let initrd = folder.file("initrd-uml")
+        if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
+        // eth0=vde,SOCKET,MAC
+        let command = [
+            "env", "TMPDIR=" + folder.path, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)", "uml_dir=\(folder.path)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
+            "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
+        ]
+        return GuestMachine(name, try start(command, namespace, echo), folder)
+    }
+
+    private static func start(_ command: [String], _ namespace: Namespace?, _ echo: (@Sendable (String) -> Void)?) throws -> BackgroundProgram {
+        if let namespace { return try namespace.start(command, echo: echo) }
+        return try BackgroundProgram(command, echo: echo)
+    }
+
+    /// Waits until the guest takes commands.
+    package func waitUntilBooted(within seconds: Double = 120) throws {
+        position += try program.wait(for: Initrd.readyMark, within: seconds).count
+    }
+
+    /// What a command in the guest came to.
+    package struct Result {
+        package let status: Int
+        package let output: String
+    }
+
+    /// Runs a shell command in the guest.
+    @discardableResult
+    package func run(_ command: String, within seconds: Double = 60) throws -> Result {
+        try program.type(command + "\n")
+        let text = try program.wait(for: Initrd.doneMark, after: position, within: seconds)
+        let end = try program.wait(for: "\n", after: position + text.count, within: 5)
+        position += text.count + end.count
+        let output = text.dropLast(Initrd.doneMark.count).replacing("\r", with: "")
+        return Result(status: end.split(separator: " ").last.flatMap { Int($0.filter(\.isNumber)) } ?? -1, output: String(output).trimmed)
+    }
+
+    /// Gets a lease for `eth0`. Returns what the client was told, such as `ip=192.168.105.2 ...`.
+    package func lease() throws -> String {
+        try run("ip link set eth0 up")
+        let result = try run("udhcpc -i eth0 -q -n -t 10 -T 1 -O mtu -s /etc/udhcpc.sh 2>/tmp/udhcpc.log || cat /tmp/udhcpc.log", within: 40)
+        guard let line = result.output.split(separator: "\n").last(where: { $0.hasPrefix("ip=") }) else {
+            throw CommandFailed(description: "\(name) got no lease: \(result.output)")
+        }
+        return String(line)
+    }
+
+    /// The address in what `lease` returned.
+    package static func address(in lease: String) -> String { String(lease.dropFirst(3).prefix { $0 != " " }) }
+
+    package func signal(_ number: Int32) { program.signal(number) }
+
+    /// The process on this machine.
+    package var identifier: Int32 { program.identifier }
+
+    /// Everything the console has shown.
+    package var console: String { program.output }
+
+    package func kill() { program.kill() }
+}
+
+extension String {
+    /// Without white space at both ends.
+    package var trimmed: String {
+        guard let first = firstIndex(where: { !$0.isWhitespace }), let last = lastIndex(where: { !$0.isWhitespace }) else { return "" }
+        return String(self[first...last])
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// A real vde_switch in a namespace.
+package final class VDESwitch {
+    package let path: String
+    package let program: BackgroundProgram
+
+    package init(in namespace: Namespace, at path: String, options: [String] = []) throws {
+        self.path = path
+        // Its console is standard input: it ends when that does.
+        program = try namespace.start(["vde_switch", "--unix", path] + options)
+        try eventually("vde_switch at \(path)") { Files.exists(path + "/ctl") || program.poll() != nil }
+        guard program.poll() == nil else { throw TimedOut("vde_switch ended: \(program.output)") }
+    }
+
+    /// Types a command at its console and returns the answer.
+    package func command(_ text: String) throws -> String {
+        let before = program.output.count
+        try program.type(text + "\n")
+        return try program.wait(for: "\n1", after: before, within: 5)
+    }
+}
+
+/// Our own daemon, as a user starts it.
+package final class VMNetDaemon {
+    package let program: BackgroundProgram
+    /// The line printed when it was ready.
+    package let readyLine: String
+
+    /// Starts it in a namespace and waits until it is ready.
+    package init(in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil) throws {
+        program = try VMNetDaemon.start(in: namespace, arguments, folder: folder, environment: environment, echo: echo)
+        readyLine = try program.wait(for: "vde_vmnet: ready: ", within: 20)
+    }
+
+    /// Starts it without waiting.
+    package static func start(
+        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil
+    ) throws -> BackgroundProgram {
+        try namespace.start(
+            [Machine.product("vde_vmnet"), "--state-dir", folder.file("state"), "--log-level", "debug"] + arguments, environment: environment, echo: echo)
+    }
+
+    /// Waits until it is known that nobody else serves addresses.
+    package func waitUntilServing() throws { try program.wait(for: "ours serves", within: 10) }
+
+    package func stop() throws -> ChildProcess.Termination { try program.stop() }
+}
+
+/// A guest without a machine: a namespace whose network card is plugged into a VDE network by libvdeplug's own program.
+package final class PlugGuest {
+    package let namespace: Namespace
+    private let plug: BackgroundProgram
+    private let folder: TemporaryFolder
+
+    package static let interface = "eth0"
+
+    /// - Parameter mac: nil for one that the kernel makes up.
+    package init(_ name: String, path: String, mac: String? = nil, folder: TemporaryFolder) throws {
+        self.folder = folder
+        namespace = try Namespace(name)
+        plug = try namespace.start(["vde_plug2tap", "--sock", path, PlugGuest.interface])
+        try eventually("the TAP of \(name)") { (try? namespace.run("ip", "link", "show", PlugGuest.interface)) != nil }
+        if let mac { try namespace.ip("link", "set", PlugGuest.interface, "address", mac) }
+        try namespace.ip("link", "set", PlugGuest.interface, "up")
+    }
+
+    /// Gets a lease with busybox's client and configures the interface. Returns what the client was told, as `name=value` lines.
+    @discardableResult
+    package func lease(_ options: String..., seconds: Int = 8) throws -> [String: String] {
+        let script = folder.file("udhcpc-\(namespace.name)")
+        try Files.replace(
+            script,
+            Array(
+                """
+                #!/bin/sh
+                [ "$1" = bound ] || [ "$1" = renew ] || exit 0
+                ip addr flush dev "$interface"
+                ip addr add "$ip/$mask" dev "$interface"
+                [ -z "$router" ] || ip route replace default via "$router"
+                set | grep -E '^(ip|mask|subnet|router|dns|domain|mtu|lease|serverid|broadcast|hostname)='
+
+                """.utf8), mode: 0o755)
+        let result = try namespace.attempt(
+            ["busybox", "udhcpc", "-i", PlugGuest.interface, "-n", "-q", "-f", "-s", script, "-t", "\(seconds)", "-T", "1", "-O", "mtu"] + options)
+        guard result.succeeded else { throw CommandFailed(description: "udhcpc: \(result.output)\(result.error)") }
+        var told: [String: String] = [:]
+        for line in result.output.split(separator: "\n") {
+            let parts = line.split(separator: "=", maxSplits: 1)
+            if parts.count == 2 { told[String(parts[0])] = parts[1].trimmingQuotes }
+        }
+        return told
+    }
+
+    package func stop() { plug.kill() }
+}
+
+extension Substring {
+    /// busybox's `set` quotes values.
+    var trimmingQuotes: String { String(drop { $0 == "'" }.reversed().drop { $0 == "'" }.reversed()) }
+}
