@@ -44,6 +44,20 @@ let package = Package(
         .executableTarget(name: "vde_vmnet", dependencies: ["Commands"], swiftSettings: swift),
 
         .target(name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
+        .testTarget(name: "WireTests", dependencies: ["Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "FramesTests", dependencies: ["Frames", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "AddressServiceTests", dependencies: ["AddressService", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "VDETests", dependencies: ["VDE", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire"], swiftSettings: swift),
+        .testTarget(
+            name: "DaemonTests",
+            dependencies: ["Daemon", "AddressService", "Uplinks", "Platform", "Wire", "TestSupport", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
+        .testTarget(
+            name: "CommandsTests",
+            dependencies: ["Commands", "Daemon", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
+        .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(
             name: "IntegrationTests", dependencies: ["TestSupport", "Platform", "Wire", "vde_vmnet"], swiftSettings: swift),
     ]

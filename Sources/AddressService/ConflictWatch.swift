@@ -48,4 +48,7 @@ struct ConflictWatch: Sendable {
         }
         sightings[address] = (hardware, now)
     }
+
+    /// From now on somebody may use `address` by right: what silence there was means nothing any more.
+    mutating func granted(_ address: IPv4Address) { silentSince[address] = nil }
 }

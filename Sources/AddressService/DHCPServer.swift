@@ -274,6 +274,7 @@ package struct DHCPServer: Sendable {
         let lease = Lease(
             address: address, client: client, hardware: message.clientHardware, hostName: name, expires: now + UInt64(seconds) * 1_000_000_000)
         table.commit(lease)
+        watch.granted(address)
         outbox.changes.append(lease)
         if isNew { outbox.note(.info, "lease \(address) to \(message.clientHardware)\(name.isEmpty ? "" : " (\(name))")") }
         var reply = DHCPReply(.ack, to: message, configuration)

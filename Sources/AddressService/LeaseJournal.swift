@@ -54,9 +54,9 @@ package enum LeaseJournal {
 
     private static func parse(line: ArraySlice<UInt8>) -> Record? {
         let text = String(decoding: line, as: UTF8.self)
-        guard let mark = text.lastIndex(of: "#"), mark > text.startIndex else { return nil }
-        let body = String(text[..<text.index(before: mark)])
-        guard text[mark...].dropFirst() == checksum(body) else { return nil }
+        guard let mark = text.firstRange(of: " #") else { return nil }
+        let body = String(text[..<mark.lowerBound])
+        guard text[mark.upperBound...] == checksum(body) else { return nil }
         let fields = body.split(separator: " ", omittingEmptySubsequences: false)
         guard fields.count == 5, let address = IPv4Address(fields[0]), let hardware = MACAddress(fields[1]), let client = bytes(fields[2]),
             let ends = Int64(fields[3]), let name = bytes(fields[4])

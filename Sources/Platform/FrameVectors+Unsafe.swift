@@ -122,6 +122,12 @@ package struct SendVector: ~Copyable {
         count &+= 1
     }
 
+    /// Appends a whole frame of `batch`.
+    @inlinable
+    package mutating func append(frame: FrameDescriptor, of batch: borrowing FrameBatch) {
+        unsafe append(batch.address(at: Int(frame.offset)), length: Int(frame.length))
+    }
+
     /// Appends the next frame that `segmenter` cuts from the frame `index` of `batch`. Returns false if there is none left.
     @inlinable
     package mutating func append(nextOf segmenter: inout Segmenter, from frame: FrameDescriptor, in batch: borrowing FrameBatch) -> Bool {

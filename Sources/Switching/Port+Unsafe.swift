@@ -102,7 +102,7 @@ struct Port: ~Copyable {
                 continue
             }
             if vector.isFull { error = flush(&vector) }
-            unsafe vector.append(batch.address(at: Int(frame.offset)), length: Int(frame.length))
+            vector.append(frame: frame, of: batch)
         }
         let last = flush(&vector)
         return last != 0 ? last : error

@@ -110,7 +110,8 @@ package struct IPv4Network: Hashable, Sendable {
 
     /// The network of `address` under `mask`, or nil if the mask's bits are not contiguous.
     package init?(containing address: IPv4Address, mask: IPv4Address) {
-        guard (~mask.value).leadingZeroBitCount == 32 - (~mask.value + 1).trailingZeroBitCount || mask.value == 0xffff_ffff else { return nil }
+        // Of a contiguous mask, the complement is one below a power of two (or all ones, for which the sum wraps to zero).
+        guard ~mask.value & (~mask.value &+ 1) == 0 else { return nil }
         self.init(containing: address, prefixLength: mask.value.nonzeroBitCount)
     }
 

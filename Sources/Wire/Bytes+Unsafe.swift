@@ -113,4 +113,13 @@ extension Array<UInt8> {
             return unsafe _overrideLifetime(bytes, borrowing: self)
         }
     }
+
+    /// Hands the array's bytes to `body` for writing.
+    @inlinable
+    package mutating func withMutableRawSpan<Result>(_ body: (inout MutableRawSpan) -> Result) -> Result {
+        unsafe withUnsafeMutableBytes { buffer in
+            var span = unsafe MutableRawSpan(_unsafeBytes: buffer)
+            return body(&span)
+        }
+    }
 }

@@ -69,6 +69,8 @@ package final class Namespace {
 
 package struct CommandFailed: Error, CustomStringConvertible {
     package let description: String
+
+    package init(description: String) { self.description = description }
 }
 
 /// A host and, behind its uplink, another that plays the Internet.

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import TestSupport
+import Testing
+import Wire
+
+@Suite struct LeaseJournalTests {
+    private let records = [
+        LeaseJournal.Record(
+            lease: Lease(
+                address: IPv4Address("192.168.105.2")!, client: ClientIdentity(bytes: [255, 0, 1, 2]), hardware: MACAddress("52:54:00:12:34:56")!, hostName: "venus", expires: 0),
+            ends: 1_790_000_000),
+        LeaseJournal.Record(
+            lease: Lease(
+                address: IPv4Address("192.168.105.3")!, client: ClientIdentity(hardware: MACAddress(7)), hardware: MACAddress(7), hostName: "", expires: 0),
+            ends: -5),
+    ]
+
+    private var text: [UInt8] { Array((LeaseJournal.header + records.map(LeaseJournal.line).joined()).utf8) }
+
+    @Test func recordsRoundTrip() {
+        let contents = LeaseJournal.parse(text)
+        #expect(contents.records == records)
+        #expect(contents.damagedLines == 0 && !contents.isForeign)
+    }
+
+    @Test func anEmptyFileIsFine() {
+        #expect(LeaseJournal.parse([]) == LeaseJournal.Contents())
+        #expect(LeaseJournal.parse(Array(LeaseJournal.header.utf8)).records.isEmpty)
+    }
+
+    @Test func aTornLastLineIsNotDamage() {
+        let last = text.dropLast().lastIndex(of: UInt8(ascii: "\n"))! + 1
+        for cut in last..<text.count {
+            let contents = LeaseJournal.parse(Array(text[..<cut]))
+            #expect(contents.records == [records[0]] && contents.damagedLines == 0)
+        }
+    }
+
+    @Test func everyChangedByteIsNoticed() {
+        let first = LeaseJournal.header.utf8.count
+        for index in first..<text.count - 1 {
+            var bytes = text
+            bytes[index] ^= 0x01
+            let contents = LeaseJournal.parse(bytes)
+            #expect(contents.damagedLines > 0, "byte \(index)")
+            #expect(contents.records.allSatisfy { records.contains($0) })
+        }
+    }
+
+    @Test func otherFilesAreForeign() {
+        #expect(LeaseJournal.parse(Array("vde_vmnet leases 2\n".utf8)).isForeign)
+        #expect(LeaseJournal.parse([0, 1, 2, 3]).isForeign)
+        fuzz(text, rounds: 5000) { _ = LeaseJournal.parse($0) }
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+@testable import Commands
+import Daemon
+import Testing
+import Uplinks
+import VDE
+import Wire
+
+private func configuration(_ arguments: String...) throws -> Configuration { try Join.parse(arguments).makeConfiguration() }
+
+/// The message with which the command line is refused; nil if it is accepted.
+private func refusal(_ arguments: String...) -> String? {
+    do {
+        _ = try Join.parse(arguments)
+        return nil
+    } catch {
+        return Join.message(for: error)
+    }
+}
+
+@Suite struct JoinOptionsTests {
+    @Test func theOldToolsLineWorks() throws {
+        let configuration = try configuration(
+            "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1", "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",
+            "--vmnet-interface-id=3f2504e0-4f89-11d3-9a0c-0305e82c3301", "-p", "/run/x.pid", "/tmp/vde")
+        #expect(configuration.locator == .switchDirectory(path: "/tmp/vde", port: 0))
+        #expect(configuration.vdeGroup == 0)
+        #expect(configuration.mode == .shared)
+        #expect(configuration.network?.gateway.description == "192.168.106.1")
+        #expect(configuration.network?.lastLease.description == "192.168.106.99")
+        #expect(configuration.interfaceID?.count == 16)
+        #expect(configuration.interfaceID?.first == 0x3f)
+        #expect(configuration.pidfile == "/run/x.pid")
+    }
+
+    @Test func pidfilesMayBeGlued() throws {
+        #expect(try configuration("-p/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")
+        #expect(try configuration("--pidfile=/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")
+    }
+
+    @Test func nothingAtAllIsTheDefaultSwitch() throws {
+        let configuration = try configuration()
+        guard case .defaultSwitch = configuration.locator else {
+            Issue.record("\(configuration.locator)")
+            return
+        }
+        #expect(configuration.mode == .shared && configuration.network == nil && configuration.dhcp == .auto)
+    }
+
+    @Test func bridgedNeedsAnInterfaceAndRefusesAddresses() throws {
+        #expect(refusal("--vmnet-mode", "bridged", "/tmp/vde")?.contains("--vmnet-interface") == true)
+        #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "", "/tmp/vde") != nil)
+        #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "--vmnet-gateway", "192.168.1.1", "/tmp/vde")?.contains("--vmnet-gateway") == true)
+        #expect(refusal("--vmnet-interface", "eth0", "/tmp/vde")?.contains("bridged") == true)
+        #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "--dhcp", "builtin", "/tmp/vde")?.contains("--dhcp") == true)
+        #expect(try configuration("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "/tmp/vde").mode == .bridged(interface: "eth0"))
+    }
+
+    @Test func addressesHangTogether() {
+        #expect(refusal("--vmnet-dhcp-end", "192.168.1.9", "v")?.contains("needs --vmnet-gateway") == true)
+        #expect(refusal("--vmnet-mask", "255.255.255.0", "v")?.contains("needs --vmnet-gateway") == true)
+        #expect(refusal("--vmnet-gateway", "8.8.8.8", "v")?.contains("RFC 1918") == true)
+        #expect(refusal("--vmnet-gateway", "169.254.1.1", "v")?.contains("RFC 1918") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.0.0.0", "v")?.contains("RFC 1918") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.0", "v")?.contains("first") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.255", "v")?.contains("last") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.254", "v")?.contains("no address") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-dhcp-end", "192.168.2.9", "v")?.contains("192.168.1.0/24") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.9", "--vmnet-dhcp-end", "192.168.1.9", "v")?.contains("above") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.9", "--vmnet-dhcp-end", "192.168.1.5", "v")?.contains("above") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-dhcp-end", "192.168.1.255", "v") != nil)
+        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.0.255.0", "v")?.contains("--vmnet-mask") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.255.255.254", "v")?.contains("--vmnet-mask") == true)
+        #expect(refusal("--vmnet-gateway", "192.168.1", "v") != nil)
+        #expect(refusal("--vmnet-gateway", "10.0.0.1", "--vmnet-mask", "255.0.0.0", "--vmnet-dhcp-end", "10.1.0.0", "v") == nil)
+        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.255.255.252", "v") == nil)
+    }
+
+    @Test(arguments: ["x", "3f2504e0-4f89-11d3-9a0c-0305e82c330", "3f2504e04f8911d39a0c0305e82c3301", "3f2504e0-4f89-11d3-9a0c-0305e82c330g", "+f2504e0-4f89-11d3-9a0c-0305e82c3301"])
+    func interfaceIDsAreUUIDs(text: String) {
+        #expect(refusal("--vmnet-interface-id", text, "v") != nil)
+    }
+
+    @Test func groupsExist() {
+        #expect(refusal("--vde-group", "no such group", "v")?.contains("no such group") == true)
+        #expect(refusal("--vde-group", "0", "v") == nil)
+    }
+
+    @Test(arguments: ["", "a name", "a/b", "sixteen-letters-x", ".", "..", "a:b", "a\"b", "a%d"])
+    func tapNamesAreInterfaceNames(name: String) {
+        #expect(refusal("--tap-name", name, "v")?.contains("--tap-name") == true)
+    }
+
+    @Test func dhcpOffHasTwoNames() throws {
+        #expect(try configuration("--vmnet-disable-dhcp", "v").dhcp == .off)
+        #expect(try configuration("--vmnet-disable-dhcp", "--dhcp", "off", "v").dhcp == .off)
+        #expect(refusal("--vmnet-disable-dhcp", "--dhcp", "builtin", "v")?.contains("contradicts") == true)
+        #expect(refusal("--dhcp", "maybe", "v") != nil)
+    }
+
+    @Test func locatorsAreChecked() {
+        #expect(refusal("/tmp/vde[x]")?.contains("port") == true)
+        #expect(refusal("tap://x") != nil)
+        #expect(refusal("a", "b") != nil)
+        #expect(refusal("--no-such-option", "a") != nil)
+        #expect(refusal("--state-dir", "", "a") != nil)
+        #expect(refusal("--pidfile", "", "a") != nil)
+    }
+
+    @Test func theHostsHardwareAddressIsStable() throws {
+        let gateway = IPv4Address("192.168.105.1")!
+        #expect(try configuration("v").hardwareAddress(gateway: gateway) == configuration("w").hardwareAddress(gateway: gateway))
+        #expect(try configuration("v").hardwareAddress(gateway: gateway) != configuration("v").hardwareAddress(gateway: IPv4Address("192.168.106.1")!))
+        let id = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
+        #expect(try configuration("--vmnet-interface-id", id, "v").hardwareAddress(gateway: gateway) != configuration("v").hardwareAddress(gateway: gateway))
+    }
+
+    @Test func theHelpShowsWhatThereIs() {
+        for option in ["--vde-group", "--vmnet-mode", "--vmnet-interface", "--vmnet-gateway", "--vmnet-dhcp-end", "--vmnet-mask", "--vmnet-interface-id", "--pidfile", "check"] {
+            #expect(Root.help.contains(option), "\(option)")
+        }
+    }
+}
+
+@Suite struct JSONTests {
+    @Test func valuesAreWrittenAsRFC8259Wants() {
+        let value = JSON.object([
+            ("a", .string("q\"b\\s\nn\u{1}\u{7f}é")), ("b", .array([.integer(-1), .bool(true), .null])), ("c", .number(1.5)), ("d", .number(.infinity)),
+        ])
+        #expect(value.text == #"{"a":"q\"b\\s\nn\u0001\u007fé","b":[-1,true,null],"c":1.5,"d":null}"#)
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import Daemon
+import Logging
+import Platform
+import TestSupport
+import Testing
+import Uplinks
+import Wire
+
+private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+@Suite struct LeaseFileTests {
+    private let folder: TemporaryFolder
+    private var path: String { folder.file("leases") }
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func lease(_ last: Int, seconds: Int = 1800) -> Lease {
+        let hardware = MACAddress(UInt64(last))
+        let now = MonotonicClock.now
+        return Lease(
+            address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "vm\(last)",
+            expires: seconds >= 0 ? now + UInt64(seconds) * MonotonicClock.second : now - min(now, UInt64(-seconds) * MonotonicClock.second))
+    }
+
+    private func reload() throws -> [Lease] { try LeaseFile.open(path, logger: quiet).leases }
+
+    @Test func leasesSurviveARestart() throws {
+        let (file, none) = try LeaseFile.open(path, logger: quiet)
+        #expect(none.isEmpty)
+        file.append([lease(2), lease(3)], all: [])
+        file.append([lease(2, seconds: 600)], all: [])
+        let found = try reload()
+        #expect(found.map(\.address.description).sorted() == ["192.168.105.2", "192.168.105.3"])
+        let remaining = Int((found.first { $0.hostName == "vm2" }!.expires - MonotonicClock.now) / MonotonicClock.second)
+        #expect((595...601).contains(remaining), "the last change counts: \(remaining) s")
+        #expect(try reload().map(\.client) == found.map(\.client))
+    }
+
+    @Test func endedLeasesAreRememberedInOrder() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(3, seconds: -100), lease(2, seconds: -50), lease(4)], all: [])
+        #expect(try reload().map(\.hostName) == ["vm3", "vm2", "vm4"])
+    }
+
+    @Test func everyAppendIsOnDiskBeforeItReturns() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        for number in 2..<20 {
+            file.append([lease(number)], all: [])
+            #expect(LeaseJournal.parse(try Files.read(path)).records.count == number - 1)
+        }
+    }
+
+    @Test func aTornLineIsForgottenSilently() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(2), lease(3)], all: [])
+        let bytes = try Files.read(path)
+        try Files.replace(path, Array(bytes.dropLast(5)))
+        #expect(try reload().map(\.hostName) == ["vm2"])
+        #expect(try Files.entries(folder.path) == ["leases"])
+    }
+
+    @Test func aDamagedFileIsSetAside() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(2), lease(3)], all: [])
+        var bytes = try Files.read(path)
+        bytes[LeaseJournal.header.utf8.count + 3] = 0
+        try Files.replace(path, bytes)
+        #expect(try reload().map(\.hostName) == ["vm3"])
+        #expect(try Files.entries(folder.path).contains { $0.hasPrefix("leases.damaged-") })
+        #expect(try reload().map(\.hostName) == ["vm3"])
+    }
+
+    @Test func somebodyElsesFileIsSetAsideWhole() throws {
+        try Files.replace(path, Array("dear diary".utf8))
+        #expect(try reload().isEmpty)
+        let aside = try #require(try Files.entries(folder.path).first { $0.hasPrefix("leases.damaged-") })
+        #expect(try Files.text(folder.file(aside)) == "dear diary")
+    }
+
+    @Test func theFileIsRewrittenWhenItHasGrown() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        let now = [lease(2), lease(3)]
+        for _ in 0..<1100 { file.append([lease(2)], all: now) }
+        #expect(try Files.status(path).size < 60_000)
+        #expect(try reload().count == 2)
+    }
+
+    @Test(.enabled(if: Files.exists("/dev/full"), "needs /dev/full"))
+    func aFullDiskDoesNotStopTheService() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        try Files.remove(path)
+        file.append([lease(2)], all: [])
+        // The directory is not there any more: neither appending nor rewriting can work for good, and nothing throws.
+        #expect(throws: ExitError.self) { try LeaseFile.open("/dev/full/leases", logger: quiet).leases }
+    }
+}
+
+@Suite struct PidfileTests {
+    @Test func oneFileIsOneProcess() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("pid")
+        let first = try Pidfile(path)
+        #expect(Files.text(path) == "\(Accounts.processID)")
+        do {
+            _ = try Pidfile(path)
+            Issue.record("taken twice")
+        } catch {
+            #expect(error.status == .alreadyRunning)
+            #expect(error.description.contains("process \(Accounts.processID)"))
+        }
+        first.remove()
+        #expect(!Files.exists(path))
+    }
+
+    @Test func aStaleFileIsNoObstacleAndAForeignOneIsLeft() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("pid")
+        try Files.replace(path, Array("99999\nmore\n".utf8))
+        let pidfile = try Pidfile(path)
+        #expect(Files.text(path) == "\(Accounts.processID)")
+        try Files.remove(path)
+        try Files.replace(path, Array("another's".utf8))
+        pidfile.remove()
+        #expect(Files.exists(path))
+    }
+
+    @Test func linksAreNotFollowed() throws {
+        let folder = try TemporaryFolder()
+        _ = try ChildProcess.run(["ln", "-s", folder.file("target"), folder.file("pid")])
+        #expect(throws: ExitError.self) { try Pidfile(folder.file("pid")) }
+        #expect(!Files.exists(folder.file("target")))
+        #expect(throws: ExitError.self) { try Pidfile(folder.file("missing/pid")) }
+    }
+}
+
+@Suite struct RunRecordTests {
+    @Test func whatWasDoneIsReadBackByTheNext() throws {
+        let folder = try TemporaryFolder()
+        let setting = KernelSetting(path: "net/ipv4/conf/eth0/forwarding")
+        do {
+            let record = try #require(try RunRecord.create("a", in: folder.path).record)
+            try record.add(.table("vde_vmnet_vmnet0"))
+            try record.add(.setting(setting, before: "0"))
+            try record.add(.setting(setting, before: "0"))
+            #expect(try RunRecord.create("a", in: folder.path).holder == Accounts.processID)
+            #expect(RunRecord.leftBehind(in: folder.path).isEmpty, "it is alive")
+            let other = try #require(try RunRecord.create("b", in: folder.path).record)
+            #expect(other.actsOfOthers() == [.table("vde_vmnet_vmnet0"), .setting(setting, before: "0")])
+            other.remove()
+        }
+        // The lock went with the file; the record stayed, as after a crash.
+        let dead = RunRecord.leftBehind(in: folder.path)
+        #expect(dead.map(\.acts) == [[.table("vde_vmnet_vmnet0"), .setting(setting, before: "0")]])
+        dead[0].remove()
+        #expect(RunRecord.leftBehind(in: folder.path).isEmpty)
+    }
+
+    @Test func recordsOfAnotherBootOrNamespaceAreNotOurs() throws {
+        let folder = try TemporaryFolder()
+        try Files.replace(folder.file("x@00000000-1.run"), Array("vde_vmnet record 1\ntable t\n".utf8))
+        let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8)
+        try Files.replace(folder.file("y@\(boot)-1.run"), Array("vde_vmnet record 1\ntable t\n".utf8))
+        #expect(RunRecord.leftBehind(in: folder.path).isEmpty)
+        #expect(try Files.entries(folder.path) == ["y@\(boot)-1.run"], "an earlier boot's is removed, another namespace's is left")
+    }
+
+    @Test func damagedRecordsUndoNothing() throws {
+        let folder = try TemporaryFolder()
+        for (name, text) in [("a", ""), ("b", "rubbish\ntable x\n"), ("c", "vde_vmnet record 1\ntable\nsetting x\nfoo bar\n")] {
+            try Files.replace(folder.file("\(name)@\(NetworkNamespace.identifier).run"), Array(text.utf8))
+        }
+        #expect(RunRecord.leftBehind(in: folder.path).flatMap(\.acts).isEmpty)
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import NetworkCheck
+import Platform
+import Testing
+import Wire
+
+private let gateway = IPv4Address("192.168.105.1")!
+private let gatewayHardware = MACAddress("02:00:00:00:00:01")!
+
+/// A network in memory: a DHCP server, and a gateway that answers what it is told to.
+private final class FakeNetwork: GuestLink {
+    var server: DHCPServer?
+    var answersARP = true
+    var answersPing = true
+    var resolves: ((DNSQuestion, UInt16) -> [UInt8]?)?
+    /// Ports of the gateway: true accepts, false refuses; others are silent.
+    var ports: [UInt16: Bool] = [:]
+    private var pending: [[UInt8]] = []
+
+    init(_ change: (inout DHCPConfiguration) -> Void = { _ in }) {
+        var configuration = DHCPConfiguration(
+            network: IPv4Network(containing: gateway, prefixLength: 24), server: gateway, serverHardware: gatewayHardware, first: gateway.advanced(by: 1),
+            last: gateway.advanced(by: 20))
+        configuration.router = gateway
+        configuration.nameServers = [gateway]
+        change(&configuration)
+        server = DHCPServer(configuration)
+        resolves = { question, id in DNSMessage.answer(id: id, wantsRecursion: true, question: question, records: [[127, 0, 0, 1]], timeToLive: 1) }
+        var outbox = Outbox()
+        server?.prepare(now: 0, into: &outbox)
+    }
+
+    func receive(until deadline: UInt64) -> [UInt8]? { pending.isEmpty ? nil : pending.removeFirst() }
+
+    func send(_ frame: [UInt8]) {
+        var outbox = Outbox()
+        server?.receive(frame.rawSpan, now: 200_000_000, into: &outbox)
+        pending += outbox.frames
+        try? answer(frame)
+    }
+
+    private func answer(_ frame: [UInt8]) throws {
+        let ethernet = try EthernetView(frame.rawSpan)
+        if ethernet.type == EtherType.arp {
+            let question = try ARPPacket(parsing: ethernet.payload)
+            guard answersARP, question.operation == .request, question.targetAddress == gateway else { return }
+            let reply = ARPPacket(
+                operation: .reply, senderHardware: gatewayHardware, senderAddress: gateway, targetHardware: question.senderHardware, targetAddress: question.senderAddress)
+            pending.append(reply.frame(to: question.senderHardware))
+            return
+        }
+        let ip = try IPv4View(ethernet.payload)
+        guard ethernet.destination == gatewayHardware else { return }
+        switch ip.protocolNumber {
+        case IPProtocol.icmp where answersPing:
+            let echo = try ICMPEcho(parsing: ip.payload)
+            var writer = ByteWriter()
+            ICMPEcho(kind: .reply, identifier: echo.identifier, sequence: echo.sequence, payload: echo.payload).emit(into: &writer)
+            reply(ethernet.source, ip.destination, ip.source, IPProtocol.icmp, writer.bytes)
+        case IPProtocol.udp:
+            let udp = try UDPView(ip.payload)
+            guard udp.destinationPort == 53, udp.hasValidChecksum(source: ip.source, destination: ip.destination) else { return }
+            let message = try DNSView(udp.payload)
+            guard let answer = resolves?(try message.question(), message.id) else { return }
+            pending.append(UDPFrame(from: (gatewayHardware, ip.destination, 53), to: (ethernet.source, ip.source, udp.sourcePort)).bytes(payload: answer))
+        case IPProtocol.tcp:
+            let segment = try TCPView(ip.payload)
+            guard segment.flags == .syn, let accepts = ports[segment.destinationPort] else { return }
+            var answer = TCPSegment(sourcePort: segment.destinationPort, destinationPort: segment.sourcePort, sequence: 99, flags: accepts ? [.syn, .ack] : [.rst, .ack])
+            answer.acknowledgment = segment.sequence &+ 1
+            var writer = ByteWriter()
+            answer.emit(into: &writer, source: ip.destination, destination: ip.source)
+            reply(ethernet.source, ip.destination, ip.source, IPProtocol.tcp, writer.bytes)
+        default:
+            return
+        }
+    }
+
+    private func reply(_ hardware: MACAddress, _ source: IPv4Address, _ destination: IPv4Address, _ number: UInt8, _ payload: [UInt8]) {
+        var writer = ByteWriter()
+        EthernetHeader(destination: hardware, source: gatewayHardware, type: EtherType.ipv4).emit(into: &writer)
+        IPv4Header(source: source, destination: destination, protocolNumber: number).emit(into: &writer, payloadLength: payload.count)
+        writer.put(payload)
+        pending.append(writer.bytes)
+    }
+}
+
+@Suite struct NetworkCheckTests {
+    private func check(_ network: FakeNetwork, connect: (IPv4Address, UInt16)? = nil) -> (holds: Bool, hops: [String: Hop]) {
+        var hops: [String: Hop] = [:]
+        let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
+        let check = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName("localhost")!, connect: connect.map { ($0.0, $0.1) })) { hops[$0.name] = $0 }
+        return (check.run(), hops)
+    }
+
+    private func outcomes(_ hops: [String: Hop]) -> [String: Hop.Outcome] { hops.mapValues(\.outcome) }
+
+    @Test func aSoundNetworkIsAllGreen() {
+        let network = FakeNetwork()
+        network.ports[80] = true
+        let (holds, hops) = check(network, connect: (gateway, 80))
+        #expect(holds)
+        #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .ok, "tcp": .ok])
+        #expect(hops["lease"]!.detail.contains("192.168.105.2/24"))
+        #expect(hops["name"]!.detail.contains("127.0.0.1"))
+        // The lease was given back.
+        #expect(network.server!.table.running(at: 200_000_000) == 0)
+    }
+
+    @Test func whatIsNotOfferedIsSkipped() {
+        let (holds, hops) = check(FakeNetwork { $0.nameServers = []; $0.router = nil }, connect: (IPv4Address("203.0.113.1")!, 80))
+        #expect(holds)
+        #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .skipped, "tcp": .skipped])
+    }
+
+    @Test func withoutAServerTheWalkEndsThere() {
+        let network = FakeNetwork()
+        network.server = nil
+        let (holds, hops) = check(network)
+        #expect(!holds)
+        #expect(outcomes(hops) == ["lease": .failed])
+        #expect(hops["lease"]!.remedy != nil)
+    }
+
+    @Test func eachHopIsBlamedForItself() {
+        let mute = FakeNetwork()
+        mute.answersARP = false
+        #expect(outcomes(check(mute).hops)["arp"] == .failed)
+        let walled = FakeNetwork()
+        walled.answersPing = false
+        let (holds, hops) = check(walled)
+        #expect(!holds)
+        #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .failed, "name": .ok, "tcp": .skipped])
+        let nameless = FakeNetwork()
+        nameless.resolves = nil
+        #expect(outcomes(check(nameless).hops)["name"] == .failed)
+        let failing = FakeNetwork()
+        failing.resolves = { question, id in DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .nameError) }
+        #expect(check(failing).hops["name"]?.detail.contains("knows no") == true)
+        let refusing = FakeNetwork()
+        refusing.ports[80] = false
+        #expect(check(refusing, connect: (gateway, 80)).hops["tcp"]?.detail.contains("refuses") == true)
+        #expect(check(FakeNetwork(), connect: (gateway, 81)).hops["tcp"]?.detail.contains("does not answer") == true)
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+import Frames
+import Platform
+import Switching
+import TestSupport
+import Testing
+import Wire
+
+@Suite struct QueueTests {
+    /// Sends through a socket pair and returns what arrives.
+    private func contents(of queue: inout TransmitQueue) throws -> [[UInt8]] {
+        let pair = try DescriptorPair.datagramSockets()
+        pair.first.setBuffers(send: 4 << 20, receive: 4 << 20)
+        var vector = SendVector()
+        queue.peek(into: &vector)
+        let (sent, error) = vector.send(to: pair.first.raw)
+        let count = vector.count
+        #expect(error == 0 && sent == count)
+        queue.removeFirst(sent)
+        return try (0..<sent).map { _ in try pair.second.receive(limit: 70_000) }
+    }
+
+    /// A vector that holds one frame, which lies in `batch`.
+    private func vector(of batch: borrowing FrameBatch) -> SendVector {
+        var vector = SendVector()
+        vector.append(frame: batch[0], of: batch)
+        return vector
+    }
+
+    @Test func framesComeOutInOrderAcrossManyWraps() throws {
+        var queue = TransmitQueue(capacity: 20_000)
+        var random = SeededGenerator(seed: 5)
+        var model: [[UInt8]] = []
+        for _ in 0..<2000 {
+            if Int.random(in: 0..<3, using: &random) > 0 {
+                let bytes = random.bytes(Int.random(in: 14...2500, using: &random))
+                var batch = FrameBatch(capacity: 1)
+                batch.append(copying: bytes.rawSpan)
+                let vector = vector(of: batch)
+                if queue.append(0, of: vector) { model.append(bytes) }
+            } else if !queue.isEmpty {
+                let out = try contents(of: &queue)
+                #expect(out == Array(model.prefix(out.count)))
+                model.removeFirst(out.count)
+            }
+            let count = queue.count
+            #expect(count == model.count)
+        }
+        while !queue.isEmpty {
+            let out = try contents(of: &queue)
+            #expect(out == Array(model.prefix(out.count)))
+            model.removeFirst(out.count)
+        }
+        #expect(model.isEmpty)
+    }
+
+    @Test func aFullQueueRefuses() throws {
+        var queue = TransmitQueue(capacity: 8000)
+        var batch = FrameBatch(capacity: 1)
+        batch.append(copying: [UInt8](repeating: 1, count: 1514).rawSpan)
+        let vector = vector(of: batch)
+        var taken = 0
+        while queue.append(0, of: vector) { taken += 1 }
+        #expect(taken == 5)
+        queue.removeFirst(2)
+        let hasRoomAgain = queue.append(0, of: vector)
+        #expect(hasRoomAgain)
+        var tiny = TransmitQueue(capacity: 1000)
+        let fits = tiny.append(0, of: vector)
+        #expect(!fits)
+    }
+
+    @Test func ringsHandOverEveryFrameOnce() throws {
+        let ring = FrameRing(slots: 8)
+        let total = 20_000
+        try WorkerThread.start(named: "writer") {
+            for number in 0..<total {
+                let frame = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 14 + number % 500)
+                while !ring.append(frame.rawSpan) { MonotonicClock.sleep(1000) }
+            }
+        }
+        var received = 0
+        let deadline = MonotonicClock.now + 30 * MonotonicClock.second
+        while received < total {
+            try #require(MonotonicClock.now < deadline)
+            let frame: [UInt8]? = ring.takeFirst { $0.copied() }
+            guard let frame else { continue }
+            #expect(frame == [UInt8](repeating: UInt8(truncatingIfNeeded: received), count: 14 + received % 500))
+            received += 1
+        }
+        #expect(ring.isEmpty)
+    }
+
+    @Test func ringsRefuseWhatDoesNotFit() {
+        let ring = FrameRing(slots: 2)
+        func append(_ frame: [UInt8]) -> Bool { ring.append(frame.rawSpan) }
+        #expect(!append([UInt8](repeating: 0, count: FrameRing.slotCapacity + 1)))
+        #expect(append([1]) && append([2]) && !append([3]))
+        #expect(ring.takeFirst { $0.copied() } == [1])
+        #expect(append([3]))
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Testing
+import Uplinks
+import Wire
+
+private func network(_ text: String) -> IPv4Network {
+    let parts = text.split(separator: "/")
+    return IPv4Network(containing: IPv4Address(parts[0])!, prefixLength: Int(parts[1])!)
+}
+
+@Suite struct NetworkChooserTests {
+    @Test func theFirstCandidateIsTheDocumentedOne() {
+        let first = NetworkChooser.candidates[0]
+        #expect(first.network == network("192.168.105.0/24"))
+        #expect(first.gateway.description == "192.168.105.1")
+        #expect(first.firstLease.description == "192.168.105.2")
+        #expect(first.lastLease.description == "192.168.105.254")
+        #expect(NetworkChooser.candidates[1].network == network("192.168.106.0/24"))
+    }
+
+    @Test func allCandidatesArePrivateAndDifferent() {
+        let networks = NetworkChooser.candidates.map(\.network)
+        #expect(networks.allSatisfy { $0.base.isPrivate && $0.broadcast.isPrivate })
+        #expect(Set(networks).count == networks.count)
+        #expect(networks.contains { !network("192.168.0.0/16").overlaps($0) }, "a VPN over all of 192.168 leaves some")
+    }
+
+    @Test func overlapsAreConflicts() {
+        let uses = [NetworkChooser.Use(network: network("192.168.0.0/16"), by: "tun0"), NetworkChooser.Use(network: network("10.0.0.8/29"), by: "eth0")]
+        #expect(NetworkChooser.conflict(of: network("192.168.105.0/24"), with: uses)?.by == "tun0")
+        #expect(NetworkChooser.conflict(of: network("10.0.0.0/8"), with: uses)?.by == "eth0")
+        #expect(NetworkChooser.conflict(of: network("172.31.5.0/24"), with: uses) == nil)
+    }
+
+    @Test func thisHostsOwnAddressesAreUses() throws {
+        #expect(try NetworkChooser.uses().contains { $0.network.contains(IPv4Address("127.0.0.1")!) })
+    }
+}
+
+@Suite struct FirewallTests {
+    private let firewall = Firewall(tap: "vmnet0", network: network("192.168.105.0/24"))
+
+    @Test func theTableIsReplacedInOneTransaction() {
+        let lines = firewall.script.split(separator: "\n")
+        #expect(lines[0] == "table inet vde_vmnet_vmnet0")
+        #expect(lines[1] == "delete table inet vde_vmnet_vmnet0")
+        #expect(lines[2] == "table inet vde_vmnet_vmnet0 {")
+        #expect(firewall.script.contains("ip saddr 192.168.105.0/24 oifname != \"vmnet0\""))
+        #expect(!firewall.script.contains("eth0"))
+    }
+
+    @Test func guardedInterfacesForwardForGuestsOnly() {
+        var guarded = firewall
+        guarded.guarded = ["eth0"]
+        #expect(guarded.script.contains("iifname \"eth0\" oifname != \"vmnet0\" drop"))
+        #expect(guarded != firewall)
+    }
+
+    @Test func anUnknownNetworkInterfaceHasNoSetting() {
+        #expect(KernelSetting.forwarding(on: "no-such-interface").value == nil)
+    }
+}
