@@ -67,12 +67,6 @@ package struct DHCPServer: Sendable {
     /// When `tick` wants to be called next, in nanoseconds.
     package var nextDeadline: UInt64? { pending.values.map(\.due).min() }
 
-    /// Probes the address that the next new client will get, so that it need not wait.
-    package mutating func prepare(now: UInt64, into outbox: inout Outbox) {
-        guard let next = table.freshCandidate(now: now), watch.silenceEnds(next, now: now) == nil else { return }
-        probe(next, now: now, into: &outbox)
-    }
-
     // MARK: Input
 
     /// Takes a guest's frame: DHCP or ARP, anything else is ignored.
@@ -107,7 +101,7 @@ package struct DHCPServer: Sendable {
     /// Does what has become due.
     package mutating func tick(now: UInt64, into outbox: inout Outbox) {
         for (hardware, item) in pending where item.due <= now {
-            if item.address != .any, watch.isKnownSilent(item.address, now: now) {
+            if item.address != .any, watch.isSilent(item.address, now: now) {
                 pending[hardware] = nil
                 sendOffer(item.address, to: item.client, for: item.request, now: now, into: &outbox)
             } else {
@@ -185,7 +179,7 @@ package struct DHCPServer: Sendable {
                 }
                 continue
             }
-            if watch.isKnownSilent(address, now: now) {
+            if watch.isSilent(address, now: now) {
                 sendOffer(address, to: client, for: message, now: now, into: &outbox)
                 return
             }
@@ -280,7 +274,6 @@ package struct DHCPServer: Sendable {
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)
         outbox.frames.append(reply.frame())
-        if isNew { prepare(now: now, into: &outbox) }
     }
 
     private mutating func refuse(_ message: DHCPv4Message, _ reason: String, into outbox: inout Outbox) {

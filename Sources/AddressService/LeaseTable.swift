@@ -27,7 +27,7 @@ package struct LeaseTable: Sendable {
     private var entries: [IPv4Address: Entry] = [:]
     private var addresses: [ClientIdentity: IPv4Address] = [:]
     private var offers: [ClientIdentity: IPv4Address] = [:]
-    /// Every address before this one has an entry.
+    /// The lowest address that nobody has had or been offered.
     private var firstUnused: IPv4Address
 
     package init(first: IPv4Address, last: IPv4Address) {
@@ -71,7 +71,7 @@ package struct LeaseTable: Sendable {
         if let own = addresses[client], isFree(own, for: client, now: now) { return own }
         if let offered = offer(to: client, now: now), isFree(offered, for: client, now: now) { return offered }
         if let asking, isFree(asking, for: client, now: now), (entries[asking]?.offerEnds ?? 0) <= now { return asking }
-        if let fresh = freshCandidate(now: now) { return fresh }
+        if firstUnused <= last { return firstUnused }
         var best: (address: IPv4Address, since: UInt64)?
         var oldestOffer: (address: IPv4Address, since: UInt64)?
         for (address, entry) in entries where isFree(address, for: client, now: now) {
@@ -84,9 +84,6 @@ package struct LeaseTable: Sendable {
         }
         return best?.address ?? oldestOffer?.address
     }
-
-    /// The lowest address that nobody has had or been offered.
-    package func freshCandidate(now: UInt64) -> IPv4Address? { firstUnused <= last ? firstUnused : nil }
 
     /// Sets `address` aside for `client` for a while.
     package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, now: UInt64) {

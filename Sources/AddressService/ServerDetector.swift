@@ -61,4 +61,14 @@ package struct ServerDetector: Sendable {
         else { return nil }
         return message.address(.serverIdentifier) ?? ip.source
     }
+
+    /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from there.
+    package static func choosesAnother(_ frame: RawSpan, own: IPv4Address) -> Bool {
+        guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4, let ip = try? IPv4View(ethernet.payload),
+            ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload), udp.destinationPort == DHCPPort.server,
+            let message = try? DHCPv4Message(parsing: udp.payload), !message.isReply, message.kind == .request,
+            let server = message.address(.serverIdentifier)
+        else { return false }
+        return server != own
+    }
 }

@@ -10,13 +10,16 @@ package final class AddressServiceRunner {
     private enum State {
         /// Finding out whether somebody else serves this network; requests wait meanwhile.
         case detecting(ServerDetector, waiting: [[UInt8]])
-        case serving
-        /// Somebody else does.
-        case silent
+        /// With a detector while there is a suspicion that another server has come.
+        case serving(ServerDetector?)
+        /// Somebody else does. Looked at again when the time comes.
+        case silent(ServerDetector?, nextLook: UInt64)
     }
 
     /// Requests kept while it is not known who serves the network.
     private static let maximumWaiting = 64
+    /// How often it is looked whether the other server is still there, and how often a suspicion is followed, in nanoseconds.
+    private static let interval = 300 * MonotonicClock.second
 
     private let loop: ControlLoop
     private let control: ForwarderControl
@@ -26,6 +29,8 @@ package final class AddressServiceRunner {
     private var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
+    /// Before this moment no suspicion is followed.
+    private var nextSuspicion: UInt64 = 0
 
     /// - Parameters:
     ///   - leases: from `file`.
@@ -39,21 +44,22 @@ package final class AddressServiceRunner {
         self.logger = logger
         self.watchesOthers = watchesOthers
         server = DHCPServer(configuration, leases: leases)
-        state = watchesOthers ? .detecting(ServerDetector(seed: Random.value(), now: MonotonicClock.now), waiting: []) : .serving
+        state = watchesOthers ? .detecting(AddressServiceRunner.makeDetector(), waiting: []) : .serving(nil)
     }
+
+    private static func makeDetector() -> ServerDetector { ServerDetector(seed: Random.value(), now: MonotonicClock.now) }
 
     /// Begins, once the forwarder has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: watchesOthers, watchesARP: true))
         var outbox = Outbox()
-        if case .serving = state { server.prepare(now: MonotonicClock.now, into: &outbox) }
         finish(&outbox)
     }
 
     /// The network behind the plug may be another one now: ask again who serves it.
     package func restart() {
         guard watchesOthers else { return }
-        state = .detecting(ServerDetector(seed: Random.value(), now: MonotonicClock.now), waiting: [])
+        state = .detecting(AddressServiceRunner.makeDetector(), waiting: [])
         start()
     }
 
@@ -71,41 +77,76 @@ package final class AddressServiceRunner {
             detector.receive(frame.rawSpan)
             if waiting.count < Self.maximumWaiting { waiting.append(frame) }
             state = .detecting(detector, waiting: waiting)
-        case .serving:
-            if watchesOthers, let other = ServerDetector.server(answering: frame.rawSpan) {
-                yield(to: other)
-            } else {
-                server.receive(frame.rawSpan, now: now, into: &outbox)
+        case .serving(var detector):
+            server.receive(frame.rawSpan, now: now, into: &outbox)
+            guard watchesOthers else { return }
+            detector?.receive(frame.rawSpan)
+            // A guest that chose another server, or a server's answer. Guests can make up both, so it is a reason to ask, not to believe.
+            if detector == nil, now >= nextSuspicion,
+                ServerDetector.choosesAnother(frame.rawSpan, own: server.configuration.server) || ServerDetector.server(answering: frame.rawSpan) != nil
+            {
+                nextSuspicion = now + Self.interval
+                detector = Self.makeDetector()
             }
-        case .silent:
-            break
+            state = .serving(detector)
+        case .silent(var detector, let nextLook):
+            detector?.receive(frame.rawSpan)
+            state = .silent(detector, nextLook: nextLook)
         }
     }
 
     private func yield(to other: IPv4Address) {
-        logger.notice("\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)")
-        state = .silent
-        control.setPolicy(ServicePolicy())
+        if case .silent = state {} else {
+            logger.notice("\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)")
+        }
+        state = .silent(nil, nextLook: MonotonicClock.now + Self.interval)
+        control.setPolicy(ServicePolicy(watchesDHCP: true))
+    }
+
+    private func serve(_ waiting: [[UInt8]], now: UInt64, into outbox: inout Outbox) {
+        logger.info("no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
+        state = .serving(nil)
+        control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
+        for frame in waiting { server.receive(frame.rawSpan, now: now, into: &outbox) }
+    }
+
+    /// Moves on where a detector has come to a verdict.
+    private func advance(now: UInt64, into outbox: inout Outbox) {
+        switch state {
+        case .detecting(var detector, let waiting):
+            detector.tick(now: now, into: &outbox)
+            state = .detecting(detector, waiting: waiting)
+            switch detector.verdict {
+            case .undecided: break
+            case .alone: serve(waiting, now: now, into: &outbox)
+            case .served(let other): yield(to: other)
+            }
+        case .serving(var detector?):
+            detector.tick(now: now, into: &outbox)
+            switch detector.verdict {
+            case .undecided: state = .serving(detector)
+            case .alone: state = .serving(nil)
+            case .served(let other): yield(to: other)
+            }
+        case .silent(let running, let nextLook):
+            guard running != nil || now >= nextLook else { return }
+            var detector = running ?? Self.makeDetector()
+            detector.tick(now: now, into: &outbox)
+            switch detector.verdict {
+            case .undecided: state = .silent(detector, nextLook: nextLook)
+            case .alone: serve([], now: now, into: &outbox)
+            case .served(let other): yield(to: other)
+            }
+        case .serving(nil):
+            break
+        }
     }
 
     /// Does what is due, writes leases, then sends, and sets the timer for what comes next.
     private func finish(_ outbox: inout Outbox) {
         let now = MonotonicClock.now
-        if case .detecting(var detector, let waiting) = state {
-            detector.tick(now: now, into: &outbox)
-            state = .detecting(detector, waiting: waiting)
-            switch detector.verdict {
-            case .undecided: break
-            case .served(let other): yield(to: other)
-            case .alone:
-                logger.info("no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
-                state = .serving
-                server.prepare(now: now, into: &outbox)
-                for frame in waiting { server.receive(frame.rawSpan, now: now, into: &outbox) }
-            }
-        }
+        advance(now: now, into: &outbox)
         if case .serving = state { server.tick(now: now, into: &outbox) }
-
         file.append(outbox.changes, all: server.table.leases)
         for frame in outbox.frames { control.sendFromService(frame) }
         for note in outbox.notes {
@@ -124,8 +165,8 @@ package final class AddressServiceRunner {
         let due: UInt64? =
             switch state {
             case .detecting(let detector, _): detector.nextDeadline
-            case .serving: server.nextDeadline
-            case .silent: nil
+            case .serving(let detector): [server.nextDeadline, detector?.nextDeadline].compactMap(\.self).min()
+            case .silent(let detector, let nextLook): detector?.nextDeadline ?? nextLook
             }
         guard let due else { return }
         timer = loop.schedule(at: due) { [unowned self] in

@@ -24,7 +24,8 @@ package final class Daemon {
     private var privileged: Privileged?
     private var addressService: AddressServiceRunner?
     private var nameServer: NameServer?
-    private var monitor: NetworkMonitor?
+    private var monitor: ChangeMonitor?
+    private var firewallWatch: FirewallWatch?
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -82,8 +83,13 @@ package final class Daemon {
         isForwarding = true
         addressService?.start()
         session.onRejoin = { [unowned self] in addressService?.restart() }
-        if configuration.mode == .shared {
-            monitor = try orUnavailable { () throws(SystemError) in try NetworkMonitor(loop: loop) { [unowned self] in self.privileged?.refreshNAT() } }
+        if configuration.mode == .shared, let presence = uplink.presence {
+            monitor = try orUnavailable { () throws(SystemError) in
+                try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned self] in
+                    self.privileged?.refreshNAT()
+                }
+            }
+            firewallWatch = FirewallWatch(tap: presence.interface, network: presence.network, loop: loop, logger: logger)
         }
         return "\(uplink.summary), joined to \(session.description)"
     }

@@ -43,6 +43,8 @@ package final class NetworkCheck {
         }
     }
 
+    private static let localhost = DNSName("localhost")!
+
     private let guest: Guest
     private let questions: Questions
     private let onHop: (Hop) -> Void
@@ -136,6 +138,9 @@ package final class NetworkCheck {
         switch guest.resolve(questions.name, at: server) {
         case .addresses(let addresses):
             return .ok("\(questions.name) is \(addresses.isEmpty ? "known, without an IPv4 address" : addresses.joined(separator: ", ")), says \(server)")
+        case .failure(let code) where (code == 3 || code == 5) && questions.name == NetworkCheck.localhost:
+            // A resolver need not know it (RFC 6761 section 6.3 lets it say so); that it answers is what was to be seen.
+            return .ok("\(server) answers, though it knows no \(questions.name)")
         case .failure(3): return .failed("\(server) knows no \(questions.name)", remedy: "ask for a name that exists: --name NAME")
         case .failure(let code):
             return .failed("\(server) could not resolve \(questions.name) (response code \(code))", remedy: "look whether the host itself can: getent ahosts \(questions.name)")

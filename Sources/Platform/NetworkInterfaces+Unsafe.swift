@@ -113,9 +113,14 @@ package enum NetworkInterfaces {
         try SystemError.check(platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to", name(of: index) ?? "interface \(index)")
     }
 
-    /// A descriptor that becomes readable when links, addresses or routes change (Linux).
+    /// A descriptor that becomes readable when links, addresses, routes or forwarding settings change (Linux).
     package static func monitor() throws(SystemError) -> Descriptor {
         try Descriptor(checking: platform_network_monitor(), "watch the network")
+    }
+
+    /// A descriptor that becomes readable when firewall rules change (Linux).
+    package static func firewallMonitor() throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_firewall_monitor(), "watch the firewall")
     }
 
     /// Creates a TAP (Linux). It lives as long as the descriptor.

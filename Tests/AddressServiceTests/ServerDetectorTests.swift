@@ -48,4 +48,18 @@ import Wire
         detector.receive(ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan)
         #expect(detector.verdict == .undecided)
     }
+
+    @Test func aChoiceOfAnotherServerIsNoticed() {
+        let own = IPv4Address("192.168.105.1")!
+        func request(_ server: IPv4Address?) -> [UInt8] {
+            var message = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: MACAddress(9))
+            message[.messageType] = [DHCPv4Message.Kind.request.rawValue]
+            if let server { message.set(.serverIdentifier, [server]) }
+            return UDPFrame(from: (MACAddress(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
+        }
+        let others = request(IPv4Address("10.0.2.2")!), ours = request(own), nobodys = request(nil)
+        #expect(ServerDetector.choosesAnother(others.rawSpan, own: own) == true)
+        #expect(ServerDetector.choosesAnother(ours.rawSpan, own: own) == false)
+        #expect(ServerDetector.choosesAnother(nobodys.rawSpan, own: own) == false)
+    }
 }

@@ -76,7 +76,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         try Files.replace(path, Array("dear diary".utf8))
         #expect(try reload().isEmpty)
         let aside = try #require(try Files.entries(folder.path).first { $0.hasPrefix("leases.damaged-") })
-        #expect(try Files.text(folder.file(aside)) == "dear diary")
+        #expect(Files.text(folder.file(aside)) == "dear diary")
     }
 
     @Test func theFileIsRewrittenWhenItHasGrown() throws {

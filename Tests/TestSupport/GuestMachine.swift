@@ -37,7 +37,7 @@ package final class GuestMachine {
             try Initrd.write(to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 })
         }
         let command =
-            (user.map { ["setpriv", "--reuid", $0, "--regid", "nogroup", "--clear-groups", "--"] } ?? []) + [
+            Namespace.running(as: user) + [
                 "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", cache + "/vmlinuz",
                 "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev, "-device",
                 "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",

@@ -18,15 +18,32 @@ package final class Namespace {
         name = "\(Namespace.prefix)\(Accounts.processID)-\(number)-\(role)"
         try run("ip", "netns", "add", name, inside: false)
         try ip("link", "set", "lo", "up")
+        // Links are to be as they will stay at once, not "tentative" for a second.
+        for scope in ["all", "default"] { try run("sysctl", "-q", "-w", "net.ipv6.conf.\(scope).accept_dad=0") }
     }
 
-    deinit { _ = try? ChildProcess.run(["ip", "netns", "del", name]) }
+    deinit {
+        _ = try? ChildProcess.run(["ip", "netns", "del", name])
+        if hasResolvers { _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name]) }
+    }
+
+    private var hasResolvers = false
+
+    /// Gives programs in here a resolv.conf of their own (ip-netns(8)).
+    package func setResolvers(_ text: String) throws {
+        hasResolvers = true
+        try Files.makeDirectories("/etc/netns/" + name)
+        // In place: a running program has the file itself mounted over /etc/resolv.conf.
+        let path = "/etc/netns/\(name)/resolv.conf"
+        if Files.exists(path) { try Files.overwrite(path, text) } else { try Files.replace(path, Array(text.utf8)) }
+    }
 
     /// Removes what earlier runs left that were killed.
     private static let sweepOnce: Void = {
         for name in (try? Files.entries("/run/netns")) ?? [] where name.hasPrefix(prefix) {
             guard let process = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process) else { continue }
             _ = try? ChildProcess.run(["ip", "netns", "del", name])
+            _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name])
         }
     }()
 
@@ -57,6 +74,24 @@ package final class Namespace {
         try BackgroundProgram(prefix + arguments, environment: environment, name: arguments[0], echo: echo)
     }
 
+    /// The words to put in front of a command so that it runs as `user`, without any privilege.
+    package static func running(as user: String?) -> [String] {
+        user.map { ["setpriv", "--reuid", $0, "--regid", "nogroup", "--clear-groups", "--"] } ?? []
+    }
+
+    /// The page that a web server gives to this host, fetched with nothing but bash.
+    package func fetch(_ address: String, port: Int = 80, page: String = "/") throws -> String {
+        let script = "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET \(page) HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+        let answer = try run("timeout", "20", "bash", "-c", script)
+        guard let body = answer.firstRange(of: "\r\n\r\n") else { throw CommandFailed(description: "no page: \(answer)") }
+        return String(answer[body.upperBound...]).trimmed
+    }
+
+    /// Waits until a TCP server listens in here.
+    package func waitForListener(on port: Int) throws {
+        try eventually("a server on port \(port)") { try run("ss", "-Hltn", "sport = :\(port)").contains(":\(port)") }
+    }
+
     /// Everything about this host that a network program could change: links, addresses, routes, firewall tables, forwarding settings.
     package func snapshot() throws -> String {
         let links = try run("ip", "-o", "link").split(separator: "\n").map { $0.split(separator: " ").dropFirst().joined(separator: " ") }.sorted()
@@ -71,28 +106,4 @@ package struct CommandFailed: Error, CustomStringConvertible {
     package let description: String
 
     package init(description: String) { self.description = description }
-}
-
-/// A host and, behind its uplink, another that plays the Internet.
-package final class TestNetwork {
-    /// The machine on which vde_vmnet runs.
-    package let host: Namespace
-    /// The Internet: 203.0.113.1 (RFC 5737), which knows nothing of private networks.
-    package let internet: Namespace
-    package let folder: TemporaryFolder
-
-    package static let internetAddress = "203.0.113.1"
-    package static let hostAddress = "203.0.113.2"
-
-    package init() throws {
-        host = try Namespace("host")
-        internet = try Namespace("internet")
-        folder = try TemporaryFolder()
-        try host.ip("link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", internet.name)
-        try host.ip("addr", "add", TestNetwork.hostAddress + "/24", "dev", "wan")
-        try host.ip("link", "set", "wan", "up")
-        try host.ip("route", "add", "default", "via", TestNetwork.internetAddress)
-        try internet.ip("addr", "add", TestNetwork.internetAddress + "/24", "dev", "eth0")
-        try internet.ip("link", "set", "eth0", "up")
-    }
 }

@@ -6,10 +6,11 @@ package final class VDESwitch {
     package let path: String
     package let program: BackgroundProgram
 
-    package init(in namespace: Namespace, at path: String, options: [String] = []) throws {
+    /// - Parameter user: who runs it; nil for ourselves.
+    package init(in namespace: Namespace, at path: String, options: [String] = [], user: String? = nil) throws {
         self.path = path
         // Its console is standard input: it ends when that does.
-        program = try namespace.start(["vde_switch", "--unix", path] + options)
+        program = try namespace.start(Namespace.running(as: user) + ["vde_switch", "--unix", path] + options)
         try eventually("vde_switch at \(path)") { Files.exists(path + "/ctl") || program.poll() != nil }
         guard program.poll() == nil else { throw TimedOut("vde_switch ended: \(program.output)") }
     }
@@ -25,21 +26,26 @@ package final class VDESwitch {
 /// Our own daemon, as a user starts it.
 package final class VMNetDaemon {
     package let program: BackgroundProgram
-    /// The line printed when it was ready.
+    /// What it said when it was ready: network, interface, gateway, switch.
     package let readyLine: String
 
     /// Starts it in a namespace and waits until it is ready.
-    package init(in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil) throws {
-        program = try VMNetDaemon.start(in: namespace, arguments, folder: folder, environment: environment, echo: echo)
-        readyLine = try program.wait(for: "vde_vmnet: ready: ", within: 20)
+    package init(
+        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], level: String = "debug",
+        echo: (@Sendable (String) -> Void)? = nil
+    ) throws {
+        program = try VMNetDaemon.start(in: namespace, arguments, folder: folder, environment: environment, level: level, echo: echo)
+        let start = try program.wait(for: "vde_vmnet: ready: ", within: 20).count
+        readyLine = try program.wait(for: "\n", after: start, within: 5).trimmed
     }
 
     /// Starts it without waiting.
     package static func start(
-        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil
+        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], level: String = "debug",
+        echo: (@Sendable (String) -> Void)? = nil
     ) throws -> BackgroundProgram {
         try namespace.start(
-            [Machine.product("vde_vmnet"), "--state-dir", folder.file("state"), "--log-level", "debug"] + arguments, environment: environment, echo: echo)
+            [Machine.product("vde_vmnet"), "--state-dir", folder.file("state"), "--log-level", level] + arguments, environment: environment, echo: echo)
     }
 
     /// Waits until it is known that nobody else serves addresses.

@@ -138,8 +138,10 @@ struct platform_link_change {
 };
 int platform_link_change(uint32_t index, const struct platform_link_change *change);
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);
-/// Closed by the caller. Readable whenever a link, an address or a route has changed; drain it with platform_receive.
+/// Readable whenever a link, an address, a route or a forwarding setting has changed; drain it with platform_receive. Closed by the caller.
 int platform_network_monitor(void);
+/// The same for the rules of nftables.
+int platform_firewall_monitor(void);
 
 enum { PLATFORM_OFFLOAD_CHECKSUM = 1, PLATFORM_OFFLOAD_TSO4 = 2, PLATFORM_OFFLOAD_TSO6 = 4, PLATFORM_OFFLOAD_USO = 0x60 };
 /// Creates the TAP `name` (which must not exist) with a 12-byte virtio header before each frame. `offloads` is set to what the kernel

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// Finds rules of others that drop guests' packets. An accept in our own table cannot overrule a drop in theirs (nft(8): only "accept" ends
+/// with the chain, "drop" is final), so the user is told which command of that firewall lets guests through.
+package struct ForeignFirewall: Sendable {
+    /// Whose rules they are, as far as their names tell.
+    package enum Owner: String, Sendable {
+        case docker = "Docker"
+        case ufw
+        case firewalld
+        case iptables
+        case nftables
+    }
+
+    /// What is dropped, and what to type.
+    package struct Finding: Equatable, Sendable, CustomStringConvertible {
+        package let owner: Owner
+        /// What guests lose.
+        package let loss: String
+        package let commands: [String]
+
+        package var description: String {
+            "the firewall of this host (\(owner.rawValue)) drops \(loss); let it through with:" + commands.map { "\n    sudo \($0)" }.joined()
+        }
+    }
+
+    /// A packet of which we want to know the fate.
+    struct Packet {
+        var hook: String
+        var source: IPv4Address
+        var destination: IPv4Address
+        var input: String
+        var output: String?
+        var state: String
+        var transport: String
+        var port: String
+    }
+
+    enum Fate: Equatable {
+        case passes
+        case dropped
+        /// A condition that is not understood decides it.
+        case unknown
+    }
+
+    private let tap: String
+    private let egress: String
+    private let network: GuestNetwork
+    /// An address of nobody in particular, for the outside (RFC 5737).
+    private static let outside = IPv4Address(0xc633_6401)
+
+    /// - Parameter egress: an interface that leads out.
+    package init(tap: String, network: GuestNetwork, egress: String) {
+        self.tap = tap
+        self.network = network
+        self.egress = egress
+    }
+
+    /// Reads the host's rules and says what stands in the guests' way.
+    package func findings() -> [Finding] {
+        var found: [Finding] = []
+        if let nft = Programs.find("nft"), let listing = try? ChildProcess.run([nft, "list", "ruleset"]), listing.succeeded {
+            found = findings(in: Ruleset(nft: listing.output))
+        }
+        // The legacy kernel interface exists only once something has used it.
+        if let names = Files.text("/proc/net/ip_tables_names"), names.contains("filter"), let save = Programs.find("iptables-legacy-save"),
+            let listing = try? ChildProcess.run([save, "-t", "filter"]), listing.succeeded
+        {
+            found += findings(in: Ruleset(iptables: listing.output)).filter { !found.contains($0) }
+        }
+        return found
+    }
+
+    package func findings(in ruleset: Ruleset) -> [Finding] {
+        let outside = ForeignFirewall.outside, guest = network.firstLease
+        let outward = Packet(hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new", transport: "tcp", port: "443")
+        let back = Packet(hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established", transport: "tcp", port: "50000")
+        let question = Packet(hook: "input", source: guest, destination: network.gateway, input: tap, output: nil, state: "new", transport: "udp", port: "53")
+        let ownTable = Firewall.tableName(tap: tap)
+        var found: [Finding] = []
+        for chain in ruleset.chains where chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge" && chain.table != ownTable {
+            switch chain.hook {
+            case "forward":
+                let isDropped = [outward, back].contains { ForeignFirewall.fate(of: $0, in: chain, of: ruleset) == .dropped }
+                if isDropped { found.append(forwardFinding(owner(of: chain, in: ruleset), chain)) }
+            case "input":
+                if ForeignFirewall.fate(of: question, in: chain, of: ruleset) == .dropped { found.append(inputFinding(owner(of: chain, in: ruleset), chain)) }
+            default:
+                break
+            }
+        }
+        return found
+    }
+
+    // MARK: Remedies
+
+    private func owner(of chain: Ruleset.Chain, in ruleset: Ruleset) -> Owner {
+        let neighbours = ruleset.chains.filter { $0.table == chain.table && $0.family == chain.family }.map(\.name)
+        if chain.table == "firewalld" { return .firewalld }
+        if chain.hook == "forward", neighbours.contains("DOCKER-USER") { return .docker }
+        if neighbours.contains(where: { $0.hasPrefix("ufw-") }) { return .ufw }
+        return chain.name == chain.name.uppercased() && chain.table == "filter" ? .iptables : .nftables
+    }
+
+    private func forwardFinding(_ owner: Owner, _ chain: Ruleset.Chain) -> Finding {
+        let commands: [String] =
+            switch owner {
+            case .docker:
+                ["iptables -I DOCKER-USER -i \(tap) -j ACCEPT", "iptables -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+            case .ufw: ["ufw route allow in on \(tap)"]
+            case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
+            case .iptables:
+                ["iptables -I \(chain.name) -i \(tap) -j ACCEPT", "iptables -I \(chain.name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+            case .nftables:
+                [
+                    "nft insert rule \(chain.family) \(chain.table) \(chain.name) iifname \(tap) accept",
+                    "nft insert rule \(chain.family) \(chain.table) \(chain.name) oifname \(tap) ct state established,related accept",
+                ]
+            }
+        return Finding(owner: owner, loss: "what guests send to the outside", commands: commands)
+    }
+
+    private func inputFinding(_ owner: Owner, _ chain: Ruleset.Chain) -> Finding {
+        let commands: [String] =
+            switch owner {
+            case .ufw: ["ufw allow in on \(tap) to any port 53"]
+            case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
+            case .iptables, .docker: ["udp", "tcp"].map { "iptables -I \(chain.name) -i \(tap) -p \($0) --dport 53 -j ACCEPT" }
+            case .nftables: ["nft insert rule \(chain.family) \(chain.table) \(chain.name) iifname \(tap) meta l4proto '{ tcp, udp }' th dport 53 accept"]
+            }
+        return Finding(owner: owner, loss: "guests' questions for names", commands: commands)
+    }
+
+    // MARK: Fate
+
+    /// What becomes of `packet` in a base chain.
+    static func fate(of packet: Packet, in chain: Ruleset.Chain, of ruleset: Ruleset) -> Fate {
+        var isUncertain = false
+        switch walk(chain, packet, ruleset, depth: 0, isUncertain: &isUncertain) {
+        case .accept: return .passes
+        case .drop: return isUncertain ? .unknown : .dropped
+        default: return chain.policy != .drop ? .passes : isUncertain ? .unknown : .dropped
+        }
+    }
+
+    /// The final verdict, or `return` if the chain comes to its end. `isUncertain` is set where a rule that may hold could save the packet.
+    private static func walk(_ chain: Ruleset.Chain, _ packet: Packet, _ ruleset: Ruleset, depth: Int, isUncertain: inout Bool) -> Ruleset.Verdict {
+        // The kernel allows 16 levels (NFT_JUMP_STACK_SIZE).
+        guard depth < 16 else { return .return }
+        for rule in chain.rules {
+            let verdict = rule.stateVerdicts[packet.state] ?? rule.verdict
+            guard let verdict, rule.stateVerdicts.isEmpty || rule.stateVerdicts[packet.state] != nil else { continue }
+            switch holds(rule, packet) {
+            case false:
+                continue
+            case nil:
+                // It may hold: what matters is whether it could save the packet.
+                if case .jump(let name) = verdict {
+                    guard let target = ruleset.chain(name, besides: chain) else { continue }
+                    if walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain) == .accept { isUncertain = true }
+                } else if verdict != .drop {
+                    isUncertain = true
+                }
+                continue
+            default:
+                break
+            }
+            switch verdict {
+            case .accept, .drop, .return:
+                return verdict
+            case .jump(let name):
+                guard let target = ruleset.chain(name, besides: chain) else {
+                    // A target of iptables that is not a chain, such as MARK or TCPMSS: the packet goes on.
+                    continue
+                }
+                let result = walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain)
+                if result == .accept || result == .drop { return result }
+            case .goto(let name):
+                guard let target = ruleset.chain(name, besides: chain) else { continue }
+                return walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain)
+            }
+        }
+        return .return
+    }
+
+    /// Whether all conditions of a rule hold for `packet`; nil if that cannot be told.
+    private static func holds(_ rule: Ruleset.Rule, _ packet: Packet) -> Bool? {
+        var result: Bool? = true
+        for condition in rule.conditions {
+            switch condition {
+            case .inInterface(let names, let isNegated):
+                if matches(packet.input, names) == isNegated { return false }
+            case .outInterface(let names, let isNegated):
+                guard let output = packet.output else { return false }
+                if matches(output, names) == isNegated { return false }
+            case .connectionState(let states, let isNegated):
+                if states.contains(packet.state) == isNegated { return false }
+            case .transport(let names, let isNegated):
+                if names.contains(packet.transport) == isNegated { return false }
+            case .destinationPort(let name, let ports, let isNegated):
+                if name != packet.transport || ports.contains(packet.port) == isNegated {
+                    // Ranges and names of services are not looked into.
+                    if name != packet.transport || ports.allSatisfy({ Int($0) != nil }) { return false }
+                    result = nil
+                }
+            case .address(let isSource, let patterns, let isNegated):
+                let address = isSource ? packet.source : packet.destination
+                let networks = patterns.map(network)
+                if networks.contains(where: { $0?.contains(address) == true }) == isNegated {
+                    if isNegated || networks.allSatisfy({ $0 != nil }) { return false }
+                    result = nil
+                }
+            case .destinationType(let types, let isNegated):
+                if types.contains(packet.hook == "input" ? "local" : "unicast") == isNegated { return false }
+            case .never:
+                return false
+            case .other:
+                result = nil
+            }
+        }
+        return result
+    }
+
+    private static func matches(_ name: String, _ patterns: [String]) -> Bool {
+        patterns.contains { $0.hasSuffix("*") ? name.hasPrefix($0.dropLast()) : $0 == name }
+    }
+
+    /// An address or `ADDRESS/LENGTH`; nil for ranges and names of sets, which are not looked into.
+    private static func network(_ text: String) -> IPv4Network? {
+        let parts = text.split(separator: "/")
+        guard let first = parts.first, let address = IPv4Address(first), parts.count <= 2 else { return nil }
+        guard parts.count == 2 else { return IPv4Network(containing: address, prefixLength: 32) }
+        guard let length = Int(parts[1]), (0...32).contains(length) else { return nil }
+        return IPv4Network(containing: address, prefixLength: length)
+    }
+}

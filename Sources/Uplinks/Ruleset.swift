@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The chains of a host's firewall, as `nft list ruleset` prints them (nft(8)). iptables' own rules appear there too, except with
+/// iptables-legacy, whose listing is read into the same form.
+package struct Ruleset: Equatable, Sendable {
+    package enum Verdict: Equatable, Sendable {
+        case accept, drop, `return`
+        case jump(String)
+        case goto(String)
+    }
+
+    /// One condition of a rule. What is not understood is kept as `other`, which may or may not hold.
+    package enum Condition: Equatable, Sendable {
+        /// Interface names, perhaps with a trailing `*`; `isNegated` for "none of these".
+        case inInterface([String], isNegated: Bool)
+        case outInterface([String], isNegated: Bool)
+        case connectionState([String], isNegated: Bool)
+        /// A protocol that the packet would have to have.
+        case transport([String], isNegated: Bool)
+        case destinationPort(protocolName: String, [String], isNegated: Bool)
+        /// Addresses or networks that the packet's source or destination would have to be in.
+        case address(isSource: Bool, [String], isNegated: Bool)
+        /// `fib daddr type local` and its kin: what the destination is to this host.
+        case destinationType([String], isNegated: Bool)
+        /// A condition that packets of guests never meet, such as a source address of another family.
+        case never
+        case other
+    }
+
+    package struct Rule: Equatable, Sendable {
+        package var conditions: [Condition] = []
+        /// nil for rules that only count or log.
+        package var verdict: Verdict?
+        /// `ct state vmap { established : accept, ... }`.
+        package var stateVerdicts: [String: Verdict] = [:]
+    }
+
+    package struct Chain: Equatable, Sendable {
+        package let family: String
+        package let table: String
+        package let name: String
+        /// `forward`, `input` and so on for base chains.
+        package var hook: String?
+        package var policy: Verdict = .accept
+        package var rules: [Rule] = []
+    }
+
+    package private(set) var chains: [Chain] = []
+
+    package func chain(_ name: String, besides chain: Chain) -> Chain? {
+        chains.first { $0.name == name && $0.table == chain.table && $0.family == chain.family }
+    }
+
+    package init() {}
+
+    // MARK: nft
+
+    package init(nft text: String) {
+        var table: (family: String, name: String)?
+        var chain: Chain?
+        var depth = 0
+        for line in text.split(separator: "\n") {
+            let words = Ruleset.words(line)
+            guard let first = words.first, !first.hasPrefix("#") else { continue }
+            let opens = words.count { $0 == "{" }, closes = words.count { $0 == "}" }
+            switch (depth, first) {
+            case (0, "table") where words.count >= 3:
+                table = (words[1], words[2])
+            case (1, "chain") where words.count >= 2:
+                if let table { chain = Chain(family: table.family, table: table.name, name: words[1]) }
+            case (2, "type") where chain != nil:
+                if let hook = words.firstIndex(of: "hook"), hook + 1 < words.count { chain!.hook = words[hook + 1] }
+                if let policy = words.firstIndex(of: "policy"), policy + 1 < words.count, words[policy + 1].hasPrefix("drop") { chain!.policy = .drop }
+            case (2, _) where chain != nil && first != "}":
+                chain!.rules.append(Ruleset.rule(words))
+            default:
+                break
+            }
+            depth += opens - closes
+            if depth == 1, let finished = chain {
+                chains.append(finished)
+                chain = nil
+            }
+            if depth == 0 { table = nil }
+        }
+    }
+
+    /// The words of a line, quoted ones without their quotes, commas and semicolons gone.
+    private static func words(_ line: Substring) -> [String] {
+        var words: [String] = []
+        var word = ""
+        var isQuoted = false, wasQuoted = false
+        for character in line {
+            if character == "\"" {
+                isQuoted.toggle()
+                wasQuoted = true
+            } else if !isQuoted, character == " " || character == "\t" || character == "," || character == ";" {
+                if !word.isEmpty || wasQuoted { words.append(word) }
+                (word, wasQuoted) = ("", false)
+            } else {
+                word.append(character)
+            }
+        }
+        if !word.isEmpty || wasQuoted { words.append(word) }
+        return words
+    }
+
+    private static func rule(_ words: [String]) -> Rule {
+        var rule = Rule()
+        var index = 0
+        func word(_ offset: Int) -> String { index + offset < words.count ? words[index + offset] : "" }
+        /// A value, or the values of a set, perhaps behind `!=` or `==`; moves behind them.
+        func values() -> (values: [String], isNegated: Bool) {
+            var isNegated = false
+            if word(0) == "!=" || word(0) == "==" {
+                isNegated = word(0) == "!="
+                index += 1
+            }
+            guard word(0) == "{" else {
+                index += 1
+                return ([words.indices.contains(index - 1) ? words[index - 1] : ""], isNegated)
+            }
+            var found: [String] = []
+            index += 1
+            while index < words.count, words[index] != "}" {
+                found.append(words[index])
+                index += 1
+            }
+            index += 1
+            return (found, isNegated)
+        }
+        while index < words.count {
+            let first = word(0)
+            switch first {
+            case "counter":
+                index += word(1) == "packets" ? 5 : 1
+            case "log":
+                index += 1
+                while ["prefix", "level", "group", "flags", "snaplen", "queue-threshold"].contains(word(0)) { index += 2 }
+            case "comment":
+                index += 2
+            case "iifname", "iif":
+                index += 1
+                let (names, isNegated) = values()
+                rule.conditions.append(.inInterface(names, isNegated: isNegated))
+            case "oifname", "oif":
+                index += 1
+                let (names, isNegated) = values()
+                rule.conditions.append(.outInterface(names, isNegated: isNegated))
+            case "ct" where word(1) == "state" && word(2) == "vmap":
+                index += 3
+                let entries = values().values
+                for entry in stride(from: 0, to: entries.count - 2, by: 3) { rule.stateVerdicts[entries[entry]] = Ruleset.verdict(entries[entry + 2], "") }
+            case "ct" where word(1) == "state":
+                index += 2
+                let (states, isNegated) = values()
+                // `established,related` outside of a set is split at the comma like any other list.
+                var all = states
+                while ["established", "related", "new", "invalid", "untracked"].contains(word(0)) {
+                    all.append(word(0))
+                    index += 1
+                }
+                rule.conditions.append(.connectionState(all, isNegated: isNegated))
+            case "ct" where word(1) == "status":
+                // No guest's packet has been through a destination NAT.
+                index += 2
+                let (_, isNegated) = values()
+                if !isNegated { rule.conditions.append(.never) }
+            case "fib" where word(1) == "daddr" && word(2) == "type":
+                index += 3
+                let (types, isNegated) = values()
+                rule.conditions.append(.destinationType(types, isNegated: isNegated))
+            case "meta" where word(1) == "l4proto", "ip" where word(1) == "protocol":
+                index += 2
+                let (names, isNegated) = values()
+                rule.conditions.append(.transport(names, isNegated: isNegated))
+            case "ip" where word(1) == "saddr" || word(1) == "daddr":
+                let isSource = word(1) == "saddr"
+                index += 2
+                let (addresses, isNegated) = values()
+                rule.conditions.append(.address(isSource: isSource, addresses, isNegated: isNegated))
+            case "tcp", "udp":
+                let name = first, field = word(1)
+                index += 2
+                let (ports, isNegated) = values()
+                rule.conditions.append(field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
+                rule.conditions.append(.transport([name], isNegated: false))
+            case "icmp":
+                rule.conditions.append(.transport(["icmp"], isNegated: false))
+                index += 2
+                _ = values()
+            case "ip6", "icmpv6":
+                rule.conditions.append(.never)
+                index += 2
+                _ = values()
+            case "accept", "drop", "reject", "return", "jump", "goto":
+                rule.verdict = Ruleset.verdict(first, word(1))
+                index = words.count
+            default:
+                // Something we do not know: it may hold or not. Its words are passed over up to the verdict.
+                rule.conditions.append(.other)
+                index += 1
+                while index < words.count, !["accept", "drop", "reject", "return", "jump", "goto", "counter"].contains(words[index]) { index += 1 }
+            }
+        }
+        return rule
+    }
+
+    private static func verdict(_ word: String, _ target: String) -> Verdict? {
+        switch word {
+        case "accept": .accept
+        case "drop", "reject": .drop
+        case "return": .return
+        case "jump": .jump(target)
+        case "goto": .goto(target)
+        default: nil
+        }
+    }
+
+    // MARK: iptables-legacy
+
+    /// Reads what `iptables-legacy-save -t filter` prints.
+    package init(iptables text: String) {
+        var policies: [String: Verdict] = [:]
+        var rules: [String: [Rule]] = [:]
+        var order: [String] = []
+        for line in text.split(separator: "\n") {
+            let words = Ruleset.words(line)
+            guard let first = words.first else { continue }
+            if first.hasPrefix(":") {
+                let name = String(first.dropFirst())
+                order.append(name)
+                if words.count > 1 { policies[name] = words[1] == "DROP" ? .drop : .accept }
+            } else if first == "-A", words.count > 1 {
+                rules[words[1], default: []].append(Ruleset.legacyRule(Array(words.dropFirst(2))))
+            }
+        }
+        let hooks = ["INPUT": "input", "FORWARD": "forward", "OUTPUT": "output"]
+        chains = order.map { name in
+            Chain(family: "ip", table: "filter", name: name, hook: hooks[name], policy: policies[name] ?? .accept, rules: rules[name] ?? [])
+        }
+    }
+
+    private static func legacyRule(_ words: [String]) -> Rule {
+        var rule = Rule()
+        var isNegated = false
+        var index = 0
+        var transport = ""
+        while index < words.count {
+            let value = index + 1 < words.count ? words[index + 1] : ""
+            switch words[index] {
+            case "!":
+                isNegated = true
+                index += 1
+                continue
+            case "-i": rule.conditions.append(.inInterface([value.replacing("+", with: "*")], isNegated: isNegated))
+            case "-o": rule.conditions.append(.outInterface([value.replacing("+", with: "*")], isNegated: isNegated))
+            case "-s", "-d": rule.conditions.append(.address(isSource: words[index] == "-s", [value], isNegated: isNegated))
+            case "-p":
+                transport = value
+                rule.conditions.append(.transport([value], isNegated: isNegated))
+            case "--dport": rule.conditions.append(.destinationPort(protocolName: transport, [value], isNegated: isNegated))
+            case "--ctstate", "--state":
+                // The comma of RELATED,ESTABLISHED was taken for a separator: the rest are words of their own.
+                var states = [value.lowercased()]
+                while index + 2 < words.count, ["RELATED", "ESTABLISHED", "NEW", "INVALID", "UNTRACKED"].contains(words[index + 2]) {
+                    states.append(words[index + 2].lowercased())
+                    index += 1
+                }
+                rule.conditions.append(.connectionState(states, isNegated: isNegated))
+            case "-m" where ["conntrack", "state", "tcp", "udp", "comment"].contains(value): break
+            case "--comment": break
+            case "-j", "-g":
+                let target = ["ACCEPT": Verdict.accept, "DROP": .drop, "REJECT": .drop, "RETURN": .return, "LOG": nil][value]
+                rule.verdict = target ?? (words[index] == "-g" ? .goto(value) : .jump(value))
+                if value == "LOG" { rule.verdict = nil }
+                return rule
+            default: rule.conditions.append(.other)
+            }
+            isNegated = false
+            index += 2
+        }
+        return rule
+    }
+}

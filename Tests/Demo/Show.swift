@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// What the demo prints: commands, their output indented, and a line for each thing that is shown.
+final class Show: Sendable {
+    private let start = MonotonicClock.now
+    private let results = Guarded<(passed: Int, failed: Int)>((0, 0))
+
+    func say(_ text: String) { StandardOutput.write("  \(text)\n") }
+
+    func heading(_ text: String) { StandardOutput.write("\n\(text)\n") }
+
+    func command(_ text: String) { StandardOutput.write("  $ \(text)\n") }
+
+    func output(_ text: String) {
+        for line in text.split(separator: "\n") { StandardOutput.write("    \(line)\n") }
+    }
+
+    func failure(_ text: String) {
+        results.withLock { $0.failed += 1 }
+        StandardOutput.write("  FAILED  \(text)\n")
+    }
+
+    /// Runs `body` and says how it went; what it returns is shown with it.
+    func check(_ what: String, _ body: () throws -> String) {
+        do {
+            let detail = try body()
+            results.withLock { $0.passed += 1 }
+            StandardOutput.write("  ok      \(what)\(detail.isEmpty ? "" : ": \(detail)")\n")
+        } catch {
+            failure("\(what): \(error)")
+        }
+    }
+
+    func milliseconds(since moment: UInt64) -> UInt64 { (MonotonicClock.now - moment) / MonotonicClock.millisecond }
+
+    /// Prints the last line. True if nothing failed.
+    func summary() -> Bool {
+        let (passed, failed) = results.withLock { $0 }
+        let seconds = Double(milliseconds(since: start) / 100) / 10
+        heading("\(passed) of \(passed + failed) shown, in \(seconds) s.")
+        return failed == 0
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// DHCP and names, as real clients see them.
+    @Suite struct Addresses {
+        @Test func theSameGuestGetsTheSameAddressAfterARestart() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            for (number, signal) in [Signal.terminate, Signal.kill, Signal.terminate].enumerated() {
+                let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder)
+                // Asked in another order each time.
+                for last in number == 0 ? [1, 2, 3] : [3, 1, 2] {
+                    let guest = try PlugGuest("guest\(last)", path: vde.path, mac: "52:54:00:00:00:0\(last)", folder: network.folder)
+                    #expect(try guest.lease()["ip"] == "192.168.105.\(last + 1)")
+                }
+                daemon.program.signal(signal)
+                _ = try daemon.program.waitForEnd()
+            }
+        }
+
+        @Test func whatTheServerTellsIsWhatTheNetworkIs() throws {
+            let scene = try Scene(internet: true)
+            let told = try scene.guest().lease("-O", "domain", "-O", "broadcast")
+            #expect(told["subnet"] == "255.255.255.0")
+            #expect(told["router"] == gateway && told["dns"] == gateway && told["serverid"] == gateway)
+            #expect(told["broadcast"] == "192.168.105.255")
+            #expect(told["mtu"] == "1500")
+            #expect(told["lease"] == "1800")
+            #expect(told["domain"] == "internet.example")
+        }
+
+        @Test func ownRangesAreKept() throws {
+            let scene = try Scene(["--dhcp", "builtin", "--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end", "10.77.0.3"])
+            var guests: [PlugGuest] = []
+            for (name, address) in [("a", "10.77.0.2"), ("b", "10.77.0.3")] {
+                guests.append(try scene.guest(name))
+                #expect(try guests.last!.lease()["ip"] == address)
+            }
+            let third = try scene.guest("c")
+            #expect(throws: CommandFailed.self) { try third.lease(seconds: 2) }
+            #expect(scene.daemon.program.output.contains("no address left"))
+        }
+
+        @Test func anAddressInUseIsNotGivenOut() throws {
+            let scene = try Scene()
+            let squatter = try scene.guest("squatter")
+            try squatter.namespace.ip("addr", "add", "192.168.105.2/24", "dev", PlugGuest.interface)
+            #expect(try scene.guest().lease()["ip"] == "192.168.105.3")
+        }
+
+        @Test func anotherServerIsLeftAlone() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            // Somebody else's network on the same switch: a namespace with dnsmasq.
+            let other = try PlugGuest("server", path: vde.path, folder: network.folder)
+            try other.namespace.ip("addr", "add", "192.168.50.1/24", "dev", PlugGuest.interface)
+            let dnsmasq = try other.namespace.start([
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts", "--interface=\(PlugGuest.interface)", "--bind-interfaces",
+                "--dhcp-range=192.168.50.10,192.168.50.20", "--dhcp-leasefile=\(network.folder.file("dnsmasq.leases"))",
+            ])
+            try other.namespace.waitForListener(on: 53)
+            let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            try daemon.program.wait(for: "192.168.50.1 serves DHCP on this network", within: 8)
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            #expect(try guest.lease(seconds: 10)["serverid"] == "192.168.50.1")
+            // The tiny guest of `check` is at home there too.
+            let check = try network.host.attempt([Machine.product("vde_vmnet"), "check", vde.path])
+            #expect(check.succeeded, "\(check.output)")
+            #expect(check.output.contains("from 192.168.50.1"))
+            _ = dnsmasq
+        }
+
+        @Test func aServerThatComesLaterMakesOursStandBack() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            try daemon.waitUntilServing()
+            let other = try PlugGuest("server", path: vde.path, folder: network.folder)
+            try other.namespace.ip("addr", "add", "192.168.50.1/24", "dev", PlugGuest.interface)
+            let dnsmasq = try other.namespace.start([
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=\(PlugGuest.interface)", "--bind-interfaces", "--no-ping",
+                "--dhcp-range=192.168.50.10,192.168.50.20", "--dhcp-leasefile=\(network.folder.file("dnsmasq.leases"))",
+            ])
+            try dnsmasq.wait(for: "DHCP, IP range", within: 10)
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            _ = try? guest.lease()
+            try daemon.program.wait(for: "192.168.50.1 serves DHCP on this network", within: 8)
+        }
+
+        @Test(arguments: ["off", "system"])
+        func whereWeDoNotServeTheHostHearsTheGuests(who: String) throws {
+            let scene = try Scene(["--dhcp", who])
+            let guest = try scene.guest()
+            if who == "off" { #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) } }
+            let dnsmasq = try scene.host.start([
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0", "--bind-interfaces", "--no-ping",
+                "--dhcp-range=192.168.105.100,192.168.105.110", "--dhcp-leasefile=\(scene.folder.file("dnsmasq.leases"))",
+            ])
+            try dnsmasq.wait(for: "DHCP, IP range", within: 10)
+            #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.1") == true)
+        }
+
+        @Test func whereWeServeTheHostsStackHearsNoDHCP() throws {
+            let scene = try Scene()
+            let guest = try scene.guest()
+            let listener = try scene.host.start(["tcpdump", "-n", "-l", "-i", "vmnet0", "udp", "port", "67", "or", "udp", "port", "68"])
+            try listener.wait(for: "listening on", within: 10)
+            try guest.lease()
+            // A renewal goes to the gateway's own address by unicast.
+            let client = try guest.namespace.start(["busybox", "udhcpc", "-i", PlugGuest.interface, "-f", "-s", "/bin/true"])
+            try client.wait(for: "obtained", within: 10)
+            client.signal(Signal.user1)
+            try client.wait(for: "sending renew", within: 5)
+            try eventually("the renewal's answer") { client.output.split(separator: "\n").count { $0.contains("obtained") } == 2 }
+            #expect(try guest.namespace.pings(gateway))
+            listener.signal(Signal.interrupt)
+            try listener.wait(for: "packets captured", within: 5)
+            #expect(listener.output.contains("\n0 packets captured"), "\(listener.output)")
+        }
+
+        // MARK: Names
+
+        @Test func namesAreForwardedByUDPAndTCP() throws {
+            let scene = try Scene(internet: true)
+            let guest = try scene.guest()
+            try guest.lease()
+            for arguments in [["+notcp"], ["+tcp"]] {
+                let answer = try guest.namespace.attempt(["busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway])
+                #expect(answer.output.contains(TestNetwork.internetAddress), "\(arguments) \(answer.output)")
+            }
+            #expect(try scene.check("--name", TestNetwork.internetName).output.contains("is \(TestNetwork.internetAddress), says \(gateway)"))
+            #expect(try DNSClient.askByTCP(scene, TestNetwork.internetName).contains(TestNetwork.internetAddress))
+            #expect(try DNSClient.askByTCP(scene, "localhost").contains("127.0.0.1"))
+            // Nobody but guests is served.
+            #expect(try scene.network.internet.attempt(["busybox", "nslookup", "-type=a", "localhost", TestNetwork.hostAddress]).succeeded == false)
+        }
+
+        @Test func resolversAreReadAgainWhenTheyChange() throws {
+            let scene = try Scene(internet: true)
+            // A resolver that is not there, then the right one.
+            try scene.host.setResolvers("nameserver 203.0.113.77\n")
+            MonotonicClock.sleep(1100 * MonotonicClock.millisecond)
+            #expect(try scene.check("--name", TestNetwork.internetName).succeeded == false)
+            try scene.host.setResolvers("nameserver 203.0.113.77\nnameserver \(TestNetwork.internetAddress)\n")
+            MonotonicClock.sleep(1100 * MonotonicClock.millisecond)
+            let check = try scene.check("--name", TestNetwork.internetName)
+            #expect(check.succeeded, "the second of two is asked when the first is silent: \(check.output)")
+        }
+
+        @Test func wherePort53IsTakenGuestsGetTheHostsResolvers() throws {
+            let network = try TestNetwork()
+            try network.startInternet()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let own = try network.host.start(["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"])
+            try network.host.waitForListener(on: 53)
+            let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder)
+            #expect(daemon.program.output.contains("no name server on the gateway"))
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            #expect(try guest.lease()["dns"] == TestNetwork.internetAddress)
+            #expect(try guest.namespace.attempt(["busybox", "nslookup", "-type=a", TestNetwork.internetName, TestNetwork.internetAddress]).output.contains(TestNetwork.internetAddress))
+            _ = own
+        }
+    }
+}
+
+/// A DNS client over TCP made of nothing but bash, in a guest of its own.
+enum DNSClient {
+    static func askByTCP(_ scene: Scene, _ name: String) throws -> String {
+        let guest = try scene.guest("resolver")
+        try guest.lease()
+        // One query: length, id, recursion, one question, name, type A, class IN.
+        let labels = name.split(separator: ".").map { "\\x" + String($0.utf8.count + 0x100, radix: 16).dropFirst() + $0 }.joined()
+        let length = 12 + name.utf8.count + 2 + 4
+        let message = "\\x00\\x" + String(length + 0x100, radix: 16).dropFirst() + "\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\(labels)\\x00\\x00\\x01\\x00\\x01"
+        let script = "exec 3<>/dev/tcp/192.168.105.1/53; printf '\(message)' >&3; timeout 5 head -c \(length + 2 + 16) <&3 | tail -c 4 | od -An -tu1"
+        let bytes = try guest.namespace.run("bash", "-c", script)
+        return bytes.split(separator: " ").map { $0.filter(\.isNumber) }.joined(separator: ".")
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// Machines with kernels of their own.
+    @Suite struct Guests {
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        func severalMachinesReachEverythingAndAreReached() throws {
+            let scene = try Scene([], internet: true)
+            let network = scene.network
+            let guests = [
+                try GuestMachine.qemu("qemu-a", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder),
+                try GuestMachine.qemu("qemu-b", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:02", in: scene.host, folder: scene.folder),
+                try GuestMachine.uml("uml", network: "vde,\(scene.vde.path)", mac: "52:54:00:00:00:03", in: scene.host, folder: scene.folder),
+            ]
+            var addresses: [String] = []
+            for (number, guest) in guests.enumerated() {
+                try guest.waitUntilBooted()
+                addresses.append(GuestMachine.address(in: try guest.lease()))
+                #expect(addresses[number] == "192.168.105.\(2 + number)")
+            }
+            for (number, guest) in guests.enumerated() {
+                #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0, "\(guest.name) pings the gateway")
+                #expect(try guest.run("ping -c 1 -W 5 \(TestNetwork.internetAddress)").status == 0, "\(guest.name) pings the outside")
+                #expect(try guest.run("nslookup -type=a \(TestNetwork.internetName)").output.contains(TestNetwork.internetAddress), "\(guest.name) resolves")
+                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet", "\(guest.name) fetches")
+                // NAT: the outside sees the host.
+                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who").output.contains(TestNetwork.hostAddress))
+                let neighbour = addresses[(number + 1) % addresses.count]
+                #expect(try guest.run("ping -c 1 -W 5 \(neighbour)").status == 0, "\(guest.name) pings \(neighbour)")
+                // The host opens TCP to the guest's own address.
+                try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
+                #expect(try scene.host.fetch(addresses[number]) == "this is \(guest.name)")
+            }
+            // TCP to the host.
+            let server = try scene.host.start(["busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word"])
+            try scene.host.waitForListener(on: 7000)
+            for guest in guests { #expect(try guest.run("nc \(gateway) 7000").output == "a word") }
+            server.kill()
+            // From outside nobody gets in.
+            try network.internet.ip("route", "add", "192.168.105.0/24", "via", TestNetwork.hostAddress)
+            #expect(try !network.internet.pings(addresses[0], seconds: 1))
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func qemuJoinsACableWithoutASwitch() throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("cable")
+            let daemon = try VMNetDaemon(in: network.host, [path + "[]"], folder: network.folder)
+            let guest = try GuestMachine.qemu("guest", netdev: "vde,id=net0,sock=ptp://\(path)", mac: "52:54:00:00:00:01", in: network.host, folder: network.folder)
+            try guest.waitUntilBooted()
+            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
+            #expect(try daemon.stop() == .exited(0))
+            #expect(!Files.exists(path))
+        }
+
+        @Test(arguments: ["udhcpc", "dhclient", "dhcpcd"])
+        func everyUsualClientGetsALease(client: String) throws {
+            let scene = try Scene()
+            let guest = try scene.guest()
+            let interface = PlugGuest.interface
+            let files = scene.folder
+            switch client {
+            case "dhclient":
+                try Files.replace(files.file("dhclient.conf"), Array("timeout 10;\n".utf8))
+                try guest.namespace.run(
+                    "dhclient", "-1", "-v", "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf", files.file("dhclient.pid"), interface)
+            case "dhcpcd":
+                try guest.namespace.run("dhcpcd", "--oneshot", "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)
+            default:
+                try guest.lease()
+            }
+            #expect(try guest.namespace.run("ip", "-4", "-o", "addr", "show", interface).contains("192.168.105.2/24"))
+            #expect(try guest.namespace.pings(gateway))
+            switch client {
+            case "dhclient":
+                try guest.namespace.run("dhclient", "-r", "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf", files.file("dhclient.pid"), interface)
+                try scene.daemon.program.wait(for: "released 192.168.105.2", within: 5)
+            case "dhcpcd":
+                _ = try guest.namespace.attempt(["rm", "-f", "/var/lib/dhcpcd/\(interface).lease"])
+            default:
+                break
+            }
+        }
+    }
+}
