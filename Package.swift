@@ -60,6 +60,6 @@ let package = Package(
             dependencies: ["Commands", "Daemon", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
         .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(
-            name: "IntegrationTests", dependencies: ["TestSupport", "Platform", "Wire", "vde_vmnet"], swiftSettings: swift),
+            name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet"], swiftSettings: swift),
     ]
 )

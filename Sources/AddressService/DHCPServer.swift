@@ -189,7 +189,7 @@ package struct DHCPServer: Sendable {
             }
             if watch.silenceEnds(address, now: now) == nil { probe(address, now: now, into: &outbox) }
             // Two clients must not wait for the same address.
-            table.offer(address, to: client, now: now)
+            table.offer(address, to: client, hardware: message.clientHardware, now: now)
             pending[message.clientHardware] = Pending(
                 request: message, client: client, address: address, due: watch.silenceEnds(address, now: now) ?? now, attempts: attempts)
             return
@@ -204,7 +204,7 @@ package struct DHCPServer: Sendable {
 
     private mutating func sendOffer(_ address: IPv4Address, to client: ClientIdentity, for message: DHCPv4Message, now: UInt64, into outbox: inout Outbox) {
         guard table.isFree(address, for: client, now: now) else { return }
-        table.offer(address, to: client, now: now)
+        table.offer(address, to: client, hardware: message.clientHardware, now: now)
         var reply = DHCPReply(.offer, to: message, configuration)
         reply.grant(address, seconds: leaseTime(for: message, now: now))
         outbox.frames.append(reply.frame())
@@ -232,8 +232,7 @@ package struct DHCPServer: Sendable {
                 counters.ignored += 1
                 return
             }
-            let isOffered = table.offer(to: client, now: now) == wanted || held?.address == wanted
-            guard isOffered, table.isFree(wanted, for: client, now: now) else {
+            guard mayTake(wanted, client, message.clientHardware, now: now), table.isFree(wanted, for: client, now: now) else {
                 refuse(message, "\(wanted) was not offered to it", into: &outbox)
                 return
             }
@@ -261,6 +260,12 @@ package struct DHCPServer: Sendable {
         }
     }
 
+    /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send another's.
+    private func mayTake(_ address: IPv4Address, _ client: ClientIdentity, _ hardware: MACAddress, now: UInt64) -> Bool {
+        if let held = table.lease(of: client), held.address == address, held.hardware == hardware { return true }
+        return table.isOffered(address, to: client, hardware: hardware, now: now)
+    }
+
     private mutating func grant(_ address: IPv4Address, to client: ClientIdentity, _ message: DHCPv4Message, now: UInt64, into outbox: inout Outbox) {
         let seconds = leaseTime(for: message, now: now)
         let isNew = table.lease(on: address)?.client != client
@@ -286,7 +291,7 @@ package struct DHCPServer: Sendable {
     private mutating func decline(_ message: DHCPv4Message, now: UInt64, into outbox: inout Outbox) {
         let client = identity(of: message, now: now)
         guard message.address(.serverIdentifier) == configuration.server, let address = message.address(.requestedAddress),
-            table.lease(of: client)?.address == address || table.offer(to: client, now: now) == address
+            mayTake(address, client, message.clientHardware, now: now)
         else {
             counters.ignored += 1
             return

@@ -17,6 +17,7 @@ package struct LeaseTable: Sendable {
     private struct Entry: Sendable {
         var lease: Lease?
         var offeredTo: ClientIdentity?
+        var offeredHardware = MACAddress.zero
         var offerEnds: UInt64 = 0
         /// In use by somebody without a lease until then.
         var quarantineEnds: UInt64 = 0
@@ -49,6 +50,11 @@ package struct LeaseTable: Sendable {
     package func offer(to client: ClientIdentity, now: UInt64) -> IPv4Address? {
         guard let address = offers[client], let entry = entries[address], entry.offeredTo == client, entry.offerEnds > now else { return nil }
         return address
+    }
+
+    /// True if `address` is offered to this client, which asked from this hardware.
+    package func isOffered(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) -> Bool {
+        offer(to: client, now: now) == address && entries[address]?.offeredHardware == hardware
     }
 
     /// All leases, ended ones included, in the order of their addresses.
@@ -86,11 +92,12 @@ package struct LeaseTable: Sendable {
     }
 
     /// Sets `address` aside for `client` for a while.
-    package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, now: UInt64) {
+    package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) {
         if let before = offers[client], before != address { withdrawOffer(from: client) }
         var entry = entry(address)
         if let other = entry.offeredTo, other != client { offers[other] = nil }
         entry.offeredTo = client
+        entry.offeredHardware = hardware
         entry.offerEnds = now + LeaseTable.offerTime
         entries[address] = entry
         offers[client] = address

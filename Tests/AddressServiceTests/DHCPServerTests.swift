@@ -203,6 +203,21 @@ private struct Bench {
         #expect(bench.server.table.lease(on: ip(2))?.hardware == mac(1))
     }
 
+    @Test func anotherClientsIdentifierOpensNothing() {
+        var bench = Bench()
+        bench.lease(mac(1))
+        for kind in [DHCPv4Message.Kind.request, .decline, .release] {
+            let forged = bench.message(kind, mac(2)) {
+                $0[.clientIdentifier] = [1] + mac(1).bytes
+                $0.set(.serverIdentifier, [ip(1)])
+                if kind == .release { $0.clientAddress = ip(2) } else { $0.set(.requestedAddress, [ip(2)]) }
+            }
+            #expect(bench.send(forged).map(\.kind) == (kind == .request ? [.nak] : []))
+        }
+        let lease = bench.server.table.lease(on: ip(2))
+        #expect(lease?.hardware == mac(1) && lease!.expires > bench.now)
+    }
+
     @Test func rebootingClientsKeepTheirAddress() {
         var bench = Bench()
         bench.lease(mac(1))

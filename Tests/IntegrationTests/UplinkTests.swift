@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import VDE
+import Wire
+
+extension IntegrationTests {
+    /// The ways out.
+    @Suite struct Uplinks {
+        /// Makes the Internet a local network with a DHCP server, for guests that are bridged to it.
+        private func startLAN(_ network: TestNetwork) throws -> BackgroundProgram {
+            let server = try network.internet.start([
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--interface=eth0", "--bind-interfaces", "--no-ping",
+                "--dhcp-range=203.0.113.100,203.0.113.150", "--dhcp-leasefile=\(network.folder.file("lan.leases"))",
+            ])
+            try network.internet.waitForListener(on: 53)
+            return server
+        }
+
+        @Test func hostModeHasNoWayOut() throws {
+            let network = try TestNetwork()
+            let before = try network.host.snapshot()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let daemon = try VMNetDaemon(in: network.host, ["--vmnet-mode", "host", "--dhcp", "builtin", vde.path], folder: network.folder)
+            #expect(try network.host.run("nft", "list", "ruleset").isEmpty)
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            let told = try guest.lease()
+            #expect(told["router"] == nil && told["dns"] == nil)
+            #expect(try guest.namespace.pings(gateway))
+            try guest.namespace.ip("route", "add", "default", "via", gateway)
+            #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
+            #expect(try network.host.pings("192.168.105.2"))
+            let check = try network.host.attempt([Machine.product("vde_vmnet"), "check", vde.path, "--tcp", "\(TestNetwork.internetAddress):80"])
+            #expect(check.succeeded)
+            #expect(check.output.split(separator: "\n").count { $0.hasPrefix("skipped") } == 2, "\(check.output)")
+            #expect(try daemon.stop() == .exited(0))
+            #expect(try network.host.snapshot() == before)
+        }
+
+        @Test func aLinuxBridgeTakesTheTapAsAPort() throws {
+            let network = try TestNetwork()
+            let lan = try startLAN(network)
+            let host = network.host
+            try host.ip("link", "add", "br0", "type", "bridge")
+            try host.ip("addr", "del", TestNetwork.hostAddress + "/24", "dev", "wan")
+            try host.ip("link", "set", "wan", "master", "br0")
+            try host.ip("link", "set", "br0", "up")
+            try host.ip("addr", "add", TestNetwork.hostAddress + "/24", "dev", "br0")
+            try eventually("the bridge's port forwards") { try host.pings(TestNetwork.internetAddress, seconds: 1) }
+            let bridgeAddress = try host.run("cat", "/sys/class/net/br0/address")
+            let before = try host.snapshot()
+            let vde = try VDESwitch(in: host, at: network.folder.file("vde"))
+            let daemon = try VMNetDaemon(in: host, ["--vmnet-mode", "bridged", "--vmnet-interface", "br0", vde.path], folder: network.folder)
+            #expect(daemon.readyLine.contains("bridged to br0 by vmnet0"))
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            let told = try guest.lease(seconds: 30)
+            #expect(told["serverid"] == TestNetwork.internetAddress)
+            #expect(try guest.namespace.pings(TestNetwork.internetAddress))
+            #expect(try host.pings(told["ip"]!), "the host is on the bridge too")
+            #expect(try host.run("cat", "/sys/class/net/br0/address") == bridgeAddress)
+            #expect(try daemon.stop() == .exited(0))
+            #expect(try host.snapshot() == before)
+            _ = lan
+        }
+
+        @Test func aNICIsBridgedByAPacketSocket() throws {
+            let network = try TestNetwork()
+            let lan = try startLAN(network)
+            let before = try network.host.snapshot()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let daemon = try VMNetDaemon(in: network.host, ["--vmnet-mode", "bridged", "--vmnet-interface", "wan", vde.path], folder: network.folder)
+            #expect(daemon.program.output.contains("guests and this host do not reach each other"))
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            let told = try guest.lease()
+            #expect(told["serverid"] == TestNetwork.internetAddress)
+            #expect(try guest.namespace.pings(TestNetwork.internetAddress))
+            // Super-frames with unfinished checksums come from the veth; each way a transfer arrives as it was sent.
+            try transfer(from: network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: network.folder)
+            try transfer(from: guest.namespace, told["ip"]!, to: network.internet, folder: network.folder)
+            #expect(try daemon.stop() == .exited(0))
+            #expect(try network.host.snapshot() == before)
+            _ = lan
+        }
+
+        @Test func vlanTagsSurviveTheNIC() throws {
+            let network = try TestNetwork()
+            // Ours at both ends of a wire: what one sends tagged, the kernel of the other untags on arrival, and the tag is put back.
+            var cables: [CableHolder] = []
+            var daemons: [VMNetDaemon] = []
+            for (namespace, interface) in [(network.host, "wan"), (network.internet, "eth0")] {
+                let path = network.folder.file("cable-\(interface)")
+                daemons.append(try VMNetDaemon(in: namespace, ["--vmnet-mode", "bridged", "--vmnet-interface", interface, path + "[]"], folder: network.folder))
+                cables.append(try CableHolder(path: path))
+                // The first frame tells the daemon that there is somebody.
+                cables.last!.send([UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, UInt8(cables.count)] + [UInt8](repeating: 0, count: 48))
+                try daemons.last!.program.wait(for: "the other end of \(path) is there", within: 5)
+            }
+            for (protocolIdentifier, control) in [(0x8100, 0xa005), (0x88a8, 0x0007), (0x8100, 0)] as [(UInt16, UInt16)] {
+                var writer = ByteWriter()
+                writer.put(MACAddress.broadcast)
+                writer.put(MACAddress("52:54:00:00:00:01")!)
+                writer.put16(protocolIdentifier)
+                writer.put16(control)
+                writer.put16(0x88b5)
+                writer.put([UInt8](repeating: 0x5a, count: 60))
+                cables[0].send(writer.bytes)
+                #expect(cables[1].receive { $0 == writer.bytes } != nil, "\(protocolIdentifier) \(control)")
+            }
+        }
+
+        @Test func interfacesThatDoNotExistAreAnsweredWithThoseThatDo() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let result = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vmnet-mode", "bridged", "--vmnet-interface", "eth7", vde.path,
+            ])
+            #expect(result.termination == .exited(69))
+            #expect(result.error.contains("no interface eth7") && result.error.contains("wan"))
+        }
+
+        @Test func withoutNftNothingIsHalfDone() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let before = try network.host.snapshot()
+            // A mount namespace in which nft is not there.
+            let command = "for f in /usr/sbin/nft /sbin/nft; do [ -e $f ] && mount --bind /dev/null $f; done; exec \"$@\""
+            let result = try network.host.attempt(
+                ["unshare", "-m", "sh", "-c", command, "sh", Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), vde.path])
+            #expect(result.termination == .exited(69))
+            #expect(result.error.contains("nftables"), "\(result.error)")
+            #expect(try network.host.snapshot() == before)
+        }
+
+        @Test func guestsFollowTheHostToANewUplink() throws {
+            let scene = try Scene()
+            let host = scene.host
+            let guest = try scene.guest()
+            try guest.lease()
+            // A second way out appears, as when Wi-Fi comes up or a VPN is dialled.
+            let vpn = try Namespace("vpn")
+            try host.ip("link", "add", "tun7", "type", "veth", "peer", "name", "eth0", "netns", vpn.name)
+            try host.ip("addr", "add", "198.51.100.2/24", "dev", "tun7")
+            try vpn.ip("addr", "add", "198.51.100.1/24", "dev", "eth0")
+            try vpn.ip("link", "set", "eth0", "up")
+            try host.ip("link", "set", "tun7", "up")
+            try eventually("forwarding on the new interface") { try host.run("cat", "/proc/sys/net/ipv4/conf/tun7/forwarding").trimmed == "1" }
+            #expect(try guest.namespace.pings("198.51.100.1"))
+            #expect(try guest.namespace.pings(TestNetwork.internetAddress), "the old one still works")
+            // The host has not become a router between the two.
+            try scene.network.internet.ip("route", "add", "198.51.100.0/24", "via", TestNetwork.hostAddress)
+            try vpn.ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
+            #expect(try !scene.network.internet.pings("198.51.100.1", seconds: 1))
+            // Once somebody makes it one, we do not stand in the way.
+            try host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+            try eventually("our guards are gone") { try !host.run("nft", "list", "ruleset").contains("iifname \"wan\"") }
+            #expect(try scene.network.internet.pings("198.51.100.1"))
+            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1", "whoever made it a router still wants it to be one")
+        }
+
+        @Test func guestsCannotPoseAsOthers() throws {
+            let scene = try Scene()
+            let guest = try scene.guest()
+            try guest.lease()
+            // A packet with a source of somewhere else does not leave the host.
+            try guest.namespace.ip("addr", "add", "198.51.100.9/32", "dev", PlugGuest.interface)
+            let listener = try scene.network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp"])
+            try listener.wait(for: "listening on", within: 10)
+            _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress])
+            #expect(try guest.namespace.pings(TestNetwork.internetAddress))
+            try listener.wait(for: "ICMP echo request", within: 5)
+            #expect(!listener.output.contains("198.51.100.9"))
+        }
+
+        @Test func transfersArriveAsTheyWereSent() throws {
+            let scene = try Scene()
+            let guest = try scene.guest()
+            let address = try guest.lease()["ip"]!
+            try transfer(from: scene.host, gateway, to: guest.namespace, folder: scene.folder)
+            try transfer(from: guest.namespace, address, to: scene.host, folder: scene.folder)
+            try transfer(from: scene.network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: scene.folder)
+        }
+
+        /// Sends 20 MB by TCP and compares the checksums at both ends.
+        private func transfer(from server: Namespace, _ address: String, to client: Namespace, folder: TemporaryFolder) throws {
+            let file = folder.file("data")
+            if !Files.exists(file) { _ = try ChildProcess.run(["dd", "if=/dev/urandom", "of=" + file, "bs=1M", "count=20"]) }
+            let source = try server.start(["busybox", "nc", "-ll", "-p", "7100", "-e", "cat", file])
+            try server.waitForListener(on: 7100)
+            let sum = try client.run("timeout", "60", "bash", "-c", "sha256sum </dev/tcp/\(address)/7100")
+            source.kill()
+            let expected = try ChildProcess.run(["sha256sum", file]).output
+            #expect(sum.prefix(64) == expected.prefix(64), "from \(server.name) to \(client.name)")
+        }
+
+        // MARK: Firewalls of others
+
+        @Test(arguments: ["iptables", "iptables-legacy", "docker", "nftables"])
+        func aForeignDropIsAnsweredWithTheCommandThatHelps(kind: String) throws {
+            let network = try TestNetwork()
+            let host = network.host
+            let iptables = kind == "iptables-legacy" ? "iptables-legacy" : "iptables-nft"
+            switch kind {
+            case "docker":
+                try host.run("sh", "-ec", "\(iptables) -P FORWARD DROP; \(iptables) -N DOCKER-USER; \(iptables) -A FORWARD -j DOCKER-USER")
+            case "nftables":
+                try host.run("nft", "add table inet site; add chain inet site forward { type filter hook forward priority 0; policy drop; }; add chain inet site input { type filter hook input priority 0; policy drop; }; add rule inet site input ct state established accept; add rule inet site input icmp type echo-request accept")
+            default:
+                try host.run(iptables, "-P", "FORWARD", "DROP")
+            }
+            let vde = try VDESwitch(in: host, at: network.folder.file("vde"))
+            let daemon = try VMNetDaemon(in: host, ["--dhcp", "builtin", vde.path], folder: network.folder)
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            try guest.lease()
+            #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
+            try daemon.program.wait(for: "let it through with:", within: 5)
+            try eventually("all of the message") { daemon.program.output.hasSuffix("\n") }
+            let commands = daemon.program.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map { String($0.dropFirst(9)) }
+            #expect(commands.count == (kind == "nftables" ? 3 : 2), "\(commands)")
+            for command in commands {
+                // Which of the two the word means is the system's choice.
+                try host.run("sh", "-ec", command.replacing("iptables ", with: iptables + " "))
+            }
+            #expect(try guest.namespace.pings(TestNetwork.internetAddress))
+            if kind != "iptables-legacy" { try daemon.program.wait(for: "no firewall of this host stands in the guests' way any more", within: 5) }
+            #expect(try daemon.stop() == .exited(0))
+        }
+    }
+}
