@@ -80,20 +80,25 @@ package final class Privileged {
 
     /// Brings the TAP up with the gateway's address.
     package func address(_ device: borrowing TapDevice, _ network: GuestNetwork) throws(ExitError) {
-        do throws(SystemError) {
+        try orUnavailable { () throws(SystemError) in
             try NetworkInterfaces.add(network.gateway, prefixLength: network.network.prefixLength, to: device.index)
             try NetworkInterfaces.configure(device.index, up: true)
-        } catch {
-            throw ExitError(.unavailable, error.description)
         }
     }
 
     /// Makes the TAP a port of a Linux bridge.
     package func join(_ device: borrowing TapDevice, bridge: UInt32) throws(ExitError) {
-        do throws(SystemError) {
-            try NetworkInterfaces.configure(device.index, bridge: bridge, up: true)
-        } catch {
-            throw ExitError(.unavailable, error.description)
+        try orUnavailable { () throws(SystemError) in try NetworkInterfaces.configure(device.index, bridge: bridge, up: true) }
+    }
+
+    /// Makes the TAP a port of an Open vSwitch bridge.
+    package func join(_ device: borrowing TapDevice, openVSwitch bridge: String) throws(ExitError) {
+        try orUnavailable { () throws(SystemError) in
+            try record.add(.switchPort(device.name, bridge: bridge))
+            try NetworkInterfaces.configure(device.index, up: true)
+        }
+        if let failure = OpenVSwitch.addPort(device.name, to: bridge) {
+            throw ExitError(.unavailable, "Open vSwitch did not take \(device.name) into \(bridge): \(failure)")
         }
     }
 
@@ -109,11 +114,7 @@ package final class Privileged {
             throw ExitError(.noPermission, "\(error); forwarding for the guests cannot be switched on")
         }
         firewall = Firewall(tap: tap, network: network)
-        do throws(SystemError) {
-            try record.add(.table(firewall!.table))
-        } catch {
-            throw ExitError(.unavailable, error.description)
-        }
+        try orUnavailable { () throws(SystemError) in try record.add(.table(Firewall.tableName(tap: tap))) }
         enableForwarding()
         try apply()
     }
@@ -183,6 +184,8 @@ package final class Privileged {
                 } catch {
                     logger.warning("\(error); the nftables table \(name) may be left")
                 }
+            case .switchPort(let port, let bridge):
+                if !OpenVSwitch.removePort(port, from: bridge) { logger.warning("the port \(port) may be left in the Open vSwitch bridge \(bridge)") }
             case .setting(let setting, let before):
                 // Another instance still needs it, and will restore it; or somebody has made the host a router meanwhile.
                 let isNeeded = others.contains { if case .setting(setting, _) = $0 { true } else { false } }

@@ -18,11 +18,14 @@ package final class RunRecord {
     package enum Act: Equatable, Sendable {
         case table(String)
         case setting(KernelSetting, before: String)
+        /// A port of an Open vSwitch bridge, which outlives its interface.
+        case switchPort(String, bridge: String)
 
         var line: String {
             switch self {
             case .table(let name): "table \(name)"
             case .setting(let setting, let before): "setting \(setting.path) \(before)"
+            case .switchPort(let port, let bridge): "switch-port \(port) \(bridge)"
             }
         }
 
@@ -31,6 +34,7 @@ package final class RunRecord {
             switch words.first {
             case "table" where words.count == 2: self = .table(String(words[1]))
             case "setting" where words.count == 3: self = .setting(KernelSetting(path: String(words[1])), before: String(words[2]))
+            case "switch-port" where words.count == 3: self = .switchPort(String(words[1]), bridge: String(words[2]))
             default: return nil
             }
         }

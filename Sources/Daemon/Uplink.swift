@@ -89,22 +89,23 @@ struct Uplink {
             throw ExitError(.alreadyRunning, "another process has this process's id in \(directory)")
         }
         do throws(ExitError) {
+            let limit = frameLimit(mtu: Bridging.mtu(of: interface))
             let bridging = Bridging(interface: interface)
             switch bridging {
-            case .bridge:
+            case .bridge, .openVSwitch:
                 // A bridge without an address of its own takes its lowest port's: ours must not be it.
                 let seed = configuration.interfaceID ?? Array("\(interface)-\(Accounts.processID)".utf8)
                 let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfe00_0000_0000)
-                let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: bridging.mtu(of: interface))
-                try privileged.join(tap, bridge: index)
+                let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: Bridging.mtu(of: interface))
+                if bridging == .bridge {
+                    try privileged.join(tap, bridge: index)
+                } else {
+                    try privileged.join(tap, openVSwitch: interface)
+                }
                 let port = PortConfiguration(
-                    name: tap.name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: frameLimit(mtu: bridging.mtu(of: interface)))
+                    name: tap.name, kind: .tap, role: .uplink,
+                    descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: limit)
                 return (Uplink(port: port, presence: nil, summary: "bridged to \(interface) by \(tap.name)"), privileged)
-            case .openVSwitch:
-                throw ExitError(
-                    .unavailable,
-                    "\(interface) is an Open vSwitch bridge, which takes ports only from its own tools; make a TAP-free way in: "
-                        + "a veth pair with one end in the bridge (ovs-vsctl add-port \(interface) veth0), and --vmnet-interface with the other end")
             case .wireless:
                 throw ExitError(
                     .unavailable, "\(interface) is a Wi-Fi interface: its access point drops frames of other stations' addresses; use --vmnet-mode shared")
@@ -112,7 +113,7 @@ struct Uplink {
                 let socket = try openPacketSocket(index, interface)
                 logger.notice("guests and this host do not reach each other through \(interface) in bridged mode; with a Linux bridge as --vmnet-interface they do")
                 let port = PortConfiguration(
-                    name: interface, kind: .packet, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try socket.duplicate().release() }, maximumFrame: frameLimit(mtu: bridging.mtu(of: interface)))
+                    name: interface, kind: .packet, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try socket.duplicate().release() }, maximumFrame: limit)
                 return (Uplink(port: port, presence: nil, summary: "bridged to \(interface)"), privileged)
             }
         } catch {

@@ -5,7 +5,7 @@ import Platform
 package enum Bridging: Equatable, Sendable {
     /// A Linux bridge, whatever its ports are: a TAP joins it.
     case bridge
-    /// A bridge of Open vSwitch, which the kernel's own calls cannot extend.
+    /// A bridge of Open vSwitch, with either of its data paths: its own tool adds a TAP.
     case openVSwitch
     /// A Wi-Fi station, which may only speak for itself.
     case wireless
@@ -16,14 +16,36 @@ package enum Bridging: Equatable, Sendable {
         let path = "/sys/class/net/\(interface)"
         if Files.exists(path + "/bridge") {
             self = .bridge
+        } else if OpenVSwitch.isBridge(interface) {
+            self = .openVSwitch
         } else if Files.exists(path + "/wireless") || Files.exists(path + "/phy80211") {
             self = .wireless
-        } else if (Files.text(path + "/uevent") ?? "").contains("DEVTYPE=openvswitch") || Files.text(path + "/ifalias") == "ovs" {
-            self = .openVSwitch
         } else {
             self = .nic
         }
     }
 
-    package func mtu(of interface: String) -> Int { Files.text("/sys/class/net/\(interface)/mtu").flatMap { Int($0) } ?? 1500 }
+    package static func mtu(of interface: String) -> Int { Files.text("/sys/class/net/\(interface)/mtu").flatMap { Int($0) } ?? 1500 }
+}
+
+/// Bridges of Open vSwitch, by `ovs-vsctl(8)`.
+package enum OpenVSwitch {
+    /// Bounded, for the tool waits for a database that may not run.
+    private static func run(_ arguments: String...) -> ChildProcess.Output? {
+        guard let tool = Programs.find("ovs-vsctl") else { return nil }
+        return try? ChildProcess.run([tool, "--timeout=5"] + arguments)
+    }
+
+    package static func isBridge(_ interface: String) -> Bool { run("br-exists", interface)?.succeeded ?? false }
+
+    /// Returns what is wrong; nil if nothing is.
+    package static func addPort(_ port: String, to bridge: String) -> String? {
+        guard let result = run("--may-exist", "add-port", bridge, port) else { return "ovs-vsctl is not installed" }
+        return result.succeeded ? nil : result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"
+    }
+
+    @discardableResult
+    package static func removePort(_ port: String, from bridge: String) -> Bool {
+        run("--if-exists", "del-port", bridge, port)?.succeeded ?? false
+    }
 }

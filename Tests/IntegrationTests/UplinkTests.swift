@@ -64,6 +64,42 @@ extension IntegrationTests {
             _ = lan
         }
 
+        @Test(.enabled(if: Files.exists("/usr/sbin/ovs-vswitchd"), "needs Open vSwitch, which is not installed for a test alone"))
+        func anOpenVSwitchBridgeTakesTheTapAsAPort() throws {
+            let network = try TestNetwork()
+            let host = network.host
+            let directory = network.folder.file("ovs")
+            try Files.makeDirectory(directory)
+            let environment = ["OVS_RUNDIR": directory]
+            try host.run("ovsdb-tool", "create", directory + "/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
+            let database = try host.start(["ovsdb-server", directory + "/conf.db", "--remote=punix:\(directory)/db.sock"], environment: environment)
+            try eventually("Open vSwitch's database") { Files.exists(directory + "/db.sock") }
+            let daemonOVS = try host.start(["ovs-vswitchd", "unix:\(directory)/db.sock"], environment: environment)
+            func vsctl(_ arguments: String...) throws -> String {
+                let result = try host.attempt(["ovs-vsctl", "--timeout=5"] + arguments, environment: environment)
+                guard result.succeeded else { throw CommandFailed(description: result.error) }
+                return result.output
+            }
+            // The data path in user space: no kernel module is needed.
+            _ = try vsctl("add-br", "ovs0", "--", "set", "bridge", "ovs0", "datapath_type=netdev")
+            _ = try vsctl("add-port", "ovs0", "wan")
+            let vde = try VDESwitch(in: host, at: network.folder.file("vde"))
+            let arguments = ["--vmnet-mode", "bridged", "--vmnet-interface", "ovs0", vde.path]
+            let daemon = try VMNetDaemon(in: host, arguments, folder: network.folder, environment: environment)
+            #expect(try vsctl("list-ports", "ovs0").contains("vmnet0"))
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            // No DHCP here: this data path loses the checksums that a veth leaves to its card.
+            try guest.namespace.ip("addr", "add", "203.0.113.9/24", "dev", PlugGuest.interface)
+            #expect(try guest.namespace.pings(TestNetwork.internetAddress))
+            daemon.program.signal(Signal.kill)
+            _ = try daemon.program.waitForEnd()
+            #expect(try vsctl("list-ports", "ovs0").contains("vmnet0"), "Open vSwitch remembers the port")
+            let next = try VMNetDaemon(in: host, arguments, folder: network.folder, environment: environment)
+            #expect(try next.stop() == .exited(0))
+            #expect(try vsctl("list-ports", "ovs0").trimmed == "wan")
+            _ = (database, daemonOVS)
+        }
+
         @Test func aNICIsBridgedByAPacketSocket() throws {
             let network = try TestNetwork()
             let lan = try startLAN(network)
