@@ -7,7 +7,7 @@ BIN = .build/release
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall test demo clean check-swift
+.PHONY: all install uninstall test demo measure clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -35,6 +35,12 @@ demo: check-swift
 	$(RELEASE) --product vde_vmnet
 	$(RELEASE) --product vde_vmnet_demo
 	@$(SUDO) $(BIN)/vde_vmnet_demo
+
+measure: check-swift
+	@ci/install-packages build demo
+	$(RELEASE) --product vde_vmnet
+	$(RELEASE) --product vde_vmnet_measure
+	@$(SUDO) $(BIN)/vde_vmnet_measure
 
 clean:
 	rm -rf .build .cache

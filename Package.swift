@@ -45,6 +45,7 @@ let package = Package(
 
         .target(name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
         .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
+        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "Platform"], path: "Tests/Measure", swiftSettings: swift),
         .testTarget(name: "WireTests", dependencies: ["Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "FramesTests", dependencies: ["Frames", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
@@ -59,6 +60,7 @@ let package = Package(
             name: "CommandsTests",
             dependencies: ["Commands", "Daemon", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
         .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
+        .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet"], swiftSettings: swift),
     ]
