@@ -60,8 +60,10 @@ extension IntegrationTests {
             for length in [1519, 9014, 65_000, 65_553] { cable.send(header + [UInt8](repeating: 0, count: length - 14)) }
             cable.send(discover(mac(1)))
             #expect(cable.receive { (try? EthernetView($0.rawSpan).type) == EtherType.ipv4 } != nil, "an offer comes all the same")
-            daemon.program.signal(Signal.user1)
-            try daemon.program.wait(for: "4 oversize", within: 5)
+            try eventually("all of them are counted") {
+                daemon.program.signal(Signal.user1)
+                return daemon.program.output.contains("4 oversize")
+            }
             #expect(try daemon.stop() == .exited(0))
         }
 
@@ -115,8 +117,10 @@ extension IntegrationTests {
             let attacker = try PlugHolder(path: scene.vde.path)
             let claim = ARPPacket(operation: .reply, senderHardware: hardware, senderAddress: IPv4Address(gateway)!, targetHardware: .broadcast, targetAddress: .any)
             for _ in 0..<20 { attacker.send(claim.frame(to: .broadcast)) }
-            scene.daemon.program.signal(Signal.user1)
-            try scene.daemon.program.wait(for: "20 spoofed", within: 5)
+            try eventually("all of them are counted") {
+                scene.daemon.program.signal(Signal.user1)
+                return scene.daemon.program.output.contains("20 spoofed")
+            }
         }
 
         @Test func aFullDiskIsSaidAndSurvived() throws {
