@@ -80,6 +80,8 @@ package final class CableSession: NetworkSession {
             if end.isPaired { lost(end) } else { pair(end) }
         case .goodbye:
             lost(end)
+        case .loop, .loopEnded:
+            break
         }
     }
 

@@ -116,6 +116,7 @@ package struct FrameBatch: ~Copyable {
     }
 
     /// Puts a VLAN tag into frame `index`, moving the two addresses into the headroom.
+    /// Without effect on a frame that has no room for one.
     package mutating func insert(_ tag: VLANTag, into index: Int) {
         var frame = self[index]
         guard frame.length >= 14, Int(frame.length) + VLANTag.length <= FrameBatch.maximumFrameLength else { return }
@@ -126,6 +127,18 @@ package struct FrameBatch: ~Copyable {
         self[index] = frame
         var bytes = mutableBytes(of: frame)
         tag.emit(into: &bytes, at: 12)
+    }
+
+    /// Takes the VLAN tag out of frame `index`, moving the two addresses over it. `insert` puts it back.
+    package mutating func removeTag(from index: Int) {
+        var frame = self[index]
+        guard frame.length >= 18 else { return }
+        let address = unsafe memory + Int(frame.offset)
+        unsafe (address + VLANTag.length).copyMemory(from: address, byteCount: 12)
+        frame.offset += UInt32(VLANTag.length)
+        frame.length -= UInt32(VLANTag.length)
+        if frame.offload.flags.contains(.needsChecksum) { frame.offload.checksumStart -= UInt16(VLANTag.length) }
+        self[index] = frame
     }
 
     /// Finishes the checksum of frame `index`, if one is unfinished, in place.

@@ -10,6 +10,8 @@ package struct FrameDescriptor: BitwiseCopyable, Sendable {
     @usableFromInline package var length: UInt32
     /// Unfinished checksum and segmentation; plain for frames that are ready to send.
     @usableFromInline package var offload: VirtioNetHeader
+    /// The VLAN that the switch has put the frame in, where it looks at VLANs at all.
+    @usableFromInline package var vlan: UInt16 = 0
 
     @inlinable
     package init(offset: UInt32, length: UInt32, offload: VirtioNetHeader = VirtioNetHeader()) {

@@ -83,7 +83,7 @@ package struct ReceiveVector: ~Copyable {
 @usableFromInline
 package struct SendVector: ~Copyable {
     @usableFromInline package static let capacity = 128
-    @usableFromInline static let headerStride = (Segmenter.maximumHeaderLength + 63) / 64 * 64
+    @usableFromInline static let headerStride = (Segmenter.maximumHeaderLength + VLANTag.length + 63) / 64 * 64
 
     @usableFromInline let messages: UnsafeMutablePointer<platform_message>
     @usableFromInline let pieces: UnsafeMutablePointer<iovec>
@@ -128,19 +128,62 @@ package struct SendVector: ~Copyable {
         unsafe append(batch.address(at: Int(frame.offset)), length: Int(frame.length))
     }
 
-    /// Appends the next frame that `segmenter` cuts from the frame `index` of `batch`. Returns false if there is none left.
+    /// Appends a frame of `batch` with its VLAN tag put in or taken out on the way; the frame itself stays as it is.
+    package mutating func append(frame: FrameDescriptor, of batch: borrowing FrameBatch, edit: TagEdit) {
+        guard edit != .keep else { return append(frame: frame, of: batch) }
+        precondition(count < SendVector.capacity && frame.length >= 18 || edit == .insert && frame.length >= 14)
+        let block = unsafe headers + count * SendVector.headerStride
+        unsafe block.copyMemory(from: batch.address(at: Int(frame.offset)), byteCount: 12)
+        let skipped = edit == .strip ? 16 : 12
+        let headerLength = edit == .strip ? 12 : 16
+        if edit == .insert { SendVector.write(frame.vlan, to: unsafe MutableRawSpan(_unsafeStart: block, byteCount: 16)) }
+        unsafe append(block, headerLength, batch.address(at: Int(frame.offset) + skipped), Int(frame.length) - skipped)
+    }
+
+    /// Appends the next frame that `segmenter` cuts from `frame` of `batch`. Returns false if there is none left.
     @inlinable
-    package mutating func append(nextOf segmenter: inout Segmenter, from frame: FrameDescriptor, in batch: borrowing FrameBatch) -> Bool {
+    package mutating func append(
+        nextOf segmenter: inout Segmenter, from frame: FrameDescriptor, in batch: borrowing FrameBatch, edit: TagEdit = .keep
+    ) -> Bool {
         precondition(count < SendVector.capacity)
         let block = unsafe headers + count * SendVector.headerStride
         var header = unsafe MutableRawSpan(_unsafeStart: block, byteCount: SendVector.headerStride)
         guard let segment = segmenter.next(batch.bytes(of: frame), header: &header) else { return false }
+        let length = edit == .keep ? segment.headerLength : unsafe SendVector.apply(edit, to: block, segment.headerLength, vlan: frame.vlan)
+        unsafe append(block, length, batch.address(at: Int(frame.offset) + segment.payloadOffset), segment.payloadLength)
+        return true
+    }
+
+    /// Puts a tag into the headers at `block`, or takes it out. Returns their new length.
+    @usableFromInline
+    static func apply(_ edit: TagEdit, to block: UnsafeMutableRawPointer, _ length: Int, vlan: UInt16) -> Int {
+        switch edit {
+        case .keep:
+            return length
+        case .insert:
+            unsafe (block + 16).copyMemory(from: block + 12, byteCount: length - 12)
+            write(vlan, to: unsafe MutableRawSpan(_unsafeStart: block, byteCount: 16))
+            return length + VLANTag.length
+        case .strip:
+            unsafe (block + 12).copyMemory(from: block + 16, byteCount: length - 16)
+            return length - VLANTag.length
+        }
+    }
+
+    private static func write(_ vlan: UInt16, to header: consuming MutableRawSpan) {
+        VLANTag(protocolIdentifier: EtherType.vlan, control: vlan).emit(into: &header, at: 12)
+    }
+
+    /// Appends a message of two pieces.
+    @unsafe
+    @usableFromInline
+    mutating func append(_ first: UnsafeMutableRawPointer, _ firstLength: Int, _ second: UnsafeMutableRawPointer, _ secondLength: Int) {
+        precondition(count < SendVector.capacity)
         let piece = unsafe pieces + 2 * count
-        unsafe piece[0] = iovec(iov_base: block, iov_len: segment.headerLength)
-        unsafe piece[1] = iovec(iov_base: batch.address(at: Int(frame.offset) + segment.payloadOffset), iov_len: segment.payloadLength)
+        unsafe piece[0] = iovec(iov_base: first, iov_len: firstLength)
+        unsafe piece[1] = iovec(iov_base: second, iov_len: secondLength)
         unsafe platform_message_set(messages + count, piece, 2)
         count &+= 1
-        return true
     }
 
     /// Bytes of message `index`.

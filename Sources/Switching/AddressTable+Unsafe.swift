@@ -7,6 +7,15 @@ import Wire
 @usableFromInline
 package typealias PortNumber = UInt16
 
+/// An entry of the address table, for whoever asks.
+package struct KnownAddress: Equatable, Sendable {
+    package let address: MACAddress
+    package let vlan: UInt16
+    package let port: PortNumber
+    /// Seconds since it was last seen; nil for one that is tied to its port.
+    package let age: UInt32?
+}
+
 /// Which port an address was last seen at (IEEE 802.1Q clause 8.8): a set-associative hash table of fixed size, keyed by address and VLAN.
 ///
 /// Entries age by comparison, there is no sweep. A full bucket gives up an expired entry, else the oldest entry of the port that holds the
@@ -67,8 +76,10 @@ package struct AddressTable: ~Copyable {
 
     @inlinable
     func bucket(of key: Key) -> Int {
-        // Multiplication carries every bit of the key into the top bits; a random odd factor keeps guests from aiming at one bucket.
-        Int(truncatingIfNeeded: (key &* seed) >> 54) &* AddressTable.ways
+        // A random odd factor keeps guests from aiming at one bucket; the fold and the second, fixed factor (2^64 divided by the golden
+        // ratio) spread runs of consecutive addresses evenly whatever the random one is.
+        let product = key &* seed
+        return Int(truncatingIfNeeded: ((product ^ product >> 32) &* 0x9e37_79b9_7f4a_7c15) >> 54) &* AddressTable.ways
     }
 
     @inlinable
@@ -88,8 +99,10 @@ package struct AddressTable: ~Copyable {
     /// What `learn` found.
     @usableFromInline
     package enum Learning: BitwiseCopyable, Sendable {
-        /// Known there already, or learned now, or moved to this port.
+        /// Known there already, or learned now.
         case accepted
+        /// It was known at another port until now.
+        case moved
         /// The address belongs to another port for good: somebody poses as it.
         case belongsElsewhere
     }
@@ -108,7 +121,7 @@ package struct AddressTable: ~Copyable {
             unsafe population[Int(entry.port)] -= 1
             unsafe population[Int(port)] += 1
             unsafe entries[way] = Entry(lastSeen: now, port: port)
-            return .accepted
+            return .moved
         }
         insert(key, Entry(lastSeen: now, port: port), first, now)
         return .accepted
@@ -161,6 +174,17 @@ package struct AddressTable: ~Copyable {
             unsafe keys[way] = 0
         }
         unsafe population[Int(port)] = 0
+    }
+
+    /// Every address that is known now, in no order.
+    package func all(now: UInt32) -> [KnownAddress] {
+        var found: [KnownAddress] = []
+        for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && isAlive(entries[way], now) {
+            let key = unsafe keys[way], entry = unsafe entries[way]
+            let age = entry.lastSeen == Entry.permanent ? nil : now &- entry.lastSeen
+            found.append(KnownAddress(address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48), port: entry.port, age: age))
+        }
+        return found
     }
 
     /// How many addresses are known to be at `port`, expired ones included.

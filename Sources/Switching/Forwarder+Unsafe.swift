@@ -16,40 +16,58 @@ package struct Forwarder: ~Copyable {
     private static let turnBatches = 4
     private static let controlToken = UInt64.max
 
-    private let control: ForwarderControl
-    private var poller: Poller
-    private var batch: FrameBatch
+    let control: ForwarderControl
+    var poller: Poller
+    var batch: FrameBatch
     private var receiver: ReceiveVector
     private var sender: SendVector
-    private var table: AddressTable
-    private var policy = ServicePolicy()
-    private var isStopped = false
+    var table: AddressTable
+    var membership: VLANMembership
+    var loopGuard: LoopGuard
+    var policy = ServicePolicy()
+    /// Copies every frame to every port.
+    var isHub = false
+    /// Looks at tags, and keeps VLANs apart; else tags are passed on as they are.
+    var isVLANAware = false
+    /// Keeps guests from each other.
+    var isIsolating = false
+    var isStopped = false
     /// Seconds on the monotonic clock at the start of this round.
-    private var now: UInt32 = 0
+    var now: UInt32 = 0
+    /// Addresses that are tied to a port.
+    var pins: [(address: MACAddress, port: PortNumber)] = []
+    /// Ports that are closed because of a loop.
+    var closedCount = 0
+    let closingPause: UInt32
+    private var wantsProbes = false
 
-    private let ports: UnsafeMutablePointer<Port>
+    let ports: UnsafeMutablePointer<Port>
     /// Numbers of the attached ports, in no order.
-    private let active: UnsafeMutablePointer<PortNumber>
-    private var activeCount = 0
+    let active: UnsafeMutablePointer<PortNumber>
+    var activeCount = 0
     /// Place of each port in `active`, -1 if it is not attached.
-    private let places: UnsafeMutablePointer<Int32>
-    /// Per port, the indices of the batch's frames that leave through it.
-    private let pending: UnsafeMutablePointer<UInt16>
+    let places: UnsafeMutablePointer<Int32>
+    /// Per port, the batch's frames that leave through it.
+    private let pending: UnsafeMutablePointer<Departure>
     private let pendingCounts: UnsafeMutablePointer<UInt16>
     /// Ports with pending frames.
     private let touched: UnsafeMutablePointer<PortNumber>
     private var touchedCount = 0
 
-    package init(control: ForwarderControl) throws(SystemError) {
+    /// - Parameter closingPause: seconds for which a port with a loop behind it stays closed before it is tried again.
+    package init(control: ForwarderControl, closingPause: UInt32 = 30) throws(SystemError) {
         let capacity = ForwarderControl.portCapacity
         let poller = try Poller()
         try poller.add(control.wakeup.descriptor.raw, token: Forwarder.controlToken, for: .readable)
         self.poller = poller
         self.control = control
+        self.closingPause = closingPause
         batch = FrameBatch(capacity: Forwarder.batchCapacity)
         receiver = ReceiveVector(for: batch)
         sender = SendVector()
         table = AddressTable(ports: capacity)
+        membership = VLANMembership(ports: capacity)
+        loopGuard = LoopGuard()
         unsafe ports = .allocate(capacity: capacity)
         unsafe active = .allocate(capacity: capacity)
         unsafe places = .allocate(capacity: capacity)
@@ -84,7 +102,7 @@ package struct Forwarder: ~Copyable {
 
     /// Forwards until `control.stop()`.
     package mutating func run() {
-        while !isStopped { turn(timeout: nil) }
+        while !isStopped { turn(timeout: closedCount > 0 ? MonotonicClock.second : nil) }
     }
 
     /// One round: waits up to `timeout` nanoseconds (nil: for ever) and handles what is ready then.
@@ -105,56 +123,13 @@ package struct Forwarder: ~Copyable {
             }
             if !ready.isDisjoint(with: [.readable, .hangup]) { drain(number) }
         }
+        if closedCount > 0 { tryClosedPorts() }
         // Last, so that no port is detached while an event of this round still names it.
         if hasCommands {
             control.wakeup.drain()
             obey()
             drainService()
         }
-    }
-
-    // MARK: Commands
-
-    private mutating func obey() {
-        for command in control.takeCommands() {
-            switch command {
-            case .attach(let number, let configuration, let counters): attach(number, configuration, counters)
-            case .detach(let number): detach(number)
-            case .rearm(let number):
-                guard unsafe places[Int(number)] >= 0 else { continue }
-                unsafe ports[Int(number)].isReported = false
-                unsafe ports[Int(number)].hasReceived = false
-            case .pin(let address, let number): table.pin(AddressTable.key(address, vlan: 0), to: number)
-            case .policy(let policy): self.policy = policy
-            case .stop: isStopped = true
-            }
-        }
-    }
-
-    private mutating func attach(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
-        unsafe (ports + Int(number)).initialize(to: Port(number, configuration, counters))
-        unsafe places[Int(number)] = Int32(activeCount)
-        unsafe active[activeCount] = number
-        activeCount += 1
-        guard configuration.descriptor >= 0 else { return }
-        do {
-            try poller.add(configuration.descriptor, token: UInt64(number), for: .readable)
-        } catch {
-            control.report(.unreachable(number, error.code))
-        }
-    }
-
-    private mutating func detach(_ number: PortNumber) {
-        let place = unsafe Int(places[Int(number)])
-        guard place >= 0 else { return }
-        table.forget(number)
-        unsafe poller.remove(ports[Int(number)].raw)
-        unsafe (ports + Int(number)).deinitialize(count: 1)
-        activeCount -= 1
-        let moved = unsafe active[activeCount]
-        unsafe active[place] = moved
-        unsafe places[Int(moved)] = Int32(place)
-        unsafe places[Int(number)] = -1
     }
 
     // MARK: One port's turn
@@ -206,9 +181,21 @@ package struct Forwarder: ~Copyable {
 
     // MARK: The batch
 
+    /// A frame on its way through.
+    private struct Passage: BitwiseCopyable {
+        let index: Int
+        let ingress: Int
+        let role: PortRole
+        let isGroup: Bool
+        var isTagged: Bool
+        /// The VLAN that it is in; where VLANs are not looked at, what its tag says.
+        var vlan: UInt16
+    }
+
     /// Sends every frame of the batch where it belongs.
     private mutating func forward(from ingress: Int) {
         let role = unsafe ports[ingress].role
+        let looksAtVLANs = isVLANAware && !isHub
         var bytes = 0
         // Frames of a burst mostly share both addresses: the last answer is tried first.
         var lastDestination: AddressTable.Key = 0, lastSource: AddressTable.Key = 0
@@ -221,32 +208,44 @@ package struct Forwarder: ~Copyable {
                 continue
             }
             let header = FrameHeader(batch.bytes(of: frame), role: role)
-            let sourceKey = AddressTable.key(header.source, vlan: header.vlan)
+            if header.service == .probe, let origin = loopGuard.origin(of: batch.bytes(of: frame)) {
+                close(becauseOf: origin, at: ingress)
+                continue
+            }
+            if unsafe ports[ingress].isClosed {
+                unsafe ports[ingress].counters.dropped(.loop)
+                continue
+            }
+            var passage = Passage(
+                index: index, ingress: ingress, role: role, isGroup: header.destination.isGroup, isTagged: header.isTagged, vlan: header.vlan)
+            if looksAtVLANs && !admit(&passage) {
+                unsafe ports[ingress].counters.dropped(.vlan)
+                continue
+            }
+            let sourceKey = AddressTable.key(header.source, vlan: passage.vlan)
             if role != .service && sourceKey != lastSource {
                 guard !header.source.isGroup else {
                     unsafe ports[ingress].counters.dropped(.malformed)
                     continue
                 }
-                guard table.learn(sourceKey, at: PortNumber(ingress), now: now) == .accepted else {
+                switch table.learn(sourceKey, at: PortNumber(ingress), now: now) {
+                case .accepted: break
+                case .moved: if loopGuard.addressMoved(now: now) { wantsProbes = true }
+                case .belongsElsewhere:
                     unsafe ports[ingress].counters.dropped(.spoofed)
                     continue
                 }
                 lastSource = sourceKey
                 lastDestination = 0
             }
-            if header.service != .none && take(header.service, index) { continue }
+            if header.service != .none && take(header.service, passage) { continue }
 
-            let destinationKey = AddressTable.key(header.destination, vlan: header.vlan)
+            let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)
             if destinationKey != lastDestination {
                 lastDestination = destinationKey
-                lastEgress = header.destination.isGroup ? nil : table.lookup(destinationKey, now: now)
+                lastEgress = passage.isGroup || isHub ? nil : table.lookup(destinationKey, now: now)
             }
-            if let egress = lastEgress {
-                // Back to where it came from: the stations are on the same side and have heard each other.
-                if unsafe isAllowed(from: role, to: ports[Int(egress)].role), Int(egress) != ingress { note(index, for: egress) }
-            } else {
-                flood(index, from: ingress, role: role, isGroup: header.destination.isGroup)
-            }
+            if let egress = lastEgress { deliver(passage, to: egress) } else { flood(passage) }
         }
         unsafe ports[ingress].counters.received(frames: batch.count, bytes: bytes)
         if unsafe !ports[ingress].hasReceived {
@@ -254,69 +253,123 @@ package struct Forwarder: ~Copyable {
             if role != .service { control.report(.firstFrame(PortNumber(ingress))) }
         }
         transmit()
+        if wantsProbes { sendProbes() }
     }
 
+    /// Tells which VLAN a frame is in (IEEE 802.1Q clause 8.6.1). Returns false if its port is not in that VLAN.
+    private mutating func admit(_ passage: inout Passage) -> Bool {
+        let own = unsafe ports[passage.ingress].untaggedVLAN
+        if passage.vlan == 0 {
+            guard own != PortConfiguration.noVLAN else { return false }
+            passage.vlan = own
+            if passage.isTagged && own != 0 { setTag(of: passage.index, own) }
+        } else if passage.vlan != own && !membership.contains(passage.ingress, passage.vlan) {
+            return false
+        }
+        batch[passage.index].vlan = passage.vlan
+        return true
+    }
+
+    /// Writes the VLAN into a tag that so far carries a priority only.
+    private mutating func setTag(of index: Int, _ vlan: UInt16) {
+        let frame = batch[index]
+        let control = batch.bytes(of: frame).big16(at: 14)
+        var bytes = batch.mutableBytes(of: frame)
+        bytes.put16(control & 0xf000 | vlan, at: 14)
+    }
+
+    private func isMember(_ port: Int, _ vlan: UInt16) -> Bool { unsafe ports[port].untaggedVLAN == vlan || membership.contains(port, vlan) }
+
     /// Hands a guest's frame to the address service if it wants it. Returns true if nobody else is to have it.
-    private mutating func take(_ service: ServiceClass, _ index: Int) -> Bool {
+    private mutating func take(_ service: ServiceClass, _ passage: Passage) -> Bool {
+        let isSeen = unsafe !isVLANAware || passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN
+        guard isSeen else { return false }
         switch service {
-        case .none:
+        case .none, .probe:
             return false
         case .arp:
-            if policy.watchesARP { note(index, for: ForwarderControl.servicePort) }
+            if policy.watchesARP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return false
         case .dhcpRequest:
-            if policy.takesDHCP { note(index, for: ForwarderControl.servicePort) }
+            if policy.takesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return policy.takesDHCP
         case .dhcpReply:
-            if policy.watchesDHCP { note(index, for: ForwarderControl.servicePort) }
+            if policy.watchesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return false
         }
     }
 
     private func isAllowed(from ingress: PortRole, to egress: PortRole) -> Bool {
         // The service speaks to guests only; what guests say to it is noted by `take`.
-        egress != .service && (ingress != .service || egress == .guest)
+        egress != .service && (ingress != .service || egress == .guest) && !(isIsolating && ingress == .guest && egress == .guest)
     }
 
-    private mutating func flood(_ index: Int, from ingress: Int, role: PortRole, isGroup: Bool) {
+    /// Back to where it came from: the stations are on the same side and have heard each other.
+    private func isSameSide(_ ingress: Int, _ egress: Int) -> Bool {
+        unsafe ingress == egress || (ports[ingress].bundle != 0 && ports[ingress].bundle == ports[egress].bundle)
+    }
+
+    private mutating func deliver(_ passage: Passage, to egress: PortNumber) {
+        guard !isSameSide(passage.ingress, Int(egress)) else { return }
+        guard unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role) else {
+            if passage.role == .guest { unsafe ports[passage.ingress].counters.dropped(.isolated) }
+            return
+        }
+        var end = egress
+        repeat {
+            send(passage, to: end)
+            end = unsafe ports[Int(end)].sibling
+        } while end != egress
+    }
+
+    private mutating func flood(_ passage: Passage) {
         for place in 0..<activeCount {
             let egress = unsafe active[place]
-            guard Int(egress) != ingress, unsafe isAllowed(from: role, to: ports[Int(egress)].role),
-                unsafe isGroup || ports[Int(egress)].configuration.receivesUnknown
+            guard !isSameSide(passage.ingress, Int(egress)), unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role),
+                unsafe passage.isGroup || ports[Int(egress)].configuration.receivesUnknown || isHub
             else { continue }
-            note(index, for: egress)
+            send(passage, to: egress)
         }
     }
 
-    private mutating func note(_ index: Int, for egress: PortNumber) {
+    private mutating func send(_ passage: Passage, to egress: PortNumber) {
+        if unsafe ports[Int(egress)].isClosed { return }
+        guard isVLANAware && !isHub else { return note(passage.index, .keep, for: egress) }
+        guard isMember(Int(egress), passage.vlan) else { return }
+        let wantsTag = unsafe ports[Int(egress)].untaggedVLAN != passage.vlan
+        note(passage.index, wantsTag == passage.isTagged ? .keep : wantsTag ? .insert : .strip, for: egress)
+    }
+
+    private mutating func note(_ index: Int, _ edit: TagEdit, for egress: PortNumber) {
         let count = unsafe Int(pendingCounts[Int(egress)])
         if count == 0 {
             unsafe touched[touchedCount] = egress
             touchedCount += 1
         }
-        unsafe pending[Int(egress) * Forwarder.batchCapacity + count] = UInt16(index)
+        unsafe pending[Int(egress) * Forwarder.batchCapacity + count] = Departure(index, edit)
         unsafe pendingCounts[Int(egress)] = UInt16(count + 1)
     }
 
     private mutating func transmit() {
         for place in 0..<touchedCount {
             let egress = unsafe Int(touched[place])
-            let indices = unsafe UnsafeBufferPointer(start: pending + egress * Forwarder.batchCapacity, count: Int(pendingCounts[egress]))
+            let departures = unsafe UnsafeBufferPointer(start: pending + egress * Forwarder.batchCapacity, count: Int(pendingCounts[egress]))
             unsafe pendingCounts[egress] = 0
             if egress == Int(ForwarderControl.servicePort) {
-                unsafe deliverToService(indices)
+                unsafe deliverToService(departures)
             } else {
-                let error = unsafe ports[egress].transmit(indices, of: &batch, with: &sender)
+                let error = unsafe ports[egress].transmit(departures, of: &batch, with: &sender)
                 settle(egress, error)
             }
         }
         touchedCount = 0
     }
 
-    private mutating func deliverToService(_ indices: UnsafeBufferPointer<UInt16>) {
-        for unsafe entry in unsafe indices {
-            guard batch.completeChecksum(of: Int(entry)) else { continue }
-            let frame = batch[Int(entry)]
+    private mutating func deliverToService(_ departures: UnsafeBufferPointer<Departure>) {
+        for unsafe departure in unsafe departures {
+            let index = departure.index
+            guard batch.completeChecksum(of: index) else { continue }
+            let frame = batch[index]
             if control.toService.append(batch.bytes(of: frame)) {
                 control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
             } else {
@@ -324,6 +377,23 @@ package struct Forwarder: ~Copyable {
             }
         }
         control.notification.signal()
+    }
+
+    // MARK: Loops
+
+    /// Sends a probe out of every port.
+    private mutating func sendProbes() {
+        wantsProbes = false
+        for place in 0..<activeCount { probe(unsafe active[place]) }
+    }
+
+    /// Sends a probe out of one port, even if it is closed. The batch must be done with.
+    mutating func probe(_ number: PortNumber) {
+        guard number != ForwarderControl.servicePort else { return }
+        batch.removeAll()
+        batch.append(copying: loopGuard.probe(for: number).rawSpan)
+        note(0, .keep, for: number)
+        transmit()
     }
 }
 

@@ -11,6 +11,12 @@ package final class ForwarderControl: Sendable {
         case rearm(PortNumber)
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
+        case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
+        case vlanAware(Bool)
+        case hub(Bool)
+        case isolation(Bool)
+        case ageing(UInt32)
+        case addresses(Answer<[KnownAddress]>)
         case stop
     }
 
@@ -18,6 +24,7 @@ package final class ForwarderControl: Sendable {
         var commands: [Command] = []
         var events: [PortEvent] = []
         var ports: [PortNumber: (name: String, counters: PortCounters)] = [:]
+        var next: PortNumber = 1
     }
 
     /// Ports that one forwarder can have.
@@ -48,7 +55,11 @@ package final class ForwarderControl: Sendable {
     package func attach(_ configuration: PortConfiguration) -> PortNumber? {
         let counters = PortCounters()
         let number: PortNumber? = state.withLock { state in
-            guard let number = (1..<PortNumber(ForwarderControl.portCapacity)).first(where: { state.ports[$0] == nil }) else { return nil }
+            // In turn, so that what is still on its way about a port that has gone is not taken for another's.
+            let capacity = PortNumber(ForwarderControl.portCapacity)
+            let numbers = [state.next..<capacity, 1..<state.next].joined()
+            guard let number = numbers.first(where: { state.ports[$0] == nil }) else { return nil }
+            state.next = number + 1 < capacity ? number + 1 : 1
             state.ports[number] = (configuration.name, counters)
             state.commands.append(.attach(number, configuration, counters))
             return number
@@ -71,6 +82,31 @@ package final class ForwarderControl: Sendable {
 
     /// Ties an address to a port: frames to it go there, and no other port may use it.
     package func pin(_ address: MACAddress, to number: PortNumber) { send(.pin(address, number)) }
+
+    /// Sets the VLANs of a port, and forgets the addresses that were learned there.
+    /// - Parameters:
+    ///   - untagged: of its frames without a tag; `PortConfiguration.noVLAN` where it takes none.
+    ///   - tagged: those whose frames it sends and takes with a tag.
+    package func setVLANs(of number: PortNumber, untagged: UInt16, tagged: [UInt16]) { send(.vlans(number, untagged: untagged, tagged: tagged)) }
+
+    /// Whether VLANs are kept apart; else tags are passed on as they are.
+    package func setVLANAware(_ isAware: Bool) { send(.vlanAware(isAware)) }
+
+    /// Whether every frame goes to every port.
+    package func setHub(_ isHub: Bool) { send(.hub(isHub)) }
+
+    /// Whether guests are kept from each other.
+    package func setIsolation(_ isIsolating: Bool) { send(.isolation(isIsolating)) }
+
+    /// After how many seconds an address that was not seen again is forgotten.
+    package func setAgeing(_ seconds: UInt32) { send(.ageing(seconds)) }
+
+    /// The address table as it is now; nil if the forwarder does not answer within a second.
+    package func addresses() -> [KnownAddress]? {
+        guard let answer = try? Answer<[KnownAddress]>() else { return nil }
+        send(.addresses(answer))
+        return answer.wait(until: MonotonicClock.now + MonotonicClock.second)
+    }
 
     package func setPolicy(_ policy: ServicePolicy) { send(.policy(policy)) }
 
@@ -122,7 +158,26 @@ package final class ForwarderControl: Sendable {
 extension PortEvent {
     package var port: PortNumber {
         switch self {
-        case .unreachable(let port, _), .goodbye(let port), .firstFrame(let port): port
+        case .unreachable(let port, _), .goodbye(let port), .firstFrame(let port), .loop(let port, _), .loopEnded(let port): port
         }
+    }
+}
+
+/// What one thread asks of another.
+final class Answer<Value: Sendable>: Sendable {
+    private let value = Guarded<Value?>(nil)
+    private let wakeup: Wakeup
+
+    init() throws(SystemError) { wakeup = try Wakeup() }
+
+    func give(_ value: Value) {
+        self.value.withLock { $0 = value }
+        wakeup.signal()
+    }
+
+    /// The answer, or nil if `deadline` comes first.
+    func wait(until deadline: UInt64) -> Value? {
+        _ = wakeup.descriptor.wait(for: .readable, until: deadline)
+        return value.withLock { $0 }
     }
 }

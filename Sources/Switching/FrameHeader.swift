@@ -8,7 +8,8 @@ struct FrameHeader: BitwiseCopyable {
     @usableFromInline let source: MACAddress
     /// The 802.1Q VLAN id; 0 for untagged and priority-tagged frames.
     @usableFromInline let vlan: UInt16
-    /// Filled in for guests' frames only.
+    /// There is an 802.1Q tag.
+    @usableFromInline let isTagged: Bool
     @usableFromInline let service: ServiceClass
 
     /// `frame` has at least an Ethernet header.
@@ -16,21 +17,27 @@ struct FrameHeader: BitwiseCopyable {
     init(_ frame: RawSpan, role: PortRole) {
         destination = MACAddress(frame.big64(at: 0) >> 16)
         source = MACAddress(frame.big64(at: 6) >> 16)
-        vlan = frame.big16(at: 12) == EtherType.vlan && frame.byteCount >= 18 ? frame.big16(at: 14) & 0x0fff : 0
-        service = role == .guest ? ServiceClass(frame) : .none
+        isTagged = frame.big16(at: 12) == EtherType.vlan && frame.byteCount >= 18
+        vlan = isTagged ? frame.big16(at: 14) & 0x0fff : 0
+        service = ServiceClass(frame, role: role)
     }
 }
 
-/// What the address service would call a frame, told from a few fields at fixed places. The service parses and checks it for good.
+/// Frames that are not only forwarded, told from a few fields at fixed places. Whoever they are for parses and checks them for good.
 @usableFromInline
 enum ServiceClass: BitwiseCopyable {
     case none, arp, dhcpRequest, dhcpReply
+    /// May be one of our own, sent to find loops.
+    case probe
 
-    /// `frame` has at least an Ethernet header.
+    /// `frame` has at least an Ethernet header. From others than guests only probes are of interest.
     @inlinable
-    init(_ frame: RawSpan) {
+    init(_ frame: RawSpan, role: PortRole) {
         self = .none
-        switch frame.big16(at: 12) {
+        let type = frame.big16(at: 12)
+        if type == LoopGuard.etherType { self = .probe }
+        guard role == .guest else { return }
+        switch type {
         case EtherType.arp:
             self = .arp
         case EtherType.ipv4:

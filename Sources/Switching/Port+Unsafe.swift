@@ -3,6 +3,17 @@ import Frames
 import Platform
 import Wire
 
+/// A frame that leaves through a port: its index in the batch, and what happens to its VLAN tag there.
+@usableFromInline
+struct Departure: BitwiseCopyable {
+    private let raw: UInt16
+
+    init(_ index: Int, _ edit: TagEdit) { raw = UInt16(truncatingIfNeeded: index) | UInt16(edit.rawValue) << 14 }
+
+    var index: Int { Int(raw & 0x3fff) }
+    var edit: TagEdit { TagEdit(rawValue: UInt8(raw >> 14)) ?? .keep }
+}
+
 /// One port of the switch: its descriptor, its counters, and what waits to be sent through it. Belongs to one forwarder's thread.
 @usableFromInline
 struct Port: ~Copyable {
@@ -13,6 +24,17 @@ struct Port: ~Copyable {
     @usableFromInline let kind: PortKind
     @usableFromInline let role: PortRole
     @usableFromInline let maximumFrame: Int
+    /// Other than 0: one of several ends of a port.
+    let bundle: UInt16
+    /// The next in the ring of a bundle's ends; the port itself where it is alone.
+    var sibling: PortNumber
+    /// The VLAN of frames without a tag.
+    var untaggedVLAN: UInt16
+    /// Nothing goes in or out, because of a loop, until `closedUntil` (seconds).
+    var isClosed = false
+    var closedUntil: UInt32 = 0
+    /// A probe was sent to find out whether the loop is still there.
+    var isOnTrial = false
     let counters: PortCounters
     var queue = TransmitQueue()
     /// The receiver is full: the poller watches for room, and frames go to the queue.
@@ -37,6 +59,9 @@ struct Port: ~Copyable {
         kind = configuration.kind
         role = configuration.role
         maximumFrame = configuration.maximumFrame
+        bundle = configuration.bundle
+        sibling = number
+        untaggedVLAN = configuration.untaggedVLAN
     }
 
     /// Frames that carry so many bytes together end a batch from a device, so that they are still in the cache when they are sent on.
@@ -63,73 +88,88 @@ struct Port: ~Copyable {
 
     // MARK: Sending
 
-    /// Sends the frames with these indices, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
-    mutating func transmit(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+    /// Sends these frames, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
+    mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         switch kind {
-        case .datagram: unsafe transmitDatagrams(indices, of: &batch, with: &vector)
-        case .tap: unsafe transmitToTap(indices, of: &batch)
-        case .packet: unsafe transmitPackets(indices, of: &batch, with: &vector)
+        case .datagram: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
+        case .tap: unsafe transmitToTap(departures, of: &batch)
+        case .packet: unsafe transmitPackets(departures, of: &batch, with: &vector)
         case .service: 0
         }
     }
 
-    private mutating func transmitDatagrams(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+    private mutating func transmitDatagrams(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         var error: Int32 = 0
         vector.removeAll()
-        for unsafe entry in unsafe indices {
-            let index = Int(entry)
+        for unsafe departure in unsafe departures {
+            let index = departure.index, edit = departure.edit
             let frame = batch[index]
+            let change = Port.growth(by: edit)
             if frame.offload.segmentation != .none {
                 guard var segmenter = Segmenter(batch.bytes(of: frame), frame.offload) else {
                     counters.dropped(.malformed)
                     continue
                 }
-                guard segmenter.longestFrame <= maximumFrame else {
+                guard segmenter.longestFrame + change <= maximumFrame else {
                     counters.dropped(.oversize, frames: segmenter.remaining)
                     continue
                 }
                 repeat {
                     if vector.isFull { error = flush(&vector) }
-                } while vector.append(nextOf: &segmenter, from: frame, in: batch)
+                } while vector.append(nextOf: &segmenter, from: frame, in: batch, edit: edit)
                 continue
             }
             guard batch.completeChecksum(of: index) else {
                 counters.dropped(.malformed)
                 continue
             }
-            guard Int(frame.length) <= maximumFrame else {
+            guard Int(frame.length) + change <= maximumFrame else {
                 counters.dropped(.oversize)
                 continue
             }
             if vector.isFull { error = flush(&vector) }
-            vector.append(frame: frame, of: batch)
+            if edit == .keep { vector.append(frame: frame, of: batch) } else { vector.append(frame: frame, of: batch, edit: edit) }
         }
         let last = flush(&vector)
         return last != 0 ? last : error
     }
 
-    private mutating func transmitPackets(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+    private mutating func transmitPackets(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+        var error: Int32 = 0
         vector.removeAll()
-        for unsafe entry in unsafe indices {
-            guard Int(batch[Int(entry)].length) <= maximumFrame || batch[Int(entry)].offload.segmentation != .none else {
+        for unsafe departure in unsafe departures {
+            let index = departure.index
+            guard carries(batch[index], departure.edit) else {
                 counters.dropped(.oversize)
                 continue
             }
-            PacketFrames.append(Int(entry), of: &batch, to: &vector)
+            guard departure.edit == .keep else {
+                // In place, and undone: other ports may want the frame as it was.
+                error = flush(&vector)
+                let undo = edit(index, of: &batch, departure.edit)
+                PacketFrames.append(index, of: &batch, to: &vector)
+                error = flush(&vector)
+                restore(index, of: &batch, undo)
+                continue
+            }
+            PacketFrames.append(index, of: &batch, to: &vector)
         }
-        return flush(&vector)
+        let last = flush(&vector)
+        return last != 0 ? last : error
     }
 
-    private mutating func transmitToTap(_ indices: UnsafeBufferPointer<UInt16>, of batch: inout FrameBatch) -> Int32 {
+    private mutating func transmitToTap(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch) -> Int32 {
         var frames = 0, bytes = 0
         var failure: Int32 = 0
-        for unsafe entry in unsafe indices {
-            let frame = batch[Int(entry)]
-            guard Int(frame.length) <= maximumFrame || frame.offload.segmentation != .none else {
+        for unsafe departure in unsafe departures {
+            let frame = batch[departure.index]
+            guard carries(frame, departure.edit) else {
                 counters.dropped(.oversize)
                 continue
             }
-            let error = TapFrames.send(Int(entry), of: &batch, to: raw)
+            let undo = departure.edit == .keep ? nil : edit(departure.index, of: &batch, departure.edit)
+            let error = TapFrames.send(departure.index, of: &batch, to: raw)
+            if departure.edit != .keep { restore(departure.index, of: &batch, undo) }
             switch error {
             case 0:
                 frames += 1
@@ -146,6 +186,38 @@ struct Port: ~Copyable {
         }
         counters.sent(frames: frames, bytes: bytes)
         return failure
+    }
+
+    /// Bytes by which a frame grows.
+    private static func growth(by edit: TagEdit) -> Int {
+        switch edit {
+        case .keep: 0
+        case .insert: VLANTag.length
+        case .strip: -VLANTag.length
+        }
+    }
+
+    /// Whether a device takes a frame of this length: what is to be segmented there may be longer.
+    private func carries(_ frame: FrameDescriptor, _ edit: TagEdit) -> Bool {
+        let length = Int(frame.length) + Port.growth(by: edit)
+        return length <= maximumFrame || frame.offload.segmentation != .none && length <= FrameBatch.maximumFrameLength
+    }
+
+    /// Changes a frame's tag in place. Returns the tag that was taken out.
+    private func edit(_ index: Int, of batch: inout FrameBatch, _ edit: TagEdit) -> VLANTag? {
+        if edit == .insert {
+            batch.insert(VLANTag(protocolIdentifier: EtherType.vlan, control: batch[index].vlan), into: index)
+            return nil
+        }
+        let frame = batch[index]
+        let tag = VLANTag(ofFrame: batch.bytes(of: frame))
+        batch.removeTag(from: index)
+        return tag
+    }
+
+    /// Undoes `edit`, given what it returned.
+    private func restore(_ index: Int, of batch: inout FrameBatch, _ tag: VLANTag?) {
+        if let tag { batch.insert(tag, into: index) } else { batch.removeTag(from: index) }
     }
 
     /// Sends what is in `vector` and empties it. What the receiver has no room for is queued, or dropped where the queue is full.

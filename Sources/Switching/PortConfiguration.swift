@@ -36,6 +36,15 @@ package struct PortConfiguration: Sendable {
     package var maximumFrame: Int
     /// False for a port behind which there is one known address only, so that frames to unknown ones need not go there.
     package var receivesUnknown = true
+    /// Ports with the same number other than 0 are ends of one port: all of them get what is for one, and none what another sends.
+    package var bundle: UInt16 = 0
+    /// The VLAN of frames without a tag (IEEE 802.1Q clause 6.9: the PVID); `noVLAN` where the port takes tagged frames only.
+    package var untaggedVLAN: UInt16 = 0
+    /// VLANs whose frames this port sends and takes with a tag.
+    package var taggedVLANs: [UInt16] = []
+
+    /// Stands for no VLAN at all.
+    package static let noVLAN: UInt16 = 0xfff
 
     package init(name: String, kind: PortKind, role: PortRole, descriptor: Int32, maximumFrame: Int, receivesUnknown: Bool = true) {
         self.name = name
@@ -55,6 +64,10 @@ package enum PortEvent: Equatable, Sendable {
     case goodbye(PortNumber)
     /// The first frame since the port was attached or rearmed.
     case firstFrame(PortNumber)
+    /// The port was closed: what the other one sends comes in here, so that the two are connected outside.
+    case loop(PortNumber, with: PortNumber)
+    /// The loop is gone, the port is open again.
+    case loopEnded(PortNumber)
 }
 
 /// Which frames of guests the address service wants to see.

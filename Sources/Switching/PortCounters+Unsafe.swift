@@ -16,6 +16,12 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case queueFull
     /// The receiver is not there.
     case unreachable
+    /// The port is not in the frame's VLAN.
+    case vlan
+    /// One guest to another where guests are kept apart.
+    case isolated
+    /// The port is closed, because what it sends comes back by another one.
+    case loop
 }
 
 /// What passed through a port. Written by the thread that owns the port, read by any.

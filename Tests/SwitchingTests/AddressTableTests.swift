@@ -59,10 +59,13 @@ private final class Table {
     }
 
     @Test func thousandsOfAddressesFit() {
-        let table = Table()
-        for number in 0..<4000 { table.learn(key(UInt64(number)), at: PortNumber(number % 7), now: 0) }
-        let found = (0..<4000).count { table.lookup(key(UInt64($0)), now: 1) == PortNumber($0 % 7) }
-        #expect(found >= 3900, "half full, almost everything is there: \(found)")
+        // Every table has a random factor of its own, and none may be a bad one.
+        for _ in 0..<50 {
+            let table = Table()
+            for number in 0..<4000 { table.learn(key(UInt64(number)), at: PortNumber(number % 7), now: 0) }
+            let found = (0..<4000).count { table.lookup(key(UInt64($0)), now: 1) == PortNumber($0 % 7) }
+            #expect(found >= 3900, "half full, almost everything is there: \(found)")
+        }
     }
 
     @Test func aFloodCostsItsSenderOnly() {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+import Frames
+import Platform
+import Wire
+
+// What the forwarder does between batches: commands of the control thread, ports that come and go, ports that are closed for a while.
+
+extension Forwarder {
+    mutating func obey() {
+        for command in control.takeCommands() {
+            switch command {
+            case .attach(let number, let configuration, let counters): attach(number, configuration, counters)
+            case .detach(let number): detach(number)
+            case .rearm(let number):
+                guard isAttached(number) else { continue }
+                unsafe ports[Int(number)].isReported = false
+                unsafe ports[Int(number)].hasReceived = false
+            case .pin(let address, let number):
+                guard isAttached(number) else { continue }
+                pins.append((address, number))
+                table.pin(AddressTable.key(address, vlan: unsafe ports[Int(number)].untaggedVLAN), to: number)
+            case .policy(let policy): self.policy = policy
+            case .vlans(let number, let untagged, let tagged):
+                guard isAttached(number) else { continue }
+                setVLANs(of: number, untagged: untagged, tagged: tagged)
+            case .vlanAware(let isAware):
+                isVLANAware = isAware
+                forgetAll()
+            case .hub(let isHub): self.isHub = isHub
+            case .isolation(let isIsolating): self.isIsolating = isIsolating
+            case .ageing(let seconds): table.ageing = seconds
+            case .addresses(let answer): answer.give(table.all(now: now))
+            case .stop: isStopped = true
+            }
+        }
+    }
+
+    private func isAttached(_ number: PortNumber) -> Bool { unsafe places[Int(number)] >= 0 }
+
+    mutating func attach(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
+        unsafe (ports + Int(number)).initialize(to: Port(number, configuration, counters))
+        if configuration.bundle != 0 { link(number, configuration.bundle) }
+        unsafe places[Int(number)] = Int32(activeCount)
+        unsafe active[activeCount] = number
+        activeCount += 1
+        for vlan in configuration.taggedVLANs { membership.set(Int(number), vlan, true) }
+        guard configuration.descriptor >= 0 else { return }
+        do {
+            try poller.add(configuration.descriptor, token: UInt64(number), for: .readable)
+        } catch {
+            control.report(.unreachable(number, error.code))
+        }
+    }
+
+    /// Puts a port that is not in `active` yet into the ring of its bundle.
+    private func link(_ number: PortNumber, _ bundle: UInt16) {
+        for place in 0..<activeCount {
+            let other = unsafe Int(active[place])
+            guard unsafe ports[other].bundle == bundle else { continue }
+            unsafe ports[Int(number)].sibling = ports[other].sibling
+            unsafe ports[other].sibling = number
+            return
+        }
+    }
+
+    mutating func detach(_ number: PortNumber) {
+        let place = unsafe Int(places[Int(number)])
+        guard place >= 0 else { return }
+        table.forget(number)
+        membership.removeAll(of: Int(number))
+        loopGuard.forget(number)
+        pins.removeAll { $0.port == number }
+        if unsafe ports[Int(number)].isClosed { closedCount -= 1 }
+        var previous = unsafe Int(ports[Int(number)].sibling)
+        while unsafe ports[previous].sibling != number { previous = unsafe Int(ports[previous].sibling) }
+        unsafe ports[previous].sibling = ports[Int(number)].sibling
+        unsafe poller.remove(ports[Int(number)].raw)
+        unsafe (ports + Int(number)).deinitialize(count: 1)
+        activeCount -= 1
+        let moved = unsafe active[activeCount]
+        unsafe active[place] = moved
+        unsafe places[Int(moved)] = Int32(place)
+        unsafe places[Int(number)] = -1
+    }
+
+    private mutating func setVLANs(of number: PortNumber, untagged: UInt16, tagged: [UInt16]) {
+        unsafe ports[Int(number)].untaggedVLAN = untagged
+        membership.removeAll(of: Int(number))
+        for vlan in tagged { membership.set(Int(number), vlan, true) }
+        forget(number)
+        // The address service is where the way out is.
+        if unsafe ports[Int(number)].role == .uplink { unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN = untagged }
+    }
+
+    private mutating func forgetAll() {
+        for place in 0..<activeCount { forget(unsafe active[place]) }
+    }
+
+    /// Forgets what was learned at a port; what is tied to it stays, in the VLAN of its untagged frames.
+    private mutating func forget(_ number: PortNumber) {
+        table.forget(number)
+        for pin in pins where pin.port == number { table.pin(AddressTable.key(pin.address, vlan: unsafe ports[Int(number)].untaggedVLAN), to: number) }
+    }
+
+    // MARK: Loops
+
+    /// A probe that went out of `origin` has come in at `ingress`.
+    mutating func close(becauseOf origin: PortNumber, at ingress: Int) {
+        guard isAttached(origin) else { return }
+        if unsafe ports[Int(origin)].isClosed {
+            // On trial, and the loop is still there.
+            if unsafe ports[Int(origin)].isOnTrial { extend(Int(origin)) }
+            return
+        }
+        guard unsafe !ports[ingress].isClosed else { return }
+        // The way out stays open; where it is one end of the loop, the other end is closed.
+        let isWayOut = unsafe ports[ingress].role == .uplink
+        let victim = isWayOut ? Int(origin) : ingress
+        guard unsafe ports[victim].role == .guest else { return }
+        unsafe ports[victim].isClosed = true
+        closedCount += 1
+        extend(victim)
+        table.forget(PortNumber(victim))
+        control.report(.loop(PortNumber(victim), with: isWayOut ? PortNumber(ingress) : origin))
+    }
+
+    private func extend(_ number: Int) {
+        unsafe ports[number].closedUntil = now &+ closingPause
+        unsafe ports[number].isOnTrial = false
+    }
+
+    /// Sends a probe through closed ports whose time is over, and opens those whose probe did not come back.
+    mutating func tryClosedPorts() {
+        for place in 0..<activeCount {
+            let number = unsafe Int(active[place])
+            guard unsafe ports[number].isClosed, unsafe ports[number].closedUntil <= now else { continue }
+            if unsafe ports[number].isOnTrial {
+                unsafe ports[number].isClosed = false
+                unsafe ports[number].isOnTrial = false
+                closedCount -= 1
+                control.report(.loopEnded(PortNumber(number)))
+            } else {
+                unsafe ports[number].isOnTrial = true
+                // Two, so that at least one whole second passes.
+                unsafe ports[number].closedUntil = now &+ 2 * LoopGuard.trial
+                probe(PortNumber(number))
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+import Frames
+import Platform
+import Switching
+import TestSupport
+import Testing
+import Wire
+
+@Suite struct LoopTests {
+    /// A cable between two ports, as two switches have it that are connected twice: what comes out of one goes into the other.
+    private func carry(_ bench: Bench, _ one: FarEnd, _ other: FarEnd, limit: Int) throws -> Int {
+        var carried = 0
+        while carried < limit {
+            let a = one.received(), b = other.received()
+            if a.isEmpty && b.isEmpty { break }
+            for frame in a { try other.send(frame) }
+            for frame in b { try one.send(frame) }
+            carried += a.count + b.count
+            for _ in 0..<4 { bench.forwarder.turn(timeout: 0) }
+        }
+        return carried
+    }
+
+    @Test func aLoopIsFoundAndItsStormEnds() throws {
+        let bench = try Bench()
+        let guest = try bench.attach(), one = try bench.attach(), other = try bench.attach()
+        for number in 0..<4 { try guest.send(frame(to: .broadcast, from: mac(UInt64(100 + number)))) }
+        bench.settle()
+        let carried = try carry(bench, one, other, limit: 5000)
+        #expect(carried < 5000, "the storm went on")
+        let loops = bench.control.takeEvents().compactMap { event -> (PortNumber, PortNumber)? in
+            if case .loop(let port, let with) = event { (port, with) } else { nil }
+        }
+        #expect(loops.count == 1)
+        #expect(loops.first.map { [$0.0, $0.1].sorted() } == [one.number, other.number].sorted())
+        // One of the two still works.
+        _ = guest.received()
+        try guest.send(frame(to: .broadcast, from: mac(100), [1]))
+        bench.settle()
+        #expect(one.received().count + other.received().count == 1)
+        let closed = loops[0].0 == one.number ? one : other
+        try closed.send(frame(to: .broadcast, from: mac(200)))
+        bench.settle()
+        #expect(guest.received().isEmpty)
+        #expect(bench.counters(closed).drops(.loop) > 0)
+    }
+
+    @Test func aPortIsOpenedWhenTheLoopIsGone() throws {
+        let bench = try Bench(closingPause: 1)
+        let guest = try bench.attach(), one = try bench.attach(), other = try bench.attach()
+        for number in 0..<4 { try guest.send(frame(to: .broadcast, from: mac(UInt64(100 + number)))) }
+        bench.settle()
+        _ = try carry(bench, one, other, limit: 5000)
+        // While the cable is there the port stays closed, whatever the time.
+        let stillLooped = MonotonicClock.now + 4 * MonotonicClock.second
+        while MonotonicClock.now < stillLooped {
+            bench.forwarder.turn(timeout: 50 * MonotonicClock.millisecond)
+            _ = try carry(bench, one, other, limit: 100)
+        }
+        let before = bench.control.takeEvents()
+        #expect(!before.contains { if case .loopEnded = $0 { true } else { false } })
+        // Then it is pulled.
+        var ended = false
+        let deadline = MonotonicClock.now + 10 * MonotonicClock.second
+        while !ended && MonotonicClock.now < deadline {
+            bench.forwarder.turn(timeout: 50 * MonotonicClock.millisecond)
+            _ = (one.received(), other.received())
+            ended = bench.control.takeEvents().contains { if case .loopEnded = $0 { true } else { false } }
+        }
+        #expect(ended)
+        try guest.send(frame(to: .broadcast, from: mac(100), [1]))
+        bench.settle()
+        #expect(one.received().count == 1 && other.received().count == 1)
+    }
+
+    @Test func aForgerClosesNobodysPortButHisOwn() throws {
+        let bench = try Bench()
+        let forger = try bench.attach(), a = try bench.attach(), b = try bench.attach()
+        // Addresses that jump back and forth make the switch send probes.
+        for _ in 0..<200 {
+            try forger.send(frame(to: .broadcast, from: mac(50)))
+            bench.settle()
+            try a.send(frame(to: .broadcast, from: mac(50)))
+            bench.settle()
+        }
+        let probes = forger.received().filter { $0.count == 60 && $0[0] == 0x03 }
+        #expect(!probes.isEmpty)
+        for probe in probes {
+            var forged = probe
+            for index in 34..<42 { forged[index] &+= 1 }
+            try forger.send(forged)
+            try forger.send(probe)
+        }
+        bench.settle()
+        let loops = bench.control.takeEvents().filter { if case .loop = $0 { true } else { false } }
+        #expect(loops.allSatisfy { $0.port == forger.number })
+        _ = (a.received(), b.received())
+        try a.send(frame(to: .broadcast, from: mac(60)))
+        bench.settle()
+        #expect(b.received().count == 1)
+    }
+
+    @Test func aFewMovesAreNoLoop() throws {
+        let bench = try Bench()
+        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach()
+        for number in 0..<20 {
+            try (number % 2 == 0 ? a : b).send(frame(to: .broadcast, from: mac(1), [UInt8(number)]))
+            bench.settle()
+        }
+        #expect(c.received().count == 20)
+        // The address is known where it was seen last, at once.
+        _ = (a.received(), b.received())
+        try c.send(frame(to: mac(1), from: mac(2)))
+        bench.settle()
+        #expect(a.received().isEmpty && b.received().count == 1)
+    }
+}
+
+@Suite struct SwitchFeatureTests {
+    @Test func aHubCopiesEverythingToEverybody() throws {
+        let bench = try Bench()
+        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach(), uplink = try bench.attach(.uplink, receivesUnknown: false)
+        bench.control.setHub(true)
+        bench.settle()
+        try b.send(frame(to: .broadcast, from: mac(2)))
+        bench.settle()
+        _ = (a.received(), c.received(), uplink.received())
+        try a.send(frame(to: mac(2), from: mac(1)))
+        bench.settle()
+        #expect(b.received().count == 1 && c.received().count == 1 && uplink.received().count == 1 && a.received().isEmpty)
+    }
+
+    @Test func isolatedGuestsReachTheWayOutAndNotEachOther() throws {
+        let bench = try Bench()
+        let a = try bench.attach(), b = try bench.attach(), uplink = try bench.attach(.uplink)
+        bench.control.setIsolation(true)
+        bench.settle()
+        try b.send(frame(to: .broadcast, from: mac(2)))
+        try uplink.send(frame(to: .broadcast, from: mac(9)))
+        bench.settle()
+        #expect(a.received() == [frame(to: .broadcast, from: mac(9))])
+        #expect(uplink.received().count == 1)
+        try a.send(frame(to: mac(2), from: mac(1)))
+        try a.send(frame(to: mac(9), from: mac(1)))
+        bench.settle()
+        #expect(b.received().count == 1, "the uplink's broadcast only")
+        #expect(uplink.received() == [frame(to: mac(9), from: mac(1))])
+        #expect(bench.counters(a).drops(.isolated) == 1)
+    }
+
+    @Test func endsOfOnePortGetTheSameAndNothingFromEachOther() throws {
+        let bench = try Bench()
+        let one = try bench.attach(bundle: 3), two = try bench.attach(bundle: 3), three = try bench.attach(bundle: 3), other = try bench.attach()
+        try one.send(frame(to: .broadcast, from: mac(1)))
+        bench.settle()
+        #expect(other.received().count == 1 && two.received().isEmpty && three.received().isEmpty)
+        let answer = frame(to: mac(1), from: mac(2))
+        try other.send(answer)
+        bench.settle()
+        #expect(one.received() == [answer] && two.received() == [answer] && three.received() == [answer])
+        try two.send(frame(to: mac(1), from: mac(3)))
+        bench.settle()
+        #expect(one.received().isEmpty && other.received().isEmpty)
+        // An end that goes leaves the others as they were.
+        bench.control.detach(two.number)
+        bench.settle()
+        try other.send(answer)
+        bench.settle()
+        #expect(one.received() == [answer] && three.received() == [answer])
+    }
+
+    @Test func anAddressIsForgottenAfterItsTime() throws {
+        let bench = try Bench()
+        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach()
+        bench.control.setAgeing(1)
+        bench.settle()
+        try b.send(frame(to: .broadcast, from: mac(2)))
+        bench.settle()
+        _ = (a.received(), c.received())
+        let deadline = MonotonicClock.now + 5 * MonotonicClock.second
+        var flooded = false
+        while !flooded && MonotonicClock.now < deadline {
+            try a.send(frame(to: mac(2), from: mac(1)))
+            bench.forwarder.turn(timeout: 20 * MonotonicClock.millisecond)
+            flooded = !c.received().isEmpty
+        }
+        #expect(flooded)
+    }
+
+    @Test func theTableCanBeRead() throws {
+        let bench = try Bench()
+        let a = try bench.attach(), uplink = try bench.attach(.uplink)
+        bench.control.pin(mac(9), to: uplink.number)
+        bench.settle()
+        try a.send(frame(to: .broadcast, from: mac(1)))
+        bench.settle()
+        let control = bench.control, answer = Guarded<[KnownAddress]?>(nil)
+        try WorkerThread.start(named: "asker") {
+            let addresses = control.addresses()
+            answer.withLock { $0 = addresses ?? [] }
+        }
+        try eventually("an answer") {
+            bench.forwarder.turn(timeout: MonotonicClock.millisecond)
+            return answer.withLock { $0 } != nil
+        }
+        let found = answer.withLock { $0! }.sorted { $0.address.value < $1.address.value }
+        #expect(found.map(\.address) == [mac(1), mac(9)])
+        #expect(found.map(\.port) == [a.number, uplink.number])
+        #expect(found[0].age != nil && found[1].age == nil)
+    }
+}
