@@ -26,7 +26,7 @@ let package = Package(
         .target(name: "Platform", dependencies: ["CPlatform", "Wire", "Frames"], swiftSettings: swift),
         .target(
             name: "Switching", dependencies: ["Platform", "Frames", "Wire", .product(name: "Atomics", package: "swift-atomics")], swiftSettings: swift),
-        .target(name: "VDE", dependencies: ["Platform", "Wire"], swiftSettings: swift),
+        .target(name: "VDE", dependencies: ["Switching", "Platform", "Wire"], swiftSettings: swift),
         .target(name: "AddressService", dependencies: ["Wire", "Frames"], swiftSettings: swift),
         .target(name: "Uplinks", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
@@ -50,7 +50,7 @@ let package = Package(
         .testTarget(name: "FramesTests", dependencies: ["Frames", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "AddressServiceTests", dependencies: ["AddressService", "Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(name: "VDETests", dependencies: ["VDE", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "VDETests", dependencies: ["VDE", "Switching", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(
             name: "DaemonTests",

@@ -22,10 +22,40 @@ package enum Accounts {
         return unsafe entry.pointee.gr_gid
     }
 
+    package static func user(named name: String) -> UInt32? {
+        guard let entry = unsafe getpwnam(name) else { return UInt32(name) }
+        return unsafe entry.pointee.pw_uid
+    }
+
+    /// A group's name, or the number in decimal.
+    package static func groupName(_ group: UInt32) -> String {
+        guard let entry = unsafe getgrgid(group) else { return String(group) }
+        return unsafe String(cString: entry.pointee.gr_name)
+    }
+
+    /// True if `group` is the user's own, or lists it.
+    package static func isMember(_ user: UInt32, of group: UInt32) -> Bool {
+        guard let entry = unsafe getpwuid(user) else { return false }
+        if unsafe entry.pointee.pw_gid == group { return true }
+        let name = unsafe String(cString: entry.pointee.pw_name)
+        guard let found = unsafe getgrgid(group), var member = unsafe found.pointee.gr_mem else { return false }
+        while let text = unsafe member.pointee {
+            if unsafe String(cString: text) == name { return true }
+            unsafe member += 1
+        }
+        return false
+    }
+
     /// A user's name, or the number in decimal.
     package static func userName(_ user: UInt32) -> String {
         guard let entry = unsafe getpwuid(user) else { return String(user) }
         return unsafe String(cString: entry.pointee.pw_name)
+    }
+
+    /// Who called us through sudo(8), if that is how we were started.
+    package static var sudoCaller: (user: UInt32, group: UInt32)? {
+        guard geteuid() == 0, let user = environment("SUDO_UID").flatMap({ UInt32($0) }), let group = environment("SUDO_GID").flatMap({ UInt32($0) }) else { return nil }
+        return (user, group)
     }
 
     package static func environment(_ name: String) -> String? {

@@ -67,6 +67,10 @@ package enum Errno {
     package static var nameTooLong: Int32 { ENAMETOOLONG }
     package static var timedOut: Int32 { ETIMEDOUT }
     package static var noDevice: Int32 { ENODEV }
+    package static var noSuchDeviceOrAddress: Int32 { ENXIO }
+    package static var notImplemented: Int32 { ENOSYS }
+    package static var tooManyFiles: Int32 { EMFILE }
+    package static var tableFull: Int32 { ENFILE }
     package static var noSuchProcess: Int32 { ESRCH }
     package static var invalid: Int32 { EINVAL }
     @usableFromInline package static var interrupted: Int32 { EINTR }

@@ -45,6 +45,12 @@ extension Descriptor {
         try SystemError.check(result, "connect", path.description)
     }
 
+    /// Connects to a socket that must belong to `owner`; 0 may name anybody's.
+    package func connect(to path: UnixPath, ownedBy owner: UInt32) throws(SystemError) {
+        let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_connect_owned(raw, $0.baseAddress, $0.count, owner) }
+        try SystemError.check(result, "connect", path.description)
+    }
+
     /// Makes a connected datagram socket receive from anybody again.
     package func disconnect() throws(SystemError) {
         try SystemError.check(platform_unix_disconnect(raw), "disconnect")

@@ -12,6 +12,8 @@ package struct KnownAddress: Equatable, Sendable {
     package let address: MACAddress
     package let vlan: UInt16
     package let port: PortNumber
+    /// Where in the table it is.
+    package let bucket: Int
     /// Seconds since it was last seen; nil for one that is tied to its port.
     package let age: UInt32?
 }
@@ -182,7 +184,7 @@ package struct AddressTable: ~Copyable {
         for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && isAlive(entries[way], now) {
             let key = unsafe keys[way], entry = unsafe entries[way]
             let age = entry.lastSeen == Entry.permanent ? nil : now &- entry.lastSeen
-            found.append(KnownAddress(address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48), port: entry.port, age: age))
+            found.append(KnownAddress(address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48), port: entry.port, bucket: way / AddressTable.ways, age: age))
         }
         return found
     }

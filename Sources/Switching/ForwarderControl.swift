@@ -118,6 +118,12 @@ package final class ForwarderControl: Sendable {
         state.withLock { $0.ports.map { ($0.key, $0.value.name, $0.value.counters) } }.sorted { $0.0 < $1.0 }
     }
 
+    /// What passed through a port.
+    package func counters(of number: PortNumber) -> PortCounters? { state.withLock { $0.ports[number]?.counters } }
+
+    /// The hardware address from which the switch itself sends: probes for loops.
+    package static var ownAddress: MACAddress { LoopGuard.source }
+
     /// Sends a frame from the address service to the guests. Returns false if the forwarder is too far behind to take it.
     @discardableResult
     package func sendFromService(_ frame: [UInt8]) -> Bool {

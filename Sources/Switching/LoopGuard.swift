@@ -18,7 +18,7 @@ struct LoopGuard {
     @inlinable static var etherType: UInt16 { 0x88b5 }
     /// A locally administered group address: unlike 01:80:c2:00:00:xx, bridges forward it.
     private static let destination = MACAddress(0x0356_4445_0001)
-    private static let source = MACAddress(0x0256_4445_0001)
+    static let source = MACAddress(0x0256_4445_0001)
     private static let label = Array("vde_vmnet loop probe".utf8)
     private static let tokenOffset = 14 + label.count
 

@@ -48,7 +48,8 @@ package struct UnixAddressLayout: Equatable, Sendable {
     }
 }
 
-/// A request on the control socket of a VDE switch, version 3 (vde-2's `switch.h`): who asks, for which port, and where its data socket is.
+/// A request on the control socket of a VDE switch, version 3 or 1 (vde-2's `switch.h`): who asks, for which port, and where its data
+/// socket is.
 package struct VDERequest: Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
         /// REQ_NEW_CONTROL: port `number`, or any free one where 0.
@@ -98,20 +99,26 @@ package struct VDERequest: Equatable, Sendable {
         return bytes
     }
 
-    /// Parses a whole version 3 request.
-    /// - Throws: `truncated`, `badField` for a wrong magic, type or address, `badVersion`.
+    /// Parses a request of version 3, or of version 1, which has no field for its version but a type that is 0 or 1 in its place, and a
+    /// hardware address that nobody looks at. What comes so far is enough to tell a wrong magic or version.
+    /// - Throws: `truncated` as long as more is needed, `badField` for a wrong magic, type or address, `badVersion`.
     package init(parsing bytes: RawSpan, layout: UnixAddressLayout = .native) throws(WireError) {
-        guard bytes.byteCount >= 12 + layout.length else { throw .truncated }
+        guard bytes.byteCount >= 4 else { throw .truncated }
         guard bytes.native32(at: 0) == VDERequest.magic else { throw .badField }
-        guard bytes.native32(at: 4) == VDERequest.version else { throw .badVersion }
-        let type = bytes.native32(at: 8)
+        guard bytes.byteCount >= 8 else { throw .truncated }
+        let version = bytes.native32(at: 4)
+        guard version == VDERequest.version || version <= 1 else { throw .badVersion }
+        let addressOffset = version == VDERequest.version ? 12 : 14
+        guard bytes.byteCount >= addressOffset + layout.length else { throw .truncated }
+        let type = version == VDERequest.version ? bytes.native32(at: 8) : version
         switch type & 0xff {
         case 0: kind = .newControl(port: Int(type >> 8))
         case 1: kind = .newPort0
         default: throw .badField
         }
-        path = try layout.decodePath(bytes.from(12))
-        description = String(decoding: bytes.from(12 + layout.length).copied(), as: UTF8.self)
+        path = try layout.decodePath(bytes.from(addressOffset))
+        let text = bytes.from(addressOffset + layout.length).copied().prefix { $0 != 0 }
+        description = String(decoding: text, as: UTF8.self)
     }
 }
 

@@ -19,6 +19,9 @@ int platform_socket(int domain, int type);
 /// Binds to, or connects to, the unix path of `length` bytes without terminator. A path whose first byte is 0 is an abstract name (Linux).
 int platform_unix_bind(int fd, const uint8_t *path, size_t length);
 int platform_unix_connect(int fd, const uint8_t *path, size_t length);
+/// Connects to a unix socket that must belong to `owner`, whatever happens to its path meanwhile (where the system allows to make sure).
+/// -ENOTSOCK if the path names something else, -EPERM if it is somebody else's. `owner` 0 may name anybody's socket.
+int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint32_t owner);
 /// Dissolves a datagram socket's association, after which it receives from anybody again.
 int platform_unix_disconnect(int fd);
 /// Accepts one connection. Returns its descriptor.
@@ -111,6 +114,15 @@ void platform_signal_default(int signal);
 uint64_t platform_clock_boot(void);
 /// Fills `bytes` with random bytes from the kernel.
 void platform_random(void *bytes, size_t length);
+/// Lets the process open as many descriptors as it may ask for without privilege. Returns how many.
+int platform_raise_descriptor_limit(void);
+/// Forks; the parent waits until the child says how its start went, and exits with that. Returns in the child the descriptor to say it on:
+/// one byte, the exit status. The child leads a session of its own. To be called before any thread is started.
+int platform_daemonize(void);
+/// Points standard input, output and error at /dev/null.
+void platform_detach_standard_streams(void);
+/// Writes a line to the system log (syslog(3), facility daemon) with a priority of 0 (emergency) to 7 (debug).
+void platform_syslog(int priority, const char *text);
 /// The process's environment.
 char **platform_environment(void);
 

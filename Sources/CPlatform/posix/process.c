@@ -8,6 +8,9 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +46,59 @@ int platform_spawn(const char *path, char *const arguments[], char *const enviro
     *pid = child;
     return -failure;
 }
+
+int platform_raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    rlim_t wanted = limit.rlim_max;
+    // macOS calls its limit infinite and then refuses what is above OPEN_MAX.
+    if (wanted == RLIM_INFINITY || wanted > 65536) wanted = 65536;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+            limit.rlim_cur = 10240;
+            if (setrlimit(RLIMIT_NOFILE, &limit) < 0 && getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+        }
+    }
+    return limit.rlim_cur > 65536 ? 65536 : (int)limit.rlim_cur;
+}
+
+int platform_daemonize(void) {
+    int ends[2];
+    if (pipe(ends) < 0) return -errno;
+    pid_t child = fork();
+    if (child < 0) {
+        int error = errno;
+        close(ends[0]);
+        close(ends[1]);
+        return -error;
+    }
+    if (child == 0) {
+        close(ends[0]);
+        fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+        setsid();
+        return ends[1];
+    }
+    close(ends[1]);
+    unsigned char status = 0;
+    ssize_t length;
+    do length = read(ends[0], &status, 1);
+    while (length < 0 && errno == EINTR);
+    if (length == 1) _exit(status);
+    // It ended without a word.
+    int outcome = 0;
+    while (waitpid(child, &outcome, 0) < 0 && errno == EINTR) {}
+    _exit(WIFEXITED(outcome) && WEXITSTATUS(outcome) ? WEXITSTATUS(outcome) : 70);
+}
+
+void platform_detach_standard_streams(void) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0) return;
+    for (int stream = 0; stream < 3; stream++) dup2(null, stream);
+    if (null > 2) close(null);
+}
+
+void platform_syslog(int priority, const char *text) { syslog(LOG_DAEMON | priority, "%s", text); }
 
 struct start {
     void (*body)(void *);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -60,6 +61,37 @@ int platform_unix_connect(int fd, const uint8_t *path, size_t length) {
     socklen_t size;
     int error = unix_address(path, length, &address, &size);
     return error ? error : result(connect(fd, (struct sockaddr *)&address, size));
+}
+
+int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint32_t owner) {
+    struct sockaddr_un address;
+    socklen_t size;
+    int error = unix_address(path, length, &address, &size);
+    if (error) return error;
+    if (path[0] == 0) return result(connect(fd, (struct sockaddr *)&address, size));
+    char name[sizeof address.sun_path + 1] = {0};
+    memcpy(name, path, length);
+    struct stat status;
+#ifdef O_PATH
+    int file = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0) return -errno;
+    error = fstat(file, &status) < 0 ? -errno : 0;
+#else
+    error = lstat(name, &status) < 0 ? -errno : 0;
+#endif
+    if (!error && !S_ISSOCK(status.st_mode)) error = -ENOTSOCK;
+    if (!error && owner != 0 && status.st_uid != owner) error = -EPERM;
+#ifdef O_PATH
+    // By way of the open file: the name may mean another socket by now.
+    if (!error) {
+        snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", file);
+        error = result(connect(fd, (struct sockaddr *)&address, sizeof address));
+    }
+    close(file);
+    return error;
+#else
+    return error ? error : result(connect(fd, (struct sockaddr *)&address, size));
+#endif
 }
 
 int platform_unix_disconnect(int fd) {
