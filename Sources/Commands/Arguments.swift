@@ -12,6 +12,8 @@ extension IPv4Address: ExpressibleByArgument {
 
 extension Configuration.DHCP: ExpressibleByArgument {}
 
+extension Configuration.UplinkKind: ExpressibleByArgument {}
+
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
 /// vmnet's words for what a network is joined to.

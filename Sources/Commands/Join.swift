@@ -11,24 +11,31 @@ import Wire
 package struct Join: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "join",
-        abstract: "Join a VDE network and give its guests addresses, the host and the outside (default).",
-        usage: "vde_vmnet [OPTIONS] [VDE]",
+        abstract: "Give the machines on a VDE network addresses, the host and the outside (default).",
+        usage: "vde_vmnet [OPTIONS] [VDE]\n       vde_vmnet --switch [OPTIONS] [VDE]",
         discussion: """
-            Start a switch, then this, then machines as yourself:
+            Start this, then machines as yourself:
 
-              vde_switch --unix /tmp/vde
-              sudo vde_vmnet /tmp/vde
+              sudo vde_vmnet --switch /tmp/vde
               qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=/tmp/vde ...
+
+            Without --switch it joins a switch that is there, as vde_switch makes it.
             """)
 
     @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks.")
     var vde: String?
 
-    @Option(help: ArgumentHelp("The group that may write to our socket in the switch's directory.", valueName: "group"))
+    @OptionGroup(title: "Switch")
+    var own: SwitchOptions
+
+    @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory.", valueName: "group"))
     var vdeGroup: String?
 
-    @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours.", valueName: "mode"))
-    var vmnetMode: ModeArgument = .shared
+    @Option(help: ArgumentHelp("The way out. auto: what the system offers. tap: a TAP. none: a switch and nothing else, without privilege.", valueName: "kind"))
+    var uplink: Configuration.UplinkKind = .auto
+
+    @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)", valueName: "mode"))
+    var vmnetMode: ModeArgument?
 
     @Option(help: ArgumentHelp("For bridged: the interface, a NIC or a Linux bridge.", valueName: "interface"))
     var vmnetInterface: String?
@@ -44,6 +51,9 @@ package struct Join: ParsableCommand {
 
     @Option(help: ArgumentHelp("Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
+
+    @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, told to machines. (default: 1500)", valueName: "bytes"))
+    var vmnetMtu: Int?
 
     @Option(help: ArgumentHelp("Who gives addresses. auto: we do, unless the network has a server. builtin: we do. system: a server on this host, listening on the TAP. off: nobody here.", valueName: "who"))
     var dhcp: Configuration.DHCP?
@@ -89,10 +99,21 @@ package struct Join: ParsableCommand {
         } catch {
             throw ValidationError(error.description)
         }
-        var configuration = Configuration(locator: locator, mode: try makeMode())
+        var group: UInt32?
         if let vdeGroup {
-            guard let group = Accounts.group(named: vdeGroup) else { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
-            configuration.vdeGroup = group
+            group = Accounts.group(named: vdeGroup)
+            if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
+        }
+        let side = try own.makeSwitch(locator, group: group).map { Configuration.Side.serve($0) } ?? .join(locator)
+        var configuration = Configuration(side: side, mode: try makeMode())
+        configuration.vdeGroup = group
+        configuration.isIsolating = own.vmnetIsolation
+        configuration.uplink = uplink
+        if uplink == .none { try refuseUplinkOptions() }
+        if let vmnetMtu {
+            if vmnetMode == .bridged { throw ValidationError("--vmnet-mtu does not go with --vmnet-mode bridged: the MTU is the bridged network's") }
+            guard Join.mtus.contains(vmnetMtu) else { throw ValidationError("--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)") }
+            configuration.mtu = vmnetMtu
         }
         configuration.network = try makeNetwork()
         configuration.interfaceID = vmnetInterfaceId?.bytes
@@ -110,8 +131,22 @@ package struct Join: ParsableCommand {
         }
         configuration.tapName = tapName
         configuration.stateDirectory = try stateDir.map { try nonEmpty($0, "--state-dir") }
-        configuration.pidfile = try pidfile.map { try nonEmpty($0, "--pidfile") }
+        configuration.pidfile = try pidfile.map { Files.absolute(try nonEmpty($0, "--pidfile")) }
         return configuration
+    }
+
+    /// What every host must take (RFC 791 section 3.1), and what a TAP of Linux can carry.
+    private static let mtus = 576...65_521
+
+    /// Without a way out, what is about it makes no sense.
+    private func refuseUplinkOptions() throws {
+        guard own.isSwitch else { throw ValidationError("--uplink none goes with --switch: without a way out and without a switch there is nothing to do") }
+        let given: [(String, Bool)] = [
+            ("--vmnet-mode", vmnetMode != nil), ("--vmnet-interface", vmnetInterface != nil), ("--vmnet-gateway", vmnetGateway != nil),
+            ("--vmnet-dhcp-end", vmnetDhcpEnd != nil), ("--vmnet-mask", vmnetMask != nil), ("--vmnet-interface-id", vmnetInterfaceId != nil),
+            ("--vmnet-mtu", vmnetMtu != nil), ("--vmnet-isolation", own.vmnetIsolation), ("--dhcp", dhcp != nil && dhcp != .off), ("--tap-name", tapName != nil),
+        ]
+        if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) does not go with --uplink none, which leads nowhere") }
     }
 
     private func nonEmpty(_ value: String, _ option: String) throws -> String {

@@ -9,7 +9,7 @@ package struct Root: ParsableCommand {
         commandName: "vde_vmnet",
         abstract: "Networking for virtual machines that do not run as root.",
         version: programVersion,
-        subcommands: [Join.self, Check.self],
+        subcommands: [Join.self, Switch.self, Check.self],
         defaultSubcommand: Join.self)
 
     package init() {}
@@ -26,7 +26,8 @@ package struct Root: ParsableCommand {
             ProcessExit.exit(ExitStatus.success.rawValue)
         }
         do {
-            var command = try parseAsRoot(arguments)
+            let words = arguments.first == "switch" ? ["switch"] + (try VDESwitchWords.canonical(Array(arguments.dropFirst()))) : arguments
+            var command = try parseAsRoot(words)
             try command.run()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {

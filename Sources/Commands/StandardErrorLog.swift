@@ -3,8 +3,11 @@ import Logging
 import Platform
 
 /// Log lines on standard error: `vde_vmnet: warning: ...`. Times are left to whoever collects them (journald, launchd); at debug level and
-/// below the seconds since the start are shown.
+/// below the seconds since the start are shown. In the background, lines go to the system's log instead.
 struct StandardErrorLog: LogHandler {
+    /// Whether this process has left its terminal.
+    static let isInBackground = Guarded(false)
+
     private let start = MonotonicClock.now
 
     var metadata: Logger.Metadata = [:]
@@ -18,6 +21,7 @@ struct StandardErrorLog: LogHandler {
     }
 
     func log(event: LogEvent) {
+        if StandardErrorLog.isInBackground.withLock({ $0 }) { return SystemLog.write(event.message.description, priority: StandardErrorLog.priority(event.level)) }
         var line = "vde_vmnet: "
         if logLevel <= .debug {
             let milliseconds = (MonotonicClock.now - start) / MonotonicClock.millisecond
@@ -25,5 +29,17 @@ struct StandardErrorLog: LogHandler {
         }
         if event.level != .info && event.level != .notice { line += "\(event.level): " }
         StandardOutput.writeError(line + event.message.description + "\n")
+    }
+
+    /// syslog(3)'s number for a level.
+    private static func priority(_ level: Logger.Level) -> Int32 {
+        switch level {
+        case .trace, .debug: 7
+        case .info: 6
+        case .notice: 5
+        case .warning: 4
+        case .error: 3
+        case .critical: 2
+        }
     }
 }

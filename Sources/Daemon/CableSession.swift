@@ -39,7 +39,7 @@ package final class CableSession: NetworkSession {
         self.logger = logger
     }
 
-    package var description: String { "\(path) (cable)" }
+    package var description: String { "joined to \(path) (cable)" }
 
     package func join() throws(ExitError) {
         do throws(PlugError) {

@@ -26,7 +26,25 @@ package struct Configuration: Sendable {
         case off
     }
 
-    package var locator: PlugLocator
+    /// Where the guests are.
+    package enum Side: Sendable {
+        /// On somebody's network, which we join.
+        case join(PlugLocator)
+        /// On a switch that we are.
+        case serve(SwitchConfiguration)
+    }
+
+    package enum UplinkKind: String, CaseIterable, Sendable {
+        /// What the system offers.
+        case auto
+        case tap
+        /// A switch and nothing else.
+        case none
+    }
+
+    package var side: Side
+    package var uplink: UplinkKind = .auto
+    /// The group that may write to our socket on somebody's switch.
     package var vdeGroup: UInt32?
     package var mode: Mode
     /// nil: the default network, or the next that is free.
@@ -37,10 +55,13 @@ package struct Configuration: Sendable {
     package var tapName: String?
     package var stateDirectory: String?
     package var pidfile: String?
+    /// Bytes of the longest IP packet on the network.
     package var mtu = 1500
+    /// Guests reach the way out, and not each other.
+    package var isIsolating = false
 
-    package init(locator: PlugLocator, mode: Mode) {
-        self.locator = locator
+    package init(side: Side, mode: Mode) {
+        self.side = side
         self.mode = mode
     }
 

@@ -9,9 +9,6 @@ import Wire
 
 /// One network, from start to end: joins the guests' side, opens the way out, serves addresses and names, and leaves nothing behind.
 package final class Daemon {
-    /// vde_switch cuts a frame at 1,518 bytes (its receive buffer); what is longer would arrive broken.
-    private static let switchFrameLimit = 1518
-
     private let configuration: Configuration
     private let logger: Logger
     private let loop: ControlLoop
@@ -66,15 +63,10 @@ package final class Daemon {
         let session = makeSession()
         self.session = session
         try session.join()
-
-        let (uplink, privileged) = try Uplink.open(configuration, logger: logger)
-        self.uplink = uplink
-        self.privileged = privileged
-        guard let port = control.attach(uplink.port) else { throw ExitError(.unavailable, "no port is left for the uplink") }
-        uplinkPort = port
-        if let presence = uplink.presence {
-            control.pin(presence.hardware, to: port)
-            try startServices(presence)
+        if configuration.uplink != .none { try openUplink(session) }
+        if configuration.isIsolating { control.setIsolation(true) }
+        if case .serve(let own) = configuration.side {
+            for name in own.taps { try attach(tap: name) }
         }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(control.notification.descriptor.raw) { [unowned self] _ in receiveNotification() }
@@ -83,28 +75,73 @@ package final class Daemon {
         isForwarding = true
         addressService?.start()
         session.onRejoin = { [unowned self] in addressService?.restart() }
-        if configuration.mode == .shared, let presence = uplink.presence {
-            monitor = try orUnavailable { () throws(SystemError) in
-                try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned self] in
-                    self.privileged?.refreshNAT()
-                }
+        if let own = session as? SwitchSession {
+            own.onShutdown = { [unowned self] in
+                logger.info("ending on a command of the console")
+                loop.stop()
             }
-            firewallWatch = FirewallWatch(tap: presence.interface, network: presence.network, loop: loop, logger: logger)
+            try own.configure()
         }
-        return "\(uplink.summary), joined to \(session.description)"
+        try watchHost()
+        return [uplink?.summary, session.description].compactMap(\.self).joined(separator: ", ")
+    }
+
+    private func openUplink(_ session: any NetworkSession) throws(ExitError) {
+        let (uplink, privileged) = try Uplink.open(configuration, logger: logger)
+        self.uplink = uplink
+        self.privileged = privileged
+        guard let port = attach(uplink.port, session) else { throw ExitError(.unavailable, "no port is left for the uplink") }
+        uplinkPort = port
+        guard let presence = uplink.presence else { return }
+        control.pin(presence.hardware, to: port)
+        try startServices(presence)
+    }
+
+    private func attach(_ port: PortConfiguration, _ session: any NetworkSession) -> PortNumber? {
+        if let own = session as? SwitchSession { return own.attachDevice(port) }
+        return control.attach(port)
+    }
+
+    /// Makes a TAP that the host looks after a port of our switch.
+    private func attach(tap name: String) throws(ExitError) {
+        let device = try Privileged.openForeignTAP(name)
+        let descriptor = try orUnavailable { () throws(SystemError) in try device.descriptor.duplicate().release() }
+        let port = PortConfiguration(name: name, kind: .tap, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
+        guard let session, attach(port, session) != nil else { throw ExitError(.unavailable, "no port is left for the TAP \(name)") }
+    }
+
+    /// Follows what changes on the host, as far as it matters to guests that go out through it.
+    private func watchHost() throws(ExitError) {
+        guard configuration.mode == .shared, let presence = uplink?.presence else { return }
+        monitor = try orUnavailable { () throws(SystemError) in
+            try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned self] in
+                self.privileged?.refreshNAT()
+            }
+        }
+        firewallWatch = FirewallWatch(tap: presence.interface, network: presence.network, loop: loop, logger: logger)
     }
 
     private func makeSession() -> any NetworkSession {
+        let locator: PlugLocator
+        switch configuration.side {
+        case .serve(let own): return SwitchSession(own, loop: loop, control: control, logger: logger)
+        case .join(let there): locator = there
+        }
+        // vde_switch cuts a frame at 1,518 bytes (its receive buffer), and what is longer would arrive broken; other switches may not.
+        if configuration.mtu > 1500 {
+            logger.warning("vde_switch cuts frames at 1518 bytes: an MTU of \(configuration.mtu) needs a switch that does not, such as: vde_vmnet --switch")
+        }
+        let frameLimit = FrameLimits.link(mtu: configuration.mtu)
         let options = PlugOptions(group: configuration.vdeGroup, description: "vde_vmnet user=\(Accounts.userName(Accounts.effectiveUser)) pid=\(Accounts.processID)")
         func plug(_ candidates: [String], _ port: Int) -> PlugSession {
-            PlugSession(candidates: candidates, port: port, options: options, maximumFrame: Daemon.switchFrameLimit, loop: loop, control: control, logger: logger)
+            PlugSession(candidates: candidates, port: port, options: options, maximumFrame: frameLimit, loop: loop, control: control, logger: logger)
         }
-        switch configuration.locator {
+        switch locator {
         case .switchDirectory(let path, let port): return plug([path], port)
         case .defaultSwitch(let candidates, let port): return plug(candidates, port)
         case .pointToPoint(let path):
             return CableSession(
-                path: path, group: configuration.vdeGroup, maximumFrame: Daemon.switchFrameLimit, loop: loop, control: control, logger: logger)
+                path: path, group: configuration.vdeGroup, maximumFrame: frameLimit, loop: loop, control: control, logger: logger)
         }
     }
 
@@ -163,12 +200,27 @@ package final class Daemon {
         control.notification.drain()
         addressService?.receive()
         for event in control.takeEvents() {
+            switch event {
+            case .loop(let port, let other):
+                logger.warning(
+                    "\(name(of: port)) and \(name(of: other)) are connected to each other outside (a loop); \(name(of: port)) is closed until that ends; remove one of the two connections")
+                continue
+            case .loopEnded(let port):
+                logger.notice("the loop has ended; \(name(of: port)) is open again")
+                continue
+            default: break
+            }
             if event.port == uplinkPort {
                 if case .unreachable(_, let code) = event, code != Errno.ioError { fail("the uplink \(uplink!.port.name) has failed", code) }
             } else if let cable = session as? CableSession {
                 cable.handle(event)
             }
         }
+    }
+
+    /// What a port is called in messages.
+    private func name(of port: PortNumber) -> String {
+        (session as? SwitchSession)?.name(of: port) ?? control.ports.first { $0.number == port }?.name ?? "a port that is gone"
     }
 
     private func fail(_ what: String, _ code: Int32) {

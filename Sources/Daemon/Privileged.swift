@@ -78,6 +78,21 @@ package final class Privileged {
         }
     }
 
+    /// Opens a TAP that is somebody else's to look after, or makes it. Nothing is to be undone.
+    package static func openForeignTAP(_ name: String) throws(ExitError) -> TapDevice {
+        do throws(SystemError) {
+            return try TapDevice.open(name)
+        } catch {
+            switch error.code {
+            case Errno.notPermitted, Errno.accessDenied:
+                throw ExitError(.noPermission, "no permission to open the TAP \(name); make it once for your user with: sudo ip tuntap add \(name) mode tap user \(Accounts.userName(Accounts.effectiveUser))")
+            case Errno.busy: throw ExitError(.unavailable, "the TAP \(name) is in use by another program")
+            case Errno.invalid: throw ExitError(.unavailable, "\(name) is an interface, but not a TAP with one queue")
+            default: throw ExitError(.unavailable, error.description)
+            }
+        }
+    }
+
     /// Brings the TAP up with the gateway's address.
     package func address(_ device: borrowing TapDevice, _ network: GuestNetwork) throws(ExitError) {
         try orUnavailable { () throws(SystemError) in

@@ -5,6 +5,15 @@ import Switching
 import Uplinks
 import Wire
 
+/// Bytes of the longest frame.
+enum FrameLimits {
+    /// On a link of this MTU, to which the Ethernet header and one VLAN tag do not count.
+    static func link(mtu: Int) -> Int { mtu + 14 + 4 }
+
+    /// For a device whose MTU is somebody else's to set: the kernel drops what is too long.
+    static let device = link(mtu: 65_535)
+}
+
 /// The way out, opened and ready to be attached to the forwarder.
 struct Uplink {
     /// The port to attach; its descriptor is not owned by anybody until it is.
@@ -41,7 +50,7 @@ struct Uplink {
             if configuration.mode == .shared { try privileged.startNAT(for: network.network) }
             let name = tap.name
             let port = PortConfiguration(
-                name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: frameLimit(mtu: configuration.mtu), receivesUnknown: false)
+                name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: FrameLimits.link(mtu: configuration.mtu), receivesUnknown: false)
             let uplink = Uplink(
                 port: port, presence: Presence(network: network, hardware: hardware, interface: name),
                 summary: "\(network.network) on \(name), gateway \(network.gateway)")
@@ -89,7 +98,7 @@ struct Uplink {
             throw ExitError(.alreadyRunning, "another process has this process's id in \(directory)")
         }
         do throws(ExitError) {
-            let limit = frameLimit(mtu: Bridging.mtu(of: interface))
+            let limit = FrameLimits.link(mtu: Bridging.mtu(of: interface))
             let bridging = Bridging(interface: interface)
             switch bridging {
             case .bridge, .openVSwitch:
@@ -131,6 +140,4 @@ struct Uplink {
         }
     }
 
-    /// Bytes of the longest frame on a link of this MTU: the Ethernet header and one VLAN tag are not part of the MTU.
-    private static func frameLimit(mtu: Int) -> Int { mtu + 14 + 4 }
 }

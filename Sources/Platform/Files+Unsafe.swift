@@ -195,6 +195,12 @@ package enum Files {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
+    /// Makes the root the current directory, so that no other is kept from being unmounted.
+    package static func enterRoot() throws(SystemError) { try SystemError.checkErrno(unsafe chdir("/"), "chdir", "/") }
+
+    /// `path` as it is from any directory.
+    package static func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : currentDirectory() + "/" + path }
+
     /// The current directory.
     package static func currentDirectory() -> String {
         guard let path = unsafe getcwd(nil, 0) else { return "/" }

@@ -125,9 +125,9 @@ package enum NetworkInterfaces {
 
     /// Creates a TAP (Linux). It lives as long as the descriptor.
     /// - Returns: the descriptor, and whether the kernel will hand over super-frames and unfinished checksums.
-    package static func createTAP(named name: String) throws(SystemError) -> (descriptor: Int32, offloads: UInt32) {
+    package static func openTAP(named name: String, creating: Bool) throws(SystemError) -> (descriptor: Int32, offloads: UInt32) {
         var offloads: UInt32 = 0
-        let descriptor = try SystemError.check(unsafe platform_tap_create(name, &offloads), "create TAP", name)
+        let descriptor = try SystemError.check(unsafe platform_tap_open(name, creating ? 1 : 0, &offloads), creating ? "create TAP" : "open TAP", name)
         return (descriptor, offloads)
     }
 

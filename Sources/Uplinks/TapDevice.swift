@@ -11,11 +11,11 @@ package struct TapDevice: ~Copyable {
     /// Creates a TAP that does not exist yet.
     /// - Parameter name: nil for the first free one of vmnet0, vmnet1, ...
     package static func create(named name: String?) throws(SystemError) -> TapDevice {
-        if let name { return try TapDevice(creating: name) }
+        if let name { return try TapDevice(name, creating: true) }
         var number = 0
         while true {
             do throws(SystemError) {
-                return try TapDevice(creating: "vmnet\(number)")
+                return try TapDevice("vmnet\(number)", creating: true)
             } catch {
                 // The kernel's words for "there is one": EBUSY for a TAP in use, EEXIST, or EINVAL where the name is not a TAP's.
                 guard [Errno.busy, Errno.exists, Errno.invalid].contains(error.code), number < 1000 else { throw error }
@@ -24,8 +24,11 @@ package struct TapDevice: ~Copyable {
         }
     }
 
-    private init(creating name: String) throws(SystemError) {
-        let descriptor = Descriptor(adopting: try NetworkInterfaces.createTAP(named: name).descriptor)
+    /// Opens a TAP that somebody has made for us, or makes it. It is its maker's to configure.
+    package static func open(_ name: String) throws(SystemError) -> TapDevice { try TapDevice(name, creating: false) }
+
+    private init(_ name: String, creating: Bool) throws(SystemError) {
+        let descriptor = Descriptor(adopting: try NetworkInterfaces.openTAP(named: name, creating: creating).descriptor)
         guard let index = NetworkInterfaces.index(of: name) else { throw SystemError(code: Errno.noDevice, "find", name) }
         self.descriptor = descriptor
         self.name = name

@@ -24,7 +24,10 @@ private func refusal(_ arguments: String...) -> String? {
         let configuration = try configuration(
             "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1", "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",
             "--vmnet-interface-id=3f2504e0-4f89-11d3-9a0c-0305e82c3301", "-p", "/run/x.pid", "/tmp/vde")
-        #expect(configuration.locator == .switchDirectory(path: "/tmp/vde", port: 0))
+        guard case .join(.switchDirectory(path: "/tmp/vde", port: 0)) = configuration.side else {
+            Issue.record("\(configuration.side)")
+            return
+        }
         #expect(configuration.vdeGroup == 0)
         #expect(configuration.mode == .shared)
         #expect(configuration.network?.gateway.description == "192.168.106.1")
@@ -41,8 +44,8 @@ private func refusal(_ arguments: String...) -> String? {
 
     @Test func nothingAtAllIsTheDefaultSwitch() throws {
         let configuration = try configuration()
-        guard case .defaultSwitch = configuration.locator else {
-            Issue.record("\(configuration.locator)")
+        guard case .join(.defaultSwitch) = configuration.side else {
+            Issue.record("\(configuration.side)")
             return
         }
         #expect(configuration.mode == .shared && configuration.network == nil && configuration.dhcp == .auto)

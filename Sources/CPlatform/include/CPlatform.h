@@ -156,9 +156,10 @@ int platform_network_monitor(void);
 int platform_firewall_monitor(void);
 
 enum { PLATFORM_OFFLOAD_CHECKSUM = 1, PLATFORM_OFFLOAD_TSO4 = 2, PLATFORM_OFFLOAD_TSO6 = 4, PLATFORM_OFFLOAD_USO = 0x60 };
-/// Creates the TAP `name` (which must not exist) with a 12-byte virtio header before each frame. `offloads` is set to what the kernel
-/// will hand us unfinished. Returns the descriptor; the TAP lives as long as it is open.
-int platform_tap_create(const char *name, uint32_t *offloads);
+/// Opens the TAP `name` with a 12-byte virtio header before each frame. With `create` it must not exist yet; otherwise it is made only if
+/// there is none. `offloads` is set to what the kernel will hand us unfinished. Returns the descriptor; a TAP that was made here lives as
+/// long as it is open.
+int platform_tap_open(const char *name, int create, uint32_t *offloads);
 
 /// A packet socket on an interface in promiscuous mode, with a 10-byte virtio header before each frame (linux/packet.c). Frames that the
 /// host itself sends through the interface are not received.

@@ -15,7 +15,7 @@
 #define TUN_F_USO6 0x40
 #endif
 
-int platform_tap_create(const char *name, uint32_t *offloads) {
+int platform_tap_open(const char *name, int create, uint32_t *offloads) {
     // From the most a kernel may know to nothing at all; USO wants both halves, TSO wants the checksum.
     static const unsigned wanted[] = {
         TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
@@ -28,7 +28,7 @@ int platform_tap_create(const char *name, uint32_t *offloads) {
     if (fd < 0) return -errno;
     memset(&request, 0, sizeof request);
     strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
+    request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (create ? IFF_TUN_EXCL : 0));
     if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) < 0 || ioctl(fd, TUNSETVNETLE, &little) < 0) {
         error = errno;
         close(fd);

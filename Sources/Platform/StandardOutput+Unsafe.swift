@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
 #if canImport(Darwin)
     import Darwin
 #elseif canImport(Musl)
@@ -6,6 +8,12 @@
 #else
     import Glibc
 #endif
+
+/// Lines to the system's log (syslog(3)).
+package enum SystemLog {
+    /// - Parameter priority: 0 (emergency) to 7 (debug).
+    package static func write(_ text: String, priority: Int32) { unsafe platform_syslog(priority, text) }
+}
 
 /// Text to the standard streams, unbuffered. Where nobody reads any more, it is lost without complaint.
 package enum StandardOutput {
@@ -18,6 +26,15 @@ package enum StandardOutput {
         try? stream.write(Array(text.utf8))
         _ = stream.release()
     }
+}
+
+extension Descriptor {
+    /// Another descriptor of standard input.
+    package static func standardInput() throws(SystemError) -> Descriptor {
+        Descriptor(adopting: try SystemError.checkErrno(fcntl(0, F_DUPFD_CLOEXEC, 3), "dup"))
+    }
+
+    package var isTerminal: Bool { isatty(raw) == 1 }
 }
 
 package enum ProcessExit {

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+import Platform
+import VDE
+
+/// The options of `join` that make it a switch.
+struct SwitchOptions: ParsableArguments {
+    @Flag(name: .customLong("switch"), help: "Be the switch at VDE, a directory that is made: machines join it with nothing else installed.")
+    var isSwitch = false
+
+    @Option(help: ArgumentHelp("With --switch: who may join, as the octal mode of the control socket. (default: 0600)", valueName: "mode"))
+    var vdeMode: OctalMode?
+
+    @Option(help: ArgumentHelp("With --switch: the octal mode of the directory. (default: made from --vde-mode)", valueName: "mode"))
+    var vdeDirmode: OctalMode?
+
+    @Option(help: ArgumentHelp("With --switch: a socket for the console, as unixterm and vdecmd use it.", valueName: "path"))
+    var mgmt: String?
+
+    @Option(help: ArgumentHelp("With --mgmt: its octal mode. (default: 0600)", valueName: "mode"))
+    var mgmtmode: OctalMode?
+
+    @Option(help: ArgumentHelp("With --switch: console commands to carry out at start.", valueName: "file"))
+    var rcfile: String?
+
+    @Flag(help: "With --switch: machines reach the way out, and not each other.")
+    var vmnetIsolation = false
+
+    /// The switch that they ask for; nil for none.
+    func makeSwitch(_ locator: PlugLocator, group: UInt32?) throws -> SwitchConfiguration? {
+        guard isSwitch else {
+            let given: [(String, Bool)] = [
+                ("--vde-mode", vdeMode != nil), ("--vde-dirmode", vdeDirmode != nil), ("--mgmt", mgmt != nil), ("--mgmtmode", mgmtmode != nil),
+                ("--rcfile", rcfile != nil), ("--vmnet-isolation", vmnetIsolation),
+            ]
+            if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) goes with --switch: it is about a switch of our own") }
+            return nil
+        }
+        let path: String
+        switch locator {
+        case .switchDirectory(let directory, 0): path = directory
+        case .defaultSwitch(_, 0): path = SwitchConfiguration.defaultPath
+        default: throw ValidationError("--switch takes the directory that the switch is to have, without a port and not a cable")
+        }
+        if mgmtmode != nil && mgmt == nil { throw ValidationError("--mgmtmode needs --mgmt") }
+        if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
+        var configuration = SwitchConfiguration(path: Files.absolute(path))
+        configuration.access = SwitchAccess(mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: Accounts.sudoCaller)
+        configuration.console = mgmt.map { SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600) }
+        configuration.commandFile = rcfile.map { Files.absolute($0) }
+        return configuration
+    }
+}
+
+/// Permission bits in octal, as for chmod(1).
+struct OctalMode: ExpressibleByArgument {
+    let value: UInt16
+
+    init?(argument: String) {
+        guard !argument.isEmpty, argument.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }), let value = UInt16(argument, radix: 8), value <= 0o7777 else {
+            return nil
+        }
+        self.value = value
+    }
+}

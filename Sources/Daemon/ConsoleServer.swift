@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+import Logging
+import Platform
+import VDE
+
+/// The switch's console on a socket, for any number of terminals and scripts.
+final class ConsoleServer {
+    private static let maximumClients = 32
+    /// Bytes of answers that a client has not read; one with more is let go.
+    private static let maximumPending = 4 << 20
+
+    private final class Client {
+        let socket: Descriptor
+        let user: UInt32
+        var dialogue = ConsoleDialogue()
+        var pending: [UInt8] = []
+        var isEnding = false
+
+        init(_ socket: consuming Descriptor, user: UInt32) {
+            self.socket = socket
+            self.user = user
+        }
+    }
+
+    private let path: String
+    private let console: ManagementConsole
+    private let loop: ControlLoop
+    private let logger: Logger
+    private let listener: Descriptor
+    private var clients: [Int32: Client] = [:]
+    var onShutdown: () -> Void = {}
+
+    init(
+        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, console: ManagementConsole, loop: ControlLoop, logger: Logger
+    ) throws(ExitError) {
+        path = configuration.path
+        self.console = console
+        self.loop = loop
+        self.logger = logger
+        do throws(SystemError) {
+            try ConsoleServer.sweep(configuration.path, owner: owner?.user)
+            listener = try SwitchDirectory.listen(configuration.path, mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
+            try loop.watch(listener.raw) { [unowned self] _ in accept() }
+        } catch {
+            if error.code == Errno.busy { throw ExitError(.alreadyRunning, "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt") }
+            throw ExitError(.unavailable, "no console: \(error); choose another --mgmt")
+        }
+    }
+
+    /// Removes the socket of a switch that was killed. Anything else that is there stays, and bind says so.
+    private static func sweep(_ path: String, owner: UInt32?) throws(SystemError) {
+        guard let status = try? Files.status(path, followLinks: false), status.kind == .socket, status.owner == Accounts.effectiveUser || status.owner == owner else { return }
+        do throws(SystemError) {
+            try UnixSocket.stream().connect(to: UnixPath(path))
+        } catch {
+            guard error.code == Errno.refused else { throw error }
+            return try Files.remove(path)
+        }
+        throw SystemError(code: Errno.busy, "listen", path)
+    }
+
+    private func accept() {
+        guard let socket = try? listener.accept(), let peer = try? socket.peerCredentials() else { return }
+        guard clients.count < ConsoleServer.maximumClients else { return logger.notice("the console has \(ConsoleServer.maximumClients) clients; another was turned away") }
+        let client = Client(socket, user: peer.user)
+        clients[client.socket.raw] = client
+        send(console.greeting, to: client)
+        watch(client)
+    }
+
+    private func watch(_ client: Client) {
+        loop.unwatch(client.socket.raw)
+        // Whoever does not read is not listened to either.
+        let interest: Readiness = client.pending.isEmpty ? .readable : .writable
+        do throws(SystemError) {
+            try loop.watch(client.socket.raw, for: interest) { [unowned self, unowned client] ready in handle(client, ready) }
+        } catch {
+            close(client)
+        }
+    }
+
+    private func handle(_ client: Client, _ ready: Readiness) {
+        guard client.pending.isEmpty else {
+            flush(client)
+            if clients[client.socket.raw] != nil && client.pending.isEmpty { watch(client) }
+            return
+        }
+        guard let bytes = try? client.socket.receive(limit: 65_536), !bytes.isEmpty else {
+            if ready.contains(.hangup) || ready.contains(.readable) { close(client) }
+            return
+        }
+        let (text, end) = client.dialogue.take(bytes, console, user: client.user)
+        client.isEnding = end != nil
+        send(text, to: client)
+        if end == .shutdown { onShutdown() }
+        if clients[client.socket.raw] != nil && !client.pending.isEmpty { watch(client) }
+    }
+
+    private func send(_ text: String, to client: Client) {
+        client.pending += Array(text.utf8)
+        if client.pending.count > ConsoleServer.maximumPending { return close(client) }
+        flush(client)
+    }
+
+    private func flush(_ client: Client) {
+        var sent = 0
+        while sent < client.pending.count {
+            do throws(SystemError) {
+                sent += try client.socket.send(Array(client.pending[sent...].prefix(65_536)))
+            } catch {
+                if error.code == Errno.again { break }
+                return close(client)
+            }
+        }
+        client.pending.removeFirst(sent)
+        if client.pending.isEmpty && client.isEnding { close(client) }
+    }
+
+    private func close(_ client: Client) {
+        loop.unwatch(client.socket.raw)
+        clients[client.socket.raw] = nil
+    }
+
+    /// Ends all conversations, and removes the socket.
+    func close() {
+        for client in Array(clients.values) { close(client) }
+        loop.unwatch(listener.raw)
+        try? Files.remove(path)
+    }
+}
+
+/// The console on standard input, as vde_switch has it: answers on standard output, and its end is the switch's.
+final class StandardInputConsole {
+    private let console: ManagementConsole
+    private let loop: ControlLoop
+    private let input: Descriptor
+    private let isTerminal: Bool
+    private var dialogue = ConsoleDialogue()
+    var onEnd: () -> Void = {}
+
+    init(_ console: ManagementConsole, loop: ControlLoop) throws(SystemError) {
+        input = try Descriptor.standardInput()
+        self.console = console
+        self.loop = loop
+        isTerminal = input.isTerminal
+    }
+
+    func start() {
+        if isTerminal { StandardOutput.write(console.greeting) }
+        do throws(SystemError) {
+            try loop.watch(input.raw) { [unowned self] _ in receive() }
+        } catch {
+            // A file, which is always ready and so cannot be waited for.
+            loop.schedule(after: 0) { [unowned self] in while receive() {} }
+        }
+    }
+
+    /// Returns false at the end.
+    @discardableResult
+    private func receive() -> Bool {
+        let bytes = (try? input.read(limit: 4096)) ?? []
+        let (text, end) = dialogue.take(bytes, console, user: nil, showsPrompt: isTerminal)
+        StandardOutput.write(text)
+        guard bytes.isEmpty || end != nil else { return true }
+        loop.unwatch(input.raw)
+        onEnd()
+        return false
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import VDE
+
+/// What kind of switch the daemon is to be.
+package struct SwitchConfiguration: Sendable {
+    /// A console on a socket of its own.
+    package struct Console: Equatable, Sendable {
+        package var path: String
+        package var mode: UInt16
+        package var group: UInt32?
+
+        package init(path: String, mode: UInt16 = 0o600, group: UInt32? = nil) {
+            self.path = path
+            self.mode = mode
+            self.group = group
+        }
+    }
+
+    /// The directory by which clients find it.
+    package var path: String
+    package var access = SwitchAccess()
+    /// The highest port number.
+    package var portLimit = 1000
+    package var console: Console?
+    /// Console commands that are carried out at start.
+    package var commandFile: String?
+    package var isHub = false
+    /// TAPs that become ports, and are the host's to configure.
+    package var taps: [String] = []
+    /// A console on standard input, whose end is the switch's end.
+    package var readsStandardInput = false
+
+    package init(path: String) { self.path = path }
+
+    /// Where vde_switch has its directory when it is not told.
+    package static var defaultPath: String { Accounts.effectiveUser == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl" }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+import Logging
+import Platform
+import Switching
+import VDE
+import Wire
+
+/// The switch that the daemon is itself: takes clients in, and lets them go.
+///
+/// A client that has connected gets a moment to say what it wants. There are few such clients at a time; when more come, the one that has
+/// waited longest is let go, so that nobody who connects and keeps silent keeps others out.
+package final class SwitchSession: NetworkSession {
+    /// How long a client may take for its request, in nanoseconds.
+    private static let patience = 5 * MonotonicClock.second
+    /// How long the rest of a request that came in pieces is waited for.
+    private static let settling = 50 * MonotonicClock.millisecond
+    /// Clients that have not said what they want.
+    private static let maximumWaiting = 128
+
+    private final class Client {
+        let control: Descriptor
+        let user: UInt32
+        let process: Int32
+        var reader = RequestReader()
+        var timer: ControlLoop.TimerID?
+        /// The port, the name of the socket there, and what it calls itself; nil while it has none.
+        var joined: (port: Int, path: String, description: String)?
+
+        init(_ control: consuming Descriptor, user: UInt32, process: Int32) {
+            self.control = control
+            self.user = user
+            self.process = process
+        }
+    }
+
+    private let configuration: SwitchConfiguration
+    private let loop: ControlLoop
+    private let control: ForwarderControl
+    private let logger: Logger
+    package let virtualSwitch: VirtualSwitch
+    /// Called when the console ends the switch.
+    package var onShutdown: () -> Void = {}
+    package var onRejoin: () -> Void = {}
+
+    private var directory: SwitchDirectory?
+    private var console: ManagementConsole?
+    private var consoleServer: ConsoleServer?
+    private var clients: [Int32: Client] = [:]
+    /// Clients without a port, in the order in which they came.
+    private var waiting: [Int32] = []
+    private var pause: ControlLoop.TimerID?
+    private var complaints = Throttle()
+
+    package init(_ configuration: SwitchConfiguration, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
+        self.configuration = configuration
+        self.loop = loop
+        self.control = control
+        self.logger = logger
+        virtualSwitch = VirtualSwitch(control: control, limit: configuration.portLimit)
+    }
+
+    package var description: String { "switch at \(directory?.path ?? configuration.path)" }
+
+    // MARK: Opening
+
+    /// Makes the directory and the console. Clients are taken in when the loop runs.
+    package func join() throws(ExitError) {
+        // Two for each client.
+        let descriptors = ProcessLimits.raiseDescriptors()
+        if descriptors < 2 * configuration.portLimit + 64 { logger.debug("this process may open \(descriptors) files: enough for \((descriptors - 64) / 2) ports") }
+        do throws(SwitchError) {
+            directory = try SwitchDirectory(configuration.path, access: configuration.access, allowed: [configuration.console?.path].compactMap(\.self))
+        } catch {
+            switch error.cause {
+            case .occupied: throw ExitError(.alreadyRunning, error.description)
+            case .permissionDenied: throw ExitError(.noPermission, error.description)
+            case .notOurs, .pathTooLong, .system: throw ExitError(.unavailable, error.description)
+            }
+        }
+        let surroundings = ManagementConsole.Surroundings(
+            version: programVersion, directory: directory!.path, mode: directory!.controlMode, path: configuration.console?.path,
+            pathMode: configuration.console?.mode ?? 0, closeEnd: { [unowned self] in disconnect(end: $1, of: $0) })
+        console = ManagementConsole(virtualSwitch, surroundings)
+        if let socket = configuration.console {
+            consoleServer = try ConsoleServer(socket, owner: configuration.access.owner, console: console!, loop: loop, logger: logger)
+            consoleServer!.onShutdown = { [unowned self] in onShutdown() }
+        }
+        if configuration.isHub { virtualSwitch.setHub(true) }
+        try listen()
+    }
+
+    private func listen() throws(ExitError) {
+        try orUnavailable { () throws(SystemError) in try loop.watch(directory!.listener.raw) { [unowned self] _ in acceptClients() } }
+    }
+
+    /// What can be done only when the way out has its port: the commands of the file, the console on standard input.
+    package func configure() throws(ExitError) {
+        if let path = configuration.commandFile {
+            do throws(SystemError) {
+                for (line, error) in try console!.run(file: path) {
+                    logger.warning("\(path): '\(line)' failed: \(SystemError(code: error.code, "").reason)")
+                }
+            } catch {
+                throw ExitError(.unavailable, "cannot read the commands in --rcfile: \(error)")
+            }
+        }
+        if configuration.readsStandardInput {
+            let input = try orUnavailable { () throws(SystemError) in try StandardInputConsole(console!, loop: loop) }
+            input.onEnd = { [unowned self] in onShutdown() }
+            standardInput = input
+            input.start()
+        }
+    }
+
+    private var standardInput: StandardInputConsole?
+
+    /// Gives a TAP a port, and takes over its descriptor. Nil when all ports are in use.
+    package func attachDevice(_ port: PortConfiguration) -> PortNumber? {
+        guard let number = virtualSwitch.allocateForDevice() else { return nil }
+        return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
+    }
+
+    // MARK: Clients
+
+    private func acceptClients() {
+        // A few in one go; the loop comes back for the others.
+        for _ in 0..<16 {
+            do throws(SystemError) {
+                let descriptor = try directory!.listener.accept()
+                let peer = try descriptor.peerCredentials()
+                begin(Client(descriptor, user: peer.user, process: peer.process))
+            } catch {
+                if error.code == Errno.tooManyFiles || error.code == Errno.tableFull { takeBreath(error) }
+                return
+            }
+        }
+    }
+
+    /// Without descriptors for more clients, the socket stays ready for ever: look away for a moment.
+    private func takeBreath(_ error: SystemError) {
+        complaints.say("no client can be taken in: \(error)", to: logger)
+        loop.unwatch(directory!.listener.raw)
+        pause = loop.schedule(after: 100 * MonotonicClock.millisecond) { [unowned self] in try? listen() }
+    }
+
+    private func begin(_ client: Client) {
+        let number = client.control.raw
+        clients[number] = client
+        waiting.append(number)
+        if waiting.count > SwitchSession.maximumWaiting, let oldest = clients[waiting[0]] { refuse(oldest, "too many clients connect and do not say what they want") }
+        do throws(SystemError) {
+            try loop.watch(number) { [unowned self, unowned client] _ in receive(from: client) }
+        } catch {
+            return refuse(client, error.description)
+        }
+        client.timer = loop.schedule(after: SwitchSession.patience) { [unowned self, unowned client] in refuse(client, "no request within 5 s") }
+        // It has mostly come with the connection.
+        receive(from: client)
+    }
+
+    private func receive(from client: Client) {
+        let bytes: [UInt8]
+        do throws(SystemError) {
+            bytes = try client.control.receive(limit: client.joined == nil ? client.reader.room : 4096)
+        } catch {
+            if error.code != Errno.again { end(client) }
+            return
+        }
+        if bytes.isEmpty { return end(client) }
+        // With a port, there is nothing more to be said.
+        guard client.joined == nil else { return }
+        switch client.reader.take(bytes) {
+        case .incomplete: break
+        case .settling:
+            loop.cancel(client.timer)
+            client.timer = loop.schedule(after: SwitchSession.settling) { [unowned self, unowned client] in
+                if case .complete(let request) = client.reader.finish() { admit(client, request) }
+            }
+        case .complete(let request): admit(client, request)
+        case .invalid(let reason): refuse(client, reason)
+        }
+    }
+
+    /// Gives a client its port.
+    private func admit(_ client: Client, _ request: VDERequest) {
+        let end = client.control.raw
+        do {
+            let port = try virtualSwitch.allocate(request.kind, user: client.user)
+            let isManagement = request.kind == .newPort0
+            let socket = try directory!.makeDataSocket(
+                port: port, end: end, peer: request.path, user: client.user, mode: isManagement ? configuration.console?.mode ?? 0o600 : nil)
+            client.joined = (port, socket.path, request.description)
+            leaveWaiting(client)
+            let descriptor = try socket.descriptor.duplicate().release()
+            let configuration = PortConfiguration(
+                name: "port \(port), \(request.description)", kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
+            guard virtualSwitch.attach(configuration, to: port, identifier: end, module: "unix prog", description: request.description, user: client.user) != nil else {
+                _ = Descriptor(adopting: descriptor)
+                return refuse(client, "no port is left")
+            }
+            // A name in the directory always fits.
+            guard let reply = UnixAddressLayout.native.encode(path: Array(socket.path.utf8)), try client.control.send(reply) == reply.count else {
+                return self.end(client)
+            }
+            logger.debug("port \(port): \(request.description) (process \(client.process)) has joined")
+        } catch {
+            refuse(client, explain(error, request))
+        }
+    }
+
+    private func explain(_ error: any Error, _ request: VDERequest) -> String {
+        guard let error = error as? SystemError else { return "\(error)" }
+        switch error.code {
+        case Errno.notSocket: return "\(error.subject) is no socket"
+        case Errno.notPermitted: return "\(error.subject) belongs to somebody else, or is not this switch's to write to"
+        default: return error.description
+        }
+    }
+
+    private func leaveWaiting(_ client: Client) {
+        loop.cancel(client.timer)
+        client.timer = nil
+        waiting.removeAll { $0 == client.control.raw }
+    }
+
+    /// Closes the connection, which is how the protocol says no, and says why in the log.
+    private func refuse(_ client: Client, _ reason: String) {
+        complaints.say("refused a client of \(Accounts.userName(client.user)) (process \(client.process)): \(reason)", to: logger)
+        end(client)
+    }
+
+    /// Takes a client's port away.
+    private func end(_ client: Client) {
+        leaveWaiting(client)
+        loop.unwatch(client.control.raw)
+        if let (port, path, description) = client.joined {
+            virtualSwitch.detach(client.control.raw, from: port)
+            try? Files.remove(path)
+            logger.debug("port \(port): \(description) has gone")
+        }
+        clients[client.control.raw] = nil
+    }
+
+    /// For the console: the end of a TAP cannot be closed.
+    private func disconnect(end identifier: Int32, of port: Int) {
+        if let client = clients[identifier], client.joined?.port == port { end(client) }
+    }
+
+    /// What a port is called in messages.
+    package func name(of attachment: PortNumber) -> String? {
+        guard let number = virtualSwitch.number(of: attachment), let port = virtualSwitch.ports[number] else { return nil }
+        return "port \(number) (\(port.ends.first { $0.attachment == attachment }?.description ?? ""))"
+    }
+
+    // MARK: Closing
+
+    package func leave() {
+        loop.cancel(pause)
+        if let directory { loop.unwatch(directory.listener.raw) }
+        for client in Array(clients.values) { end(client) }
+        consoleServer?.close()
+        directory?.remove()
+        directory = nil
+    }
+}
+
+/// Says a thing that may come up often not too often.
+struct Throttle {
+    private var last: (text: String, time: UInt64) = ("", 0)
+    private var suppressed = 0
+
+    mutating func say(_ text: String, to logger: Logger) {
+        let now = MonotonicClock.now
+        guard now - last.time > MonotonicClock.second || suppressed == 0 && text != last.text else {
+            suppressed += 1
+            return
+        }
+        if suppressed > 0 { logger.notice("(\(suppressed) more messages of this kind)") }
+        logger.notice("\(text)")
+        last = (text, now)
+        suppressed = 0
+    }
+}
