@@ -39,7 +39,7 @@ package struct Forwarder: ~Copyable {
     /// Ports that are closed because of a loop.
     var closedCount = 0
     let closingPause: UInt32
-    private var wantsProbes = false
+    var wantsProbes = false
 
     let ports: UnsafeMutablePointer<Port>
     /// Numbers of the attached ports, in no order.
@@ -88,16 +88,6 @@ package struct Forwarder: ~Copyable {
         unsafe pending.deallocate()
         unsafe pendingCounts.deallocate()
         unsafe touched.deallocate()
-    }
-
-    /// Starts a thread that runs a forwarder until `control.stop()`.
-    package static func start(control: ForwarderControl, onEnd: @escaping @Sendable () -> Void = {}) throws(SystemError) {
-        let forwarder = OneTimeBox(try Forwarder(control: control))
-        try WorkerThread.start(named: "forwarder") {
-            var forwarder = forwarder.take()
-            forwarder.run()
-            onEnd()
-        }
     }
 
     /// Forwards until `control.stop()`.
@@ -340,7 +330,7 @@ package struct Forwarder: ~Copyable {
         note(passage.index, wantsTag == passage.isTagged ? .keep : wantsTag ? .insert : .strip, for: egress)
     }
 
-    private mutating func note(_ index: Int, _ edit: TagEdit, for egress: PortNumber) {
+    mutating func note(_ index: Int, _ edit: TagEdit, for egress: PortNumber) {
         let count = unsafe Int(pendingCounts[Int(egress)])
         if count == 0 {
             unsafe touched[touchedCount] = egress
@@ -350,7 +340,7 @@ package struct Forwarder: ~Copyable {
         unsafe pendingCounts[Int(egress)] = UInt16(count + 1)
     }
 
-    private mutating func transmit() {
+    mutating func transmit() {
         for place in 0..<touchedCount {
             let egress = unsafe Int(touched[place])
             let departures = unsafe UnsafeBufferPointer(start: pending + egress * Forwarder.batchCapacity, count: Int(pendingCounts[egress]))
@@ -378,30 +368,4 @@ package struct Forwarder: ~Copyable {
         }
         control.notification.signal()
     }
-
-    // MARK: Loops
-
-    /// Sends a probe out of every port.
-    private mutating func sendProbes() {
-        wantsProbes = false
-        for place in 0..<activeCount { probe(unsafe active[place]) }
-    }
-
-    /// Sends a probe out of one port, even if it is closed. The batch must be done with.
-    mutating func probe(_ number: PortNumber) {
-        guard number != ForwarderControl.servicePort else { return }
-        batch.removeAll()
-        batch.append(copying: loopGuard.probe(for: number).rawSpan)
-        note(0, .keep, for: number)
-        transmit()
-    }
-}
-
-/// Carries a value that cannot be copied into a thread's closure.
-private final class OneTimeBox: @unchecked Sendable {
-    private var value: Forwarder?
-
-    init(_ value: consuming Forwarder) { self.value = consume value }
-
-    func take() -> Forwarder { value.take()! }
 }

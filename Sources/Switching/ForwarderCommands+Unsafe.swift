@@ -104,6 +104,21 @@ extension Forwarder {
 
     // MARK: Loops
 
+    /// Sends a probe out of every port.
+    mutating func sendProbes() {
+        wantsProbes = false
+        for place in 0..<activeCount { probe(unsafe active[place]) }
+    }
+
+    /// Sends a probe out of one port, even if it is closed. The batch must be done with.
+    mutating func probe(_ number: PortNumber) {
+        guard number != ForwarderControl.servicePort else { return }
+        batch.removeAll()
+        batch.append(copying: loopGuard.probe(for: number).rawSpan)
+        note(0, .keep, for: number)
+        transmit()
+    }
+
     /// A probe that went out of `origin` has come in at `ingress`.
     mutating func close(becauseOf origin: PortNumber, at ingress: Int) {
         guard isAttached(origin) else { return }

@@ -21,6 +21,8 @@ package final class VirtualSwitch {
     package struct Traffic: Equatable, Sendable {
         package var framesIn: UInt64 = 0, bytesIn: UInt64 = 0, framesOut: UInt64 = 0, bytesOut: UInt64 = 0
 
+        package init() {}
+
         mutating func add(_ counters: PortCounters) {
             framesIn &+= counters.framesIn
             bytesIn &+= counters.bytesIn

@@ -10,7 +10,9 @@ import Wire
 private func configuration(_ arguments: String...) throws -> Configuration { try Join.parse(arguments).makeConfiguration() }
 
 /// The message with which the command line is refused; nil if it is accepted.
-private func refusal(_ arguments: String...) -> String? {
+private func refusal(_ arguments: String...) -> String? { refusal(arguments: arguments) }
+
+private func refusal(arguments: [String]) -> String? {
     do {
         _ = try Join.parse(arguments)
         return nil
@@ -109,6 +111,41 @@ private func refusal(_ arguments: String...) -> String? {
         #expect(refusal("--no-such-option", "a") != nil)
         #expect(refusal("--state-dir", "", "a") != nil)
         #expect(refusal("--pidfile", "", "a") != nil)
+    }
+
+    @Test func aSwitchOfOurOwnHasItsOptions() throws {
+        let configuration = try configuration("--switch", "--vde-mode", "0660", "--vde-dirmode", "2775", "--mgmt", "m", "--mgmtmode", "660", "--rcfile", "rc", "--vmnet-isolation", "--vmnet-mtu", "9000", "/tmp/vde")
+        guard case .serve(let own) = configuration.side else {
+            Issue.record("\(configuration.side)")
+            return
+        }
+        #expect(own.path == "/tmp/vde" && own.access.mode == 0o660 && own.access.directoryMode == 0o2775)
+        #expect(own.console?.mode == 0o660 && own.console?.path.hasSuffix("/m") == true && own.console?.path.hasPrefix("/") == true)
+        #expect(configuration.isIsolating && configuration.mtu == 9000 && configuration.uplink == .auto)
+        #expect(refusal("--switch", "/tmp/vde[3]")?.contains("without a port") == true)
+        #expect(refusal("--switch", "ptp:///tmp/vde") != nil)
+        #expect(refusal("--switch") == nil)
+        #expect(refusal("--switch", "--mgmtmode", "0600", "v")?.contains("needs --mgmt") == true)
+        for mode in ["", "8", "0x1", "17777", "rw"] { #expect(refusal("--switch", "--vde-mode", mode, "v") != nil) }
+    }
+
+    @Test(arguments: [["--vde-mode", "0600"], ["--vde-dirmode", "0700"], ["--mgmt", "m"], ["--mgmtmode", "0600"], ["--rcfile", "f"], ["--vmnet-isolation"], ["--uplink", "none"]])
+    func whatIsAboutASwitchNeedsOne(options: [String]) {
+        #expect(refusal(arguments: options + ["v"])?.contains("goes with --switch") == true)
+    }
+
+    @Test(arguments: [
+        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"], ["--vmnet-isolation"], ["--dhcp", "builtin"], ["--tap-name", "t"],
+        ["--vmnet-interface-id", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"],
+    ])
+    func withoutAWayOutThereIsNothingAboutIt(options: [String]) {
+        #expect(refusal(arguments: ["--switch", "--uplink", "none"] + options + ["v"])?.contains("--uplink none") == true)
+        #expect(refusal("--switch", "--uplink", "none", "--dhcp", "off", "v") == nil)
+    }
+
+    @Test func theMTUHasBounds() {
+        for mtu in ["575", "65522", "-1", "x"] { #expect(refusal("--vmnet-mtu", mtu, "v") != nil) }
+        #expect(refusal("--vmnet-mtu", "9000", "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "v")?.contains("bridged") == true)
     }
 
     @Test func theHostsHardwareAddressIsStable() throws {
