@@ -67,7 +67,7 @@ package final class Privileged {
         } catch {
             switch error.code {
             case Errno.notPermitted, Errno.accessDenied:
-                throw ExitError(.noPermission, "no permission to create a TAP; run this with sudo, or give it the capability CAP_NET_ADMIN")
+                throw ExitError(.noPermission, "no permission to create a TAP; run this with sudo, or give it the capability CAP_NET_ADMIN (--switch --uplink none is a switch that needs neither)")
             case Errno.busy, Errno.exists, Errno.invalid:
                 throw ExitError(.unavailable, "the interface \(name ?? "vmnet") exists already; choose another name with --tap-name, or leave it out")
             case Errno.noEntry, Errno.noDevice:

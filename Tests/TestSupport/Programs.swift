@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A real vde_switch in a namespace.
+/// A plain switch in a namespace: a real vde_switch, or ours when it is started by the same line.
 package final class VDESwitch {
     package let path: String
     package let program: BackgroundProgram
 
-    /// - Parameter user: who runs it; nil for ourselves.
-    package init(in namespace: Namespace, at path: String, options: [String] = [], user: String? = nil) throws {
+    /// Ours, in vde_switch's words.
+    package static var ours: [String] { [Machine.product("vde_vmnet"), "switch"] }
+
+    /// - Parameters:
+    ///   - command: what is started: vde_switch, or `ours`.
+    ///   - user: who runs it; nil for ourselves.
+    package init(in namespace: Namespace, at path: String, options: [String] = [], command: [String] = ["vde_switch"], user: String? = nil) throws {
         self.path = path
         // Its console is standard input: it ends when that does.
-        program = try namespace.start(Namespace.running(as: user) + ["vde_switch", "--unix", path] + options)
+        program = try namespace.start(Namespace.running(as: user) + command + ["--unix", path] + options)
         try eventually("vde_switch at \(path)") { Files.exists(path + "/ctl") || program.poll() != nil }
         guard program.poll() == nil else { throw TimedOut("vde_switch ended: \(program.output)") }
     }

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+/// A host on which vde_vmnet is the switch.
+final class OwnScene {
+    let network: TestNetwork
+    let path: String
+    let daemon: VMNetDaemon
+
+    init(_ options: [String] = [], internet: Bool = false, environment: [String: String?] = [:]) throws {
+        network = try TestNetwork()
+        if internet { try network.startInternet() }
+        path = network.folder.file("own")
+        daemon = try VMNetDaemon(in: network.host, ["--switch"] + options + [path], folder: network.folder, environment: environment)
+    }
+
+    var host: Namespace { network.host }
+    var folder: TemporaryFolder { network.folder }
+
+    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest { try PlugGuest(name, path: path, mac: mac, folder: folder) }
+
+}
+
+extension IntegrationTests {
+    /// `vde_vmnet --switch`: no other switch is needed.
+    @Suite struct OwnSwitch {
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        func oneCommandIsAWholeNetwork() throws {
+            let scene = try OwnScene(internet: true)
+            #expect(scene.daemon.readyLine == "192.168.105.0/24 on vmnet0, gateway 192.168.105.1, switch at \(scene.path)")
+            let before = try scene.host.attempt([Machine.product("vde_vmnet"), "check", scene.path, "--name", TestNetwork.internetName])
+            #expect(before.succeeded, "\(before.output)")
+            #expect(!before.output.contains("failed"))
+            let guests = [
+                try GuestMachine.qemu("qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder),
+                try GuestMachine.uml("uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:03", in: scene.host, folder: scene.folder),
+            ]
+            var addresses: [String] = []
+            for guest in guests {
+                try guest.waitUntilBooted()
+                addresses.append(GuestMachine.address(in: try guest.lease()))
+            }
+            for (number, guest) in guests.enumerated() {
+                #expect(try guest.run("ping -c 1 -W 5 \(addresses[1 - number])").status == 0)
+                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet", "\(guest.name) fetches")
+                try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
+                #expect(try scene.host.fetch(addresses[number]) == "this is \(guest.name)")
+            }
+            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(!Files.exists(scene.path))
+        }
+
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func startedThroughSudoItIsTheCallers() throws {
+            let network = try TestNetwork()
+            let user = try #require(Accounts.user(named: "nobody")), group = try #require(Accounts.group(named: "nogroup"))
+            let path = network.folder.file("own"), console = network.folder.file("mgmt")
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--mgmt", console, path], folder: network.folder, environment: ["SUDO_UID": "\(user)", "SUDO_GID": "\(group)"])
+            for (name, mode) in [(path, 0o2700), (path + "/ctl", 0o600), (console, 0o600)] as [(String, UInt16)] {
+                let status = try Files.status(name)
+                #expect(status.owner == user && status.group == group && status.mode == mode, "\(name)")
+            }
+            let guest = try GuestMachine.qemu("guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host, user: "nobody", folder: network.folder)
+            try guest.waitUntilBooted()
+            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            let socket = try #require(try Files.entries(path).first { $0.hasPrefix("002.") })
+            #expect(try Files.status(path + "/" + socket).owner == user)
+            // Others stay out, and root does not.
+            let other = try network.host.attempt(Namespace.running(as: "daemon") + [Machine.product("vde_vmnet"), "check", path])
+            #expect(other.termination == .exited(1) && other.output.contains("Permission denied"))
+            #expect(try network.host.attempt([Machine.product("vde_vmnet"), "check", path]).succeeded)
+            #expect(try daemon.stop() == .exited(0))
+            #expect(!Files.exists(path))
+        }
+
+        @Test func withoutAWayOutItNeedsNoPrivilege() throws {
+            let network = try TestNetwork()
+            let directory = network.folder.file("user")
+            try Files.makeDirectory(directory)
+            _ = try ChildProcess.run(["chown", "nobody", directory])
+            let path = directory + "/vde"
+            let before = try network.host.snapshot()
+            let daemon = try network.host.start(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
+            try daemon.wait(for: "vde_vmnet: ready: switch at \(path)\n")
+            #expect(try network.host.snapshot() == before)
+            let one = try PlugGuest("one", path: path, folder: network.folder), two = try PlugGuest("two", path: path, folder: network.folder)
+            try one.namespace.ip("addr", "add", "10.9.0.1/24", "dev", PlugGuest.interface)
+            try two.namespace.ip("addr", "add", "10.9.0.2/24", "dev", PlugGuest.interface)
+            #expect(try one.namespace.pings("10.9.0.2"))
+            #expect(try daemon.stop() == .exited(0))
+            #expect(!Files.exists(path))
+            // With one, it says what it takes.
+            let refused = try network.host.attempt(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--state-dir", directory + "/state", "--switch", path])
+            #expect(refused.termination == .exited(77), "\(refused.error)")
+            #expect(refused.error.contains("--uplink none"))
+            #expect(!Files.exists(path))
+        }
+
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func guestsAreToldTheMTUAndJumboFramesPass() throws {
+            let scene = try OwnScene(["--vmnet-mtu", "9000"])
+            #expect(try scene.host.run("ip", "link", "show", "vmnet0").contains("mtu 9000"))
+            let guests = try [1, 2].map {
+                try GuestMachine.qemu("jumbo\($0)", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:0\($0)", in: scene.host, folder: scene.folder)
+            }
+            for guest in guests {
+                try guest.waitUntilBooted()
+                _ = try guest.lease()
+                #expect(try guest.run("ip link show eth0").output.contains("mtu 9000"), "the client took it from its lease")
+            }
+            for address in [gateway, "192.168.105.3"] {
+                let ping = try guests[0].run("ping -c 1 -W 5 -s 8972 \(address)")
+                #expect(ping.status == 0 && ping.output.contains("8980 bytes"), "\(ping.output)")
+            }
+            // Unfragmented, as the host counts it.
+            #expect(try scene.host.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "8972", "192.168.105.2"]).succeeded)
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test func isolatedGuestsReachTheWayOutOnly() throws {
+            let scene = try OwnScene(["--vmnet-isolation"], internet: true)
+            let one = try scene.guest("one"), two = try scene.guest("two")
+            #expect(try one.lease()["ip"] == "192.168.105.2")
+            #expect(try two.lease()["ip"] == "192.168.105.3")
+            for guest in [one, two] {
+                #expect(try guest.namespace.pings(gateway))
+                #expect(try guest.namespace.pings(TestNetwork.internetAddress))
+            }
+            #expect(try !one.namespace.pings("192.168.105.3", seconds: 1))
+            #expect(try scene.host.pings("192.168.105.3"))
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test func vlansKeepGuestsApartAndTheWayOutIsInOneOfThem() throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("own")
+            let file = network.folder.file("rc")
+            // The way out is port 1; ports 2 and 3 are in VLAN 0 with it, 4 and 5 in 20.
+            try Files.replace(file, Array("vlan/create 20\nport/create 4\nport/create 5\nport/setvlan 4 20\nport/setvlan 5 20\nno/such/command\n".utf8))
+            let daemon = try VMNetDaemon(in: network.host, ["--switch", "--rcfile", file, path], folder: network.folder)
+            #expect(daemon.program.output.contains("'no/such/command' failed: Function not implemented"))
+            let two = try PlugGuest("two", path: path + "[2]", folder: network.folder)
+            let four = try PlugGuest("four", path: path + "[4]", folder: network.folder), five = try PlugGuest("five", path: path + "[5]", folder: network.folder)
+            #expect(try two.lease()["ip"] == "192.168.105.2")
+            for (guest, address) in [(four, "10.9.0.4/24"), (five, "10.9.0.5/24")] { try guest.namespace.ip("addr", "add", address, "dev", PlugGuest.interface) }
+            try two.namespace.ip("addr", "add", "10.9.0.2/24", "dev", PlugGuest.interface)
+            #expect(try four.namespace.pings("10.9.0.5"))
+            #expect(try !four.namespace.pings("10.9.0.2", seconds: 1))
+            #expect(throws: CommandFailed.self) { try four.lease(seconds: 2) }
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        // MARK: Cables
+
+        @Test func twoSwitchesConnectedByACableAreOne() throws {
+            let scene = try OwnScene()
+            let other = scene.folder.file("other")
+            let second = try scene.host.start([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", other])
+            try second.wait(for: "ready")
+            let cable = try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other])
+            let guest = try PlugGuest("far", path: other, folder: scene.folder)
+            #expect(try guest.lease(seconds: 15)["ip"] == "192.168.105.2")
+            #expect(try guest.namespace.pings(gateway))
+            cable.kill()
+            #expect(try !guest.namespace.pings(gateway, seconds: 1))
+            #expect(try second.stop() == .exited(0))
+        }
+
+        @Test func aSecondOneMayBePluggedIntoTheFirst() throws {
+            let scene = try OwnScene()
+            // It finds out that the first serves addresses, and keeps silent.
+            let second = try VMNetDaemon(
+                in: scene.network.internet, ["--vmnet-gateway", "192.168.120.1", "--tap-name", "second", scene.path], folder: scene.folder)
+            try second.program.wait(for: "192.168.105.1 serves DHCP on this network", within: 10)
+            let guest = try scene.guest()
+            #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.") == true)
+            try guest.namespace.ip("addr", "add", "192.168.120.9/24", "dev", PlugGuest.interface)
+            #expect(try guest.namespace.pings("192.168.120.1"), "and both hosts are on the network")
+            #expect(try guest.namespace.pings(gateway))
+            #expect(try second.stop() == .exited(0))
+        }
+
+        @Test func aLoopOfTwoCablesIsClosedAndNamed() throws {
+            let scene = try OwnScene()
+            let other = scene.folder.file("other")
+            let second = try scene.host.start(["vde_switch", "--unix", other])
+            try eventually("vde_switch") { Files.exists(other + "/ctl") }
+            let guest = try scene.guest()
+            let cables = [try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other]), try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other])]
+            // Addresses that are flooded: whatever the guest and the host say.
+            try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
+            for number in 100..<110 { _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.05", "192.168.105.\(number)"]) }
+            try scene.daemon.program.wait(for: "are connected to each other outside (a loop)", within: 20)
+            #expect(try guest.lease(seconds: 15)["ip"] == "192.168.105.2", "the network works")
+            #expect(try guest.namespace.pings(gateway))
+            for cable in cables { cable.kill() }
+            second.kill()
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        // MARK: Start and end
+
+        @Test func aSecondOneOnTheSameDirectoryNamesTheFirst() throws {
+            let scene = try OwnScene()
+            let again = try scene.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", scene.path])
+            #expect(again.termination == .exited(75))
+            #expect(again.error.contains("process \(scene.daemon.program.identifier)"))
+            #expect(try scene.host.attempt([Machine.product("vde_vmnet"), "check", scene.path]).succeeded)
+        }
+
+        @Test(arguments: [["--switch", "--uplink", "none"], ["--switch"]])
+        func afterAKillTheNextRunTakesOver(options: [String]) throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("own"), console = network.folder.file("mgmt")
+            let arguments = options + ["--mgmt", console, path]
+            let first = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            try eventually("the guest's port") { try Files.entries(path).contains { $0.hasPrefix("00") } }
+            first.program.signal(Signal.kill)
+            _ = try first.program.waitForEnd()
+            #expect(Files.exists(path + "/ctl") && Files.exists(console))
+            let second = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
+            let another = try PlugGuest("another", path: path, folder: network.folder)
+            if options.count == 1 { #expect(try another.lease()["ip"] == "192.168.105.2") }
+            #expect(try Files.entries(path).filter { $0.hasPrefix("00") }.count == 1, "the old guest's socket is gone")
+            _ = guest
+            #expect(try second.stop() == .exited(0))
+            #expect(!Files.exists(path) && !Files.exists(console))
+        }
+
+        @Test func somebodyElsesDirectoryIsLeftAlone() throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("own")
+            try Files.makeDirectory(path)
+            try Files.setOwner(path, user: 65_534, group: nil)
+            let before = try Files.status(path)
+            let refused = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
+            #expect(refused.termination == .exited(69) && refused.error.contains("belongs to nobody"))
+            #expect(try Files.status(path) == before)
+            let home = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path])
+            #expect(home.termination == .exited(69) && home.error.contains("holds something else"))
+            let long = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "/tmp/" + String(repeating: "x", count: 100)])
+            #expect(long.termination == .exited(69) && long.error.contains("too long"))
+        }
+
+        @Test func aStoppedGuestLosesItsOwnFramesOnly() throws {
+            let scene = try OwnScene()
+            let stuck = try PlugHolder(path: scene.path)
+            let one = try scene.guest("one"), two = try scene.guest("two")
+            try one.lease()
+            let address = try #require(try two.lease()["ip"])
+            // Broadcasts fill the one that never reads; the others hear every one of them.
+            let flood = try one.namespace.start(["ping", "-b", "-f", "-c", "3000", "-s", "1400", "192.168.105.255"])
+            #expect(try one.namespace.attempt(["ping", "-i", "0.01", "-c", "200", "-W", "2", address]).output.contains(" 0% packet loss"))
+            _ = try flood.waitForEnd(within: 60)
+            try eventually("its drops are counted") {
+                scene.daemon.program.signal(Signal.user1)
+                return scene.daemon.program.output.contains("queueFull")
+            }
+            withExtendedLifetime(stuck) {}
+        }
+    }
+}
