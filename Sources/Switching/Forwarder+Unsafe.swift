@@ -186,17 +186,18 @@ package struct Forwarder: ~Copyable {
     private mutating func forward(from ingress: Int) {
         let role = unsafe ports[ingress].role
         let looksAtVLANs = isVLANAware && !isHub
-        var bytes = 0
+        var frames = 0, bytes = 0
         // Frames of a burst mostly share both addresses: the last answer is tried first.
         var lastDestination: AddressTable.Key = 0, lastSource: AddressTable.Key = 0
         var lastEgress: PortNumber? = nil
         for index in 0..<batch.count {
             let frame = batch[index]
-            bytes &+= Int(frame.length)
             guard frame.length >= 14 else {
                 if frame.length > 0 { unsafe ports[ingress].counters.dropped(.runt) }
                 continue
             }
+            frames &+= 1
+            bytes &+= Int(frame.length)
             let header = FrameHeader(batch.bytes(of: frame), role: role)
             if header.service == .probe, let origin = loopGuard.origin(of: batch.bytes(of: frame)) {
                 close(becauseOf: origin, at: ingress)
@@ -237,7 +238,7 @@ package struct Forwarder: ~Copyable {
             }
             if let egress = lastEgress { deliver(passage, to: egress) } else { flood(passage) }
         }
-        unsafe ports[ingress].counters.received(frames: batch.count, bytes: bytes)
+        unsafe ports[ingress].counters.received(frames: frames, bytes: bytes)
         if unsafe !ports[ingress].hasReceived {
             unsafe ports[ingress].hasReceived = true
             if role != .service { control.report(.firstFrame(PortNumber(ingress))) }

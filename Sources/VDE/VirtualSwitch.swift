@@ -136,7 +136,8 @@ package final class VirtualSwitch {
         configuration.untaggedVLAN = port.untaggedVLAN
         configuration.taggedVLANs = taggedVLANs(of: number)
         guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else { return nil }
-        port.ends.append(End(identifier: identifier, attachment: attachment, module: module, description: description, counters: counters))
+        // The newest first, as vde_switch lists them.
+        port.ends.insert(End(identifier: identifier, attachment: attachment, module: module, description: description, counters: counters), at: 0)
         port.user = user
         ports[number] = port
         return attachment
