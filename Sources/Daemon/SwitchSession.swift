@@ -263,21 +263,3 @@ package final class SwitchSession: NetworkSession {
         directory = nil
     }
 }
-
-/// Says a thing that may come up often not too often.
-struct Throttle {
-    private var last: (text: String, time: UInt64) = ("", 0)
-    private var suppressed = 0
-
-    mutating func say(_ text: String, to logger: Logger) {
-        let now = MonotonicClock.now
-        guard now - last.time > MonotonicClock.second || suppressed == 0 && text != last.text else {
-            suppressed += 1
-            return
-        }
-        if suppressed > 0 { logger.notice("(\(suppressed) more messages of this kind)") }
-        logger.notice("\(text)")
-        last = (text, now)
-        suppressed = 0
-    }
-}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+/// A client of a switch's control socket that says what it likes.
+private final class RawClient {
+    let control: Descriptor
+
+    init(_ path: String) throws {
+        control = try UnixSocket.stream()
+        // The queue of the listening socket may be full for a moment.
+        try eventually("a connection") { (try? control.connect(to: UnixPath(path + "/ctl"))) != nil }
+    }
+
+    func send(_ bytes: [UInt8]) { _ = try? control.send(bytes) }
+
+    /// What comes within `seconds`; empty for the end of the connection, nil for nothing at all.
+    func receive(seconds: Double = 3) -> [UInt8]? {
+        guard control.wait(for: .readable, until: MonotonicClock.now + UInt64(seconds * 1e9)).contains(.readable) else { return nil }
+        return (try? control.receive(limit: 4096)) ?? []
+    }
+}
+
+extension IntegrationTests {
+    /// Clients of our own switch that do what none should, and those beside them who must not notice.
+    @Suite struct HostileSwitch {
+        private func start(_ options: [String] = []) throws -> (TestNetwork, String, BackgroundProgram) {
+            let network = try TestNetwork()
+            let path = network.folder.file("own")
+            let program = try network.host.start([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", network.folder.file("mgmt")] + options + [path])
+            try program.wait(for: "ready")
+            return (network, path, program)
+        }
+
+        private func request(_ path: String, port: Int = 0, description: String = "a client") -> [UInt8] {
+            VDERequest(kind: .newControl(port: port), path: Array(path.utf8), description: description).encode()!
+        }
+
+        /// Two clients that are connected, as the neighbours.
+        private func reaches(_ one: PlugHolder, _ other: PlugHolder) -> Bool {
+            let frame = MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 9, 0x88, 0xb6] + Random.value(UInt64.self).littleEndianBytes + [UInt8](repeating: 0, count: 40)
+            one.send(frame)
+            return other.receive(seconds: 3) { $0 == frame } != nil
+        }
+
+        @Test func requestsThatAreNoneAreRefusedByClosing() throws {
+            let (network, path, program) = try start()
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let socket = try UnixSocket.datagram()
+            let own = network.folder.file("client")
+            try socket.bind(to: UnixPath(own))
+            var wrongMagic = request(own), wrongVersion = request(own), wrongType = request(own), wrongFamily = request(own)
+            (wrongMagic[0], wrongVersion[4], wrongType[8], wrongFamily[12]) = (0, 9, 7, 2)
+            try Files.replace(network.folder.file("plain"), [])
+            let wrong = [
+                (wrongMagic, "not a VDE request"), (wrongVersion, "unknown version"), (wrongType, "not a VDE request"), (wrongFamily, "not a VDE request"),
+                (request(network.folder.file("missing")), "No such file"), (request(network.folder.file("plain")), "no socket"), (request(own, port: 5000), "the last one is 1000"),
+                (request(own) + [UInt8](repeating: 0x41, count: 5000), "more than"),
+            ]
+            for (bytes, reason) in wrong {
+                let before = program.output.count
+                let client = try RawClient(path)
+                client.send(bytes)
+                #expect(client.receive() == [], "\(reason)")
+                try program.wait(for: reason, after: before, within: 3)
+                #expect(reaches(one, other))
+            }
+            // Half of one, then the end; half of one, then the rest.
+            let half = try RawClient(path)
+            half.send(Array(request(own).prefix(60)))
+            #expect(half.receive(seconds: 0.1) == nil)
+            half.send(Array(request(own).dropFirst(60)))
+            #expect(half.receive()?.count == UnixAddressLayout.native.length)
+            #expect(reaches(one, other))
+            #expect(try program.stop() == .exited(0))
+        }
+
+        @Test func somebodyElsesSocketIsNotWrittenTo() throws {
+            let (network, path, program) = try start(["--vde-mode", "0666", "--vde-dirmode", "0777"])
+            let victim = network.folder.file("victim")
+            let socket = try UnixSocket.datagram()
+            try socket.bind(to: UnixPath(victim))
+            try Files.setMode(victim, 0o777)
+            // A stranger names root's socket as his own.
+            let script = """
+                use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un("\(path)/ctl")) or die "connect: $!";
+                send(S, pack("LLLSa108", 0xfeedface, 3, 0, 1, "\(victim)") . "stranger", 0); alarm 5;
+                recv(S, $answer, 200, 0); print length($answer);
+                """
+            let result = try network.host.attempt(Namespace.running(as: "nobody") + ["perl", "-e", script])
+            #expect(result.output.trimmed == "0", "\(result.output)\(result.error)")
+            try program.wait(for: "belongs to somebody else")
+        }
+
+        @Test func tenThousandWhoSayNothingKeepNobodyOut() throws {
+            let (network, path, program) = try start()
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            var silent: [RawClient] = []
+            for number in 0..<10_000 {
+                silent.append(try RawClient(path))
+                // As many as we may hold ourselves.
+                if silent.count > 400 { silent.removeFirst(200) }
+                if number % 2500 == 0 { #expect(reaches(one, other)) }
+            }
+            let late = try PlugHolder(path: path)
+            #expect(reaches(late, one) && reaches(one, late))
+            let open = try Files.entries("/proc/\(program.identifier)/fd").count
+            #expect(open < 300, "\(open) descriptors")
+            #expect(try program.stop() == .exited(0))
+            withExtendedLifetime(network) {}
+        }
+
+        @Test func morePortsThanThereAreAreRefused() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"), options: ["-n", "2"], command: VDESwitch.ours)
+            let one = try PlugHolder(path: vde.path), other = try PlugHolder(path: vde.path)
+            #expect(throws: (any Error).self) { try PlugHolder(path: vde.path) }
+            try vde.program.wait(for: "all 2 ports are in use")
+            #expect(reaches(one, other))
+        }
+
+        @Test func framesOfEverySizeHurtNobody() throws {
+            let (network, path, program) = try start()
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path)
+            var random = SeededGenerator(seed: 5)
+            for length in [0, 1, 13, 14, 15, 17, 18, 60, 1514, 1518, 1519, 9018, 65_535, 65_536, 65_553, 65_554, 66_000, 100_000] {
+                for type in [0x0800, 0x0806, 0x8100, 0x88b5, 0x86dd] as [UInt16] {
+                    var frame = random.bytes(length)
+                    if length >= 14 { frame.replaceSubrange(0..<14, with: MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 1, UInt8(type >> 8), UInt8(type & 0xff)]) }
+                    attacker.send(frame)
+                }
+                #expect(reaches(one, other), "after \(length)")
+            }
+            // The longest that there is comes through whole.
+            let longest = MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 1, 0x88, 0xb6] + random.bytes(65_553 - 14)
+            attacker.send(longest)
+            #expect(other.receive(seconds: 3) { $0 == longest } != nil)
+            #expect(try program.stop() == .exited(0))
+            withExtendedLifetime(network) {}
+        }
+
+        @Test func aFloodOfAddressesCostsItsSenderOnly() throws {
+            let (network, path, program) = try start()
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path), listener = try PlugHolder(path: path)
+            let first: [UInt8] = [6, 0, 0, 0, 1, 1], second: [UInt8] = [6, 0, 0, 0, 1, 2]
+            func frame(_ destination: [UInt8], _ source: [UInt8], _ mark: UInt8) -> [UInt8] { destination + source + [0x88, 0xb6, mark] + [UInt8](repeating: 0, count: 50) }
+            one.send(frame(second, first, 0))
+            other.send(frame(first, second, 0))
+            #expect(one.receive { $0.starts(with: first) } != nil)
+            for number in 0..<50_000 {
+                attacker.send(frame([6, 0, 0, 0, 9, 9], [2, 1, UInt8(number >> 16), UInt8(number >> 8 & 0xff), UInt8(number & 0xff), 1], 0))
+                if number % 32 == 0 { for end in [one, other, listener] { _ = end.receive(seconds: 0) { _ in false } } }
+            }
+            // Where everybody has read everything.
+            attacker.send(frame([0xff, 0xff, 0xff, 0xff, 0xff, 0xff], [6, 0, 0, 0, 9, 8], 99))
+            for end in [one, other, listener] { #expect(end.receive { $0[14] == 99 } != nil) }
+            // Theirs are still known: nobody else hears them.
+            one.send(frame(second, first, 77))
+            #expect(other.receive { $0.starts(with: second) && $0[14] == 77 } != nil)
+            #expect(listener.receive(seconds: 0.2) { $0.starts(with: second) && $0[14] == 77 } == nil)
+            let console = try Console(network.folder.file("mgmt"))
+            #expect(try console.ask("hash/print").contains("06:00:00:00:01:02"))
+            #expect(try program.stop() == .exited(0))
+        }
+
+        @Test func theConsoleStandsEverything() throws {
+            let (network, path, program) = try start()
+            let mgmt = network.folder.file("mgmt")
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let console = try Console(mgmt)
+            try console.send([UInt8](repeating: 0x61, count: 1 << 20))
+            #expect(try console.ask("").contains("1090 Message too long"))
+            var random = SeededGenerator(seed: 7)
+            try console.send(random.bytes(100_000).map { $0 == 0x0a ? 0x20 : $0 } + [0x0a])
+            _ = try console.ask("port/showinfo")
+            // One that asks and never reads is let go in the end, or waits; it holds up nobody.
+            let greedy = try Console(mgmt)
+            _ = try? greedy.send(Array(String(repeating: "help\n", count: 20_000).utf8))
+            #expect(try Console(mgmt).ask("port/print").contains("1000 Success"))
+            #expect(reaches(one, other))
+            // More terminals than there may be are turned away.
+            var terminals: [Console] = []
+            while terminals.count < 100, let another = try? Console(mgmt) { terminals.append(another) }
+            #expect(terminals.count < 40)
+            #expect(reaches(one, other))
+            #expect(try program.stop() == .exited(0))
+        }
+
+        @Test func aFullDiskOrAMissingDirectoryIsNamed() throws {
+            let network = try TestNetwork()
+            let disk = network.folder.file("disk")
+            try Files.makeDirectory(disk)
+            // Room for nothing but the root: five inodes.
+            _ = try network.host.run("mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "none", disk, inside: false)
+            defer { _ = try? ChildProcess.run(["umount", disk]) }
+            let program = try network.host.start([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", disk + "/vde"])
+            try program.wait(for: "ready")
+            // The directory and ctl took what there was: a client's port has no room.
+            let socket = try UnixSocket.datagram()
+            try socket.bind(to: UnixPath(network.folder.file("client")))
+            let client = try RawClient(disk + "/vde")
+            client.send(request(network.folder.file("client")))
+            #expect(client.receive() == [])
+            try program.wait(for: "No space left on device")
+            #expect(try program.stop() == .exited(0))
+        }
+    }
+}
+
+extension UInt64 {
+    fileprivate var littleEndianBytes: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: self >> (8 * UInt64($0))) } }
+}
