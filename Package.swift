@@ -45,7 +45,7 @@ let package = Package(
 
         .target(name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
         .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
-        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "Platform"], path: "Tests/Measure", swiftSettings: swift),
+        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "VDE", "Platform"], path: "Tests/Measure", swiftSettings: swift),
         .testTarget(name: "WireTests", dependencies: ["Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "FramesTests", dependencies: ["Frames", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),

@@ -123,5 +123,9 @@ package enum NetworkNamespace {
     static let boot = Files.text("/proc/sys/kernel/random/boot_id")?.prefix(8) ?? "0"
 
     /// The boot and the namespace: interfaces, tables and settings of another one are not ours to undo.
-    package static let identifier = "\(boot)-\((try? Files.status("/proc/self/ns/net"))?.inode ?? 0)"
+    package static let identifier: String = {
+        let cookie = NetworkInterfaces.namespaceCookie
+        // The inode may be another namespace's later, which the cookie never is.
+        return "\(boot)-" + (cookie != 0 ? String(cookie) : "i\((try? Files.status("/proc/self/ns/net"))?.inode ?? 0)")
+    }()
 }

@@ -26,6 +26,9 @@ package struct Route: Equatable, Sendable {
 
 /// The host's network interfaces.
 package enum NetworkInterfaces {
+    /// A number for the network namespace that this process is in; 0 if the kernel does not tell.
+    package static var namespaceCookie: UInt64 { platform_network_namespace() }
+
     /// The longest name, in bytes.
     package static let maximumNameLength = Int(IFNAMSIZ) - 1
 

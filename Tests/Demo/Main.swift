@@ -38,59 +38,43 @@ struct Demo {
     }
 
     private static func withNetwork(_ network: TestNetwork, _ show: Show) throws {
-        // Switch and machine belong to a user without any privilege.
+        // The machines belong to a user without any privilege, who has called vde_vmnet through sudo.
         let user = "nobody"
+        guard let uid = Accounts.user(named: user), let gid = Accounts.group(named: "nogroup") else { throw CommandFailed(description: "there is no user \(user)") }
         let directory = network.folder.file("user")
         try Files.makeDirectory(directory)
-        _ = try ChildProcess.run(["chown", user, directory])
+        try Files.setOwner(directory, user: uid, group: gid)
         let path = directory + "/vde"
 
-        show.heading("A switch, as \(user)")
-        show.command("vde_switch --unix \(path)")
-        let vde = try VDESwitch(in: network.host, at: path, user: user)
-
-        show.heading("vde_vmnet, as root")
-        show.command("sudo vde_vmnet \(path)")
+        show.heading("vde_vmnet, called by \(user) through sudo")
+        show.command("sudo vde_vmnet --switch \(path)")
         let started = MonotonicClock.now
-        let daemon = try VMNetDaemon(in: network.host, [path], folder: network.folder, level: "info", echo: { show.output($0) })
-        let ready = show.milliseconds(since: started)
-        show.say("ready after \(ready) ms")
+        let daemon = try VMNetDaemon(
+            in: network.host, ["--switch", path], folder: network.folder, environment: ["SUDO_UID": "\(uid)", "SUDO_GID": "\(gid)"], level: "info", echo: { show.output($0) })
+        show.say("ready after \(show.milliseconds(since: started)) ms")
 
-        show.heading("A virtual machine, as \(user): Debian's kernel in QEMU, software emulation")
-        show.command("qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...")
+        show.heading("Three virtual machines, as \(user): two of QEMU (software emulation, Debian's kernel), one user-mode Linux")
+        show.command("qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...     (twice)")
+        show.command("linux.uml eth0=vde,\(path) ...")
         let booting = MonotonicClock.now
-        let guest = try GuestMachine.qemu(
-            "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", in: network.host, user: user, folder: network.folder)
-        try guest.waitUntilBooted()
+        let guests = [
+            try GuestMachine.qemu("qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", in: network.host, user: user, folder: network.folder),
+            try GuestMachine.qemu("qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", in: network.host, user: user, folder: network.folder),
+            try GuestMachine.uml("uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", in: network.host, user: user, directory: directory, folder: network.folder),
+        ]
+        for guest in guests { try guest.waitUntilBooted() }
         show.say("booted in \(show.milliseconds(since: booting)) ms")
 
-        show.heading("What the guest can do")
-        var address = ""
-        show.check("lease by DHCP") {
-            address = GuestMachine.address(in: try guest.lease())
-            return address
+        show.heading("What they can do")
+        var addresses: [String] = []
+        for guest in guests {
+            show.check("\(guest.name): lease by DHCP") {
+                addresses.append(GuestMachine.address(in: try guest.lease()))
+                return addresses.last!
+            }
         }
-        show.check("ping the host") { try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=") }
-        show.check("resolve a name") {
-            try guest.succeed("nslookup -type=a \(TestNetwork.internetName)", showing: TestNetwork.internetAddress) + " is \(TestNetwork.internetName)"
-        }
-        show.check("TCP to the host") {
-            let server = try network.host.start(["busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word from the host"])
-            try network.host.waitForListener(on: 7000)
-            defer { server.kill() }
-            return try guest.succeed("nc \(gateway) 7000", showing: "a word from the host")
-        }
-        show.check("a page from beyond the host, through NAT") {
-            let page = try guest.succeed("wget -q -O - http://\(TestNetwork.internetName)/", showing: "Hello")
-            let seen = try guest.succeed("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who", showing: TestNetwork.hostAddress)
-            return "\"\(page)\"; the server saw \(seen)"
-        }
-        show.check("TCP from the host to the guest's own address") {
-            try guest.run("mkdir -p /www && echo 'a word from the guest' > /www/index.html && httpd -p 80 -h /www")
-            let page = try network.host.fetch(address)
-            guard page == "a word from the guest" else { throw CommandFailed(description: "got: \(page)") }
-            return "\"\(page)\" from \(address)"
-        }
+        guard addresses.count == guests.count else { throw CommandFailed(description: "without addresses there is nothing more to show") }
+        try showReach(guests, addresses, network, show)
 
         show.heading("The same from vde_vmnet's own tiny guest, as \(user)")
         show.command("vde_vmnet check \(path)")
@@ -102,13 +86,38 @@ struct Demo {
         }
 
         show.heading("The end")
-        guest.kill()
+        for guest in guests { guest.kill() }
         let stopping = MonotonicClock.now
-        show.check("vde_vmnet ends cleanly") {
-            guard try daemon.stop() == .exited(0) else { throw CommandFailed(description: "\(daemon.program.output)") }
+        show.check("vde_vmnet ends cleanly, and takes its switch away") {
+            guard try daemon.stop() == .exited(0), !Files.exists(path) else { throw CommandFailed(description: "\(daemon.program.output)") }
             return "in \(show.milliseconds(since: stopping)) ms"
         }
-        _ = try vde.program.stop()
+    }
+
+    private static func showReach(_ guests: [GuestMachine], _ addresses: [String], _ network: TestNetwork, _ show: Show) throws {
+        let server = try network.host.start(["busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word from the host"])
+        try network.host.waitForListener(on: 7000)
+        defer { server.kill() }
+        for (number, guest) in guests.enumerated() {
+            let next = (number + 1) % guests.count
+            show.check("\(guest.name): ping the host") { try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=") }
+            show.check("\(guest.name): ping \(guests[next].name)") { try guest.succeed("ping -c 1 -W 5 \(addresses[next])", showing: "time=") }
+            show.check("\(guest.name): resolve a name") {
+                try guest.succeed("nslookup -type=a \(TestNetwork.internetName)", showing: TestNetwork.internetAddress) + " is \(TestNetwork.internetName)"
+            }
+            show.check("\(guest.name): TCP to the host") { try guest.succeed("nc \(gateway) 7000", showing: "a word from the host") }
+            show.check("\(guest.name): a page from beyond the host, through NAT") {
+                let page = try guest.succeed("wget -q -O - http://\(TestNetwork.internetName)/", showing: "Hello")
+                let seen = try guest.succeed("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who", showing: TestNetwork.hostAddress)
+                return "\"\(page)\"; the server saw \(seen)"
+            }
+            show.check("the host: TCP to \(guest.name)'s own address") {
+                try guest.run("mkdir -p /www && echo 'a word from \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
+                let page = try network.host.fetch(addresses[number])
+                guard page == "a word from \(guest.name)" else { throw CommandFailed(description: "got: \(page)") }
+                return "\"\(page)\" from \(addresses[number])"
+            }
+        }
     }
 
     private static func difference(_ before: String, _ after: String) -> String {

@@ -15,6 +15,30 @@ struct Measure {
         let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
         try measureStart(network, vde)
         try measureLeases(network, vde)
+        try measureStalled(network)
+    }
+
+    /// In turn, so that both meet the same machine.
+    private static func measureStalled(_ network: TestNetwork) throws {
+        let switches = [
+            ("vde_switch", try VDESwitch(in: network.host, at: network.folder.file("theirs"))),
+            ("vde_vmnet switch", try VDESwitch(in: network.host, at: network.folder.file("ours"), command: VDESwitch.ours)),
+        ]
+        var rates: [String: [Double]] = [:], delivered: [String: [Double]] = [:]
+        for _ in 0..<5 {
+            for (name, vde) in switches {
+                for isStalled in [false, true] {
+                    let result = try Stalled.run(path: vde.path, isStalled: isStalled)
+                    let key = "\(name), third client \(isStalled ? "stopped" : "reading")"
+                    rates[key, default: []].append(result.framesPerSecond / 1000)
+                    delivered[key, default: []].append(result.delivered * 100)
+                }
+            }
+        }
+        for key in rates.keys.sorted() {
+            report("\(key)", "thousand frames/s", rates[key]!)
+            report("\(key)", "% delivered", delivered[key]!)
+        }
     }
 
     private static func report(_ what: String, _ unit: String, _ values: [Double]) {

@@ -46,15 +46,20 @@ package final class GuestMachine {
     }
 
     /// Starts a user-mode Linux.
-    /// - Parameter network: the value of `eth0=`, such as `vde,/tmp/vde`.
+    /// - Parameters:
+    ///   - network: the value of `eth0=`, such as `vde,/tmp/vde`.
+    ///   - user: runs it as this user, to whom `directory` belongs.
+    ///   - directory: for its own files.
     package static func uml(
-        _ name: String, network: String, mac: String, in namespace: Namespace? = nil, folder: TemporaryFolder, echo: (@Sendable (String) -> Void)? = nil
+        _ name: String, network: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, directory: String? = nil, folder: TemporaryFolder,
+        echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
+        let directory = directory ?? folder.path
         let initrd = folder.file("initrd-uml")
         if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
         // eth0=vde,SOCKET,MAC
-        let command = [
-            "env", "TMPDIR=" + folder.path, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)", "uml_dir=\(folder.path)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
+        let command = Namespace.running(as: user) + [
+            "env", "TMPDIR=" + directory, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)", "uml_dir=\(directory)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
             "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
         ]
         return GuestMachine(name, try start(command, namespace, echo), folder)

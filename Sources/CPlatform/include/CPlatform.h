@@ -150,6 +150,9 @@ struct platform_link_change {
 };
 int platform_link_change(uint32_t index, const struct platform_link_change *change);
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);
+/// A number for the network namespace that this process is in, different from that of every other since the machine was started; 0 if
+/// the kernel (before 5.14) does not tell.
+uint64_t platform_network_namespace(void);
 /// Readable whenever a link, an address, a route or a forwarding setting has changed; drain it with platform_receive. Closed by the caller.
 int platform_network_monitor(void);
 /// The same for the rules of nftables.

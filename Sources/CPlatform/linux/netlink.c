@@ -152,6 +152,20 @@ static int monitor(int protocol, uint32_t groups) {
     return fd;
 }
 
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+uint64_t platform_network_namespace(void) {
+    uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) < 0) cookie = 0;
+    close(fd);
+    return cookie;
+}
+
 int platform_network_monitor(void) {
     // The NETCONF group tells of forwarding switched on or off.
     return monitor(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | 1u << (RTNLGRP_IPV4_NETCONF - 1));
