@@ -12,7 +12,7 @@ package struct Join: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "join",
         abstract: "Give the machines on a VDE network addresses, the host and the outside (default).",
-        usage: "vde_vmnet [OPTIONS] [VDE]\n       vde_vmnet --switch [OPTIONS] [VDE]",
+        usage: "vde_vmnet [OPTIONS] [VDE]\nvde_vmnet --switch [OPTIONS] [VDE]",
         discussion: """
             Start this, then machines as yourself:
 
@@ -22,7 +22,7 @@ package struct Join: ParsableCommand {
             Without --switch it joins a switch that is there, as vde_switch makes it.
             """)
 
-    @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks.")
+    @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl.")
     var vde: String?
 
     @OptionGroup(title: "Switch")

@@ -147,7 +147,9 @@ enum VDESwitchWords {
             let rest = argument.drop { $0 == "-" }.dropFirst(name.count)
             if let reason = unknown[name] { throw ExitError(.usage, "\(argument): \(reason); leave it out") }
             let isShort = !argument.hasPrefix("--") && name.count == 1
-            if isShort {
+            if argument == "-v" {
+                result.append("--version")
+            } else if isShort {
                 isValue = "stnpmgMf".contains(name)
                 result.append(argument)
             } else if let long = expand(name) {

@@ -39,6 +39,7 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
         #expect(try VDESwitchWords.canonical(["-p", "-hub", "-hub"]) == ["-p", "-hub", "--hub"])
         #expect(try VDESwitchWords.canonical(["--", "-hub"]) == ["--", "-hub"])
         #expect(try VDESwitchWords.canonical(["-mgmt=/x", "-d", "/y"]) == ["--mgmt=/x", "-d", "/y"])
+        #expect(try VDESwitchWords.canonical(["-v"]) == ["--version"])
     }
 
     @Test(arguments: ["-F", "--fstp", "--macaddr", "-priority", "--hashsize", "-D"])
