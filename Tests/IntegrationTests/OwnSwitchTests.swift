@@ -232,6 +232,41 @@ extension IntegrationTests {
             #expect(!Files.exists(path) && !Files.exists(console))
         }
 
+        /// What docs/switch.md tells users about a switch that was killed.
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        func machinesOutliveAKilledSwitchAndGetANewCard() throws {
+            let scene = try OwnScene()
+            let monitor = scene.folder.file("monitor")
+            let qemu = try GuestMachine.qemu(
+                "qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host, device: ",id=card0", options: ["-monitor", "unix:\(monitor),server,nowait"],
+                folder: scene.folder)
+            let uml = try GuestMachine.uml("uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:02", in: scene.host, folder: scene.folder)
+            let plug = try PlugGuest("plug", path: scene.path, folder: scene.folder)
+            let joined = try VMNetDaemon(in: scene.network.internet, ["--vmnet-gateway", "192.168.130.1", "--dhcp", "off", scene.path], folder: scene.folder)
+            for guest in [qemu, uml] {
+                try guest.waitUntilBooted()
+                _ = try guest.lease()
+            }
+            scene.daemon.program.signal(Signal.kill)
+            _ = try scene.daemon.program.waitForEnd()
+            try joined.program.wait(for: "has gone; waiting for it to come back")
+            try eventually("vde_plug2tap's end") { (try? plug.namespace.run("ip", "link", "show", PlugGuest.interface)) == nil }
+            let again = try VMNetDaemon(in: scene.host, ["--switch", scene.path], folder: scene.folder)
+            try joined.program.wait(for: "joined the switch at \(scene.path) again")
+            for guest in [qemu, uml] { #expect(try guest.run("ping -c 1 -W 1 \(gateway)").status != 0, "\(guest.name) runs, with a dead link") }
+            // A new card for QEMU.
+            let control = try Console(monitor, prompt: "(qemu) ")
+            _ = try control.ask("device_del card0")
+            try eventually("the card is out") { try qemu.run("ip link show eth0").status != 0 }
+            _ = try control.ask("netdev_del net0")
+            _ = try control.ask("netdev_add vde,id=net1,sock=\(scene.path)")
+            _ = try control.ask("device_add virtio-net-pci,netdev=net1,mac=52:54:00:00:00:01,id=card1")
+            try eventually("the card is in") { try qemu.run("ip link show eth0").status == 0 }
+            #expect(GuestMachine.address(in: try qemu.lease()) == "192.168.105.2")
+            #expect(try qemu.run("ping -c 1 -W 5 \(gateway)").status == 0)
+            #expect(try again.stop() == .exited(0))
+        }
+
         @Test func somebodyElsesDirectoryIsLeftAlone() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A conversation with a switch's console.
+/// A conversation with a switch's console, or another one on a socket.
 package final class Console {
     private let socket: Descriptor
+    private let prompt: String
     /// What the console said at first.
     package private(set) var greeting = ""
 
-    package init(_ path: String) throws {
+    package init(_ path: String, prompt: String = "vde$ ") throws {
+        self.prompt = prompt
         socket = try UnixSocket.stream()
         try eventually("a console at \(path)") { (try? socket.connect(to: UnixPath(path))) != nil }
-        greeting = try read(until: "vde$ ")
+        greeting = try read(until: prompt)
     }
 
     private func read(until end: String?, seconds: Double = 5) throws -> String {
@@ -32,7 +34,7 @@ package final class Console {
     /// Sends a line and returns the answer up to the prompt.
     package func ask(_ line: String) throws -> String {
         _ = try socket.send(Array((line + "\n").utf8))
-        return try read(until: "vde$ ")
+        return try read(until: prompt)
     }
 
     /// Sends a line and returns all that comes until the console closes.

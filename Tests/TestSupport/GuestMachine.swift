@@ -29,7 +29,7 @@ package final class GuestMachine {
     ///   - netdev: the value of `-netdev`, with the id net0.
     ///   - user: runs QEMU as this user.
     package static func qemu(
-        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", folder: TemporaryFolder,
+        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", options: [String] = [], folder: TemporaryFolder,
         echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
         let initrd = folder.file("initrd-qemu")
@@ -41,7 +41,7 @@ package final class GuestMachine {
                 "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", cache + "/vmlinuz",
                 "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev, "-device",
                 "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
-            ]
+            ] + options
         return GuestMachine(name, try start(command, namespace, echo), folder)
     }
 
