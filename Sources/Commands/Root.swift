@@ -16,6 +16,7 @@ package struct Root: ParsableCommand {
 
     /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
     package static func run(_ arguments: [String]) -> Never {
+        StandardOutput.ensureOpen()
         // The root's own help would hide the options that everybody needs, those of `join`.
         if let first = arguments.first, arguments.count == 1, ["-h", "--help", "help"].contains(first) {
             StandardOutput.write(help)

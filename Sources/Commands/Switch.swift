@@ -146,12 +146,10 @@ enum VDESwitchWords {
             let name = String(argument.drop { $0 == "-" }.prefix { $0 != "=" })
             let rest = argument.drop { $0 == "-" }.dropFirst(name.count)
             if let reason = unknown[name] { throw ExitError(.usage, "\(argument): \(reason); leave it out") }
-            let isShort = !argument.hasPrefix("--") && name.count == 1
-            if argument == "-v" {
-                result.append("--version")
-            } else if isShort {
-                isValue = "stnpmgMf".contains(name)
-                result.append(argument)
+            if !argument.hasPrefix("--"), name.count == 1 || expand(name) == nil {
+                let (words, needsValue) = letters(argument.dropFirst())
+                result += words
+                isValue = needsValue
             } else if let long = expand(name) {
                 result.append("--" + long + rest)
                 isValue = withValue.contains(long) && rest.isEmpty
@@ -160,6 +158,19 @@ enum VDESwitchWords {
             }
         }
         return result
+    }
+
+    /// Letters behind one dash: flags, until one takes the rest, or the next word, for its value.
+    private static func letters(_ text: Substring) -> (words: [String], needsValue: Bool) {
+        var words: [String] = []
+        var rest = text
+        while let letter = rest.popFirst() {
+            words.append(letter == "v" ? "--version" : "-\(letter)")
+            guard "stnpmgMf".contains(letter) else { continue }
+            if rest.isEmpty { return (words, true) }
+            return (words + [String(rest)], false)
+        }
+        return (words, false)
     }
 
     /// The option that `name` is, or begins in only one way.

@@ -6,8 +6,8 @@ import VDE
 /// The switch's console on a socket, for any number of terminals and scripts.
 final class ConsoleServer {
     private static let maximumClients = 32
-    /// Bytes of answers that a client has not read; one with more is let go.
-    private static let maximumPending = 4 << 20
+    /// Commands of one client that are carried out before the others have their turn.
+    private static let linesInOneGo = 16
 
     private final class Client {
         let socket: Descriptor
@@ -26,7 +26,8 @@ final class ConsoleServer {
     private let console: ManagementConsole
     private let loop: ControlLoop
     private let logger: Logger
-    private let listener: Descriptor
+    private var listener: Listener?
+    private var complaints = Throttle()
     private var clients: [Int32: Client] = [:]
     var onShutdown: () -> Void = {}
 
@@ -39,8 +40,10 @@ final class ConsoleServer {
         self.logger = logger
         do throws(SystemError) {
             try ConsoleServer.sweep(configuration.path, owner: owner?.user)
-            listener = try SwitchDirectory.listen(configuration.path, mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
-            try loop.watch(listener.raw) { [unowned self] _ in accept() }
+            let socket = try SwitchDirectory.listen(configuration.path, mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
+            listener = try Listener(
+                socket, loop: loop, onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger) },
+                onClient: { [unowned self] in take(in: $0) })
         } catch {
             if error.code == Errno.busy { throw ExitError(.alreadyRunning, "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt") }
             throw ExitError(.unavailable, "no console: \(error); choose another --mgmt")
@@ -59,9 +62,11 @@ final class ConsoleServer {
         throw SystemError(code: Errno.busy, "listen", path)
     }
 
-    private func accept() {
-        guard let socket = try? listener.accept(), let peer = try? socket.peerCredentials() else { return }
-        guard clients.count < ConsoleServer.maximumClients else { return logger.notice("the console has \(ConsoleServer.maximumClients) clients; another was turned away") }
+    private func take(in socket: consuming Descriptor) {
+        guard let peer = try? socket.peerCredentials() else { return }
+        guard clients.count < ConsoleServer.maximumClients else {
+            return complaints.say("the console has \(ConsoleServer.maximumClients) clients; another was turned away", to: logger)
+        }
         let client = Client(socket, user: peer.user)
         clients[client.socket.raw] = client
         send(console.greeting, to: client)
@@ -69,36 +74,54 @@ final class ConsoleServer {
     }
 
     private func watch(_ client: Client) {
+        guard clients[client.socket.raw] === client else { return }
         loop.unwatch(client.socket.raw)
         // Whoever does not read is not listened to either.
         let interest: Readiness = client.pending.isEmpty ? .readable : .writable
         do throws(SystemError) {
-            try loop.watch(client.socket.raw, for: interest) { [unowned self, unowned client] ready in handle(client, ready) }
+            try loop.watch(client.socket.raw, for: interest) { [unowned self, unowned client] _ in handle(client) }
         } catch {
             close(client)
         }
     }
 
-    private func handle(_ client: Client, _ ready: Readiness) {
-        guard client.pending.isEmpty else {
+    private func handle(_ client: Client) {
+        if client.pending.isEmpty {
+            do throws(SystemError) {
+                let bytes = try client.socket.receive(limit: 65_536)
+                if bytes.isEmpty { return close(client) }
+                client.dialogue.take(bytes)
+            } catch {
+                if error.code != Errno.again { close(client) }
+                return
+            }
+        } else {
             flush(client)
-            if clients[client.socket.raw] != nil && client.pending.isEmpty { watch(client) }
-            return
         }
-        guard let bytes = try? client.socket.receive(limit: 65_536), !bytes.isEmpty else {
-            if ready.contains(.hangup) || ready.contains(.readable) { close(client) }
-            return
+        answer(client)
+    }
+
+    /// Answers what has come, as long as it is read, and not too much of it in one go.
+    private func answer(_ client: Client) {
+        for _ in 0..<ConsoleServer.linesInOneGo {
+            guard clients[client.socket.raw] === client, client.pending.isEmpty, let (text, end) = client.dialogue.next(console, user: client.user) else {
+                return watch(client)
+            }
+            client.isEnding = end != nil
+            send(text, to: client)
+            if end == .shutdown { onShutdown() }
+            if end != nil { return watch(client) }
         }
-        let (text, end) = client.dialogue.take(bytes, console, user: client.user)
-        client.isEnding = end != nil
-        send(text, to: client)
-        if end == .shutdown { onShutdown() }
-        if clients[client.socket.raw] != nil && !client.pending.isEmpty { watch(client) }
+        // The others have their turn first.
+        loop.unwatch(client.socket.raw)
+        let number = client.socket.raw
+        loop.schedule(after: 0) { [unowned self] in
+            if let client = clients[number] { answer(client) }
+        }
     }
 
     private func send(_ text: String, to client: Client) {
         client.pending += Array(text.utf8)
-        if client.pending.count > ConsoleServer.maximumPending { return close(client) }
         flush(client)
     }
 
@@ -124,7 +147,7 @@ final class ConsoleServer {
     /// Ends all conversations, and removes the socket.
     func close() {
         for client in Array(clients.values) { close(client) }
-        loop.unwatch(listener.raw)
+        listener?.close()
         try? Files.remove(path)
     }
 }
@@ -159,9 +182,13 @@ final class StandardInputConsole {
     @discardableResult
     private func receive() -> Bool {
         let bytes = (try? input.read(limit: 4096)) ?? []
-        let (text, end) = dialogue.take(bytes, console, user: nil, showsPrompt: isTerminal)
-        StandardOutput.write(text)
-        guard bytes.isEmpty || end != nil else { return true }
+        dialogue.take(bytes)
+        var isOver = bytes.isEmpty
+        while !isOver, let (text, end) = dialogue.next(console, user: nil, showsPrompt: isTerminal) {
+            StandardOutput.write(text)
+            isOver = end != nil
+        }
+        guard isOver else { return true }
         loop.unwatch(input.raw)
         onEnd()
         return false

@@ -58,11 +58,18 @@ package final class Daemon {
     // MARK: Starting
 
     private func start() throws(ExitError) -> String {
-        if let path = configuration.pidfile { pidfile = try Pidfile(path) }
         // The switch first: without one, nothing of the host is touched.
         let session = makeSession()
-        self.session = session
-        try session.join()
+        if session is SwitchSession {
+            // The directory that it makes may be where the pidfile is to be.
+            self.session = session
+            try session.join()
+            try writePidfile()
+        } else {
+            try writePidfile()
+            self.session = session
+            try session.join()
+        }
         if configuration.uplink != .none { try openUplink(session) }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .serve(let own) = configuration.side {
@@ -84,6 +91,10 @@ package final class Daemon {
         }
         try watchHost()
         return [uplink?.summary, session.description].compactMap(\.self).joined(separator: ", ")
+    }
+
+    private func writePidfile() throws(ExitError) {
+        if let path = configuration.pidfile { pidfile = try Pidfile(path) }
     }
 
     private func openUplink(_ session: any NetworkSession) throws(ExitError) {
@@ -124,7 +135,7 @@ package final class Daemon {
     private func makeSession() -> any NetworkSession {
         let locator: PlugLocator
         switch configuration.side {
-        case .serve(let own): return SwitchSession(own, loop: loop, control: control, logger: logger)
+        case .serve(let own): return SwitchSession(own, pidfile: configuration.pidfile, loop: loop, control: control, logger: logger)
         case .join(let there): locator = there
         }
         // vde_switch cuts a frame at 1,518 bytes (its receive buffer), and what is longer would arrive broken; other switches may not.
@@ -234,9 +245,9 @@ package final class Daemon {
     private func end() {
         ServiceManager.notify("STOPPING=1")
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
+        pidfile?.remove()
         session?.leave()
         if isForwarding { control.stop() }
         privileged?.undo()
-        pidfile?.remove()
     }
 }

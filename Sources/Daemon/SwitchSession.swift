@@ -24,7 +24,7 @@ package final class SwitchSession: NetworkSession {
         var reader = RequestReader()
         var timer: ControlLoop.TimerID?
         /// The port, the name of the socket there, and what it calls itself; nil while it has none.
-        var joined: (port: Int, path: String, description: String)?
+        var joined: (port: Int, socket: String, description: String)?
 
         init(_ control: consuming Descriptor, user: UInt32, process: Int32) {
             self.control = control
@@ -34,6 +34,8 @@ package final class SwitchSession: NetworkSession {
     }
 
     private let configuration: SwitchConfiguration
+    /// May lie in the switch's directory.
+    private let pidfile: String?
     private let loop: ControlLoop
     private let control: ForwarderControl
     private let logger: Logger
@@ -48,11 +50,12 @@ package final class SwitchSession: NetworkSession {
     private var clients: [Int32: Client] = [:]
     /// Clients without a port, in the order in which they came.
     private var waiting: [Int32] = []
-    private var pause: ControlLoop.TimerID?
+    private var listener: Listener?
     private var complaints = Throttle()
 
-    package init(_ configuration: SwitchConfiguration, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
+    package init(_ configuration: SwitchConfiguration, pidfile: String?, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
         self.configuration = configuration
+        self.pidfile = pidfile
         self.loop = loop
         self.control = control
         self.logger = logger
@@ -69,7 +72,7 @@ package final class SwitchSession: NetworkSession {
         let descriptors = ProcessLimits.raiseDescriptors()
         if descriptors < 2 * configuration.portLimit + 64 { logger.debug("this process may open \(descriptors) files: enough for \((descriptors - 64) / 2) ports") }
         do throws(SwitchError) {
-            directory = try SwitchDirectory(configuration.path, access: configuration.access, allowed: [configuration.console?.path].compactMap(\.self))
+            directory = try SwitchDirectory(configuration.path, access: configuration.access, allowed: [configuration.console?.path, pidfile].compactMap(\.self))
         } catch {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)
@@ -86,11 +89,11 @@ package final class SwitchSession: NetworkSession {
             consoleServer!.onShutdown = { [unowned self] in onShutdown() }
         }
         if configuration.isHub { virtualSwitch.setHub(true) }
-        try listen()
-    }
-
-    private func listen() throws(ExitError) {
-        try orUnavailable { () throws(SystemError) in try loop.watch(directory!.listener.raw) { [unowned self] _ in acceptClients() } }
+        listener = try orUnavailable { () throws(SystemError) in
+            try Listener(
+                directory!.listener.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) },
+                onClient: { [unowned self] in take(in: $0) })
+        }
     }
 
     /// What can be done only when the way out has its port: the commands of the file, the console on standard input.
@@ -122,25 +125,9 @@ package final class SwitchSession: NetworkSession {
 
     // MARK: Clients
 
-    private func acceptClients() {
-        // A few in one go; the loop comes back for the others.
-        for _ in 0..<16 {
-            do throws(SystemError) {
-                let descriptor = try directory!.listener.accept()
-                let peer = try descriptor.peerCredentials()
-                begin(Client(descriptor, user: peer.user, process: peer.process))
-            } catch {
-                if error.code == Errno.tooManyFiles || error.code == Errno.tableFull { takeBreath(error) }
-                return
-            }
-        }
-    }
-
-    /// Without descriptors for more clients, the socket stays ready for ever: look away for a moment.
-    private func takeBreath(_ error: SystemError) {
-        complaints.say("no client can be taken in: \(error)", to: logger)
-        loop.unwatch(directory!.listener.raw)
-        pause = loop.schedule(after: 100 * MonotonicClock.millisecond) { [unowned self] in try? listen() }
+    private func take(in descriptor: consuming Descriptor) {
+        guard let peer = try? descriptor.peerCredentials() else { return }
+        begin(Client(descriptor, user: peer.user, process: peer.process))
     }
 
     private func begin(_ client: Client) {
@@ -189,7 +176,7 @@ package final class SwitchSession: NetworkSession {
             let isManagement = request.kind == .newPort0
             let socket = try directory!.makeDataSocket(
                 port: port, end: end, peer: request.path, user: client.user, mode: isManagement ? configuration.console?.mode ?? 0o600 : nil)
-            client.joined = (port, socket.path, request.description)
+            client.joined = (port, socket.name, request.description)
             leaveWaiting(client)
             let descriptor = try socket.descriptor.duplicate().release()
             let configuration = PortConfiguration(
@@ -210,10 +197,12 @@ package final class SwitchSession: NetworkSession {
 
     private func explain(_ error: any Error, _ request: VDERequest) -> String {
         guard let error = error as? SystemError else { return "\(error)" }
+        // The client has chosen the path, and may have put anything into it.
+        let path = PrintableText.line(error.subject)
         switch error.code {
-        case Errno.notSocket: return "\(error.subject) is no socket"
-        case Errno.notPermitted: return "\(error.subject) belongs to somebody else, or is not this switch's to write to"
-        default: return error.description
+        case Errno.notSocket: return "\(path) is no socket"
+        case Errno.notPermitted: return "\(path) belongs to somebody else, or is not this switch's to write to"
+        default: return "\(error.operation) \(path): \(error.reason)"
         }
     }
 
@@ -233,9 +222,9 @@ package final class SwitchSession: NetworkSession {
     private func end(_ client: Client) {
         leaveWaiting(client)
         loop.unwatch(client.control.raw)
-        if let (port, path, description) = client.joined {
+        if let (port, socket, description) = client.joined {
             virtualSwitch.detach(client.control.raw, from: port)
-            try? Files.remove(path)
+            directory?.removeDataSocket(socket)
             logger.debug("port \(port): \(description) has gone")
         }
         clients[client.control.raw] = nil
@@ -255,8 +244,7 @@ package final class SwitchSession: NetworkSession {
     // MARK: Closing
 
     package func leave() {
-        loop.cancel(pause)
-        if let directory { loop.unwatch(directory.listener.raw) }
+        listener?.close()
         for client in Array(clients.values) { end(client) }
         consoleServer?.close()
         directory?.remove()

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
 #if canImport(Darwin)
     import Darwin
 #elseif canImport(Musl)
@@ -57,6 +59,8 @@ package enum Files {
         package static let exclusive = OpenFlags(rawValue: O_EXCL)
         package static let truncate = OpenFlags(rawValue: O_TRUNC)
         package static let append = OpenFlags(rawValue: O_APPEND)
+        /// Does not wait, for one for the other end of a FIFO.
+        package static let nonBlocking = OpenFlags(rawValue: O_NONBLOCK)
         package static let noFollow = OpenFlags(rawValue: O_NOFOLLOW)
         package static let directory = OpenFlags(rawValue: O_DIRECTORY)
     }
@@ -162,6 +166,14 @@ package enum Files {
         }
     }
 
+    /// An absolute path without symbolic links on the way to its last part, which need not exist.
+    package static func resolved(_ path: String) -> String {
+        let whole = absolute(path)
+        guard let directory = try? realPath(parent(whole)) else { return whole }
+        let name = String(whole.split(separator: "/").last ?? "")
+        return directory == "/" ? "/" + name : directory + "/" + name
+    }
+
     /// The names in a directory, `.` and `..` left out, in no order.
     package static func entries(_ path: String) throws(SystemError) -> [String] {
         guard let stream = unsafe opendir(path) else { throw SystemError(code: errno, "opendir", path) }
@@ -181,6 +193,11 @@ package enum Files {
     /// Changes owner and group; nil leaves one alone. A symbolic link itself is changed, not what it names.
     package static func setOwner(_ path: String, user: UInt32?, group: UInt32?) throws(SystemError) {
         try SystemError.checkErrno(unsafe lchown(path, user ?? .max, group ?? .max), "chown", path)
+    }
+
+    /// Gives the socket that we have just bound at `path` its mode and owner; fails if something else has taken its place.
+    package static func setSocketOwner(_ path: String, mode: UInt16, user: UInt32?, group: UInt32?) throws(SystemError) {
+        try SystemError.check(unsafe platform_socket_file_owner(path, UInt32(mode), user ?? .max, group ?? .max), "change the owner or mode of", path)
     }
 
     /// The absolute path without symbolic links.

@@ -17,6 +17,9 @@ package enum SystemLog {
 
 /// Text to the standard streams, unbuffered. Where nobody reads any more, it is lost without complaint.
 package enum StandardOutput {
+    /// Makes sure that the three streams are open, if only to nowhere, before anything else gets their numbers.
+    package static func ensureOpen() { platform_open_standard_streams() }
+
     package static func write(_ text: String) { write(text, to: 1) }
 
     package static func writeError(_ text: String) { write(text, to: 2) }

@@ -73,8 +73,9 @@ package struct AddressTable: ~Copyable {
         unsafe population.deallocate()
     }
 
+    /// Bit 60 is set in every key, so that no address, not even the one of zeros, is taken for an empty place.
     @inlinable
-    package static func key(_ address: MACAddress, vlan: UInt16) -> Key { address.value | UInt64(vlan) << 48 }
+    package static func key(_ address: MACAddress, vlan: UInt16) -> Key { address.value | UInt64(vlan) << 48 | 1 << 60 }
 
     @inlinable
     func bucket(of key: Key) -> Int {
@@ -184,7 +185,7 @@ package struct AddressTable: ~Copyable {
         for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && isAlive(entries[way], now) {
             let key = unsafe keys[way], entry = unsafe entries[way]
             let age = entry.lastSeen == Entry.permanent ? nil : now &- entry.lastSeen
-            found.append(KnownAddress(address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48), port: entry.port, bucket: way / AddressTable.ways, age: age))
+            found.append(KnownAddress(address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48 & 0xfff), port: entry.port, bucket: way / AddressTable.ways, age: age))
         }
         return found
     }

@@ -130,7 +130,10 @@ package struct Forwarder: ~Copyable {
             var error: Int32 = 0
             let hasMore = unsafe ports[number].receive(into: &batch, with: &receiver, error: &error)
             if batch.count > 0 { forward(from: number) }
-            if unsafe ports[number].saidGoodbye { control.report(.goodbye(PortNumber(number))) }
+            if unsafe ports[number].saidGoodbye && !ports[number].isGoodbyeReported {
+                unsafe ports[number].isGoodbyeReported = true
+                control.report(.goodbye(PortNumber(number)))
+            }
             if error != 0 {
                 report(number, error)
                 // A descriptor in error stays ready for ever. What is still wanted of it can be had by attaching it anew.
@@ -215,7 +218,7 @@ package struct Forwarder: ~Copyable {
             }
             let sourceKey = AddressTable.key(header.source, vlan: passage.vlan)
             if role != .service && sourceKey != lastSource {
-                guard !header.source.isGroup else {
+                guard !header.source.isGroup, header.source.value != 0 else {
                     unsafe ports[ingress].counters.dropped(.malformed)
                     continue
                 }
@@ -254,6 +257,9 @@ package struct Forwarder: ~Copyable {
             guard own != PortConfiguration.noVLAN else { return false }
             passage.vlan = own
             if passage.isTagged && own != 0 { setTag(of: passage.index, own) }
+        } else if passage.vlan == PortConfiguration.noVLAN {
+            // Reserved (IEEE 802.1Q table 9-2).
+            return false
         } else if passage.vlan != own && !membership.contains(passage.ingress, passage.vlan) {
             return false
         }

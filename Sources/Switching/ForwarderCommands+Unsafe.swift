@@ -15,10 +15,11 @@ extension Forwarder {
                 guard isAttached(number) else { continue }
                 unsafe ports[Int(number)].isReported = false
                 unsafe ports[Int(number)].hasReceived = false
+                unsafe ports[Int(number)].isGoodbyeReported = false
             case .pin(let address, let number):
                 guard isAttached(number) else { continue }
                 pins.append((address, number))
-                table.pin(AddressTable.key(address, vlan: unsafe ports[Int(number)].untaggedVLAN), to: number)
+                pinAddresses(of: number)
             case .policy(let policy): self.policy = policy
             case .vlans(let number, let untagged, let tagged):
                 guard isAttached(number) else { continue }
@@ -96,10 +97,19 @@ extension Forwarder {
         for place in 0..<activeCount { forget(unsafe active[place]) }
     }
 
-    /// Forgets what was learned at a port; what is tied to it stays, in the VLAN of its untagged frames.
+    /// Forgets what was learned at a port; what is tied to it stays.
     private mutating func forget(_ number: PortNumber) {
         table.forget(number)
-        for pin in pins where pin.port == number { table.pin(AddressTable.key(pin.address, vlan: unsafe ports[Int(number)].untaggedVLAN), to: number) }
+        pinAddresses(of: number)
+    }
+
+    /// Ties the addresses of a port to it in every VLAN that it is in.
+    private mutating func pinAddresses(of number: PortNumber) {
+        for pin in pins where pin.port == number {
+            for vlan in 0..<PortConfiguration.noVLAN where unsafe ports[Int(number)].untaggedVLAN == vlan || membership.contains(Int(number), vlan) {
+                table.pin(AddressTable.key(pin.address, vlan: vlan), to: number)
+            }
+        }
     }
 
     // MARK: Loops
@@ -121,7 +131,8 @@ extension Forwarder {
 
     /// A probe that went out of `origin` has come in at `ingress`.
     mutating func close(becauseOf origin: PortNumber, at ingress: Int) {
-        guard isAttached(origin) else { return }
+        // What comes back where it went out has turned round beyond one port, which is not ours to mend.
+        guard isAttached(origin), Int(origin) != ingress else { return }
         if unsafe ports[Int(origin)].isClosed {
             // On trial, and the loop is still there.
             if unsafe ports[Int(origin)].isOnTrial { extend(Int(origin)) }

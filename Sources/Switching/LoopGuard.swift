@@ -20,7 +20,8 @@ struct LoopGuard {
     private static let destination = MACAddress(0x0356_4445_0001)
     static let source = MACAddress(0x0256_4445_0001)
     private static let label = Array("vde_vmnet loop probe".utf8)
-    private static let tokenOffset = 14 + label.count
+    private static let portOffset = 14 + label.count
+    private static let tokenOffset = portOffset + 2
 
     private var second: UInt32 = 0
     private var moves = 0
@@ -44,6 +45,7 @@ struct LoopGuard {
         var writer = ByteWriter()
         EthernetHeader(destination: LoopGuard.destination, source: LoopGuard.source, type: LoopGuard.etherType).emit(into: &writer)
         writer.put(LoopGuard.label)
+        writer.put16(port)
         writer.put32(UInt32(truncatingIfNeeded: token >> 32))
         writer.put32(UInt32(truncatingIfNeeded: token))
         writer.putZeros(60 - writer.bytes.count)
@@ -54,8 +56,8 @@ struct LoopGuard {
     func origin(of frame: RawSpan) -> PortNumber? {
         guard frame.byteCount >= LoopGuard.tokenOffset + 8 else { return nil }
         for (index, byte) in LoopGuard.label.enumerated() where frame.byte(at: 14 + index) != byte { return nil }
-        let token = frame.big64(at: LoopGuard.tokenOffset)
-        return tokens.first { $0.value == token }?.key
+        let port = frame.big16(at: LoopGuard.portOffset)
+        return tokens[port] == frame.big64(at: LoopGuard.tokenOffset) ? port : nil
     }
 
     mutating func forget(_ port: PortNumber) { tokens[port] = nil }

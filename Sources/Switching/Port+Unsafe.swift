@@ -49,6 +49,8 @@ struct Port: ~Copyable {
     var failures = 0
     /// An empty datagram was among the frames received last.
     var saidGoodbye = false
+    /// A `goodbye` event was sent since the last (re)arming.
+    var isGoodbyeReported = false
 
     init(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         self.number = number

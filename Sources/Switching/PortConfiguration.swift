@@ -60,7 +60,7 @@ package struct PortConfiguration: Sendable {
 package enum PortEvent: Equatable, Sendable {
     /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or `rearm`ed.
     case unreachable(PortNumber, Int32)
-    /// An empty datagram came: a libvdeplug peer says goodbye.
+    /// An empty datagram came: a libvdeplug peer says goodbye. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
     /// The first frame since the port was attached or rearmed.
     case firstFrame(PortNumber)

@@ -53,8 +53,10 @@ package final class ManagementConsole {
     let virtualSwitch: VirtualSwitch
     let surroundings: Surroundings
     private let start = MonotonicClock.now
-    /// Files that are being loaded, so that one cannot load itself for ever.
-    private var loading = 0
+    /// The file that is being loaded: one cannot load another.
+    private var isLoading = false
+    /// Lines of the longest file of commands.
+    private static let maximumLines = 4096
 
     package init(_ virtualSwitch: VirtualSwitch, _ surroundings: Surroundings) {
         self.virtualSwitch = virtualSwitch
@@ -110,25 +112,31 @@ package final class ManagementConsole {
         return failures
     }
 
+    /// - Throws: "invalid argument" for what is no plain file, or a file that is too long.
     private static func lines(of path: String) throws(SystemError) -> [String] {
-        String(decoding: try Files.read(path), as: UTF8.self).split(separator: "\n").map(String.init)
+        // One that is no file, such as a FIFO, must not keep us waiting.
+        let file = try Files.open(path, [.readOnly, .nonBlocking])
+        guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+        let bytes = try file.readAll(limit: 1 << 20)
+        let lines = bytes.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
+        guard lines.count <= maximumLines else { throw SystemError(code: Errno.invalid, "read", path) }
+        return lines
     }
 
-    /// `load FILE` repeats each command and its answer. Whoever types it must be allowed to read the file himself.
+    /// `load FILE` repeats each command and its answer, and so would show any file to whoever may use the console: it is for those only who
+    /// could read what we can.
     private func load(_ arguments: Arguments, user: UInt32?) -> Reply {
         guard let path = arguments.words.first else { return Reply(failure: ConsoleError(code: Errno.noEntry)) }
+        if let user, user != 0, user != Accounts.effectiveUser { return Reply(failure: ConsoleError(code: Errno.accessDenied)) }
+        guard !isLoading else { return Reply(failure: .invalid) }
         let lines: [String]
         do throws(SystemError) {
-            let status = try Files.status(path)
-            guard status.kind == .regular else { return Reply(failure: .invalid) }
-            if let user, user != 0, user != status.owner, status.mode & 0o004 == 0 { return Reply(failure: ConsoleError(code: Errno.accessDenied)) }
             lines = try ManagementConsole.lines(of: path)
         } catch {
             return Reply(failure: ConsoleError(code: error.code))
         }
-        guard loading < 4 else { return Reply(failure: .invalid) }
-        loading += 1
-        defer { loading -= 1 }
+        isLoading = true
+        defer { isLoading = false }
         var transcript: [String] = []
         for line in lines {
             guard let reply = execute(line, user: user) else { continue }
@@ -166,35 +174,43 @@ extension ManagementConsole {
     }
 }
 
-/// The console's side of one conversation: takes bytes as they come, and says what to answer.
+/// The console's side of one conversation: takes bytes as they come, and says what to answer, a line at a time.
 package struct ConsoleDialogue {
     /// Bytes of the longest line.
     private static let maximumLine = 4096
 
-    private var line: [UInt8] = []
+    /// What has come and was not answered yet.
+    private var bytes: [UInt8] = []
+    private var position = 0
     /// The rest of a line that is too long is thrown away.
     private var isSkipping = false
 
     package init() {}
 
     /// Takes what was read.
-    /// - Parameter showsPrompt: whether a prompt follows each answer.
-    /// - Returns: what to send, and whether the conversation or the switch is to end then.
-    package mutating func take(_ bytes: [UInt8], _ console: ManagementConsole, user: UInt32?, showsPrompt: Bool = true) -> (text: String, end: ManagementConsole.Reply.End?) {
-        var text = ""
-        for byte in bytes {
-            guard byte == UInt8(ascii: "\n") else {
-                if line.count < ConsoleDialogue.maximumLine { line.append(byte) } else { isSkipping = true }
-                continue
-            }
-            let command = String(decoding: line, as: UTF8.self)
-            let reply = isSkipping ? ManagementConsole.Reply(failure: .tooLong) : console.execute(command, user: user)
-            line.removeAll()
-            isSkipping = false
-            if let reply { text += ManagementConsole.text(reply) }
-            if let end = reply?.end { return (text, end) }
-            if showsPrompt { text += ManagementConsole.prompt }
+    package mutating func take(_ more: [UInt8]) {
+        bytes.removeFirst(position)
+        position = 0
+        bytes += more
+        // Without an end in sight it is no use to keep more.
+        if !bytes.contains(UInt8(ascii: "\n")) && bytes.count > ConsoleDialogue.maximumLine {
+            bytes.removeAll()
+            isSkipping = true
         }
-        return (text, nil)
+    }
+
+    /// Carries out the next line.
+    /// - Parameter showsPrompt: whether a prompt follows the answer.
+    /// - Returns: what to send, and whether the conversation or the switch is to end then; nil if there is no whole line.
+    package mutating func next(_ console: ManagementConsole, user: UInt32?, showsPrompt: Bool = true) -> (text: String, end: ManagementConsole.Reply.End?)? {
+        guard let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) else { return nil }
+        let line = bytes[position..<end]
+        position = end + 1
+        let isTooLong = isSkipping || line.count > ConsoleDialogue.maximumLine
+        isSkipping = false
+        let reply = isTooLong ? ManagementConsole.Reply(failure: .tooLong) : console.execute(String(decoding: line, as: UTF8.self), user: user)
+        var text = reply.map(ManagementConsole.text) ?? ""
+        if reply?.end == nil && showsPrompt { text += ManagementConsole.prompt }
+        return (text, reply?.end)
     }
 }

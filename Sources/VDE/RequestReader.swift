@@ -41,7 +41,7 @@ package struct RequestReader: Sendable {
     package func finish() -> Outcome {
         do throws(WireError) {
             var request = try VDERequest(parsing: bytes.rawSpan)
-            request.description = RequestReader.printable(request.description)
+            request.description = PrintableText.line(request.description, limit: VDERequest.maximumDescription)
             return .complete(request)
         } catch {
             switch error {
@@ -51,16 +51,19 @@ package struct RequestReader: Sendable {
             }
         }
     }
+}
 
-    /// A description as it can be shown on a line: without control characters, and of the length that libvdeplug allows.
-    private static func printable(_ text: String) -> String {
+/// Text of strangers on its way to a terminal, a log or a script.
+package enum PrintableText {
+    /// One line: `?` in place of control characters and line ends, and no more than `limit` bytes.
+    package static func line(_ text: String, limit: Int = 256) -> String {
         var result = ""
         var length = 0
         for scalar in text.unicodeScalars {
             let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) || scalar.value == 0x2028 || scalar.value == 0x2029
             let shown: Unicode.Scalar = isControl ? "?" : scalar
             length += String(shown).utf8.count
-            if length > VDERequest.maximumDescription { break }
+            if length > limit { break }
             result.unicodeScalars.append(shown)
         }
         return result

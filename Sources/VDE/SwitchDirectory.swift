@@ -42,6 +42,8 @@ package final class SwitchDirectory {
     package let listener: Descriptor
     private let access: SwitchAccess
     private let lock: Descriptor
+    /// The directory as it was opened, by which its files are named: its path may lead elsewhere by the time.
+    private let base: String
     /// Whether it goes when we go.
     private let isOurs: Bool
 
@@ -76,12 +78,21 @@ package final class SwitchDirectory {
             let lock = try SwitchDirectory.translating { () throws(SystemError) in try Files.open(path, [.readOnly, .directory, .noFollow]) }
             let hadSwitch = try SwitchDirectory.takeOver(path, lock, access, isNew: isNew, allowed: allowed)
             isOurs = isNew || hadSwitch
+            let open = "/proc/self/fd/\(lock.raw)"
+            let base = Files.exists(open) ? open : path
             listener = try SwitchDirectory.translating { () throws(SystemError) in
+                try SwitchDirectory.listen(base + "/ctl", mode: access.controlMode, user: access.owner?.user, group: access.ownerGroup)
+            }
+            do throws(SystemError) {
+                // Last: from now on others may change what is in it.
                 try lock.setOwner(user: access.owner?.user, group: access.ownerGroup)
                 // Behind the change of owner, which takes set-id bits away.
                 try lock.setMode(access.effectiveDirectoryMode)
-                return try SwitchDirectory.listen(path + "/ctl", mode: access.controlMode, user: access.owner?.user, group: access.ownerGroup)
+            } catch {
+                try? Files.remove(base + "/ctl")
+                throw SwitchError(error)
             }
+            self.base = base
             self.lock = lock
         } catch {
             if isNew { try? Files.removeDirectory(name) }
@@ -131,7 +142,7 @@ package final class SwitchDirectory {
         guard isOwn(status.owner, access) else {
             throw SwitchError(.notOurs, "\(path) belongs to \(Accounts.userName(status.owner)); choose another directory, or run this as \(Accounts.userName(status.owner))")
         }
-        let names = allowed.filter { Files.parent($0) == path }.map { String($0.dropFirst(path.utf8.count + 1)) }
+        let names = allowed.map(Files.resolved).filter { Files.parent($0) == path }.map { String($0.dropFirst(path.utf8.count + 1)) }
         let kinds = entries.map { ($0, kind(of: $0, in: path, allowed: names)) }
         if let foreign = kinds.first(where: { $0.1 == .foreign }) {
             throw SwitchError(.notOurs, "\(path) holds something else than a switch's sockets (\(foreign.0)); choose an empty directory, or one that does not exist yet")
@@ -172,8 +183,7 @@ package final class SwitchDirectory {
         let socket = try UnixSocket.stream()
         try socket.bind(to: UnixPath(path))
         do throws(SystemError) {
-            try Files.setOwner(path, user: user, group: group)
-            try Files.setMode(path, mode)
+            try Files.setSocketOwner(path, mode: mode, user: user, group: group)
             try socket.listen(backlog: 256)
         } catch {
             try? Files.remove(path)
@@ -187,7 +197,9 @@ package final class SwitchDirectory {
     /// The socket of an end of a port: connected to the client's, and bound where the client will look for it.
     package struct DataSocket: ~Copyable {
         package let descriptor: Descriptor
+        /// Where the client looks for it.
         package let path: String
+        package let name: String
     }
 
     /// - Parameters:
@@ -199,24 +211,25 @@ package final class SwitchDirectory {
         socket.setBuffers(send: 1 << 20, receive: 4 << 20)
         try socket.connect(to: UnixPath(peer), ownedBy: user)
         let digits = String(port)
-        let name = path + "/" + String(repeating: "0", count: max(0, 3 - digits.count)) + digits + "." + String(end)
-        // A name of ours that was left, if there is one: the directory is ours alone.
-        try? Files.remove(name)
-        try socket.bind(to: UnixPath(name))
+        let name = String(repeating: "0", count: max(0, 3 - digits.count)) + digits + "." + String(end)
+        // One of ours that was left, if there is one.
+        removeDataSocket(name)
+        try socket.bind(to: UnixPath(base + "/" + name))
         do throws(SystemError) {
             let (mode, owner) = access.dataSocket(user: user, isRoot: Accounts.effectiveUser == 0, mode: mode ?? access.controlMode)
-            try Files.setOwner(name, user: owner, group: access.group)
-            try Files.setMode(name, mode)
+            try Files.setSocketOwner(base + "/" + name, mode: mode, user: owner, group: access.group)
         } catch {
-            try? Files.remove(name)
+            removeDataSocket(name)
             throw error
         }
-        return DataSocket(descriptor: socket, path: name)
+        return DataSocket(descriptor: socket, path: path + "/" + name, name: name)
     }
+
+    package func removeDataSocket(_ name: String) { try? Files.remove(base + "/" + name) }
 
     /// Removes the control socket, and the directory if it is ours and empty by then.
     package func remove() {
-        try? Files.remove(path + "/ctl")
+        try? Files.remove(base + "/ctl")
         if isOurs { try? Files.removeDirectory(path) }
     }
 

@@ -40,6 +40,7 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
         #expect(try VDESwitchWords.canonical(["--", "-hub"]) == ["--", "-hub"])
         #expect(try VDESwitchWords.canonical(["-mgmt=/x", "-d", "/y"]) == ["--mgmt=/x", "-d", "/y"])
         #expect(try VDESwitchWords.canonical(["-v"]) == ["--version"])
+        #expect(try VDESwitchWords.canonical(["-s/tmp/x", "-n8", "-xd", "-xM", "/y", "-p/z"]) == ["-s", "/tmp/x", "-n", "8", "-x", "-d", "-x", "-M", "/y", "-p", "/z"])
     }
 
     @Test(arguments: ["-F", "--fstp", "--macaddr", "-priority", "--hashsize", "-D"])

@@ -141,6 +141,30 @@ extension IntegrationTests {
             withExtendedLifetime(network) {}
         }
 
+        @Test func theAddressOfZerosHurtsNobody() throws {
+            let (network, path, program) = try start()
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path)
+            let zero = [UInt8](repeating: 0, count: 6), own: [UInt8] = [6, 0, 0, 0, 0, 1]
+            for _ in 0..<100 {
+                for (destination, source) in [(MACAddress.broadcast.bytes, own), (MACAddress.broadcast.bytes, zero), (zero, own), (zero, zero)] {
+                    attacker.send(destination + source + [0x88, 0xb6] + [UInt8](repeating: 0, count: 46))
+                }
+            }
+            #expect(reaches(one, other))
+            #expect(try program.stop() == .exited(0))
+            withExtendedLifetime(network) {}
+        }
+
+        @Test func whatAClientSaysOfItselfStaysOnItsLine() throws {
+            let (network, path, program) = try start()
+            let client = try RawClient(path)
+            client.send(request("/tmp/x\nvde_vmnet: error: forged \u{1b}[31mline"))
+            #expect(client.receive() == [])
+            try program.wait(for: "/tmp/x?vde_vmnet: error: forged ?[31mline")
+            #expect(!program.output.contains("\nvde_vmnet: error"))
+            withExtendedLifetime(network) {}
+        }
+
         @Test func aFloodOfAddressesCostsItsSenderOnly() throws {
             let (network, path, program) = try start()
             let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path), listener = try PlugHolder(path: path)

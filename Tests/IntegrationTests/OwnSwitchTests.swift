@@ -232,6 +232,36 @@ extension IntegrationTests {
             #expect(!Files.exists(path) && !Files.exists(console))
         }
 
+        @Test func consoleAndPidfileMayLieInTheDirectoryBehindALink() throws {
+            let network = try TestNetwork()
+            try Files.makeDirectory(network.folder.file("real"))
+            _ = try ChildProcess.run(["ln", "-s", network.folder.file("real"), network.folder.file("link")])
+            let path = network.folder.file("link/vde")
+            let words = VDESwitch.ours + ["-s", path, "-M", path + "/mgmt", "-p", path + "/pid", "--nostdin"]
+            for isKilled in [true, false] {
+                let program = try network.host.start(words)
+                try eventually("the pidfile") { Files.text(path + "/pid") == "\(program.identifier)" }
+                _ = try Console(path + "/mgmt").ask("port/print")
+                program.signal(isKilled ? Signal.kill : Signal.terminate)
+                _ = try program.waitForEnd()
+                #expect(Files.exists(path) == isKilled)
+            }
+        }
+
+        @Test func aDaemonWithoutStandardStreamsStarts() throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("vde"), pidfile = network.folder.file("pid")
+            let line = (VDESwitch.ours + ["-s", path, "-d", "-p", pidfile]).joined(separator: " ")
+            let started = try network.host.attempt(["timeout", "10", "sh", "-c", "\(line) <&- >&- 2>&-"])
+            #expect(started.succeeded, "\(started.termination)")
+            let process = try #require(Files.text(pidfile).flatMap { Int32($0) })
+            let holder = try PlugHolder(path: path)
+            Accounts.signal(process, Signal.terminate)
+            try eventually("its end") { !Accounts.isAlive(process) }
+            #expect(!Files.exists(path))
+            withExtendedLifetime(holder) {}
+        }
+
         /// What docs/switch.md tells users about a switch that was killed.
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
         func machinesOutliveAKilledSwitchAndGetANewCard() throws {

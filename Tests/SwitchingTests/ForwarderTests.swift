@@ -77,6 +77,27 @@ import Wire
         #expect(b.received() == [good])
     }
 
+    @Test func theAddressOfZerosIsNobodys() throws {
+        let bench = try Bench()
+        let a = try bench.attach(), b = try bench.attach(), gone = try bench.attach()
+        let zero = MACAddress.zero
+        // Known addresses of a port that is gone leave empty places behind, which must not be taken for the one of zeros.
+        for number in 0..<6000 {
+            try gone.send(frame(to: mac(9999), from: mac(10_000 + UInt64(number))))
+            if number % 50 == 0 { bench.settle() }
+        }
+        bench.settle()
+        bench.control.detach(gone.number)
+        repeat { bench.settle() } while !b.received().isEmpty || !a.received().isEmpty
+        try a.send(frame(to: .broadcast, from: mac(1)))
+        try a.send(frame(to: .broadcast, from: zero))
+        try a.send(frame(to: mac(9999), from: mac(1), [7]))
+        try a.send(frame(to: zero, from: mac(1), [8]))
+        bench.settle()
+        #expect(bench.counters(a).drops(.malformed) == 1)
+        #expect(b.received().suffix(2) == [frame(to: mac(9999), from: mac(1), [7]), frame(to: zero, from: mac(1), [8])], "unknown, so flooded")
+    }
+
     @Test func framesTooLongForAPortAreDroppedThereOnly() throws {
         let bench = try Bench()
         let a = try bench.attach(), short = try bench.attach(maximumFrame: 1518), long = try bench.attach()

@@ -87,13 +87,13 @@ import Wire
         #expect(!probes.isEmpty)
         for probe in probes {
             var forged = probe
-            for index in 34..<42 { forged[index] &+= 1 }
+            for index in 34..<44 { forged[index] &+= 1 }
             try forger.send(forged)
             try forger.send(probe)
         }
         bench.settle()
         let loops = bench.control.takeEvents().filter { if case .loop = $0 { true } else { false } }
-        #expect(loops.allSatisfy { $0.port == forger.number })
+        #expect(loops.isEmpty)
         _ = (a.received(), b.received())
         try a.send(frame(to: .broadcast, from: mac(60)))
         bench.settle()

@@ -83,6 +83,31 @@ private func tagged(_ vlan: UInt16, priority: UInt16 = 0, to destination: MACAdd
         #expect(network.bench.counters(network.trunk).drops(.vlan) == 2)
     }
 
+    @Test func theReservedVLANLeadsNowhere() throws {
+        let network = try Network()
+        let other = try network.bench.attach()
+        network.bench.control.setVLANs(of: other.number, untagged: PortConfiguration.noVLAN, tagged: [30])
+        network.bench.settle()
+        try network.trunk.send(tagged(4095, to: .broadcast, from: mac(5)))
+        network.bench.settle()
+        #expect(other.received().isEmpty)
+        #expect(network.bench.counters(network.trunk).drops(.vlan) == 1)
+    }
+
+    @Test func theGatewaysAddressIsTiedInEveryVLANOfTheWayOut() throws {
+        let bench = try Bench()
+        let thief = try bench.attach(), uplink = try bench.attach(.uplink)
+        bench.control.pin(mac(9), to: uplink.number)
+        bench.control.setVLANAware(true)
+        bench.control.setVLANs(of: uplink.number, untagged: PortConfiguration.noVLAN, tagged: [10, 20])
+        bench.control.setVLANs(of: thief.number, untagged: 20, tagged: [])
+        bench.settle()
+        try thief.send(frame(to: .broadcast, from: mac(9)))
+        bench.settle()
+        #expect(uplink.received().isEmpty)
+        #expect(bench.counters(thief).drops(.spoofed) == 1)
+    }
+
     @Test func aPriorityTagDoesNotChangeTheVLAN() throws {
         let network = try Network()
         try network.a.send(tagged(0, priority: 5, to: .broadcast, from: mac(1), [4]))

@@ -111,6 +111,52 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(cause(link) == .notOurs)
     }
 
+    @Test func onlyOurOwnSocketIsGivenAway() throws {
+        let own = folder.file("own")
+        let socket = try UnixSocket.datagram()
+        try socket.bind(to: UnixPath(own))
+        try Files.setSocketOwner(own, mode: 0o640, user: nil, group: nil)
+        #expect(try Files.status(own).mode == 0o640)
+        // What somebody may have put in its place: a link, a file, a second name of a socket.
+        try Files.replace(folder.file("secret"), [], mode: 0o600)
+        _ = try ChildProcess.run(["ln", "-s", folder.file("secret"), folder.file("link")])
+        _ = try ChildProcess.run(["ln", own, folder.file("second")])
+        for name in ["link", "secret", "second", "own", "missing"] {
+            #expect(throws: SystemError.self) { try Files.setSocketOwner(folder.file(name), mode: 0o666, user: nil, group: nil) }
+        }
+        #expect(try Files.status(folder.file("secret")).mode == 0o600 && Files.status(own).mode == 0o640)
+    }
+
+    @Test func theDirectoryIsTheOneThatWasOpenedWhateverItsPathLeadsTo() throws {
+        let directory = try SwitchDirectory(folder.file("vde"), access: SwitchAccess())
+        let peer = try UnixSocket.datagram()
+        try peer.bind(to: UnixPath(folder.file("peer")))
+        try Files.rename(folder.file("vde"), to: folder.file("moved"))
+        try Files.makeDirectory(folder.file("victim"))
+        try Files.replace(folder.file("victim/ctl"), [])
+        _ = try ChildProcess.run(["ln", "-s", folder.file("victim"), folder.file("vde")])
+        let socket = try directory.makeDataSocket(port: 1, end: 5, peer: Array(folder.file("peer").utf8), user: Accounts.effectiveUser)
+        #expect(try Files.entries(folder.file("moved")).sorted() == ["001.5", "ctl"])
+        directory.removeDataSocket(socket.name)
+        directory.remove()
+        #expect(try Files.entries(folder.file("moved")).isEmpty)
+        #expect(try Files.entries(folder.file("victim")) == ["ctl"])
+    }
+
+    @Test func abstractNamesAreForOurselves() throws {
+        let directory = try SwitchDirectory(folder.file("vde"), access: SwitchAccess())
+        let peer = try UnixSocket.datagram()
+        var name: [UInt8] = [0] + Array("vde_vmnet test \(Accounts.processID)".utf8)
+        name += [UInt8](repeating: 0, count: 108 - name.count)
+        try peer.bind(to: UnixPath(name))
+        let socket = try directory.makeDataSocket(port: 1, end: 5, peer: name, user: Accounts.effectiveUser)
+        _ = try socket.descriptor.send([1])
+        #expect(try peer.receive(limit: 2) == [1])
+        directory.removeDataSocket(socket.name)
+        #expect(throws: SystemError.self) { _ = try directory.makeDataSocket(port: 2, end: 6, peer: name, user: Accounts.effectiveUser + 1).path }
+        directory.remove()
+    }
+
     @Test func clientsSocketsMustBeTheirs() throws {
         let directory = try SwitchDirectory(folder.file("vde"), access: SwitchAccess())
         let own = Accounts.effectiveUser
@@ -127,7 +173,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
             #expect(throws: SystemError.self) { _ = try directory.makeDataSocket(port: 8, end: 13, peer: Array(folder.file(name).utf8), user: user).path }
         }
         #expect(try Files.entries(directory.path).sorted() == ["007.12", "ctl"])
-        try Files.remove(socket.path)
+        directory.removeDataSocket(socket.name)
         directory.remove()
     }
 }

@@ -20,8 +20,12 @@ int platform_socket(int domain, int type);
 int platform_unix_bind(int fd, const uint8_t *path, size_t length);
 int platform_unix_connect(int fd, const uint8_t *path, size_t length);
 /// Connects to a unix socket that must belong to `owner`, whatever happens to its path meanwhile (where the system allows to make sure).
-/// -ENOTSOCK if the path names something else, -EPERM if it is somebody else's. `owner` 0 may name anybody's socket.
+/// -ENOTSOCK if the path names something else, -EPERM if it is somebody else's. `owner` 0 may name anybody's socket. Abstract names have no
+/// owner: only 0 and who runs this process may give one.
 int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint32_t owner);
+/// Gives the socket that this process has just bound at `path` its mode and its owner (-1: leave alone). Nothing else is changed, whatever
+/// others have put in its place meanwhile: -EPERM then.
+int platform_socket_file_owner(const char *path, uint32_t mode, uint32_t user, uint32_t group);
 /// Dissolves a datagram socket's association, after which it receives from anybody again.
 int platform_unix_disconnect(int fd);
 /// Accepts one connection. Returns its descriptor.
@@ -119,6 +123,8 @@ int platform_raise_descriptor_limit(void);
 /// Forks; the parent waits until the child says how its start went, and exits with that. Returns in the child the descriptor to say it on:
 /// one byte, the exit status. The child leads a session of its own. To be called before any thread is started.
 int platform_daemonize(void);
+/// Opens /dev/null in place of every standard stream that is closed, so that nothing else gets its number. To be called first of all.
+void platform_open_standard_streams(void);
 /// Points standard input, output and error at /dev/null.
 void platform_detach_standard_streams(void);
 /// Writes a line to the system log (syslog(3), facility daemon) with a priority of 0 (emergency) to 7 (debug).

@@ -91,6 +91,13 @@ int platform_daemonize(void) {
     _exit(WIFEXITED(outcome) && WEXITSTATUS(outcome) ? WEXITSTATUS(outcome) : 70);
 }
 
+void platform_open_standard_streams(void) {
+    for (int stream = 0; stream < 3; stream++) {
+        // The lowest number that is free is the one that is missing.
+        if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", stream == 0 ? O_RDONLY : O_WRONLY);
+    }
+}
+
 void platform_detach_standard_streams(void) {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0) return;

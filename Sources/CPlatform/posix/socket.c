@@ -68,7 +68,7 @@ int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint
     socklen_t size;
     int error = unix_address(path, length, &address, &size);
     if (error) return error;
-    if (path[0] == 0) return result(connect(fd, (struct sockaddr *)&address, size));
+    if (path[0] == 0) return owner != 0 && owner != geteuid() ? -EPERM : result(connect(fd, (struct sockaddr *)&address, size));
     char name[sizeof address.sun_path + 1] = {0};
     memcpy(name, path, length);
     struct stat status;
@@ -91,6 +91,28 @@ int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint
     return error;
 #else
     return error ? error : result(connect(fd, (struct sockaddr *)&address, size));
+#endif
+}
+
+int platform_socket_file_owner(const char *path, uint32_t mode, uint32_t user, uint32_t group) {
+    struct stat status;
+#ifdef O_PATH
+    int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0) return -errno;
+    int error = fstat(file, &status) < 0 ? -errno : 0;
+    // Made by us a moment ago, and under no other name: a link to somebody else's file is not that.
+    if (!error && (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1)) error = -EPERM;
+    char name[32];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+    if (!error && fchownat(file, "", user, group, AT_EMPTY_PATH) < 0) error = -errno;
+    if (!error && chmod(name, mode) < 0) error = -errno;
+    close(file);
+    return error;
+#else
+    if (lstat(path, &status) < 0) return -errno;
+    if (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1) return -EPERM;
+    if (lchown(path, user, group) < 0 || lchmod(path, (mode_t)mode) < 0) return -errno;
+    return 0;
 #endif
 }
 
