@@ -139,6 +139,10 @@ package final class SwitchDirectory {
         } catch {
             throw SwitchError(error)
         }
+        let holder = entries.contains("ctl") ? holder(of: path + "/ctl") : nil
+        if let holder, holder > 0 {
+            throw SwitchError(.occupied, "a switch serves \(path) already (process \(holder)); stop it first, or choose another directory")
+        }
         guard isOwn(status.owner, access) else {
             throw SwitchError(.notOurs, "\(path) belongs to \(Accounts.userName(status.owner)); choose another directory, or run this as \(Accounts.userName(status.owner))")
         }
@@ -148,8 +152,8 @@ package final class SwitchDirectory {
             throw SwitchError(.notOurs, "\(path) holds something else than a switch's sockets (\(foreign.0)); choose an empty directory, or one that does not exist yet")
         }
         let hadSwitch = kinds.contains { $0.1 == .control }
-        if hadSwitch, let holder = holder(of: path + "/ctl") {
-            throw SwitchError(.occupied, "a switch serves \(path) already\(holder > 0 ? " (process \(holder))" : ""); stop it first, or choose another directory")
+        if hadSwitch, holder != nil {
+            throw SwitchError(.occupied, "a switch serves \(path) already; stop it first, or choose another directory")
         }
         guard isFree else { throw SwitchError(.occupied, "another vde_vmnet is just taking \(path); choose another directory") }
         for case (let name, .control) in kinds { try? Files.remove(path + "/" + name) }
