@@ -7,7 +7,7 @@ BIN = .build/release
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall test demo measure clean check-swift
+.PHONY: all install uninstall test gate demo measure clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -28,6 +28,11 @@ test: check-swift
 	@ci/fetch-guest-kernel
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
+
+gate: check-swift
+	@ci/install-packages gate
+	@$(SWIFT) package resolve
+	@ci/darwin-gate
 
 demo: check-swift
 	@ci/install-packages build demo

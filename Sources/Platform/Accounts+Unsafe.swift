@@ -64,7 +64,7 @@ package enum Accounts {
     }
 
     /// True if a process with this id exists, whoever owns it.
-    package static func isAlive(_ process: Int32) -> Bool { process > 0 && (kill(process, 0) == 0 || errno == EPERM) }
+    package static func isAlive(_ process: Int32) -> Bool { process > 0 && (kill(process, 0) == 0 || Errno.last == EPERM) }
 
     /// Sends a signal. Returns false if there is no such process or it is not ours to signal.
     @discardableResult

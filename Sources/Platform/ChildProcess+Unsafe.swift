@@ -58,7 +58,7 @@ package struct ChildProcess: Sendable {
     @discardableResult
     package func wait() -> Termination {
         var status: Int32 = 0
-        while unsafe waitpid(identifier, &status, 0) < 0 && errno == EINTR {}
+        while unsafe waitpid(identifier, &status, 0) < 0 && Errno.last == EINTR {}
         return Self.termination(status)
     }
 
@@ -97,7 +97,7 @@ package struct ChildProcess: Sendable {
         feeding.closeReader()
         output.closeWriter()
         error.closeWriter()
-        _ = fcntl(feeding.writer, F_SETFL, O_NONBLOCK)
+        _ = platform_fcntl(feeding.writer, F_SETFL, O_NONBLOCK)
         // SIGPIPE is ignored process-wide (see Lifecycle): a child that does not read its input just ends the feeding.
         var pending = Array(input.utf8)[...]
         var collected: ([UInt8], [UInt8]) = ([], [])
@@ -118,7 +118,7 @@ package struct ChildProcess: Sendable {
             guard unsafe systemPoll(&entries, 3, remaining) > 0 else { continue }
             if entries[0].revents != 0 {
                 let written = unsafe pending.withUnsafeBytes { unsafe write(feeding.writer, $0.baseAddress, $0.count) }
-                if written > 0 { pending = pending.dropFirst(written) } else if errno != EAGAIN { pending = [] }
+                if written > 0 { pending = pending.dropFirst(written) } else if Errno.last != EAGAIN { pending = [] }
             }
             if entries[1].revents != 0 { output.drain(into: &collected.0) }
             if entries[2].revents != 0 { error.drain(into: &collected.1) }

@@ -28,8 +28,8 @@ extension DescriptorPair {
         var ends: (Int32, Int32) = (-1, -1)
         let result = unsafe withUnsafeMutableBytes(of: &ends) { unsafe call($0.assumingMemoryBound(to: Int32.self).baseAddress!) }
         try SystemError.checkErrno(result, name)
-        _ = fcntl(ends.0, F_SETFD, FD_CLOEXEC)
-        _ = fcntl(ends.1, F_SETFD, FD_CLOEXEC)
+        _ = platform_fcntl(ends.0, F_SETFD, FD_CLOEXEC)
+        _ = platform_fcntl(ends.1, F_SETFD, FD_CLOEXEC)
         return DescriptorPair(ends)
     }
 }
@@ -43,7 +43,7 @@ extension Descriptor {
         var failure: Int32 = 0
         let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
             let received = Self.retrying { unsafe Self.systemRead(raw, buffer.baseAddress!, limit) }
-            failure = received < 0 ? errno : 0
+            failure = received < 0 ? Errno.last : 0
             count = max(0, received)
         }
         if failure != 0 { throw SystemError(code: failure, "read") }
@@ -68,7 +68,7 @@ extension Descriptor {
             let written = unsafe bytes.withUnsafeBytes { buffer in
                 Self.retrying { unsafe Self.systemWrite(raw, buffer.baseAddress! + offset, bytes.count - offset) }
             }
-            if written < 0 { throw SystemError(code: errno, "write") }
+            if written < 0 { throw SystemError(code: Errno.last, "write") }
             offset += written
         }
     }
@@ -96,7 +96,7 @@ extension Descriptor {
     private static func retrying(_ call: () -> Int) -> Int {
         while true {
             let result = call()
-            if result >= 0 || errno != EINTR { return result }
+            if result >= 0 || Errno.last != EINTR { return result }
         }
     }
 

@@ -34,11 +34,11 @@ package struct Descriptor: ~Copyable, Sendable {
 
     /// Another descriptor of the same open file or socket, close-on-exec.
     package func duplicate() throws(SystemError) -> Descriptor {
-        Descriptor(adopting: try SystemError.checkErrno(fcntl(raw, F_DUPFD_CLOEXEC, 3), "dup"))
+        Descriptor(adopting: try SystemError.checkErrno(platform_fcntl(raw, F_DUPFD_CLOEXEC, 3), "dup"))
     }
 
     package func setNonBlocking() {
-        _ = fcntl(raw, F_SETFL, fcntl(raw, F_GETFL) | O_NONBLOCK)
+        _ = platform_fcntl(raw, F_SETFL, platform_fcntl(raw, F_GETFL, 0) | O_NONBLOCK)
     }
 
     /// Waits until the descriptor is ready.

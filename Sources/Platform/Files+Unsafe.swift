@@ -26,11 +26,12 @@ package struct FileStatus: Equatable, Sendable {
 
     init(_ raw: stat) {
         kind =
-            switch raw.st_mode & S_IFMT {
-            case S_IFREG: .regular
-            case S_IFDIR: .directory
-            case S_IFSOCK: .socket
-            case S_IFLNK: .link
+            // S_IFMT and its values, the same on every Unix, which the two systems' Swift modules give different types.
+            switch UInt32(raw.st_mode) & 0o170000 {
+            case 0o100000: .regular
+            case 0o040000: .directory
+            case 0o140000: .socket
+            case 0o120000: .link
             default: .other
             }
         mode = UInt16(truncatingIfNeeded: raw.st_mode & 0o7777)
@@ -66,13 +67,7 @@ package enum Files {
     }
 
     package static func open(_ path: String, _ flags: OpenFlags, mode: UInt16 = 0o644) throws(SystemError) -> Descriptor {
-        #if canImport(Darwin)
-            let result = unsafe Darwin.open(path, flags.rawValue | O_CLOEXEC, mode_t(mode))
-        #elseif canImport(Musl)
-            let result = unsafe Musl.open(path, flags.rawValue | O_CLOEXEC, mode_t(mode))
-        #else
-            let result = unsafe Glibc.open(path, flags.rawValue | O_CLOEXEC, mode_t(mode))
-        #endif
+        let result = unsafe platform_open(path, flags.rawValue | O_CLOEXEC, UInt32(mode))
         return Descriptor(adopting: try SystemError.checkErrno(result, "open", path))
     }
 
@@ -176,7 +171,7 @@ package enum Files {
 
     /// The names in a directory, `.` and `..` left out, in no order.
     package static func entries(_ path: String) throws(SystemError) -> [String] {
-        guard let stream = unsafe opendir(path) else { throw SystemError(code: errno, "opendir", path) }
+        guard let stream = unsafe opendir(path) else { throw SystemError(code: Errno.last, "opendir", path) }
         defer { unsafe closedir(stream) }
         var names: [String] = []
         while let entry = unsafe readdir(stream) {
@@ -202,7 +197,7 @@ package enum Files {
 
     /// The absolute path without symbolic links.
     package static func realPath(_ path: String) throws(SystemError) -> String {
-        guard let resolved = unsafe realpath(path, nil) else { throw SystemError(code: errno, "resolve", path) }
+        guard let resolved = unsafe realpath(path, nil) else { throw SystemError(code: Errno.last, "resolve", path) }
         defer { unsafe free(resolved) }
         return unsafe String(cString: resolved)
     }
@@ -245,14 +240,14 @@ extension Descriptor {
     /// Takes the file's exclusive lock, which ends with the open file; false if another open file has it.
     package func tryLock() throws(SystemError) -> Bool {
         if flock(raw, LOCK_EX | LOCK_NB) == 0 { return true }
-        if errno == EWOULDBLOCK { return false }
-        throw SystemError(code: errno, "lock")
+        if Errno.last == EWOULDBLOCK { return false }
+        throw SystemError(code: Errno.last, "lock")
     }
 
     /// Waits for the file's exclusive lock.
     package func lock() throws(SystemError) {
         while flock(raw, LOCK_EX) != 0 {
-            if errno != EINTR { throw SystemError(code: errno, "lock") }
+            if Errno.last != EINTR { throw SystemError(code: Errno.last, "lock") }
         }
     }
 

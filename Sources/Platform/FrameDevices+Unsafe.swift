@@ -25,8 +25,8 @@ package enum TapFrames {
             let address = unsafe batch.address(at: FrameBatch.slotOffset(slot) - VirtioNetHeader.length)
             let length = unsafe read(fd, address, room)
             if length < 0 {
-                if errno == EINTR { continue }
-                outcome.error = errno == EAGAIN ? 0 : errno
+                if Errno.last == EINTR { continue }
+                outcome.error = Errno.last == EAGAIN ? 0 : Errno.last
                 break
             }
             guard length >= VirtioNetHeader.length, let offload = batch.receivedHeader(of: slot) else {
@@ -47,7 +47,7 @@ package enum TapFrames {
         let frame = batch[index]
         let address = unsafe batch.address(at: Int(frame.offset) - VirtioNetHeader.length)
         while unsafe write(fd, address, Int(frame.length) + VirtioNetHeader.length) < 0 {
-            if errno != EINTR { return errno }
+            if Errno.last != EINTR { return Errno.last }
         }
         return 0
     }

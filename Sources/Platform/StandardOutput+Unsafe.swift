@@ -34,7 +34,7 @@ package enum StandardOutput {
 extension Descriptor {
     /// Another descriptor of standard input.
     package static func standardInput() throws(SystemError) -> Descriptor {
-        Descriptor(adopting: try SystemError.checkErrno(fcntl(0, F_DUPFD_CLOEXEC, 3), "dup"))
+        Descriptor(adopting: try SystemError.checkErrno(platform_fcntl(0, F_DUPFD_CLOEXEC, 3), "dup"))
     }
 
     package var isTerminal: Bool { isatty(raw) == 1 }

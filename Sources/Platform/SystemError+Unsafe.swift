@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
 #if canImport(Darwin)
     import Darwin
 #elseif canImport(Musl)
@@ -35,7 +37,7 @@ package struct SystemError: Error, Equatable, Sendable {
     /// The value that a POSIX function returned; throws `errno` if it is negative.
     @discardableResult
     package static func checkErrno<Value: SignedInteger>(_ value: Value, _ operation: String, _ subject: @autoclosure () -> String = "") throws(SystemError) -> Value {
-        if value < 0 { throw SystemError(code: errno, operation, subject()) }
+        if value < 0 { throw SystemError(code: Errno.last, operation, subject()) }
         return value
     }
 }
@@ -48,6 +50,8 @@ extension SystemError: CustomStringConvertible {
 /// The errno values that decisions are taken on, so that no other file needs the C library's names.
 @usableFromInline
 package enum Errno {
+    /// The error of the C function that was called last.
+    @inlinable package static var last: Int32 { platform_errno() }
     @usableFromInline package static var again: Int32 { EAGAIN }
     package static var noBuffers: Int32 { ENOBUFS }
     package static var noEntry: Int32 { ENOENT }

@@ -109,7 +109,9 @@ extension Array<UInt8> {
     package var rawSpan: RawSpan {
         @_lifetime(borrow self)
         get {
-            let bytes = unsafe span.bytes
+            // `span` is macOS 26's. An array of bytes is in one piece and stays where it is while it is borrowed.
+            let buffer = unsafe withUnsafeBytes { unsafe $0 }
+            let bytes = unsafe RawSpan(_unsafeBytes: buffer)
             return unsafe _overrideLifetime(bytes, borrowing: self)
         }
     }

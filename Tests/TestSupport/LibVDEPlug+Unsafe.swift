@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-#if canImport(Musl)
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
     import Musl
 #else
     import Glibc
@@ -38,7 +40,7 @@ package final class LibVDEPlug {
     package init(_ path: String, description: String, port: Int32 = 0) throws {
         var arguments = unsafe OpenArguments(port: port, group: nil, mode: 0o700)
         guard let open = unsafe LibVDEPlug.symbol("vde_open_real", Open.self), let connection = unsafe open(path, description, 1, &arguments) else {
-            throw CommandFailed(description: "vde_open \(path): errno \(errno)")
+            throw CommandFailed(description: "vde_open \(path): Errno.last \(Errno.last)")
         }
         unsafe self.connection = connection
         data = unsafe LibVDEPlug.symbol("vde_datafd", Ask.self)!(connection)

@@ -6,11 +6,19 @@
 #ifndef CPLATFORM_H
 #define CPLATFORM_H
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+
+// ---- What Swift sees on one system only: errno, and functions with a variable number of arguments ----------------------------------
+
+static inline int platform_errno(void) { return errno; }
+static inline int platform_open(const char *path, int flags, unsigned mode) { return open(path, flags, mode); }
+static inline int platform_fcntl(int fd, int command, int argument) { return fcntl(fd, command, argument); }
 
 // ---- Sockets (posix/socket.c) ------------------------------------------------------------------------------------------------------
 
@@ -61,12 +69,15 @@ ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platfor
 /// Parses a numeric address, an IPv6 one with scope included.
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
 
-// ---- Batches of datagrams (linux/socket.c) ------------------------------------------------------------------------------------------
+// ---- Batches of datagrams (linux/socket.c, darwin/socket.c) ------------------------------------------------------------------------------------------
 
 #if defined(__linux__)
 /// One datagram of a batch. Reach its fields through the functions below.
 typedef struct platform_message { struct msghdr header; unsigned int length; } platform_message;
 _Static_assert(sizeof(struct platform_message) == sizeof(struct { struct msghdr h; unsigned int n; }), "layout of struct mmsghdr");
+#else
+/// The same for recvmsg_x and sendmsg_x (darwin/socket.c).
+typedef struct platform_message { struct msghdr header; size_t length; } platform_message;
 #endif
 
 static inline void platform_message_set(struct platform_message *message, struct iovec *pieces, int count) {
@@ -80,7 +91,7 @@ int platform_receive_batch(int fd, struct platform_message *messages, unsigned c
 /// Sends up to `count` datagrams without blocking. Returns how many were taken, at least 1; the error of the next one comes with the next call.
 int platform_send_batch(int fd, struct platform_message *messages, unsigned count);
 
-// ---- Poller (linux/poller.c) -------------------------------------------------------------------------------------------------------
+// ---- Poller (linux/poller.c, darwin/poller.c) -------------------------------------------------------------------------------------------------------
 
 enum { PLATFORM_READABLE = 1, PLATFORM_WRITABLE = 2, PLATFORM_HANGUP = 4 };
 struct platform_event {
@@ -132,7 +143,7 @@ void platform_syslog(int priority, const char *text);
 /// The process's environment.
 char **platform_environment(void);
 
-// ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; elsewhere -ENOTSUP) ---------------------------------------
+// ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; darwin/network.c: -ENOTSUP) ---------------------------------------
 
 struct platform_route {
     uint32_t destination;  // host order

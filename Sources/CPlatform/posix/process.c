@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#if defined(__APPLE__)
+#include <sys/random.h>
+#endif
 #include <sys/wait.h>
 #include <syslog.h>
 #include <time.h>

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Linux has by netlink, TAP and packet sockets. On macOS vmnet.framework is the way out, and nothing here is needed but the news that
+// the network has changed.
+#if defined(__APPLE__)
+#include "CPlatform.h"
+
+#include <errno.h>
+#include <net/route.h>
+
+int platform_routes(struct platform_route *routes, int capacity) {
+    (void)routes, (void)capacity;
+    return -ENOTSUP;
+}
+
+int platform_link_change(uint32_t index, const struct platform_link_change *change) {
+    (void)index, (void)change;
+    return -ENOTSUP;
+}
+
+int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length) {
+    (void)index, (void)address, (void)prefix_length;
+    return -ENOTSUP;
+}
+
+// Every change of links, addresses and routes is a message here (route(4)).
+int platform_network_monitor(void) { return platform_socket(PF_ROUTE, SOCK_RAW); }
+
+int platform_firewall_monitor(void) { return -ENOTSUP; }
+
+uint64_t platform_network_namespace(void) { return 0; }
+
+int platform_tap_open(const char *name, int create, uint32_t *offloads) {
+    (void)name, (void)create, (void)offloads;
+    return -ENOTSUP;
+}
+
+int platform_packet_open(uint32_t index) {
+    (void)index;
+    return -ENOTSUP;
+}
+
+ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag) {
+    (void)fd, (void)header, (void)frame, (void)capacity, (void)tag;
+    return -ENOTSUP;
+}
+#endif
