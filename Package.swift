@@ -1,6 +1,20 @@
 // swift-tools-version:6.2
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 import PackageDescription
+
+/// On Linux the macOS code needs blocks and the C headers of dispatch, which come with the Swift toolchain but are not handed to C targets.
+let toolchain: String? = {
+    let paths = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { String($0) + "/swift" }
+    guard let found = paths.first(where: { FileManager.default.isExecutableFile(atPath: $0) }) else { return nil }
+    return URL(fileURLWithPath: found).resolvingSymlinksInPath().deletingLastPathComponent().deletingLastPathComponent().path + "/lib/swift"
+}()
+let blocks: [CSetting] = [
+    .define("_GNU_SOURCE", .when(platforms: [.linux])), .unsafeFlags(["-fblocks"] + (toolchain.map { ["-isystem", $0] } ?? []), .when(platforms: [.linux])),
+]
+let blocksRuntime: [LinkerSetting] = [
+    .linkedLibrary("dispatch", .when(platforms: [.linux])), .linkedLibrary("BlocksRuntime", .when(platforms: [.linux])), .linkedFramework("vmnet", .when(platforms: [.macOS])),
+]
 
 /// Swift 6 mode, strict memory safety (unsafe code lives in files named *+Unsafe.swift only), and views that cannot outlive their bytes.
 let swift: [SwiftSetting] = [
@@ -33,6 +47,15 @@ let package = Package(
             name: "Daemon",
             dependencies: ["AddressService", "Switching", "Uplinks", "VDE", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
+        // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
+        .target(name: "CVmnetAPI"),
+        .target(name: "CVmnet", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
+        .target(name: "VmnetUplink", dependencies: ["CVmnet", "Daemon", "Uplinks", "Switching", "Platform", "Wire", .product(name: "Logging", package: "swift-log")], swiftSettings: swift),
+        .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
+        .executableTarget(
+            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift,
+            // Keys are looked up by name, as on a Mac.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
         .target(name: "NetworkCheck", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
             name: "Commands",
@@ -41,7 +64,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
-        .executableTarget(name: "vde_vmnet", dependencies: ["Commands"], swiftSettings: swift),
+        .executableTarget(
+            name: "vde_vmnet", dependencies: ["Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))], swiftSettings: swift),
 
         .target(name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
         .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
@@ -62,6 +86,7 @@ let package = Package(
         .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
         .testTarget(
-            name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet"], swiftSettings: swift),
-    ]
+            name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated"], swiftSettings: swift),
+    ],
+    cLanguageStandard: .gnu17
 )

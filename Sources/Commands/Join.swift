@@ -31,7 +31,7 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory.", valueName: "group"))
     var vdeGroup: String?
 
-    @Option(help: ArgumentHelp("The way out. auto: what the system offers. tap: a TAP. none: a switch and nothing else, without privilege.", valueName: "kind"))
+    @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. none: a switch and nothing else, without privilege.", valueName: "kind"))
     var uplink: Configuration.UplinkKind = .auto
 
     @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)", valueName: "mode"))
@@ -85,7 +85,7 @@ package struct Join: ParsableCommand {
 
     package mutating func run() throws {
         let level = logLevel ?? (Accounts.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
-        let daemon = try Daemon(try makeConfiguration(), logger: Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) })
+        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet.withLock { $0 }, logger: Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) })
         try daemon.run { StandardOutput.write("vde_vmnet: ready: \($0)\n") }
     }
 

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Daemon
 import Platform
+import Uplinks
 
 /// `vde_vmnet`, whose default subcommand is `join`.
 package struct Root: ParsableCommand {
@@ -12,10 +13,16 @@ package struct Root: ParsableCommand {
         subcommands: [Join.self, Switch.self, Check.self],
         defaultSubcommand: Join.self)
 
+    /// vmnet.framework, where the program has it.
+    static let vmnet = Guarded<(any VmnetProvider)?>(nil)
+
     package init() {}
 
+    /// - Parameter vmnet: what `--uplink vmnet` uses.
+    ///
     /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
-    package static func run(_ arguments: [String]) -> Never {
+    package static func run(_ arguments: [String], vmnet: (any VmnetProvider)? = nil) -> Never {
+        Root.vmnet.withLock { $0 = vmnet }
         StandardOutput.ensureOpen()
         // The root's own help would hide the options that everybody needs, those of `join`.
         if let first = arguments.first, arguments.count == 1, ["-h", "--help", "help"].contains(first) {

@@ -37,6 +37,7 @@ package struct Configuration: Sendable {
     package enum UplinkKind: String, CaseIterable, Sendable {
         /// What the system offers.
         case auto
+        case vmnet
         case tap
         /// A switch and nothing else.
         case none
@@ -51,6 +52,10 @@ package struct Configuration: Sendable {
     package var network: GuestNetwork?
     /// 16 bytes from which the gateway's hardware address is made; nil: from its IP address.
     package var interfaceID: [UInt8]?
+    /// 16 bytes that name a host network of vmnet without DHCP.
+    package var networkIdentifier: [UInt8]?
+    /// The IPv6 prefix of vmnet's NAT, such as `fd00:1:2:3::`.
+    package var nat66Prefix: String?
     package var dhcp: DHCP = .auto
     package var tapName: String?
     package var stateDirectory: String?

@@ -19,6 +19,9 @@ package final class Daemon {
     private var uplink: Uplink?
     private var uplinkPort: PortNumber?
     private var privileged: Privileged?
+    private let vmnet: (any VmnetProvider)?
+    private var vmnetLink: VmnetLink?
+    private var vmnetSummary: String?
     private var addressService: AddressServiceRunner?
     private var nameServer: NameServer?
     private var monitor: ChangeMonitor?
@@ -26,7 +29,9 @@ package final class Daemon {
     private var isForwarding = false
     private var failure: ExitError?
 
-    package init(_ configuration: Configuration, logger: Logger) throws(ExitError) {
+    /// - Parameter vmnet: vmnet.framework, where there is one.
+    package init(_ configuration: Configuration, vmnet: (any VmnetProvider)? = nil, logger: Logger) throws(ExitError) {
+        self.vmnet = vmnet
         self.configuration = configuration
         self.logger = logger
         loop = try orUnavailable(ControlLoop.init)
@@ -70,7 +75,12 @@ package final class Daemon {
             self.session = session
             try session.join()
         }
-        if configuration.uplink != .none { try openUplink(session) }
+        switch configuration.uplink {
+        case .none: break
+        case .vmnet: try openVmnet(session)
+        case .tap: try openUplink(session)
+        case .auto: if vmnet != nil { try openVmnet(session) } else { try openUplink(session) }
+        }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .serve(let own) = configuration.side {
             for name in own.taps { try attach(tap: name) }
@@ -90,7 +100,7 @@ package final class Daemon {
             try own.configure()
         }
         try watchHost()
-        return [uplink?.summary, session.description].compactMap(\.self).joined(separator: ", ")
+        return [uplink?.summary ?? vmnetSummary, session.description].compactMap(\.self).joined(separator: ", ")
     }
 
     private func writePidfile() throws(ExitError) {
@@ -108,6 +118,24 @@ package final class Daemon {
         try startServices(presence)
     }
 
+    private func openVmnet(_ session: any NetworkSession) throws(ExitError) {
+        guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
+        let link = VmnetLink(vmnet, configuration.vmnetOptions, loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] port in
+            if let own = session as? SwitchSession { own.detachDevice(port) } else { control.detach(port) }
+        }
+        // Before it is started: what was started is ended with it.
+        vmnetLink = link
+        let parameters = try link.start()
+        guard let network = parameters.network, configuration.mode == .shared || configuration.mode == .host else {
+            vmnetSummary = "bridged by vmnet"
+            return
+        }
+        vmnetSummary = "\(network.network) by vmnet, gateway \(network.gateway)"
+        // The host's own address is its own affair; ours is the address service's.
+        let service = configuration.hardwareAddress(gateway: network.gateway)
+        try startServices(Uplink.Presence(network: network, hardware: service, interface: nil))
+    }
+
     private func attach(_ port: PortConfiguration, _ session: any NetworkSession) -> PortNumber? {
         if let own = session as? SwitchSession { return own.attachDevice(port) }
         return control.attach(port)
@@ -123,13 +151,13 @@ package final class Daemon {
 
     /// Follows what changes on the host, as far as it matters to guests that go out through it.
     private func watchHost() throws(ExitError) {
-        guard configuration.mode == .shared, let presence = uplink?.presence else { return }
+        guard configuration.mode == .shared, let presence = uplink?.presence, let interface = presence.interface else { return }
         monitor = try orUnavailable { () throws(SystemError) in
             try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned self] in
                 self.privileged?.refreshNAT()
             }
         }
-        firewallWatch = FirewallWatch(tap: presence.interface, network: presence.network, loop: loop, logger: logger)
+        firewallWatch = FirewallWatch(tap: interface, network: presence.network, loop: loop, logger: logger)
     }
 
     private func makeSession() -> any NetworkSession {
@@ -166,7 +194,8 @@ package final class Daemon {
             let resolvers = Resolvers(excluding: network.gateway)
             dhcp.router = network.gateway
             dhcp.domain = resolvers.domain
-            dhcp.nameServers = startNameServer(presence, resolvers)
+            // vmnet's own gateway answers DNS.
+            dhcp.nameServers = presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
         }
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
         let directory = try Directories.state(configuration.stateDirectory)
@@ -179,11 +208,11 @@ package final class Daemon {
     }
 
     /// Returns the name servers that guests are to use.
-    private func startNameServer(_ presence: Uplink.Presence, _ resolvers: Resolvers) -> [IPv4Address] {
+    private func startNameServer(_ network: GuestNetwork, on interface: String, _ resolvers: Resolvers) -> [IPv4Address] {
         do throws(SystemError) {
             nameServer = try NameServer(
-                address: presence.network.gateway, interface: presence.interface, resolvers: resolvers, loop: loop, logger: logger)
-            return [presence.network.gateway]
+                address: network.gateway, interface: interface, resolvers: resolvers, loop: loop, logger: logger)
+            return [network.gateway]
         } catch {
             let others = resolvers.reachableFromGuests
             let consequence =
@@ -221,6 +250,7 @@ package final class Daemon {
                 continue
             default: break
             }
+            vmnetLink?.handle(event)
             if event.port == uplinkPort {
                 if case .unreachable(_, let code) = event, code != Errno.ioError { fail("the uplink \(uplink!.port.name) has failed", code) }
             } else if let cable = session as? CableSession {
@@ -246,6 +276,7 @@ package final class Daemon {
         ServiceManager.notify("STOPPING=1")
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
         pidfile?.remove()
+        vmnetLink?.stop()
         session?.leave()
         if isForwarding { control.stop() }
         privileged?.undo()

@@ -123,6 +123,12 @@ package final class SwitchSession: NetworkSession {
         return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
     }
 
+    /// Takes the port of a device away.
+    package func detachDevice(_ attachment: PortNumber) {
+        guard let number = virtualSwitch.number(of: attachment), let end = virtualSwitch.ports[number]?.ends.first(where: { $0.attachment == attachment }) else { return }
+        virtualSwitch.detach(end.identifier, from: number)
+    }
+
     // MARK: Clients
 
     private func take(in descriptor: consuming Descriptor) {

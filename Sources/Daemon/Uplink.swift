@@ -25,8 +25,10 @@ struct Uplink {
 
     struct Presence {
         let network: GuestNetwork
+        /// Of the host, or of the address service where the host's is not known.
         let hardware: MACAddress
-        let interface: String
+        /// nil where it is not ours to use.
+        let interface: String?
     }
 
     /// Opens the uplink that `configuration` asks for.

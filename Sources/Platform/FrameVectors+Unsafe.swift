@@ -77,6 +77,22 @@ package struct ReceiveVector: ~Copyable {
     }
 }
 
+extension ReceiveVector {
+    /// Fills the empty `batch` with what waits at `device`.
+    package func receive(from device: FrameDevice, into batch: inout FrameBatch) -> ReceiveOutcome {
+        precondition(batch.count == 0 && batch.capacity == capacity)
+        var outcome = ReceiveOutcome()
+        let result = unsafe device.receive(pieces, capacity)
+        for index in 0..<max(0, result) {
+            batch.append(length: min(unsafe pieces[index].iov_len, FrameBatch.maximumFrameLength))
+            unsafe pieces[index].iov_len = FrameBatch.maximumFrameLength
+        }
+        outcome.frames = max(0, result)
+        outcome.error = result < 0 ? Int32(-result) : 0
+        return outcome
+    }
+}
+
 /// Frames gathered for one receiver, each in one piece or as headers and payload, to be sent many in a system call.
 /// Holds addresses of memory that must stay in place until `removeAll`.
 @safe
@@ -205,6 +221,14 @@ package struct SendVector: ~Copyable {
             unsafe (destination + offset).copyMemory(from: part.iov_base, byteCount: part.iov_len)
             unsafe offset += part.iov_len
         }
+    }
+
+    /// Hands the messages from `first` on to `device`, each of which must be in one piece.
+    /// - Returns: how many were taken, and the positive errno that stopped the next one, 0 if all went.
+    package func send(to device: FrameDevice, from first: Int = 0) -> (sent: Int, error: Int32) {
+        let taken = unsafe device.send(pieces + 2 * first, stride: 2, count - first)
+        if taken < 0 { return (0, Int32(-taken)) }
+        return (taken, taken < count - first ? Errno.noBuffers : 0)
     }
 
     /// Sends the messages from `first` on to the connected datagram socket `fd`.

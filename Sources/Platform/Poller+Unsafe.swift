@@ -75,5 +75,11 @@ package struct Wakeup: ~Copyable, Sendable {
     package func signal() { platform_wakeup_signal(signalling) }
 
     /// Forgets the signals so far.
-    package func drain() { platform_wakeup_drain(descriptor.raw) }
+    package func drain() { Wakeup.drain(descriptor.raw) }
+
+    /// The same for a wake-up of which only the descriptor to poll is at hand.
+    package static func drain(_ raw: Int32) { platform_wakeup_drain(raw) }
+
+    /// The end to write to, for code in C. Lives as long as this value.
+    package var signalDescriptor: Int32 { signalling }
 }

@@ -39,6 +39,8 @@ package struct Forwarder: ~Copyable {
     /// Ports that are closed because of a loop.
     var closedCount = 0
     let closingPause: UInt32
+    /// Full receivers that do not tell when there is room again.
+    var retrying: [PortNumber] = []
     var wantsProbes = false
 
     let ports: UnsafeMutablePointer<Port>
@@ -92,7 +94,7 @@ package struct Forwarder: ~Copyable {
 
     /// Forwards until `control.stop()`.
     package mutating func run() {
-        while !isStopped { turn(timeout: closedCount > 0 ? MonotonicClock.second : nil) }
+        while !isStopped { turn(timeout: !retrying.isEmpty ? Port.retryPause : closedCount > 0 ? MonotonicClock.second : nil) }
     }
 
     /// One round: waits up to `timeout` nanoseconds (nil: for ever) and handles what is ready then.
@@ -114,6 +116,7 @@ package struct Forwarder: ~Copyable {
             if !ready.isDisjoint(with: [.readable, .hangup]) { drain(number) }
         }
         if closedCount > 0 { tryClosedPorts() }
+        if !retrying.isEmpty { retryFullPorts() }
         // Last, so that no port is detached while an event of this round still names it.
         if hasCommands {
             control.wakeup.drain()
@@ -141,6 +144,8 @@ package struct Forwarder: ~Copyable {
             }
             if !hasMore { return }
         }
+        // A device tells of what is new, not of what is left.
+        if let device = unsafe ports[number].configuration.device { device.comeBack() }
     }
 
     private mutating func drainService() {
@@ -168,7 +173,19 @@ package struct Forwarder: ~Copyable {
         let isBlocked = unsafe ports[number].isBlocked
         if unsafe ports[number].isWatchingForRoom != isBlocked {
             unsafe ports[number].isWatchingForRoom = isBlocked
+            if unsafe !ports[number].tellsOfRoom {
+                if isBlocked { retrying.append(PortNumber(number)) } else { retrying.removeAll { $0 == PortNumber(number) } }
+                return
+            }
             unsafe poller.modify(ports[number].raw, token: UInt64(number), for: isBlocked ? [.readable, .writable] : .readable)
+        }
+    }
+
+    /// Tries again what receivers had no room for that will not tell when they have.
+    private mutating func retryFullPorts() {
+        for number in retrying {
+            let error = unsafe ports[Int(number)].retry(with: &sender)
+            settle(Int(number), error)
         }
     }
 

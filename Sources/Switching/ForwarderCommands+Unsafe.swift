@@ -31,6 +31,7 @@ extension Forwarder {
             case .isolation(let isIsolating): self.isIsolating = isIsolating
             case .ageing(let seconds): table.ageing = seconds
             case .addresses(let answer): answer.give(table.all(now: now))
+            case .settle(let answer): answer.give(true)
             case .stop: isStopped = true
             }
         }
@@ -71,6 +72,7 @@ extension Forwarder {
         membership.removeAll(of: Int(number))
         loopGuard.forget(number)
         pins.removeAll { $0.port == number }
+        retrying.removeAll { $0 == number }
         if unsafe ports[Int(number)].isClosed { closedCount -= 1 }
         var previous = unsafe Int(ports[Int(number)].sibling)
         while unsafe ports[previous].sibling != number { previous = unsafe Int(ports[previous].sibling) }

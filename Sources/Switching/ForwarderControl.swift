@@ -17,6 +17,7 @@ package final class ForwarderControl: Sendable {
         case isolation(Bool)
         case ageing(UInt32)
         case addresses(Answer<[KnownAddress]>)
+        case settle(Answer<Bool>)
         case stop
     }
 
@@ -106,6 +107,13 @@ package final class ForwarderControl: Sendable {
         guard let answer = try? Answer<[KnownAddress]>() else { return nil }
         send(.addresses(answer))
         return answer.wait(until: MonotonicClock.now + MonotonicClock.second)
+    }
+
+    /// Waits until the forwarder has carried out what it was told so far. Returns false if it does not within a second.
+    package func settle() -> Bool {
+        guard let answer = try? Answer<Bool>() else { return false }
+        send(.settle(answer))
+        return answer.wait(until: MonotonicClock.now + MonotonicClock.second) ?? false
     }
 
     package func setPolicy(_ policy: ServicePolicy) { send(.policy(policy)) }

@@ -39,8 +39,10 @@ struct Port: ~Copyable {
     var queue = TransmitQueue()
     /// The receiver is full: the poller watches for room, and frames go to the queue.
     var isBlocked = false
-    /// The poller was told so.
+    /// The poller was told so, or where it cannot tell of room, the forwarder.
     var isWatchingForRoom = false
+    /// Attempts in a row to send what waits that got nothing through, for a receiver that does not tell of room.
+    var vainRetries = 0
     /// An `unreachable` event was sent and not yet answered.
     var isReported = false
     /// A frame has arrived since the last (re)arming.
@@ -78,6 +80,7 @@ struct Port: ~Copyable {
             case .datagram: vector.receive(from: raw, into: &batch)
             case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
             case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
+            case .device: receiveFromDevice(into: &batch, with: &vector)
             case .service: ReceiveOutcome()
             }
         error = outcome.error
@@ -88,6 +91,11 @@ struct Port: ~Copyable {
         return outcome.frames == batch.capacity || (kind != .datagram && outcome.frames > 0)
     }
 
+    private func receiveFromDevice(into batch: inout FrameBatch, with vector: inout ReceiveVector) -> ReceiveOutcome {
+        Wakeup.drain(raw)
+        return vector.receive(from: configuration.device!, into: &batch)
+    }
+
     // MARK: Sending
 
     /// Sends these frames, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
@@ -96,6 +104,7 @@ struct Port: ~Copyable {
         case .datagram: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
         case .tap: unsafe transmitToTap(departures, of: &batch)
         case .packet: unsafe transmitPackets(departures, of: &batch, with: &vector)
+        case .device: unsafe transmitToDevice(departures, of: &batch, with: &vector)
         case .service: 0
         }
     }
@@ -155,6 +164,35 @@ struct Port: ~Copyable {
                 continue
             }
             PacketFrames.append(index, of: &batch, to: &vector)
+        }
+        let last = flush(&vector)
+        return last != 0 ? last : error
+    }
+
+    /// Every frame in one piece and with its checksum: a device knows nothing of either.
+    private mutating func transmitToDevice(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+        var error: Int32 = 0
+        vector.removeAll()
+        for unsafe departure in unsafe departures {
+            let index = departure.index
+            guard batch[index].offload.segmentation == .none, batch.completeChecksum(of: index) else {
+                counters.dropped(.malformed)
+                continue
+            }
+            guard Int(batch[index].length) + Port.growth(by: departure.edit) <= maximumFrame else {
+                counters.dropped(.oversize)
+                continue
+            }
+            guard departure.edit == .keep else {
+                error = flush(&vector)
+                let undo = edit(index, of: &batch, departure.edit)
+                vector.append(frame: batch[index], of: batch)
+                error = flush(&vector)
+                restore(index, of: &batch, undo)
+                continue
+            }
+            if vector.isFull { error = flush(&vector) }
+            vector.append(frame: batch[index], of: batch)
         }
         let last = flush(&vector)
         return last != 0 ? last : error
@@ -242,7 +280,7 @@ struct Port: ~Copyable {
     private func send(_ vector: borrowing SendVector, failure: inout Int32) -> Int {
         var position = 0
         while position < vector.count {
-            let (sent, error) = vector.send(to: raw, from: position)
+            let (sent, error) = if let device = configuration.device { vector.send(to: device, from: position) } else { vector.send(to: raw, from: position) }
             if sent > 0 {
                 var bytes = 0
                 for index in position..<position + sent { bytes += vector.length(of: index) }
@@ -265,6 +303,34 @@ struct Port: ~Copyable {
             }
         }
         return position
+    }
+
+    /// Nanoseconds between attempts to send to a full receiver that does not tell of room.
+    static let retryPause = MonotonicClock.millisecond
+    /// After so many in vain, what waits is dropped: whoever is full for so long has stopped reading.
+    private static let retryBudget = 200
+
+    /// Whether the poller tells when a full receiver has room again. A device has none; on macOS a datagram socket always seems to have.
+    var tellsOfRoom: Bool {
+        #if canImport(Darwin)
+            false
+        #else
+            kind != .device
+        #endif
+    }
+
+    /// Tries again to send what waits. Returns the errno of an unreachable receiver, else 0.
+    mutating func retry(with vector: inout SendVector) -> Int32 {
+        let before = queue.count
+        let error = drainQueue(with: &vector)
+        vainRetries = queue.count < before ? 0 : vainRetries + 1
+        if vainRetries >= Port.retryBudget {
+            counters.dropped(.queueFull, frames: queue.count)
+            queue.removeAll()
+            isBlocked = false
+            vainRetries = 0
+        }
+        return error
     }
 
     /// Sends what waits in the queue, now that there may be room. Returns the errno of an unreachable receiver, else 0.

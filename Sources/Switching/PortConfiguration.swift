@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 
 /// How a port's descriptor moves frames.
 @usableFromInline
@@ -9,6 +10,8 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case tap
     /// A packet socket with 10-byte virtio headers.
     case packet
+    /// A device without a descriptor of its own: plain frames, told of by a wake-up.
+    case device
     /// No descriptor: the rings to and from the address service.
     case service
 }
@@ -30,7 +33,7 @@ package struct PortConfiguration: Sendable {
     package var name: String
     package var kind: PortKind
     package var role: PortRole
-    /// The descriptor, which the forwarder takes over; -1 for `service`.
+    /// The descriptor, which the forwarder takes over; the reading end of the wake-up for `device`; -1 for `service`.
     package var descriptor: Int32
     /// Bytes of the longest frame that may be sent to this port; longer ones are dropped there, super-frames are segmented.
     package var maximumFrame: Int
@@ -42,6 +45,9 @@ package struct PortConfiguration: Sendable {
     package var untaggedVLAN: UInt16 = 0
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
+
+    /// For `device`.
+    package var device: FrameDevice?
 
     /// Stands for no VLAN at all.
     package static let noVLAN: UInt16 = 0xfff

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import Commands
 
+#if canImport(Darwin)
+    import VmnetUplink
+#endif
+
 @main
 struct Main {
-    static func main() { Root.run(Array(CommandLine.arguments.dropFirst())) }
+    static func main() {
+        #if canImport(Darwin)
+            Root.run(Array(CommandLine.arguments.dropFirst()), vmnet: VmnetFramework())
+        #else
+            Root.run(Array(CommandLine.arguments.dropFirst()))
+        #endif
+    }
 }

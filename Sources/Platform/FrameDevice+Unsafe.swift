@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+import Frames
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// A source and sink of plain frames that has no descriptor: functions of C, which move many frames in a call and never wait.
+/// Whoever made it keeps it alive for as long as a port uses it.
+@safe
+@usableFromInline
+package struct FrameDevice: @unchecked Sendable {
+    /// Fills buffers: `iov_len` is the room, and the frame's length afterwards. Returns how many, or a negative errno.
+    package typealias Receive = @convention(c) (UnsafeMutableRawPointer?, UnsafeMutablePointer<iovec>?, Int32) -> Int32
+    /// Takes frames, each in one piece, at every `stride`th element. Returns how many, or a negative errno if none.
+    package typealias Send = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32, Int32) -> Int32
+
+    private let context: UnsafeMutableRawPointer
+    private let receiver: Receive
+    private let sender: Send
+    /// Where a byte (or a count) makes the port's descriptor readable.
+    private let signal: Int32
+
+    /// - Parameters:
+    ///   - context: handed to the functions.
+    ///   - signal: the writing end of the port's wake-up.
+    @unsafe
+    package init(context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32) {
+        unsafe self.context = context
+        unsafe receiver = receive
+        unsafe sender = send
+        self.signal = signal
+    }
+
+    func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int { Int(unsafe receiver(context, frames, Int32(count))) }
+
+    func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int { Int(unsafe sender(context, frames, Int32(stride), Int32(count))) }
+
+    /// Makes the port's turn come again: there is more to read, of which nobody will tell.
+    package func comeBack() { platform_wakeup_signal(signal) }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// vmnet's C API on Linux, with documented behaviour, so that the code that runs on a Mac runs here as well. Behaviour that is uncertain can
+// be had both ways, and everything that can go wrong can be made to go wrong.
+//
+// The other side of a shared or host network is a small host in memory (ARP, ping, DHCP in the way of bootpd), or a TAP of the real host,
+// whose addresses and NAT are then the test's to set up. A bridged network has nobody on it but what the TAP brings.
+#ifndef VMNET_SIMULATOR_H
+#define VMNET_SIMULATOR_H
+
+#include <stdint.h>
+
+struct vmnet_simulator_settings {
+    /// The status with which starts end; 0: success.
+    uint32_t start_status;
+    /// Starts fail at once, without a handle and without a call of the handler.
+    int start_without_handle;
+    /// The handler of a start, or of a stop, is never called.
+    int start_silent, stop_silent;
+    /// Milliseconds until a start is done.
+    uint32_t start_delay;
+    /// Events come only when the first frame arrives at an empty queue; else as long as there is one.
+    int edge_events;
+    /// Events come also when there is nothing.
+    int spurious_events;
+    /// Frames in one call; 0: 256, and not told in the parameters where `hides_batches` is set, as before macOS 15.
+    uint32_t batch;
+    int hides_batches;
+    /// Every nth call of write finds no buffers; 0: none does.
+    uint32_t exhausted_every;
+    /// Every nth call of write takes only the first frame; 0: none does.
+    uint32_t partial_every;
+    /// The interface vanishes after so many frames were written: reads and writes fail from then on; 0: it does not.
+    uint32_t vanish_after;
+    /// Milliseconds that every read and write takes.
+    uint32_t slowness;
+    /// A TAP of this name in place of the host in memory; empty: none.
+    char tap[16];
+};
+
+/// The settings for interfaces that are started from now on. The first call of the API takes them from the environment variable
+/// VMNET_SIMULATOR instead, if there is one: names and values like `edge_events=1,start_status=1009,tap=bridge100`.
+void vmnet_simulator_set(const struct vmnet_simulator_settings *settings);
+/// Frames that the interfaces have taken, and dropped because nobody read them in time.
+void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped);
+
+#endif

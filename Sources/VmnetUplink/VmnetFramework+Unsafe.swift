@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+import CVmnet
+import Platform
+import Uplinks
+import Wire
+
+/// vmnet.framework on a Mac; on Linux what is linked in its place.
+package struct VmnetFramework: VmnetProvider {
+    /// How long a start or a stop may take, in nanoseconds.
+    private static let patience = 10 * MonotonicClock.second
+
+    package init() {}
+
+    package func bridgeableInterfaces() -> [String] {
+        var names = [CChar](repeating: 0, count: 4096)
+        let count = unsafe names.withUnsafeMutableBufferPointer { unsafe cvmnet_bridgeable($0.baseAddress, $0.count) }
+        guard count > 0 else { return [] }
+        return names.split(separator: 0).prefix(Int(count)).map { String(decoding: $0.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+    }
+
+    package func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface {
+        let signal: Signal
+        do throws(SystemError) {
+            signal = try Signal()
+        } catch {
+            throw VmnetFailure(status: 0, description: error.description)
+        }
+        var interface: OpaquePointer?
+        var parameters = cvmnet_parameters()
+        let result = unsafe VmnetFramework.withOptions(options) { unsafe cvmnet_start($0, signal.wakeup.signalDescriptor, VmnetFramework.patience, &interface, &parameters) }
+        guard result == 0, let started = unsafe interface else {
+            let isRoot = Accounts.effectiveUser == 0
+            let status: Int32 = result > 0 ? result : VmnetStatus.timedOut
+            throw VmnetStatus.failure(status, starting: options, isRoot: isRoot, bridgeable: bridgeableInterfaces())
+        }
+        return unsafe StartedInterface(started, VmnetFramework.parameters(parameters), signal)
+    }
+
+    static let stopPatience = 5 * MonotonicClock.second
+
+    /// The options as the C structure, which is valid during the call.
+    private static func withOptions(_ options: VmnetOptions, _ body: (UnsafePointer<cvmnet_options>) -> Int32) -> Int32 {
+        var raw = unsafe cvmnet_options()
+        var interface = ""
+        switch options.mode {
+        case .host: unsafe raw.mode = UInt32(CVMNET_HOST)
+        case .shared: unsafe raw.mode = UInt32(CVMNET_SHARED)
+        case .bridged(let name):
+            unsafe raw.mode = UInt32(CVMNET_BRIDGED)
+            interface = name
+        }
+        unsafe raw.mtu = UInt64(options.mtu ?? 0)
+        unsafe raw.isolation = options.isIsolated ? 1 : 0
+        // Every text and identifier in one piece of memory, each by its offset.
+        var memory: [UInt8] = []
+        func place(_ bytes: [UInt8]?) -> Int? {
+            guard let bytes, !bytes.isEmpty else { return nil }
+            defer { memory += bytes }
+            return memory.count
+        }
+        func text(_ string: String?) -> [UInt8]? { string.flatMap { $0.isEmpty ? nil : Array($0.utf8) + [0] } }
+        let network = options.network
+        let offsets = [
+            place(text(interface)), place(text(network?.gateway.description)), place(text(network?.lastLease.description)), place(text(network?.network.mask.description)),
+            place(text(options.nat66Prefix)), place(options.interfaceID), place(options.networkID),
+        ]
+        return unsafe memory.withUnsafeBufferPointer { bytes in
+            func pointer(_ index: Int) -> UnsafePointer<UInt8>? {
+                guard let offset = offsets[index], let base = bytes.baseAddress else { return nil }
+                return unsafe base + offset
+            }
+            func string(_ index: Int) -> UnsafePointer<CChar>? { unsafe pointer(index).map { unsafe UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self) } }
+            unsafe raw.interface = string(0)
+            unsafe raw.start_address = string(1)
+            unsafe raw.end_address = string(2)
+            unsafe raw.subnet_mask = string(3)
+            unsafe raw.nat66_prefix = string(4)
+            unsafe raw.interface_id = pointer(5)
+            unsafe raw.network_id = pointer(6)
+            return unsafe body(&raw)
+        }
+    }
+
+    /// What the framework said, as far as it makes sense.
+    private static func parameters(_ raw: cvmnet_parameters) -> VmnetParameters {
+        func text<Characters>(_ characters: Characters) -> String {
+            unsafe withUnsafeBytes(of: characters) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        }
+        var network: GuestNetwork?
+        if let gateway = IPv4Address(text(raw.start_address)), let mask = IPv4Address(text(raw.subnet_mask)), let whole = IPv4Network(containing: gateway, mask: mask) {
+            network = GuestNetwork(gateway: gateway, prefixLength: whole.prefixLength, lastLease: IPv4Address(text(raw.end_address)))
+        }
+        let mtu = (68...65_535).contains(raw.mtu) ? Int(raw.mtu) : 1500
+        let maximum = (14...70_000).contains(raw.maximum_frame) ? Int(raw.maximum_frame) : mtu + 14
+        let prefix = text(raw.nat66_prefix)
+        return VmnetParameters(
+            network: network, mtu: mtu, maximumFrame: maximum, batches: (Int(raw.read_batch), Int(raw.write_batch)), nat66Prefix: prefix.isEmpty ? nil : prefix)
+    }
+}
+
+/// The wake-up of an interface, which is needed before there is one.
+private final class Signal {
+    let wakeup: Wakeup
+
+    init() throws(SystemError) { wakeup = try Wakeup() }
+}
+
+@safe
+private final class StartedInterface: VmnetInterface {
+    let parameters: VmnetParameters
+    private let raw: OpaquePointer
+    private let signal: Signal
+    private var isStopped = false
+
+    init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal) {
+        unsafe self.raw = raw
+        self.parameters = parameters
+        self.signal = signal
+    }
+
+    deinit { try? stop() }
+
+    var device: FrameDevice {
+        unsafe FrameDevice(
+            context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) }, send: { unsafe cvmnet_send($0, $1, $2, $3) },
+            signal: signal.wakeup.signalDescriptor)
+    }
+
+    func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }
+
+    func stop() throws(VmnetFailure) {
+        if isStopped { return }
+        isStopped = true
+        let result = unsafe cvmnet_stop(raw, VmnetFramework.stopPatience)
+        if result != 0 { throw VmnetStatus.failure(result > 0 ? result : VmnetStatus.timedOut, isRoot: true) }
+    }
+}
