@@ -37,3 +37,15 @@ struct UUIDArgument: ExpressibleByArgument {
         self.bytes = bytes
     }
 }
+
+/// A unique local IPv6 prefix of 64 bits, such as `fd00:1:2:3::` (RFC 4193).
+struct IPv6PrefixArgument: ExpressibleByArgument {
+    let text: String
+
+    init?(argument: String) {
+        guard argument.hasSuffix("::"), argument.lowercased().hasPrefix("fd") else { return nil }
+        let groups = argument.dropLast(2).split(separator: ":", omittingEmptySubsequences: false)
+        guard (1...4).contains(groups.count), groups.allSatisfy({ (1...4).contains($0.count) && UInt16($0, radix: 16) != nil }) else { return nil }
+        text = argument
+    }
+}

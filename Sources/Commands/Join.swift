@@ -52,6 +52,12 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
 
+    @Option(help: ArgumentHelp("macOS, for host: names a network of its own, on which vmnet gives no addresses.", valueName: "uuid"))
+    var vmnetNetworkIdentifier: UUIDArgument?
+
+    @Option(help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix"))
+    var vmnetNat66Prefix: IPv6PrefixArgument?
+
     @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, told to machines. (default: 1500)", valueName: "bytes"))
     var vmnetMtu: Int?
 
@@ -117,6 +123,7 @@ package struct Join: ParsableCommand {
         }
         configuration.network = try makeNetwork()
         configuration.interfaceID = vmnetInterfaceId?.bytes
+        try addVmnetOptions(to: &configuration)
         if vmnetDisableDhcp, let dhcp, dhcp != .off { throw ValidationError("--vmnet-disable-dhcp contradicts --dhcp \(dhcp.rawValue)") }
         configuration.dhcp = vmnetDisableDhcp ? .off : dhcp ?? .auto
         if vmnetMode == .bridged, configuration.dhcp == .builtin {
@@ -133,6 +140,18 @@ package struct Join: ParsableCommand {
         configuration.stateDirectory = try stateDir.map { try nonEmpty($0, "--state-dir") }
         configuration.pidfile = try pidfile.map { Files.absolute(try nonEmpty($0, "--pidfile")) }
         return configuration
+    }
+
+    /// What only vmnet.framework offers.
+    private func addVmnetOptions(to configuration: inout Configuration) throws {
+        let given: [(String, Bool)] = [("--vmnet-network-identifier", vmnetNetworkIdentifier != nil), ("--vmnet-nat66-prefix", vmnetNat66Prefix != nil), ("--uplink vmnet", uplink == .vmnet)]
+        if let option = given.first(where: { $0.1 })?.0, Root.vmnet.withLock({ $0 }) == nil || uplink == .tap {
+            throw ValidationError("\(option) needs vmnet.framework, which is part of macOS; leave it out here")
+        }
+        if vmnetNetworkIdentifier != nil && configuration.mode != .host { throw ValidationError("--vmnet-network-identifier goes with --vmnet-mode host") }
+        if vmnetNat66Prefix != nil && configuration.mode != .shared { throw ValidationError("--vmnet-nat66-prefix goes with --vmnet-mode shared") }
+        configuration.networkIdentifier = vmnetNetworkIdentifier?.bytes
+        configuration.nat66Prefix = vmnetNat66Prefix?.text
     }
 
     /// What every host must take (RFC 791 section 3.1), and what a TAP of Linux can carry.

@@ -10,7 +10,7 @@ package struct Root: ParsableCommand {
         commandName: "vde_vmnet",
         abstract: "Networking for virtual machines that do not run as root.",
         version: programVersion,
-        subcommands: [Join.self, Switch.self, Check.self],
+        subcommands: [Join.self, Switch.self, Check.self, Interfaces.self],
         defaultSubcommand: Join.self)
 
     /// vmnet.framework, where the program has it.

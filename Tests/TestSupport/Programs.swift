@@ -37,9 +37,9 @@ package final class VMNetDaemon {
     /// Starts it in a namespace and waits until it is ready.
     package init(
         in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], level: String = "debug",
-        echo: (@Sendable (String) -> Void)? = nil
+        product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
     ) throws {
-        program = try VMNetDaemon.start(in: namespace, arguments, folder: folder, environment: environment, level: level, echo: echo)
+        program = try VMNetDaemon.start(in: namespace, arguments, folder: folder, environment: environment, level: level, product: product, echo: echo)
         let start = try program.wait(for: "vde_vmnet: ready: ", within: 20).count
         readyLine = try program.wait(for: "\n", after: start, within: 5).trimmed
     }
@@ -47,10 +47,10 @@ package final class VMNetDaemon {
     /// Starts it without waiting.
     package static func start(
         in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], level: String = "debug",
-        echo: (@Sendable (String) -> Void)? = nil
+        product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
     ) throws -> BackgroundProgram {
         try namespace.start(
-            [Machine.product("vde_vmnet"), "--state-dir", folder.file("state"), "--log-level", level] + arguments, environment: environment, echo: echo)
+            [Machine.product(product), "--state-dir", folder.file("state"), "--log-level", level] + arguments, environment: environment, echo: echo)
     }
 
     /// Waits until it is known that nobody else serves addresses.

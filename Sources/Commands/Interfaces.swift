@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Platform
+import Uplinks
+
+/// `vde_vmnet interfaces`: what `--vmnet-interface` takes.
+package struct Interfaces: ParsableCommand {
+    package static let configuration = CommandConfiguration(commandName: "interfaces", abstract: "List what --vmnet-mode bridged can be joined to.")
+
+    package init() {}
+
+    package mutating func run() throws {
+        if let vmnet = Root.vmnet.withLock({ $0 }) {
+            for name in vmnet.bridgeableInterfaces().sorted() { StandardOutput.write(name + "\n") }
+            return
+        }
+        for name in NetworkInterfaces.names().sorted() where name != "lo" {
+            let kind: String
+            switch Bridging(interface: name) {
+            case .bridge: kind = "Linux bridge: guests, host and network reach each other"
+            case .openVSwitch: kind = "Open vSwitch bridge: guests, host and network reach each other"
+            case .nic: kind = "NIC: guests and network reach each other, guests and this host do not"
+            case .wireless: continue
+            }
+            StandardOutput.write(name + String(repeating: " ", count: max(1, 17 - name.count)) + kind + "\n")
+        }
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// The program as it is on a Mac, with the macOS C file, on a simulated vmnet.framework.
+    @Suite struct SimulatedMac {
+        private static let product = "vde_vmnet_simulated"
+
+        private func start(_ network: TestNetwork, _ settings: String = "", _ options: [String] = []) throws -> (VMNetDaemon, String) {
+            let path = network.folder.file("own")
+            return (
+                try VMNetDaemon(
+                    in: network.host, ["--switch"] + options + [path], folder: network.folder, environment: ["VMNET_SIMULATOR": settings], product: SimulatedMac.product), path
+            )
+        }
+
+        /// Runs it to an end that is expected at the start.
+        private func refused(_ settings: String, _ options: [String] = []) throws -> ChildProcess.Output {
+            let network = try TestNetwork()
+            let before = try network.host.snapshot()
+            let result = try network.host.attempt(
+                [Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch"] + options + [network.folder.file("own")],
+                environment: ["VMNET_SIMULATOR": settings])
+            #expect(try network.host.snapshot() == before)
+            #expect(!Files.exists(network.folder.file("own")))
+            return result
+        }
+
+        // MARK: Networks
+
+        @Test(arguments: [
+            "", "edge_events=1", "spurious_events=1", "hides_batches=1", "batch=1", "exhausted_every=3", "partial_every=2", "slowness=5", "start_delay=500",
+            "edge_events=1,batch=2,exhausted_every=2,partial_every=3",
+        ])
+        func aNetworkWorksHoweverTheFrameworkBehaves(settings: String) throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, settings)
+            #expect(daemon.readyLine == "192.168.64.0/24 by vmnet, gateway 192.168.64.1, switch at \(path)")
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            let told = try guest.lease()
+            #expect(told["ip"] == "192.168.64.2" && told["router"] == "192.168.64.1" && told["dns"] == "192.168.64.1" && told["lease"] == "1800", "ours serves, not bootpd")
+            #expect(try guest.namespace.attempt(["ping", "-c", "50", "-i", "0.01", "-W", "5", "192.168.64.1"]).output.contains(" 0% packet loss"))
+            #expect(try daemon.stop() == .exited(0))
+            #expect(!Files.exists(path))
+        }
+
+        @Test func bootpdServesWhereItIsAskedTo() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "", ["--dhcp", "system"])
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            #expect(try guest.lease()["lease"] == "86400")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func withoutDHCPThereIsNone() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "", ["--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--dhcp", "off"])
+            #expect(daemon.readyLine.hasPrefix("192.168.128.0/24 by vmnet"))
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) }
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func theNetworkIsTheOneThatWasAskedFor() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(
+                network, "",
+                ["--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end", "10.77.0.9", "--vmnet-mtu", "9000", "--vmnet-nat66-prefix", "fd00:9::"])
+            #expect(daemon.readyLine.hasPrefix("10.77.0.0/16 by vmnet, gateway 10.77.0.1"))
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            let told = try guest.lease()
+            #expect(told["ip"] == "10.77.0.2" && told["mtu"] == "9000")
+            #expect(try guest.namespace.pings("10.77.0.1"))
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func aPluggedInOneWorksAsWell() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, product: SimulatedMac.product)
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            try guest.lease()
+            #expect(try guest.namespace.pings("192.168.64.1"))
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        /// A whole machine, with NAT behind a TAP that stands for the Mac's bridge.
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), arguments: ["tap=bridge100", "tap=bridge100,edge_events=1"])
+        func aMachineReachesTheInternetAndIsReached(settings: String) throws {
+            let network = try TestNetwork()
+            try network.startInternet()
+            let (daemon, path) = try start(network, settings)
+            try network.host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+            try network.host.run("nft", "-f", "-", input: "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }\n")
+            let guest = try GuestMachine.qemu("guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host, folder: network.folder)
+            try guest.waitUntilBooted()
+            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.64.2")
+            #expect(try guest.run("ping -c 1 -W 5 192.168.64.1").status == 0)
+            #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/").output == "Hello from the Internet")
+            try guest.run("mkdir -p /www && echo 'this is the guest' > /www/index.html && httpd -p 80 -h /www")
+            #expect(try network.host.fetch("192.168.64.2") == "this is the guest")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        // MARK: Faults
+
+        @Test func anInterfaceThatVanishesIsStartedAgainUnderItsGuests() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "vanish_after=40")
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            try guest.lease()
+            _ = try guest.namespace.attempt(["ping", "-c", "60", "-i", "0.01", "-W", "1", "192.168.64.1"])
+            try daemon.program.wait(for: "the vmnet interface has failed")
+            try daemon.program.wait(for: "the vmnet interface is back")
+            #expect(try guest.namespace.pings("192.168.64.1"), "the guest's port and address are what they were")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test(arguments: [
+            (1001, "choose another --vmnet-gateway"), (1002, "no memory"), (1003, "does not take an argument"), (1004, "not ready"), (1005, "denies access"),
+            (1007, "out of buffers"), (1009, "Internet Sharing is on"), (1010, "authorization"), (1099, "status 1099"),
+        ])
+        func everyStatusIsASentence(status: Int, words: String) throws {
+            let result = try refused("start_status=\(status)")
+            #expect(result.termination == .exited([1005, 1010].contains(status) ? 77 : 69))
+            #expect(result.error.contains(words), "\(result.error)")
+        }
+
+        @Test func aStartThatNeverAnswersComesToAnEnd() throws {
+            let none = try refused("start_without_handle=1")
+            #expect(none.termination == .exited(69) && none.error.contains("refused (1001)"), "\(none.error)")
+            let silent = try refused("start_silent=1")
+            #expect(silent.termination == .exited(69) && silent.error.contains("did not answer in time"), "\(silent.error)")
+        }
+
+        @Test func aStopThatNeverAnswersComesToAnEnd() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "stop_silent=1")
+            daemon.program.signal(Signal.terminate)
+            #expect(try daemon.program.waitForEnd(within: 15) == .exited(0))
+            #expect(daemon.program.output.contains("did not answer in time"))
+            #expect(!Files.exists(path))
+        }
+
+        @Test func whatCannotBeBridgedIsAnsweredWithWhatCan() throws {
+            let result = try refused("", ["--vmnet-mode", "bridged", "--vmnet-interface", "en7"])
+            #expect(result.termination == .exited(69))
+            #expect(result.error.contains("en7 cannot be bridged; --vmnet-interface takes one of: en0, en1"), "\(result.error)")
+            let network = try TestNetwork()
+            #expect(try network.host.run(Machine.product(SimulatedMac.product), "interfaces") == "en0\nen1\n")
+            let path = network.folder.file("own")
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path], folder: network.folder, product: SimulatedMac.product)
+            #expect(daemon.readyLine == "bridged by vmnet, switch at \(path)")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func onLinuxWhatNeedsAMacIsRefused() throws {
+            let network = try TestNetwork()
+            for options in [["--uplink", "vmnet"], ["--vmnet-nat66-prefix", "fd00:1::"], ["--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--vmnet-mode", "host"]] {
+                let result = try network.host.attempt([Machine.product("vde_vmnet")] + options + ["/tmp/vde"])
+                #expect(result.termination == .exited(64) && result.error.contains("needs vmnet.framework"), "\(result.error)")
+            }
+        }
+    }
+}
