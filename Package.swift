@@ -83,6 +83,9 @@ let package = Package(
         .testTarget(
             name: "CommandsTests",
             dependencies: ["Commands", "Daemon", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
+        .testTarget(
+            name: "VmnetUplinkTests", dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift,
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
         .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
         .testTarget(

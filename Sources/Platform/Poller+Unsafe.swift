@@ -38,6 +38,9 @@ package struct Poller: ~Copyable {
         _ = platform_poller_modify(descriptor.raw, fd, token, interest.rawValue)
     }
 
+    /// Whether watching a full datagram socket for writing tells when its receiver has room again.
+    package static let tellsOfRoom = platform_poller_tells_of_room() != 0
+
     package func remove(_ fd: Int32) { _ = platform_poller_remove(descriptor.raw, fd) }
 
     /// Waits for events and returns how many there are, to be asked for with `event(_:)` before the next wait.

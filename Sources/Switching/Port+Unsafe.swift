@@ -310,14 +310,8 @@ struct Port: ~Copyable {
     /// After so many in vain, what waits is dropped: whoever is full for so long has stopped reading.
     private static let retryBudget = 200
 
-    /// Whether the poller tells when a full receiver has room again. A device has none; on macOS a datagram socket always seems to have.
-    var tellsOfRoom: Bool {
-        #if canImport(Darwin)
-            false
-        #else
-            kind != .device
-        #endif
-    }
+    /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing.
+    var tellsOfRoom: Bool { kind != .device && Poller.tellsOfRoom }
 
     /// Tries again to send what waits. Returns the errno of an unreachable receiver, else 0.
     mutating func retry(with vector: inout SendVector) -> Int32 {

@@ -6,6 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "VmnetSimulator.h"
+
+/// The settings as they are now.
+struct vmnet_simulator_settings simulator_settings(void);
+
 /// A frame on its way from the other side of the network to the interface.
 typedef void (*host_output)(void *context, const uint8_t *frame, size_t length);
 

@@ -68,49 +68,8 @@ struct vmnet_interface {
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct vmnet_simulator_settings settings;
-static int is_configured;
 static struct vmnet_interface *interfaces[INTERFACES];
 static uint64_t total_written, total_dropped;
-
-// ---- Settings
-
-static void take_environment(void) {
-    if (is_configured++) return;
-    const char *text = getenv("VMNET_SIMULATOR");
-    char copy[512] = "", *rest = copy;
-    if (!text) return;
-    strncpy(copy, text, sizeof copy - 1);
-    for (char *pair; (pair = strsep(&rest, ",")) != NULL;) {
-        char *value = strchr(pair, '=');
-        if (!value) continue;
-        *value++ = 0;
-        unsigned number = (unsigned)atoi(value);
-        if (strcmp(pair, "tap") == 0) strncpy(settings.tap, value, sizeof settings.tap - 1);
-#define SETTING(name) else if (strcmp(pair, #name) == 0) settings.name = number
-        SETTING(start_status);
-        SETTING(start_without_handle);
-        SETTING(start_silent);
-        SETTING(stop_silent);
-        SETTING(start_delay);
-        SETTING(edge_events);
-        SETTING(spurious_events);
-        SETTING(batch);
-        SETTING(hides_batches);
-        SETTING(exhausted_every);
-        SETTING(partial_every);
-        SETTING(vanish_after);
-        SETTING(slowness);
-        else fprintf(stderr, "VMNET_SIMULATOR: there is no setting '%s'\n", pair);
-    }
-}
-
-void vmnet_simulator_set(const struct vmnet_simulator_settings *wanted) {
-    pthread_mutex_lock(&mutex);
-    settings = *wanted;
-    is_configured = 1;
-    pthread_mutex_unlock(&mutex);
-}
 
 void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped) {
     pthread_mutex_lock(&mutex);
@@ -302,7 +261,7 @@ static vmnet_return_t configure(struct vmnet_interface *it, xpc_object_t descrip
 
 interface_ref vmnet_start_interface(xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler) {
     pthread_mutex_lock(&mutex);
-    take_environment();
+    struct vmnet_simulator_settings settings = simulator_settings();
     if (settings.start_without_handle) {
         pthread_mutex_unlock(&mutex);
         return NULL;

@@ -6,10 +6,10 @@ import Wire
 
 /// vmnet.framework on a Mac; on Linux what is linked in its place.
 package struct VmnetFramework: VmnetProvider {
-    /// How long a start or a stop may take, in nanoseconds.
-    private static let patience = 10 * MonotonicClock.second
+    /// How long a start may take, in nanoseconds.
+    private let patience: UInt64
 
-    package init() {}
+    package init(patience: UInt64 = 10 * MonotonicClock.second) { self.patience = patience }
 
     package func bridgeableInterfaces() -> [String] {
         var names = [CChar](repeating: 0, count: 4096)
@@ -27,16 +27,14 @@ package struct VmnetFramework: VmnetProvider {
         }
         var interface: OpaquePointer?
         var parameters = cvmnet_parameters()
-        let result = unsafe VmnetFramework.withOptions(options) { unsafe cvmnet_start($0, signal.wakeup.signalDescriptor, VmnetFramework.patience, &interface, &parameters) }
+        let result = unsafe VmnetFramework.withOptions(options) { unsafe cvmnet_start($0, signal.wakeup.signalDescriptor, patience, &interface, &parameters) }
         guard result == 0, let started = unsafe interface else {
             let isRoot = Accounts.effectiveUser == 0
             let status: Int32 = result > 0 ? result : VmnetStatus.timedOut
             throw VmnetStatus.failure(status, starting: options, isRoot: isRoot, bridgeable: bridgeableInterfaces())
         }
-        return unsafe StartedInterface(started, VmnetFramework.parameters(parameters), signal)
+        return unsafe StartedInterface(started, VmnetFramework.parameters(parameters), signal, stopPatience: patience / 2)
     }
-
-    static let stopPatience = 5 * MonotonicClock.second
 
     /// The options as the C structure, which is valid during the call.
     private static func withOptions(_ options: VmnetOptions, _ body: (UnsafePointer<cvmnet_options>) -> Int32) -> Int32 {
@@ -110,9 +108,11 @@ private final class StartedInterface: VmnetInterface {
     let parameters: VmnetParameters
     private let raw: OpaquePointer
     private let signal: Signal
+    private let stopPatience: UInt64
     private var isStopped = false
 
-    init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal) {
+    init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, stopPatience: UInt64) {
+        self.stopPatience = stopPatience
         unsafe self.raw = raw
         self.parameters = parameters
         self.signal = signal
@@ -131,7 +131,7 @@ private final class StartedInterface: VmnetInterface {
     func stop() throws(VmnetFailure) {
         if isStopped { return }
         isStopped = true
-        let result = unsafe cvmnet_stop(raw, VmnetFramework.stopPatience)
+        let result = unsafe cvmnet_stop(raw, stopPatience)
         if result != 0 { throw VmnetStatus.failure(result > 0 ? result : VmnetStatus.timedOut, isRoot: true) }
     }
 }

@@ -59,6 +59,9 @@ int platform_poller_wait(int poller, struct platform_event *events, int capacity
     return total;
 }
 
+// From macOS 13 on the filter looks at the receiver's room, from 15 on a reader wakes the writer, and even so one byte of room counts.
+int platform_poller_tells_of_room(void) { return 0; }
+
 int platform_wakeup_create(int descriptors[2]) {
     if (pipe(descriptors) < 0) return -errno;
     for (int i = 0; i < 2; i++) {

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+import Frames
+import Platform
+import TestSupport
+import Testing
+import Uplinks
+import VmnetSimulator
+@testable import VmnetUplink
+import Wire
+
+/// An interface with what is needed to move frames through it.
+private final class Link {
+    let interface: any VmnetInterface
+    private let wakeup: Descriptor
+    private var batch = FrameBatch(capacity: 64)
+    private var receiver: ReceiveVector
+    private var sender = SendVector()
+
+    init(_ options: VmnetOptions = VmnetOptions(mode: .shared), patience: UInt64 = MonotonicClock.second) throws {
+        interface = try VmnetFramework(patience: patience).start(options)
+        wakeup = try interface.wakeupDescriptor()
+        receiver = ReceiveVector(for: batch)
+    }
+
+    /// Sends copies of `frame` in one go. Returns how many were taken, and the errno or status that stopped the next one.
+    func send(_ frame: [UInt8], count: Int = 1) -> (sent: Int, error: Int32) {
+        batch.removeAll()
+        batch.append(copying: frame.rawSpan)
+        sender.removeAll()
+        for _ in 0..<count { sender.append(frame: batch[0], of: batch) }
+        return sender.send(to: interface.device)
+    }
+
+    /// The frames that come until there are `count`, or an error.
+    func receive(_ count: Int, seconds: Double = 5) -> (frames: [[UInt8]], error: Int32) {
+        var frames: [[UInt8]] = []
+        let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
+        while frames.count < count {
+            guard wakeup.wait(for: .readable, until: deadline).contains(.readable) else { break }
+            Wakeup.drain(wakeup.raw)
+            // To the end on every event, whatever kind of events they are.
+            while true {
+                batch.removeAll()
+                let outcome = receiver.receive(from: interface.device, into: &batch)
+                if outcome.error != 0 { return (frames, outcome.error) }
+                for index in 0..<batch.count {
+                    let frame = batch[index]
+                    frames.append(batch.bytes(of: frame).copied())
+                }
+                if batch.count == 0 { break }
+            }
+        }
+        return (frames, 0)
+    }
+
+    func stop() throws { try interface.stop() }
+}
+
+private let guestMAC = MACAddress("52:54:00:00:00:01")!
+
+private func question(_ address: String = "192.168.64.1") -> [UInt8] {
+    ARPPacket.probe(for: IPv4Address(address)!, from: guestMAC).frame(to: .broadcast)
+}
+
+/// The failure of a start, if it fails.
+private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> VmnetFailure? {
+    do throws(VmnetFailure) {
+        let interface = try VmnetFramework(patience: 500 * MonotonicClock.millisecond).start(options)
+        try interface.stop()
+        return nil
+    } catch {
+        return error
+    }
+}
+
+/// The simulator's settings are one for all.
+@Suite(.serialized) struct VmnetFrameworkTests {
+    private func simulate(_ change: (inout vmnet_simulator_settings) -> Void = { _ in }) {
+        var settings = vmnet_simulator_settings()
+        change(&settings)
+        SimulatorSettings.set(settings)
+    }
+
+    @Test func whatWasStartedIsTold() throws {
+        simulate()
+        let link = try Link()
+        let parameters = link.interface.parameters
+        #expect(parameters.network?.gateway.description == "192.168.64.1")
+        #expect(parameters.network?.lastLease.description == "192.168.64.254")
+        #expect(parameters.mtu == 1500 && parameters.maximumFrame == 1514 && parameters.nat66Prefix == "fd00:1:2:3::")
+        #expect(parameters.batches == (256, 256))
+        try link.stop()
+        try link.stop()
+    }
+
+    @Test func aSystemThatDoesNotTellItsBatchesGetsTheDocumentedOnes() throws {
+        simulate { $0.hides_batches = 1 }
+        let link = try Link()
+        #expect(link.interface.parameters.batches == (200, 200))
+        #expect(link.send(question(), count: 100) == (100, 0))
+        try link.stop()
+    }
+
+    @Test(arguments: [(false, false), (true, false), (false, true)])
+    func framesGoOutAndComeBack(isEdge: Bool, isSpurious: Bool) throws {
+        simulate {
+            $0.edge_events = isEdge ? 1 : 0
+            $0.spurious_events = isSpurious ? 1 : 0
+        }
+        let link = try Link()
+        for round in [1, 100, 128, 5] {
+            #expect(link.send(question(), count: round) == (round, 0))
+            let (frames, error) = link.receive(round)
+            #expect(frames.count == round && error == 0)
+            #expect(frames.allSatisfy { $0.count == 42 && (try? EthernetView($0.rawSpan).destination) == guestMAC })
+        }
+        try link.stop()
+    }
+
+    @Test func callsAreAsSmallAsTheInterfaceWantsThem() throws {
+        simulate { $0.batch = 3 }
+        let link = try Link()
+        #expect(link.send(question(), count: 50) == (50, 0))
+        #expect(link.receive(50).frames.count == 50)
+        try link.stop()
+    }
+
+    @Test func callsStayBelowTheLimitOfBytes() throws {
+        simulate()
+        let link = try Link(mtu: 9000)
+        // 128 frames of 9014 bytes are a megabyte: more than one call takes.
+        #expect(link.send(question() + [UInt8](repeating: 0, count: 9014 - 42), count: 128) == (128, 0))
+        try link.stop()
+    }
+
+    @Test func aLackOfRoomIsNotAnError() throws {
+        simulate { $0.exhausted_every = 1 }
+        let exhausted = try Link()
+        #expect(exhausted.send(question(), count: 10) == (0, Errno.noBuffers))
+        try exhausted.stop()
+        simulate { $0.exhausted_every = 2; $0.batch = 4 }
+        let sometimes = try Link()
+        #expect(sometimes.send(question(), count: 10) == (4, Errno.noBuffers))
+        try sometimes.stop()
+        simulate { $0.partial_every = 1 }
+        let partial = try Link()
+        #expect(partial.send(question(), count: 10) == (1, Errno.noBuffers))
+        try partial.stop()
+    }
+
+    @Test func framesThatCannotBeSentAreSaidToBe() throws {
+        simulate()
+        let link = try Link()
+        #expect(link.send([UInt8](repeating: 0, count: 1515)) == (0, 1006))
+        #expect(link.send([UInt8](repeating: 0, count: 13)) == (0, 1003))
+        #expect(link.send(question()) == (1, 0))
+        try link.stop()
+    }
+
+    @Test func anInterfaceThatVanishesFailsBothWays() throws {
+        simulate { $0.vanish_after = 5 }
+        let link = try Link()
+        #expect(link.send(question(), count: 5) == (5, 0))
+        #expect(link.send(question()) == (0, 1003))
+        #expect(link.receive(1).error == 1003)
+        try link.stop()
+    }
+
+    @Test func optionsAreHandedOn() throws {
+        simulate()
+        var options = VmnetOptions(mode: .host)
+        options.network = GuestNetwork(gateway: IPv4Address("10.1.0.1")!, prefixLength: 16, lastLease: IPv4Address("10.1.0.99")!)
+        options.mtu = 9000
+        options.interfaceID = Array(1...16)
+        options.networkID = Array(2...17)
+        options.isIsolated = true
+        let link = try Link(options)
+        #expect(link.interface.parameters.network == options.network)
+        #expect(link.interface.parameters.maximumFrame == 9014)
+        try link.stop()
+        var shared = VmnetOptions(mode: .shared)
+        shared.nat66Prefix = "fd00:9::"
+        try Link(shared).stop()
+        try Link(VmnetOptions(mode: .bridged("en0"))).stop()
+    }
+
+    @Test func isolatedInterfacesDoNotHearEachOther() throws {
+        simulate()
+        for isIsolated in [false, true] {
+            var options = VmnetOptions(mode: .shared)
+            options.isIsolated = isIsolated
+            let one = try Link(options), other = try Link(options)
+            _ = one.send(question("192.168.64.77"))
+            #expect(other.receive(1, seconds: isIsolated ? 0.2 : 5).frames.count == (isIsolated ? 0 : 1))
+            try one.stop()
+            try other.stop()
+        }
+    }
+
+    // MARK: Failures
+
+    @Test(arguments: [1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1234] as [Int32])
+    func everyStatusHasASentenceWithANextStep(status: Int32) {
+        simulate { $0.start_status = UInt32(status) }
+        let found = failure()
+        #expect(found?.status == status)
+        #expect(found?.description.contains("\(status)") == true)
+        for isRoot in [true, false] { #expect(VmnetStatus.failure(status, isRoot: isRoot).description.count > 30) }
+        #expect(VmnetStatus.failure(1001, isRoot: false).isPermission && !VmnetStatus.failure(1001, isRoot: true).isPermission)
+    }
+
+    @Test func aStartThatFailsInAnOddWayEnds() {
+        simulate { $0.start_without_handle = 1 }
+        #expect(failure()?.status == 1001)
+        simulate { $0.start_silent = 1 }
+        #expect(failure()?.description.contains("did not answer") == true)
+        simulate { $0.start_delay = 100 }
+        #expect(failure() == nil)
+        simulate { $0.stop_silent = 1 }
+        #expect(failure()?.description.contains("did not answer") == true)
+    }
+
+    @Test func aNetworkOfAnotherModeIsTaken() throws {
+        simulate()
+        var options = VmnetOptions(mode: .shared)
+        options.network = GuestNetwork(gateway: IPv4Address("10.2.0.1")!, prefixLength: 24)
+        let link = try Link(options)
+        options.mode = .host
+        #expect(failure(options)?.status == 1001)
+        try link.stop()
+        #expect(failure(options) == nil)
+    }
+
+    @Test func whatCanBeBridgedIsListed() {
+        simulate()
+        #expect(VmnetFramework().bridgeableInterfaces().sorted() == ["en0", "en1"])
+        #expect(failure(VmnetOptions(mode: .bridged("en9")))?.description.contains("en9 cannot be bridged; --vmnet-interface takes one of: en") == true)
+    }
+}
+
+extension Link {
+    fileprivate convenience init(mtu: Int) throws {
+        var options = VmnetOptions(mode: .shared)
+        options.mtu = mtu
+        try self.init(options)
+    }
+}
