@@ -7,7 +7,7 @@ BIN = .build/release
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall test gate demo measure clean check-swift
+.PHONY: all install uninstall sign install-macos test gate coverage demo measure clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -23,6 +23,22 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vde_vmnet
 
+# macOS 26 and later: with this signature no root is needed. Signed aside and put in place in one step, for a running program must not change.
+sign:
+	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	cp $(BIN)/vde_vmnet $(BIN)/vde_vmnet.signed
+	codesign --force --sign - --entitlements packaging/vde_vmnet.entitlements $(BIN)/vde_vmnet.signed
+	mv -f $(BIN)/vde_vmnet.signed $(BIN)/vde_vmnet
+
+# Into a directory that only root can write to, as a program that sudo and launchd run as root must be. Files, no links.
+install-macos: MACPREFIX = /opt/vde_vmnet
+install-macos:
+	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make && make sign"; exit 1; }
+	install -d -m 755 $(DESTDIR)$(MACPREFIX)/bin $(DESTDIR)$(MACPREFIX)/share
+	install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new
+	mv -f $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet
+	install -m 644 packaging/launchd/*.plist packaging/sudoers LICENSE README.md docs/macos.md $(DESTDIR)$(MACPREFIX)/share
+
 test: check-swift
 	@ci/install-packages build test
 	@ci/fetch-guest-kernel
@@ -33,6 +49,11 @@ gate: check-swift
 	@ci/install-packages gate
 	@$(SWIFT) package resolve
 	@ci/darwin-gate
+	@ci/lint-packaging
+
+coverage: check-swift
+	@ci/install-packages build
+	@ci/vmnet-coverage
 
 demo: check-swift
 	@ci/install-packages build demo
@@ -48,7 +69,7 @@ measure: check-swift
 	@$(SUDO) $(BIN)/vde_vmnet_measure
 
 clean:
-	rm -rf .build .cache
+	rm -rf .build .build-coverage .cache
 
 check-swift:
 	@command -v $(firstword $(SWIFT)) >/dev/null || { \
