@@ -50,12 +50,7 @@ let package = Package(
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
         .target(name: "CVmnet", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        .target(name: "VmnetUplink", dependencies: ["CVmnet", "Daemon", "Uplinks", "Switching", "Platform", "Wire", .product(name: "Logging", package: "swift-log")], swiftSettings: swift),
-        .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        .executableTarget(
-            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift,
-            // Keys are looked up by name, as on a Mac.
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+        .target(name: "VmnetUplink", dependencies: ["CVmnet", "Uplinks", "Frames", "Platform", "Wire"], swiftSettings: swift),
         .target(name: "NetworkCheck", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
             name: "Commands",
@@ -68,8 +63,6 @@ let package = Package(
             name: "vde_vmnet", dependencies: ["Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))], swiftSettings: swift),
 
         .target(name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
-        .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
-        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "VDE", "Platform"], path: "Tests/Measure", swiftSettings: swift),
         .testTarget(name: "WireTests", dependencies: ["Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "FramesTests", dependencies: ["Frames", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
@@ -83,13 +76,27 @@ let package = Package(
         .testTarget(
             name: "CommandsTests",
             dependencies: ["Commands", "Daemon", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
-        .testTarget(
-            name: "VmnetUplinkTests", dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift,
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
         .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
-        .testTarget(
-            name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated"], swiftSettings: swift),
     ],
     cLanguageStandard: .gnu17
 )
+
+#if os(Linux)
+    // The simulator stands for what a Mac has, and whole hosts are made of Linux's namespaces.
+    package.targets += [
+        .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
+        .executableTarget(
+            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift,
+            // Keys are looked up by name, as on a Mac.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+        .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
+        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "VDE", "VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire"], path: "Tests/Measure", swiftSettings: swift,
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+        .testTarget(
+            name: "VmnetUplinkTests", dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift,
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+        .testTarget(
+            name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated"], swiftSettings: swift),
+    ]
+#endif

@@ -91,12 +91,18 @@ static void set_string(xpc_object_t description, const char *name, const char *v
     if (value) xpc_dictionary_set_string(description, name, value);
 }
 
+int cvmnet_has_virtio_header(void) { return key("vmnet_enable_virtio_header_key") != NULL; }
+
 static xpc_object_t describe(const struct cvmnet_options *options) {
     xpc_object_t description = xpc_dictionary_create(NULL, NULL, 0);
     xpc_dictionary_set_uint64(description, vmnet_operation_mode_key, options->mode);
     // A switch carries many addresses: none of the system's making is wanted, unless one is to be the same every time.
     xpc_dictionary_set_bool(description, vmnet_allocate_mac_address_key, options->interface_id != NULL);
     if (options->interface_id) xpc_dictionary_set_uuid(description, vmnet_interface_id_key, options->interface_id);
+    if (options->virtio_header) {
+        xpc_dictionary_set_bool(description, key("vmnet_enable_virtio_header_key"), true);
+        xpc_dictionary_set_bool(description, vmnet_enable_tso_key, true);
+    }
     if (options->mode == VMNET_BRIDGED_MODE) {
         set_string(description, vmnet_shared_interface_name_key, options->interface);
         return description;
@@ -123,6 +129,7 @@ static void enable_events(struct cvmnet *it, int wakeup) {
 }
 
 int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface, struct cvmnet_parameters *parameters) {
+    if (options->virtio_header && !cvmnet_has_virtio_header()) return -ENOTSUP;
     struct cvmnet *it = calloc(1, sizeof *it);
     struct answer *answer = answer_create();
     if (!it || !answer) {
@@ -144,7 +151,10 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     int error = answer_wait(answer, it->interface ? timeout : timeout / 10);
     if (error == 0) error = answer->status == VMNET_SUCCESS ? 0 : (int)answer->status;
     if (!it->interface && error <= 0) error = (int)VMNET_FAILURE;
-    if (error == 0) *parameters = answer->parameters;
+    if (error == 0) {
+        *parameters = answer->parameters;
+        parameters->header = options->virtio_header ? 12 : 0;
+    }
     answer_release(answer);
     if (error) {
         // One that did not answer in time may do so later, and is then nobody's: the process has to end.

@@ -58,6 +58,9 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix"))
     var vmnetNat66Prefix: IPv6PrefixArgument?
 
+    @Flag(help: "macOS 15.4 and later: exchange TCP segments of up to 64 KiB with vmnet, cut up on the way to machines.")
+    var vmnetOffload = false
+
     @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, told to machines. (default: 1500)", valueName: "bytes"))
     var vmnetMtu: Int?
 
@@ -144,12 +147,16 @@ package struct Join: ParsableCommand {
 
     /// What only vmnet.framework offers.
     private func addVmnetOptions(to configuration: inout Configuration) throws {
-        let given: [(String, Bool)] = [("--vmnet-network-identifier", vmnetNetworkIdentifier != nil), ("--vmnet-nat66-prefix", vmnetNat66Prefix != nil), ("--uplink vmnet", uplink == .vmnet)]
+        let given: [(String, Bool)] = [("--vmnet-network-identifier", vmnetNetworkIdentifier != nil), ("--vmnet-nat66-prefix", vmnetNat66Prefix != nil), ("--vmnet-offload", vmnetOffload), ("--uplink vmnet", uplink == .vmnet)]
         if let option = given.first(where: { $0.1 })?.0, Root.vmnet.withLock({ $0 }) == nil || uplink == .tap {
             throw ValidationError("\(option) needs vmnet.framework, which is part of macOS; leave it out here")
         }
         if vmnetNetworkIdentifier != nil && configuration.mode != .host { throw ValidationError("--vmnet-network-identifier goes with --vmnet-mode host") }
         if vmnetNat66Prefix != nil && configuration.mode != .shared { throw ValidationError("--vmnet-nat66-prefix goes with --vmnet-mode shared") }
+        if vmnetOffload, let vmnet = Root.vmnet.withLock({ $0 }), !vmnet.supportsOffload {
+            throw ValidationError("--vmnet-offload needs macOS 15.4 or later, whose vmnet.framework has virtio headers; leave it out here")
+        }
+        configuration.hasVmnetOffload = vmnetOffload
         configuration.networkIdentifier = vmnetNetworkIdentifier?.bytes
         configuration.nat66Prefix = vmnetNat66Prefix?.text
     }

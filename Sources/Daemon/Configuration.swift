@@ -56,6 +56,8 @@ package struct Configuration: Sendable {
     package var networkIdentifier: [UInt8]?
     /// The IPv6 prefix of vmnet's NAT, such as `fd00:1:2:3::`.
     package var nat66Prefix: String?
+    /// vmnet's segments of 64 KiB and unfinished checksums.
+    package var hasVmnetOffload = false
     package var dhcp: DHCP = .auto
     package var tapName: String?
     package var stateDirectory: String?

@@ -134,6 +134,7 @@ extension Configuration {
         options.networkID = networkIdentifier
         options.nat66Prefix = nat66Prefix
         options.isIsolated = isIsolating
+        options.hasOffload = hasVmnetOffload
         return options
     }
 }

@@ -25,12 +25,18 @@ package struct FrameDevice: @unchecked Sendable {
     private let sender: Send
     /// Where a byte (or a count) makes the port's descriptor readable.
     private let signal: Int32
+    /// Bytes of the virtio header in front of every frame: 0 or 12.
+    package let headerLength: Int
+    /// Bytes of the longest super-frame; 0 where there are none.
+    package let maximumSuperFrame: Int
 
     /// - Parameters:
     ///   - context: handed to the functions.
     ///   - signal: the writing end of the port's wake-up.
     @unsafe
-    package init(context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32) {
+    package init(context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32, headerLength: Int = 0, maximumSuperFrame: Int = 0) {
+        self.headerLength = headerLength
+        self.maximumSuperFrame = maximumSuperFrame
         unsafe self.context = context
         unsafe receiver = receive
         unsafe sender = send

@@ -89,10 +89,10 @@ package enum PacketFrames {
     }
 
     /// Puts the virtio header in front of frame `index` and appends both to `vector`.
-    package static func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector) {
-        batch.prependHeader(to: index, length: VirtioNetHeader.shortLength)
+    package static func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector, headerLength: Int = VirtioNetHeader.shortLength) {
+        batch.prependHeader(to: index, length: headerLength)
         let frame = batch[index]
-        let address = unsafe batch.address(at: Int(frame.offset) - VirtioNetHeader.shortLength)
-        unsafe vector.append(address, length: Int(frame.length) + VirtioNetHeader.shortLength)
+        let address = unsafe batch.address(at: Int(frame.offset) - headerLength)
+        unsafe vector.append(address, length: Int(frame.length) + headerLength)
     }
 }

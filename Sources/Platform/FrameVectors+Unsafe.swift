@@ -82,14 +82,35 @@ extension ReceiveVector {
     package func receive(from device: FrameDevice, into batch: inout FrameBatch) -> ReceiveOutcome {
         precondition(batch.count == 0 && batch.capacity == capacity)
         var outcome = ReceiveOutcome()
+        let header = device.headerLength
+        if header > 0 { move(by: -header) }
         let result = unsafe device.receive(pieces, capacity)
         for index in 0..<max(0, result) {
-            batch.append(length: min(unsafe pieces[index].iov_len, FrameBatch.maximumFrameLength))
-            unsafe pieces[index].iov_len = FrameBatch.maximumFrameLength
+            let length = unsafe pieces[index].iov_len - header
+            unsafe pieces[index].iov_len = FrameBatch.maximumFrameLength + header
+            if header > 0 {
+                guard length > 0, let offload = batch.receivedHeader(of: index) else {
+                    outcome.truncated += 1
+                    batch.append(length: 0)
+                    continue
+                }
+                batch.append(length: min(length, FrameBatch.maximumFrameLength), offload: offload)
+            } else {
+                batch.append(length: min(length, FrameBatch.maximumFrameLength))
+            }
         }
+        if header > 0 { move(by: header) }
         outcome.frames = max(0, result)
         outcome.error = result < 0 ? Int32(-result) : 0
         return outcome
+    }
+
+    /// Moves where frames are received to, keeping their end where it is.
+    private func move(by distance: Int) {
+        for index in 0..<capacity {
+            unsafe pieces[index].iov_base += distance
+            unsafe pieces[index].iov_len -= distance
+        }
     }
 }
 

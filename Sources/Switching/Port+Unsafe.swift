@@ -169,33 +169,44 @@ struct Port: ~Copyable {
         return last != 0 ? last : error
     }
 
-    /// Every frame in one piece and with its checksum: a device knows nothing of either.
+    /// Every frame in one piece. To a device without headers also with its checksum, and nothing that is to be segmented: such frames come
+    /// from a device with headers only, of which there is one.
     private mutating func transmitToDevice(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         var error: Int32 = 0
+        let device = configuration.device!
         vector.removeAll()
         for unsafe departure in unsafe departures {
             let index = departure.index
-            guard batch[index].offload.segmentation == .none, batch.completeChecksum(of: index) else {
+            let isSuperFrame = batch[index].offload.segmentation != .none
+            guard device.headerLength > 0 || (!isSuperFrame && batch.completeChecksum(of: index)) else {
                 counters.dropped(.malformed)
                 continue
             }
-            guard Int(batch[index].length) + Port.growth(by: departure.edit) <= maximumFrame else {
+            guard Int(batch[index].length) + Port.growth(by: departure.edit) <= (isSuperFrame ? device.maximumSuperFrame : maximumFrame) else {
                 counters.dropped(.oversize)
                 continue
             }
             guard departure.edit == .keep else {
                 error = flush(&vector)
                 let undo = edit(index, of: &batch, departure.edit)
-                vector.append(frame: batch[index], of: batch)
+                append(index, of: &batch, to: &vector, device)
                 error = flush(&vector)
                 restore(index, of: &batch, undo)
                 continue
             }
             if vector.isFull { error = flush(&vector) }
-            vector.append(frame: batch[index], of: batch)
+            append(index, of: &batch, to: &vector, device)
         }
         let last = flush(&vector)
         return last != 0 ? last : error
+    }
+
+    private func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector, _ device: FrameDevice) {
+        if device.headerLength > 0 {
+            PacketFrames.append(index, of: &batch, to: &vector, headerLength: device.headerLength)
+        } else {
+            vector.append(frame: batch[index], of: batch)
+        }
     }
 
     private mutating func transmitToTap(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch) -> Int32 {

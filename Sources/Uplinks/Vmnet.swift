@@ -23,6 +23,8 @@ package struct VmnetOptions: Equatable, Sendable {
     /// Such as `fd00:1:2:3::`, for shared.
     package var nat66Prefix: String?
     package var isIsolated = false
+    /// Frames come and go with virtio headers, and TCP segments in pieces of up to 64 KiB.
+    package var hasOffload = false
 
     package init(mode: Mode) { self.mode = mode }
 }
@@ -83,4 +85,6 @@ package protocol VmnetProvider: Sendable {
     func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface
     /// The physical interfaces that can be bridged.
     func bridgeableInterfaces() -> [String]
+    /// Whether this system's vmnet has virtio headers.
+    var supportsOffload: Bool { get }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CVmnet
+import Frames
 import Platform
 import Uplinks
 import Wire
@@ -18,6 +19,8 @@ package struct VmnetFramework: VmnetProvider {
         return names.split(separator: 0).prefix(Int(count)).map { String(decoding: $0.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
     }
 
+    package var supportsOffload: Bool { cvmnet_has_virtio_header() != 0 }
+
     package func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface {
         let signal: Signal
         do throws(SystemError) {
@@ -33,7 +36,9 @@ package struct VmnetFramework: VmnetProvider {
             let status: Int32 = result > 0 ? result : VmnetStatus.timedOut
             throw VmnetStatus.failure(status, starting: options, isRoot: isRoot, bridgeable: bridgeableInterfaces())
         }
-        return unsafe StartedInterface(started, VmnetFramework.parameters(parameters), signal, stopPatience: patience / 2)
+        return unsafe StartedInterface(
+            started, VmnetFramework.parameters(parameters), signal, headerLength: Int(parameters.header), longest: Int(clamping: parameters.maximum_frame),
+            stopPatience: patience / 2)
     }
 
     /// The options as the C structure, which is valid during the call.
@@ -49,6 +54,7 @@ package struct VmnetFramework: VmnetProvider {
         }
         unsafe raw.mtu = UInt64(options.mtu ?? 0)
         unsafe raw.isolation = options.isIsolated ? 1 : 0
+        unsafe raw.virtio_header = options.hasOffload ? 1 : 0
         // Every text and identifier in one piece of memory, each by its offset.
         var memory: [UInt8] = []
         func place(_ bytes: [UInt8]?) -> Int? {
@@ -89,7 +95,8 @@ package struct VmnetFramework: VmnetProvider {
             network = GuestNetwork(gateway: gateway, prefixLength: whole.prefixLength, lastLease: IPv4Address(text(raw.end_address)))
         }
         let mtu = (68...65_535).contains(raw.mtu) ? Int(raw.mtu) : 1500
-        let maximum = (14...70_000).contains(raw.maximum_frame) ? Int(raw.maximum_frame) : mtu + 14
+        // With headers the system tells the longest super-frame; what is not one is bounded by the MTU, and a VLAN tag.
+        let maximum = (14...70_000).contains(raw.maximum_frame) && raw.header == 0 ? Int(raw.maximum_frame) : mtu + 14
         let prefix = text(raw.nat66_prefix)
         return VmnetParameters(
             network: network, mtu: mtu, maximumFrame: maximum, batches: (Int(raw.read_batch), Int(raw.write_batch)), nat66Prefix: prefix.isEmpty ? nil : prefix)
@@ -108,10 +115,14 @@ private final class StartedInterface: VmnetInterface {
     let parameters: VmnetParameters
     private let raw: OpaquePointer
     private let signal: Signal
+    private let headerLength: Int
+    private let longest: Int
     private let stopPatience: UInt64
     private var isStopped = false
 
-    init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, stopPatience: UInt64) {
+    init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, headerLength: Int, longest: Int, stopPatience: UInt64) {
+        self.headerLength = headerLength
+        self.longest = min(longest, FrameBatch.maximumFrameLength)
         self.stopPatience = stopPatience
         unsafe self.raw = raw
         self.parameters = parameters
@@ -123,7 +134,7 @@ private final class StartedInterface: VmnetInterface {
     var device: FrameDevice {
         unsafe FrameDevice(
             context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) }, send: { unsafe cvmnet_send($0, $1, $2, $3) },
-            signal: signal.wakeup.signalDescriptor)
+            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumSuperFrame: headerLength > 0 ? longest : 0)
     }
 
     func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }

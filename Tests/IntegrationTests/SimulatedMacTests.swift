@@ -104,6 +104,39 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
+        /// Segments of 64 KiB come from the host in one piece, and are cut up for a guest behind a socket.
+        @Test(arguments: ["tap=bridge100", "tap=bridge100,edge_events=1,batch=8"])
+        func segmentsOf64KilobytesAreCutUpForGuests(settings: String) throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, settings, ["--vmnet-offload"])
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            #expect(try guest.lease()["ip"] == "192.168.64.2")
+            let pages = network.folder.file("pages")
+            try Files.makeDirectories(pages)
+            try Files.replace(pages + "/index.html", [UInt8](repeating: 0x78, count: 8 << 20))
+            let server = try network.host.start(["busybox", "httpd", "-f", "-p", "80", "-h", pages])
+            try network.host.waitForListener(on: 80)
+            let size = try guest.namespace.run("timeout", "60", "busybox", "wget", "-q", "-O", "-", "http://192.168.64.1/").utf8.count
+            #expect(size == 8 << 20)
+            // And the other way.
+            let own = try guest.namespace.start(["busybox", "httpd", "-f", "-p", "80", "-h", pages])
+            try guest.namespace.waitForListener(on: 80)
+            #expect(try network.host.fetch("192.168.64.2").utf8.count == 8 << 20)
+            // Fewer frames came from the host than segments of 1448 bytes would have been.
+            daemon.program.signal(Signal.user1)
+            let counters = try daemon.program.wait(for: "(vmnet): in ")
+            let line = try daemon.program.wait(for: " frames", after: counters.count)
+            let frames = try #require(Int(line.filter(\.isNumber)))
+            #expect(frames < (8 << 20) / 1448, "\(frames) frames from the host")
+            for program in [server, own] { program.kill() }
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func whatAnOlderSystemLacksIsSaid() throws {
+            let result = try refused("lacks_virtio_header=1", ["--vmnet-offload"])
+            #expect(result.termination == .exited(64) && result.error.contains("needs macOS 15.4"), "\(result.error)")
+        }
+
         // MARK: Faults
 
         @Test func anInterfaceThatVanishesIsStartedAgainUnderItsGuests() throws {

@@ -16,6 +16,9 @@ struct Measure {
         try measureStart(network, vde)
         try measureLeases(network, vde)
         try measureStalled(network)
+        for batch in [256, 1] as [UInt32] {
+            report("vmnet shim and simulator, \(batch) frames in a call", "thousand frames/s", try (0..<5).map { _ in try VmnetShim.run(batch: batch) / 1000 })
+        }
     }
 
     /// In turn, so that both meet the same machine.

@@ -31,6 +31,15 @@ private final class Link {
         return sender.send(to: interface.device)
     }
 
+    /// The same with an empty virtio header in front of each.
+    func sendWithHeaders(_ frame: [UInt8], count: Int) -> (sent: Int, error: Int32) {
+        batch.removeAll()
+        batch.append(copying: frame.rawSpan)
+        sender.removeAll()
+        for _ in 0..<count { PacketFrames.append(0, of: &batch, to: &sender, headerLength: 12) }
+        return sender.send(to: interface.device)
+    }
+
     /// The frames that come until there are `count`, or an error.
     func receive(_ count: Int, seconds: Double = 5) -> (frames: [[UInt8]], error: Int32) {
         var frames: [[UInt8]] = []
@@ -182,6 +191,35 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
         shared.nat66Prefix = "fd00:9::"
         try Link(shared).stop()
         try Link(VmnetOptions(mode: .bridged("en0"))).stop()
+    }
+
+    @Test func framesWithHeadersGoOutAndComeBack() throws {
+        simulate()
+        var options = VmnetOptions(mode: .shared)
+        options.hasOffload = true
+        #expect(VmnetFramework().supportsOffload)
+        let link = try Link(options)
+        let device = link.interface.device
+        #expect(device.headerLength == 12 && device.maximumSuperFrame == FrameBatch.maximumFrameLength - 3)
+        #expect(link.interface.parameters.maximumFrame == 1514)
+        for round in [1, 100] {
+            #expect(link.sendWithHeaders(question(), count: round) == (round, 0))
+            let (frames, error) = link.receive(round)
+            #expect(error == 0 && frames.count == round)
+            #expect(frames.allSatisfy { $0.count == 42 && (try? EthernetView($0.rawSpan).destination) == guestMAC })
+        }
+        // Without its header a frame is too short for one.
+        #expect(link.send([UInt8](repeating: 0, count: 20)) == (0, 1003))
+        try link.stop()
+    }
+
+    @Test func anOlderFrameworkHasNoHeaders() throws {
+        simulate { $0.lacks_virtio_header = 1 }
+        defer { simulate() }
+        var options = VmnetOptions(mode: .shared)
+        options.hasOffload = true
+        #expect(!VmnetFramework().supportsOffload)
+        #expect(failure(options) != nil)
     }
 
     @Test func isolatedInterfacesDoNotHearEachOther() throws {

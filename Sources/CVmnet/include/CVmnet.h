@@ -31,6 +31,8 @@ struct cvmnet_options {
     const uint8_t *network_id;
     /// Guests of different interfaces do not reach each other.
     int isolation;
+    /// Every frame has a virtio header of 12 bytes in front, and TCP segments of up to 64 KiB come and go in one piece (macOS 15.4).
+    int virtio_header;
 };
 
 /// What was started.
@@ -47,6 +49,8 @@ struct cvmnet_parameters {
     /// Frames in one call.
     int read_batch;
     int write_batch;
+    /// Bytes of the header in front of every frame: 0 or 12.
+    int header;
 };
 
 struct cvmnet;
@@ -62,6 +66,8 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count);
 /// Writes up to `count` frames, the first bytes of every `stride`th element of `frames`. Returns how many were taken, or a negative errno
 /// or status if none was: -ENOBUFS for a moment's lack of room. One thread at a time, which may be another than the reader's.
 int cvmnet_send(void *interface, const struct iovec *frames, int stride, int count);
+/// Whether this system's framework has virtio headers.
+int cvmnet_has_virtio_header(void);
 /// The physical interfaces that can be bridged, each ended by a zero byte, an empty one at the end. Returns how many there are.
 int cvmnet_bridgeable(char *names, size_t capacity);
 

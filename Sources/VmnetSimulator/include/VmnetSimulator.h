@@ -26,6 +26,8 @@ struct vmnet_simulator_settings {
     /// Frames in one call; 0: 256, and not told in the parameters where `hides_batches` is set, as before macOS 15.
     uint32_t batch;
     int hides_batches;
+    /// The framework is older than macOS 15.4, and knows nothing of virtio headers.
+    int lacks_virtio_header;
     /// Every nth call of write finds no buffers; 0: none does.
     uint32_t exhausted_every;
     /// Every nth call of write takes only the first frame; 0: none does.

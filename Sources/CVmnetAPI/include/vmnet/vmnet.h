@@ -69,6 +69,7 @@ extern const char *vmnet_network_identifier_key VMNET_SINCE(11.0);
 extern const char *vmnet_host_ip_address_key VMNET_SINCE(11.0);
 extern const char *vmnet_host_subnet_mask_key VMNET_SINCE(11.0);
 extern const char *vmnet_enable_isolation_key VMNET_SINCE(11.0);
+extern const char *vmnet_enable_tso_key VMNET_SINCE(11.0);
 
 interface_ref vmnet_start_interface(xpc_object_t interface_desc, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler) VMNET_SINCE(10.10);
 vmnet_return_t vmnet_interface_set_event_callback(
