@@ -11,6 +11,9 @@
 /// The settings as they are now.
 struct vmnet_simulator_settings simulator_settings(void);
 
+/// A TAP with this address (0: none) and `header` bytes of virtio header. Returns its descriptor, -1 without the right to one.
+int simulated_tap(const char *name, uint32_t address, uint32_t mask, size_t header);
+
 /// A frame on its way from the other side of the network to the interface.
 typedef void (*host_output)(void *context, const uint8_t *frame, size_t length);
 

@@ -7,15 +7,12 @@
 #include <dispatch/dispatch.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 #include <vmnet/vmnet.h>
@@ -158,25 +155,9 @@ static void *read_tap(void *context) {
 }
 
 static int open_tap(struct network *network, const char *name) {
-    struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | (network->header ? IFF_VNET_HDR : 0))};
-    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    network->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (network->tap < 0 || ioctl(network->tap, TUNSETIFF, &request) < 0) return 0;
-    if (network->header) {
-        ioctl(network->tap, TUNSETVNETHDRSZ, &(int){(int)network->header});
-        ioctl(network->tap, TUNSETOFFLOAD, (unsigned long)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6));
-    }
-    int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in *address = (struct sockaddr_in *)&request.ifr_addr;
-    if (network->mode != VMNET_BRIDGED_MODE) {
-        *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(network->start)};
-        ioctl(control, SIOCSIFADDR, &request);
-        address->sin_addr.s_addr = htonl(network->mask);
-        ioctl(control, SIOCSIFNETMASK, &request);
-    }
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    ioctl(control, SIOCSIFFLAGS, &request);
-    close(control);
+    int is_bridged = network->mode == VMNET_BRIDGED_MODE;
+    network->tap = simulated_tap(name, is_bridged ? 0 : network->start, network->mask, network->header);
+    if (network->tap < 0) return 0;
     return pipe2(network->stop, O_CLOEXEC) == 0 && pthread_create(&network->thread, NULL, read_tap, network) == 0;
 }
 
