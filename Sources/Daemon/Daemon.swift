@@ -90,6 +90,7 @@ package final class Daemon {
             try Forwarder.start(control: control)
         }
         isForwarding = true
+        vmnetLink?.isForwarding = true
         addressService?.start()
         session.onRejoin = { [unowned self] in addressService?.restart() }
         if let own = session as? SwitchSession {

@@ -17,6 +17,8 @@ final class VmnetLink {
     private let logger: Logger
     private let attach: (PortConfiguration) -> PortNumber?
     private let detach: (PortNumber) -> Void
+    /// Set when the forwarder has started, from when on it may be using the interface.
+    var isForwarding = false
     private var interface: (any VmnetInterface)?
     private var port: PortNumber?
     private var backoff = Backoff()
@@ -100,7 +102,7 @@ final class VmnetLink {
         self.port = nil
         self.interface = nil
         // The forwarder must be done with it. One that hangs inside the framework keeps it.
-        guard control.settle() else {
+        guard !isForwarding || control.settle() else {
             logger.error("vmnet.framework does not return from a call; its interface is left to the end of this process")
             VmnetLink.abandoned.withLock { $0.append(interface) }
             return

@@ -168,6 +168,14 @@ extension IntegrationTests {
             #expect(silent.termination == .exited(69) && silent.error.contains("did not answer in time"), "\(silent.error)")
         }
 
+        @Test func aStartThatFailsLaterStopsTheInterface() throws {
+            let network = try TestNetwork()
+            try Files.replace(network.folder.file("state"), [])
+            let result = try network.host.attempt([Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch", network.folder.file("own")])
+            #expect(result.termination == .exited(69) && result.error.contains("choose another with --state-dir"), "\(result.error)")
+            #expect(!result.error.contains("does not return"))
+        }
+
         @Test func aStopThatNeverAnswersComesToAnEnd() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, "stop_silent=1")
