@@ -27,6 +27,8 @@ struct cvmnet {
     int read_batch, write_batch;
     struct vmpktdesc reads[MAXIMUM_BATCH], writes[MAXIMUM_BATCH];
     struct iovec write_pieces[MAXIMUM_BATCH];
+    /// The least frame of Ethernet, behind a virtio header.
+    uint8_t padded[12 + 60];
 };
 
 /// What a handler and its waiter share.
@@ -118,14 +120,15 @@ static xpc_object_t describe(const struct cvmnet_options *options) {
     return description;
 }
 
-static void enable_events(struct cvmnet *it, int wakeup) {
-    vmnet_interface_set_event_callback(it->interface, VMNET_INTERFACE_PACKETS_AVAILABLE, it->events, ^(interface_event_t mask, xpc_object_t event) {
+static vmnet_return_t enable_events(struct cvmnet *it, int wakeup) {
+    vmnet_return_t status = vmnet_interface_set_event_callback(it->interface, VMNET_INTERFACE_PACKETS_AVAILABLE, it->events, ^(interface_event_t mask, xpc_object_t event) {
         // How many there are is an estimate and not looked at: the reader reads until nothing is left.
         (void)mask, (void)event;
         (void)!write(wakeup, &(uint64_t){1}, 8);
     });
     // What has come before.
     (void)!write(wakeup, &(uint64_t){1}, 8);
+    return status;
 }
 
 int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface, struct cvmnet_parameters *parameters) {
@@ -169,7 +172,11 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     it->read_batch = parameters->read_batch;
     it->write_batch = parameters->write_batch;
     for (int i = 0; i < MAXIMUM_BATCH; i++) it->writes[i].vm_pkt_iov = &it->write_pieces[i];
-    enable_events(it, wakeup);
+    vmnet_return_t status = enable_events(it, wakeup);
+    if (status != VMNET_SUCCESS) {
+        cvmnet_stop(it, timeout);
+        return (int)status;
+    }
     *interface = it;
     return 0;
 }
@@ -209,6 +216,8 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count) {
     }
     int filled = limit;
     vmnet_return_t status = vmnet_read(it->interface, it->reads, &filled);
+    // A moment's trouble: there will be another event.
+    if (status == VMNET_BUFFER_EXHAUSTED || status == VMNET_SETUP_INCOMPLETE) return 0;
     if (status != VMNET_SUCCESS) return -(int)status;
     if (filled < 0 || filled > limit) return -EIO;
     for (int i = 0; i < filled; i++) {
@@ -216,6 +225,31 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count) {
         frames[i].iov_len = it->reads[i].vm_pkt_size <= frames[i].iov_len ? it->reads[i].vm_pkt_size : 0;
     }
     return filled;
+}
+
+static vmnet_return_t write_one(struct cvmnet *it, const struct iovec *frame, int *written) {
+    *written = 1;
+    it->write_pieces[0] = *frame;
+    it->writes[0].vm_pkt_size = frame->iov_len;
+    return vmnet_write(it->interface, it->writes, written);
+}
+
+/// Writes one frame of a batch that was refused.
+static int send_one(struct cvmnet *it, const struct iovec *frame) {
+    int written;
+    vmnet_return_t status = write_one(it, frame, &written);
+    if (status == VMNET_INVALID_ARGUMENT && frame->iov_len < sizeof it->padded) {
+        // Too short for it, or nobody is there any more: at the least length of Ethernet it shows.
+        memset(it->padded, 0, sizeof it->padded);
+        memcpy(it->padded, frame->iov_base, frame->iov_len);
+        status = write_one(it, &(struct iovec){.iov_base = it->padded, .iov_len = sizeof it->padded}, &written);
+    }
+    switch (status) {
+    case VMNET_SUCCESS: return written == 1 ? 0 : -ENOBUFS;
+    case VMNET_BUFFER_EXHAUSTED: return -ENOBUFS;
+    case VMNET_PACKET_TOO_BIG: return -EMSGSIZE;
+    default: return -(int)status;
+    }
 }
 
 int cvmnet_send(void *interface, const struct iovec *frames, int stride, int count) {
@@ -243,8 +277,12 @@ int cvmnet_send(void *interface, const struct iovec *frames, int stride, int cou
             if (written < prepared) return sent > 0 ? sent : -ENOBUFS;
             continue;
         }
-        if (sent > 0) return sent;
-        return status == VMNET_BUFFER_EXHAUSTED ? -ENOBUFS : -(int)status;
+        // Some may have been taken all the same; all of them means that the number was not touched.
+        if (written > 0 && written < prepared) return sent + written;
+        // Where one of them is at fault, the others are not to suffer for it.
+        int error = status == VMNET_BUFFER_EXHAUSTED ? -ENOBUFS : send_one(it, &frames[sent * stride]);
+        if (error) return sent > 0 ? sent : error;
+        sent++;
     }
     return sent;
 }

@@ -119,7 +119,7 @@ package final class SwitchSession: NetworkSession {
 
     /// Gives a TAP a port, and takes over its descriptor. Nil when all ports are in use.
     package func attachDevice(_ port: PortConfiguration) -> PortNumber? {
-        guard let number = virtualSwitch.allocateForDevice() else { return nil }
+        guard let number = virtualSwitch.allocateForDevice(preferring: reservedForUplink) else { return nil }
         return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
     }
 
@@ -127,7 +127,13 @@ package final class SwitchSession: NetworkSession {
     package func detachDevice(_ attachment: PortNumber) {
         guard let number = virtualSwitch.number(of: attachment), let end = virtualSwitch.ports[number]?.ends.first(where: { $0.attachment == attachment }) else { return }
         virtualSwitch.detach(end.identifier, from: number)
+        // It comes back, and nobody else is to get its port and VLANs meanwhile.
+        try? virtualSwitch.setAllocatable(number, false)
+        reservedForUplink = number
     }
+
+    /// The port of a device that will be there again.
+    private var reservedForUplink: Int?
 
     // MARK: Clients
 

@@ -46,7 +46,8 @@ final class VmnetLink {
         do throws(VmnetFailure) {
             let parameters = try open()
             // Whatever comes, the guests' addresses stay valid.
-            if case .bridged = options.mode {} else { options.network = parameters.network }
+            if case .bridged = options.mode {} else { options.network = parameters.network ?? options.network }
+            if options.mode == .shared { options.nat66Prefix = options.nat66Prefix ?? parameters.nat66Prefix }
             return parameters
         } catch {
             throw ExitError(error.isPermission ? .noPermission : .unavailable, error.description)

@@ -20,7 +20,7 @@ package struct Forwarder: ~Copyable {
     var poller: Poller
     var batch: FrameBatch
     private var receiver: ReceiveVector
-    private var sender: SendVector
+    var sender: SendVector
     var table: AddressTable
     var membership: VLANMembership
     var loopGuard: LoopGuard
@@ -41,6 +41,7 @@ package struct Forwarder: ~Copyable {
     let closingPause: UInt32
     /// Full receivers that do not tell when there is room again.
     var retrying: [PortNumber] = []
+    var nextRetry: UInt64 = 0
     var wantsProbes = false
 
     let ports: UnsafeMutablePointer<Port>
@@ -168,7 +169,7 @@ package struct Forwarder: ~Copyable {
     }
 
     /// After a port has sent: watch for room, or stop watching, and report an absent receiver.
-    private mutating func settle(_ number: Int, _ error: Int32) {
+    mutating func settle(_ number: Int, _ error: Int32) {
         if error != 0 { report(number, error) }
         let isBlocked = unsafe ports[number].isBlocked
         if unsafe ports[number].isWatchingForRoom != isBlocked {
@@ -178,14 +179,6 @@ package struct Forwarder: ~Copyable {
                 return
             }
             unsafe poller.modify(ports[number].raw, token: UInt64(number), for: isBlocked ? [.readable, .writable] : .readable)
-        }
-    }
-
-    /// Tries again what receivers had no room for that will not tell when they have.
-    private mutating func retryFullPorts() {
-        for number in retrying {
-            let error = unsafe ports[Int(number)].retry(with: &sender)
-            settle(Int(number), error)
         }
     }
 

@@ -46,6 +46,7 @@ extension Forwarder {
         unsafe active[activeCount] = number
         activeCount += 1
         for vlan in configuration.taggedVLANs { membership.set(Int(number), vlan, true) }
+        if configuration.role == .uplink { unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN = configuration.untaggedVLAN }
         guard configuration.descriptor >= 0 else { return }
         do {
             try poller.add(configuration.descriptor, token: UInt64(number), for: .readable)
@@ -111,6 +112,20 @@ extension Forwarder {
             for vlan in 0..<PortConfiguration.noVLAN where unsafe ports[Int(number)].untaggedVLAN == vlan || membership.contains(Int(number), vlan) {
                 table.pin(AddressTable.key(pin.address, vlan: vlan), to: number)
             }
+        }
+    }
+
+    // MARK: Full receivers
+
+    /// Tries again what receivers had no room for that will not tell when they have.
+    mutating func retryFullPorts() {
+        // By the clock, however busy the other ports keep us: a receiver's patience is measured in attempts.
+        let moment = MonotonicClock.now
+        guard moment >= nextRetry else { return }
+        nextRetry = moment + Port.retryPause
+        for number in retrying {
+            let error = unsafe ports[Int(number)].retry(with: &sender)
+            settle(Int(number), error)
         }
     }
 

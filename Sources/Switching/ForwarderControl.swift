@@ -191,7 +191,11 @@ final class Answer<Value: Sendable>: Sendable {
 
     /// The answer, or nil if `deadline` comes first.
     func wait(until deadline: UInt64) -> Value? {
-        _ = wakeup.descriptor.wait(for: .readable, until: deadline)
+        // A signal ends a wait before its time.
+        while MonotonicClock.now < deadline {
+            if let given = value.withLock({ $0 }) { return given }
+            _ = wakeup.descriptor.wait(for: .readable, until: deadline)
+        }
         return value.withLock { $0 }
     }
 }

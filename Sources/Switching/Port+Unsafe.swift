@@ -126,7 +126,7 @@ struct Port: ~Copyable {
                     continue
                 }
                 repeat {
-                    if vector.isFull { error = flush(&vector) }
+                    if vector.isFull { error = first(error, flush(&vector)) }
                 } while vector.append(nextOf: &segmenter, from: frame, in: batch, edit: edit)
                 continue
             }
@@ -138,11 +138,10 @@ struct Port: ~Copyable {
                 counters.dropped(.oversize)
                 continue
             }
-            if vector.isFull { error = flush(&vector) }
+            if vector.isFull { error = first(error, flush(&vector)) }
             if edit == .keep { vector.append(frame: frame, of: batch) } else { vector.append(frame: frame, of: batch, edit: edit) }
         }
-        let last = flush(&vector)
-        return last != 0 ? last : error
+        return first(error, flush(&vector))
     }
 
     private mutating func transmitPackets(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
@@ -156,17 +155,16 @@ struct Port: ~Copyable {
             }
             guard departure.edit == .keep else {
                 // In place, and undone: other ports may want the frame as it was.
-                error = flush(&vector)
+                error = first(error, flush(&vector))
                 let undo = edit(index, of: &batch, departure.edit)
                 PacketFrames.append(index, of: &batch, to: &vector)
-                error = flush(&vector)
+                error = first(error, flush(&vector))
                 restore(index, of: &batch, undo)
                 continue
             }
             PacketFrames.append(index, of: &batch, to: &vector)
         }
-        let last = flush(&vector)
-        return last != 0 ? last : error
+        return first(error, flush(&vector))
     }
 
     /// Every frame in one piece. To a device without headers also with its checksum, and nothing that is to be segmented: such frames come
@@ -187,18 +185,17 @@ struct Port: ~Copyable {
                 continue
             }
             guard departure.edit == .keep else {
-                error = flush(&vector)
+                error = first(error, flush(&vector))
                 let undo = edit(index, of: &batch, departure.edit)
                 append(index, of: &batch, to: &vector, device)
-                error = flush(&vector)
+                error = first(error, flush(&vector))
                 restore(index, of: &batch, undo)
                 continue
             }
-            if vector.isFull { error = flush(&vector) }
+            if vector.isFull { error = first(error, flush(&vector)) }
             append(index, of: &batch, to: &vector, device)
         }
-        let last = flush(&vector)
-        return last != 0 ? last : error
+        return first(error, flush(&vector))
     }
 
     private func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector, _ device: FrameDevice) {
@@ -238,6 +235,9 @@ struct Port: ~Copyable {
         counters.sent(frames: frames, bytes: bytes)
         return failure
     }
+
+    /// The first of two errors that is one.
+    private func first(_ one: Int32, _ other: Int32) -> Int32 { one != 0 ? one : other }
 
     /// Bytes by which a frame grows.
     private static func growth(by edit: TagEdit) -> Int {

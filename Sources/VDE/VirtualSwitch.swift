@@ -143,8 +143,12 @@ package final class VirtualSwitch {
         return attachment
     }
 
-    /// The port of a TAP: the first that is free.
-    package func allocateForDevice() -> Int? {
+    /// The port of a device: `wanted` if that is free, else the first that is.
+    package func allocateForDevice(preferring wanted: Int? = nil) -> Int? {
+        if let wanted, let port = ports[wanted], !port.isActive {
+            ports[wanted]!.isAllocatable = true
+            return wanted
+        }
         guard let number = (1...limit).first(where: { !(ports[$0]?.isActive ?? false) }) else { return nil }
         ports[number] = ports[number] ?? SwitchPort()
         return number

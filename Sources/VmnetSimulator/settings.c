@@ -40,6 +40,7 @@ static void take_environment(void) {
         SETTING(batch);
         SETTING(hides_batches);
         SETTING(lacks_virtio_header);
+        SETTING(least_frame);
         SETTING(exhausted_every);
         SETTING(partial_every);
         SETTING(vanish_after);

@@ -374,7 +374,7 @@ vmnet_return_t vmnet_write(interface_ref it, struct vmpktdesc *packets, int *pkt
     if (it->settings.partial_every && it->writes % it->settings.partial_every == 0) limit = 1;
     for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt; i++) {
         if (packets[i].vm_pkt_size > it->maximum) status = VMNET_PACKET_TOO_BIG;
-        else if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < 14 + it->header || packets[i].vm_pkt_iov->iov_len != packets[i].vm_pkt_size) status = VMNET_INVALID_ARGUMENT;
+        else if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < (it->settings.least_frame ? it->settings.least_frame : 14) + it->header || packets[i].vm_pkt_iov->iov_len != packets[i].vm_pkt_size) status = VMNET_INVALID_ARGUMENT;
     }
     for (int i = 0; status == VMNET_SUCCESS && i < limit && i < *pktcnt; i++) {
         accept_frame(it, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_size);

@@ -33,6 +33,7 @@ package struct VmnetFramework: VmnetProvider {
         let result = unsafe VmnetFramework.withOptions(options) { unsafe cvmnet_start($0, signal.wakeup.signalDescriptor, patience, &interface, &parameters) }
         guard result == 0, let started = unsafe interface else {
             let isRoot = Accounts.effectiveUser == 0
+            if result < 0 && result != -Errno.timedOut { throw VmnetFailure(status: 0, description: SystemError(code: -result, "start a vmnet interface").description) }
             let status: Int32 = result > 0 ? result : VmnetStatus.timedOut
             throw VmnetStatus.failure(status, starting: options, isRoot: isRoot, bridgeable: bridgeableInterfaces())
         }

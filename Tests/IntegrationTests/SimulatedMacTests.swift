@@ -31,7 +31,7 @@ extension IntegrationTests {
         // MARK: Networks
 
         @Test(arguments: [
-            "", "edge_events=1", "spurious_events=1", "hides_batches=1", "batch=1", "exhausted_every=3", "partial_every=2", "slowness=5", "start_delay=500",
+            "", "edge_events=1", "spurious_events=1", "hides_batches=1", "batch=1", "exhausted_every=3", "partial_every=2", "least_frame=60", "slowness=5", "start_delay=500",
             "edge_events=1,batch=2,exhausted_every=2,partial_every=3",
         ])
         func aNetworkWorksHoweverTheFrameworkBehaves(settings: String) throws {

@@ -216,6 +216,18 @@ import Wire
         #expect(it.ports[0]?.isActive == true)
     }
 
+    @Test func aDeviceThatComesBackHasItsPortAgain() throws {
+        #expect(it.allocateForDevice() == 1)
+        try attach(1, 10, user: nil)
+        it.detach(10, from: 1)
+        try it.setAllocatable(1, false)
+        #expect(try it.allocate(.newControl(port: 0), user: 1000) == 2, "nobody else gets it meanwhile")
+        try attach(2, 11, user: 1000)
+        #expect(it.allocateForDevice(preferring: 1) == 1)
+        #expect(it.allocateForDevice(preferring: 2) == 1, "a port in use is not for a device")
+        #expect(it.ports[1]?.isAllocatable == true)
+    }
+
     @Test func countersOutliveTheEndsTheyCounted() throws {
         try attach(1, 10, user: 1000)
         let counters = try #require(control.counters(of: it.ports[1]!.ends[0].attachment))

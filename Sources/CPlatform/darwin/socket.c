@@ -39,7 +39,9 @@ int platform_receive_batch(int fd, struct platform_message *messages, unsigned c
     if (call) {
         for (unsigned i = 0; i < count; i++) messages[i].header.msg_flags = 0;
         ssize_t received = call(fd, messages, count, MSG_DONTWAIT);
-        if (received >= 0) return (int)received;
+        if (received > 0) return (int)received;
+        // None without an error: the other end is gone.
+        if (received == 0) return -ECONNRESET;
         if (errno != ENOSYS && errno != EPERM) return -errno;
         // Not for this process: one at a time from now on.
         atomic_store_explicit(&receive_call, NULL, memory_order_relaxed);
@@ -59,7 +61,8 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
     if (count > BATCH_LIMIT) count = BATCH_LIMIT;
     if (call) {
         ssize_t sent = call(fd, messages, count, MSG_DONTWAIT);
-        if (sent >= 0) return (int)sent;
+        if (sent > 0) return (int)sent;
+        if (sent == 0) return -ENOBUFS;
         if (errno != ENOSYS && errno != EPERM) return -errno;
         atomic_store_explicit(&send_call, NULL, memory_order_relaxed);
         atomic_store_explicit(&send_missing, 1, memory_order_relaxed);

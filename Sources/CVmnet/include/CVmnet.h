@@ -64,7 +64,7 @@ int cvmnet_stop(struct cvmnet *interface, uint64_t timeout);
 /// negative errno or status. One thread at a time.
 int cvmnet_receive(void *interface, struct iovec *frames, int count);
 /// Writes up to `count` frames, the first bytes of every `stride`th element of `frames`. Returns how many were taken, or a negative errno
-/// or status if none was: -ENOBUFS for a moment's lack of room. One thread at a time, which may be another than the reader's.
+/// or status if none was: -ENOBUFS for a moment's lack of room, -EMSGSIZE if the first frame is one that vmnet does not take. One thread at a time, which may be another than the reader's.
 int cvmnet_send(void *interface, const struct iovec *frames, int stride, int count);
 /// Whether this system's framework has virtio headers.
 int cvmnet_has_virtio_header(void);

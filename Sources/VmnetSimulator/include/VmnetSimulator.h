@@ -28,6 +28,8 @@ struct vmnet_simulator_settings {
     int hides_batches;
     /// The framework is older than macOS 15.4, and knows nothing of virtio headers.
     int lacks_virtio_header;
+    /// Bytes of the shortest frame that it takes; 0: 14.
+    uint32_t least_frame;
     /// Every nth call of write finds no buffers; 0: none does.
     uint32_t exhausted_every;
     /// Every nth call of write takes only the first frame; 0: none does.
