@@ -35,6 +35,8 @@ struct cvmnet {
 struct answer {
     dispatch_semaphore_t done;
     atomic_int holders;
+    /// Which came first, the answer or the end of patience.
+    atomic_int state;
     vmnet_return_t status;
     struct cvmnet_parameters parameters;
 };
@@ -55,6 +57,14 @@ static void answer_release(struct answer *answer) {
 
 static int answer_wait(struct answer *answer, uint64_t timeout) {
     return dispatch_semaphore_wait(answer->done, dispatch_time(DISPATCH_TIME_NOW, (int64_t)timeout)) == 0 ? 0 : -ETIMEDOUT;
+}
+
+enum { WAITING, ANSWERED, ABANDONED };
+
+/// True for the one who comes first.
+static int answer_claim(struct answer *answer, int state) {
+    int waiting = WAITING;
+    return atomic_compare_exchange_strong(&answer->state, &waiting, state);
 }
 
 /// The value of a key that this system may lack.
@@ -131,6 +141,22 @@ static vmnet_return_t enable_events(struct cvmnet *it, int wakeup) {
     return status;
 }
 
+static void destroy(struct cvmnet *it) {
+    dispatch_release(it->events);
+    dispatch_release(it->control);
+    free(it);
+}
+
+/// An interface for which nobody waits any more.
+static void discard(struct cvmnet *it, vmnet_return_t status) {
+    if (status != VMNET_SUCCESS) return destroy(it);
+    vmnet_return_t stopping = vmnet_stop_interface(it->interface, it->control, ^(vmnet_return_t outcome) {
+        (void)outcome;
+        destroy(it);
+    });
+    if (stopping != VMNET_SUCCESS) destroy(it);
+}
+
 int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface, struct cvmnet_parameters *parameters) {
     if (options->virtio_header && !cvmnet_has_virtio_header()) return -ENOTSUP;
     struct cvmnet *it = calloc(1, sizeof *it);
@@ -146,12 +172,14 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     it->interface = vmnet_start_interface(description, it->control, ^(vmnet_return_t status, xpc_object_t result) {
         answer->status = status;
         if (status == VMNET_SUCCESS && result) copy_parameters(&answer->parameters, result);
-        dispatch_semaphore_signal(answer->done);
+        if (answer_claim(answer, ANSWERED)) dispatch_semaphore_signal(answer->done);
+        else discard(it, status);
         answer_release(answer);
     });
     xpc_release(description);
     // Without a handle the handler may or may not come: it is waited for all the same, but not for long.
     int error = answer_wait(answer, it->interface ? timeout : timeout / 10);
+    if (error == -ETIMEDOUT && it->interface && !answer_claim(answer, ABANDONED)) error = 0;
     if (error == 0) error = answer->status == VMNET_SUCCESS ? 0 : (int)answer->status;
     if (!it->interface && error <= 0) error = (int)VMNET_FAILURE;
     if (error == 0) {
@@ -160,12 +188,8 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     }
     answer_release(answer);
     if (error) {
-        // One that did not answer in time may do so later, and is then nobody's: the process has to end.
-        if (error != -ETIMEDOUT) {
-            dispatch_release(it->events);
-            dispatch_release(it->control);
-            free(it);
-        }
+        // One that did not answer in time is the handler's to clean up, if it ever runs.
+        if (error != -ETIMEDOUT) destroy(it);
         return error;
     }
     it->maximum_frame = (size_t)parameters->maximum_frame;
@@ -201,9 +225,7 @@ int cvmnet_stop(struct cvmnet *it, uint64_t timeout) {
         error = answer_wait(answer, timeout);
     }
     answer_release(answer);
-    dispatch_release(it->events);
-    dispatch_release(it->control);
-    free(it);
+    destroy(it);
     return error;
 }
 

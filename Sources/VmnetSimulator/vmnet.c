@@ -20,27 +20,7 @@
 #include "VmnetSimulator.h"
 #include "simulator.h"
 
-#define KEY(name) const char *vmnet_##name##_key = "vmnet_" #name
-KEY(operation_mode);
-KEY(shared_interface_name);
-KEY(mac_address);
-KEY(allocate_mac_address);
-KEY(mtu);
-KEY(max_packet_size);
-KEY(interface_id);
-KEY(start_address);
-KEY(end_address);
-KEY(subnet_mask);
-KEY(nat66_prefix);
-KEY(estimated_packets_available);
-KEY(network_identifier);
-KEY(host_ip_address);
-KEY(host_subnet_mask);
-KEY(enable_isolation);
-KEY(enable_tso);
-KEY(enable_virtio_header);
-KEY(read_max_packets);
-KEY(write_max_packets);
+extern const char *vmnet_read_max_packets_key, *vmnet_write_max_packets_key, *vmnet_enable_virtio_header_key;
 
 enum { SLOTS = 512, SLOT_SIZE = 65536 + 64, INTERFACES = 32 };
 
@@ -78,6 +58,14 @@ void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped) {
     *written = total_written;
     *dropped = total_dropped;
     pthread_mutex_unlock(&mutex);
+}
+
+int vmnet_simulator_interfaces(void) {
+    int count = 0;
+    pthread_mutex_lock(&mutex);
+    for (int i = 0; i < INTERFACES; i++) count += interfaces[i] != NULL;
+    pthread_mutex_unlock(&mutex);
+    return count;
 }
 
 static void wait_a_little(uint32_t milliseconds) {

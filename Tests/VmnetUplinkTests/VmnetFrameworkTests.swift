@@ -261,6 +261,14 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
         #expect(failure()?.description.contains("did not answer") == true)
     }
 
+    @Test func anAnswerThatComesTooLateLeavesNoInterfaceBehind() throws {
+        simulate { $0.start_delay = 800 }
+        let before = vmnet_simulator_interfaces()
+        #expect(failure()?.description.contains("did not answer") == true)
+        #expect(vmnet_simulator_interfaces() == before + 1)
+        try eventually("its end") { vmnet_simulator_interfaces() == before }
+    }
+
     @Test func aNetworkOfAnotherModeIsTaken() throws {
         simulate()
         var options = VmnetOptions(mode: .shared)

@@ -48,4 +48,7 @@ void vmnet_simulator_set(const struct vmnet_simulator_settings *settings);
 /// Frames that the interfaces have taken, and dropped because nobody read them in time.
 void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped);
 
+/// How many interfaces are started and not stopped.
+int vmnet_simulator_interfaces(void);
+
 #endif
