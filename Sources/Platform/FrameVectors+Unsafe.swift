@@ -167,14 +167,13 @@ package struct SendVector: ~Copyable {
 
     /// Appends a frame of `batch` with its VLAN tag put in or taken out on the way; the frame itself stays as it is.
     package mutating func append(frame: FrameDescriptor, of batch: borrowing FrameBatch, edit: TagEdit) {
-        guard edit != .keep else { return append(frame: frame, of: batch) }
-        precondition(count < SendVector.capacity && frame.length >= 18 || edit == .insert && frame.length >= 14)
+        precondition(count < SendVector.capacity && frame.length >= (edit == .strip ? 18 : 14))
         let block = unsafe headers + count * SendVector.headerStride
-        unsafe block.copyMemory(from: batch.address(at: Int(frame.offset)), byteCount: 12)
-        let skipped = edit == .strip ? 16 : 12
-        let headerLength = edit == .strip ? 12 : 16
-        if edit == .insert { SendVector.write(frame.vlan, to: unsafe MutableRawSpan(_unsafeStart: block, byteCount: 16)) }
-        unsafe append(block, headerLength, batch.address(at: Int(frame.offset) + skipped), Int(frame.length) - skipped)
+        // The addresses, and the tag where there is one to lose.
+        let copied = edit == .strip ? 16 : 12
+        unsafe block.copyMemory(from: batch.address(at: Int(frame.offset)), byteCount: copied)
+        let length = unsafe SendVector.apply(edit, to: block, copied, vlan: frame.vlan)
+        unsafe append(block, length, batch.address(at: Int(frame.offset) + copied), Int(frame.length) - copied)
     }
 
     /// Appends the next frame that `segmenter` cuts from `frame` of `batch`. Returns false if there is none left.

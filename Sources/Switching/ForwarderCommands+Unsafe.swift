@@ -23,7 +23,8 @@ extension Forwarder {
             case .policy(let policy): self.policy = policy
             case .vlans(let number, let untagged, let tagged):
                 guard isAttached(number) else { continue }
-                setVLANs(of: number, untagged: untagged, tagged: tagged)
+                place(number, untagged: untagged, tagged: tagged)
+                forget(number)
             case .vlanAware(let isAware):
                 isVLANAware = isAware
                 forgetAll()
@@ -45,8 +46,7 @@ extension Forwarder {
         unsafe places[Int(number)] = Int32(activeCount)
         unsafe active[activeCount] = number
         activeCount += 1
-        for vlan in configuration.taggedVLANs { membership.set(Int(number), vlan, true) }
-        if configuration.role == .uplink { unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN = configuration.untaggedVLAN }
+        place(number, untagged: configuration.untaggedVLAN, tagged: configuration.taggedVLANs)
         guard configuration.descriptor >= 0 else { return }
         do {
             try poller.add(configuration.descriptor, token: UInt64(number), for: .readable)
@@ -87,11 +87,11 @@ extension Forwarder {
         unsafe places[Int(number)] = -1
     }
 
-    private mutating func setVLANs(of number: PortNumber, untagged: UInt16, tagged: [UInt16]) {
+    /// Puts a port into its VLANs.
+    private mutating func place(_ number: PortNumber, untagged: UInt16, tagged: [UInt16]) {
         unsafe ports[Int(number)].untaggedVLAN = untagged
         membership.removeAll(of: Int(number))
         for vlan in tagged { membership.set(Int(number), vlan, true) }
-        forget(number)
         // The address service is where the way out is.
         if unsafe ports[Int(number)].role == .uplink { unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN = untagged }
     }

@@ -103,8 +103,12 @@ struct Port: ~Copyable {
         switch kind {
         case .datagram: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
         case .tap: unsafe transmitToTap(departures, of: &batch)
-        case .packet: unsafe transmitPackets(departures, of: &batch, with: &vector)
-        case .device: unsafe transmitToDevice(departures, of: &batch, with: &vector)
+        case .packet:
+            unsafe transmitWhole(
+                departures, headerLength: VirtioNetHeader.shortLength, maximumSuperFrame: FrameBatch.maximumFrameLength, of: &batch, with: &vector)
+        case .device:
+            unsafe transmitWhole(
+                departures, headerLength: configuration.device!.headerLength, maximumSuperFrame: configuration.device!.maximumSuperFrame, of: &batch, with: &vector)
         case .service: 0
         }
     }
@@ -144,12 +148,20 @@ struct Port: ~Copyable {
         return first(error, flush(&vector))
     }
 
-    private mutating func transmitPackets(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+    /// To what takes every frame in one piece: behind a virtio header of so many bytes, or without one (0), and then also with its checksum, and
+    /// nothing that is to be segmented: such frames come from a device with headers only, of which there is one.
+    private mutating func transmitWhole(
+        _ departures: UnsafeBufferPointer<Departure>, headerLength: Int, maximumSuperFrame: Int, of batch: inout FrameBatch, with vector: inout SendVector
+    ) -> Int32 {
         var error: Int32 = 0
         vector.removeAll()
         for unsafe departure in unsafe departures {
             let index = departure.index
-            guard carries(batch[index], departure.edit) else {
+            guard headerLength > 0 || (batch[index].offload.segmentation == .none && batch.completeChecksum(of: index)) else {
+                counters.dropped(.malformed)
+                continue
+            }
+            guard carries(batch[index], departure.edit, maximumSuperFrame) else {
                 counters.dropped(.oversize)
                 continue
             }
@@ -157,50 +169,20 @@ struct Port: ~Copyable {
                 // In place, and undone: other ports may want the frame as it was.
                 error = first(error, flush(&vector))
                 let undo = edit(index, of: &batch, departure.edit)
-                PacketFrames.append(index, of: &batch, to: &vector)
-                error = first(error, flush(&vector))
-                restore(index, of: &batch, undo)
-                continue
-            }
-            PacketFrames.append(index, of: &batch, to: &vector)
-        }
-        return first(error, flush(&vector))
-    }
-
-    /// Every frame in one piece. To a device without headers also with its checksum, and nothing that is to be segmented: such frames come
-    /// from a device with headers only, of which there is one.
-    private mutating func transmitToDevice(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
-        var error: Int32 = 0
-        let device = configuration.device!
-        vector.removeAll()
-        for unsafe departure in unsafe departures {
-            let index = departure.index
-            let isSuperFrame = batch[index].offload.segmentation != .none
-            guard device.headerLength > 0 || (!isSuperFrame && batch.completeChecksum(of: index)) else {
-                counters.dropped(.malformed)
-                continue
-            }
-            guard Int(batch[index].length) + Port.growth(by: departure.edit) <= (isSuperFrame ? device.maximumSuperFrame : maximumFrame) else {
-                counters.dropped(.oversize)
-                continue
-            }
-            guard departure.edit == .keep else {
-                error = first(error, flush(&vector))
-                let undo = edit(index, of: &batch, departure.edit)
-                append(index, of: &batch, to: &vector, device)
+                append(index, of: &batch, to: &vector, headerLength)
                 error = first(error, flush(&vector))
                 restore(index, of: &batch, undo)
                 continue
             }
             if vector.isFull { error = first(error, flush(&vector)) }
-            append(index, of: &batch, to: &vector, device)
+            append(index, of: &batch, to: &vector, headerLength)
         }
         return first(error, flush(&vector))
     }
 
-    private func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector, _ device: FrameDevice) {
-        if device.headerLength > 0 {
-            PacketFrames.append(index, of: &batch, to: &vector, headerLength: device.headerLength)
+    private func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector, _ headerLength: Int) {
+        if headerLength > 0 {
+            PacketFrames.append(index, of: &batch, to: &vector, headerLength: headerLength)
         } else {
             vector.append(frame: batch[index], of: batch)
         }
@@ -249,9 +231,9 @@ struct Port: ~Copyable {
     }
 
     /// Whether a device takes a frame of this length: what is to be segmented there may be longer.
-    private func carries(_ frame: FrameDescriptor, _ edit: TagEdit) -> Bool {
+    private func carries(_ frame: FrameDescriptor, _ edit: TagEdit, _ maximumSuperFrame: Int = FrameBatch.maximumFrameLength) -> Bool {
         let length = Int(frame.length) + Port.growth(by: edit)
-        return length <= maximumFrame || frame.offload.segmentation != .none && length <= FrameBatch.maximumFrameLength
+        return length <= (frame.offload.segmentation == .none ? maximumFrame : max(maximumFrame, maximumSuperFrame))
     }
 
     /// Changes a frame's tag in place. Returns the tag that was taken out.
