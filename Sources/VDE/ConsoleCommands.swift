@@ -42,7 +42,7 @@ extension ManagementConsole {
     private static func help(_ prefix: String) -> [String] {
         let rows = commands.filter { $0.name.hasPrefix(prefix) }.map { ($0.name, $0.syntax, $0.help) }
         return ([("COMMAND PATH", "SYNTAX", "HELP"), ("------------", "--------------", "------------")] + rows).map { name, syntax, help in
-            left(name, 18) + " " + left(syntax, 15) + " " + help
+            Columns.left(name, 18) + " " + Columns.left(syntax, 15) + " " + help
         }
     }
 
@@ -59,7 +59,7 @@ extension ManagementConsole {
             try it.setUntaggedVLAN(arguments.number(0), arguments.number(1))
         },
         printing("port/createauto", "", "make a port with the first free number, not given to those who ask for any") { (console, _) throws(ConsoleError) in
-            ["Port " + zeros(try console.virtualSwitch.create(VirtualSwitch.anyPort), 4)]
+            ["Port " + Columns.zeros(try console.virtualSwitch.create(VirtualSwitch.anyPort), 4)]
         },
         silent("port/create", "N", "make port N, not given to those who ask for any") { (it, arguments) throws(ConsoleError) in
             _ = try it.create(arguments.optional(0) ?? VirtualSwitch.anyPort)
@@ -111,11 +111,11 @@ extension ManagementConsole {
         let allowedUser = port.allowedUser.map { Accounts.userName($0) } ?? "NONE", allowedGroup = port.allowedGroup.map { Accounts.groupName($0) } ?? "NONE"
         let state = (port.isActive ? "ACTIVE" : "INACTIVE") + " - " + (port.isAllocatable ? "" : "NOT ") + "Unnamed Allocatable"
         return [
-            "Port \(zeros(number, 4)) untagged_vlan=\(zeros(Int(port.untaggedVLAN), 4)) \(state)",
+            "Port \(Columns.zeros(number, 4)) untagged_vlan=\(Columns.zeros(Int(port.untaggedVLAN), 4)) \(state)",
             " Current User: \(user) Access Control: (User: \(allowedUser) - Group: \(allowedGroup))",
-            " IN:  pkts \(right(traffic.framesIn, 10))          bytes \(right(traffic.bytesIn, 20))",
-            " OUT: pkts \(right(traffic.framesOut, 10))          bytes \(right(traffic.bytesOut, 20))",
-        ] + port.ends.map { "  -- endpoint ID \(zeros(Int($0.identifier), 4)) module \(left($0.module, 12)): \($0.description)" }
+            " IN:  pkts \(Columns.right(traffic.framesIn, 10))          bytes \(Columns.right(traffic.bytesIn, 20))",
+            " OUT: pkts \(Columns.right(traffic.framesOut, 10))          bytes \(Columns.right(traffic.bytesOut, 20))",
+        ] + port.ends.map { "  -- endpoint ID \(Columns.zeros(Int($0.identifier), 4)) module \(Columns.left($0.module, 12)): \($0.description)" }
     }
 
     // MARK: VLANs
@@ -139,11 +139,11 @@ extension ManagementConsole {
             guard !vlans.isEmpty else { throw .noSuch }
         }
         return vlans.flatMap { vlan in
-            ["VLAN \(ManagementConsole.zeros(Int(vlan), 4))"]
+            ["VLAN \(Columns.zeros(Int(vlan), 4))"]
                 + virtualSwitch.members(of: vlan).compactMap { number, isTagged in
                     let isActive = virtualSwitch.ports[number]!.isActive
                     guard all || isActive else { return nil }
-                    return " -- Port \(ManagementConsole.zeros(number, 4)) tagged=\(isTagged ? 1 : 0) active=\(isActive ? 1 : 0) status=\(isActive ? "Forwarding" : "Learning")"
+                    return " -- Port \(Columns.zeros(number, 4)) tagged=\(isTagged ? 1 : 0) active=\(isActive ? 1 : 0) status=\(isActive ? "Forwarding" : "Learning")"
                 }
         }
     }
@@ -174,22 +174,8 @@ extension ManagementConsole {
         guard let all = virtualSwitch.control.addresses() else { throw ConsoleError(code: Errno.again) }
         return all.filter(isWanted).sorted { ($0.bucket, $0.address.value) < ($1.bucket, $1.address.value) }.compactMap { entry in
             guard let number = virtualSwitch.number(of: entry.port) else { return nil }
-            return "Hash: \(ManagementConsole.zeros(entry.bucket, 4)) Addr: \(entry.address) VLAN \(ManagementConsole.zeros(Int(entry.vlan), 4)) "
-                + "to port: \(ManagementConsole.zeros(number, 3))  age \(entry.age ?? 0) secs"
+            return "Hash: \(Columns.zeros(entry.bucket, 4)) Addr: \(entry.address) VLAN \(Columns.zeros(Int(entry.vlan), 4)) "
+                + "to port: \(Columns.zeros(number, 3))  age \(entry.age ?? 0) secs"
         }
     }
-
-    // MARK: Columns
-
-    private static func zeros(_ number: Int, _ width: Int) -> String {
-        let digits = String(number)
-        return String(repeating: "0", count: max(0, width - digits.count)) + digits
-    }
-
-    private static func right(_ number: UInt64, _ width: Int) -> String {
-        let digits = String(number)
-        return String(repeating: " ", count: max(0, width - digits.count)) + digits
-    }
-
-    private static func left(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
 }

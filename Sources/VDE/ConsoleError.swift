@@ -17,8 +17,5 @@ package struct ConsoleError: Error, Equatable, Sendable {
     package static let tooLong = ConsoleError(code: Errno.messageTooLong)
 
     /// The answer's last line: 1, the errno in three digits, and the system's words.
-    var line: String {
-        let digits = String(code)
-        return "1" + String(repeating: "0", count: max(0, 3 - digits.count)) + digits + " " + SystemError(code: code, "").reason
-    }
+    var line: String { "1" + Columns.zeros(Int(code), 3) + " " + SystemError(code: code, "").reason }
 }

@@ -214,8 +214,7 @@ package final class SwitchDirectory {
         let socket = try UnixSocket.datagram()
         socket.setBuffers(send: 1 << 20, receive: 4 << 20)
         try socket.connect(to: UnixPath(peer), ownedBy: user)
-        let digits = String(port)
-        let name = String(repeating: "0", count: max(0, 3 - digits.count)) + digits + "." + String(end)
+        let name = Columns.zeros(port, 3) + "." + String(end)
         // One of ours that was left, if there is one.
         removeDataSocket(name)
         try socket.bind(to: UnixPath(base + "/" + name))

@@ -21,20 +21,32 @@ typedef ssize_t (*batch_call)(int, const struct platform_message *, unsigned, in
 /// Datagrams in one call: macOS 13 refuses more than 100.
 enum { BATCH_LIMIT = 100 };
 
-static batch_call find(const char *name, _Atomic(batch_call) *found, _Atomic(int) *is_missing) {
-    batch_call call = atomic_load_explicit(found, memory_order_relaxed);
-    if (call || atomic_load_explicit(is_missing, memory_order_relaxed)) return call;
-    call = (batch_call)dlsym(RTLD_DEFAULT, name);
-    if (call) atomic_store_explicit(found, call, memory_order_relaxed);
-    else atomic_store_explicit(is_missing, 1, memory_order_relaxed);
-    return call;
+/// A function that may not be there, or not for this process.
+struct optional_call {
+    const char *name;
+    _Atomic(batch_call) found;
+    _Atomic(int) is_missing;
+};
+
+static struct optional_call receive_many = {.name = "recvmsg_x"}, send_many = {.name = "sendmsg_x"};
+
+/// From now on one datagram at a time.
+static void give_up(struct optional_call *call) {
+    atomic_store_explicit(&call->found, NULL, memory_order_relaxed);
+    atomic_store_explicit(&call->is_missing, 1, memory_order_relaxed);
 }
 
-static _Atomic(batch_call) receive_call, send_call;
-static _Atomic(int) receive_missing, send_missing;
+static batch_call find(struct optional_call *call) {
+    batch_call found = atomic_load_explicit(&call->found, memory_order_relaxed);
+    if (found || atomic_load_explicit(&call->is_missing, memory_order_relaxed)) return found;
+    found = (batch_call)dlsym(RTLD_DEFAULT, call->name);
+    if (found) atomic_store_explicit(&call->found, found, memory_order_relaxed);
+    else give_up(call);
+    return found;
+}
 
 int platform_receive_batch(int fd, struct platform_message *messages, unsigned count) {
-    batch_call call = find("recvmsg_x", &receive_call, &receive_missing);
+    batch_call call = find(&receive_many);
     if (count > BATCH_LIMIT) count = BATCH_LIMIT;
     if (call) {
         for (unsigned i = 0; i < count; i++) messages[i].header.msg_flags = 0;
@@ -43,9 +55,7 @@ int platform_receive_batch(int fd, struct platform_message *messages, unsigned c
         // None without an error: the other end is gone.
         if (received == 0) return -ECONNRESET;
         if (errno != ENOSYS && errno != EPERM) return -errno;
-        // Not for this process: one at a time from now on.
-        atomic_store_explicit(&receive_call, NULL, memory_order_relaxed);
-        atomic_store_explicit(&receive_missing, 1, memory_order_relaxed);
+        give_up(&receive_many);
     }
     for (unsigned i = 0; i < count; i++) {
         messages[i].header.msg_flags = 0;
@@ -57,15 +67,14 @@ int platform_receive_batch(int fd, struct platform_message *messages, unsigned c
 }
 
 int platform_send_batch(int fd, struct platform_message *messages, unsigned count) {
-    batch_call call = find("sendmsg_x", &send_call, &send_missing);
+    batch_call call = find(&send_many);
     if (count > BATCH_LIMIT) count = BATCH_LIMIT;
     if (call) {
         ssize_t sent = call(fd, messages, count, MSG_DONTWAIT);
         if (sent > 0) return (int)sent;
         if (sent == 0) return -ENOBUFS;
         if (errno != ENOSYS && errno != EPERM) return -errno;
-        atomic_store_explicit(&send_call, NULL, memory_order_relaxed);
-        atomic_store_explicit(&send_missing, 1, memory_order_relaxed);
+        give_up(&send_many);
     }
     for (unsigned i = 0; i < count; i++) {
         if (sendmsg(fd, &messages[i].header, MSG_DONTWAIT) < 0) return i > 0 ? (int)i : -errno;
