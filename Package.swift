@@ -68,7 +68,7 @@ let package = Package(
         .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "AddressServiceTests", dependencies: ["AddressService", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "VDETests", dependencies: ["VDE", "Switching", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire"], swiftSettings: swift),
+        .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "DaemonTests",
             dependencies: ["Daemon", "AddressService", "Uplinks", "Platform", "Wire", "TestSupport", .product(name: "Logging", package: "swift-log")],

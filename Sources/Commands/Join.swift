@@ -70,6 +70,9 @@ package struct Join: ParsableCommand {
     @Flag(help: "The same as --dhcp off.")
     var vmnetDisableDhcp = false
 
+    @OptionGroup(title: "Reaching guests from outside")
+    var publishing: PublishOptions
+
     @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
     var tapName: String?
 
@@ -125,6 +128,7 @@ package struct Join: ParsableCommand {
             configuration.mtu = vmnetMtu
         }
         configuration.network = try makeNetwork()
+        configuration.published = try publishing.makePublished(uplink, configuration.mode, configuration.network)
         configuration.interfaceID = vmnetInterfaceId?.bytes
         try addVmnetOptions(to: &configuration)
         if vmnetDisableDhcp, let dhcp, dhcp != .off { throw ValidationError("--vmnet-disable-dhcp contradicts --dhcp \(dhcp.rawValue)") }

@@ -66,6 +66,8 @@ package struct Configuration: Sendable {
     package var mtu = 1500
     /// Guests reach the way out, and not each other.
     package var isIsolating = false
+    /// Ports of the host that lead to guests; no two overlap.
+    package var published: [PublishedPort] = []
 
     package init(side: Side, mode: Mode) {
         self.side = side

@@ -121,6 +121,7 @@ package final class Daemon {
 
     private func openVmnet(_ session: any NetworkSession) throws(ExitError) {
         guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
+        if let first = configuration.published.first { throw ExitError(.unavailable, "--publish \(first): ports are published by --uplink tap only") }
         let link = VmnetLink(vmnet, configuration.vmnetOptions, loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] port in
             if let own = session as? SwitchSession { own.detachDevice(port) } else { control.detach(port) }
         }

@@ -13,6 +13,7 @@ package final class Privileged {
     private let logger: Logger
     private var firewall: Firewall?
     private var tap: String?
+    private var reservations: PortReservations?
     /// Interfaces on which we have switched forwarding on.
     private var forwarding: Set<String> = []
 
@@ -119,16 +120,19 @@ package final class Privileged {
 
     // MARK: NAT
 
-    /// Lets guests out: forwarding on the TAP and the interfaces that lead out, and masquerading.
-    package func startNAT(for network: IPv4Network) throws(ExitError) {
+    /// Lets guests out: forwarding on the TAP and the interfaces that lead out, and masquerading. Lets others in at the ports `published`.
+    package func startNAT(for network: IPv4Network, publishing published: [PublishedPort] = []) throws(ExitError) {
         guard let tap else { return }
+        reservations = try PortReservations(published)
         do throws(SystemError) {
             // Goes with the TAP.
             try KernelSetting.forwarding(on: tap).set("1")
+            if !published.isEmpty { try KernelSetting(path: "net/ipv4/conf/\(tap)/route_localnet").set("1") }
         } catch {
             throw ExitError(.noPermission, "\(error); forwarding for the guests cannot be switched on")
         }
         firewall = Firewall(tap: tap, network: network)
+        firewall!.published = published
         try orUnavailable { () throws(SystemError) in try record.add(.table(Firewall.tableName(tap: tap))) }
         enableForwarding()
         try apply()

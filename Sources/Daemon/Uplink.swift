@@ -47,9 +47,10 @@ struct Uplink {
         let (network, privileged) = try claimNetwork(configuration, directory, logger)
         let hardware = configuration.hardwareAddress(gateway: network.gateway)
         do throws(ExitError) {
+            try configuration.checkPublished(on: network)
             let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: configuration.mtu)
             try privileged.address(tap, network)
-            if configuration.mode == .shared { try privileged.startNAT(for: network.network) }
+            if configuration.mode == .shared { try privileged.startNAT(for: network.network, publishing: configuration.published) }
             let name = tap.name
             let port = PortConfiguration(
                 name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: FrameLimits.link(mtu: configuration.mtu), receivesUnknown: false)

@@ -10,6 +10,8 @@ package struct Firewall: Equatable, Sendable {
     private let network: IPv4Network
     /// Interfaces on which forwarding was off before we needed it. Between them and anything but our TAP it stays off.
     package var guarded: [String] = []
+    /// Ports of the host that lead to guests.
+    package var published: [PublishedPort] = []
 
     package init(tap: String, network: IPv4Network) {
         self.tap = tap
@@ -22,6 +24,7 @@ package struct Firewall: Equatable, Sendable {
     /// The whole table as one transaction, which replaces what an earlier run may have left.
     package var script: String {
         let guards = guarded.map { "    iifname \"\($0)\" oifname != \"\(tap)\" drop\n" }.joined()
+        let inward = published.isEmpty ? "" : "    oifname \"\(tap)\" ct status dnat accept\n"
         return """
             table inet \(table)
             delete table inet \(table)
@@ -31,15 +34,57 @@ package struct Firewall: Equatable, Sendable {
                 iifname "\(tap)" ip saddr != \(network) drop
                 iifname "\(tap)" accept
                 oifname "\(tap)" ct state established,related accept
-                oifname "\(tap)" drop
+            \(inward)    oifname "\(tap)" drop
             \(guards)  }
               chain postrouting {
                 type nat hook postrouting priority srcnat; policy accept;
                 ip saddr \(network) oifname != "\(tap)" ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
-              }
-            }
+            \(publishedReturn)  }
+            \(publishedChains)}
 
             """
+    }
+
+    /// What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests that go by way of the host.
+    private var publishedReturn: String {
+        published.isEmpty ? "" : "    oifname \"\(tap)\" ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade\n"
+    }
+
+    private var publishedChains: String {
+        guard !published.isEmpty else { return "" }
+        let rules = published.map { "    \(Firewall.rule(for: $0))\n" }.joined()
+        // `route_localnet` (below) lets packets of 127.0.0.0/8 over the TAP for what comes from the host; guests are not to use that.
+        return """
+              chain guard {
+                type filter hook prerouting priority raw; policy accept;
+                iifname "\(tap)" ip saddr 127.0.0.0/8 drop
+                iifname "\(tap)" ip daddr 127.0.0.0/8 drop
+              }
+              chain prerouting {
+                type nat hook prerouting priority dstnat; policy accept;
+            \(rules)  }
+              chain output {
+                type nat hook output priority -100; policy accept;
+            \(rules)  }
+
+            """
+    }
+
+    private static func rule(for published: PublishedPort) -> String {
+        let transport = published.transport.rawValue, ports = published.ports
+        let range = ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
+        let target: String
+        if published.guestPort == ports.lowerBound {
+            target = "\(published.guest)"
+        } else if ports.count == 1 {
+            target = "\(published.guest):\(published.guestPort)"
+        } else {
+            // A range as target would spread over the guest's ports; a map keeps their order.
+            let pairs = zip(ports, published.guestPorts).map { "\($0) : \($1)" }.joined(separator: ", ")
+            target = "\(published.guest) : \(transport) dport map { \(pairs) }"
+        }
+        let address = published.bind == .any ? "" : "ip daddr \(published.bind) "
+        return "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range) dnat ip to \(target)"
     }
 
     /// Removes a table if it is there.

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// Ports of the host behind which a guest's are reached: `[BIND:]PORT[-END]:GUEST[:PORT][/udp]`.
+///
+///     8080:192.168.105.2              the guest's port 8080
+///     127.0.0.1:2222:192.168.105.2:22 the guest's port 22, for this host only
+///     6000-6010:192.168.105.2:7000/udp
+package struct PublishedPort: Hashable, Sendable {
+    package enum Transport: String, Sendable {
+        case tcp, udp
+    }
+
+    package let transport: Transport
+    /// The host's address; `any` for all of them.
+    package let bind: IPv4Address
+    /// The host's ports.
+    package let ports: ClosedRange<UInt16>
+    package let guest: IPv4Address
+    /// The guest's port behind the first of `ports`; the others follow in order.
+    package let guestPort: UInt16
+
+    /// - Returns: nil if the ports of the guest would go beyond 65,535, or one is 0.
+    package init?(_ transport: Transport, bind: IPv4Address = .any, ports: ClosedRange<UInt16>, guest: IPv4Address, guestPort: UInt16) {
+        guard ports.lowerBound > 0, guestPort > 0, Int(guestPort) + ports.count - 1 <= 65_535 else { return nil }
+        self.transport = transport
+        self.bind = bind
+        self.ports = ports
+        self.guest = guest
+        self.guestPort = guestPort
+    }
+
+    /// The guest's ports, as many as the host's.
+    package var guestPorts: ClosedRange<UInt16> { guestPort...(guestPort + (ports.upperBound - ports.lowerBound)) }
+
+    /// Whether both would take one port of the host.
+    package func overlaps(_ other: PublishedPort) -> Bool {
+        transport == other.transport && ports.overlaps(other.ports) && (bind == other.bind || bind == .any || other.bind == .any)
+    }
+}
+
+extension PublishedPort {
+    /// Why a text names no published port.
+    package struct Refusal: Error, Equatable, Sendable, CustomStringConvertible {
+        package let description: String
+    }
+
+    /// Reads the form above. `/tcp` may be written; addresses are dotted quads.
+    package init(parsing text: String) throws(Refusal) {
+        func refuse(_ reason: String) -> Refusal { Refusal(description: "'\(text)' \(reason)") }
+        let halves = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard halves.count <= 2, let transport = halves.count == 2 ? Transport(rawValue: String(halves[1])) : .tcp else {
+            throw refuse("may end in /tcp or /udp only")
+        }
+        var parts = halves[0].split(separator: ":", omittingEmptySubsequences: false)
+        guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
+        var bind = IPv4Address.any
+        if parts.count == 4 || parts[0].contains(".") {
+            guard let address = IPv4Address(parts[0]), !address.isMulticastOrBroadcast else { throw refuse("begins with '\(parts[0])', which is not an address of this host") }
+            bind = address
+            parts.removeFirst()
+        }
+        guard (2...3).contains(parts.count) else { throw refuse("lacks the guest's address") }
+        let bounds = parts[0].split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(PublishedPort.port)
+        guard let first = bounds[0], let last = bounds[bounds.count - 1], first <= last else {
+            throw refuse("has '\(parts[0])' where a port from 1 to 65535, or a range of them, belongs")
+        }
+        guard let guest = IPv4Address(parts[1]), guest != .any, !guest.isLoopback, !guest.isMulticastOrBroadcast else {
+            throw refuse("has '\(parts[1])' where a guest's address belongs")
+        }
+        var guestPort = first
+        if parts.count == 3 {
+            guard let port = PublishedPort.port(parts[2]) else { throw refuse("has '\(parts[2])' where the guest's port belongs") }
+            guestPort = port
+        }
+        guard let published = PublishedPort(transport, bind: bind, ports: first...last, guest: guest, guestPort: guestPort) else {
+            throw refuse("goes beyond the guest's port 65535")
+        }
+        self = published
+    }
+
+    /// Digits only: no sign, no white space.
+    private static func port(_ text: Substring) -> UInt16? {
+        guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let port = UInt16(text), port > 0 else { return nil }
+        return port
+    }
+}
+
+extension PublishedPort: CustomStringConvertible {
+    /// In the form that is parsed, in full.
+    package var description: String {
+        let range = ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
+        return (bind == .any ? "" : "\(bind):") + "\(range):\(guest):\(guestPort)/\(transport.rawValue)"
+    }
+}
+
+extension GuestNetwork {
+    /// Why no guest of this network can be meant; nil if one can.
+    package func refusal(of published: PublishedPort) -> String? {
+        guard network.contains(published.guest), published.guest != network.base, published.guest != network.broadcast else {
+            return "\(published.guest) is not an address for guests in \(network)"
+        }
+        return published.guest == gateway ? "\(published.guest) is the gateway, which is this host" : nil
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// Ports of the host that lead to guests.
+    @Suite struct Publish {
+        @Test func publishedPortsLeadToGuests() throws {
+            let network = try TestNetwork()
+            let before = try network.host.snapshot()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let ports = ["8080:192.168.105.2:80", "127.0.0.1:2222:192.168.105.2:80", "6000-6001:192.168.105.2:7000/udp", "90:192.168.105.2:80"]
+            let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin"] + ports.flatMap { ["--publish", $0] } + [vde.path], folder: network.folder)
+            let host = network.host, internet = network.internet
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            #expect(try guest.lease()["ip"] == "192.168.105.2")
+            let web = try guest.namespace.startWeb("the guest's page", folder: network.folder)
+            let echo = try guest.namespace.startDatagramEcho(ports: 7000...7001)
+
+            for address in ["127.0.0.1", TestNetwork.hostAddress, gateway] {
+                #expect(try host.fetch(address, port: 8080) == "the guest's page", "from the host at \(address)")
+            }
+            #expect(try internet.fetch(TestNetwork.hostAddress, port: 8080) == "the guest's page")
+            #expect(try internet.fetch(TestNetwork.hostAddress, port: 90) == "the guest's page")
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the guest's page")
+            #expect(throws: (any Error).self, "bound to the loopback address only") { try internet.fetch(TestNetwork.hostAddress, port: 2222) }
+            // Each port of a range leads to its own.
+            #expect(try internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
+            #expect(try internet.askDatagram(TestNetwork.hostAddress, port: 6001) == "7001 heard hello")
+            #expect(try host.askDatagram("127.0.0.1", port: 6001) == "7001 heard hello")
+
+            // Another guest by way of the host, and not to what listens on the host's loopback only.
+            let other = try PlugGuest("other", path: vde.path, folder: network.folder)
+            try other.lease()
+            #expect(try other.namespace.fetch(gateway, port: 8080) == "the guest's page")
+            let secret = try host.startWeb("secret", folder: network.folder, address: "127.0.0.1:99")
+            // The guest's own kernel is made to send 127.0.0.1 to us.
+            try other.namespace.run(
+                "sh", "-ec",
+                "ip route add table 100 127.0.0.1/32 via \(gateway) dev eth0; ip rule add pref 1 to 127.0.0.1 table 100; ip rule add pref 2 table local; ip rule del pref 0; sysctl -q -w net.ipv4.conf.all.route_localnet=1")
+            let attack = ["timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/99"]
+            #expect(try !other.namespace.attempt(attack).succeeded)
+            try host.run("nft", "flush", "chain", "inet", "vde_vmnet_vmnet0", "guard")
+            #expect(try other.namespace.attempt(attack).succeeded, "it was our rule that kept it out")
+            #expect(try daemon.stop() == .exited(0))
+            #expect(try host.snapshot() == before)
+            _ = (web, echo, secret)
+        }
+
+        @Test func aTakenPortIsNamedWithItsHolder() throws {
+            let network = try TestNetwork()
+            let before = try network.host.snapshot()
+            let web = try network.host.startWeb("mine", folder: network.folder, address: "8080")
+            let program = try VMNetDaemon.start(in: network.host, ["--switch", "--publish", "8079-8081:192.168.105.2", network.folder.file("vde")], folder: network.folder)
+            #expect(try program.waitForEnd() == .exited(69))
+            #expect(program.output.contains("tcp port 8080 is taken by busybox (process "), "\(program.output)")
+            #expect(try network.host.snapshot() == before)
+            web.kill()
+            let foreign = try VMNetDaemon.start(in: network.host, ["--switch", "--publish", "8.8.8.8:80:192.168.105.2", network.folder.file("vde")], folder: network.folder)
+            #expect(try foreign.waitForEnd() == .exited(69))
+            #expect(foreign.output.contains("8.8.8.8 is not an address of this host"), "\(foreign.output)")
+            // Two of ours cannot have one port either.
+            let first = try VMNetDaemon(in: network.host, ["--switch", "--publish", "53:192.168.105.2/udp", network.folder.file("vde")], folder: network.folder)
+            let second = try VMNetDaemon.start(in: network.host, ["--switch", "--publish", "53:192.168.106.2/udp", network.folder.file("vde2")], folder: network.folder)
+            #expect(try second.waitForEnd() == .exited(69))
+            #expect(second.output.contains("udp port 53 is taken by vde_vmnet (process "), "\(second.output)")
+            #expect(try first.stop() == .exited(0))
+        }
+    }
+}
+
+extension Namespace {
+    /// A web server with one page.
+    /// - Parameter address: what busybox's httpd takes for `-p`.
+    func startWeb(_ page: String, folder: TemporaryFolder, address: String = "80") throws -> BackgroundProgram {
+        let pages = folder.file("www-\(name)")
+        try Files.makeDirectories(pages)
+        try Files.replace(pages + "/index.html", Array((page + "\n").utf8))
+        let server = try start(["busybox", "httpd", "-f", "-p", address, "-h", pages])
+        try waitForListener(on: Int(address.split(separator: ":").last ?? "") ?? 80)
+        return server
+    }
+
+    /// Answers every datagram with the port that it came to and what was in it.
+    func startDatagramEcho(ports: ClosedRange<Int>) throws -> BackgroundProgram {
+        let script = """
+            my %s = map { $_ => IO::Socket::INET->new(Proto => "udp", LocalPort => $_) } \(ports.lowerBound)..\(ports.upperBound);
+            $| = 1; print "listening\\n";
+            my $select = IO::Select->new(values %s);
+            while (1) { for my $s ($select->can_read) { my $from = $s->recv(my $text, 65535); $s->send($s->sockport . " heard $text", 0, $from) } }
+            """
+        let server = try start(["perl", "-MIO::Socket::INET", "-MIO::Select", "-e", script])
+        try server.wait(for: "listening", within: 10)
+        return server
+    }
+
+    /// The answer to the datagram `hello`.
+    func askDatagram(_ address: String, port: Int) throws -> String {
+        let script = """
+            my $s = IO::Socket::INET->new(Proto => "udp", PeerAddr => "\(address)", PeerPort => \(port)) or die; my $select = IO::Select->new($s);
+            for (1..5) { $s->send("hello"); if ($select->can_read(1)) { $s->recv(my $answer, 65535); print $answer; exit 0 } } exit 1
+            """
+        return try run("perl", "-MIO::Socket::INET", "-MIO::Select", "-e", script)
+    }
+}
