@@ -41,11 +41,12 @@ let package = Package(
         .target(
             name: "Switching", dependencies: ["Platform", "Frames", "Wire", .product(name: "Atomics", package: "swift-atomics")], swiftSettings: swift),
         .target(name: "VDE", dependencies: ["Switching", "Platform", "Wire"], swiftSettings: swift),
+        .target(name: "Doors", dependencies: ["Platform"], swiftSettings: swift),
         .target(name: "AddressService", dependencies: ["Wire", "Frames"], swiftSettings: swift),
         .target(name: "Uplinks", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
             name: "Daemon",
-            dependencies: ["AddressService", "Switching", "Uplinks", "VDE", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["AddressService", "Switching", "Uplinks", "VDE", "Doors", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
@@ -55,7 +56,7 @@ let package = Package(
         .target(
             name: "Commands",
             dependencies: [
-                "Daemon", "NetworkCheck", "Uplinks", "VDE", "Platform", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Daemon", "Doors", "NetworkCheck", "Uplinks", "VDE", "Platform", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
@@ -68,6 +69,7 @@ let package = Package(
         .testTarget(name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "AddressServiceTests", dependencies: ["AddressService", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "VDETests", dependencies: ["VDE", "Switching", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "DoorsTests", dependencies: ["Doors", "Platform", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "DaemonTests",

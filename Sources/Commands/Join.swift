@@ -12,7 +12,7 @@ package struct Join: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "join",
         abstract: "Give the machines on a VDE network addresses, the host and the outside (default).",
-        usage: "vde_vmnet [OPTIONS] [VDE]\nvde_vmnet --switch [OPTIONS] [VDE]",
+        usage: "vde_vmnet [OPTIONS] [VDE]\nvde_vmnet --switch [OPTIONS] [VDE]\nvde_vmnet --stream PATH [OPTIONS]",
         discussion: """
             Start this, then machines as yourself:
 
@@ -22,11 +22,14 @@ package struct Join: ParsableCommand {
             Without --switch it joins a switch that is there, as vde_switch makes it.
             """)
 
-    @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl.")
+    @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --stream and nothing else: none. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl.")
     var vde: String?
 
     @OptionGroup(title: "Switch")
     var own: SwitchOptions
+
+    @OptionGroup(title: "Other ways in")
+    var doors: DoorOptions
 
     @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory.", valueName: "group"))
     var vdeGroup: String?
@@ -116,9 +119,11 @@ package struct Join: ParsableCommand {
             group = Accounts.group(named: vdeGroup)
             if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
         }
-        let side = try own.makeSwitch(locator, group: group).map { Configuration.Side.serve($0) } ?? .join(locator)
+        // Without a VDE argument, but with another way in, a switch without a directory.
+        let side = try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map { Configuration.Side.serve($0) } ?? .join(locator)
         var configuration = Configuration(side: side, mode: try makeMode())
         configuration.vdeGroup = group
+        configuration.doors = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = uplink
         if uplink == .none { try refuseUplinkOptions() }
@@ -170,7 +175,7 @@ package struct Join: ParsableCommand {
 
     /// Without a way out, what is about it makes no sense.
     private func refuseUplinkOptions() throws {
-        guard own.isSwitch else { throw ValidationError("--uplink none goes with --switch: without a way out and without a switch there is nothing to do") }
+        guard own.isSwitch || doors.isGiven else { throw ValidationError("--uplink none goes with --switch: without a way out and without a switch there is nothing to do") }
         let given: [(String, Bool)] = [
             ("--vmnet-mode", vmnetMode != nil), ("--vmnet-interface", vmnetInterface != nil), ("--vmnet-gateway", vmnetGateway != nil),
             ("--vmnet-dhcp-end", vmnetDhcpEnd != nil), ("--vmnet-mask", vmnetMask != nil), ("--vmnet-interface-id", vmnetInterfaceId != nil),

@@ -28,7 +28,12 @@ struct SwitchOptions: ParsableArguments {
     var vmnetIsolation = false
 
     /// The switch that they ask for; nil for none.
-    func makeSwitch(_ locator: PlugLocator, group: UInt32?) throws -> SwitchConfiguration? {
+    /// - Parameter hasOtherDoors: VDE is not spoken of, and there are other ways in.
+    func makeSwitch(_ locator: PlugLocator, group: UInt32?, hasOtherDoors: Bool = false) throws -> SwitchConfiguration? {
+        if hasOtherDoors && !isSwitch {
+            if vdeDirmode != nil { throw ValidationError("--vde-dirmode goes with --switch: without it no directory is made") }
+            return try configure(SwitchConfiguration(path: nil), group: group)
+        }
         guard isSwitch else {
             let given: [(String, Bool)] = [
                 ("--vde-mode", vdeMode != nil), ("--vde-dirmode", vdeDirmode != nil), ("--mgmt", mgmt != nil), ("--mgmtmode", mgmtmode != nil),
@@ -43,9 +48,13 @@ struct SwitchOptions: ParsableArguments {
         case .defaultSwitch(_, 0): path = SwitchConfiguration.defaultPath
         default: throw ValidationError("--switch takes the directory that the switch is to have, without a port and not a cable")
         }
+        return try configure(SwitchConfiguration(path: Files.absolute(path)), group: group)
+    }
+
+    private func configure(_ base: SwitchConfiguration, group: UInt32?) throws -> SwitchConfiguration {
         if mgmtmode != nil && mgmt == nil { throw ValidationError("--mgmtmode needs --mgmt") }
         if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
-        var configuration = SwitchConfiguration(path: Files.absolute(path))
+        var configuration = base
         configuration.access = SwitchAccess(mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: Accounts.sudoCaller)
         configuration.console = mgmt.map { SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600) }
         configuration.commandFile = rcfile.map { Files.absolute($0) }

@@ -39,7 +39,7 @@ package final class CableSession: NetworkSession {
         self.logger = logger
     }
 
-    package var description: String { "joined to \(path) (cable)" }
+    package var description: String? { "joined to \(path) (cable)" }
 
     package func join() throws(ExitError) {
         do throws(PlugError) {
@@ -80,7 +80,7 @@ package final class CableSession: NetworkSession {
             if end.isPaired { lost(end) } else { pair(end) }
         case .goodbye:
             lost(end)
-        case .loop, .loopEnded:
+        case .ended, .loop, .loopEnded:
             break
         }
     }

@@ -16,6 +16,7 @@ package final class Daemon {
 
     private var pidfile: Pidfile?
     private var session: (any NetworkSession)?
+    private var doors: DoorSession?
     private var uplink: Uplink?
     private var uplinkPort: PortNumber?
     private var privileged: Privileged?
@@ -75,6 +76,8 @@ package final class Daemon {
             self.session = session
             try session.join()
         }
+        // Before what is slow: who starts us waits for the sockets.
+        try openDoors(session)
         switch configuration.uplink {
         case .none: break
         case .vmnet: try openVmnet(session)
@@ -101,7 +104,19 @@ package final class Daemon {
             try own.configure()
         }
         try watchHost()
-        return [uplink?.summary ?? vmnetSummary, session.description].compactMap(\.self).joined(separator: ", ")
+        return [uplink?.summary ?? vmnetSummary, session.description, doors?.description].compactMap(\.self).joined(separator: ", ")
+    }
+
+    private func openDoors(_ session: any NetworkSession) throws(ExitError) {
+        let own = session as? SwitchSession
+        let doors = DoorSession(configuration.doors, loop: loop, logger: logger) { [control] in
+            own == nil ? control.attach($0) : own!.attachClient($0, $1)
+        } detach: { [control] in
+            if let own { own.detachClient($0) } else { control.detach($0) }
+        }
+        self.doors = doors
+        own?.onDisconnect = { [unowned doors] in doors.disconnect($0) }
+        try doors.open()
     }
 
     private func writePidfile() throws(ExitError) {
@@ -253,6 +268,7 @@ package final class Daemon {
             default: break
             }
             vmnetLink?.handle(event)
+            doors?.handle(event)
             if event.port == uplinkPort {
                 if case .unreachable(_, let code) = event, code != Errno.ioError { fail("the uplink \(uplink!.port.name) has failed", code) }
             } else if let cable = session as? CableSession {
@@ -263,7 +279,7 @@ package final class Daemon {
 
     /// What a port is called in messages.
     private func name(of port: PortNumber) -> String {
-        (session as? SwitchSession)?.name(of: port) ?? control.ports.first { $0.number == port }?.name ?? "a port that is gone"
+        (session as? SwitchSession)?.name(of: port) ?? doors?.name(of: port) ?? control.ports.first { $0.number == port }?.name ?? "a port that is gone"
     }
 
     private func fail(_ what: String, _ code: Int32) {
@@ -279,6 +295,7 @@ package final class Daemon {
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
         pidfile?.remove()
         vmnetLink?.stop()
+        doors?.close()
         session?.leave()
         if isForwarding { control.stop() }
         privileged?.undo()

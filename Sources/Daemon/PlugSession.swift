@@ -58,7 +58,7 @@ package final class PlugSession: NetworkSession {
         self.logger = logger
     }
 
-    package var description: String { "joined to \(candidates[0])" }
+    package var description: String? { "joined to \(candidates[0])" }
 
     package func join() throws(ExitError) {
         let graceEnds = MonotonicClock.now + PlugSession.grace

@@ -17,8 +17,8 @@ package struct SwitchConfiguration: Sendable {
         }
     }
 
-    /// The directory by which clients find it.
-    package var path: String
+    /// The directory by which clients find it; nil for none, where they come in through other doors only.
+    package var path: String?
     package var access = SwitchAccess()
     /// The highest port number.
     package var portLimit = 1000
@@ -31,7 +31,7 @@ package struct SwitchConfiguration: Sendable {
     /// A console on standard input, whose end is the switch's end.
     package var readsStandardInput = false
 
-    package init(path: String) { self.path = path }
+    package init(path: String?) { self.path = path }
 
     /// Where vde_switch has its directory when it is not told.
     package static var defaultPath: String { Accounts.effectiveUser == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl" }

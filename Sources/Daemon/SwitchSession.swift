@@ -62,7 +62,7 @@ package final class SwitchSession: NetworkSession {
         virtualSwitch = VirtualSwitch(control: control, limit: configuration.portLimit)
     }
 
-    package var description: String { "switch at \(directory?.path ?? configuration.path)" }
+    package var description: String? { (directory?.path ?? configuration.path).map { "switch at \($0)" } }
 
     // MARK: Opening
 
@@ -71,17 +71,9 @@ package final class SwitchSession: NetworkSession {
         // Two for each client.
         let descriptors = ProcessLimits.raiseDescriptors()
         if descriptors < 2 * configuration.portLimit + 64 { logger.debug("this process may open \(descriptors) files: enough for \((descriptors - 64) / 2) ports") }
-        do throws(SwitchError) {
-            directory = try SwitchDirectory(configuration.path, access: configuration.access, allowed: [configuration.console?.path, pidfile].compactMap(\.self))
-        } catch {
-            switch error.cause {
-            case .occupied: throw ExitError(.alreadyRunning, error.description)
-            case .permissionDenied: throw ExitError(.noPermission, error.description)
-            case .notOurs, .pathTooLong, .system: throw ExitError(.unavailable, error.description)
-            }
-        }
+        if let path = configuration.path { directory = try makeDirectory(path) }
         let surroundings = ManagementConsole.Surroundings(
-            version: programVersion, directory: directory!.path, mode: directory!.controlMode, path: configuration.console?.path,
+            version: programVersion, directory: directory?.path ?? "(none)", mode: directory?.controlMode ?? 0, path: configuration.console?.path,
             pathMode: configuration.console?.mode ?? 0, closeEnd: { [unowned self] in disconnect(end: $1, of: $0) })
         console = ManagementConsole(virtualSwitch, surroundings)
         if let socket = configuration.console {
@@ -89,10 +81,23 @@ package final class SwitchSession: NetworkSession {
             consoleServer!.onShutdown = { [unowned self] in onShutdown() }
         }
         if configuration.isHub { virtualSwitch.setHub(true) }
+        guard let directory else { return }
         listener = try orUnavailable { () throws(SystemError) in
             try Listener(
-                directory!.listener.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) },
+                directory.listener.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) },
                 onClient: { [unowned self] in take(in: $0) })
+        }
+    }
+
+    private func makeDirectory(_ path: String) throws(ExitError) -> SwitchDirectory {
+        do throws(SwitchError) {
+            return try SwitchDirectory(path, access: configuration.access, allowed: [configuration.console?.path, pidfile].compactMap(\.self))
+        } catch {
+            switch error.cause {
+            case .occupied: throw ExitError(.alreadyRunning, error.description)
+            case .permissionDenied: throw ExitError(.noPermission, error.description)
+            case .notOurs, .pathTooLong, .system: throw ExitError(.unavailable, error.description)
+            }
         }
     }
 
@@ -123,10 +128,30 @@ package final class SwitchSession: NetworkSession {
         return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
     }
 
+    /// Gives a client of another door a port, and takes over its descriptor. Nil when all ports are in use.
+    func attachClient(_ port: PortConfiguration, _ client: DoorClient) -> PortNumber? {
+        guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user) else { return nil }
+        return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: client.module, description: client.description, user: client.user)
+    }
+
+    /// Takes it away.
+    func detachClient(_ attachment: PortNumber) {
+        guard let (number, identifier) = end(of: attachment) else { return }
+        virtualSwitch.detach(identifier, from: number)
+    }
+
+    private func end(of attachment: PortNumber) -> (port: Int, identifier: Int32)? {
+        guard let number = virtualSwitch.number(of: attachment) else { return nil }
+        return virtualSwitch.ports[number]?.ends.first { $0.attachment == attachment }.map { (number, $0.identifier) }
+    }
+
+    /// Called when the console ends a client of another door.
+    var onDisconnect: (PortNumber) -> Void = { _ in }
+
     /// Takes the port of a device away.
     package func detachDevice(_ attachment: PortNumber) {
-        guard let number = virtualSwitch.number(of: attachment), let end = virtualSwitch.ports[number]?.ends.first(where: { $0.attachment == attachment }) else { return }
-        virtualSwitch.detach(end.identifier, from: number)
+        guard let (number, identifier) = end(of: attachment) else { return }
+        virtualSwitch.detach(identifier, from: number)
         // It comes back, and nobody else is to get its port and VLANs meanwhile.
         try? virtualSwitch.setAllocatable(number, false)
         reservedForUplink = number
@@ -244,7 +269,8 @@ package final class SwitchSession: NetworkSession {
 
     /// For the console: the end of a TAP cannot be closed.
     private func disconnect(end identifier: Int32, of port: Int) {
-        if let client = clients[identifier], client.joined?.port == port { end(client) }
+        if let client = clients[identifier], client.joined?.port == port { return end(client) }
+        if let end = virtualSwitch.ports[port]?.ends.first(where: { $0.identifier == identifier }) { onDisconnect(end.attachment) }
     }
 
     /// What a port is called in messages.

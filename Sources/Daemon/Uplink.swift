@@ -10,6 +10,9 @@ enum FrameLimits {
     /// On a link of this MTU, to which the Ethernet header and one VLAN tag do not count.
     static func link(mtu: Int) -> Int { mtu + 14 + 4 }
 
+    /// On a stream: what the programs at its other end take.
+    static let stream = StreamFrames.maximumFrameLength
+
     /// For a device whose MTU is somebody else's to set: the kernel drops what is too long.
     static let device = link(mtu: 65_535)
 }

@@ -24,6 +24,14 @@ extension DescriptorPair {
         return pair
     }
 
+    /// Two connected unix stream sockets, non-blocking.
+    package static func streamSockets() throws(SystemError) -> DescriptorPair {
+        let pair = unsafe try make("socketpair") { unsafe socketpair(AF_UNIX, UnixSocket.streamType, 0, $0) }
+        pair.first.setNonBlocking()
+        pair.second.setNonBlocking()
+        return pair
+    }
+
     private static func make(_ name: String, _ call: (UnsafeMutablePointer<Int32>) -> Int32) throws(SystemError) -> DescriptorPair {
         var ends: (Int32, Int32) = (-1, -1)
         let result = unsafe withUnsafeMutableBytes(of: &ends) { unsafe call($0.assumingMemoryBound(to: Int32.self).baseAddress!) }

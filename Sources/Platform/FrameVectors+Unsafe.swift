@@ -230,6 +230,18 @@ package struct SendVector: ~Copyable {
         return unsafe header.msg_iov[0].iov_len + (header.msg_iovlen > 1 ? header.msg_iov[1].iov_len : 0)
     }
 
+    /// How many pieces message `index` has.
+    package func pieceCount(of index: Int) -> Int {
+        precondition(index >= 0 && index < count)
+        return Int(unsafe messages[index].header.msg_iovlen)
+    }
+
+    @unsafe
+    package func piece(_ piece: Int, of index: Int) -> iovec {
+        precondition(index >= 0 && index < count)
+        return unsafe messages[index].header.msg_iov[piece]
+    }
+
     /// Copies message `index` to `destination`, which has room for `length(of:)` bytes.
     @unsafe
     package func copy(_ index: Int, to destination: UnsafeMutableRawPointer) {

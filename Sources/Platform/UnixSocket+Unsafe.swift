@@ -40,6 +40,14 @@ extension Descriptor {
         try SystemError.check(result, "bind", path.description)
     }
 
+    /// Binds so that nobody else may use the socket until its mode is changed. Files that other threads make meanwhile get no rights for others
+    /// either: to be called while there are none.
+    package func bindPrivately(to path: UnixPath) throws(SystemError) {
+        let mask = umask(0o177)
+        defer { _ = umask(mask) }
+        try bind(to: path)
+    }
+
     package func connect(to path: UnixPath) throws(SystemError) {
         let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_connect(raw, $0.baseAddress, $0.count) }
         try SystemError.check(result, "connect", path.description)

@@ -129,7 +129,10 @@ package struct Forwarder: ~Copyable {
     // MARK: One port's turn
 
     private mutating func drain(_ number: Int) {
-        for _ in 0..<Forwarder.turnBatches {
+        var batches = 0
+        // What lies in a stream's buffer is all sent on: nothing would tell of it again.
+        while unsafe batches < Forwarder.turnBatches || ports[number].incoming.holdsFrame {
+            batches += 1
             batch.removeAll()
             var error: Int32 = 0
             let hasMore = unsafe ports[number].receive(into: &batch, with: &receiver, error: &error)
@@ -137,6 +140,11 @@ package struct Forwarder: ~Copyable {
             if unsafe ports[number].saidGoodbye && !ports[number].isGoodbyeReported {
                 unsafe ports[number].isGoodbyeReported = true
                 control.report(.goodbye(PortNumber(number)))
+            }
+            if unsafe ports[number].incoming.isOver {
+                unsafe poller.remove(ports[number].raw)
+                unsafe control.report(.ended(PortNumber(number), badLength: ports[number].incoming.badLength))
+                return
             }
             if error != 0 {
                 report(number, error)

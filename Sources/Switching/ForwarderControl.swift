@@ -172,7 +172,7 @@ package final class ForwarderControl: Sendable {
 extension PortEvent {
     package var port: PortNumber {
         switch self {
-        case .unreachable(let port, _), .goodbye(let port), .firstFrame(let port), .loop(let port, _), .loopEnded(let port): port
+        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .firstFrame(let port), .loop(let port, _), .loopEnded(let port): port
         }
     }
 }

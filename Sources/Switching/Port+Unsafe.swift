@@ -51,6 +51,11 @@ struct Port: ~Copyable {
     var failures = 0
     /// An empty datagram was among the frames received last.
     var saidGoodbye = false
+    /// What has come on a stream, and is about to go.
+    var incoming = StreamFrames()
+    let outgoing: StreamVector?
+    /// Bytes of the queue's first frame, its length included, that a stream has taken already.
+    var sentOfFirst = 0
     /// A `goodbye` event was sent since the last (re)arming.
     var isGoodbyeReported = false
 
@@ -66,6 +71,7 @@ struct Port: ~Copyable {
         bundle = configuration.bundle
         sibling = number
         untaggedVLAN = configuration.untaggedVLAN
+        outgoing = configuration.kind == .stream ? StreamVector() : nil
     }
 
     /// Frames that carry so many bytes together end a batch from a device, so that they are still in the cache when they are sent on.
@@ -78,6 +84,7 @@ struct Port: ~Copyable {
         let outcome =
             switch kind {
             case .datagram: vector.receive(from: raw, into: &batch)
+            case .stream: incoming.receive(from: raw, into: &batch)
             case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
             case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
             case .device: receiveFromDevice(into: &batch, with: &vector)
@@ -87,6 +94,7 @@ struct Port: ~Copyable {
         failures = outcome.error == 0 ? 0 : failures + 1
         saidGoodbye = outcome.empty > 0
         if outcome.truncated > 0 { counters.dropped(.oversize, frames: outcome.truncated) }
+        if kind == .stream { return incoming.holdsFrame }
         // A full batch, or one that ended for its bytes, may have left frames behind.
         return outcome.frames == batch.capacity || (kind != .datagram && outcome.frames > 0)
     }
@@ -101,7 +109,7 @@ struct Port: ~Copyable {
     /// Sends these frames, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
     mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         switch kind {
-        case .datagram: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
+        case .datagram, .stream: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
         case .tap: unsafe transmitToTap(departures, of: &batch)
         case .packet:
             unsafe transmitWhole(
@@ -259,7 +267,7 @@ struct Port: ~Copyable {
         var position = 0
         var failure: Int32 = 0
         if !isBlocked {
-            position = send(vector, failure: &failure)
+            position = kind == .stream ? sendStream(vector, failure: &failure) : send(vector, failure: &failure)
             isBlocked = position < vector.count
         }
         while position < vector.count {
@@ -304,7 +312,7 @@ struct Port: ~Copyable {
     private static let retryBudget = 200
 
     /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing.
-    var tellsOfRoom: Bool { kind != .device && Poller.tellsOfRoom }
+    var tellsOfRoom: Bool { kind == .stream || (kind != .device && Poller.tellsOfRoom) }
 
     /// Tries again to send what waits. Returns the errno of an unreachable receiver, else 0.
     mutating func retry(with vector: inout SendVector) -> Int32 {
@@ -326,7 +334,7 @@ struct Port: ~Copyable {
         while !queue.isEmpty {
             vector.removeAll()
             queue.peek(into: &vector)
-            let done = send(vector, failure: &failure)
+            let done = kind == .stream ? sendStream(vector, failure: &failure) : send(vector, failure: &failure)
             let all = done == vector.count
             queue.removeFirst(done)
             guard all else { break }

@@ -6,6 +6,8 @@ import Platform
 package enum PortKind: BitwiseCopyable, Sendable {
     /// A connected datagram socket, one plain frame a datagram: VDE, QEMU dgram, an inherited socket.
     case datagram
+    /// A connected stream socket, each plain frame behind its length: QEMU stream, socket_vmnet's clients.
+    case stream
     /// A TAP with 12-byte virtio headers.
     case tap
     /// A packet socket with 10-byte virtio headers.
@@ -68,6 +70,8 @@ package enum PortEvent: Equatable, Sendable {
     case unreachable(PortNumber, Int32)
     /// An empty datagram came: a libvdeplug peer says goodbye. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
+    /// A stream is over: its client has closed it, or announced a frame of a length that none has.
+    case ended(PortNumber, badLength: UInt32?)
     /// The first frame since the port was attached or rearmed.
     case firstFrame(PortNumber)
     /// The port was closed: what the other one sends comes in here, so that the two are connected outside.

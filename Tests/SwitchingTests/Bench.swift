@@ -28,6 +28,18 @@ final class Bench {
         return FarEnd(number: number, socket: try pair.second.duplicate())
     }
 
+    /// The same for a stream.
+    func attachStream(sendBuffer: Int32 = 1 << 20) throws -> StreamEnd {
+        let pair = try DescriptorPair.streamSockets()
+        pair.first.setBuffers(send: sendBuffer, receive: 1 << 20)
+        pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
+        let configuration = PortConfiguration(
+            name: "stream", kind: .stream, role: .guest, descriptor: try pair.first.duplicate().release(), maximumFrame: StreamFrames.maximumFrameLength)
+        let number = try #require(control.attach(configuration))
+        forwarder.turn(timeout: 0)
+        return StreamEnd(number: number, socket: try pair.second.duplicate())
+    }
+
     /// Lets the forwarder work until nothing is left to do.
     func settle() {
         for _ in 0..<20 { forwarder.turn(timeout: 0) }
@@ -53,6 +65,49 @@ final class FarEnd {
         while let frame = try? socket.receive(limit: 70_000) { frames.append(frame) }
         return frames
     }
+}
+
+/// The far end of a stream.
+final class StreamEnd {
+    let number: PortNumber
+    private(set) var socket: Descriptor?
+    /// What has come and is not yet a whole frame.
+    private(set) var rest: [UInt8] = []
+    /// A length came that no frame has, or the stream has ended in the middle of a frame.
+    private(set) var isTorn = false
+
+    init(number: PortNumber, socket: consuming Descriptor) {
+        self.number = number
+        self.socket = consume socket
+    }
+
+    static func wrap(_ frame: [UInt8]) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } + frame }
+
+    /// Sends bytes as they are. Returns how many were taken.
+    @discardableResult
+    func send(raw bytes: [UInt8]) throws -> Int { try socket!.send(bytes) }
+
+    func send(_ frame: [UInt8]) throws { #expect(try send(raw: StreamEnd.wrap(frame)) == frame.count + 4) }
+
+    /// Takes up to `limit` bytes and returns the frames that are whole by then.
+    func receive(limit: Int = 1 << 20) -> [[UInt8]] {
+        if let bytes = try? socket!.receive(limit: limit) { rest += bytes }
+        var frames: [[UInt8]] = [], position = 0
+        while rest.count - position >= 4 {
+            let length = rest[position..<position + 4].reduce(0) { $0 << 8 | Int($1) }
+            guard (14...65_550).contains(length) else {
+                isTorn = true
+                break
+            }
+            guard rest.count - position - 4 >= length else { break }
+            frames.append(Array(rest[position + 4..<position + 4 + length]))
+            position += 4 + length
+        }
+        rest.removeFirst(position)
+        return frames
+    }
+
+    func close() { socket = nil }
 }
 
 func mac(_ number: UInt64) -> MACAddress { MACAddress(0x0200_0000_0000 | number) }

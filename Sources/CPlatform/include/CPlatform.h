@@ -45,6 +45,8 @@ void platform_socket_buffers(int fd, int send, int receive);
 int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid);
 /// Sends without blocking and without SIGPIPE. Returns the bytes sent.
 ssize_t platform_send(int fd, const void *bytes, size_t length);
+/// The same for several pieces in one call.
+ssize_t platform_send_pieces(int fd, const struct iovec *pieces, int count);
 /// Receives without blocking. Returns the bytes received, 0 at the end of a stream. A datagram longer than `length` is cut.
 ssize_t platform_receive(int fd, void *bytes, size_t length);
 /// The pending error of a socket (SO_ERROR) as a positive errno, 0 if none.

@@ -152,6 +152,12 @@ ssize_t platform_send(int fd, const void *bytes, size_t length) {
     return sent < 0 ? -errno : sent;
 }
 
+ssize_t platform_send_pieces(int fd, const struct iovec *pieces, int count) {
+    struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = count};
+    ssize_t sent = sendmsg(fd, &message, SEND_FLAGS);
+    return sent < 0 ? -errno : sent;
+}
+
 ssize_t platform_receive(int fd, void *bytes, size_t length) {
     ssize_t received = recv(fd, bytes, length, MSG_DONTWAIT);
     return received < 0 ? -errno : received;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+import Doors
+import Platform
+
+/// The options of `join` that let machines in by other ways than VDE.
+struct DoorOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "A socket for QEMU's -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH and for clients of socket_vmnet. May be given several times.", valueName: "path"))
+    var stream: [String] = []
+
+    @Option(help: ArgumentHelp("The group that may use these sockets.", valueName: "group"))
+    var socketGroup: String?
+
+    /// Whether there is a way in besides VDE.
+    var isGiven: Bool { !stream.isEmpty }
+
+    /// - Parameters:
+    ///   - mode: of VDE's sockets, where it was given.
+    ///   - group: of VDE's sockets.
+    func makeDoors(mode: UInt16?, group: UInt32?) throws -> DoorConfiguration {
+        var configuration = DoorConfiguration()
+        var seen: Set<String> = []
+        for path in stream {
+            if path.isEmpty { throw ValidationError("--stream needs a path") }
+            guard seen.insert(Files.resolved(path)).inserted else { throw ValidationError("--stream: \(path) is given twice") }
+        }
+        configuration.streams = stream.map { Files.absolute($0) }
+        var owner = group
+        if let socketGroup {
+            guard isGiven else { throw ValidationError("--socket-group goes with --stream") }
+            owner = Accounts.group(named: socketGroup)
+            if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
+        }
+        let caller = Accounts.sudoCaller
+        configuration.access = DoorAccess(mode: mode ?? (socketGroup == nil ? 0o600 : 0o660), user: caller?.user, group: owner ?? caller?.group)
+        return configuration
+    }
+}

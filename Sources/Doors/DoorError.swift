@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// Why a door cannot be where it was asked to be: the thing, the cause, and what to do next.
+package struct DoorError: Error, Sendable, CustomStringConvertible {
+    package enum Cause: Equatable, Sendable {
+        /// Somebody serves it already.
+        case occupied
+        /// Something else is there.
+        case notOurs
+        /// The descriptor or the path is nothing to make a door of.
+        case unsuitable
+        case permissionDenied
+        case system
+    }
+
+    package let cause: Cause
+    package let description: String
+
+    init(_ cause: Cause, _ description: String) {
+        self.cause = cause
+        self.description = description
+    }
+
+    init(_ error: SystemError) {
+        switch error.code {
+        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly:
+            self.init(.permissionDenied, "\(error); choose a path in a directory of yours, such as one in /tmp or $XDG_RUNTIME_DIR")
+        case Errno.noEntry: self.init(.system, "\(error); the directory above it must exist")
+        case Errno.nameTooLong: self.init(.unsuitable, "\(error); choose a shorter path")
+        default: self.init(.system, error.description)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+import Doors
+import Platform
+import TestSupport
+import Testing
+
+@Suite struct DoorTests {
+    private func cause(_ kind: Door.Kind, _ path: String) -> DoorError.Cause? {
+        do throws(DoorError) {
+            try Door(kind, at: path, access: DoorAccess()).remove()
+            return nil
+        } catch {
+            return error.cause
+        }
+    }
+
+    @Test(arguments: [Door.Kind.stream, .datagram])
+    func aDoorIsThereWithItsModeAndGoes(kind: Door.Kind) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        let door = try Door(kind, at: path, access: DoorAccess(mode: 0o620))
+        let status = try Files.status(path)
+        #expect(status.kind == .socket && status.mode == 0o620)
+        door.remove()
+        #expect(!Files.exists(path))
+    }
+
+    @Test(arguments: [Door.Kind.stream, .datagram])
+    func aLivingDoorIsNotTakenAway(kind: Door.Kind) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        let door = try Door(kind, at: path, access: DoorAccess())
+        #expect(cause(kind, path) == .occupied)
+        #expect(cause(kind == .stream ? .datagram : .stream, path) == .occupied, "nor by a door of the other kind")
+        #expect(Files.exists(path))
+        door.remove()
+    }
+
+    @Test(arguments: [Door.Kind.stream, .datagram])
+    func whatADeadProcessLeftIsReplaced(kind: Door.Kind) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        do { _ = try Door(kind, at: path, access: DoorAccess()).path }
+        #expect(Files.exists(path))
+        #expect(cause(kind, path) == nil)
+    }
+
+    @Test func whatIsNoSocketStays() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("file")
+        try Files.replace(path, [1])
+        #expect(cause(.stream, path) == .notOurs)
+        #expect(try Files.read(path) == [1])
+    }
+
+    @Test func whatOthersPutInItsPlaceStays() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        let door = try Door(.stream, at: path, access: DoorAccess())
+        try Files.remove(path)
+        try Files.replace(path, [1])
+        door.remove()
+        #expect(Files.exists(path))
+    }
+
+    @Test func pathsThatCannotBe() throws {
+        let folder = try TemporaryFolder()
+        #expect(cause(.stream, folder.file(String(repeating: "x", count: 120))) == .unsuitable)
+        #expect(cause(.stream, folder.file("nowhere/door")) == .system)
+    }
+}
