@@ -89,15 +89,11 @@ let package = Package(
     package.targets += [
         .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
         .executableTarget(
-            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift,
-            // Keys are looked up by name, as on a Mac.
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift),
         .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
-        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "VDE", "VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire"], path: "Tests/Measure", swiftSettings: swift,
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "VDE", "VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire"], path: "Tests/Measure", swiftSettings: swift),
         .testTarget(
-            name: "VmnetUplinkTests", dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift,
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"], .when(platforms: [.linux]))]),
+            name: "VmnetUplinkTests", dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "IntegrationTests", dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated"], swiftSettings: swift),
     ]

@@ -60,7 +60,13 @@ static uint32_t lease(struct memory_host *host, const uint8_t *mac) {
     for (int i = 0; i < host->lease_count; i++) {
         if (memcmp(host->leases[i].mac, mac, 6) == 0) return host->leases[i].address;
     }
-    uint32_t address = host->first + (uint32_t)host->lease_count;
+    uint32_t address = host->first;
+    for (int i = 0; i < host->lease_count; i++) {
+        if (host->leases[i].address != address) continue;
+        // Taken: the next one, from the start of the list again.
+        address++;
+        i = -1;
+    }
     if (address > host->last || host->lease_count == 256) return 0;
     memcpy(host->leases[host->lease_count].mac, mac, 6);
     host->leases[host->lease_count++].address = address;

@@ -12,11 +12,6 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct vmnet_simulator_settings settings;
 static int is_configured;
 
-extern const char *vmnet_enable_virtio_header_key;
-
-/// A key that an older framework does not have.
-static void apply(void) { vmnet_enable_virtio_header_key = settings.lacks_virtio_header ? NULL : "vmnet_enable_virtio_header"; }
-
 static void take_environment(void) {
     is_configured = 1;
     const char *text = getenv("VMNET_SIMULATOR");
@@ -39,7 +34,15 @@ static void take_environment(void) {
         SETTING(spurious_events);
         SETTING(batch);
         SETTING(hides_batches);
+        SETTING(high_estimates);
         SETTING(lacks_virtio_header);
+        SETTING(lacks_network_objects);
+        SETTING(network_status);
+        SETTING(rule_status);
+        SETTING(network_delay);
+        SETTING(object_without_handle);
+        SETTING(rule_silent);
+        SETTING(masked_subnet);
         SETTING(least_frame);
         SETTING(exhausted_every);
         SETTING(partial_every);
@@ -53,20 +56,13 @@ void vmnet_simulator_set(const struct vmnet_simulator_settings *wanted) {
     pthread_mutex_lock(&mutex);
     settings = *wanted;
     is_configured = 1;
-    apply();
     pthread_mutex_unlock(&mutex);
 }
 
 struct vmnet_simulator_settings simulator_settings(void) {
     pthread_mutex_lock(&mutex);
-    if (!is_configured) {
-        take_environment();
-        apply();
-    }
+    if (!is_configured) take_environment();
     struct vmnet_simulator_settings now = settings;
     pthread_mutex_unlock(&mutex);
     return now;
 }
-
-// Keys are looked up before anything is started.
-__attribute__((constructor)) static void prepare(void) { (void)simulator_settings(); }

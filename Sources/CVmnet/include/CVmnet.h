@@ -13,6 +13,25 @@
 
 enum { CVMNET_HOST = 1000, CVMNET_SHARED = 1001, CVMNET_BRIDGED = 1002 };
 
+/// How TCP segments of up to 64 KiB come and go in one piece: not at all; as they are, with checksums that are the framework's to fill in
+/// (macOS 12); or behind a virtio header of 12 bytes, which every frame has then (macOS 15.4).
+enum { CVMNET_NO_OFFLOAD = 0, CVMNET_PLAIN_OFFLOAD = 1, CVMNET_VIRTIO_OFFLOAD = 2 };
+
+/// An address that bootpd keeps for one client.
+struct cvmnet_reservation {
+    uint8_t mac[6];
+    uint8_t address[4];
+};
+
+/// Connections to a port of the Mac that end at a guest.
+struct cvmnet_rule {
+    /// IPPROTO_TCP or IPPROTO_UDP.
+    uint8_t protocol;
+    uint8_t address[4];
+    /// Host byte order.
+    uint16_t external_port, internal_port;
+};
+
 /// What to start. Strings that are NULL and numbers that are 0 are left to the system.
 struct cvmnet_options {
     uint32_t mode;
@@ -31,8 +50,20 @@ struct cvmnet_options {
     const uint8_t *network_id;
     /// Guests of different interfaces do not reach each other.
     int isolation;
-    /// Every frame has a virtio header of 12 bytes in front, and TCP segments of up to 64 KiB come and go in one piece (macOS 15.4).
-    int virtio_header;
+    /// One of CVMNET_..._OFFLOAD.
+    int offload;
+    /// Rules for shared mode, which hold as long as the interface.
+    const struct cvmnet_rule *rules;
+    int rule_count;
+    /// The network is an object of this program's (macOS 26), for what comes next: nobody else joins it, and its gateway is the first address
+    /// of the network.
+    int network_object;
+    /// The physical interface that leads out, for shared.
+    const char *external_interface;
+    /// bootpd gives no addresses.
+    int without_dhcp;
+    const struct cvmnet_reservation *reservations;
+    int reservation_count;
 };
 
 /// What was started.
@@ -51,6 +82,8 @@ struct cvmnet_parameters {
     int write_batch;
     /// Bytes of the header in front of every frame: 0 or 12.
     int header;
+    /// After a start that failed: the rule that was at fault, or -1.
+    int failed_rule;
 };
 
 struct cvmnet;
@@ -68,6 +101,8 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count);
 int cvmnet_send(void *interface, const struct iovec *frames, int stride, int count);
 /// Whether this system's framework has virtio headers.
 int cvmnet_has_virtio_header(void);
+/// Whether it has network objects.
+int cvmnet_has_network_objects(void);
 /// The physical interfaces that can be bridged, each ended by a zero byte, an empty one at the end. Returns how many there are.
 int cvmnet_bridgeable(char *names, size_t capacity);
 

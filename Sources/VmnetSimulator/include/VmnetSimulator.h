@@ -26,8 +26,22 @@ struct vmnet_simulator_settings {
     /// Frames in one call; 0: 256, and not told in the parameters where `hides_batches` is set, as before macOS 15.
     uint32_t batch;
     int hides_batches;
+    /// The estimate in events is too high; else it is too low.
+    int high_estimates;
     /// The framework is older than macOS 15.4, and knows nothing of virtio headers.
     int lacks_virtio_header;
+    /// It is older than macOS 26, and knows nothing of network objects.
+    int lacks_network_objects;
+    /// The status with which objects of networks are made, their starts fail, and rules are added; 0: success.
+    uint32_t network_status, rule_status;
+    /// Milliseconds until an object is made: the call waits.
+    uint32_t network_delay;
+    /// Starts on an object return no handle, and their handler does not come.
+    int object_without_handle;
+    /// The handler of a rule is never called.
+    int rule_silent;
+    /// Asked for its subnet, an object tells the network's address; else the one that it was given, the gateway's.
+    int masked_subnet;
     /// Bytes of the shortest frame that it takes; 0: 14.
     uint32_t least_frame;
     /// Every nth call of write finds no buffers; 0: none does.
@@ -50,5 +64,19 @@ void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped);
 
 /// How many interfaces are started and not stopped.
 int vmnet_simulator_interfaces(void);
+/// How many objects of networks and of their configurations there are.
+int vmnet_simulator_objects(void);
+
+struct vmnet_simulator_rule {
+    uint8_t protocol;
+    uint16_t external_port, internal_port;
+    /// Host byte order.
+    uint32_t address;
+};
+
+/// The forwarding rules that hold. Returns how many, up to `capacity`.
+int vmnet_simulator_rules(struct vmnet_simulator_rule *rules, int capacity);
+/// The physical interface through which the last network that was made leads out; empty: the system's choice.
+void vmnet_simulator_external_interface(char name[16]);
 
 #endif

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames to and from an interface.
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+int cvmnet_receive(void *interface, struct iovec *frames, int count) {
+    struct cvmnet *it = interface;
+    int limit = count < it->read_batch ? count : it->read_batch;
+    for (int i = 0; i < limit; i++) {
+        // Sizes are the framework's to change, so all of them are set again each time.
+        it->reads[i] = (struct vmpktdesc){.vm_pkt_size = frames[i].iov_len, .vm_pkt_iov = &frames[i], .vm_pkt_iovcnt = 1};
+    }
+    int filled = limit;
+    vmnet_return_t status = vmnet_read(it->interface, it->reads, &filled);
+    // A moment's trouble: there will be another event.
+    if (status == VMNET_BUFFER_EXHAUSTED || status == VMNET_SETUP_INCOMPLETE) return 0;
+    if (status != VMNET_SUCCESS) return -(int)status;
+    if (filled < 0 || filled > limit) return -EIO;
+    for (int i = 0; i < filled; i++) {
+        // Only this tells a frame's length. One that claims more than there was room for is no frame.
+        frames[i].iov_len = it->reads[i].vm_pkt_size <= frames[i].iov_len ? it->reads[i].vm_pkt_size : 0;
+    }
+    return filled;
+}
+
+static vmnet_return_t write_one(struct cvmnet *it, const struct iovec *frame, int *written) {
+    *written = 1;
+    it->write_pieces[0] = *frame;
+    it->writes[0].vm_pkt_size = frame->iov_len;
+    return vmnet_write(it->interface, it->writes, written);
+}
+
+/// Writes one frame of a batch that was refused.
+static int send_one(struct cvmnet *it, const struct iovec *frame) {
+    int written;
+    vmnet_return_t status = write_one(it, frame, &written);
+    if (status == VMNET_INVALID_ARGUMENT && frame->iov_len < sizeof it->padded) {
+        // Too short for it, or nobody is there any more: at the least length of Ethernet it shows.
+        memset(it->padded, 0, sizeof it->padded);
+        memcpy(it->padded, frame->iov_base, frame->iov_len);
+        status = write_one(it, &(struct iovec){.iov_base = it->padded, .iov_len = sizeof it->padded}, &written);
+    }
+    switch (status) {
+    case VMNET_SUCCESS: return written == 1 ? 0 : -ENOBUFS;
+    case VMNET_BUFFER_EXHAUSTED: return -ENOBUFS;
+    case VMNET_PACKET_TOO_BIG: return -EMSGSIZE;
+    default: return -(int)status;
+    }
+}
+
+int cvmnet_send(void *interface, const struct iovec *frames, int stride, int count) {
+    struct cvmnet *it = interface;
+    int sent = 0;
+    while (sent < count) {
+        int prepared = 0;
+        size_t bytes = 0;
+        while (sent + prepared < count && prepared < it->write_batch) {
+            const struct iovec *frame = &frames[(sent + prepared) * stride];
+            if (prepared > 0 && bytes + frame->iov_len > MAXIMUM_WRITE) break;
+            bytes += frame->iov_len;
+            it->write_pieces[prepared] = *frame;
+            it->writes[prepared].vm_pkt_size = frame->iov_len;
+            it->writes[prepared].vm_pkt_iovcnt = 1;
+            it->writes[prepared].vm_flags = 0;
+            prepared++;
+        }
+        int written = prepared;
+        vmnet_return_t status = vmnet_write(it->interface, it->writes, &written);
+        if (written < 0 || written > prepared) written = 0;
+        if (status == VMNET_SUCCESS) {
+            // Fewer than there were, without an error: there was no room for the rest.
+            sent += written;
+            if (written < prepared) return sent > 0 ? sent : -ENOBUFS;
+            continue;
+        }
+        // Some may have been taken all the same; all of them means that the number was not touched.
+        if (written > 0 && written < prepared) return sent + written;
+        // Where one of them is at fault, the others are not to suffer for it.
+        int error = status == VMNET_BUFFER_EXHAUSTED ? -ENOBUFS : send_one(it, &frames[sent * stride]);
+        if (error) return sent > 0 ? sent : error;
+        sent++;
+    }
+    return sent;
+}

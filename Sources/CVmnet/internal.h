@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of CVmnet share.
+#ifndef CVMNET_INTERNAL_H
+#define CVMNET_INTERNAL_H
+
+#include <dispatch/dispatch.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <vmnet/vmnet.h>
+#include <xpc/xpc.h>
+
+#include "CVmnet.h"
+#include "CVmnetAPI.h"
+
+/// Frames in one call where the system does not say (documented: 200 frames and 256 KiB).
+enum { DEFAULT_BATCH = 200, MAXIMUM_BATCH = 256, MAXIMUM_WRITE = 256 * 1024 };
+
+struct cvmnet {
+    interface_ref interface;
+    /// Handlers of start and stop. Not the queue of the events: a handler must not wait behind one.
+    dispatch_queue_t control;
+    dispatch_queue_t events;
+    size_t maximum_frame;
+    int read_batch, write_batch;
+    struct vmpktdesc reads[MAXIMUM_BATCH], writes[MAXIMUM_BATCH];
+    struct iovec write_pieces[MAXIMUM_BATCH];
+    /// The least frame of Ethernet, behind a virtio header.
+    uint8_t padded[12 + 60];
+};
+
+/// What a handler and its waiter share. It lives until the last of them has let go of it, since the framework may answer late or never.
+struct answer {
+    dispatch_semaphore_t done;
+    atomic_int holders;
+    /// Which came first, the answer or the end of patience.
+    atomic_int state;
+    vmnet_return_t status;
+    struct cvmnet_parameters parameters;
+};
+
+enum { WAITING, ANSWERED, ABANDONED };
+
+/// With two holders, one of whom waits.
+struct answer *answer_create(void);
+void answer_release(struct answer *answer);
+/// 0 or -ETIMEDOUT.
+int answer_wait(struct answer *answer, uint64_t timeout);
+/// True for the one who comes first.
+int answer_claim(struct answer *answer, int state);
+/// Hands the waiter a status, if it still waits, and lets go.
+void answer_give(struct answer *answer, vmnet_return_t status);
+
+/// The value of a key that this system may lack; NULL without it.
+const char *optional_key(const char *symbol);
+
+/// A network object, made in two steps, of which only the second asks the system.
+struct network_request;
+
+/// What `options` want of a network object. NULL with a status where the system does not take it.
+struct network_request *network_request_create(const struct cvmnet_options *options, vmnet_return_t *status, int *failed_rule);
+/// Makes the network. May hang. NULL with a status.
+void *network_create(struct network_request *request, vmnet_return_t *status);
+void network_request_free(struct network_request *request);
+void network_release(void *network);
+interface_ref network_start_interface(void *network, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler);
+/// The addresses of a network, which an interface on it does not tell.
+void network_describe(void *network, struct cvmnet_parameters *parameters);
+
+/// Adds the rules of `options`. 0, a negative errno or a status; the one at fault is in `failed_rule`.
+int rules_add(struct cvmnet *it, const struct cvmnet_options *options, uint64_t timeout, int *failed_rule);
+
+#endif

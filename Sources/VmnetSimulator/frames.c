@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames and events of interfaces. Frames for an interface wait in a ring; when it is full they are dropped in silence, as the kernel does.
+#include <string.h>
+#include <unistd.h>
+
+#include "simulator.h"
+
+static uint64_t total_written, total_dropped;
+
+void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped) {
+    pthread_mutex_lock(&simulator_mutex);
+    *written = total_written;
+    *dropped = total_dropped;
+    pthread_mutex_unlock(&simulator_mutex);
+}
+
+void fire(struct vmnet_interface *it) {
+    if (!it->callback || !it->queue || it->is_event_pending || it->is_stopped) return;
+    it->is_event_pending = 1;
+    int estimate = it->count, high = it->settings.high_estimates;
+    vmnet_interface_event_callback_t callback = it->callback;
+    dispatch_async(it->queue, ^{
+        xpc_object_t event = xpc_dictionary_create(NULL, NULL, 0);
+        // An estimate, and not a good one.
+        xpc_dictionary_set_uint64(event, vmnet_estimated_packets_available_key, (uint64_t)(high ? estimate * 2 + 1 : estimate / 2));
+        pthread_mutex_lock(&simulator_mutex);
+        it->is_event_pending = 0;
+        int is_wanted = it->callback != NULL;
+        pthread_mutex_unlock(&simulator_mutex);
+        if (is_wanted) callback(VMNET_INTERFACE_PACKETS_AVAILABLE, event);
+        xpc_release(event);
+        // As long as there is something, there is another event.
+        if (it->settings.edge_events) return;
+        dispatch_after(dispatch_time(DISPATCH_TIME_NOW, 1000000), it->queue, ^{
+            pthread_mutex_lock(&simulator_mutex);
+            if (it->count > 0) fire(it);
+            pthread_mutex_unlock(&simulator_mutex);
+        });
+    });
+}
+
+static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t length) {
+    if (it->is_stopped || length > it->maximum) return;
+    if (it->count == SLOTS) {
+        total_dropped++;
+        return;
+    }
+    struct slot *slot = &it->slots[(it->head + it->count) % SLOTS];
+    memcpy(slot->bytes, frame, length);
+    slot->length = length;
+    if (it->count++ == 0 || !it->settings.edge_events) fire(it);
+}
+
+void deliver_from_host(void *context, const uint8_t *frame, size_t length) {
+    struct network *network = context;
+    // The host in memory makes no headers: nothing is left to be done to its frames.
+    static uint8_t with_header[SLOT_SIZE];
+    if (network->header && network->tap < 0) {
+        memcpy(with_header + network->header, frame, length);
+        frame = with_header;
+        length += network->header;
+    }
+    for (int i = 0; i < INTERFACES; i++) {
+        if (interfaces[i] && interfaces[i]->network == network) deliver(interfaces[i], frame, length);
+    }
+}
+
+static vmnet_return_t check(struct vmnet_interface *it, int count) {
+    if (!it->is_started) return VMNET_SETUP_INCOMPLETE;
+    if (it->is_stopped || (it->settings.vanish_after && it->written >= it->settings.vanish_after)) return VMNET_INVALID_ARGUMENT;
+    if (count > (int)it->settings.batch) return VMNET_TOO_MANY_PACKETS;
+    return count < 0 ? VMNET_INVALID_ARGUMENT : VMNET_SUCCESS;
+}
+
+vmnet_return_t vmnet_read(interface_ref it, struct vmpktdesc *packets, int *pktcnt) {
+    wait_a_little(it->settings.slowness);
+    pthread_mutex_lock(&simulator_mutex);
+    vmnet_return_t status = check(it, *pktcnt);
+    int filled = 0;
+    for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt && it->count > 0; i++) {
+        if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < it->maximum || packets[i].vm_pkt_iov->iov_len < it->maximum) {
+            status = VMNET_INVALID_ARGUMENT;
+            break;
+        }
+        struct slot *slot = &it->slots[it->head];
+        memcpy(packets[i].vm_pkt_iov->iov_base, slot->bytes, slot->length);
+        packets[i].vm_pkt_size = slot->length;
+        it->head = (it->head + 1) % SLOTS;
+        it->count--;
+        filled++;
+    }
+    pthread_mutex_unlock(&simulator_mutex);
+    *pktcnt = filled;
+    return status;
+}
+
+static void accept_frame(struct vmnet_interface *it, const uint8_t *frame, size_t length) {
+    struct network *network = it->network;
+    it->written++;
+    total_written++;
+    if (network->tap >= 0) network_write_tap(network, frame, length);
+    else if (network->mode != VMNET_BRIDGED_MODE) memory_host_receive(&network->host, frame + it->header, length - it->header, deliver_from_host, network);
+    for (int i = 0; i < INTERFACES; i++) {
+        struct vmnet_interface *other = interfaces[i];
+        if (!other || other == it || other->network != network || (other->is_isolated && it->is_isolated)) continue;
+        deliver(other, frame, length);
+    }
+}
+
+vmnet_return_t vmnet_write(interface_ref it, struct vmpktdesc *packets, int *pktcnt) {
+    wait_a_little(it->settings.slowness);
+    pthread_mutex_lock(&simulator_mutex);
+    vmnet_return_t status = check(it, *pktcnt);
+    int taken = 0, limit = *pktcnt;
+    it->writes++;
+    if (status == VMNET_SUCCESS && it->settings.exhausted_every && it->writes % it->settings.exhausted_every == 0) status = VMNET_BUFFER_EXHAUSTED;
+    if (it->settings.partial_every && it->writes % it->settings.partial_every == 0) limit = 1;
+    for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt; i++) {
+        if (packets[i].vm_pkt_size > it->maximum) status = VMNET_PACKET_TOO_BIG;
+        else if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < (it->settings.least_frame ? it->settings.least_frame : 14) + it->header || packets[i].vm_pkt_iov->iov_len != packets[i].vm_pkt_size) status = VMNET_INVALID_ARGUMENT;
+    }
+    for (int i = 0; status == VMNET_SUCCESS && i < limit && i < *pktcnt; i++) {
+        accept_frame(it, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_size);
+        taken++;
+    }
+    pthread_mutex_unlock(&simulator_mutex);
+    *pktcnt = taken;
+    return status;
+}
