@@ -15,6 +15,8 @@ package struct DHCPConfiguration: Equatable, Sendable {
     package var nameServers: [IPv4Address] = []
     package var domain: String?
     package var mtu: UInt16 = 1500
+    /// Addresses that belong to machines, in the range or outside.
+    package var reservations: [AddressReservation] = []
     /// Seconds, at most.
     package var leaseTime: UInt32 = 1800
 
@@ -60,7 +62,7 @@ package struct DHCPServer: Sendable {
 
     package init(_ configuration: DHCPConfiguration, leases: [Lease] = []) {
         self.configuration = configuration
-        table = LeaseTable(first: configuration.first, last: configuration.last)
+        table = LeaseTable(first: configuration.first, last: configuration.last, reservations: configuration.reservations)
         for lease in leases { table.commit(lease) }
     }
 
@@ -155,7 +157,7 @@ package struct DHCPServer: Sendable {
         var client = identity(of: message, now: now)
         var attempts = attempts
         while attempts < DHCPServer.maximumAttempts {
-            guard let address = table.candidate(for: client, asking: message.address(.requestedAddress), now: now) else {
+            guard let address = table.candidate(for: client, hardware: message.clientHardware, asking: message.address(.requestedAddress), now: now) else {
                 counters.exhausted += 1
                 if lastExhaustionNote.map({ now - $0 > 60_000_000_000 }) ?? true {
                     lastExhaustionNote = now
@@ -203,7 +205,7 @@ package struct DHCPServer: Sendable {
     }
 
     private mutating func sendOffer(_ address: IPv4Address, to client: ClientIdentity, for message: DHCPv4Message, now: UInt64, into outbox: inout Outbox) {
-        guard table.isFree(address, for: client, now: now) else { return }
+        guard mayHold(address, client, message.clientHardware, now: now) else { return }
         table.offer(address, to: client, hardware: message.clientHardware, now: now)
         var reply = DHCPReply(.offer, to: message, configuration)
         reply.grant(address, seconds: leaseTime(for: message, now: now))
@@ -232,7 +234,7 @@ package struct DHCPServer: Sendable {
                 counters.ignored += 1
                 return
             }
-            guard mayTake(wanted, client, message.clientHardware, now: now), table.isFree(wanted, for: client, now: now) else {
+            guard mayTake(wanted, client, message.clientHardware, now: now), mayHold(wanted, client, message.clientHardware, now: now) else {
                 refuse(message, "\(wanted) was not offered to it", into: &outbox)
                 return
             }
@@ -243,14 +245,14 @@ package struct DHCPServer: Sendable {
                 counters.ignored += 1
                 return
             }
-            if held.address == wanted && held.hardware == message.clientHardware && table.isFree(wanted, for: client, now: now) {
+            if held.address == wanted && held.hardware == message.clientHardware && mayHold(wanted, client, message.clientHardware, now: now) {
                 grant(wanted, to: client, message, now: now, into: &outbox)
             } else {
                 refuse(message, "its address is \(held.address), not \(wanted)", into: &outbox)
             }
         } else {
             // RENEWING (sent to us alone) and REBINDING (sent to all).
-            if let held, held.address == message.clientAddress, held.hardware == message.clientHardware {
+            if let held, held.address == message.clientAddress, held.hardware == message.clientHardware, table.suits(held.address, client, hardware: held.hardware, now: now) {
                 grant(held.address, to: client, message, now: now, into: &outbox)
             } else if isUnicast || held != nil {
                 refuse(message, "\(message.clientAddress) is not leased to it", into: &outbox)
@@ -258,6 +260,11 @@ package struct DHCPServer: Sendable {
                 counters.ignored += 1
             }
         }
+    }
+
+    /// True if nobody else holds `address` and it belongs to no other machine.
+    private func mayHold(_ address: IPv4Address, _ client: ClientIdentity, _ hardware: MACAddress, now: UInt64) -> Bool {
+        table.isFree(address, for: client, now: now) && table.suits(address, client, hardware: hardware, now: now)
     }
 
     /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send another's.

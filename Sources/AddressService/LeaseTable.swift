@@ -28,18 +28,32 @@ package struct LeaseTable: Sendable {
     private var entries: [IPv4Address: Entry] = [:]
     private var addresses: [ClientIdentity: IPv4Address] = [:]
     private var offers: [ClientIdentity: IPv4Address] = [:]
-    /// The lowest address that nobody has had or been offered.
+    /// The lowest address that nobody has had or been offered, and that is nobody's own.
     private var firstUnused: IPv4Address
+    /// Addresses that belong to machines, in the pool or outside.
+    private var reservations: [MACAddress: IPv4Address] = [:]
+    private var owners: [IPv4Address: MACAddress] = [:]
 
-    package init(first: IPv4Address, last: IPv4Address) {
+    package init(first: IPv4Address, last: IPv4Address, reservations: [AddressReservation] = []) {
         self.first = first
         self.last = min(max(first, last), first.advanced(by: LeaseTable.maximumPool - 1))
         firstUnused = first
+        for one in reservations {
+            self.reservations[one.hardware] = one.address
+            owners[one.address] = one.hardware
+        }
+        skipUsed()
     }
 
     package var size: Int { Int(last.value - first.value) + 1 }
 
-    package func contains(_ address: IPv4Address) -> Bool { first <= address && address <= last }
+    package func contains(_ address: IPv4Address) -> Bool { (first <= address && address <= last) || owners[address] != nil }
+
+    /// Whether a machine may have this address: its own, while that is to be had; else one that is nobody's own.
+    package func suits(_ address: IPv4Address, _ client: ClientIdentity, hardware: MACAddress, now: UInt64) -> Bool {
+        guard let own = reservations[hardware] else { return owners[address] == nil }
+        return address == own || (owners[address] == nil && !isFree(own, for: client, now: now))
+    }
 
     /// The lease of a client, current or ended.
     package func lease(of client: ClientIdentity) -> Lease? { addresses[client].flatMap { entries[$0]?.lease } }
@@ -72,15 +86,18 @@ package struct LeaseTable: Sendable {
         return lease.client == client || lease.expires <= now
     }
 
-    /// The address to offer a client: its own, else the one it asks for, else a fresh one, else the one unused for longest.
-    package func candidate(for client: ClientIdentity, asking: IPv4Address?, now: UInt64) -> IPv4Address? {
-        if let own = addresses[client], isFree(own, for: client, now: now) { return own }
-        if let offered = offer(to: client, now: now), isFree(offered, for: client, now: now) { return offered }
-        if let asking, isFree(asking, for: client, now: now), (entries[asking]?.offerEnds ?? 0) <= now { return asking }
+    /// The address to offer a client: the one that belongs to its hardware, else the one it had, else the one it asks for, else a fresh one,
+    /// else the one unused for longest.
+    package func candidate(for client: ClientIdentity, hardware: MACAddress, asking: IPv4Address?, now: UInt64) -> IPv4Address? {
+        func isFit(_ address: IPv4Address) -> Bool { isFree(address, for: client, now: now) && suits(address, client, hardware: hardware, now: now) }
+        if let reserved = reservations[hardware], isFree(reserved, for: client, now: now) { return reserved }
+        if let own = addresses[client], isFit(own) { return own }
+        if let offered = offer(to: client, now: now), isFit(offered) { return offered }
+        if let asking, isFit(asking), (entries[asking]?.offerEnds ?? 0) <= now { return asking }
         if firstUnused <= last { return firstUnused }
         var best: (address: IPv4Address, since: UInt64)?
         var oldestOffer: (address: IPv4Address, since: UInt64)?
-        for (address, entry) in entries where isFree(address, for: client, now: now) {
+        for (address, entry) in entries where isFit(address) {
             let since = entry.lease?.expires ?? 0
             if entry.offerEnds > now {
                 if oldestOffer == nil || (entry.offerEnds, address) < (oldestOffer!.since, oldestOffer!.address) { oldestOffer = (address, entry.offerEnds) }
@@ -146,7 +163,11 @@ package struct LeaseTable: Sendable {
     private mutating func entry(_ address: IPv4Address) -> Entry {
         if let entry = entries[address] { return entry }
         entries[address] = Entry()
-        while firstUnused <= last && entries[firstUnused] != nil { firstUnused = firstUnused.advanced(by: 1) }
+        skipUsed()
         return Entry()
+    }
+
+    private mutating func skipUsed() {
+        while firstUnused <= last && (entries[firstUnused] != nil || owners[firstUnused] != nil) { firstUnused = firstUnused.advanced(by: 1) }
     }
 }

@@ -110,11 +110,12 @@ static void discard(struct cvmnet *it, vmnet_return_t status) {
 static void started(struct cvmnet *it, struct answer *answer, vmnet_return_t status, xpc_object_t result, void *network) {
     if (status == VMNET_SUCCESS && result) copy_parameters(&answer->parameters, result);
     if (status == VMNET_SUCCESS && network) network_describe(network, &answer->parameters);
-    // From here on the interface keeps it.
-    if (network) network_release(network);
     answer->status = status;
-    if (answer_claim(answer, ANSWERED)) dispatch_semaphore_signal(answer->done);
-    else if (atomic_load(&answer->state) == ABANDONED) discard(it, status);
+    int is_awaited = answer_claim(answer, ANSWERED), is_abandoned = !is_awaited && atomic_load(&answer->state) == ABANDONED;
+    // From here on the interface keeps it.
+    if (network && (is_awaited || is_abandoned)) network_release(network);
+    if (is_awaited) dispatch_semaphore_signal(answer->done);
+    if (is_abandoned) discard(it, status);
     answer_release(answer);
 }
 
@@ -128,9 +129,10 @@ static void start_on_network(struct cvmnet *it, struct answer *answer, struct ne
             started(it, answer, outcome, result, network);
         });
         xpc_release(description);
-        // Without a handle the handler is not to be counted on.
+        // Without a handle the handler is not to be counted on. Should it come, it finds that everything is done.
         if (!it->interface && answer_claim(answer, ANSWERED)) {
             answer->status = VMNET_FAILURE;
+            network_release(network);
             dispatch_semaphore_signal(answer->done);
         }
         return;

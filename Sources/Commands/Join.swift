@@ -31,7 +31,7 @@ package struct Join: ParsableCommand {
     @OptionGroup(title: "Other ways in")
     var doors: DoorOptions
 
-    @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory.", valueName: "group"))
+    @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory. (default: staff on macOS)", valueName: "group"))
     var vdeGroup: String?
 
     @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. none: a switch and nothing else, without privilege.", valueName: "kind"))
@@ -55,26 +55,14 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
 
-    @Option(help: ArgumentHelp("macOS, for host: names a network of its own, on which vmnet gives no addresses.", valueName: "uuid"))
-    var vmnetNetworkIdentifier: UUIDArgument?
-
-    @Option(help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix"))
-    var vmnetNat66Prefix: IPv6PrefixArgument?
-
-    @Flag(help: "macOS 15.4 and later: exchange TCP segments of up to 64 KiB with vmnet, cut up on the way to machines.")
-    var vmnetOffload = false
+    @OptionGroup var vmnet: VmnetOptionGroup
 
     @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, told to machines. (default: 1500)", valueName: "bytes"))
     var vmnetMtu: Int?
 
-    @Option(help: ArgumentHelp("Who gives addresses. auto: we do, unless the network has a server. builtin: we do. system: a server on this host, listening on the TAP. off: nobody here.", valueName: "who"))
-    var dhcp: Configuration.DHCP?
+    @OptionGroup var addresses: AddressOptions
 
-    @Flag(help: "The same as --dhcp off.")
-    var vmnetDisableDhcp = false
-
-    @OptionGroup(title: "Reaching guests from outside")
-    var publishing: PublishOptions
+    @OptionGroup var publishing: PublishOptions
 
     @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
     var tapName: String?
@@ -114,7 +102,7 @@ package struct Join: ParsableCommand {
         } catch {
             throw ValidationError(error.description)
         }
-        var group: UInt32?
+        var group = Accounts.defaultSocketGroup
         if let vdeGroup {
             group = Accounts.group(named: vdeGroup)
             if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
@@ -135,12 +123,9 @@ package struct Join: ParsableCommand {
         configuration.network = try makeNetwork()
         configuration.published = try publishing.makePublished(uplink, configuration.mode, configuration.network)
         configuration.interfaceID = vmnetInterfaceId?.bytes
-        try addVmnetOptions(to: &configuration)
-        if vmnetDisableDhcp, let dhcp, dhcp != .off { throw ValidationError("--vmnet-disable-dhcp contradicts --dhcp \(dhcp.rawValue)") }
-        configuration.dhcp = vmnetDisableDhcp ? .off : dhcp ?? .auto
-        if vmnetMode == .bridged, configuration.dhcp == .builtin {
-            throw ValidationError("--dhcp builtin does not go with --vmnet-mode bridged: the network that is bridged has a server of its own")
-        }
+        let framework = uplink == .tap || uplink == .none ? nil : Root.vmnet.withLock { $0 }
+        try addresses.apply(to: &configuration, hasSystemServer: framework != nil)
+        try vmnet.apply(to: &configuration, vmnet: framework)
         if let tapName {
             guard (1...NetworkInterfaces.maximumNameLength).contains(tapName.utf8.count), tapName.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
                 !tapName.contains(where: { "/:%\"\\".contains($0) }), tapName != ".", tapName != ".."
@@ -154,22 +139,6 @@ package struct Join: ParsableCommand {
         return configuration
     }
 
-    /// What only vmnet.framework offers.
-    private func addVmnetOptions(to configuration: inout Configuration) throws {
-        let given: [(String, Bool)] = [("--vmnet-network-identifier", vmnetNetworkIdentifier != nil), ("--vmnet-nat66-prefix", vmnetNat66Prefix != nil), ("--vmnet-offload", vmnetOffload), ("--uplink vmnet", uplink == .vmnet)]
-        if let option = given.first(where: { $0.1 })?.0, Root.vmnet.withLock({ $0 }) == nil || uplink == .tap {
-            throw ValidationError("\(option) needs vmnet.framework, which is part of macOS; leave it out here")
-        }
-        if vmnetNetworkIdentifier != nil && configuration.mode != .host { throw ValidationError("--vmnet-network-identifier goes with --vmnet-mode host") }
-        if vmnetNat66Prefix != nil && configuration.mode != .shared { throw ValidationError("--vmnet-nat66-prefix goes with --vmnet-mode shared") }
-        if vmnetOffload, let vmnet = Root.vmnet.withLock({ $0 }), !vmnet.supportsOffload {
-            throw ValidationError("--vmnet-offload needs macOS 15.4 or later, whose vmnet.framework has virtio headers; leave it out here")
-        }
-        configuration.hasVmnetOffload = vmnetOffload
-        configuration.networkIdentifier = vmnetNetworkIdentifier?.bytes
-        configuration.nat66Prefix = vmnetNat66Prefix?.text
-    }
-
     /// What every host must take (RFC 791 section 3.1), and what a TAP of Linux can carry.
     private static let mtus = 576...65_521
 
@@ -179,7 +148,7 @@ package struct Join: ParsableCommand {
         let given: [(String, Bool)] = [
             ("--vmnet-mode", vmnetMode != nil), ("--vmnet-interface", vmnetInterface != nil), ("--vmnet-gateway", vmnetGateway != nil),
             ("--vmnet-dhcp-end", vmnetDhcpEnd != nil), ("--vmnet-mask", vmnetMask != nil), ("--vmnet-interface-id", vmnetInterfaceId != nil),
-            ("--vmnet-mtu", vmnetMtu != nil), ("--vmnet-isolation", own.vmnetIsolation), ("--dhcp", dhcp != nil && dhcp != .off), ("--tap-name", tapName != nil),
+            ("--vmnet-mtu", vmnetMtu != nil), ("--vmnet-isolation", own.vmnetIsolation), ("--dhcp", addresses.isGiven), ("--tap-name", tapName != nil),
         ]
         if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) does not go with --uplink none, which leads nowhere") }
     }

@@ -60,6 +60,10 @@ package struct Configuration: Sendable {
     package var nat66Prefix: String?
     /// vmnet's segments of 64 KiB and unfinished checksums.
     package var hasVmnetOffload = false
+    /// The interface through which vmnet's NAT leads out.
+    package var externalInterface: String?
+    /// Addresses that belong to machines.
+    package var reservations: [AddressReservation] = []
     package var dhcp: DHCP = .auto
     package var tapName: String?
     package var stateDirectory: String?
@@ -79,5 +83,11 @@ package struct Configuration: Sendable {
     /// The hardware address of the host's end, the same in every run.
     package func hardwareAddress(gateway: IPv4Address) -> MACAddress {
         MACAddress(locallyAdministeredFrom: interfaceID ?? Array("vde_vmnet".utf8) + gateway.bytes)
+    }
+
+    /// Checks that what is said of guests' addresses fits `network`, which may have been chosen only now.
+    func checkGuests(of network: GuestNetwork) throws(ExitError) {
+        let given = published.map { ("--publish \($0)", network.refusal(of: $0)) } + reservations.map { ("--dhcp-host \($0)", network.refusal(of: $0)) }
+        for case (let option, let reason?) in given { throw ExitError(.unavailable, "\(option): \(reason); choose the network with --vmnet-gateway") }
     }
 }

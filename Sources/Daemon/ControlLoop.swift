@@ -23,7 +23,7 @@ package final class ControlLoop {
     private var descriptors: [UInt64: Int32] = [:]
     private var timers: [Timer] = []
     private var next: UInt64 = 0
-    private var isStopped = false
+    private(set) var isStopped = false
 
     package init() throws(SystemError) { poller = try Poller() }
 
@@ -69,7 +69,7 @@ package final class ControlLoop {
         while !isStopped { turn() }
     }
 
-    private func turn() {
+    func turn() {
         let now = MonotonicClock.now
         let timeout = timers.map(\.due).min().map { $0 > now ? $0 - now : 0 }
         let count = poller.wait(timeout: timeout)

@@ -54,7 +54,8 @@ package final class Daemon {
         try orUnavailable { () throws(SystemError) in
             try loop.watch(signals.descriptor) { [unowned self] _ in signals.received().forEach(handle(signal:)) }
         }
-        let ready = try start()
+        // A signal may come before it is ready.
+        guard let ready = try start() else { return }
         onReady(ready)
         ServiceManager.notify("READY=1\nSTATUS=\(ready)")
         loop.run()
@@ -63,7 +64,8 @@ package final class Daemon {
 
     // MARK: Starting
 
-    private func start() throws(ExitError) -> String {
+    /// Returns the ready line; nil if a signal has ended it before.
+    private func start() throws(ExitError) -> String? {
         // The switch first: without one, nothing of the host is touched.
         let session = makeSession()
         if session is SwitchSession {
@@ -80,9 +82,14 @@ package final class Daemon {
         try openDoors(session)
         switch configuration.uplink {
         case .none: break
-        case .vmnet: try openVmnet(session)
+        case .vmnet: guard try openVmnet(session) else { return nil }
         case .tap: try openUplink(session)
-        case .auto: if vmnet != nil { try openVmnet(session) } else { try openUplink(session) }
+        case .auto:
+            if vmnet == nil {
+                try openUplink(session)
+            } else {
+                guard try openVmnet(session) else { return nil }
+            }
         }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .serve(let own) = configuration.side {
@@ -134,23 +141,27 @@ package final class Daemon {
         try startServices(presence)
     }
 
-    private func openVmnet(_ session: any NetworkSession) throws(ExitError) {
+    /// Returns false if a signal has ended it before.
+    private func openVmnet(_ session: any NetworkSession) throws(ExitError) -> Bool {
         guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
-        if let first = configuration.published.first { throw ExitError(.unavailable, "--publish \(first): ports are published by --uplink tap only") }
-        let link = VmnetLink(vmnet, configuration.vmnetOptions, loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] port in
+        let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] port in
             if let own = session as? SwitchSession { own.detachDevice(port) } else { control.detach(port) }
         }
         // Before it is started: what was started is ended with it.
         vmnetLink = link
-        let parameters = try link.start()
+        guard let parameters = try link.start() else { return false }
         guard let network = parameters.network, configuration.mode == .shared || configuration.mode == .host else {
             vmnetSummary = "bridged by vmnet"
-            return
+            return true
         }
+        try configuration.checkGuests(of: network)
         vmnetSummary = "\(network.network) by vmnet, gateway \(network.gateway)"
         // The host's own address is its own affair; ours is the address service's.
         let service = configuration.hardwareAddress(gateway: network.gateway)
         try startServices(Uplink.Presence(network: network, hardware: service, interface: nil))
+        // Where there is to be no server, Apple's is not asked either.
+        if configuration.dhcp == .off { control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
+        return true
     }
 
     private func attach(_ port: PortConfiguration, _ session: any NetworkSession) -> PortNumber? {
@@ -214,6 +225,7 @@ package final class Daemon {
             // vmnet's own gateway answers DNS.
             dhcp.nameServers = presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
         }
+        dhcp.reservations = configuration.reservations
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
         let directory = try Directories.state(configuration.stateDirectory)
         let path = "\(directory)/\(network.network.description.replacing("/", with: "-")).leases"

@@ -88,12 +88,3 @@ enum PortHolder {
         }
     }
 }
-
-extension Configuration {
-    /// Checks that what is published leads to guests of `network`.
-    func checkPublished(on network: GuestNetwork) throws(ExitError) {
-        for one in published {
-            if let reason = network.refusal(of: one) { throw ExitError(.unavailable, "--publish: \(reason); choose the network with --vmnet-gateway") }
-        }
-    }
-}

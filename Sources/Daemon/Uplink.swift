@@ -50,7 +50,7 @@ struct Uplink {
         let (network, privileged) = try claimNetwork(configuration, directory, logger)
         let hardware = configuration.hardwareAddress(gateway: network.gateway)
         do throws(ExitError) {
-            try configuration.checkPublished(on: network)
+            try configuration.checkGuests(of: network)
             let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: configuration.mtu)
             try privileged.address(tap, network)
             if configuration.mode == .shared { try privileged.startNAT(for: network.network, publishing: configuration.published) }

@@ -41,10 +41,14 @@ final class VmnetLink {
         self.detach = detach
     }
 
-    /// Starts it for the first time.
-    func start() throws(ExitError) -> VmnetParameters {
+    /// Starts it for the first time. Signals, and what else the loop watches, are handled meanwhile.
+    /// - Returns: nil if the loop was stopped before it had started.
+    func start() throws(ExitError) -> VmnetParameters? {
+        var outcome: Outcome?
+        try orUnavailable { () throws(SystemError) in try begin { outcome = $0 } }
+        guard loop.run(until: { outcome != nil }), let outcome else { return nil }
         do throws(VmnetFailure) {
-            let parameters = try open()
+            let parameters = try open(outcome)
             // Whatever comes, the guests' addresses stay valid.
             if case .bridged = options.mode {} else { options.network = parameters.network ?? options.network }
             if options.mode == .shared { options.nat66Prefix = options.nat66Prefix ?? parameters.nat66Prefix }
@@ -54,8 +58,15 @@ final class VmnetLink {
         }
     }
 
-    private func open() throws(VmnetFailure) -> VmnetParameters {
-        let started = try provider.start(options)
+    private typealias Outcome = Result<any VmnetInterface, VmnetFailure>
+
+    /// Starts an interface away from this thread: the framework may take its time.
+    private func begin(then completion: @escaping (Outcome) -> Void) throws(SystemError) {
+        try loop.runInBackground(named: "vmnet", { [provider, options] in Outcome { () throws(VmnetFailure) in try provider.start(options) } }, then: completion)
+    }
+
+    private func open(_ outcome: Outcome) throws(VmnetFailure) -> VmnetParameters {
+        let started = try outcome.get()
         let descriptor: Int32
         do throws(SystemError) {
             descriptor = try started.wakeupDescriptor().release()
@@ -78,27 +89,46 @@ final class VmnetLink {
     func handle(_ event: PortEvent) {
         guard event.port == port, case .unreachable(_, let code) = event else { return }
         logger.warning("the vmnet interface has failed (\(code)); starting another")
-        close()
-        restart()
+        guard let dead = release() else { return restart() }
+        do throws(SystemError) {
+            try loop.runInBackground(named: "vmnet") { VmnetLink.end(dead) } then: { [unowned self] failure in
+                if let failure { logger.warning("\(failure)") }
+                restart()
+            }
+        } catch {
+            logger.warning("\(error)")
+            restart()
+        }
     }
 
     private func restart() {
         timer = loop.schedule(after: backoff.next()) { [unowned self] in
-            do throws(VmnetFailure) {
-                _ = try open()
-                backoff.reset()
-                lastFailure = ""
-                logger.notice("the vmnet interface is back")
+            do throws(SystemError) {
+                try begin { [unowned self] outcome in
+                    do throws(VmnetFailure) {
+                        _ = try open(outcome)
+                        backoff.reset()
+                        lastFailure = ""
+                        logger.notice("the vmnet interface is back")
+                    } catch {
+                        retry(error.description)
+                    }
+                }
             } catch {
-                if error.description != lastFailure { logger.warning("\(error)") }
-                lastFailure = error.description
-                restart()
+                retry(error.description)
             }
         }
     }
 
-    private func close() {
-        guard let port, let interface else { return }
+    private func retry(_ reason: String) {
+        if reason != lastFailure { logger.warning("\(reason)") }
+        lastFailure = reason
+        restart()
+    }
+
+    /// Takes the interface away from the forwarder. Returns it if it may be stopped.
+    private func release() -> (any VmnetInterface)? {
+        guard let port, let interface else { return nil }
         detach(port)
         self.port = nil
         self.interface = nil
@@ -106,24 +136,29 @@ final class VmnetLink {
         guard !isForwarding || control.settle() else {
             logger.error("vmnet.framework does not return from a call; its interface is left to the end of this process")
             VmnetLink.abandoned.withLock { $0.append(interface) }
-            return
+            return nil
         }
+        return interface
+    }
+
+    private static func end(_ interface: any VmnetInterface) -> VmnetFailure? {
         do throws(VmnetFailure) {
             try interface.stop()
+            return nil
         } catch {
-            logger.warning("\(error)")
+            return error
         }
     }
 
     func stop() {
         loop.cancel(timer)
-        close()
+        if let interface = release(), let failure = VmnetLink.end(interface) { logger.warning("\(failure)") }
     }
 }
 
 extension Configuration {
-    /// The same as vmnet wants it.
-    var vmnetOptions: VmnetOptions {
+    /// The same as `provider` wants it.
+    func vmnetOptions(_ provider: any VmnetProvider) -> VmnetOptions {
         let vmnetMode: VmnetOptions.Mode =
             switch mode {
             case .shared: .shared
@@ -137,7 +172,15 @@ extension Configuration {
         options.networkID = networkIdentifier
         options.nat66Prefix = nat66Prefix
         options.isIsolated = isIsolating
-        options.hasOffload = hasVmnetOffload
+        options.published = published
+        options.externalInterface = externalInterface
+        // Ours does it, where we serve.
+        if dhcp == .system { options.reservations = reservations }
+        // An object is ours alone, and its gateway the first address: only where nothing speaks against that.
+        let mayBeObject = provider.hasNetworkObjects && networkIdentifier == nil && interfaceID == nil && network.map(\.isLedByFirstAddress) ?? true
+        if case .bridged = mode {} else { options.disablesDHCP = dhcp == .off && mayBeObject }
+        // Virtio headers are not for interfaces on an object.
+        if hasVmnetOffload { options.offload = provider.hasVirtioHeaders && !options.needsNetworkObject ? .virtio : .plain }
         return options
     }
 }

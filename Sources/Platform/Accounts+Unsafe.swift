@@ -22,6 +22,15 @@ package enum Accounts {
         return unsafe entry.pointee.gr_gid
     }
 
+    /// The group whose members may join a network where nobody is told, as the C vde_vmnet had it: `staff` on macOS, which holds everybody.
+    package static var defaultSocketGroup: UInt32? {
+        #if canImport(Darwin)
+            group(named: "staff")
+        #else
+            nil
+        #endif
+    }
+
     package static func user(named name: String) -> UInt32? {
         guard let entry = unsafe getpwnam(name) else { return UInt32(name) }
         return unsafe entry.pointee.pw_uid

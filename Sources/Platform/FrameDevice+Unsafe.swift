@@ -29,14 +29,17 @@ package struct FrameDevice: @unchecked Sendable {
     package let headerLength: Int
     /// Bytes of the longest super-frame; 0 where there are none.
     package let maximumSuperFrame: Int
+    /// Bytes of the longest IP packet that is no super-frame. Where there is no header to say so, one that is longer is a super-frame.
+    package let mtu: Int
 
     /// - Parameters:
     ///   - context: handed to the functions.
     ///   - signal: the writing end of the port's wake-up.
     @unsafe
-    package init(context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32, headerLength: Int = 0, maximumSuperFrame: Int = 0) {
+    package init(context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500) {
         self.headerLength = headerLength
         self.maximumSuperFrame = maximumSuperFrame
+        self.mtu = mtu
         unsafe self.context = context
         unsafe receiver = receive
         unsafe sender = send

@@ -97,6 +97,10 @@ extension ReceiveVector {
                 batch.append(length: min(length, FrameBatch.maximumFrameLength), offload: offload)
             } else {
                 batch.append(length: min(length, FrameBatch.maximumFrameLength))
+                if device.maximumSuperFrame > 0, length > 14 + device.mtu {
+                    let frame = batch[index]
+                    if let offload = VirtioNetHeader(superFrame: batch.bytes(of: frame), mtu: device.mtu) { batch[index].offload = offload }
+                }
             }
         }
         if header > 0 { move(by: header) }

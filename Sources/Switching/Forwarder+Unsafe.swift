@@ -198,6 +198,8 @@ package struct Forwarder: ~Copyable {
         let ingress: Int
         let role: PortRole
         let isGroup: Bool
+        /// Not for the uplink.
+        var isWithheld = false
         var isTagged: Bool
         /// The VLAN that it is in; where VLANs are not looked at, what its tag says.
         var vlan: UInt16
@@ -250,7 +252,10 @@ package struct Forwarder: ~Copyable {
                 lastSource = sourceKey
                 lastDestination = 0
             }
-            if header.service != .none && take(header.service, passage) { continue }
+            if header.service != .none {
+                if take(header.service, passage) { continue }
+                passage.isWithheld = header.service == .dhcpRequest && policy.withholdsDHCP
+            }
 
             let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)
             if destinationKey != lastDestination {
@@ -326,7 +331,7 @@ package struct Forwarder: ~Copyable {
 
     private mutating func deliver(_ passage: Passage, to egress: PortNumber) {
         guard !isSameSide(passage.ingress, Int(egress)) else { return }
-        guard unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role) else {
+        guard unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role), unsafe !(passage.isWithheld && ports[Int(egress)].role == .uplink) else {
             if passage.role == .guest { unsafe ports[passage.ingress].counters.dropped(.isolated) }
             return
         }
@@ -341,7 +346,7 @@ package struct Forwarder: ~Copyable {
         for place in 0..<activeCount {
             let egress = unsafe active[place]
             guard !isSameSide(passage.ingress, Int(egress)), unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role),
-                unsafe passage.isGroup || ports[Int(egress)].configuration.receivesUnknown || isHub
+                unsafe !(passage.isWithheld && ports[Int(egress)].role == .uplink), unsafe passage.isGroup || ports[Int(egress)].configuration.receivesUnknown || isHub
             else { continue }
             send(passage, to: egress)
         }

@@ -157,7 +157,7 @@ struct Port: ~Copyable {
     }
 
     /// To what takes every frame in one piece: behind a virtio header of so many bytes, or without one (0), and then also with its checksum, and
-    /// nothing that is to be segmented: such frames come from a device with headers only, of which there is one.
+    /// nothing that is to be segmented unless it takes super-frames.
     private mutating func transmitWhole(
         _ departures: UnsafeBufferPointer<Departure>, headerLength: Int, maximumSuperFrame: Int, of batch: inout FrameBatch, with vector: inout SendVector
     ) -> Int32 {
@@ -165,7 +165,8 @@ struct Port: ~Copyable {
         vector.removeAll()
         for unsafe departure in unsafe departures {
             let index = departure.index
-            guard headerLength > 0 || (batch[index].offload.segmentation == .none && batch.completeChecksum(of: index)) else {
+            let isOneFrame = batch[index].offload.segmentation == .none || maximumSuperFrame > 0
+            guard headerLength > 0 || (isOneFrame && batch.completeChecksum(of: index)) else {
                 counters.dropped(.malformed)
                 continue
             }

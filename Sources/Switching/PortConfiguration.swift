@@ -88,9 +88,12 @@ package struct ServicePolicy: Equatable, Sendable {
     package var watchesDHCP = false
     /// See copies of guests' ARP, for conflict probes.
     package var watchesARP = false
+    /// Keep guests' DHCP requests from the uplink, behind which there is a server that is not wanted; other guests get them.
+    package var withholdsDHCP = false
 
-    package init(takesDHCP: Bool = false, watchesDHCP: Bool = false, watchesARP: Bool = false) {
+    package init(takesDHCP: Bool = false, watchesDHCP: Bool = false, watchesARP: Bool = false, withholdsDHCP: Bool = false) {
         self.takesDHCP = takesDHCP
+        self.withholdsDHCP = withholdsDHCP
         self.watchesDHCP = watchesDHCP
         self.watchesARP = watchesARP
     }

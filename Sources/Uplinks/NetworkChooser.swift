@@ -17,6 +17,18 @@ package struct GuestNetwork: Equatable, Sendable {
         firstLease = gateway.advanced(by: 1)
         self.lastLease = lastLease ?? network.broadcast.advanced(by: -1)
     }
+
+    /// Why `address` cannot be a guest's; nil if it can.
+    package func refusal(ofGuest address: IPv4Address) -> String? {
+        guard network.contains(address), address != network.base, address != network.broadcast else { return "\(address) is not an address for guests in \(network)" }
+        return address == gateway ? "\(address) is the gateway, which is this host" : nil
+    }
+
+    /// The same for an address that is to be one machine's.
+    package func refusal(of reservation: AddressReservation) -> String? { refusal(ofGuest: reservation.address) }
+
+    /// Whether the gateway is the network's first address, and all that follow are for guests.
+    package var isLedByFirstAddress: Bool { gateway == network.base.advanced(by: 1) && lastLease == network.broadcast.advanced(by: -1) }
 }
 
 /// Finds networks that nothing on this host uses.

@@ -96,10 +96,5 @@ extension PublishedPort: CustomStringConvertible {
 
 extension GuestNetwork {
     /// Why no guest of this network can be meant; nil if one can.
-    package func refusal(of published: PublishedPort) -> String? {
-        guard network.contains(published.guest), published.guest != network.base, published.guest != network.broadcast else {
-            return "\(published.guest) is not an address for guests in \(network)"
-        }
-        return published.guest == gateway ? "\(published.guest) is the gateway, which is this host" : nil
-    }
+    package func refusal(of published: PublishedPort) -> String? { refusal(ofGuest: published.guest) }
 }

@@ -23,8 +23,27 @@ package struct VmnetOptions: Equatable, Sendable {
     /// Such as `fd00:1:2:3::`, for shared.
     package var nat66Prefix: String?
     package var isIsolated = false
-    /// Frames come and go with virtio headers, and TCP segments in pieces of up to 64 KiB.
-    package var hasOffload = false
+    package var offload: Offload = .none
+    /// The physical interface that leads out, for shared.
+    package var externalInterface: String?
+    /// Apple's bootpd gives nothing out.
+    package var disablesDHCP = false
+    /// What bootpd gives to whom.
+    package var reservations: [AddressReservation] = []
+    /// Ports of the Mac that lead to guests, for shared. vmnet knows nothing of addresses that they are bound to.
+    package var published: [PublishedPort] = []
+
+    /// How TCP segments of up to 64 KiB come and go in one piece.
+    package enum Offload: Sendable {
+        case none
+        /// As long frames, of which nothing is said.
+        case plain
+        /// Behind a virtio header, which every frame has then (macOS 15.4).
+        case virtio
+    }
+
+    /// Whether this takes a network object of macOS 26.
+    package var needsNetworkObject: Bool { externalInterface != nil || disablesDHCP || !reservations.isEmpty }
 
     package init(mode: Mode) { self.mode = mode }
 }
@@ -69,7 +88,7 @@ package struct VmnetFailure: Error, Equatable, Sendable, CustomStringConvertible
 }
 
 /// A started interface.
-package protocol VmnetInterface: AnyObject {
+package protocol VmnetInterface: AnyObject, Sendable {
     var parameters: VmnetParameters { get }
     /// For a port of the forwarder. Not to be used after `stop`.
     var device: FrameDevice { get }
@@ -85,6 +104,8 @@ package protocol VmnetProvider: Sendable {
     func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface
     /// The physical interfaces that can be bridged.
     func bridgeableInterfaces() -> [String]
-    /// Whether this system's vmnet has virtio headers.
-    var supportsOffload: Bool { get }
+    /// Whether this system's vmnet has virtio headers (macOS 15.4).
+    var hasVirtioHeaders: Bool { get }
+    /// Whether it has network objects (macOS 26).
+    var hasNetworkObjects: Bool { get }
 }

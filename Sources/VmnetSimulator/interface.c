@@ -129,7 +129,7 @@ vmnet_return_t vmnet_stop_interface(interface_ref it, dispatch_queue_t queue, vm
         return VMNET_INVALID_ARGUMENT;
     }
     it->is_stopped = 1;
-    rules_remove(it);
+    simulated_rules_remove(it);
     network_leave(it);
     for (int i = 0; i < INTERFACES; i++) {
         if (interfaces[i] == it) interfaces[i] = NULL;

@@ -39,7 +39,7 @@ static struct object *add(struct object value) {
 
 void object_release(struct object *object) {
     if (--object->references > 0) return;
-    rules_remove(object);
+    simulated_rules_remove(object);
     for (int i = 0; i < OBJECTS; i++) {
         if (objects[i] == object) objects[i] = NULL;
     }
@@ -113,7 +113,7 @@ vmnet_return_t vmnet_network_configuration_add_port_forwarding_rule(
     if (family != AF_INET) return VMNET_INVALID_ARGUMENT;
     memcpy(&guest, internal_address, sizeof guest);
     pthread_mutex_lock(&simulator_mutex);
-    vmnet_return_t status = rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port);
+    vmnet_return_t status = simulated_rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port);
     pthread_mutex_unlock(&simulator_mutex);
     return status;
 }
@@ -134,7 +134,7 @@ void *vmnet_network_create(struct object *configuration, vmnet_return_t *status)
         network->is_made = 1;
         memcpy(last_external_interface, network->external_interface, sizeof last_external_interface);
         // What forwards is the network, not its description.
-        rules_move(configuration, network);
+        simulated_rules_move(configuration, network);
     }
     pthread_mutex_unlock(&simulator_mutex);
     if (status) *status = outcome;

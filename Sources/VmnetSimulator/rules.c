@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Port forwarding: what was asked for, kept for tests to look at. A port has one rule.
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "simulator.h"
@@ -16,7 +17,7 @@ static int is_same_port(int i, uint8_t protocol, uint16_t external_port) {
     return rules[i].owner && rules[i].rule.protocol == protocol && rules[i].rule.external_port == external_port;
 }
 
-vmnet_return_t rules_add(const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port) {
+vmnet_return_t simulated_rules_add(const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port) {
     struct vmnet_simulator_settings settings = simulator_settings();
     if (settings.rule_status) return (vmnet_return_t)settings.rule_status;
     if (!external_port || !internal_port || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)) return VMNET_INVALID_ARGUMENT;
@@ -28,16 +29,20 @@ vmnet_return_t rules_add(const void *owner, uint8_t protocol, uint16_t external_
     if (place < 0) return VMNET_MEM_FAILURE;
     rules[place].owner = owner;
     rules[place].rule = (struct vmnet_simulator_rule){.protocol = protocol, .external_port = external_port, .internal_port = internal_port, .address = address};
+    if (settings.report) {
+        fprintf(stderr, "VMNET_SIMULATOR: %s port %u leads to %u.%u.%u.%u, port %u\n", protocol == IPPROTO_TCP ? "tcp" : "udp", external_port, address >> 24, address >> 16 & 255,
+            address >> 8 & 255, address & 255, internal_port);
+    }
     return VMNET_SUCCESS;
 }
 
-void rules_remove(const void *owner) {
+void simulated_rules_remove(const void *owner) {
     for (int i = 0; i < RULES; i++) {
         if (rules[i].owner == owner) rules[i].owner = NULL;
     }
 }
 
-void rules_move(const void *from, const void *to) {
+void simulated_rules_move(const void *from, const void *to) {
     for (int i = 0; i < RULES; i++) {
         if (rules[i].owner == from) rules[i].owner = to;
     }
@@ -59,7 +64,7 @@ vmnet_return_t vmnet_interface_add_ip_port_forwarding_rule(
     struct in_addr guest;
     memcpy(&guest, address, sizeof guest);
     pthread_mutex_lock(&simulator_mutex);
-    vmnet_return_t status = it->mode == VMNET_SHARED_MODE ? rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port) : VMNET_INVALID_ARGUMENT;
+    vmnet_return_t status = it->mode == VMNET_SHARED_MODE ? simulated_rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port) : VMNET_INVALID_ARGUMENT;
     pthread_mutex_unlock(&simulator_mutex);
     if (!it->settings.rule_silent) {
         // On a queue that nobody has named.

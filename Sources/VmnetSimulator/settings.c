@@ -43,6 +43,7 @@ static void take_environment(void) {
         SETTING(object_without_handle);
         SETTING(rule_silent);
         SETTING(masked_subnet);
+        SETTING(report);
         SETTING(least_frame);
         SETTING(exhausted_every);
         SETTING(partial_every);

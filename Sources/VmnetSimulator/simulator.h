@@ -105,9 +105,9 @@ void object_release(struct object *object);
 int object_overlaps(uint32_t start, uint32_t mask, const struct object *except);
 
 /// Forgets the rules of an owner: an interface, or an object.
-void rules_remove(const void *owner);
-void rules_move(const void *from, const void *to);
-vmnet_return_t rules_add(const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port);
+void simulated_rules_remove(const void *owner);
+void simulated_rules_move(const void *from, const void *to);
+vmnet_return_t simulated_rules_add(const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port);
 
 /// Starts an interface, on an object or, with NULL, in the classic way.
 interface_ref simulated_start(struct object *object, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler);

@@ -19,7 +19,9 @@ package struct VmnetFramework: VmnetProvider {
         return names.split(separator: 0).prefix(Int(count)).map { String(decoding: $0.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
     }
 
-    package var supportsOffload: Bool { cvmnet_has_virtio_header() != 0 }
+    package var hasVirtioHeaders: Bool { cvmnet_has_virtio_header() != 0 }
+
+    package var hasNetworkObjects: Bool { cvmnet_has_network_objects() != 0 }
 
     package func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface {
         let signal: Signal
@@ -35,11 +37,12 @@ package struct VmnetFramework: VmnetProvider {
             let isRoot = Accounts.effectiveUser == 0
             if result < 0 && result != -Errno.timedOut { throw VmnetFailure(status: 0, description: SystemError(code: -result, "start a vmnet interface").description) }
             let status: Int32 = result > 0 ? result : VmnetStatus.timedOut
+            if parameters.failed_rule >= 0 { throw VmnetStatus.failure(status, publishing: options.forwardings[Int(parameters.failed_rule)].published) }
             throw VmnetStatus.failure(status, starting: options, isRoot: isRoot, bridgeable: bridgeableInterfaces())
         }
         return unsafe StartedInterface(
-            started, VmnetFramework.parameters(parameters), signal, headerLength: Int(parameters.header), longest: Int(clamping: parameters.maximum_frame),
-            stopPatience: patience / 2)
+            started, VmnetFramework.parameters(parameters, hasOffload: options.offload != .none), signal, headerLength: Int(parameters.header),
+            longest: options.offload == .none ? 0 : Int(clamping: parameters.maximum_frame), stopPatience: min(patience / 2, 3 * MonotonicClock.second))
     }
 
     /// The options as the C structure, which is valid during the call.
@@ -55,7 +58,14 @@ package struct VmnetFramework: VmnetProvider {
         }
         unsafe raw.mtu = UInt64(options.mtu ?? 0)
         unsafe raw.isolation = options.isIsolated ? 1 : 0
-        unsafe raw.virtio_header = options.hasOffload ? 1 : 0
+        unsafe raw.offload =
+            switch options.offload {
+            case .none: Int32(CVMNET_NO_OFFLOAD)
+            case .plain: Int32(CVMNET_PLAIN_OFFLOAD)
+            case .virtio: Int32(CVMNET_VIRTIO_OFFLOAD)
+            }
+        unsafe raw.network_object = options.needsNetworkObject ? 1 : 0
+        unsafe raw.without_dhcp = options.disablesDHCP ? 1 : 0
         // Every text and identifier in one piece of memory, each by its offset.
         var memory: [UInt8] = []
         func place(_ bytes: [UInt8]?) -> Int? {
@@ -67,8 +77,12 @@ package struct VmnetFramework: VmnetProvider {
         let network = options.network
         let offsets = [
             place(text(interface)), place(text(network?.gateway.description)), place(text(network?.lastLease.description)), place(text(network?.network.mask.description)),
-            place(text(options.nat66Prefix)), place(options.interfaceID), place(options.networkID),
+            place(text(options.nat66Prefix)), place(options.interfaceID), place(options.networkID), place(text(options.externalInterface)),
         ]
+        let rules = options.forwardings.map(\.rule)
+        let reservations = options.reservations.map { one in
+            cvmnet_reservation(mac: bytes6(one.hardware.bytes), address: bytes4(one.address.bytes))
+        }
         return unsafe memory.withUnsafeBufferPointer { bytes in
             func pointer(_ index: Int) -> UnsafePointer<UInt8>? {
                 guard let offset = offsets[index], let base = bytes.baseAddress else { return nil }
@@ -82,12 +96,21 @@ package struct VmnetFramework: VmnetProvider {
             unsafe raw.nat66_prefix = string(4)
             unsafe raw.interface_id = pointer(5)
             unsafe raw.network_id = pointer(6)
-            return unsafe body(&raw)
+            unsafe raw.external_interface = string(7)
+            unsafe raw.rule_count = Int32(rules.count)
+            unsafe raw.reservation_count = Int32(reservations.count)
+            return unsafe rules.withUnsafeBufferPointer { rules in
+                unsafe reservations.withUnsafeBufferPointer { reservations in
+                    unsafe raw.rules = rules.baseAddress
+                    unsafe raw.reservations = reservations.baseAddress
+                    return unsafe body(&raw)
+                }
+            }
         }
     }
 
     /// What the framework said, as far as it makes sense.
-    private static func parameters(_ raw: cvmnet_parameters) -> VmnetParameters {
+    private static func parameters(_ raw: cvmnet_parameters, hasOffload: Bool) -> VmnetParameters {
         func text<Characters>(_ characters: Characters) -> String {
             unsafe withUnsafeBytes(of: characters) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         }
@@ -96,8 +119,8 @@ package struct VmnetFramework: VmnetProvider {
             network = GuestNetwork(gateway: gateway, prefixLength: whole.prefixLength, lastLease: IPv4Address(text(raw.end_address)))
         }
         let mtu = (68...65_535).contains(raw.mtu) ? Int(raw.mtu) : 1500
-        // With headers the system tells the longest super-frame; what is not one is bounded by the MTU, and a VLAN tag.
-        let maximum = (14...70_000).contains(raw.maximum_frame) && raw.header == 0 ? Int(raw.maximum_frame) : mtu + 14
+        // With offload the system tells the longest super-frame; what is not one is bounded by the MTU.
+        let maximum = (14...70_000).contains(raw.maximum_frame) && !hasOffload ? Int(raw.maximum_frame) : mtu + 14
         let prefix = text(raw.nat66_prefix)
         return VmnetParameters(
             network: network, mtu: mtu, maximumFrame: maximum, batches: (Int(raw.read_batch), Int(raw.write_batch)), nat66Prefix: prefix.isEmpty ? nil : prefix)
@@ -111,15 +134,31 @@ private final class Signal {
     init() throws(SystemError) { wakeup = try Wakeup() }
 }
 
+extension VmnetOptions {
+    /// Each port that is published, as the rule for it.
+    fileprivate var forwardings: [(published: PublishedPort, rule: cvmnet_rule)] {
+        published.flatMap { published in
+            zip(published.ports, published.guestPorts).map { port, guestPort in
+                // Protocol numbers of RFC 9293 and RFC 768.
+                (published, cvmnet_rule(protocol: published.transport == .tcp ? 6 : 17, address: bytes4(published.guest.bytes), external_port: port, internal_port: guestPort))
+            }
+        }
+    }
+}
+
+private func bytes4(_ bytes: [UInt8]) -> (UInt8, UInt8, UInt8, UInt8) { (bytes[0], bytes[1], bytes[2], bytes[3]) }
+
+private func bytes6(_ bytes: [UInt8]) -> (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) { (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]) }
+
 @safe
-private final class StartedInterface: VmnetInterface {
+private final class StartedInterface: VmnetInterface, @unchecked Sendable {
     let parameters: VmnetParameters
     private let raw: OpaquePointer
     private let signal: Signal
     private let headerLength: Int
     private let longest: Int
     private let stopPatience: UInt64
-    private var isStopped = false
+    private let isStopped = Guarded(false)
 
     init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, headerLength: Int, longest: Int, stopPatience: UInt64) {
         self.headerLength = headerLength
@@ -135,14 +174,17 @@ private final class StartedInterface: VmnetInterface {
     var device: FrameDevice {
         unsafe FrameDevice(
             context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) }, send: { unsafe cvmnet_send($0, $1, $2, $3) },
-            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumSuperFrame: headerLength > 0 ? longest : 0)
+            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumSuperFrame: longest, mtu: parameters.mtu)
     }
 
     func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }
 
     func stop() throws(VmnetFailure) {
-        if isStopped { return }
-        isStopped = true
+        let isFirst = isStopped.withLock { isStopped in
+            defer { isStopped = true }
+            return !isStopped
+        }
+        guard isFirst else { return }
         let result = unsafe cvmnet_stop(raw, stopPatience)
         if result != 0 { throw VmnetStatus.failure(result > 0 ? result : VmnetStatus.timedOut, isRoot: true) }
     }

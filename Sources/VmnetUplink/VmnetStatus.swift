@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Uplinks
+import Wire
 
 /// vmnet's status codes in words. Several causes may hide behind one code, the lack of privilege among them: Apple's framework reports that
 /// as a general failure.
@@ -9,6 +10,13 @@ enum VmnetStatus {
     private static let privilege =
         "on macOS 15 and earlier run this with sudo; from macOS 26 on a program signed with the entitlement com.apple.security.virtualization needs no root (make sign)"
 
+    /// Why a port could not be published.
+    static func failure(_ status: Int32, publishing published: PublishedPort) -> VmnetFailure {
+        let code = status == timedOut ? "did not answer in time" : "refused (\(status))"
+        return VmnetFailure(
+            status: status, description: "--publish \(published): vmnet.framework \(code); the port may be another network's: publish another, or leave it out")
+    }
+
     static func failure(_ status: Int32, starting options: VmnetOptions? = nil, isRoot: Bool, bridgeable: [String] = []) -> VmnetFailure {
         if case .bridged(let interface)? = options?.mode, !bridgeable.contains(interface) {
             let list = bridgeable.isEmpty ? "none on this Mac" : bridgeable.joined(separator: ", ")
@@ -17,6 +25,8 @@ enum VmnetStatus {
         let text =
             switch status {
             case timedOut: "vmnet.framework did not answer in time; its service may hang, for which only a restart of the Mac is known to help"
+            case 1001 where options?.needsNetworkObject == true && options?.network != nil:
+                "vmnet.framework refused (1001): \(options?.network?.network.description ?? "the network") is in use, or \(options?.externalInterface ?? "the uplink") cannot lead out; choose another --vmnet-gateway, or leave it out"
             case 1001:
                 isRoot
                     ? "vmnet.framework refused (1001): the network is in use by another program or in another mode, or it is not private; choose another --vmnet-gateway, or leave it out"

@@ -17,12 +17,13 @@ private struct Bench {
     /// Everything that was sent, journalled and noted.
     var outbox = Outbox()
 
-    init(last: Int = 254, leases: [Lease] = []) {
+    init(last: Int = 254, leases: [Lease] = [], reservations: [AddressReservation] = []) {
         let network = IPv4Network(containing: ip(1), prefixLength: 24)
         var configuration = DHCPConfiguration(network: network, server: ip(1), serverHardware: serverHardware, first: ip(2), last: ip(last))
         configuration.router = ip(1)
         configuration.nameServers = [ip(1)]
         configuration.domain = "example.org"
+        configuration.reservations = reservations
         server = DHCPServer(configuration, leases: leases)
     }
 
@@ -109,6 +110,47 @@ private struct Bench {
         let acknowledgement = try #require(bench.send(bench.selecting(offer)).last)
         #expect(acknowledgement.kind == .ack && acknowledgement.yourAddress == ip(2))
         #expect(bench.outbox.changes.map(\.address) == [ip(2)])
+    }
+
+    // MARK: Addresses of one's own
+
+    @Test func aMachineGetsTheAddressThatIsItsOwn() {
+        var bench = Bench(last: 20, reservations: [AddressReservation(hardware: mac(7), address: ip(2)), AddressReservation(hardware: mac(8), address: ip(200))])
+        #expect(bench.lease(mac(1)) == ip(3), "the first address is another's")
+        #expect(bench.lease(mac(1), asking: ip(2)) == ip(3))
+        #expect(bench.lease(mac(2), asking: ip(200)) == ip(4))
+        #expect(bench.lease(mac(7), asking: ip(9)) == ip(2))
+        #expect(bench.lease(mac(8), identifier: [255, 1, 2, 3]) == ip(200), "outside the range, and by its hardware address whatever it calls itself")
+        #expect(bench.lease(mac(8), identifier: [255, 1, 2, 3]) == ip(200))
+    }
+
+    @Test func nobodyElseGetsItHoweverFewThereAre() {
+        var bench = Bench(last: 4, reservations: [AddressReservation(hardware: mac(7), address: ip(3))])
+        #expect(bench.lease(mac(1)) == ip(2))
+        #expect(bench.lease(mac(2)) == ip(4))
+        #expect(bench.lease(mac(3)) == nil)
+        #expect(bench.lease(mac(7)) == ip(3))
+    }
+
+    @Test func whoHasAnotherAddressMovesToItsOwn() throws {
+        let lease = Lease(address: ip(5), client: ClientIdentity(hardware: mac(7)), hardware: mac(7), hostName: "", expires: 5_000 * second)
+        var bench = Bench(leases: [lease], reservations: [AddressReservation(hardware: mac(7), address: ip(9))])
+        let renewal = bench.message(.request, mac(7)) { $0.clientAddress = ip(5) }
+        #expect(bench.send(renewal, from: ip(5), to: ip(1)).last?.kind == .nak)
+        let reboot = bench.message(.request, mac(7)) { $0.set(.requestedAddress, [ip(5)]) }
+        #expect(bench.send(reboot).last?.kind == .nak)
+        #expect(bench.lease(mac(7)) == ip(9))
+    }
+
+    @Test func anAddressThatSomebodyStillHoldsIsNotTakenAway() {
+        let lease = Lease(address: ip(9), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "", expires: 1_100 * second)
+        var bench = Bench(leases: [lease], reservations: [AddressReservation(hardware: mac(7), address: ip(9))])
+        #expect(bench.lease(mac(7)) == ip(2), "for the time being")
+        let renewal = bench.message(.request, mac(1)) { $0.clientAddress = ip(9) }
+        #expect(bench.send(renewal, from: ip(9), to: ip(1)).last?.kind == .nak)
+        bench.now = 1_200 * second
+        #expect(bench.lease(mac(7)) == ip(9))
+        #expect(bench.lease(mac(1)) == ip(3))
     }
 
     @Test func anAddressIsProbedBeforeItIsOffered() throws {

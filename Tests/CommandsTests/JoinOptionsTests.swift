@@ -39,6 +39,20 @@ private func refusal(arguments: [String]) -> String? {
         #expect(configuration.pidfile == "/run/x.pid")
     }
 
+    @Test func addressesOfMachines() throws {
+        let two = try configuration("--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.8", "--vmnet-gateway", "192.168.9.1", "v")
+        #expect(two.reservations.map(\.description) == ["52:54:00:00:00:01,192.168.9.7", "52:54:00:00:00:02,192.168.9.8"])
+        #expect(refusal("--dhcp-host", "nonsense", "v")?.contains("--dhcp-host") == true)
+        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:01,192.168.9.8", "v")?.contains("same machine") == true)
+        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.7", "v")?.contains("same address") == true)
+        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.8.7", "--vmnet-gateway", "192.168.9.1", "v")?.contains("not an address for guests") == true)
+        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.1", "--vmnet-gateway", "192.168.9.1", "v")?.contains("is the gateway") == true)
+        for other in [["--dhcp", "off"], ["--dhcp", "system"], ["--vmnet-mode", "bridged", "--vmnet-interface", "eth0"]] {
+            #expect(refusal(arguments: ["--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v"] + other)?.contains("--dhcp-host does not go with") == true)
+        }
+        #expect(refusal("--uplink", "none", "--switch", "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v") != nil)
+    }
+
     @Test func pidfilesMayBeGlued() throws {
         #expect(try configuration("-p/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")
         #expect(try configuration("--pidfile=/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")

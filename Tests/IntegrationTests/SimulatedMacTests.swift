@@ -105,7 +105,7 @@ extension IntegrationTests {
         }
 
         /// Segments of 64 KiB come from the host in one piece, and are cut up for a guest behind a socket.
-        @Test(arguments: ["tap=bridge100", "tap=bridge100,edge_events=1,batch=8"])
+        @Test(arguments: ["tap=bridge100", "tap=bridge100,edge_events=1,batch=8", "tap=bridge100,lacks_virtio_header=1"])
         func segmentsOf64KilobytesAreCutUpForGuests(settings: String) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, settings, ["--vmnet-offload"])
@@ -132,9 +132,95 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func whatAnOlderSystemLacksIsSaid() throws {
-            let result = try refused("lacks_virtio_header=1", ["--vmnet-offload"])
-            #expect(result.termination == .exited(64) && result.error.contains("needs macOS 15.4"), "\(result.error)")
+        @Test(arguments: [["--vmnet-external-interface", "en0"], ["--dhcp", "system", "--dhcp-host", "52:54:00:00:00:01,192.168.64.9"]])
+        func whatAnOlderSystemLacksIsSaid(options: [String]) throws {
+            let result = try refused("lacks_network_objects=1", options)
+            #expect(result.termination == .exited(64) && result.error.contains("needs macOS 26"), "\(result.error)")
+        }
+
+        @Test func anObjectLeadsOutWhereItIsTold() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "", ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
+            #expect(daemon.readyLine.hasPrefix("10.78.0.0/24 by vmnet, gateway 10.78.0.1"))
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            #expect(try guest.lease()["ip"] == "10.78.0.2")
+            #expect(try guest.namespace.pings("10.78.0.1"))
+            #expect(try daemon.stop() == .exited(0))
+            let result = try refused("", ["--vmnet-external-interface", "utun3"])
+            #expect(result.termination == .exited(69) && result.error.contains("does not take an argument (1003)"), "\(result.error)")
+        }
+
+        @Test(arguments: ["system", "builtin"])
+        func aMachineHasItsOwnAddress(who: String) throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "", ["--dhcp", who, "--dhcp-host", "52:54:00:00:00:0a,192.168.64.77"])
+            let own = try PlugGuest("own", path: path, mac: "52:54:00:00:00:0a", folder: network.folder)
+            let told = try own.lease()
+            #expect(told["ip"] == "192.168.64.77" && told["lease"] == (who == "system" ? "86400" : "1800"))
+            let other = try PlugGuest("other", path: path, mac: "52:54:00:00:00:0b", folder: network.folder)
+            #expect(try other.lease()["ip"] == "192.168.64.2")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        /// With an object nobody serves, and where there are none, Apple's server is not asked; one of a guest's still is.
+        @Test(arguments: ["", "lacks_network_objects=1"])
+        func offMeansThatNobodyHereServes(settings: String) throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, settings, ["--dhcp", "off"])
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) }
+            let server = try PlugGuest("server", path: path, folder: network.folder)
+            try server.namespace.ip("addr", "add", "192.168.64.9/24", "dev", PlugGuest.interface)
+            let dnsmasq = try server.namespace.start([
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping", "--dhcp-leasefile=\(network.folder.file("leases"))",
+                "--dhcp-range=192.168.64.100,192.168.64.110",
+            ])
+            try dnsmasq.wait(for: "IP range")
+            #expect(try guest.lease()["serverid"] == "192.168.64.9")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func portsArePublished() throws {
+            let network = try TestNetwork()
+            let (daemon, _) = try start(network, "report=1", ["--publish", "8080:192.168.64.2:80", "--publish", "5353:192.168.64.2:53/udp"])
+            try daemon.program.wait(for: "VMNET_SIMULATOR: tcp port 8080 leads to 192.168.64.2, port 80")
+            try daemon.program.wait(for: "VMNET_SIMULATOR: udp port 5353 leads to 192.168.64.2, port 53")
+            #expect(try daemon.stop() == .exited(0))
+            for (options, words) in [
+                (["--publish", "8080:10.0.0.2:80"], "10.0.0.2 is not an address for guests in 192.168.64.0/24"), (["--publish", "127.0.0.1:8080:192.168.64.2:80"], "leave out 127.0.0.1"),
+            ] {
+                let result = try refused("", options)
+                #expect(result.termination != .exited(0) && result.error.contains(words), "\(result.error)")
+            }
+            let result = try refused("rule_status=1001", ["--publish", "8080:192.168.64.2:80"])
+            #expect(result.termination == .exited(69) && result.error.contains("--publish 8080:192.168.64.2:80/tcp: vmnet.framework refused (1001)"), "\(result.error)")
+        }
+
+        @Test func aSignalEndsAStartThatHangs() throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("own")
+            let program = try VMNetDaemon.start(
+                in: network.host, ["--switch", path], folder: network.folder, environment: ["VMNET_SIMULATOR": "start_silent=1"], product: SimulatedMac.product)
+            try eventually("the switch") { Files.exists(path + "/ctl") }
+            program.signal(Signal.terminate)
+            #expect(try program.waitForEnd(within: 8) == .exited(0))
+            #expect(!program.output.contains("ready") && !Files.exists(path))
+        }
+
+        /// While the framework takes its time to start another interface, everything else goes on.
+        @Test func aSlowRestartKeepsNobodyWaiting() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "vanish_after=1,start_delay=3000")
+            let one = try PlugGuest("one", path: path, folder: network.folder)
+            // Its address probe reaches the interface, and ends it.
+            _ = try? one.lease(seconds: 1)
+            _ = try one.namespace.attempt(["ping", "-c", "3", "-i", "0.1", "-W", "1", "192.168.64.1"])
+            try daemon.program.wait(for: "the vmnet interface has failed")
+            let other = try PlugGuest("other", path: path, folder: network.folder)
+            #expect(try other.lease()["ip"] != nil)
+            let printed = daemon.program.output
+            #expect(!printed.contains("is back") || printed.firstRange(of: "lease 192.168.64.3")!.lowerBound < printed.firstRange(of: "is back")!.lowerBound)
+            #expect(try daemon.stop() == .exited(0))
         }
 
         // MARK: Faults
@@ -200,7 +286,7 @@ extension IntegrationTests {
 
         @Test func onLinuxWhatNeedsAMacIsRefused() throws {
             let network = try TestNetwork()
-            for options in [["--uplink", "vmnet"], ["--vmnet-nat66-prefix", "fd00:1::"], ["--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--vmnet-mode", "host"]] {
+            for options in [["--uplink", "vmnet"], ["--vmnet-external-interface", "en0"], ["--vmnet-nat66-prefix", "fd00:1::"], ["--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--vmnet-mode", "host"]] {
                 let result = try network.host.attempt([Machine.product("vde_vmnet")] + options + ["/tmp/vde"])
                 #expect(result.termination == .exited(64) && result.error.contains("needs vmnet.framework"), "\(result.error)")
             }

@@ -113,6 +113,7 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
     @Test(arguments: [(false, false), (true, false), (false, true)])
     func framesGoOutAndComeBack(isEdge: Bool, isSpurious: Bool) throws {
         simulate {
+            $0.high_estimates = isEdge ? 1 : 0
             $0.edge_events = isEdge ? 1 : 0
             $0.spurious_events = isSpurious ? 1 : 0
         }
@@ -201,8 +202,8 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
     @Test func framesWithHeadersGoOutAndComeBack() throws {
         simulate()
         var options = VmnetOptions(mode: .shared)
-        options.hasOffload = true
-        #expect(VmnetFramework().supportsOffload)
+        options.offload = .virtio
+        #expect(VmnetFramework().hasVirtioHeaders)
         let link = try Link(options)
         let device = link.interface.device
         #expect(device.headerLength == 12 && device.maximumSuperFrame == FrameBatch.maximumFrameLength - 3)
@@ -220,9 +221,160 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
         simulate { $0.lacks_virtio_header = 1 }
         defer { simulate() }
         var options = VmnetOptions(mode: .shared)
-        options.hasOffload = true
-        #expect(!VmnetFramework().supportsOffload)
+        options.offload = .virtio
+        #expect(!VmnetFramework().hasVirtioHeaders)
         #expect(failure(options) != nil)
+    }
+
+    @Test func longFramesWithoutHeadersGoOutAsTheyAre() throws {
+        simulate()
+        var options = VmnetOptions(mode: .shared)
+        options.offload = .plain
+        let one = try Link(options), other = try Link(options)
+        let device = one.interface.device
+        #expect(device.headerLength == 0 && device.maximumSuperFrame > 65_000 && device.mtu == 1500)
+        #expect(one.interface.parameters.maximumFrame == 1514)
+        let long = question("192.168.64.77") + [UInt8](repeating: 7, count: 20_000)
+        #expect(one.send(long, count: 3) == (3, 0))
+        #expect(other.receive(3).frames == [long, long, long])
+        try one.stop()
+        try other.stop()
+    }
+
+    // MARK: Port forwarding
+
+    private func published(_ texts: String...) throws -> [PublishedPort] { try texts.map { try PublishedPort(parsing: $0) } }
+
+    @Test func portsArePublishedForAsLongAsTheInterfaceIsThere() throws {
+        simulate()
+        var options = VmnetOptions(mode: .shared)
+        options.published = try published("8080:192.168.64.2:80", "6000-6001:192.168.64.3/udp")
+        let link = try Link(options)
+        #expect(SimulatorSettings.rules == ["tcp 8080 192.168.64.2 80", "udp 6000 192.168.64.3 6000", "udp 6001 192.168.64.3 6001"])
+        try link.stop()
+        #expect(SimulatorSettings.rules == [])
+    }
+
+    @Test func aPortThatIsTakenIsNamed() throws {
+        simulate()
+        let before = vmnet_simulator_interfaces()
+        var options = VmnetOptions(mode: .shared)
+        options.published = try published("8080:192.168.64.2:80")
+        let link = try Link(options)
+        options.published = try published("8081:192.168.64.2:80", "8080:192.168.64.2:80")
+        let found = failure(options)
+        #expect(found?.status == 1001 && found?.description.hasPrefix("--publish 8080:192.168.64.2:80/tcp: ") == true)
+        #expect(SimulatorSettings.rules == ["tcp 8080 192.168.64.2 80"], "what was added before is gone")
+        try link.stop()
+        #expect(vmnet_simulator_interfaces() == before)
+        // Nor does it matter how it fails.
+        simulate { $0.rule_status = 1003 }
+        #expect(failure(options)?.description.contains("refused (1003)") == true)
+        simulate { $0.rule_silent = 1 }
+        #expect(failure(options)?.description.contains("did not answer in time") == true)
+    }
+
+    // MARK: Network objects
+
+    private func objectOptions(gateway: String? = nil) -> VmnetOptions {
+        var options = VmnetOptions(mode: .shared)
+        options.externalInterface = "en1"
+        if let gateway { options.network = GuestNetwork(gateway: IPv4Address(gateway)!, prefixLength: 24) }
+        return options
+    }
+
+    @Test(arguments: [false, true])
+    func anObjectsNetworkIsTold(masked: Bool) throws {
+        simulate { $0.masked_subnet = masked ? 1 : 0 }
+        #expect(VmnetFramework().hasNetworkObjects)
+        var options = objectOptions(gateway: "10.9.8.1")
+        options.mtu = 9000
+        options.nat66Prefix = "fd00:7::"
+        options.offload = .plain
+        options.published = try published("8080:10.9.8.2:80")
+        let link = try Link(options)
+        let parameters = link.interface.parameters
+        #expect(parameters.network == options.network)
+        #expect(parameters.mtu == 9000 && parameters.maximumFrame == 9014 && parameters.nat66Prefix == "fd00:7::")
+        #expect(SimulatorSettings.externalInterface == "en1")
+        #expect(SimulatorSettings.rules == ["tcp 8080 10.9.8.2 80"])
+        #expect(link.send(question("10.9.8.1"), count: 10) == (10, 0))
+        #expect(link.receive(10).frames.count == 10)
+        try link.stop()
+        #expect(SimulatorSettings.rules == [] && vmnet_simulator_objects() == 0)
+    }
+
+    @Test func anObjectsRangeIsItsOwn() throws {
+        simulate()
+        let link = try Link(objectOptions())
+        #expect(link.interface.parameters.network?.gateway.description == "192.168.64.1")
+        #expect(failure()?.status == 1001, "the classic way")
+        #expect(failure(objectOptions())?.description.contains("1001") == true, "another object")
+        #expect(failure(objectOptions(gateway: "192.168.64.1"))?.description.contains("192.168.64.0/24 is in use") == true)
+        try link.stop()
+        #expect(failure(objectOptions()) == nil)
+        #expect(vmnet_simulator_objects() == 0)
+    }
+
+    @Test func whatAnObjectDoesNotTakeIsRefused() throws {
+        simulate()
+        defer { simulate() }
+        // Each leaves nothing behind.
+        func status(_ change: (inout VmnetOptions) -> Void) -> Int32? {
+            var options = objectOptions()
+            change(&options)
+            defer { #expect(vmnet_simulator_objects() == 0) }
+            return failure(options)?.status
+        }
+        #expect(status { $0.externalInterface = "utun0" } == 1003)
+        #expect(status { $0.network = GuestNetwork(gateway: IPv4Address("10.0.0.9")!, prefixLength: 24) } == 1003)
+        #expect(status { $0.network = GuestNetwork(gateway: IPv4Address("10.0.0.0")!, prefixLength: 24) } == 1001)
+        #expect(status { $0.nat66Prefix = "2001:db8::" } == 1003)
+        #expect(status { $0.nat66Prefix = "no prefix" } == 1003)
+        #expect(status { $0.mode = .bridged("en0") } == 1003)
+        #expect(status { $0.reservations = [AddressReservation("52:54:00:00:00:01,10.0.0.1")!] } == 1003)
+        #expect(status { $0.published = [PublishedPort(.tcp, ports: 80...81, guest: .any, guestPort: 80), PublishedPort(.tcp, ports: 81...81, guest: .any, guestPort: 1)].compactMap(\.self) } == 1001)
+        simulate { $0.network_status = 1002 }
+        #expect(status { _ in } == 1002)
+        simulate { $0.start_status = 1009 }
+        #expect(status { _ in } == 1009)
+        simulate { $0.object_without_handle = 1 }
+        #expect(status { _ in } == 1001)
+        simulate { $0.lacks_network_objects = 1 }
+        #expect(!VmnetFramework().hasNetworkObjects)
+        #expect(failure(objectOptions())?.status == 0)
+    }
+
+    @Test func anObjectThatIsMadeTooLateIsUnmade() throws {
+        simulate { $0.network_delay = 800 }
+        let before = vmnet_simulator_interfaces()
+        #expect(failure(objectOptions())?.description.contains("did not answer") == true)
+        #expect(vmnet_simulator_interfaces() == before)
+        try eventually("its end") { vmnet_simulator_objects() == 0 }
+        simulate { $0.start_delay = 800 }
+        #expect(failure(objectOptions())?.description.contains("did not answer") == true)
+        try eventually("the end of the interface") { vmnet_simulator_objects() == 0 && vmnet_simulator_interfaces() == before }
+    }
+
+    @Test func bootpdServesAnObjectAsItIsTold() throws {
+        simulate()
+        for (disables, reserves, expected) in [(false, false, "192.168.64.2"), (false, true, "192.168.64.77"), (true, false, nil)] as [(Bool, Bool, String?)] {
+            var options = objectOptions()
+            options.disablesDHCP = disables
+            if reserves { options.reservations = [AddressReservation(hardware: guestMAC, address: IPv4Address("192.168.64.77")!)] }
+            let link = try Link(options)
+            var discover = DHCPv4Message(isReply: false, transactionID: 7, clientHardware: guestMAC)
+            discover[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
+            let frame = UDPFrame(from: (guestMAC, .any, DHCPPort.client), to: (.broadcast, .broadcast, DHCPPort.server)).bytes(payload: discover.bytes())
+            #expect(link.send(frame) == (1, 0))
+            let answer = link.receive(1, seconds: expected == nil ? 0.2 : 5).frames.first
+            let offered = answer.flatMap { frame -> IPv4Address? in
+                guard let ip = try? IPv4View(EthernetView(frame.rawSpan).payload), let udp = try? UDPView(ip.payload) else { return nil }
+                return (try? DHCPv4Message(parsing: udp.payload))?.yourAddress
+            }
+            #expect(offered?.description == expected)
+            try link.stop()
+        }
     }
 
     @Test func isolatedInterfacesDoNotHearEachOther() throws {

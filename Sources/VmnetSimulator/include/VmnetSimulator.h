@@ -52,6 +52,8 @@ struct vmnet_simulator_settings {
     uint32_t vanish_after;
     /// Milliseconds that every read and write takes.
     uint32_t slowness;
+    /// Says on standard error what is forwarded.
+    int report;
     /// A TAP of this name in place of the host in memory; empty: none.
     char tap[16];
 };

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+import Uplinks
+import Wire
+
+/// The options of `join` for what only vmnet.framework offers.
+struct VmnetOptionGroup: ParsableArguments {
+    @Option(help: ArgumentHelp("macOS, for host: names a network of its own, on which vmnet gives no addresses.", valueName: "uuid"))
+    var vmnetNetworkIdentifier: UUIDArgument?
+
+    @Option(help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix"))
+    var vmnetNat66Prefix: IPv6PrefixArgument?
+
+    @Flag(help: "macOS: exchange TCP segments of up to 64 KiB with vmnet, cut up on the way to machines.")
+    var vmnetOffload = false
+
+    @Option(help: ArgumentHelp("macOS 26 and later, for shared: the interface that leads out, such as en0. (default: the system's choice)", valueName: "interface"))
+    var vmnetExternalInterface: String?
+
+    /// Puts them into `configuration`, whose mode, network and DHCP are there already.
+    /// - Parameter vmnet: the framework, where the program has it and the user has not asked for another way out.
+    func apply(to configuration: inout Configuration, vmnet: (any VmnetProvider)?) throws {
+        let given: [(String, Bool)] = [
+            ("--vmnet-network-identifier", vmnetNetworkIdentifier != nil), ("--vmnet-nat66-prefix", vmnetNat66Prefix != nil), ("--vmnet-offload", vmnetOffload),
+            ("--vmnet-external-interface", vmnetExternalInterface != nil), ("--uplink vmnet", configuration.uplink == .vmnet),
+        ]
+        guard let vmnet else {
+            if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) needs vmnet.framework, which is part of macOS; leave it out here") }
+            return
+        }
+        if vmnetNetworkIdentifier != nil && configuration.mode != .host { throw ValidationError("--vmnet-network-identifier goes with --vmnet-mode host") }
+        if vmnetNat66Prefix != nil && configuration.mode != .shared { throw ValidationError("--vmnet-nat66-prefix goes with --vmnet-mode shared") }
+        if vmnetExternalInterface != nil && configuration.mode != .shared {
+            throw ValidationError("--vmnet-external-interface goes with --vmnet-mode shared; bridged takes --vmnet-interface")
+        }
+        configuration.hasVmnetOffload = vmnetOffload
+        configuration.networkIdentifier = vmnetNetworkIdentifier?.bytes
+        configuration.nat66Prefix = vmnetNat66Prefix?.text
+        configuration.externalInterface = vmnetExternalInterface
+        try checkPublished(configuration.published)
+        try checkNetworkObject(configuration, vmnet)
+    }
+
+    private func checkPublished(_ published: [PublishedPort]) throws {
+        if let bound = published.first(where: { $0.bind != .any }) {
+            throw ValidationError("--publish \(bound): vmnet.framework forwards a port for all addresses of the Mac; leave out \(bound.bind)")
+        }
+    }
+
+    /// What takes a network object, and what an object does not do.
+    private func checkNetworkObject(_ configuration: Configuration, _ vmnet: any VmnetProvider) throws {
+        let option: String
+        if vmnetExternalInterface != nil {
+            option = "--vmnet-external-interface"
+        } else if !configuration.reservations.isEmpty, configuration.dhcp == .system {
+            option = "--dhcp-host with --dhcp system"
+        } else {
+            return
+        }
+        guard vmnet.hasNetworkObjects else { throw ValidationError("\(option) needs macOS 26 or later, whose vmnet.framework has network objects; leave it out here") }
+        if case .bridged = configuration.mode { throw ValidationError("\(option) does not go with --vmnet-mode bridged") }
+        if configuration.networkIdentifier != nil { throw ValidationError("\(option) does not go with --vmnet-network-identifier") }
+        if configuration.interfaceID != nil { throw ValidationError("\(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every interface of such a network") }
+        if let network = configuration.network, !network.isLedByFirstAddress {
+            throw ValidationError("\(option) wants a gateway that is the first address of its network, here \(network.network.base.advanced(by: 1)), and no --vmnet-dhcp-end")
+        }
+    }
+}
