@@ -252,10 +252,8 @@ package struct Forwarder: ~Copyable {
                 lastSource = sourceKey
                 lastDestination = 0
             }
-            if header.service != .none {
-                if take(header.service, passage) { continue }
-                passage.isWithheld = header.service == .dhcpRequest && policy.withholdsDHCP
-            }
+            if header.service != .none && take(header.service, passage) { continue }
+            passage.isWithheld = header.service == .dhcpRequest && policy.withholdsDHCP
 
             let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)
             if destinationKey != lastDestination {
@@ -319,9 +317,11 @@ package struct Forwarder: ~Copyable {
         }
     }
 
-    private func isAllowed(from ingress: PortRole, to egress: PortRole) -> Bool {
+    private func isAllowed(_ passage: Passage, to egress: PortNumber) -> Bool {
+        let ingress = passage.role, egress = unsafe ports[Int(egress)].role
         // The service speaks to guests only; what guests say to it is noted by `take`.
-        egress != .service && (ingress != .service || egress == .guest) && !(isIsolating && ingress == .guest && egress == .guest)
+        return egress != .service && (ingress != .service || egress == .guest) && !(isIsolating && ingress == .guest && egress == .guest)
+            && !(passage.isWithheld && egress == .uplink)
     }
 
     /// Back to where it came from: the stations are on the same side and have heard each other.
@@ -331,7 +331,7 @@ package struct Forwarder: ~Copyable {
 
     private mutating func deliver(_ passage: Passage, to egress: PortNumber) {
         guard !isSameSide(passage.ingress, Int(egress)) else { return }
-        guard unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role), unsafe !(passage.isWithheld && ports[Int(egress)].role == .uplink) else {
+        guard isAllowed(passage, to: egress) else {
             if passage.role == .guest { unsafe ports[passage.ingress].counters.dropped(.isolated) }
             return
         }
@@ -345,10 +345,8 @@ package struct Forwarder: ~Copyable {
     private mutating func flood(_ passage: Passage) {
         for place in 0..<activeCount {
             let egress = unsafe active[place]
-            guard !isSameSide(passage.ingress, Int(egress)), unsafe isAllowed(from: passage.role, to: ports[Int(egress)].role),
-                unsafe !(passage.isWithheld && ports[Int(egress)].role == .uplink), unsafe passage.isGroup || ports[Int(egress)].configuration.receivesUnknown || isHub
-            else { continue }
-            send(passage, to: egress)
+            let isWanted = unsafe passage.isGroup || isHub || ports[Int(egress)].configuration.receivesUnknown
+            if isWanted && !isSameSide(passage.ingress, Int(egress)) && isAllowed(passage, to: egress) { send(passage, to: egress) }
         }
     }
 
