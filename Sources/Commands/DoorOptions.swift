@@ -11,11 +11,21 @@ struct DoorOptions: ParsableArguments {
             "A socket for QEMU's -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH and for clients of socket_vmnet. May be given several times.", valueName: "path"))
     var stream: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "A connected unix socket that this is started with, datagram or stream, with a machine behind it; the machine's end is ours. Standard output then carries one line of JSON. May be given several times.",
+            valueName: "number"))
+    var fd: [Int32] = []
+
     @Option(help: ArgumentHelp("The group that may use these sockets.", valueName: "group"))
     var socketGroup: String?
 
     /// Whether there is a way in besides VDE.
-    var isGiven: Bool { !stream.isEmpty }
+    var isGiven: Bool { !stream.isEmpty || !fd.isEmpty || hasProgram }
+
+    /// `run` starts a machine: it says so by this word, for options are checked before it has a say.
+    @Flag(name: .customLong("with-program"), help: .private)
+    var hasProgram = false
 
     /// - Parameters:
     ///   - mode: of VDE's sockets, where it was given.
@@ -28,9 +38,17 @@ struct DoorOptions: ParsableArguments {
             guard seen.insert(Files.resolved(path)).inserted else { throw ValidationError("--stream: \(path) is given twice") }
         }
         configuration.streams = stream.map { Files.absolute($0) }
+        for number in fd {
+            do throws(DoorError) {
+                configuration.descriptors.append(try InheritedDescriptor(number))
+            } catch {
+                throw ValidationError("--fd \(number): \(error)")
+            }
+        }
+        if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice") }
         var owner = group
         if let socketGroup {
-            guard isGiven else { throw ValidationError("--socket-group goes with --stream") }
+            guard !stream.isEmpty else { throw ValidationError("--socket-group goes with --stream") }
             owner = Accounts.group(named: socketGroup)
             if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
         }

@@ -87,9 +87,19 @@ package struct Join: ParsableCommand {
     }
 
     package mutating func run() throws {
+        guard !doors.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
+        let logger = makeLogger()
+        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet.withLock { $0 }, logger: logger)
+        try daemon.run { [doors] in
+            guard !doors.fd.isEmpty else { return StandardOutput.write("vde_vmnet: ready: \($0.summary)\n") }
+            StandardOutput.write($0.json.text + "\n")
+            logger.info("ready: \($0.summary)")
+        }
+    }
+
+    func makeLogger() -> Logger {
         let level = logLevel ?? (Accounts.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
-        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet.withLock { $0 }, logger: Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) })
-        try daemon.run { StandardOutput.write("vde_vmnet: ready: \($0)\n") }
+        return Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) }
     }
 
     // MARK: Checking

@@ -10,7 +10,7 @@ package struct Root: ParsableCommand {
         commandName: "vde_vmnet",
         abstract: "Networking for virtual machines that do not run as root.",
         version: programVersion,
-        subcommands: [Join.self, Switch.self, Check.self, Interfaces.self],
+        subcommands: [Join.self, Switch.self, Run.self, Client.self, Check.self, Interfaces.self],
         defaultSubcommand: Join.self)
 
     /// vmnet.framework, where the program has it.
@@ -34,8 +34,7 @@ package struct Root: ParsableCommand {
             ProcessExit.exit(ExitStatus.success.rawValue)
         }
         do {
-            let words = arguments.first == "switch" ? ["switch"] + (try VDESwitchWords.canonical(Array(arguments.dropFirst()))) : arguments
-            var command = try parseAsRoot(words)
+            var command = try parseAsRoot(words(arguments))
             try command.run()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {
@@ -43,6 +42,15 @@ package struct Root: ParsableCommand {
             ProcessExit.exit(error.status.rawValue)
         } catch {
             exit(withError: error)
+        }
+    }
+
+    /// The arguments as the subcommands take them.
+    static func words(_ arguments: [String]) throws -> [String] {
+        switch arguments.first {
+        case "switch": ["switch"] + (try VDESwitchWords.canonical(Array(arguments.dropFirst())))
+        case "run": ["run", "--with-program"] + arguments.dropFirst()
+        default: arguments
         }
     }
 

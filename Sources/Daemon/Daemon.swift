@@ -23,6 +23,10 @@ package final class Daemon {
     private let vmnet: (any VmnetProvider)?
     private var vmnetLink: VmnetLink?
     private var vmnetSummary: String?
+    private var vmnetParameters: VmnetParameters?
+    private var program: ChildProcess?
+    /// How the program that was started has ended, if one was.
+    package private(set) var programEnd: ChildProcess.Termination?
     private var addressService: AddressServiceRunner?
     private var nameServer: NameServer?
     private var monitor: ChangeMonitor?
@@ -42,24 +46,34 @@ package final class Daemon {
     /// Runs until a signal ends it.
     /// - Parameter onReady: called once, with one line that says what there is.
     /// - Throws: why it could not start, or not go on; everything is undone by then.
-    package func run(onReady: (String) -> Void) throws(ExitError) {
+    package func run(onReady: (StartReport) -> Void) throws(ExitError) {
         guard !Accounts.isSetID else {
             throw ExitError(.noPermission, "this program must not be installed set-user-id or set-group-id; run it with sudo, or give it capabilities")
         }
         SignalPipe.ignore(Signal.pipe)
         let signals = try orUnavailable { () throws(SystemError) in
-            try SignalPipe([Signal.hangup, Signal.interrupt, Signal.terminate, Signal.user1])
+            try SignalPipe([Signal.hangup, Signal.interrupt, Signal.terminate, Signal.user1, Signal.child])
         }
         defer { end() }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(signals.descriptor) { [unowned self] _ in signals.received().forEach(handle(signal:)) }
         }
         // A signal may come before it is ready.
-        guard let ready = try start() else { return }
-        onReady(ready)
-        ServiceManager.notify("READY=1\nSTATUS=\(ready)")
+        guard let summary = try start() else { return }
+        onReady(report(summary))
+        ServiceManager.notify("READY=1\nSTATUS=\(summary)")
+        program = try doors?.startProgram()
         loop.run()
         if let failure { throw failure }
+    }
+
+    private func report(_ summary: String) -> StartReport {
+        let network = uplink?.presence?.network ?? vmnetParameters?.network
+        let identity = configuration.interfaceID ?? (0..<16).map { _ in Random.value() }
+        return StartReport(
+            summary: summary, network: network, machine: MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity), interfaceID: identity,
+            mtu: vmnetParameters?.mtu ?? configuration.mtu, maximumFrame: vmnetParameters?.maximumFrame ?? configuration.mtu + 14,
+            batches: vmnetParameters?.batches ?? (Forwarder.batchCapacity, Forwarder.batchCapacity), nat66Prefix: vmnetParameters?.nat66Prefix)
     }
 
     // MARK: Starting
@@ -111,17 +125,23 @@ package final class Daemon {
             try own.configure()
         }
         try watchHost()
-        return [uplink?.summary ?? vmnetSummary, session.description, doors?.description].compactMap(\.self).joined(separator: ", ")
+        let words = [uplink?.summary ?? vmnetSummary, session.description, doors?.description].compactMap(\.self)
+        return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
 
     private func openDoors(_ session: any NetworkSession) throws(ExitError) {
         let own = session as? SwitchSession
-        let doors = DoorSession(configuration.doors, loop: loop, logger: logger) { [control] in
+        let doors = DoorSession(configuration.doors, loop: loop, control: control, logger: logger) { [control] in
             own == nil ? control.attach($0) : own!.attachClient($0, $1)
         } detach: { [control] in
             if let own { own.detachClient($0) } else { control.detach($0) }
         }
         self.doors = doors
+        doors.onEnd = { [unowned self] in
+            guard own?.hasDirectory == false else { return }
+            logger.info("ending: the machine that this was started for has gone")
+            loop.stop()
+        }
         own?.onDisconnect = { [unowned doors] in doors.disconnect($0) }
         try doors.open()
     }
@@ -150,6 +170,7 @@ package final class Daemon {
         // Before it is started: what was started is ended with it.
         vmnetLink = link
         guard let parameters = try link.start() else { return false }
+        vmnetParameters = parameters
         guard let network = parameters.network, configuration.mode == .shared || configuration.mode == .host else {
             vmnetSummary = "bridged by vmnet"
             return true
@@ -261,6 +282,17 @@ package final class Daemon {
             for port in control.ports { logger.notice("port \(port.number) (\(port.name)): \(port.counters)") }
             return
         }
+        if number == Signal.child {
+            guard let end = program?.poll() else { return }
+            programEnd = end
+            program = nil
+            return loop.stop()
+        }
+        if let program {
+            // Its end is ours.
+            logger.info("signal \(number) is passed on to \(configuration.doors.program[0])")
+            return program.signal(number)
+        }
         logger.info("ending on signal \(number)")
         loop.stop()
     }
@@ -304,6 +336,11 @@ package final class Daemon {
     /// Undoes whatever was done, in the opposite order.
     private func end() {
         ServiceManager.notify("STOPPING=1")
+        if let program {
+            // The network has failed under it.
+            program.signal(Signal.terminate)
+            programEnd = program.wait()
+        }
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
         pidfile?.remove()
         vmnetLink?.stop()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Doors
+import Platform
 
 /// The doors of the daemon besides VDE.
 package struct DoorConfiguration: Equatable, Sendable {
@@ -7,7 +8,17 @@ package struct DoorConfiguration: Equatable, Sendable {
     package var streams: [String] = []
     package var access = DoorAccess()
 
+    /// Inherited sockets with a machine behind each.
+    package var descriptors: [InheritedDescriptor] = []
+    /// A program that is started when the network is there, with a datagram socket to it as its descriptor 3; its end is the network's.
+    package var program: [String] = []
+    /// Who runs it; nil for ourselves.
+    package var programUser: GuestProgram.User?
+
     package init() {}
 
-    package var isEmpty: Bool { streams.isEmpty }
+    package var isEmpty: Bool { streams.isEmpty && descriptors.isEmpty && program.isEmpty }
+
+    /// Nobody can come in but those who are there from the start.
+    var isClosed: Bool { streams.isEmpty && program.isEmpty && !descriptors.isEmpty }
 }

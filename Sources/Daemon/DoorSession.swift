@@ -11,29 +11,40 @@ struct DoorClient {
     /// What the console calls the kind of its port.
     let module: String
     let user: UInt32
+    /// The system does not tell when it goes: it is sent something from time to time.
+    var needsProbes = false
 }
 
 /// The doors besides VDE: takes clients in, each as a port of the switch, and lets them go.
 final class DoorSession {
+    private static let probePause = 2 * MonotonicClock.second
+
     private let configuration: DoorConfiguration
     private let loop: ControlLoop
     private let logger: Logger
+    private let control: ForwarderControl
     private let attach: (PortConfiguration, DoorClient) -> PortNumber?
     private let detach: (PortNumber) -> Void
     private var doors: [Door] = []
     private var listeners: [Listener] = []
     private var clients: [PortNumber: DoorClient] = [:]
     private var complaints = Throttle()
+    private var probeTimer: ControlLoop.TimerID?
+    /// The program's end of the pair, until it has been started.
+    private var programEnd: Descriptor?
+    /// Called when the last of the machines for which alone we were started has gone.
+    var onEnd: () -> Void = {}
 
     /// - Parameters:
     ///   - attach: gives a client a port and takes over the descriptor; nil when there is none left, and the descriptor is still ours.
     ///   - detach: takes it away.
     init(
-        _ configuration: DoorConfiguration, loop: ControlLoop, logger: Logger, attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?,
+        _ configuration: DoorConfiguration, loop: ControlLoop, control: ForwarderControl, logger: Logger, attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?,
         detach: @escaping (PortNumber) -> Void
     ) {
         self.configuration = configuration
         self.loop = loop
+        self.control = control
         self.logger = logger
         self.attach = attach
         self.detach = detach
@@ -41,7 +52,8 @@ final class DoorSession {
 
     /// For the ready line; nil without doors.
     var description: String? {
-        doors.isEmpty ? nil : doors.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path }.joined(separator: ", ")
+        let words = doors.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path } + configuration.descriptors.map { "descriptor \($0.raw)" }
+        return words.isEmpty ? nil : words.joined(separator: ", ")
     }
 
     /// Makes the sockets. Clients are taken in when the loop runs.
@@ -58,6 +70,50 @@ final class DoorSession {
                         onClient: { [unowned self] in take(in: $0, at: path) })
                 })
         }
+        for descriptor in configuration.descriptors { take(over: descriptor) }
+        if !configuration.program.isEmpty { try makePair() }
+        probe()
+    }
+
+    private func take(over descriptor: InheritedDescriptor) {
+        let socket = Descriptor(inheriting: descriptor.raw)
+        setBuffers(of: socket, isStream: descriptor.isStream)
+        let client = DoorClient(
+            description: "descriptor \(descriptor.raw)", module: descriptor.isStream ? "stream" : "dgram", user: Accounts.effectiveUser, needsProbes: !descriptor.isStream)
+        admit(client, socket, kind: descriptor.isStream ? .stream : .datagram)
+    }
+
+    private func makePair() throws(ExitError) {
+        let pair = try orUnavailable(DescriptorPair.datagramSockets)
+        setBuffers(of: pair.first, isStream: false)
+        setBuffers(of: pair.second, isStream: false)
+        let ours = try orUnavailable { () throws(SystemError) in try pair.first.duplicate() }
+        admit(DoorClient(description: configuration.program[0], module: "dgram", user: Accounts.effectiveUser), ours, kind: .datagram)
+        programEnd = try orUnavailable { () throws(SystemError) in try pair.second.duplicate() }
+        // A program may expect to wait for frames; how our end is used does not depend on it.
+        programEnd?.setBlocking()
+    }
+
+    /// Starts the program that was asked for; nil if none was.
+    func startProgram() throws(ExitError) -> ChildProcess? {
+        guard let end = programEnd?.raw else { return nil }
+        defer { programEnd = nil }
+        let user = configuration.programUser
+        var environment: [String: String] = [:]
+        if let user, let account = Accounts.account(user.user) { environment = ["HOME": account.home, "USER": account.name, "LOGNAME": account.name] }
+        do throws(SystemError) {
+            return try GuestProgram.start(configuration.program, descriptor: end, user: user, environment: environment)
+        } catch {
+            throw ExitError(error.code == Errno.noEntry ? .unavailable : .noPermission, "\(error)\(error.code == Errno.noEntry ? "; there is no such program" : "")")
+        }
+    }
+
+    /// As the programs at the other end set theirs.
+    private func setBuffers(of socket: borrowing Descriptor, isStream: Bool) { socket.setBuffers(send: 1 << 20, receive: isStream ? 1 << 20 : 4 << 20) }
+
+    private func probe() {
+        for (port, client) in clients where client.needsProbes { control.probe(port) }
+        probeTimer = loop.schedule(after: DoorSession.probePause) { [unowned self] in probe() }
     }
 
     private func make(_ kind: Door.Kind, at path: String) throws(ExitError) -> Door {
@@ -74,12 +130,13 @@ final class DoorSession {
 
     private func take(in socket: consuming Descriptor, at path: String) {
         guard let peer = try? socket.peerCredentials() else { return }
-        socket.setBuffers(send: 1 << 20, receive: 1 << 20)
+        setBuffers(of: socket, isStream: true)
         let client = DoorClient(description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream", user: peer.user)
-        admit(client, socket, kind: .stream, maximumFrame: FrameLimits.stream)
+        admit(client, socket, kind: .stream)
     }
 
-    private func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind, maximumFrame: Int) {
+    private func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind) {
+        let maximumFrame = kind == .stream ? FrameLimits.stream : FrameLimits.device
         let descriptor = socket.release()
         let port = PortConfiguration(name: client.description, kind: kind, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)
         guard let number = attach(port, client) else {
@@ -98,7 +155,8 @@ final class DoorSession {
         case .ended(_, let length?):
             end(event.port, "it announced a frame of \(length) bytes, and frames have 14 to \(FrameLimits.stream): is it a program that speaks another protocol?")
         case .unreachable(_, let code):
-            end(event.port, code == Errno.brokenPipe || code == Errno.reset ? nil : SystemError(code: code, client.description).description)
+            let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired].contains(code)
+            end(event.port, hasGone ? nil : SystemError(code: code, client.description).description)
         case .goodbye, .firstFrame, .loop, .loopEnded: break
         }
     }
@@ -108,6 +166,7 @@ final class DoorSession {
         guard let client = clients.removeValue(forKey: port) else { return }
         detach(port)
         if let reason { complaints.say("ended \(client.description): \(reason)", to: logger) } else { logger.debug("\(client.description) has gone") }
+        if configuration.isClosed && clients.isEmpty && !isClosing { onEnd() }
     }
 
     /// Ends a client on a command of the console.
@@ -116,7 +175,11 @@ final class DoorSession {
     /// What a port is called in messages.
     func name(of port: PortNumber) -> String? { clients[port]?.description }
 
+    private var isClosing = false
+
     func close() {
+        isClosing = true
+        loop.cancel(probeTimer)
         for listener in listeners { listener.close() }
         for door in doors { door.remove() }
         for port in Array(clients.keys) { end(port, nil) }

@@ -62,6 +62,8 @@ package final class SwitchSession: NetworkSession {
         virtualSwitch = VirtualSwitch(control: control, limit: configuration.portLimit)
     }
 
+    var hasDirectory: Bool { configuration.path != nil }
+
     package var description: String? { (directory?.path ?? configuration.path).map { "switch at \($0)" } }
 
     // MARK: Opening

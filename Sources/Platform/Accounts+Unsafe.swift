@@ -67,6 +67,12 @@ package enum Accounts {
         return (user, group)
     }
 
+    /// The user whose number this is, with the home directory; nil if the system knows none.
+    package static func account(_ user: UInt32) -> (name: String, group: UInt32, home: String)? {
+        guard let entry = unsafe getpwuid(user) else { return nil }
+        return unsafe (String(cString: entry.pointee.pw_name), entry.pointee.pw_gid, String(cString: entry.pointee.pw_dir))
+    }
+
     package static func environment(_ name: String) -> String? {
         guard let value = unsafe getenv(name) else { return nil }
         return unsafe String(cString: value)

@@ -21,14 +21,7 @@ package struct ChildProcess: Sendable {
     package init(
         _ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1, error: Int32 = -1, leadsGroup: Bool = false
     ) throws(SystemError) {
-        var variables: [String] = []
-        var next = unsafe platform_environment()
-        while let pointer = unsafe next?.pointee {
-            let entry = unsafe String(cString: pointer)
-            if environment.index(forKey: String(entry.prefix { $0 != "=" })) == nil { variables.append(entry) }
-            unsafe next = next?.advanced(by: 1)
-        }
-        for case (let name, let value?) in environment { variables.append(name + "=" + value) }
+        let variables = ChildProcess.variables(environment)
         var process: Int32 = 0
         let result = unsafe Self.withCStrings(arguments) { arguments in
             unsafe Self.withCStrings(variables) { variables in
@@ -39,7 +32,23 @@ package struct ChildProcess: Sendable {
         identifier = process
     }
 
-    private static func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
+    /// A child that was started otherwise.
+    init(identifier: Int32) { self.identifier = identifier }
+
+    /// This process's environment with changes; nil removes a variable.
+    static func variables(_ changes: [String: String?]) -> [String] {
+        var variables: [String] = []
+        var next = unsafe platform_environment()
+        while let pointer = unsafe next?.pointee {
+            let entry = unsafe String(cString: pointer)
+            if changes.index(forKey: String(entry.prefix { $0 != "=" })) == nil { variables.append(entry) }
+            unsafe next = next?.advanced(by: 1)
+        }
+        for case (let name, let value?) in changes { variables.append(name + "=" + value) }
+        return variables
+    }
+
+    static func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
         var pointers = unsafe strings.map { unsafe strdup($0) }
         unsafe pointers.append(nil)
         defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }

@@ -41,6 +41,10 @@ package struct Descriptor: ~Copyable, Sendable {
         _ = platform_fcntl(raw, F_SETFL, platform_fcntl(raw, F_GETFL, 0) | O_NONBLOCK)
     }
 
+    package func setBlocking() {
+        _ = platform_fcntl(raw, F_SETFL, platform_fcntl(raw, F_GETFL, 0) & ~O_NONBLOCK)
+    }
+
     /// Waits until the descriptor is ready.
     /// - Parameter deadline: nanoseconds on `MonotonicClock`.
     /// - Returns: what holds; empty when the deadline passes first.

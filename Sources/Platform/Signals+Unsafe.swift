@@ -18,6 +18,8 @@ package enum Signal {
     package static var stop: Int32 { SIGSTOP }
     package static var resume: Int32 { SIGCONT }
     package static var user1: Int32 { SIGUSR1 }
+    /// A child has ended.
+    package static var child: Int32 { SIGCHLD }
     package static var pipe: Int32 { SIGPIPE }
 }
 

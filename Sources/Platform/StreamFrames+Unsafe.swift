@@ -109,7 +109,7 @@ package struct StreamVector: ~Copyable {
     package func send(_ vector: borrowing SendVector, from first: Int, skipping skipped: Int, to fd: Int32) -> StreamSending {
         var outcome = StreamSending(frames: 0, part: skipped)
         while first + outcome.frames < vector.count {
-            let count = unsafe gather(vector, first + outcome.frames, skipping: outcome.part)
+            let count = gather(vector, first + outcome.frames, skipping: outcome.part)
             let sent = unsafe platform_send_pieces(fd, pieces, Int32(count))
             if sent < 0 {
                 if sent == -Int(Errno.interrupted) { continue }

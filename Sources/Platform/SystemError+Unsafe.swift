@@ -81,6 +81,7 @@ package enum Errno {
     package static var readOnly: Int32 { EROFS }
     package static var noSpace: Int32 { ENOSPC }
     package static var notSocket: Int32 { ENOTSOCK }
+    package static var badDescriptor: Int32 { EBADF }
     package static var wrongType: Int32 { EPROTOTYPE }
     package static var notSupported: Int32 { ENOTSUP }
     package static var brokenPipe: Int32 { EPIPE }

@@ -34,7 +34,33 @@ package enum UnixSocket {
     }
 }
 
+/// What kind of socket an inherited descriptor is.
+package struct SocketKind: Equatable, Sendable {
+    package let isUnix: Bool
+    package let isStream: Bool
+    package let isDatagram: Bool
+    package let isListening: Bool
+    package let isConnected: Bool
+
+    /// Looks at a descriptor, whoever owns it.
+    package init(of raw: Int32) throws(SystemError) {
+        var kind = platform_socket_kind()
+        try SystemError.check(unsafe platform_socket_kind(raw, &kind), "use descriptor", String(raw))
+        isUnix = kind.is_unix != 0
+        isStream = kind.is_stream != 0
+        isDatagram = kind.is_datagram != 0
+        isListening = kind.is_listening != 0
+        isConnected = kind.is_connected != 0
+    }
+}
+
 extension Descriptor {
+    /// Takes over a descriptor that this process was started with, and keeps it from programs that we start.
+    package init(inheriting raw: Int32) {
+        self.init(adopting: raw)
+        _ = platform_fcntl(raw, F_SETFD, FD_CLOEXEC)
+    }
+
     package func bind(to path: UnixPath) throws(SystemError) {
         let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_bind(raw, $0.baseAddress, $0.count) }
         try SystemError.check(result, "bind", path.description)

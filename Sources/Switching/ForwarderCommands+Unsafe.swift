@@ -16,6 +16,8 @@ extension Forwarder {
                 unsafe ports[Int(number)].isReported = false
                 unsafe ports[Int(number)].hasReceived = false
                 unsafe ports[Int(number)].isGoodbyeReported = false
+            case .probe(let number):
+                if isAttached(number) { probe(number) }
             case .pin(let address, let number):
                 guard isAttached(number) else { continue }
                 pins.append((address, number))

@@ -9,6 +9,7 @@ package final class ForwarderControl: Sendable {
         case detach(PortNumber)
         /// Send another `unreachable` or `firstFrame` event when it happens again.
         case rearm(PortNumber)
+        case probe(PortNumber)
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
         case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
@@ -80,6 +81,9 @@ package final class ForwarderControl: Sendable {
     }
 
     package func rearm(_ number: PortNumber) { send(.rearm(number)) }
+
+    /// Sends a frame that means nothing to guests out of a port: whoever is not there any more is reported as unreachable.
+    package func probe(_ number: PortNumber) { send(.probe(number)) }
 
     /// Ties an address to a port: frames to it go there, and no other port may use it.
     package func pin(_ address: MACAddress, to number: PortNumber) { send(.pin(address, number)) }

@@ -28,16 +28,17 @@ package final class GuestMachine {
     /// - Parameters:
     ///   - netdev: the value of `-netdev`, with the id net0.
     ///   - user: runs QEMU as this user.
+    ///   - wrapper: what is put in front of QEMU's command.
     package static func qemu(
         _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", options: [String] = [], folder: TemporaryFolder,
-        echo: (@Sendable (String) -> Void)? = nil
+        wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
         let initrd = folder.file("initrd-qemu")
         if !Files.exists(initrd) {
             try Initrd.write(to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 })
         }
         let command =
-            Namespace.running(as: user) + [
+            Namespace.running(as: user) + wrapper + [
                 "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", cache + "/vmlinuz",
                 "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev, "-device",
                 "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
@@ -106,6 +107,8 @@ package final class GuestMachine {
     package static func address(in lease: String) -> String { String(lease.dropFirst(3).prefix { $0 != " " }) }
 
     package func signal(_ number: Int32) { program.signal(number) }
+
+    package func waitForEnd(within seconds: Double = 20) throws -> ChildProcess.Termination { try program.waitForEnd(within: seconds) }
 
     /// The process on this machine.
     package var identifier: Int32 { program.identifier }

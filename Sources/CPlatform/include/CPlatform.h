@@ -49,6 +49,15 @@ ssize_t platform_send(int fd, const void *bytes, size_t length);
 ssize_t platform_send_pieces(int fd, const struct iovec *pieces, int count);
 /// Receives without blocking. Returns the bytes received, 0 at the end of a stream. A datagram longer than `length` is cut.
 ssize_t platform_receive(int fd, void *bytes, size_t length);
+/// What kind of socket `fd` is; -EBADF if it is not open, -ENOTSOCK if it is something else.
+struct platform_socket_kind {
+    int is_unix;
+    int is_stream;
+    int is_datagram;
+    int is_listening;
+    int is_connected;
+};
+int platform_socket_kind(int fd, struct platform_socket_kind *kind);
 /// The pending error of a socket (SO_ERROR) as a positive errno, 0 if none.
 int platform_socket_error(int fd);
 /// Restricts a socket to what arrives through the network interface `name` (Linux), so that a service on the guests' network is not
@@ -123,6 +132,14 @@ void platform_wakeup_drain(int fd);
 /// if it has no slash. With `new_group` the child leads a process group of its own. Returns 0 and the pid.
 int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int new_group,
                    int32_t *pid);
+/// Starts a program that stays with this one: same process group, same standard streams, `fd` as its descriptor 3. Given a `user` other than this
+/// process's it runs as that user, with `group` and `groups`. Default signal handling. Returns 0 and the pid.
+int platform_spawn_guest(const char *path, char *const arguments[], char *const environment[], int fd, uint32_t user, uint32_t group,
+                         const uint32_t *groups, int group_count, int32_t *pid);
+/// Becomes the program, with `fd` as its descriptor 3. Returns only if that fails.
+int platform_become(const char *path, char *const arguments[], int fd);
+/// The groups of the user called `name`, `group` among them, as getgrouplist(3) knows them. Returns how many, at most `capacity`.
+int platform_groups(const char *name, uint32_t group, uint32_t *groups, int capacity);
 /// Starts a detached thread with all signals blocked.
 int platform_thread_start(const char *name, void (*body)(void *), void *context);
 /// Routes `signal` to the descriptor `fd` as one byte holding its number.

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -48,6 +49,84 @@ int platform_spawn(const char *path, char *const arguments[], char *const enviro
     posix_spawn_file_actions_destroy(&actions);
     *pid = child;
     return -failure;
+}
+
+static int hand_over(int fd) {
+    if (fd == 3) return fcntl(3, F_SETFD, 0);
+    return dup2(fd, 3);
+}
+
+int platform_spawn_guest(const char *path, char *const arguments[], char *const environment[], int fd, uint32_t user, uint32_t group,
+                         const uint32_t *groups, int group_count, int32_t *pid) {
+    int ends[2];
+    if (pipe(ends) < 0) return -errno;
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    // Out of the way of descriptor 3.
+    int report = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
+    close(ends[1]);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    // posix_spawn cannot change the user. Between fork and exec nothing but system calls.
+    pid_t child = report < 0 ? -1 : fork();
+    int failure = child < 0 ? errno : 0;
+    if (child == 0) {
+        for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+        int failed = hand_over(fd) < 0;
+        if (!failed && user != geteuid()) {
+#if defined(__APPLE__)
+            gid_t list[64];
+#else
+            gid_t list[256];
+#endif
+            int count = 0;
+            while (count < group_count && count < (int)(sizeof list / sizeof *list)) { list[count] = groups[count]; count++; }
+            failed = setgroups(count, list) < 0 || setgid(group) < 0 || setuid(user) < 0;
+        }
+        sigset_t none;
+        sigemptyset(&none);
+        if (!failed) {
+            sigprocmask(SIG_SETMASK, &none, NULL);
+            environ = (char **)environment;
+            execvp(path, arguments);
+        }
+        int error = errno;
+        (void)!write(report, &error, sizeof error);
+        _exit(127);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (report >= 0) close(report);
+    if (child > 0) {
+        int error = 0;
+        ssize_t length;
+        do length = read(ends[0], &error, sizeof error);
+        while (length < 0 && errno == EINTR);
+        if (length == sizeof error) {
+            failure = error;
+            while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
+        }
+    }
+    close(ends[0]);
+    *pid = child;
+    return -failure;
+}
+
+int platform_become(const char *path, char *const arguments[], int fd) {
+    if (hand_over(fd) < 0) return -errno;
+    // What we ignore, the program would ignore too.
+    signal(SIGPIPE, SIG_DFL);
+    execvp(path, arguments);
+    return -errno;
+}
+
+int platform_groups(const char *name, uint32_t group, uint32_t *groups, int capacity) {
+    int count = capacity;
+#if defined(__APPLE__)
+    getgrouplist(name, (int)group, (int *)groups, &count);
+#else
+    getgrouplist(name, group, groups, &count);
+#endif
+    return count < capacity ? count : capacity;
 }
 
 int platform_raise_descriptor_limit(void) {

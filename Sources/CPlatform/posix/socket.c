@@ -163,6 +163,25 @@ ssize_t platform_receive(int fd, void *bytes, size_t length) {
     return received < 0 ? -errno : received;
 }
 
+int platform_socket_kind(int fd, struct platform_socket_kind *kind) {
+    int type = 0, listening = 0;
+    socklen_t length = sizeof type;
+    struct sockaddr_storage address = {0};
+    memset(kind, 0, sizeof *kind);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0) return -errno;
+    length = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) return -errno;
+    // macOS returns no name at all for the end of a pair.
+    kind->is_unix = address.ss_family == AF_UNIX || length == 0;
+    kind->is_stream = type == SOCK_STREAM;
+    kind->is_datagram = type == SOCK_DGRAM;
+    length = sizeof listening;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0) kind->is_listening = listening != 0;
+    length = sizeof address;
+    kind->is_connected = getpeername(fd, (struct sockaddr *)&address, &length) == 0;
+    return 0;
+}
+
 int platform_socket_error(int fd) {
     int error = 0;
     socklen_t length = sizeof error;
