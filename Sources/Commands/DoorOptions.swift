@@ -13,6 +13,12 @@ struct DoorOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "A socket for vfkit, krunkit, and QEMU's -netdev dgram,id=n,local.type=unix,local.path=OWN,remote.type=unix,remote.path=PATH. May be given several times.",
+            valueName: "path"))
+    var dgram: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
             "A connected unix socket that this is started with, datagram or stream, with a machine behind it; the machine's end is ours. Standard output then carries one line of JSON. May be given several times.",
             valueName: "number"))
     var fd: [Int32] = []
@@ -21,7 +27,7 @@ struct DoorOptions: ParsableArguments {
     var socketGroup: String?
 
     /// Whether there is a way in besides VDE.
-    var isGiven: Bool { !stream.isEmpty || !fd.isEmpty || hasProgram }
+    var isGiven: Bool { !stream.isEmpty || !dgram.isEmpty || !fd.isEmpty || hasProgram }
 
     /// `run` starts a machine: it says so by this word, for options are checked before it has a say.
     @Flag(name: .customLong("with-program"), help: .private)
@@ -33,10 +39,11 @@ struct DoorOptions: ParsableArguments {
     func makeDoors(mode: UInt16?, group: UInt32?) throws -> DoorConfiguration {
         var configuration = DoorConfiguration()
         var seen: Set<String> = []
-        for path in stream {
-            if path.isEmpty { throw ValidationError("--stream needs a path") }
-            guard seen.insert(Files.resolved(path)).inserted else { throw ValidationError("--stream: \(path) is given twice") }
+        for (option, path) in stream.map({ ("--stream", $0) }) + dgram.map({ ("--dgram", $0) }) {
+            if path.isEmpty { throw ValidationError("\(option) needs a path") }
+            guard seen.insert(Files.resolved(path)).inserted else { throw ValidationError("\(option): \(path) is given twice") }
         }
+        configuration.datagrams = dgram.map { Files.absolute($0) }
         configuration.streams = stream.map { Files.absolute($0) }
         for number in fd {
             do throws(DoorError) {
@@ -48,7 +55,7 @@ struct DoorOptions: ParsableArguments {
         if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice") }
         var owner = group
         if let socketGroup {
-            guard !stream.isEmpty else { throw ValidationError("--socket-group goes with --stream") }
+            guard !stream.isEmpty || !dgram.isEmpty else { throw ValidationError("--socket-group goes with --stream and --dgram") }
             owner = Accounts.group(named: socketGroup)
             if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
         }

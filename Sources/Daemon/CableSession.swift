@@ -80,7 +80,7 @@ package final class CableSession: NetworkSession {
             if end.isPaired { lost(end) } else { pair(end) }
         case .goodbye:
             lost(end)
-        case .ended, .loop, .loopEnded:
+        case .ended, .stranger, .loop, .loopEnded:
             break
         }
     }

@@ -6,6 +6,8 @@ import Platform
 package struct DoorConfiguration: Equatable, Sendable {
     /// Where stream sockets are made.
     package var streams: [String] = []
+    /// Where datagram sockets are made.
+    package var datagrams: [String] = []
     package var access = DoorAccess()
 
     /// Inherited sockets with a machine behind each.
@@ -17,8 +19,8 @@ package struct DoorConfiguration: Equatable, Sendable {
 
     package init() {}
 
-    package var isEmpty: Bool { streams.isEmpty && descriptors.isEmpty && program.isEmpty }
+    package var isEmpty: Bool { streams.isEmpty && datagrams.isEmpty && descriptors.isEmpty && program.isEmpty }
 
     /// Nobody can come in but those who are there from the start.
-    var isClosed: Bool { streams.isEmpty && program.isEmpty && !descriptors.isEmpty }
+    var isClosed: Bool { streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty }
 }

@@ -13,6 +13,9 @@ struct DoorClient {
     let user: UInt32
     /// The system does not tell when it goes: it is sent something from time to time.
     var needsProbes = false
+    /// Of a datagram door: what it has bound, and the door.
+    var name: [UInt8] = []
+    var door: PortNumber?
 }
 
 /// The doors besides VDE: takes clients in, each as a port of the switch, and lets them go.
@@ -21,14 +24,16 @@ final class DoorSession {
 
     private let configuration: DoorConfiguration
     private let loop: ControlLoop
-    private let logger: Logger
-    private let control: ForwarderControl
+    let logger: Logger
+    let control: ForwarderControl
     private let attach: (PortConfiguration, DoorClient) -> PortNumber?
     private let detach: (PortNumber) -> Void
-    private var doors: [Door] = []
+    private(set) var doors: [Door] = []
+    /// Datagram doors by their number in the forwarder.
+    private(set) var halls: [PortNumber: Door] = [:]
     private var listeners: [Listener] = []
-    private var clients: [PortNumber: DoorClient] = [:]
-    private var complaints = Throttle()
+    private(set) var clients: [PortNumber: DoorClient] = [:]
+    var complaints = Throttle()
     private var probeTimer: ControlLoop.TimerID?
     /// The program's end of the pair, until it has been started.
     private var programEnd: Descriptor?
@@ -70,6 +75,18 @@ final class DoorSession {
                         onClient: { [unowned self] in take(in: $0, at: path) })
                 })
         }
+        for path in configuration.datagrams {
+            let door = try make(.datagram, at: path)
+            doors.append(door)
+            door.socket.tellSenders()
+            let descriptor = try orUnavailable { () throws(SystemError) in try door.socket.duplicate() }.release()
+            let port = PortConfiguration(name: "dgram \(path)", kind: .datagramDoor, role: .service, descriptor: descriptor, maximumFrame: 0, receivesUnknown: false)
+            guard let number = control.attach(port) else {
+                _ = Descriptor(adopting: descriptor)
+                throw ExitError(.unavailable, "no port is left for \(path)")
+            }
+            halls[number] = door
+        }
         for descriptor in configuration.descriptors { take(over: descriptor) }
         if !configuration.program.isEmpty { try makePair() }
         probe()
@@ -109,7 +126,7 @@ final class DoorSession {
     }
 
     /// As the programs at the other end set theirs.
-    private func setBuffers(of socket: borrowing Descriptor, isStream: Bool) { socket.setBuffers(send: 1 << 20, receive: isStream ? 1 << 20 : 4 << 20) }
+    func setBuffers(of socket: borrowing Descriptor, isStream: Bool) { socket.setBuffers(send: 1 << 20, receive: isStream ? 1 << 20 : 4 << 20) }
 
     private func probe() {
         for (port, client) in clients where client.needsProbes { control.probe(port) }
@@ -135,20 +152,28 @@ final class DoorSession {
         admit(client, socket, kind: .stream)
     }
 
-    private func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind) {
+    /// Gives a client a port.
+    /// - Parameter complete: adds to the port what its kind needs.
+    /// - Returns: the port; nil if none is left, which was said.
+    @discardableResult
+    func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind, _ complete: (inout PortConfiguration) -> Void = { _ in }) -> PortNumber? {
         let maximumFrame = kind == .stream ? FrameLimits.stream : FrameLimits.device
-        let descriptor = socket.release()
-        let port = PortConfiguration(name: client.description, kind: kind, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)
+        var port = PortConfiguration(name: client.description, kind: kind, role: .guest, descriptor: socket.release(), maximumFrame: maximumFrame)
+        complete(&port)
         guard let number = attach(port, client) else {
-            _ = Descriptor(adopting: descriptor)
-            return complaints.say("turned away \(client.description): no port is left", to: logger)
+            _ = Descriptor(adopting: port.descriptor)
+            if port.pin >= 0 { _ = Descriptor(adopting: port.pin) }
+            complaints.say("turned away \(client.description): no port is left", to: logger)
+            return nil
         }
         clients[number] = client
         logger.debug("\(client.description) has joined")
+        return number
     }
 
     /// What the forwarder tells of a client's port.
     func handle(_ event: PortEvent) {
+        if case .stranger(let door, let stranger) = event { return admit(stranger, at: door) }
         guard let client = clients[event.port] else { return }
         switch event {
         case .ended(_, nil): end(event.port, nil)
@@ -157,7 +182,7 @@ final class DoorSession {
         case .unreachable(_, let code):
             let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired].contains(code)
             end(event.port, hasGone ? nil : SystemError(code: code, client.description).description)
-        case .goodbye, .firstFrame, .loop, .loopEnded: break
+        case .stranger, .goodbye, .firstFrame, .loop, .loopEnded: break
         }
     }
 
@@ -183,5 +208,6 @@ final class DoorSession {
         for listener in listeners { listener.close() }
         for door in doors { door.remove() }
         for port in Array(clients.keys) { end(port, nil) }
+        for port in halls.keys { control.detach(port) }
     }
 }

@@ -13,7 +13,7 @@ package struct Forwarder: ~Copyable {
     /// Frames received in one system call.
     package static let batchCapacity = 64
     /// Batches taken from one port before the next one's turn.
-    private static let turnBatches = 4
+    static let turnBatches = 4
     private static let controlToken = UInt64.max
 
     let control: ForwarderControl
@@ -43,6 +43,7 @@ package struct Forwarder: ~Copyable {
     var retrying: [PortNumber] = []
     var nextRetry: UInt64 = 0
     var wantsProbes = false
+    var reception: DoorReception
 
     let ports: UnsafeMutablePointer<Port>
     /// Numbers of the attached ports, in no order.
@@ -67,6 +68,7 @@ package struct Forwarder: ~Copyable {
         self.closingPause = closingPause
         batch = FrameBatch(capacity: Forwarder.batchCapacity)
         receiver = ReceiveVector(for: batch)
+        reception = DoorReception(for: batch)
         sender = SendVector()
         table = AddressTable(ports: capacity)
         membership = VLANMembership(ports: capacity)
@@ -129,6 +131,7 @@ package struct Forwarder: ~Copyable {
     // MARK: One port's turn
 
     private mutating func drain(_ number: Int) {
+        if unsafe ports[number].kind == .datagramDoor { return drainDoor(number) }
         var batches = 0
         // What lies in a stream's buffer is all sent on: nothing would tell of it again.
         while unsafe batches < Forwarder.turnBatches || ports[number].incoming.holdsFrame {
@@ -141,11 +144,7 @@ package struct Forwarder: ~Copyable {
                 unsafe ports[number].isGoodbyeReported = true
                 control.report(.goodbye(PortNumber(number)))
             }
-            if unsafe ports[number].incoming.isOver {
-                unsafe poller.remove(ports[number].raw)
-                unsafe control.report(.ended(PortNumber(number), badLength: ports[number].incoming.badLength))
-                return
-            }
+            if unsafe ports[number].incoming.isOver { return endStream(number) }
             if error != 0 {
                 report(number, error)
                 // A descriptor in error stays ready for ever. What is still wanted of it can be had by attaching it anew.
@@ -170,7 +169,7 @@ package struct Forwarder: ~Copyable {
         }
     }
 
-    private func report(_ number: Int, _ error: Int32) {
+    func report(_ number: Int, _ error: Int32) {
         if unsafe ports[number].isReported { return }
         unsafe ports[number].isReported = true
         control.report(.unreachable(PortNumber(number), error))
@@ -205,15 +204,15 @@ package struct Forwarder: ~Copyable {
         var vlan: UInt16
     }
 
-    /// Sends every frame of the batch where it belongs.
-    private mutating func forward(from ingress: Int) {
+    /// Sends every frame of the batch, or some of them, where it belongs.
+    mutating func forward(from ingress: Int, _ part: Range<Int>? = nil) {
         let role = unsafe ports[ingress].role
         let looksAtVLANs = isVLANAware && !isHub
         var frames = 0, bytes = 0
         // Frames of a burst mostly share both addresses: the last answer is tried first.
         var lastDestination: AddressTable.Key = 0, lastSource: AddressTable.Key = 0
         var lastEgress: PortNumber? = nil
-        for index in 0..<batch.count {
+        for index in part ?? 0..<batch.count {
             let frame = batch[index]
             guard frame.length >= 14 else {
                 if frame.length > 0 { unsafe ports[ingress].counters.dropped(.runt) }
@@ -268,7 +267,7 @@ package struct Forwarder: ~Copyable {
             if role != .service { control.report(.firstFrame(PortNumber(ingress))) }
         }
         transmit()
-        if wantsProbes { sendProbes() }
+        if wantsProbes && part == nil { sendProbes() }
     }
 
     /// Tells which VLAN a frame is in (IEEE 802.1Q clause 8.6.1). Returns false if its port is not in that VLAN.

@@ -14,8 +14,11 @@ extension Forwarder {
             case .rearm(let number):
                 guard isAttached(number) else { continue }
                 unsafe ports[Int(number)].isReported = false
+                unsafe ports[Int(number)].strangers = 0
                 unsafe ports[Int(number)].hasReceived = false
                 unsafe ports[Int(number)].isGoodbyeReported = false
+            case .frame(let frame, let number):
+                if isAttached(number) { take(frame, from: number) }
             case .probe(let number):
                 if isAttached(number) { probe(number) }
             case .pin(let address, let number):
@@ -49,7 +52,8 @@ extension Forwarder {
         unsafe active[activeCount] = number
         activeCount += 1
         place(number, untagged: configuration.untaggedVLAN, tagged: configuration.taggedVLANs)
-        guard configuration.descriptor >= 0 else { return }
+        open(number, configuration)
+        guard configuration.descriptor >= 0, configuration.kind != .datagramClient else { return }
         do {
             try poller.add(configuration.descriptor, token: UInt64(number), for: .readable)
         } catch {
@@ -72,6 +76,7 @@ extension Forwarder {
         let place = unsafe Int(places[Int(number)])
         guard place >= 0 else { return }
         table.forget(number)
+        reception.peers.remove(number)
         membership.removeAll(of: Int(number))
         loopGuard.forget(number)
         pins.removeAll { $0.port == number }

@@ -9,6 +9,7 @@ package final class ForwarderControl: Sendable {
         case detach(PortNumber)
         /// Send another `unreachable` or `firstFrame` event when it happens again.
         case rearm(PortNumber)
+        case frame([UInt8], from: PortNumber)
         case probe(PortNumber)
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
@@ -81,6 +82,9 @@ package final class ForwarderControl: Sendable {
     }
 
     package func rearm(_ number: PortNumber) { send(.rearm(number)) }
+
+    /// Forwards a frame that a port's machine has sent before it had the port.
+    package func forward(_ frame: [UInt8], from number: PortNumber) { send(.frame(frame, from: number)) }
 
     /// Sends a frame that means nothing to guests out of a port: whoever is not there any more is reported as unreachable.
     package func probe(_ number: PortNumber) { send(.probe(number)) }
@@ -176,7 +180,7 @@ package final class ForwarderControl: Sendable {
 extension PortEvent {
     package var port: PortNumber {
         switch self {
-        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .firstFrame(let port), .loop(let port, _), .loopEnded(let port): port
+        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .stranger(let port, _), .firstFrame(let port), .loop(let port, _), .loopEnded(let port): port
         }
     }
 }

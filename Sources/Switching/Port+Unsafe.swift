@@ -54,6 +54,11 @@ struct Port: ~Copyable {
     /// What has come on a stream, and is about to go.
     var incoming = StreamFrames()
     let outgoing: StreamVector?
+    /// For a client of a datagram door.
+    let destination: DatagramDestination?
+    let pin: Descriptor?
+    /// Of a datagram door: senders without a port that were told of and not dealt with yet.
+    var strangers = 0
     /// Bytes of the queue's first frame, its length included, that a stream has taken already.
     var sentOfFirst = 0
     /// A `goodbye` event was sent since the last (re)arming.
@@ -72,6 +77,8 @@ struct Port: ~Copyable {
         sibling = number
         untaggedVLAN = configuration.untaggedVLAN
         outgoing = configuration.kind == .stream ? StreamVector() : nil
+        destination = configuration.kind == .datagramClient ? DatagramDestination(configuration.destination) : nil
+        pin = configuration.pin >= 0 ? Descriptor(adopting: configuration.pin) : nil
     }
 
     /// Frames that carry so many bytes together end a batch from a device, so that they are still in the cache when they are sent on.
@@ -88,7 +95,7 @@ struct Port: ~Copyable {
             case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
             case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
             case .device: receiveFromDevice(into: &batch, with: &vector)
-            case .service: ReceiveOutcome()
+            case .service, .datagramDoor, .datagramClient: ReceiveOutcome()
             }
         error = outcome.error
         failures = outcome.error == 0 ? 0 : failures + 1
@@ -109,7 +116,7 @@ struct Port: ~Copyable {
     /// Sends these frames, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
     mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         switch kind {
-        case .datagram, .stream: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
+        case .datagram, .stream, .datagramClient: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
         case .tap: unsafe transmitToTap(departures, of: &batch)
         case .packet:
             unsafe transmitWhole(
@@ -117,7 +124,7 @@ struct Port: ~Copyable {
         case .device:
             unsafe transmitWhole(
                 departures, headerLength: configuration.device!.headerLength, maximumSuperFrame: configuration.device!.maximumSuperFrame, of: &batch, with: &vector)
-        case .service: 0
+        case .service, .datagramDoor: 0
         }
     }
 
@@ -282,7 +289,7 @@ struct Port: ~Copyable {
     private func send(_ vector: borrowing SendVector, failure: inout Int32) -> Int {
         var position = 0
         while position < vector.count {
-            let (sent, error) = if let device = configuration.device { vector.send(to: device, from: position) } else { vector.send(to: raw, from: position) }
+            let (sent, error) = deliver(vector, from: position)
             if sent > 0 {
                 var bytes = 0
                 for index in position..<position + sent { bytes += vector.length(of: index) }
@@ -307,13 +314,19 @@ struct Port: ~Copyable {
         return position
     }
 
+    private func deliver(_ vector: borrowing SendVector, from position: Int) -> (sent: Int, error: Int32) {
+        if let device = configuration.device { return vector.send(to: device, from: position) }
+        if destination != nil { return destination!.send(vector, from: position, through: raw) }
+        return vector.send(to: raw, from: position)
+    }
+
     /// Nanoseconds between attempts to send to a full receiver that does not tell of room.
     static let retryPause = MonotonicClock.millisecond
     /// After so many in vain, what waits is dropped: whoever is full for so long has stopped reading.
     private static let retryBudget = 200
 
-    /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing.
-    var tellsOfRoom: Bool { kind == .stream || (kind != .device && Poller.tellsOfRoom) }
+    /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing, nor of a receiver that the socket is not connected to.
+    var tellsOfRoom: Bool { kind == .stream || (kind != .device && kind != .datagramClient && Poller.tellsOfRoom) }
 
     /// Tries again to send what waits. Returns the errno of an unreachable receiver, else 0.
     mutating func retry(with vector: inout SendVector) -> Int32 {

@@ -8,6 +8,10 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case datagram
     /// A connected stream socket, each plain frame behind its length: QEMU stream, socket_vmnet's clients.
     case stream
+    /// An unconnected datagram socket to which many clients send: no port itself, each of them is one.
+    case datagramDoor
+    /// A client of such a socket that takes datagrams from that socket alone: sent to by its name.
+    case datagramClient
     /// A TAP with 12-byte virtio headers.
     case tap
     /// A packet socket with 10-byte virtio headers.
@@ -48,6 +52,13 @@ package struct PortConfiguration: Sendable {
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
 
+    /// For a client of a datagram door: the door, the name that it has bound, and the name to send to, where that is another.
+    package var door: PortNumber?
+    package var peer: [UInt8] = []
+    package var destination: [UInt8] = []
+    /// What keeps the destination what it is, which the forwarder takes over; -1 for nothing.
+    package var pin: Int32 = -1
+
     /// For `device`.
     package var device: FrameDevice?
 
@@ -64,12 +75,23 @@ package struct PortConfiguration: Sendable {
     }
 }
 
+/// A datagram of a client that has no port yet.
+package struct Stranger: Equatable, Sendable {
+    /// The name that it has bound; empty for none.
+    package let name: [UInt8]
+    /// Whose program it is, where the system tells.
+    package let user: UInt32?
+    package let frame: [UInt8]
+}
+
 /// Something that happened to a port, for the thread that looks after it.
 package enum PortEvent: Equatable, Sendable {
     /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or `rearm`ed.
     case unreachable(PortNumber, Int32)
     /// An empty datagram came: a libvdeplug peer says goodbye. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
+    /// Somebody has sent to a datagram door who has no port. Told of a few until the door is `rearm`ed.
+    case stranger(PortNumber, Stranger)
     /// A stream is over: its client has closed it, or announced a frame of a length that none has.
     case ended(PortNumber, badLength: UInt32?)
     /// The first frame since the port was attached or rearmed.

@@ -30,3 +30,11 @@ extension Port {
         }
     }
 }
+
+extension Forwarder {
+    /// A stream's other end has closed it, or has sent what makes no sense.
+    func endStream(_ number: Int) {
+        unsafe poller.remove(ports[number].raw)
+        unsafe control.report(.ended(PortNumber(number), badLength: ports[number].incoming.badLength))
+    }
+}

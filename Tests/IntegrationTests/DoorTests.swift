@@ -10,6 +10,8 @@ final class DoorScene {
     var daemon: VMNetDaemon
     let vde: String
     let stream: String
+    let dgram: String
+    private let arguments: [String]
 
     /// - Parameter options: what is asked for besides the way in.
     init(vde hasVDE: Bool = false, _ options: [String] = [], internet: Bool = false) throws {
@@ -17,13 +19,17 @@ final class DoorScene {
         if internet { try network.startInternet() }
         vde = network.folder.file("vde")
         stream = network.folder.file("stream")
-        daemon = try VMNetDaemon(in: network.host, (hasVDE ? ["--switch", vde] : []) + ["--stream", stream] + options, folder: network.folder)
+        dgram = network.folder.file("dgram")
+        arguments = (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram] + options
+        daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
     }
 
     var host: Namespace { network.host }
     var folder: TemporaryFolder { network.folder }
 
     var streamNetdev: String { "stream,id=net0,server=off,addr.type=unix,addr.path=\(stream)" }
+
+    func dgramNetdev(_ name: String) -> String { "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)" }
 
     func machine(_ name: String, _ netdev: String, _ number: Int) throws -> GuestMachine {
         try GuestMachine.qemu(name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: host, folder: folder)
@@ -48,6 +54,8 @@ final class SocketEnd {
     init(streamAt path: String) throws {
         isStream = true
         let connection = try UnixSocket.stream()
+        // Waits for its turn where many come at once.
+        connection.setBlocking()
         try connection.connect(to: UnixPath(path))
         socket = consume connection
     }
@@ -77,20 +85,44 @@ final class SocketEnd {
     func close() { socket = nil }
 }
 
+/// A client of a datagram door that has connected its socket, as the programs on macOS do.
+final class DatagramClient {
+    private var socket: Descriptor?
+    let address = MACAddress(0x0200_0000_00ff)
+
+    init(_ path: String, to door: String) throws {
+        let socket = try UnixSocket.datagram()
+        try socket.bind(to: UnixPath(path))
+        socket.setBuffers(send: 1 << 20, receive: 4 << 20)
+        try socket.connect(to: UnixPath(door))
+        self.socket = consume socket
+    }
+
+    func send(_ frame: [UInt8]) throws { _ = try socket!.send(frame) }
+
+    func received() -> [[UInt8]] {
+        var frames: [[UInt8]] = []
+        while let frame = try? socket!.receive(limit: 70_000) { frames.append(frame) }
+        return frames
+    }
+
+    func close() { socket = nil }
+}
+
 extension IntegrationTests {
     /// Ways in besides VDE.
     @Suite struct Doors {
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aMachineComesInByAStreamWithoutAnyVDE() throws {
             let scene = try DoorScene(internet: true)
-            #expect(scene.daemon.readyLine.hasSuffix("gateway 192.168.105.1, stream at \(scene.stream)"))
+            #expect(scene.daemon.readyLine.hasSuffix("gateway 192.168.105.1, stream at \(scene.stream), dgram at \(scene.dgram)"))
             let guest = try scene.machine("guest", scene.streamNetdev, 1)
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
             #expect(try scene.host.pings("192.168.105.2"))
             #expect(try scene.daemon.stop() == .exited(0))
-            #expect(!Files.exists(scene.stream))
+            #expect(!Files.exists(scene.stream) && !Files.exists(scene.dgram))
         }
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
@@ -183,6 +215,107 @@ extension IntegrationTests {
             try eventually("an answer") { ours.received().contains { $0.starts(with: source.bytes) } }
             ours.close()
             try eventually("its end") { daemon?.poll() == .exited(0) }
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func machinesShareADatagramDoorAndComeBack() throws {
+            let scene = try DoorScene(internet: true)
+            let one = try scene.machine("one", scene.dgramNetdev("one"), 1)
+            var two = try scene.machine("two", scene.dgramNetdev("two"), 2)
+            var addresses: [String] = []
+            for guest in [one, two] {
+                try guest.waitUntilBooted()
+                addresses.append(GuestMachine.address(in: try guest.lease()))
+            }
+            #expect(addresses == ["192.168.105.2", "192.168.105.3"])
+            #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
+            #expect(try two.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
+            two.kill()
+            try scene.daemon.program.wait(for: "/two of root has gone")
+            // With the same name, after its first socket.
+            try Files.remove(scene.folder.file("two"))
+            two = try scene.machine("two", scene.dgramNetdev("two"), 2)
+            try two.waitUntilBooted()
+            #expect(GuestMachine.address(in: try two.lease()) == addresses[1])
+            #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        /// As vfkit and krunkit do: bind, connect, greet; the system then lets through to them what comes from the door's socket only.
+        @Test func connectedClientsAreAnsweredByTheDoorItself() throws {
+            let scene = try DoorScene()
+            let clients = try (1...3).map { number in
+                let client = try DatagramClient(scene.folder.file("client-\(number)"), to: scene.dgram)
+                if number != 2 { try client.send(Array("VFKT".utf8)) }
+                return client
+            }
+            for (number, client) in clients.enumerated() {
+                let source = MACAddress(0x0200_0000_0001 + UInt64(number))
+                // The first frame of the one that has not greeted is not lost either.
+                try client.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+                try eventually("an answer for client \(number)") { client.received().contains { $0.starts(with: source.bytes) } }
+            }
+            // They hear each other.
+            let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
+            clients[1].close()
+            try scene.daemon.program.wait(for: "client-2 of root has gone")
+            try clients[0].send(MACAddress.broadcast.bytes + word.dropFirst(6))
+            try eventually("a broadcast") { clients[2].received().contains(MACAddress.broadcast.bytes + word.dropFirst(6)) }
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test func sendersThatCannotBeAnsweredAreNamed() throws {
+            let scene = try DoorScene()
+            let nobody = try UnixSocket.datagram()
+            try nobody.connect(to: UnixPath(scene.dgram))
+            _ = try nobody.send([UInt8](repeating: 1, count: 60))
+            try scene.daemon.program.wait(for: "sends from a socket without a name")
+            // A name of somebody else's: the socket was moved away, and a link to another one laid in its place.
+            let victim = try DatagramClient(scene.folder.file("victim"), to: scene.dgram)
+            let liar = try DatagramClient(scene.folder.file("liar"), to: scene.dgram)
+            try Files.remove(scene.folder.file("liar"))
+            _ = try ChildProcess.run(["ln", "-s", scene.folder.file("victim"), scene.folder.file("liar")])
+            try liar.send([UInt8](repeating: 1, count: 60))
+            try scene.daemon.program.wait(for: "turned away \(scene.folder.file("liar"))")
+            #expect(victim.received().isEmpty)
+            // The others are as they were.
+            let source = MACAddress(0x0200_0000_0001)
+            try victim.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+            try eventually("an answer") { victim.received().contains { $0.starts(with: source.bytes) } }
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test func badClientsEndAlone() throws {
+            let scene = try DoorScene()
+            let good = try SocketEnd(streamAt: scene.stream), source = MACAddress(0x0200_0000_0001)
+            func isWell() throws {
+                try good.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+                try eventually("an answer") { good.received().contains { $0.starts(with: source.bytes) } }
+            }
+            try isWell()
+            for length: UInt32 in [0, 13, 65_551, .max] {
+                let bad = try SocketEnd(streamAt: scene.stream)
+                try bad.send(raw: (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) })
+                try scene.daemon.program.wait(for: "it announced a frame of \(length) bytes")
+                try eventually("its end") { bad.isOver }
+            }
+            try isWell()
+            // A thousand that connect and leave, some in the middle of a frame.
+            for number in 0..<1000 {
+                let guest = try SocketEnd(streamAt: scene.stream)
+                if number % 3 == 0 { try guest.send(raw: [0, 0, 1]) }
+                if number % 7 == 0 { try? guest.send([UInt8](repeating: 2, count: 60)) }
+                guest.close()
+            }
+            try isWell()
+            // One that never reads, while thousands of broadcasts come.
+            let stalled = try SocketEnd(streamAt: scene.stream)
+            for _ in 0..<3000 {
+                try? good.send(MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
+            }
+            try isWell()
+            stalled.close()
             #expect(try scene.daemon.stop() == .exited(0))
         }
     }

@@ -82,6 +82,38 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
     return (int)count;
 }
 
+void platform_tell_senders(int fd) { (void)fd; }
+
+int platform_message_user(const struct platform_message *message, uint32_t *user) {
+    (void)message, (void)user;
+    return -ENOTSUP;
+}
+
+// One at a time: whether recvmsg_x and sendmsg_x take names differs between versions.
+int platform_receive_batch_named(int fd, struct platform_message *messages, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        struct msghdr *header = &messages[i].header;
+        header->msg_namelen = PLATFORM_NAME_SIZE;
+        header->msg_control = NULL;
+        header->msg_controllen = 0;
+        header->msg_flags = 0;
+        ssize_t length = recvmsg(fd, header, MSG_DONTWAIT);
+        if (length < 0) return i > 0 ? (int)i : -errno;
+        messages[i].length = (size_t)length;
+    }
+    return (int)count;
+}
+
+int platform_send_batch_to(int fd, struct platform_message *messages, unsigned count, void *address, size_t length) {
+    for (unsigned i = 0; i < count; i++) {
+        struct msghdr header = messages[i].header;
+        header.msg_name = address;
+        header.msg_namelen = (socklen_t)length;
+        if (sendmsg(fd, &header, MSG_DONTWAIT) < 0) return i > 0 ? (int)i : -errno;
+    }
+    return (int)count;
+}
+
 int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid) {
     struct xucred peer;
     socklen_t length = sizeof peer;

@@ -102,6 +102,30 @@ int platform_receive_batch(int fd, struct platform_message *messages, unsigned c
 /// Sends up to `count` datagrams without blocking. Returns how many were taken, at least 1; the error of the next one comes with the next call.
 int platform_send_batch(int fd, struct platform_message *messages, unsigned count);
 
+// Datagrams of many senders at one socket, each with its sender's name.
+enum { PLATFORM_NAME_SIZE = 128, PLATFORM_CONTROL_SIZE = 32 };
+/// Gives a message room for its sender's name and for what the system adds, of the two sizes above. Nothing else may be in a message's control
+/// data: descriptors that somebody sends along find no room.
+static inline void platform_message_set_name(struct platform_message *message, void *name, void *control) {
+    message->header.msg_name = name;
+    message->header.msg_control = control;
+}
+/// The path that the sender has bound, without terminator; an abstract name begins with 0. `*length` is 0 for a sender without a name.
+const uint8_t *platform_message_name(const struct platform_message *message, size_t *length);
+/// The sender's user, where the socket was asked to tell (platform_tell_senders); -ENOTSUP elsewhere.
+int platform_message_user(const struct platform_message *message, uint32_t *user);
+/// Makes a datagram socket tell its senders' users, where the system can.
+void platform_tell_senders(int fd);
+/// As platform_receive_batch, for messages that have room for names.
+int platform_receive_batch_named(int fd, struct platform_message *messages, unsigned count);
+/// As platform_send_batch, to the address of `length` bytes.
+int platform_send_batch_to(int fd, struct platform_message *messages, unsigned count, void *address, size_t length);
+/// Writes the address of a unix path into `address` of PLATFORM_NAME_SIZE bytes. Returns its length.
+int platform_unix_address(const uint8_t *path, size_t length, void *address);
+/// Holds fast to the unix socket that `path` names now and that belongs to `owner` (0: to anybody): the descriptor names it as
+/// /proc/self/fd/N, whatever happens to the path. Returns the descriptor; -ENOTSOCK, -EPERM as platform_unix_connect_owned, -ENOTSUP on macOS.
+int platform_unix_pin(const uint8_t *path, size_t length, uint32_t owner);
+
 // ---- Poller (linux/poller.c, darwin/poller.c) -------------------------------------------------------------------------------------------------------
 
 enum { PLATFORM_READABLE = 1, PLATFORM_WRITABLE = 2, PLATFORM_HANGUP = 4 };

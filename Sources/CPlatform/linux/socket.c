@@ -20,6 +20,41 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
     return sent < 0 ? -errno : sent;
 }
 
+_Static_assert(PLATFORM_CONTROL_SIZE == CMSG_SPACE(sizeof(struct ucred)), "room for the credentials and for nothing else");
+
+void platform_tell_senders(int fd) { setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)); }
+
+int platform_message_user(const struct platform_message *message, uint32_t *user) {
+    const struct cmsghdr *control = CMSG_FIRSTHDR(&message->header);
+    if (!control || control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_CREDENTIALS) return -ENOTSUP;
+    struct ucred sender;
+    memcpy(&sender, CMSG_DATA(control), sizeof sender);
+    *user = sender.uid;
+    return 0;
+}
+
+int platform_receive_batch_named(int fd, struct platform_message *messages, unsigned count) {
+    // Lengths are changed by every call.
+    for (unsigned i = 0; i < count; i++) {
+        messages[i].header.msg_namelen = PLATFORM_NAME_SIZE;
+        messages[i].header.msg_controllen = PLATFORM_CONTROL_SIZE;
+    }
+    return platform_receive_batch(fd, messages, count);
+}
+
+int platform_send_batch_to(int fd, struct platform_message *messages, unsigned count, void *address, size_t length) {
+    for (unsigned i = 0; i < count; i++) {
+        messages[i].header.msg_name = address;
+        messages[i].header.msg_namelen = (socklen_t)length;
+    }
+    int sent = platform_send_batch(fd, messages, count);
+    for (unsigned i = 0; i < count; i++) {
+        messages[i].header.msg_name = NULL;
+        messages[i].header.msg_namelen = 0;
+    }
+    return sent;
+}
+
 int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid) {
     struct ucred peer;
     socklen_t length = sizeof peer;

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -47,6 +48,49 @@ static int unix_address(const uint8_t *path, size_t length, struct sockaddr_un *
     memcpy(address->sun_path, path, length);
     *size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + !abstract);
     return 0;
+}
+
+int platform_unix_address(const uint8_t *path, size_t length, void *address) {
+    struct sockaddr_un built;
+    socklen_t size;
+    int error = unix_address(path, length, &built, &size);
+    if (error) return error;
+    memcpy(address, &built, size);
+    return (int)size;
+}
+
+int platform_unix_pin(const uint8_t *path, size_t length, uint32_t owner) {
+#ifdef O_PATH
+    char name[sizeof((struct sockaddr_un *)0)->sun_path + 1] = {0};
+    struct stat status;
+    if (length == 0 || length >= sizeof name) return -ENAMETOOLONG;
+    memcpy(name, path, length);
+    int file = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0) return -errno;
+    int error = fstat(file, &status) < 0 ? -errno : !S_ISSOCK(status.st_mode) ? -ENOTSOCK : owner != 0 && status.st_uid != owner ? -EPERM : 0;
+    if (error) close(file);
+    return error ? error : file;
+#else
+    (void)path, (void)length, (void)owner;
+    return -ENOTSUP;
+#endif
+}
+
+const uint8_t *platform_message_name(const struct platform_message *message, size_t *length) {
+    const struct sockaddr_un *address = message->header.msg_name;
+    size_t offset = offsetof(struct sockaddr_un, sun_path), size = message->header.msg_namelen;
+    const uint8_t *path = (const uint8_t *)address + offset;
+    size_t count = size > offset && size <= PLATFORM_NAME_SIZE ? size - offset : 0;
+    // A path ends at its terminator, where there is one; an abstract name is all that there is.
+    if (count > 0 && path[0] != 0) {
+        const uint8_t *end = memchr(path, 0, count);
+        if (end) count = (size_t)(end - path);
+    }
+#if defined(__APPLE__)
+    else count = 0;
+#endif
+    *length = count;
+    return path;
 }
 
 int platform_unix_bind(int fd, const uint8_t *path, size_t length) {

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+import Doors
+import Platform
+import Switching
+import VDE
+
+// Clients of datagram doors. Each is known by the name that its socket has, and is answered there.
+//
+// Where the client takes datagrams from anybody, as QEMU does, it is answered through a socket of its own that is connected to it, which tells
+// when it is full. A client that has connected its socket to the door's takes them from the door's alone (Linux, unix(7)): it is sent to by name.
+
+extension DoorSession {
+    /// What vfkit and krunkit say first.
+    private static let shortestFrame = 14
+
+    func admit(_ stranger: Stranger, at port: PortNumber) {
+        defer { control.rearm(port) }
+        guard let door = halls[port] else { return }
+        // Others of its frames may have been on their way while the first one was dealt with.
+        if let known = clients.first(where: { $0.value.name == stranger.name && $0.value.door == port })?.key { return pass(on: stranger.frame, from: known) }
+        let name = PrintableText.line((try? UnixPath(stranger.name))?.description ?? "")
+        let user = stranger.user.map { " of \(Accounts.userName($0))" } ?? ""
+        guard !stranger.name.isEmpty else {
+            return complaints.say("\(door.path): a program\(user) sends from a socket without a name, to which nothing can be sent back; it must bind one first", to: logger)
+        }
+        guard stranger.name[0] == 0 || stranger.name[0] == UInt8(ascii: "/") else {
+            return complaints.say("\(door.path): a program\(user) has bound the relative path \(name), which means something else here; it must bind an absolute one", to: logger)
+        }
+        do throws(SystemError) {
+            var client = DoorClient(description: "dgram \(door.path), \(name)\(user)", module: "dgram", user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
+            client.name = stranger.name
+            client.door = port
+            if let number = try admit(client, stranger, door, port) { pass(on: stranger.frame, from: number) }
+        } catch {
+            let reason = error.code == Errno.notPermitted ? "it belongs to somebody else than who sends from it" : error.reason
+            complaints.say("\(door.path): turned away \(name)\(user): \(reason)", to: logger)
+        }
+    }
+
+    /// A first datagram that is no frame was a greeting.
+    private func pass(on frame: [UInt8], from port: PortNumber) {
+        if frame.count >= DoorSession.shortestFrame { control.forward(frame, from: port) }
+    }
+
+    private func admit(_ client: DoorClient, _ stranger: Stranger, _ door: Door, _ port: PortNumber) throws(SystemError) -> PortNumber? {
+        // The name must be the sender's own socket, and stay that: through a link we would write to whatever it leads to.
+        let pin = stranger.name[0] == 0 ? -1 : try Descriptor.pin(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
+        let holder = pin < 0 ? nil : Holder(pin)
+        let target = pin < 0 ? stranger.name : Array("/proc/self/fd/\(pin)".utf8)
+        let socket = try UnixSocket.datagram()
+        setBuffers(of: socket, isStream: false)
+        do throws(SystemError) {
+            try socket.connect(to: UnixPath(target))
+        } catch {
+            guard error.code == Errno.notPermitted else { throw error }
+            return admit(client, try door.socket.duplicate(), kind: .datagramClient) {
+                ($0.door, $0.peer, $0.destination, $0.pin) = (port, stranger.name, target, holder?.release() ?? -1)
+            }
+        }
+        return admit(client, socket, kind: .datagram) { ($0.door, $0.peer) = (port, stranger.name) }
+    }
+}
+
+/// Keeps a descriptor open until somebody else does.
+private final class Holder {
+    private var descriptor: Descriptor?
+
+    init(_ raw: Int32) { descriptor = Descriptor(adopting: raw) }
+
+    func release() -> Int32 { descriptor.take()?.release() ?? -1 }
+}
