@@ -62,7 +62,7 @@ final class SocketEnd {
 
     func send(_ frame: [UInt8]) throws { try send(raw: (isStream ? (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } : []) + frame) }
 
-    func send(raw bytes: [UInt8]) throws { _ = try socket!.send(bytes) }
+    func send(raw bytes: [UInt8]) throws { try socket!.write(bytes) }
 
     /// The frames that have arrived.
     func received() -> [[UInt8]] {
@@ -312,9 +312,13 @@ extension IntegrationTests {
             // One that never reads, while thousands of broadcasts come.
             let stalled = try SocketEnd(streamAt: scene.stream)
             for _ in 0..<3000 {
-                try? good.send(MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
+                try good.send(MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
             }
             try isWell()
+            try eventually("its drops are counted") {
+                scene.daemon.program.signal(Signal.user1)
+                return scene.daemon.program.output.contains("queueFull")
+            }
             stalled.close()
             #expect(try scene.daemon.stop() == .exited(0))
         }
