@@ -52,12 +52,12 @@ package struct ReceiveVector: ~Copyable {
         unsafe pieces.deallocate()
     }
 
-    /// Fills the empty `batch` with what waits at the datagram socket `fd`.
+    /// Fills the empty `batch` with what waits at the datagram socket `fd`, up to `limit` frames.
     @inlinable
-    package func receive(from fd: Int32, into batch: inout FrameBatch) -> ReceiveOutcome {
-        precondition(batch.count == 0 && batch.capacity == capacity)
+    package func receive(from fd: Int32, into batch: inout FrameBatch, limit: Int = .max) -> ReceiveOutcome {
+        precondition(batch.count == 0 && batch.capacity == capacity && limit > 0)
         var outcome = ReceiveOutcome()
-        let result = unsafe platform_receive_batch(fd, messages, UInt32(capacity))
+        let result = unsafe platform_receive_batch(fd, messages, UInt32(min(limit, capacity)))
         if result < 0 {
             outcome.error = result == -Errno.again ? 0 : -result
             return outcome

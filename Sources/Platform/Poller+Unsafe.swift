@@ -51,6 +51,12 @@ package struct Poller: ~Copyable {
         return Int(max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(Poller.capacity), limit)))
     }
 
+    /// Looks for events for up to `limit` nanoseconds without sleeping. Returns how many there are.
+    @inlinable
+    package func spin(limit: UInt64) -> Int {
+        Int(max(0, unsafe platform_poller_spin(descriptor.raw, events, Int32(Poller.capacity), Int64(limit))))
+    }
+
     @inlinable
     package func event(_ index: Int) -> (token: UInt64, ready: Readiness) {
         precondition(index >= 0 && index < Poller.capacity)

@@ -44,6 +44,8 @@ package struct Forwarder: ~Copyable {
     var nextRetry: UInt64 = 0
     var wantsProbes = false
     var reception: DoorReception
+    private var wantsSpin = false
+    private static let spinLimit: UInt64 = 50_000
 
     let ports: UnsafeMutablePointer<Port>
     /// Numbers of the attached ports, in no order.
@@ -57,6 +59,9 @@ package struct Forwarder: ~Copyable {
     /// Ports with pending frames.
     private let touched: UnsafeMutablePointer<PortNumber>
     private var touchedCount = 0
+    /// Ports that are not read for a moment, and the full receivers because of which.
+    let held: UnsafeMutablePointer<(ingress: PortNumber, egress: PortNumber)>
+    var heldCount = 0
 
     /// - Parameter closingPause: seconds for which a port with a loop behind it stays closed before it is tried again.
     package init(control: ForwarderControl, closingPause: UInt32 = 30) throws(SystemError) {
@@ -81,6 +86,7 @@ package struct Forwarder: ~Copyable {
         unsafe pendingCounts = .allocate(capacity: capacity)
         unsafe pendingCounts.initialize(repeating: 0, count: capacity)
         unsafe touched = .allocate(capacity: capacity)
+        unsafe held = .allocate(capacity: capacity)
         let service = PortConfiguration(name: "address service", kind: .service, role: .service, descriptor: -1, maximumFrame: FrameRing.slotCapacity, receivesUnknown: false)
         attach(ForwarderControl.servicePort, service, control.serviceCounters)
     }
@@ -93,17 +99,26 @@ package struct Forwarder: ~Copyable {
         unsafe pending.deallocate()
         unsafe pendingCounts.deallocate()
         unsafe touched.deallocate()
+        unsafe held.deallocate()
     }
 
     /// Forwards until `control.stop()`.
     package mutating func run() {
-        while !isStopped { turn(timeout: !retrying.isEmpty ? Port.retryPause : closedCount > 0 ? MonotonicClock.second : nil) }
+        while !isStopped {
+            turn(timeout: !retrying.isEmpty ? Port.retryPause : heldCount > 0 ? Forwarder.patience / 4 : closedCount > 0 ? MonotonicClock.second : nil)
+        }
     }
 
     /// One round: waits up to `timeout` nanoseconds (nil: for ever) and handles what is ready then.
     package mutating func turn(timeout: UInt64?) {
-        let count = poller.wait(timeout: timeout)
-        now = UInt32(truncatingIfNeeded: MonotonicClock.now / MonotonicClock.second)
+        var count = 0
+        if wantsSpin && timeout != 0 {
+            count = poller.spin(limit: Forwarder.spinLimit)
+            wantsSpin = count > 0
+        }
+        if count == 0 { count = poller.wait(timeout: timeout); wantsSpin = true }
+        let moment = MonotonicClock.now
+        now = UInt32(truncatingIfNeeded: moment / MonotonicClock.second)
         var hasCommands = false
         for index in 0..<count {
             let (token, ready) = poller.event(index)
@@ -120,6 +135,7 @@ package struct Forwarder: ~Copyable {
         }
         if closedCount > 0 { tryClosedPorts() }
         if !retrying.isEmpty { retryFullPorts() }
+        if heldCount > 0 { losePatience(moment) }
         // Last, so that no port is detached while an event of this round still names it.
         if hasCommands {
             control.wakeup.drain()
@@ -150,7 +166,7 @@ package struct Forwarder: ~Copyable {
                 // A descriptor in error stays ready for ever. What is still wanted of it can be had by attaching it anew.
                 if unsafe ports[number].failures >= 16 { unsafe poller.remove(ports[number].raw) }
             }
-            if !hasMore { return }
+            if unsafe !hasMore || ports[number].isHeld { return }
         }
         // A device tells of what is new, not of what is left.
         if let device = unsafe ports[number].configuration.device { device.comeBack() }
@@ -181,11 +197,17 @@ package struct Forwarder: ~Copyable {
         let isBlocked = unsafe ports[number].isBlocked
         if unsafe ports[number].isWatchingForRoom != isBlocked {
             unsafe ports[number].isWatchingForRoom = isBlocked
-            if unsafe !ports[number].tellsOfRoom {
-                if isBlocked { retrying.append(PortNumber(number)) } else { retrying.removeAll { $0 == PortNumber(number) } }
-                return
+            if !isBlocked {
+                unsafe ports[number].isSlow = false
+                release(waitingFor: PortNumber(number))
             }
-            unsafe poller.modify(ports[number].raw, token: UInt64(number), for: isBlocked ? [.readable, .writable] : .readable)
+            if unsafe ports[number].tellsOfRoom {
+                watch(number)
+            } else if isBlocked {
+                retrying.append(PortNumber(number))
+            } else {
+                retrying.removeAll { $0 == PortNumber(number) }
+            }
         }
     }
 
@@ -212,6 +234,8 @@ package struct Forwarder: ~Copyable {
         // Frames of a burst mostly share both addresses: the last answer is tried first.
         var lastDestination: AddressTable.Key = 0, lastSource: AddressTable.Key = 0
         var lastEgress: PortNumber? = nil
+        // A full receiver of more than copies.
+        var obstacle: PortNumber? = nil
         for index in part ?? 0..<batch.count {
             let frame = batch[index]
             guard frame.length >= 14 else {
@@ -259,7 +283,12 @@ package struct Forwarder: ~Copyable {
                 lastDestination = destinationKey
                 lastEgress = passage.isGroup || isHub ? nil : table.lookup(destinationKey, now: now)
             }
-            if let egress = lastEgress { deliver(passage, to: egress) } else { flood(passage) }
+            if let egress = lastEgress {
+                deliver(passage, to: egress)
+                if unsafe ports[Int(egress)].isBlocked { obstacle = egress }
+            } else {
+                flood(passage)
+            }
         }
         unsafe ports[ingress].counters.received(frames: frames, bytes: bytes)
         if unsafe !ports[ingress].hasReceived {
@@ -267,6 +296,7 @@ package struct Forwarder: ~Copyable {
             if role != .service { control.report(.firstFrame(PortNumber(ingress))) }
         }
         transmit()
+        if let egress = obstacle ?? lastEgress { hold(ingress, for: egress) }
         if wantsProbes && part == nil { sendProbes() }
     }
 

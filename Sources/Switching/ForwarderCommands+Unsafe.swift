@@ -81,6 +81,7 @@ extension Forwarder {
         loopGuard.forget(number)
         pins.removeAll { $0.port == number }
         retrying.removeAll { $0 == number }
+        forgetHolding(number)
         if unsafe ports[Int(number)].isClosed { closedCount -= 1 }
         var previous = unsafe Int(ports[Int(number)].sibling)
         while unsafe ports[previous].sibling != number { previous = unsafe Int(ports[previous].sibling) }

@@ -41,6 +41,14 @@ struct Port: ~Copyable {
     var isBlocked = false
     /// The poller was told so, or where it cannot tell of room, the forwarder.
     var isWatchingForRoom = false
+    /// Not read for a moment, because a receiver of what it sends is full.
+    var isHeld = false
+    /// Full for so long that nobody is held for it any more, until its queue has been empty.
+    var isSlow = false
+    /// Until when others are held for this port; 0 while nobody is.
+    var patienceEnds: UInt64 = 0
+    /// How many frames to receive at once, so that they are still in the cache when they are sent on.
+    private var receiveLimit = Forwarder.batchCapacity
     /// Attempts in a row to send what waits that got nothing through, for a receiver that does not tell of room.
     var vainRetries = 0
     /// An `unreachable` event was sent and not yet answered.
@@ -81,19 +89,20 @@ struct Port: ~Copyable {
         pin = configuration.pin >= 0 ? Descriptor(adopting: configuration.pin) : nil
     }
 
-    /// Frames that carry so many bytes together end a batch from a device, so that they are still in the cache when they are sent on.
-    private static let deviceBatchBytes = 256 * 1024
+    /// Frames that carry so many bytes together are enough for a batch, so that they are still in the cache when they are sent on.
+    private static let batchBytes = 256 * 1024
 
     // MARK: Receiving
 
     /// Fills the empty `batch`. Returns false when nothing is left to receive for now; an error is in `error`.
     mutating func receive(into batch: inout FrameBatch, with vector: inout ReceiveVector, error: inout Int32) -> Bool {
+        let limit = kind == .datagram ? receiveLimit : batch.capacity
         let outcome =
             switch kind {
-            case .datagram: vector.receive(from: raw, into: &batch)
+            case .datagram: receiveDatagrams(into: &batch, with: &vector)
             case .stream: incoming.receive(from: raw, into: &batch)
-            case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
-            case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: Port.deviceBatchBytes)
+            case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: Port.batchBytes)
+            case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: Port.batchBytes)
             case .device: receiveFromDevice(into: &batch, with: &vector)
             case .service, .datagramDoor, .datagramClient: ReceiveOutcome()
             }
@@ -103,7 +112,16 @@ struct Port: ~Copyable {
         if outcome.truncated > 0 { counters.dropped(.oversize, frames: outcome.truncated) }
         if kind == .stream { return incoming.holdsFrame }
         // A full batch, or one that ended for its bytes, may have left frames behind.
-        return outcome.frames == batch.capacity || (kind != .datagram && outcome.frames > 0)
+        return outcome.frames == limit || (kind != .datagram && outcome.frames > 0)
+    }
+
+    private mutating func receiveDatagrams(into batch: inout FrameBatch, with vector: inout ReceiveVector) -> ReceiveOutcome {
+        let outcome = vector.receive(from: raw, into: &batch, limit: receiveLimit)
+        guard outcome.frames > 0 else { return outcome }
+        // Frames of a burst are mostly of one size.
+        let length = Int(batch[outcome.frames - 1].length)
+        receiveLimit = length <= Port.batchBytes / batch.capacity ? batch.capacity : max(4, Port.batchBytes / length)
+        return outcome
     }
 
     private func receiveFromDevice(into batch: inout FrameBatch, with vector: inout ReceiveVector) -> ReceiveOutcome {

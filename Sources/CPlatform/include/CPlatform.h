@@ -140,6 +140,8 @@ int platform_poller_modify(int poller, int fd, uint64_t token, uint32_t interest
 int platform_poller_remove(int poller, int fd);
 /// Waits up to `timeout` nanoseconds (negative: for ever). Returns the number of events; a signal counts as none.
 int platform_poller_wait(int poller, struct platform_event *events, int capacity, int64_t timeout);
+/// Looks again and again, without sleeping, for up to `limit` nanoseconds. Returns the number of events, 0 if none came.
+int platform_poller_spin(int poller, struct platform_event *events, int capacity, int64_t limit);
 /// Whether a full datagram socket is watched to any avail: on macOS it always seems to have room.
 int platform_poller_tells_of_room(void);
 /// Waits for one descriptor. Returns the PLATFORM_* bits that hold, 0 on time-out.

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A source and a sink of TCP, small enough for a guest's initrd (linked statically).
+//
+//   stream serve PORT                                     takes any number of clients
+//   stream up|down HOST PORT SECONDS STREAMS              sends to, or receives from, a server; prints megabits a second, measured by who receives
+//   stream check-up|check-down HOST PORT MEGABYTES 1      the same bytes, whose sums are compared at the end; prints `same` or `different`
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CHUNK = 256 * 1024 };
+struct order { uint8_t direction, checked, unused[6]; double amount; };
+struct result { uint64_t bytes, nanoseconds, sum; };
+
+static uint64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static int whole(int fd, void *bytes, size_t length, int writing) {
+    for (size_t done = 0; done < length;) {
+        ssize_t part = writing ? send(fd, (char *)bytes + done, length - done, MSG_NOSIGNAL) : recv(fd, (char *)bytes + done, length - done, 0);
+        if (part <= 0) return -1;
+        done += (size_t)part;
+    }
+    return 0;
+}
+
+// FNV-1a over the bytes of a pseudo-random stream: whatever is lost, repeated or exchanged changes it.
+static uint64_t add(uint64_t sum, const unsigned char *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++) sum = (sum ^ bytes[i]) * 0x100000001b3u;
+    return sum;
+}
+
+// Sends to `fd`, or where that is -1 only works out what the sum would be.
+static struct result source(int fd, struct order order) {
+    struct result result = {0, 0, 0xcbf29ce484222325u};
+    unsigned char *chunk = malloc(CHUNK);
+    uint64_t start = now(), end = start + (uint64_t)(order.amount * 1e9), state = 88172645463325252u;
+    memset(chunk, 0x5a, CHUNK);
+    while (order.checked ? result.bytes < (uint64_t)(order.amount * 1e6) : now() < end) {
+        if (order.checked) {
+            for (size_t i = 0; i + 8 <= CHUNK; i += 8) {
+                state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+                memcpy(chunk + i, &state, 8);
+            }
+            result.sum = add(result.sum, chunk, CHUNK);
+        }
+        if (fd >= 0 && whole(fd, chunk, CHUNK, 1) < 0) break;
+        result.bytes += CHUNK;
+    }
+    if (fd >= 0) shutdown(fd, SHUT_WR);
+    result.nanoseconds = now() - start;
+    free(chunk);
+    return result;
+}
+
+static struct result sink(int fd, struct order order) {
+    struct result result = {0, 0, 0xcbf29ce484222325u};
+    unsigned char *chunk = malloc(CHUNK);
+    uint64_t start = 0;
+    ssize_t length;
+    while ((length = recv(fd, chunk, CHUNK, 0)) > 0) {
+        if (!start) start = now();
+        if (order.checked) result.sum = add(result.sum, chunk, (size_t)length);
+        result.bytes += (uint64_t)length;
+    }
+    result.nanoseconds = start ? now() - start : 1;
+    free(chunk);
+    return result;
+}
+
+static void *serve(void *argument) {
+    int fd = (int)(intptr_t)argument;
+    struct order order;
+    if (whole(fd, &order, sizeof order, 0) == 0) {
+        struct result result = order.direction == 'u' ? sink(fd, order) : source(fd, order);
+        if (order.direction == 'u') whole(fd, &result, sizeof result, 1);
+    }
+    close(fd);
+    return NULL;
+}
+
+static struct sockaddr_in peer;
+static struct order order;
+
+static void *client(void *argument) {
+    struct result *result = argument, other = {0, 0, 0};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0) {
+        perror("stream: connect");
+        exit(1);
+    }
+    whole(fd, &order, sizeof order, 1);
+    if (order.direction == 'u') {
+        struct result own = source(fd, order);
+        if (whole(fd, &other, sizeof other, 0) < 0) {
+            fprintf(stderr, "stream: no answer\n");
+            exit(1);
+        }
+        *result = other;
+        if (order.checked) printf("%s\n", own.sum == other.sum && own.bytes == other.bytes ? "same" : "different");
+    } else {
+        *result = sink(fd, order);
+        if (order.checked) {
+            // The bytes are always the same: what the other end has sent can be worked out here.
+            struct result own = source(-1, order);
+            printf("%s\n", own.sum == result->sum && own.bytes == result->bytes ? "same" : "different");
+        }
+    }
+    close(fd);
+    return NULL;
+}
+
+int main(int count, char **arguments) {
+    signal(SIGPIPE, SIG_IGN);
+    if (count == 3 && !strcmp(arguments[1], "serve")) {
+        int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2]))};
+        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 64) < 0) {
+            perror("stream: listen");
+            return 1;
+        }
+        for (;;) {
+            int fd = accept(listener, NULL, NULL);
+            pthread_t thread;
+            if (fd >= 0 && pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) == 0) pthread_detach(thread);
+        }
+    }
+    if (count != 6) {
+        fprintf(stderr, "usage: stream serve PORT | stream up|down|check-up|check-down HOST PORT SECONDS|MEGABYTES STREAMS\n");
+        return 64;
+    }
+    const char *word = arguments[1];
+    if (!strncmp(word, "check-", 6)) order.checked = 1, word += 6;
+    order.direction = (uint8_t)word[0];
+    order.amount = atof(arguments[4]);
+    peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[3]))};
+    inet_pton(AF_INET, arguments[2], &peer.sin_addr);
+    int streams = atoi(arguments[5]);
+    struct result results[256] = {0};
+    pthread_t threads[256];
+    if (streams < 1 || streams > 256) return 64;
+    for (int i = 0; i < streams; i++) pthread_create(&threads[i], NULL, client, &results[i]);
+    uint64_t bytes = 0, longest = 1;
+    for (int i = 0; i < streams; i++) {
+        pthread_join(threads[i], NULL);
+        bytes += results[i].bytes;
+        if (results[i].nanoseconds > longest) longest = results[i].nanoseconds;
+    }
+    if (!order.checked) printf("mbits %.2f\n", (double)bytes * 8e3 / (double)longest);
+    return 0;
+}
