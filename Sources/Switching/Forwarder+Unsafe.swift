@@ -39,12 +39,15 @@ package struct Forwarder: ~Copyable {
     /// Ports that are closed because of a loop.
     var closedCount = 0
     let closingPause: UInt32
+    let patience: UInt64
     /// Full receivers that do not tell when there is room again.
     var retrying: [PortNumber] = []
     var nextRetry: UInt64 = 0
     var wantsProbes = false
     var reception: DoorReception
-    private var wantsSpin = false
+    /// Whether the next wait may spin first: not after one in vain, until something has come.
+    private var maySpin = false
+    /// Nanoseconds for which to look for more after a frame, before sleeping: an answer mostly comes within that.
     private static let spinLimit: UInt64 = 50_000
 
     let ports: UnsafeMutablePointer<Port>
@@ -63,14 +66,17 @@ package struct Forwarder: ~Copyable {
     let held: UnsafeMutablePointer<(ingress: PortNumber, egress: PortNumber)>
     var heldCount = 0
 
-    /// - Parameter closingPause: seconds for which a port with a loop behind it stays closed before it is tried again.
-    package init(control: ForwarderControl, closingPause: UInt32 = 30) throws(SystemError) {
+    /// - Parameters:
+    ///   - closingPause: seconds for which a port with a loop behind it stays closed before it is tried again.
+    ///   - patience: nanoseconds for which a sender waits for a full receiver.
+    package init(control: ForwarderControl, closingPause: UInt32 = 30, patience: UInt64 = 20 * MonotonicClock.millisecond) throws(SystemError) {
         let capacity = ForwarderControl.portCapacity
         let poller = try Poller()
         try poller.add(control.wakeup.descriptor.raw, token: Forwarder.controlToken, for: .readable)
         self.poller = poller
         self.control = control
         self.closingPause = closingPause
+        self.patience = patience
         batch = FrameBatch(capacity: Forwarder.batchCapacity)
         receiver = ReceiveVector(for: batch)
         reception = DoorReception(for: batch)
@@ -105,18 +111,13 @@ package struct Forwarder: ~Copyable {
     /// Forwards until `control.stop()`.
     package mutating func run() {
         while !isStopped {
-            turn(timeout: !retrying.isEmpty ? Port.retryPause : heldCount > 0 ? Forwarder.patience / 4 : closedCount > 0 ? MonotonicClock.second : nil)
+            turn(timeout: !retrying.isEmpty ? Port.retryPause : heldCount > 0 ? patience / 4 : closedCount > 0 ? MonotonicClock.second : nil)
         }
     }
 
     /// One round: waits up to `timeout` nanoseconds (nil: for ever) and handles what is ready then.
     package mutating func turn(timeout: UInt64?) {
-        var count = 0
-        if wantsSpin && timeout != 0 {
-            count = poller.spin(limit: Forwarder.spinLimit)
-            wantsSpin = count > 0
-        }
-        if count == 0 { count = poller.wait(timeout: timeout); wantsSpin = true }
+        let count = wait(timeout)
         let moment = MonotonicClock.now
         now = UInt32(truncatingIfNeeded: moment / MonotonicClock.second)
         var hasCommands = false
@@ -142,6 +143,16 @@ package struct Forwarder: ~Copyable {
             obey()
             drainService()
         }
+    }
+
+    private mutating func wait(_ timeout: UInt64?) -> Int {
+        if maySpin && timeout != 0 {
+            let count = poller.spin(limit: Forwarder.spinLimit)
+            if count > 0 { return count }
+        }
+        let count = poller.wait(timeout: timeout)
+        maySpin = count > 0
+        return count
     }
 
     // MARK: One port's turn
@@ -214,7 +225,7 @@ package struct Forwarder: ~Copyable {
     // MARK: The batch
 
     /// A frame on its way through.
-    private struct Passage: BitwiseCopyable {
+    struct Passage: BitwiseCopyable {
         let index: Int
         let ingress: Int
         let role: PortRole
@@ -300,51 +311,7 @@ package struct Forwarder: ~Copyable {
         if wantsProbes && part == nil { sendProbes() }
     }
 
-    /// Tells which VLAN a frame is in (IEEE 802.1Q clause 8.6.1). Returns false if its port is not in that VLAN.
-    private mutating func admit(_ passage: inout Passage) -> Bool {
-        let own = unsafe ports[passage.ingress].untaggedVLAN
-        if passage.vlan == 0 {
-            guard own != PortConfiguration.noVLAN else { return false }
-            passage.vlan = own
-            if passage.isTagged && own != 0 { setTag(of: passage.index, own) }
-        } else if passage.vlan == PortConfiguration.noVLAN {
-            // Reserved (IEEE 802.1Q table 9-2).
-            return false
-        } else if passage.vlan != own && !membership.contains(passage.ingress, passage.vlan) {
-            return false
-        }
-        batch[passage.index].vlan = passage.vlan
-        return true
-    }
-
-    /// Writes the VLAN into a tag that so far carries a priority only.
-    private mutating func setTag(of index: Int, _ vlan: UInt16) {
-        let frame = batch[index]
-        let control = batch.bytes(of: frame).big16(at: 14)
-        var bytes = batch.mutableBytes(of: frame)
-        bytes.put16(control & 0xf000 | vlan, at: 14)
-    }
-
-    private func isMember(_ port: Int, _ vlan: UInt16) -> Bool { unsafe ports[port].untaggedVLAN == vlan || membership.contains(port, vlan) }
-
-    /// Hands a guest's frame to the address service if it wants it. Returns true if nobody else is to have it.
-    private mutating func take(_ service: ServiceClass, _ passage: Passage) -> Bool {
-        let isSeen = unsafe !isVLANAware || passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN
-        guard isSeen else { return false }
-        switch service {
-        case .none, .probe:
-            return false
-        case .arp:
-            if policy.watchesARP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
-            return false
-        case .dhcpRequest:
-            if policy.takesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
-            return policy.takesDHCP
-        case .dhcpReply:
-            if policy.watchesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
-            return false
-        }
-    }
+    func isMember(_ port: Int, _ vlan: UInt16) -> Bool { unsafe ports[port].untaggedVLAN == vlan || membership.contains(port, vlan) }
 
     private func isAllowed(_ passage: Passage, to egress: PortNumber) -> Bool {
         let ingress = passage.role, egress = unsafe ports[Int(egress)].role

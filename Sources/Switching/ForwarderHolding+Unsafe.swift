@@ -8,14 +8,11 @@ import Platform
 // stopped costs each other one short pause, and two that send to each other without reading cannot block each other.
 
 extension Forwarder {
-    /// Nanoseconds for which a port is not read because of a full receiver.
-    static let patience = 20 * MonotonicClock.millisecond
-
     /// Stops reading `ingress` until `egress` has room again.
     mutating func hold(_ ingress: Int, for egress: PortNumber) {
         guard unsafe ports[ingress].kind == .datagram, unsafe !ports[ingress].isHeld, unsafe ports[Int(egress)].isBlocked, unsafe !ports[Int(egress)].isSlow
         else { return }
-        if unsafe ports[Int(egress)].patienceEnds == 0 { unsafe ports[Int(egress)].patienceEnds = MonotonicClock.now + Forwarder.patience }
+        if unsafe ports[Int(egress)].patienceEnds == 0 { unsafe ports[Int(egress)].patienceEnds = MonotonicClock.now + patience }
         unsafe ports[ingress].isHeld = true
         unsafe held[heldCount] = (PortNumber(ingress), egress)
         heldCount += 1

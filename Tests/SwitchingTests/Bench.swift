@@ -10,9 +10,9 @@ final class Bench {
     let control: ForwarderControl
     var forwarder: Forwarder
 
-    init(closingPause: UInt32 = 30) throws {
+    init(closingPause: UInt32 = 30, patience: UInt64 = 20 * MonotonicClock.millisecond) throws {
         control = try ForwarderControl()
-        forwarder = try Forwarder(control: control, closingPause: closingPause)
+        forwarder = try Forwarder(control: control, closingPause: closingPause, patience: patience)
     }
 
     /// Attaches a port and returns it with the socket at its far end.
