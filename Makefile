@@ -7,7 +7,7 @@ BIN = .build/release
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall sign install-macos test gate coverage demo measure clean check-swift
+.PHONY: all install uninstall sign install-macos install-compat test gate coverage demo measure clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -38,6 +38,16 @@ install-macos:
 	install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new
 	mv -f $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet
 	install -m 644 packaging/launchd/*.plist packaging/sudoers LICENSE README.md docs/macos.md $(DESTDIR)$(MACPREFIX)/share
+
+# Under the names by which Lima, Colima and others start socket_vmnet: docs/lima.md. Files of root, no links: Lima refuses a path that leads
+# through one, or that others may write to.
+install-compat: COMPATPREFIX = /opt/socket_vmnet
+install-compat:
+	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	install -d -m 755 $(DESTDIR)$(COMPATPREFIX)/bin
+	for name in socket_vmnet socket_vmnet_client; do \
+	  install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new && \
+	  mv -f $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new $(DESTDIR)$(COMPATPREFIX)/bin/$$name || exit 1; done
 
 test: check-swift
 	@ci/install-packages build test

@@ -18,12 +18,18 @@ package struct Root: ParsableCommand {
 
     package init() {}
 
-    /// - Parameter vmnet: what `--uplink vmnet` uses.
+    /// - Parameters:
+    ///   - arguments: the program's, its name first.
+    ///   - vmnet: what `--uplink vmnet` uses.
     ///
     /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
     package static func run(_ arguments: [String], vmnet: (any VmnetProvider)? = nil) -> Never {
         Root.vmnet.withLock { $0 = vmnet }
         StandardOutput.ensureOpen()
+        let name = arguments.first.map { String($0.split(separator: "/").last ?? "") }
+        let arguments = Array(arguments.dropFirst())
+        if name == "socket_vmnet" { SocketVMNet.run(arguments) }
+        if name == "socket_vmnet_client" { SocketVMNet.runClient(arguments) }
         // The root's own help would hide the options that everybody needs, those of `join`.
         if let first = arguments.first, arguments.count == 1, ["-h", "--help", "help"].contains(first) {
             StandardOutput.write(help)

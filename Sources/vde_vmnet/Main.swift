@@ -9,9 +9,9 @@ import Commands
 struct Main {
     static func main() {
         #if canImport(Darwin)
-            Root.run(Array(CommandLine.arguments.dropFirst()), vmnet: VmnetFramework())
+            Root.run(CommandLine.arguments, vmnet: VmnetFramework())
         #else
-            Root.run(Array(CommandLine.arguments.dropFirst()))
+            Root.run(CommandLine.arguments)
         #endif
     }
 }

@@ -5,5 +5,5 @@ import VmnetUplink
 /// vde_vmnet as it is on a Mac, on Linux: its way out is vmnet's C API, which VmnetSimulator provides.
 @main
 struct Main {
-    static func main() { Root.run(Array(CommandLine.arguments.dropFirst()), vmnet: VmnetFramework()) }
+    static func main() { Root.run(CommandLine.arguments, vmnet: VmnetFramework()) }
 }
