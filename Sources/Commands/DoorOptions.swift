@@ -23,11 +23,17 @@ struct DoorOptions: ParsableArguments {
             valueName: "number"))
     var fd: [Int32] = []
 
+    @Option(help: ArgumentHelp("End when no machine has been here for so long. For sockets of systemd or launchd, which start this again.", valueName: "seconds"))
+    var idleExit: Int?
+
     @Option(help: ArgumentHelp("The group that may use these sockets.", valueName: "group"))
     var socketGroup: String?
 
     /// Whether there is a way in besides VDE.
-    var isGiven: Bool { !stream.isEmpty || !dgram.isEmpty || !fd.isEmpty || hasProgram }
+    var isGiven: Bool { !stream.isEmpty || !dgram.isEmpty || !fd.isEmpty || hasProgram || !activated.isEmpty }
+
+    /// The service manager's sockets, as far as they are any use: what is not is said by `makeDoors`.
+    private var activated: [ActivatedSocket] { (try? ActivatedSocket.all()) ?? [] }
 
     /// `run` starts a machine: it says so by this word, for options are checked before it has a say.
     @Flag(name: .customLong("with-program"), help: .private)
@@ -53,6 +59,15 @@ struct DoorOptions: ParsableArguments {
             }
         }
         if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice") }
+        do throws(DoorError) {
+            configuration.activated = try ActivatedSocket.all()
+        } catch {
+            throw ValidationError(error.description)
+        }
+        if let idleExit {
+            guard (1...1_000_000).contains(idleExit) else { throw ValidationError("--idle-exit: \(idleExit) is not between 1 and 1000000 seconds") }
+            configuration.idleExit = idleExit
+        }
         var owner = group
         if let socketGroup {
             guard !stream.isEmpty || !dgram.isEmpty else { throw ValidationError("--socket-group goes with --stream and --dgram") }

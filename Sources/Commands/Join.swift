@@ -121,6 +121,7 @@ package struct Join: ParsableCommand {
         let side = try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map { Configuration.Side.serve($0) } ?? .join(locator)
         var configuration = Configuration(side: side, mode: try makeMode())
         configuration.vdeGroup = group
+        if case .join = side, doors.idleExit != nil { throw ValidationError("--idle-exit does not go with a switch that is somebody else's: who is there is not seen from here") }
         configuration.doors = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = uplink

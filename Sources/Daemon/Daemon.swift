@@ -17,6 +17,7 @@ package final class Daemon {
     private var pidfile: Pidfile?
     private var session: (any NetworkSession)?
     private var doors: DoorSession?
+    private var idleWatch: IdleWatch?
     private var uplink: Uplink?
     private var uplinkPort: PortNumber?
     private var privileged: Privileged?
@@ -144,6 +145,14 @@ package final class Daemon {
         }
         own?.onDisconnect = { [unowned doors] in doors.disconnect($0) }
         try doors.open()
+        guard let seconds = configuration.doors.idleExit else { return }
+        let watch = IdleWatch(seconds: seconds, loop: loop, isIdle: { [unowned doors] in doors.clients.isEmpty && !(own?.hasClients ?? false) }) { [unowned self] in
+            logger.info("ending: no machine has been here for \(seconds) s")
+            loop.stop()
+        }
+        idleWatch = watch
+        doors.onChange = { [unowned watch] in watch.look() }
+        own?.onChange = { [unowned watch] in watch.look() }
     }
 
     private func writePidfile() throws(ExitError) {

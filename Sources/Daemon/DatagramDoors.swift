@@ -26,6 +26,9 @@ extension DoorSession {
         guard stranger.name[0] == 0 || stranger.name[0] == UInt8(ascii: "/") else {
             return complaints.say("\(door.path): a program\(user) has bound the relative path \(name), which means something else here; it must bind an absolute one", to: logger)
         }
+        guard stranger.user != nil || !tellsSenders else {
+            return complaints.say("\(door.path): a datagram of \(name) was sent before its sender could be known, and is lost; the socket's unit wants PassCredentials=yes", to: logger)
+        }
         do throws(SystemError) {
             var client = DoorClient(description: "dgram \(door.path), \(name)\(user)", module: "dgram", user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
             client.name = stranger.name

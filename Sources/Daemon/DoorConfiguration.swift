@@ -10,6 +10,10 @@ package struct DoorConfiguration: Equatable, Sendable {
     package var datagrams: [String] = []
     package var access = DoorAccess()
 
+    /// What the service manager has made.
+    package var activated: [ActivatedSocket] = []
+    /// Ends the daemon when no machine has been there for so many seconds; nil: never.
+    package var idleExit: Int?
     /// Inherited sockets with a machine behind each.
     package var descriptors: [InheritedDescriptor] = []
     /// A program that is started when the network is there, with a datagram socket to it as its descriptor 3; its end is the network's.
@@ -19,8 +23,8 @@ package struct DoorConfiguration: Equatable, Sendable {
 
     package init() {}
 
-    package var isEmpty: Bool { streams.isEmpty && datagrams.isEmpty && descriptors.isEmpty && program.isEmpty }
+    package var isEmpty: Bool { streams.isEmpty && datagrams.isEmpty && activated.isEmpty && descriptors.isEmpty && program.isEmpty }
 
     /// Nobody can come in but those who are there from the start.
-    var isClosed: Bool { streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty }
+    var isClosed: Bool { activated.isEmpty && streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty }
 }

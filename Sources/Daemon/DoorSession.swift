@@ -29,6 +29,8 @@ final class DoorSession {
     private let attach: (PortConfiguration, DoorClient) -> PortNumber?
     private let detach: (PortNumber) -> Void
     private(set) var doors: [Door] = []
+    /// Whether the system tells whose program a datagram comes from.
+    private(set) var tellsSenders = false
     /// Datagram doors by their number in the forwarder.
     private(set) var halls: [PortNumber: Door] = [:]
     private var listeners: [Listener] = []
@@ -61,24 +63,41 @@ final class DoorSession {
         return words.isEmpty ? nil : words.joined(separator: ", ")
     }
 
+    /// Called when a client has come or gone.
+    var onChange: () -> Void = {}
+
     /// Makes the sockets. Clients are taken in when the loop runs.
     func open() throws(ExitError) {
         guard !configuration.isEmpty else { return }
         ProcessLimits.raiseDescriptors()
-        for path in configuration.streams {
-            let door = try make(.stream, at: path)
-            doors.append(door)
+        for path in configuration.streams { try open(make(.stream, at: path)) }
+        for path in configuration.datagrams { try open(make(.datagram, at: path)) }
+        for socket in configuration.activated {
+            switch socket.kind {
+            case .door(let kind): try open(Door(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
+            case .machine(let descriptor): take(over: descriptor)
+            }
+        }
+        for descriptor in configuration.descriptors { take(over: descriptor) }
+        if !configuration.program.isEmpty { try makePair() }
+        probe()
+    }
+
+    private func open(_ door: Door) throws(ExitError) {
+        doors.append(door)
+        let path = door.path
+        switch door.kind {
+        case .stream:
+            // Who made it may have left it blocking.
+            door.socket.setNonBlocking()
             listeners.append(
                 try orUnavailable { () throws(SystemError) in
                     try Listener(
                         door.socket.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no client can be taken in at \(path): \($0)", to: logger) },
                         onClient: { [unowned self] in take(in: $0, at: path) })
                 })
-        }
-        for path in configuration.datagrams {
-            let door = try make(.datagram, at: path)
-            doors.append(door)
-            door.socket.tellSenders()
+        case .datagram:
+            tellsSenders = door.socket.tellSenders()
             let descriptor = try orUnavailable { () throws(SystemError) in try door.socket.duplicate() }.release()
             let port = PortConfiguration(name: "dgram \(path)", kind: .datagramDoor, role: .service, descriptor: descriptor, maximumFrame: 0, receivesUnknown: false)
             guard let number = control.attach(port) else {
@@ -87,9 +106,6 @@ final class DoorSession {
             }
             halls[number] = door
         }
-        for descriptor in configuration.descriptors { take(over: descriptor) }
-        if !configuration.program.isEmpty { try makePair() }
-        probe()
     }
 
     private func take(over descriptor: InheritedDescriptor) {
@@ -167,6 +183,7 @@ final class DoorSession {
             return nil
         }
         clients[number] = client
+        onChange()
         logger.debug("\(client.description) has joined")
         return number
     }
@@ -191,6 +208,7 @@ final class DoorSession {
         guard let client = clients.removeValue(forKey: port) else { return }
         detach(port)
         if let reason { complaints.say("ended \(client.description): \(reason)", to: logger) } else { logger.debug("\(client.description) has gone") }
+        onChange()
         if configuration.isClosed && clients.isEmpty && !isClosing { onEnd() }
     }
 

@@ -62,6 +62,12 @@ package final class SwitchSession: NetworkSession {
         virtualSwitch = VirtualSwitch(control: control, limit: configuration.portLimit)
     }
 
+    /// Called when a client has got a port, or has gone.
+    var onChange: () -> Void = {}
+
+    /// Whether somebody has joined by VDE.
+    var hasClients: Bool { clients.values.contains { $0.joined != nil } }
+
     var hasDirectory: Bool { configuration.path != nil }
 
     package var description: String? { (directory?.path ?? configuration.path).map { "switch at \($0)" } }
@@ -217,6 +223,7 @@ package final class SwitchSession: NetworkSession {
                 port: port, end: end, peer: request.path, user: client.user, mode: isManagement ? configuration.console?.mode ?? 0o600 : nil)
             client.joined = (port, socket.name, request.description)
             leaveWaiting(client)
+            onChange()
             let descriptor = try socket.descriptor.duplicate().release()
             let configuration = PortConfiguration(
                 name: "port \(port), \(request.description)", kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
@@ -267,6 +274,7 @@ package final class SwitchSession: NetworkSession {
             logger.debug("port \(port): \(description) has gone")
         }
         clients[client.control.raw] = nil
+        onChange()
     }
 
     /// For the console: the end of a TAP cannot be closed.

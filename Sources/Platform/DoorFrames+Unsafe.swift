@@ -119,8 +119,9 @@ package struct DatagramDestination: ~Copyable {
 }
 
 extension Descriptor {
-    /// Makes a datagram socket tell its senders' users, where the system can.
-    package func tellSenders() { platform_tell_senders(raw) }
+    /// Makes a datagram socket tell its senders' users. Returns whether the system can.
+    @discardableResult
+    package func tellSenders() -> Bool { platform_tell_senders(raw) != 0 }
 
     /// Holds fast to the socket that `path` names now, which must belong to `owner` (0: anybody). nil where the system has no such thing.
     package static func pin(_ path: [UInt8], owner: UInt32) throws(SystemError) -> Descriptor? {

@@ -54,6 +54,31 @@ package struct SocketKind: Equatable, Sendable {
     }
 }
 
+/// Sockets that whoever started this process has made for it.
+package enum StartSockets {
+    /// From launchd, under a name of the property list. They can be asked for once.
+    package static func fromLaunchd(_ name: String) -> [Int32] {
+        var found = [Int32](repeating: -1, count: 16)
+        let count = unsafe platform_launchd_sockets(name, &found, Int32(found.count))
+        return Array(found.prefix(Int(count)))
+    }
+
+    /// From systemd (sd_listen_fds(3)): the descriptors from 3 on, where they are meant for this process.
+    package static func fromSystemd() -> [Int32] {
+        guard let process = Accounts.environment("LISTEN_PID"), Int32(process) == Accounts.processID, let text = Accounts.environment("LISTEN_FDS"), let count = Int32(text),
+            (1...64).contains(count)
+        else { return [] }
+        return Array(3..<3 + count)
+    }
+
+    /// The path that a unix socket is bound to; empty for none.
+    package static func path(of raw: Int32) -> String {
+        var path = [UInt8](repeating: 0, count: 128)
+        let length = unsafe platform_unix_bound_path(raw, &path, path.count)
+        return String(decoding: path.prefix(max(0, Int(length))), as: UTF8.self)
+    }
+}
+
 extension Descriptor {
     /// Takes over a descriptor that this process was started with, and keeps it from programs that we start.
     package init(inheriting raw: Int32) {

@@ -177,7 +177,7 @@ package struct Forwarder: ~Copyable {
                 // A descriptor in error stays ready for ever. What is still wanted of it can be had by attaching it anew.
                 if unsafe ports[number].failures >= 16 { unsafe poller.remove(ports[number].raw) }
             }
-            if unsafe !hasMore || ports[number].isHeld { return }
+            if unsafe !hasMore || (ports[number].isHeld && !ports[number].incoming.holdsFrame) { return }
         }
         // A device tells of what is new, not of what is left.
         if let device = unsafe ports[number].configuration.device { device.comeBack() }

@@ -10,7 +10,7 @@ import Platform
 extension Forwarder {
     /// Stops reading `ingress` until `egress` has room again.
     mutating func hold(_ ingress: Int, for egress: PortNumber) {
-        guard unsafe ports[ingress].kind == .datagram, unsafe !ports[ingress].isHeld, unsafe ports[Int(egress)].isBlocked, unsafe !ports[Int(egress)].isSlow
+        guard unsafe ports[ingress].kind == .datagram || ports[ingress].kind == .stream, unsafe !ports[ingress].isHeld, unsafe ports[Int(egress)].isBlocked, unsafe !ports[Int(egress)].isSlow
         else { return }
         if unsafe ports[Int(egress)].patienceEnds == 0 { unsafe ports[Int(egress)].patienceEnds = MonotonicClock.now + patience }
         unsafe ports[ingress].isHeld = true
@@ -62,6 +62,8 @@ extension Forwarder {
 
     /// Tells the poller what a port waits for.
     func watch(_ number: Int) {
+        // A stream that is over is not watched any more.
+        if unsafe ports[number].incoming.isOver { return }
         var interest: Readiness = unsafe ports[number].isHeld ? [] : .readable
         if unsafe ports[number].isWatchingForRoom && ports[number].tellsOfRoom { interest.insert(.writable) }
         unsafe poller.modify(ports[number].raw, token: UInt64(number), for: interest)

@@ -6,12 +6,15 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <launch.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/ucred.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 // struct msghdr_x is the fields of struct msghdr and the length.
 _Static_assert(sizeof(struct platform_message) == 56 && offsetof(struct platform_message, length) == 48, "struct platform_message is struct msghdr_x");
@@ -82,7 +85,21 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
     return (int)count;
 }
 
-void platform_tell_senders(int fd) { (void)fd; }
+int platform_launchd_sockets(const char *name, int *descriptors, int capacity) {
+    int *found = NULL;
+    size_t count = 0;
+    // ESRCH: not started by launchd. ENOENT: the property list has no such sockets. EALREADY: asked for before.
+    if (launch_activate_socket(name, &found, &count) != 0) return 0;
+    for (size_t i = 0; i < count && i < (size_t)capacity; i++) descriptors[i] = found[i];
+    for (size_t i = (size_t)capacity; i < count; i++) close(found[i]);
+    free(found);
+    return count < (size_t)capacity ? (int)count : capacity;
+}
+
+int platform_tell_senders(int fd) {
+    (void)fd;
+    return 0;
+}
 
 int platform_message_user(const struct platform_message *message, uint32_t *user) {
     (void)message, (void)user;

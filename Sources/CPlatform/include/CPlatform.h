@@ -58,6 +58,11 @@ struct platform_socket_kind {
     int is_connected;
 };
 int platform_socket_kind(int fd, struct platform_socket_kind *kind);
+/// The path that a unix socket is bound to, up to `capacity` bytes. Returns its length, 0 for none.
+int platform_unix_bound_path(int fd, uint8_t *path, size_t capacity);
+/// The sockets that launchd made for this process under `name` (launch_activate_socket(3), once for each name). Returns how many, up to
+/// `capacity`; 0 where it made none, and on systems without launchd.
+int platform_launchd_sockets(const char *name, int *descriptors, int capacity);
 /// The pending error of a socket (SO_ERROR) as a positive errno, 0 if none.
 int platform_socket_error(int fd);
 /// Restricts a socket to what arrives through the network interface `name` (Linux), so that a service on the guests' network is not
@@ -114,8 +119,8 @@ static inline void platform_message_set_name(struct platform_message *message, v
 const uint8_t *platform_message_name(const struct platform_message *message, size_t *length);
 /// The sender's user, where the socket was asked to tell (platform_tell_senders); -ENOTSUP elsewhere.
 int platform_message_user(const struct platform_message *message, uint32_t *user);
-/// Makes a datagram socket tell its senders' users, where the system can.
-void platform_tell_senders(int fd);
+/// Makes a datagram socket tell its senders' users. Returns whether the system can. What was sent before tells nothing.
+int platform_tell_senders(int fd);
 /// As platform_receive_batch, for messages that have room for names.
 int platform_receive_batch_named(int fd, struct platform_message *messages, unsigned count);
 /// As platform_send_batch, to the address of `length` bytes.

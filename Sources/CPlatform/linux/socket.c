@@ -22,13 +22,20 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
 
 _Static_assert(PLATFORM_CONTROL_SIZE == CMSG_SPACE(sizeof(struct ucred)), "room for the credentials and for nothing else");
 
-void platform_tell_senders(int fd) { setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)); }
+int platform_launchd_sockets(const char *name, int *descriptors, int capacity) {
+    (void)name, (void)descriptors, (void)capacity;
+    return 0;
+}
+
+int platform_tell_senders(int fd) { return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) == 0; }
 
 int platform_message_user(const struct platform_message *message, uint32_t *user) {
     const struct cmsghdr *control = CMSG_FIRSTHDR(&message->header);
     if (!control || control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_CREDENTIALS) return -ENOTSUP;
     struct ucred sender;
     memcpy(&sender, CMSG_DATA(control), sizeof sender);
+    // No process has this number: it was sent before anybody asked.
+    if (sender.pid == 0) return -ENOTSUP;
     *user = sender.uid;
     return 0;
 }

@@ -226,6 +226,17 @@ int platform_socket_kind(int fd, struct platform_socket_kind *kind) {
     return 0;
 }
 
+int platform_unix_bound_path(int fd, uint8_t *path, size_t capacity) {
+    struct sockaddr_un address = {0};
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) < 0) return -errno;
+    size_t offset = offsetof(struct sockaddr_un, sun_path);
+    size_t length = size > offset ? strnlen(address.sun_path, sizeof address.sun_path) : 0;
+    if (length > capacity) length = capacity;
+    memcpy(path, address.sun_path, length);
+    return (int)length;
+}
+
 int platform_socket_error(int fd) {
     int error = 0;
     socklen_t length = sizeof error;
