@@ -63,7 +63,7 @@ gate: check-swift
 
 coverage: check-swift
 	@ci/install-packages build
-	@ci/vmnet-coverage
+	@ci/macos-coverage
 
 demo: check-swift
 	@ci/install-packages build demo

@@ -91,11 +91,12 @@ extension Descriptor {
         try SystemError.check(result, "bind", path.description)
     }
 
-    /// Binds so that nobody else may use the socket until its mode is changed. Files that other threads make meanwhile get no rights for others
-    /// either: to be called while there are none.
+    /// Binds so that nobody else may use the socket until its mode is changed.
     package func bindPrivately(to path: UnixPath) throws(SystemError) {
-        let mask = umask(0o177)
-        defer { _ = umask(mask) }
+        // Linux takes the mode of the file from the socket (net/unix/af_unix.c). Where that is not possible the mask does it, which all threads
+        // share: files that others make meanwhile get no rights for others either.
+        let mask = fchmod(raw, 0o600) == 0 ? nil : umask(0o177)
+        defer { if let mask { _ = umask(mask) } }
         try bind(to: path)
     }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // kqueue(2). A descriptor that is watched for writing as well has two filters, each of which makes an event of its own: they are put
 // together, so that callers see one event for each descriptor, as on Linux.
-#if defined(__APPLE__)
 #include "CPlatform.h"
 
+#if PLATFORM_IS_DARWIN
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/event.h>
-#include <sys/time.h>
 #include <unistd.h>
+
+#include "simulated.h"
 
 int platform_poller_create(void) {
     int fd = kqueue();

@@ -14,6 +14,13 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/// Whether datagrams and events are macOS's. On Linux too, simulated, in a build with PLATFORM_AS_DARWIN (ci/macos-sockets).
+#if defined(__APPLE__) || defined(PLATFORM_AS_DARWIN)
+#define PLATFORM_IS_DARWIN 1
+#else
+#define PLATFORM_IS_DARWIN 0
+#endif
+
 // ---- What Swift sees on one system only: errno, and functions with a variable number of arguments ----------------------------------
 
 static inline int platform_errno(void) { return errno; }
@@ -85,14 +92,14 @@ ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platfor
 /// Parses a numeric address, an IPv6 one with scope included.
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
 
-// ---- Batches of datagrams (linux/socket.c, darwin/socket.c) ------------------------------------------------------------------------------------------
+// ---- Batches of datagrams (linux/batch.c, darwin/batch.c) ------------------------------------------------------------------------------------------
 
-#if defined(__linux__)
+#if !PLATFORM_IS_DARWIN
 /// One datagram of a batch. Reach its fields through the functions below.
 typedef struct platform_message { struct msghdr header; unsigned int length; } platform_message;
 _Static_assert(sizeof(struct platform_message) == sizeof(struct { struct msghdr h; unsigned int n; }), "layout of struct mmsghdr");
 #else
-/// The same for recvmsg_x and sendmsg_x (darwin/socket.c).
+/// The same for recvmsg_x and sendmsg_x.
 typedef struct platform_message { struct msghdr header; size_t length; } platform_message;
 #endif
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#if defined(__linux__)
 #include "CPlatform.h"
 
+#if !PLATFORM_IS_DARWIN
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
