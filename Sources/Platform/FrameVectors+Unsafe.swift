@@ -131,6 +131,8 @@ package struct SendVector: ~Copyable {
     /// Room for the headers that a segmenter writes, one block for each message.
     @usableFromInline let headers: UnsafeMutableRawPointer
     @usableFromInline package private(set) var count = 0
+    /// Pieces of a run that is being put together (RunVector).
+    var runPieces = 0
 
     package init() {
         unsafe messages = .allocate(capacity: SendVector.capacity)

@@ -135,7 +135,7 @@ struct Port: ~Copyable {
     mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         switch kind {
         case .datagram, .stream, .datagramClient: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
-        case .tap: unsafe transmitToTap(departures, of: &batch)
+        case .tap: unsafe transmitToTap(departures, of: &batch, with: &vector)
         case .packet:
             unsafe transmitWhole(
                 departures, headerLength: VirtioNetHeader.shortLength, maximumSuperFrame: FrameBatch.maximumFrameLength, of: &batch, with: &vector)
@@ -222,36 +222,6 @@ struct Port: ~Copyable {
         }
     }
 
-    private mutating func transmitToTap(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch) -> Int32 {
-        var frames = 0, bytes = 0
-        var failure: Int32 = 0
-        for unsafe departure in unsafe departures {
-            let frame = batch[departure.index]
-            guard carries(frame, departure.edit) else {
-                counters.dropped(.oversize)
-                continue
-            }
-            let undo = departure.edit == .keep ? nil : edit(departure.index, of: &batch, departure.edit)
-            let error = TapFrames.send(departure.index, of: &batch, to: raw)
-            if departure.edit != .keep { restore(departure.index, of: &batch, undo) }
-            switch error {
-            case 0:
-                frames += 1
-                bytes += Int(frame.length)
-            case Errno.again, Errno.noBuffers:
-                counters.dropped(.queueFull)
-            case Errno.invalid:
-                // The kernel does not like the headers, for one a runt behind them.
-                counters.dropped(.malformed)
-            default:
-                counters.dropped(.unreachable)
-                failure = error
-            }
-        }
-        counters.sent(frames: frames, bytes: bytes)
-        return failure
-    }
-
     /// The first of two errors that is one.
     private func first(_ one: Int32, _ other: Int32) -> Int32 { one != 0 ? one : other }
 
@@ -265,13 +235,13 @@ struct Port: ~Copyable {
     }
 
     /// Whether a device takes a frame of this length: what is to be segmented there may be longer.
-    private func carries(_ frame: FrameDescriptor, _ edit: TagEdit, _ maximumSuperFrame: Int = FrameBatch.maximumFrameLength) -> Bool {
+    func carries(_ frame: FrameDescriptor, _ edit: TagEdit, _ maximumSuperFrame: Int = FrameBatch.maximumFrameLength) -> Bool {
         let length = Int(frame.length) + Port.growth(by: edit)
         return length <= (frame.offload.segmentation == .none ? maximumFrame : max(maximumFrame, maximumSuperFrame))
     }
 
     /// Changes a frame's tag in place. Returns the tag that was taken out.
-    private func edit(_ index: Int, of batch: inout FrameBatch, _ edit: TagEdit) -> VLANTag? {
+    func edit(_ index: Int, of batch: inout FrameBatch, _ edit: TagEdit) -> VLANTag? {
         if edit == .insert {
             batch.insert(VLANTag(protocolIdentifier: EtherType.vlan, control: batch[index].vlan), into: index)
             return nil
@@ -283,7 +253,7 @@ struct Port: ~Copyable {
     }
 
     /// Undoes `edit`, given what it returned.
-    private func restore(_ index: Int, of batch: inout FrameBatch, _ tag: VLANTag?) {
+    func restore(_ index: Int, of batch: inout FrameBatch, _ tag: VLANTag?) {
         if let tag { batch.insert(tag, into: index) } else { batch.removeTag(from: index) }
     }
 
