@@ -10,13 +10,23 @@ import Platform
 extension Forwarder {
     /// Stops reading `ingress` until `egress` has room again.
     mutating func hold(_ ingress: Int, for egress: PortNumber) {
-        guard unsafe ports[ingress].kind == .datagram || ports[ingress].kind == .stream, unsafe !ports[ingress].isHeld, unsafe ports[Int(egress)].isBlocked, unsafe !ports[Int(egress)].isSlow
+        guard mayHold(ingress), unsafe !ports[ingress].isHeld, unsafe ports[Int(egress)].isBlocked, unsafe !ports[Int(egress)].isSlow
         else { return }
         if unsafe ports[Int(egress)].patienceEnds == 0 { unsafe ports[Int(egress)].patienceEnds = MonotonicClock.now + patience }
         unsafe ports[ingress].isHeld = true
         unsafe held[heldCount] = (PortNumber(ingress), egress)
         heldCount += 1
         watch(ingress)
+    }
+
+    /// A guest that waits keeps itself waiting. The way out is everybody's, so it waits where there is but one other port.
+    private func mayHold(_ ingress: Int) -> Bool {
+        switch unsafe ports[ingress].kind {
+        case .datagram, .stream: true
+        // The third is the address service.
+        case .tap: activeCount == 3
+        default: false
+        }
     }
 
     /// Reads again what was held for `egress`.
