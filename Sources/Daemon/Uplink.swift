@@ -55,8 +55,9 @@ struct Uplink {
             try privileged.address(tap, network)
             if configuration.mode == .shared { try privileged.startNAT(for: network.network, publishing: configuration.published) }
             let name = tap.name
+            // What is longer than the network's MTU is the kernel's: it takes it, cuts it up on the way out, or answers it, as routers do.
             let port = PortConfiguration(
-                name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: FrameLimits.link(mtu: configuration.mtu), receivesUnknown: false)
+                name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: FrameLimits.device, receivesUnknown: false)
             let uplink = Uplink(
                 port: port, presence: Presence(network: network, hardware: hardware, interface: name),
                 summary: "\(network.network) on \(name), gateway \(network.gateway)")

@@ -63,6 +63,9 @@ package struct FrameBatch: ~Copyable {
         count &+= 1
     }
 
+    /// Takes the last frame away.
+    package mutating func removeLast() { count = max(0, count - 1) }
+
     /// Copies a frame into the next slot.
     package mutating func append(copying frame: RawSpan) {
         precondition(count < capacity && frame.byteCount <= FrameBatch.maximumFrameLength)

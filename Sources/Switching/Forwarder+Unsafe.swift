@@ -45,6 +45,9 @@ package struct Forwarder: ~Copyable {
     var nextRetry: UInt64 = 0
     var wantsProbes = false
     var reception: DoorReception
+    /// Frames that are made here.
+    var scratch = FrameBatch(capacity: 16)
+    var origin = BatchOrigin(port: 0)
     /// Whether the next wait may spin first: not after one in vain, until something has come.
     private var maySpin = false
     /// Nanoseconds for which to look for more after a frame, before sleeping: an answer mostly comes within that.
@@ -183,19 +186,6 @@ package struct Forwarder: ~Copyable {
         if let device = unsafe ports[number].configuration.device { device.comeBack() }
     }
 
-    private mutating func drainService() {
-        let number = Int(ForwarderControl.servicePort)
-        while true {
-            batch.removeAll()
-            while batch.count < batch.capacity {
-                guard let frame = control.fromService.takeFirst({ $0.copied() }) else { break }
-                batch.append(copying: frame.rawSpan)
-            }
-            if batch.count == 0 { return }
-            forward(from: number)
-        }
-    }
-
     func report(_ number: Int, _ error: Int32) {
         if unsafe ports[number].isReported { return }
         unsafe ports[number].isReported = true
@@ -240,6 +230,7 @@ package struct Forwarder: ~Copyable {
     /// Sends every frame of the batch, or some of them, where it belongs.
     mutating func forward(from ingress: Int, _ part: Range<Int>? = nil) {
         let role = unsafe ports[ingress].role
+        origin = BatchOrigin(port: ingress)
         let looksAtVLANs = isVLANAware && !isHub
         var frames = 0, bytes = 0
         // Frames of a burst mostly share both addresses: the last answer is tried first.
@@ -339,10 +330,11 @@ package struct Forwarder: ~Copyable {
     }
 
     private mutating func flood(_ passage: Passage) {
+        origin.flooded |= 1 << UInt64(passage.index)
         for place in 0..<activeCount {
             let egress = unsafe active[place]
-            let isWanted = unsafe passage.isGroup || isHub || ports[Int(egress)].configuration.receivesUnknown
-            if isWanted && !isSameSide(passage.ingress, Int(egress)) && isAllowed(passage, to: egress) { send(passage, to: egress) }
+            if unsafe (passage.isGroup || isHub || ports[Int(egress)].configuration.receivesUnknown)
+                && !isSameSide(passage.ingress, Int(egress)) && isAllowed(passage, to: egress) { send(passage, to: egress) }
         }
     }
 
@@ -374,22 +366,9 @@ package struct Forwarder: ~Copyable {
             } else {
                 let error = unsafe ports[egress].transmit(departures, of: &batch, with: &sender)
                 settle(egress, error)
+                if unsafe ports[egress].refused != 0 { unsafe handleOversize(departures, egress) }
             }
         }
         touchedCount = 0
-    }
-
-    private mutating func deliverToService(_ departures: UnsafeBufferPointer<Departure>) {
-        for unsafe departure in unsafe departures {
-            let index = departure.index
-            guard batch.completeChecksum(of: index) else { continue }
-            let frame = batch[index]
-            if control.toService.append(batch.bytes(of: frame)) {
-                control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
-            } else {
-                control.serviceCounters.dropped(Int(frame.length) > FrameRing.slotCapacity ? .oversize : .queueFull)
-            }
-        }
-        control.notification.signal()
     }
 }

@@ -65,6 +65,11 @@ struct Port: ~Copyable {
     /// For a client of a datagram door.
     let destination: DatagramDestination?
     let pin: Descriptor?
+    /// Frames of the batch, a bit each, that were too long to be sent.
+    var refused: UInt64 = 0
+    /// Answers about such frames in this second.
+    var noticeSecond: UInt32 = 0
+    var notices: UInt16 = 0
     /// Of a datagram door: senders without a port that were told of and not dealt with yet.
     var strangers = 0
     /// Bytes of the queue's first frame, its length included, that a stream has taken already.
@@ -160,6 +165,7 @@ struct Port: ~Copyable {
                 }
                 guard segmenter.longestFrame + change <= maximumFrame else {
                     counters.dropped(.oversize, frames: segmenter.remaining)
+                    refused |= 1 << UInt64(index)
                     continue
                 }
                 repeat {
@@ -172,7 +178,7 @@ struct Port: ~Copyable {
                 continue
             }
             guard Int(frame.length) + change <= maximumFrame else {
-                counters.dropped(.oversize)
+                refused |= 1 << UInt64(index)
                 continue
             }
             if vector.isFull { error = first(error, flush(&vector)) }
@@ -196,7 +202,7 @@ struct Port: ~Copyable {
                 continue
             }
             guard carries(batch[index], departure.edit, maximumSuperFrame) else {
-                counters.dropped(.oversize)
+                refuse(index, batch[index])
                 continue
             }
             guard departure.edit == .keep else {
@@ -225,8 +231,14 @@ struct Port: ~Copyable {
     /// The first of two errors that is one.
     private func first(_ one: Int32, _ other: Int32) -> Int32 { one != 0 ? one : other }
 
+    /// Leaves a frame to the forwarder that is too long. What is not to be cut up is dropped here.
+    mutating func refuse(_ index: Int, _ frame: FrameDescriptor) {
+        refused |= 1 << UInt64(index)
+        if frame.offload.segmentation != .none { counters.dropped(.oversize) }
+    }
+
     /// Bytes by which a frame grows.
-    private static func growth(by edit: TagEdit) -> Int {
+    static func growth(by edit: TagEdit) -> Int {
         switch edit {
         case .keep: 0
         case .insert: VLANTag.length

@@ -16,7 +16,7 @@ extension Port {
             let departure = unsafe departures[place]
             let frame = batch[departure.index]
             guard carries(frame, departure.edit) else {
-                counters.dropped(.oversize)
+                refuse(departure.index, frame)
                 place += 1
                 continue
             }

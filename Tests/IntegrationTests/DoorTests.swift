@@ -322,5 +322,20 @@ extension IntegrationTests {
             stalled.close()
             #expect(try scene.daemon.stop() == .exited(0))
         }
+
+        @Test func packetsThatAreTooLongForTheWayOutAreCutOrAnswered() throws {
+            let scene = try DoorScene(vde: true)
+            let guest = try PlugGuest("guest", path: scene.vde, folder: scene.folder)
+            try guest.lease()
+            try guest.namespace.ip("link", "set", PlugGuest.interface, "mtu", "3000")
+            func ping(_ options: String...) throws -> String {
+                let result = try guest.namespace.attempt(["ping", "-c", "2", "-W", "2", "-s", "2500"] + options)
+                return result.output + result.error
+            }
+            #expect(try ping("-M", "dont", gateway).contains(" 0% packet loss"))
+            #expect(try ping("-M", "dont", TestNetwork.internetAddress).contains(" 0% packet loss"))
+            let refused = try ping("-M", "do", TestNetwork.internetAddress)
+            #expect(refused.contains("mtu = 1500") || refused.contains("mtu=1500"), "\(refused)")
+        }
     }
 }

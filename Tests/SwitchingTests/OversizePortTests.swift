@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Switching
+import TestSupport
+import Testing
+import Wire
+
+/// Ports with different frame limits on one network.
+@Suite struct OversizePortTests {
+    private func packet(dontFragment: Bool, length: Int, from source: MACAddress, to destination: MACAddress) -> [UInt8] {
+        var writer = ByteWriter()
+        IPv4Header(source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!, protocolNumber: IPProtocol.udp).emit(into: &writer, payloadLength: length - 20)
+        if !dontFragment {
+            writer.patch16(0, at: 6)
+            writer.patch16(0, at: 10)
+            writer.patch16(writer.checksum(from: 0).finished, at: 10)
+        }
+        writer.put((0..<length - 20).map { UInt8(truncatingIfNeeded: $0) })
+        return frame(to: destination, from: source, writer.bytes, type: EtherType.ipv4)
+    }
+
+    private func introduce(_ bench: Bench, _ end: FarEnd, _ address: MACAddress) throws {
+        try end.send(frame(to: .broadcast, from: address))
+        bench.settle()
+    }
+
+    @Test func aPacketThatMustNotBeCutIsAnsweredAndOthersAreCut() throws {
+        let bench = try Bench()
+        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
+        try introduce(bench, jumbo, mac(1))
+        try introduce(bench, short, mac(2))
+        _ = (jumbo.received(), short.received())
+        try jumbo.send(packet(dontFragment: true, length: 9000, from: mac(1), to: mac(2)))
+        bench.settle()
+        let answers = jumbo.received()
+        #expect(short.received().isEmpty && answers.count == 1 && bench.counters(short).drops(.oversize) == 1)
+        let answer = answers[0]
+        let view = try IPv4View(answer.rawSpan.from(14))
+        #expect(view.protocolNumber == IPProtocol.icmp && view.payload.big32(at: 4) == 1500)
+
+        try jumbo.send(packet(dontFragment: false, length: 9000, from: mac(1), to: mac(2)))
+        bench.settle()
+        let fragments = short.received()
+        #expect(jumbo.received().isEmpty && fragments.count == 7 && fragments.allSatisfy { $0.count <= 1518 })
+        #expect(fragments.map { $0.count - 34 }.reduce(0, +) == 8980)
+        #expect(bench.counters(short).drops(.oversize) == 1, "nothing was lost")
+        // What fits goes its way.
+        try jumbo.send(packet(dontFragment: true, length: 1500, from: mac(1), to: mac(2)))
+        bench.settle()
+        #expect(short.received().count == 1)
+    }
+
+    @Test func tcpIsCutIntoSegments() throws {
+        let bench = try Bench()
+        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
+        try introduce(bench, jumbo, mac(1))
+        try introduce(bench, short, mac(2))
+        _ = (jumbo.received(), short.received())
+        var writer = ByteWriter()
+        IPv4Header(source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20 + 5000)
+        writer.put16(80)
+        writer.put16(40_000)
+        writer.put32(1000)
+        writer.put32(2000)
+        writer.put16(0x5010)
+        writer.put16(500)
+        writer.put32(0)
+        writer.put([UInt8](repeating: 9, count: 5000))
+        try jumbo.send(frame(to: mac(2), from: mac(1), writer.bytes, type: EtherType.ipv4))
+        bench.settle()
+        let segments = short.received()
+        #expect(jumbo.received().isEmpty && segments.count == 4 && segments.allSatisfy { $0.count <= 1518 })
+        #expect(segments.map { $0.count - 54 }.reduce(0, +) == 5000)
+        #expect(segments.map { $0.rawSpan.big32(at: 38) } == [1000, 2460, 3920, 5380])
+    }
+
+    @Test func aFloodOfLongPacketsGetsFewAnswers() throws {
+        let bench = try Bench()
+        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
+        try introduce(bench, jumbo, mac(1))
+        try introduce(bench, short, mac(2))
+        _ = jumbo.received()
+        var answers = 0
+        for _ in 0..<500 {
+            try jumbo.send(packet(dontFragment: true, length: 3000, from: mac(1), to: mac(2)))
+            bench.settle()
+            answers += jumbo.received().count
+        }
+        // Of so many, a slow machine may take two seconds or more; never an answer for each.
+        #expect(answers >= 32 && answers < 300)
+    }
+
+    @Test func whatGoesEverywhereIsNotAnswered() throws {
+        let bench = try Bench()
+        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518), other = try bench.attach()
+        try jumbo.send(packet(dontFragment: true, length: 3000, from: mac(1), to: mac(7)))
+        bench.settle()
+        #expect(other.received().count == 1 && short.received().isEmpty && jumbo.received().isEmpty)
+    }
+}
