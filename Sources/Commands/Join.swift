@@ -43,6 +43,9 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("For bridged: the interface, a NIC or a Linux bridge.", valueName: "interface"))
     var vmnetInterface: String?
 
+    @Option(help: ArgumentHelp("For a Linux bridge, without privilege: QEMU's bridge helper. (default: where it is installed)", valueName: "program"))
+    var bridgeHelper: String?
+
     @Option(help: ArgumentHelp("For shared and host: the host's address, such as 192.168.105.1 (default: that, or the next free network). The next address is the first that guests get.", valueName: "ip"))
     var vmnetGateway: IPv4Address?
 
@@ -134,6 +137,8 @@ package struct Join: ParsableCommand {
         configuration.network = try makeNetwork()
         configuration.published = try publishing.makePublished(uplink, configuration.mode, configuration.network)
         configuration.interfaceID = vmnetInterfaceId?.bytes
+        if bridgeHelper != nil && vmnetMode != .bridged { throw ValidationError("--bridge-helper goes with --vmnet-mode bridged only") }
+        configuration.bridgeHelper = try bridgeHelper.map { Files.absolute(try nonEmpty($0, "--bridge-helper")) }
         let framework = uplink == .tap || uplink == .none ? nil : Root.vmnet.withLock { $0 }
         try addresses.apply(to: &configuration, hasSystemServer: framework != nil)
         try vmnet.apply(to: &configuration, vmnet: framework)

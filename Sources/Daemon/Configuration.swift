@@ -70,6 +70,8 @@ package struct Configuration: Sendable {
     package var pidfile: String?
     /// Bytes of the longest IP packet on the network.
     package var mtu = 1500
+    /// QEMU's helper that makes a TAP a port of a bridge; nil for the one that is installed.
+    package var bridgeHelper: String?
     /// Guests reach the way out, and not each other.
     package var isIsolating = false
     /// Ports of the host that lead to guests; no two overlap.

@@ -109,15 +109,7 @@ struct Uplink {
             let bridging = Bridging(interface: interface)
             switch bridging {
             case .bridge, .openVSwitch:
-                // A bridge without an address of its own takes its lowest port's: ours must not be it.
-                let seed = configuration.interfaceID ?? Array("\(interface)-\(Accounts.processID)".utf8)
-                let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfe00_0000_0000)
-                let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: Bridging.mtu(of: interface))
-                if bridging == .bridge {
-                    try privileged.join(tap, bridge: index)
-                } else {
-                    try privileged.join(tap, openVSwitch: interface)
-                }
+                let tap = try openPort(of: interface, index, bridging, configuration, privileged)
                 let port = PortConfiguration(
                     name: tap.name, kind: .tap, role: .uplink,
                     descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: limit)
@@ -135,6 +127,32 @@ struct Uplink {
         } catch {
             privileged.undo()
             throw error
+        }
+    }
+
+    /// A TAP that is a port of this bridge: ours, or where that takes privilege we do not have, one of QEMU's helper.
+    private static func openPort(
+        of bridge: String, _ index: UInt32, _ bridging: Bridging, _ configuration: Configuration, _ privileged: Privileged
+    ) throws(ExitError) -> TapDevice {
+        // A bridge without an address of its own takes its lowest port's: ours must not be it.
+        let seed = configuration.interfaceID ?? Array("\(bridge)-\(Accounts.processID)".utf8)
+        let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfe00_0000_0000)
+        do throws(ExitError) {
+            let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: Bridging.mtu(of: bridge))
+            if bridging == .bridge { try privileged.join(tap, bridge: index) } else { try privileged.join(tap, openVSwitch: bridge) }
+            return tap
+        } catch {
+            // The helper knows Linux bridges only, and chooses the name.
+            guard error.status == .noPermission, bridging == .bridge, configuration.tapName == nil else { throw error }
+            return try askHelper(for: bridge, configuration.bridgeHelper)
+        }
+    }
+
+    private static func askHelper(for bridge: String, _ program: String?) throws(ExitError) -> TapDevice {
+        do throws(BridgeHelper.Failure) {
+            return try BridgeHelper.open(bridge, program: program)
+        } catch {
+            throw ExitError(.noPermission, "no permission to make a TAP a port of \(bridge), and \(error); or run this with sudo")
         }
     }
 

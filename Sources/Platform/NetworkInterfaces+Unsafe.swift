@@ -134,6 +134,13 @@ package enum NetworkInterfaces {
         return (descriptor, offloads)
     }
 
+    /// Sets up a TAP that somebody else has opened (Linux). Returns its name.
+    package static func adoptTAP(_ descriptor: borrowing Descriptor) throws(SystemError) -> String {
+        var name = [CChar](repeating: 0, count: 16), offloads: UInt32 = 0
+        try SystemError.check(unsafe name.withUnsafeMutableBufferPointer { unsafe platform_tap_adopt(descriptor.raw, $0.baseAddress, &offloads) }, "set up the TAP")
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// Opens a packet socket on an interface in promiscuous mode (Linux). The caller owns the descriptor.
     package static func openPacketSocket(on index: UInt32) throws(SystemError) -> Descriptor {
         try Descriptor(checking: platform_packet_open(index), "open a packet socket on", name(of: index) ?? "interface \(index)")

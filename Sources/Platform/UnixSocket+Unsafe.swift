@@ -116,6 +116,9 @@ extension Descriptor {
         try SystemError.check(platform_unix_disconnect(raw), "disconnect")
     }
 
+    /// Receives a descriptor that the other end has sent.
+    package func receiveDescriptor() throws(SystemError) -> Descriptor { try Descriptor(checking: platform_receive_descriptor(raw), "receive a descriptor") }
+
     package func listen(backlog: Int32 = 64) throws(SystemError) {
         #if canImport(Darwin)
             try SystemError.checkErrno(Darwin.listen(raw, backlog), "listen")

@@ -27,6 +27,15 @@ package struct TapDevice: ~Copyable {
     /// Opens a TAP that somebody has made for us, or makes it. It is its maker's to configure.
     package static func open(_ name: String) throws(SystemError) -> TapDevice { try TapDevice(name, creating: false) }
 
+    /// Takes over a TAP that somebody else has opened.
+    package init(adopting descriptor: consuming Descriptor) throws(SystemError) {
+        let name = try NetworkInterfaces.adoptTAP(descriptor)
+        guard let index = NetworkInterfaces.index(of: name) else { throw SystemError(code: Errno.noDevice, "find", name) }
+        self.descriptor = descriptor
+        self.name = name
+        self.index = index
+    }
+
     private init(_ name: String, creating: Bool) throws(SystemError) {
         let descriptor = Descriptor(adopting: try NetworkInterfaces.openTAP(named: name, creating: creating).descriptor)
         guard let index = NetworkInterfaces.index(of: name) else { throw SystemError(code: Errno.noDevice, "find", name) }

@@ -38,6 +38,52 @@ extension IntegrationTests {
             #expect(try network.host.snapshot() == before)
         }
 
+        /// A user joins a bridge through QEMU's helper, where its list allows it, and the host and the guest reach each other.
+        @Test(.enabled(if: Files.exists("/usr/lib/qemu/qemu-bridge-helper"), "needs qemu-system-common"))
+        func aUserJoinsABridgeThroughQEMUsHelper() throws {
+            let network = try TestNetwork()
+            let host = network.host
+            try host.ip("link", "add", "virbr0", "type", "bridge")
+            try host.ip("addr", "add", "10.11.12.1/24", "dev", "virbr0")
+            try host.ip("link", "set", "virbr0", "up")
+            // The machine's own helper and list are left alone: a copy of each, the list in a copy of /etc of the program's own.
+            let helper = network.folder.file("qemu-bridge-helper"), etc = network.folder.file("etc"), home = network.folder.file("home")
+            try host.run("cp", "/usr/lib/qemu/qemu-bridge-helper", helper)
+            try host.run("cp", "-a", "/etc", etc)
+            try host.run("sh", "-c", "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir -m 777 \(home); chmod 755 \(network.folder.path)")
+            let path = home + "/vde"
+            let command =
+                ["unshare", "-m", "sh", "-c", "mount --bind \(etc) /etc && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"", "sh"] + Namespace.running(as: "nobody")
+                + [Machine.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "virbr0", "--bridge-helper", helper, path]
+            let environment: [String: String?] = ["HOME": home, "XDG_RUNTIME_DIR": home]
+            func refusal() throws -> String {
+                let result = try host.attempt(command, environment: environment)
+                #expect(result.termination == .exited(77))
+                return result.error
+            }
+            try host.run("chmod", "u+s", helper)
+            #expect(try refusal().contains("add this line to /etc/qemu/bridge.conf: allow virbr0"))
+            try Files.replace(etc + "/qemu/bridge.conf", Array("allow br7\n".utf8))
+            try host.run("chmod", "644", etc + "/qemu/bridge.conf")
+            #expect(try refusal().contains("add this line to /etc/qemu/bridge.conf: allow virbr0"))
+            try Files.overwrite(etc + "/qemu/bridge.conf", "allow virbr0\n")
+            try host.run("chmod", "u-s", helper)
+            #expect(try refusal().contains("set-user-id: sudo chmod u+s \(helper)"))
+            try host.run("chmod", "u+s", helper)
+
+            let program = try host.start(command, environment: environment)
+            let ready = try program.wait(for: "switch at \(path)")
+            #expect(ready.contains("bridged to virbr0 by tap"), "\(ready)")
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            try guest.namespace.ip("addr", "add", "10.11.12.2/24", "dev", PlugGuest.interface)
+            #expect(try guest.namespace.pings("10.11.12.1"))
+            #expect(try host.pings("10.11.12.2"))
+            #expect(try program.stop() == .exited(0))
+            guest.stop()
+            #expect(try host.run("ip", "-o", "link", "show", "master", "virbr0").isEmpty)
+            #expect(try host.run("ip", "-o", "link", "show").contains("tap") == false)
+        }
+
         @Test func aLinuxBridgeTakesTheTapAsAPort() throws {
             let network = try TestNetwork()
             let lan = try startLAN(network)

@@ -34,6 +34,11 @@ int platform_tap_open(const char *name, int create, uint32_t *offloads) {
     return -ENOTSUP;
 }
 
+int platform_tap_adopt(int fd, char name[16], uint32_t *offloads) {
+    (void)fd, (void)name, (void)offloads;
+    return -ENOTSUP;
+}
+
 int platform_packet_open(uint32_t index) {
     (void)index;
     return -ENOTSUP;

@@ -56,6 +56,8 @@ ssize_t platform_send(int fd, const void *bytes, size_t length);
 ssize_t platform_send_pieces(int fd, const struct iovec *pieces, int count);
 /// Receives without blocking. Returns the bytes received, 0 at the end of a stream. A datagram longer than `length` is cut.
 ssize_t platform_receive(int fd, void *bytes, size_t length);
+/// Receives a descriptor that the other end of a unix socket has sent (SCM_RIGHTS), without blocking. -ENODATA if none came.
+int platform_receive_descriptor(int fd);
 /// What kind of socket `fd` is; -EBADF if it is not open, -ENOTSOCK if it is something else.
 struct platform_socket_kind {
     int is_unix;
@@ -239,6 +241,8 @@ enum { PLATFORM_OFFLOAD_CHECKSUM = 1, PLATFORM_OFFLOAD_TSO4 = 2, PLATFORM_OFFLOA
 /// there is none. `offloads` is set to what the kernel will hand us unfinished. Returns the descriptor; a TAP that was made here lives as
 /// long as it is open.
 int platform_tap_open(const char *name, int create, uint32_t *offloads);
+/// Makes the same of a TAP that somebody else has opened, with virtio headers, and tells its name. -EPROTOTYPE for something else.
+int platform_tap_adopt(int fd, char name[16], uint32_t *offloads);
 
 /// A packet socket on an interface in promiscuous mode, with a 10-byte virtio header before each frame (linux/packet.c). Frames that the
 /// host itself sends through the interface are not received.

@@ -207,6 +207,24 @@ ssize_t platform_receive(int fd, void *bytes, size_t length) {
     return received < 0 ? -errno : received;
 }
 
+int platform_receive_descriptor(int fd) {
+    char byte;
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec piece = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
+    if (length < 0) return -errno;
+    struct cmsghdr *header = length > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) return -ENODATA;
+    int received;
+    memcpy(&received, CMSG_DATA(header), sizeof received);
+    fcntl(received, F_SETFD, FD_CLOEXEC);
+    return received;
+}
+
 int platform_socket_kind(int fd, struct platform_socket_kind *kind) {
     int type = 0, listening = 0;
     socklen_t length = sizeof type;
