@@ -24,6 +24,9 @@ final class DoorScene {
         daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
     }
 
+    /// Another daemon with the same options.
+    func restart() throws { daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder) }
+
     var host: Namespace { network.host }
     var folder: TemporaryFolder { network.folder }
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+extension IntegrationTests {
+    /// One network entered by every door at once.
+    @Suite struct MixedDoors {
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func machinesOfEveryDoorReachEachOtherAndTheOutside() throws {
+            let network = try TestNetwork()
+            try network.startInternet()
+            let folder = network.folder
+            let vde = folder.file("vde"), stream = folder.file("stream"), dgram = folder.file("dgram")
+            func machine(_ name: String, _ netdev: String, _ number: Int, _ wrapper: [String] = []) throws -> GuestMachine {
+                try GuestMachine.qemu(name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: network.host, folder: folder, wrapper: wrapper)
+            }
+            // The network comes with the first machine, which has inherited its descriptor, and on whose console its messages would be.
+            let first = try machine(
+                "inherited", "dgram,id=net0,local.type=fd,local.str=3", 1,
+                [Machine.product("vde_vmnet"), "run", "--switch", vde, "--stream", stream, "--dgram", dgram, "--state-dir", folder.file("state"), "--log-level", "error", "--"])
+            try eventually("the doors") { [vde + "/ctl", stream, dgram].allSatisfy { Files.exists($0) } }
+            let guests = [
+                first,
+                try machine("vde", "vde,id=net0,sock=\(vde)", 2),
+                try machine("stream", "stream,id=net0,server=off,addr.type=unix,addr.path=\(stream)", 3),
+                try machine("dgram", "dgram,id=net0,local.type=unix,local.path=\(folder.file("own")),remote.type=unix,remote.path=\(dgram)", 4),
+            ]
+            var addresses: [String] = []
+            for guest in guests {
+                try guest.waitUntilBooted()
+                addresses.append(GuestMachine.address(in: try guest.lease()))
+                // A quarter of a megabyte to be fetched, and a server.
+                try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && dd if=/dev/urandom of=/www/big bs=4096 count=64 2>/dev/null && httpd -p 80 -h /www")
+            }
+            #expect(Set(addresses).count == 4)
+            for (number, guest) in guests.enumerated() {
+                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet", "\(guest.name) and the outside")
+                #expect(try network.host.fetch(addresses[number]) == "this is \(guest.name)", "the host and \(guest.name)")
+                for (other, address) in addresses.enumerated() where other != number {
+                    let sum = try guest.run("wget -q -O - http://\(address)/big | md5sum").output
+                    #expect(try guests[other].run("md5sum < /www/big").output == sum, "\(guest.name) fetches from \(guests[other].name)")
+                }
+            }
+            // The network ends with the machine that it was started for.
+            first.signal(Signal.terminate)
+            #expect(try first.waitForEnd() == .exited(0))
+            #expect([vde, stream, dgram].allSatisfy { !Files.exists($0) })
+        }
+
+        /// QEMU 8 connects again by itself (`reconnect=`); QEMU 7.2 does not, so this client stands for it.
+        @Test func aStreamClientComesBackAfterTheDaemon() throws {
+            let scene = try DoorScene()
+            let source = MACAddress(0x0200_0000_0001)
+            func isWell(_ client: SocketEnd) throws {
+                try client.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+                try eventually("an answer") { client.received().contains { $0.starts(with: source.bytes) } }
+            }
+            let before = try SocketEnd(streamAt: scene.stream)
+            try isWell(before)
+            scene.daemon.program.signal(Signal.kill)
+            _ = try scene.daemon.program.waitForEnd()
+            #expect(before.isOver && Files.exists(scene.stream), "the socket of the dead daemon is still there")
+            try scene.restart()
+            let after = try SocketEnd(streamAt: scene.stream)
+            try isWell(after)
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func aDatagramMachineOutlivesTheDaemon() throws {
+            let scene = try DoorScene()
+            let guest = try scene.machine("guest", scene.dgramNetdev("guest"), 1)
+            try guest.waitUntilBooted()
+            let address = GuestMachine.address(in: try guest.lease())
+            scene.daemon.program.signal(Signal.kill)
+            _ = try scene.daemon.program.waitForEnd()
+            try scene.restart()
+            // It sends to the path, and so reaches whoever is there.
+            #expect(try guest.run("ping -c 1 -W 10 \(gateway)").status == 0)
+            #expect(GuestMachine.address(in: try guest.lease()) == address)
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+    }
+}
