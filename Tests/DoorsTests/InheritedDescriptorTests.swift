@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import Doors
+import Platform
+import TestSupport
+import Testing
+
+/// What may be given to `--fd`, and what is said of the rest.
+@Suite struct InheritedDescriptorTests {
+    private func complaint(_ raw: Int32) -> String? {
+        do throws(DoorError) {
+            _ = try InheritedDescriptor(raw)
+            return nil
+        } catch {
+            #expect(error.cause == .unsuitable)
+            return error.description
+        }
+    }
+
+    @Test func endsOfPairsAreWelcome() throws {
+        let stream = try DescriptorPair.streamSockets(), datagram = try DescriptorPair.datagramSockets()
+        #expect(try InheritedDescriptor(stream.first.raw).isStream)
+        #expect(try !InheritedDescriptor(datagram.first.raw).isStream)
+    }
+
+    @Test func whatIsNotOpenIsSaid() throws {
+        // A number that nobody has.
+        #expect(complaint(1_000_000)?.contains("is not open") == true)
+    }
+
+    @Test func filesTerminalsAndPipesAreSaid() throws {
+        let folder = try TemporaryFolder()
+        try Files.replace(folder.file("file"), [1])
+        let file = try Files.open(folder.file("file"), .readOnly), terminal = try Files.open("/dev/ptmx", .readWrite), pipe = try DescriptorPair.pipe()
+        for raw in [file.raw, terminal.raw, pipe.first.raw] { #expect(complaint(raw)?.contains("is no socket") == true) }
+    }
+
+    @Test func otherSocketsAreSaid() throws {
+        let folder = try TemporaryFolder()
+        let internet = try UnixSocket.internetStream(), datagram = try UnixSocket.internetDatagram()
+        for raw in [internet.raw, datagram.raw] { #expect(complaint(raw)?.contains("another kind than unix") == true) }
+        let listener = try UnixSocket.stream()
+        try listener.bind(to: UnixPath(folder.file("listener")))
+        try listener.listen()
+        #expect(complaint(listener.raw)?.contains("listening") == true)
+        let alone = try UnixSocket.datagram()
+        try alone.bind(to: UnixPath(folder.file("alone")))
+        #expect(complaint(alone.raw)?.contains("not connected") == true)
+    }
+
+    @Test func doorsOfTheServiceManagerAreToldApart() throws {
+        let folder = try TemporaryFolder()
+        let listener = try UnixSocket.stream(), datagram = try UnixSocket.datagram(), pair = try DescriptorPair.streamSockets()
+        try listener.bind(to: UnixPath(folder.file("stream")))
+        try datagram.bind(to: UnixPath(folder.file("dgram")))
+        #expect(throws: DoorError.self, "it does not listen") { try ActivatedSocket(listener.raw) }
+        try listener.listen()
+        let stream = try ActivatedSocket(listener.raw), dgram = try ActivatedSocket(datagram.raw), machine = try ActivatedSocket(pair.first.raw)
+        #expect(stream.kind == .door(.stream) && stream.path == folder.file("stream"))
+        #expect(dgram.kind == .door(.datagram) && dgram.path == folder.file("dgram"))
+        #expect(machine.kind == .machine(try InheritedDescriptor(pair.first.raw)))
+        let internet = try UnixSocket.internetStream()
+        #expect(throws: DoorError.self) { try ActivatedSocket(internet.raw) }
+    }
+}

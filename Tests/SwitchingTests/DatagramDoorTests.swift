@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Switching
+import TestSupport
+import Testing
+import Wire
+
+/// A datagram door without the control thread's part: strangers are attached by the test.
+@Suite struct DatagramDoorTests {
+    private final class Hall {
+        let bench: Bench
+        let folder: TemporaryFolder
+        let path: String
+        let socket: Descriptor
+        let number: PortNumber
+
+        init() throws {
+            bench = try Bench()
+            folder = try TemporaryFolder()
+            path = folder.file("door")
+            let socket = try UnixSocket.datagram()
+            try socket.bind(to: UnixPath(path))
+            socket.setBuffers(send: 1 << 20, receive: 4 << 20)
+            socket.tellSenders()
+            let port = PortConfiguration(name: "door", kind: .datagramDoor, role: .service, descriptor: try socket.duplicate().release(), maximumFrame: 0, receivesUnknown: false)
+            number = try #require(bench.control.attach(port))
+            self.socket = consume socket
+            bench.forwarder.turn(timeout: 0)
+        }
+
+        /// A client whose socket is connected to the door's.
+        func client(_ name: String, _ isConnected: Bool = true) throws -> FarEnd {
+            let socket = try UnixSocket.datagram()
+            try socket.bind(to: UnixPath(folder.file(name)))
+            socket.setBuffers(send: 1 << 20, receive: 1 << 20)
+            try socket.connect(to: UnixPath(path))
+            return FarEnd(number: 0, socket: try socket.duplicate())
+        }
+
+        func strangers() -> [Stranger] {
+            bench.settle()
+            defer { bench.control.rearm(number) }
+            return bench.control.takeEvents().compactMap { if case .stranger(number, let stranger) = $0 { stranger } else { nil } }
+        }
+
+        func attach(_ stranger: Stranger) throws -> PortNumber {
+            var port = PortConfiguration(name: "client", kind: .datagramClient, role: .guest, descriptor: try socket.duplicate().release(), maximumFrame: 65_553)
+            (port.door, port.peer, port.destination) = (number, stranger.name, stranger.name)
+            return try #require(bench.control.attach(port))
+        }
+    }
+
+    @Test func strangersAreToldOfWithWhatTheySent() throws {
+        let hall = try Hall()
+        let client = try hall.client("a")
+        try client.send(Array("VFKT".utf8))
+        try client.send(frame(to: .broadcast, from: mac(1), [1]))
+        let strangers = hall.strangers()
+        #expect(strangers.map(\.name) == [[UInt8]](repeating: Array(hall.folder.file("a").utf8), count: 2))
+        #expect(strangers.map(\.frame) == [Array("VFKT".utf8), frame(to: .broadcast, from: mac(1), [1])])
+        #expect(strangers.allSatisfy { $0.user == Accounts.effectiveUser })
+    }
+
+    @Test func clientsAreToldApartAndAnswered() throws {
+        let hall = try Hall()
+        let other = try hall.bench.attach()
+        let clients = try (0..<5).map { try hall.client("client-\($0)") }
+        var numbers: [PortNumber] = []
+        for (index, client) in clients.enumerated() {
+            try client.send(frame(to: .broadcast, from: mac(UInt64(10 + index)), [1]))
+            let stranger = try #require(hall.strangers().first)
+            numbers.append(try hall.attach(stranger))
+            hall.bench.control.forward(stranger.frame, from: numbers[index])
+            hall.bench.settle()
+        }
+        #expect(other.received().count == 5, "no first frame is lost")
+        for client in clients { _ = client.received() }
+        // All at once, mixed: each frame belongs to its own sender's port.
+        var received = [[[UInt8]]](repeating: [], count: 5)
+        for round in 0..<20 {
+            for (index, client) in clients.enumerated() { try client.send(frame(to: mac(UInt64(10 + (index + 1) % 5)), from: mac(UInt64(10 + index)), [UInt8(round)])) }
+            // A socket of Linux takes ten datagrams (net.unix.max_dgram_qlen).
+            hall.bench.settle()
+            for (index, client) in clients.enumerated() { received[index] += client.received() }
+        }
+        for index in clients.indices {
+            #expect(received[index] == (0..<20).map { frame(to: mac(UInt64(10 + index)), from: mac(UInt64(10 + (index + 4) % 5)), [UInt8($0)]) })
+        }
+        #expect(hall.strangers().isEmpty && other.received().isEmpty)
+        // One goes: it is a stranger again, the others are as they were.
+        hall.bench.control.detach(numbers[2])
+        hall.bench.settle()
+        try clients[2].send(frame(to: .broadcast, from: mac(12), [9]))
+        #expect(hall.strangers().count == 1)
+        try clients[1].send(frame(to: mac(13), from: mac(11), [8]))
+        hall.bench.settle()
+        #expect(clients[3].received() == [frame(to: mac(13), from: mac(11), [8])])
+    }
+
+    @Test func aClientThatHasGoneIsReportedByAProbe() throws {
+        let hall = try Hall()
+        var client: FarEnd? = try hall.client("a")
+        try client!.send(frame(to: .broadcast, from: mac(1), [1]))
+        let number = try hall.attach(try #require(hall.strangers().first))
+        client = nil
+        hall.bench.settle()
+        hall.bench.control.probe(number)
+        hall.bench.settle()
+        #expect(hall.bench.control.takeEvents().contains { if case .unreachable(number, _) = $0 { true } else { false } })
+    }
+
+    @Test func aFloodOfStrangersIsToldOfInPart() throws {
+        let hall = try Hall()
+        // As much as the socket takes at a time, and nobody who deals with it.
+        for number in 0..<100 {
+            try hall.client("stranger-\(number)").send([UInt8](repeating: 0, count: 60))
+            hall.bench.settle()
+        }
+        #expect(hall.strangers().count == 32)
+        let nameless = try UnixSocket.datagram()
+        try nameless.connect(to: UnixPath(hall.path))
+        _ = try nameless.send([UInt8](repeating: 0, count: 60))
+        #expect(hall.strangers().last?.name == [])
+    }
+
+    @Test func aClientThatDoesNotReadLosesItsOwnFramesOnly() throws {
+        let hall = try Hall()
+        let stuck = try hall.client("stuck"), sender = try hall.bench.attach(), other = try hall.bench.attach()
+        try stuck.send(frame(to: .broadcast, from: mac(1), [1]))
+        _ = try hall.attach(try #require(hall.strangers().first))
+        _ = other.received()
+        var heard = 0
+        for _ in 0..<3000 {
+            try sender.send(frame(to: .broadcast, from: mac(2), [UInt8](repeating: 0, count: 1400)))
+            hall.bench.settle()
+            heard += other.received().count
+        }
+        #expect(heard == 3000)
+    }
+}
