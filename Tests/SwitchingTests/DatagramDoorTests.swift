@@ -117,6 +117,7 @@ import Wire
             hall.bench.settle()
         }
         #expect(hall.strangers().count == 32)
+        hall.bench.settle()
         let nameless = try UnixSocket.datagram()
         try nameless.connect(to: UnixPath(hall.path))
         _ = try nameless.send([UInt8](repeating: 0, count: 60))
