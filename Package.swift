@@ -45,8 +45,10 @@ let package = Package(
         .target(name: "AddressService", dependencies: ["Wire", "Frames"], swiftSettings: swift),
         .target(name: "Uplinks", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
+            name: "UserUplink", dependencies: ["CPlatform", "Uplinks", "Platform", "Wire", .product(name: "Atomics", package: "swift-atomics")], swiftSettings: swift),
+        .target(
             name: "Daemon",
-            dependencies: ["AddressService", "Switching", "Uplinks", "VDE", "Doors", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["AddressService", "Switching", "Uplinks", "UserUplink", "VDE", "Doors", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
@@ -71,6 +73,7 @@ let package = Package(
         .testTarget(name: "VDETests", dependencies: ["VDE", "Switching", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "DoorsTests", dependencies: ["Doors", "Platform", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "UserUplinkTests", dependencies: ["UserUplink", "CPlatform", "Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "DaemonTests",
             dependencies: ["Daemon", "AddressService", "Uplinks", "Platform", "Wire", "TestSupport", .product(name: "Logging", package: "swift-log")],

@@ -24,6 +24,9 @@ package struct SocketAddress: Sendable {
         guard isIPv4 else { return nil }
         return IPv4Address(UInt32(raw.bytes.0) << 24 | UInt32(raw.bytes.1) << 16 | UInt32(raw.bytes.2) << 8 | UInt32(raw.bytes.3))
     }
+
+    /// The IPv6 address; nil for IPv4.
+    package var ipv6: IPv6Address? { isIPv4 ? nil : IPv6Address(words.rawSpan, at: 0) }
 }
 
 extension SocketAddress: Hashable, CustomStringConvertible {

@@ -75,6 +75,11 @@ package struct TCPSegment: Equatable, Sendable {
 
     /// Writes the segment with its checksum for these addresses.
     package func emit(into writer: inout ByteWriter, source: IPv4Address, destination: IPv4Address) {
+        emit(into: &writer, InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20))
+    }
+
+    /// The same with the sum over any pseudo-header.
+    package func emit(into writer: inout ByteWriter, _ pseudoHeader: InternetChecksum) {
         let start = writer.count
         writer.put16(sourcePort)
         writer.put16(destinationPort)
@@ -84,7 +89,6 @@ package struct TCPSegment: Equatable, Sendable {
         writer.put8(flags.rawValue)
         writer.put16(window)
         writer.put32(0)
-        let pseudo = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20)
-        writer.patch16(writer.checksum(from: start, adding: pseudo).finished, at: start + 16)
+        writer.patch16(writer.checksum(from: start, adding: pseudoHeader).finished, at: start + 16)
     }
 }

@@ -251,4 +251,35 @@ int platform_packet_open(uint32_t index);
 /// Returns the frame's length.
 ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
 
+// ---- User-mode NAT by libslirp, found at run time (posix/slirp.c) ----------------------------------------------------------------------
+
+struct platform_slirp;
+struct platform_slirp_options {
+    uint32_t network, mask, host;     // host order
+    uint8_t prefix[16], host6[16];
+    uint8_t prefix_length;            // 0: no IPv6
+    uint32_t mtu;                     // 68 to 65520
+    void *context;
+    /// Takes a frame for a guest, during `platform_slirp_input` and `platform_slirp_turn`.
+    void (*send)(void *context, const void *frame, size_t length);
+};
+/// Starts a NAT. Everything about one is to be called by one thread at a time. -ENOENT without the library, -ENOTSUP for a version whose
+/// interface is not known, -EIO if it refuses.
+int platform_slirp_open(const struct platform_slirp_options *options, struct platform_slirp **slirp);
+/// Such as `4.7.0`.
+const char *platform_slirp_version(const struct platform_slirp *slirp);
+void platform_slirp_close(struct platform_slirp *slirp);
+/// Hands it a frame of a guest.
+void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length);
+/// Leads a port of the host to a guest's. Addresses in host order.
+int platform_slirp_publish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
+/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets or for `wakeup` to be readable, and does what is due. Returns 1
+/// if it was woken.
+int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
+/// What is assumed of the library's structures: sizes and offsets in bytes, for a test that compares them with its header.
+struct platform_slirp_layout {
+    uint32_t callbacks, configuration, network, prefix, host6, mtu, loopback, dns, dhcp, notify, timer;
+};
+int platform_slirp_layout(struct platform_slirp_layout *layout);
+
 #endif

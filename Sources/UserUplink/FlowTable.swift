@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// Two ends of a conversation. IPv4 addresses are in the low bits of their halves.
+package struct FlowKey: Hashable, Sendable {
+    var guest: IPv6Address
+    var remote: IPv6Address
+    /// Guest's port, remote port, protocol.
+    private var ports: UInt64
+
+    package init(_ protocolNumber: UInt8, guest: IPv6Address, _ guestPort: UInt16, remote: IPv6Address, _ remotePort: UInt16) {
+        self.guest = guest
+        self.remote = remote
+        ports = UInt64(guestPort) << 32 | UInt64(remotePort) << 16 | UInt64(protocolNumber)
+    }
+
+    var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
+    var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
+    var protocolNumber: UInt8 { UInt8(truncatingIfNeeded: ports) }
+}
+
+/// The conversations between guests and the outside. When there are too many, the guest with the most of them loses the one that has been
+/// idle for longest: a flood costs whoever sends it.
+package struct FlowTable: Sendable {
+    package struct Flow: Sendable {
+        package fileprivate(set) var key: FlowKey
+        package var hardware: MACAddress
+        /// Of TCP: the next sequence number of either side, and who has closed.
+        package var guestNext: UInt32 = 0
+        package var remoteNext: UInt32 = 0
+        package var guestClosed = false
+        package var remoteClosed = false
+        /// Seconds.
+        fileprivate(set) var lastSeen: UInt64
+        // Places of the guest's next older and next younger one; -1 for none.
+        fileprivate var older = -1
+        fileprivate var younger = -1
+    }
+
+    private struct Queue: Sendable {
+        var oldest = -1
+        var youngest = -1
+        var count = 0
+    }
+
+    package let capacity: Int
+    private var places: [FlowKey: Int] = [:]
+    private var flows: [Flow] = []
+    private var free: [Int] = []
+    private var queues: [IPv6Address: Queue] = [:]
+    /// Most packets belong to the flow of the one before.
+    private var last: (key: FlowKey, place: Int)?
+
+    package init(capacity: Int) { self.capacity = capacity }
+
+    package var count: Int { places.count }
+
+    /// The place of a flow, which is valid until one is added or removed; it counts as seen.
+    package mutating func find(_ key: FlowKey, now: UInt64) -> Int? {
+        let place: Int
+        if let last, last.key == key {
+            place = last.place
+        } else {
+            guard let found = places[key] else { return nil }
+            place = found
+            last = (key, found)
+        }
+        if flows[place].lastSeen != now {
+            flows[place].lastSeen = now
+            unlink(place)
+            link(place)
+        }
+        return place
+    }
+
+    package subscript(place: Int) -> Flow {
+        get { flows[place] }
+        set { flows[place] = newValue }
+    }
+
+    /// Adds a flow. Returns its place, and what had to go for it.
+    package mutating func insert(_ key: FlowKey, hardware: MACAddress, now: UInt64) -> (place: Int, evicted: Flow?) {
+        var evicted: Flow?
+        if places.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }), victim.oldest >= 0 {
+            evicted = flows[victim.oldest]
+            remove(evicted!.key)
+        }
+        let flow = Flow(key: key, hardware: hardware, lastSeen: now)
+        let place: Int
+        if let reused = free.popLast() {
+            place = reused
+            flows[place] = flow
+        } else {
+            place = flows.count
+            flows.append(flow)
+        }
+        places[key] = place
+        link(place)
+        return (place, evicted)
+    }
+
+    package mutating func remove(_ key: FlowKey) {
+        guard let place = places.removeValue(forKey: key) else { return }
+        unlink(place)
+        free.append(place)
+        last = nil
+    }
+
+    private mutating func link(_ place: Int) {
+        let guest = flows[place].key.guest
+        var queue = queues[guest] ?? Queue()
+        flows[place].older = queue.youngest
+        flows[place].younger = -1
+        if queue.youngest >= 0 { flows[queue.youngest].younger = place }
+        queue.youngest = place
+        if queue.oldest < 0 { queue.oldest = place }
+        queue.count += 1
+        queues[guest] = queue
+    }
+
+    private mutating func unlink(_ place: Int) {
+        let flow = flows[place]
+        guard var queue = queues[flow.key.guest] else { return }
+        if flow.older >= 0 { flows[flow.older].younger = flow.younger } else { queue.oldest = flow.younger }
+        if flow.younger >= 0 { flows[flow.younger].older = flow.older } else { queue.youngest = flow.older }
+        queue.count -= 1
+        queues[flow.key.guest] = queue.count > 0 ? queue : nil
+    }
+}
+
+/// What the library keeps a socket for until some time after its last use, and which nothing makes it close: a guest's port of UDP, or a
+/// series of pings. More than fit are refused.
+package struct LingeringPorts: Sendable {
+    package struct Key: Hashable, Sendable {
+        let guest: IPv6Address
+        let port: UInt16
+        let protocolNumber: UInt8
+    }
+
+    /// Seconds for which libslirp keeps one (its SO_EXPIRE is 240).
+    private static let patience: UInt64 = 245
+
+    private let capacity: Int
+    private var lastUse: [Key: UInt64] = [:]
+    private var counts: [IPv6Address: Int] = [:]
+    private var nextSweep: UInt64 = 0
+    private var last: (key: Key, now: UInt64)?
+
+    package init(capacity: Int) { self.capacity = capacity }
+
+    package var count: Int { lastUse.count }
+
+    /// Whether a datagram may be sent from there. No guest has more than a quarter of all.
+    package mutating func admit(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8, now: UInt64) -> Bool {
+        let key = Key(guest: guest, port: port, protocolNumber: protocolNumber)
+        if let last, last.key == key, last.now == now { return true }
+        if lastUse[key] == nil {
+            if now >= nextSweep { sweep(now) }
+            guard lastUse.count < capacity, counts[guest, default: 0] < max(1, capacity / 4) else { return false }
+            counts[guest, default: 0] += 1
+        }
+        lastUse[key] = now
+        last = (key, now)
+        return true
+    }
+
+    func contains(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8) -> Bool { lastUse[Key(guest: guest, port: port, protocolNumber: protocolNumber)] != nil }
+
+    private mutating func sweep(_ now: UInt64) {
+        nextSweep = now + 10
+        for (key, time) in lastUse where time + Self.patience < now {
+            lastUse[key] = nil
+            counts[key.guest]! -= 1
+            if counts[key.guest] == 0 { counts[key.guest] = nil }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+import Atomics
+
+/// A bounded queue of frames of any length between two threads, one of which only appends and the other only removes. Frames lie one behind
+/// the other; one that does not fit before the end of the memory begins at its start again.
+@safe
+package final class PacketRing: @unchecked Sendable {
+    /// In front of each frame: its length, or a note that the next one is at the start.
+    private static let header = 8
+    private static let wrap = UInt32.max
+
+    private let memory: UnsafeMutableRawPointer
+    private let capacity: Int
+    // Bytes since the beginning, written by one side each. They only grow; the place is the count modulo the capacity.
+    private let written = ManagedAtomic<Int>(0)
+    private let taken = ManagedAtomic<Int>(0)
+    /// What the appending side has seen of `taken`, and the removing side of `written`: looked at again only when that is not enough.
+    private var knownTaken = 0
+    private var knownWritten = 0
+
+    /// - Parameter capacity: bytes; a power of two.
+    package init(capacity: Int) {
+        precondition(capacity >= 1024 && capacity & (capacity - 1) == 0)
+        self.capacity = capacity
+        unsafe memory = .allocate(byteCount: capacity, alignment: 64)
+    }
+
+    deinit { unsafe memory.deallocate() }
+
+    private static func room(for length: Int) -> Int { (header + length + 7) & ~7 }
+
+    // MARK: The appending side
+
+    /// Appends a copy of a frame. Returns false if there is no room.
+    package func append(_ frame: RawSpan) -> Bool {
+        unsafe frame.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return true }
+            return unsafe append(base, bytes.count)
+        }
+    }
+
+    @unsafe
+    package func append(_ base: UnsafeRawPointer, _ length: Int) -> Bool {
+        let needed = PacketRing.room(for: length)
+        var position = written.load(ordering: .relaxed)
+        let place = position & (capacity - 1)
+        // The rest behind it is skipped where the frame would not fit there in one piece.
+        let skipped = capacity - place < needed ? capacity - place : 0
+        if capacity - (position - knownTaken) < skipped + needed {
+            knownTaken = taken.load(ordering: .acquiring)
+            guard capacity - (position - knownTaken) >= skipped + needed else { return false }
+        }
+        if skipped > 0 {
+            unsafe (memory + place).storeBytes(of: PacketRing.wrap, as: UInt32.self)
+            position += skipped
+        }
+        let target = unsafe memory + (position & (capacity - 1))
+        unsafe target.storeBytes(of: UInt32(length), as: UInt32.self)
+        unsafe (target + PacketRing.header).copyMemory(from: base, byteCount: length)
+        written.store(position + needed, ordering: .releasing)
+        return true
+    }
+
+    // MARK: The removing side
+
+    package var isEmpty: Bool {
+        let position = taken.load(ordering: .relaxed)
+        if position != knownWritten { return false }
+        knownWritten = written.load(ordering: .acquiring)
+        return position == knownWritten
+    }
+
+    /// Hands the first frame to `body`, which may change it in place, and removes it. Returns nil if there is none.
+    package func takeFirst<Result>(_ body: (inout MutableRawSpan) -> Result) -> Result? {
+        guard let (address, length, end) = unsafe first() else { return nil }
+        var span = unsafe MutableRawSpan(_unsafeStart: address, byteCount: length)
+        let result = body(&span)
+        taken.store(end, ordering: .releasing)
+        return result
+    }
+
+    /// Copies the first frame to `destination` and removes it. Returns its length, 0 if there is none; what is longer than `room` is lost.
+    @unsafe
+    package func takeFirst(to destination: UnsafeMutableRawPointer, room: Int) -> Int {
+        while let (address, length, end) = unsafe first() {
+            if length <= room { unsafe destination.copyMemory(from: address, byteCount: length) }
+            taken.store(end, ordering: .releasing)
+            if length <= room { return length }
+        }
+        return 0
+    }
+
+    private func first() -> (address: UnsafeMutableRawPointer, length: Int, end: Int)? {
+        if isEmpty { return nil }
+        var position = taken.load(ordering: .relaxed)
+        var source = unsafe memory + (position & (capacity - 1))
+        if unsafe source.load(as: UInt32.self) == PacketRing.wrap {
+            position += capacity - (position & (capacity - 1))
+            unsafe source = memory
+        }
+        let length = Int(unsafe source.load(as: UInt32.self))
+        return unsafe (source + PacketRing.header, length, position + PacketRing.room(for: length))
+    }
+}

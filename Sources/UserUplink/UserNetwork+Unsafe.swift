@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+import Atomics
+import CPlatform
+import Platform
+import Uplinks
+import Wire
+
+/// Why a user-mode NAT could not be started.
+package enum UserFailure: Error, Sendable {
+    /// libslirp is not installed.
+    case noLibrary
+    /// Its version is not one whose interface we know, or it refuses to start.
+    case unusableLibrary(String)
+    /// A port could not be published: its number, and the positive errno.
+    case port(PublishedPort, UInt16, Int32)
+    case system(SystemError)
+}
+
+/// A user-mode NAT by libslirp on a thread of its own. Frames come and go by two bounded rings, so that whoever forwards them never waits for
+/// it; a library that hangs costs its own frames.
+@safe
+package final class UserNetwork: @unchecked Sendable {
+    /// Bytes of each ring: enough for the windows of many connections (libslirp's are of 64 KiB).
+    private static let ringCapacity = 8 << 20
+    /// Frames taken from the guests before the sockets have their turn.
+    private static let turnFrames = 256
+    /// Frames for the guests after which they are told of.
+    private static let signalFrames = 32
+
+    package let libraryVersion: String
+    /// Told whenever a guest asks for a name; read with `takeQuestion`.
+    package let questions: Wakeup
+    private let stack: OpaquePointer
+    private let fromGuests: PacketRing
+    private let toGuests: PacketRing
+    private let nameQuestions = PacketRing(capacity: 256 << 10)
+    /// Wakes this thread, and the forwarder's.
+    private let wakeup: Wakeup
+    private let ready: Wakeup
+    private let isWaiting = ManagedAtomic<Bool>(false)
+    private let isStopping = ManagedAtomic<Bool>(false)
+    private let ended: Wakeup
+    private var isRunning = false
+    private let leases = Guarded<[(IPv4Address, MACAddress, UInt64)]>([])
+    private let hasLeases = ManagedAtomic<Bool>(false)
+    private let drops = Guarded([Int](repeating: 0, count: UserDrop.allCases.count))
+
+    // The thread's own.
+    private var gateway: UserGateway
+    private var now: UInt64 = 0
+    /// Frames for guests of which nobody was told yet.
+    private var output = 0
+
+    /// Starts the library and publishes ports; frames move after `start`.
+    package init(_ options: UserGateway.Options, publishing published: [PublishedPort]) throws(UserFailure) {
+        gateway = UserGateway(options)
+        do throws(SystemError) {
+            questions = try Wakeup()
+            wakeup = try Wakeup()
+            ready = try Wakeup()
+            ended = try Wakeup()
+        } catch {
+            throw .system(error)
+        }
+        fromGuests = PacketRing(capacity: UserNetwork.ringCapacity)
+        toGuests = PacketRing(capacity: UserNetwork.ringCapacity)
+        var raw = unsafe platform_slirp_options()
+        unsafe raw.network = options.network.network.base.value
+        unsafe raw.mask = options.network.network.mask.value
+        unsafe raw.host = options.network.gateway.value
+        unsafe raw.mtu = UInt32(options.mtu)
+        if let prefix = options.prefix {
+            unsafe raw.prefix_length = 64
+            unsafe withUnsafeMutableBytes(of: &raw.prefix) { unsafe $0.copyBytes(from: IPv6Address(prefix, 0).bytes) }
+            unsafe withUnsafeMutableBytes(of: &raw.host6) { unsafe $0.copyBytes(from: IPv6Address(prefix, 1).bytes) }
+        }
+        let relay = Relay()
+        self.relay = relay
+        unsafe raw.context = Unmanaged.passUnretained(relay).toOpaque()
+        unsafe raw.send = { context, bytes, length in
+            guard let context = unsafe context, let bytes = unsafe bytes else { return }
+            unsafe Unmanaged<Relay>.fromOpaque(context)._withUnsafeGuaranteedRef { unsafe $0.network?.receive(bytes, length) }
+        }
+        var started: OpaquePointer?
+        let result = unsafe platform_slirp_open(&raw, &started)
+        guard result == 0, let opened = unsafe started else {
+            throw result == -Errno.noEntry ? .noLibrary : .unusableLibrary(SystemError(code: -result, "start libslirp").reason)
+        }
+        unsafe stack = opened
+        libraryVersion = unsafe String(cString: platform_slirp_version(opened))
+        unsafe relay.network = self
+        for one in published {
+            for (host, guest) in zip(one.ports, one.guestPorts) {
+                let result = unsafe platform_slirp_publish(stack, one.transport == .udp ? 1 : 0, one.bind.value, host, one.guest.value, guest)
+                if result < 0 {
+                    unsafe platform_slirp_close(stack)
+                    unsafe relay.network = nil
+                    throw .port(one, host, -result)
+                }
+            }
+        }
+    }
+
+    /// Through which the library's frames find us.
+    private final class Relay {
+        unowned(unsafe) var network: UserNetwork?
+    }
+
+    private let relay: Relay
+
+    // MARK: For the forwarder
+
+    /// For a port of the forwarder. Not to be used after `stop`.
+    package var device: FrameDevice {
+        unsafe FrameDevice(
+            context: Unmanaged.passUnretained(self).toOpaque(),
+            receive: { context, frames, count in
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.give(frames!, Int(count)) }
+            },
+            send: { context, frames, stride, count in
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(frames!, Int(stride), Int(count)) }
+            },
+            signal: ready.signalDescriptor)
+    }
+
+    /// Another descriptor of the wake-up that tells of frames for guests, which the caller owns.
+    package func readyDescriptor() throws(SystemError) -> Descriptor { try ready.descriptor.duplicate() }
+
+    private func give(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int32 {
+        for index in 0..<count {
+            let length = unsafe toGuests.takeFirst(to: frames[index].iov_base, room: frames[index].iov_len)
+            if length == 0 { return Int32(index) }
+            unsafe frames[index].iov_len = length
+        }
+        return Int32(count)
+    }
+
+    private func take(_ frames: UnsafePointer<iovec>, _ stride: Int, _ count: Int) -> Int32 {
+        var taken = 0
+        while taken < count, unsafe fromGuests.append(frames[taken * stride].iov_base, frames[taken * stride].iov_len) { taken += 1 }
+        // Either it sees what was appended before it sleeps, or we see that it is about to.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        if isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) { wakeup.signal() }
+        return taken == 0 ? -Errno.noBuffers : Int32(taken)
+    }
+
+    // MARK: For the main thread
+
+    /// Starts the thread.
+    package func start() throws(SystemError) {
+        try WorkerThread.start(named: "user network") { self.run() }
+        isRunning = true
+    }
+
+    /// Ends it, and waits for that. Returns false if the library does not come back, whose memory is left to the end of the process then.
+    package func stop() -> Bool {
+        isStopping.store(true, ordering: .releasing)
+        wakeup.signal()
+        if isRunning {
+            let deadline = MonotonicClock.now + MonotonicClock.second
+            guard !ended.descriptor.wait(for: .readable, until: deadline).isEmpty else { return false }
+        }
+        unsafe platform_slirp_close(stack)
+        unsafe relay.network = nil
+        return true
+    }
+
+    /// Tells of leases that were given: address, client, and the end in nanoseconds of the clock.
+    package func note(_ given: [(IPv4Address, MACAddress, UInt64)]) {
+        guard !given.isEmpty else { return }
+        leases.withLock { $0 += given }
+        hasLeases.store(true, ordering: .releasing)
+        wakeup.signal()
+    }
+
+    /// Takes the first frame with a guest's question for a name.
+    package func takeQuestion() -> [UInt8]? { nameQuestions.takeFirst { $0.bytes.copied() } }
+
+    /// How many frames went no further, by reason.
+    package func dropped(_ reason: UserDrop) -> Int { drops.withLock { $0[reason.rawValue] } }
+
+    // MARK: The thread
+
+    private func run() {
+        var second: UInt64 = 0
+        var nextAdvertisement: UInt64 = 0
+        while !isStopping.load(ordering: .acquiring) {
+            now = MonotonicClock.now / MonotonicClock.second
+            if now != second {
+                second = now
+                gateway.tick(now: now)
+                if now >= nextAdvertisement {
+                    nextAdvertisement = now + UserGateway.advertisementInterval
+                    gateway.advertise()
+                }
+            }
+            if hasLeases.exchange(false, ordering: .acquiring) { learnLeases() }
+            var count = 0
+            while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
+            let hasInjected = flush()
+            isWaiting.store(true, ordering: .relaxed)
+            atomicMemoryFence(ordering: .sequentiallyConsistent)
+            let mayWait = fromGuests.isEmpty && !hasInjected && !isStopping.load(ordering: .acquiring)
+            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? 10_000 : 0) != 0 { wakeup.drain() }
+            isWaiting.store(false, ordering: .relaxed)
+            _ = flush()
+        }
+        ended.signal()
+    }
+
+    private func learnLeases() {
+        let given = leases.withLock { leases in
+            defer { leases = [] }
+            return leases
+        }
+        for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
+    }
+
+    private func handle(_ frame: inout MutableRawSpan) {
+        switch gateway.fromGuest(&frame, now: now) {
+        case .pass: input(frame.bytes)
+        case .passInstead(let whole): input(whole.rawSpan)
+        case .names:
+            if nameQuestions.append(frame.bytes) { questions.signal() } else { drop(.queueFull) }
+        case .done: break
+        case .drop(let reason): drop(reason)
+        }
+    }
+
+    private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }
+
+    /// Takes a frame of the library's.
+    private func receive(_ bytes: UnsafeRawPointer, _ length: Int) {
+        var frame = unsafe MutableRawSpan(_unsafeStart: UnsafeMutableRawPointer(mutating: bytes), byteCount: length)
+        switch gateway.fromStack(&frame, now: now) {
+        case .pass: append(frame.bytes)
+        case .drop(let reason): drop(reason)
+        default: break
+        }
+    }
+
+    private func append(_ frame: RawSpan) {
+        guard toGuests.append(frame) else { return drop(.queueFull) }
+        output += 1
+        // Long turns are not to keep what is ready waiting.
+        if output >= UserNetwork.signalFrames { signal() }
+    }
+
+    private func signal() {
+        if output == 0 { return }
+        output = 0
+        ready.signal()
+    }
+
+    /// Delivers what the gateway itself has to say. Returns whether the library has heard something.
+    private func flush() -> Bool {
+        var hasInjected = false
+        // An answer may bring forth another question; it has its turn next time.
+        let injected = gateway.toStack
+        gateway.toStack = []
+        for frame in injected {
+            input(frame.rawSpan)
+            hasInjected = true
+        }
+        let frames = gateway.toGuests
+        gateway.toGuests = []
+        for frame in frames { append(frame.rawSpan) }
+        signal()
+        return hasInjected || !gateway.toStack.isEmpty
+    }
+
+    private func drop(_ reason: UserDrop) { drops.withLock { $0[reason.rawValue] += 1 } }
+}
