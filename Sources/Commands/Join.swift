@@ -34,7 +34,7 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory. (default: staff on macOS)", valueName: "group"))
     var vdeGroup: String?
 
-    @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. none: a switch and nothing else, without privilege.", valueName: "kind"))
+    @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. user: a NAT in user mode by libslirp, without privilege. none: a switch and nothing else, without privilege.", valueName: "kind"))
     var uplink: Configuration.UplinkKind = .auto
 
     @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)", valueName: "mode"))
@@ -139,7 +139,7 @@ package struct Join: ParsableCommand {
         configuration.interfaceID = vmnetInterfaceId?.bytes
         if bridgeHelper != nil && vmnetMode != .bridged { throw ValidationError("--bridge-helper goes with --vmnet-mode bridged only") }
         configuration.bridgeHelper = try bridgeHelper.map { Files.absolute(try nonEmpty($0, "--bridge-helper")) }
-        let framework = uplink == .tap || uplink == .none ? nil : Root.vmnet.withLock { $0 }
+        let framework = uplink == .tap || uplink == .user || uplink == .none ? nil : Root.vmnet.withLock { $0 }
         try addresses.apply(to: &configuration, hasSystemServer: framework != nil)
         try vmnet.apply(to: &configuration, vmnet: framework)
         if let tapName {

@@ -29,6 +29,8 @@ package final class AddressServiceRunner {
     private var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
+    /// Told of leases that were given or have changed, those that there are already included.
+    var onLeases: ([Lease]) -> Void = { _ in }
     /// Before this moment no suspicion is followed.
     private var nextSuspicion: UInt64 = 0
 
@@ -52,6 +54,7 @@ package final class AddressServiceRunner {
     /// Begins, once the forwarder has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: watchesOthers, watchesARP: true))
+        onLeases(server.table.leases)
         var outbox = Outbox()
         finish(&outbox)
     }
@@ -148,6 +151,7 @@ package final class AddressServiceRunner {
         advance(now: now, into: &outbox)
         if case .serving = state { server.tick(now: now, into: &outbox) }
         file.append(outbox.changes, all: server.table.leases)
+        if !outbox.changes.isEmpty { onLeases(outbox.changes) }
         for frame in outbox.frames { control.sendFromService(frame) }
         for note in outbox.notes {
             switch note.level {

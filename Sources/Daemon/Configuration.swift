@@ -39,6 +39,8 @@ package struct Configuration: Sendable {
         case auto
         case vmnet
         case tap
+        /// A NAT in user mode, without privilege.
+        case user
         /// A switch and nothing else.
         case none
     }
@@ -76,6 +78,8 @@ package struct Configuration: Sendable {
     package var isIsolating = false
     /// Ports of the host that lead to guests; no two overlap.
     package var published: [PublishedPort] = []
+    /// Where guests may go.
+    package var egress = EgressPolicy()
 
     package init(side: Side, mode: Mode) {
         self.side = side

@@ -28,6 +28,7 @@ package final class Daemon {
     private var program: ChildProcess?
     /// How the program that was started has ended, if one was.
     package private(set) var programEnd: ChildProcess.Termination?
+    private var userLink: UserLink?
     private var addressService: AddressServiceRunner?
     private var nameServer: NameServer?
     private var monitor: ChangeMonitor?
@@ -95,17 +96,7 @@ package final class Daemon {
         }
         // Before what is slow: who starts us waits for the sockets.
         try openDoors(session)
-        switch configuration.uplink {
-        case .none: break
-        case .vmnet: guard try openVmnet(session) else { return nil }
-        case .tap: try openUplink(session)
-        case .auto:
-            if vmnet == nil {
-                try openUplink(session)
-            } else {
-                guard try openVmnet(session) else { return nil }
-            }
-        }
+        guard try openWayOut(session) else { return nil }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .serve(let own) = configuration.side {
             for name in own.taps { try attach(tap: name) }
@@ -116,6 +107,7 @@ package final class Daemon {
         }
         isForwarding = true
         vmnetLink?.isForwarding = true
+        userLink?.isForwarding = true
         addressService?.start()
         session.onRejoin = { [unowned self] in addressService?.restart() }
         if let own = session as? SwitchSession {
@@ -126,7 +118,7 @@ package final class Daemon {
             try own.configure()
         }
         try watchHost()
-        let words = [uplink?.summary ?? vmnetSummary, session.description, doors?.description].compactMap(\.self)
+        let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, doors?.description].compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
 
@@ -159,6 +151,37 @@ package final class Daemon {
         if let path = configuration.pidfile { pidfile = try Pidfile(path) }
     }
 
+    /// Returns false if a signal has ended it before.
+    private func openWayOut(_ session: any NetworkSession) throws(ExitError) -> Bool {
+        switch configuration.uplink {
+        case .none: return true
+        case .vmnet: return try openVmnet(session)
+        case .tap: try openUplink(session)
+        case .user: try openUser(session)
+        case .auto:
+            do throws(ExitError) {
+                if vmnet != nil { return try openVmnet(session) }
+                try openUplink(session)
+            } catch {
+                guard error.status == .noPermission, configuration.mode == .shared else { throw error }
+                vmnetLink = nil
+                try openUser(session)
+                logger.notice("\(UserLink.loss)")
+            }
+        }
+        return true
+    }
+
+    private func openUser(_ session: any NetworkSession) throws(ExitError) {
+        let resolvers = Resolvers(excluding: .any)
+        let link = try UserLink(configuration, resolvers: resolvers, loop: loop, control: control, logger: logger) { [unowned self] in detach($0, session) }
+        // Before it is opened: what was started is ended with it.
+        userLink = link
+        try link.open { attach($0, session) }
+        try startServices(link.presence, nameServers: link.nameServers)
+        addressService?.onLeases = { [unowned link] in link.note($0) }
+    }
+
     private func openUplink(_ session: any NetworkSession) throws(ExitError) {
         let (uplink, privileged) = try Uplink.open(configuration, logger: logger)
         self.uplink = uplink
@@ -173,8 +196,8 @@ package final class Daemon {
     /// Returns false if a signal has ended it before.
     private func openVmnet(_ session: any NetworkSession) throws(ExitError) -> Bool {
         guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
-        let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] port in
-            if let own = session as? SwitchSession { own.detachDevice(port) } else { control.detach(port) }
+        let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] in
+            detach($0, session)
         }
         // Before it is started: what was started is ended with it.
         vmnetLink = link
@@ -197,6 +220,10 @@ package final class Daemon {
     private func attach(_ port: PortConfiguration, _ session: any NetworkSession) -> PortNumber? {
         if let own = session as? SwitchSession { return own.attachDevice(port) }
         return control.attach(port)
+    }
+
+    private func detach(_ port: PortNumber, _ session: any NetworkSession) {
+        if let own = session as? SwitchSession { own.detachDevice(port) } else { control.detach(port) }
     }
 
     /// Makes a TAP that the host looks after a port of our switch.
@@ -242,7 +269,8 @@ package final class Daemon {
         }
     }
 
-    private func startServices(_ presence: Uplink.Presence) throws(ExitError) {
+    /// - Parameter nameServers: those that guests are to use, where they are not for us to start.
+    private func startServices(_ presence: Uplink.Presence, nameServers: [IPv4Address]? = nil) throws(ExitError) {
         let network = presence.network
         var dhcp = DHCPConfiguration(
             network: network.network, server: network.gateway, serverHardware: presence.hardware, first: network.firstLease, last: network.lastLease)
@@ -253,7 +281,7 @@ package final class Daemon {
             dhcp.router = network.gateway
             dhcp.domain = resolvers.domain
             // vmnet's own gateway answers DNS.
-            dhcp.nameServers = presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
+            dhcp.nameServers = nameServers ?? presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
         }
         dhcp.reservations = configuration.reservations
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
@@ -289,6 +317,7 @@ package final class Daemon {
         if number == Signal.user1 {
             logger.notice("address service: \(control.serviceCounters)")
             for port in control.ports { logger.notice("port \(port.number) (\(port.name)): \(port.counters)") }
+            if let userLink { logger.notice("user-mode NAT: \(userLink.report)") }
             return
         }
         if number == Signal.child {
@@ -353,6 +382,7 @@ package final class Daemon {
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
         pidfile?.remove()
         vmnetLink?.stop()
+        userLink?.stop()
         doors?.close()
         session?.leave()
         if isForwarding { control.stop() }

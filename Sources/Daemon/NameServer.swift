@@ -23,8 +23,16 @@ package final class NameServer {
     private let loop: ControlLoop
     private let logger: Logger
     private let resolvers: Resolvers
-    private let socket: Descriptor
+    private final class DatagramSocket {
+        let descriptor: Descriptor
+
+        init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+    }
+
+    /// nil where queries are brought by somebody else, who takes the answers by `reply`.
+    private let socket: DatagramSocket?
     private let streams: NameStreams
+    var reply: ([UInt8], SocketAddress) -> Void = { _, _ in }
     private var forwarder: NameForwarder<SocketAddress>
     private var questions: [UInt64: [Question]] = [:]
     private var timer: ControlLoop.TimerID?
@@ -38,36 +46,68 @@ package final class NameServer {
         try socket.bind(to: endpoint)
         try socket.bind(toInterface: interface)
         streams = try NameStreams(endpoint: endpoint, interface: interface, resolvers: resolvers, loop: loop)
-        self.socket = socket
+        let owned = DatagramSocket(socket)
+        self.socket = owned
         self.loop = loop
         self.logger = logger
         self.resolvers = resolvers
         forwarder = NameForwarder(servers: resolvers.servers.count)
-        try loop.watch(self.socket.raw) { [unowned self] _ in receive() }
+        reply = { try? owned.descriptor.send($0, to: $1) }
+        try loop.watch(owned.descriptor.raw) { [unowned self] _ in receive(owned.descriptor) }
     }
 
-    private func receive() {
+    private init(streams: NameStreams, resolvers: Resolvers, loop: ControlLoop, logger: Logger) {
+        socket = nil
+        self.streams = streams
+        self.loop = loop
+        self.logger = logger
+        self.resolvers = resolvers
+        forwarder = NameForwarder(servers: resolvers.servers.count)
+    }
+
+    /// A server for guests behind a user-mode NAT: their datagrams are handed to `receive`, their streams arrive at a port of the host's
+    /// loopback address.
+    static func onLoopback(resolvers: Resolvers, loop: ControlLoop, logger: Logger) throws(SystemError) -> (server: NameServer, port: UInt16) {
+        let streams = try NameStreams.onLoopback(resolvers: resolvers, loop: loop)
+        return (NameServer(streams: streams.server, resolvers: resolvers, loop: loop, logger: logger), streams.port)
+    }
+
+    private func refresh() {
         if resolvers.refresh() {
             logger.info("the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")
         }
         forwarder.servers = resolvers.servers.count
+    }
+
+    private func receive(_ socket: borrowing Descriptor) {
+        refresh()
         // A bounded number at a time: DHCP has its turn in between.
         for _ in 0..<64 {
             guard let (query, client) = try? socket.receiveFrom(limit: NameServer.maximumMessage) else { break }
-            switch NameTriage(query: query.rawSpan) {
-            case .ignore: break
-            case .answer(let answer): try? socket.send(answer, to: client)
-            case .forward(let question):
-                perform(forwarder.forward(query, question, from: client, randomID: Random.value(), now: MonotonicClock.now))
-            }
+            handle(query, from: client)
         }
         schedule()
+    }
+
+    /// Takes a query that came by another way than our socket.
+    func receive(_ query: [UInt8], from client: SocketAddress) {
+        refresh()
+        handle(query, from: client)
+        schedule()
+    }
+
+    private func handle(_ query: [UInt8], from client: SocketAddress) {
+        switch NameTriage(query: query.rawSpan) {
+        case .ignore: break
+        case .answer(let answer): reply(answer, client)
+        case .forward(let question): perform(forwarder.forward(query, question, from: client, randomID: Random.value(), now: MonotonicClock.now))
+        }
     }
 
     private func perform(_ actions: [NameForwarder<SocketAddress>.Action]) {
         for action in actions {
             switch action {
-            case .reply(let message, let client): try? socket.send(message, to: client)
+            case .reply(let message, let client): reply(message, client)
             case .finish(let transaction): finish(transaction)
             case .ask(let server, let query, let transaction):
                 do throws(SystemError) {

@@ -25,6 +25,30 @@ final class NameStreams {
         try loop.watch(self.listener.raw) { [unowned self] _ in accept() }
     }
 
+    private init(_ listener: consuming Descriptor, resolvers: Resolvers, loop: ControlLoop) throws(SystemError) {
+        try listener.listen()
+        self.listener = listener
+        self.resolvers = resolvers
+        self.loop = loop
+        try loop.watch(self.listener.raw) { [unowned self] _ in accept() }
+    }
+
+    /// The same at a port of the loopback address that nobody uses.
+    static func onLoopback(resolvers: Resolvers, loop: ControlLoop) throws(SystemError) -> (server: NameStreams, port: UInt16) {
+        while true {
+            // The range of dynamic ports (RFC 6335 section 6).
+            let port = 49_152 | Random.value() as UInt16
+            let listener = try UnixSocket.internetStream()
+            do throws(SystemError) {
+                try listener.bind(to: SocketAddress(IPv4Address(0x7f00_0001), port: port))
+            } catch {
+                guard error.code == Errno.addressInUse else { throw error }
+                continue
+            }
+            return (try NameStreams(listener, resolvers: resolvers, loop: loop), port)
+        }
+    }
+
     private func accept() {
         guard let client = try? listener.accept() else { return }
         // One too many: the newcomer is closed, and its resolver library tries again.

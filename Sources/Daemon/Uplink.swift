@@ -68,7 +68,8 @@ struct Uplink {
         }
     }
 
-    private static func claimNetwork(_ configuration: Configuration, _ directory: String, _ logger: Logger) throws(ExitError) -> (GuestNetwork, Privileged) {
+    /// Chooses a network that nobody here uses, and keeps others from it.
+    static func claimNetwork(_ configuration: Configuration, _ directory: String, _ logger: Logger) throws(ExitError) -> (GuestNetwork, Privileged) {
         let uses = try orUnavailable(NetworkChooser.uses)
         for network in configuration.network.map({ [$0] }) ?? NetworkChooser.candidates {
             if configuration.network == nil, NetworkChooser.conflict(of: network.network, with: uses) != nil { continue }

@@ -201,6 +201,14 @@ package enum DNSMessage {
         return writer.bytes
     }
 
+    /// The same answer without its records, to be asked for again over TCP (RFC 2181 section 9); nil for what is no message.
+    package static func truncated(_ message: [UInt8]) -> [UInt8]? {
+        guard let view = try? DNSView(message.rawSpan), let question = try? view.question() else { return nil }
+        var answer = failure(id: view.id, wantsRecursion: view.wantsRecursion, question: question, code: .noError)
+        answer[2] |= 0x02
+        return answer
+    }
+
     private static func emitHeader(into writer: inout ByteWriter, id: UInt16, flags: UInt16, answers: UInt16, questions: UInt16 = 1) {
         writer.put16(id)
         writer.put16(flags)

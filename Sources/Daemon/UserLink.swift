@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import Logging
+import Platform
+import Switching
+import Uplinks
+import UserUplink
+import Wire
+
+/// The way out by a user-mode NAT, which needs no privilege: keeps it attached to the forwarder, tells it of leases, and asks names for guests.
+final class UserLink {
+    /// Descriptors that are not the NAT's: ports of the switch, questions for names, and so on.
+    private static let reservedDescriptors = 512
+    /// Frames from the address service end here (`FrameRing`); a longer answer is asked for again by TCP.
+    private static let longestAnswer = FrameRing.slotCapacity - 42
+    /// A NAT whose thread does not end.
+    private static let abandoned = Guarded<[UserNetwork]>([])
+
+    let presence: Uplink.Presence
+    private let network: UserNetwork
+    private let claim: Privileged
+    private let loop: ControlLoop
+    private let control: ForwarderControl
+    private let logger: Logger
+    private let mtu: Int
+    private let detach: (PortNumber) -> Void
+    private var port: PortNumber?
+    /// Set when the forwarder has started, from when on it may be using the device.
+    var isForwarding = false
+    private var names: NameServer?
+    private var askers: [IPv4Address: MACAddress] = [:]
+
+    /// Starts the library; nothing moves yet.
+    init(
+        _ configuration: Configuration, resolvers: Resolvers, loop: ControlLoop, control: ForwarderControl, logger: Logger, detach: @escaping (PortNumber) -> Void
+    ) throws(ExitError) {
+        self.loop = loop
+        self.control = control
+        self.logger = logger
+        self.detach = detach
+        mtu = configuration.mtu
+        let (guests, claim) = try Uplink.claimNetwork(configuration, try Directories.runtime(), logger)
+        self.claim = claim
+        let hardware = configuration.hardwareAddress(gateway: guests.gateway)
+        presence = Uplink.Presence(network: guests, hardware: hardware, interface: nil)
+        var options = UserGateway.Options(network: guests, hardware: hardware)
+        options.mtu = configuration.mtu
+        options.policy = configuration.egress
+        options.prefix = configuration.uniqueLocalPrefix(gateway: guests.gateway)
+        do throws(ExitError) {
+            try configuration.checkGuests(of: guests)
+            if configuration.egress.allowsNames {
+                let (server, namePort) = try orUnavailable { () throws(SystemError) in try NameServer.onLoopback(resolvers: resolvers, loop: loop, logger: logger) }
+                names = server
+                options.namePort = namePort
+            }
+            let descriptors = ProcessLimits.raiseDescriptors()
+            options.flowLimit = max(64, descriptors - min(descriptors / 2, UserLink.reservedDescriptors))
+            network = try UserLink.start(options, configuration.published)
+            logger.info("user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors) files)")
+        } catch {
+            claim.undo()
+            throw error
+        }
+        names?.reply = { [unowned self] in answer($0, to: $1) }
+    }
+
+    private static func start(_ options: UserGateway.Options, _ published: [PublishedPort]) throws(ExitError) -> UserNetwork {
+        do throws(UserFailure) {
+            return try UserNetwork(options, publishing: published)
+        } catch {
+            switch error {
+            case .noLibrary:
+                throw ExitError(.unavailable, "--uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, Ubuntu) or libslirp (Fedora, Arch, Alpine, Homebrew)")
+            case .unusableLibrary(let reason):
+                throw ExitError(.unavailable, "--uplink user: the installed libslirp cannot be used (\(reason)); versions 4.1 to 4.9 are known to work")
+            case .port(let published, let port, let code):
+                throw PortReservations.failure(code, published, port: port)
+            case .system(let error):
+                throw ExitError(.unavailable, error.description)
+            }
+        }
+    }
+
+    /// What a user without privilege goes without.
+    static let loss =
+        "without privilege the way out is a user-mode NAT: this host does not reach guests at their own addresses (--publish leads to their ports), and they ping the outside only where net.ipv4.ping_group_range lets you; all of that comes with: sudo vde_vmnet"
+
+    /// For the ready line.
+    var summary: String { "\(presence.network.network) by user-mode NAT, gateway \(presence.network.gateway)" }
+
+    /// The name servers that guests are to use.
+    var nameServers: [IPv4Address] { names == nil ? [] : [presence.network.gateway] }
+
+    /// Attaches it to the forwarder.
+    /// - Parameter attach: makes a port of it.
+    func open(_ attach: (PortConfiguration) -> PortNumber?) throws(ExitError) {
+        let descriptor = try orUnavailable { () throws(SystemError) in try network.readyDescriptor().release() }
+        var configuration = PortConfiguration(
+            name: "user", kind: .device, role: .uplink, descriptor: descriptor, maximumFrame: FrameLimits.link(mtu: mtu), receivesUnknown: false)
+        configuration.device = network.device
+        guard let number = attach(configuration) else {
+            _ = Descriptor(adopting: descriptor)
+            throw ExitError(.unavailable, "no port is left for the way out")
+        }
+        port = number
+        control.pin(presence.hardware, to: number)
+        try orUnavailable { () throws(SystemError) in
+            try loop.watch(network.questions.descriptor.raw) { [unowned self] _ in ask() }
+            try network.start()
+        }
+    }
+
+    // MARK: Names
+
+    private func ask() {
+        network.questions.drain()
+        // A bounded number at a time: DHCP has its turn in between.
+        for _ in 0..<64 {
+            guard let frame = network.takeQuestion() else { return }
+            guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv4View(ethernet.payload), let datagram = try? UDPView(packet.payload) else { continue }
+            if askers.count >= 1024 { askers = [:] }
+            askers[packet.source] = ethernet.source
+            names?.receive(datagram.payload.copied(), from: SocketAddress(packet.source, port: datagram.sourcePort))
+        }
+        network.questions.signal()
+    }
+
+    private func answer(_ message: [UInt8], to client: SocketAddress) {
+        guard let address = client.ipv4, let hardware = askers[address] else { return }
+        let fits = message.count <= UserLink.longestAnswer && message.count + 28 <= mtu
+        guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
+        let frame = UDPFrame(from: (presence.hardware, presence.network.gateway, 53), to: (hardware, address, client.port))
+        control.sendFromService(frame.bytes(payload: whole))
+    }
+
+    // MARK: Leases
+
+    /// Addresses belong to those who have leases.
+    func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.expires) }) }
+
+    // MARK: Counters, end
+
+    /// What did not get through, for the log.
+    var report: String {
+        let drops = UserDrop.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
+        return drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", ")
+    }
+
+    func stop() {
+        if let port {
+            detach(port)
+            loop.unwatch(network.questions.descriptor.raw)
+        }
+        // The forwarder must be done with it.
+        if (isForwarding && !control.settle()) || !network.stop() {
+            logger.error("the user-mode NAT does not come back from a call; it is left to the end of this process")
+            UserLink.abandoned.withLock { $0.append(network) }
+        }
+        claim.undo()
+    }
+}
+
+extension Configuration {
+    /// The upper half of guests' IPv6 addresses, the same in every run (RFC 4193).
+    func uniqueLocalPrefix(gateway: IPv4Address) -> UInt64 {
+        0xfd << 56 | (hardwareAddress(gateway: gateway).value & 0xff_ffff_ffff) << 16
+    }
+}
