@@ -70,7 +70,7 @@ demo: check-swift
 	@ci/fetch-guest-kernel
 	$(RELEASE) --product vde_vmnet
 	$(RELEASE) --product vde_vmnet_demo
-	@$(SUDO) $(BIN)/vde_vmnet_demo
+	@$(BIN)/vde_vmnet_demo
 
 measure: check-swift
 	@ci/install-packages build demo

@@ -3,14 +3,12 @@ import Platform
 import TestSupport
 import Wire
 
-/// `make demo`: the main job, shown on hosts made of network namespaces. Nothing of this machine's own network is touched.
+/// `make demo`: the main job, shown on hosts made of network namespaces; to a user without privilege, without it. Nothing of this machine's own
+/// network is touched.
 @main
 struct Demo {
     static func main() {
-        guard Machine.isRoot else {
-            StandardOutput.writeError("The demo makes network namespaces and needs root: sudo .build/release/vde_vmnet_demo, or just: make demo\n")
-            ProcessExit.exit(77)
-        }
+        guard Machine.isRoot else { RootlessDemo.start(Array(CommandLine.arguments.dropFirst())) }
         SignalPipe.ignore(Signal.pipe)
         let show = Show()
         do {

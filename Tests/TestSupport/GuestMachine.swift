@@ -53,13 +53,13 @@ package final class GuestMachine {
     ///   - directory: for its own files.
     package static func uml(
         _ name: String, network: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, directory: String? = nil, folder: TemporaryFolder,
-        echo: (@Sendable (String) -> Void)? = nil
+        wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
         let directory = directory ?? folder.path
         let initrd = folder.file("initrd-uml")
         if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
         // eth0=vde,SOCKET,MAC
-        let command = Namespace.running(as: user) + [
+        let command = Namespace.running(as: user) + wrapper + [
             "env", "TMPDIR=" + directory, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)", "uml_dir=\(directory)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
             "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
         ]
