@@ -67,6 +67,8 @@ package struct Join: ParsableCommand {
 
     @OptionGroup var publishing: PublishOptions
 
+    @OptionGroup var policy: PolicyOptions
+
     @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
     var tapName: String?
 
@@ -142,6 +144,7 @@ package struct Join: ParsableCommand {
         let framework = uplink == .tap || uplink == .user || uplink == .none ? nil : Root.vmnet.withLock { $0 }
         try addresses.apply(to: &configuration, hasSystemServer: framework != nil)
         try vmnet.apply(to: &configuration, vmnet: framework)
+        try policy.apply(to: &configuration)
         if let tapName {
             guard (1...NetworkInterfaces.maximumNameLength).contains(tapName.utf8.count), tapName.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
                 !tapName.contains(where: { "/:%\"\\".contains($0) }), tapName != ".", tapName != ".."

@@ -196,6 +196,7 @@ package final class Daemon {
     /// Returns false if a signal has ended it before.
     private func openVmnet(_ session: any NetworkSession) throws(ExitError) -> Bool {
         guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
+        if configuration.egress != EgressPolicy() { throw ExitError(.usage, "vmnet.framework leads guests wherever they want; --egress and --host-loopback go with --uplink user") }
         let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] in
             detach($0, session)
         }

@@ -121,7 +121,8 @@ package final class Privileged {
     // MARK: NAT
 
     /// Lets guests out: forwarding on the TAP and the interfaces that lead out, and masquerading. Lets others in at the ports `published`.
-    package func startNAT(for network: IPv4Network, publishing published: [PublishedPort] = []) throws(ExitError) {
+    /// - Parameter egress: where guests may go.
+    package func startNAT(for guests: GuestNetwork, publishing published: [PublishedPort] = [], egress: EgressPolicy = EgressPolicy()) throws(ExitError) {
         guard let tap else { return }
         reservations = try PortReservations(published)
         do throws(SystemError) {
@@ -131,8 +132,10 @@ package final class Privileged {
         } catch {
             throw ExitError(.noPermission, "\(error); forwarding for the guests cannot be switched on")
         }
-        firewall = Firewall(tap: tap, network: network)
+        firewall = Firewall(tap: tap, network: guests.network)
         firewall!.published = published
+        firewall!.egress = egress
+        firewall!.gateway = guests.gateway
         try orUnavailable { () throws(SystemError) in try record.add(.table(Firewall.tableName(tap: tap))) }
         enableForwarding()
         try apply()

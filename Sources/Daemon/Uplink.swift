@@ -51,9 +51,10 @@ struct Uplink {
         let hardware = configuration.hardwareAddress(gateway: network.gateway)
         do throws(ExitError) {
             try configuration.checkGuests(of: network)
+            if configuration.egress.opensHostLoopback { throw ExitError(.usage, "--host-loopback goes with --uplink user; through a TAP guests reach what listens on \(network.gateway)") }
             let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: configuration.mtu)
             try privileged.address(tap, network)
-            if configuration.mode == .shared { try privileged.startNAT(for: network.network, publishing: configuration.published) }
+            if configuration.mode == .shared { try privileged.startNAT(for: network, publishing: configuration.published, egress: configuration.egress) }
             let name = tap.name
             // What is longer than the network's MTU is the kernel's: it takes it, cuts it up on the way out, or answers it, as routers do.
             let port = PortConfiguration(

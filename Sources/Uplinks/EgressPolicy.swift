@@ -45,6 +45,16 @@ package struct AllowedDestination: Hashable, Sendable {
     /// nil for every port, and for pings.
     package let port: UInt16?
 
+    /// The same as matches of nftables: one, or one for each transport.
+    var matches: [String] {
+        let place =
+            switch network {
+            case .v4(let network): "ip daddr \(network)"
+            case .v6(let network): "ip6 daddr \(network)"
+            }
+        return port.map { port in ["tcp", "udp"].map { "\(place) \($0) dport \(port)" } } ?? [place]
+    }
+
     func contains(_ address: IPv4Address, port: UInt16?) -> Bool {
         guard case .v4(let network) = network else { return false }
         return network.contains(address) && (self.port == nil || self.port == port)

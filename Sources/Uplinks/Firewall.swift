@@ -12,6 +12,10 @@ package struct Firewall: Equatable, Sendable {
     package var guarded: [String] = []
     /// Ports of the host that lead to guests.
     package var published: [PublishedPort] = []
+    /// Where guests may go.
+    package var egress = EgressPolicy()
+    /// The host's address on the network, where it answers DNS and pings even if it is closed to guests otherwise.
+    package var gateway = IPv4Address.any
 
     package init(tap: String, network: IPv4Network) {
         self.tap = tap
@@ -32,7 +36,7 @@ package struct Firewall: Equatable, Sendable {
               chain forward {
                 type filter hook forward priority filter; policy accept;
                 iifname "\(tap)" ip saddr != \(network) drop
-                iifname "\(tap)" accept
+            \(egressRules)    iifname "\(tap)" \(egress.isDenying ? "drop" : "accept")
                 oifname "\(tap)" ct state established,related accept
             \(inward)    oifname "\(tap)" drop
             \(guards)  }
@@ -40,7 +44,28 @@ package struct Firewall: Equatable, Sendable {
                 type nat hook postrouting priority srcnat; policy accept;
                 ip saddr \(network) oifname != "\(tap)" ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
             \(publishedReturn)  }
-            \(publishedChains)}
+            \(publishedChains)\(inputChain)}
+
+            """
+    }
+
+    /// What a guest may send to others than guests.
+    private var egressRules: String {
+        guard egress.isDenying else { return "" }
+        let own = ["ct state established,related", "ct status dnat"] + egress.allowed.flatMap(\.matches)
+        return own.map { "    iifname \"\(tap)\" \($0) accept\n" }.joined()
+    }
+
+    /// Where guests may not go where they like, the host is no exception. DHCP does not come this way.
+    private var inputChain: String {
+        guard egress.isDenying else { return "" }
+        let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
+        let own = ["ct state established,related", "ip daddr \(gateway) icmp type echo-request"] + names + egress.allowed.flatMap(\.matches)
+        return """
+              chain input {
+                type filter hook input priority filter; policy accept;
+            \(own.map { "    iifname \"\(tap)\" \($0) accept\n" }.joined())    iifname "\(tap)" drop
+              }
 
             """
     }

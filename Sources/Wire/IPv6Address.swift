@@ -35,9 +35,16 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
 }
 
 extension IPv6Address: CustomStringConvertible {
-    /// Eight groups, none left out.
+    /// The recommended form (RFC 5952 section 4): the first of the longest runs of two or more zeros is left out.
     package var description: String {
-        [high, low].flatMap { half in (0..<4).map { String(UInt16(truncatingIfNeeded: half >> (48 - 16 * UInt64($0))), radix: 16) } }.joined(separator: ":")
+        let groups = [high, low].flatMap { half in (0..<4).map { UInt16(truncatingIfNeeded: half >> (48 - 16 * UInt64($0))) } }
+        var longest = 0..<0
+        for start in groups.indices {
+            let end = groups[start...].firstIndex { $0 != 0 } ?? groups.count
+            if end - start > longest.count { longest = start..<end }
+        }
+        func text(_ part: ArraySlice<UInt16>) -> String { part.map { String($0, radix: 16) }.joined(separator: ":") }
+        return longest.count < 2 ? text(groups[...]) : text(groups[..<longest.lowerBound]) + "::" + text(groups[longest.upperBound...])
     }
 }
 

@@ -53,6 +53,19 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--uplink", "none", "--switch", "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v") != nil)
     }
 
+    @Test func whereGuestsMayGo() throws {
+        let denying = try configuration("--egress", "deny", "--allow", "203.0.113.0/24:443", "--allow", "[2001:db8::]/32", "v").egress
+        #expect(denying.isDenying && denying.allowed.map(\.description) == ["203.0.113.0/24:443", "[2001:db8::]/32"] && !denying.opensHostLoopback)
+        #expect(try configuration("--uplink", "user", "--host-loopback", "v").egress.opensHostLoopback)
+        #expect(try configuration("v").egress == EgressPolicy())
+        #expect(refusal("--allow", "203.0.113.0/24", "v")?.contains("--allow goes with --egress deny") == true)
+        #expect(refusal("--egress", "deny", "--allow", "nonsense", "v")?.contains("'nonsense' is not CIDR") == true)
+        #expect(refusal("--egress", "deny", "--vmnet-mode", "host", "v")?.contains("--egress goes with --vmnet-mode shared") == true)
+        #expect(refusal("--egress", "maybe", "v") != nil)
+        for uplink in ["none", "vmnet"] { #expect(refusal("--switch", "--uplink", uplink, "--egress", "deny", "v") != nil) }
+        #expect(refusal("--uplink", "tap", "--host-loopback", "v")?.contains("--host-loopback goes with --uplink user") == true)
+    }
+
     @Test func pidfilesMayBeGlued() throws {
         #expect(try configuration("-p/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")
         #expect(try configuration("--pidfile=/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")

@@ -94,7 +94,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(path))
             // With one, it says what it takes.
-            let refused = try network.host.attempt(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--state-dir", directory + "/state", "--switch", path])
+            let refused = try network.host.attempt(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--state-dir", directory + "/state", "--uplink", "tap", "--switch", path])
             #expect(refused.termination == .exited(77), "\(refused.error)")
             #expect(refused.error.contains("--uplink none"))
             #expect(!Files.exists(path))

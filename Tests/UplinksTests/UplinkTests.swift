@@ -57,6 +57,19 @@ private func network(_ text: String) -> IPv4Network {
         #expect(guarded != firewall)
     }
 
+    @Test func aDenialHasItsExceptions() {
+        var denying = firewall
+        denying.gateway = IPv4Address("192.168.105.1")!
+        denying.egress.isDenying = true
+        #expect(denying.script.contains("iifname \"vmnet0\" drop"))
+        #expect(!denying.script.contains("iifname \"vmnet0\" accept"))
+        #expect(!denying.script.contains("dport 53"))
+        denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap { AllowedDestination($0) }
+        for rule in ["ip daddr 203.0.113.0/24 tcp dport 443 accept", "ip daddr 203.0.113.0/24 udp dport 443 accept", "ip daddr 198.51.100.7/32 accept", "ip6 daddr 2001:db8::/32 tcp dport 443 accept", "ip daddr 192.168.105.1 udp dport 53 accept"] {
+            #expect(denying.script.contains("iifname \"vmnet0\" \(rule)"), "\(rule)")
+        }
+    }
+
     @Test func anUnknownNetworkInterfaceHasNoSetting() {
         #expect(KernelSetting.forwarding(on: "no-such-interface").value == nil)
     }

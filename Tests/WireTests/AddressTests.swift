@@ -3,6 +3,14 @@ import TestSupport
 import Testing
 import Wire
 
+@Suite struct IPv6AddressTests {
+    @Test(arguments: [
+        (0x2001_0db8_0000_0000, 1, "2001:db8::1"), (0, 0, "::"), (0, 1, "::1"), (0xfe80_0000_0000_0000, 0, "fe80::"), (0x2001_0000_0000_0001, 0x0000_0000_0000_0001, "2001:0:0:1::1"),
+        (0x2001_0db8_0000_0001, 0x0001_0001_0001_0001, "2001:db8:0:1:1:1:1:1"), (0x2001_0db8_0000_0000, 0x0001_0000_0000_0001, "2001:db8::1:0:0:1"), (0, 0xffff_0102_0304_0005, "::ffff:102:304:5"),
+    ] as [(UInt64, UInt64, String)])
+    func itIsWrittenAsRecommended(high: UInt64, low: UInt64, text: String) { #expect(IPv6Address(high, low).description == text) }
+}
+
 @Suite struct AddressReservationTests {
     @Test func itIsAMachineAndAnAddress() {
         let one = AddressReservation("52:54:00:0:0:1,192.168.105.10")
