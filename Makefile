@@ -7,7 +7,7 @@ BIN = .build/release
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall sign install-macos install-compat test gate coverage demo measure clean check-swift
+.PHONY: all install uninstall sign install-macos install-compat test gate coverage demo bench bench-quick bench-tools clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -72,11 +72,20 @@ demo: check-swift
 	$(RELEASE) --product vde_vmnet_demo
 	@$(BIN)/vde_vmnet_demo
 
-measure: check-swift
-	@ci/install-packages build demo
+# Everything in docs/performance.md, on this machine; quick: a taste of it, which changes no file.
+bench bench-quick: bench-tools
+	@ci/install-packages build demo bench
+	@ci/fetch-guest-kernel
 	$(RELEASE) --product vde_vmnet
-	$(RELEASE) --product vde_vmnet_measure
-	@$(SUDO) $(BIN)/vde_vmnet_measure
+	$(RELEASE) --product vde_vmnet_bench
+	@$(SUDO) env BENCH_TOOLS=$(CURDIR)/.build/bench $(BIN)/vde_vmnet_bench $(if $(filter bench-quick,$@),--quick,--output docs/performance)
+
+bench-tools: check-swift
+	@ci/install-packages build
+	@mkdir -p .build/bench
+	$(CC) -O2 -Wall -Wextra -o .build/bench/frames Benchmarks/tools/frames.c -ldl
+	$(CC) -O2 -Wall -Wextra -o .build/bench/relay Benchmarks/tools/relay.c
+	$(CC) -O2 -Wall -Wextra -static -o .build/bench/stream Benchmarks/tools/stream.c -lpthread
 
 clean:
 	rm -rf .build .build-coverage .cache

@@ -94,7 +94,11 @@ let package = Package(
         .executableTarget(
             name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift),
         .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
-        .executableTarget(name: "vde_vmnet_measure", dependencies: ["TestSupport", "VDE", "VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire"], path: "Tests/Measure", swiftSettings: swift),
+        .target(name: "Allocations", path: "Benchmarks/Allocations"),
+        .executableTarget(
+            name: "vde_vmnet_bench",
+            dependencies: ["Allocations", "TestSupport", "VDE", "Switching", "VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire"],
+            path: "Benchmarks/Bench", swiftSettings: swift),
         .testTarget(
             name: "VmnetUplinkTests", dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(

@@ -3,8 +3,8 @@ import Wire
 
 /// What the forwarder looks at in a frame, read once.
 @usableFromInline
-struct FrameHeader: BitwiseCopyable {
-    @usableFromInline let destination: MACAddress
+package struct FrameHeader: BitwiseCopyable {
+    @usableFromInline package let destination: MACAddress
     @usableFromInline let source: MACAddress
     /// The 802.1Q VLAN id; 0 for untagged and priority-tagged frames.
     @usableFromInline let vlan: UInt16
@@ -14,7 +14,7 @@ struct FrameHeader: BitwiseCopyable {
 
     /// `frame` has at least an Ethernet header.
     @inlinable
-    init(_ frame: RawSpan, role: PortRole) {
+    package init(_ frame: RawSpan, role: PortRole) {
         destination = MACAddress(frame.big64(at: 0) >> 16)
         source = MACAddress(frame.big64(at: 6) >> 16)
         isTagged = frame.big16(at: 12) == EtherType.vlan && frame.byteCount >= 18

@@ -28,14 +28,15 @@ package final class GuestMachine {
     /// - Parameters:
     ///   - netdev: the value of `-netdev`, with the id net0.
     ///   - user: runs QEMU as this user.
+    ///   - tools: programs, statically linked, that the guest has in /bin.
     ///   - wrapper: what is put in front of QEMU's command.
     package static func qemu(
-        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", options: [String] = [], folder: TemporaryFolder,
-        wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
+        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", options: [String] = [], tools: [String] = [],
+        folder: TemporaryFolder, wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
         let initrd = folder.file("initrd-qemu")
         if !Files.exists(initrd) {
-            try Initrd.write(to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 })
+            try Initrd.write(to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 }, tools: tools)
         }
         let command =
             Namespace.running(as: user) + wrapper + [

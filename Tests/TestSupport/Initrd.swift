@@ -47,11 +47,12 @@ enum Initrd {
         """
 
     /// Writes the archive.
-    static func write(to path: String, modules: [String]) throws {
+    static func write(to path: String, modules: [String], tools: [String] = []) throws {
         var archive = Archive()
         for directory in ["bin", "modules", "dev"] { archive.add(directory, mode: 0o040755, []) }
         archive.add("init", mode: 0o100755, Array(initScript.utf8))
         archive.add("bin/busybox", mode: 0o100755, try Files.read("/bin/busybox"))
+        for tool in tools { archive.add("bin/" + (tool.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100755, try Files.read(tool)) }
         // The kernel opens it before anything is mounted; without it there is no console (character device 5, 1).
         archive.add("dev/console", mode: 0o020600, [], device: (5, 1))
         for module in modules { archive.add("modules/" + (module.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100644, try Files.read(module)) }

@@ -6,7 +6,6 @@ import VDE
 /// What a guest that has stopped reading costs the others: two clients exchange frames while a third, which is sent every fourth of them
 /// too, reads or does not.
 enum Stalled {
-    private static let frames = 200_000
     private static let length = 1514
 
     /// A client that reads as fast as it can, on a thread of its own, and counts.
@@ -39,7 +38,7 @@ enum Stalled {
     }
 
     /// - Parameter isStalled: whether the third client reads nothing.
-    static func run(path: String, isStalled: Bool) throws -> Result {
+    static func run(path: String, isStalled: Bool, frames: Int) throws -> Result {
         func join() throws -> Plug { try Plug.join(path: path, port: 0, options: PlugOptions(description: "measure"), deadline: MonotonicClock.now + 5 * MonotonicClock.second) }
         let sender = try join(), receiver = try join(), third = try join()
         let reader = try Reader(receiver.data), thirdReader = isStalled ? nil : try Reader(third.data)
@@ -64,5 +63,26 @@ enum Stalled {
         reader.stop()
         thirdReader?.stop()
         return Result(framesPerSecond: Double(frames) / seconds, delivered: Double(reader.total - before) / Double(frames))
+    }
+
+    /// In turn, so that both meet the same machine.
+    static func measure(_ report: Report, _ scale: Scale, isQuick: Bool) throws {
+        report.progress("a guest that has stopped reading")
+        let folder = try TemporaryFolder(), host = try Namespace("stalled")
+        let switches = [
+            ("vde_switch", try VDESwitch(in: host, at: folder.file("theirs"))), (Report.ours, try VDESwitch(in: host, at: folder.file("ours"), command: VDESwitch.ours)),
+        ]
+        scale.rounds {
+            for (who, vde) in $0 ? switches.reversed() : switches {
+                for isStalled in [false, true] {
+                    let what = "1514 B to one client, every fourth to all; a third \(isStalled ? "has stopped" : "reads")"
+                    report.attempt(what, who) {
+                        let result = try run(path: vde.path, isStalled: isStalled, frames: isQuick ? 30_000 : 200_000)
+                        report.add(what, "1000 frames/s taken", who, result.framesPerSecond / 1000)
+                        report.add(what, "% delivered", who, result.delivered * 100)
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+
+/// Two clients of libvdeplug through a switch: how many frames, how soon, at what cost.
+struct FrameRows {
+    let report: Report
+    let scale: Scale
+    private let folder: TemporaryFolder
+    private let host: Namespace
+    private let relay: BackgroundProgram
+    private let theirs: VDESwitch
+    private let ours: VMNetDaemon
+
+    private struct Peer {
+        let who: String
+        let path: String
+        let process: Int32
+    }
+    private let peers: [Peer]
+
+    init(_ report: Report, _ scale: Scale) throws {
+        self.report = report
+        self.scale = scale
+        folder = try TemporaryFolder()
+        host = try Namespace("frames")
+        let relayPath = folder.file("relay"), ownPath = folder.file("ours")
+        relay = try host.start([Tool.relay, relayPath])
+        try eventually("the relay") { Files.exists(relayPath + "/ctl") }
+        theirs = try VDESwitch(in: host, at: folder.file("theirs"), options: ["--numports", "300"])
+        ours = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", ownPath], folder: folder, level: "warning")
+        peers = [
+            Peer(who: "vde_switch", path: theirs.path, process: theirs.program.identifier), Peer(who: Report.ours, path: ownPath, process: ours.program.identifier),
+            Peer(who: "relay", path: relayPath, process: relay.identifier),
+        ]
+    }
+
+    func run() throws {
+        try floods()
+        try latency()
+        try ports()
+        try idle()
+    }
+
+    private func flood(_ peer: Peer, _ size: Int, _ seconds: Double) throws -> (values: [String: Double], perFrame: Double) {
+        let before = ProcessorTime.used(by: peer.process)
+        let values = try Tool.values(host.attempt([Tool.frames, "flood", peer.path, "\(size)", "\(seconds)"]))
+        let used = ProcessorTime.used(by: peer.process) - before
+        if values["reordered"] != 0 || values["damaged"] != 0 { report.note("\(peer.who), \(size) bytes: \(values)") }
+        return (values, used / max(1, values["received"] ?? 1))
+    }
+
+    private func floods() throws {
+        for size in [64, 1514, 9014, 65_000] {
+            report.progress("flood, \(size) bytes")
+            let what = "flood, frames of \(size) B"
+            // vde_switch cuts frames at 1518 bytes.
+            let peers = size > 1518 ? Array(peers.dropFirst()) : peers
+            scale.rounds {
+                for peer in $0 ? peers.reversed() : peers {
+                    report.attempt(what, peer.who) {
+                        let (values, perFrame) = try flood(peer, size, scale.seconds)
+                        report.add(what, "1000 frames/s", peer.who, (values["rate"] ?? 0) / 1000)
+                        report.add(what, "% lost", peer.who, values["lost"] ?? 100)
+                        report.add(what, "us of its processor a frame", peer.who, perFrame / 1000)
+                    }
+                }
+            }
+            if size <= 1518 {
+                report.want(what, "1000 frames/s", .atLeast(1.4, times: "vde_switch"), .atLeast(0.95, times: "relay"))
+                report.want(what, "us of its processor a frame", .atMost(0.55, times: "vde_switch"))
+            } else {
+                report.want(what, "1000 frames/s", .atLeast(0.95, times: "relay"))
+            }
+            report.want(what, "% lost", .atMost(0.1))
+        }
+    }
+
+    private func latency() throws {
+        report.progress("one frame in flight")
+        let what = "one frame in flight, 64 B, there and back"
+        scale.rounds {
+            for peer in $0 ? peers.reversed() : peers {
+                report.attempt(what, peer.who) {
+                    let values = try Tool.values(host.attempt([Tool.frames, "pingpong", peer.path, "64", "\(scale.seconds)"]))
+                    report.add(what, "us, mean", peer.who, scale.seconds * 1e6 / max(1, values["count"] ?? 1))
+                    report.add(what, "us, median", peer.who, values["median_us"] ?? 0)
+                }
+            }
+        }
+        report.want(what, "us, mean", .atMost(0.7, times: "vde_switch"))
+    }
+
+    /// Traffic between two ports while others are there and idle.
+    private func ports() throws {
+        report.progress("many ports")
+        let what = "1514 B between two of so many ports"
+        func measure(_ count: Int) throws {
+            for _ in 0..<scale.roundCount {
+                let perFrame = try flood(peers[1], 1514, scale.seconds).perFrame
+                report.add(what, "us of its processor a frame", "\(Report.ours), \(count) ports", perFrame / 1000)
+            }
+        }
+        try measure(2)
+        for count in [16, 256] {
+            let others = try idlers(count - 2)
+            try measure(count)
+            others.kill()
+        }
+        report.want(what, "us of its processor a frame", .atMost(1.2, "\(Report.ours), 256 ports", times: "\(Report.ours), 2 ports"))
+    }
+
+    private func idlers(_ count: Int) throws -> BackgroundProgram {
+        let others = try host.start([Tool.frames, "idle", peers[1].path, "\(count)"])
+        try others.wait(for: "ready", within: 20)
+        return others
+    }
+
+    private func idle() throws {
+        report.progress("256 idle ports")
+        let others = try idlers(256)
+        MonotonicClock.sleep(300 * MonotonicClock.millisecond)
+        for _ in 0..<scale.roundCount {
+            let before = ProcessorTime.used(by: peers[1].process)
+            MonotonicClock.sleep(UInt64(2 * scale.seconds * 1e9))
+            report.add("256 idle ports", "% of a processor", Report.ours, (ProcessorTime.used(by: peers[1].process) - before) / (2 * scale.seconds * 1e9) * 100)
+        }
+        report.want("256 idle ports", "% of a processor", .atMost(0.1))
+        others.kill()
+    }
+}
+
+/// How often and how long.
+struct Scale {
+    let roundCount: Int
+    let seconds: Double
+
+    /// Runs a round so many times; every second one in the opposite order.
+    func rounds(_ body: (_ isReversed: Bool) -> Void) {
+        for round in 0..<roundCount { body(round % 2 == 1) }
+    }
+}
+
+extension Report {
+    /// A measurement that fails is noted, and the next one follows.
+    func attempt(_ what: String, _ who: String, _ body: () throws -> Void) {
+        do { try body() } catch { note("\(what), \(who): \(error)") }
+    }
+}

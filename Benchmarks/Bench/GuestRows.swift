@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+
+/// TCP of a real machine, QEMU in software emulation, over every back-end that this system has: all machines are started first, and then used
+/// in turn.
+struct GuestRows {
+    let report: Report
+    let scale: Scale
+
+    private struct Peer {
+        let who: String
+        let machine: GuestMachine
+        /// The host as the guest sees it.
+        let target: String
+        let kept: [Any]
+    }
+
+    private static let jumbo = "\(Report.ours), MTU 65520"
+
+    init(_ report: Report, _ scale: Scale) {
+        self.report = report
+        self.scale = scale
+    }
+
+    func run() throws {
+        guard GuestMachine.canRunQEMU else { return report.note("no machines: \(GuestMachine.qemuReason)") }
+        report.progress("machines")
+        var peers: [Peer] = []
+        for (who, make) in [
+            ("vde_switch", vdeSwitch), (Report.ours, { try own(mtu: nil) }), (GuestRows.jumbo, { try own(mtu: 65_520) }), ("passt, MTU 65520", passt), ("QEMU user", user),
+            ("QEMU tap with TSO", tap),
+        ] as [(String, () throws -> Peer?)] {
+            report.attempt("a machine (software emulation)", who) { if let peer = try make() { peers.append(peer) } }
+        }
+        for (direction, label) in [("up", "guest to host"), ("down", "host to guest")] {
+            let what = "TCP, QEMU in software emulation, \(label)"
+            scale.rounds {
+                for peer in $0 ? peers.reversed() : peers {
+                    report.attempt(what, peer.who) {
+                        let result = try peer.machine.run("/bin/stream \(direction) \(peer.target) 5001 \(2 * scale.seconds) 1", within: 60)
+                        guard result.output.hasPrefix("mbits "), let rate = Double(result.output.split(separator: " ").last ?? "") else {
+                            throw CommandFailed(description: result.output)
+                        }
+                        report.add(what, "Mbit/s", peer.who, rate)
+                    }
+                }
+            }
+            report.want(what, "Mbit/s", .atLeast(1.4, times: "vde_switch"), .atLeast(1.1, GuestRows.jumbo, times: "passt, MTU 65520"))
+        }
+    }
+
+    private func machine(_ name: String, netdev: String, device: String = "", in namespace: Namespace, _ folder: TemporaryFolder) throws -> GuestMachine {
+        let machine = try GuestMachine.qemu(
+            name, netdev: netdev, mac: "52:54:00:00:00:01", in: namespace, device: device, tools: [Tool.stream], folder: folder)
+        try machine.waitUntilBooted()
+        return machine
+    }
+
+    private func server(in host: Namespace) throws -> BackgroundProgram {
+        let server = try host.start([Tool.stream, "serve", "5001"])
+        try host.waitForListener(on: 5001)
+        return server
+    }
+
+    private func vdeSwitch() throws -> Peer? {
+        let folder = try TemporaryFolder(), host = try Namespace("theirs")
+        let vde = try VDESwitch(in: host, at: folder.file("vde"), options: ["--tap", "tap0"])
+        try host.ip("addr", "add", "192.168.105.1/24", "dev", "tap0")
+        try host.ip("link", "set", "tap0", "up")
+        let machine = try machine("theirs", netdev: "vde,id=net0,sock=\(vde.path)", in: host, folder)
+        try configure(machine, "192.168.105.2")
+        return Peer(who: "vde_switch", machine: machine, target: "192.168.105.1", kept: [vde, host, folder, try server(in: host)])
+    }
+
+    private func configure(_ machine: GuestMachine, _ address: String) throws {
+        try machine.run("ip link set eth0 up; ip addr add \(address)/24 dev eth0")
+    }
+
+    private func own(mtu: Int?) throws -> Peer? {
+        let folder = try TemporaryFolder(), host = try Namespace("ours")
+        let options = mtu.map { ["--vmnet-mtu", "\($0)"] } ?? []
+        let daemon = try VMNetDaemon(in: host, ["--switch"] + options + [folder.file("vde")], folder: folder, level: "warning")
+        let machine = try machine(
+            "ours", netdev: "vde,id=net0,sock=\(folder.file("vde"))", device: mtu.map { ",host_mtu=\($0)" } ?? "", in: host, folder)
+        _ = try machine.lease()
+        return Peer(who: mtu == nil ? Report.ours : GuestRows.jumbo, machine: machine, target: "192.168.105.1", kept: [daemon, host, folder, try server(in: host)])
+    }
+
+    /// Its defaults, which offer an MTU of 65,520 by DHCP; its gateway is the host.
+    private func passt() throws -> Peer? {
+        guard Files.exists("/usr/bin/passt") else {
+            report.note("no passt on this system")
+            return nil
+        }
+        let network = try TestNetwork()
+        let socket = network.folder.file("passt.sock")
+        try Files.setMode(network.folder.path, 0o777)
+        // As it says itself: buffers for high throughput (passt(1), performance).
+        for name in ["rmem_max", "wmem_max"] { _ = try? ChildProcess.run(["sysctl", "-q", "-w", "net.core.\(name)=16777216"]) }
+        let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--runas", "0"])
+        try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }
+        let machine = try machine("passt", netdev: "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520", in: network.host, network.folder)
+        let lease = try machine.lease()
+        return Peer(who: "passt, MTU 65520", machine: machine, target: router(lease), kept: [network, passt, try server(in: network.host)])
+    }
+
+    private func router(_ lease: String) -> String {
+        lease.split(separator: " ").first { $0.hasPrefix("router=") }.map { String($0.dropFirst(7)) } ?? ""
+    }
+
+    private func user() throws -> Peer? {
+        let folder = try TemporaryFolder(), host = try Namespace("user")
+        let machine = try machine("user", netdev: "user,id=net0", in: host, folder)
+        let lease = try machine.lease()
+        return Peer(who: "QEMU user", machine: machine, target: router(lease), kept: [folder, host, try server(in: host)])
+    }
+
+    private func tap() throws -> Peer? {
+        let folder = try TemporaryFolder(), host = try Namespace("tap")
+        let machine = try machine("tap", netdev: "tap,id=net0,ifname=tap0,script=no,downscript=no", in: host, folder)
+        try host.ip("addr", "add", "192.168.105.1/24", "dev", "tap0")
+        try host.ip("link", "set", "tap0", "up")
+        try configure(machine, "192.168.105.2")
+        return Peer(who: "QEMU tap with TSO", machine: machine, target: "192.168.105.1", kept: [folder, host, try server(in: host)])
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+
+/// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented setting, in turn.
+///
+///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, streams, guests, life, stalled, micro
+@main
+struct Bench {
+    static func main() throws {
+        var arguments = CommandLine.arguments.dropFirst()
+        if arguments.first == "turn" { return try Micro.turn(frames: Int(arguments.dropFirst().first ?? "") ?? 1_000_000) }
+        guard Machine.isRoot else {
+            StandardOutput.writeError("Measuring makes network namespaces and needs root; type: make bench\n")
+            ProcessExit.exit(77)
+        }
+        SignalPipe.ignore(Signal.pipe)
+        let isQuick = arguments.first == "--quick"
+        if isQuick { arguments.removeFirst() }
+        var folder: String?
+        if arguments.first == "--output" {
+            folder = arguments.dropFirst().first
+            arguments = arguments.dropFirst(2)
+        }
+        let groups = arguments.isEmpty ? ["frames", "streams", "guests", "life", "stalled", "micro"] : Array(arguments)
+        let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
+        let report = Report()
+        for group in groups {
+            report.attempt("the group", group) {
+                switch group {
+                case "frames": try FrameRows(report, scale).run()
+                case "streams": try StreamRows(report, scale, isQuick: isQuick).run()
+                case "guests": if isQuick { return } else { try GuestRows(report, scale).run() }
+                case "life": try LifeRows(report, scale).run()
+                case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
+                case "micro": try Micro.measure(report)
+                default: throw CommandFailed(description: "there is no group '\(group)'")
+                }
+            }
+        }
+        for (name, value) in report.machine.lines { StandardOutput.write("\(name): \(value)\n") }
+        StandardOutput.write("\n" + report.table + "\n")
+        if let folder { try report.write(to: folder) }
+    }
+}
