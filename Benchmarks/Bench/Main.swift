@@ -30,7 +30,7 @@ struct Bench {
                 switch group {
                 case "frames": try FrameRows(report, scale).run()
                 case "streams": try StreamRows(report, scale, isQuick: isQuick).run()
-                case "guests": if isQuick { return } else { try GuestRows(report, scale).run() }
+                case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report, scale).run() }
                 case "life": try LifeRows(report, scale).run()
                 case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
                 case "micro": try Micro.measure(report)

@@ -168,7 +168,7 @@ static void pingpong(char *first, char *second, size_t size, double seconds) {
         vde_send(client, question, size, 0);
         ssize_t length;
         do length = vde_recv(client, buffer, sizeof buffer, 0);
-        while (length >= 0 && (length < 12 || buffer[11] != 2));
+        while (length >= 0 && (length < 12 || buffer[0] != 2 || buffer[11] != 2));
         if (length < 0) lost++;
         else times[count++] = (uint32_t)(now() - start);
     }

@@ -4,15 +4,28 @@
 #include <sched.h>
 #include <time.h>
 
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+// Nanoseconds between two yields, and how long a yield takes in which somebody else has run.
+enum { YIELD_EVERY = 4000, OTHERS_RAN = 4000 };
+
 int platform_poller_spin(int poller, struct platform_event *events, int capacity, int64_t limit) {
-    struct timespec start, now;
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    int64_t start = now(), yielded = start;
+    int isBusy = 0;
     for (;;) {
         int count = platform_poller_wait(poller, events, capacity, 0);
         if (count != 0) return count;
-        // Whoever else waits for this processor, perhaps to send us something, goes first.
+        // Somebody else has work for this processor: spinning would take its time away.
+        if (isBusy) return 0;
+        int64_t time = now();
+        if (time - start >= limit) return 0;
+        if (time - yielded < YIELD_EVERY) continue;
         sched_yield();
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if ((now.tv_sec - start.tv_sec) * 1000000000 + (now.tv_nsec - start.tv_nsec) >= limit) return 0;
+        yielded = now();
+        isBusy = yielded - time > OTHERS_RAN;
     }
 }
