@@ -46,6 +46,12 @@ extension RawSpan {
         unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
     }
 
+    /// Four 64-bit integers at `offset` in this machine's byte order, for sums in which the order does not matter.
+    @inlinable
+    package func native256(at offset: Int) -> SIMD4<UInt64> {
+        unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: SIMD4<UInt64>.self)
+    }
+
     /// The bytes from `offset` to the end. `offset` may equal the count.
     @inlinable
     @_lifetime(copy self)

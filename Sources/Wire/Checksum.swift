@@ -35,13 +35,18 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
         var offset = 0
         let count = bytes.byteCount
         var low: UInt64 = 0, high: UInt64 = 0
-        // 32-bit halves in 64-bit accumulators cannot overflow below 16 GiB, and the two chains run side by side.
-        while offset &+ 32 <= count {
-            let a = bytes.native64(at: offset), b = bytes.native64(at: offset &+ 8)
-            let c = bytes.native64(at: offset &+ 16), d = bytes.native64(at: offset &+ 24)
-            low &+= (a & 0xffff_ffff) &+ (b & 0xffff_ffff) &+ (c & 0xffff_ffff) &+ (d & 0xffff_ffff)
-            high &+= (a >> 32) &+ (b >> 32) &+ (c >> 32) &+ (d >> 32)
-            offset &+= 32
+        // 32-bit halves in 64-bit accumulators cannot overflow below 16 GiB. The two chains run side by side, and each lane is a sum of its own.
+        if count >= 64 {
+            var lows = SIMD4<UInt64>.zero, highs = SIMD4<UInt64>.zero
+            let mask = SIMD4<UInt64>(repeating: 0xffff_ffff)
+            while offset &+ 64 <= count {
+                let first = bytes.native256(at: offset), second = bytes.native256(at: offset &+ 32)
+                lows = lows &+ (first & mask) &+ (second & mask)
+                highs = highs &+ (first &>> 32) &+ (second &>> 32)
+                offset &+= 64
+            }
+            low = lows.wrappedSum()
+            high = highs.wrappedSum()
         }
         while offset &+ 4 <= count {
             low &+= UInt64(bytes.native32(at: offset))
