@@ -214,6 +214,47 @@ extension IntegrationTests {
             _ = (source, cable)
         }
 
+        /// What one guest does to the NAT costs others nothing: forged sources, broken and overlapping packets, floods of connections and of questions.
+        @Test func aHostileGuestDisturbsNobody() throws {
+            let scene = try RootlessScene(internet: true)
+            let guest = try scene.guest()
+            try guest.lease()
+            #expect(try guest.namespace.pings(gateway))
+            let hostile = try PlugHolder(path: scene.path)
+            let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!, outside = IPv4Address(TestNetwork.internetAddress)!
+            let router = try #require(try guest.namespace.run("ip", "neigh", "show", gateway).split(separator: " ").compactMap { MACAddress($0) }.first)
+            func datagram(from source: IPv4Address, _ port: UInt16, to destination: IPv4Address, _ destinationPort: UInt16, _ payload: [UInt8] = [1]) -> [UInt8] {
+                UDPFrame(from: (own, source, port), to: (router, destination, destinationPort)).bytes(payload: payload)
+            }
+            for victim in ["192.168.105.2", "192.168.105.1", "192.168.105.255", "255.255.255.255", "127.0.0.1"] { hostile.send(datagram(from: IPv4Address(victim)!, 1, to: outside, 7)) }
+            try scene.waitUntilDropped("spoofed")
+            let good = datagram(from: address, 5, to: outside, 7, [UInt8](repeating: 7, count: 400))
+            for length in stride(from: 14, to: good.count, by: 3) { hostile.send(Array(good.prefix(length))) }
+            hostile.send(datagram(from: address, 0, to: outside, 7))
+            try scene.waitUntilDropped("malformed")
+            hostile.send(good.dropLast() + [0])
+            try scene.waitUntilDropped("badChecksum")
+            var random = SeededGenerator(seed: 5)
+            for number in 0..<20_000 {
+                var writer = ByteWriter(capacity: 64)
+                EthernetHeader(destination: router, source: own, type: EtherType.ipv4).emit(into: &writer)
+                IPv4Header(source: address, destination: outside, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
+                TCPSegment(sourcePort: UInt16(number + 1), destinationPort: UInt16.random(in: 1...65_535, using: &random), sequence: 1, flags: .syn).emit(into: &writer, source: address, destination: outside)
+                hostile.send(writer.bytes)
+                if number % 5000 == 0 { #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet") }
+            }
+            for number in 0..<5000 {
+                // A question for a name that nobody has.
+                let question: [UInt8] = [UInt8(number >> 8), UInt8(number & 0xff), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 8] + Array("x\(1_000_000 + number)".utf8) + [0, 0, 1, 0, 1]
+                hostile.send(datagram(from: address, UInt16(1024 + number), to: IPv4Address(gateway)!, 53, question))
+            }
+            try eventually("a name", within: 20) { try guest.namespace.attempt(["busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway]).output.contains(TestNetwork.internetAddress) }
+            #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
+            let descriptors = try Files.entries("/proc/\(scene.daemon.identifier)/fd").count
+            #expect(descriptors < 20_000)
+            #expect(try scene.daemon.stop() == .exited(0))
+        }
+
         @Test func withoutTheLibraryThePackageIsNamed() throws {
             let network = try TestNetwork()
             // An empty folder over where the library is.
