@@ -19,7 +19,7 @@ package struct Join: ParsableCommand {
               sudo vde_vmnet --switch /tmp/vde
               qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=/tmp/vde ...
 
-            Without --switch it joins a switch that is there, as vde_switch makes it.
+            Without sudo the way out is a NAT in user mode. Without --switch it joins a switch that is there, as vde_switch makes it.
             """)
 
     @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --stream and nothing else: none. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl.")
@@ -81,7 +81,7 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level"))
     var logLevel: Logger.Level?
 
-    @Flag(name: [.customShort("v"), .long], help: "Show the version.")
+    @Flag(name: .customShort("v"), help: "Show the version.")
     var version = false
 
     package init() {}
