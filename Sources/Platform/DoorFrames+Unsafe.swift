@@ -119,6 +119,17 @@ package struct DatagramDestination: ~Copyable {
 }
 
 extension Descriptor {
+    /// Sends a datagram to the unix socket at `path` without blocking.
+    package func send(_ bytes: [UInt8], toUnix path: UnixPath) throws(SystemError) {
+        var address = [UInt8](repeating: 0, count: Int(PLATFORM_NAME_SIZE))
+        let length = unsafe path.bytes.withUnsafeBufferPointer { path in unsafe address.withUnsafeMutableBytes { unsafe platform_unix_address(path.baseAddress, path.count, $0.baseAddress) } }
+        try SystemError.check(length, "use", path.description)
+        let sent = unsafe bytes.withUnsafeBytes { bytes in
+            unsafe address.withUnsafeBytes { unsafe platform_unix_send(raw, bytes.baseAddress, bytes.count, $0.baseAddress, Int(length)) }
+        }
+        try SystemError.check(sent, "send to", path.description)
+    }
+
     /// Makes a datagram socket tell its senders' users. Returns whether the system can.
     @discardableResult
     package func tellSenders() -> Bool { platform_tell_senders(raw) != 0 }

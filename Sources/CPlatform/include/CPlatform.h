@@ -136,6 +136,8 @@ int platform_receive_batch_named(int fd, struct platform_message *messages, unsi
 int platform_send_batch_to(int fd, struct platform_message *messages, unsigned count, void *address, size_t length);
 /// Writes the address of a unix path into `address` of PLATFORM_NAME_SIZE bytes. Returns its length.
 int platform_unix_address(const uint8_t *path, size_t length, void *address);
+/// Sends a datagram to such an address without blocking.
+ssize_t platform_unix_send(int fd, const void *bytes, size_t count, const void *address, size_t length);
 /// Holds fast to the unix socket that `path` names now and that belongs to `owner` (0: to anybody): the descriptor names it as
 /// /proc/self/fd/N, whatever happens to the path. Returns the descriptor; -ENOTSOCK, -EPERM as platform_unix_connect_owned, -ENOTSUP on macOS.
 int platform_unix_pin(const uint8_t *path, size_t length, uint32_t owner);

@@ -196,6 +196,11 @@ ssize_t platform_send(int fd, const void *bytes, size_t length) {
     return sent < 0 ? -errno : sent;
 }
 
+ssize_t platform_unix_send(int fd, const void *bytes, size_t count, const void *address, size_t length) {
+    ssize_t sent = sendto(fd, bytes, count, SEND_FLAGS, address, (socklen_t)length);
+    return sent < 0 ? -errno : sent;
+}
+
 ssize_t platform_send_pieces(int fd, const struct iovec *pieces, int count) {
     struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = count};
     ssize_t sent = sendmsg(fd, &message, SEND_FLAGS);
