@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+import Testing
+import Uplinks
+@testable import UserUplink
+import Wire
+
+/// Conversations through the gateway, from their beginning to their end.
+@Suite struct ConversationTests {
+    private func changed(_ frame: [UInt8], _ offset: Int, _ value: UInt8) -> [UInt8] {
+        var frame = frame
+        frame[offset] = value
+        return frame
+    }
+
+    private func arp(_ frame: [UInt8]) throws -> ARPPacket { try ARPPacket(parsing: frame.rawSpan.from(14)) }
+
+    @Test func arpIsAnsweredForTheGatewayAndLearnedFrom() throws {
+        var gateway = Scene.gateway()
+        let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
+        #expect(gateway.judge(question.frame(to: .broadcast)) == .done)
+        let answer = try arp(gateway.toGuests.removeFirst())
+        #expect(answer == ARPPacket(operation: .reply, senderHardware: Scene.router, senderAddress: Scene.network.gateway, targetHardware: Scene.mac, targetAddress: Scene.guest))
+        // The library asks for the guest, and hears it from us.
+        let asked = ARPPacket(operation: .request, senderHardware: .zero, senderAddress: Scene.network.gateway, targetHardware: .zero, targetAddress: Scene.guest)
+        #expect(gateway.judgeStack(asked.frame(to: .broadcast)) == .done)
+        #expect(try arp(gateway.toStack.removeFirst()).senderHardware == Scene.mac)
+        // Of one that was never heard the guests are asked.
+        let unknown = ARPPacket(operation: .request, senderHardware: .zero, senderAddress: Scene.network.gateway, targetHardware: .zero, targetAddress: Scene.other)
+        #expect(gateway.judgeStack(unknown.frame(to: .broadcast)) == .done)
+        #expect(gateway.toGuests.removeFirst().prefix(6).allSatisfy { $0 == 0xff } && gateway.toStack.isEmpty)
+        let reply = ARPPacket(operation: .reply, senderHardware: Scene.otherMAC, senderAddress: Scene.other, targetHardware: Scene.router, targetAddress: Scene.network.gateway)
+        #expect(gateway.judge(reply.frame(to: Scene.router).replacingSource(Scene.otherMAC)) == .done)
+        #expect(gateway.toStack.count == 1)
+        let pose = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.network.gateway, targetHardware: .zero, targetAddress: Scene.network.gateway)
+        #expect(gateway.judge(pose.frame(to: .broadcast)) == .drop(.spoofed))
+    }
+
+    @Test func loopbackLinkAndMetadataAreClosed() {
+        var gateway = Scene.gateway()
+        for closed in ["127.0.0.1", "169.254.169.254", "169.254.1.1", "0.0.0.1", "192.168.105.1", "192.168.105.77", "240.0.0.1"] {
+            #expect(gateway.judge(Scene.tcp(to: IPv4Address(closed)!)) == .drop(.refused), "\(closed)")
+            #expect(gateway.judge(Scene.udp(to: IPv4Address(closed)!)) == .drop(.refused), "\(closed)")
+        }
+        for closed in [IPv6Address(0, 1), IPv6Address(0xfe80 << 48, 9), IPv6Address(0, 0xffff_7f00_0001), IPv6Address(Scene.prefix, 1), IPv6Address(Scene.prefix, 9), IPv6Address(0xfd00_0ec2_0000_0000, 0x254)] {
+            #expect(gateway.judge(Scene.udp6(to: closed)) == .drop(.refused), "\(closed)")
+        }
+        #expect(gateway.flowCount == 0)
+        // Whoever asks is told: destination unreachable, administratively prohibited.
+        #expect(gateway.toGuests.first.map { $0[23] == IPProtocol.icmp && $0[34] == 3 && $0[35] == 13 } == true)
+        var open = Scene.gateway { $0.policy.opensHostLoopback = true }
+        #expect(open.judge(Scene.tcp(to: Scene.network.gateway, 631)) == .pass)
+        #expect(open.judge(Scene.tcp(to: IPv4Address("127.0.0.1")!)) == .drop(.refused))
+        #expect(open.judge(Scene.tcp(to: IPv4Address("192.168.105.77")!)) == .drop(.refused), "the library would take it for the loopback")
+    }
+
+    @Test func namesHaveTheirOwnWay() {
+        var gateway = Scene.gateway()
+        #expect(gateway.judge(Scene.udp(to: Scene.network.gateway, 53)) == .names)
+        // Over TCP to the port where our server listens, and back, with checksums that hold.
+        var question = Scene.tcp(to: Scene.network.gateway, 53)
+        #expect(gateway.judge(&question) == .pass)
+        #expect(question == Scene.tcp(to: Scene.network.gateway, 50_000))
+        var answer = Scene.tcpFromStack(from: Scene.network.gateway, 50_000, flags: [.syn, .ack])
+        #expect(gateway.judgeStack(&answer) == .pass)
+        #expect(Array(answer[14...]) == Array(Scene.tcpFromStack(from: Scene.network.gateway, 53, flags: [.syn, .ack])[14...]))
+        var closed = Scene.gateway { $0.namePort = nil }
+        #expect(closed.judge(Scene.udp(to: Scene.network.gateway, 53)) == .drop(.refused))
+    }
+
+    @Test func whoComesByAPublishedPortIsAnswered() {
+        var gateway = Scene.gateway { $0.policy.isDenying = true }
+        gateway.lease(Scene.guest, to: Scene.mac, until: 1000, now: 100)
+        #expect(gateway.judge(Scene.tcp(80, to: Scene.network.gateway, 33_000, flags: [.syn, .ack])) == .drop(.refused))
+        var knock = Scene.tcpFromStack(from: Scene.network.gateway, 33_000, 80, flags: .syn)
+        #expect(gateway.judgeStack(&knock) == .pass)
+        #expect(Array(knock[0..<12]) == Scene.mac.bytes + Scene.router.bytes)
+        #expect(gateway.judge(Scene.tcp(80, to: Scene.network.gateway, 33_000, flags: [.syn, .ack])) == .pass)
+        #expect(gateway.judge(Scene.tcp(80, to: Scene.network.gateway, 33_001, flags: [.syn, .ack])) == .drop(.refused))
+        #expect(gateway.judgeStack(Scene.udp(from: Scene.outside, 6000, to: Scene.guest, 7000)) == .pass)
+        #expect(gateway.judge(Scene.udp(7000, to: Scene.outside, 6000)) == .pass)
+    }
+
+    @Test func aFloodCostsWhoeverSendsIt() throws {
+        var gateway = Scene.gateway(flowLimit: 400)
+        #expect(gateway.judge(Scene.tcp(from: Scene.other, 9, mac: Scene.otherMAC), now: 1) == .pass)
+        for port in UInt16(1000)..<3000 { #expect(gateway.judge(Scene.tcp(port, sequence: 5), now: 2) == .pass) }
+        #expect(gateway.flowCount == 300)
+        // The oldest ones were ended, for both sides, with the sequence numbers that make that count.
+        #expect(gateway.toStack.count == 1701 && gateway.toGuests.count == 1701)
+        let reset = gateway.toStack[0]
+        #expect(reset[47] & 0x04 != 0 && reset.rawSpan.big32(at: 38) == 6 && reset.rawSpan.big16(at: 34) == 1000)
+        #expect(gateway.judge(Scene.tcp(from: Scene.other, 9, mac: Scene.otherMAC, flags: .ack, sequence: 1001), now: 3) == .pass)
+        #expect(gateway.flowCount == 300, "the neighbour's is still there")
+        // Datagrams are refused instead: a quarter of what there is for one guest.
+        let passed = (UInt16(1000)..<3000).count { gateway.judge(Scene.udp($0)) == .pass }
+        #expect(passed == 25)
+        #expect(gateway.judge(Scene.udp(from: Scene.other, 9, mac: Scene.otherMAC)) == .pass)
+        #expect(gateway.judge(Scene.udp(9), now: 500) == .pass, "after some minutes there is room again")
+    }
+
+    @Test func conversationsThatEndAreForgotten() {
+        var gateway = Scene.gateway()
+        gateway.lease(Scene.guest, to: Scene.mac, until: 1000, now: 100)
+        _ = gateway.judge(Scene.tcp())
+        #expect(gateway.judgeStack(Scene.tcpFromStack(flags: [.rst, .ack])) == .pass)
+        #expect(gateway.flowCount == 0)
+        _ = gateway.judge(Scene.tcp())
+        _ = gateway.judge(Scene.tcp(flags: [.fin, .ack]))
+        _ = gateway.judgeStack(Scene.tcpFromStack(flags: [.fin, .ack]))
+        gateway.tick(now: 105)
+        #expect(gateway.flowCount == 1)
+        gateway.tick(now: 111)
+        #expect(gateway.flowCount == 0)
+    }
+
+    @Test func routersAndNeighboursAreOurs() {
+        var gateway = Scene.gateway()
+        let solicitation = Scene.ipv6(IPProtocol.icmpv6, from: IPv6Address(0xfe80 << 48, 2), to: IPv6Address(0xff02 << 48, 2), [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2)
+        #expect(gateway.judge(solicitation) == .drop(.malformed), "the hop limit must be 255")
+        #expect(gateway.judge(changed(solicitation, 21, 255)) == .done)
+        let advertisement = gateway.toGuests.removeFirst()
+        #expect(advertisement[54] == 134 && Array(advertisement.suffix(16)) == IPv6Address(Scene.prefix, 0).bytes)
+        var sum = InternetChecksum.pseudoHeader(addresses: Array(advertisement[22..<54]).rawSpan, protocolNumber: IPProtocol.icmpv6, length: advertisement.count - 54)
+        sum.add(Array(advertisement[54...]).rawSpan)
+        #expect(sum.isValid)
+        let question = Scene.ipv6(IPProtocol.icmpv6, to: IPv6Address(Scene.prefix, 1).solicitedNode, [135, 0, 0, 0, 0, 0, 0, 0] + IPv6Address(Scene.prefix, 1).bytes, checksumAt: 2)
+        #expect(gateway.judge(changed(question, 21, 255)) == .done)
+        #expect(gateway.toGuests.removeFirst()[54] == 136)
+        // What the library says to neighbours goes no further; what it asks for is answered.
+        #expect(gateway.judgeStack(changed(solicitation, 54, 134)) == .done)
+        let asked = Scene.ipv6(IPProtocol.icmpv6, from: IPv6Address(Scene.prefix, 1), to: Scene.guest6.solicitedNode, [135, 0, 0, 0, 0, 0, 0, 0] + Scene.guest6.bytes, checksumAt: 2)
+        #expect(gateway.judgeStack(asked) == .done)
+        #expect(gateway.toStack.removeFirst()[54] == 136)
+        #expect(gateway.judge(changed(Scene.ipv6(IPProtocol.icmpv6, from: IPv6Address(Scene.prefix, 1), to: .allNodes, [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2), 21, 255)) == .drop(.spoofed))
+    }
+}
+
+extension [UInt8] {
+    fileprivate func replacingSource(_ mac: MACAddress) -> [UInt8] { Array(self[0..<6]) + mac.bytes + Array(self[12...]) }
+}
