@@ -82,5 +82,22 @@ extension IntegrationTests {
             #expect(GuestMachine.address(in: try guest.lease()) == address)
             #expect(try scene.daemon.stop() == .exited(0))
         }
+
+        /// A network and a machine with one command and no privilege at all.
+        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
+        func anybodyRunsAMachineWithItsNetwork() throws {
+            let network = try TestNetwork()
+            try network.startInternet()
+            let directory = network.folder.file("user")
+            try network.host.run("sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
+            let guest = try GuestMachine.qemu(
+                "guest", netdev: "dgram,id=net0,local.type=fd,local.str=3", mac: "52:54:00:00:00:01", in: network.host, user: "nobody", folder: network.folder,
+                wrapper: ["env", "HOME=" + directory, "XDG_RUNTIME_DIR=" + directory, Machine.product("vde_vmnet"), "run", "--state-dir", directory + "/state", "--log-level", "error", "--"])
+            try guest.waitUntilBooted()
+            #expect(GuestMachine.address(in: try guest.lease()).hasPrefix("192.168.105."))
+            #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
+            guest.signal(Signal.terminate)
+            #expect(try guest.waitForEnd() == .exited(0))
+        }
     }
 }
