@@ -54,7 +54,7 @@ struct slirp_configuration {
     bool disable_dhcp;                     // 4
 };
 
-enum { POLL_IN = 1, POLL_OUT = 2, POLL_PRI = 4, POLL_ERR = 8, POLL_HUP = 16 };
+enum { SLIRP_POLL_IN = 1, SLIRP_POLL_OUT = 2, SLIRP_POLL_PRI = 4, SLIRP_POLL_ERR = 8, SLIRP_POLL_HUP = 16 };
 
 struct platform_slirp {
     void *library, *slirp;
@@ -194,9 +194,9 @@ static int add_descriptor(int fd, int events, void *context) {
         slirp->capacity = capacity;
     }
     short wanted = 0;
-    if (events & POLL_IN) wanted |= POLLIN;
-    if (events & POLL_OUT) wanted |= POLLOUT;
-    if (events & POLL_PRI) wanted |= POLLPRI;
+    if (events & SLIRP_POLL_IN) wanted |= POLLIN;
+    if (events & SLIRP_POLL_OUT) wanted |= POLLOUT;
+    if (events & SLIRP_POLL_PRI) wanted |= POLLPRI;
     slirp->descriptors[slirp->count] = (struct pollfd){.fd = fd, .events = wanted};
     return slirp->count++;
 }
@@ -205,13 +205,13 @@ static int ready_events(int index, void *context) {
     struct platform_slirp *slirp = context;
     if (index < 0 || index >= slirp->count) return 0;
     short ready = slirp->descriptors[index].revents;
-    return (ready & POLLIN ? POLL_IN : 0) | (ready & POLLOUT ? POLL_OUT : 0) | (ready & POLLPRI ? POLL_PRI : 0) | (ready & POLLERR ? POLL_ERR : 0) |
-           (ready & POLLHUP ? POLL_HUP : 0);
+    return (ready & POLLIN ? SLIRP_POLL_IN : 0) | (ready & POLLOUT ? SLIRP_POLL_OUT : 0) | (ready & POLLPRI ? SLIRP_POLL_PRI : 0) | (ready & POLLERR ? SLIRP_POLL_ERR : 0) |
+           (ready & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
 int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout) {
     slirp->count = 0;
-    add_descriptor(wakeup, POLL_IN, slirp);
+    add_descriptor(wakeup, SLIRP_POLL_IN, slirp);
     slirp->fill(slirp->slirp, &timeout, add_descriptor, slirp);
     int ready = poll(slirp->descriptors, (nfds_t)slirp->count, timeout > INT32_MAX ? -1 : (int)timeout);
     int is_woken = ready > 0 && slirp->count > 0 && slirp->descriptors[0].revents != 0;
