@@ -4,6 +4,7 @@
 //
 //   stream serve PORT                                     takes any number of clients
 //   stream up|down HOST PORT SECONDS STREAMS              sends to, or receives from, a server; prints megabits a second, measured by who receives
+//   stream connect HOST PORT SECONDS 1                    connections, one after the other; prints how many a second
 //   stream check-up|check-down HOST PORT MEGABYTES 1      the same bytes, whose sums are compared at the end; prints `same` or `different`
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -125,6 +126,21 @@ static void *client(void *argument) {
     return NULL;
 }
 
+// Connections one after the other, each closed as soon as it is there.
+static int connect_often(double seconds) {
+    uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9), made = 0;
+    for (; now() < end; made++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0) {
+            perror("stream: connect");
+            return 1;
+        }
+        close(fd);
+    }
+    printf("connects %.1f\n", (double)made * 1e9 / (double)(now() - start));
+    return 0;
+}
+
 int main(int count, char **arguments) {
     signal(SIGPIPE, SIG_IGN);
     if (count == 3 && !strcmp(arguments[1], "serve")) {
@@ -142,7 +158,7 @@ int main(int count, char **arguments) {
         }
     }
     if (count != 6) {
-        fprintf(stderr, "usage: stream serve PORT | stream up|down|check-up|check-down HOST PORT SECONDS|MEGABYTES STREAMS\n");
+        fprintf(stderr, "usage: stream serve PORT | stream up|down|connect|check-up|check-down HOST PORT SECONDS|MEGABYTES STREAMS\n");
         return 64;
     }
     const char *word = arguments[1];
@@ -152,6 +168,7 @@ int main(int count, char **arguments) {
     peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[3]))};
     inet_pton(AF_INET, arguments[2], &peer.sin_addr);
     int streams = atoi(arguments[5]);
+    if (!strcmp(word, "connect")) return connect_often(order.amount);
     struct result results[256] = {0};
     pthread_t threads[256];
     if (streams < 1 || streams > 256) return 64;

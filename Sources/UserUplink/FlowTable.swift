@@ -30,6 +30,8 @@ package struct FlowTable: Sendable {
         package var remoteNext: UInt32 = 0
         package var guestClosed = false
         package var remoteClosed = false
+        /// The outside has not answered yet. Such a one cannot be ended: the library ignores what comes while it waits.
+        package fileprivate(set) var isConnecting = false
         /// Seconds.
         fileprivate(set) var lastSeen: UInt64
         // Places of the guest's next older and next younger one; -1 for none.
@@ -43,11 +45,21 @@ package struct FlowTable: Sendable {
         var count = 0
     }
 
+    /// Those of a guest that can be ended, or cannot, by age.
+    private struct QueueKey: Hashable, Sendable {
+        let guest: IPv6Address
+        let isConnecting: Bool
+    }
+
+    /// Seconds after which the library gives up a connection that nobody answers (its TCPTV_KEEP_INIT is 75).
+    private static let connectPatience: UInt64 = 80
+
     package let capacity: Int
     private var places: [FlowKey: Int] = [:]
     private var flows: [Flow] = []
     private var free: [Int] = []
-    private var queues: [IPv6Address: Queue] = [:]
+    private var queues: [QueueKey: Queue] = [:]
+    private var connecting = 0
     /// Most packets belong to the flow of the one before.
     private var last: (key: FlowKey, place: Int)?
 
@@ -78,14 +90,23 @@ package struct FlowTable: Sendable {
         set { flows[place] = newValue }
     }
 
-    /// Adds a flow. Returns its place, and what had to go for it.
-    package mutating func insert(_ key: FlowKey, hardware: MACAddress, now: UInt64) -> (place: Int, evicted: Flow?) {
+    /// Adds a flow. Returns its place, and what had to go for it; nil if too many wait for an answer already, half of all, and a quarter of one
+    /// guest's.
+    /// - Parameter isConnecting: it waits for an answer from outside.
+    package mutating func insert(_ key: FlowKey, hardware: MACAddress, isConnecting: Bool = false, now: UInt64) -> (place: Int, evicted: Flow?)? {
+        let queue = QueueKey(guest: key.guest, isConnecting: true)
+        if isConnecting, connecting >= capacity / 2 || queues[queue]?.count ?? 0 >= capacity / 4 {
+            if connecting >= capacity / 2 { for queue in queues.keys where queue.isConnecting { expire(queue, now) } } else { expire(queue, now) }
+            guard connecting < capacity / 2, queues[queue]?.count ?? 0 < capacity / 4 else { return nil }
+        }
         var evicted: Flow?
-        if places.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }), victim.oldest >= 0 {
+        if places.count >= capacity {
+            guard let victim = queues.filter({ !$0.key.isConnecting }).values.max(by: { $0.count < $1.count }) else { return nil }
             evicted = flows[victim.oldest]
             remove(evicted!.key)
         }
-        let flow = Flow(key: key, hardware: hardware, lastSeen: now)
+        var flow = Flow(key: key, hardware: hardware, lastSeen: now)
+        flow.isConnecting = isConnecting
         let place: Int
         if let reused = free.popLast() {
             place = reused
@@ -99,6 +120,18 @@ package struct FlowTable: Sendable {
         return (place, evicted)
     }
 
+    /// The outside has answered.
+    package mutating func settle(_ place: Int) {
+        guard flows[place].isConnecting else { return }
+        unlink(place)
+        flows[place].isConnecting = false
+        link(place)
+    }
+
+    private mutating func expire(_ key: QueueKey, _ now: UInt64) {
+        while let oldest = queues[key]?.oldest, flows[oldest].lastSeen + Self.connectPatience < now { remove(flows[oldest].key) }
+    }
+
     package mutating func remove(_ key: FlowKey) {
         guard let place = places.removeValue(forKey: key) else { return }
         unlink(place)
@@ -107,24 +140,27 @@ package struct FlowTable: Sendable {
     }
 
     private mutating func link(_ place: Int) {
-        let guest = flows[place].key.guest
-        var queue = queues[guest] ?? Queue()
+        let key = QueueKey(guest: flows[place].key.guest, isConnecting: flows[place].isConnecting)
+        if key.isConnecting { connecting += 1 }
+        var queue = queues[key] ?? Queue()
         flows[place].older = queue.youngest
         flows[place].younger = -1
         if queue.youngest >= 0 { flows[queue.youngest].younger = place }
         queue.youngest = place
         if queue.oldest < 0 { queue.oldest = place }
         queue.count += 1
-        queues[guest] = queue
+        queues[key] = queue
     }
 
     private mutating func unlink(_ place: Int) {
         let flow = flows[place]
-        guard var queue = queues[flow.key.guest] else { return }
+        let key = QueueKey(guest: flow.key.guest, isConnecting: flow.isConnecting)
+        guard var queue = queues[key] else { return }
+        if key.isConnecting { connecting -= 1 }
         if flow.older >= 0 { flows[flow.older].younger = flow.younger } else { queue.oldest = flow.younger }
         if flow.younger >= 0 { flows[flow.younger].older = flow.older } else { queue.youngest = flow.older }
         queue.count -= 1
-        queues[flow.key.guest] = queue.count > 0 ? queue : nil
+        queues[key] = queue.count > 0 ? queue : nil
     }
 }
 

@@ -224,7 +224,7 @@ package struct UserGateway: Sendable {
     mutating func tcp(_ key: FlowKey, _ segment: Segment, _ hardware: MACAddress, allowed: Bool, now: UInt64) -> Verdict? {
         if let place = flows.find(key, now: now) {
             if segment.flags.contains(.rst) {
-                flows.remove(key)
+                if !flows[place].isConnecting { flows.remove(key) }
             } else {
                 if Int32(bitPattern: segment.next &- flows[place].guestNext) > 0 || segment.flags.contains(.syn) { flows[place].guestNext = segment.next }
                 if segment.flags.contains(.fin) && !flows[place].guestClosed {
@@ -236,16 +236,18 @@ package struct UserGateway: Sendable {
         }
         guard allowed else { return nil }
         // What belongs to no conversation is answered by the library.
-        if segment.flags.intersection([.syn, .ack, .rst]) == .syn { add(key, hardware, guestNext: segment.next, now: now) }
+        if segment.flags.intersection([.syn, .ack, .rst]) == .syn, !add(key, hardware, guestNext: segment.next, isConnecting: true, now: now) { return .drop(.flows) }
         return .pass
     }
 
-    /// Notes a new conversation; an old one may have to end for it.
-    private mutating func add(_ key: FlowKey, _ hardware: MACAddress, guestNext: UInt32 = 0, remoteNext: UInt32 = 0, now: UInt64) {
-        let (place, evicted) = flows.insert(key, hardware: hardware, now: now)
+    /// Notes a new conversation; an old one may have to end for it. Returns false if there is no room for it.
+    @discardableResult
+    private mutating func add(_ key: FlowKey, _ hardware: MACAddress, guestNext: UInt32 = 0, remoteNext: UInt32 = 0, isConnecting: Bool = false, now: UInt64) -> Bool {
+        guard let (place, evicted) = flows.insert(key, hardware: hardware, isConnecting: isConnecting, now: now) else { return false }
         flows[place].guestNext = guestNext
         flows[place].remoteNext = remoteNext
         if let evicted { end(evicted) }
+        return true
     }
 
     /// Seconds pass.
@@ -321,6 +323,7 @@ package struct UserGateway: Sendable {
             flows.remove(key)
             return
         }
+        flows.settle(place)
         if Int32(bitPattern: summary.next &- flows[place].remoteNext) > 0 || summary.flags.contains(.syn) { flows[place].remoteNext = summary.next }
         if summary.flags.contains(.fin) && !flows[place].remoteClosed {
             flows[place].remoteClosed = true

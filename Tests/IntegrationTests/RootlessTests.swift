@@ -11,8 +11,10 @@ final class RootlessScene {
     let daemon: BackgroundProgram
     let ready: String
 
-    /// - Parameter settings: of the host, before the daemon starts.
-    init(_ options: [String] = [], internet: Bool = false, prepare: (Namespace) throws -> Void = { _ in }) throws {
+    /// - Parameters:
+    ///   - wrapper: what is put in front of the daemon's command.
+    ///   - prepare: settings of the host, before the daemon starts.
+    init(_ options: [String] = [], internet: Bool = false, wrapper: [String] = [], prepare: (Namespace) throws -> Void = { _ in }) throws {
         network = try TestNetwork()
         if internet { try network.startInternet() }
         try prepare(network.host)
@@ -20,7 +22,7 @@ final class RootlessScene {
         try network.host.run("sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
         path = directory + "/vde"
         daemon = try network.host.start(
-            Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--state-dir", directory + "/state"] + options + [path],
+            wrapper + Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--state-dir", directory + "/state"] + options + [path],
             environment: ["HOME": directory, "XDG_RUNTIME_DIR": directory])
         ready = try daemon.wait(for: "switch at \(path)\n", within: 20)
     }

@@ -83,7 +83,11 @@ import Wire
     @Test func aFloodCostsWhoeverSendsIt() throws {
         var gateway = Scene.gateway(flowLimit: 400)
         #expect(gateway.judge(Scene.tcp(from: Scene.other, 9, mac: Scene.otherMAC), now: 1) == .pass)
-        for port in UInt16(1000)..<3000 { #expect(gateway.judge(Scene.tcp(port, sequence: 5), now: 2) == .pass) }
+        gateway.lease(Scene.guest, to: Scene.mac, until: 1000, now: 1)
+        for port in UInt16(1000)..<3000 {
+            #expect(gateway.judge(Scene.tcp(port, sequence: 5), now: 2) == .pass)
+            #expect(gateway.judgeStack(Scene.tcpFromStack(80, port, flags: [.syn, .ack]), now: 2) == .pass)
+        }
         #expect(gateway.flowCount == 300)
         // The oldest ones were ended, for both sides, with the sequence numbers that make that count.
         #expect(gateway.toStack.count == 1701 && gateway.toGuests.count == 1701)

@@ -43,6 +43,16 @@ private struct Bench {
         return writer.bytes
     }
 
+    /// The outside accepts a guest's connection.
+    mutating func answer(_ number: Int, port: UInt16, from sourcePort: UInt16) {
+        var writer = ByteWriter(capacity: 64)
+        EthernetHeader(destination: mac(number), source: gatewayHardware, type: EtherType.ipv4).emit(into: &writer)
+        IPv4Header(source: outside, destination: ip(number), protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
+        TCPSegment(sourcePort: sourcePort, destinationPort: port, sequence: 1, flags: [.syn, .ack]).emit(into: &writer, source: outside, destination: ip(number))
+        var bytes = writer.bytes
+        _ = bytes.withMutableRawSpan { gateway.fromStack(&$0, now: now) }
+    }
+
     /// A frame with bytes changed, and the sum of the IP header made right again.
     func changed(_ frame: [UInt8], _ change: (inout [UInt8]) -> Void) -> [UInt8] {
         var bytes = frame
@@ -206,10 +216,12 @@ private struct Bench {
 
     @Test func aFloodOfConnectionsCostsWhoSendsIt() {
         var bench = Bench { $0.flowLimit = 1000 }
+        for number in [2, 3] { bench.gateway.lease(ip(number), to: mac(number), until: 1_000_000, now: bench.now) }
         #expect(bench.send(bench.tcp(3, port: 1)) == .pass)
         for number in 0..<20_000 {
             bench.now += number % 100 == 0 ? 1 : 0
             #expect(bench.send(bench.tcp(2, port: UInt16(number + 1), to: outside, UInt16(number % 7 + 1))) == .pass)
+            bench.answer(2, port: UInt16(number + 1), from: UInt16(number % 7 + 1))
         }
         #expect(bench.gateway.flowCount <= 1000)
         // Both sides hear of the end of each that had to make room.
@@ -217,6 +229,28 @@ private struct Bench {
         bench.gateway.toGuests = []
         #expect(bench.send(bench.tcp(3, port: 1, to: outside, 80, .ack, sequence: 2)) == .pass)
         #expect(bench.gateway.toGuests.isEmpty, "the other guest's is still there")
+    }
+
+    /// The library does not let go of a connection that it is still trying to make, so that more than fit are not begun.
+    @Test func connectionsThatNobodyAnswersAreBounded() {
+        var bench = Bench { $0.flowLimit = 400 }
+        bench.gateway.lease(ip(2), to: mac(2), until: 1_000_000, now: bench.now)
+        let begun = (1...20_000).count {
+            let isBegun = bench.send(bench.tcp(2, port: UInt16($0))) == .pass
+            return isBegun && bench.send(bench.tcp(2, port: UInt16($0), to: outside, 80, .rst)) == .pass
+        }
+        #expect(begun == 75, "no guest has more than a quarter")
+        #expect(bench.gateway.flowCount == 75)
+        #expect(bench.send(bench.tcp(2, port: 30_000)) == .drop(.flows))
+        #expect(bench.send(bench.tcp(3, port: 1)) == .pass)
+        #expect(bench.gateway.toStack.isEmpty, "nobody had to go for another")
+        // Asking again is no harm, and an answer makes room for one.
+        #expect(bench.send(bench.tcp(2, port: 1)) == .pass)
+        bench.answer(2, port: 1, from: 80)
+        #expect(bench.send(bench.tcp(2, port: 30_000)) == .pass)
+        #expect(bench.send(bench.tcp(2, port: 30_001)) == .drop(.flows))
+        bench.now += 90
+        #expect(bench.send(bench.tcp(2, port: 30_001)) == .pass, "by then the library has given up")
     }
 
     @Test func aFloodOfDatagramsIsBounded() {
