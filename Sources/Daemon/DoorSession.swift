@@ -199,6 +199,10 @@ final class DoorSession {
         case .unreachable(_, let code):
             let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired].contains(code)
             end(event.port, hasGone ? nil : SystemError(code: code, client.description).description)
+        case .goodbye where client.needsProbes:
+            // Finds out whether the one that we know is still there.
+            control.probe(event.port)
+            control.rearm(event.port)
         case .stranger, .goodbye, .firstFrame, .loop, .loopEnded: break
         }
     }

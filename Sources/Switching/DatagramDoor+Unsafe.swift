@@ -38,12 +38,24 @@ extension Forwarder {
                 let sender = find(first, door)
                 var end = first + 1
                 while end < batch.count, find(end, door) == sender { end += 1 }
-                if let sender { forward(from: Int(sender), first..<end) } else { tell(of: first..<end, door) }
+                if let sender {
+                    if batch[first].length < 14 { greet(sender) }
+                    forward(from: Int(sender), first..<end)
+                } else {
+                    tell(of: first..<end, door)
+                }
                 first = end
             }
             if wantsProbes { sendProbes() }
             if outcome.frames < batch.capacity { return }
         }
+    }
+
+    /// Somebody known greets again: mostly a new program with an old one's name, whose end has not been noticed yet.
+    private func greet(_ number: PortNumber) {
+        if unsafe ports[Int(number)].isGoodbyeReported { return }
+        unsafe ports[Int(number)].isGoodbyeReported = true
+        control.report(.goodbye(number))
     }
 
     private func find(_ index: Int, _ door: Int) -> PortNumber? { reception.peers.find(reception.vector.name(of: index), at: PortNumber(door)) }

@@ -88,7 +88,7 @@ package struct Stranger: Equatable, Sendable {
 package enum PortEvent: Equatable, Sendable {
     /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or `rearm`ed.
     case unreachable(PortNumber, Int32)
-    /// An empty datagram came: a libvdeplug peer says goodbye. Reported once until the port is attached anew or `rearm`ed.
+    /// An empty datagram came: a libvdeplug peer says goodbye; or at a datagram door one that is no frame: a program greets. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
     /// Somebody has sent to a datagram door who has no port. Told of a few until the door is `rearm`ed.
     case stranger(PortNumber, Stranger)

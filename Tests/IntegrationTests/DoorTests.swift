@@ -259,11 +259,19 @@ extension IntegrationTests {
                 try client.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
                 try eventually("an answer for client \(number)") { client.received().contains { $0.starts(with: source.bytes) } }
             }
+            // One is started again with its name, greets, and is answered though its first socket was never seen to go.
+            clients[0].close()
+            try Files.remove(scene.folder.file("client-1"))
+            let again = try DatagramClient(scene.folder.file("client-1"), to: scene.dgram)
+            try again.send(Array("VFKT".utf8))
+            try scene.daemon.program.wait(for: "client-1 of root has gone")
+            try again.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: MACAddress(0x0200_0000_0001)).frame(to: .broadcast))
+            try eventually("an answer for the new one") { again.received().contains { $0.starts(with: MACAddress(0x0200_0000_0001).bytes) } }
             // They hear each other.
             let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
             clients[1].close()
             try scene.daemon.program.wait(for: "client-2 of root has gone")
-            try clients[0].send(MACAddress.broadcast.bytes + word.dropFirst(6))
+            try again.send(MACAddress.broadcast.bytes + word.dropFirst(6))
             try eventually("a broadcast") { clients[2].received().contains(MACAddress.broadcast.bytes + word.dropFirst(6)) }
             #expect(try scene.daemon.stop() == .exited(0))
         }
