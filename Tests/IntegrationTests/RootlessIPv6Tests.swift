@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// IPv6 through the user-mode NAT: addresses by router advertisement, out by the host's own.
+    @Suite struct RootlessIPv6 {
+        private func reaches(_ guest: PlugGuest, _ address: String, _ port: Int) throws -> Bool {
+            try guest.namespace.attempt(["timeout", "3", "busybox", "wget", "-q", "-O", "-", "http://[\(address)]:\(port)/"]).succeeded
+        }
+
+        @Test func guestsMakeTheirAddressesAndGetOut() throws {
+            let scene = try RootlessScene(["--uplink", "user"])
+            try scene.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
+            try scene.network.internet.ip("-6", "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
+            let web = try scene.network.internet.startWeb("six", folder: scene.folder, address: "[::]:80")
+            let secret = try scene.host.startWeb("secret", folder: scene.folder, address: "[::1]:81")
+            let guest = try scene.guest()
+            var prefix = ""
+            try eventually("an address by router advertisement", within: 15) {
+                let words = try guest.namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global").split(separator: " ")
+                guard let place = words.firstIndex(of: "inet6"), place + 1 < words.count else { return false }
+                prefix = words[place + 1].split(separator: ":").prefix(4).joined(separator: ":")
+                return prefix.hasPrefix("fd")
+            }
+            #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").contains("via fe80::1"))
+            #expect(try guest.namespace.pings("fe80::1%\(PlugGuest.interface)"))
+            #expect(try guest.namespace.run("busybox", "wget", "-q", "-O", "-", "http://[2001:db8::1]/").trimmed == "six")
+            // The library would take every address of the guests' network for the host's loopback.
+            #expect(try !reaches(guest, prefix + "::1", 81) && !reaches(guest, prefix + "::9", 81))
+            #expect(try scene.daemon.stop() == .exited(0))
+            _ = (web, secret)
+        }
+    }
+}
