@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests.Rootless {
+    private static let outside = "2001:db8::1"
+
+    private func reaches(_ guest: PlugGuest, _ address: String, _ port: Int) throws -> Bool {
+        try guest.namespace.attempt(["timeout", "3", "bash", "-c", "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; grep -q 200 <&3"]).succeeded
+    }
+
+    /// Starts the Internet's web server for IPv6, and what the host has on its own loopback address.
+    private func startServers(_ scene: RootlessScene) throws -> [BackgroundProgram] {
+        let host = scene.host, internet = scene.network.internet
+        try host.ip("addr", "add", "2001:db8::2/64", "dev", "wan")
+        try internet.ip("addr", "add", "\(Self.outside)/64", "dev", "eth0")
+        return [
+            try internet.startWeb("the Internet of IPv6", folder: scene.folder, address: "[::]:80"), try host.startWeb("secret", folder: scene.folder, address: "[::1]:99"),
+        ]
+    }
+
+    /// The address that a guest has made from what the router advertises.
+    private func address(of guest: PlugGuest) throws -> String {
+        var found = ""
+        try eventually("an address of IPv6") {
+            let lines = try guest.namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global").split(separator: "\n")
+            found = lines.first.map { String($0.split(separator: " ")[3].prefix { $0 != "/" }) } ?? ""
+            return found.hasPrefix("fd")
+        }
+        return found
+    }
+
+    @Test func nobodySpeaksForAnotherInIPv6() throws {
+        let scene = try RootlessScene()
+        let servers = try startServers(scene)
+        let guest = try scene.guest(), other = try scene.guest("other")
+        let own = try address(of: guest), others = try address(of: other)
+        #expect(own != others)
+        #expect(try guest.namespace.fetch(Self.outside) == "the Internet of IPv6")
+        #expect(try guest.namespace.pings(others), "guests reach each other")
+        // Who takes another's address is not heard.
+        try other.namespace.ip("-6", "addr", "flush", "dev", PlugGuest.interface, "scope", "global")
+        try other.namespace.ip("-6", "addr", "add", "\(own)/64", "dev", PlugGuest.interface)
+        #expect(try !reaches(other, Self.outside, 80))
+        try scene.waitUntilDropped("spoofed")
+        #expect(try guest.namespace.fetch(Self.outside) == "the Internet of IPv6")
+        #expect(try scene.daemon.stop() == .exited(0))
+        _ = servers
+    }
+
+    @Test func policiesHoldForIPv6() throws {
+        let scene = try RootlessScene(["--uplink", "user", "--host-loopback", "--egress", "deny", "--allow", "[2001:db8::]/32:80"])
+        let servers = try startServers(scene)
+        let more = try scene.network.internet.startWeb("another port", folder: scene.folder, address: "[::]:8000")
+        let guest = try scene.guest()
+        let router = try address(of: guest).split(separator: ":").prefix(4).joined(separator: ":") + "::1"
+        #expect(try reaches(guest, Self.outside, 80))
+        #expect(try !reaches(guest, Self.outside, 8000))
+        #expect(try reaches(guest, router, 99), "--host-loopback opens it")
+        #expect(try scene.daemon.stop() == .exited(0))
+        _ = (servers, more)
+    }
+}
