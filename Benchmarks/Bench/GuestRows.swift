@@ -96,13 +96,13 @@ struct GuestRows {
         let network = try TestNetwork()
         let socket = network.folder.file("passt.sock")
         try Files.setMode(network.folder.path, 0o777)
-        // As it says itself: buffers for high throughput (passt(1), performance).
-        for name in ["rmem_max", "wmem_max"] { _ = try? ChildProcess.run(["sysctl", "-q", "-w", "net.core.\(name)=16777216"]) }
+        // Buffers as passt(1) wants them for high throughput. They are the whole machine's, and go back to what they were.
+        let limits = try SocketLimits(16_777_216)
         let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--runas", "0"])
         try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }
         let machine = try machine("passt", netdev: "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520", in: network.host, network.folder)
         let lease = try machine.lease()
-        return Peer(who: "passt, MTU 65520", machine: machine, target: router(lease), kept: [network, passt, try server(in: network.host)])
+        return Peer(who: "passt, MTU 65520", machine: machine, target: router(lease), kept: [limits, network, passt, try server(in: network.host)])
     }
 
     private func router(_ lease: String) -> String {
@@ -123,5 +123,20 @@ struct GuestRows {
         try host.ip("link", "set", "tap0", "up")
         try configure(machine, "192.168.105.2")
         return Peer(who: "QEMU tap with TSO", machine: machine, target: "192.168.105.1", kept: [folder, host, try server(in: host)])
+    }
+}
+
+/// The machine's limits for socket buffers, raised for as long as this lives.
+private final class SocketLimits {
+    private static let paths = ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"]
+    private let before: [String]
+
+    init(_ limit: Int) throws {
+        before = SocketLimits.paths.map { (Files.text($0) ?? "").trimmed }
+        for path in SocketLimits.paths where Int((Files.text(path) ?? "").trimmed) ?? 0 < limit { try Files.overwrite(path, "\(limit)\n") }
+    }
+
+    deinit {
+        for (path, value) in zip(SocketLimits.paths, before) where !value.isEmpty { try? Files.overwrite(path, value + "\n") }
     }
 }
