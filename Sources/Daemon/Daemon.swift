@@ -163,7 +163,8 @@ package final class Daemon {
                 if vmnet != nil { return try openVmnet(session) }
                 try openUplink(session)
             } catch {
-                guard error.status == .noPermission, configuration.mode == .shared else { throw error }
+                // To root vmnet says no for other reasons than a user's.
+                guard error.status == .noPermission, configuration.mode == .shared, vmnet == nil || Accounts.effectiveUser != 0 else { throw error }
                 vmnetLink = nil
                 try openUser(session)
                 logger.notice("\(UserLink.loss)")

@@ -96,7 +96,7 @@ extension IntegrationTests {
             try Files.setMode(directory, 0o777)
             let vde = try VDESwitch(in: network.host, at: directory + "/vde", user: "nobody")
             let result = try run(
-                network, "--state-dir", directory + "/state", vde.path, user: "nobody", environment: ["XDG_RUNTIME_DIR": directory, "HOME": directory])
+                network, "--uplink", "tap", "--state-dir", directory + "/state", vde.path, user: "nobody", environment: ["XDG_RUNTIME_DIR": directory, "HOME": directory])
             #expect(result.termination == status(77))
             #expect(result.error.contains("sudo"))
             #expect(result.output.isEmpty)
