@@ -14,7 +14,8 @@ extension Forwarder {
             case .rearm(let number):
                 guard isAttached(number) else { continue }
                 unsafe ports[Int(number)].isReported = false
-                unsafe ports[Int(number)].strangers = 0
+                // One of them has been dealt with; others may still wait there.
+                unsafe ports[Int(number)].strangers = max(0, ports[Int(number)].strangers - 1)
                 unsafe ports[Int(number)].hasReceived = false
                 unsafe ports[Int(number)].isGoodbyeReported = false
             case .frame(let frame, let number):

@@ -90,7 +90,7 @@ package enum PortEvent: Equatable, Sendable {
     case unreachable(PortNumber, Int32)
     /// An empty datagram came: a libvdeplug peer says goodbye; or at a datagram door one that is no frame: a program greets. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
-    /// Somebody has sent to a datagram door who has no port. Told of a few until the door is `rearm`ed.
+    /// Somebody has sent to a datagram door who has no port. At most a few are told of that were not answered by a `rearm` of the door each.
     case stranger(PortNumber, Stranger)
     /// A stream is over: its client has closed it, or announced a frame of a length that none has.
     case ended(PortNumber, badLength: UInt32?)

@@ -124,6 +124,22 @@ import Wire
         #expect(hall.strangers().last?.name == [])
     }
 
+    /// One answer makes room for one more: else those that wait for the control thread would grow without end while it is busy.
+    @Test func strangersThatWaitAreBounded() throws {
+        let hall = try Hall()
+        for number in 0..<40 {
+            try hall.client("first-\(number)").send([UInt8](repeating: 0, count: 60))
+            hall.bench.settle()
+        }
+        hall.bench.control.rearm(hall.number)
+        hall.bench.settle()
+        for number in 0..<40 {
+            try hall.client("second-\(number)").send([UInt8](repeating: 0, count: 60))
+            hall.bench.settle()
+        }
+        #expect(hall.strangers().count == 33)
+    }
+
     @Test func aClientThatDoesNotReadLosesItsOwnFramesOnly() throws {
         let hall = try Hall()
         let stuck = try hall.client("stuck"), sender = try hall.bench.attach(), other = try hall.bench.attach()
