@@ -20,3 +20,24 @@ extension VirtioNetHeader {
         hasECN = TCPFlags(rawValue: frame.byte(at: parsed.transport + 13)).contains(.cwr)
     }
 }
+
+extension Segmenter {
+    /// Whether a complete TCP frame, of which this was made, may be cut up: it is undamaged, for its segments get checksums of their own, under
+    /// which nobody would notice; and nothing in it counts from the start of the segment (URG), or belongs to its first byte alone (SYN).
+    package func mayCut(_ frame: RawSpan) -> Bool {
+        guard isTCP, TCPFlags(rawValue: frame.byte(at: transport + 13)).isDisjoint(with: [.syn, .urg]) else { return false }
+        if !isIPv6 {
+            var header = InternetChecksum()
+            header.add(frame.extracting(network..<transport))
+            guard header.isValid else { return false }
+        }
+        var sum =
+            isIPv6
+            ? InternetChecksum.pseudoHeader(addresses: frame.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp, length: end - transport)
+            : InternetChecksum.pseudoHeader(
+                source: IPv4Address(frame.big32(at: network + 12)), destination: IPv4Address(frame.big32(at: network + 16)), protocolNumber: IPProtocol.tcp,
+                length: end - transport)
+        sum.add(frame.extracting(transport..<end))
+        return sum.isValid
+    }
+}

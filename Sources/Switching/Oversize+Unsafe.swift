@@ -21,7 +21,9 @@ private enum Cut {
     case fragments(Fragmenter)
 
     init?(_ frame: RawSpan, limit: Int) {
-        if let offload = VirtioNetHeader(superFrame: frame, mtu: limit - 14 - VLANTag.length), let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit {
+        if let offload = VirtioNetHeader(superFrame: frame, mtu: limit - 14 - VLANTag.length), let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit,
+            segmenter.mayCut(frame)
+        {
             self = .segments(segmenter)
         } else if let fragmenter = Fragmenter(frame, limit: limit) {
             self = .fragments(fragmenter)

@@ -50,28 +50,53 @@ import Wire
         #expect(short.received().count == 1)
     }
 
+    /// A frame with a TCP segment of 5000 bytes that must not be fragmented.
+    private func segment(flags: UInt16 = 0x10, isDamaged: Bool = false) -> [UInt8] {
+        let source = IPv4Address("192.168.105.2")!, destination = IPv4Address("192.168.105.3")!
+        var writer = ByteWriter()
+        IPv4Header(source: source, destination: destination, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20 + 5000)
+        let start = writer.count
+        writer.put16(80)
+        writer.put16(40_000)
+        writer.put32(1000)
+        writer.put32(2000)
+        writer.put16(0x5000 | flags)
+        writer.put16(500)
+        writer.put32(0)
+        writer.put([UInt8](repeating: 9, count: 5000))
+        var sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20 + 5000)
+        sum.add(writer.bytes.rawSpan.from(start))
+        writer.patch16(sum.finished, at: start + 16)
+        var packet = writer.bytes
+        if isDamaged { packet[packet.count - 1] ^= 1 }
+        return frame(to: mac(2), from: mac(1), packet, type: EtherType.ipv4)
+    }
+
     @Test func tcpIsCutIntoSegments() throws {
         let bench = try Bench()
         let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
         try introduce(bench, jumbo, mac(1))
         try introduce(bench, short, mac(2))
         _ = (jumbo.received(), short.received())
-        var writer = ByteWriter()
-        IPv4Header(source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20 + 5000)
-        writer.put16(80)
-        writer.put16(40_000)
-        writer.put32(1000)
-        writer.put32(2000)
-        writer.put16(0x5010)
-        writer.put16(500)
-        writer.put32(0)
-        writer.put([UInt8](repeating: 9, count: 5000))
-        try jumbo.send(frame(to: mac(2), from: mac(1), writer.bytes, type: EtherType.ipv4))
+        try jumbo.send(segment())
         bench.settle()
         let segments = short.received()
         #expect(jumbo.received().isEmpty && segments.count == 4 && segments.allSatisfy { $0.count <= 1518 })
         #expect(segments.map { $0.count - 54 }.reduce(0, +) == 5000)
         #expect(segments.map { $0.rawSpan.big32(at: 38) } == [1000, 2460, 3920, 5380])
+    }
+
+    @Test(arguments: [(UInt16(0x10), true), (0x30, false), (0x02, false)])
+    func whatIsDamagedOrCountsFromTheStartIsNotCutIntoSegments(flags: UInt16, isDamaged: Bool) throws {
+        let bench = try Bench()
+        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
+        try introduce(bench, jumbo, mac(1))
+        try introduce(bench, short, mac(2))
+        _ = (jumbo.received(), short.received())
+        try jumbo.send(segment(flags: flags, isDamaged: isDamaged))
+        bench.settle()
+        #expect(short.received().isEmpty && bench.counters(short).drops(.oversize) == 1, "new checksums would hide the damage")
+        #expect(jumbo.received().count == 1, "who sent it is told what would have fitted")
     }
 
     @Test func aFloodOfLongPacketsGetsFewAnswers() throws {
