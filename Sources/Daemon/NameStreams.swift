@@ -75,6 +75,8 @@ private final class NameStream {
     private var input: [UInt8] = []
     private var answer: [UInt8] = []
     private var state = State.readingQuery
+    private var isAnswering = false
+    private var isOver = false
     private var timer: ControlLoop.TimerID?
 
     init(_ client: consuming Descriptor, resolvers: Resolvers, loop: ControlLoop, patience: UInt64, onEnd: @escaping () -> Void) {
@@ -111,32 +113,43 @@ private final class NameStream {
             input += more
             // Queries that come ahead of their turn wait here, up to a full one.
             guard input.count <= 2 * 65_537 else { return onEnd() }
-            nextQuery()
+            nextQueries()
         } catch {
             if error.code != Errno.again { onEnd() }
         }
     }
 
-    private func nextQuery() {
-        guard case .readingQuery = state, input.count >= 2 else { return }
-        let length = Int(input.rawSpan.big16(at: 0))
-        guard input.count >= 2 + length else { return }
-        let query = Array(input[2..<2 + length])
-        input.removeFirst(2 + length)
-        switch NameTriage(query: query.rawSpan) {
-        case .ignore: onEnd()
-        case .answer(let answer): reply(answer)
-        case .forward(let question): ask(query, question, server: 0)
+    /// Deals with what has come, until a resolver must be waited for. A reply leads here as well, and then finds that it is being done: a client
+    /// that sends thousands of queries at once would have as many calls on the stack otherwise.
+    private func nextQueries() {
+        guard !isAnswering else { return }
+        isAnswering = true
+        defer { isAnswering = false }
+        while !isOver, case .readingQuery = state, input.count >= 2 {
+            let length = Int(input.rawSpan.big16(at: 0))
+            guard input.count >= 2 + length else { return }
+            let query = Array(input[2..<2 + length])
+            input.removeFirst(2 + length)
+            switch NameTriage(query: query.rawSpan) {
+            case .ignore: end()
+            case .answer(let answer): reply(answer)
+            case .forward(let question): ask(query, question, server: 0)
+            }
         }
+    }
+
+    private func end() {
+        isOver = true
+        onEnd()
     }
 
     private func reply(_ message: [UInt8]) {
         state = .readingQuery
         closeUpstream()
         // A client that does not take its answer, of 64 KiB at most, into an empty socket buffer gets no further ones.
-        guard (try? client.send([UInt8(message.count >> 8), UInt8(truncatingIfNeeded: message.count)] + message)) == message.count + 2 else { return onEnd() }
+        guard (try? client.send([UInt8(message.count >> 8), UInt8(truncatingIfNeeded: message.count)] + message)) == message.count + 2 else { return end() }
         restartTimer { [unowned self] in onEnd() }
-        nextQuery()
+        nextQueries()
     }
 
     // MARK: The resolver's side
@@ -161,7 +174,7 @@ private final class NameStream {
     }
 
     private func fail(_ query: [UInt8], _ question: DNSQuestion) {
-        guard let message = try? DNSView(query.rawSpan) else { return onEnd() }
+        guard let message = try? DNSView(query.rawSpan) else { return end() }
         reply(DNSMessage.failure(id: message.id, wantsRecursion: message.wantsRecursion, question: question, code: .serverFailure))
     }
 
