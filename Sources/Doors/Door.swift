@@ -83,11 +83,18 @@ package final class Door {
         if let holder = holder(of: name, kind) {
             throw refuse(Errno.busy, "\(path) is served already\(holder > 0 ? " (process \(holder))" : ""); stop that first, or choose another path")
         }
-        guard status.owner == Accounts.effectiveUser || status.owner == access.user else {
+        guard status.owner == Accounts.effectiveUser || status.owner == access.user || isOursAlone(Files.parent(path)) else {
             throw refuse(Errno.exists, "\(path) was left by \(Accounts.userName(status.owner)); remove it, or choose another path")
         }
         try Files.remove(path)
         try socket.bindPrivately(to: name)
+    }
+
+    /// Whether nobody but root, which we are, puts anything into a directory: what is there was given to its owner by one of us, which somebody
+    /// else may have started through sudo.
+    private static func isOursAlone(_ directory: String) -> Bool {
+        guard Accounts.effectiveUser == 0, let status = try? Files.status(directory) else { return false }
+        return status.owner == 0 && status.mode & 0o022 == 0
     }
 
     /// The process behind the socket at `path`, 0 if it cannot be told; nil if there is none.

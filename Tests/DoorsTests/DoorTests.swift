@@ -45,6 +45,17 @@ import Testing
         #expect(cause(kind, path) == nil)
     }
 
+    /// As after `kill -9` of what one user has started through sudo, when another one starts it.
+    @Test(.enabled(if: Accounts.effectiveUser == 0), arguments: [(UInt16(0o755), true), (0o775, false), (0o1777, false)])
+    func whatRootGaveToAnotherIsReplacedWhereOnlyRootCanHavePutIt(mode: UInt16, isReplaced: Bool) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        do { _ = try Door(.stream, at: path, access: DoorAccess(user: 4711)).path }
+        try Files.setMode(folder.path, mode)
+        #expect(try Files.status(path).owner == 4711)
+        #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
+    }
+
     @Test func whatIsNoSocketStays() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("file")
