@@ -231,6 +231,8 @@ package final class SwitchSession: NetworkSession {
                 _ = Descriptor(adopting: descriptor)
                 return refuse(client, "no port is left")
             }
+            // Who has its answer hears what others send from then on.
+            _ = control.settle()
             // A name in the directory always fits.
             guard let reply = UnixAddressLayout.native.encode(path: Array(socket.path.utf8)), try client.control.send(reply) == reply.count else {
                 return self.end(client)

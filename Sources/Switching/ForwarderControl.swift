@@ -24,6 +24,8 @@ package final class ForwarderControl: Sendable {
     }
 
     private struct State {
+        /// The forwarder has a thread.
+        var isRunning = false
         var commands: [Command] = []
         var events: [PortEvent] = []
         var ports: [PortNumber: (name: String, counters: PortCounters)] = [:]
@@ -117,8 +119,10 @@ package final class ForwarderControl: Sendable {
         return answer.wait(until: MonotonicClock.now + MonotonicClock.second)
     }
 
-    /// Waits until the forwarder has carried out what it was told so far. Returns false if it does not within a second.
+    /// Waits until the forwarder has carried out what it was told so far; where it has no thread yet there is nothing to wait for. Returns false if
+    /// it does not within a second.
     package func settle() -> Bool {
+        guard state.withLock({ $0.isRunning }) else { return true }
         guard let answer = try? Answer<Bool>() else { return false }
         send(.settle(answer))
         return answer.wait(until: MonotonicClock.now + MonotonicClock.second) ?? false
@@ -160,6 +164,9 @@ package final class ForwarderControl: Sendable {
     }
 
     // MARK: The forwarder's side
+
+    /// From now on somebody carries out what is commanded, and until when.
+    func setRunning(_ isRunning: Bool) { state.withLock { $0.isRunning = isRunning } }
 
     func takeCommands() -> [Command] {
         state.withLock { state in

@@ -5,9 +5,11 @@ extension Forwarder {
     /// Starts a thread that runs a forwarder until `control.stop()`.
     package static func start(control: ForwarderControl, onEnd: @escaping @Sendable () -> Void = {}) throws(SystemError) {
         let forwarder = OneTimeBox(try Forwarder(control: control))
+        control.setRunning(true)
         try WorkerThread.start(named: "forwarder") {
             var forwarder = forwarder.take()
             forwarder.run()
+            control.setRunning(false)
             onEnd()
         }
     }
