@@ -60,7 +60,8 @@ struct DoorOptions: ParsableArguments {
         }
         if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice") }
         do throws(DoorError) {
-            configuration.activated = try ActivatedSocket.all()
+            // With `Accept=yes` one may be named by --fd as well; nobody is to have it twice.
+            configuration.activated = try ActivatedSocket.all().filter { !fd.contains($0.raw) }
         } catch {
             throw ValidationError(error.description)
         }

@@ -9,9 +9,13 @@ extension IntegrationTests {
     @Suite struct Activation {
         /// Starts the daemon with `socket` as the service manager would, once somebody has come.
         private func start(_ network: TestNetwork, _ socket: borrowing Descriptor, _ options: [String]) throws -> ChildProcess {
+            try start(network, socket.raw, options)
+        }
+
+        private func start(_ network: TestNetwork, _ socket: Int32, _ options: [String]) throws -> ChildProcess {
             let words = [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--idle-exit", "1"] + options
             return try GuestProgram.start(
-                network.host.prefix + ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"] + words, descriptor: socket.raw, user: nil, environment: [:])
+                network.host.prefix + ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"] + words, descriptor: socket, user: nil, environment: [:])
         }
 
         @Test func aStreamSocketThatTheServiceManagerMadeIsADoor() throws {
@@ -47,6 +51,18 @@ extension IntegrationTests {
             machine.close()
             try eventually("its end") { daemon.poll() == .exited(0) }
             #expect(Files.exists(path))
+        }
+
+        @Test func aConnectionThatIsNamedByItsNumberTooIsOneMachine() throws {
+            let network = try TestNetwork()
+            var daemon: ChildProcess?
+            let machine = try SocketEnd(isStream: true) { daemon = try start(network, $0, ["--fd", "3"]) }, source = MACAddress(0x0200_0000_0001)
+            for _ in 0..<5 {
+                try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+                try eventually("an answer", within: 20) { machine.received().contains { $0.starts(with: source.bytes) } }
+            }
+            machine.close()
+            try eventually("its end") { daemon!.poll() == .exited(0) }
         }
 
         @Test func aMachineByVDEKeepsItAwake() throws {
