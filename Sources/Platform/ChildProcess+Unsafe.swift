@@ -98,13 +98,14 @@ package struct ChildProcess: Sendable {
     /// Runs a program to its end, feeding it `input` and collecting what it prints.
     /// - Parameters:
     ///   - descriptor: its standard input instead; stays the caller's.
+    ///   - leadsGroup: it leads a group of its own, so that signals from the terminal do not reach it.
     ///   - timeout: nanoseconds, after which it is killed.
     package static func run(
-        _ arguments: [String], environment: [String: String?] = [:], input: String = "", descriptor: Int32? = nil, timeout: UInt64 = 30 * MonotonicClock.second
+        _ arguments: [String], environment: [String: String?] = [:], input: String = "", descriptor: Int32? = nil, leadsGroup: Bool = false, timeout: UInt64 = 30 * MonotonicClock.second
     ) throws(SystemError) -> Output {
         let deadline = MonotonicClock.now + timeout
         let feeding = try PipeEnds(), output = try PipeEnds(), error = try PipeEnds()
-        let child = try ChildProcess(arguments, environment: environment, input: descriptor ?? feeding.reader, output: output.writer, error: error.writer)
+        let child = try ChildProcess(arguments, environment: environment, input: descriptor ?? feeding.reader, output: output.writer, error: error.writer, leadsGroup: leadsGroup)
         feeding.closeReader()
         output.closeWriter()
         error.closeWriter()

@@ -100,11 +100,12 @@ package enum NetworkInterfaces {
     }
 
     /// Brings a link up and sets what is not nil (Linux).
-    package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, bridge: UInt32? = nil, up: Bool = false) throws(SystemError) {
+    package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil, up: Bool = false) throws(SystemError) {
         var change = platform_link_change()
         change.mtu = UInt32(mtu ?? 0)
         change.up = up ? 1 : 0
         change.master = bridge ?? 0
+        change.group = group ?? 0
         if let bytes = mac?.bytes {
             change.set_mac = 1
             change.mac = (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5])

@@ -8,7 +8,8 @@ package struct Firewall: Equatable, Sendable {
     package let table: String
     private let tap: String
     private let network: IPv4Network
-    /// Interfaces on which forwarding was off before we needed it. Between them and anything but our TAP it stays off.
+    /// Interfaces on which forwarding was off before we needed it. Between them and anything but a TAP of ours or of another instance, whose
+    /// own table looks after it, forwarding stays off.
     package var guarded: [String] = []
     /// Ports of the host that lead to guests.
     package var published: [PublishedPort] = []
@@ -23,11 +24,16 @@ package struct Firewall: Equatable, Sendable {
         table = Firewall.tableName(tap: tap)
     }
 
-    package static func tableName(tap: String) -> String { "vde_vmnet_" + tap }
+    package static func tableName(tap: String) -> String { prefix + tap }
+
+    private static let prefix = "vde_vmnet_"
+
+    /// Whether a table is that of an instance of ours.
+    static func isOurs(_ table: String) -> Bool { table.hasPrefix(prefix) }
 
     /// The whole table as one transaction, which replaces what an earlier run may have left.
     package var script: String {
-        let guards = guarded.map { "    iifname \"\($0)\" oifname != \"\(tap)\" drop\n" }.joined()
+        let guards = guarded.map { "    iifname \"\($0)\" meta oifgroup != \(TapDevice.group) drop\n" }.joined()
         let inward = published.isEmpty ? "" : "    oifname \"\(tap)\" ct status dnat accept\n"
         return """
             table inet \(table)
@@ -130,7 +136,7 @@ package struct Firewall: Equatable, Sendable {
         }
         let result: ChildProcess.Output
         do {
-            result = try ChildProcess.run([nft, "-f", "-"], input: script)
+            result = try ChildProcess.run([nft, "-f", "-"], input: script, leadsGroup: true)
         } catch {
             throw Failure(description: error.description, isMissing: false)
         }

@@ -78,9 +78,8 @@ package struct ForeignFirewall: Sendable {
         let outward = Packet(hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new", transport: "tcp", port: "443")
         let back = Packet(hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established", transport: "tcp", port: "50000")
         let question = Packet(hook: "input", source: guest, destination: network.gateway, input: tap, output: nil, state: "new", transport: "udp", port: "53")
-        let ownTable = Firewall.tableName(tap: tap)
         var found: [Finding] = []
-        for chain in ruleset.chains where chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge" && chain.table != ownTable {
+        for chain in ruleset.chains where chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge" && !Firewall.isOurs(chain.table) {
             switch chain.hook {
             case "forward":
                 let isDropped = [outward, back].contains { ForeignFirewall.fate(of: $0, in: chain, of: ruleset) == .dropped }

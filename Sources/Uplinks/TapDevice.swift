@@ -8,6 +8,9 @@ package struct TapDevice: ~Copyable {
     package let name: String
     package let index: UInt32
 
+    /// The group of links that all of our TAPs are in, those of other instances too ("vd").
+    package static let group: UInt32 = 0x7664
+
     /// Creates a TAP that does not exist yet.
     /// - Parameter name: nil for the first free one of vmnet0, vmnet1, ...
     package static func create(named name: String?) throws(SystemError) -> TapDevice {
@@ -50,6 +53,6 @@ package struct TapDevice: ~Copyable {
         for setting in ["net/ipv6/conf/\(name)/accept_ra", "net/ipv4/conf/\(name)/accept_redirects", "net/ipv6/conf/\(name)/accept_redirects", "net/ipv4/conf/\(name)/send_redirects"] {
             try? KernelSetting(path: setting).set("0")
         }
-        try NetworkInterfaces.configure(index, mac: mac, mtu: mtu)
+        try NetworkInterfaces.configure(index, mac: mac, mtu: mtu, group: TapDevice.group)
     }
 }

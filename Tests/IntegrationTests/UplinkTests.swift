@@ -84,6 +84,28 @@ extension IntegrationTests {
             #expect(try host.run("ip", "-o", "link", "show").contains("tap") == false)
         }
 
+        /// The guests of each reach the outside, and none of them warns of the other's table.
+        @Test func twoNetworksGoOutSideBySide() throws {
+            let network = try TestNetwork()
+            try network.startInternet()
+            let before = try network.host.snapshot()
+            var daemons: [VMNetDaemon] = [], guests: [PlugGuest] = []
+            for name in ["one", "two"] {
+                let path = network.folder.file(name)
+                daemons.append(try VMNetDaemon(in: network.host, ["--switch", path], folder: network.folder))
+                guests.append(try PlugGuest(name, path: path, folder: network.folder))
+            }
+            for (number, guest) in guests.enumerated() {
+                #expect(try guest.lease()["ip"] == "192.168.\(105 + number).2")
+                #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
+            }
+            for daemon in daemons {
+                #expect(try daemon.stop() == .exited(0))
+                #expect(!daemon.program.output.contains("firewall"), "\(daemon.program.output)")
+            }
+            #expect(try network.host.snapshot() == before)
+        }
+
         @Test func aLinuxBridgeTakesTheTapAsAPort() throws {
             let network = try TestNetwork()
             let lan = try startLAN(network)

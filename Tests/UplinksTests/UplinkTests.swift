@@ -53,7 +53,7 @@ private func network(_ text: String) -> IPv4Network {
     @Test func guardedInterfacesForwardForGuestsOnly() {
         var guarded = firewall
         guarded.guarded = ["eth0"]
-        #expect(guarded.script.contains("iifname \"eth0\" oifname != \"vmnet0\" drop"))
+        #expect(guarded.script.contains("iifname \"eth0\" meta oifgroup != 30308 drop"))
         #expect(guarded != firewall)
     }
 

@@ -227,6 +227,7 @@ struct platform_link_change {
     uint8_t set_mac;
     uint8_t mac[6];
     uint32_t master;  // index of the bridge to join
+    uint32_t group;   // ip-link(8): a number that several links share
 };
 int platform_link_change(uint32_t index, const struct platform_link_change *change);
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);

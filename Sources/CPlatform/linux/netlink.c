@@ -67,6 +67,7 @@ int platform_link_change(uint32_t index, const struct platform_link_change *chan
     if (change->set_mac) add(&request, IFLA_ADDRESS, change->mac, 6);
     if (change->mtu) add(&request, IFLA_MTU, &change->mtu, 4);
     if (change->master) add(&request, IFLA_MASTER, &change->master, 4);
+    if (change->group) add(&request, IFLA_GROUP, &change->group, 4);
     return transact(&request);
 }
 
