@@ -45,7 +45,7 @@ let package = Package(
         .target(name: "AddressService", dependencies: ["Wire", "Frames"], swiftSettings: swift),
         .target(name: "Uplinks", dependencies: ["Platform", "Wire"], swiftSettings: swift),
         .target(
-            name: "UserUplink", dependencies: ["CPlatform", "Uplinks", "Platform", "Wire", .product(name: "Atomics", package: "swift-atomics")], swiftSettings: swift),
+            name: "UserUplink", dependencies: ["CPlatform", "Uplinks", "Frames", "Platform", "Wire", .product(name: "Atomics", package: "swift-atomics")], swiftSettings: swift),
         .target(
             name: "Daemon",
             dependencies: ["AddressService", "Switching", "Uplinks", "UserUplink", "VDE", "Doors", "Platform", "Wire", .product(name: "Logging", package: "swift-log")],

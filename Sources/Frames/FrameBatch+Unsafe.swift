@@ -150,15 +150,27 @@ package struct FrameBatch: ~Copyable {
     package mutating func completeChecksum(of index: Int) -> Bool {
         var frame = self[index]
         guard frame.offload.flags.contains(.needsChecksum) else { return true }
-        let start = Int(frame.offload.checksumStart), field = start + Int(frame.offload.checksumOffset)
-        guard start >= 14, field + 2 <= Int(frame.length) else { return false }
         var bytes = mutableBytes(of: frame)
-        var sum = InternetChecksum()
-        sum.add(bytes.bytes.from(start))
-        // The only protocol with its checksum at offset 6 is UDP, where 0 would mean "none".
-        bytes.put16(frame.offload.checksumOffset == 6 ? sum.finishedForUDP : sum.finished, at: field)
+        guard bytes.completeChecksum(frame.offload) else { return false }
         frame.offload.flags.remove(.needsChecksum)
         self[index] = frame
+        return true
+    }
+}
+
+extension MutableRawSpan {
+    /// Finishes the checksum of the frame that begins at `origin`, if `offload` says that it is unfinished. Returns false, leaving the frame
+    /// alone, if `offload` points outside it.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func completeChecksum(_ offload: VirtioNetHeader, from origin: Int = 0) -> Bool {
+        guard offload.flags.contains(.needsChecksum) else { return true }
+        let start = origin + Int(offload.checksumStart), field = start + Int(offload.checksumOffset)
+        guard offload.checksumStart >= 14, field + 2 <= byteCount else { return false }
+        var sum = InternetChecksum()
+        sum.add(bytes.from(start))
+        // The only protocol with its checksum at offset 6 is UDP, where 0 would mean "none".
+        put16(offload.checksumOffset == 6 ? sum.finishedForUDP : sum.finished, at: field)
         return true
     }
 }

@@ -162,4 +162,21 @@ extension Descriptor {
     package func bind(toInterface name: String) throws(SystemError) {
         try SystemError.check(unsafe platform_bind_to_interface(raw, name), "bind to interface", name)
     }
+
+    // MARK: Streams of TCP
+
+    /// For a connection whose bytes are passed on as they come.
+    package func prepareForRelay() { platform_stream_prepare(raw) }
+
+    /// Ends what is sent on a stream; what comes may go on.
+    package func finishSending() { _ = platform_stream_finish(raw) }
+
+    /// Makes closing it end the connection with a reset.
+    package func resetWhenClosed() { platform_stream_reset(raw) }
+
+    /// Who is at the other end; nil if nobody is any more.
+    package var internetPeer: SocketAddress? {
+        var peer = platform_inet_address()
+        return unsafe platform_inet_peer(raw, &peer) == 0 ? SocketAddress(raw: peer) : nil
+    }
 }

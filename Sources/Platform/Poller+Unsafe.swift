@@ -29,6 +29,9 @@ package struct Poller: ~Copyable {
 
     deinit { unsafe events.deallocate() }
 
+    /// Readable while there are events, for another poller to watch.
+    package var raw: Int32 { descriptor.raw }
+
     /// Watches `fd`, which stays the caller's and must be removed before it is closed. Events carry `token`.
     package func add(_ fd: Int32, token: UInt64, for interest: Readiness) throws(SystemError) {
         try SystemError.check(platform_poller_add(descriptor.raw, fd, token, interest.rawValue), "watch a descriptor")

@@ -16,6 +16,16 @@ package struct SocketAddress: Sendable {
         self.raw = raw
     }
 
+    /// A global address: no scope.
+    package init(_ address: IPv6Address, port: UInt16) {
+        var raw = platform_inet_address()
+        raw.family = 6
+        raw.port = port
+        let b = address.bytes
+        raw.bytes = (b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15])
+        self.raw = raw
+    }
+
     package var port: UInt16 { raw.port }
     package var isIPv4: Bool { raw.family == 4 }
 

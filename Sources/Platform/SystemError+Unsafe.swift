@@ -70,6 +70,8 @@ package enum Errno {
     package static var messageTooLong: Int32 { EMSGSIZE }
     package static var nameTooLong: Int32 { ENAMETOOLONG }
     package static var timedOut: Int32 { ETIMEDOUT }
+    package static var networkUnreachable: Int32 { ENETUNREACH }
+    package static var hostUnreachable: Int32 { EHOSTUNREACH }
     package static var noDevice: Int32 { ENODEV }
     package static var noSuchDeviceOrAddress: Int32 { ENXIO }
     package static var notImplemented: Int32 { ENOSYS }

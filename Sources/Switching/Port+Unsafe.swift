@@ -140,7 +140,8 @@ struct Port: ~Copyable {
     mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         switch kind {
         case .datagram, .stream, .datagramClient: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
-        case .tap: unsafe transmitToTap(departures, of: &batch, with: &vector)
+        case .tap: unsafe transmitInRuns(departures, of: &batch, with: &vector)
+        case .device where configuration.device!.takesPieces: unsafe transmitInRuns(departures, of: &batch, with: &vector)
         case .packet:
             unsafe transmitWhole(
                 departures, headerLength: VirtioNetHeader.shortLength, maximumSuperFrame: FrameBatch.maximumFrameLength, of: &batch, with: &vector)

@@ -4,18 +4,18 @@ import Platform
 import Wire
 
 // How a port writes to a TAP: a system call for each frame, in which the kernel carries it through its whole network stack. So the segments of
-// a TCP stream that stand next to each other in a batch are put together first.
+// a TCP stream that stand next to each other in a batch are put together first. The same for a device that is a network stack of our own.
 
 extension Port {
-    /// Writes these frames in this order. Returns the errno of a TAP that is gone, else 0.
-    mutating func transmitToTap(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+    /// Writes these frames in this order. Returns the errno of a receiver that is gone, else 0.
+    mutating func transmitInRuns(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         var sent = 0, bytes = 0
         var failure: Int32 = 0
         var place = 0
         while place < departures.count {
             let departure = unsafe departures[place]
             let frame = batch[departure.index]
-            guard carries(frame, departure.edit) else {
+            guard carries(frame, departure.edit, configuration.device?.maximumSuperFrame ?? FrameBatch.maximumFrameLength) else {
                 refuse(departure.index, frame)
                 place += 1
                 continue
@@ -24,10 +24,11 @@ extension Port {
             let error: Int32
             if let run = unsafe run(departures, from: place, of: batch, &vector, &length) {
                 count = run.count
-                error = vector.write(run, head: frame, of: batch, to: raw)
+                vector.finishRun(run, head: frame, of: batch)
+                error = configuration.device.map { vector.sendRun(to: $0) } ?? vector.writeRun(to: raw)
             } else {
                 let undo = departure.edit == .keep ? nil : edit(departure.index, of: &batch, departure.edit)
-                error = TapFrames.send(departure.index, of: &batch, to: raw)
+                error = configuration.device.map { $0.send(departure.index, of: &batch) } ?? TapFrames.send(departure.index, of: &batch, to: raw)
                 if departure.edit != .keep { restore(departure.index, of: &batch, undo) }
             }
             place += count

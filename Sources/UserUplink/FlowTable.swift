@@ -16,50 +16,34 @@ package struct FlowKey: Hashable, Sendable {
 
     var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
     var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
-    var protocolNumber: UInt8 { UInt8(truncatingIfNeeded: ports) }
+    /// Guests' IPv6 addresses have a prefix.
+    var isIPv6: Bool { guest.high != 0 }
 }
 
 /// The conversations between guests and the outside. When there are too many, the guest with the most of them loses the one that has been
 /// idle for longest: a flood costs whoever sends it.
 package struct FlowTable: Sendable {
-    package struct Flow: Sendable {
-        package fileprivate(set) var key: FlowKey
-        package var hardware: MACAddress
-        /// Of TCP: the next sequence number of either side, and who has closed.
-        package var guestNext: UInt32 = 0
-        package var remoteNext: UInt32 = 0
-        package var guestClosed = false
-        package var remoteClosed = false
-        /// The outside has not answered yet. Such a one cannot be ended: the library ignores what comes while it waits.
-        package fileprivate(set) var isConnecting = false
+    private struct Flow: Sendable {
+        var key: FlowKey
         /// Seconds.
-        fileprivate(set) var lastSeen: UInt64
+        var lastSeen: UInt64
         // Places of the guest's next older and next younger one; -1 for none.
-        fileprivate var older = -1
-        fileprivate var younger = -1
+        var older = -1
+        var younger = -1
     }
 
+    /// A guest's, by age.
     private struct Queue: Sendable {
         var oldest = -1
         var youngest = -1
         var count = 0
     }
 
-    /// Those of a guest that can be ended, or cannot, by age.
-    private struct QueueKey: Hashable, Sendable {
-        let guest: IPv6Address
-        let isConnecting: Bool
-    }
-
-    /// Seconds after which the library gives up a connection that nobody answers (its TCPTV_KEEP_INIT is 75).
-    private static let connectPatience: UInt64 = 80
-
     package let capacity: Int
     private var places: [FlowKey: Int] = [:]
     private var flows: [Flow] = []
     private var free: [Int] = []
-    private var queues: [QueueKey: Queue] = [:]
-    private var connecting = 0
+    private var queues: [IPv6Address: Queue] = [:]
     /// Most packets belong to the flow of the one before.
     private var last: (key: FlowKey, place: Int)?
 
@@ -67,7 +51,7 @@ package struct FlowTable: Sendable {
 
     package var count: Int { places.count }
 
-    /// The place of a flow, which is valid until one is added or removed; it counts as seen.
+    /// The place of a flow, which stays its own until it is removed; it counts as seen.
     package mutating func find(_ key: FlowKey, now: UInt64) -> Int? {
         let place: Int
         if let last, last.key == key {
@@ -77,36 +61,26 @@ package struct FlowTable: Sendable {
             place = found
             last = (key, found)
         }
-        if flows[place].lastSeen != now {
-            flows[place].lastSeen = now
-            unlink(place)
-            link(place)
-        }
+        touch(place, now: now)
         return place
     }
 
-    package subscript(place: Int) -> Flow {
-        get { flows[place] }
-        set { flows[place] = newValue }
+    /// The flow at `place` counts as seen.
+    package mutating func touch(_ place: Int, now: UInt64) {
+        guard flows[place].lastSeen != now else { return }
+        flows[place].lastSeen = now
+        unlink(place)
+        link(place)
     }
 
-    /// Adds a flow. Returns its place, and what had to go for it; nil if too many wait for an answer already, half of all, and a quarter of one
-    /// guest's.
-    /// - Parameter isConnecting: it waits for an answer from outside.
-    package mutating func insert(_ key: FlowKey, hardware: MACAddress, isConnecting: Bool = false, now: UInt64) -> (place: Int, evicted: Flow?)? {
-        let queue = QueueKey(guest: key.guest, isConnecting: true)
-        if isConnecting, connecting >= capacity / 2 || queues[queue]?.count ?? 0 >= capacity / 4 {
-            if connecting >= capacity / 2 { for queue in queues.keys where queue.isConnecting { expire(queue, now) } } else { expire(queue, now) }
-            guard connecting < capacity / 2, queues[queue]?.count ?? 0 < capacity / 4 else { return nil }
+    /// Adds a flow. Returns its place, and whether another had to go for it: then it is that one's place.
+    package mutating func insert(_ key: FlowKey, now: UInt64) -> (place: Int, isAnothers: Bool) {
+        var isAnothers = false
+        if places.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }) {
+            remove(flows[victim.oldest].key)
+            isAnothers = true
         }
-        var evicted: Flow?
-        if places.count >= capacity {
-            guard let victim = queues.filter({ !$0.key.isConnecting }).values.max(by: { $0.count < $1.count }) else { return nil }
-            evicted = flows[victim.oldest]
-            remove(evicted!.key)
-        }
-        var flow = Flow(key: key, hardware: hardware, lastSeen: now)
-        flow.isConnecting = isConnecting
+        let flow = Flow(key: key, lastSeen: now)
         let place: Int
         if let reused = free.popLast() {
             place = reused
@@ -117,19 +91,7 @@ package struct FlowTable: Sendable {
         }
         places[key] = place
         link(place)
-        return (place, evicted)
-    }
-
-    /// The outside has answered.
-    package mutating func settle(_ place: Int) {
-        guard flows[place].isConnecting else { return }
-        unlink(place)
-        flows[place].isConnecting = false
-        link(place)
-    }
-
-    private mutating func expire(_ key: QueueKey, _ now: UInt64) {
-        while let oldest = queues[key]?.oldest, flows[oldest].lastSeen + Self.connectPatience < now { remove(flows[oldest].key) }
+        return (place, isAnothers)
     }
 
     package mutating func remove(_ key: FlowKey) {
@@ -140,27 +102,23 @@ package struct FlowTable: Sendable {
     }
 
     private mutating func link(_ place: Int) {
-        let key = QueueKey(guest: flows[place].key.guest, isConnecting: flows[place].isConnecting)
-        if key.isConnecting { connecting += 1 }
-        var queue = queues[key] ?? Queue()
+        var queue = queues[flows[place].key.guest] ?? Queue()
         flows[place].older = queue.youngest
         flows[place].younger = -1
         if queue.youngest >= 0 { flows[queue.youngest].younger = place }
         queue.youngest = place
         if queue.oldest < 0 { queue.oldest = place }
         queue.count += 1
-        queues[key] = queue
+        queues[flows[place].key.guest] = queue
     }
 
     private mutating func unlink(_ place: Int) {
         let flow = flows[place]
-        let key = QueueKey(guest: flow.key.guest, isConnecting: flow.isConnecting)
-        guard var queue = queues[key] else { return }
-        if key.isConnecting { connecting -= 1 }
+        guard var queue = queues[flow.key.guest] else { return }
         if flow.older >= 0 { flows[flow.older].younger = flow.younger } else { queue.oldest = flow.younger }
         if flow.younger >= 0 { flows[flow.younger].older = flow.older } else { queue.youngest = flow.older }
         queue.count -= 1
-        queues[key] = queue.count > 0 ? queue : nil
+        queues[flow.key.guest] = queue.count > 0 ? queue : nil
     }
 }
 

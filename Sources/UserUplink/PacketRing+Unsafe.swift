@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
+import CPlatform
 
 /// A bounded queue of frames of any length between two threads, one of which only appends and the other only removes. Frames lie one behind
 /// the other; one that does not fit before the end of the memory begins at its start again.
@@ -41,25 +42,59 @@ package final class PacketRing: @unchecked Sendable {
 
     @unsafe
     package func append(_ base: UnsafeRawPointer, _ length: Int) -> Bool {
+        guard let (target, end) = unsafe place(length) else { return false }
+        unsafe target.copyMemory(from: base, byteCount: length)
+        written.store(end, ordering: .releasing)
+        return true
+    }
+
+    /// Appends a frame of `length` bytes that lies in several pieces.
+    @unsafe
+    package func append(_ pieces: UnsafeBufferPointer<iovec>, length: Int) -> Bool {
+        guard let (target, end) = unsafe place(length) else { return false }
+        var offset = 0
+        for unsafe piece in unsafe pieces {
+            unsafe (target + offset).copyMemory(from: piece.iov_base, byteCount: piece.iov_len)
+            unsafe offset += piece.iov_len
+        }
+        written.store(end, ordering: .releasing)
+        return true
+    }
+
+    /// Appends a frame of `length` bytes that `body` writes. Returns false, without calling it, if there is no room.
+    package func append(length: Int, _ body: (inout MutableRawSpan) -> Void) -> Bool {
+        guard let (target, end) = unsafe place(length) else { return false }
+        var span = unsafe MutableRawSpan(_unsafeStart: target, byteCount: length)
+        body(&span)
+        written.store(end, ordering: .releasing)
+        return true
+    }
+
+    /// Where a frame of `length` bytes is to be written, and what `written` is afterwards; nil if there is no room.
+    private func place(_ length: Int) -> (target: UnsafeMutableRawPointer, end: Int)? {
         let needed = PacketRing.room(for: length)
         var position = written.load(ordering: .relaxed)
         let place = position & (capacity - 1)
         // The rest behind it is skipped where the frame would not fit there in one piece.
         let skipped = capacity - place < needed ? capacity - place : 0
-        if capacity - (position - knownTaken) < skipped + needed {
-            knownTaken = taken.load(ordering: .acquiring)
-            guard capacity - (position - knownTaken) >= skipped + needed else { return false }
-        }
+        guard hasRoom(skipped + needed, from: position) else { return nil }
         if skipped > 0 {
             unsafe (memory + place).storeBytes(of: PacketRing.wrap, as: UInt32.self)
             position += skipped
         }
         let target = unsafe memory + (position & (capacity - 1))
         unsafe target.storeBytes(of: UInt32(length), as: UInt32.self)
-        unsafe (target + PacketRing.header).copyMemory(from: base, byteCount: length)
-        written.store(position + needed, ordering: .releasing)
-        return true
+        return unsafe (target + PacketRing.header, position + needed)
     }
+
+    private func hasRoom(_ bytes: Int, from position: Int) -> Bool {
+        if capacity - (position - knownTaken) >= bytes { return true }
+        knownTaken = taken.load(ordering: .acquiring)
+        return capacity - (position - knownTaken) >= bytes
+    }
+
+    /// Whether a frame of `length` bytes is sure to find room.
+    package func hasRoom(for length: Int) -> Bool { hasRoom(2 * PacketRing.room(for: length), from: written.load(ordering: .relaxed)) }
 
     // MARK: The removing side
 

@@ -20,7 +20,7 @@ extension UserGateway {
 
     // MARK: From guests
 
-    mutating func ipv6(_ frame: RawSpan, from hardware: MACAddress, isGroup: Bool, now: UInt64) -> Verdict {
+    mutating func ipv6(_ frame: RawSpan, from hardware: MACAddress, isGroup: Bool, _ isComplete: Bool, now: UInt64) -> Verdict {
         guard let prefix = options.prefix else { return .done }
         guard let packet = try? IPv6View(frame.from(14)) else { return .drop(.malformed) }
         let source = IPv6Address(packet.bytes, at: 8), destination = IPv6Address(packet.bytes, at: 24)
@@ -30,6 +30,7 @@ extension UserGateway {
         guard packet.hopLimit > 0 else { return .drop(.malformed) }
         let payload = packet.payload
         func sum(_ bytes: RawSpan, _ addresses: RawSpan) -> Bool {
+            if !isComplete { return true }
             var sum = InternetChecksum.pseudoHeader(addresses: addresses, protocolNumber: packet.nextHeader, length: bytes.byteCount)
             sum.add(bytes)
             return sum.isValid
@@ -59,7 +60,7 @@ extension UserGateway {
             // Without a checksum there is no UDP here (RFC 8200 section 8.1).
             guard payload.big16(at: 6) != 0, sum(payload, packet.addresses) else { return .drop(.badChecksum) }
             let port = datagram.destinationPort
-            if flows.find(FlowKey(IPProtocol.udp, guest: source, datagram.sourcePort, remote: destination, port), now: now) != nil { return .pass }
+            if callers.find(FlowKey(IPProtocol.udp, guest: source, datagram.sourcePort, remote: destination, port), now: now) != nil { return .pass }
             guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else { return refuse6(frame, now: now) }
             return lingering.admit(source, port: datagram.sourcePort, IPProtocol.udp, now: now) ? .pass : .drop(.flows)
         case IPProtocol.tcp:
@@ -67,8 +68,9 @@ extension UserGateway {
             guard sum(payload, packet.addresses) else { return .drop(.badChecksum) }
             let port = segment.destinationPort
             let key = FlowKey(IPProtocol.tcp, guest: source, segment.sourcePort, remote: destination, port)
-            let allowed = isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port)
-            return tcp(key, Segment(segment), hardware, allowed: allowed, now: now) ?? refuse6(frame, now: now)
+            let isAllowed = isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port)
+            let start = 14 + IPv6View.headerLength
+            return .tcp(TCPArrival(key: key, hardware: hardware, segment: start..<start + payload.byteCount, isAllowed: isAllowed))
         default:
             return .drop(.unsupported)
         }
@@ -122,14 +124,14 @@ extension UserGateway {
             return nil
         }
         guard let hardware = neighbors6.hardware(of: destination) else { return nil }
-        observe(packet.nextHeader, packet.payload, guest: destination, remote: source, hardware, now: now)
+        observe(packet.nextHeader, packet.payload, guest: destination, remote: source, now: now)
         return hardware
     }
 
     // MARK: Answers
 
     /// "Communication with destination administratively prohibited" (RFC 4443 section 3.1).
-    private mutating func refuse6(_ frame: RawSpan, now: UInt64) -> Verdict {
+    mutating func refuse6(_ frame: RawSpan, now: UInt64) -> Verdict {
         guard mayTellRefusal(now), let own = gateway6, let packet = try? IPv6View(frame.from(14)) else { return .drop(.refused) }
         let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, 1232)).copied()
         let header = IPv6Header(source: own, destination: IPv6Address(packet.bytes, at: 8), nextHeader: IPProtocol.icmpv6)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 import Uplinks
 import Wire
 
@@ -50,11 +51,25 @@ package struct UserGateway: Sendable {
         case pass
         /// This one goes on in its place.
         case passInstead([UInt8])
+        /// A segment of TCP, which is ended here.
+        case tcp(TCPArrival)
+        /// The same of a packet that has come in pieces, and this is the frame.
+        case tcpInstead(TCPArrival, [UInt8])
         /// A question to the name server.
         case names
         /// It was for nobody else.
         case done
         case drop(UserDrop)
+    }
+
+    /// A segment of a guest's, in which everything was looked at but what it says of its connection.
+    package struct TCPArrival: Equatable, Sendable {
+        package let key: FlowKey
+        package let hardware: MACAddress
+        /// Where it lies in the frame.
+        let segment: Range<Int>
+        /// Whether the policy lets it begin a connection.
+        package let isAllowed: Bool
     }
 
     package let options: Options
@@ -63,13 +78,10 @@ package struct UserGateway: Sendable {
     let gateway6: IPv6Address?
     var neighbors = NeighborTable<IPv4Address>()
     var neighbors6 = NeighborTable<IPv6Address>()
-    var flows: FlowTable
+    /// Conversations by UDP that have begun outside, at published ports.
+    var callers = FlowTable(capacity: 1024)
     var lingering: LingeringPorts
     private var reassembler = Reassembler()
-    /// Closed on both sides, with the time at which they are forgotten.
-    private var closing: [(key: FlowKey, due: UInt64)] = []
-    /// The port to which the frame being judged is to go instead.
-    private var newPort: UInt16?
     var refusalBudget = 0
     var refusalSecond: UInt64 = 0
     /// Frames of our own that are to be sent to the guests, and to be handed to the library.
@@ -79,7 +91,6 @@ package struct UserGateway: Sendable {
     package init(_ options: Options) {
         self.options = options
         gateway6 = options.prefix.map { IPv6Address($0, 1) }
-        flows = FlowTable(capacity: max(16, options.flowLimit * 3 / 4))
         lingering = LingeringPorts(capacity: max(16, options.flowLimit / 4))
     }
 
@@ -90,24 +101,28 @@ package struct UserGateway: Sendable {
 
     private var gatewayKey: IPv6Address { IPv6Address(0, UInt64(options.network.gateway.value)) }
 
-    /// Conversations at the moment.
-    package var flowCount: Int { flows.count + lingering.count }
+    /// Where a guest's connection leads: services on this host's loopback address are behind the gateway's, if at all.
+    func destination(of key: FlowKey) -> SocketAddress {
+        if key.isIPv6 { return SocketAddress(key.remote == gateway6 ? IPv6Address(0, 1) : key.remote, port: key.remotePort) }
+        let address = IPv4Address(UInt32(truncatingIfNeeded: key.remote.low))
+        guard address == options.network.gateway else { return SocketAddress(address, port: key.remotePort) }
+        // Names by TCP are asked at our own server.
+        let port = key.remotePort == 53 ? options.namePort ?? 53 : key.remotePort
+        return SocketAddress(IPv4Address(0x7f00_0001), port: port)
+    }
 
     // MARK: From guests
 
-    /// Judges a guest's frame, and changes what has to be different for the library.
-    package mutating func fromGuest(_ frame: inout MutableRawSpan, now: UInt64) -> Verdict {
+    /// Judges a guest's frame.
+    /// - Parameter isComplete: its checksums are to be looked at; else whoever handed it over knows that they are right, or left them open.
+    package mutating func fromGuest(_ frame: RawSpan, isComplete: Bool = true, now: UInt64) -> Verdict {
         guard frame.byteCount >= 14 else { return .drop(.malformed) }
-        let destination = MACAddress(frame.bytes.big64(at: 0) >> 16), source = MACAddress(frame.bytes.big64(at: 6) >> 16)
+        let destination = MACAddress(frame.big64(at: 0) >> 16), source = MACAddress(frame.big64(at: 6) >> 16)
         guard destination == options.hardware || destination.isGroup else { return .done }
-        switch frame.bytes.big16(at: 12) {
-        case EtherType.arp: return arp(frame.bytes.from(14), from: source, now: now)
-        case EtherType.ipv4:
-            newPort = nil
-            let verdict = ipv4(frame.bytes, from: source, isGroup: destination.isGroup, now: now)
-            if let newPort { frame.replacePort(at: 14 + IPv4Header.length + 2, with: newPort, checksumAt: 14 + IPv4Header.length + 16) }
-            return verdict
-        case EtherType.ipv6: return ipv6(frame.bytes, from: source, isGroup: destination.isGroup, now: now)
+        switch frame.big16(at: 12) {
+        case EtherType.arp: return arp(frame.from(14), from: source, now: now)
+        case EtherType.ipv4: return ipv4(frame, from: source, isGroup: destination.isGroup, isComplete, now: now)
+        case EtherType.ipv6: return ipv6(frame, from: source, isGroup: destination.isGroup, isComplete, now: now)
         default: return .done
         }
     }
@@ -129,12 +144,12 @@ package struct UserGateway: Sendable {
         return .done
     }
 
-    private func isGuest(_ address: IPv4Address) -> Bool {
+    func isGuest(_ address: IPv4Address) -> Bool {
         let network = options.network
         return network.network.contains(address) && address != network.gateway && address != network.network.base && address != network.network.broadcast
     }
 
-    private mutating func ipv4(_ frame: RawSpan, from hardware: MACAddress, isGroup: Bool, now: UInt64) -> Verdict {
+    private mutating func ipv4(_ frame: RawSpan, from hardware: MACAddress, isGroup: Bool, _ isComplete: Bool, now: UInt64) -> Verdict {
         guard let packet = try? IPv4View(frame.from(14)) else { return .drop(.malformed) }
         guard packet.hasValidChecksum else { return .drop(.badChecksum) }
         let source = packet.source, destination = packet.destination
@@ -150,13 +165,13 @@ package struct UserGateway: Sendable {
             case .refused: return .drop(.fragment)
             case .complete(let whole):
                 let bytes = frame.extracting(0..<14).copied() + whole
-                let verdict = ipv4(bytes.rawSpan, from: hardware, isGroup: false, now: now)
+                switch ipv4(bytes.rawSpan, from: hardware, isGroup: false, true, now: now) {
+                case .pass: return .passInstead(bytes)
+                case .tcp(let arrival): return .tcpInstead(arrival, bytes)
                 // Nobody's questions to the name server are so long.
-                if newPort != nil || verdict == .names {
-                    newPort = nil
-                    return .drop(.unsupported)
+                case .names: return .drop(.unsupported)
+                case let verdict: return verdict
                 }
-                return verdict == .pass ? .passInstead(bytes) : verdict
             }
         }
         let isLocal = options.network.network.contains(destination), isGateway = destination == options.network.gateway
@@ -164,6 +179,7 @@ package struct UserGateway: Sendable {
         let guest = IPv6Address(0, UInt64(source.value)), remote = IPv6Address(0, UInt64(destination.value))
         let payload = packet.payload
         func sum(_ bytes: RawSpan) -> Bool {
+            if !isComplete { return true }
             var sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: packet.protocolNumber, length: bytes.byteCount)
             sum.add(bytes)
             return sum.isValid
@@ -185,77 +201,22 @@ package struct UserGateway: Sendable {
             if isGateway && port == 67 { return .done }
             if isGateway && port == 53 && options.namePort != nil { return .names }
             let key = FlowKey(IPProtocol.udp, guest: guest, datagram.sourcePort, remote: remote, port)
-            if flows.find(key, now: now) != nil { return .pass }
+            if callers.find(key, now: now) != nil { return .pass }
             guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else { return refuse(frame, now: now) }
             return lingering.admit(guest, port: datagram.sourcePort, IPProtocol.udp, now: now) ? .pass : .drop(.flows)
         case IPProtocol.tcp:
             guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else { return .drop(.malformed) }
             guard sum(payload) else { return .drop(.badChecksum) }
-            let summary = Segment(segment)
-            var port = segment.destinationPort
-            var allowed = isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port)
-            if isGateway, port == 53, let own = options.namePort {
-                // Names by TCP: to our server on the loopback address.
-                newPort = own
-                port = own
-                allowed = true
-            }
-            return tcp(FlowKey(IPProtocol.tcp, guest: guest, segment: summary, remote: remote, port), summary, hardware, allowed: allowed, now: now) ?? refuse(frame, now: now)
+            let port = segment.destinationPort
+            let isNames = isGateway && port == 53 && options.namePort != nil
+            let isAllowed = isNames || (isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port))
+            let start = 14 + IPv4Header.length
+            return .tcp(
+                TCPArrival(
+                    key: FlowKey(IPProtocol.tcp, guest: guest, segment.sourcePort, remote: remote, port), hardware: hardware, segment: start..<start + payload.byteCount, isAllowed: isAllowed))
         default:
             return .drop(.unsupported)
         }
-    }
-
-    /// What matters of a segment.
-    struct Segment {
-        let sourcePort: UInt16
-        let flags: TCPFlags
-        /// The sequence number behind it.
-        let next: UInt32
-
-        init(_ view: borrowing TCPView) {
-            sourcePort = view.sourcePort
-            flags = view.flags
-            next = view.sequence &+ UInt32(view.payload.byteCount) &+ (flags.contains(.syn) ? 1 : 0) &+ (flags.contains(.fin) ? 1 : 0)
-        }
-    }
-
-    /// Judges a guest's segment; nil where the policy refuses it.
-    mutating func tcp(_ key: FlowKey, _ segment: Segment, _ hardware: MACAddress, allowed: Bool, now: UInt64) -> Verdict? {
-        if let place = flows.find(key, now: now) {
-            if segment.flags.contains(.rst) {
-                if !flows[place].isConnecting { flows.remove(key) }
-            } else {
-                if Int32(bitPattern: segment.next &- flows[place].guestNext) > 0 || segment.flags.contains(.syn) { flows[place].guestNext = segment.next }
-                if segment.flags.contains(.fin) && !flows[place].guestClosed {
-                    flows[place].guestClosed = true
-                    if flows[place].remoteClosed { closing.append((key, now + 10)) }
-                }
-            }
-            return .pass
-        }
-        guard allowed else { return nil }
-        // What belongs to no conversation is answered by the library.
-        if segment.flags.intersection([.syn, .ack, .rst]) == .syn, !add(key, hardware, guestNext: segment.next, isConnecting: true, now: now) { return .drop(.flows) }
-        return .pass
-    }
-
-    /// Notes a new conversation; an old one may have to end for it. Returns false if there is no room for it.
-    @discardableResult
-    private mutating func add(_ key: FlowKey, _ hardware: MACAddress, guestNext: UInt32 = 0, remoteNext: UInt32 = 0, isConnecting: Bool = false, now: UInt64) -> Bool {
-        guard let (place, evicted) = flows.insert(key, hardware: hardware, isConnecting: isConnecting, now: now) else { return false }
-        flows[place].guestNext = guestNext
-        flows[place].remoteNext = remoteNext
-        if let evicted { end(evicted) }
-        return true
-    }
-
-    /// Seconds pass.
-    package mutating func tick(now: UInt64) {
-        guard let first = closing.first, first.due <= now else { return }
-        let over = closing.prefix { $0.due <= now }
-        for (key, _) in over { if let place = flows.find(key, now: now), flows[place].guestClosed, flows[place].remoteClosed { flows.remove(key) } }
-        closing.removeFirst(over.count)
     }
 
     // MARK: From the library
@@ -268,16 +229,13 @@ package struct UserGateway: Sendable {
             guard let packet = try? ARPPacket(parsing: frame.bytes.from(14)), packet.operation == .request else { return .done }
             guard let hardware = neighbors.hardware(of: packet.targetAddress) else {
                 // It will hear of it when the guest has answered.
-                let question = ARPPacket(operation: .request, senderHardware: options.hardware, senderAddress: options.network.gateway, targetHardware: .zero, targetAddress: packet.targetAddress)
-                if isGuest(packet.targetAddress) { toGuests.append(question.frame(to: .broadcast)) }
+                ask(for: packet.targetAddress)
                 return .done
             }
             toStack.append(ARPPacket(operation: .reply, senderHardware: hardware, senderAddress: packet.targetAddress, targetHardware: options.hardware, targetAddress: options.network.gateway).frame(to: options.hardware))
             return .done
         case EtherType.ipv4:
-            newPort = nil
             guard let hardware = ipv4FromStack(frame.bytes.from(14), now: now) else { return .drop(.malformed) }
-            if let newPort { frame.replacePort(at: 14 + IPv4Header.length, with: newPort, checksumAt: 14 + IPv4Header.length + 16) }
             frame.put(options.hardware, hardware)
             return .pass
         case EtherType.ipv6:
@@ -294,68 +252,25 @@ package struct UserGateway: Sendable {
         guard let packet = try? IPv4View(bytes), let hardware = neighbors.hardware(of: packet.destination) else { return nil }
         guard !packet.isFragment else { return hardware }
         let guest = IPv6Address(0, UInt64(packet.destination.value)), remote = IPv6Address(0, UInt64(packet.source.value))
-        observe(packet.protocolNumber, packet.payload, guest: guest, remote: remote, hardware, now: now)
-        if packet.source == options.network.gateway, packet.protocolNumber == IPProtocol.tcp, packet.headerLength == IPv4Header.length, packet.payload.byteCount >= 20,
-            let own = options.namePort, packet.payload.big16(at: 0) == own
-        {
-            newPort = 53
-        }
+        observe(packet.protocolNumber, packet.payload, guest: guest, remote: remote, now: now)
         return hardware
     }
 
-    /// Follows conversations, and notes those that begin outside, at published ports.
-    mutating func observe(_ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, _ hardware: MACAddress, now: UInt64) {
-        guard payload.byteCount >= 8 else { return }
+    /// Notes who comes by a published port of UDP, whom the guest may answer then.
+    mutating func observe(_ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: UInt64) {
+        guard protocolNumber == IPProtocol.udp, payload.byteCount >= 8 else { return }
         let key = FlowKey(protocolNumber, guest: guest, payload.big16(at: 2), remote: remote, payload.big16(at: 0))
-        let place = flows.find(key, now: now)
-        if protocolNumber == IPProtocol.udp {
-            // An answer, or somebody who comes by a published port, whom the guest may answer then.
-            if place == nil, remote == gatewayKey || !lingering.contains(guest, port: key.guestPort, protocolNumber) { add(key, hardware, now: now) }
-            return
-        }
-        guard protocolNumber == IPProtocol.tcp, let segment = try? TCPView(payload) else { return }
-        let summary = Segment(segment)
-        guard let place else {
-            if summary.flags.intersection([.syn, .ack, .rst]) == .syn { add(key, hardware, remoteNext: summary.next, now: now) }
-            return
-        }
-        if summary.flags.contains(.rst) {
-            flows.remove(key)
-            return
-        }
-        flows.settle(place)
-        if Int32(bitPattern: summary.next &- flows[place].remoteNext) > 0 || summary.flags.contains(.syn) { flows[place].remoteNext = summary.next }
-        if summary.flags.contains(.fin) && !flows[place].remoteClosed {
-            flows[place].remoteClosed = true
-            if flows[place].guestClosed { closing.append((key, now + 10)) }
-        }
-    }
-}
-
-extension FlowKey {
-    fileprivate init(_ protocolNumber: UInt8, guest: IPv6Address, segment: UserGateway.Segment, remote: IPv6Address, _ port: UInt16) {
-        self.init(protocolNumber, guest: guest, segment.sourcePort, remote: remote, port)
+        if callers.find(key, now: now) == nil, remote == gatewayKey || !lingering.contains(guest, port: key.guestPort, protocolNumber) { _ = callers.insert(key, now: now) }
     }
 }
 
 extension MutableRawSpan {
-    /// Writes the two hardware addresses.
+    /// Writes the two hardware addresses of a frame that begins at `start`.
     @_lifetime(self: copy self)
-    mutating func put(_ source: MACAddress, _ destination: MACAddress) {
-        put32(UInt32(truncatingIfNeeded: destination.value >> 16), at: 0)
-        put16(UInt16(truncatingIfNeeded: destination.value), at: 4)
-        put32(UInt32(truncatingIfNeeded: source.value >> 16), at: 6)
-        put16(UInt16(truncatingIfNeeded: source.value), at: 10)
-    }
-
-    /// Writes another port, and keeps the checksum right (RFC 1624 equation 3).
-    @_lifetime(self: copy self)
-    mutating func replacePort(at offset: Int, with port: UInt16, checksumAt place: Int) {
-        let old = bytes.big16(at: offset), sum = bytes.big16(at: place)
-        var total = UInt32(~sum) + UInt32(~old) + UInt32(port)
-        total = (total >> 16) + (total & 0xffff)
-        total = (total >> 16) + (total & 0xffff)
-        put16(port, at: offset)
-        put16(~UInt16(truncatingIfNeeded: total), at: place)
+    mutating func put(_ source: MACAddress, _ destination: MACAddress, at start: Int = 0) {
+        put32(UInt32(truncatingIfNeeded: destination.value >> 16), at: start)
+        put16(UInt16(truncatingIfNeeded: destination.value), at: start + 4)
+        put32(UInt32(truncatingIfNeeded: source.value >> 16), at: start + 6)
+        put16(UInt16(truncatingIfNeeded: source.value), at: start + 10)
     }
 }

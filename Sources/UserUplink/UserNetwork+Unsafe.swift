@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
 import CPlatform
+import Frames
 import Platform
 import Uplinks
 import Wire
@@ -16,8 +17,9 @@ package enum UserFailure: Error, Sendable {
     case system(SystemError)
 }
 
-/// A user-mode NAT by libslirp on a thread of its own. Frames come and go by two bounded rings, so that whoever forwards them never waits for
-/// it; a library that hangs costs its own frames.
+/// A user-mode NAT on a thread of its own: TCP by connections of ours, the rest by libslirp. Frames come and go by two bounded rings, so that
+/// whoever forwards them never waits for it; a library that hangs costs its own frames. Behind each frame's virtio header, TCP may be in
+/// super-frames both ways.
 @safe
 package final class UserNetwork: @unchecked Sendable {
     /// Bytes of each ring: enough for the windows of many connections (libslirp's are of 64 KiB).
@@ -47,6 +49,8 @@ package final class UserNetwork: @unchecked Sendable {
 
     // The thread's own.
     private var gateway: UserGateway
+    private let relay: TCPRelay
+    /// Seconds.
     private var now: UInt64 = 0
     /// Frames for guests of which nobody was told yet.
     private var output = 0
@@ -54,16 +58,17 @@ package final class UserNetwork: @unchecked Sendable {
     /// Starts the library and publishes ports; frames move after `start`.
     package init(_ options: UserGateway.Options, publishing published: [PublishedPort]) throws(UserFailure) {
         gateway = UserGateway(options)
+        fromGuests = PacketRing(capacity: UserNetwork.ringCapacity)
+        toGuests = PacketRing(capacity: UserNetwork.ringCapacity)
         do throws(SystemError) {
             questions = try Wakeup()
             wakeup = try Wakeup()
             ready = try Wakeup()
             ended = try Wakeup()
+            relay = try TCPRelay(options, to: toGuests)
         } catch {
             throw .system(error)
         }
-        fromGuests = PacketRing(capacity: UserNetwork.ringCapacity)
-        toGuests = PacketRing(capacity: UserNetwork.ringCapacity)
         var raw = unsafe platform_slirp_options()
         unsafe raw.network = options.network.network.base.value
         unsafe raw.mask = options.network.network.mask.value
@@ -74,12 +79,12 @@ package final class UserNetwork: @unchecked Sendable {
             unsafe withUnsafeMutableBytes(of: &raw.prefix) { unsafe $0.copyBytes(from: IPv6Address(prefix, 0).bytes) }
             unsafe withUnsafeMutableBytes(of: &raw.host6) { unsafe $0.copyBytes(from: IPv6Address(prefix, 1).bytes) }
         }
-        let relay = Relay()
-        self.relay = relay
-        unsafe raw.context = Unmanaged.passUnretained(relay).toOpaque()
+        let callback = Callback()
+        self.callback = callback
+        unsafe raw.context = Unmanaged.passUnretained(callback).toOpaque()
         unsafe raw.send = { context, bytes, length in
             guard let context = unsafe context, let bytes = unsafe bytes else { return }
-            unsafe Unmanaged<Relay>.fromOpaque(context)._withUnsafeGuaranteedRef { unsafe $0.network?.receive(bytes, length) }
+            unsafe Unmanaged<Callback>.fromOpaque(context)._withUnsafeGuaranteedRef { unsafe $0.network?.receive(bytes, length) }
         }
         var started: OpaquePointer?
         let result = unsafe platform_slirp_open(&raw, &started)
@@ -88,25 +93,36 @@ package final class UserNetwork: @unchecked Sendable {
         }
         unsafe stack = opened
         libraryVersion = unsafe String(cString: platform_slirp_version(opened))
-        unsafe relay.network = self
+        unsafe callback.network = self
         for one in published {
             for (host, guest) in zip(one.ports, one.guestPorts) {
-                let result = unsafe platform_slirp_publish(stack, one.transport == .udp ? 1 : 0, one.bind.value, host, one.guest.value, guest)
-                if result < 0 {
+                let error = publish(one, host, guest)
+                if error != 0 {
                     unsafe platform_slirp_close(stack)
-                    unsafe relay.network = nil
-                    throw .port(one, host, -result)
+                    unsafe callback.network = nil
+                    throw .port(one, host, error)
                 }
             }
         }
     }
 
+    /// Returns 0 or a positive errno.
+    private func publish(_ one: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
+        if one.transport == .udp { return -min(0, unsafe platform_slirp_publish(stack, 1, one.bind.value, host, one.guest.value, guest)) }
+        do throws(SystemError) {
+            try relay.publish(one.bind, host, to: one.guest, guest)
+            return 0
+        } catch {
+            return error.code
+        }
+    }
+
     /// Through which the library's frames find us.
-    private final class Relay {
+    private final class Callback {
         unowned(unsafe) var network: UserNetwork?
     }
 
-    private let relay: Relay
+    private let callback: Callback
 
     // MARK: For the forwarder
 
@@ -120,7 +136,10 @@ package final class UserNetwork: @unchecked Sendable {
             send: { context, frames, stride, count in
                 unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(frames!, Int(stride), Int(count)) }
             },
-            signal: ready.signalDescriptor)
+            sendPieces: { context, pieces, count in
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count))) }
+            },
+            signal: ready.signalDescriptor, headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
     }
 
     /// Another descriptor of the wake-up that tells of frames for guests, which the caller owns.
@@ -138,10 +157,22 @@ package final class UserNetwork: @unchecked Sendable {
     private func take(_ frames: UnsafePointer<iovec>, _ stride: Int, _ count: Int) -> Int32 {
         var taken = 0
         while taken < count, unsafe fromGuests.append(frames[taken * stride].iov_base, frames[taken * stride].iov_len) { taken += 1 }
+        wake()
+        return taken == 0 ? -Errno.noBuffers : Int32(taken)
+    }
+
+    /// Takes one frame in several pieces.
+    private func take(_ pieces: UnsafeBufferPointer<iovec>) -> Int32 {
+        let length = unsafe pieces.reduce(0) { unsafe $0 + $1.iov_len }
+        guard unsafe fromGuests.append(pieces, length: length) else { return -Errno.noBuffers }
+        wake()
+        return 0
+    }
+
+    private func wake() {
         // Either it sees what was appended before it sleeps, or we see that it is about to.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         if isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) { wakeup.signal() }
-        return taken == 0 ? -Errno.noBuffers : Int32(taken)
     }
 
     // MARK: For the main thread
@@ -161,7 +192,7 @@ package final class UserNetwork: @unchecked Sendable {
             guard !ended.descriptor.wait(for: .readable, until: deadline).isEmpty else { return false }
         }
         unsafe platform_slirp_close(stack)
-        unsafe relay.network = nil
+        unsafe callback.network = nil
         return true
     }
 
@@ -185,10 +216,12 @@ package final class UserNetwork: @unchecked Sendable {
         var second: UInt64 = 0
         var nextAdvertisement: UInt64 = 0
         while !isStopping.load(ordering: .acquiring) {
-            now = MonotonicClock.now / MonotonicClock.second
+            let moment = MonotonicClock.now
+            now = moment / MonotonicClock.second
+            relay.begin(now: moment)
             if now != second {
                 second = now
-                gateway.tick(now: now)
+                relay.tick()
                 if now >= nextAdvertisement {
                     nextAdvertisement = now + UserGateway.advertisementInterval
                     gateway.advertise()
@@ -197,15 +230,24 @@ package final class UserNetwork: @unchecked Sendable {
             if hasLeases.exchange(false, ordering: .acquiring) { learnLeases() }
             var count = 0
             while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
+            relay.serve(&gateway)
+            relay.finishTurn(&gateway)
             let hasInjected = flush()
             isWaiting.store(true, ordering: .relaxed)
             atomicMemoryFence(ordering: .sequentiallyConsistent)
             let mayWait = fromGuests.isEmpty && !hasInjected && !isStopping.load(ordering: .acquiring)
-            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? 10_000 : 0) != 0 { wakeup.drain() }
+            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, relay.descriptor, mayWait ? waitLimit : 0) != 0 { wakeup.drain() }
             isWaiting.store(false, ordering: .relaxed)
             _ = flush()
         }
         ended.signal()
+    }
+
+    /// Milliseconds until something is due.
+    private var waitLimit: UInt32 {
+        guard let deadline = relay.deadline else { return 10_000 }
+        let moment = MonotonicClock.now
+        return deadline <= moment ? 0 : UInt32(min(10_000, (deadline - moment) / MonotonicClock.millisecond + 1))
     }
 
     private func learnLeases() {
@@ -216,15 +258,43 @@ package final class UserNetwork: @unchecked Sendable {
         for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
     }
 
-    private func handle(_ frame: inout MutableRawSpan) {
-        switch gateway.fromGuest(&frame, now: now) {
-        case .pass: input(frame.bytes)
+    /// Handles a frame of a guest's, behind its virtio header.
+    private func handle(_ bytes: inout MutableRawSpan) {
+        guard bytes.byteCount > VirtioNetHeader.length + 14, let offload = VirtioNetHeader(parsing: bytes.bytes) else { return drop(.malformed) }
+        // Of TCP nobody needs the checksum, where it is not there yet; what goes to the library must have it.
+        let isTCP = offload.flags.contains(.needsChecksum) && offload.checksumOffset == 16
+        if offload.segmentation == .udp { return cut(bytes.bytes.from(VirtioNetHeader.length), offload) }
+        if !isTCP && !bytes.completeChecksum(offload, from: VirtioNetHeader.length) { return drop(.malformed) }
+        judge(bytes.bytes.from(VirtioNetHeader.length), isComplete: !isTCP)
+    }
+
+    /// Handles a super-frame of UDP, piece by piece.
+    private func cut(_ frame: RawSpan, _ offload: VirtioNetHeader) {
+        guard var segmenter = Segmenter(frame, offload) else { return drop(.malformed) }
+        var header = [UInt8](repeating: 0, count: Segmenter.maximumHeaderLength)
+        while let segment = header.withMutableRawSpan({ segmenter.next(frame, header: &$0) }) {
+            let whole = header[0..<segment.headerLength] + frame.extracting(segment.payloadOffset..<segment.payloadOffset + segment.payloadLength).copied()
+            judge(Array(whole).rawSpan, isComplete: true)
+        }
+    }
+
+    private func judge(_ frame: RawSpan, isComplete: Bool) {
+        switch gateway.fromGuest(frame, isComplete: isComplete, now: now) {
+        case .pass: input(frame)
         case .passInstead(let whole): input(whole.rawSpan)
+        case .tcp(let arrival): receive(frame, arrival)
+        case .tcpInstead(let arrival, let whole): receive(whole.rawSpan, arrival)
         case .names:
-            if nameQuestions.append(frame.bytes) { questions.signal() } else { drop(.queueFull) }
+            if nameQuestions.append(frame) { questions.signal() } else { drop(.queueFull) }
         case .done: break
         case .drop(let reason): drop(reason)
         }
+    }
+
+    private func receive(_ frame: RawSpan, _ arrival: UserGateway.TCPArrival) {
+        guard !relay.receive(frame, arrival, &gateway) else { return }
+        _ = arrival.key.isIPv6 ? gateway.refuse6(frame, now: now) : gateway.refuse(frame, now: now)
+        drop(.refused)
     }
 
     private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }
@@ -240,7 +310,11 @@ package final class UserNetwork: @unchecked Sendable {
     }
 
     private func append(_ frame: RawSpan) {
-        guard toGuests.append(frame) else { return drop(.queueFull) }
+        let isThere = toGuests.append(length: VirtioNetHeader.length + frame.byteCount) {
+            VirtioNetHeader().emit(into: &$0)
+            $0.put(frame, at: VirtioNetHeader.length)
+        }
+        guard isThere else { return drop(.queueFull) }
         output += 1
         // Long turns are not to keep what is ready waiting.
         if output >= UserNetwork.signalFrames { signal() }
@@ -265,6 +339,7 @@ package final class UserNetwork: @unchecked Sendable {
         let frames = gateway.toGuests
         gateway.toGuests = []
         for frame in frames { append(frame.rawSpan) }
+        output += relay.takeAppended()
         signal()
         return hasInjected || !gateway.toStack.isEmpty
     }

@@ -88,6 +88,13 @@ extension MutableRawSpan {
         storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt32.self)
     }
 
+    /// Stores a 64-bit integer in big-endian order at `offset`.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func put64(_ value: UInt64, at offset: Int) {
+        storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self)
+    }
+
     /// Stores a 16-bit integer in little-endian order at `offset`.
     @inlinable
     @_lifetime(self: copy self)

@@ -51,11 +51,6 @@ enum Scene {
         return ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
     }
 
-    /// As the library sends it to the guest.
-    static func tcpFromStack(from source: IPv4Address = outside, _ sourcePort: UInt16 = 80, _ port: UInt16 = 4000, flags: TCPFlags, sequence: UInt32 = 9000) -> [UInt8] {
-        tcp(from: source, sourcePort, to: guest, port, mac: MACAddress("52:55:c0:a8:69:01")!, flags: flags, sequence: sequence)
-    }
-
     static func ping(to destination: IPv4Address = outside, identifier: UInt16 = 7) -> [UInt8] {
         var writer = ByteWriter()
         ICMPEcho(kind: .request, identifier: identifier, sequence: 1, payload: [1, 2, 3, 4]).emit(into: &writer)
@@ -82,13 +77,7 @@ enum Scene {
 }
 
 extension UserGateway {
-    /// Judges a guest's frame; `frame` is as it goes on afterwards.
-    mutating func judge(_ frame: inout [UInt8], now: UInt64 = 100) -> Verdict { frame.withMutableRawSpan { fromGuest(&$0, now: now) } }
-
-    mutating func judge(_ frame: [UInt8], now: UInt64 = 100) -> Verdict {
-        var frame = frame
-        return judge(&frame, now: now)
-    }
+    mutating func judge(_ frame: [UInt8], now: UInt64 = 100) -> Verdict { fromGuest(frame.rawSpan, now: now) }
 
     mutating func judgeStack(_ frame: inout [UInt8], now: UInt64 = 100) -> Verdict { frame.withMutableRawSpan { fromStack(&$0, now: now) } }
 

@@ -56,6 +56,8 @@ ssize_t platform_send(int fd, const void *bytes, size_t length);
 ssize_t platform_send_pieces(int fd, const struct iovec *pieces, int count);
 /// Receives without blocking. Returns the bytes received, 0 at the end of a stream. A datagram longer than `length` is cut.
 ssize_t platform_receive(int fd, void *bytes, size_t length);
+/// The same into several pieces.
+ssize_t platform_receive_pieces(int fd, const struct iovec *pieces, int count);
 /// Receives a descriptor that the other end of a unix socket has sent (SCM_RIGHTS), without blocking. -ENODATA if none came.
 int platform_receive_descriptor(int fd);
 /// What kind of socket `fd` is; -EBADF if it is not open, -ENOTSOCK if it is something else.
@@ -91,6 +93,14 @@ int platform_inet_bind(int fd, const struct platform_inet_address *address, int 
 int platform_inet_connect(int fd, const struct platform_inet_address *address);
 ssize_t platform_inet_send(int fd, const void *bytes, size_t length, const struct platform_inet_address *to);
 ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platform_inet_address *from);
+/// Who is at the other end of a connected socket.
+int platform_inet_peer(int fd, struct platform_inet_address *peer);
+/// For a TCP socket whose bytes are passed on as they come: small ones at once, urgent ones in their place.
+void platform_stream_prepare(int fd);
+/// Ends what is sent on a stream; what comes may go on.
+int platform_stream_finish(int fd);
+/// Makes closing a TCP socket end its connection at once, with a reset.
+void platform_stream_reset(int fd);
 /// Parses a numeric address, an IPv6 one with scope included.
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
 
@@ -276,9 +286,9 @@ void platform_slirp_close(struct platform_slirp *slirp);
 void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length);
 /// Leads a port of the host to a guest's. Addresses in host order.
 int platform_slirp_publish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
-/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets or for `wakeup` to be readable, and does what is due. Returns 1
-/// if it was woken.
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
+/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` or `other` to be readable, and does what is due.
+/// Returns 1 if `wakeup` was.
+int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, int other, uint32_t timeout);
 /// What is assumed of the library's structures: sizes and offsets in bytes, for a test that compares them with its header.
 struct platform_slirp_layout {
     uint32_t callbacks, configuration, network, prefix, host6, mtu, loopback, dns, dhcp, notify, timer;

@@ -209,9 +209,10 @@ static int ready_events(int index, void *context) {
            (ready & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout) {
+int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, int other, uint32_t timeout) {
     slirp->count = 0;
     add_descriptor(wakeup, SLIRP_POLL_IN, slirp);
+    add_descriptor(other, SLIRP_POLL_IN, slirp);
     slirp->fill(slirp->slirp, &timeout, add_descriptor, slirp);
     int ready = poll(slirp->descriptors, (nfds_t)slirp->count, timeout > INT32_MAX ? -1 : (int)timeout);
     int is_woken = ready > 0 && slirp->count > 0 && slirp->descriptors[0].revents != 0;

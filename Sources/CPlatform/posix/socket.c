@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -212,6 +213,12 @@ ssize_t platform_receive(int fd, void *bytes, size_t length) {
     return received < 0 ? -errno : received;
 }
 
+ssize_t platform_receive_pieces(int fd, const struct iovec *pieces, int count) {
+    struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = count};
+    ssize_t received = recvmsg(fd, &message, MSG_DONTWAIT);
+    return received < 0 ? -errno : received;
+}
+
 int platform_receive_descriptor(int fd) {
     char byte;
     union {
@@ -328,6 +335,23 @@ ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platfor
     address_from((struct sockaddr *)&storage, from);
     return received;
 }
+
+int platform_inet_peer(int fd, struct platform_inet_address *peer) {
+    struct sockaddr_storage storage = {0};
+    socklen_t size = sizeof storage;
+    if (getpeername(fd, (struct sockaddr *)&storage, &size) < 0) return -errno;
+    address_from((struct sockaddr *)&storage, peer);
+    return peer->family ? 0 : -EAFNOSUPPORT;
+}
+
+void platform_stream_prepare(int fd) {
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
+}
+
+int platform_stream_finish(int fd) { return result(shutdown(fd, SHUT_WR)); }
+
+void platform_stream_reset(int fd) { setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger)); }
 
 int platform_inet_parse(const char *text, struct platform_inet_address *address) {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM}, *found = NULL;

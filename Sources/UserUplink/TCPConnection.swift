@@ -1,0 +1,505 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// What all connections share while they are served.
+struct TCPSurroundings {
+    /// Where frames for guests go.
+    let ring: PacketRing
+    /// Bytes of the longest IP packet on the guests' link.
+    let mtu: Int
+    var memory: StreamMemory
+    /// Nanoseconds on the monotonic clock.
+    var now: UInt64 = 0
+    /// Frames appended to the ring.
+    var appended = 0
+
+    /// Appends a frame. Returns false if there is no room.
+    @discardableResult
+    mutating func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
+        guard frame.append(to: ring, ends, payload: payload) else { return false }
+        appended += 1
+        return true
+    }
+
+    /// Bytes of payload of the longest super-frame.
+    static let longestPayload = 65_535 - 40 - 20
+}
+
+/// A TCP connection of a guest's that ends here, and goes on from here by a socket of this host's: what one side says is said to the other.
+/// Each side is told that something has arrived when we have it; what a side does not take is held back, up to a bound, and then the other
+/// one is kept waiting.
+final class TCPConnection {
+    enum State {
+        /// The socket is being connected; the guest waits for an answer.
+        case reaching
+        /// Somebody came by a published port; the guest was asked.
+        case knocking
+        /// The guest's question was answered, which it has not confirmed.
+        case answering
+        case open
+        /// Over on both sides; what the guest repeats is confirmed once more.
+        case lingering
+        /// Nothing is left to do.
+        case over
+    }
+
+    /// By how many bits the windows are shifted that we announce: one of 1 MiB is told to 128 bytes.
+    private static let windowScale: UInt8 = 7
+    /// For a connection that nobody answers, RFC 9293 section 3.8.3.
+    private static let connectPatience = 75 * MonotonicClock.second
+    private static let handshakeAttempts = 6
+    private static let lingering = MonotonicClock.second
+    /// A guest of which nothing was heard for so long is asked whether it is still there.
+    private static let silence = 600 * MonotonicClock.second
+    private static let probeAttempts = 10
+    /// Payloads from this length on go to the socket from where they lie.
+    private static let directLength = 8 << 10
+
+    private(set) var ends: TCPEnds
+    private(set) var state: State
+    let socket: Descriptor
+    /// What the poller watches it for; nil for not at all. The owner's.
+    var watched: Readiness?
+    /// The earliest deadline that was noted for it. The owner's.
+    var notedDeadline = UInt64.max
+    /// It is in the list of those that have something to do at the end of the turn. The owner's.
+    var isTouched = false
+
+    private var sending: TCPSending
+    private var receiving: TCPReceiving
+    /// From the first byte on that the guest has not confirmed.
+    private var toGuest = StreamBuffer()
+    /// What the socket has not taken yet, and behind that what came too early.
+    private var toSocket = StreamBuffer()
+    /// By how many bits the guest shifts its windows; nil where neither side shifts.
+    private var guestScale: UInt8?
+    private var isSelective = false
+    private let initial: UInt32
+    private var isSocketFull = false
+    /// The socket will say nothing more.
+    private var isSocketOver = false
+    /// It has ended in a reset, which is what the guest will see.
+    private var isBroken = false
+    /// The guest has confirmed that it will say nothing more.
+    private var endIsConfirmed = false
+    private var hasFinished = false
+    private var owesConfirmation = false
+    /// The ring had no room.
+    private(set) var isStuck = false
+    private var attempts = 0
+    private var timer: UInt64
+
+    var isOver: Bool { state == .over }
+    var isLingering: Bool { state == .lingering }
+
+    /// What a guest asks for.
+    /// - Parameter socket: on its way to where the guest wants to go.
+    init(_ ends: TCPEnds, reaching socket: consuming Descriptor, question: borrowing TCPView, _ surroundings: borrowing TCPSurroundings) {
+        self.ends = ends
+        self.socket = socket
+        state = .reaching
+        initial = Random.value()
+        receiving = TCPReceiving(next: question.sequence &+ 1)
+        sending = TCPSending(first: initial, window: 0, segmentSize: 1, isSelective: false)
+        timer = surroundings.now + TCPConnection.connectPatience
+        agree(question, surroundings)
+    }
+
+    /// What somebody asks a guest for by a published port.
+    init(_ ends: TCPEnds, knockingFrom socket: consuming Descriptor, _ surroundings: borrowing TCPSurroundings) {
+        self.ends = ends
+        self.socket = socket
+        state = .knocking
+        initial = Random.value()
+        receiving = TCPReceiving(next: 0)
+        sending = TCPSending(first: initial, window: 0, segmentSize: 1, isSelective: false)
+        timer = surroundings.now
+    }
+
+    /// Settles what both sides can do, from the guest's SYN.
+    private func agree(_ segment: borrowing TCPView, _ surroundings: borrowing TCPSurroundings) {
+        let options = TCPOptions(segment)
+        let longest = surroundings.mtu - ends.networkLength - 20
+        guestScale = options.windowScale
+        isSelective = options.permitsSelective
+        // The window of a SYN is never shifted. Without the option it is 536, or 1220 (RFC 9293 section 3.7.1).
+        sending = TCPSending(
+            first: initial &+ 1, window: Int(segment.window), segmentSize: max(64, min(longest, Int(options.maximumSegment ?? (ends.isIPv6 ? 1220 : 536)))), isSelective: isSelective)
+    }
+
+    // MARK: When its turn is
+
+    /// When something is to be done though nothing has happened.
+    var deadline: UInt64 {
+        if state == .open, let deadline = sending.deadline { return min(deadline, timer) }
+        return timer
+    }
+
+    /// What the poller is to watch the socket for; nil for not at all, which keeps what cannot be dealt with yet from coming again and again.
+    var interest: Readiness? {
+        switch state {
+        case .reaching: return .writable
+        case .open:
+            var interest: Readiness = []
+            if !isSocketOver && mayReceive { interest.insert(.readable) }
+            if isSocketFull { interest.insert(.writable) }
+            return interest.isEmpty ? nil : interest
+        default: return nil
+        }
+    }
+
+    // MARK: The socket
+
+    /// Handles what the poller has reported.
+    func socketReady(_ ready: Readiness, _ surroundings: inout TCPSurroundings) -> Int32 {
+        switch state {
+        case .reaching:
+            let error = socket.pendingError
+            if error != 0 { return error }
+            if !ready.contains(.writable) { return 0 }
+            state = .answering
+            attempts = 0
+            answer(&surroundings)
+        case .open:
+            if !ready.isDisjoint(with: [.readable, .hangup]) && !isSocketOver && mayReceive { receive(&surroundings) }
+            if !ready.isDisjoint(with: [.writable, .hangup]) { isSocketFull = false }
+        default:
+            break
+        }
+        return 0
+    }
+
+    /// More is taken from the socket only as fast as the guest takes it.
+    private var mayReceive: Bool { toGuest.count < toGuest.capacity || toGuest.capacity < StreamBuffer.smallest || (toGuest.capacity < StreamBuffer.largest && sending.sent * 2 > toGuest.capacity) }
+
+    private func receive(_ surroundings: inout TCPSurroundings) {
+        // What has been there once is not to starve the others.
+        for _ in 0..<4 {
+            if toGuest.count == toGuest.capacity {
+                guard mayReceive, toGuest.reserve(toGuest.capacity + 1, &surroundings.memory) > toGuest.count else { return }
+            }
+            let room = toGuest.capacity - toGuest.count
+            let received = toGuest.receive(from: socket.raw)
+            if received == 0 {
+                isSocketOver = true
+            } else if received < 0, received != -Int(Errno.again), received != -Int(Errno.interrupted) {
+                isSocketOver = true
+                isBroken = true
+            }
+            // Less than there was room for: that was all.
+            if received < room { return }
+            output(&surroundings)
+        }
+    }
+
+    /// Sends the guest's bytes on.
+    private func drain(_ surroundings: inout TCPSurroundings) {
+        if toSocket.count > 0 && !isSocketFull && !isBroken {
+            switch toSocket.send(to: socket.raw) {
+            case 0: break
+            case Errno.again: isSocketFull = true
+            default: breakOff(&surroundings)
+            }
+        }
+        if receiving.isOver && toSocket.count == 0 && !hasFinished {
+            hasFinished = true
+            socket.finishSending()
+        }
+    }
+
+    /// The outside does not take anything any more. What has come from there before still goes to the guest.
+    private func breakOff(_ surroundings: inout TCPSurroundings) {
+        isBroken = true
+        isSocketOver = true
+        toSocket.clear(&surroundings.memory)
+    }
+
+    // MARK: The guest
+
+    /// Handles a segment of the guest's, whose checksum was looked at.
+    func receive(_ segment: borrowing TCPView, from hardware: MACAddress, _ surroundings: inout TCPSurroundings) {
+        ends.hardware = hardware
+        let flags = segment.flags
+        switch state {
+        case .reaching:
+            if flags.contains(.rst) { end(&surroundings) }
+            return
+        case .knocking:
+            guard flags.contains(.ack), segment.acknowledgment == initial &+ 1 else { return }
+            if flags.contains(.rst) { return end(&surroundings) }
+            guard flags.contains(.syn) else { return }
+            receiving = TCPReceiving(next: segment.sequence &+ 1)
+            agree(segment, surroundings)
+            open(&surroundings)
+            owesConfirmation = true
+            return
+        case .over:
+            return
+        case .answering, .open, .lingering:
+            break
+        }
+        let place = segment.sequence.distance(after: receiving.next)
+        if flags.contains(.rst) {
+            // A reset counts where it can be the guest's (RFC 5961 section 3 is stricter, but here nobody else can send one).
+            if place >= 0 && place <= max(1, receiving.announced) { end(&surroundings) }
+            return
+        }
+        if flags.contains(.syn) {
+            if state == .answering { answer(&surroundings) } else { owesConfirmation = true }
+            return
+        }
+        guard flags.contains(.ack) else { return }
+        if state == .answering {
+            guard segment.acknowledgment == initial &+ 1 else { return surroundings.reset(segment, ends) }
+            open(&surroundings)
+        }
+        let length = segment.payload.byteCount, isLast = flags.contains(.fin)
+        hear(segment, isPlain: length == 0 && !isLast, &surroundings)
+        if length == 0 && !isLast {
+            // A question whether we are still there (RFC 9293 section 3.8.4).
+            if place < 0 { owesConfirmation = true }
+            return
+        }
+        owesConfirmation = true
+        if isOpen { accept(segment.payload, segment.sequence, isLast: isLast, &surroundings) }
+    }
+
+    private var isOpen: Bool { state == .open }
+
+    /// What the guest has got, and room for.
+    private func hear(_ segment: borrowing TCPView, isPlain: Bool, _ surroundings: inout TCPSurroundings) {
+        attempts = 0
+        timer = surroundings.now + TCPConnection.silence
+        let window = Int(segment.window) << Int(guestScale ?? 0)
+        switch sending.acknowledge(segment.acknowledgment, window: window, isPlain: isPlain, now: surroundings.now) {
+        case .progress(let count):
+            if count > toGuest.count { endIsConfirmed = true }
+            toGuest.discard(min(count, toGuest.count))
+        case .impossible: owesConfirmation = true
+        case .old: break
+        }
+        if isSelective && segment.headerLength > 20 { TCPOptions.selective(segment) { sending.note(arrived: $0, $1) } }
+        sending.conclude(now: surroundings.now)
+        // Room for more from the socket, which does not have to be told of that first.
+        if isOpen && !isSocketOver && watched?.contains(.readable) != true && mayReceive { receive(&surroundings) }
+    }
+
+    private func accept(_ payload: RawSpan, _ sequence: UInt32, isLast: Bool, _ surroundings: inout TCPSurroundings) {
+        guard !isBroken else {
+            _ = receiving.place(sequence, length: payload.byteCount, isLast: isLast, room: .max)
+            return
+        }
+        let held = toSocket.count, offset = max(0, sequence.distance(after: receiving.next))
+        let room = min(StreamBuffer.largest, toSocket.reserve(held + offset + payload.byteCount, &surroundings.memory)) - held
+        guard let placement = receiving.place(sequence, length: payload.byteCount, isLast: isLast, room: room) else { return }
+        var part = placement.part
+        if held == 0 && placement.offset == 0 && part.count >= TCPConnection.directLength && placement.inOrder == part.count && receiving.early.isEmpty && !isSocketFull {
+            let sent = payload.extracting(part).send(to: socket.raw)
+            if sent == part.count { return }
+            if sent < 0 && sent != -Int(Errno.again) && sent != -Int(Errno.interrupted) { return breakOff(&surroundings) }
+            isSocketFull = true
+            part = part.lowerBound + max(0, sent)..<part.upperBound
+            toSocket.write(payload.extracting(part), at: 0)
+            toSocket.extend(part.count)
+            return
+        }
+        toSocket.write(payload.extracting(part), at: held + placement.offset)
+        toSocket.extend(placement.inOrder)
+        // Much of it at once: there is no use in waiting for the end of the turn.
+        if toSocket.count >= 64 << 10 { drain(&surroundings) }
+    }
+
+    private func open(_ surroundings: inout TCPSurroundings) {
+        state = .open
+        attempts = 0
+        timer = surroundings.now + TCPConnection.silence
+    }
+
+    // MARK: What is said to the guest
+
+    private func answer(_ surroundings: inout TCPSurroundings) {
+        var frame = TCPFrame([.syn, .ack], sequence: initial)
+        frame.acknowledgment = receiving.next
+        frame.window = receiving.announce(0xffff, scale: 0)
+        frame.options = beginning(surroundings, windowScale: guestScale == nil ? nil : TCPConnection.windowScale, isSelective: isSelective)
+        ask(frame, &surroundings)
+    }
+
+    private func knock(_ surroundings: inout TCPSurroundings) {
+        var frame = TCPFrame(.syn, sequence: initial)
+        frame.window = 0xffff
+        frame.options = beginning(surroundings, windowScale: TCPConnection.windowScale, isSelective: true)
+        ask(frame, &surroundings)
+    }
+
+    private func beginning(_ surroundings: borrowing TCPSurroundings, windowScale: UInt8?, isSelective: Bool) -> TCPFrame.Options {
+        .beginning(maximumSegment: UInt16(min(65_495, surroundings.mtu - ends.networkLength - 20)), windowScale: windowScale, isSelective: isSelective)
+    }
+
+    /// Sends what begins a connection, and notes when to say it again.
+    private func ask(_ frame: TCPFrame, _ surroundings: inout TCPSurroundings) {
+        surroundings.send(frame, ends)
+        timer = surroundings.now + MonotonicClock.second << UInt64(min(attempts, 6))
+    }
+
+    /// Bytes that the guest may send from `receiving.next` on.
+    private var room: Int { isBroken ? 0xffff : max(0, StreamBuffer.largest - toSocket.count) }
+
+    private func confirm(_ surroundings: inout TCPSurroundings, sequence: UInt32? = nil) {
+        var frame = TCPFrame(.ack, sequence: sequence ?? sending.first &+ UInt32(truncatingIfNeeded: sending.sent))
+        frame.acknowledgment = receiving.next
+        frame.window = announce()
+        if isSelective && !receiving.early.isEmpty { frame.options = .selective(receiving.reports(3)) }
+        owesConfirmation = !surroundings.send(frame, ends)
+        if owesConfirmation { isStuck = true }
+    }
+
+    private func announce() -> UInt16 { receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale) }
+
+    /// The end of a turn: sends on what has come, and what there is to say.
+    func finishTurn(_ surroundings: inout TCPSurroundings) {
+        isStuck = false
+        guard isOpen else {
+            if owesConfirmation && state == .lingering { confirm(&surroundings) }
+            return
+        }
+        drain(&surroundings)
+        output(&surroundings)
+        guard isOpen else { return }
+        // The guest was told of less room than there is now.
+        if owesConfirmation || room - receiving.announced >= StreamBuffer.largest / 2 { confirm(&surroundings) }
+    }
+
+    private func output(_ surroundings: inout TCPSurroundings) {
+        if isBroken && toGuest.count == 0 { return reset(&surroundings) }
+        // The end of the stream counts as a byte behind it, unless it ended in a reset.
+        let available = toGuest.count + (isSocketOver && !isBroken && !endIsConfirmed ? 1 : 0)
+        while available > sending.sent || !sending.isQuiet {
+            guard surroundings.ring.hasRoom(for: TCPSurroundings.longestPayload + 256) else {
+                isStuck = true
+                return
+            }
+            guard let part = sending.next(available: available, limit: TCPSurroundings.longestPayload, now: surroundings.now) else { break }
+            send(part.range, &surroundings)
+        }
+        if endIsConfirmed && hasFinished { return close(&surroundings) }
+        // The guest has no room. What it says when it has some again may be lost, so it is asked.
+        if sending.isQuiet && available > 0 && attempts == 0 {
+            attempts = 1
+            timer = surroundings.now + TCPSending.minimumPatience
+        }
+    }
+
+    private func send(_ range: Range<Int>, _ surroundings: inout TCPSurroundings) {
+        let payload = range.lowerBound..<min(range.upperBound, toGuest.count)
+        var flags: TCPFlags = .ack
+        if range.upperBound > toGuest.count { flags.insert(.fin) }
+        if range.upperBound >= toGuest.count { flags.insert(.psh) }
+        var frame = TCPFrame(flags, sequence: sending.first &+ UInt32(truncatingIfNeeded: range.lowerBound))
+        frame.acknowledgment = receiving.next
+        frame.window = announce()
+        frame.payloadLength = payload.count
+        frame.segmentSize = sending.segmentSize
+        if surroundings.send(frame, ends, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { owesConfirmation = false }
+    }
+
+    // MARK: The end
+
+    /// Both sides have said and heard everything.
+    private func close(_ surroundings: inout TCPSurroundings) {
+        if owesConfirmation { confirm(&surroundings) }
+        state = .lingering
+        timer = surroundings.now + TCPConnection.lingering
+        release(&surroundings)
+    }
+
+    /// Ends it for the outside at once; the guest knows, or is told by others.
+    func end(_ surroundings: inout TCPSurroundings) {
+        if state != .lingering { socket.resetWhenClosed() }
+        state = .over
+        release(&surroundings)
+    }
+
+    /// Ends it for both sides at once.
+    func reset(_ surroundings: inout TCPSurroundings) {
+        switch state {
+        case .over, .lingering, .knocking: break
+        default:
+            let isAnswered = state != .reaching
+            var frame = TCPFrame([.rst, .ack], sequence: isAnswered ? sending.first &+ UInt32(truncatingIfNeeded: sending.sent) : 0)
+            frame.acknowledgment = receiving.next
+            surroundings.send(frame, ends)
+        }
+        end(&surroundings)
+    }
+
+    private func release(_ surroundings: inout TCPSurroundings) {
+        toGuest.clear(&surroundings.memory)
+        toSocket.clear(&surroundings.memory)
+    }
+
+    /// Gives back memory that is not needed at the moment.
+    func trim(_ surroundings: inout TCPSurroundings) {
+        toGuest.trim(&surroundings.memory)
+        if receiving.early.isEmpty { toSocket.trim(&surroundings.memory) }
+    }
+
+    // MARK: Deadlines
+
+    /// The deadline has passed. Returns 0, or the positive errno with which the connection could not be made.
+    func expire(_ surroundings: inout TCPSurroundings) -> Int32 {
+        switch state {
+        case .reaching:
+            return Errno.timedOut
+        case .knocking, .answering:
+            attempts += 1
+            if attempts > TCPConnection.handshakeAttempts {
+                reset(&surroundings)
+            } else if state == .knocking {
+                knock(&surroundings)
+            } else {
+                answer(&surroundings)
+            }
+        case .open:
+            if let deadline = sending.deadline, deadline <= surroundings.now {
+                sending.expire(now: surroundings.now)
+                if sending.failures > TCPSending.attempts { reset(&surroundings) }
+            } else if attempts > TCPConnection.probeAttempts {
+                reset(&surroundings)
+            } else {
+                // What it has confirmed already makes the guest say where it is, and what room it has (RFC 9293 section 3.8.4).
+                attempts += 1
+                confirm(&surroundings, sequence: sending.first &- 1)
+                timer = surroundings.now + min(60 * MonotonicClock.second, TCPSending.minimumPatience << UInt64(attempts))
+            }
+        case .lingering:
+            end(&surroundings)
+        case .over:
+            break
+        }
+        return 0
+    }
+
+    /// The hardware address of a guest that was asked for.
+    func learn(_ hardware: MACAddress?) { if let hardware { ends.hardware = hardware } }
+
+    /// The sequence number of the guest's SYN.
+    var question: UInt32 { receiving.next &- 1 }
+}
+
+extension TCPSurroundings {
+    /// Answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1).
+    mutating func reset(_ segment: borrowing TCPView, _ ends: TCPEnds) {
+        let flags = segment.flags
+        if flags.contains(.rst) { return }
+        var frame: TCPFrame
+        if flags.contains(.ack) {
+            frame = TCPFrame(.rst, sequence: segment.acknowledgment)
+        } else {
+            frame = TCPFrame([.rst, .ack], sequence: 0)
+            frame.acknowledgment = segment.sequence &+ UInt32(truncatingIfNeeded: segment.payload.byteCount + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0))
+        }
+        send(frame, ends)
+    }
+}

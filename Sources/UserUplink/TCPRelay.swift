@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Uplinks
+import Wire
+
+/// All TCP connections of the guests: finds the one that a segment or an event belongs to, begins new ones, ends old ones. Owned by one thread,
+/// as are the connections.
+final class TCPRelay {
+    /// A published port: whoever comes to it is led to a guest's.
+    private final class Listener {
+        let socket: Descriptor
+        let guest: IPv4Address
+        let port: UInt16
+        var isWatched = false
+
+        init(_ socket: consuming Descriptor, _ guest: IPv4Address, _ port: UInt16) {
+            self.socket = socket
+            self.guest = guest
+            self.port = port
+        }
+    }
+
+    /// Bytes that streams may hold together.
+    private static let memory = 256 << 20
+    private static let listenerToken: UInt64 = 1 << 63
+    /// Connections accepted at a time.
+    private static let acceptBatch = 64
+
+    private var surroundings: TCPSurroundings
+    private let router: MACAddress
+    private let poller: Poller
+    private var table: FlowTable
+    /// By their places in the table.
+    private var connections: [TCPConnection?] = []
+    /// How often each place was given anew, so that what belongs to an earlier connection is told apart.
+    private var generations: [UInt32] = []
+    private var deadlines = DeadlineQueue()
+    /// Places of connections that have something to do at the end of the turn.
+    private var touched: [Int] = []
+    private var listeners: [Listener] = []
+    /// Some are not watched for a while.
+    private var listenersAreTired = false
+
+    init(_ options: UserGateway.Options, to ring: PacketRing) throws(SystemError) {
+        poller = try Poller()
+        surroundings = TCPSurroundings(ring: ring, mtu: options.mtu, memory: StreamMemory(limit: TCPRelay.memory))
+        router = options.hardware
+        table = FlowTable(capacity: max(16, options.flowLimit * 3 / 4))
+    }
+
+    /// Readable when `serve` has something to do.
+    var descriptor: Int32 { poller.raw }
+
+    /// Connections at the moment.
+    var count: Int { table.count }
+
+    /// Frames appended to the ring since this was asked last.
+    func takeAppended() -> Int {
+        defer { surroundings.appended = 0 }
+        return surroundings.appended
+    }
+
+    // MARK: Turns
+
+    /// When something is to be done though nothing has happened, in nanoseconds of the clock.
+    var deadline: UInt64? { isStuck ? surroundings.now + MonotonicClock.millisecond : deadlines.first?.deadline }
+
+    private var isStuck: Bool { !touched.isEmpty }
+
+    func begin(now: UInt64) { surroundings.now = now }
+
+    /// Handles what the sockets have to say, or some of it: what is left makes `descriptor` readable again.
+    func serve(_ gateway: inout UserGateway) {
+        for index in 0..<poller.wait(timeout: 0) {
+            let (token, ready) = poller.event(index)
+            if token & TCPRelay.listenerToken != 0 {
+                accept(Int(token & ~TCPRelay.listenerToken), &gateway)
+                continue
+            }
+            guard let (place, connection) = connection(token) else { continue }
+            let error = connection.socketReady(ready, &surroundings)
+            if error != 0 { fail(connection, error, &gateway) }
+            touch(place, connection)
+        }
+    }
+
+    /// The end of a turn: what waited for it, and what is due.
+    func finishTurn(_ gateway: inout UserGateway) {
+        while let first = deadlines.first, first.deadline <= surroundings.now {
+            _ = deadlines.removeFirst()
+            guard let (place, connection) = connection(first.token), connection.notedDeadline == first.deadline else { continue }
+            connection.notedDeadline = .max
+            if connection.deadline <= surroundings.now {
+                if connection.ends.hardware == nil { meet(connection, &gateway) }
+                let error = connection.expire(&surroundings)
+                if error != 0 { fail(connection, error, &gateway) }
+            }
+            touch(place, connection)
+        }
+        let places = touched
+        touched.removeAll(keepingCapacity: true)
+        for place in places {
+            guard let connection = connections[place] else { continue }
+            connection.isTouched = false
+            connection.finishTurn(&surroundings)
+            settle(place, connection)
+            if connection.isStuck { touch(place, connection) }
+        }
+    }
+
+    /// A second has passed.
+    func tick() {
+        for case let connection? in connections { connection.trim(&surroundings) }
+        guard listenersAreTired else { return }
+        listenersAreTired = false
+        for index in listeners.indices { watch(listener: index) }
+    }
+
+    private func touch(_ place: Int, _ connection: TCPConnection) {
+        if connection.isTouched { return }
+        connection.isTouched = true
+        touched.append(place)
+    }
+
+    /// After something has happened to a connection: what to watch it for, and until when to wait.
+    private func settle(_ place: Int, _ connection: TCPConnection) {
+        if connection.isOver { return forget(place, connection) }
+        let token = self.token(place), interest = connection.interest
+        if interest != connection.watched {
+            if let interest {
+                if connection.watched == nil {
+                    if (try? poller.add(connection.socket.raw, token: token, for: interest)) == nil {
+                        connection.reset(&surroundings)
+                        return forget(place, connection)
+                    }
+                } else {
+                    poller.modify(connection.socket.raw, token: token, for: interest)
+                }
+            } else {
+                poller.remove(connection.socket.raw)
+            }
+            connection.watched = interest
+        }
+        let deadline = connection.deadline
+        if deadline < connection.notedDeadline {
+            connection.notedDeadline = deadline
+            deadlines.insert(deadline, token)
+        }
+    }
+
+    // MARK: Connections
+
+    private func token(_ place: Int) -> UInt64 { UInt64(generations[place]) << 32 | UInt64(place) }
+
+    private func connection(_ token: UInt64) -> (place: Int, TCPConnection)? {
+        let place = Int(token & 0xffff_ffff)
+        guard place < connections.count, UInt64(generations[place]) == token >> 32, let connection = connections[place] else { return nil }
+        return (place, connection)
+    }
+
+    /// Handles a guest's segment. Returns false if the policy has to refuse it.
+    func receive(_ frame: RawSpan, _ arrival: UserGateway.TCPArrival, _ gateway: inout UserGateway) -> Bool {
+        guard let segment = try? TCPView(frame.extracting(arrival.segment)) else { return true }
+        let second = surroundings.now / MonotonicClock.second
+        let isQuestion = segment.flags.intersection([.syn, .ack, .rst]) == .syn
+        if let place = table.find(arrival.key, now: second), let connection = connections[place] {
+            // What is over may begin anew.
+            guard isQuestion && connection.isLingering else {
+                connection.receive(segment, from: arrival.hardware, &surroundings)
+                touch(place, connection)
+                return true
+            }
+            connection.reset(&surroundings)
+            forget(place, connection)
+        }
+        guard arrival.isAllowed else { return false }
+        let ends = TCPEnds(key: arrival.key, router: router, hardware: arrival.hardware)
+        guard isQuestion else {
+            surroundings.reset(segment, ends)
+            return true
+        }
+        open(ends, segment, second, &gateway)
+        return true
+    }
+
+    private func open(_ ends: TCPEnds, _ question: borrowing TCPView, _ second: UInt64, _ gateway: inout UserGateway) {
+        do throws(SystemError) {
+            let socket = try UnixSocket.internetStream(ipv6: ends.isIPv6)
+            socket.prepareForRelay()
+            try socket.connect(to: gateway.destination(of: ends.key))
+            add(TCPConnection(ends, reaching: socket, question: question, surroundings), second)
+        } catch {
+            if TCPRelay.isUnreachable(error.code) {
+                gateway.tell(ends, sequence: question.sequence, error: error.code, now: second)
+            } else if !TCPRelay.isShortage(error.code) {
+                surroundings.reset(question, ends)
+            }
+        }
+    }
+
+    /// A connection could not be made.
+    private func fail(_ connection: TCPConnection, _ error: Int32, _ gateway: inout UserGateway) {
+        guard TCPRelay.isUnreachable(error) else { return connection.reset(&surroundings) }
+        gateway.tell(connection.ends, sequence: connection.question, error: error, now: surroundings.now / MonotonicClock.second)
+        connection.end(&surroundings)
+    }
+
+    private static func isUnreachable(_ error: Int32) -> Bool { [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error) }
+
+    /// Of descriptors or memory: the guest will ask again.
+    private static func isShortage(_ error: Int32) -> Bool { [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error) }
+
+    private func add(_ connection: TCPConnection, _ second: UInt64) {
+        let (place, isAnothers) = table.insert(connection.ends.key, now: second)
+        if place == connections.count {
+            connections.append(nil)
+            generations.append(0)
+        }
+        if isAnothers, let old = connections[place] {
+            old.reset(&surroundings)
+            drop(place, old)
+        }
+        connections[place] = connection
+        generations[place] &+= 1
+        touch(place, connection)
+    }
+
+    private func forget(_ place: Int, _ connection: TCPConnection) {
+        table.remove(connection.ends.key)
+        drop(place, connection)
+    }
+
+    private func drop(_ place: Int, _ connection: TCPConnection) {
+        if connection.watched != nil { poller.remove(connection.socket.raw) }
+        connections[place] = nil
+        if connection.isTouched { touched.removeAll { $0 == place } }
+    }
+
+    // MARK: Published ports
+
+    /// Takes a port of the host. Nobody is let in before the first `serve`.
+    func publish(_ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16) throws(SystemError) {
+        let socket = try UnixSocket.internetStream()
+        try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
+        try socket.listen(backlog: 256)
+        listeners.append(Listener(socket, guest, port))
+        watch(listener: listeners.count - 1)
+    }
+
+    private func watch(listener index: Int) {
+        if listeners[index].isWatched { return }
+        listeners[index].isWatched = (try? poller.add(listeners[index].socket.raw, token: TCPRelay.listenerToken | UInt64(index), for: .readable)) != nil
+    }
+
+    private func accept(_ index: Int, _ gateway: inout UserGateway) {
+        let listener = listeners[index]
+        for _ in 0..<TCPRelay.acceptBatch {
+            do throws(SystemError) {
+                let socket = try listener.socket.accept()
+                guard let peer = socket.internetPeer else { continue }
+                socket.prepareForRelay()
+                knock(socket, from: peer, at: listener, &gateway)
+            } catch {
+                if TCPRelay.isShortage(error.code) {
+                    // They stay in the queue; for a while nothing is to tell of them.
+                    poller.remove(listener.socket.raw)
+                    listener.isWatched = false
+                    listenersAreTired = true
+                }
+                return
+            }
+        }
+    }
+
+    private func knock(_ socket: consuming Descriptor, from peer: SocketAddress, at listener: Listener, _ gateway: inout UserGateway) {
+        let guest = IPv6Address(0, UInt64(listener.guest.value)), second = surroundings.now / MonotonicClock.second
+        // Who has no address that guests could answer to is the gateway to them.
+        let network = gateway.options.network
+        var remote = network.gateway
+        if let address = peer.ipv4, !address.isLoopback, !network.network.contains(address) { remote = address }
+        var key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: IPv6Address(0, UInt64(remote.value)), peer.port)
+        for _ in 0..<16 where table.find(key, now: second) != nil {
+            key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: key.remote, UInt16.random(in: 32_768...65_535))
+        }
+        guard table.find(key, now: second) == nil else { return socket.resetWhenClosed() }
+        let ends = TCPEnds(key: key, router: router, hardware: gateway.neighbors.hardware(of: listener.guest))
+        add(TCPConnection(ends, knockingFrom: socket, surroundings), second)
+    }
+
+    /// Looks for the hardware address of a guest that somebody knocks at.
+    private func meet(_ connection: TCPConnection, _ gateway: inout UserGateway) {
+        let address = IPv4Address(UInt32(truncatingIfNeeded: connection.ends.key.guest.low))
+        connection.learn(gateway.neighbors.hardware(of: address))
+        if connection.ends.hardware == nil { gateway.ask(for: address) }
+    }
+}
