@@ -144,7 +144,8 @@ final class UserLink {
     /// What did not get through, for the log.
     var report: String {
         let drops = UserDrop.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
-        return drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", ")
+        let streams = network.streams
+        return "\(streams.count) TCP connections, \(streams.repeated) parts of streams sent again, " + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 
     func stop() {

@@ -2,30 +2,6 @@
 import Platform
 import Wire
 
-/// What all connections share while they are served.
-struct TCPSurroundings {
-    /// Where frames for guests go.
-    let ring: PacketRing
-    /// Bytes of the longest IP packet on the guests' link.
-    let mtu: Int
-    var memory: StreamMemory
-    /// Nanoseconds on the monotonic clock.
-    var now: UInt64 = 0
-    /// Frames appended to the ring.
-    var appended = 0
-
-    /// Appends a frame. Returns false if there is no room.
-    @discardableResult
-    mutating func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
-        guard frame.append(to: ring, ends, payload: payload) else { return false }
-        appended += 1
-        return true
-    }
-
-    /// Bytes of payload of the longest super-frame.
-    static let longestPayload = 65_535 - 40 - 20
-}
-
 /// A TCP connection of a guest's that ends here, and goes on from here by a socket of this host's: what one side says is said to the other.
 /// Each side is told that something has arrived when we have it; what a side does not take is held back, up to a bound, and then the other
 /// one is kept waiting.
@@ -45,20 +21,24 @@ final class TCPConnection {
     }
 
     /// By how many bits the windows are shifted that we announce: one of 1 MiB is told to 128 bytes.
-    private static let windowScale: UInt8 = 7
+    static let windowScale: UInt8 = 7
     /// For a connection that nobody answers, RFC 9293 section 3.8.3.
-    private static let connectPatience = 75 * MonotonicClock.second
-    private static let handshakeAttempts = 6
-    private static let lingering = MonotonicClock.second
+    static let connectPatience = 75 * MonotonicClock.second
+    static let handshakeAttempts = 6
+    static let lingering = MonotonicClock.second
     /// A guest of which nothing was heard for so long is asked whether it is still there.
-    private static let silence = 600 * MonotonicClock.second
-    private static let probeAttempts = 10
+    static let silence = 600 * MonotonicClock.second
+    static let probeAttempts = 10
+    /// For so long the outside may answer the end of what a guest says with its own, and both are told in one frame.
+    static let parting = 5 * MonotonicClock.millisecond
     /// Payloads from this length on go to the socket from where they lie.
-    private static let directLength = 8 << 10
+    static let directLength = 8 << 10
 
-    private(set) var ends: TCPEnds
-    private(set) var state: State
-    let socket: Descriptor
+    var ends: TCPEnds
+    var state: State
+    /// None is left when only the guest may still have something to say.
+    private var socket: Descriptor?
+    let raw: Int32
     /// What the poller watches it for; nil for not at all. The owner's.
     var watched: Readiness?
     /// The earliest deadline that was noted for it. The owner's.
@@ -66,29 +46,30 @@ final class TCPConnection {
     /// It is in the list of those that have something to do at the end of the turn. The owner's.
     var isTouched = false
 
-    private var sending: TCPSending
-    private var receiving: TCPReceiving
+    var sending: TCPSending
+    var receiving: TCPReceiving
     /// From the first byte on that the guest has not confirmed.
-    private var toGuest = StreamBuffer()
+    var toGuest = StreamBuffer()
     /// What the socket has not taken yet, and behind that what came too early.
-    private var toSocket = StreamBuffer()
+    var toSocket = StreamBuffer()
     /// By how many bits the guest shifts its windows; nil where neither side shifts.
-    private var guestScale: UInt8?
-    private var isSelective = false
-    private let initial: UInt32
-    private var isSocketFull = false
+    var guestScale: UInt8?
+    var isSelective = false
+    let initial: UInt32
+    var isSocketFull = false
     /// The socket will say nothing more.
-    private var isSocketOver = false
+    var isSocketOver = false
     /// It has ended in a reset, which is what the guest will see.
-    private var isBroken = false
+    var isBroken = false
     /// The guest has confirmed that it will say nothing more.
-    private var endIsConfirmed = false
-    private var hasFinished = false
-    private var owesConfirmation = false
+    var endIsConfirmed = false
+    var hasFinished = false
+    /// When the guest is to be told what has come; nil if it knows.
+    var confirmation: UInt64?
     /// The ring had no room.
-    private(set) var isStuck = false
-    private var attempts = 0
-    private var timer: UInt64
+    var isStuck = false
+    var attempts = 0
+    var timer: UInt64
 
     var isOver: Bool { state == .over }
     var isLingering: Bool { state == .lingering }
@@ -97,7 +78,8 @@ final class TCPConnection {
     /// - Parameter socket: on its way to where the guest wants to go.
     init(_ ends: TCPEnds, reaching socket: consuming Descriptor, question: borrowing TCPView, _ surroundings: borrowing TCPSurroundings) {
         self.ends = ends
-        self.socket = socket
+        raw = socket.raw
+        self.socket = consume socket
         state = .reaching
         initial = Random.value()
         receiving = TCPReceiving(next: question.sequence &+ 1)
@@ -109,7 +91,8 @@ final class TCPConnection {
     /// What somebody asks a guest for by a published port.
     init(_ ends: TCPEnds, knockingFrom socket: consuming Descriptor, _ surroundings: borrowing TCPSurroundings) {
         self.ends = ends
-        self.socket = socket
+        raw = socket.raw
+        self.socket = consume socket
         state = .knocking
         initial = Random.value()
         receiving = TCPReceiving(next: 0)
@@ -132,8 +115,9 @@ final class TCPConnection {
 
     /// When something is to be done though nothing has happened.
     var deadline: UInt64 {
-        if state == .open, let deadline = sending.deadline { return min(deadline, timer) }
-        return timer
+        let next = min(timer, confirmation ?? .max)
+        if state == .open, let deadline = sending.deadline { return min(deadline, next) }
+        return next
     }
 
     /// What the poller is to watch the socket for; nil for not at all, which keeps what cannot be dealt with yet from coming again and again.
@@ -155,8 +139,7 @@ final class TCPConnection {
     func socketReady(_ ready: Readiness, _ surroundings: inout TCPSurroundings) -> Int32 {
         switch state {
         case .reaching:
-            let error = socket.pendingError
-            if error != 0 { return error }
+            if let error = socket?.pendingError, error != 0 { return error }
             if !ready.contains(.writable) { return 0 }
             state = .answering
             attempts = 0
@@ -180,7 +163,7 @@ final class TCPConnection {
                 guard mayReceive, toGuest.reserve(toGuest.capacity + 1, &surroundings.memory) > toGuest.count else { return }
             }
             let room = toGuest.capacity - toGuest.count
-            let received = toGuest.receive(from: socket.raw)
+            let received = toGuest.receive(from: raw)
             if received == 0 {
                 isSocketOver = true
             } else if received < 0, received != -Int(Errno.again), received != -Int(Errno.interrupted) {
@@ -196,7 +179,7 @@ final class TCPConnection {
     /// Sends the guest's bytes on.
     private func drain(_ surroundings: inout TCPSurroundings) {
         if toSocket.count > 0 && !isSocketFull && !isBroken {
-            switch toSocket.send(to: socket.raw) {
+            switch toSocket.send(to: raw) {
             case 0: break
             case Errno.again: isSocketFull = true
             default: breakOff(&surroundings)
@@ -204,7 +187,7 @@ final class TCPConnection {
         }
         if receiving.isOver && toSocket.count == 0 && !hasFinished {
             hasFinished = true
-            socket.finishSending()
+            socket?.finishSending()
         }
     }
 
@@ -214,6 +197,11 @@ final class TCPConnection {
         isSocketOver = true
         toSocket.clear(&surroundings.memory)
     }
+
+    /// Gives the socket back, which is not watched any more.
+    func closeSocket() { socket = nil }
+
+    func resetSocketWhenClosed() { socket?.resetWhenClosed() }
 
     // MARK: The guest
 
@@ -232,7 +220,7 @@ final class TCPConnection {
             receiving = TCPReceiving(next: segment.sequence &+ 1)
             agree(segment, surroundings)
             open(&surroundings)
-            owesConfirmation = true
+            confirmation = surroundings.now
             return
         case .over:
             return
@@ -246,7 +234,7 @@ final class TCPConnection {
             return
         }
         if flags.contains(.syn) {
-            if state == .answering { answer(&surroundings) } else { owesConfirmation = true }
+            if state == .answering { answer(&surroundings) } else { confirmation = surroundings.now }
             return
         }
         guard flags.contains(.ack) else { return }
@@ -258,11 +246,12 @@ final class TCPConnection {
         hear(segment, isPlain: length == 0 && !isLast, &surroundings)
         if length == 0 && !isLast {
             // A question whether we are still there (RFC 9293 section 3.8.4).
-            if place < 0 { owesConfirmation = true }
+            if place < 0 { confirmation = surroundings.now }
             return
         }
-        owesConfirmation = true
         if isOpen { accept(segment.payload, segment.sequence, isLast: isLast, &surroundings) }
+        let mayPart = confirmation == nil && length == 0 && receiving.isOver && place == 0 && !isSocketOver
+        confirmation = surroundings.now + (mayPart ? TCPConnection.parting : 0)
     }
 
     private var isOpen: Bool { state == .open }
@@ -276,7 +265,7 @@ final class TCPConnection {
         case .progress(let count):
             if count > toGuest.count { endIsConfirmed = true }
             toGuest.discard(min(count, toGuest.count))
-        case .impossible: owesConfirmation = true
+        case .impossible: confirmation = surroundings.now
         case .old: break
         }
         if isSelective && segment.headerLength > 20 { TCPOptions.selective(segment) { sending.note(arrived: $0, $1) } }
@@ -295,7 +284,7 @@ final class TCPConnection {
         guard let placement = receiving.place(sequence, length: payload.byteCount, isLast: isLast, room: room) else { return }
         var part = placement.part
         if held == 0 && placement.offset == 0 && part.count >= TCPConnection.directLength && placement.inOrder == part.count && receiving.early.isEmpty && !isSocketFull {
-            let sent = payload.extracting(part).send(to: socket.raw)
+            let sent = payload.extracting(part).send(to: raw)
             if sent == part.count { return }
             if sent < 0 && sent != -Int(Errno.again) && sent != -Int(Errno.interrupted) { return breakOff(&surroundings) }
             isSocketFull = true
@@ -318,7 +307,7 @@ final class TCPConnection {
 
     // MARK: What is said to the guest
 
-    private func answer(_ surroundings: inout TCPSurroundings) {
+    func answer(_ surroundings: inout TCPSurroundings) {
         var frame = TCPFrame([.syn, .ack], sequence: initial)
         frame.acknowledgment = receiving.next
         frame.window = receiving.announce(0xffff, scale: 0)
@@ -326,7 +315,7 @@ final class TCPConnection {
         ask(frame, &surroundings)
     }
 
-    private func knock(_ surroundings: inout TCPSurroundings) {
+    func knock(_ surroundings: inout TCPSurroundings) {
         var frame = TCPFrame(.syn, sequence: initial)
         frame.window = 0xffff
         frame.options = beginning(surroundings, windowScale: TCPConnection.windowScale, isSelective: true)
@@ -346,13 +335,12 @@ final class TCPConnection {
     /// Bytes that the guest may send from `receiving.next` on.
     private var room: Int { isBroken ? 0xffff : max(0, StreamBuffer.largest - toSocket.count) }
 
-    private func confirm(_ surroundings: inout TCPSurroundings, sequence: UInt32? = nil) {
+    func confirm(_ surroundings: inout TCPSurroundings, sequence: UInt32? = nil) {
         var frame = TCPFrame(.ack, sequence: sequence ?? sending.first &+ UInt32(truncatingIfNeeded: sending.sent))
         frame.acknowledgment = receiving.next
         frame.window = announce()
         if isSelective && !receiving.early.isEmpty { frame.options = .selective(receiving.reports(3)) }
-        owesConfirmation = !surroundings.send(frame, ends)
-        if owesConfirmation { isStuck = true }
+        if surroundings.send(frame, ends) { confirmation = nil } else { isStuck = true }
     }
 
     private func announce() -> UInt16 { receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale) }
@@ -361,14 +349,15 @@ final class TCPConnection {
     func finishTurn(_ surroundings: inout TCPSurroundings) {
         isStuck = false
         guard isOpen else {
-            if owesConfirmation && state == .lingering { confirm(&surroundings) }
+            if confirmation != nil && state == .lingering { confirm(&surroundings) }
             return
         }
         drain(&surroundings)
         output(&surroundings)
         guard isOpen else { return }
-        // The guest was told of less room than there is now.
-        if owesConfirmation || room - receiving.announced >= StreamBuffer.largest / 2 { confirm(&surroundings) }
+        if let confirmation, confirmation <= surroundings.now { confirm(&surroundings) }
+        // The guest may be waiting for room, of which there is much again.
+        if receiving.announced < 32 << 10 && room >= StreamBuffer.largest / 2 { confirm(&surroundings) }
     }
 
     private func output(_ surroundings: inout TCPSurroundings) {
@@ -381,6 +370,7 @@ final class TCPConnection {
                 return
             }
             guard let part = sending.next(available: available, limit: TCPSurroundings.longestPayload, now: surroundings.now) else { break }
+            if part.isAgain { surroundings.repeated += 1 }
             send(part.range, &surroundings)
         }
         if endIsConfirmed && hasFinished { return close(&surroundings) }
@@ -395,111 +385,12 @@ final class TCPConnection {
         let payload = range.lowerBound..<min(range.upperBound, toGuest.count)
         var flags: TCPFlags = .ack
         if range.upperBound > toGuest.count { flags.insert(.fin) }
-        if range.upperBound >= toGuest.count { flags.insert(.psh) }
+        if range.upperBound >= toGuest.count && !payload.isEmpty { flags.insert(.psh) }
         var frame = TCPFrame(flags, sequence: sending.first &+ UInt32(truncatingIfNeeded: range.lowerBound))
         frame.acknowledgment = receiving.next
         frame.window = announce()
         frame.payloadLength = payload.count
         frame.segmentSize = sending.segmentSize
-        if surroundings.send(frame, ends, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { owesConfirmation = false }
-    }
-
-    // MARK: The end
-
-    /// Both sides have said and heard everything.
-    private func close(_ surroundings: inout TCPSurroundings) {
-        if owesConfirmation { confirm(&surroundings) }
-        state = .lingering
-        timer = surroundings.now + TCPConnection.lingering
-        release(&surroundings)
-    }
-
-    /// Ends it for the outside at once; the guest knows, or is told by others.
-    func end(_ surroundings: inout TCPSurroundings) {
-        if state != .lingering { socket.resetWhenClosed() }
-        state = .over
-        release(&surroundings)
-    }
-
-    /// Ends it for both sides at once.
-    func reset(_ surroundings: inout TCPSurroundings) {
-        switch state {
-        case .over, .lingering, .knocking: break
-        default:
-            let isAnswered = state != .reaching
-            var frame = TCPFrame([.rst, .ack], sequence: isAnswered ? sending.first &+ UInt32(truncatingIfNeeded: sending.sent) : 0)
-            frame.acknowledgment = receiving.next
-            surroundings.send(frame, ends)
-        }
-        end(&surroundings)
-    }
-
-    private func release(_ surroundings: inout TCPSurroundings) {
-        toGuest.clear(&surroundings.memory)
-        toSocket.clear(&surroundings.memory)
-    }
-
-    /// Gives back memory that is not needed at the moment.
-    func trim(_ surroundings: inout TCPSurroundings) {
-        toGuest.trim(&surroundings.memory)
-        if receiving.early.isEmpty { toSocket.trim(&surroundings.memory) }
-    }
-
-    // MARK: Deadlines
-
-    /// The deadline has passed. Returns 0, or the positive errno with which the connection could not be made.
-    func expire(_ surroundings: inout TCPSurroundings) -> Int32 {
-        switch state {
-        case .reaching:
-            return Errno.timedOut
-        case .knocking, .answering:
-            attempts += 1
-            if attempts > TCPConnection.handshakeAttempts {
-                reset(&surroundings)
-            } else if state == .knocking {
-                knock(&surroundings)
-            } else {
-                answer(&surroundings)
-            }
-        case .open:
-            if let deadline = sending.deadline, deadline <= surroundings.now {
-                sending.expire(now: surroundings.now)
-                if sending.failures > TCPSending.attempts { reset(&surroundings) }
-            } else if attempts > TCPConnection.probeAttempts {
-                reset(&surroundings)
-            } else {
-                // What it has confirmed already makes the guest say where it is, and what room it has (RFC 9293 section 3.8.4).
-                attempts += 1
-                confirm(&surroundings, sequence: sending.first &- 1)
-                timer = surroundings.now + min(60 * MonotonicClock.second, TCPSending.minimumPatience << UInt64(attempts))
-            }
-        case .lingering:
-            end(&surroundings)
-        case .over:
-            break
-        }
-        return 0
-    }
-
-    /// The hardware address of a guest that was asked for.
-    func learn(_ hardware: MACAddress?) { if let hardware { ends.hardware = hardware } }
-
-    /// The sequence number of the guest's SYN.
-    var question: UInt32 { receiving.next &- 1 }
-}
-
-extension TCPSurroundings {
-    /// Answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1).
-    mutating func reset(_ segment: borrowing TCPView, _ ends: TCPEnds) {
-        let flags = segment.flags
-        if flags.contains(.rst) { return }
-        var frame: TCPFrame
-        if flags.contains(.ack) {
-            frame = TCPFrame(.rst, sequence: segment.acknowledgment)
-        } else {
-            frame = TCPFrame([.rst, .ack], sequence: 0)
-            frame.acknowledgment = segment.sequence &+ UInt32(truncatingIfNeeded: segment.payload.byteCount + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0))
-        }
-        send(frame, ends)
+        if surroundings.send(frame, ends, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { confirmation = nil }
     }
 }

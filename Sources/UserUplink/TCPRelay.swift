@@ -54,6 +54,9 @@ final class TCPRelay {
     /// Connections at the moment.
     var count: Int { table.count }
 
+    /// Parts of streams that guests had to be sent again.
+    var repeated: Int { surroundings.repeated }
+
     /// Frames appended to the ring since this was asked last.
     func takeAppended() -> Int {
         defer { surroundings.appended = 0 }
@@ -129,18 +132,19 @@ final class TCPRelay {
         if interest != connection.watched {
             if let interest {
                 if connection.watched == nil {
-                    if (try? poller.add(connection.socket.raw, token: token, for: interest)) == nil {
+                    if (try? poller.add(connection.raw, token: token, for: interest)) == nil {
                         connection.reset(&surroundings)
                         return forget(place, connection)
                     }
                 } else {
-                    poller.modify(connection.socket.raw, token: token, for: interest)
+                    poller.modify(connection.raw, token: token, for: interest)
                 }
             } else {
-                poller.remove(connection.socket.raw)
+                poller.remove(connection.raw)
             }
             connection.watched = interest
         }
+        if connection.isLingering { connection.closeSocket() }
         let deadline = connection.deadline
         if deadline < connection.notedDeadline {
             connection.notedDeadline = deadline
@@ -231,7 +235,7 @@ final class TCPRelay {
     }
 
     private func drop(_ place: Int, _ connection: TCPConnection) {
-        if connection.watched != nil { poller.remove(connection.socket.raw) }
+        if connection.watched != nil { poller.remove(connection.raw) }
         connections[place] = nil
         if connection.isTouched { touched.removeAll { $0 == place } }
     }

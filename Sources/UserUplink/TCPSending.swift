@@ -25,6 +25,8 @@ struct TCPSending: Sendable {
 
     /// More in flight than this helps nobody on a link inside one machine, and stands in queues.
     static let maximumFlight = 1 << 20
+    /// So much fits the queues on the way in any case: a loss here and there (a lossy cable) is no reason to send less at a time.
+    private static let leastFlight = 64 << 10
     static let minimumPatience = 200 * MonotonicClock.millisecond
     private static let maximumPatience = 60 * MonotonicClock.second
     /// Times that something is sent in vain before the guest counts as gone: with doubling pauses that is a quarter of an hour (RFC 9293
@@ -194,7 +196,7 @@ struct TCPSending: Sendable {
 
     private mutating func lose(_ now: UInt64) {
         guard recoveryEnd == nil else { return }
-        threshold = max(flight * 7 / 10, 2 * segmentSize)
+        threshold = max(flight * 7 / 10, 2 * segmentSize, TCPSending.leastFlight)
         congestionWindow = threshold
         recoveryEnd = sent
         repeated = 0

@@ -45,6 +45,9 @@ package final class UserNetwork: @unchecked Sendable {
     private var isRunning = false
     private let leases = Guarded<[(IPv4Address, MACAddress, UInt64)]>([])
     private let hasLeases = ManagedAtomic<Bool>(false)
+    /// TCP connections, and parts of their streams that were sent again, a second ago at most.
+    private let connections = ManagedAtomic<Int>(0)
+    private let repeated = ManagedAtomic<Int>(0)
     private let drops = Guarded([Int](repeating: 0, count: UserDrop.allCases.count))
 
     // The thread's own.
@@ -207,6 +210,9 @@ package final class UserNetwork: @unchecked Sendable {
     /// Takes the first frame with a guest's question for a name.
     package func takeQuestion() -> [UInt8]? { nameQuestions.takeFirst { $0.bytes.copied() } }
 
+    /// How many TCP connections there are, and how many parts of their streams guests had to be sent again so far.
+    package var streams: (count: Int, repeated: Int) { (connections.load(ordering: .relaxed), repeated.load(ordering: .relaxed)) }
+
     /// How many frames went no further, by reason.
     package func dropped(_ reason: UserDrop) -> Int { drops.withLock { $0[reason.rawValue] } }
 
@@ -215,6 +221,7 @@ package final class UserNetwork: @unchecked Sendable {
     private func run() {
         var second: UInt64 = 0
         var nextAdvertisement: UInt64 = 0
+        var isServing = false
         while !isStopping.load(ordering: .acquiring) {
             let moment = MonotonicClock.now
             now = moment / MonotonicClock.second
@@ -222,6 +229,8 @@ package final class UserNetwork: @unchecked Sendable {
             if now != second {
                 second = now
                 relay.tick()
+                connections.store(relay.count, ordering: .relaxed)
+                repeated.store(relay.repeated, ordering: .relaxed)
                 if now >= nextAdvertisement {
                     nextAdvertisement = now + UserGateway.advertisementInterval
                     gateway.advertise()
@@ -230,13 +239,15 @@ package final class UserNetwork: @unchecked Sendable {
             if hasLeases.exchange(false, ordering: .acquiring) { learnLeases() }
             var count = 0
             while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
-            relay.serve(&gateway)
+            if isServing { relay.serve(&gateway) }
             relay.finishTurn(&gateway)
             let hasInjected = flush()
             isWaiting.store(true, ordering: .relaxed)
             atomicMemoryFence(ordering: .sequentiallyConsistent)
             let mayWait = fromGuests.isEmpty && !hasInjected && !isStopping.load(ordering: .acquiring)
-            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, relay.descriptor, mayWait ? waitLimit : 0) != 0 { wakeup.drain() }
+            let ready = unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, relay.descriptor, mayWait ? waitLimit : 0)
+            if ready & 1 != 0 { wakeup.drain() }
+            isServing = ready & 2 != 0
             isWaiting.store(false, ordering: .relaxed)
             _ = flush()
         }

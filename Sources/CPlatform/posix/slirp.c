@@ -215,9 +215,12 @@ int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, int other, uin
     add_descriptor(other, SLIRP_POLL_IN, slirp);
     slirp->fill(slirp->slirp, &timeout, add_descriptor, slirp);
     int ready = poll(slirp->descriptors, (nfds_t)slirp->count, timeout > INT32_MAX ? -1 : (int)timeout);
-    int is_woken = ready > 0 && slirp->count > 0 && slirp->descriptors[0].revents != 0;
+    int result = 0;
+    for (int index = 0; ready > 0 && index < 2 && index < slirp->count; index++) {
+        if (slirp->descriptors[index].revents != 0) result |= 1 << index;
+    }
     slirp->poll(slirp->slirp, ready < 0, ready_events, slirp);
-    return is_woken;
+    return result;
 }
 
 int platform_slirp_layout(struct platform_slirp_layout *layout) {

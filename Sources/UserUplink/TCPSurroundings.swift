@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// What all connections share while they are served.
+struct TCPSurroundings {
+    /// Where frames for guests go.
+    let ring: PacketRing
+    /// Bytes of the longest IP packet on the guests' link.
+    let mtu: Int
+    var memory: StreamMemory
+    /// Nanoseconds on the monotonic clock.
+    var now: UInt64 = 0
+    /// Frames appended to the ring.
+    var appended = 0
+    /// Parts of streams that were sent again.
+    var repeated = 0
+
+    /// Appends a frame. Returns false if there is no room.
+    @discardableResult
+    mutating func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
+        guard frame.append(to: ring, ends, payload: payload) else { return false }
+        appended += 1
+        return true
+    }
+
+    /// Bytes of payload of the longest super-frame.
+    static let longestPayload = 65_535 - 40 - 20
+}
+
+extension TCPSurroundings {
+    /// Answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1).
+    mutating func reset(_ segment: borrowing TCPView, _ ends: TCPEnds) {
+        let flags = segment.flags
+        if flags.contains(.rst) { return }
+        var frame: TCPFrame
+        if flags.contains(.ack) {
+            frame = TCPFrame(.rst, sequence: segment.acknowledgment)
+        } else {
+            frame = TCPFrame([.rst, .ack], sequence: 0)
+            frame.acknowledgment = segment.sequence &+ UInt32(truncatingIfNeeded: segment.payload.byteCount + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0))
+        }
+        send(frame, ends)
+    }
+}
