@@ -54,7 +54,9 @@ package final class AddressServiceRunner {
     /// Begins, once the forwarder has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: watchesOthers, watchesARP: true))
-        onLeases(server.table.leases)
+        // The gateway's address is nobody's either.
+        control.note(owners: [AddressOwner(server.configuration.server, server.configuration.serverHardware, until: .max)])
+        note(server.table.leases)
         var outbox = Outbox()
         finish(&outbox)
     }
@@ -145,13 +147,18 @@ package final class AddressServiceRunner {
         }
     }
 
+    private func note(_ leases: [Lease]) {
+        control.note(owners: leases.map { AddressOwner($0.address, $0.hardware, until: $0.expires) })
+        onLeases(leases)
+    }
+
     /// Does what is due, writes leases, then sends, and sets the timer for what comes next.
     private func finish(_ outbox: inout Outbox) {
         let now = MonotonicClock.now
         advance(now: now, into: &outbox)
         if case .serving = state { server.tick(now: now, into: &outbox) }
         file.append(outbox.changes, all: server.table.leases)
-        if !outbox.changes.isEmpty { onLeases(outbox.changes) }
+        if !outbox.changes.isEmpty { note(outbox.changes) }
         for frame in outbox.frames { control.sendFromService(frame) }
         for note in outbox.notes {
             switch note.level {

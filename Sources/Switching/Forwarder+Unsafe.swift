@@ -25,6 +25,8 @@ package struct Forwarder: ~Copyable {
     var membership: VLANMembership
     var loopGuard: LoopGuard
     var policy = ServicePolicy()
+    /// In force while we give out addresses.
+    var addressGuard = AddressGuard()
     /// Copies every frame to every port.
     var isHub = false
     /// Looks at tags, and keeps VLANs apart; else tags are passed on as they are.
@@ -278,6 +280,12 @@ package struct Forwarder: ~Copyable {
                 lastDestination = 0
             }
             if header.service != .none && take(header.service, passage) { continue }
+            if role == .guest && policy.takesDHCP, let claim = AddressGuard.Claim(batch.bytes(of: frame), header) {
+                guard addressGuard.admits(claim, from: header.source, now: now) else {
+                    unsafe ports[ingress].counters.dropped(.spoofed)
+                    continue
+                }
+            }
             passage.isWithheld = header.service == .dhcpRequest && policy.withholdsDHCP
 
             let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)

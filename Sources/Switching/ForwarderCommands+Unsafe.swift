@@ -27,6 +27,7 @@ extension Forwarder {
                 pins.append((address, number))
                 pinAddresses(of: number)
             case .policy(let policy): self.policy = policy
+            case .owners(let owners): for owner in owners { addressGuard.note(owner.address, owner.hardware, until: owner.until) }
             case .vlans(let number, let untagged, let tagged):
                 guard isAttached(number) else { continue }
                 place(number, untagged: untagged, tagged: tagged)

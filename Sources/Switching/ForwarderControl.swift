@@ -13,6 +13,7 @@ package final class ForwarderControl: Sendable {
         case probe(PortNumber)
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
+        case owners([AddressOwner])
         case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
         case vlanAware(Bool)
         case hub(Bool)
@@ -127,6 +128,9 @@ package final class ForwarderControl: Sendable {
         send(.settle(answer))
         return answer.wait(until: MonotonicClock.now + MonotonicClock.second) ?? false
     }
+
+    /// Tells whose IPv4 addresses are: frames of guests that claim them from elsewhere are dropped, while `takesDHCP` is set.
+    package func note(owners: [AddressOwner]) { send(.owners(owners)) }
 
     package func setPolicy(_ policy: ServicePolicy) { send(.policy(policy)) }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Wire
 
 /// How a port's descriptor moves frames.
 @usableFromInline
@@ -118,5 +119,18 @@ package struct ServicePolicy: Equatable, Sendable {
         self.withholdsDHCP = withholdsDHCP
         self.watchesDHCP = watchesDHCP
         self.watchesARP = watchesARP
+    }
+}
+
+/// Whose an IPv4 address is, until then (nanoseconds of the monotonic clock).
+package struct AddressOwner: Sendable {
+    package let address: IPv4Address
+    package let hardware: MACAddress
+    package let until: UInt64
+
+    package init(_ address: IPv4Address, _ hardware: MACAddress, until: UInt64) {
+        self.address = address
+        self.hardware = hardware
+        self.until = until
     }
 }

@@ -124,6 +124,21 @@ extension IntegrationTests {
             }
         }
 
+        @Test func nobodySpeaksForANeighbour() throws {
+            let scene = try Scene()
+            let guest = try scene.guest(), other = try scene.guest("other")
+            let address = try #require(try guest.lease()["ip"])
+            try other.lease()
+            #expect(try other.namespace.pings(gateway))
+            try other.namespace.ip("addr", "add", address + "/32", "dev", PlugGuest.interface)
+            #expect(try !other.namespace.attempt(["ping", "-c", "2", "-i", "0.2", "-W", "2", "-I", address, gateway]).succeeded)
+            try eventually("they are counted") {
+                scene.daemon.program.signal(Signal.user1)
+                return scene.daemon.program.output.contains(" spoofed")
+            }
+            #expect(try guest.namespace.pings(gateway) && scene.host.pings(address))
+        }
+
         @Test func aFullDiskIsSaidAndSurvived() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
