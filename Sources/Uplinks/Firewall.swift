@@ -27,6 +27,8 @@ package struct Firewall: Equatable, Sendable {
     package static func tableName(tap: String) -> String { prefix + tap }
 
     private static let prefix = "vde_vmnet_"
+    /// Whoever asks is told: "communication administratively prohibited".
+    private static let refusal = "reject with icmpx admin-prohibited"
 
     /// Whether a table is that of an instance of ours.
     static func isOurs(_ table: String) -> Bool { table.hasPrefix(prefix) }
@@ -42,7 +44,7 @@ package struct Firewall: Equatable, Sendable {
               chain forward {
                 type filter hook forward priority filter; policy accept;
                 iifname "\(tap)" ip saddr != \(network) drop
-            \(egressRules)    iifname "\(tap)" \(egress.isDenying ? "drop" : "accept")
+            \(egressRules)    iifname "\(tap)" \(egress.isDenying ? Firewall.refusal : "accept")
                 oifname "\(tap)" ct state established,related accept
             \(inward)    oifname "\(tap)" drop
             \(guards)  }
@@ -70,7 +72,7 @@ package struct Firewall: Equatable, Sendable {
         return """
               chain input {
                 type filter hook input priority filter; policy accept;
-            \(own.map { "    iifname \"\(tap)\" \($0) accept\n" }.joined())    iifname "\(tap)" drop
+            \(own.map { "    iifname \"\(tap)\" \($0) accept\n" }.joined())    iifname "\(tap)" \(Firewall.refusal)
               }
 
             """

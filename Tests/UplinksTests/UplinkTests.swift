@@ -61,7 +61,7 @@ private func network(_ text: String) -> IPv4Network {
         var denying = firewall
         denying.gateway = IPv4Address("192.168.105.1")!
         denying.egress.isDenying = true
-        #expect(denying.script.contains("iifname \"vmnet0\" drop"))
+        #expect(denying.script.contains("iifname \"vmnet0\" reject with icmpx admin-prohibited"))
         #expect(!denying.script.contains("iifname \"vmnet0\" accept"))
         #expect(!denying.script.contains("dport 53"))
         denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap { AllowedDestination($0) }
