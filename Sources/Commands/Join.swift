@@ -34,7 +34,7 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory. (default: staff on macOS)", valueName: "group"))
     var vdeGroup: String?
 
-    @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. user: a NAT in user mode by libslirp, without privilege. none: a switch and nothing else, without privilege.", valueName: "kind"))
+    @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. user: a NAT in user mode, without privilege. none: a switch and nothing else, without privilege.", valueName: "kind"))
     var uplink: Configuration.UplinkKind = .auto
 
     @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)", valueName: "mode"))
