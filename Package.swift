@@ -73,7 +73,7 @@ let package = Package(
         .testTarget(name: "VDETests", dependencies: ["VDE", "Switching", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "DoorsTests", dependencies: ["Doors", "Platform", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(name: "UserUplinkTests", dependencies: ["UserUplink", "CPlatform", "Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "UserUplinkTests", dependencies: ["UserUplink", "Frames", "CPlatform", "Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "DaemonTests",
             dependencies: ["Daemon", "AddressService", "Uplinks", "Platform", "Wire", "TestSupport", .product(name: "Logging", package: "swift-log")],
