@@ -25,7 +25,7 @@ import Wire
         #expect(try parse([1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 9]).selective == [1, 2, 5, 9])
     }
 
-    @Test(arguments: [[2, 3, 5], [2, 4, 5], [3, 0], [3, 1], [4, 3, 0, 3, 4, 1, 1], [0, 2, 4, 5, 0xb4], [253, 200], [2]] as [[UInt8]])
+    @Test(arguments: [[2, 3, 5], [1, 1, 1, 1, 1, 2, 4, 5], [3, 0], [3, 1], [4, 3, 0, 3, 4, 1, 1], [0, 2, 4, 5, 0xb4], [253, 200], [2]] as [[UInt8]])
     func whatContradictsItselfIsNot(options: [UInt8]) throws {
         let parsed = try parse(options)
         #expect(parsed.options == TCPOptions() && parsed.selective.isEmpty)
