@@ -56,7 +56,7 @@ package final class Daemon {
         let signals = try orUnavailable { () throws(SystemError) in
             try SignalPipe([Signal.hangup, Signal.interrupt, Signal.terminate, Signal.user1, Signal.child])
         }
-        defer { end() }
+        defer { end(signals) }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(signals.descriptor) { [unowned self] _ in signals.received().forEach(handle(signal:)) }
         }
@@ -374,13 +374,10 @@ package final class Daemon {
     // MARK: Ending
 
     /// Undoes whatever was done, in the opposite order.
-    private func end() {
+    private func end(_ signals: SignalPipe) {
         ServiceManager.notify("STOPPING=1")
-        if let program {
-            // The network has failed under it.
-            program.signal(Signal.terminate)
-            programEnd = program.wait()
-        }
+        // The network has failed under it.
+        if let program { programEnd = ProgramEnd.await(program, called: configuration.doors.program[0], signals: signals, logger) }
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
         pidfile?.remove()
         vmnetLink?.stop()

@@ -16,13 +16,17 @@ package struct DoorAccess: Equatable, Sendable {
 }
 
 /// A unix socket at a path through which machines come in. It is there only for as long as it is ours.
-package final class Door {
+package final class Door: Sendable {
     package enum Kind: Sendable {
         /// Clients connect; each then has a connection of its own.
         case stream
         /// Clients send; each is known by its address.
         case datagram
     }
+
+    /// Longer than it takes to make a socket, and to put one in another's place, in nanoseconds.
+    private static let makingTime = 100 * MonotonicClock.millisecond
+    private static let patience = MonotonicClock.second
 
     package let kind: Kind
     package let path: String
@@ -38,11 +42,17 @@ package final class Door {
         do throws(SystemError) {
             let name = try UnixPath(self.path)
             let socket = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
+            // Nobody is to take the socket for a dead one before we listen. Whoever has the lock for long is no maker of doors but a switch that
+            // lives here, and keeps those away that would replace ours.
+            let directory = try? Files.open(Files.parent(self.path), [.readOnly, .directory])
+            defer { directory?.unlock() }
+            var isLocked = try directory?.lock(until: MonotonicClock.now + Door.makingTime) ?? false
             do throws(SystemError) {
                 try socket.bindPrivately(to: name)
             } catch {
                 guard error.code == Errno.addressInUse else { throw error }
-                try Door.replace(self.path, name, kind, access, socket)
+                if !isLocked { isLocked = try directory?.lock(until: MonotonicClock.now + Door.patience) ?? false }
+                try Door.replace(self.path, name, kind, access, socket, isLocked: isLocked)
             }
             do throws(SystemError) {
                 try Files.setSocketOwner(self.path, mode: access.mode, user: access.user, group: access.group)
@@ -73,11 +83,9 @@ package final class Door {
 
     /// Removes what is at `path` if it is a socket that a dead process of ours has left, and binds there.
     /// - Throws: "busy" or "exists" with the whole message in place of the operation.
-    private static func replace(_ path: String, _ name: UnixPath, _ kind: Kind, _ access: DoorAccess, _ socket: borrowing Descriptor) throws(SystemError) {
+    private static func replace(_ path: String, _ name: UnixPath, _ kind: Kind, _ access: DoorAccess, _ socket: borrowing Descriptor, isLocked: Bool) throws(SystemError) {
         func refuse(_ code: Int32, _ text: String) -> SystemError { SystemError(code: code, text) }
-        // Two that start at once: one of them takes the place.
-        let directory = try Files.open(Files.parent(path), [.readOnly, .directory])
-        guard try directory.tryLock() else { throw refuse(Errno.busy, "another process is just making sockets beside \(path); try again, or choose another path") }
+        guard isLocked else { throw refuse(Errno.busy, "\(path) is there already, and another process uses its directory; stop that first, or choose another path") }
         let status = try Files.status(path, followLinks: false)
         guard status.kind == .socket else { throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path") }
         if let holder = holder(of: name, kind) {

@@ -252,6 +252,18 @@ extension Descriptor {
         throw SystemError(code: Errno.last, "lock")
     }
 
+    /// Waits for the file's exclusive lock, until `deadline` (nanoseconds of the clock); false if another open file has it for longer.
+    package func lock(until deadline: UInt64) throws(SystemError) -> Bool {
+        while try !tryLock() {
+            guard MonotonicClock.now < deadline else { return false }
+            // There is nothing that tells when it is free.
+            usleep(2000)
+        }
+        return true
+    }
+
+    package func unlock() { _ = flock(raw, LOCK_UN) }
+
     /// Waits for the file's exclusive lock.
     package func lock() throws(SystemError) {
         while flock(raw, LOCK_EX) != 0 {

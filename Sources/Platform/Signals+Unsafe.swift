@@ -43,6 +43,13 @@ package final class SignalPipe {
     /// The descriptor that becomes readable when a signal has arrived; it stays this value's.
     package var descriptor: Int32 { ends.first.raw }
 
+    /// Waits until one has arrived; false if `deadline` (nanoseconds of the clock) comes first.
+    package func wait(until deadline: UInt64) -> Bool {
+        // The arrival itself interrupts the wait.
+        while MonotonicClock.now < deadline { if !ends.first.wait(for: .readable, until: deadline).isEmpty { return true } }
+        return false
+    }
+
     /// The signals that have arrived since the last call.
     package func received() -> [Int32] {
         ((try? ends.first.read(limit: 64)) ?? []).map { Int32($0) }

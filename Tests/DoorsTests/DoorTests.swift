@@ -56,6 +56,34 @@ import Testing
         #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
     }
 
+    /// However many start at once, with a dead socket in the way or without: one has the door, the others hear of it, and it answers.
+    @Test(arguments: [Door.Kind.stream, .datagram], [false, true])
+    func oneOfManyThatStartAtOnceHasIt(kind: Door.Kind, isLeftOver: Bool) async throws {
+        for _ in 0..<20 {
+            let folder = try TemporaryFolder()
+            let path = folder.file("door")
+            if isLeftOver { _ = try Door(kind, at: path, access: DoorAccess()).path }
+            let outcomes = await withTaskGroup(of: (Door?, DoorError.Cause?).self) { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        do throws(DoorError) {
+                            return (try Door(kind, at: path, access: DoorAccess()), nil)
+                        } catch {
+                            return (nil, error.cause)
+                        }
+                    }
+                }
+                return await group.reduce(into: []) { $0.append($1) }
+            }
+            let winners = outcomes.compactMap(\.0)
+            #expect(winners.count == 1 && outcomes.compactMap(\.1) == [DoorError.Cause](repeating: .occupied, count: 7))
+            let client = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
+            try client.connect(to: try UnixPath(path))
+            winners.forEach { $0.remove() }
+            #expect(!Files.exists(path))
+        }
+    }
+
     @Test func whatIsNoSocketStays() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("file")

@@ -193,6 +193,28 @@ extension IntegrationTests {
             #expect(alone.termination == .exited(69) && alone.error.contains("is vde_vmnet --stream /nowhere/socket running"))
         }
 
+        /// Both ways out of waiting for a program that does not want to end: patience, and whoever asks a second time.
+        @Test(arguments: [false, true])
+        func aProgramThatOutlivesItsNetworkIsKilled(isAskedAgain: Bool) throws {
+            let network = try TestNetwork()
+            let script = "trap 'echo heard' TERM INT; echo up; while :; do sleep 0.1; done"
+            let runner = try network.host.start([Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c", script])
+            _ = try runner.wait(for: "up\n", within: 20)
+            func waitUntilHeard(times: Int) throws { try eventually("signal \(times)") { runner.output.split(separator: "\n").count { $0 == "heard" } == times } }
+            runner.signal(Signal.interrupt)
+            try waitUntilHeard(times: 1)
+            try network.host.ip("link", "del", "vmnet0")
+            try waitUntilHeard(times: 2)
+            if isAskedAgain {
+                runner.signal(Signal.terminate)
+                try waitUntilHeard(times: 3)
+                runner.signal(Signal.terminate)
+            }
+            #expect(try runner.waitForEnd(within: 20) == .exited(69))
+            #expect(runner.output.contains("sh (process ") && runner.output.contains("does not end, though its network is gone; it is killed"))
+            #expect(runner.output.contains("the uplink vmnet0 has failed"))
+        }
+
         @Test(arguments: [true, false])
         func anInheritedDescriptorIsAPortUntilItEnds(isStream: Bool) throws {
             let scene = try DoorScene()
