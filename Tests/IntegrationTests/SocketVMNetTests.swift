@@ -6,11 +6,25 @@ import Testing
 extension IntegrationTests {
     /// As Lima and Colima start, watch and stop socket_vmnet.
     @Suite struct SocketVMNet {
-        /// Our program under another name, as `make install-compat` puts it there.
-        private func install(_ name: String, in folder: TemporaryFolder, _ product: String = "vde_vmnet") throws -> String {
-            let path = folder.file(name)
-            let result = try ChildProcess.run(["cp", Machine.product(product), path])
-            #expect(result.succeeded)
+        /// Puts our program there under both names, as users do. Returns their paths.
+        private func install(in folder: TemporaryFolder) throws -> (daemon: String, client: String) {
+            let build = Files.parent(Machine.product("vde_vmnet")), prefix = "/opt/socket_vmnet"
+            let result = try ChildProcess.run(["make", "-s", "-C", Machine.packageRoot, "install-compat", "DESTDIR=" + folder.path, "BIN=" + build])
+            #expect(result.succeeded, "\(result.error)")
+            let programs = ["socket_vmnet", "socket_vmnet_client"].map { "\(folder.path)\(prefix)/bin/\($0)" }
+            for program in programs {
+                // Lima refuses links, and what others may write to.
+                let status = try Files.status(program, followLinks: false), directory = try Files.status(Files.parent(program))
+                #expect(status.kind == .regular && status.mode == 0o755 && status.owner == Accounts.effectiveUser && directory.mode == 0o755)
+            }
+            #expect(try Files.entries(Files.parent(programs[0])).sorted() == ["socket_vmnet", "socket_vmnet_client"], "nothing else is left")
+            return (programs[0], programs[1])
+        }
+
+        /// The program of the simulated Mac under socket_vmnet's name.
+        private func installSimulated(in folder: TemporaryFolder) throws -> String {
+            let path = folder.file("socket_vmnet")
+            #expect(try ChildProcess.run(["cp", Machine.product("vde_vmnet_simulated"), path]).succeeded)
             return path
         }
 
@@ -19,8 +33,9 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let folder = network.folder
             let socket = folder.file("socket_vmnet.shared"), pidfile = folder.file("shared_socket_vmnet.pid")
+            let programs = try install(in: folder)
             let command = [
-                try install("socket_vmnet", in: folder), "--pidfile=\(pidfile)", "--socket-group=nogroup", "--vmnet-mode=shared", "--vmnet-gateway=192.168.105.1",
+                programs.daemon, "--pidfile=\(pidfile)", "--socket-group=nogroup", "--vmnet-mode=shared", "--vmnet-gateway=192.168.105.1",
                 "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0", socket,
             ]
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil])
@@ -31,7 +46,7 @@ extension IntegrationTests {
             #expect(status.mode == 0o770 && status.owner == 0)
             let guest = try GuestMachine.qemu(
                 "guest", netdev: "socket,id=net0,fd=3", mac: "52:54:00:00:00:01", in: network.host, folder: folder,
-                wrapper: [try install("socket_vmnet_client", in: folder), socket])
+                wrapper: [programs.client, socket])
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try network.host.pings("192.168.105.2"))
@@ -48,7 +63,7 @@ extension IntegrationTests {
 
         @Test func exitStatusesAreThoseOfSocketVMNet() throws {
             let folder = try TemporaryFolder()
-            let daemon = try install("socket_vmnet", in: folder), client = try install("socket_vmnet_client", in: folder)
+            let (daemon, client) = try install(in: folder)
             func status(_ arguments: String...) throws -> ChildProcess.Termination { try ChildProcess.run(arguments).termination }
             #expect(try status(daemon, "--help") == .exited(0))
             #expect(try status(daemon, "-v") == .exited(0))
@@ -66,7 +81,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let socket = network.folder.file("socket"), pidfile = network.folder.file("pid")
             let daemon = try network.host.start(
-                [try install("socket_vmnet", in: network.folder, "vde_vmnet_simulated"), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile, socket],
+                [try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile, socket],
                 environment: ["VMNET_SIMULATOR": fault])
             try eventually("the socket") { Files.exists(socket) && Files.exists(pidfile) }
             let client = try SocketEnd(streamAt: socket)
