@@ -25,10 +25,22 @@ extension Forwarder {
         case .stream: true
         // Who sends to a datagram door cannot be kept waiting alone, and does not wait but asks again and again: both were measured to cost more.
         case .datagram: unsafe ports[ingress].configuration.door == nil
-        // The third is the address service.
-        case .tap: activeCount == 3
+        case .tap: hasOneOther(than: ingress)
         default: false
         }
+    }
+
+    /// Whether there is one port besides `number` through which machines are reached.
+    private func hasOneOther(than number: Int) -> Bool {
+        var others = 0
+        for place in 0..<activeCount where unsafe Int(active[place]) != number {
+            switch unsafe ports[Int(active[place])].kind {
+            case .service, .datagramDoor: continue
+            default: others += 1
+            }
+            if others > 1 { return false }
+        }
+        return others == 1
     }
 
     /// Reads again what was held for `egress`.
