@@ -44,7 +44,7 @@ install-macos:
 install-compat: COMPATPREFIX = /opt/socket_vmnet
 install-compat:
 	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
-	install -d -m 755 $(DESTDIR)$(COMPATPREFIX)/bin
+	install -d -m 755 $(DESTDIR)$(COMPATPREFIX) $(DESTDIR)$(COMPATPREFIX)/bin
 	for name in socket_vmnet socket_vmnet_client; do \
 	  install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new && \
 	  mv -f $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new $(DESTDIR)$(COMPATPREFIX)/bin/$$name || exit 1; done

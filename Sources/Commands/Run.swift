@@ -14,7 +14,9 @@ package struct Run: ParsableCommand {
             sudo vde_vmnet run -- qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev dgram,id=net0,local.type=fd,local.str=3 ...
 
             Through sudo, the program runs as whoever called sudo. Signals are passed on to it, and its exit status is ours: 128 and the signal's \
-            number if it was killed. If the network ends first, the program is asked to end (SIGTERM), and killed 5 seconds later. With --stream, --dgram or --switch others come in beside it.
+            number if it was killed. If the network ends first, the program is asked to end (SIGTERM), \
+            and killed 5 seconds later, or at the second signal that comes meanwhile; the exit status is then 69 if the way out has failed, else the \
+            program's. With --stream, --dgram or --switch others come in beside it.
             """)
 
     @OptionGroup

@@ -124,7 +124,7 @@ package final class Daemon {
 
     private func openDoors(_ session: any NetworkSession) throws(ExitError) {
         let own = session as? SwitchSession
-        let doors = DoorSession(configuration.doors, loop: loop, control: control, logger: logger) { [control] in
+        let doors = DoorSession(configuration.doors, lockedDirectory: own?.directoryPath, loop: loop, control: control, logger: logger) { [control] in
             own == nil ? control.attach($0) : own!.attachClient($0, $1)
         } detach: { [control] in
             if let own { own.detachClient($0) } else { control.detach($0) }
@@ -250,7 +250,9 @@ package final class Daemon {
     private func makeSession() -> any NetworkSession {
         let locator: PlugLocator
         switch configuration.side {
-        case .serve(let own): return SwitchSession(own, pidfile: configuration.pidfile, loop: loop, control: control, logger: logger)
+        case .serve(let own):
+            let neighbours = [configuration.pidfile].compactMap(\.self) + configuration.doors.streams + configuration.doors.datagrams
+            return SwitchSession(own, neighbours: neighbours, loop: loop, control: control, logger: logger)
         case .join(let there): locator = there
         }
         // vde_switch cuts a frame at 1,518 bytes (its receive buffer), and what is longer would arrive broken; other switches may not.

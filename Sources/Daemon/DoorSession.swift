@@ -39,6 +39,8 @@ final class DoorSession {
     private var probeTimer: ControlLoop.TimerID?
     /// The program's end of the pair, until it has been started.
     private var programEnd: Descriptor?
+    /// That of a switch of ours, which is locked for as long as it is there.
+    private let lockedDirectory: String?
     /// Called when the last of the machines for which alone we were started has gone.
     var onEnd: () -> Void = {}
 
@@ -46,9 +48,10 @@ final class DoorSession {
     ///   - attach: gives a client a port and takes over the descriptor; nil when there is none left, and the descriptor is still ours.
     ///   - detach: takes it away.
     init(
-        _ configuration: DoorConfiguration, loop: ControlLoop, control: ForwarderControl, logger: Logger, attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?,
-        detach: @escaping (PortNumber) -> Void
+        _ configuration: DoorConfiguration, lockedDirectory: String?, loop: ControlLoop, control: ForwarderControl, logger: Logger,
+        attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?, detach: @escaping (PortNumber) -> Void
     ) {
+        self.lockedDirectory = lockedDirectory
         self.configuration = configuration
         self.loop = loop
         self.control = control
@@ -151,7 +154,7 @@ final class DoorSession {
 
     private func make(_ kind: Door.Kind, at path: String) throws(ExitError) -> Door {
         do throws(DoorError) {
-            return try Door(kind, at: path, access: configuration.access)
+            return try Door(kind, at: path, access: configuration.access, isLocked: Files.parent(Files.resolved(path)) == lockedDirectory)
         } catch {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)

@@ -34,8 +34,8 @@ package final class SwitchSession: NetworkSession {
     }
 
     private let configuration: SwitchConfiguration
-    /// May lie in the switch's directory.
-    private let pidfile: String?
+    /// What may lie in the switch's directory besides its own: the pidfile, other doors.
+    private let neighbours: [String]
     private let loop: ControlLoop
     private let control: ForwarderControl
     private let logger: Logger
@@ -53,9 +53,9 @@ package final class SwitchSession: NetworkSession {
     private var listener: Listener?
     private var complaints = Throttle()
 
-    package init(_ configuration: SwitchConfiguration, pidfile: String?, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
+    package init(_ configuration: SwitchConfiguration, neighbours: [String], loop: ControlLoop, control: ForwarderControl, logger: Logger) {
         self.configuration = configuration
-        self.pidfile = pidfile
+        self.neighbours = neighbours
         self.loop = loop
         self.control = control
         self.logger = logger
@@ -69,6 +69,9 @@ package final class SwitchSession: NetworkSession {
     var hasClients: Bool { clients.values.contains { $0.joined != nil } }
 
     var hasDirectory: Bool { configuration.path != nil }
+
+    /// Where clients join by VDE, without symbolic links.
+    var directoryPath: String? { directory?.path }
 
     package var description: String? { (directory?.path ?? configuration.path).map { "switch at \($0)" } }
 
@@ -99,7 +102,7 @@ package final class SwitchSession: NetworkSession {
 
     private func makeDirectory(_ path: String) throws(ExitError) -> SwitchDirectory {
         do throws(SwitchError) {
-            return try SwitchDirectory(path, access: configuration.access, allowed: [configuration.console?.path, pidfile].compactMap(\.self))
+            return try SwitchDirectory(path, access: configuration.access, allowed: [configuration.console?.path].compactMap(\.self) + neighbours)
         } catch {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)

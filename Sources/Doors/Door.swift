@@ -24,10 +24,6 @@ package final class Door: Sendable {
         case datagram
     }
 
-    /// Longer than it takes to make a socket, and to put one in another's place, in nanoseconds.
-    private static let makingTime = 100 * MonotonicClock.millisecond
-    private static let patience = MonotonicClock.second
-
     package let kind: Kind
     package let path: String
     package let socket: Descriptor
@@ -35,34 +31,32 @@ package final class Door: Sendable {
     private let identity: (device: UInt64, inode: UInt64)?
 
     /// Makes the socket, in place of one that a process which is gone has left, and for a stream listens.
+    /// - Parameter isLocked: this process holds the lock of the directory already, as that of its switch.
     /// - Throws: why not; nothing is left behind then.
-    package init(_ kind: Kind, at path: String, access: DoorAccess) throws(DoorError) {
+    package init(_ kind: Kind, at path: String, access: DoorAccess, isLocked: Bool = false) throws(DoorError) {
         self.kind = kind
         self.path = Files.absolute(path)
         do throws(SystemError) {
             let name = try UnixPath(self.path)
             let socket = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
-            // Nobody is to take the socket for a dead one before we listen. Whoever has the lock for long is no maker of doors but a switch that
-            // lives here, and keeps those away that would replace ours.
-            let directory = try? Files.open(Files.parent(self.path), [.readOnly, .directory])
-            defer { directory?.unlock() }
-            var isLocked = try directory?.lock(until: MonotonicClock.now + Door.makingTime) ?? false
+            // Held until the socket answers: one that is bound and does not listen yet looks like one that was left.
+            let place = DoorPlace(self.path, isLocked: isLocked)
             do throws(SystemError) {
                 try socket.bindPrivately(to: name)
             } catch {
                 guard error.code == Errno.addressInUse else { throw error }
-                if !isLocked { isLocked = try directory?.lock(until: MonotonicClock.now + Door.patience) ?? false }
-                try Door.replace(self.path, name, kind, access, socket, isLocked: isLocked)
+                try Door.clear(place, self.path, name, kind, access)
+                try socket.bindPrivately(to: name)
             }
             do throws(SystemError) {
-                try Files.setSocketOwner(self.path, mode: access.mode, user: access.user, group: access.group)
+                try Files.setSocketOwner(place.file, mode: access.mode, user: access.user, group: access.group)
                 // With room for all machines of a host that starts them together.
                 if kind == .stream { try socket.listen(backlog: 256) } else { socket.setBuffers(send: 1 << 20, receive: 4 << 20) }
             } catch {
-                try? Files.remove(self.path)
-                throw error
+                try? Files.remove(place.file)
+                throw SystemError(code: error.code, error.operation, self.path)
             }
-            identity = (try? Files.status(self.path, followLinks: false)).map { ($0.device, $0.inode) }
+            identity = (try? Files.status(place.file, followLinks: false)).map { ($0.device, $0.inode) }
             self.socket = socket
         } catch {
             switch error.code {
@@ -81,44 +75,56 @@ package final class Door: Sendable {
         identity = nil
     }
 
-    /// Removes what is at `path` if it is a socket that a dead process of ours has left, and binds there.
+    /// Removes what is at `path` if it is a socket that a dead process of ours has left.
     /// - Throws: "busy" or "exists" with the whole message in place of the operation.
-    private static func replace(_ path: String, _ name: UnixPath, _ kind: Kind, _ access: DoorAccess, _ socket: borrowing Descriptor, isLocked: Bool) throws(SystemError) {
+    private static func clear(_ place: borrowing DoorPlace, _ path: String, _ name: UnixPath, _ kind: Kind, _ access: DoorAccess) throws(SystemError) {
         func refuse(_ code: Int32, _ text: String) -> SystemError { SystemError(code: code, text) }
-        guard isLocked else { throw refuse(Errno.busy, "\(path) is there already, and another process uses its directory; stop that first, or choose another path") }
-        let status = try Files.status(path, followLinks: false)
+        let status = try Files.status(place.file, followLinks: false)
         guard status.kind == .socket else { throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path") }
-        if let holder = holder(of: name, kind) {
-            throw refuse(Errno.busy, "\(path) is served already\(holder > 0 ? " (process \(holder))" : ""); stop that first, or choose another path")
+        switch holder(of: name, kind) {
+        case .nobody: break
+        case .process(let number):
+            throw refuse(Errno.busy, "\(path) is served already\(number > 0 ? " (process \(number))" : ""); stop that first, or choose another path")
+        case .secret:
+            throw refuse(Errno.exists, "\(path) is a socket of \(Accounts.userName(status.owner)) that is closed to \(Accounts.userName(Accounts.effectiveUser)); choose another path")
         }
-        guard status.owner == Accounts.effectiveUser || status.owner == access.user || isOursAlone(Files.parent(path)) else {
+        guard status.owner == Accounts.effectiveUser || status.owner == access.user || place.isClosed(to: status.owner) else {
             throw refuse(Errno.exists, "\(path) was left by \(Accounts.userName(status.owner)); remove it, or choose another path")
         }
-        try Files.remove(path)
-        try socket.bindPrivately(to: name)
+        // Without the lock, another one may just be making it.
+        guard place.isLocked else {
+            throw refuse(Errno.exists, "\(path) seems to have been left, but another process keeps \(Files.parent(path)) locked; remove the socket if nobody uses it, or choose another path")
+        }
+        try Files.remove(place.file)
     }
 
-    /// Whether nobody but root, which we are, puts anything into a directory: what is there was given to its owner by one of us, which somebody
-    /// else may have started through sudo.
-    private static func isOursAlone(_ directory: String) -> Bool {
-        guard Accounts.effectiveUser == 0, let status = try? Files.status(directory) else { return false }
-        return status.owner == 0 && status.mode & 0o022 == 0
+    /// Who is behind a socket.
+    private enum Holder {
+        case nobody
+        /// 0 if it cannot be told which.
+        case process(Int32)
+        /// We may not ask.
+        case secret
     }
 
-    /// The process behind the socket at `path`, 0 if it cannot be told; nil if there is none.
-    private static func holder(of path: UnixPath, _ kind: Kind) -> Int32? {
-        guard let socket = try? kind == .stream ? UnixSocket.stream() : UnixSocket.datagram() else { return 0 }
+    private static func holder(of path: UnixPath, _ kind: Kind) -> Holder {
+        guard let socket = try? kind == .stream ? UnixSocket.stream() : UnixSocket.datagram() else { return .process(0) }
         do throws(SystemError) {
             try socket.connect(to: path)
         } catch {
-            return error.code == Errno.refused || error.code == Errno.noEntry ? nil : 0
+            switch error.code {
+            case Errno.refused, Errno.noEntry: return .nobody
+            case Errno.accessDenied: return .secret
+            default: return .process(0)
+            }
         }
-        return kind == .stream ? (try? socket.peerCredentials())?.process ?? 0 : 0
+        return .process(kind == .stream ? (try? socket.peerCredentials())?.process ?? 0 : 0)
     }
 
     /// Removes the socket, unless somebody has put something else in its place.
     package func remove() {
-        guard let identity, let there = try? Files.status(path, followLinks: false), (there.device, there.inode) == identity else { return }
-        try? Files.remove(path)
+        let place = DoorPlace(path, isLocked: true)
+        guard let identity, let there = try? Files.status(place.file, followLinks: false), (there.device, there.inode) == identity else { return }
+        try? Files.remove(place.file)
     }
 }

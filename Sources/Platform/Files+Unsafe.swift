@@ -262,8 +262,6 @@ extension Descriptor {
         return true
     }
 
-    package func unlock() { _ = flock(raw, LOCK_UN) }
-
     /// Waits for the file's exclusive lock.
     package func lock() throws(SystemError) {
         while flock(raw, LOCK_EX) != 0 {

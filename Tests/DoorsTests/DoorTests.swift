@@ -4,6 +4,16 @@ import Platform
 import TestSupport
 import Testing
 
+/// What is said of a door that cannot be opened; "none" if it can.
+private func complaint(_ kind: Door.Kind, _ path: String) -> String {
+    do throws(DoorError) {
+        try Door(kind, at: path, access: DoorAccess()).remove()
+        return "none"
+    } catch {
+        return error.description
+    }
+}
+
 @Suite struct DoorTests {
     private func cause(_ kind: Door.Kind, _ path: String) -> DoorError.Cause? {
         do throws(DoorError) {
@@ -56,6 +66,53 @@ import Testing
         #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
     }
 
+    /// macOS has /var/run like that: writable for a group that has no users in it.
+    @Test(.enabled(if: Accounts.effectiveUser == 0 && Accounts.user(named: "nobody") == 65534))
+    func whatRootGaveToAnotherIsReplacedWhereThatUserCannotHavePutIt() throws {
+        let nogroup = try #require(Accounts.account(65534)).group
+        for (group, isReplaced) in [(UInt32(0), true), (nogroup, false)] {
+            let folder = try TemporaryFolder()
+            let path = folder.file("door")
+            do { _ = try Door(.stream, at: path, access: DoorAccess(user: 65534)).path }
+            try Files.setOwner(folder.path, user: 0, group: group)
+            try Files.setMode(folder.path, 0o775)
+            #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
+        }
+    }
+
+    /// A process that has bound its socket and does not listen yet.
+    @Test func whoIsAboutToListenIsWaitedFor() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        let directory = try Files.open(folder.path, [.readOnly, .directory]), socket = try UnixSocket.stream()
+        #expect(try directory.tryLock())
+        try socket.bind(to: UnixPath(path))
+        let answer = Guarded("")
+        try WorkerThread.start(named: "second") {
+            answer.withLock { $0 = "it has come" }
+            let text = complaint(.stream, path)
+            answer.withLock { $0 = text }
+        }
+        try eventually("the second one") { !answer.withLock { $0 }.isEmpty }
+        try socket.listen()
+        _ = consume directory
+        try eventually("its answer") { answer.withLock { $0 } != "it has come" }
+        let text = answer.withLock { $0 }
+        #expect(text.contains("is served already (process \(Accounts.processID))"), "\(text)")
+    }
+
+    @Test func aDirectoryThatSomebodyKeepsLockedIsStillUsed() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        let directory = try Files.open(folder.path, [.readOnly, .directory])
+        #expect(try directory.tryLock())
+        #expect(complaint(.stream, path) == "none")
+        do { _ = try Door(.stream, at: path, access: DoorAccess()).path }
+        #expect(complaint(.stream, path).contains("another process keeps \(folder.path) locked"))
+        // The lock is our own process's.
+        #expect(throws: Never.self) { try Door(.stream, at: path, access: DoorAccess(), isLocked: true) }
+    }
+
     /// However many start at once, with a dead socket in the way or without: one has the door, the others hear of it, and it answers.
     @Test(arguments: [Door.Kind.stream, .datagram], [false, true])
     func oneOfManyThatStartAtOnceHasIt(kind: Door.Kind, isLeftOver: Bool) async throws {
@@ -63,25 +120,36 @@ import Testing
             let folder = try TemporaryFolder()
             let path = folder.file("door")
             if isLeftOver { _ = try Door(kind, at: path, access: DoorAccess()).path }
-            let outcomes = await withTaskGroup(of: (Door?, DoorError.Cause?).self) { group in
+            let outcomes = await withTaskGroup(of: (Door?, String?).self) { group in
                 for _ in 0..<8 {
                     group.addTask {
                         do throws(DoorError) {
                             return (try Door(kind, at: path, access: DoorAccess()), nil)
                         } catch {
-                            return (nil, error.cause)
+                            return (nil, error.description)
                         }
                     }
                 }
                 return await group.reduce(into: []) { $0.append($1) }
             }
             let winners = outcomes.compactMap(\.0)
-            #expect(winners.count == 1 && outcomes.compactMap(\.1) == [DoorError.Cause](repeating: .occupied, count: 7))
+            let complaints = outcomes.compactMap(\.1)
+            #expect(winners.count == 1 && complaints.allSatisfy { $0.contains("\(path) is served already") }, "\(complaints)")
             let client = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
             try client.connect(to: try UnixPath(path))
             winners.forEach { $0.remove() }
             #expect(!Files.exists(path))
         }
+    }
+
+    @Test(.enabled(if: Accounts.effectiveUser == 0)) func whatIsClosedToUsIsNotCalledServed() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("door")
+        do { _ = try Door(.stream, at: path, access: DoorAccess(mode: 0o600)).path }
+        try Files.setMode(folder.path, 0o1777)
+        let result = try ChildProcess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Machine.product("vde_vmnet"), "--uplink", "none", "--stream", path])
+        #expect(result.error.contains("\(path) is a socket of root that is closed to nobody; choose another path"), "\(result.error)")
+        #expect(result.termination == .exited(69))
     }
 
     @Test func whatIsNoSocketStays() throws {

@@ -215,6 +215,46 @@ extension IntegrationTests {
             #expect(runner.output.contains("the uplink vmnet0 has failed"))
         }
 
+        /// The network ends at its console; the exit status is the program's.
+        @Test(arguments: [true, false])
+        func whenTheNetworkIsShutDownSoIsTheProgram(isWilling: Bool) throws {
+            let network = try TestNetwork()
+            let folder = network.folder, mgmt = folder.file("mgmt")
+            let script = "trap 'echo asked; \(isWilling ? "exit 5" : "")' TERM; trap 'echo asked again' INT; echo up; while :; do sleep 0.1; done"
+            let runner = try network.host.start([
+                Machine.product("vde_vmnet"), "run", "--uplink", "none", "--switch", folder.file("vde"), "--mgmt", mgmt, "--", "sh", "-c", script,
+            ])
+            try runner.wait(for: "up\n")
+            let console = try Console(mgmt)
+            try console.send(Array("shutdown\n".utf8))
+            try runner.wait(for: "asked\n")
+            if !isWilling {
+                runner.signal(Signal.interrupt)
+                try runner.wait(for: "asked again")
+                runner.signal(Signal.interrupt)
+            }
+            #expect(try runner.waitForEnd() == .exited(isWilling ? 5 : 137))
+            #expect(!Files.exists(folder.file("vde")) && !Files.exists(mgmt), "nothing is left")
+        }
+
+        /// A switch keeps its directory locked for as long as it lives.
+        @Test func doorsMayLieInTheDirectoryOfTheSwitch() throws {
+            let network = try TestNetwork()
+            let vde = network.folder.file("vde"), stream = vde + "/stream", dgram = vde + "/dgram"
+            func start() throws -> VMNetDaemon {
+                try VMNetDaemon(in: network.host, ["--uplink", "none", "--switch", vde, "--stream", stream, "--dgram", dgram], folder: network.folder)
+            }
+            let killed = try start()
+            killed.program.signal(Signal.kill)
+            _ = try killed.program.waitForEnd()
+            #expect(try Files.entries(vde).sorted() == ["ctl", "dgram", "stream"])
+            let daemon = try start()
+            _ = try SocketEnd(streamAt: stream)
+            try daemon.program.wait(for: "stream \(stream), process \(Accounts.processID) of root has joined")
+            #expect(try daemon.stop() == .exited(0))
+            #expect(!Files.exists(vde))
+        }
+
         @Test(arguments: [true, false])
         func anInheritedDescriptorIsAPortUntilItEnds(isStream: Bool) throws {
             let scene = try DoorScene()

@@ -28,6 +28,21 @@ extension IntegrationTests {
             return path
         }
 
+        @Test func theClientHasTheConnectionAsDescriptor3() throws {
+            let network = try TestNetwork()
+            let programs = try install(in: network.folder), socket = network.folder.file("socket")
+            let command = [programs.daemon, "--vmnet-gateway=192.168.105.1", socket]
+            let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil, "DEBUG": "1"])
+            try daemon.wait(for: "ready")
+            let client = try ChildProcess.run([programs.client, socket, "sh", "-c", "test -S /proc/self/fd/3 && printf '\\0\\0\\0\\0' >&3; exit 7"])
+            #expect(client.termination == .exited(7), "\(client.error)")
+            try daemon.wait(for: "it announced a frame of 0 bytes")
+            // Another version is put in the place of one that runs.
+            _ = try install(in: network.folder)
+            #expect(daemon.poll() == nil)
+            #expect(try daemon.stop(within: 4) == .exited(1))
+        }
+
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func limaStartsAndStopsIt() throws {
             let network = try TestNetwork()
