@@ -7,7 +7,7 @@ BIN = .build/release
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall sign install-macos install-compat test gate coverage demo bench bench-quick bench-tools clean check-swift
+.PHONY: all install uninstall sign install-macos install-compat test gate coverage demo demo-mac bench bench-quick bench-tools clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -71,6 +71,14 @@ demo: check-swift
 	$(RELEASE) --product vde_vmnet
 	$(RELEASE) --product vde_vmnet_demo
 	@$(BIN)/vde_vmnet_demo
+
+# The code for macOS, on a simulated vmnet.framework.
+demo-mac: check-swift
+	@ci/install-packages build demo
+	@ci/fetch-guest-kernel
+	$(SWIFT) build -c release --product vde_vmnet_simulated
+	$(SWIFT) build -c release --product vde_vmnet_demo
+	@$(SUDO) $(BIN)/vde_vmnet_demo mac
 
 # Everything in docs/performance.md, on this machine; quick: a taste of it, which changes no file.
 bench bench-quick: bench-tools

@@ -92,7 +92,7 @@ let package = Package(
     package.targets += [
         .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
         .executableTarget(
-            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator"], swiftSettings: swift),
+            name: "vde_vmnet_simulated", dependencies: ["Commands", "VmnetUplink", "VmnetSimulator", "Uplinks", "Platform"], swiftSettings: swift),
         .executableTarget(name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo", swiftSettings: swift),
         .target(name: "Allocations", path: "Benchmarks/Allocations"),
         .executableTarget(

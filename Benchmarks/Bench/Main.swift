@@ -4,7 +4,7 @@ import TestSupport
 
 /// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented setting, in turn.
 ///
-///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, streams, guests, user, life, stalled, doors, micro
+///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, streams, guests, user, life, stalled, doors, vmnet, micro
 @main
 struct Bench {
     static func main() throws {
@@ -22,7 +22,7 @@ struct Bench {
             folder = arguments.dropFirst().first
             arguments = arguments.dropFirst(2)
         }
-        let groups = arguments.isEmpty ? ["frames", "streams", "guests", "user", "life", "stalled", "doors", "micro"] : Array(arguments)
+        let groups = arguments.isEmpty ? ["frames", "streams", "guests", "user", "life", "stalled", "doors", "vmnet", "micro"] : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
         let report = Report()
         for group in groups {
@@ -35,6 +35,7 @@ struct Bench {
                 case "life": try LifeRows(report, scale).run()
                 case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
                 case "doors": try DoorRates.measure(report, scale, isQuick: isQuick)
+                case "vmnet": try VmnetShim.measure(report, scale)
                 case "micro": try Micro.measure(report)
                 default: throw CommandFailed(description: "there is no group '\(group)'")
                 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Frames
 import Platform
+import TestSupport
 import Uplinks
 import VmnetSimulator
 import VmnetUplink
@@ -9,6 +10,16 @@ import Wire
 /// Frames through the macOS C file and the simulator: one interface writes, another of the same network reads.
 enum VmnetShim {
     private static let frames = 400_000
+
+    /// With calls of as many frames as the interface takes, and of one.
+    static func measure(_ report: Report, _ scale: Scale) throws {
+        report.progress("the macOS C file, on the simulator")
+        let what = "1514 B through the macOS C file and the simulator"
+        scale.rounds { isReversed in
+            let kinds: [(String, UInt32)] = [("batches of 200", 200), ("one frame a call", 1)]
+            for (who, batch) in isReversed ? kinds.reversed() : kinds { report.attempt(what, who) { report.add(what, "frames/s", who, try run(batch: batch)) } }
+        }
+    }
 
     /// - Parameter batch: frames that the simulator takes in one call.
     /// - Returns: frames a second, written and read.

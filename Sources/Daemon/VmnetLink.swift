@@ -24,6 +24,10 @@ final class VmnetLink {
     private var backoff = Backoff()
     private var timer: ControlLoop.TimerID?
     private var lastFailure = ""
+    private var sleepTimer: ControlLoop.TimerID?
+    private var lastAsleep: UInt64 = 0
+    /// How often to look whether the machine has slept.
+    private static let sleepInterval = 2 * MonotonicClock.second
 
     /// - Parameters:
     ///   - attach: makes a port of the forwarder.
@@ -52,6 +56,7 @@ final class VmnetLink {
             // Whatever comes, the guests' addresses stay valid.
             if case .bridged = options.mode {} else { options.network = parameters.network ?? options.network }
             if options.mode == .shared { options.nat66Prefix = options.nat66Prefix ?? parameters.nat66Prefix }
+            watchSleep()
             return parameters
         } catch {
             throw ExitError(error.isPermission ? .noPermission : .unavailable, error.description)
@@ -89,6 +94,25 @@ final class VmnetLink {
     func handle(_ event: PortEvent) {
         guard event.port == port, case .unreachable(_, let code) = event else { return }
         logger.warning("the vmnet interface has failed (\(code)); starting another")
+        replace()
+    }
+
+    /// Nothing tells of a bridged interface that has not survived the machine's sleep, so it is replaced after every one.
+    private func watchSleep() {
+        guard case .bridged = options.mode else { return }
+        lastAsleep = provider.timeAsleep
+        sleepTimer = loop.schedule(after: VmnetLink.sleepInterval) { [unowned self] in
+            let slept = provider.timeAsleep > lastAsleep + MonotonicClock.second
+            // Otherwise it is being replaced already.
+            if slept && port != nil {
+                logger.notice("the machine has slept, which a bridged interface may not survive; starting another")
+                replace()
+            }
+            watchSleep()
+        }
+    }
+
+    private func replace() {
         guard let dead = release() else { return restart() }
         do throws(SystemError) {
             try loop.runInBackground(named: "vmnet") { VmnetLink.end(dead) } then: { [unowned self] failure in
@@ -152,6 +176,7 @@ final class VmnetLink {
 
     func stop() {
         loop.cancel(timer)
+        loop.cancel(sleepTimer)
         if let interface = release(), let failure = VmnetLink.end(interface) { logger.warning("\(failure)") }
     }
 }

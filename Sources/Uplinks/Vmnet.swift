@@ -108,4 +108,10 @@ package protocol VmnetProvider: Sendable {
     var hasVirtioHeaders: Bool { get }
     /// Whether it has network objects (macOS 26).
     var hasNetworkObjects: Bool { get }
+    /// How long the machine has slept, in nanoseconds: differences count only.
+    var timeAsleep: UInt64 { get }
+}
+
+extension VmnetProvider {
+    package var timeAsleep: UInt64 { MonotonicClock.asleep }
 }

@@ -39,8 +39,11 @@ void fire(struct vmnet_interface *it) {
     });
 }
 
+// Whether frames vanish on their way.
+static int is_silent(const struct vmnet_interface *it) { return it->settings.silent_after && it->written >= it->settings.silent_after; }
+
 static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t length) {
-    if (it->is_stopped || length > it->maximum) return;
+    if (it->is_stopped || length > it->maximum || is_silent(it)) return;
     if (it->count == SLOTS) {
         total_dropped++;
         return;
@@ -67,7 +70,9 @@ void deliver_from_host(void *context, const uint8_t *frame, size_t length) {
 
 static vmnet_return_t check(struct vmnet_interface *it, int count) {
     if (!it->is_started) return VMNET_SETUP_INCOMPLETE;
-    if (it->is_stopped || (it->settings.vanish_after && it->written >= it->settings.vanish_after)) return VMNET_INVALID_ARGUMENT;
+    if (it->is_stopped || (it->settings.vanish_after && it->written >= it->settings.vanish_after)) {
+        return it->settings.gone_status ? it->settings.gone_status : VMNET_INVALID_ARGUMENT;
+    }
     if (count > (int)it->settings.batch) return VMNET_TOO_MANY_PACKETS;
     return count < 0 ? VMNET_INVALID_ARGUMENT : VMNET_SUCCESS;
 }
@@ -78,13 +83,14 @@ vmnet_return_t vmnet_read(interface_ref it, struct vmpktdesc *packets, int *pktc
     vmnet_return_t status = check(it, *pktcnt);
     int filled = 0;
     for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt && it->count > 0; i++) {
-        if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < it->maximum || packets[i].vm_pkt_iov->iov_len < it->maximum) {
+        size_t room = packets[i].vm_pkt_size < packets[i].vm_pkt_iov->iov_len ? packets[i].vm_pkt_size : packets[i].vm_pkt_iov->iov_len;
+        if (packets[i].vm_pkt_iovcnt != 1 || (room < it->maximum && !it->settings.short_reads)) {
             status = VMNET_INVALID_ARGUMENT;
             break;
         }
         struct slot *slot = &it->slots[it->head];
-        memcpy(packets[i].vm_pkt_iov->iov_base, slot->bytes, slot->length);
-        packets[i].vm_pkt_size = slot->length;
+        packets[i].vm_pkt_size = slot->length < room ? slot->length : room;
+        memcpy(packets[i].vm_pkt_iov->iov_base, slot->bytes, packets[i].vm_pkt_size);
         it->head = (it->head + 1) % SLOTS;
         it->count--;
         filled++;
@@ -98,6 +104,7 @@ static void accept_frame(struct vmnet_interface *it, const uint8_t *frame, size_
     struct network *network = it->network;
     it->written++;
     total_written++;
+    if (is_silent(it)) return;
     if (network->tap >= 0) network_write_tap(network, frame, length);
     else if (network->mode != VMNET_BRIDGED_MODE) memory_host_receive(&network->host, frame + it->header, length - it->header, deliver_from_host, network);
     for (int i = 0; i < INTERFACES; i++) {

@@ -48,6 +48,9 @@ static void take_environment(void) {
         SETTING(exhausted_every);
         SETTING(partial_every);
         SETTING(vanish_after);
+        SETTING(gone_status);
+        SETTING(short_reads);
+        SETTING(silent_after);
         SETTING(slowness);
         else fprintf(stderr, "VMNET_SIMULATOR: there is no setting '%s'\n", pair);
     }

@@ -3,16 +3,23 @@ import Platform
 import TestSupport
 import Wire
 
-/// `make demo`: the main job, shown on hosts made of network namespaces; to a user without privilege, without it. Nothing of this machine's own
+/// `make demo`, `make demo-mac`: the main job, shown on hosts made of network namespaces; to a user without privilege, without it. Nothing of this machine's own
 /// network is touched.
 @main
 struct Demo {
     static func main() {
-        guard Machine.isRoot else { RootlessDemo.start(Array(CommandLine.arguments.dropFirst())) }
+        let isMac = CommandLine.arguments.dropFirst().first == "mac"
+        guard Machine.isRoot else {
+            if isMac {
+                StandardOutput.writeError("This demo makes network namespaces and needs root; type: make demo-mac\n")
+                ProcessExit.exit(77)
+            }
+            RootlessDemo.start(Array(CommandLine.arguments.dropFirst()))
+        }
         SignalPipe.ignore(Signal.pipe)
         let show = Show()
         do {
-            try run(show)
+            if isMac { try SimulatedMacDemo.run(show) } else { try run(show) }
         } catch {
             show.failure("\(error)")
         }

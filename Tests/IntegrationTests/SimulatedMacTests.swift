@@ -225,9 +225,36 @@ extension IntegrationTests {
 
         // MARK: Faults
 
-        @Test func anInterfaceThatVanishesIsStartedAgainUnderItsGuests() throws {
+        /// A bridged interface that is dead after sleep says nothing of it.
+        @Test func aBridgedInterfaceIsReplacedWhenTheMachineHasSlept() throws {
             let network = try TestNetwork()
-            let (daemon, path) = try start(network, "vanish_after=40")
+            let path = network.folder.file("own"), slept = network.folder.file("slept")
+            try Files.replace(slept, Array("0".utf8))
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path], folder: network.folder,
+                environment: ["VMNET_SIMULATOR": "tap=bridge100,silent_after=30", "VMNET_SIMULATOR_SLEEP": slept], product: SimulatedMac.product)
+            try network.host.ip("addr", "add", "192.168.77.1/24", "dev", "bridge100")
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            try guest.namespace.ip("addr", "add", "192.168.77.2/24", "dev", PlugGuest.interface)
+            #expect(try guest.namespace.pings("192.168.77.1"))
+            _ = try guest.namespace.attempt(["ping", "-c", "60", "-i", "0.01", "-W", "1", "192.168.77.1"])
+            #expect(try !guest.namespace.attempt(["ping", "-c", "3", "-i", "0.2", "-W", "1", "192.168.77.1"]).succeeded, "it is silent")
+            #expect(!daemon.program.output.contains("failed"))
+            try Files.replace(slept, Array("100".utf8))
+            try daemon.program.wait(for: "the machine has slept", within: 20)
+            try daemon.program.wait(for: "the vmnet interface is back", within: 20)
+            // The TAP is another one now, with another hardware address.
+            try network.host.ip("addr", "replace", "192.168.77.1/24", "dev", "bridge100")
+            try guest.namespace.ip("neigh", "flush", "all")
+            #expect(try guest.namespace.pings("192.168.77.1"))
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        /// Whatever a read or a write of an interface that is gone says: the reference does not tell.
+        @Test(arguments: [0, 1001, 1002, 1004, 1005])
+        func anInterfaceThatVanishesIsStartedAgainUnderItsGuests(goneStatus: Int) throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "vanish_after=40,gone_status=\(goneStatus)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
             _ = try guest.namespace.attempt(["ping", "-c", "60", "-i", "0.01", "-W", "1", "192.168.64.1"])

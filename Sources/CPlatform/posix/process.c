@@ -257,6 +257,16 @@ uint64_t platform_clock_boot(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t platform_clock_awake(void) {
+    struct timespec now;
+#ifdef CLOCK_UPTIME_RAW
+    clock_gettime(CLOCK_UPTIME_RAW, &now);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 void platform_random(void *bytes, size_t length) {
     // Both systems have getentropy: at most 256 bytes a call, from the kernel's generator, never failing once the system is up.
     for (size_t done = 0; done < length;) {

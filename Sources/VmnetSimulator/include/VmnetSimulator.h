@@ -50,6 +50,12 @@ struct vmnet_simulator_settings {
     uint32_t partial_every;
     /// The interface vanishes after so many frames were written: reads and writes fail from then on; 0: it does not.
     uint32_t vanish_after;
+    /// What reads and writes say of an interface that has vanished or was stopped; 0: 1003.
+    uint32_t gone_status;
+    /// A buffer too short for the longest frame gets what fits; else the read fails with 1003.
+    int short_reads;
+    /// After so many frames were written, frames are lost both ways without a word, as after sleep; 0: they are not.
+    uint32_t silent_after;
     /// Milliseconds that every read and write takes.
     uint32_t slowness;
     /// Says on standard error what is forwarded.
