@@ -10,14 +10,11 @@ import VDE
 // when it is full. A client that has connected its socket to the door's takes them from the door's alone (Linux, unix(7)): it is sent to by name.
 
 extension DoorSession {
-    /// What vfkit and krunkit say first.
-    private static let shortestFrame = 14
-
     func admit(_ stranger: Stranger, at port: PortNumber) {
         defer { control.rearm(port) }
         guard let door = halls[port] else { return }
-        // Others of its frames may have been on their way while the first one was dealt with.
-        if let known = clients.first(where: { $0.value.name == stranger.name && $0.value.door == port })?.key { return pass(on: stranger.frame, from: known) }
+        // Others of its frames were on their way while the first one was dealt with.
+        if clients.contains(where: { $0.value.name == stranger.name && $0.value.door == port }) { return }
         let name = PrintableText.line((try? UnixPath(stranger.name))?.description ?? "")
         let user = stranger.user.map { " of \(Accounts.userName($0))" } ?? ""
         guard !stranger.name.isEmpty else {
@@ -33,19 +30,14 @@ extension DoorSession {
             var client = DoorClient(description: "dgram \(door.path), \(name)\(user)", module: "dgram", user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
             client.name = stranger.name
             client.door = port
-            if let number = try admit(client, stranger, door, port) { pass(on: stranger.frame, from: number) }
+            try admit(client, stranger, door, port)
         } catch {
             let reason = error.code == Errno.notPermitted ? "it belongs to somebody else than who sends from it" : error.reason
             complaints.say("\(door.path): turned away \(name)\(user): \(reason)", to: logger)
         }
     }
 
-    /// A first datagram that is no frame was a greeting.
-    private func pass(on frame: [UInt8], from port: PortNumber) {
-        if frame.count >= DoorSession.shortestFrame { control.forward(frame, from: port) }
-    }
-
-    private func admit(_ client: DoorClient, _ stranger: Stranger, _ door: Door, _ port: PortNumber) throws(SystemError) -> PortNumber? {
+    private func admit(_ client: DoorClient, _ stranger: Stranger, _ door: Door, _ port: PortNumber) throws(SystemError) {
         // The name must be the sender's own socket, and stay that: through a link we would write to whatever it leads to.
         let pin = stranger.name[0] == 0 ? -1 : try Descriptor.pin(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
         let holder = pin < 0 ? nil : Holder(pin)
@@ -56,11 +48,12 @@ extension DoorSession {
             try socket.connect(to: UnixPath(target))
         } catch {
             guard error.code == Errno.notPermitted else { throw error }
-            return admit(client, try door.socket.duplicate(), kind: .datagramClient) {
+            admit(client, try door.socket.duplicate(), kind: .datagramClient) {
                 ($0.door, $0.peer, $0.destination, $0.pin) = (port, stranger.name, target, holder?.release() ?? -1)
             }
+            return
         }
-        return admit(client, socket, kind: .datagram) { ($0.door, $0.peer) = (port, stranger.name) }
+        admit(client, socket, kind: .datagram) { ($0.door, $0.peer) = (port, stranger.name) }
     }
 }
 

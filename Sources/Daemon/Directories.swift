@@ -12,8 +12,9 @@ package enum Directories {
 
     /// `/run/vde_vmnet`, or `$XDG_RUNTIME_DIR/vde_vmnet`.
     package static func runtime() throws(ExitError) -> String {
-        let own = Accounts.environment("XDG_RUNTIME_DIR") ?? "/tmp/vde_vmnet-\(Accounts.effectiveUser)"
-        return try makeFirst(of: ["/run/vde_vmnet", own + "/vde_vmnet"], "set XDG_RUNTIME_DIR to a directory of yours")
+        let own = Accounts.environment("XDG_RUNTIME_DIR").flatMap { $0.isEmpty ? nil : $0 }
+        let directory = own ?? "/tmp/vde_vmnet-\(Accounts.effectiveUser)"
+        return try makeFirst(of: ["/run/vde_vmnet", directory + "/vde_vmnet"], own.map { "XDG_RUNTIME_DIR is \($0); set it to a directory of yours" } ?? "set XDG_RUNTIME_DIR to a directory of yours")
     }
 
     private static let stateRemedy = "choose another with --state-dir"

@@ -171,24 +171,20 @@ final class DoorSession {
         admit(client, socket, kind: .stream)
     }
 
-    /// Gives a client a port.
+    /// Gives a client a port. Where none is left, that is said.
     /// - Parameter complete: adds to the port what its kind needs.
-    /// - Returns: the port; nil if none is left, which was said.
-    @discardableResult
-    func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind, _ complete: (inout PortConfiguration) -> Void = { _ in }) -> PortNumber? {
+    func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind, _ complete: (inout PortConfiguration) -> Void = { _ in }) {
         let maximumFrame = kind == .stream ? FrameLimits.stream : FrameLimits.device
         var port = PortConfiguration(name: client.description, kind: kind, role: .guest, descriptor: socket.release(), maximumFrame: maximumFrame)
         complete(&port)
         guard let number = attach(port, client) else {
             _ = Descriptor(adopting: port.descriptor)
             if port.pin >= 0 { _ = Descriptor(adopting: port.pin) }
-            complaints.say("turned away \(client.description): no port is left", to: logger)
-            return nil
+            return complaints.say("turned away \(client.description): no port is left", to: logger)
         }
         clients[number] = client
         onChange()
         logger.debug("\(client.description) has joined")
-        return number
     }
 
     /// What the forwarder tells of a client's port.

@@ -104,7 +104,13 @@ package final class Privileged {
 
     /// Makes the TAP a port of a Linux bridge.
     package func join(_ device: borrowing TapDevice, bridge: UInt32) throws(ExitError) {
-        try orUnavailable { () throws(SystemError) in try NetworkInterfaces.configure(device.index, bridge: bridge, up: true) }
+        do throws(SystemError) {
+            try NetworkInterfaces.configure(device.index, bridge: bridge, up: true)
+        } catch {
+            // It goes with its descriptor.
+            tap = nil
+            throw ExitError([Errno.notPermitted, Errno.accessDenied].contains(error.code) ? .noPermission : .unavailable, error.description)
+        }
     }
 
     /// Makes the TAP a port of an Open vSwitch bridge.

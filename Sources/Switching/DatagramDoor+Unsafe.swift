@@ -10,6 +10,8 @@ import Wire
 struct DoorReception: ~Copyable {
     let vector: DoorVector
     var peers: PeerTable
+    /// Datagrams whose senders were told of and not dealt with yet, in the order in which they came.
+    var strangers: [(door: PortNumber, name: [UInt8], frame: [UInt8])] = []
 
     init(for batch: borrowing FrameBatch) {
         vector = DoorVector(for: batch)
@@ -21,9 +23,21 @@ extension Forwarder {
     /// Strangers that are told of before the control thread has dealt with the last ones.
     private static let maximumStrangers = 32
 
-    /// Makes a port that has come through a door known there. The port is attached.
+    /// Makes a port that has come through a door known there, and forwards what has waited for it, before anything that comes from now on. The port is
+    /// attached.
     mutating func open(_ number: PortNumber, _ configuration: PortConfiguration) {
-        if let door = configuration.door { reception.peers.insert(number, configuration.peer, at: door) }
+        guard let door = configuration.door else { return }
+        reception.peers.insert(number, configuration.peer, at: door)
+        for index in reception.strangers.indices where reception.strangers[index].door == door && reception.strangers[index].name == configuration.peer {
+            // One that is no frame was a greeting.
+            if reception.strangers[index].frame.count >= 14 { take(reception.strangers[index].frame, from: number) }
+            reception.strangers[index].frame = []
+        }
+    }
+
+    /// The oldest of those that were told of has been dealt with; others may still wait.
+    mutating func forgetStranger(at door: PortNumber) {
+        if let index = reception.strangers.firstIndex(where: { $0.door == door }) { reception.strangers.remove(at: index) }
     }
 
     /// A door's turn.
@@ -63,18 +77,18 @@ extension Forwarder {
     /// Tells the control thread of frames whose senders have no port.
     private mutating func tell(of frames: Range<Int>, _ door: Int) {
         for index in frames {
-            guard unsafe ports[door].strangers < Forwarder.maximumStrangers else {
+            guard reception.strangers.count(where: { $0.door == PortNumber(door) }) < Forwarder.maximumStrangers else {
                 unsafe ports[door].counters.dropped(.queueFull)
                 continue
             }
-            unsafe ports[door].strangers += 1
-            let stranger = Stranger(name: reception.vector.name(of: index).copied(), user: reception.vector.user(of: index), frame: batch.bytes(of: batch[index]).copied())
+            let stranger = Stranger(name: reception.vector.name(of: index).copied(), user: reception.vector.user(of: index))
+            reception.strangers.append((PortNumber(door), stranger.name, batch.bytes(of: batch[index]).copied()))
             control.report(.stranger(PortNumber(door), stranger))
         }
     }
 
     /// A frame that has waited for its sender's port.
-    mutating func take(_ frame: [UInt8], from number: PortNumber) {
+    private mutating func take(_ frame: [UInt8], from number: PortNumber) {
         batch.removeAll()
         batch.append(copying: frame.rawSpan)
         forward(from: Int(number))

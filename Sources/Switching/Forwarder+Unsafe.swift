@@ -19,7 +19,7 @@ package struct Forwarder: ~Copyable {
     let control: ForwarderControl
     var poller: Poller
     var batch: FrameBatch
-    private var receiver: ReceiveVector
+    var receiver: ReceiveVector
     var sender: SendVector
     var table: AddressTable
     var membership: VLANMembership
@@ -137,7 +137,10 @@ package struct Forwarder: ~Copyable {
                 let error = unsafe ports[number].drainQueue(with: &sender)
                 settle(number, error)
             }
-            if !ready.isDisjoint(with: [.readable, .hangup]) { drain(number) }
+            if !ready.isDisjoint(with: [.readable, .hangup]) {
+                // A stream that its client has closed says so although it is not asked: what is in it waits like any other sender's.
+                if unsafe ports[number].isHeld { silence(number) } else { drain(number) }
+            }
         }
         if closedCount > 0 { tryClosedPorts() }
         if !retrying.isEmpty { retryFullPorts() }
@@ -190,6 +193,8 @@ package struct Forwarder: ~Copyable {
 
     func report(_ number: Int, _ error: Int32) {
         if unsafe ports[number].isReported { return }
+        // The end of a stream is heard behind the last that was sent on it.
+        if unsafe ports[number].kind == .stream && !ports[number].incoming.isOver && (error == Errno.brokenPipe || error == Errno.reset) { return }
         unsafe ports[number].isReported = true
         control.report(.unreachable(PortNumber(number), error))
     }
@@ -367,14 +372,17 @@ package struct Forwarder: ~Copyable {
     mutating func transmit() {
         for place in 0..<touchedCount {
             let egress = unsafe Int(touched[place])
-            let departures = unsafe UnsafeBufferPointer(start: pending + egress * Forwarder.batchCapacity, count: Int(pendingCounts[egress]))
+            var departures = unsafe UnsafeBufferPointer(start: pending + egress * Forwarder.batchCapacity, count: Int(pendingCounts[egress]))
             unsafe pendingCounts[egress] = 0
             if egress == Int(ForwarderControl.servicePort) {
                 unsafe deliverToService(departures)
             } else {
-                let error = unsafe ports[egress].transmit(departures, of: &batch, with: &sender)
-                settle(egress, error)
-                if unsafe ports[egress].refused != 0 { unsafe handleOversize(departures, egress) }
+                while true {
+                    let error = unsafe ports[egress].transmit(departures, of: &batch, with: &sender)
+                    settle(egress, error)
+                    if unsafe ports[egress].refused < 0 { break }
+                    unsafe departures = handleOversize(departures, egress)
+                }
             }
         }
         touchedCount = 0

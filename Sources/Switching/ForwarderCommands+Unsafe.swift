@@ -6,6 +6,9 @@ import Wire
 // What the forwarder does between batches: commands of the control thread, ports that come and go, ports that are closed for a while.
 
 extension Forwarder {
+    /// Batches that a client which goes may leave behind: 1 MiB of full-size frames.
+    private static let restBatches = 16
+
     mutating func obey() {
         for command in control.takeCommands() {
             switch command {
@@ -14,12 +17,9 @@ extension Forwarder {
             case .rearm(let number):
                 guard isAttached(number) else { continue }
                 unsafe ports[Int(number)].isReported = false
-                // One of them has been dealt with; others may still wait there.
-                unsafe ports[Int(number)].strangers = max(0, ports[Int(number)].strangers - 1)
+                forgetStranger(at: number)
                 unsafe ports[Int(number)].hasReceived = false
                 unsafe ports[Int(number)].isGoodbyeReported = false
-            case .frame(let frame, let number):
-                if isAttached(number) { take(frame, from: number) }
             case .probe(let number):
                 if isAttached(number) { probe(number) }
             case .pin(let address, let number):
@@ -77,6 +77,8 @@ extension Forwarder {
     mutating func detach(_ number: PortNumber) {
         let place = unsafe Int(places[Int(number)])
         guard place >= 0 else { return }
+        takeRest(from: Int(number))
+        reception.strangers.removeAll { $0.door == number }
         table.forget(number)
         reception.peers.remove(number)
         membership.removeAll(of: Int(number))
@@ -95,6 +97,22 @@ extension Forwarder {
         unsafe active[place] = moved
         unsafe places[Int(moved)] = Int32(place)
         unsafe places[Int(number)] = -1
+    }
+
+    /// Takes what a client had sent before it went, or as much of it as a socket holds.
+    private mutating func takeRest(from number: Int) {
+        if let door = unsafe ports[number].configuration.door {
+            if isAttached(door), unsafe ports[Int(door)].kind == .datagramDoor { drainDoor(Int(door)) }
+            return
+        }
+        guard unsafe ports[number].role == .guest, unsafe ports[number].kind == .datagram || ports[number].kind == .stream else { return }
+        for _ in 0..<Forwarder.restBatches {
+            var error: Int32 = 0
+            batch.removeAll()
+            _ = unsafe ports[number].receive(into: &batch, with: &receiver, error: &error)
+            if batch.count == 0 { return }
+            forward(from: number)
+        }
     }
 
     /// Puts a port into its VLANs.

@@ -9,7 +9,6 @@ package final class ForwarderControl: Sendable {
         case detach(PortNumber)
         /// Send another `unreachable` or `firstFrame` event when it happens again.
         case rearm(PortNumber)
-        case frame([UInt8], from: PortNumber)
         case probe(PortNumber)
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
@@ -85,9 +84,6 @@ package final class ForwarderControl: Sendable {
     }
 
     package func rearm(_ number: PortNumber) { send(.rearm(number)) }
-
-    /// Forwards a frame that a port's machine has sent before it had the port.
-    package func forward(_ frame: [UInt8], from number: PortNumber) { send(.frame(frame, from: number)) }
 
     /// Sends a frame that means nothing to guests out of a port: whoever is not there any more is reported as unreachable.
     package func probe(_ number: PortNumber) { send(.probe(number)) }

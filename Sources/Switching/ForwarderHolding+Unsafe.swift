@@ -84,12 +84,24 @@ extension Forwarder {
         }
     }
 
+    /// Keeps the poller from telling of the end of a port that is held.
+    func silence(_ number: Int) {
+        unsafe ports[number].isSilenced = true
+        unsafe poller.remove(ports[number].raw)
+    }
+
     /// Tells the poller what a port waits for.
     func watch(_ number: Int) {
         // A stream that is over is not watched any more.
         if unsafe ports[number].incoming.isOver { return }
+        if unsafe ports[number].isSilenced && ports[number].isHeld { return }
         var interest: Readiness = unsafe ports[number].isHeld ? [] : .readable
         if unsafe ports[number].isWatchingForRoom && ports[number].tellsOfRoom { interest.insert(.writable) }
-        unsafe poller.modify(ports[number].raw, token: UInt64(number), for: interest)
+        if unsafe ports[number].isSilenced {
+            unsafe ports[number].isSilenced = false
+            unsafe try? poller.add(ports[number].raw, token: UInt64(number), for: interest)
+        } else {
+            unsafe poller.modify(ports[number].raw, token: UInt64(number), for: interest)
+        }
     }
 }

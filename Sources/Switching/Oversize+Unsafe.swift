@@ -53,18 +53,23 @@ extension Forwarder {
     /// Notices that one port's machines get in a second. The first one mostly ends it: the sender remembers the MTU.
     private static let noticesPerSecond: UInt16 = 32
 
-    /// Cuts up what may be cut up, and answers the rest, where somebody may be answered.
-    mutating func handleOversize(_ departures: UnsafeBufferPointer<Departure>, _ egress: Int) {
+    /// Cuts up the frame that its port has refused, in its place between the others, or answers it, where somebody may be answered.
+    /// Returns those behind it.
+    mutating func handleOversize(_ departures: UnsafeBufferPointer<Departure>, _ egress: Int) -> UnsafeBufferPointer<Departure> {
         let refused = unsafe ports[egress].refused
-        unsafe ports[egress].refused = 0
-        for unsafe departure in unsafe departures where refused >> UInt64(departure.index) & 1 == 1 {
-            if batch[departure.index].offload.segmentation == .none {
-                if unsafe fragment(departure, egress, limit: ports[egress].maximumFrame - Port.growth(by: departure.edit)) { continue }
-                unsafe ports[egress].counters.dropped(.oversize)
-            }
-            // Less than fits without a tag: whether there will be one, the sender does not know.
-            unsafe answer(departure.index, mtu: ports[egress].maximumFrame - 14 - VLANTag.length)
+        unsafe ports[egress].refused = -1
+        guard let place = unsafe departures.firstIndex(where: { $0.index == refused }) else { return unsafe UnsafeBufferPointer(rebasing: departures[..<0]) }
+        unsafe mend(departures[place], egress)
+        return unsafe UnsafeBufferPointer(rebasing: departures[(place + 1)...])
+    }
+
+    private mutating func mend(_ departure: Departure, _ egress: Int) {
+        if batch[departure.index].offload.segmentation == .none {
+            if unsafe fragment(departure, egress, limit: ports[egress].maximumFrame - Port.growth(by: departure.edit)) { return }
+            unsafe ports[egress].counters.dropped(.oversize)
         }
+        // Less than fits without a tag: whether there will be one, the sender does not know.
+        unsafe answer(departure.index, mtu: ports[egress].maximumFrame - 14 - VLANTag.length)
     }
 
     /// Sends a frame in pieces. Returns false if it must not be cut up, or cannot be.
@@ -126,7 +131,7 @@ extension Forwarder {
             for index in 0..<scratch.count { unsafe (departures.baseAddress! + index).initialize(to: Departure(index, edit)) }
             return unsafe ports[number].transmit(UnsafeBufferPointer(departures), of: &scratch, with: &sender)
         }
-        unsafe ports[number].refused = 0
+        unsafe ports[number].refused = -1
         settle(number, error)
     }
 }

@@ -43,6 +43,8 @@ struct Port: ~Copyable {
     var isWatchingForRoom = false
     /// Not read for a moment, because a receiver of what it sends is full.
     var isHeld = false
+    /// Not in the poller while it is held.
+    var isSilenced = false
     /// Full for so long that nobody is held for it any more, until its queue has been empty.
     var isSlow = false
     /// Until when others are held for this port; 0 while nobody is.
@@ -65,13 +67,11 @@ struct Port: ~Copyable {
     /// For a client of a datagram door.
     let destination: DatagramDestination?
     let pin: Descriptor?
-    /// Frames of the batch, a bit each, that were too long to be sent.
-    var refused: UInt64 = 0
+    /// The frame of the batch that was too long to be sent, where `transmit` has stopped; -1 if it has not.
+    var refused = -1
     /// Answers about such frames in this second.
     var noticeSecond: UInt32 = 0
     var notices: UInt16 = 0
-    /// Of a datagram door: senders without a port that were told of and not dealt with yet.
-    var strangers = 0
     /// Bytes of the queue's first frame, its length included, that a stream has taken already.
     var sentOfFirst = 0
     /// A `goodbye` event was sent since the last (re)arming.
@@ -136,7 +136,7 @@ struct Port: ~Copyable {
 
     // MARK: Sending
 
-    /// Sends these frames, in this order, or queues or drops them. Returns the errno of an unreachable receiver, else 0.
+    /// Sends these frames, in this order, or queues or drops them, up to the first that is too long. Returns the errno of an unreachable receiver, else 0.
     mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
         switch kind {
         case .datagram, .stream, .datagramClient: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
@@ -166,8 +166,8 @@ struct Port: ~Copyable {
                 }
                 guard segmenter.longestFrame + change <= maximumFrame else {
                     counters.dropped(.oversize, frames: segmenter.remaining)
-                    refused |= 1 << UInt64(index)
-                    continue
+                    refused = index
+                    break
                 }
                 repeat {
                     if vector.isFull { error = first(error, flush(&vector)) }
@@ -179,8 +179,8 @@ struct Port: ~Copyable {
                 continue
             }
             guard Int(frame.length) + change <= maximumFrame else {
-                refused |= 1 << UInt64(index)
-                continue
+                refused = index
+                break
             }
             if vector.isFull { error = first(error, flush(&vector)) }
             if edit == .keep { vector.append(frame: frame, of: batch) } else { vector.append(frame: frame, of: batch, edit: edit) }
@@ -204,7 +204,7 @@ struct Port: ~Copyable {
             }
             guard carries(batch[index], departure.edit, maximumSuperFrame) else {
                 refuse(index, batch[index])
-                continue
+                break
             }
             guard departure.edit == .keep else {
                 // In place, and undone: other ports may want the frame as it was.
@@ -234,7 +234,7 @@ struct Port: ~Copyable {
 
     /// Leaves a frame to the forwarder that is too long. What is not to be cut up is dropped here.
     mutating func refuse(_ index: Int, _ frame: FrameDescriptor) {
-        refused |= 1 << UInt64(index)
+        refused = index
         if frame.offload.segmentation != .none { counters.dropped(.oversize) }
     }
 

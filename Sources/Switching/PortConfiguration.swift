@@ -76,13 +76,12 @@ package struct PortConfiguration: Sendable {
     }
 }
 
-/// A datagram of a client that has no port yet.
+/// The sender of a datagram who has no port yet. The datagram itself waits for that port.
 package struct Stranger: Equatable, Sendable {
     /// The name that it has bound; empty for none.
     package let name: [UInt8]
     /// Whose program it is, where the system tells.
     package let user: UInt32?
-    package let frame: [UInt8]
 }
 
 /// Something that happened to a port, for the thread that looks after it.

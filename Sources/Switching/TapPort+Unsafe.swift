@@ -17,8 +17,7 @@ extension Port {
             let frame = batch[departure.index]
             guard carries(frame, departure.edit, configuration.device?.maximumSuperFrame ?? FrameBatch.maximumFrameLength) else {
                 refuse(departure.index, frame)
-                place += 1
-                continue
+                break
             }
             var count = 1, length = Int(frame.length)
             let error: Int32

@@ -101,6 +101,9 @@ extension IntegrationTests {
             #expect(result.error.contains("sudo"))
             #expect(result.output.isEmpty)
             #expect(try network.host.run("ip", "-o", "link").contains(": vmnet") == false)
+            // The variable that leads astray is named.
+            let astray = try run(network, "--uplink", "user", "--state-dir", directory + "/state", vde.path, user: "nobody", environment: ["XDG_RUNTIME_DIR": "/etc/passwd", "HOME": directory])
+            #expect(astray.termination == status(69) && astray.error.contains("XDG_RUNTIME_DIR is /etc/passwd; set it to a directory of yours"), "\(astray.error)")
         }
 
         @Test func setUserIDIsRefused() throws {

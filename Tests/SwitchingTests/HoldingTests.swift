@@ -121,4 +121,64 @@ import Wire
         try c.send(frame(to: .broadcast, from: mac(3)))
         bench.settle()
     }
+
+    /// What lies in its socket while it waits for a slow receiver is not lost when it closes.
+    @Test func whatASenderHasSentBeforeItClosedArrives() throws {
+        let bench = try Bench(patience: 3600 * MonotonicClock.second)
+        let a = try bench.attachStream(), b = try bench.attach(), c = try bench.attach()
+        try a.send(frame(to: .broadcast, from: mac(1)))
+        try introduce(bench, [(b, mac(2)), (c, mac(3))])
+        var sent = 0, left = [UInt8]()
+        while true {
+            if left.isEmpty {
+                left = StreamEnd.wrap(numbered(sent, to: mac(2), from: mac(1)))
+                sent += 1
+            }
+            guard let taken = try? a.send(raw: left) else { break }
+            left.removeFirst(taken)
+            bench.settle()
+            try #require(sent < 100_000)
+        }
+        // The last one is not whole, or has not begun.
+        sent -= 1
+        a.close()
+        bench.settle()
+        // Others speak to it, and hear nothing of its end before it has come.
+        try c.send(frame(to: .broadcast, from: mac(3), [3]))
+        try c.send(frame(to: mac(1), from: mac(3), [4]))
+        bench.settle()
+        #expect(bench.control.takeEvents().allSatisfy { if case .unreachable = $0 { false } else { true } })
+        var received: [Int] = [], idle = 0
+        while idle < 100 {
+            bench.settle()
+            let some = b.received().filter { $0.count == 1514 }.map(number)
+            idle = some.isEmpty ? idle + 1 : 0
+            received += some
+        }
+        #expect(received == (0..<sent).map { $0 & 0xffff } && bench.counters(b).totalDrops == 0)
+        #expect(bench.control.takeEvents().contains { if case .ended(a.number, nil) = $0 { true } else { false } })
+    }
+
+    /// A client of a switch goes by its control connection, while its frames are still in its socket.
+    @Test func whatLiesInAPortThatGoesIsSentOn() throws {
+        let bench = try Bench(patience: 3600 * MonotonicClock.second)
+        let a = try bench.attach(), b = try bench.attach()
+        try introduce(bench, [(a, mac(1)), (b, mac(2))])
+        var sent = 0
+        while (try? a.send(numbered(sent, to: mac(2), from: mac(1)))) != nil {
+            sent += 1
+            bench.settle()
+            try #require(sent < 100_000)
+        }
+        bench.control.detach(a.number)
+        var received: [Int] = [], idle = 0
+        while idle < 100 {
+            bench.settle()
+            let some = b.received().map(number)
+            idle = some.isEmpty ? idle + 1 : 0
+            received += some
+        }
+        #expect(received.count + Int(bench.counters(b).drops(.queueFull)) == sent)
+        #expect(received == (0..<received.count).map { $0 & 0xffff })
+    }
 }

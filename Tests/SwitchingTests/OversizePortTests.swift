@@ -50,6 +50,25 @@ import Wire
         #expect(short.received().count == 1)
     }
 
+    @Test func whatIsCutUpKeepsItsPlaceAmongTheOthers() throws {
+        let bench = try Bench()
+        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
+        try introduce(bench, jumbo, mac(1))
+        try introduce(bench, short, mac(2))
+        _ = (jumbo.received(), short.received())
+        let lengths = [100, 3000, 200, 2000, 2900, 300]
+        for length in lengths { try jumbo.send(packet(dontFragment: false, length: length, from: mac(1), to: mac(2))) }
+        bench.settle()
+        // Each packet's pieces, by the offset of the fragment, which starts anew with each.
+        var payloads: [Int] = []
+        for frame in short.received() {
+            let isFirst = (Int(frame[20]) << 8 | Int(frame[21])) & 0x1fff == 0
+            if isFirst { payloads.append(0) }
+            payloads[payloads.count - 1] += frame.count - 34
+        }
+        #expect(payloads.map { $0 + 20 } == lengths)
+    }
+
     /// A frame with a TCP segment of 5000 bytes that must not be fragmented.
     private func segment(flags: UInt16 = 0x10, isDamaged: Bool = false) -> [UInt8] {
         let source = IPv4Address("192.168.105.2")!, destination = IPv4Address("192.168.105.3")!
