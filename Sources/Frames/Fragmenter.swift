@@ -51,8 +51,10 @@ package struct Fragmenter: BitwiseCopyable, Sendable {
 }
 
 /// The headers in front of the network's.
+@usableFromInline
 enum LinkHeader {
     /// The type of what is carried, and where it begins, behind up to two VLAN tags; nil if the frame is too short.
+    @inlinable
     static func network(of frame: RawSpan) -> (type: UInt16, offset: Int)? {
         guard frame.byteCount >= 14 else { return nil }
         var offset = 12

@@ -50,15 +50,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     /// Returns nil if the frame is not what `offload` says it is, is a fragment, or has no payload.
     @inlinable
     package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
-        guard offload.segmentation != .none, offload.segmentSize > 0, frame.byteCount >= 14 else { return nil }
-        var offset = 12
-        var type = frame.big16(at: offset)
-        while type == EtherType.vlan || type == EtherType.serviceVLAN {
-            offset += 4
-            guard offset <= 20, offset + 2 <= frame.byteCount else { return nil }
-            type = frame.big16(at: offset)
-        }
-        let network = offset + 2
+        guard offload.segmentation != .none, offload.segmentSize > 0, let (type, network) = LinkHeader.network(of: frame) else { return nil }
         let transport: Int, end: Int, protocolNumber: UInt8
         if type == EtherType.ipv4, offload.segmentation != .tcp6 {
             guard let packet = try? IPv4View(frame.from(network)), !packet.isFragment else { return nil }

@@ -47,6 +47,26 @@ extension SystemError: CustomStringConvertible {
     package var description: String { (subject.isEmpty ? operation : operation + " " + subject) + ": " + reason }
 }
 
+extension SystemError {
+    /// Why something cannot be made at a path, as far as what to do about it differs.
+    package enum Obstacle: Equatable, Sendable {
+        case rights
+        case length
+        case other
+    }
+
+    /// The same in words, with the next step.
+    /// - Parameter choice: what to choose where one has the right to, such as "a directory of yours".
+    package func obstacle(choosing choice: String) -> (kind: Obstacle, text: String) {
+        switch code {
+        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly: (.rights, "\(self); choose \(choice), such as one in /tmp or $XDG_RUNTIME_DIR")
+        case Errno.noEntry: (.other, "\(self); the directory above it must exist")
+        case Errno.nameTooLong: (.length, "\(self); choose a shorter path")
+        default: (.other, description)
+        }
+    }
+}
+
 /// The errno values that decisions are taken on, so that no other file needs the C library's names.
 @usableFromInline
 package enum Errno {

@@ -23,12 +23,9 @@ package struct SwitchError: Error, Sendable, CustomStringConvertible {
     }
 
     init(_ error: SystemError) {
-        switch error.code {
-        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly:
-            self.init(.permissionDenied, "\(error); choose a directory of yours, such as one in /tmp or $XDG_RUNTIME_DIR")
-        case Errno.noEntry: self.init(.system, "\(error); the directory above it must exist")
-        default: self.init(.system, error.description)
-        }
+        let (kind, text) = error.obstacle(choosing: "a directory of yours")
+        let causes: [SystemError.Obstacle: Cause] = [.rights: .permissionDenied, .length: .pathTooLong]
+        self.init(causes[kind] ?? .system, text)
     }
 }
 

@@ -82,20 +82,20 @@ extension IntegrationTests {
                 try it.ask(console, "port/allprint")
                 for length in [60, 200, 1514] {
                     a!.send(frame(0xff, 1, length))
-                    for (name, end) in [("b", b), ("fifth", fifth), ("shared", shared)] { it.note("\(name) hears \(end.receive(seconds: 2)?.count ?? 0) bytes") }
+                    for (name, end) in [("b", b), ("fifth", fifth), ("shared", shared)] { it.note("\(name) hears \(end.receive(seconds: ampleTime)?.count ?? 0) bytes") }
                     it.note("a hears itself: \(a!.receive(seconds: 0.05) != nil)")
                 }
                 b.send(frame(1, 2))
-                it.note("a hears b: \(a!.receive(seconds: 2) == frame(1, 2)), fifth: \(fifth.receive(seconds: 0.05) != nil)")
+                it.note("a hears b: \(a!.receive(seconds: ampleTime) == frame(1, 2)), fifth: \(fifth.receive(seconds: 0.05) != nil)")
                 // What is for one end of a port is for all of them, and nobody hears his siblings.
                 fifth.send(frame(1, 5))
-                it.note("a hears fifth: \(a!.receive(seconds: 2) == frame(1, 5)), shared: \(shared.receive(seconds: 0.05) != nil)")
+                it.note("a hears fifth: \(a!.receive(seconds: ampleTime) == frame(1, 5)), shared: \(shared.receive(seconds: 0.05) != nil)")
                 a!.send(frame(5, 1))
-                it.note("fifth: \(fifth.receive(seconds: 2) != nil), shared: \(shared.receive(seconds: 2) != nil), b: \(b.receive(seconds: 0.05) != nil)")
+                it.note("fifth: \(fifth.receive(seconds: ampleTime) != nil), shared: \(shared.receive(seconds: ampleTime) != nil), b: \(b.receive(seconds: 0.05) != nil)")
                 // Empty and short frames are of no consequence, and one goes all the way.
                 for length in [0, 1, 13] { a!.send([UInt8](repeating: 1, count: length)) }
                 a!.send(frame(2, 1, 1514))
-                it.note("b hears \(b.receive(seconds: 2)?.count ?? 0) bytes")
+                it.note("b hears \(b.receive(seconds: ampleTime)?.count ?? 0) bytes")
                 // Of a port with two ends ours counts what it sends to each, so port 5 is left out.
                 for number in 1...2 { try it.ask(console, "port/print \(number)") }
                 a = nil
@@ -109,7 +109,7 @@ extension IntegrationTests {
                 let listing = try console.ask("port/print 1")
                 let identifier = listing.split(separator: "endpoint ID ")[1].prefix { $0.isNumber }
                 it.note("port/epclose: \(try console.ask("port/epclose 1 \(identifier)"))")
-                it.note("closed: \(again.isClosed(within: 2))")
+                it.note("closed: \(again.isClosed(within: ampleTime))")
             }
         }
 

@@ -338,64 +338,6 @@ extension IntegrationTests {
             #expect(try scene.daemon.stop() == .exited(0))
         }
 
-        @Test func sendersThatCannotBeAnsweredAreNamed() throws {
-            let scene = try DoorScene()
-            let nobody = try UnixSocket.datagram()
-            try nobody.connect(to: UnixPath(scene.dgram))
-            _ = try nobody.send([UInt8](repeating: 1, count: 60))
-            try scene.daemon.program.wait(for: "sends from a socket without a name")
-            // A name of somebody else's: the socket was moved away, and a link to another one laid in its place.
-            let victim = try DatagramClient(scene.folder.file("victim"), to: scene.dgram)
-            let liar = try DatagramClient(scene.folder.file("liar"), to: scene.dgram)
-            try Files.remove(scene.folder.file("liar"))
-            _ = try ChildProcess.run(["ln", "-s", scene.folder.file("victim"), scene.folder.file("liar")])
-            try liar.send([UInt8](repeating: 1, count: 60))
-            try scene.daemon.program.wait(for: "turned away \(scene.folder.file("liar"))")
-            #expect(victim.received().isEmpty)
-            // The others are as they were.
-            let source = MACAddress(0x0200_0000_0001)
-            try victim.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
-            try eventually("an answer") { victim.received().contains { $0.starts(with: source.bytes) } }
-            #expect(try scene.daemon.stop() == .exited(0))
-        }
-
-        @Test func badClientsEndAlone() throws {
-            let scene = try DoorScene()
-            let good = try SocketEnd(streamAt: scene.stream), source = MACAddress(0x0200_0000_0001)
-            func isWell() throws {
-                try good.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
-                try eventually("an answer") { good.received().contains { $0.starts(with: source.bytes) } }
-            }
-            try isWell()
-            for length: UInt32 in [0, 13, 65_551, .max] {
-                let bad = try SocketEnd(streamAt: scene.stream)
-                try bad.send(raw: (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) })
-                try scene.daemon.program.wait(for: "it announced a frame of \(length) bytes")
-                try eventually("its end") { bad.isOver }
-            }
-            try isWell()
-            // A thousand that connect and leave, some in the middle of a frame.
-            for number in 0..<1000 {
-                let guest = try SocketEnd(streamAt: scene.stream)
-                if number % 3 == 0 { try guest.send(raw: [0, 0, 1]) }
-                if number % 7 == 0 { try? guest.send([UInt8](repeating: 2, count: 60)) }
-                guest.close()
-            }
-            try isWell()
-            // One that never reads, while thousands of broadcasts come.
-            let stalled = try SocketEnd(streamAt: scene.stream)
-            for _ in 0..<3000 {
-                try good.send(MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
-            }
-            try isWell()
-            try eventually("its drops are counted") {
-                scene.daemon.program.signal(Signal.user1)
-                return scene.daemon.program.output.contains("queueFull")
-            }
-            stalled.close()
-            #expect(try scene.daemon.stop() == .exited(0))
-        }
-
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func packetsThatAreTooLongForTheWayOutAreNotLostWithoutAWord() throws {
             let scene = try DoorScene()
