@@ -192,7 +192,12 @@ final class TCPRelay {
             let socket = try UnixSocket.internetStream(ipv6: ends.isIPv6)
             socket.prepareForRelay()
             try socket.connect(to: gateway.destination(of: ends.key))
-            add(TCPConnection(ends, reaching: socket, question: question, surroundings), second)
+            // What is near has answered by now.
+            let ready = socket.wait(for: .writable, until: 0)
+            let connection = TCPConnection(ends, reaching: socket, question: question, surroundings)
+            add(connection, second)
+            let error = ready.isEmpty ? 0 : connection.socketReady(ready, &surroundings)
+            if error != 0 { fail(connection, error, &gateway) }
         } catch {
             if TCPRelay.isUnreachable(error.code) {
                 gateway.tell(ends, sequence: question.sequence, error: error.code, now: second)
