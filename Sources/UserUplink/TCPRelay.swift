@@ -23,6 +23,8 @@ final class TCPRelay {
     /// Bytes that streams may hold together.
     private static let memory = 256 << 20
     private static let listenerToken: UInt64 = 1 << 63
+    /// How far ahead a deadline is noted, in nanoseconds: what is noted and not needed any more goes by that time.
+    private static let horizon = 30 * MonotonicClock.second
     /// Connections accepted at a time.
     private static let acceptBatch = 64
 
@@ -34,7 +36,7 @@ final class TCPRelay {
     private var connections: [TCPConnection?] = []
     /// How often each place was given anew, so that what belongs to an earlier connection is told apart.
     private var generations: [UInt32] = []
-    private var deadlines = DeadlineQueue()
+    private(set) var deadlines = DeadlineQueue()
     /// Places of connections that have something to do at the end of the turn.
     private var touched: [Int] = []
     private var listeners: [Listener] = []
@@ -145,7 +147,7 @@ final class TCPRelay {
             connection.watched = interest
         }
         if connection.isLingering { connection.closeSocket() }
-        let deadline = connection.deadline
+        let deadline = min(connection.deadline, surroundings.now + TCPRelay.horizon)
         if deadline < connection.notedDeadline {
             connection.notedDeadline = deadline
             deadlines.insert(deadline, token)

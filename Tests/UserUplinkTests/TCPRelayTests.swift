@@ -175,6 +175,23 @@ import Wire
         #expect(throws: SystemError.self) { try guest.peer.socket.receive(limit: 1) }
     }
 
+    /// However long it lasts: what was noted for a connection and is not needed any more does not pile up.
+    @Test func deadlinesDoNotPileUp() throws {
+        let (server, port) = try RelayScene.server()
+        let scene = try RelayScene()
+        let guest = try GuestEnd(scene, server, port)
+        for round in 1...300 {
+            _ = try guest.peer.socket.send([1])
+            try guest.run("a byte") { guest.received.count == round }
+            scene.offset += MonotonicClock.second
+            scene.turn()
+        }
+        #expect(scene.relay.deadlines.count < 50, "\(scene.relay.deadlines.count)")
+        // It is still there, and is asked for when it has been silent for long.
+        scene.offset += 700 * MonotonicClock.second
+        #expect(try scene.await("a question").sequence == guest.got &- 1)
+    }
+
     @Test func orderIsMadeAndRepetitionsAreConfirmed() throws {
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
