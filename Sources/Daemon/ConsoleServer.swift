@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Doors
 import Logging
 import Platform
 import VDE
@@ -22,7 +23,7 @@ final class ConsoleServer {
         }
     }
 
-    private let path: String
+    private let door: Door
     private let console: ManagementConsole
     private let loop: ControlLoop
     private let logger: Logger
@@ -31,35 +32,25 @@ final class ConsoleServer {
     private var clients: [Int32: Client] = [:]
     var onShutdown: () -> Void = {}
 
+    /// - Parameter isLocked: the socket's directory is the switch's, which is locked already.
     init(
-        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, console: ManagementConsole, loop: ControlLoop, logger: Logger
+        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, isLocked: Bool, console: ManagementConsole, loop: ControlLoop, logger: Logger
     ) throws(ExitError) {
-        path = configuration.path
         self.console = console
         self.loop = loop
         self.logger = logger
-        do throws(SystemError) {
-            try ConsoleServer.sweep(configuration.path, owner: owner?.user)
-            let socket = try SwitchDirectory.listen(configuration.path, mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
-            listener = try Listener(
-                socket, loop: loop, onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger) },
+        let access = DoorAccess(mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
+        do throws(DoorError) {
+            door = try Door(.stream, at: configuration.path, access: access, isLocked: isLocked)
+        } catch {
+            if error.cause == .occupied { throw ExitError(.alreadyRunning, "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt") }
+            throw ExitError(.unavailable, "no console by --mgmt: \(error)")
+        }
+        listener = try orUnavailable { () throws(SystemError) in
+            try Listener(
+                door.socket.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger) },
                 onClient: { [unowned self] in take(in: $0) })
-        } catch {
-            if error.code == Errno.busy { throw ExitError(.alreadyRunning, "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt") }
-            throw ExitError(.unavailable, "no console: \(error); choose another --mgmt")
         }
-    }
-
-    /// Removes the socket of a switch that was killed. Anything else that is there stays, and bind says so.
-    private static func sweep(_ path: String, owner: UInt32?) throws(SystemError) {
-        guard let status = try? Files.status(path, followLinks: false), status.kind == .socket, status.owner == Accounts.effectiveUser || status.owner == owner else { return }
-        do throws(SystemError) {
-            try UnixSocket.stream().connect(to: UnixPath(path))
-        } catch {
-            guard error.code == Errno.refused else { throw error }
-            return try Files.remove(path)
-        }
-        throw SystemError(code: Errno.busy, "listen", path)
     }
 
     private func take(in socket: consuming Descriptor) {
@@ -148,7 +139,7 @@ final class ConsoleServer {
     func close() {
         for client in Array(clients.values) { close(client) }
         listener?.close()
-        try? Files.remove(path)
+        door.remove()
     }
 }
 

@@ -88,7 +88,8 @@ package final class SwitchSession: NetworkSession {
             pathMode: configuration.console?.mode ?? 0, closeEnd: { [unowned self] in disconnect(end: $1, of: $0) })
         console = ManagementConsole(virtualSwitch, surroundings)
         if let socket = configuration.console {
-            consoleServer = try ConsoleServer(socket, owner: configuration.access.owner, console: console!, loop: loop, logger: logger)
+            let isLocked = Files.parent(Files.resolved(socket.path)) == directory?.path
+            consoleServer = try ConsoleServer(socket, owner: configuration.access.owner, isLocked: isLocked, console: console!, loop: loop, logger: logger)
             consoleServer!.onShutdown = { [unowned self] in onShutdown() }
         }
         if configuration.isHub { virtualSwitch.setHub(true) }

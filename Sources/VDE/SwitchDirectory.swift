@@ -180,7 +180,7 @@ package final class SwitchDirectory {
     }
 
     /// A listening socket at `path`, open to others only when it has its owner and mode.
-    package static func listen(_ path: String, mode: UInt16, user: UInt32?, group: UInt32?) throws(SystemError) -> Descriptor {
+    private static func listen(_ path: String, mode: UInt16, user: UInt32?, group: UInt32?) throws(SystemError) -> Descriptor {
         let socket = try UnixSocket.stream()
         try socket.bind(to: UnixPath(path))
         do throws(SystemError) {

@@ -232,6 +232,26 @@ extension IntegrationTests {
             #expect(!Files.exists(path) && !Files.exists(console))
         }
 
+        @Test func aConsoleInUseAndWhatIsNoneAreLeftAlone() throws {
+            let network = try TestNetwork()
+            let console = network.folder.file("mgmt"), file = network.folder.file("file")
+            let first = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", "--mgmt", console, network.folder.file("one")], folder: network.folder)
+            func attempt(_ console: String) throws -> ChildProcess.Output {
+                try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", console, network.folder.file("two")])
+            }
+            let second = try attempt(console)
+            #expect(second.termination == .exited(75) && second.error.contains("\(console) is a console in use; stop what serves it, or give another --mgmt"))
+            _ = try Console(console).ask("port/print")
+            try Files.replace(file, [1])
+            let third = try attempt(file)
+            #expect(third.termination == .exited(69) && third.error.contains("--mgmt: \(file) is there already, and no socket; choose another path"), "\(third.error)")
+            // What somebody has put in its place stays.
+            try Files.remove(console)
+            try Files.replace(console, [2])
+            #expect(try first.stop() == .exited(0))
+            #expect(try Files.read(console) == [2] && Files.read(file) == [1])
+        }
+
         @Test func consoleAndPidfileMayLieInTheDirectoryBehindALink() throws {
             let network = try TestNetwork()
             try Files.makeDirectory(network.folder.file("real"))
