@@ -43,6 +43,10 @@ static void put_address(xpc_object_t result, const char *key, uint32_t value) {
 static vmnet_return_t configure(struct vmnet_interface *it, struct object *object, xpc_object_t description, xpc_object_t result) {
     it->mode = object ? object->mode : (uint32_t)xpc_dictionary_get_uint64(description, vmnet_operation_mode_key);
     it->is_isolated = xpc_dictionary_get_bool(description, vmnet_enable_isolation_key);
+    it->is_alone = it->settings.wants_isolation_said && !xpc_dictionary_get_value(description, vmnet_enable_isolation_key);
+    if (it->mode == VMNET_BRIDGED_MODE && it->settings.refuses_bridged_isolation && xpc_dictionary_get_value(description, vmnet_enable_isolation_key)) {
+        return VMNET_INVALID_ARGUMENT;
+    }
     uint64_t mtu = object ? object->mtu : xpc_dictionary_get_uint64(description, vmnet_mtu_key);
     int has_header = xpc_dictionary_get_bool(description, vmnet_enable_virtio_header_key);
     // The two are not to be combined.
@@ -67,9 +71,9 @@ static vmnet_return_t configure(struct vmnet_interface *it, struct object *objec
     if (status != VMNET_SUCCESS) return status;
     if (xpc_dictionary_get_uuid(description, vmnet_network_identifier_key)) it->network->host.without_dhcp = 1;
     if (!mtu) mtu = 1500;
-    // With TSO a segment of 64 KiB behind an Ethernet header; whether the virtio header counts is not documented: it does not.
+    // With TSO a segment of 64 KiB behind an Ethernet header; whether the virtio header counts is not documented.
     size_t longest = has_segments ? 65550 : (size_t)mtu + 14;
-    it->maximum = longest + it->header;
+    it->maximum = longest + (it->settings.header_inside ? 0 : it->header);
     xpc_dictionary_set_uint64(result, vmnet_mtu_key, mtu);
     xpc_dictionary_set_uint64(result, vmnet_max_packet_size_key, longest);
     if (xpc_dictionary_get_bool(description, vmnet_allocate_mac_address_key)) xpc_dictionary_set_string(result, vmnet_mac_address_key, "3e:22:fb:00:01:01");

@@ -58,7 +58,7 @@ vmnet_return_t network_join(struct vmnet_interface *it, uint32_t start, uint32_t
         struct network *other = interfaces[i] ? interfaces[i]->network : NULL;
         if (!other || it->mode == VMNET_BRIDGED_MODE || (other->start & other->mask) != (start & mask)) continue;
         // The same range in the other mode, or with other bounds, is somebody else's.
-        if (other->mode != it->mode || other->start != start || other->end != end || other->mask != mask || other->header != it->header || other->object != object) return VMNET_FAILURE;
+        if (it->is_alone || other->mode != it->mode || other->start != start || other->end != end || other->mask != mask || other->header != it->header || other->object != object) return VMNET_FAILURE;
         it->network = other;
         other->members++;
         return VMNET_SUCCESS;

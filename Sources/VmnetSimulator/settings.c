@@ -48,6 +48,9 @@ static void take_environment(void) {
         SETTING(exhausted_every);
         SETTING(partial_every);
         SETTING(vanish_after);
+        SETTING(header_inside);
+        SETTING(refuses_bridged_isolation);
+        SETTING(wants_isolation_said);
         SETTING(gone_status);
         SETTING(short_reads);
         SETTING(silent_after);

@@ -56,7 +56,7 @@ struct vmnet_interface {
     uint32_t mode;
     /// Of what is read and written, with the header where there is one.
     size_t maximum, header;
-    int is_isolated, is_stopped, is_started;
+    int is_isolated, is_alone, is_stopped, is_started;
     dispatch_queue_t queue;
     vmnet_interface_event_callback_t callback;
     int is_event_pending;

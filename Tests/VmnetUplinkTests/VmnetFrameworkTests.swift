@@ -217,8 +217,10 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
         try Link(VmnetOptions(mode: .bridged("en0"))).stop()
     }
 
-    @Test func framesWithHeadersGoOutAndComeBack() throws {
-        simulate()
+    @Test(arguments: [0, 1] as [Int32])
+    func framesWithHeadersGoOutAndComeBack(isInside: Int32) throws {
+        simulate { $0.header_inside = isInside }
+        defer { simulate() }
         var options = VmnetOptions(mode: .shared)
         options.offload = .virtio
         #expect(VmnetFramework().hasVirtioHeaders)
@@ -395,8 +397,11 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
         }
     }
 
-    @Test func isolatedInterfacesDoNotHearEachOther() throws {
-        simulate()
+    /// Also where a system wants to be told either way.
+    @Test(arguments: [0, 1] as [Int32])
+    func isolatedInterfacesDoNotHearEachOther(mustBeSaid: Int32) throws {
+        simulate { $0.wants_isolation_said = mustBeSaid }
+        defer { simulate() }
         for isIsolated in [false, true] {
             var options = VmnetOptions(mode: .shared)
             options.isIsolated = isIsolated
@@ -406,6 +411,16 @@ private func failure(_ options: VmnetOptions = VmnetOptions(mode: .shared)) -> V
             try one.stop()
             try other.stop()
         }
+    }
+
+    /// The switch keeps machines apart by itself there, so that it does not matter what vmnet thinks of it.
+    @Test(arguments: [0, 1] as [Int32])
+    func isolationIsNoAffairOfABridgedInterface(isRefused: Int32) throws {
+        simulate { $0.refuses_bridged_isolation = isRefused }
+        defer { simulate() }
+        var options = VmnetOptions(mode: .bridged("en0"))
+        options.isIsolated = true
+        try Link(options).stop()
     }
 
     // MARK: Failures

@@ -50,6 +50,12 @@ struct vmnet_simulator_settings {
     uint32_t partial_every;
     /// The interface vanishes after so many frames were written: reads and writes fail from then on; 0: it does not.
     uint32_t vanish_after;
+    /// The longest frame that is told counts its virtio header; else that comes in front of it.
+    int header_inside;
+    /// A start in bridged mode fails with 1003 if it says anything of isolation.
+    int refuses_bridged_isolation;
+    /// A start that says nothing of isolation gets a network of its own, or fails if its range is taken.
+    int wants_isolation_said;
     /// What reads and writes say of an interface that has vanished or was stopped; 0: 1003.
     uint32_t gone_status;
     /// A buffer too short for the longest frame gets what fits; else the read fails with 1003.
