@@ -14,6 +14,19 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
     }
 }
 
+/// Leaves a dead socket behind, as a killed daemon does. A program that a test beside this one is just starting may still hold it for a moment.
+private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = DoorAccess()) throws {
+    do { _ = try Door(kind, at: path, access: access).path }
+    try eventually("the end of \(path)", within: ampleTime) {
+        do throws(SystemError) {
+            try (kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()).connect(to: UnixPath(path))
+            return false
+        } catch {
+            return error.code == Errno.refused
+        }
+    }
+}
+
 @Suite struct DoorTests {
     private func cause(_ kind: Door.Kind, _ path: String) -> DoorError.Cause? {
         do throws(DoorError) {
@@ -50,7 +63,7 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
     func whatADeadProcessLeftIsReplaced(kind: Door.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("door")
-        do { _ = try Door(kind, at: path, access: DoorAccess()).path }
+        try leave(kind, at: path)
         #expect(Files.exists(path))
         #expect(cause(kind, path) == nil)
     }
@@ -60,7 +73,7 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
     func whatRootGaveToAnotherIsReplacedWhereOnlyRootCanHavePutIt(mode: UInt16, isReplaced: Bool) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("door")
-        do { _ = try Door(.stream, at: path, access: DoorAccess(user: 4711)).path }
+        try leave(.stream, at: path, access: DoorAccess(user: 4711))
         try Files.setMode(folder.path, mode)
         #expect(try Files.status(path).owner == 4711)
         #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
@@ -73,7 +86,7 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
         for (group, isReplaced) in [(UInt32(0), true), (nogroup, false)] {
             let folder = try TemporaryFolder()
             let path = folder.file("door")
-            do { _ = try Door(.stream, at: path, access: DoorAccess(user: 65534)).path }
+            try leave(.stream, at: path, access: DoorAccess(user: 65534))
             try Files.setOwner(folder.path, user: 0, group: group)
             try Files.setMode(folder.path, 0o775)
             #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
@@ -107,7 +120,7 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
         let directory = try Files.open(folder.path, [.readOnly, .directory])
         #expect(try directory.tryLock())
         #expect(complaint(.stream, path) == "none")
-        do { _ = try Door(.stream, at: path, access: DoorAccess()).path }
+        try leave(.stream, at: path)
         #expect(complaint(.stream, path).contains("another process keeps \(folder.path) locked"))
         // The lock is our own process's.
         #expect(throws: Never.self) { try Door(.stream, at: path, access: DoorAccess(), isLocked: true) }
@@ -119,7 +132,7 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
         for _ in 0..<20 {
             let folder = try TemporaryFolder()
             let path = folder.file("door")
-            if isLeftOver { _ = try Door(kind, at: path, access: DoorAccess()).path }
+            if isLeftOver { try leave(kind, at: path) }
             let outcomes = await withTaskGroup(of: (Door?, String?).self) { group in
                 for _ in 0..<8 {
                     group.addTask {
@@ -145,7 +158,7 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
     @Test(.enabled(if: Accounts.effectiveUser == 0)) func whatIsClosedToUsIsNotCalledServed() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("door")
-        do { _ = try Door(.stream, at: path, access: DoorAccess(mode: 0o600)).path }
+        try leave(.stream, at: path, access: DoorAccess(mode: 0o600))
         try Files.setMode(folder.path, 0o1777)
         let result = try ChildProcess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Machine.product("vde_vmnet"), "--uplink", "none", "--stream", path])
         #expect(result.error.contains("\(path) is a socket of root that is closed to nobody; choose another path"), "\(result.error)")
