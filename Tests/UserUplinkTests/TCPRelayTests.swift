@@ -46,17 +46,27 @@ import Wire
         _ = listening
     }
 
-    @Test func whereThereIsNoWayTheGuestIsTold() throws {
-        // Nothing leads there from the host's loopback namespace; where something does, it vanishes, and the clock runs out.
+    @Test func whereNobodyAnswersTheGuestIsTold() throws {
+        // A server with a full queue of those who wait answers nobody else.
+        let (server, port) = try RelayScene.server()
+        try server.socket.listen(backlog: 0)
+        let waiting = try (0..<4).map { _ in
+            let client = Listening(try UnixSocket.internetStream())
+            try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
+            return client
+        }
         let scene = try RelayScene()
-        scene.give(RelayScene.segment(4000, to: IPv4Address("203.0.113.77")!, 80, .syn, sequence: 77))
+        scene.give(RelayScene.segment(4000, port, .syn, sequence: 77))
         scene.turn()
+        #expect(scene.heard().isEmpty && scene.relay.count == 1)
         scene.offset = 80 * MonotonicClock.second
         scene.turn()
         let message = try #require(scene.gateway.toGuests.first)
-        #expect(message[23] == IPProtocol.icmp && message[34] == 3 && message[35] <= 1)
-        #expect(Array(message[42 + 12..<42 + 20]) == Scene.guest.bytes + IPv4Address("203.0.113.77")!.bytes && message.rawSpan.big32(at: 42 + 24) == 77)
+        // Host unreachable, about the guest's own packet.
+        #expect(message[23] == IPProtocol.icmp && message[34] == 3 && message[35] == 1)
+        #expect(Array(message[42 + 12..<42 + 20]) == Scene.guest.bytes + Scene.network.gateway.bytes && message.rawSpan.big32(at: 42 + 24) == 77)
         #expect(scene.relay.count == 0)
+        _ = waiting
     }
 
     @Test func bytesGoBothWaysAndEndsOneByOne() throws {
