@@ -5,22 +5,43 @@
 
 #include "internal.h"
 
+/// Calls are to be smaller from now on, for one of `count` frames was too much. False if there is none smaller.
+static int halve(int *batch, int count) {
+    if (count <= 1) return 0;
+    *batch = count / 2;
+    return 1;
+}
+
+/// Describes where frames are to go. Sizes are the framework's to change, so all of them are set again each time. Returns how many there is room for.
+static int prepare_reads(struct cvmnet *it, const struct iovec *frames, int count) {
+    int limit = count < it->read_batch ? count : it->read_batch;
+    size_t offered = 0;
+    for (int i = 0; i < limit; i++) {
+        size_t room = frames[i].iov_len < it->room ? frames[i].iov_len : it->room;
+        offered += room;
+        if (i > 0 && offered > MAXIMUM_READ) return i;
+        it->read_pieces[i] = (struct iovec){.iov_base = frames[i].iov_base, .iov_len = room};
+        it->reads[i] = (struct vmpktdesc){.vm_pkt_size = room, .vm_pkt_iov = &it->read_pieces[i], .vm_pkt_iovcnt = 1};
+    }
+    return limit;
+}
+
 int cvmnet_receive(void *interface, struct iovec *frames, int count) {
     struct cvmnet *it = interface;
-    int limit = count < it->read_batch ? count : it->read_batch;
-    for (int i = 0; i < limit; i++) {
-        // Sizes are the framework's to change, so all of them are set again each time.
-        it->reads[i] = (struct vmpktdesc){.vm_pkt_size = frames[i].iov_len, .vm_pkt_iov = &frames[i], .vm_pkt_iovcnt = 1};
-    }
-    int filled = limit;
-    vmnet_return_t status = vmnet_read(it->interface, it->reads, &filled);
+    int limit, filled;
+    vmnet_return_t status;
+    do {
+        limit = prepare_reads(it, frames, count);
+        filled = limit;
+        status = vmnet_read(it->interface, it->reads, &filled);
+    } while (status == VMNET_TOO_MANY_PACKETS && halve(&it->read_batch, limit));
     // A moment's trouble: there will be another event.
     if (status == VMNET_BUFFER_EXHAUSTED || status == VMNET_SETUP_INCOMPLETE) return 0;
     if (status != VMNET_SUCCESS) return -(int)status;
     if (filled < 0 || filled > limit) return -EIO;
     for (int i = 0; i < filled; i++) {
         // Only this tells a frame's length. One that claims more than there was room for is no frame.
-        frames[i].iov_len = it->reads[i].vm_pkt_size <= frames[i].iov_len ? it->reads[i].vm_pkt_size : 0;
+        frames[i].iov_len = it->reads[i].vm_pkt_size <= it->room && it->reads[i].vm_pkt_size <= frames[i].iov_len ? it->reads[i].vm_pkt_size : 0;
     }
     return filled;
 }
@@ -77,6 +98,7 @@ int cvmnet_send(void *interface, const struct iovec *frames, int stride, int cou
         }
         // Some may have been taken all the same; all of them means that the number was not touched.
         if (written > 0 && written < prepared) return sent + written;
+        if (status == VMNET_TOO_MANY_PACKETS && halve(&it->write_batch, prepared)) continue;
         // Where one of them is at fault, the others are not to suffer for it.
         int error = status == VMNET_BUFFER_EXHAUSTED ? -ENOBUFS : send_one(it, &frames[sent * stride]);
         if (error) return sent > 0 ? sent : error;

@@ -16,15 +16,20 @@
 /// Frames in one call where the system does not say (documented: 200 frames and 256 KiB).
 enum { DEFAULT_BATCH = 200, MAXIMUM_BATCH = 256, MAXIMUM_WRITE = 256 * 1024 };
 
+/// Room to read into in one call, in bytes: as much as others are known to offer, 16 of the longest frames. For each frame more than it says that it needs,
+/// since nobody knows whether a header or a tag counts.
+enum { MAXIMUM_READ = 16 * (65550 + 76), SPARE_ROOM = 76 };
+
 struct cvmnet {
     interface_ref interface;
     /// Handlers of start and stop. Not the queue of the events: a handler must not wait behind one.
     dispatch_queue_t control;
     dispatch_queue_t events;
-    size_t maximum_frame;
+    /// Bytes that are offered for each frame to read.
+    size_t room;
     int read_batch, write_batch;
     struct vmpktdesc reads[MAXIMUM_BATCH], writes[MAXIMUM_BATCH];
-    struct iovec write_pieces[MAXIMUM_BATCH];
+    struct iovec read_pieces[MAXIMUM_BATCH], write_pieces[MAXIMUM_BATCH];
     /// The least frame of Ethernet, behind a virtio header.
     uint8_t padded[12 + 60];
 };

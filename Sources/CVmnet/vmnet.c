@@ -196,7 +196,8 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     int error = start_interface(it, options, timeout, parameters);
     if (error) return error;
     parameters->header = options->offload == CVMNET_VIRTIO_OFFLOAD ? 12 : 0;
-    it->maximum_frame = (size_t)parameters->maximum_frame;
+    // A system that says nothing, or nonsense, may use all there is.
+    it->room = parameters->maximum_frame - 1 < 1 << 20 ? (size_t)parameters->maximum_frame + SPARE_ROOM : SIZE_MAX;
     it->read_batch = parameters->read_batch;
     it->write_batch = parameters->write_batch;
     for (int i = 0; i < MAXIMUM_BATCH; i++) it->writes[i].vm_pkt_iov = &it->write_pieces[i];

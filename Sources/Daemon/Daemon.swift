@@ -205,8 +205,16 @@ package final class Daemon {
         vmnetLink = link
         guard let parameters = try link.start() else { return false }
         vmnetParameters = parameters
-        guard let network = parameters.network, configuration.mode == .shared || configuration.mode == .host else {
+        if case .bridged = configuration.mode {
             vmnetSummary = "bridged by vmnet"
+            return true
+        }
+        // Where there is to be no server, Apple's is not asked either.
+        if configuration.dhcp == .off { control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
+        // Nobody says that a network of an identifier has addresses of the host's.
+        guard let network = parameters.network ?? configuration.network else {
+            if configuration.dhcp != .off { logger.notice("vmnet.framework tells no addresses of this network, so none are given out; choose them with --vmnet-gateway") }
+            vmnetSummary = "a network by vmnet"
             return true
         }
         try configuration.checkGuests(of: network)
@@ -214,8 +222,6 @@ package final class Daemon {
         // The host's own address is its own affair; ours is the address service's.
         let service = configuration.hardwareAddress(gateway: network.gateway)
         try startServices(Uplink.Presence(network: network, hardware: service, interface: nil))
-        // Where there is to be no server, Apple's is not asked either.
-        if configuration.dhcp == .off { control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
         return true
     }
 

@@ -24,10 +24,7 @@ final class VmnetLink {
     private var backoff = Backoff()
     private var timer: ControlLoop.TimerID?
     private var lastFailure = ""
-    private var sleepTimer: ControlLoop.TimerID?
-    private var lastAsleep: UInt64 = 0
-    /// How often to look whether the machine has slept.
-    private static let sleepInterval = 2 * MonotonicClock.second
+    private var watch: VmnetWatch?
 
     /// - Parameters:
     ///   - attach: makes a port of the forwarder.
@@ -56,7 +53,7 @@ final class VmnetLink {
             // Whatever comes, the guests' addresses stay valid.
             if case .bridged = options.mode {} else { options.network = parameters.network ?? options.network }
             if options.mode == .shared { options.nat66Prefix = options.nat66Prefix ?? parameters.nat66Prefix }
-            watchSleep()
+            startWatch()
             return parameters
         } catch {
             throw ExitError(error.isPermission ? .noPermission : .unavailable, error.description)
@@ -97,18 +94,12 @@ final class VmnetLink {
         replace()
     }
 
-    /// Nothing tells of a bridged interface that has not survived the machine's sleep, so it is replaced after every one.
-    private func watchSleep() {
-        guard case .bridged = options.mode else { return }
-        lastAsleep = provider.timeAsleep
-        sleepTimer = loop.schedule(after: VmnetLink.sleepInterval) { [unowned self] in
-            let slept = provider.timeAsleep > lastAsleep + MonotonicClock.second
-            // Otherwise it is being replaced already.
-            if slept && port != nil {
-                logger.notice("the machine has slept, which a bridged interface may not survive; starting another")
-                replace()
-            }
-            watchSleep()
+    private func startWatch() {
+        watch = VmnetWatch(options, provider: provider, loop: loop, control: control, logger: logger) { [unowned self] in
+            port
+        } onLoss: { [unowned self] reason in
+            logger.notice("\(reason); starting another")
+            replace()
         }
     }
 
@@ -176,7 +167,7 @@ final class VmnetLink {
 
     func stop() {
         loop.cancel(timer)
-        loop.cancel(sleepTimer)
+        watch?.stop()
         if let interface = release(), let failure = VmnetLink.end(interface) { logger.warning("\(failure)") }
     }
 }

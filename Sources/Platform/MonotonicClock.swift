@@ -14,10 +14,7 @@ package enum MonotonicClock {
     package static var now: UInt64 { platform_clock_boot() }
 
     /// How long the machine has slept since it was started: differences count only. A little more or less at each look.
-    package static var asleep: UInt64 {
-        let awake = platform_clock_awake(), all = platform_clock_boot()
-        return all > awake ? all - awake : 0
-    }
+    package static var asleep: UInt64 { platform_clock_asleep() }
 
     /// Suspends this thread.
     package static func sleep(_ nanoseconds: UInt64) { usleep(UInt32(nanoseconds / 1000)) }

@@ -22,6 +22,8 @@ extension Forwarder {
                 unsafe ports[Int(number)].isGoodbyeReported = false
             case .probe(let number):
                 if isAttached(number) { probe(number) }
+            case .send(let number, let frame):
+                if isAttached(number) { send(frame, outOf: number) }
             case .pin(let address, let number):
                 guard isAttached(number) else { continue }
                 pins.append((address, number))
@@ -168,8 +170,12 @@ extension Forwarder {
     /// Sends a probe out of one port, even if it is closed. The batch must be done with.
     mutating func probe(_ number: PortNumber) {
         guard number != ForwarderControl.servicePort else { return }
+        send(loopGuard.probe(for: number), outOf: number)
+    }
+
+    private mutating func send(_ frame: [UInt8], outOf number: PortNumber) {
         batch.removeAll()
-        batch.append(copying: loopGuard.probe(for: number).rawSpan)
+        batch.append(copying: frame.rawSpan)
         note(0, .keep, for: number)
         transmit()
     }

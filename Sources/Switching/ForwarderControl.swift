@@ -10,6 +10,7 @@ package final class ForwarderControl: Sendable {
         /// Send another `unreachable` or `firstFrame` event when it happens again.
         case rearm(PortNumber)
         case probe(PortNumber)
+        case send(PortNumber, [UInt8])
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
         case owners([AddressOwner])
@@ -87,6 +88,9 @@ package final class ForwarderControl: Sendable {
 
     /// Sends a frame that means nothing to guests out of a port: whoever is not there any more is reported as unreachable.
     package func probe(_ number: PortNumber) { send(.probe(number)) }
+
+    /// Sends a frame of the switch itself out of one port.
+    package func send(_ frame: [UInt8], outOf number: PortNumber) { send(.send(number, frame)) }
 
     /// Ties an address to a port: frames to it go there, and no other port may use it.
     package func pin(_ address: MACAddress, to number: PortNumber) { send(.pin(address, number)) }

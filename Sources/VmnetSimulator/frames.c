@@ -44,7 +44,8 @@ static int is_silent(const struct vmnet_interface *it) { return it->settings.sil
 
 static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t length) {
     if (it->is_stopped || length > it->maximum || is_silent(it)) return;
-    if (it->count == SLOTS) {
+    if (it->settings.drops_tagged && length >= it->header + 14 && frame[it->header + 12] == 0x81 && frame[it->header + 13] == 0) return;
+    if (it->count == (it->settings.queue_depth && it->settings.queue_depth < SLOTS ? (int)it->settings.queue_depth : SLOTS)) {
         total_dropped++;
         return;
     }
@@ -52,6 +53,14 @@ static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t len
     memcpy(slot->bytes, frame, length);
     slot->length = length;
     if (it->count++ == 0 || !it->settings.edge_events) fire(it);
+}
+
+void deliver_early(struct vmnet_interface *it) {
+    // A broadcast of a protocol that is nobody's (IEEE 802, local experiments), behind an empty header where there is one.
+    uint8_t bytes[12 + 60] = {0};
+    memset(bytes + it->header, 0xff, 6);
+    memcpy(bytes + it->header + 6, "\x3e\x22\xfb\0\0\1\x88\xb5", 8);
+    deliver(it, bytes, it->header + 60);
 }
 
 void deliver_from_host(void *context, const uint8_t *frame, size_t length) {
@@ -68,7 +77,11 @@ void deliver_from_host(void *context, const uint8_t *frame, size_t length) {
     }
 }
 
-static vmnet_return_t check(struct vmnet_interface *it, int count) {
+static vmnet_return_t check(struct vmnet_interface *it, const struct vmpktdesc *packets, int count) {
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++) bytes += packets[i].vm_pkt_size;
+    if (it->settings.byte_limit && bytes > it->settings.byte_limit) return VMNET_TOO_MANY_PACKETS;
+    if (it->settings.exclusive_calls && it->calls > 1) return VMNET_FAILURE;
     if (!it->is_started) return VMNET_SETUP_INCOMPLETE;
     if (it->is_stopped || (it->settings.vanish_after && it->written >= it->settings.vanish_after)) {
         return it->settings.gone_status ? it->settings.gone_status : VMNET_INVALID_ARGUMENT;
@@ -77,10 +90,25 @@ static vmnet_return_t check(struct vmnet_interface *it, int count) {
     return count < 0 ? VMNET_INVALID_ARGUMENT : VMNET_SUCCESS;
 }
 
-vmnet_return_t vmnet_read(interface_ref it, struct vmpktdesc *packets, int *pktcnt) {
+/// A call begins, which takes its time.
+static void begin(struct vmnet_interface *it) {
+    pthread_mutex_lock(&simulator_mutex);
+    it->calls++;
+    pthread_mutex_unlock(&simulator_mutex);
     wait_a_little(it->settings.slowness);
     pthread_mutex_lock(&simulator_mutex);
-    vmnet_return_t status = check(it, *pktcnt);
+}
+
+static vmnet_return_t end(struct vmnet_interface *it, vmnet_return_t status, int *pktcnt, int done) {
+    it->calls--;
+    pthread_mutex_unlock(&simulator_mutex);
+    if (status == VMNET_SUCCESS || !it->settings.errors_keep_count) *pktcnt = done;
+    return status;
+}
+
+vmnet_return_t vmnet_read(interface_ref it, struct vmpktdesc *packets, int *pktcnt) {
+    begin(it);
+    vmnet_return_t status = check(it, packets, *pktcnt);
     int filled = 0;
     for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt && it->count > 0; i++) {
         size_t room = packets[i].vm_pkt_size < packets[i].vm_pkt_iov->iov_len ? packets[i].vm_pkt_size : packets[i].vm_pkt_iov->iov_len;
@@ -95,9 +123,7 @@ vmnet_return_t vmnet_read(interface_ref it, struct vmpktdesc *packets, int *pktc
         it->count--;
         filled++;
     }
-    pthread_mutex_unlock(&simulator_mutex);
-    *pktcnt = filled;
-    return status;
+    return end(it, status, pktcnt, filled);
 }
 
 static void accept_frame(struct vmnet_interface *it, const uint8_t *frame, size_t length) {
@@ -106,7 +132,7 @@ static void accept_frame(struct vmnet_interface *it, const uint8_t *frame, size_
     total_written++;
     if (is_silent(it)) return;
     if (network->tap >= 0) network_write_tap(network, frame, length);
-    else if (network->mode != VMNET_BRIDGED_MODE) memory_host_receive(&network->host, frame + it->header, length - it->header, deliver_from_host, network);
+    else if (network->mode != VMNET_BRIDGED_MODE && !(it->settings.checks_sources && memory_host_doubts(&network->host, frame + it->header, length - it->header))) memory_host_receive(&network->host, frame + it->header, length - it->header, deliver_from_host, network);
     for (int i = 0; i < INTERFACES; i++) {
         struct vmnet_interface *other = interfaces[i];
         if (!other || other == it || other->network != network || (other->is_isolated && it->is_isolated)) continue;
@@ -115,22 +141,22 @@ static void accept_frame(struct vmnet_interface *it, const uint8_t *frame, size_
 }
 
 vmnet_return_t vmnet_write(interface_ref it, struct vmpktdesc *packets, int *pktcnt) {
-    wait_a_little(it->settings.slowness);
-    pthread_mutex_lock(&simulator_mutex);
-    vmnet_return_t status = check(it, *pktcnt);
+    begin(it);
+    vmnet_return_t status = check(it, packets, *pktcnt);
     int taken = 0, limit = *pktcnt;
     it->writes++;
     if (status == VMNET_SUCCESS && it->settings.exhausted_every && it->writes % it->settings.exhausted_every == 0) status = VMNET_BUFFER_EXHAUSTED;
     if (it->settings.partial_every && it->writes % it->settings.partial_every == 0) limit = 1;
+    int is_able = status == VMNET_SUCCESS;
     for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt; i++) {
+        if (it->settings.errors_take_some) limit = i;
         if (packets[i].vm_pkt_size > it->maximum) status = VMNET_PACKET_TOO_BIG;
         else if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < (it->settings.least_frame ? it->settings.least_frame : 14) + it->header || packets[i].vm_pkt_iov->iov_len != packets[i].vm_pkt_size) status = VMNET_INVALID_ARGUMENT;
     }
-    for (int i = 0; status == VMNET_SUCCESS && i < limit && i < *pktcnt; i++) {
+    if (status == VMNET_SUCCESS && it->settings.errors_take_some) limit = *pktcnt;
+    for (int i = 0; is_able && (status == VMNET_SUCCESS || it->settings.errors_take_some) && i < limit && i < *pktcnt; i++) {
         accept_frame(it, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_size);
         taken++;
     }
-    pthread_mutex_unlock(&simulator_mutex);
-    *pktcnt = taken;
-    return status;
+    return end(it, status, pktcnt, taken);
 }

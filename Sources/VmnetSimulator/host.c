@@ -118,6 +118,14 @@ static void answer_dhcp(struct memory_host *host, const uint8_t *frame, size_t l
     output(context, reply, sizeof reply);
 }
 
+int memory_host_doubts(const struct memory_host *host, const uint8_t *frame, size_t length) {
+    if (length < 34 || get16(frame + 12) != 0x0800 || get32(frame + 26) == 0) return 0;
+    for (int i = 0; i < host->lease_count; i++) {
+        if (host->leases[i].address == get32(frame + 26)) return 0;
+    }
+    return 1;
+}
+
 void memory_host_receive(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
     if (length < 34) return;
     switch (get16(frame + 12)) {

@@ -51,13 +51,18 @@ static vmnet_return_t configure(struct vmnet_interface *it, struct object *objec
     int has_header = xpc_dictionary_get_bool(description, vmnet_enable_virtio_header_key);
     // The two are not to be combined.
     if (has_header && xpc_dictionary_get_bool(description, vmnet_enable_checksum_offload_key)) return VMNET_INVALID_ARGUMENT;
+    if (has_header && object && it->settings.object_refuses_header) return VMNET_INVALID_ARGUMENT;
+    if (it->settings.mtu_limit && mtu > it->settings.mtu_limit) return VMNET_INVALID_ARGUMENT;
     it->header = has_header ? 12 : 0;
     uint32_t start = it->mode == VMNET_HOST_MODE ? 0xc0a88001 : 0xc0a84001, end = start + 253, mask = 0xffffff00;
     if (it->mode < VMNET_HOST_MODE || it->mode > VMNET_BRIDGED_MODE) return VMNET_INVALID_ARGUMENT;
     if (object) {
         start = object->start, mask = object->mask, end = (start | ~mask) - 1;
-        // The network's own address was taken, and nothing works with it.
-        if (start == (start & mask)) return VMNET_FAILURE;
+        if (start == (start & mask)) {
+            // The network's own address was taken; some say that nothing works with it.
+            if (!it->settings.object_takes_network) return VMNET_FAILURE;
+            start++;
+        }
     } else if (it->mode == VMNET_BRIDGED_MODE) {
         const char *name = xpc_dictionary_get_string(description, vmnet_shared_interface_name_key);
         if (!name || strcmp(name, "en0") != 0 || mtu) return VMNET_INVALID_ARGUMENT;
@@ -79,7 +84,7 @@ static vmnet_return_t configure(struct vmnet_interface *it, struct object *objec
     if (xpc_dictionary_get_bool(description, vmnet_allocate_mac_address_key)) xpc_dictionary_set_string(result, vmnet_mac_address_key, "3e:22:fb:00:01:01");
     const uint8_t *id = xpc_dictionary_get_uuid(description, vmnet_interface_id_key);
     xpc_dictionary_set_uuid(result, vmnet_interface_id_key, id ? id : (const uint8_t *)"0123456789abcdef");
-    if (it->mode != VMNET_BRIDGED_MODE && !object) {
+    if (it->mode != VMNET_BRIDGED_MODE && !object && !it->settings.hides_addresses) {
         put_address(result, vmnet_start_address_key, start);
         put_address(result, vmnet_end_address_key, end);
         put_address(result, vmnet_subnet_mask_key, mask);
@@ -97,6 +102,7 @@ interface_ref simulated_start(struct object *object, xpc_object_t description, d
     struct vmnet_simulator_settings settings = simulator_settings();
     if (settings.start_without_handle || (object && settings.object_without_handle)) {
         pthread_mutex_unlock(&simulator_mutex);
+        if (settings.start_without_handle == 2) dispatch_async(queue, ^{ handler(settings.start_status ? (vmnet_return_t)settings.start_status : VMNET_FAILURE, NULL); });
         return NULL;
     }
     struct vmnet_interface *it = calloc(1, sizeof *it);
@@ -115,6 +121,7 @@ interface_ref simulated_start(struct object *object, xpc_object_t description, d
     dispatch_after(dispatch_time(DISPATCH_TIME_NOW, (int64_t)it->settings.start_delay * 1000000 + 100000), queue, ^{
         pthread_mutex_lock(&simulator_mutex);
         it->is_started = status == VMNET_SUCCESS;
+        if (it->is_started && it->settings.early_frames) deliver_early(it);
         pthread_mutex_unlock(&simulator_mutex);
         if (!is_silent) handler(status, status == VMNET_SUCCESS ? result : NULL);
         xpc_release(result);
@@ -139,7 +146,9 @@ vmnet_return_t vmnet_stop_interface(interface_ref it, dispatch_queue_t queue, vm
         if (interfaces[i] == it) interfaces[i] = NULL;
     }
     int is_silent = it->settings.stop_silent;
+    vmnet_return_t status = it->settings.stop_status ? (vmnet_return_t)it->settings.stop_status : VMNET_SUCCESS;
     pthread_mutex_unlock(&simulator_mutex);
+    if (status != VMNET_SUCCESS) return status;
     dispatch_async(queue, ^{
         // The interface itself stays for good: a read may be under way, and a test may use it after its end.
         if (!is_silent) handler(VMNET_SUCCESS);
@@ -152,7 +161,7 @@ vmnet_return_t vmnet_interface_set_event_callback(interface_ref it, interface_ev
     pthread_mutex_lock(&simulator_mutex);
     it->queue = queue;
     it->callback = callback ? Block_copy(callback) : NULL;
-    if (it->settings.spurious_events || it->count > 0) fire(it);
+    if (it->settings.spurious_events || (it->count > 0 && !it->settings.early_frames)) fire(it);
     pthread_mutex_unlock(&simulator_mutex);
     return VMNET_SUCCESS;
 }

@@ -83,6 +83,7 @@ vmnet_return_t vmnet_network_configuration_set_external_interface(struct object 
 vmnet_return_t vmnet_network_configuration_set_ipv4_subnet(struct object *it, const struct in_addr *address, const struct in_addr *mask) {
     it->start = ntohl(address->s_addr);
     it->mask = ntohl(mask->s_addr);
+    if (simulator_settings().subnet_ends_dhcp) it->without_dhcp = 1;
     // The second address is the host's; the first is taken, too, and makes trouble later.
     return (it->start & ~it->mask) <= 1 ? VMNET_SUCCESS : VMNET_INVALID_ARGUMENT;
 }

@@ -66,7 +66,9 @@ vmnet_return_t vmnet_interface_add_ip_port_forwarding_rule(
     pthread_mutex_lock(&simulator_mutex);
     vmnet_return_t status = it->mode == VMNET_SHARED_MODE ? simulated_rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port) : VMNET_INVALID_ARGUMENT;
     pthread_mutex_unlock(&simulator_mutex);
-    if (!it->settings.rule_silent) {
+    if (it->settings.rule_handler_early) {
+        handler(status);
+    } else if (!it->settings.rule_silent) {
         // On a queue that nobody has named.
         dispatch_async(dispatch_get_global_queue(DISPATCH_QUEUE_PRIORITY_DEFAULT, 0), ^{ handler(status); });
     }

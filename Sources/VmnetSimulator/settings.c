@@ -54,6 +54,21 @@ static void take_environment(void) {
         SETTING(gone_status);
         SETTING(short_reads);
         SETTING(silent_after);
+        SETTING(early_frames);
+        SETTING(errors_take_some);
+        SETTING(errors_keep_count);
+        SETTING(byte_limit);
+        SETTING(queue_depth);
+        SETTING(exclusive_calls);
+        SETTING(checks_sources);
+        SETTING(drops_tagged);
+        SETTING(mtu_limit);
+        SETTING(hides_addresses);
+        SETTING(subnet_ends_dhcp);
+        SETTING(object_refuses_header);
+        SETTING(object_takes_network);
+        SETTING(stop_status);
+        SETTING(rule_handler_early);
         SETTING(slowness);
         else fprintf(stderr, "VMNET_SIMULATOR: there is no setting '%s'\n", pair);
     }

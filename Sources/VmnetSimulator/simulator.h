@@ -31,6 +31,8 @@ struct memory_host {
     int lease_count;
 };
 
+/// Whether a frame is of IPv4 from an address that was not given out.
+int memory_host_doubts(const struct memory_host *host, const uint8_t *frame, size_t length);
 void memory_host_receive(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context);
 
 /// A frame's slot: a segment of 64 KiB, its Ethernet header, and a virtio header.
@@ -56,6 +58,8 @@ struct vmnet_interface {
     uint32_t mode;
     /// Of what is read and written, with the header where there is one.
     size_t maximum, header;
+    /// Reads and writes that are running.
+    int calls;
     int is_isolated, is_alone, is_stopped, is_started;
     dispatch_queue_t queue;
     vmnet_interface_event_callback_t callback;
@@ -78,6 +82,8 @@ void wait_a_little(uint32_t milliseconds);
 
 /// Tells an interface of frames.
 void fire(struct vmnet_interface *it);
+/// A frame that has come before anybody could be told.
+void deliver_early(struct vmnet_interface *it);
 /// Frames from the other side of a network, without a virtio header where the host is the one in memory.
 void deliver_from_host(void *network, const uint8_t *frame, size_t length);
 

@@ -42,7 +42,8 @@ package struct VmnetFramework: VmnetProvider {
         }
         return unsafe StartedInterface(
             started, VmnetFramework.parameters(parameters, hasOffload: options.offload != .none), signal, headerLength: Int(parameters.header),
-            longest: options.offload == .none ? 0 : Int(clamping: parameters.maximum_frame), stopPatience: min(patience / 2, 3 * MonotonicClock.second))
+            // Whether that counts the header is not known: it is taken to.
+            longest: options.offload == .none ? 0 : Int(clamping: parameters.maximum_frame) - Int(parameters.header), stopPatience: min(patience / 2, 3 * MonotonicClock.second))
     }
 
     /// The options as the C structure, which is valid during the call.

@@ -6,9 +6,9 @@ import Testing
 extension IntegrationTests {
     /// The program as it is on a Mac, with the macOS C file, on a simulated vmnet.framework.
     @Suite struct SimulatedMac {
-        private static let product = "vde_vmnet_simulated"
+        static let product = "vde_vmnet_simulated"
 
-        private func start(_ network: TestNetwork, _ settings: String = "", _ options: [String] = []) throws -> (VMNetDaemon, String) {
+        func start(_ network: TestNetwork, _ settings: String = "", _ options: [String] = []) throws -> (VMNetDaemon, String) {
             let path = network.folder.file("own")
             return (
                 try VMNetDaemon(
@@ -32,7 +32,8 @@ extension IntegrationTests {
 
         @Test(arguments: [
             "", "edge_events=1", "spurious_events=1", "hides_batches=1", "batch=1", "exhausted_every=3", "partial_every=2", "least_frame=60", "slowness=5", "start_delay=500",
-            "edge_events=1,batch=2,exhausted_every=2,partial_every=3",
+            "edge_events=1,batch=2,exhausted_every=2,partial_every=3", "exclusive_calls=1,slowness=2", "byte_limit=1700", "queue_depth=4,edge_events=1", "drops_tagged=1",
+            "errors_take_some=1,errors_keep_count=1,least_frame=60", "early_frames=1,edge_events=1",
         ])
         func aNetworkWorksHoweverTheFrameworkBehaves(settings: String) throws {
             let network = try TestNetwork()

@@ -200,8 +200,8 @@ void platform_signal_ignore(int signal);
 void platform_signal_default(int signal);
 /// CLOCK_MONOTONIC that also runs while the machine sleeps, in nanoseconds.
 uint64_t platform_clock_boot(void);
-/// The same but for the time that the machine has slept.
-uint64_t platform_clock_awake(void);
+/// Nanoseconds that the machine has slept, of which only differences count.
+uint64_t platform_clock_asleep(void);
 /// Fills `bytes` with random bytes from the kernel.
 void platform_random(void *bytes, size_t length);
 /// Lets the process open as many descriptors as it may ask for without privilege. Returns how many.

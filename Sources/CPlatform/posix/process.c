@@ -257,14 +257,18 @@ uint64_t platform_clock_boot(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t platform_clock_awake(void) {
-    struct timespec now;
+uint64_t platform_clock_asleep(void) {
+    struct timespec awake, all;
 #ifdef CLOCK_UPTIME_RAW
-    clock_gettime(CLOCK_UPTIME_RAW, &now);
+    // Neither is steered by anybody, so that they differ by sleep alone (clock_gettime(3) of macOS).
+    clock_gettime(CLOCK_UPTIME_RAW, &awake);
+    clock_gettime(CLOCK_MONOTONIC_RAW, &all);
 #else
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &awake);
+    clock_gettime(CLOCK_BOOTTIME, &all);
 #endif
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    int64_t asleep = (int64_t)(all.tv_sec - awake.tv_sec) * 1000000000 + all.tv_nsec - awake.tv_nsec;
+    return asleep > 0 ? (uint64_t)asleep : 0;
 }
 
 void platform_random(void *bytes, size_t length) {

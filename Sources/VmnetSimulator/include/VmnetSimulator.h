@@ -13,7 +13,7 @@
 struct vmnet_simulator_settings {
     /// The status with which starts end; 0: success.
     uint32_t start_status;
-    /// Starts fail at once, without a handle and without a call of the handler.
+    /// Starts fail at once, without a handle; 1: and without a call of the handler, 2: with one.
     int start_without_handle;
     /// The handler of a start, or of a stop, is never called.
     int start_silent, stop_silent;
@@ -62,6 +62,36 @@ struct vmnet_simulator_settings {
     int short_reads;
     /// After so many frames were written, frames are lost both ways without a word, as after sleep; 0: they are not.
     uint32_t silent_after;
+    /// A frame waits before the callback is set, and no event ever tells of it.
+    int early_frames;
+    /// Where one frame of a write is at fault, those before it are taken, and the number says so; else none is.
+    int errors_take_some;
+    /// A call that fails leaves the number of frames as it was.
+    int errors_keep_count;
+    /// Bytes of one call, offered or written; above that it fails with 1008; 0: no limit.
+    uint32_t byte_limit;
+    /// Frames that wait to be read; 0: 512.
+    uint32_t queue_depth;
+    /// A read or write while another one is running fails with 1001.
+    int exclusive_calls;
+    /// IPv4 from addresses that bootpd has not given out is dropped.
+    int checks_sources;
+    /// Frames with a VLAN tag are dropped.
+    int drops_tagged;
+    /// The largest MTU that may be asked for; 0: any.
+    uint32_t mtu_limit;
+    /// A start tells neither addresses nor prefix.
+    int hides_addresses;
+    /// An object that is given its subnet has no DHCP any more.
+    int subnet_ends_dhcp;
+    /// A start on an object fails with 1003 if it asks for virtio headers.
+    int object_refuses_header;
+    /// An object works whose subnet was given by the network's own address; else starts on it fail.
+    int object_takes_network;
+    /// What a stop returns; 0: success. Its handler does not come then.
+    uint32_t stop_status;
+    /// The handler of a rule is called before the call returns.
+    int rule_handler_early;
     /// Milliseconds that every read and write takes.
     uint32_t slowness;
     /// Says on standard error what is forwarded.
