@@ -136,9 +136,9 @@ struct Uplink {
     private static func openPort(
         of bridge: String, _ index: UInt32, _ bridging: Bridging, _ configuration: Configuration, _ privileged: Privileged
     ) throws(ExitError) -> TapDevice {
-        // A bridge without an address of its own takes its lowest port's: ours must not be it.
+        // A bridge without an address of its own takes its lowest port's: ours must not be it, even beside addresses made up by others.
         let seed = configuration.interfaceID ?? Array("\(bridge)-\(Accounts.processID)".utf8)
-        let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfe00_0000_0000)
+        let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfeff_0000_0000)
         do throws(ExitError) {
             let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: Bridging.mtu(of: bridge))
             if bridging == .bridge { try privileged.join(tap, bridge: index) } else { try privileged.join(tap, openVSwitch: bridge) }

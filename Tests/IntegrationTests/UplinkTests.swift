@@ -112,6 +112,8 @@ extension IntegrationTests {
             let host = network.host
             try host.ip("link", "add", "br0", "type", "bridge")
             try host.ip("addr", "del", TestNetwork.hostAddress + "/24", "dev", "wan")
+            // The bridge takes its lowest port's address, and some make up high ones.
+            try host.ip("link", "set", "wan", "address", "fe:fe:00:00:00:01")
             try host.ip("link", "set", "wan", "master", "br0")
             try host.ip("link", "set", "br0", "up")
             try host.ip("addr", "add", TestNetwork.hostAddress + "/24", "dev", "br0")
