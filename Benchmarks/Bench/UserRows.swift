@@ -92,6 +92,8 @@ struct UserRows {
         for machine in machines {
             try machine.waitUntilBooted()
             _ = try machine.lease()
+            // A port is not used again for a minute: what is there by default is used up by connections in a few rounds.
+            try machine.run("echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range")
         }
         return Peer(who: who, machines: machines, kept: kept)
     }
