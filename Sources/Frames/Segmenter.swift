@@ -9,6 +9,8 @@ import Wire
 package struct Segmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with options.
     @usableFromInline package static let maximumHeaderLength = 22 + 136 + 60
+    /// Datagrams that a kernel makes of one super-frame at most (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
+    @usableFromInline package static let maximumDatagrams = 128
 
     /// One frame: its headers are the first `headerLength` bytes of what was written, its payload is a part of the super-frame.
     @usableFromInline
@@ -47,7 +49,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     @inlinable
     package var longestFrame: Int { headerLength + min(segmentSize, end - headerLength) }
 
-    /// Returns nil if the frame is not what `offload` says it is, is a fragment, or has no payload.
+    /// Returns nil if the frame is not what `offload` says it is, is a fragment, has no payload, or is of more datagrams than any kernel makes.
     @inlinable
     package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
         guard offload.segmentation != .none, offload.segmentSize > 0, let (type, network) = LinkHeader.network(of: frame) else { return nil }
@@ -85,6 +87,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
             headerLength = transport + UDPView.headerLength
         }
         guard headerLength < end, headerLength <= Segmenter.maximumHeaderLength else { return nil }
+        guard isTCP || end - headerLength <= Int(offload.segmentSize) * Segmenter.maximumDatagrams else { return nil }
         self.network = network
         self.transport = transport
         self.end = end

@@ -40,6 +40,7 @@ extension TCPConnection {
 
     /// Gives back memory that is not needed at the moment.
     func trim(_ surroundings: inout TCPSurroundings) {
+        lacksMemory = false
         toGuest.trim(&surroundings.memory)
         if receiving.early.isEmpty { toSocket.trim(&surroundings.memory) }
     }
@@ -72,6 +73,7 @@ extension TCPConnection {
             } else {
                 // What it has confirmed already makes the guest say where it is, and what room it has (RFC 9293 section 3.8.4).
                 attempts += 1
+                vainQuestions += 1
                 confirm(&surroundings, sequence: sending.first &- 1)
                 timer = surroundings.now + min(60 * MonotonicClock.second, TCPSending.minimumPatience << UInt64(attempts))
             }

@@ -29,6 +29,8 @@ final class TCPConnection {
     /// A guest of which nothing was heard for so long is asked whether it is still there.
     static let silence = 600 * MonotonicClock.second
     static let probeAttempts = 10
+    /// A guest without room is asked for it twice as late each time, up to this: what it says when it has some again may be lost.
+    static let longestQuestionPause = 5 * MonotonicClock.second
     /// For so long the outside may answer the end of what a guest says with its own, and both are told in one frame.
     static let parting = 5 * MonotonicClock.millisecond
     /// Payloads from this length on go to the socket from where they lie.
@@ -68,6 +70,10 @@ final class TCPConnection {
     var confirmation: UInt64?
     /// The ring had no room.
     var isStuck = false
+    /// There was no memory for more from the socket, and may be none for a while.
+    var lacksMemory = false
+    /// How often the guest was asked whether it has room, and had none.
+    var vainQuestions = 0
     var attempts = 0
     var timer: UInt64
 
@@ -154,19 +160,24 @@ final class TCPConnection {
     }
 
     /// More is taken from the socket only as fast as the guest takes it.
-    private var mayReceive: Bool { toGuest.count < toGuest.capacity || toGuest.capacity < StreamBuffer.smallest || (toGuest.capacity < StreamBuffer.largest && sending.sent * 2 > toGuest.capacity) }
+    private var mayReceive: Bool {
+        if toGuest.count < toGuest.capacity || toGuest.capacity < StreamBuffer.smallest { return true }
+        return !lacksMemory && toGuest.capacity < StreamBuffer.largest && sending.sent * 2 > toGuest.capacity
+    }
 
     private func receive(_ surroundings: inout TCPSurroundings) {
         // What has been there once is not to starve the others.
         for _ in 0..<4 {
             if toGuest.count == toGuest.capacity {
-                guard mayReceive, toGuest.reserve(toGuest.capacity + 1, &surroundings.memory) > toGuest.count else { return }
+                guard mayReceive else { return }
+                lacksMemory = toGuest.reserve(toGuest.capacity + 1, &surroundings.memory) == toGuest.count
+                if lacksMemory { return }
             }
             let room = toGuest.capacity - toGuest.count
             let received = toGuest.receive(from: raw)
             if received == 0 {
                 isSocketOver = true
-            } else if received < 0, received != -Int(Errno.again), received != -Int(Errno.interrupted) {
+            } else if received < 0, received != -Int(Errno.interrupted), isBroken || received != -Int(Errno.again) {
                 isSocketOver = true
                 isBroken = true
             }
@@ -177,7 +188,7 @@ final class TCPConnection {
     }
 
     /// Sends the guest's bytes on.
-    private func drain(_ surroundings: inout TCPSurroundings) {
+    func drain(_ surroundings: inout TCPSurroundings) {
         if toSocket.count > 0 && !isSocketFull && !isBroken {
             switch toSocket.send(to: raw) {
             case 0: break
@@ -191,10 +202,9 @@ final class TCPConnection {
         }
     }
 
-    /// The outside does not take anything any more. What has come from there before still goes to the guest.
+    /// The outside does not take anything any more. What has come from there before still goes to the guest, what the socket holds of it included.
     private func breakOff(_ surroundings: inout TCPSurroundings) {
         isBroken = true
-        isSocketOver = true
         toSocket.clear(&surroundings.memory)
     }
 
@@ -214,7 +224,9 @@ final class TCPConnection {
             if flags.contains(.rst) { end(&surroundings) }
             return
         case .knocking:
-            guard flags.contains(.ack), segment.acknowledgment == initial &+ 1 else { return }
+            guard flags.contains(.ack) else { return }
+            // It knows of an earlier connection, which it has to forget first (RFC 9293 section 3.10.7.3).
+            guard segment.acknowledgment == initial &+ 1 else { return surroundings.reset(segment, ends) }
             if flags.contains(.rst) { return end(&surroundings) }
             guard flags.contains(.syn) else { return }
             receiving = TCPReceiving(next: segment.sequence &+ 1)
@@ -254,12 +266,14 @@ final class TCPConnection {
         confirmation = surroundings.now + (mayPart ? TCPConnection.parting : 0)
     }
 
-    private var isOpen: Bool { state == .open }
+    var isOpen: Bool { state == .open }
 
     /// What the guest has got, and room for.
     private func hear(_ segment: borrowing TCPView, isPlain: Bool, _ surroundings: inout TCPSurroundings) {
-        attempts = 0
-        timer = surroundings.now + TCPConnection.silence
+        if !isLingering {
+            attempts = 0
+            timer = surroundings.now + TCPConnection.silence
+        }
         let window = Int(segment.window) << Int(guestScale ?? 0)
         switch sending.acknowledge(segment.acknowledgment, window: window, isPlain: isPlain, now: surroundings.now) {
         case .progress(let count):
@@ -268,6 +282,7 @@ final class TCPConnection {
         case .impossible: confirmation = surroundings.now
         case .old: break
         }
+        if sending.window > 0 { vainQuestions = 0 }
         if isSelective && segment.headerLength > 20 { TCPOptions.selective(segment) { sending.note(arrived: $0, $1) } }
         sending.conclude(now: surroundings.now)
         // Room for more from the socket, which does not have to be told of that first.
@@ -280,7 +295,9 @@ final class TCPConnection {
             return
         }
         let held = toSocket.count, offset = max(0, sequence.distance(after: receiving.next))
-        let room = min(StreamBuffer.largest, toSocket.reserve(held + offset + payload.byteCount, &surroundings.memory)) - held
+        // What lies beyond what was announced is not to take memory.
+        guard offset <= receiving.announced else { return }
+        let room = min(StreamBuffer.largest, toSocket.reserve(held + min(offset + payload.byteCount, receiving.announced), &surroundings.memory)) - held
         guard let placement = receiving.place(sequence, length: payload.byteCount, isLast: isLast, room: room) else { return }
         var part = placement.part
         if held == 0 && placement.offset == 0 && part.count >= TCPConnection.directLength && placement.inOrder == part.count && receiving.early.isEmpty && !isSocketFull {
@@ -303,94 +320,5 @@ final class TCPConnection {
         state = .open
         attempts = 0
         timer = surroundings.now + TCPConnection.silence
-    }
-
-    // MARK: What is said to the guest
-
-    func answer(_ surroundings: inout TCPSurroundings) {
-        var frame = TCPFrame([.syn, .ack], sequence: initial)
-        frame.acknowledgment = receiving.next
-        frame.window = receiving.announce(0xffff, scale: 0)
-        frame.options = beginning(surroundings, windowScale: guestScale == nil ? nil : TCPConnection.windowScale, isSelective: isSelective)
-        ask(frame, &surroundings)
-    }
-
-    func knock(_ surroundings: inout TCPSurroundings) {
-        var frame = TCPFrame(.syn, sequence: initial)
-        frame.window = 0xffff
-        frame.options = beginning(surroundings, windowScale: TCPConnection.windowScale, isSelective: true)
-        ask(frame, &surroundings)
-    }
-
-    private func beginning(_ surroundings: borrowing TCPSurroundings, windowScale: UInt8?, isSelective: Bool) -> TCPFrame.Options {
-        .beginning(maximumSegment: UInt16(min(65_495, surroundings.mtu - ends.networkLength - 20)), windowScale: windowScale, isSelective: isSelective)
-    }
-
-    /// Sends what begins a connection, and notes when to say it again.
-    private func ask(_ frame: TCPFrame, _ surroundings: inout TCPSurroundings) {
-        surroundings.send(frame, ends)
-        timer = surroundings.now + MonotonicClock.second << UInt64(min(attempts, 6))
-    }
-
-    /// Bytes that the guest may send from `receiving.next` on.
-    private var room: Int { isBroken ? 0xffff : max(0, StreamBuffer.largest - toSocket.count) }
-
-    func confirm(_ surroundings: inout TCPSurroundings, sequence: UInt32? = nil) {
-        var frame = TCPFrame(.ack, sequence: sequence ?? sending.first &+ UInt32(truncatingIfNeeded: sending.sent))
-        frame.acknowledgment = receiving.next
-        frame.window = announce()
-        if isSelective && !receiving.early.isEmpty { frame.options = .selective(receiving.reports(3)) }
-        if surroundings.send(frame, ends) { confirmation = nil } else { isStuck = true }
-    }
-
-    private func announce() -> UInt16 { receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale) }
-
-    /// The end of a turn: sends on what has come, and what there is to say.
-    func finishTurn(_ surroundings: inout TCPSurroundings) {
-        isStuck = false
-        guard isOpen else {
-            if confirmation != nil && state == .lingering { confirm(&surroundings) }
-            return
-        }
-        drain(&surroundings)
-        output(&surroundings)
-        guard isOpen else { return }
-        if let confirmation, confirmation <= surroundings.now { confirm(&surroundings) }
-        // The guest may be waiting for room, of which there is much again.
-        if receiving.announced < 32 << 10 && room >= StreamBuffer.largest / 2 { confirm(&surroundings) }
-    }
-
-    private func output(_ surroundings: inout TCPSurroundings) {
-        if isBroken && toGuest.count == 0 { return reset(&surroundings) }
-        // The end of the stream counts as a byte behind it, unless it ended in a reset.
-        let available = toGuest.count + (isSocketOver && !isBroken && !endIsConfirmed ? 1 : 0)
-        while available > sending.sent || !sending.isQuiet {
-            guard surroundings.ring.hasRoom(for: TCPSurroundings.longestPayload + 256) else {
-                isStuck = true
-                return
-            }
-            guard let part = sending.next(available: available, limit: TCPSurroundings.longestPayload, now: surroundings.now) else { break }
-            if part.isAgain { surroundings.repeated += 1 }
-            send(part.range, &surroundings)
-        }
-        if endIsConfirmed && hasFinished { return close(&surroundings) }
-        // The guest has no room. What it says when it has some again may be lost, so it is asked.
-        if sending.isQuiet && available > 0 && attempts == 0 {
-            attempts = 1
-            timer = surroundings.now + TCPSending.minimumPatience
-        }
-    }
-
-    private func send(_ range: Range<Int>, _ surroundings: inout TCPSurroundings) {
-        let payload = range.lowerBound..<min(range.upperBound, toGuest.count)
-        var flags: TCPFlags = .ack
-        if range.upperBound > toGuest.count { flags.insert(.fin) }
-        if range.upperBound >= toGuest.count && !payload.isEmpty { flags.insert(.psh) }
-        var frame = TCPFrame(flags, sequence: sending.first &+ UInt32(truncatingIfNeeded: range.lowerBound))
-        frame.acknowledgment = receiving.next
-        frame.window = announce()
-        frame.payloadLength = payload.count
-        frame.segmentSize = sending.segmentSize
-        if surroundings.send(frame, ends, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { confirmation = nil }
     }
 }

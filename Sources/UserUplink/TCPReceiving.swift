@@ -32,7 +32,8 @@ struct TCPReceiving: Sendable {
     /// - Parameter room: bytes from `next` on for which there is memory.
     mutating func place(_ sequence: UInt32, length: Int, isLast: Bool, room: Int) -> Placement? {
         let start = sequence.distance(after: next)
-        if isLast, end == nil, start + length >= 0, start + length <= announced { end = start + length }
+        // An end before what has come already is none.
+        if isLast, end == nil, start + length >= early.end, start + length <= announced { end = start + length }
         defer { finish() }
         guard length > 0, !isOver else { return nil }
         let lower = max(start, 0), upper = min(start + length, min(announced, room), end ?? .max)
@@ -44,7 +45,10 @@ struct TCPReceiving: Sendable {
             return Placement(part: part, offset: lower, inOrder: 0)
         }
         var inOrder = upper
-        if let first = early.ranges.first, first.lowerBound <= upper { inOrder = max(upper, first.upperBound) }
+        for range in early.ranges {
+            guard range.lowerBound <= inOrder else { break }
+            inOrder = max(inOrder, range.upperBound)
+        }
         advance(inOrder)
         return Placement(part: part, offset: 0, inOrder: inOrder)
     }

@@ -21,8 +21,8 @@ final class TCPRelay {
     }
 
     /// Bytes that streams may hold together.
-    private static let memory = 256 << 20
-    private static let listenerToken: UInt64 = 1 << 63
+    static let memory = 256 << 20
+    static let listenerToken: UInt64 = 1 << 63
     /// How far ahead a deadline is noted, in nanoseconds: what is noted and not needed any more goes by that time.
     private static let horizon = 30 * MonotonicClock.second
     /// Connections accepted at a time.
@@ -39,13 +39,16 @@ final class TCPRelay {
     private(set) var deadlines = DeadlineQueue()
     /// Places of connections that have something to do at the end of the turn.
     private var touched: [Int] = []
+    /// Those of them whose turn it is; empty in between.
+    private var turn: [Int] = []
     private var listeners: [Listener] = []
     /// Some are not watched for a while.
     private var listenersAreTired = false
 
-    init(_ options: UserGateway.Options, to ring: PacketRing) throws(SystemError) {
+    /// - Parameter memory: bytes that streams may hold together.
+    init(_ options: UserGateway.Options, to ring: PacketRing, memory: Int = TCPRelay.memory) throws(SystemError) {
         poller = try Poller()
-        surroundings = TCPSurroundings(ring: ring, mtu: options.mtu, memory: StreamMemory(limit: TCPRelay.memory))
+        surroundings = TCPSurroundings(ring: ring, mtu: options.mtu, memory: StreamMemory(limit: memory))
         router = options.hardware
         table = FlowTable(capacity: max(16, options.flowLimit * 3 / 4))
     }
@@ -55,6 +58,9 @@ final class TCPRelay {
 
     /// Connections at the moment.
     var count: Int { table.count }
+
+    /// Bytes that streams hold at the moment.
+    var memoryUsed: Int { surroundings.memory.used }
 
     /// Parts of streams that guests had to be sent again.
     var repeated: Int { surroundings.repeated }
@@ -102,15 +108,16 @@ final class TCPRelay {
             }
             touch(place, connection)
         }
-        let places = touched
-        touched.removeAll(keepingCapacity: true)
-        for place in places {
+        // Two lists in turn, so that none is allocated.
+        swap(&touched, &turn)
+        for place in turn {
             guard let connection = connections[place] else { continue }
             connection.isTouched = false
             connection.finishTurn(&surroundings)
             settle(place, connection)
             if connection.isStuck { touch(place, connection) }
         }
+        turn.removeAll(keepingCapacity: true)
     }
 
     /// A second has passed.
@@ -156,11 +163,14 @@ final class TCPRelay {
 
     // MARK: Connections
 
-    private func token(_ place: Int) -> UInt64 { UInt64(generations[place]) << 32 | UInt64(place) }
+    /// One that is no listener's, however often a place was given.
+    static func token(_ place: Int, generation: UInt32) -> UInt64 { UInt64(generation & 0x7fff_ffff) << 32 | UInt64(place) }
+
+    private func token(_ place: Int) -> UInt64 { TCPRelay.token(place, generation: generations[place]) }
 
     private func connection(_ token: UInt64) -> (place: Int, TCPConnection)? {
         let place = Int(token & 0xffff_ffff)
-        guard place < connections.count, UInt64(generations[place]) == token >> 32, let connection = connections[place] else { return nil }
+        guard place < connections.count, self.token(place) == token, let connection = connections[place] else { return nil }
         return (place, connection)
     }
 

@@ -235,6 +235,8 @@ struct TCPSending: Sendable {
         deadline = now + patience
         timed = nil
         if failures == 1 { threshold = max(flight * 7 / 10, 2 * segmentSize) }
+        // What it has confirmed up to, and said it had from there on, it has dropped (RFC 2018 section 8, which Linux does when memory is short).
+        if arrived.ranges.first?.lowerBound == 0 { arrived.removeAll() }
         congestionWindow = 2 * segmentSize
         recoveryEnd = sent
         isAllLost = true

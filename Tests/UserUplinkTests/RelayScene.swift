@@ -49,17 +49,16 @@ final class RelayScene {
     let relay: TCPRelay
     /// Frames that are not of TCP.
     var others: [[UInt8]] = []
-    private let start = MonotonicClock.now
     /// Added to the clock.
     var offset: UInt64 = 0
 
-    init(_ change: (inout UserGateway.Options) -> Void = { _ in }) throws {
+    init(memory: Int = TCPRelay.memory, _ change: (inout UserGateway.Options) -> Void = { _ in }) throws {
         gateway = Scene.gateway {
             $0.policy.opensHostLoopback = true
             change(&$0)
         }
         gateway.lease(Scene.guest, to: Scene.mac, until: .max, now: 0)
-        relay = try TCPRelay(gateway.options, to: ring)
+        relay = try TCPRelay(gateway.options, to: ring, memory: memory)
         relay.begin(now: MonotonicClock.now)
     }
 
@@ -95,6 +94,9 @@ final class RelayScene {
         relay.finishTurn(&gateway)
     }
 
+    /// Whether sockets have something to say.
+    var hasEvents: Bool { Descriptor.poll(relay.descriptor, timeout: 0) }
+
     /// What the guest has heard since the last time.
     func heard() -> [HeardSegment] {
         var segments: [HeardSegment] = []
@@ -114,6 +116,15 @@ final class RelayScene {
     }
 
     struct TimedOut: Error { let what: String }
+
+    /// Leads a port of the host to one of the guest's.
+    static func publish(_ scene: RelayScene, to guestPort: UInt16) throws -> UInt16 {
+        for _ in 0..<100 {
+            let port = UInt16.random(in: 20_000...60_000)
+            if (try? scene.relay.publish(IPv4Address("127.0.0.1")!, port, to: Scene.guest, guestPort)) != nil { return port }
+        }
+        throw TimedOut(what: "a port")
+    }
 
     /// A server on the host's loopback.
     static func server() throws -> (socket: Listening, port: UInt16) {
@@ -141,11 +152,11 @@ final class Listening {
 
 extension Descriptor {
     /// Waits a little for another poller's events.
-    fileprivate static func poll(_ raw: Int32) -> Bool {
+    fileprivate static func poll(_ raw: Int32, timeout: UInt64 = 5 * MonotonicClock.millisecond) -> Bool {
         let poller = try? Poller()
         guard poller != nil else { return false }
         try? poller!.add(raw, token: 0, for: .readable)
-        return poller!.wait(timeout: 5 * MonotonicClock.millisecond) > 0
+        return poller!.wait(timeout: timeout) > 0
     }
 }
 
@@ -185,10 +196,12 @@ final class GuestEnd {
         scene.give(RelayScene.segment(port, remotePort, flags, sequence: sequence ?? next, acknowledgment: acknowledgment ?? got, window: window, payload: payload))
     }
 
-    /// Takes what has come, in order, and confirms it.
-    func listen(confirms: Bool = true, window: UInt16 = 0xffff) {
+    /// Takes what has come, in order, and confirms it. Returns all segments.
+    @discardableResult
+    func listen(confirms: Bool = true, window: UInt16 = 0xffff) -> [HeardSegment] {
         var isNew = false
-        for segment in scene.heard() where segment.port == port {
+        let segments = scene.heard()
+        for segment in segments where segment.port == port {
             guard segment.sequence == got else { continue }
             received += segment.payload
             got &+= UInt32(segment.payload.count)
@@ -199,6 +212,7 @@ final class GuestEnd {
             isNew = isNew || !segment.payload.isEmpty || segment.flags.contains(.fin)
         }
         if isNew && confirms { send(.ack, window: window) }
+        return segments
     }
 
     /// Turns, listens and confirms until `isDone`.

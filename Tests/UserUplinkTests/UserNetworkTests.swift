@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+@testable import UserUplink
+import Uplinks
+import Wire
+
+/// A network that leads to this host's loopback at most.
+private func makeNetwork(opensHostLoopback: Bool) throws(UserFailure) -> UserNetwork {
+    var options = Scene.gateway().options
+    options.prefix = nil
+    options.policy.isDenying = true
+    options.policy.opensHostLoopback = opensHostLoopback
+    return try UserNetwork(options, publishing: [])
+}
+
+private let hasLibrary = (try? makeNetwork(opensHostLoopback: false).stop()) == true
+
+/// The NAT on its thread, with frames as the forwarder hands them over: behind a virtio header that a guest's kernel may have made.
+@Suite(.enabled(if: hasLibrary, "needs libslirp"))
+struct UserNetworkTests {
+    private func run(opensHostLoopback: Bool = true, _ body: (UserNetwork, FrameDevice) throws -> Void) throws {
+        let network = try makeNetwork(opensHostLoopback: opensHostLoopback)
+        try network.start()
+        defer { #expect(network.stop()) }
+        try body(network, network.device)
+    }
+
+    private func header(_ change: (inout VirtioNetHeader) -> Void = { _ in }) -> [UInt8] {
+        var header = VirtioNetHeader(), bytes = [UInt8](repeating: 0, count: VirtioNetHeader.length)
+        change(&header)
+        bytes.withMutableRawSpan { header.emit(into: &$0) }
+        return bytes
+    }
+
+    /// With the sum of the pseudo-header where the checksum belongs, as a kernel leaves it to the network card.
+    private func opened(_ frame: [UInt8], at offset: Int, _ protocolNumber: UInt8, _ change: (inout VirtioNetHeader) -> Void = { _ in }) -> [UInt8] {
+        let source = IPv4Address(frame.rawSpan.big32(at: 26)), destination = IPv4Address(frame.rawSpan.big32(at: 30))
+        let sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: protocolNumber, length: frame.count - 34).folded
+        let start = header {
+            $0.flags = .needsChecksum
+            $0.checksumStart = 34
+            $0.checksumOffset = UInt16(offset)
+            change(&$0)
+        }
+        var frame = frame
+        frame.replaceSubrange(34 + offset..<36 + offset, with: [UInt8(sum >> 8), UInt8(truncatingIfNeeded: sum)])
+        return start + frame
+    }
+
+    private func question(_ payload: [UInt8]) -> [UInt8] { Scene.udp(to: Scene.network.gateway, 53, payload) }
+
+    /// Waits for a frame that `accept` makes something of.
+    private func hear<Result>(_ device: FrameDevice, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
+        var found: Result?
+        try eventually(what) {
+            while found == nil, let frame = device.take() { found = accept(frame) }
+            return found != nil
+        }
+        return found!
+    }
+
+    private func hearSegment(_ device: FrameDevice, _ accept: (HeardSegment) -> Bool) throws -> HeardSegment {
+        try hear(device, "a segment") { frame in HeardSegment(frame).flatMap { accept($0) ? $0 : nil } }
+    }
+
+    /// That it still works: the gateway's address is answered for.
+    private func expectAnswer(_ device: FrameDevice) throws {
+        let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
+        #expect(device.give(header() + question.frame(to: .broadcast)))
+        let answer = try hear(device, "an answer") { try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14)) }
+        #expect(answer.operation == .reply && answer.senderHardware == Scene.router)
+    }
+
+    @Test func whatIsTooShortIsDroppedAndCounted() throws {
+        try run { network, device in
+            for length in 1...VirtioNetHeader.length + 14 { #expect(device.give([UInt8](repeating: 0, count: length))) }
+            try expectAnswer(device)
+            #expect(network.dropped(.malformed) == VirtioNetHeader.length + 14)
+        }
+    }
+
+    @Test func checksumsThatAreLeftOpenAreFinished() throws {
+        try run { network, device in
+            let whole = question([1, 2, 3])
+            #expect(device.give(opened(whole, at: 6, IPProtocol.udp)))
+            var asked: [UInt8]?
+            try eventually("the question") {
+                asked = network.takeQuestion()
+                return asked != nil
+            }
+            #expect(asked == whole)
+            // A sum that would lie outside the frame, or over addresses that are not in it.
+            #expect(device.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = UInt16(whole.count) }))
+            #expect(device.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumOffset = 0xffff }))
+            #expect(device.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = 13 }))
+            try expectAnswer(device)
+            #expect(network.dropped(.malformed) == 3 && network.takeQuestion() == nil)
+        }
+    }
+
+    @Test func aSuperFrameOfDatagramsIsCut() throws {
+        try run { network, device in
+            let payload = (0..<2500).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            func superFrame(_ size: UInt16) -> [UInt8] {
+                opened(question(payload), at: 6, IPProtocol.udp) {
+                    $0.segmentation = .udp
+                    $0.segmentSize = size
+                }
+            }
+            #expect(device.give(superFrame(1000)))
+            var asked: [[UInt8]] = []
+            try eventually("the questions") {
+                while let next = network.takeQuestion() { asked.append(next) }
+                return asked.count == 3
+            }
+            for (number, frame) in asked.enumerated() {
+                let packet = try IPv4View(frame.rawSpan.from(14)), datagram = try UDPView(packet.payload)
+                #expect(packet.hasValidChecksum && datagram.payload.copied() == Array(payload[number * 1000..<min(2500, number * 1000 + 1000)]))
+                var sum = InternetChecksum.pseudoHeader(source: packet.source, destination: packet.destination, protocolNumber: IPProtocol.udp, length: packet.payload.byteCount)
+                sum.add(packet.payload)
+                #expect(sum.isValid)
+            }
+            // More pieces than a kernel makes of one are work for nobody's good.
+            for size in [1, 2, 19] as [UInt16] { #expect(device.give(superFrame(size))) }
+            try expectAnswer(device)
+            #expect(network.dropped(.malformed) == 3 && network.takeQuestion() == nil)
+            #expect(device.give(superFrame(20)))
+            asked = []
+            try eventually("all questions") {
+                while let next = network.takeQuestion() { asked.append(next) }
+                return asked.count == 125
+            }
+        }
+    }
+
+    @Test func aSuperFrameOfAStreamArrivesWhole() throws {
+        try run { network, device in
+            let (server, port) = try RelayScene.server()
+            func give(_ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, options: [UInt8] = [], payload: [UInt8] = [], isOpen: Bool) {
+                let frame = RelayScene.segment(4000, port, flags, sequence: sequence, acknowledgment: acknowledgment, options: options, payload: payload)
+                let whole =
+                    isOpen
+                    ? opened(frame, at: 16, IPProtocol.tcp) {
+                        guard payload.count > 1460 else { return }
+                        $0.segmentation = .tcp4
+                        $0.segmentSize = 1460
+                    } : header() + frame
+                #expect(device.give(whole))
+            }
+            give(.syn, sequence: 1000, options: GuestEnd.allOptions, isOpen: true)
+            let answer = try hearSegment(device) { $0.flags == [.syn, .ack] }
+            let got = answer.sequence &+ 1
+            give(.ack, sequence: 1001, acknowledgment: got, isOpen: false)
+            let payload = (0..<60_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+            give([.ack, .psh], sequence: 1001, acknowledgment: got, payload: payload, isOpen: true)
+            #expect(try hearSegment(device) { $0.acknowledgment == 61_001 }.flags == .ack)
+            #expect(!server.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
+            let peer = Listening(try server.socket.accept())
+            var heard: [UInt8] = []
+            try eventually("the bytes") {
+                while let piece = try? peer.socket.receive(limit: 65_536), !piece.isEmpty { heard += piece }
+                return heard.count == payload.count
+            }
+            #expect(heard == payload)
+            // And back.
+            _ = try peer.socket.send(Array(payload[..<3000]))
+            #expect(try hearSegment(device) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
+            // A checksum that is there is looked at.
+            var bad = RelayScene.segment(4000, port, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
+            bad[50] ^= 1
+            #expect(device.give(header() + bad))
+            try expectAnswer(device)
+            #expect(network.dropped(.badChecksum) == 1)
+        }
+    }
+
+    /// Any virtio header, any frame: whoever sends them, the next guest is served.
+    @Test func whateverComesTheThreadGoesOn() throws {
+        try run(opensHostLoopback: false) { network, device in
+            let good = [
+                opened(question([1, 2, 3]), at: 6, IPProtocol.udp),
+                opened(question([UInt8](repeating: 3, count: 900)), at: 6, IPProtocol.udp) {
+                    $0.segmentation = .udp
+                    $0.segmentSize = 100
+                },
+                opened(RelayScene.segment(4000, 9, [.ack, .psh], sequence: 1, payload: [1]), at: 16, IPProtocol.tcp) {
+                    $0.segmentation = .tcp4
+                    $0.segmentSize = 1
+                },
+            ]
+            for (seed, frame) in good.enumerated() {
+                fuzz(frame, rounds: 6000, seed: UInt64(seed) + 1) { bytes in
+                    // To the gateway, from a guest of the network.
+                    var bytes = bytes
+                    if bytes.count > 26 { bytes.replaceSubrange(12..<24, with: frame[12..<24]) }
+                    while !bytes.isEmpty, !device.give(bytes) { _ = device.take() }
+                }
+                while device.take() != nil {}
+                while network.takeQuestion() != nil {}
+            }
+            try expectAnswer(device)
+        }
+    }
+}
