@@ -16,4 +16,7 @@ package enum WorkerThread {
         if result < 0 { unsafe Unmanaged<Start>.fromOpaque(context).release() }
         try SystemError.check(result, "start thread", name)
     }
+
+    /// Lets another thread run that waits for this one's processor.
+    package static func yield() { platform_thread_yield() }
 }

@@ -21,7 +21,7 @@ extension TCPConnection {
     }
 
     private func beginning(_ surroundings: borrowing TCPSurroundings, windowScale: UInt8?, isSelective: Bool) -> TCPFrame.Options {
-        .beginning(maximumSegment: UInt16(min(65_495, surroundings.mtu - ends.networkLength - 20)), windowScale: windowScale, isSelective: isSelective)
+        .beginning(maximumSegment: UInt16(longestSegment(surroundings)), windowScale: windowScale, isSelective: isSelective)
     }
 
     /// Sends what begins a connection, and notes when to say it again.
@@ -38,7 +38,7 @@ extension TCPConnection {
         frame.acknowledgment = receiving.next
         frame.window = announce()
         if isSelective && !receiving.early.isEmpty { frame.options = .selective(receiving.reports(3)) }
-        if surroundings.send(frame, ends) { confirmation = nil } else { isStuck = true }
+        if surroundings.send(frame, ends) { hasConfirmed() } else { isStuck = true }
     }
 
     private func announce() -> UInt16 { receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale) }
@@ -53,6 +53,13 @@ extension TCPConnection {
         drain(&surroundings)
         output(&surroundings)
         guard isOpen else { return }
+        // Room for more from the socket, which does not have to be told of that first. The guest does not wait for it.
+        if !isSocketOver && watched?.contains(.readable) != true && mayReceive {
+            surroundings.output.tell()
+            receive(&surroundings)
+            output(&surroundings)
+            guard isOpen else { return }
+        }
         if let confirmation, confirmation <= surroundings.now { confirm(&surroundings) }
         // The guest may be waiting for room, of which there is much again.
         if receiving.announced < 32 << 10 && room >= StreamBuffer.largest / 2 { confirm(&surroundings) }
@@ -63,7 +70,7 @@ extension TCPConnection {
         // The end of the stream counts as a byte behind it, unless it ended in a reset.
         let available = toGuest.count + (isSocketOver && !isBroken && !endIsConfirmed ? 1 : 0)
         while available > sending.sent || !sending.isQuiet {
-            guard surroundings.ring.hasRoom(for: TCPSurroundings.longestPayload + 256) else {
+            guard surroundings.output.ring.hasRoom(for: TCPSurroundings.longestPayload + 256) else {
                 isStuck = true
                 return
             }
@@ -89,6 +96,11 @@ extension TCPConnection {
         frame.window = announce()
         frame.payloadLength = payload.count
         frame.segmentSize = sending.segmentSize
-        if surroundings.send(frame, ends, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { confirmation = nil }
+        if surroundings.send(frame, ends, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { hasConfirmed() }
+    }
+
+    private func hasConfirmed() {
+        confirmation = nil
+        confirmed = receiving.next
     }
 }

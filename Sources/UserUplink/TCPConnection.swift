@@ -33,6 +33,9 @@ final class TCPConnection {
     static let longestQuestionPause = 5 * MonotonicClock.second
     /// For so long the outside may answer the end of what a guest says with its own, and both are told in one frame.
     static let parting = 5 * MonotonicClock.millisecond
+    /// For so long the next segment may come, and both are confirmed in one frame.
+    static let patience = MonotonicClock.millisecond
+    static let longestOptions = 40
     /// Payloads from this length on go to the socket from where they lie.
     static let directLength = 8 << 10
 
@@ -68,6 +71,8 @@ final class TCPConnection {
     var hasFinished = false
     /// When the guest is to be told what has come; nil if it knows.
     var confirmation: UInt64?
+    /// Up to where it knows.
+    var confirmed: UInt32 = 0
     /// The ring had no room.
     var isStuck = false
     /// There was no memory for more from the socket, and may be none for a while.
@@ -106,10 +111,13 @@ final class TCPConnection {
         timer = surroundings.now
     }
 
+    /// Bytes of payload of the longest segment that fits the guests' link.
+    func longestSegment(_ surroundings: borrowing TCPSurroundings) -> Int { min(65_495, surroundings.mtu - ends.networkLength - 20) }
+
     /// Settles what both sides can do, from the guest's SYN.
     private func agree(_ segment: borrowing TCPView, _ surroundings: borrowing TCPSurroundings) {
         let options = TCPOptions(segment)
-        let longest = surroundings.mtu - ends.networkLength - 20
+        let longest = longestSegment(surroundings)
         guestScale = options.windowScale
         isSelective = options.permitsSelective
         // The window of a SYN is never shifted. Without the option it is 536, or 1220 (RFC 9293 section 3.7.1).
@@ -160,12 +168,12 @@ final class TCPConnection {
     }
 
     /// More is taken from the socket only as fast as the guest takes it.
-    private var mayReceive: Bool {
+    var mayReceive: Bool {
         if toGuest.count < toGuest.capacity || toGuest.capacity < StreamBuffer.smallest { return true }
         return !lacksMemory && toGuest.capacity < StreamBuffer.largest && sending.sent * 2 > toGuest.capacity
     }
 
-    private func receive(_ surroundings: inout TCPSurroundings) {
+    func receive(_ surroundings: inout TCPSurroundings) {
         // What has been there once is not to starve the others.
         for _ in 0..<4 {
             if toGuest.count == toGuest.capacity {
@@ -263,7 +271,13 @@ final class TCPConnection {
         }
         if isOpen { accept(segment.payload, segment.sequence, isLast: isLast, &surroundings) }
         let mayPart = confirmation == nil && length == 0 && receiving.isOver && place == 0 && !isSocketOver
-        confirmation = surroundings.now + (mayPart ? TCPConnection.parting : 0)
+        confirmation = min(confirmation ?? .max, surroundings.now + (mayPart ? TCPConnection.parting : mayWait(length, place, surroundings) ? TCPConnection.patience : 0))
+    }
+
+    /// Every second segment of full length is confirmed at once, the one before it with it (RFC 9293 section 3.8.6.3): what else a guest sends it may be waiting with.
+    private func mayWait(_ length: Int, _ place: Int, _ surroundings: borrowing TCPSurroundings) -> Bool {
+        let full = longestSegment(surroundings) - TCPConnection.longestOptions
+        return isOpen && place == 0 && length >= full && receiving.early.isEmpty && !receiving.isOver && receiving.next.distance(after: confirmed) < 2 * full
     }
 
     var isOpen: Bool { state == .open }
@@ -285,8 +299,6 @@ final class TCPConnection {
         if sending.window > 0 { vainQuestions = 0 }
         if isSelective && segment.headerLength > 20 { TCPOptions.selective(segment) { sending.note(arrived: $0, $1) } }
         sending.conclude(now: surroundings.now)
-        // Room for more from the socket, which does not have to be told of that first.
-        if isOpen && !isSocketOver && watched?.contains(.readable) != true && mayReceive { receive(&surroundings) }
     }
 
     private func accept(_ payload: RawSpan, _ sequence: UInt32, isLast: Bool, _ surroundings: inout TCPSurroundings) {
@@ -318,6 +330,7 @@ final class TCPConnection {
 
     private func open(_ surroundings: inout TCPSurroundings) {
         state = .open
+        confirmed = receiving.next
         attempts = 0
         timer = surroundings.now + TCPConnection.silence
     }

@@ -51,13 +51,13 @@ struct TCPFrame {
     /// Bytes of all headers, the virtio header in front included.
     func headerLength(_ ends: TCPEnds) -> Int { VirtioNetHeader.length + 14 + ends.networkLength + 20 + options.length }
 
-    /// Appends the frame to a ring, behind its virtio header; its checksum is left to whoever needs one. Returns false if there is no room, or
+    /// Appends the frame to what guests get, behind its virtio header; its checksum is left to whoever needs one. Returns false if there is no room, or
     /// the guest's address is not known.
     /// - Parameter payload: writes `payloadLength` bytes at the offset it is given.
-    func append(to ring: PacketRing, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
+    func append(to output: GuestOutput, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
         guard let hardware = ends.hardware else { return false }
         let start = headerLength(ends)
-        return ring.append(length: start + payloadLength) { frame in
+        return output.append(length: start + payloadLength) { frame in
             let network = VirtioNetHeader.length + 14, transport = network + ends.networkLength
             emitOffload(into: &frame, ends)
             frame.put(ends.router, hardware, at: VirtioNetHeader.length)

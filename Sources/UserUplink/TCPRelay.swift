@@ -46,9 +46,9 @@ final class TCPRelay {
     private var listenersAreTired = false
 
     /// - Parameter memory: bytes that streams may hold together.
-    init(_ options: UserGateway.Options, to ring: PacketRing, memory: Int = TCPRelay.memory) throws(SystemError) {
+    init(_ options: UserGateway.Options, to output: GuestOutput, memory: Int = TCPRelay.memory) throws(SystemError) {
         poller = try Poller()
-        surroundings = TCPSurroundings(ring: ring, mtu: options.mtu, memory: StreamMemory(limit: memory))
+        surroundings = TCPSurroundings(output: output, mtu: options.mtu, memory: StreamMemory(limit: memory))
         router = options.hardware
         table = FlowTable(capacity: max(16, options.flowLimit * 3 / 4))
     }
@@ -64,12 +64,6 @@ final class TCPRelay {
 
     /// Parts of streams that guests had to be sent again.
     var repeated: Int { surroundings.repeated }
-
-    /// Frames appended to the ring since this was asked last.
-    func takeAppended() -> Int {
-        defer { surroundings.appended = 0 }
-        return surroundings.appended
-    }
 
     // MARK: Turns
 

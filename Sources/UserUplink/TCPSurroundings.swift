@@ -5,23 +5,19 @@ import Wire
 /// What all connections share while they are served.
 struct TCPSurroundings {
     /// Where frames for guests go.
-    let ring: PacketRing
+    let output: GuestOutput
     /// Bytes of the longest IP packet on the guests' link.
     let mtu: Int
     var memory: StreamMemory
     /// Nanoseconds on the monotonic clock.
     var now: UInt64 = 0
-    /// Frames appended to the ring.
-    var appended = 0
     /// Parts of streams that were sent again.
     var repeated = 0
 
     /// Appends a frame. Returns false if there is no room.
     @discardableResult
     mutating func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
-        guard frame.append(to: ring, ends, payload: payload) else { return false }
-        appended += 1
-        return true
+        frame.append(to: output, ends, payload: payload)
     }
 
     /// Bytes of payload of the longest super-frame.

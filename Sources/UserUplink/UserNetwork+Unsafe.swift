@@ -26,19 +26,16 @@ package final class UserNetwork: @unchecked Sendable {
     private static let ringCapacity = 8 << 20
     /// Frames taken from the guests before the sockets have their turn.
     private static let turnFrames = 256
-    /// Frames for the guests after which they are told of.
-    private static let signalFrames = 32
 
     package let libraryVersion: String
     /// Told whenever a guest asks for a name; read with `takeQuestion`.
     package let questions: Wakeup
     private let stack: OpaquePointer
     private let fromGuests: PacketRing
-    private let toGuests: PacketRing
+    private let output: GuestOutput
     private let nameQuestions = PacketRing(capacity: 256 << 10)
-    /// Wakes this thread, and the forwarder's.
+    /// Wakes this thread.
     private let wakeup: Wakeup
-    private let ready: Wakeup
     private let isWaiting = ManagedAtomic<Bool>(false)
     private let isStopping = ManagedAtomic<Bool>(false)
     private let ended: Wakeup
@@ -55,20 +52,17 @@ package final class UserNetwork: @unchecked Sendable {
     private let relay: TCPRelay
     /// Seconds.
     private var now: UInt64 = 0
-    /// Frames for guests of which nobody was told yet.
-    private var output = 0
 
     /// Starts the library and publishes ports; frames move after `start`.
     package init(_ options: UserGateway.Options, publishing published: [PublishedPort]) throws(UserFailure) {
         gateway = UserGateway(options)
         fromGuests = PacketRing(capacity: UserNetwork.ringCapacity)
-        toGuests = PacketRing(capacity: UserNetwork.ringCapacity)
         do throws(SystemError) {
             questions = try Wakeup()
             wakeup = try Wakeup()
-            ready = try Wakeup()
             ended = try Wakeup()
-            relay = try TCPRelay(options, to: toGuests)
+            output = try GuestOutput(capacity: UserNetwork.ringCapacity)
+            relay = try TCPRelay(options, to: output)
         } catch {
             throw .system(error)
         }
@@ -142,15 +136,15 @@ package final class UserNetwork: @unchecked Sendable {
             sendPieces: { context, pieces, count in
                 unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count))) }
             },
-            signal: ready.signalDescriptor, headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
+            signal: output.ready.signalDescriptor, headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
     }
 
     /// Another descriptor of the wake-up that tells of frames for guests, which the caller owns.
-    package func readyDescriptor() throws(SystemError) -> Descriptor { try ready.descriptor.duplicate() }
+    package func readyDescriptor() throws(SystemError) -> Descriptor { try output.ready.descriptor.duplicate() }
 
     private func give(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int32 {
         for index in 0..<count {
-            let length = unsafe toGuests.takeFirst(to: frames[index].iov_base, room: frames[index].iov_len)
+            let length = unsafe output.ring.takeFirst(to: frames[index].iov_base, room: frames[index].iov_len)
             if length == 0 { return Int32(index) }
             unsafe frames[index].iov_len = length
         }
@@ -240,6 +234,8 @@ package final class UserNetwork: @unchecked Sendable {
             var count = 0
             while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
             if isServing { relay.serve(&gateway) }
+            // Guests do not wait for what sockets are still to get.
+            output.tell()
             relay.finishTurn(&gateway)
             let hasInjected = flush()
             isWaiting.store(true, ordering: .relaxed)
@@ -321,20 +317,11 @@ package final class UserNetwork: @unchecked Sendable {
     }
 
     private func append(_ frame: RawSpan) {
-        let isThere = toGuests.append(length: VirtioNetHeader.length + frame.byteCount) {
+        let isThere = output.append(length: VirtioNetHeader.length + frame.byteCount) {
             VirtioNetHeader().emit(into: &$0)
             $0.put(frame, at: VirtioNetHeader.length)
         }
-        guard isThere else { return drop(.queueFull) }
-        output += 1
-        // Long turns are not to keep what is ready waiting.
-        if output >= UserNetwork.signalFrames { signal() }
-    }
-
-    private func signal() {
-        if output == 0 { return }
-        output = 0
-        ready.signal()
+        if !isThere { drop(.queueFull) }
     }
 
     /// Delivers what the gateway itself has to say. Returns whether the library has heard something.
@@ -350,8 +337,7 @@ package final class UserNetwork: @unchecked Sendable {
         let frames = gateway.toGuests
         gateway.toGuests = []
         for frame in frames { append(frame.rawSpan) }
-        output += relay.takeAppended()
-        signal()
+        output.tell()
         return hasInjected || !gateway.toStack.isEmpty
     }
 

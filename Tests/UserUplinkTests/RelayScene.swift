@@ -44,13 +44,15 @@ struct HeardSegment {
 
 /// Connections of a guest, with real sockets on the host's loopback at their other ends.
 final class RelayScene {
-    let ring = PacketRing(capacity: 8 << 20)
+    let output: GuestOutput
     var gateway: UserGateway
     let relay: TCPRelay
     /// Frames that are not of TCP.
     var others: [[UInt8]] = []
     /// Added to the clock.
     var offset: UInt64 = 0
+    /// What the clock shows instead of the time.
+    var stoppedAt: UInt64?
 
     init(memory: Int = TCPRelay.memory, _ change: (inout UserGateway.Options) -> Void = { _ in }) throws {
         gateway = Scene.gateway {
@@ -58,7 +60,8 @@ final class RelayScene {
             change(&$0)
         }
         gateway.lease(Scene.guest, to: Scene.mac, until: .max, now: 0)
-        relay = try TCPRelay(gateway.options, to: ring, memory: memory)
+        output = try GuestOutput(capacity: 8 << 20)
+        relay = try TCPRelay(gateway.options, to: output, memory: memory)
         relay.begin(now: MonotonicClock.now)
     }
 
@@ -81,15 +84,17 @@ final class RelayScene {
         return Scene.ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
     }
 
+    private var now: UInt64 { stoppedAt ?? MonotonicClock.now + offset }
+
     /// Hands over a frame as the thread does.
     func give(_ frame: [UInt8]) {
-        relay.begin(now: MonotonicClock.now + offset)
+        relay.begin(now: now)
         guard case .tcp(let arrival) = gateway.fromGuest(frame.rawSpan, now: 100) else { return }
         if !relay.receive(frame.rawSpan, arrival, &gateway) { _ = gateway.refuse(frame.rawSpan, now: 100) }
     }
 
     func turn() {
-        relay.begin(now: MonotonicClock.now + offset)
+        relay.begin(now: now)
         relay.serve(&gateway)
         relay.finishTurn(&gateway)
     }
@@ -100,7 +105,7 @@ final class RelayScene {
     /// What the guest has heard since the last time.
     func heard() -> [HeardSegment] {
         var segments: [HeardSegment] = []
-        while let frame = ring.takeFirst({ $0.bytes.copied() }) { if let segment = HeardSegment(frame) { segments.append(segment) } else { others.append(frame) } }
+        while let frame = output.ring.takeFirst({ $0.bytes.copied() }) { if let segment = HeardSegment(frame) { segments.append(segment) } else { others.append(frame) } }
         return segments
     }
 

@@ -19,6 +19,39 @@ import Wire
         return false
     }
 
+    /// RFC 9293 section 3.8.6.3: every second segment of full length at once; what is shorter may be all that a guest has, and one alone is not left for long.
+    @Test func segmentsOfFullLengthAreConfirmedInPairs() throws {
+        let (server, port) = try RelayScene.server()
+        let scene = try RelayScene()
+        let guest = try GuestEnd(scene, server, port)
+        func send(_ length: Int, at now: UInt64) -> [UInt32] {
+            scene.stoppedAt = now
+            guest.send(.ack, bytes(length))
+            guest.next &+= UInt32(length)
+            scene.turn()
+            return scene.heard().map(\.acknowledgment)
+        }
+        let start = MonotonicClock.now
+        for _ in 0..<3 {
+            #expect(send(1460, at: start).isEmpty)
+            #expect(send(1460, at: start) == [guest.next])
+        }
+        #expect(send(700, at: start) == [guest.next])
+        #expect(send(1460, at: start).isEmpty)
+        #expect(send(700, at: start) == [guest.next])
+        // Two at once.
+        #expect(send(2920, at: start) == [guest.next])
+        #expect(send(1460, at: start).isEmpty)
+        scene.stoppedAt = start + 2 * MonotonicClock.millisecond
+        scene.turn()
+        #expect(scene.heard().map(\.acknowledgment) == [guest.next])
+        // What is missing is told of at once.
+        #expect(send(1460, at: start).isEmpty)
+        let missing = guest.next
+        guest.next &+= 1460
+        #expect(send(1460, at: start) == [missing])
+    }
+
     @Test func whereMemoryIsShortNobodyIsAskedInVain() throws {
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene(memory: 0)

@@ -194,6 +194,8 @@ int platform_become(const char *path, char *const arguments[], int fd);
 int platform_groups(const char *name, uint32_t group, uint32_t *groups, int capacity);
 /// Starts a detached thread with all signals blocked.
 int platform_thread_start(const char *name, void (*body)(void *), void *context);
+/// Lets another thread run that waits for this one's processor.
+void platform_thread_yield(void);
 /// Routes `signal` to the descriptor `fd` as one byte holding its number.
 int platform_signal_route(int signal, int fd);
 void platform_signal_ignore(int signal);

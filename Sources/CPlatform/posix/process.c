@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -226,6 +227,8 @@ int platform_thread_start(const char *name, void (*body)(void *), void *context)
     pthread_detach(thread);
     return 0;
 }
+
+void platform_thread_yield(void) { sched_yield(); }
 
 static volatile int routes[65];
 
