@@ -18,8 +18,9 @@
 
 static int result(int value) { return value < 0 ? -errno : value; }
 
-// Close-on-exec and non-blocking are set in two steps: macOS has no socket-type flags for them. We never fork without exec, and spawned
-// programs get their descriptors by posix_spawn, so that nothing can slip through between the steps but on Linux it is closed off anyway.
+#ifndef SOCK_CLOEXEC
+// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set behind it. We never fork without exec, and spawned
+// programs get their descriptors by posix_spawn, so that nothing can slip through in between.
 static int prepare(int fd) {
     if (fd < 0) return -errno;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
@@ -32,12 +33,14 @@ static int prepare(int fd) {
 #endif
     return fd;
 }
+#endif
 
 int platform_socket(int domain, int type) {
 #ifdef SOCK_CLOEXEC
-    type |= SOCK_CLOEXEC;
-#endif
+    return result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+#else
     return prepare(socket(domain, type, 0));
+#endif
 }
 
 static int unix_address(const uint8_t *path, size_t length, struct sockaddr_un *address, socklen_t *size) {
@@ -167,7 +170,13 @@ int platform_unix_disconnect(int fd) {
     return connect(fd, &address, sizeof address) < 0 && errno != EAFNOSUPPORT && errno != ENOENT && errno != EINVAL ? -errno : 0;
 }
 
-int platform_accept(int fd) { return prepare(accept(fd, NULL, NULL)); }
+int platform_accept(int fd) {
+#ifdef SOCK_CLOEXEC
+    return result(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+#else
+    return prepare(accept(fd, NULL, NULL));
+#endif
+}
 
 static void raise_buffer(int fd, int option, int size) {
     int now = 0;
