@@ -2,41 +2,58 @@
 import Platform
 import TestSupport
 
-/// Two clients of libvdeplug through a switch: how many frames, how soon, at what cost.
-struct FrameRows {
-    let report: Report
-    let scale: Scale
-    private let folder: TemporaryFolder
-    private let host: Namespace
-    private let relay: BackgroundProgram
-    private let theirs: VDESwitch
-    private let ours: VMNetDaemon
-
-    private struct Peer {
+/// The switches that carry frames between two clients of libvdeplug.
+final class FloodedSwitches {
+    struct Peer {
         let who: String
         let path: String
         let process: Int32
     }
-    private let peers: [Peer]
 
-    init(_ report: Report, _ scale: Scale) throws {
-        self.report = report
-        self.scale = scale
+    let folder: TemporaryFolder
+    let host: Namespace
+    let peers: [Peer]
+    private let kept: [Any]
+
+    init(_ name: String) throws {
         folder = try TemporaryFolder()
-        host = try Namespace("frames")
+        host = try Namespace(name)
         let relayPath = folder.file("relay"), ownPath = folder.file("ours")
-        relay = try host.start([Tool.relay, relayPath])
+        let relay = try host.start([Tool.relay, relayPath])
         try eventually("the relay") { Files.exists(relayPath + "/ctl") }
-        theirs = try VDESwitch(in: host, at: folder.file("theirs"), options: ["--numports", "300"])
-        ours = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", ownPath], folder: folder, level: "warning")
+        let theirs = try VDESwitch(in: host, at: folder.file("theirs"), options: ["--numports", "300"])
+        let ours = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", ownPath], folder: folder, level: "warning")
         peers = [
             Peer(who: "vde_switch", path: theirs.path, process: theirs.program.identifier), Peer(who: Report.ours, path: ownPath, process: ours.program.identifier),
             Peer(who: "relay", path: relayPath, process: relay.identifier),
         ]
+        kept = [relay, theirs, ours]
+    }
+
+    func flood(_ peer: Peer, _ size: Int, _ seconds: Double) throws -> [String: Double] {
+        try Tool.values(host.attempt([Tool.frames, "flood", peer.path, "\(size)", "\(seconds)"]))
+    }
+}
+
+/// Two clients of libvdeplug through a switch: how many frames, how soon, at what cost.
+struct FrameRows {
+    let report: Report
+    let scale: Scale
+    private let switches: FloodedSwitches
+
+    private typealias Peer = FloodedSwitches.Peer
+    private var peers: [Peer] { switches.peers }
+    private var host: Namespace { switches.host }
+
+    init(_ report: Report, _ scale: Scale) throws {
+        self.report = report
+        self.scale = scale
+        switches = try FloodedSwitches("frames")
     }
 
     func run() throws {
         try floods()
+        try pairs()
         try latency()
         try ports()
         try idle()
@@ -44,7 +61,7 @@ struct FrameRows {
 
     private func flood(_ peer: Peer, _ size: Int, _ seconds: Double) throws -> (values: [String: Double], perFrame: Double) {
         let before = ProcessorTime.used(by: peer.process)
-        let values = try Tool.values(host.attempt([Tool.frames, "flood", peer.path, "\(size)", "\(seconds)"]))
+        let values = try switches.flood(peer, size, seconds)
         let used = ProcessorTime.used(by: peer.process) - before
         if values["reordered"] != 0 || values["damaged"] != 0 { report.note("\(peer.who), \(size) bytes: \(values)") }
         return (values, used / max(1, values["received"] ?? 1))
@@ -74,6 +91,30 @@ struct FrameRows {
             }
             report.want(what, "% lost", .atMost(0.1))
         }
+    }
+
+    /// Two senders and two receivers at once: through one forwarder, and through a daemon for each pair, which is the most that a second forwarder could bring.
+    private func pairs() throws {
+        report.progress("two floods at once")
+        let what = "two floods at once, 1514 B, together", each = "\(Report.ours), one for each"
+        let second = switches.folder.file("second")
+        let daemon = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", second], folder: switches.folder, level: "warning")
+        let own = peers[1].path
+        let tests = [("vde_switch", [peers[0].path, peers[0].path]), (Report.ours, [own, own]), (each, [own, second])]
+        scale.rounds {
+            for (who, paths) in $0 ? tests.reversed() : tests {
+                report.attempt(what, who) {
+                    let floods = try paths.map { try host.start([Tool.frames, "flood", $0, "1514", "\(scale.seconds)"]) }
+                    var rate = 0.0
+                    for flood in floods {
+                        _ = try flood.waitForEnd(within: 60)
+                        rate += Tool.values(in: flood.output)["rate"] ?? 0
+                    }
+                    report.add(what, "1000 frames/s", who, rate / 1000)
+                }
+            }
+        }
+        _ = try daemon.stop()
     }
 
     private func latency() throws {

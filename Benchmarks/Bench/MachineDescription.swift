@@ -52,8 +52,12 @@ enum Tool {
     /// What a tool printed, as `name value` lines.
     static func values(_ output: ChildProcess.Output) throws -> [String: Double] {
         guard output.succeeded else { throw CommandFailed(description: "\(output.termination): \(output.output)\(output.error)") }
+        return values(in: output.output)
+    }
+
+    static func values(in text: String) -> [String: Double] {
         var values: [String: Double] = [:]
-        for line in output.output.split(separator: "\n") {
+        for line in text.split(separator: "\n") {
             let words = line.split(separator: " ")
             if words.count == 2, let value = Double(words[1]) { values[String(words[0])] = value }
         }

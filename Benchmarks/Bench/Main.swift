@@ -4,7 +4,7 @@ import TestSupport
 
 /// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented setting, in turn.
 ///
-///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, streams, guests, user, life, stalled, doors, vmnet, micro
+///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, costs, streams, guests, user, life, stalled, doors, vmnet, micro
 @main
 struct Bench {
     static func main() throws {
@@ -22,13 +22,14 @@ struct Bench {
             folder = arguments.dropFirst().first
             arguments = arguments.dropFirst(2)
         }
-        let groups = arguments.isEmpty ? ["frames", "streams", "guests", "user", "life", "stalled", "doors", "vmnet", "micro"] : Array(arguments)
+        let groups = arguments.isEmpty ? ["frames", "costs", "streams", "guests", "user", "life", "stalled", "doors", "vmnet", "micro"] : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
         let report = Report()
         for group in groups {
             report.attempt("the group", group) {
                 switch group {
                 case "frames": try FrameRows(report, scale).run()
+                case "costs": try CostRows(report, scale).run()
                 case "streams": try StreamRows(report, scale, isQuick: isQuick).run()
                 case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report, scale).run() }
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report, scale).run() }

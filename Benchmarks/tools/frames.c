@@ -69,11 +69,14 @@ static void patience(void *connection, long microseconds) {
     setsockopt(vde_datafd(connection), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 }
 
+// The clients of several of these at one switch have addresses of their own.
+static unsigned char identity;
+
 static unsigned char *frame(size_t size, unsigned char to, unsigned char from) {
     unsigned char *bytes = calloc(1, 70000);
     memset(bytes, to == 0xff ? 0xff : 0, 6);
-    if (to != 0xff) bytes[0] = 2, bytes[5] = to;
-    bytes[6] = 2, bytes[11] = from, bytes[12] = 0x88, bytes[13] = 0xb6;
+    if (to != 0xff) bytes[0] = 2, bytes[4] = identity, bytes[5] = to;
+    bytes[6] = 2, bytes[10] = identity, bytes[11] = from, bytes[12] = 0x88, bytes[13] = 0xb6;
     for (size_t i = 22; i < size; i++) bytes[i] = (unsigned char)(i * 7);
     return bytes;
 }
@@ -194,6 +197,7 @@ static void idle(char *path, int count) {
 }
 
 int main(int count, char **arguments) {
+    identity = (unsigned char)getpid();
     if (count < 4) {
         fprintf(stderr, "usage: frames flood|pingpong PATH[,PATH] BYTES SECONDS | frames idle PATH COUNT\n");
         return 64;
