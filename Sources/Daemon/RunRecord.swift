@@ -94,11 +94,21 @@ package final class RunRecord {
     /// The acts of the other instances that are alive in this network namespace.
     package func actsOfOthers() -> [Act] { RunRecord.others(in: directory, except: path, dead: false).flatMap(\.acts) }
 
+    /// For so long (seconds) the record of a dead instance in another network namespace waits for a successor there.
+    private static let patience: Int64 = 7 * 86_400
+
     /// The records that dead instances left in this network namespace, locked until they are released. What an earlier boot left is
-    /// removed: the kernel has undone it.
-    package static func leftBehind(in directory: String) -> [RunRecord] {
-        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.contains("@\(NetworkNamespace.boot)-") {
-            try? Files.remove("\(directory)/\(name)")
+    /// removed: the kernel has undone it. So is after a week what was left in another namespace, which most likely has gone, and all in it.
+    /// - Parameter now: seconds since 1970.
+    package static func leftBehind(in directory: String, now: Int64 = WallClock.seconds) -> [RunRecord] {
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix("@\(NetworkNamespace.identifier)\(suffix)") {
+            let path = "\(directory)/\(name)"
+            guard name.contains("@\(NetworkNamespace.boot)-") else {
+                try? Files.remove(path)
+                continue
+            }
+            guard let file = try? Files.open(path, [.readWrite, .noFollow]), let status = try? file.status(), status.modified / 1_000_000_000 < now - patience else { continue }
+            if (try? file.tryLock()) == true { try? Files.remove(path) }
         }
         return others(in: directory, except: "", dead: true)
     }

@@ -166,6 +166,20 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(try Files.entries(folder.path) == ["y@\(boot)-1.run"], "an earlier boot's is removed, another namespace's is left")
     }
 
+    /// Namespaces come and go on machines that test; what is left in them goes with them.
+    @Test func recordsOfAnotherNamespaceDoNotStayForEver() throws {
+        let folder = try TemporaryFolder()
+        let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8), week: Int64 = 7 * 86_400
+        for name in ["dead", "alive"] { try Files.replace(folder.file("\(name)@\(boot)-1.run"), Array("vde_vmnet record 1\ntable t\n".utf8)) }
+        try Files.replace(folder.file("own@\(NetworkNamespace.identifier).run"), Array("vde_vmnet record 1\ntable t\n".utf8))
+        let alive = try Files.open(folder.file("alive@\(boot)-1.run"), [.readWrite])
+        #expect(try alive.tryLock())
+        #expect(RunRecord.leftBehind(in: folder.path, now: WallClock.seconds + week - 60).count == 1)
+        #expect(try Files.entries(folder.path).count == 3)
+        #expect(RunRecord.leftBehind(in: folder.path, now: WallClock.seconds + week + 60).count == 1)
+        #expect(try Files.entries(folder.path).sorted() == ["alive@\(boot)-1.run", "own@\(NetworkNamespace.identifier).run"])
+    }
+
     @Test func damagedRecordsUndoNothing() throws {
         let folder = try TemporaryFolder()
         for (name, text) in [("a", ""), ("b", "rubbish\ntable x\n"), ("c", "vde_vmnet record 1\ntable\nsetting x\nfoo bar\n")] {
