@@ -26,11 +26,13 @@ final class GuestOutput {
         return true
     }
 
-    /// Tells of what was appended. Where the other thread shares this one's processor, it goes first: guests wait for what it does, nobody for what this one does next.
-    func tell() {
+    /// Tells of what was appended.
+    /// - Parameter isLast: nothing is to be done behind it. Otherwise, where the other thread waits for this one's processor, it goes first: guests wait for
+    ///   what it does, nobody for what this one does next.
+    func tell(isLast: Bool = false) {
         if untold == 0 { return }
         untold = 0
         ready.signal()
-        WorkerThread.yield()
+        if !isLast { WorkerThread.yield() }
     }
 }

@@ -153,7 +153,8 @@ final class TCPConnection {
     func socketReady(_ ready: Readiness, _ surroundings: inout TCPSurroundings) -> Int32 {
         switch state {
         case .reaching:
-            if let error = socket?.pendingError, error != 0 { return error }
+            // A failure is a hang-up as well.
+            if ready != .writable, let error = socket?.pendingError, error != 0 { return error }
             if !ready.contains(.writable) { return 0 }
             state = .answering
             attempts = 0

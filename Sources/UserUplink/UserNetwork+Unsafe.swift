@@ -337,7 +337,7 @@ package final class UserNetwork: @unchecked Sendable {
         let frames = gateway.toGuests
         gateway.toGuests = []
         for frame in frames { append(frame.rawSpan) }
-        output.tell()
+        output.tell(isLast: true)
         return hasInjected || !gateway.toStack.isEmpty
     }
 
