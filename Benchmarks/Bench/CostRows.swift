@@ -7,11 +7,6 @@ struct CostRows {
     let report: Report
     let scale: Scale
 
-    init(_ report: Report, _ scale: Scale) {
-        self.report = report
-        self.scale = scale
-    }
-
     func run() throws {
         let switches = try FloodedSwitches("costs")
         if Files.exists("/usr/bin/strace") { systemCalls(switches) } else { report.note("no system calls counted: needs strace") }

@@ -30,8 +30,10 @@ final class FloodedSwitches {
         kept = [relay, theirs, ours]
     }
 
+    static func floodCommand(_ path: String, _ size: Int, _ seconds: Double) -> [String] { [Tool.frames, "flood", path, "\(size)", "\(seconds)"] }
+
     func flood(_ peer: Peer, _ size: Int, _ seconds: Double) throws -> [String: Double] {
-        try Tool.values(host.attempt([Tool.frames, "flood", peer.path, "\(size)", "\(seconds)"]))
+        try Tool.values(host.attempt(FloodedSwitches.floodCommand(peer.path, size, seconds)))
     }
 }
 
@@ -104,10 +106,10 @@ struct FrameRows {
         scale.rounds {
             for (who, paths) in $0 ? tests.reversed() : tests {
                 report.attempt(what, who) {
-                    let floods = try paths.map { try host.start([Tool.frames, "flood", $0, "1514", "\(scale.seconds)"]) }
+                    let floods = try paths.map { try host.start(FloodedSwitches.floodCommand($0, 1514, scale.seconds)) }
                     var rate = 0.0
                     for flood in floods {
-                        _ = try flood.waitForEnd(within: 60)
+                        try flood.wait(for: "receiver_cpu_ns", within: 60)
                         rate += Tool.values(in: flood.output)["rate"] ?? 0
                     }
                     report.add(what, "1000 frames/s", who, rate / 1000)

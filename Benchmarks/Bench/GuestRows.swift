@@ -18,11 +18,6 @@ struct GuestRows {
 
     private static let jumbo = "\(Report.ours), MTU 65520"
 
-    init(_ report: Report, _ scale: Scale) {
-        self.report = report
-        self.scale = scale
-    }
-
     func run() throws {
         guard GuestMachine.canRunQEMU else { return report.note("no machines: \(GuestMachine.qemuReason)") }
         report.progress("machines")

@@ -7,11 +7,6 @@ struct LifeRows {
     let report: Report
     let scale: Scale
 
-    init(_ report: Report, _ scale: Scale) {
-        self.report = report
-        self.scale = scale
-    }
-
     func run() throws {
         report.progress("start, leases, memory")
         let network = try TestNetwork()

@@ -29,11 +29,11 @@ struct Bench {
             report.attempt("the group", group) {
                 switch group {
                 case "frames": try FrameRows(report, scale).run()
-                case "costs": try CostRows(report, scale).run()
+                case "costs": try CostRows(report: report, scale: scale).run()
                 case "streams": try StreamRows(report, scale, isQuick: isQuick).run()
-                case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report, scale).run() }
-                case "user": if !isQuick || !arguments.isEmpty { try UserRows(report, scale).run() }
-                case "life": try LifeRows(report, scale).run()
+                case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report: report, scale: scale).run() }
+                case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
+                case "life": try LifeRows(report: report, scale: scale).run()
                 case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
                 case "doors": try DoorRates.measure(report, scale, isQuick: isQuick)
                 case "vmnet": try VmnetShim.measure(report, scale)

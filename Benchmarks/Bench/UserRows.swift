@@ -18,11 +18,6 @@ struct UserRows {
     private static let passt = "passt, MTU 65520"
     private static let target = TestNetwork.internetAddress
 
-    init(_ report: Report, _ scale: Scale) {
-        self.report = report
-        self.scale = scale
-    }
-
     func run() throws {
         guard GuestMachine.canRunQEMU else { return report.note("no machines: \(GuestMachine.qemuReason)") }
         report.progress("NAT in user mode")

@@ -14,6 +14,8 @@ import Uplinks
 package final class RunRecord {
     private static let header = "vde_vmnet record 1"
     private static let suffix = ".run"
+    /// How records of this network namespace end.
+    private static let ownSuffix = "@\(NetworkNamespace.identifier)\(suffix)"
 
     package enum Act: Equatable, Sendable {
         case table(String)
@@ -55,7 +57,7 @@ package final class RunRecord {
     /// - Parameter name: what only one instance may have, such as a network; unique within this network namespace.
     /// - Returns: nil and the holder's process id if another instance has it.
     package static func create(_ name: String, in directory: String) throws(SystemError) -> (record: RunRecord?, holder: Int32) {
-        let path = "\(directory)/\(name)@\(NetworkNamespace.identifier)\(suffix)"
+        let path = "\(directory)/\(name)\(ownSuffix)"
         let file = try Files.open(path, [.readWrite, .create, .noFollow], mode: 0o644)
         guard try file.tryLock() else { return (nil, holder(of: (try? file.readAll()) ?? [])) }
         let record = RunRecord(directory: directory, path: path, file: file)
@@ -101,21 +103,22 @@ package final class RunRecord {
     /// removed: the kernel has undone it. So is after a week what was left in another namespace, which most likely has gone, and all in it.
     /// - Parameter now: seconds since 1970.
     package static func leftBehind(in directory: String, now: Int64 = WallClock.seconds) -> [RunRecord] {
-        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix("@\(NetworkNamespace.identifier)\(suffix)") {
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix(ownSuffix) {
             let path = "\(directory)/\(name)"
             guard name.contains("@\(NetworkNamespace.boot)-") else {
                 try? Files.remove(path)
                 continue
             }
-            guard let file = try? Files.open(path, [.readWrite, .noFollow]), let status = try? file.status(), status.modified / 1_000_000_000 < now - patience else { continue }
-            if (try? file.tryLock()) == true { try? Files.remove(path) }
+            // Most are young, and need not be opened to see that.
+            guard let status = try? Files.status(path, followLinks: false), status.modified / 1_000_000_000 < now - patience else { continue }
+            if let file = try? Files.open(path, [.readWrite, .noFollow]), (try? file.tryLock()) == true { try? Files.remove(path) }
         }
         return others(in: directory, except: "", dead: true)
     }
 
     private static func others(in directory: String, except own: String, dead: Bool) -> [RunRecord] {
         var found: [RunRecord] = []
-        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix("@\(NetworkNamespace.identifier)\(suffix)") {
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(ownSuffix) {
             let path = "\(directory)/\(name)"
             guard path != own, let file = try? Files.open(path, [.readWrite, .noFollow]), let isDead = try? file.tryLock(), isDead == dead else { continue }
             let bytes = (try? file.readAll()) ?? []

@@ -54,7 +54,7 @@ extension TCPConnection {
         output(&surroundings)
         guard isOpen else { return }
         // Room for more from the socket, which does not have to be told of that first. The guest does not wait for it.
-        if !isSocketOver && watched?.contains(.readable) != true && mayReceive {
+        if watched?.contains(.readable) != true && mayReceive {
             surroundings.output.tell()
             receive(&surroundings)
             output(&surroundings)

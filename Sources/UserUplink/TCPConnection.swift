@@ -35,6 +35,7 @@ final class TCPConnection {
     static let parting = 5 * MonotonicClock.millisecond
     /// For so long the next segment may come, and both are confirmed in one frame.
     static let patience = MonotonicClock.millisecond
+    /// Bytes of a segment that may be options (RFC 9293 section 3.1).
     static let longestOptions = 40
     /// Payloads from this length on go to the socket from where they lie.
     static let directLength = 8 << 10
@@ -140,7 +141,7 @@ final class TCPConnection {
         case .reaching: return .writable
         case .open:
             var interest: Readiness = []
-            if !isSocketOver && mayReceive { interest.insert(.readable) }
+            if mayReceive { interest.insert(.readable) }
             if isSocketFull { interest.insert(.writable) }
             return interest.isEmpty ? nil : interest
         default: return nil
@@ -160,7 +161,7 @@ final class TCPConnection {
             attempts = 0
             answer(&surroundings)
         case .open:
-            if !ready.isDisjoint(with: [.readable, .hangup]) && !isSocketOver && mayReceive { receive(&surroundings) }
+            if !ready.isDisjoint(with: [.readable, .hangup]) && mayReceive { receive(&surroundings) }
             if !ready.isDisjoint(with: [.writable, .hangup]) { isSocketFull = false }
         default:
             break
@@ -170,6 +171,7 @@ final class TCPConnection {
 
     /// More is taken from the socket only as fast as the guest takes it.
     var mayReceive: Bool {
+        if isSocketOver { return false }
         if toGuest.count < toGuest.capacity || toGuest.capacity < StreamBuffer.smallest { return true }
         return !lacksMemory && toGuest.capacity < StreamBuffer.largest && sending.sent * 2 > toGuest.capacity
     }

@@ -16,7 +16,7 @@ struct TCPSurroundings {
 
     /// Appends a frame. Returns false if there is no room.
     @discardableResult
-    mutating func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
+    func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
         frame.append(to: output, ends, payload: payload)
     }
 
@@ -26,7 +26,7 @@ struct TCPSurroundings {
 
 extension TCPSurroundings {
     /// Answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1).
-    mutating func reset(_ segment: borrowing TCPView, _ ends: TCPEnds) {
+    func reset(_ segment: borrowing TCPView, _ ends: TCPEnds) {
         let flags = segment.flags
         if flags.contains(.rst) { return }
         var frame: TCPFrame

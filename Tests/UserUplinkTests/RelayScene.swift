@@ -220,6 +220,14 @@ final class GuestEnd {
         return segments
     }
 
+    /// Both sides say that they are done, the server first.
+    func end() throws {
+        peer.socket.finishSending()
+        try run("the end") { isOver }
+        send([.fin, .ack])
+        scene.turn()
+    }
+
     /// Turns, listens and confirms until `isDone`.
     func run(_ what: String, until isDone: () throws -> Bool) throws {
         let deadline = MonotonicClock.now + 20 * MonotonicClock.second

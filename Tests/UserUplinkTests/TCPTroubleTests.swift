@@ -139,10 +139,7 @@ import Wire
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
         let guest = try GuestEnd(scene, server, port)
-        guest.peer.socket.finishSending()
-        try guest.run("the end") { guest.isOver }
-        guest.send([.fin, .ack])
-        scene.turn()
+        try guest.end()
         _ = scene.heard()
         // The confirmation of its end was lost.
         guest.send([.fin, .ack])
@@ -156,10 +153,7 @@ import Wire
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
         let guest = try GuestEnd(scene, server, port)
-        guest.peer.socket.finishSending()
-        try guest.run("the end") { guest.isOver }
-        guest.send([.fin, .ack])
-        scene.turn()
+        try guest.end()
         #expect(scene.relay.count == 1)
         _ = scene.heard()
         let again = try GuestEnd(scene, server, port)
