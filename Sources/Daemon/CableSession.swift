@@ -77,7 +77,14 @@ package final class CableSession: NetworkSession {
             if !end.isPaired { pair(end) }
         case .unreachable:
             // Nobody is at the other end, yet or any more.
-            if end.isPaired { lost(end) } else { pair(end) }
+            if !end.isPaired {
+                pair(end)
+            } else if end.cable.isFirst && end.cable.pair() {
+                // It is there: what could not be sent was from before.
+                control.rearm(end.port)
+            } else {
+                lost(end)
+            }
         case .goodbye:
             lost(end)
         case .ended, .stranger, .loop, .loopEnded:
