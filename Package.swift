@@ -58,7 +58,7 @@ let package = Package(
         .target(
             name: "Commands",
             dependencies: [
-                "Daemon", "Doors", "NetworkCheck", "Uplinks", "VDE", "Platform", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Daemon", "Doors", "NetworkCheck", "Switching", "Uplinks", "VDE", "Platform", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),

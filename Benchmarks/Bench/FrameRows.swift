@@ -95,14 +95,16 @@ struct FrameRows {
         }
     }
 
-    /// Two senders and two receivers at once: through one forwarder, and through a daemon for each pair, which is the most that a second forwarder could bring.
+    /// Two senders and two receivers at once: at one switch, with one worker and with several, and at a daemon for each pair, which share nothing.
     private func pairs() throws {
         report.progress("two floods at once")
-        let what = "two floods at once, 1514 B, together", each = "\(Report.ours), one for each"
+        let what = "two floods at once, 1514 B, together", each = "\(Report.ours), one for each", one = "\(Report.ours) --workers 1"
         let second = switches.folder.file("second")
         let daemon = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", second], folder: switches.folder, level: "warning")
+        let alone = switches.folder.file("single")
+        let single = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", "--workers", "1", alone], folder: switches.folder, level: "warning")
         let own = peers[1].path
-        let tests = [("vde_switch", [peers[0].path, peers[0].path]), (Report.ours, [own, own]), (each, [own, second])]
+        let tests = [("vde_switch", [peers[0].path, peers[0].path]), (Report.ours, [own, own]), (one, [alone, alone]), (each, [own, second])]
         scale.rounds {
             for (who, paths) in $0 ? tests.reversed() : tests {
                 report.attempt(what, who) {
@@ -116,7 +118,9 @@ struct FrameRows {
                 }
             }
         }
+        report.want(what, "1000 frames/s", .atLeast(1.2, times: one), .atLeast(0.95, times: each))
         _ = try daemon.stop()
+        _ = try single.stop()
     }
 
     private func latency() throws {

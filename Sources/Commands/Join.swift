@@ -78,6 +78,8 @@ package struct Join: ParsableCommand {
     @Option(name: [.customShort("p", allowingJoined: true), .long], help: ArgumentHelp("Write our process id here, and refuse to start twice with one file.", valueName: "file"))
     var pidfile: String?
 
+    @OptionGroup var threads: WorkerOptions
+
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level"))
     var logLevel: Logger.Level?
 
@@ -153,6 +155,7 @@ package struct Join: ParsableCommand {
             }
         }
         configuration.tapName = tapName
+        configuration.workers = try threads.makeWorkers()
         configuration.stateDirectory = try stateDir.map { try nonEmpty($0, "--state-dir") }
         configuration.pidfile = try pidfile.map { Files.absolute(try nonEmpty($0, "--pidfile")) }
         return configuration

@@ -61,6 +61,8 @@ package struct Switch: ParsableCommand {
         help: ArgumentHelp("Console commands to carry out at start. (default: ~/.vde2/vde_switch.rc or /etc/vde2/vde_switch.rc, if there is one)", valueName: "file"))
     var rcfile: String?
 
+    @OptionGroup var threads: WorkerOptions
+
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error.", valueName: "level"))
     var logLevel: Logger.Level = .info
 
@@ -109,6 +111,7 @@ package struct Switch: ParsableCommand {
         own.readsStandardInput = !daemon && !nostdin
         var configuration = Configuration(side: .serve(own), mode: .shared)
         configuration.uplink = .none
+        configuration.workers = try threads.makeWorkers()
         configuration.pidfile = pidfile.map { Files.absolute($0) }
         return configuration
     }
@@ -122,7 +125,7 @@ package struct Switch: ParsableCommand {
 /// vde_switch's command line as ours. It takes long options with one dash and abbreviated, as getopt_long_only(3) does.
 enum VDESwitchWords {
     private static let withValue: Set<String> = [
-        "sock", "unix", "vdesock", "tap", "numports", "pidfile", "mode", "mod", "dirmode", "group", "mgmt", "mgmtmode", "mgmtgroup", "rcfile", "log-level",
+        "sock", "unix", "vdesock", "tap", "numports", "pidfile", "mode", "mod", "dirmode", "group", "mgmt", "mgmtmode", "mgmtgroup", "rcfile", "workers", "log-level",
     ]
     private static let flags: Set<String> = ["hub", "daemon", "nostdin", "help", "version"]
     /// Words of vde_switch that are not offered, with the reason.

@@ -74,6 +74,8 @@ package struct Configuration: Sendable {
     package var mtu = 1500
     /// QEMU's helper that makes a TAP a port of a bridge; nil for the one that is installed.
     package var bridgeHelper: String?
+    /// Threads that forward frames; nil for as many as are of use.
+    package var workers: Int?
     /// Guests reach the way out, and not each other.
     package var isIsolating = false
     /// Ports of the host that lead to guests; no two overlap.

@@ -103,7 +103,7 @@ package final class Daemon {
         }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(control.notification.descriptor.raw) { [unowned self] _ in receiveNotification() }
-            try Forwarder.start(control: control)
+            try Forwarder.start(control: control, workers: configuration.workers ?? Forwarder.usefulWorkers)
         }
         isForwarding = true
         vmnetLink?.isForwarding = true

@@ -35,15 +35,21 @@ package struct FrameDevice: @unchecked Sendable {
     package let maximumSuperFrame: Int
     /// Bytes of the longest IP packet that is no super-frame. Where there is no header to say so, one that is longer is a super-frame.
     package let mtu: Int
+    /// Whether receiving and sending must not overlap.
+    package let takesOneCallAtATime: Bool
 
     /// - Parameters:
     ///   - context: handed to the functions.
     ///   - signal: the writing end of the port's wake-up.
     @unsafe
-    package init(context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, sendPieces: SendPieces? = nil, signal: Int32, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500) {
+    package init(
+        context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, sendPieces: SendPieces? = nil, signal: Int32, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500,
+        takesOneCallAtATime: Bool = false
+    ) {
         self.headerLength = headerLength
         self.maximumSuperFrame = maximumSuperFrame
         self.mtu = mtu
+        self.takesOneCallAtATime = takesOneCallAtATime
         unsafe self.context = context
         unsafe receiver = receive
         unsafe sender = send

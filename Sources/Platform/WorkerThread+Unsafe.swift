@@ -17,6 +17,9 @@ package enum WorkerThread {
         try SystemError.check(result, "start thread", name)
     }
 
+    /// Processors that this process may use.
+    package static var processors: Int { Int(platform_processors()) }
+
     /// Lets another thread run that waits for this one's processor.
     package static func yield() { platform_thread_yield() }
 }

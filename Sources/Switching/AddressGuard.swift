@@ -2,7 +2,7 @@
 import Wire
 
 /// Whose IPv4 addresses are: what our own DHCP has given to one machine, no other may send from, nor answer for. Addresses that were given to
-/// nobody may be anybody's. Belongs to the forwarder's thread.
+/// nobody may be anybody's. One thread at a time.
 struct AddressGuard: Sendable {
     private struct Owner: Sendable {
         let hardware: MACAddress

@@ -67,8 +67,8 @@ extension Forwarder {
 
     /// Somebody known greets again: mostly a new program with an old one's name, whose end has not been noticed yet.
     private func greet(_ number: PortNumber) {
-        if unsafe ports[Int(number)].isGoodbyeReported { return }
-        unsafe ports[Int(number)].isGoodbyeReported = true
+        if unsafe ports[Int(number)].ingress.isGoodbyeReported { return }
+        unsafe ports[Int(number)].ingress.isGoodbyeReported = true
         control.report(.goodbye(number))
     }
 

@@ -16,7 +16,7 @@ extension Forwarder {
         } else if passage.vlan == PortConfiguration.noVLAN {
             // Reserved (IEEE 802.1Q table 9-2).
             return false
-        } else if passage.vlan != own && !membership.contains(passage.ingress, passage.vlan) {
+        } else if passage.vlan != own && !state.membership.contains(passage.ingress, passage.vlan) {
             return false
         }
         batch[passage.index].vlan = passage.vlan
@@ -33,19 +33,19 @@ extension Forwarder {
 
     /// Hands a guest's frame to the address service if it wants it. Returns true if nobody else is to have it.
     mutating func take(_ service: ServiceClass, _ passage: Passage) -> Bool {
-        let isSeen = unsafe !isVLANAware || passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN
+        let isSeen = unsafe !state.isVLANAware || passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN
         guard isSeen else { return false }
         switch service {
         case .none, .probe:
             return false
         case .arp:
-            if policy.watchesARP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
+            if state.policy.watchesARP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return false
         case .dhcpRequest:
-            if policy.takesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
-            return policy.takesDHCP
+            if state.policy.takesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
+            return state.policy.takesDHCP
         case .dhcpReply:
-            if policy.watchesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
+            if state.policy.watchesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return false
         }
     }

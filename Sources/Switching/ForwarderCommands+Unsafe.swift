@@ -3,7 +3,7 @@ import Frames
 import Platform
 import Wire
 
-// What the forwarder does between batches: commands of the control thread, ports that come and go, ports that are closed for a while.
+// What the first worker does alone, between turns: commands of the control thread, ports that come and go, ports that are closed for a while.
 
 extension Forwarder {
     /// Batches that a client which goes may leave behind: 1 MiB of full-size frames.
@@ -18,33 +18,39 @@ extension Forwarder {
                 guard isAttached(number) else { continue }
                 unsafe ports[Int(number)].isReported = false
                 forgetStranger(at: number)
-                unsafe ports[Int(number)].hasReceived = false
-                unsafe ports[Int(number)].isGoodbyeReported = false
+                unsafe ports[Int(number)].ingress.hasReceived = false
+                unsafe ports[Int(number)].ingress.isGoodbyeReported = false
             case .probe(let number):
                 if isAttached(number) { probe(number) }
             case .send(let number, let frame):
                 if isAttached(number) { send(frame, outOf: number) }
             case .pin(let address, let number):
                 guard isAttached(number) else { continue }
-                pins.append((address, number))
+                state.pins.append((address, number))
                 pinAddresses(of: number)
-            case .policy(let policy): self.policy = policy
-            case .owners(let owners): for owner in owners { addressGuard.note(owner.address, owner.hardware, until: owner.until) }
+            case .policy(let policy): state.policy = policy
+            case .owners(let owners): for owner in owners { tables.addressGuard.note(owner.address, owner.hardware, until: owner.until) }
             case .vlans(let number, let untagged, let tagged):
                 guard isAttached(number) else { continue }
                 place(number, untagged: untagged, tagged: tagged)
                 forget(number)
             case .vlanAware(let isAware):
-                isVLANAware = isAware
+                state.isVLANAware = isAware
                 forgetAll()
-            case .hub(let isHub): self.isHub = isHub
-            case .isolation(let isIsolating): self.isIsolating = isIsolating
-            case .ageing(let seconds): table.ageing = seconds
-            case .addresses(let answer): answer.give(table.all(now: now))
+            case .hub(let isHub): state.isHub = isHub
+            case .isolation(let isIsolating): state.isIsolating = isIsolating
+            case .ageing(let seconds): tables.addresses.ageing = seconds
+            case .addresses(let answer): answer.give(tables.addresses.all(now: now))
             case .settle(let answer): answer.give(true)
-            case .stop: isStopped = true
+            case .stop: end()
             }
         }
+    }
+
+    /// Ends all workers, alone.
+    func end() {
+        state.isStopped = true
+        fabric.ending.signal()
     }
 
     private func isAttached(_ number: PortNumber) -> Bool { unsafe places[Int(number)] >= 0 }
@@ -52,14 +58,14 @@ extension Forwarder {
     mutating func attach(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         unsafe (ports + Int(number)).initialize(to: Port(number, configuration, counters))
         if configuration.bundle != 0 { link(number, configuration.bundle) }
-        unsafe places[Int(number)] = Int32(activeCount)
-        unsafe active[activeCount] = number
-        activeCount += 1
+        unsafe places[Int(number)] = Int32(state.activeCount)
+        unsafe active[state.activeCount] = number
+        state.activeCount += 1
         place(number, untagged: configuration.untaggedVLAN, tagged: configuration.taggedVLANs)
         open(number, configuration)
         guard configuration.descriptor >= 0, configuration.kind != .datagramClient else { return }
         do {
-            try poller.add(configuration.descriptor, token: UInt64(number), for: .readable)
+            try unsafe pollers[0].add(configuration.descriptor, token: UInt64(number), for: .readable)
         } catch {
             control.report(.unreachable(number, error.code))
         }
@@ -67,7 +73,7 @@ extension Forwarder {
 
     /// Puts a port that is not in `active` yet into the ring of its bundle.
     private func link(_ number: PortNumber, _ bundle: UInt16) {
-        for place in 0..<activeCount {
+        for place in 0..<state.activeCount {
             let other = unsafe Int(active[place])
             guard unsafe ports[other].bundle == bundle else { continue }
             unsafe ports[Int(number)].sibling = ports[other].sibling
@@ -81,24 +87,24 @@ extension Forwarder {
         guard place >= 0 else { return }
         takeRest(from: Int(number))
         reception.strangers.removeAll { $0.door == number }
-        table.forget(number)
+        tables.addresses.forget(number)
         reception.peers.remove(number)
-        membership.removeAll(of: Int(number))
-        loopGuard.forget(number)
-        pins.removeAll { $0.port == number }
-        retrying.removeAll { $0 == number }
+        state.membership.removeAll(of: Int(number))
+        tables.loopGuard.forget(number)
+        state.pins.removeAll { $0.port == number }
         forgetHolding(number)
-        if unsafe ports[Int(number)].isClosed { closedCount -= 1 }
+        if unsafe ports[Int(number)].isClosed { tables.closedCount -= 1 }
         var previous = unsafe Int(ports[Int(number)].sibling)
         while unsafe ports[previous].sibling != number { previous = unsafe Int(ports[previous].sibling) }
         unsafe ports[previous].sibling = ports[Int(number)].sibling
-        unsafe poller.remove(ports[Int(number)].raw)
+        unsafe pollers[ports[Int(number)].worker].remove(ports[Int(number)].raw)
         unsafe (ports + Int(number)).deinitialize(count: 1)
-        activeCount -= 1
-        let moved = unsafe active[activeCount]
+        state.activeCount -= 1
+        let moved = unsafe active[state.activeCount]
         unsafe active[place] = moved
         unsafe places[Int(moved)] = Int32(place)
         unsafe places[Int(number)] = -1
+        state.generation &+= 1
     }
 
     /// Takes what a client had sent before it went, or as much of it as a socket holds.
@@ -111,7 +117,7 @@ extension Forwarder {
         for _ in 0..<Forwarder.restBatches {
             var error: Int32 = 0
             batch.removeAll()
-            _ = unsafe ports[number].receive(into: &batch, with: &receiver, error: &error)
+            _ = unsafe ports[number].ingress.receive(into: &batch, with: &receiver, error: &error)
             if batch.count == 0 { return }
             forward(from: number)
         }
@@ -120,27 +126,27 @@ extension Forwarder {
     /// Puts a port into its VLANs.
     private mutating func place(_ number: PortNumber, untagged: UInt16, tagged: [UInt16]) {
         unsafe ports[Int(number)].untaggedVLAN = untagged
-        membership.removeAll(of: Int(number))
-        for vlan in tagged { membership.set(Int(number), vlan, true) }
+        state.membership.removeAll(of: Int(number))
+        for vlan in tagged { state.membership.set(Int(number), vlan, true) }
         // The address service is where the way out is.
         if unsafe ports[Int(number)].role == .uplink { unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN = untagged }
     }
 
     private mutating func forgetAll() {
-        for place in 0..<activeCount { forget(unsafe active[place]) }
+        for place in 0..<state.activeCount { forget(unsafe active[place]) }
     }
 
     /// Forgets what was learned at a port; what is tied to it stays.
     private mutating func forget(_ number: PortNumber) {
-        table.forget(number)
+        tables.addresses.forget(number)
         pinAddresses(of: number)
     }
 
     /// Ties the addresses of a port to it in every VLAN that it is in.
     private mutating func pinAddresses(of number: PortNumber) {
-        for pin in pins where pin.port == number {
-            for vlan in 0..<PortConfiguration.noVLAN where unsafe ports[Int(number)].untaggedVLAN == vlan || membership.contains(Int(number), vlan) {
-                table.pin(AddressTable.key(pin.address, vlan: vlan), to: number)
+        for pin in state.pins where pin.port == number {
+            for vlan in 0..<PortConfiguration.noVLAN where unsafe ports[Int(number)].untaggedVLAN == vlan || state.membership.contains(Int(number), vlan) {
+                tables.addresses.pin(AddressTable.key(pin.address, vlan: vlan), to: number)
             }
         }
     }
@@ -153,10 +159,23 @@ extension Forwarder {
         let moment = MonotonicClock.now
         guard moment >= nextRetry else { return }
         nextRetry = moment + Port.retryPause
-        for number in retrying {
-            let error = unsafe ports[Int(number)].retry(with: &sender)
-            settle(Int(number), error)
+        for number in retrying where isAttached(number) {
+            unsafe ports[Int(number)].sending.lock()
+            if unsafe ports[Int(number)].egress.isBlocked {
+                let error = unsafe ports[Int(number)].egress.retry(with: &sender)
+                settle(Int(number), error)
+            }
+            unsafe ports[Int(number)].sending.unlock()
         }
+        // The port of that number may have become another.
+        var rest = 0
+        for place in 0..<retrying.count {
+            let number = retrying[place]
+            guard isAttached(number), unsafe ports[Int(number)].isWatchingForRoom, unsafe !ports[Int(number)].tellsOfRoom else { continue }
+            retrying[rest] = number
+            rest += 1
+        }
+        retrying.removeLast(retrying.count - rest)
     }
 
     // MARK: Loops
@@ -164,13 +183,16 @@ extension Forwarder {
     /// Sends a probe out of every port.
     mutating func sendProbes() {
         wantsProbes = false
-        for place in 0..<activeCount { probe(unsafe active[place]) }
+        for place in 0..<state.activeCount { probe(unsafe active[place]) }
     }
 
     /// Sends a probe out of one port, even if it is closed. The batch must be done with.
     mutating func probe(_ number: PortNumber) {
         guard number != ForwarderControl.servicePort else { return }
-        send(loopGuard.probe(for: number), outOf: number)
+        fabric.tables.lock()
+        let frame = tables.loopGuard.probe(for: number)
+        fabric.tables.unlock()
+        send(frame, outOf: number)
     }
 
     private mutating func send(_ frame: [UInt8], outOf number: PortNumber) {
@@ -180,7 +202,7 @@ extension Forwarder {
         transmit()
     }
 
-    /// A probe that went out of `origin` has come in at `ingress`.
+    /// A probe that went out of `origin` has come in at `ingress`. With `tables`.
     mutating func close(becauseOf origin: PortNumber, at ingress: Int) {
         // What comes back where it went out has turned round beyond one port, which is not ours to mend.
         guard isAttached(origin), Int(origin) != ingress else { return }
@@ -195,26 +217,28 @@ extension Forwarder {
         let victim = isWayOut ? Int(origin) : ingress
         guard unsafe ports[victim].role == .guest else { return }
         unsafe ports[victim].isClosed = true
-        closedCount += 1
+        tables.closedCount += 1
+        // The first worker looks after it.
+        control.wakeup.signal()
         extend(victim)
-        table.forget(PortNumber(victim))
+        tables.addresses.forget(PortNumber(victim))
         control.report(.loop(PortNumber(victim), with: isWayOut ? PortNumber(ingress) : origin))
     }
 
     private func extend(_ number: Int) {
-        unsafe ports[number].closedUntil = now &+ closingPause
+        unsafe ports[number].closedUntil = now &+ fabric.closingPause
         unsafe ports[number].isOnTrial = false
     }
 
     /// Sends a probe through closed ports whose time is over, and opens those whose probe did not come back.
     mutating func tryClosedPorts() {
-        for place in 0..<activeCount {
+        for place in 0..<state.activeCount {
             let number = unsafe Int(active[place])
             guard unsafe ports[number].isClosed, unsafe ports[number].closedUntil <= now else { continue }
             if unsafe ports[number].isOnTrial {
                 unsafe ports[number].isClosed = false
                 unsafe ports[number].isOnTrial = false
-                closedCount -= 1
+                tables.closedCount -= 1
                 control.report(.loopEnded(PortNumber(number)))
             } else {
                 unsafe ports[number].isOnTrial = true

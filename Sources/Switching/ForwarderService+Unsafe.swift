@@ -20,6 +20,8 @@ extension Forwarder {
     }
 
     mutating func deliverToService(_ departures: UnsafeBufferPointer<Departure>) {
+        let number = Int(ForwarderControl.servicePort)
+        unsafe ports[number].sending.lock()
         for unsafe departure in unsafe departures {
             let index = departure.index
             guard batch.completeChecksum(of: index) else { continue }
@@ -30,6 +32,7 @@ extension Forwarder {
                 control.serviceCounters.dropped(Int(frame.length) > FrameRing.slotCapacity ? .oversize : .queueFull)
             }
         }
+        unsafe ports[number].sending.unlock()
         control.notification.signal()
     }
 }

@@ -1,17 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
+import Atomics
 import Platform
 
 extension Forwarder {
-    /// Starts a thread that runs a forwarder until `control.stop()`.
-    package static func start(control: ForwarderControl, onEnd: @escaping @Sendable () -> Void = {}) throws(SystemError) {
-        let forwarder = OneTimeBox(try Forwarder(control: control))
-        control.setRunning(true)
-        try WorkerThread.start(named: "forwarder") {
-            var forwarder = forwarder.take()
-            forwarder.run()
-            control.setRunning(false)
-            onEnd()
+    /// How many workers a forwarder may have.
+    package static var workerCounts: ClosedRange<Int> { 1...16 }
+
+    /// Workers that are of use on this machine: one for each processor, up to four.
+    package static var usefulWorkers: Int { min(WorkerThread.processors, 4) }
+
+    /// Starts the threads of a forwarder, which run until `control.stop()`.
+    /// - Parameter onEnd: called by the last of them.
+    package static func start(control: ForwarderControl, workers: Int = 1, onEnd: @escaping @Sendable () -> Void = {}) throws(SystemError) {
+        let first = try Forwarder(control: control, workers: workers)
+        let running = ManagedAtomic<Int>(1)
+        for index in 1..<max(1, workers) {
+            let helper = OneTimeBox(first.makeHelper(index))
+            running.wrappingIncrement(ordering: .relaxed)
+            do {
+                try WorkerThread.start(named: "forwarder \(index + 1)") { run(helper, running, onEnd) }
+            } catch {
+                first.fabric.gate.close()
+                first.end()
+                first.fabric.gate.leave()
+                throw error
+            }
         }
+        control.setRunning(true)
+        let box = OneTimeBox(first)
+        try WorkerThread.start(named: "forwarder") {
+            run(box, running) {
+                control.setRunning(false)
+                onEnd()
+            }
+        }
+    }
+
+    private static func run(_ box: OneTimeBox, _ running: ManagedAtomic<Int>, _ onEnd: () -> Void) {
+        var forwarder = box.take()
+        forwarder.run()
+        if running.wrappingDecrementThenLoad(ordering: .acquiringAndReleasing) == 0 { onEnd() }
     }
 }
 

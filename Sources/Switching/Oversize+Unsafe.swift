@@ -55,9 +55,7 @@ extension Forwarder {
 
     /// Cuts up the frame that its port has refused, in its place between the others, or answers it, where somebody may be answered.
     /// Returns those behind it.
-    mutating func handleOversize(_ departures: UnsafeBufferPointer<Departure>, _ egress: Int) -> UnsafeBufferPointer<Departure> {
-        let refused = unsafe ports[egress].refused
-        unsafe ports[egress].refused = -1
+    mutating func handleOversize(_ refused: Int, _ departures: UnsafeBufferPointer<Departure>, _ egress: Int) -> UnsafeBufferPointer<Departure> {
         guard let place = unsafe departures.firstIndex(where: { $0.index == refused }) else { return unsafe UnsafeBufferPointer(rebasing: departures[..<0]) }
         unsafe mend(departures[place], egress)
         return unsafe UnsafeBufferPointer(rebasing: departures[(place + 1)...])
@@ -107,12 +105,12 @@ extension Forwarder {
         let ingress = origin.port
         // What went everywhere may have reached whom it was for by another port.
         guard unsafe ports[ingress].role != .service, origin.flooded >> UInt64(index) & 1 == 0, let notice = OversizeNotice(for: batch.bytes(of: batch[index]), mtu: mtu) else { return }
-        if unsafe ports[ingress].noticeSecond != now {
-            unsafe ports[ingress].noticeSecond = now
-            unsafe ports[ingress].notices = 0
+        if unsafe ports[ingress].ingress.noticeSecond != now {
+            unsafe ports[ingress].ingress.noticeSecond = now
+            unsafe ports[ingress].ingress.notices = 0
         }
-        guard unsafe ports[ingress].notices < Forwarder.noticesPerSecond else { return }
-        unsafe ports[ingress].notices += 1
+        guard unsafe ports[ingress].ingress.notices < Forwarder.noticesPerSecond else { return }
+        unsafe ports[ingress].ingress.notices += 1
         Self.write(notice, for: batch[index], in: batch, to: &scratch)
         send(from: ingress, .keep)
     }
@@ -127,11 +125,12 @@ extension Forwarder {
     /// Sends what is in `scratch` out of a port.
     private mutating func send(from number: Int, _ edit: TagEdit) {
         guard scratch.count > 0 else { return }
-        let error = unsafe withUnsafeTemporaryAllocation(of: Departure.self, capacity: scratch.count) { departures in
+        unsafe ports[number].sending.lock()
+        let outcome = unsafe withUnsafeTemporaryAllocation(of: Departure.self, capacity: scratch.count) { departures in
             for index in 0..<scratch.count { unsafe (departures.baseAddress! + index).initialize(to: Departure(index, edit)) }
-            return unsafe ports[number].transmit(UnsafeBufferPointer(departures), of: &scratch, with: &sender)
+            return unsafe ports[number].egress.transmit(UnsafeBufferPointer(departures), of: &scratch, with: &sender)
         }
-        unsafe ports[number].refused = -1
-        settle(number, error)
+        settle(number, outcome.error)
+        unsafe ports[number].sending.unlock()
     }
 }

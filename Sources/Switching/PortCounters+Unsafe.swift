@@ -24,7 +24,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case loop
 }
 
-/// What passed through a port. Written by the thread that owns the port, read by any.
+/// What passed through a port. What came in is written by the worker that reads the port, the rest by any; read by any.
 @safe
 package final class PortCounters: @unchecked Sendable {
     @usableFromInline
@@ -49,6 +49,9 @@ package final class PortCounters: @unchecked Sendable {
         atomic.store(atomic.load(ordering: .relaxed) &+ amount, ordering: .relaxed)
     }
 
+    @inlinable
+    func addShared(_ amount: UInt64, _ slot: Int) { unsafe UnsafeAtomic<UInt64>(at: values + slot).wrappingIncrement(by: amount, ordering: .relaxed) }
+
     private func value(_ slot: Int) -> UInt64 { unsafe UnsafeAtomic<UInt64>(at: values + slot).load(ordering: .relaxed) }
 
     @inlinable
@@ -59,12 +62,12 @@ package final class PortCounters: @unchecked Sendable {
 
     @inlinable
     package func sent(frames: Int, bytes: Int) {
-        add(UInt64(frames), Slot.framesOut.rawValue)
-        add(UInt64(bytes), Slot.bytesOut.rawValue)
+        addShared(UInt64(frames), Slot.framesOut.rawValue)
+        addShared(UInt64(bytes), Slot.bytesOut.rawValue)
     }
 
     @inlinable
-    package func dropped(_ reason: DropReason, frames: Int = 1) { add(UInt64(frames), Slot.drops.rawValue + reason.rawValue) }
+    package func dropped(_ reason: DropReason, frames: Int = 1) { addShared(UInt64(frames), Slot.drops.rawValue + reason.rawValue) }
 
     package var framesIn: UInt64 { value(Slot.framesIn.rawValue) }
     package var bytesIn: UInt64 { value(Slot.bytesIn.rawValue) }

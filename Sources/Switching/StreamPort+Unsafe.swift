@@ -4,12 +4,12 @@ import Platform
 
 // How a port sends through a stream: every frame whole, or not at all.
 
-extension Port {
+extension PortEgress {
     /// Sends the messages of `vector`, of which the first may be the queue's, until the receiver is full. Returns how many are done with, sent or
     /// dropped. When a part of the next one was taken, `sentOfFirst` says how much: it is then to be the first in the queue, which is empty, or
     /// has it there already.
     mutating func sendStream(_ vector: borrowing SendVector, failure: inout Int32) -> Int {
-        guard !incoming.isOver, outgoing != nil else {
+        guard !hasEnded, outgoing != nil else {
             counters.dropped(.unreachable, frames: vector.count)
             return vector.count
         }
@@ -34,7 +34,13 @@ extension Port {
 extension Forwarder {
     /// A stream's other end has closed it, or has sent what makes no sense.
     func endStream(_ number: Int) {
-        unsafe poller.remove(ports[number].raw)
-        unsafe control.report(.ended(PortNumber(number), badLength: ports[number].incoming.badLength))
+        unsafe ports[number].sending.lock()
+        unsafe ports[number].egress.hasEnded = true
+        unsafe ports[number].sending.unlock()
+        fabric.tables.lock()
+        unsafe ports[number].hasEnded = true
+        unsafe pollers[index].remove(ports[number].raw)
+        fabric.tables.unlock()
+        unsafe control.report(.ended(PortNumber(number), badLength: ports[number].ingress.incoming.badLength))
     }
 }

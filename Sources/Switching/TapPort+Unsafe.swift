@@ -6,17 +6,17 @@ import Wire
 // How a port writes to a TAP: a system call for each frame, in which the kernel carries it through its whole network stack. So the segments of
 // a TCP stream that stand next to each other in a batch are put together first. The same for a device that is a network stack of our own.
 
-extension Port {
-    /// Writes these frames in this order. Returns the errno of a receiver that is gone, else 0.
-    mutating func transmitInRuns(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> Int32 {
+extension PortEgress {
+    /// Writes these frames in this order. Where the port is a TAP, several workers do so at once.
+    func transmitInRuns(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> TransmitOutcome {
         var sent = 0, bytes = 0
-        var failure: Int32 = 0
+        var outcome = TransmitOutcome()
         var place = 0
         while place < departures.count {
             let departure = unsafe departures[place]
             let frame = batch[departure.index]
-            guard carries(frame, departure.edit, configuration.device?.maximumSuperFrame ?? FrameBatch.maximumFrameLength) else {
-                refuse(departure.index, frame)
+            guard carries(frame, departure.edit, device?.maximumSuperFrame ?? FrameBatch.maximumFrameLength) else {
+                refuse(departure.index, frame, &outcome)
                 break
             }
             var count = 1, length = Int(frame.length)
@@ -24,10 +24,10 @@ extension Port {
             if let run = unsafe run(departures, from: place, of: batch, &vector, &length) {
                 count = run.count
                 vector.finishRun(run, head: frame, of: batch)
-                error = configuration.device.map { vector.sendRun(to: $0) } ?? vector.writeRun(to: raw)
+                error = device.map { vector.sendRun(to: $0) } ?? vector.writeRun(to: raw)
             } else {
                 let undo = departure.edit == .keep ? nil : edit(departure.index, of: &batch, departure.edit)
-                error = configuration.device.map { $0.send(departure.index, of: &batch) } ?? TapFrames.send(departure.index, of: &batch, to: raw)
+                error = device.map { $0.send(departure.index, of: &batch) } ?? TapFrames.send(departure.index, of: &batch, to: raw)
                 if departure.edit != .keep { restore(departure.index, of: &batch, undo) }
             }
             place += count
@@ -42,11 +42,11 @@ extension Port {
                 counters.dropped(.malformed, frames: count)
             default:
                 counters.dropped(.unreachable, frames: count)
-                failure = error
+                outcome.error = error
             }
         }
         counters.sent(frames: sent, bytes: bytes)
-        return failure
+        return outcome
     }
 
     /// The frames from `place` on that go out as one, their payloads in `vector`; nil if the first stays alone. Adds the others' lengths to `length`.

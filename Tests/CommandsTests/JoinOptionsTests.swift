@@ -22,6 +22,15 @@ private func refusal(arguments: [String]) -> String? {
 }
 
 @Suite struct JoinOptionsTests {
+    @Test func workersAreCounted() throws {
+        #expect(try configuration("/tmp/vde").workers == nil)
+        #expect(try configuration("--workers", "1", "/tmp/vde").workers == 1)
+        #expect(try configuration("--workers=16", "/tmp/vde").workers == 16)
+        #expect(refusal("--workers", "0", "/tmp/vde")?.contains("--workers: 0 is not between 1 and 16") == true)
+        #expect(refusal("--workers", "17", "/tmp/vde")?.contains("--workers: 17 is not between 1 and 16") == true)
+        #expect(refusal("--workers", "many", "/tmp/vde") != nil)
+    }
+
     @Test func theOldToolsLineWorks() throws {
         let configuration = try configuration(
             "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1", "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",

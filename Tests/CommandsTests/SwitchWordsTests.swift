@@ -18,6 +18,10 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
         #expect(try configured(word, "/tmp/vde").own.path == "/tmp/vde")
     }
 
+    @Test(arguments: ["-workers", "--work", "--workers"]) func workersMayBeGiven(word: String) throws {
+        #expect(try configured(word, "2", "-s", "/tmp/vde").whole.workers == 2)
+    }
+
     @Test func aLineOfEverything() throws {
         let (own, whole) = try configured(
             "-x", "-n", "64", "-tap", "tap0", "-tap", "tap1", "-s", "/tmp/vde", "-m", "660", "--dirmode=0750", "-g", "root", "-daemon", "-p", "/tmp/pid", "-M", "/tmp/mgmt", "-mgmtmode",

@@ -45,6 +45,41 @@ extension IntegrationTests {
             return other.receive(seconds: ampleTime) { $0 == frame } != nil
         }
 
+        /// Who floods through one worker is no concern of others, whoever's worker they have; and the end is one end.
+        @Test func severalWorkersAreOneSwitch() throws {
+            let (network, path, program) = try start(["--workers", "3"])
+            try eventually("three workers") {
+                let tasks = try Files.entries("/proc/\(program.identifier)/task")
+                return Set(tasks.compactMap { Files.text("/proc/\(program.identifier)/task/\($0)/comm") }).isSuperset(of: ["forwarder", "forwarder 2", "forwarder 3"])
+            }
+            let holders = try (0..<6).map { _ in try PlugHolder(path: path) }
+            func frame(to target: Int, from sender: Int, _ number: Int) -> [UInt8] {
+                [6, 0, 0, 0, 0, UInt8(target), 6, 0, 0, 0, 0, UInt8(sender), 0x88, 0xb6, UInt8(number >> 8), UInt8(number & 0xff)] + [UInt8](repeating: 0, count: 1400)
+            }
+            // Where everybody is.
+            for (index, holder) in holders.enumerated() { holder.send(MACAddress.broadcast.bytes + frame(to: 0, from: index, 0)[6...]) }
+            #expect(reaches(holders[5], holders[0]))
+            // Two that keep workers busy, so that ports are handed over, while two others talk.
+            let deadline = MonotonicClock.now + MonotonicClock.second
+            while MonotonicClock.now < deadline {
+                for sender in 0..<2 {
+                    for number in 0..<200 { holders[sender].send(frame(to: 2 + sender, from: sender, number)) }
+                }
+                for receiver in 2..<4 {
+                    for number in 0..<200 {
+                        let expected = frame(to: receiver, from: receiver - 2, number)
+                        #expect(holders[receiver].receive(seconds: ampleTime) { $0.count > 1000 && $0[0] == 6 } == expected)
+                    }
+                }
+                #expect(reaches(holders[4], holders[5]))
+            }
+            for holder in holders.dropFirst() { #expect(reaches(holders[0], holder)) }
+            program.signal(Signal.terminate)
+            #expect(try program.waitForEnd() == .exited(0))
+            #expect(!Files.exists(path))
+            _ = network
+        }
+
         @Test func requestsThatAreNoneAreRefusedByClosing() throws {
             let (network, path, program) = try start()
             let one = try PlugHolder(path: path), other = try PlugHolder(path: path)

@@ -8,15 +8,23 @@ import Wire
 /// A forwarder that is turned by hand, and the far ends of its ports.
 final class Bench {
     let control: ForwarderControl
-    var forwarder: Forwarder
+    private var held: Forwarder?
 
-    init(closingPause: UInt32 = 30, patience: UInt64 = 20 * MonotonicClock.millisecond) throws {
-        control = try ForwarderControl()
-        forwarder = try Forwarder(control: control, closingPause: closingPause, patience: patience)
+    /// Without one, somebody else turns it.
+    var forwarder: Forwarder {
+        _read { yield held! }
+        _modify { yield &held! }
     }
 
+    init(closingPause: UInt32 = 30, patience: UInt64 = 20 * MonotonicClock.millisecond, workers: Int = 1) throws {
+        control = try ForwarderControl()
+        held = try Forwarder(control: control, workers: workers, closingPause: closingPause, patience: patience)
+    }
+
+    func takeForwarder() -> Forwarder { held.take()! }
+
     /// Attaches a port and returns it with the socket at its far end.
-    func attach(_ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, bundle: UInt16 = 0) throws -> FarEnd {
+    func attach(_ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, bundle: UInt16 = 0, turning: Bool = true) throws -> FarEnd {
         let pair = try DescriptorPair.datagramSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
@@ -24,7 +32,7 @@ final class Bench {
             name: "port", kind: .datagram, role: role, descriptor: try pair.first.duplicate().release(), maximumFrame: maximumFrame, receivesUnknown: receivesUnknown)
         configuration.bundle = bundle
         let number = try #require(control.attach(configuration))
-        forwarder.turn(timeout: 0)
+        if turning { forwarder.turn(timeout: 0) }
         return FarEnd(number: number, socket: try pair.second.duplicate())
     }
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -196,6 +197,12 @@ int platform_groups(const char *name, uint32_t group, uint32_t *groups, int capa
 int platform_thread_start(const char *name, void (*body)(void *), void *context);
 /// Lets another thread run that waits for this one's processor.
 void platform_thread_yield(void);
+/// Processors that this process may use, 1 at least.
+int platform_processors(void);
+/// A mutex whose waiters look again for a moment before they sleep, where the system has such.
+int platform_mutex_init(pthread_mutex_t *mutex);
+/// A read-write lock whose waiting writer is let in before readers that come later.
+int platform_rwlock_init(pthread_rwlock_t *lock);
 /// Routes `signal` to the descriptor `fd` as one byte holding its number.
 int platform_signal_route(int signal, int fd);
 void platform_signal_ignore(int signal);
