@@ -18,6 +18,8 @@ final class UserLink {
 
     let presence: Uplink.Presence
     private let network: UserNetwork
+    /// By which it sends to guests.
+    private let worker: DeviceWorker
     private let claim: Privileged
     private let loop: ControlLoop
     private let control: ForwarderControl
@@ -38,6 +40,7 @@ final class UserLink {
         self.control = control
         self.logger = logger
         self.detach = detach
+        worker = DeviceWorker(control)
         mtu = configuration.mtu
         let (guests, claim) = try Uplink.claimNetwork(configuration, try Directories.runtime(), logger)
         self.claim = claim
@@ -56,7 +59,7 @@ final class UserLink {
             }
             let descriptors = ProcessLimits.raiseDescriptors()
             options.flowLimit = max(64, descriptors - min(descriptors / 2, UserLink.reservedDescriptors))
-            network = try UserLink.start(options, configuration.published)
+            network = try UserLink.start(options, configuration.published, worker)
             logger.info("user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors) files)")
         } catch {
             claim.undo()
@@ -65,9 +68,9 @@ final class UserLink {
         names?.reply = { [unowned self] in answer($0, to: $1) }
     }
 
-    private static func start(_ options: UserGateway.Options, _ published: [PublishedPort]) throws(ExitError) -> UserNetwork {
+    private static func start(_ options: UserGateway.Options, _ published: [PublishedPort], _ worker: DeviceWorker) throws(ExitError) -> UserNetwork {
         do throws(UserFailure) {
-            return try UserNetwork(options, publishing: published)
+            return try UserNetwork(options, publishing: published, to: worker)
         } catch {
             switch error {
             case .noLibrary:
@@ -99,6 +102,7 @@ final class UserLink {
         var configuration = PortConfiguration(
             name: "user", kind: .device, role: .uplink, descriptor: descriptor, maximumFrame: FrameLimits.link(mtu: mtu), receivesUnknown: false)
         configuration.device = network.device
+        configuration.worker = worker
         guard let number = attach(configuration) else {
             _ = Descriptor(adopting: descriptor)
             throw ExitError(.unavailable, "no port is left for the way out")

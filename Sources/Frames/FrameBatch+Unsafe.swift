@@ -76,6 +76,13 @@ package struct FrameBatch: ~Copyable {
         append(length: frame.byteCount)
     }
 
+    /// Appends a frame of `length` bytes that `body` writes where the next slot is.
+    package mutating func append(length: Int, offload: VirtioNetHeader = VirtioNetHeader(), _ body: (inout MutableRawSpan) -> Void) {
+        append(length: length, offload: offload)
+        var span = unsafe MutableRawSpan(_unsafeStart: memory + FrameBatch.slotOffset(count - 1), byteCount: length)
+        body(&span)
+    }
+
     /// The bytes of a frame.
     @inlinable
     @_lifetime(borrow self)

@@ -10,7 +10,18 @@ import Frames
     import Glibc
 #endif
 
-/// A source and sink of plain frames that has no descriptor: functions of C, which move many frames in a call and never wait.
+/// Where a device that sends on by itself what it has for machines does so.
+package protocol FrameSink: AnyObject, Sendable {
+    /// Comes in beside the forwarder's workers: who changes ports waits until `leave`. For a thread that is none of them, and is not inside yet.
+    func enter()
+    func leave()
+    /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From inside, one thread at a time.
+    /// - Parameter frames: not to be read afterwards, for ports may have changed them in place.
+    func forward(_ frames: inout FrameBatch)
+}
+
+/// A source and sink of frames that has no descriptor: functions of C, which move many frames in a call and never wait. One with turns is not asked
+/// for frames, but sends them on by itself (`FrameSink`).
 /// Whoever made it keeps it alive for as long as a port uses it.
 @safe
 @usableFromInline
@@ -23,8 +34,13 @@ package struct FrameDevice: @unchecked Sendable {
     /// Takes one frame that lies in several pieces. Returns 0 or a negative errno.
     package typealias SendPieces = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32) -> Int32
 
+    /// Does what there is to do, after frames were sent or the port's descriptor became readable, which the argument tells, or when it is time.
+    /// Returns when it is next, in nanoseconds of the clock; `UINT64_MAX` for never.
+    package typealias Turn = @convention(c) (UnsafeMutableRawPointer?, Int32) -> UInt64
+
     private let context: UnsafeMutableRawPointer
-    private let receiver: Receive
+    private let turnTaker: Turn?
+    private let receiver: Receive?
     private let sender: Send
     private let piecesSender: SendPieces?
     /// Where a byte (or a count) makes the port's descriptor readable.
@@ -40,10 +56,11 @@ package struct FrameDevice: @unchecked Sendable {
 
     /// - Parameters:
     ///   - context: handed to the functions.
-    ///   - signal: the writing end of the port's wake-up.
+    ///   - receive: nil for a device with turns.
+    ///   - signal: the writing end of the port's wake-up; -1 for a device with turns.
     @unsafe
     package init(
-        context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, sendPieces: SendPieces? = nil, signal: Int32, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500,
+        context: UnsafeMutableRawPointer, receive: Receive? = nil, send: @escaping Send, sendPieces: SendPieces? = nil, turn: Turn? = nil, signal: Int32 = -1, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500,
         takesOneCallAtATime: Bool = false
     ) {
         self.headerLength = headerLength
@@ -52,12 +69,13 @@ package struct FrameDevice: @unchecked Sendable {
         self.takesOneCallAtATime = takesOneCallAtATime
         unsafe self.context = context
         unsafe receiver = receive
+        unsafe turnTaker = turn
         unsafe sender = send
         unsafe piecesSender = sendPieces
         self.signal = signal
     }
 
-    func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int { Int(unsafe receiver(context, frames, Int32(count))) }
+    func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int { Int(unsafe receiver?(context, frames, Int32(count)) ?? 0) }
 
     func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int { Int(unsafe sender(context, frames, Int32(stride), Int32(count))) }
 
@@ -65,6 +83,10 @@ package struct FrameDevice: @unchecked Sendable {
     package var takesPieces: Bool { unsafe piecesSender != nil }
 
     func sendPieces(_ pieces: UnsafePointer<iovec>, _ count: Int) -> Int32 { unsafe -(piecesSender?(context, pieces, Int32(count)) ?? -Errno.notSupported) }
+
+    package var takesTurns: Bool { unsafe turnTaker != nil }
+
+    package func turn(isReadable: Bool) -> UInt64 { unsafe turnTaker?(context, isReadable ? 1 : 0) ?? .max }
 
     /// Makes the port's turn come again: there is more to read, of which nobody will tell.
     package func comeBack() { platform_wakeup_signal(signal) }

@@ -19,7 +19,8 @@ package struct Readiness: OptionSet, BitwiseCopyable, Sendable {
 package struct Poller: ~Copyable {
     @usableFromInline static let capacity = 64
 
-    @usableFromInline let descriptor: Descriptor
+    /// Readable while there are events, for another poller to watch.
+    @usableFromInline package let descriptor: Descriptor
     @usableFromInline let events: UnsafeMutablePointer<platform_event>
 
     package init() throws(SystemError) {
@@ -29,7 +30,6 @@ package struct Poller: ~Copyable {
 
     deinit { unsafe events.deallocate() }
 
-    /// Readable while there are events, for another poller to watch.
     package var raw: Int32 { descriptor.raw }
 
     /// Watches `fd`, which stays the caller's and must be removed before it is closed. Events carry `token`.
@@ -47,11 +47,13 @@ package struct Poller: ~Copyable {
     package func remove(_ fd: Int32) { _ = platform_poller_remove(descriptor.raw, fd) }
 
     /// Waits for events and returns how many there are, to be asked for with `event(_:)` before the next wait.
-    /// - Parameter timeout: nanoseconds; 0 looks and returns at once, nil waits for ever.
+    /// - Parameters:
+    ///   - timeout: nanoseconds; 0 looks and returns at once, nil waits for ever.
+    ///   - count: how many at most; the others come first the next time.
     @inlinable
-    package func wait(timeout: UInt64?) -> Int {
+    package func wait(timeout: UInt64?, atMost count: Int = capacity) -> Int {
         let limit = timeout.map { Int64(min($0, 1 << 62)) } ?? -1
-        return Int(max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(Poller.capacity), limit)))
+        return Int(max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(min(count, Poller.capacity)), limit)))
     }
 
     /// Looks for events for up to `limit` nanoseconds without sleeping. Returns how many there are.

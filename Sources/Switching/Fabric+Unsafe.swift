@@ -12,6 +12,8 @@ import Wire
 /// 2. a port's `sending`: who sends there, so that a batch leaves in one piece, and what waits leaves before it.
 /// 3. `tables`: while the headers of a batch are looked at, and while senders are held and released. No system call that moves frames is made with it.
 ///
+/// A device with turns has a lock of its own, taken behind `gate` and before `sending`.
+///
 /// A port is read by one worker, and a frame is sent by the worker that has read it: what one machine sends to another stays in order.
 @safe
 final class Fabric: @unchecked Sendable {
@@ -45,6 +47,8 @@ final class Fabric: @unchecked Sendable {
         var closedCount = 0
         /// Senders in `held`.
         var heldCount = 0
+        /// Full receivers that the first worker is to try again.
+        var retries: [PortNumber] = []
         /// What each worker was last seen to have to do.
         var loads: [WorkerLoad]
 
@@ -63,7 +67,8 @@ final class Fabric: @unchecked Sendable {
 
     let control: ForwarderControl
     let workers: Int
-    let gate = Gate()
+    /// The control's.
+    var gate: Gate { _read { yield control.gate } }
     let tables = Latch()
     /// Readable from the end on.
     let ending: Wakeup

@@ -36,6 +36,7 @@ package struct Forwarder: ~Copyable {
     var hasClosedPorts = false
     var lastTrial: UInt32 = 0
     var wantsProbes = false
+    var device = DeviceTurn()
     var reception: DoorReception
     /// Frames that are made here.
     var scratch = FrameBatch(capacity: 16)
@@ -112,7 +113,8 @@ package struct Forwarder: ~Copyable {
     /// Forwards until `control.stop()`.
     package mutating func run() {
         while !isStopped {
-            turn(timeout: !retrying.isEmpty ? Port.retryPause : isHolding ? fabric.patience / 4 : hasClosedPorts ? MonotonicClock.second : nil)
+            let pause = !retrying.isEmpty ? Port.retryPause : isHolding ? fabric.patience / 4 : hasClosedPorts ? MonotonicClock.second : nil
+            turn(timeout: device.deadline == .max ? pause : min(pause ?? .max, device.deadline - min(device.deadline, MonotonicClock.now)))
         }
     }
 
@@ -123,18 +125,26 @@ package struct Forwarder: ~Copyable {
         let moment = MonotonicClock.now
         now = UInt32(truncatingIfNeeded: moment / MonotonicClock.second)
         var hasCommands = false
+        var last: Int?
         // What was told of ports before some of them have changed is told again, where it is still so.
         if generation == state.generation {
             balance.begin(at: moment)
             for event in 0..<count {
                 let (token, ready) = unsafe pollers[index].event(event)
-                if token == Forwarder.controlToken { hasCommands = true } else { handle(Int(token), ready) }
+                if token == Forwarder.controlToken {
+                    hasCommands = true
+                } else {
+                    handle(Int(token), ready)
+                    last = Int(token)
+                }
             }
         }
         generation = state.generation
         isStopped = state.isStopped
         if !retrying.isEmpty { retryFullPorts() }
         if isHolding { losePatience(moment) }
+        // What a device had to do counts as work for who has made it.
+        if takeDeviceTurn() && fabric.workers > 1, let last { noteEffort(last) }
         fabric.gate.leave()
         // Last, so that no port is detached while an event of this turn still names it.
         if index == 0 && (hasCommands || (hasClosedPorts && lastTrial != now)) { manage() }
@@ -152,7 +162,7 @@ package struct Forwarder: ~Copyable {
         if !ready.isDisjoint(with: [.readable, .hangup]) {
             // A stream that its client has closed says so although it is not asked: what is in it waits like any other sender's.
             if (isHolding || ready.contains(.hangup)) && silence(number) { return }
-            drain(number)
+            if unsafe ports[number].takesTurns { noteTurn(number, isReadable: true) } else { drain(number) }
         }
         if fabric.workers > 1 { noteEffort(number) }
     }
@@ -161,9 +171,11 @@ package struct Forwarder: ~Copyable {
     private mutating func manage() {
         alone { forwarder in
             forwarder.control.wakeup.drain()
+            forwarder.takeRetries()
             if forwarder.hasClosedPorts { forwarder.tryClosedPorts() }
             forwarder.obey()
             forwarder.drainService()
+            _ = forwarder.takeDeviceTurn()
             forwarder.hasClosedPorts = forwarder.tables.closedCount > 0
             forwarder.lastTrial = forwarder.now
         }
@@ -243,6 +255,6 @@ package struct Forwarder: ~Copyable {
         }
         if unsafe ports[number].tellsOfRoom { watch(number) }
         fabric.tables.unlock()
-        if unsafe isBlocked && !ports[number].tellsOfRoom && !retrying.contains(PortNumber(number)) { retrying.append(PortNumber(number)) }
+        if unsafe isBlocked && !ports[number].tellsOfRoom { retryLater(PortNumber(number)) }
     }
 }

@@ -195,6 +195,7 @@ extension Forwarder {
             if outcome.error != 0 { report(egress, outcome.error) }
             return (outcome.refused, false)
         }
+        if unsafe ports[egress].takesTurns { noteTurn(egress, isReadable: false) }
         unsafe ports[egress].sending.lock()
         let outcome = unsafe ports[egress].egress.transmit(departures, of: &batch, with: &sender)
         settle(egress, outcome.error)

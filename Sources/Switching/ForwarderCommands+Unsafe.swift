@@ -53,7 +53,7 @@ extension Forwarder {
         fabric.ending.signal()
     }
 
-    private func isAttached(_ number: PortNumber) -> Bool { unsafe places[Int(number)] >= 0 }
+    func isAttached(_ number: PortNumber) -> Bool { unsafe places[Int(number)] >= 0 }
 
     mutating func attach(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         unsafe (ports + Int(number)).initialize(to: Port(number, configuration, counters))
@@ -63,6 +63,7 @@ extension Forwarder {
         state.activeCount += 1
         place(number, untagged: configuration.untaggedVLAN, tagged: configuration.taggedVLANs)
         open(number, configuration)
+        configuration.worker?.attach(makeDeviceWorker(), to: number)
         guard configuration.descriptor >= 0, configuration.kind != .datagramClient else { return }
         do {
             try unsafe pollers[0].add(configuration.descriptor, token: UInt64(number), for: .readable)
@@ -97,6 +98,7 @@ extension Forwarder {
         var previous = unsafe Int(ports[Int(number)].sibling)
         while unsafe ports[previous].sibling != number { previous = unsafe Int(ports[previous].sibling) }
         unsafe ports[previous].sibling = ports[Int(number)].sibling
+        unsafe ports[Int(number)].configuration.worker?.detach()
         unsafe pollers[ports[Int(number)].worker].remove(ports[Int(number)].raw)
         unsafe (ports + Int(number)).deinitialize(count: 1)
         state.activeCount -= 1
@@ -163,6 +165,7 @@ extension Forwarder {
             unsafe ports[Int(number)].sending.lock()
             if unsafe ports[Int(number)].egress.isBlocked {
                 let error = unsafe ports[Int(number)].egress.retry(with: &sender)
+                if unsafe ports[Int(number)].takesTurns { noteTurn(Int(number), isReadable: false) }
                 settle(Int(number), error)
             }
             unsafe ports[Int(number)].sending.unlock()

@@ -39,6 +39,8 @@ package final class ForwarderControl: Sendable {
     package static let servicePort: PortNumber = 0
 
     private let state = Guarded(State())
+    /// Workers are inside for a turn each; who changes ports or settings is there alone (`Fabric`).
+    let gate = Gate()
     /// Wakes the forwarder.
     let wakeup: Wakeup
     /// Becomes readable when `events` or frames for the service have come.

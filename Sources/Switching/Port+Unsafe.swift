@@ -36,6 +36,8 @@ struct Port: ~Copyable {
     let tellsOfRoom: Bool
     /// Receiving takes `sending`, too.
     let takesOneCallAtATime: Bool
+    /// A device that is given turns instead of being read.
+    let takesTurns: Bool
     /// The next in the ring of a bundle's ends; the port itself where it is alone.
     var sibling: PortNumber
     /// The VLAN of frames without a tag.
@@ -90,6 +92,7 @@ struct Port: ~Copyable {
             default: Poller.tellsOfRoom
             }
         takesOneCallAtATime = configuration.device?.takesOneCallAtATime ?? false
+        takesTurns = configuration.device?.takesTurns ?? false
         ingress = PortIngress(configuration, counters)
         egress = PortEgress(configuration, counters)
     }

@@ -17,7 +17,7 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case tap
     /// A packet socket with 10-byte virtio headers.
     case packet
-    /// A device without a descriptor of its own: plain frames, told of by a wake-up.
+    /// A device without a descriptor of its own: frames by functions, told of by a wake-up.
     case device
     /// No descriptor: the rings to and from the address service.
     case service
@@ -40,7 +40,7 @@ package struct PortConfiguration: Sendable {
     package var name: String
     package var kind: PortKind
     package var role: PortRole
-    /// The descriptor, which the forwarder takes over; the reading end of the wake-up for `device`; -1 for `service`.
+    /// The descriptor, which the forwarder takes over; the reading end of the wake-up for `device`, or what tells that it has something to do; -1 for `service`.
     package var descriptor: Int32
     /// Bytes of the longest frame that may be sent to this port; longer ones are dropped there, super-frames are segmented.
     package var maximumFrame: Int
@@ -62,6 +62,8 @@ package struct PortConfiguration: Sendable {
 
     /// For `device`.
     package var device: FrameDevice?
+    /// For a device that sends on by itself what it has for machines.
+    package var worker: DeviceWorker?
 
     /// Stands for no VLAN at all.
     package static let noVLAN: UInt16 = 0xfff

@@ -1,38 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
+import Frames
 import Platform
+import Wire
 
-/// Frames for guests, and the wake-up of who takes them. Appended to by one thread.
-@safe
+/// Frames for guests, until there are enough of them to be sent on, or nothing more is to come for now. Belongs to who has the turn.
 final class GuestOutput {
-    /// So much is worth telling of at once: the other thread carries it on while this one makes more.
-    private static let tellAfter = 60_000
+    /// Bytes from which on guests get what there is: they have something to do while more is made, and what is sent is still in the cache.
+    private static let enough = 60_000
+    private static let frames = 64
+    /// IP packets from this length on are each worth that whoever takes them for a guest has this thread's processor for a moment. Shorter ones go
+    /// better in one piece.
+    private static let longPacket = 16 << 10
 
-    let ring: PacketRing
-    let ready: Wakeup
-    /// Bytes of which nobody was told yet.
-    private var untold = 0
+    private let sink: any FrameSink
+    private let yields: Bool
+    private var batch = FrameBatch(capacity: GuestOutput.frames)
+    private var bytes = 0
 
-    /// - Parameter capacity: bytes; a power of two.
-    init(capacity: Int) throws(SystemError) {
-        ring = PacketRing(capacity: capacity)
-        ready = try Wakeup()
+    /// - Parameter mtu: bytes of the longest IP packet on the guests' link.
+    init(to sink: any FrameSink, mtu: Int) {
+        self.sink = sink
+        yields = mtu >= GuestOutput.longPacket
     }
 
-    /// Appends a frame of `length` bytes that `body` writes. Returns false, without calling it, if there is no room.
-    func append(length: Int, _ body: (inout MutableRawSpan) -> Void) -> Bool {
-        guard ring.append(length: length, body) else { return false }
-        untold += length
-        if untold >= GuestOutput.tellAfter { tell() }
-        return true
+    /// Appends a frame of `length` bytes that `body` writes.
+    func append(length: Int, _ offload: VirtioNetHeader = VirtioNetHeader(), _ body: (inout MutableRawSpan) -> Void) {
+        batch.append(length: length, offload: offload, body)
+        bytes += length
+        if bytes >= GuestOutput.enough || batch.count == GuestOutput.frames { send() }
     }
 
-    /// Tells of what was appended.
-    /// - Parameter isLast: nothing is to be done behind it. Otherwise, where the other thread waits for this one's processor, it goes first: guests wait for
-    ///   what it does, nobody for what this one does next.
-    func tell(isLast: Bool = false) {
-        if untold == 0 { return }
-        untold = 0
-        ready.signal()
-        if !isLast { WorkerThread.yield() }
+    /// Sends on what there is.
+    func send() {
+        if batch.count == 0 { return }
+        sink.forward(&batch)
+        batch.removeAll()
+        bytes = 0
+        if yields { WorkerThread.yield() }
     }
 }

@@ -100,8 +100,9 @@ package final class PacketRing: @unchecked Sendable {
         return capacity - (position - knownTaken) >= bytes
     }
 
-    /// Whether a frame of `length` bytes is sure to find room.
-    package func hasRoom(for length: Int) -> Bool { hasRoom(2 * PacketRing.room(for: length), from: written.load(ordering: .relaxed)) }
+    // MARK: Either side, or neither
+
+    package var hasFrames: Bool { written.load(ordering: .acquiring) != taken.load(ordering: .acquiring) }
 
     // MARK: The removing side
 

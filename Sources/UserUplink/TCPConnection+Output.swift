@@ -38,14 +38,13 @@ extension TCPConnection {
         frame.acknowledgment = receiving.next
         frame.window = announce()
         if isSelective && !receiving.early.isEmpty { frame.options = .selective(receiving.reports(3)) }
-        if surroundings.send(frame, ends) { hasConfirmed() } else { isStuck = true }
+        if surroundings.send(frame, ends) { hasConfirmed() }
     }
 
     private func announce() -> UInt16 { receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale) }
 
     /// The end of a turn: sends on what has come, and what there is to say.
     func finishTurn(_ surroundings: inout TCPSurroundings) {
-        isStuck = false
         guard isOpen else {
             if confirmation != nil && state == .lingering { confirm(&surroundings) }
             return
@@ -55,7 +54,7 @@ extension TCPConnection {
         guard isOpen else { return }
         // Room for more from the socket, which does not have to be told of that first. The guest does not wait for it.
         if watched?.contains(.readable) != true && mayReceive {
-            surroundings.output.tell()
+            surroundings.output.send()
             receive(&surroundings)
             output(&surroundings)
             guard isOpen else { return }
@@ -70,10 +69,6 @@ extension TCPConnection {
         // The end of the stream counts as a byte behind it, unless it ended in a reset.
         let available = toGuest.count + (isSocketOver && !isBroken && !endIsConfirmed ? 1 : 0)
         while available > sending.sent || !sending.isQuiet {
-            guard surroundings.output.ring.hasRoom(for: TCPSurroundings.longestPayload + 256) else {
-                isStuck = true
-                return
-            }
             guard let part = sending.next(available: available, limit: TCPSurroundings.longestPayload, now: surroundings.now) else { break }
             if part.isAgain { surroundings.repeated += 1 }
             send(part.range, &surroundings)

@@ -74,8 +74,6 @@ final class TCPConnection {
     var confirmation: UInt64?
     /// Up to where it knows.
     var confirmed: UInt32 = 0
-    /// The ring had no room.
-    var isStuck = false
     /// There was no memory for more from the socket, and may be none for a while.
     var lacksMemory = false
     /// How often the guest was asked whether it has room, and had none.

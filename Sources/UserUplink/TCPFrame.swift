@@ -48,19 +48,17 @@ struct TCPFrame {
         self.sequence = sequence
     }
 
-    /// Bytes of all headers, the virtio header in front included.
-    func headerLength(_ ends: TCPEnds) -> Int { VirtioNetHeader.length + 14 + ends.networkLength + 20 + options.length }
+    /// Bytes of all headers.
+    func headerLength(_ ends: TCPEnds) -> Int { 14 + ends.networkLength + 20 + options.length }
 
-    /// Appends the frame to what guests get, behind its virtio header; its checksum is left to whoever needs one. Returns false if there is no room, or
-    /// the guest's address is not known.
+    /// Appends the frame to what guests get; its checksum is left to whoever needs one. Returns false if the guest's address is not known.
     /// - Parameter payload: writes `payloadLength` bytes at the offset it is given.
     func append(to output: GuestOutput, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
         guard let hardware = ends.hardware else { return false }
         let start = headerLength(ends)
-        return output.append(length: start + payloadLength) { frame in
-            let network = VirtioNetHeader.length + 14, transport = network + ends.networkLength
-            emitOffload(into: &frame, ends)
-            frame.put(ends.router, hardware, at: VirtioNetHeader.length)
+        output.append(length: start + payloadLength, offload(ends)) { frame in
+            let network = 14, transport = network + ends.networkLength
+            frame.put(ends.router, hardware, at: 0)
             frame.put16(ends.isIPv6 ? EtherType.ipv6 : EtherType.ipv4, at: network - 2)
             let length = frame.byteCount - transport
             var sum: InternetChecksum
@@ -98,10 +96,10 @@ struct TCPFrame {
             emitOptions(into: &frame, at: transport + 20)
             if payloadLength > 0 { payload(&frame, start) }
         }
+        return true
     }
 
-    @_lifetime(frame: copy frame)
-    private func emitOffload(into frame: inout MutableRawSpan, _ ends: TCPEnds) {
+    private func offload(_ ends: TCPEnds) -> VirtioNetHeader {
         var offload = VirtioNetHeader()
         offload.flags = .needsChecksum
         offload.checksumStart = UInt16(14 + ends.networkLength)
@@ -109,9 +107,9 @@ struct TCPFrame {
         if payloadLength > segmentSize {
             offload.segmentation = ends.isIPv6 ? .tcp6 : .tcp4
             offload.segmentSize = UInt16(segmentSize)
-            offload.headerLength = UInt16(headerLength(ends) - VirtioNetHeader.length)
+            offload.headerLength = UInt16(headerLength(ends))
         }
-        offload.emit(into: &frame)
+        return offload
     }
 
     @_lifetime(frame: copy frame)

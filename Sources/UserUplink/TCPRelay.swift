@@ -25,6 +25,8 @@ final class TCPRelay {
     static let listenerToken: UInt64 = 1 << 63
     /// How far ahead a deadline is noted, in nanoseconds: what is noted and not needed any more goes by that time.
     private static let horizon = 30 * MonotonicClock.second
+    /// Sockets that are listened to in one turn, of which each may have a megabyte to say: other guests wait for the end of it.
+    private static let eventBatch = 8
     /// Connections accepted at a time.
     private static let acceptBatch = 64
 
@@ -54,7 +56,7 @@ final class TCPRelay {
     }
 
     /// Readable when `serve` has something to do.
-    var descriptor: Int32 { poller.raw }
+    var descriptor: Descriptor { _read { yield poller.descriptor } }
 
     /// Connections at the moment.
     var count: Int { table.count }
@@ -67,16 +69,37 @@ final class TCPRelay {
 
     // MARK: Turns
 
-    /// When something is to be done though nothing has happened, in nanoseconds of the clock.
-    var deadline: UInt64? { isStuck ? surroundings.now + MonotonicClock.millisecond : deadlines.first?.deadline }
+    /// When something is to be done though nothing has happened, in nanoseconds of the clock; `.max` for never.
+    func nextDeadline() -> UInt64 {
+        while let first = deadlines.first {
+            guard let (_, connection) = connection(first.token), connection.notedDeadline == first.deadline else {
+                _ = deadlines.removeFirst()
+                continue
+            }
+            if horizon(connection) <= first.deadline { return first.deadline }
+            _ = deadlines.removeFirst()
+            connection.notedDeadline = .max
+            note(connection, first.token)
+        }
+        return .max
+    }
 
-    private var isStuck: Bool { !touched.isEmpty }
+    /// When to look at a connection next.
+    private func horizon(_ connection: TCPConnection) -> UInt64 { min(connection.deadline, surroundings.now + TCPRelay.horizon) }
+
+    /// Notes when something is to be done for a connection.
+    private func note(_ connection: TCPConnection, _ token: UInt64) {
+        let deadline = horizon(connection)
+        guard deadline < connection.notedDeadline else { return }
+        connection.notedDeadline = deadline
+        deadlines.insert(deadline, token)
+    }
 
     func begin(now: UInt64) { surroundings.now = now }
 
     /// Handles what the sockets have to say, or some of it: what is left makes `descriptor` readable again.
     func serve(_ gateway: inout UserGateway) {
-        for index in 0..<poller.wait(timeout: 0) {
+        for index in 0..<poller.wait(timeout: 0, atMost: TCPRelay.eventBatch) {
             let (token, ready) = poller.event(index)
             if token & TCPRelay.listenerToken != 0 {
                 accept(Int(token & ~TCPRelay.listenerToken), &gateway)
@@ -109,7 +132,6 @@ final class TCPRelay {
             connection.isTouched = false
             connection.finishTurn(&surroundings)
             settle(place, connection)
-            if connection.isStuck { touch(place, connection) }
         }
         turn.removeAll(keepingCapacity: true)
     }
@@ -148,11 +170,7 @@ final class TCPRelay {
             connection.watched = interest
         }
         if connection.isLingering { connection.closeSocket() }
-        let deadline = min(connection.deadline, surroundings.now + TCPRelay.horizon)
-        if deadline < connection.notedDeadline {
-            connection.notedDeadline = deadline
-            deadlines.insert(deadline, token)
-        }
+        note(connection, token)
     }
 
     // MARK: Connections

@@ -14,7 +14,7 @@ struct TCPSurroundings {
     /// Parts of streams that were sent again.
     var repeated = 0
 
-    /// Appends a frame. Returns false if there is no room.
+    /// Appends a frame. Returns false if the guest's address is not known.
     @discardableResult
     func send(_ frame: TCPFrame, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
         frame.append(to: output, ends, payload: payload)

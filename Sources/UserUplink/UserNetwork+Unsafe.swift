@@ -17,51 +17,60 @@ package enum UserFailure: Error, Sendable {
     case system(SystemError)
 }
 
-/// A user-mode NAT on a thread of its own: TCP by connections of ours, the rest by libslirp. Frames come and go by two bounded rings, so that
-/// whoever forwards them never waits for it; a library that hangs costs its own frames. Behind each frame's virtio header, TCP may be in
-/// super-frames both ways.
+/// A user-mode NAT: TCP by connections of ours, the rest by libslirp.
+///
+/// What is ours has no thread. It is a device that the forwarder gives turns: after frames have come for it, when its sockets have something to say, and
+/// when it is time for something. The library has a thread of its own behind a bounded ring, so that one that hangs costs its own frames.
+/// Behind each frame's virtio header, TCP may be in super-frames both ways.
 @safe
 package final class UserNetwork: @unchecked Sendable {
-    /// Bytes of each ring: enough for the windows of many connections (libslirp's are of 64 KiB).
-    private static let ringCapacity = 8 << 20
-    /// Frames taken from the guests before the sockets have their turn.
+    /// Bytes of what guests have sent and the next turn will take: enough for the windows of many connections.
+    private static let guestCapacity = 8 << 20
+    /// Bytes for the library: UDP, pings, and neighbour discovery.
+    private static let libraryCapacity = 4 << 20
+    /// Frames for the library before its sockets have their turn.
     private static let turnFrames = 256
 
     package let libraryVersion: String
     /// Told whenever a guest asks for a name; read with `takeQuestion`.
     package let questions: Wakeup
     private let stack: OpaquePointer
-    private let fromGuests: PacketRing
-    private let output: GuestOutput
+    private let sink: any FrameSink
+    /// Appended to by who sends to the port, emptied by who has the turn.
+    private let fromGuests = PacketRing(capacity: UserNetwork.guestCapacity)
+    /// Appended to by who has the turn, emptied by the library's thread.
+    private let toLibrary = PacketRing(capacity: UserNetwork.libraryCapacity)
     private let nameQuestions = PacketRing(capacity: 256 << 10)
-    /// Wakes this thread.
+    /// Wakes the library's thread.
     private let wakeup: Wakeup
     private let isWaiting = ManagedAtomic<Bool>(false)
     private let isStopping = ManagedAtomic<Bool>(false)
     private let ended: Wakeup
     private var isRunning = false
-    private let leases = Guarded<[(IPv4Address, MACAddress, UInt64)]>([])
-    private let hasLeases = ManagedAtomic<Bool>(false)
     /// TCP connections, and parts of their streams that were sent again, a second ago at most.
     private let connections = ManagedAtomic<Int>(0)
     private let repeated = ManagedAtomic<Int>(0)
     private let drops = Guarded([Int](repeating: 0, count: UserDrop.allCases.count))
 
-    // The thread's own.
+    /// Who has the turn. Whoever has it does not come into the sink any more, and does not let the library work: both is done before.
+    private let turn = Latch()
+    // What belongs to the turn.
+    private let output: GuestOutput
     private var gateway: UserGateway
     private let relay: TCPRelay
     /// Seconds.
     private var now: UInt64 = 0
+    private var nextAdvertisement: UInt64 = 0
 
     /// Starts the library and publishes ports; frames move after `start`.
-    package init(_ options: UserGateway.Options, publishing published: [PublishedPort]) throws(UserFailure) {
+    package init(_ options: UserGateway.Options, publishing published: [PublishedPort], to sink: any FrameSink) throws(UserFailure) {
+        self.sink = sink
+        output = GuestOutput(to: sink, mtu: options.mtu)
         gateway = UserGateway(options)
-        fromGuests = PacketRing(capacity: UserNetwork.ringCapacity)
         do throws(SystemError) {
             questions = try Wakeup()
             wakeup = try Wakeup()
             ended = try Wakeup()
-            output = try GuestOutput(capacity: UserNetwork.ringCapacity)
             relay = try TCPRelay(options, to: output)
         } catch {
             throw .system(error)
@@ -127,49 +136,66 @@ package final class UserNetwork: @unchecked Sendable {
     package var device: FrameDevice {
         unsafe FrameDevice(
             context: Unmanaged.passUnretained(self).toOpaque(),
-            receive: { context, frames, count in
-                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.give(frames!, Int(count)) }
-            },
             send: { context, frames, stride, count in
                 unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(frames!, Int(stride), Int(count)) }
             },
             sendPieces: { context, pieces, count in
                 unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count))) }
             },
-            signal: output.ready.signalDescriptor, headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
+            turn: { context, isReadable in unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { $0.takeTurn(isReadable: isReadable != 0) } },
+            headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
     }
 
-    /// Another descriptor of the wake-up that tells of frames for guests, which the caller owns.
-    package func readyDescriptor() throws(SystemError) -> Descriptor { try output.ready.descriptor.duplicate() }
-
-    private func give(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int32 {
-        for index in 0..<count {
-            let length = unsafe output.ring.takeFirst(to: frames[index].iov_base, room: frames[index].iov_len)
-            if length == 0 { return Int32(index) }
-            unsafe frames[index].iov_len = length
-        }
-        return Int32(count)
-    }
+    /// For the same port: a descriptor that is readable while sockets have something to say, which the caller owns.
+    package func readyDescriptor() throws(SystemError) -> Descriptor { try relay.descriptor.duplicate() }
 
     private func take(_ frames: UnsafePointer<iovec>, _ stride: Int, _ count: Int) -> Int32 {
         var taken = 0
         while taken < count, unsafe fromGuests.append(frames[taken * stride].iov_base, frames[taken * stride].iov_len) { taken += 1 }
-        wake()
         return taken == 0 ? -Errno.noBuffers : Int32(taken)
     }
 
     /// Takes one frame in several pieces.
     private func take(_ pieces: UnsafeBufferPointer<iovec>) -> Int32 {
         let length = unsafe pieces.reduce(0) { unsafe $0 + $1.iov_len }
-        guard unsafe fromGuests.append(pieces, length: length) else { return -Errno.noBuffers }
-        wake()
-        return 0
+        return unsafe fromGuests.append(pieces, length: length) ? 0 : -Errno.noBuffers
     }
 
+    // MARK: A turn
+
+    /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has happened, in nanoseconds of the clock.
+    /// - Parameter isReadable: sockets have something to say.
+    private func takeTurn(isReadable: Bool) -> UInt64 {
+        turn.lock()
+        let moment = MonotonicClock.now
+        relay.begin(now: moment)
+        if now != moment / MonotonicClock.second {
+            now = moment / MonotonicClock.second
+            relay.tick()
+            connections.store(relay.count, ordering: .relaxed)
+            repeated.store(relay.repeated, ordering: .relaxed)
+            if now >= nextAdvertisement {
+                nextAdvertisement = now + UserGateway.advertisementInterval
+                gateway.advertise()
+            }
+        }
+        while fromGuests.takeFirst({ handle(&$0) }) != nil {}
+        if isReadable { relay.serve(&gateway) }
+        // Guests do not wait for what sockets are still to get.
+        output.send()
+        relay.finishTurn(&gateway)
+        flush()
+        let deadline = relay.nextDeadline()
+        turn.unlock()
+        wake()
+        return deadline
+    }
+
+    /// Wakes the library's thread, if it has something to do and does not know.
     private func wake() {
         // Either it sees what was appended before it sleeps, or we see that it is about to.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        if isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) { wakeup.signal() }
+        if toLibrary.hasFrames, isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) { wakeup.signal() }
     }
 
     // MARK: For the main thread
@@ -195,10 +221,9 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// Tells of leases that were given: address, client, and the end in nanoseconds of the clock.
     package func note(_ given: [(IPv4Address, MACAddress, UInt64)]) {
-        guard !given.isEmpty else { return }
-        leases.withLock { $0 += given }
-        hasLeases.store(true, ordering: .releasing)
-        wakeup.signal()
+        turn.lock()
+        for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
+        turn.unlock()
     }
 
     /// Takes the first frame with a guest's question for a name.
@@ -210,60 +235,48 @@ package final class UserNetwork: @unchecked Sendable {
     /// How many frames went no further, by reason.
     package func dropped(_ reason: UserDrop) -> Int { drops.withLock { $0[reason.rawValue] } }
 
-    // MARK: The thread
+    // MARK: The library's thread
 
     private func run() {
-        var second: UInt64 = 0
-        var nextAdvertisement: UInt64 = 0
-        var isServing = false
         while !isStopping.load(ordering: .acquiring) {
-            let moment = MonotonicClock.now
-            now = moment / MonotonicClock.second
-            relay.begin(now: moment)
-            if now != second {
-                second = now
-                relay.tick()
-                connections.store(relay.count, ordering: .relaxed)
-                repeated.store(relay.repeated, ordering: .relaxed)
-                if now >= nextAdvertisement {
-                    nextAdvertisement = now + UserGateway.advertisementInterval
-                    gateway.advertise()
-                }
-            }
-            if hasLeases.exchange(false, ordering: .acquiring) { learnLeases() }
+            sink.enter()
+            let deadline = takeTurn(isReadable: false)
+            sink.leave()
             var count = 0
-            while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
-            if isServing { relay.serve(&gateway) }
-            // Guests do not wait for what sockets are still to get.
-            output.tell()
-            relay.finishTurn(&gateway)
-            let hasInjected = flush()
+            while count < UserNetwork.turnFrames, toLibrary.takeFirst({ input($0.bytes) }) != nil { count += 1 }
             isWaiting.store(true, ordering: .relaxed)
             atomicMemoryFence(ordering: .sequentiallyConsistent)
-            let mayWait = fromGuests.isEmpty && !hasInjected && !isStopping.load(ordering: .acquiring)
-            let ready = unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, relay.descriptor, mayWait ? waitLimit : 0)
-            if ready & 1 != 0 { wakeup.drain() }
-            isServing = ready & 2 != 0
+            // What it has heard it may answer now; the answer goes at the beginning of the next turn.
+            let mayWait = count == 0 && toLibrary.isEmpty && !isStopping.load(ordering: .acquiring)
+            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? limit(deadline) : 0) != 0 { wakeup.drain() }
             isWaiting.store(false, ordering: .relaxed)
-            _ = flush()
         }
         ended.signal()
     }
 
     /// Milliseconds until something is due.
-    private var waitLimit: UInt32 {
-        guard let deadline = relay.deadline else { return 10_000 }
+    private func limit(_ deadline: UInt64) -> UInt32 {
         let moment = MonotonicClock.now
         return deadline <= moment ? 0 : UInt32(min(10_000, (deadline - moment) / MonotonicClock.millisecond + 1))
     }
 
-    private func learnLeases() {
-        let given = leases.withLock { leases in
-            defer { leases = [] }
-            return leases
+    private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }
+
+    /// Takes a frame of the library's, which is at work.
+    private func receive(_ bytes: UnsafeRawPointer, _ length: Int) {
+        var frame = unsafe MutableRawSpan(_unsafeStart: UnsafeMutableRawPointer(mutating: bytes), byteCount: length)
+        sink.enter()
+        turn.lock()
+        switch gateway.fromStack(&frame, now: now) {
+        case .pass: append(frame.bytes)
+        case .drop(let reason): drop(reason)
+        default: break
         }
-        for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
+        turn.unlock()
+        sink.leave()
     }
+
+    // MARK: Frames, by who has the turn
 
     /// Handles a frame of a guest's, behind its virtio header.
     private func handle(_ bytes: inout MutableRawSpan) {
@@ -287,8 +300,8 @@ package final class UserNetwork: @unchecked Sendable {
 
     private func judge(_ frame: RawSpan, isComplete: Bool) {
         switch gateway.fromGuest(frame, isComplete: isComplete, now: now) {
-        case .pass: input(frame)
-        case .passInstead(let whole): input(whole.rawSpan)
+        case .pass: inject(frame)
+        case .passInstead(let whole): inject(whole.rawSpan)
         case .tcp(let arrival): receive(frame, arrival)
         case .tcpInstead(let arrival, let whole): receive(whole.rawSpan, arrival)
         case .names:
@@ -304,42 +317,19 @@ package final class UserNetwork: @unchecked Sendable {
         drop(.refused)
     }
 
-    private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }
+    /// Hands a frame to the library.
+    private func inject(_ frame: RawSpan) { if !toLibrary.append(frame) { drop(.queueFull) } }
 
-    /// Takes a frame of the library's.
-    private func receive(_ bytes: UnsafeRawPointer, _ length: Int) {
-        var frame = unsafe MutableRawSpan(_unsafeStart: UnsafeMutableRawPointer(mutating: bytes), byteCount: length)
-        switch gateway.fromStack(&frame, now: now) {
-        case .pass: append(frame.bytes)
-        case .drop(let reason): drop(reason)
-        default: break
-        }
+    /// Sends on what the gateway itself has to say, and what else there is.
+    private func flush() {
+        for frame in gateway.toStack { inject(frame.rawSpan) }
+        gateway.toStack.removeAll()
+        for frame in gateway.toGuests { append(frame.rawSpan) }
+        gateway.toGuests.removeAll()
+        output.send()
     }
 
-    private func append(_ frame: RawSpan) {
-        let isThere = output.append(length: VirtioNetHeader.length + frame.byteCount) {
-            VirtioNetHeader().emit(into: &$0)
-            $0.put(frame, at: VirtioNetHeader.length)
-        }
-        if !isThere { drop(.queueFull) }
-    }
-
-    /// Delivers what the gateway itself has to say. Returns whether the library has heard something.
-    private func flush() -> Bool {
-        var hasInjected = false
-        // An answer may bring forth another question; it has its turn next time.
-        let injected = gateway.toStack
-        gateway.toStack = []
-        for frame in injected {
-            input(frame.rawSpan)
-            hasInjected = true
-        }
-        let frames = gateway.toGuests
-        gateway.toGuests = []
-        for frame in frames { append(frame.rawSpan) }
-        output.tell(isLast: true)
-        return hasInjected || !gateway.toStack.isEmpty
-    }
+    private func append(_ frame: RawSpan) { output.append(length: frame.byteCount) { $0.put(frame, at: 0) } }
 
     private func drop(_ reason: UserDrop) { drops.withLock { $0[reason.rawValue] += 1 } }
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import CPlatform
+import Frames
 @testable import Platform
+import Wire
 
 #if canImport(Darwin)
     import Darwin
@@ -16,14 +19,52 @@ extension FrameDevice {
             return unsafe send(&piece, stride: 1, 1) == 1
         }
     }
+}
 
-    /// Takes a frame with its virtio header; nil if there is none.
-    func take() -> [UInt8]? {
-        var frame = [UInt8](repeating: 0, count: 70_000)
-        let length = unsafe frame.withUnsafeMutableBytes { bytes in
-            var piece = unsafe iovec(iov_base: bytes.baseAddress, iov_len: bytes.count)
-            return unsafe receive(&piece, 1) == 1 ? piece.iov_len : 0
+/// A guest's ears: takes what guests are sent, each frame behind its virtio header.
+final class Ears: FrameSink {
+    private let frames = Guarded<[[UInt8]]>([])
+    /// Held by who is inside, so that a test can keep others out.
+    private let door = Latch()
+
+    func enter() { door.lock() }
+
+    func leave() { door.unlock() }
+
+    func forward(_ batch: inout FrameBatch) {
+        for index in 0..<batch.count {
+            let frame = batch[index]
+            var whole = [UInt8](repeating: 0, count: VirtioNetHeader.length)
+            whole.withMutableRawSpan { frame.offload.emit(into: &$0) }
+            let bytes = whole + batch.bytes(of: frame).copied()
+            frames.withLock { $0.append(bytes) }
         }
-        return length > 0 ? Array(frame[..<length]) : nil
+    }
+
+    /// Takes the first frame; nil if there is none.
+    func take() -> [UInt8]? { frames.withLock { $0.isEmpty ? nil : $0.removeFirst() } }
+}
+
+/// The NAT as a forwarder has it.
+struct NetworkPort {
+    let ears: Ears
+    let device: FrameDevice
+
+    /// Hands over a frame with its virtio header. Returns whether it was taken.
+    func give(_ frame: [UInt8]) -> Bool {
+        ears.enter()
+        defer { ears.leave() }
+        let isTaken = device.give(frame)
+        _ = device.turn(isReadable: false)
+        return isTaken
+    }
+
+    /// Gives it a turn. Returns the first frame for a guest; nil if there is none.
+    func take() -> [UInt8]? {
+        if let frame = ears.take() { return frame }
+        ears.enter()
+        defer { ears.leave() }
+        _ = device.turn(isReadable: true)
+        return ears.take()
     }
 }

@@ -44,6 +44,7 @@ struct HeardSegment {
 
 /// Connections of a guest, with real sockets on the host's loopback at their other ends.
 final class RelayScene {
+    let ears = Ears()
     let output: GuestOutput
     var gateway: UserGateway
     let relay: TCPRelay
@@ -60,7 +61,7 @@ final class RelayScene {
             change(&$0)
         }
         gateway.lease(Scene.guest, to: Scene.mac, until: .max, now: 0)
-        output = try GuestOutput(capacity: 8 << 20)
+        output = GuestOutput(to: ears, mtu: gateway.options.mtu)
         relay = try TCPRelay(gateway.options, to: output, memory: memory)
         relay.begin(now: MonotonicClock.now)
     }
@@ -100,12 +101,13 @@ final class RelayScene {
     }
 
     /// Whether sockets have something to say.
-    var hasEvents: Bool { Descriptor.poll(relay.descriptor, timeout: 0) }
+    var hasEvents: Bool { Descriptor.poll(relay.descriptor.raw, timeout: 0) }
 
     /// What the guest has heard since the last time.
     func heard() -> [HeardSegment] {
         var segments: [HeardSegment] = []
-        while let frame = output.ring.takeFirst({ $0.bytes.copied() }) { if let segment = HeardSegment(frame) { segments.append(segment) } else { others.append(frame) } }
+        output.send()
+        while let frame = ears.take() { if let segment = HeardSegment(frame) { segments.append(segment) } else { others.append(frame) } }
         return segments
     }
 
@@ -115,7 +117,7 @@ final class RelayScene {
         while MonotonicClock.now < deadline {
             turn()
             if let found = heard().first(where: accept) { return found }
-            _ = Descriptor.poll(relay.descriptor)
+            _ = Descriptor.poll(relay.descriptor.raw)
         }
         throw TimedOut(what: what)
     }

@@ -7,24 +7,24 @@ import Uplinks
 import Wire
 
 /// A network that leads to this host's loopback at most.
-private func makeNetwork(opensHostLoopback: Bool) throws(UserFailure) -> UserNetwork {
+private func makeNetwork(opensHostLoopback: Bool, to ears: Ears) throws(UserFailure) -> UserNetwork {
     var options = Scene.gateway().options
     options.prefix = nil
     options.policy.isDenying = true
     options.policy.opensHostLoopback = opensHostLoopback
-    return try UserNetwork(options, publishing: [])
+    return try UserNetwork(options, publishing: [], to: ears)
 }
 
-private let hasLibrary = (try? makeNetwork(opensHostLoopback: false).stop()) == true
+private let hasLibrary = (try? makeNetwork(opensHostLoopback: false, to: Ears()).stop()) == true
 
-/// The NAT on its thread, with frames as the forwarder hands them over: behind a virtio header that a guest's kernel may have made.
+/// The NAT with its thread, with frames and turns as the forwarder hands them over: behind a virtio header that a guest's kernel may have made.
 @Suite(.enabled(if: hasLibrary, "needs libslirp"))
 struct UserNetworkTests {
-    private func run(opensHostLoopback: Bool = true, _ body: (UserNetwork, FrameDevice) throws -> Void) throws {
-        let network = try makeNetwork(opensHostLoopback: opensHostLoopback)
+    private func run(opensHostLoopback: Bool = true, _ body: (UserNetwork, NetworkPort) throws -> Void) throws {
+        let ears = Ears(), network = try makeNetwork(opensHostLoopback: opensHostLoopback, to: ears)
         try network.start()
         defer { #expect(network.stop()) }
-        try body(network, network.device)
+        try body(network, NetworkPort(ears: ears, device: network.device))
     }
 
     private func header(_ change: (inout VirtioNetHeader) -> Void = { _ in }) -> [UInt8] {
@@ -52,39 +52,39 @@ struct UserNetworkTests {
     private func question(_ payload: [UInt8]) -> [UInt8] { Scene.udp(to: Scene.network.gateway, 53, payload) }
 
     /// Waits for a frame that `accept` makes something of.
-    private func hear<Result>(_ device: FrameDevice, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
+    private func hear<Result>(_ port: NetworkPort, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
         var found: Result?
         try eventually(what) {
-            while found == nil, let frame = device.take() { found = accept(frame) }
+            while found == nil, let frame = port.take() { found = accept(frame) }
             return found != nil
         }
         return found!
     }
 
-    private func hearSegment(_ device: FrameDevice, _ accept: (HeardSegment) -> Bool) throws -> HeardSegment {
-        try hear(device, "a segment") { frame in HeardSegment(frame).flatMap { accept($0) ? $0 : nil } }
+    private func hearSegment(_ port: NetworkPort, _ accept: (HeardSegment) -> Bool) throws -> HeardSegment {
+        try hear(port, "a segment") { frame in HeardSegment(frame).flatMap { accept($0) ? $0 : nil } }
     }
 
     /// That it still works: the gateway's address is answered for.
-    private func expectAnswer(_ device: FrameDevice) throws {
+    private func expectAnswer(_ port: NetworkPort) throws {
         let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
-        #expect(device.give(header() + question.frame(to: .broadcast)))
-        let answer = try hear(device, "an answer") { try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14)) }
+        #expect(port.give(header() + question.frame(to: .broadcast)))
+        let answer = try hear(port, "an answer") { try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14)) }
         #expect(answer.operation == .reply && answer.senderHardware == Scene.router)
     }
 
     @Test func whatIsTooShortIsDroppedAndCounted() throws {
-        try run { network, device in
-            for length in 1...VirtioNetHeader.length + 14 { #expect(device.give([UInt8](repeating: 0, count: length))) }
-            try expectAnswer(device)
+        try run { network, port in
+            for length in 1...VirtioNetHeader.length + 14 { #expect(port.give([UInt8](repeating: 0, count: length))) }
+            try expectAnswer(port)
             #expect(network.dropped(.malformed) == VirtioNetHeader.length + 14)
         }
     }
 
     @Test func checksumsThatAreLeftOpenAreFinished() throws {
-        try run { network, device in
+        try run { network, port in
             let whole = question([1, 2, 3])
-            #expect(device.give(opened(whole, at: 6, IPProtocol.udp)))
+            #expect(port.give(opened(whole, at: 6, IPProtocol.udp)))
             var asked: [UInt8]?
             try eventually("the question") {
                 asked = network.takeQuestion()
@@ -92,16 +92,16 @@ struct UserNetworkTests {
             }
             #expect(asked == whole)
             // A sum that would lie outside the frame, or over addresses that are not in it.
-            #expect(device.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = UInt16(whole.count) }))
-            #expect(device.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumOffset = 0xffff }))
-            #expect(device.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = 13 }))
-            try expectAnswer(device)
+            #expect(port.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = UInt16(whole.count) }))
+            #expect(port.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumOffset = 0xffff }))
+            #expect(port.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = 13 }))
+            try expectAnswer(port)
             #expect(network.dropped(.malformed) == 3 && network.takeQuestion() == nil)
         }
     }
 
     @Test func aSuperFrameOfDatagramsIsCut() throws {
-        try run { network, device in
+        try run { network, port in
             let payload = (0..<2500).map { UInt8(truncatingIfNeeded: $0 &* 7) }
             func superFrame(_ size: UInt16) -> [UInt8] {
                 opened(question(payload), at: 6, IPProtocol.udp) {
@@ -109,7 +109,7 @@ struct UserNetworkTests {
                     $0.segmentSize = size
                 }
             }
-            #expect(device.give(superFrame(1000)))
+            #expect(port.give(superFrame(1000)))
             var asked: [[UInt8]] = []
             try eventually("the questions") {
                 while let next = network.takeQuestion() { asked.append(next) }
@@ -123,10 +123,10 @@ struct UserNetworkTests {
                 #expect(sum.isValid)
             }
             // More pieces than a kernel makes of one are work for nobody's good.
-            for size in [1, 2, 19] as [UInt16] { #expect(device.give(superFrame(size))) }
-            try expectAnswer(device)
+            for size in [1, 2, 19] as [UInt16] { #expect(port.give(superFrame(size))) }
+            try expectAnswer(port)
             #expect(network.dropped(.malformed) == 3 && network.takeQuestion() == nil)
-            #expect(device.give(superFrame(20)))
+            #expect(port.give(superFrame(20)))
             asked = []
             try eventually("all questions") {
                 while let next = network.takeQuestion() { asked.append(next) }
@@ -136,10 +136,10 @@ struct UserNetworkTests {
     }
 
     @Test func aSuperFrameOfAStreamArrivesWhole() throws {
-        try run { network, device in
-            let (server, port) = try RelayScene.server()
+        try run { network, port in
+            let (server, number) = try RelayScene.server()
             func give(_ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, options: [UInt8] = [], payload: [UInt8] = [], isOpen: Bool) {
-                let frame = RelayScene.segment(4000, port, flags, sequence: sequence, acknowledgment: acknowledgment, options: options, payload: payload)
+                let frame = RelayScene.segment(4000, number, flags, sequence: sequence, acknowledgment: acknowledgment, options: options, payload: payload)
                 let whole =
                     isOpen
                     ? opened(frame, at: 16, IPProtocol.tcp) {
@@ -147,15 +147,15 @@ struct UserNetworkTests {
                         $0.segmentation = .tcp4
                         $0.segmentSize = 1460
                     } : header() + frame
-                #expect(device.give(whole))
+                #expect(port.give(whole))
             }
             give(.syn, sequence: 1000, options: GuestEnd.allOptions, isOpen: true)
-            let answer = try hearSegment(device) { $0.flags == [.syn, .ack] }
+            let answer = try hearSegment(port) { $0.flags == [.syn, .ack] }
             let got = answer.sequence &+ 1
             give(.ack, sequence: 1001, acknowledgment: got, isOpen: false)
             let payload = (0..<60_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
             give([.ack, .psh], sequence: 1001, acknowledgment: got, payload: payload, isOpen: true)
-            #expect(try hearSegment(device) { $0.acknowledgment == 61_001 }.flags == .ack)
+            #expect(try hearSegment(port) { $0.acknowledgment == 61_001 }.flags == .ack)
             #expect(!server.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
             let peer = Listening(try server.socket.accept())
             var heard: [UInt8] = []
@@ -166,19 +166,57 @@ struct UserNetworkTests {
             #expect(heard == payload)
             // And back.
             _ = try peer.socket.send(Array(payload[..<3000]))
-            #expect(try hearSegment(device) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
+            #expect(try hearSegment(port) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
             // A checksum that is there is looked at.
-            var bad = RelayScene.segment(4000, port, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
+            var bad = RelayScene.segment(4000, number, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
             bad[50] ^= 1
-            #expect(device.give(header() + bad))
-            try expectAnswer(device)
+            #expect(port.give(header() + bad))
+            try expectAnswer(port)
             #expect(network.dropped(.badChecksum) == 1)
+        }
+    }
+
+    /// Nobody has to give it a turn for that: its thread sends what it has answered before it sleeps.
+    @Test func theLibrarysAnswerComesByItself() throws {
+        try run { _, port in
+            #expect(port.give(header() + Scene.ping(to: Scene.network.gateway)))
+            try eventually("an answer") {
+                while let frame = port.ears.take() { if frame.count > 46, frame[VirtioNetHeader.length + 23] == IPProtocol.icmp { return true } }
+                return false
+            }
+        }
+    }
+
+    /// Who works for the library is kept out, as if it hung: streams go on.
+    @Test func streamsDoNotWaitForTheLibrary() throws {
+        try run { _, port in
+            let (server, number) = try RelayScene.server()
+            port.ears.enter()
+            defer { port.ears.leave() }
+            func give(_ frame: [UInt8]) {
+                #expect(port.device.give(header() + frame))
+                _ = port.device.turn(isReadable: true)
+            }
+            // Its thread is woken by this, and waits.
+            give(Scene.udp(to: Scene.network.gateway, 9, [1]))
+            give(RelayScene.segment(4000, number, .syn, sequence: 1000, options: GuestEnd.allOptions))
+            var answer: HeardSegment?
+            try eventually("an answer") {
+                _ = port.device.turn(isReadable: true)
+                while answer == nil, let frame = port.ears.take() { answer = HeardSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil } }
+                return answer != nil
+            }
+            give(RelayScene.segment(4000, number, [.ack, .psh], sequence: 1001, acknowledgment: answer!.sequence &+ 1, payload: [1, 2, 3]))
+            #expect(!server.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
+            let peer = Listening(try server.socket.accept())
+            #expect(!peer.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
+            #expect(try peer.socket.receive(limit: 10) == [1, 2, 3])
         }
     }
 
     /// Any virtio header, any frame: whoever sends them, the next guest is served.
     @Test func whateverComesTheThreadGoesOn() throws {
-        try run(opensHostLoopback: false) { network, device in
+        try run(opensHostLoopback: false) { network, port in
             let good = [
                 opened(question([1, 2, 3]), at: 6, IPProtocol.udp),
                 opened(question([UInt8](repeating: 3, count: 900)), at: 6, IPProtocol.udp) {
@@ -195,12 +233,12 @@ struct UserNetworkTests {
                     // To the gateway, from a guest of the network.
                     var bytes = bytes
                     if bytes.count > 26 { bytes.replaceSubrange(12..<24, with: frame[12..<24]) }
-                    while !bytes.isEmpty, !device.give(bytes) { _ = device.take() }
+                    while !bytes.isEmpty, !port.give(bytes) { _ = port.take() }
                 }
-                while device.take() != nil {}
+                while port.take() != nil {}
                 while network.takeQuestion() != nil {}
             }
-            try expectAnswer(device)
+            try expectAnswer(port)
         }
     }
 }

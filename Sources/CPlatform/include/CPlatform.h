@@ -297,9 +297,9 @@ void platform_slirp_close(struct platform_slirp *slirp);
 void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length);
 /// Leads a port of the host to a guest's. Addresses in host order.
 int platform_slirp_publish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
-/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` or `other` to be readable, and does what is due.
-/// Returns 1 if `wakeup` was, plus 2 if `other` was.
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, int other, uint32_t timeout);
+/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` to be readable, and does what is due. Returns whether
+/// `wakeup` was.
+int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
 /// What is assumed of the library's structures: sizes and offsets in bytes, for a test that compares them with its header.
 struct platform_slirp_layout {
     uint32_t callbacks, configuration, network, prefix, host6, mtu, loopback, dns, dhcp, notify, timer;

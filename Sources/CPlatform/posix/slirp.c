@@ -209,18 +209,14 @@ static int ready_events(int index, void *context) {
            (ready & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, int other, uint32_t timeout) {
+int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout) {
     slirp->count = 0;
     add_descriptor(wakeup, SLIRP_POLL_IN, slirp);
-    add_descriptor(other, SLIRP_POLL_IN, slirp);
     slirp->fill(slirp->slirp, &timeout, add_descriptor, slirp);
     int ready = poll(slirp->descriptors, (nfds_t)slirp->count, timeout > INT32_MAX ? -1 : (int)timeout);
-    int result = 0;
-    for (int index = 0; ready > 0 && index < 2 && index < slirp->count; index++) {
-        if (slirp->descriptors[index].revents != 0) result |= 1 << index;
-    }
+    int is_woken = ready > 0 && slirp->descriptors[0].revents != 0;
     slirp->poll(slirp->slirp, ready < 0, ready_events, slirp);
-    return result;
+    return is_woken;
 }
 
 int platform_slirp_layout(struct platform_slirp_layout *layout) {
