@@ -15,6 +15,8 @@ package protocol FrameSink: AnyObject, Sendable {
     /// Comes in beside the forwarder's workers: who changes ports waits until `leave`. For a thread that is none of them, and is not inside yet.
     func enter()
     func leave()
+    /// Whether there is somebody to send to. From inside.
+    var isAttached: Bool { get }
     /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From inside, one thread at a time.
     /// - Parameter frames: not to be read afterwards, for ports may have changed them in place.
     func forward(_ frames: inout FrameBatch)

@@ -9,7 +9,7 @@ import CPlatform
     import Glibc
 #endif
 
-/// A mutex for the data path: held for microseconds, mostly free. Not recursive.
+/// A mutex for the data path: held for a batch or a turn at most, mostly free. Not recursive.
 @safe
 package struct Latch: ~Copyable, @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
@@ -26,6 +26,9 @@ package struct Latch: ~Copyable, @unchecked Sendable {
     }
 
     package func lock() { unsafe pthread_mutex_lock(mutex) }
+
+    /// Locks it if it is free. Returns whether it was.
+    package func tryLock() -> Bool { unsafe pthread_mutex_trylock(mutex) == 0 }
 
     package func unlock() { unsafe pthread_mutex_unlock(mutex) }
 }

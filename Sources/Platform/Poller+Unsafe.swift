@@ -13,7 +13,7 @@ package struct Readiness: OptionSet, BitwiseCopyable, Sendable {
     @inlinable package static var hangup: Readiness { Readiness(rawValue: 4) }
 }
 
-/// Watches descriptors, level-triggered: epoll on Linux, kqueue on macOS. Owned by one thread.
+/// Watches descriptors, level-triggered: epoll on Linux, kqueue on macOS. Waited for by one thread at a time.
 @safe
 @usableFromInline
 package struct Poller: ~Copyable {

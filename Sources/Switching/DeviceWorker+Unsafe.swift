@@ -10,17 +10,17 @@ import Wire
 @safe
 package final class DeviceWorker: FrameSink, @unchecked Sendable {
     private let control: ForwarderControl
-    // Both change only while the gate is closed: there while the port is attached.
+    // Both change only while the gate is closed: there while the port is attached and the forwarder has not ended.
     private var forwarder: UnsafeMutablePointer<Forwarder>?
     private var port: PortNumber = 0
 
     package init(_ control: ForwarderControl) { self.control = control }
 
-    deinit { detach() }
-
     package func enter() { control.gate.enter() }
 
     package func leave() { control.gate.leave() }
+
+    package var isAttached: Bool { unsafe forwarder != nil }
 
     package func forward(_ frames: inout FrameBatch) {
         unsafe forwarder?.pointee.forward(&frames, from: port)
@@ -58,7 +58,6 @@ extension Forwarder {
     private var isOfDevice: Bool { index == fabric.workers }
 
     fileprivate mutating func forward(_ frames: inout FrameBatch, from port: PortNumber) {
-        if state.isStopped { return }
         now = UInt32(truncatingIfNeeded: MonotonicClock.now / MonotonicClock.second)
         swap(&batch, &frames)
         forward(from: Int(port))

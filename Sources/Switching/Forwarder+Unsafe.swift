@@ -7,7 +7,7 @@ import Wire
 ///
 /// A turn: wait until ports are ready; fill the batch from one of them; note for each frame the ports it leaves by; then each such port
 /// sends its frames in one go. A port that cannot take its frames queues or drops them by itself, so nobody waits for anybody.
-/// Nothing on the way allocates, logs, throws or waits for more than another worker's batch.
+/// Nothing on the way allocates, logs, throws or waits for more than another worker's batch. A device with turns does its work behind that.
 ///
 /// The first worker has all ports, and obeys the control thread; others get some of them when there is more to do than one can (`ForwarderBalance`).
 @safe

@@ -50,6 +50,7 @@ extension Forwarder {
     /// Ends all workers, alone.
     func end() {
         state.isStopped = true
+        for place in 0..<state.activeCount { unsafe ports[Int(active[place])].configuration.worker?.detach() }
         fabric.ending.signal()
     }
 

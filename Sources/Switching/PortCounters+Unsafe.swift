@@ -24,7 +24,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case loop
 }
 
-/// What passed through a port. What came in is written by the worker that reads the port, the rest by any; read by any.
+/// What passed through a port. What came in is written by the worker that reads the port, or who has the turn of its device, the rest by any; read by any.
 @safe
 package final class PortCounters: @unchecked Sendable {
     @usableFromInline

@@ -3,7 +3,7 @@ import Frames
 import Platform
 import Wire
 
-/// How frames come in by a port. Belongs to the worker that reads it.
+/// How frames come in by a port. Belongs to the worker that reads it; of a device with turns, to who has the turn.
 struct PortIngress: ~Copyable {
     private let raw: Int32
     private let kind: PortKind

@@ -2,7 +2,7 @@
 import Atomics
 import CPlatform
 
-/// A bounded queue of frames of any length between two threads, one of which only appends and the other only removes. Frames lie one behind
+/// A bounded queue of frames of any length between two sides, one of which only appends and the other only removes; each is one thread at a time. Frames lie one behind
 /// the other; one that does not fit before the end of the memory begins at its start again.
 @safe
 package final class PacketRing: @unchecked Sendable {
@@ -43,6 +43,7 @@ package final class PacketRing: @unchecked Sendable {
         }
     }
 
+    /// Appends a copy of `length` bytes. Returns false if there is no room.
     @unsafe
     package func append(_ base: UnsafeRawPointer, _ length: Int) -> Bool {
         guard let (target, end) = unsafe place(length) else { return false }
@@ -60,15 +61,6 @@ package final class PacketRing: @unchecked Sendable {
             unsafe (target + offset).copyMemory(from: piece.iov_base, byteCount: piece.iov_len)
             unsafe offset += piece.iov_len
         }
-        written.store(end, ordering: .releasing)
-        return true
-    }
-
-    /// Appends a frame of `length` bytes that `body` writes. Returns false, without calling it, if there is no room.
-    package func append(length: Int, _ body: (inout MutableRawSpan) -> Void) -> Bool {
-        guard let (target, end) = unsafe place(length) else { return false }
-        var span = unsafe MutableRawSpan(_unsafeStart: target, byteCount: length)
-        body(&span)
         written.store(end, ordering: .releasing)
         return true
     }
@@ -120,17 +112,6 @@ package final class PacketRing: @unchecked Sendable {
         let result = body(&span)
         taken.store(end, ordering: .releasing)
         return result
-    }
-
-    /// Copies the first frame to `destination` and removes it. Returns its length, 0 if there is none; what is longer than `room` is lost.
-    @unsafe
-    package func takeFirst(to destination: UnsafeMutableRawPointer, room: Int) -> Int {
-        while let (address, length, end) = unsafe first() {
-            if length <= room { unsafe destination.copyMemory(from: address, byteCount: length) }
-            taken.store(end, ordering: .releasing)
-            if length <= room { return length }
-        }
-        return 0
     }
 
     private func first() -> (address: UnsafeMutableRawPointer, length: Int, end: Int)? {

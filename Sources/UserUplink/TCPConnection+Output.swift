@@ -53,7 +53,8 @@ extension TCPConnection {
         output(&surroundings)
         guard isOpen else { return }
         // Room for more from the socket, which does not have to be told of that first. The guest does not wait for it.
-        if watched?.contains(.readable) != true && mayReceive {
+        if surroundings.readsLeft > 0 && watched?.contains(.readable) != true && mayReceive {
+            surroundings.readsLeft -= 1
             surroundings.output.send()
             receive(&surroundings)
             output(&surroundings)

@@ -3,7 +3,7 @@ import Platform
 import Uplinks
 import Wire
 
-/// All TCP connections of the guests: finds the one that a segment or an event belongs to, begins new ones, ends old ones. Owned by one thread,
+/// All TCP connections of the guests: finds the one that a segment or an event belongs to, begins new ones, ends old ones. Belongs to who has the turn,
 /// as are the connections.
 final class TCPRelay {
     /// A published port: whoever comes to it is led to a guest's.
@@ -25,7 +25,8 @@ final class TCPRelay {
     static let listenerToken: UInt64 = 1 << 63
     /// How far ahead a deadline is noted, in nanoseconds: what is noted and not needed any more goes by that time.
     private static let horizon = 30 * MonotonicClock.second
-    /// Sockets that are listened to in one turn, of which each may have a megabyte to say: other guests wait for the end of it.
+    /// Sockets that are listened to in one turn because they have something to say, and as many because there is room again. Each may have a megabyte;
+    /// other guests wait for the end of it.
     private static let eventBatch = 8
     /// Connections accepted at a time.
     private static let acceptBatch = 64
@@ -76,7 +77,8 @@ final class TCPRelay {
                 _ = deadlines.removeFirst()
                 continue
             }
-            if horizon(connection) <= first.deadline { return first.deadline }
+            // What is due so soon is not worth another entry: it may be looked at in vain.
+            if horizon(connection) <= first.deadline || first.deadline <= surroundings.now + TCPConnection.patience { return first.deadline }
             _ = deadlines.removeFirst()
             connection.notedDeadline = .max
             note(connection, first.token)
@@ -95,7 +97,10 @@ final class TCPRelay {
         deadlines.insert(deadline, token)
     }
 
-    func begin(now: UInt64) { surroundings.now = now }
+    func begin(now: UInt64) {
+        surroundings.now = now
+        surroundings.readsLeft = TCPRelay.eventBatch
+    }
 
     /// Handles what the sockets have to say, or some of it: what is left makes `descriptor` readable again.
     func serve(_ gateway: inout UserGateway) {

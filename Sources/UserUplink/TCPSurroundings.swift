@@ -11,6 +11,8 @@ struct TCPSurroundings {
     var memory: StreamMemory
     /// Nanoseconds on the monotonic clock.
     var now: UInt64 = 0
+    /// Sockets that may still be read in this turn without having said that there is something.
+    var readsLeft = 0
     /// Parts of streams that were sent again.
     var repeated = 0
 

@@ -223,7 +223,8 @@ package struct UserGateway: Sendable {
 
     /// Judges a frame of the library, and gives it the addresses it needs on the guests' link.
     package mutating func fromStack(_ frame: inout MutableRawSpan, now: UInt64) -> Verdict {
-        guard frame.byteCount >= 14 else { return .drop(.malformed) }
+        // libslirp 4.7 neither cuts up what comes by IPv6 nor looks at how long it is.
+        guard frame.byteCount >= 14, frame.byteCount <= 14 + options.mtu else { return .drop(.malformed) }
         switch frame.bytes.big16(at: 12) {
         case EtherType.arp:
             guard let packet = try? ARPPacket(parsing: frame.bytes.from(14)), packet.operation == .request else { return .done }

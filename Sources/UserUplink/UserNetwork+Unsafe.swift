@@ -28,8 +28,10 @@ package final class UserNetwork: @unchecked Sendable {
     private static let guestCapacity = 8 << 20
     /// Bytes for the library: UDP, pings, and neighbour discovery.
     private static let libraryCapacity = 4 << 20
+    /// Frames that are taken before other ports of the switch have their turn: each may ask for a connection.
+    private static let turnFrames = 64
     /// Frames for the library before its sockets have their turn.
-    private static let turnFrames = 256
+    private static let libraryFrames = 256
 
     package let libraryVersion: String
     /// Told whenever a guest asks for a name; read with `takeQuestion`.
@@ -54,6 +56,8 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// Who has the turn. Whoever has it does not come into the sink any more, and does not let the library work: both is done before.
     private let turn = Latch()
+    /// Somebody has found the turn taken.
+    private let hasMissed = ManagedAtomic<Bool>(false)
     // What belongs to the turn.
     private let output: GuestOutput
     private var gateway: UserGateway
@@ -166,7 +170,7 @@ package final class UserNetwork: @unchecked Sendable {
     /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has happened, in nanoseconds of the clock.
     /// - Parameter isReadable: sockets have something to say.
     private func takeTurn(isReadable: Bool) -> UInt64 {
-        turn.lock()
+        guard turn.tryLock() || isFreeAfterAll() else { return .max }
         let moment = MonotonicClock.now
         relay.begin(now: moment)
         if now != moment / MonotonicClock.second {
@@ -174,21 +178,28 @@ package final class UserNetwork: @unchecked Sendable {
             relay.tick()
             connections.store(relay.count, ordering: .relaxed)
             repeated.store(relay.repeated, ordering: .relaxed)
-            if now >= nextAdvertisement {
+            if now >= nextAdvertisement && sink.isAttached {
                 nextAdvertisement = now + UserGateway.advertisementInterval
                 gateway.advertise()
             }
         }
-        while fromGuests.takeFirst({ handle(&$0) }) != nil {}
+        var count = 0
+        while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
         if isReadable { relay.serve(&gateway) }
         // Guests do not wait for what sockets are still to get.
         output.send()
         relay.finishTurn(&gateway)
         flush()
-        let deadline = relay.nextDeadline()
+        let deadline = fromGuests.isEmpty ? relay.nextDeadline() : moment
         turn.unlock()
         wake()
-        return deadline
+        return hasMissed.exchange(false, ordering: .sequentiallyConsistent) ? moment : deadline
+    }
+
+    /// Somebody else has the turn. Whoever has it after that is noted has another one for us. Returns whether that is this thread, which has it now.
+    private func isFreeAfterAll() -> Bool {
+        hasMissed.store(true, ordering: .sequentiallyConsistent)
+        return turn.tryLock()
     }
 
     /// Wakes the library's thread, if it has something to do and does not know.
@@ -224,6 +235,8 @@ package final class UserNetwork: @unchecked Sendable {
         turn.lock()
         for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
         turn.unlock()
+        // This is no turn: whoever has come meanwhile is served by the library's thread.
+        if hasMissed.load(ordering: .sequentiallyConsistent) { wakeup.signal() }
     }
 
     /// Takes the first frame with a guest's question for a name.
@@ -240,24 +253,25 @@ package final class UserNetwork: @unchecked Sendable {
     private func run() {
         while !isStopping.load(ordering: .acquiring) {
             sink.enter()
-            let deadline = takeTurn(isReadable: false)
+            let deadline = takeTurn(isReadable: false), isAttached = sink.isAttached
             sink.leave()
             var count = 0
-            while count < UserNetwork.turnFrames, toLibrary.takeFirst({ input($0.bytes) }) != nil { count += 1 }
+            while count < UserNetwork.libraryFrames, toLibrary.takeFirst({ input($0.bytes) }) != nil { count += 1 }
             isWaiting.store(true, ordering: .relaxed)
             atomicMemoryFence(ordering: .sequentiallyConsistent)
             // What it has heard it may answer now; the answer goes at the beginning of the next turn.
             let mayWait = count == 0 && toLibrary.isEmpty && !isStopping.load(ordering: .acquiring)
-            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? limit(deadline) : 0) != 0 { wakeup.drain() }
+            let pause = mayWait ? limit(deadline, isAttached) : 0
+            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, pause) != 0 { wakeup.drain() }
             isWaiting.store(false, ordering: .relaxed)
         }
         ended.signal()
     }
 
-    /// Milliseconds until something is due.
-    private func limit(_ deadline: UInt64) -> UInt32 {
+    /// Milliseconds until something is due. Who has sent nothing yet looks more often whether it can.
+    private func limit(_ deadline: UInt64, _ isAttached: Bool) -> UInt32 {
         let moment = MonotonicClock.now
-        return deadline <= moment ? 0 : UInt32(min(10_000, (deadline - moment) / MonotonicClock.millisecond + 1))
+        return deadline <= moment ? 0 : UInt32(min(isAttached ? 10_000 : 20, (deadline - moment) / MonotonicClock.millisecond + 1))
     }
 
     private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }

@@ -26,12 +26,17 @@ final class Ears: FrameSink {
     private let frames = Guarded<[[UInt8]]>([])
     /// Held by who is inside, so that a test can keep others out.
     private let door = Latch()
+    /// Called when frames come.
+    let hook = Guarded<(@Sendable () -> Void)?>(nil)
 
     func enter() { door.lock() }
 
     func leave() { door.unlock() }
 
+    var isAttached: Bool { true }
+
     func forward(_ batch: inout FrameBatch) {
+        hook.withLock { $0 }?()
         for index in 0..<batch.count {
             let frame = batch[index]
             var whole = [UInt8](repeating: 0, count: VirtioNetHeader.length)

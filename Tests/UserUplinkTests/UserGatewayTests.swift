@@ -79,6 +79,17 @@ extension UserGateway.Verdict {
 @Suite struct UserGatewayTests {
     // MARK: What passes
 
+    /// libslirp does not cut up what comes by IPv6.
+    @Test func whatIsTooLongForTheGuestsLinkIsDropped() {
+        var gateway = Scene.gateway()
+        let head = Scene.ipv6(IPProtocol.udp, from: Scene.outside6, to: Scene.guest6, [UInt8](repeating: 0, count: 8), checksumAt: 6)
+        for length in [1515, 65_553, 65_554, 65_589] {
+            var frame = head + [UInt8](repeating: 0, count: length - head.count)
+            let verdict = frame.withMutableRawSpan { gateway.fromStack(&$0, now: 0) }
+            #expect(verdict == .drop(.malformed))
+        }
+    }
+
     @Test func aGuestsPacketsGoOut() {
         var bench = Bench()
         #expect(bench.send(bench.udp()) == .pass)

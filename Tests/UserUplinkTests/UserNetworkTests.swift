@@ -187,6 +187,43 @@ struct UserNetworkTests {
         }
     }
 
+    /// Whoever finds the turn taken need not wait: who has it comes again at once.
+    @Test func aTurnThatWasMissedIsMadeUpFor() throws {
+        try run { _, port in
+            let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
+            port.ears.enter()
+            defer { port.ears.leave() }
+            let inner = Guarded<UInt64?>(nil), device = port.device
+            #expect(device.give(header() + question.frame(to: .broadcast)))
+            port.ears.hook.withLock { $0 = { inner.withLock { $0 = device.turn(isReadable: false) } } }
+            let outer = device.turn(isReadable: false)
+            port.ears.hook.withLock { $0 = nil }
+            #expect(inner.withLock { $0 } == .max)
+            #expect(outer <= MonotonicClock.now)
+            // Nobody waits any more.
+            #expect(device.turn(isReadable: false) > MonotonicClock.now)
+        }
+    }
+
+    /// Other ports of the switch are not to wait for long.
+    @Test func aTurnIsShortHoweverMuchThereIsToDo() throws {
+        try run { _, port in
+            port.ears.enter()
+            defer { port.ears.leave() }
+            let (server, number) = try RelayScene.server()
+            for source in 0..<150 as Range<UInt16> { #expect(port.device.give(header() + RelayScene.segment(5000 + source, number, .syn, sequence: 1, options: GuestEnd.allOptions))) }
+            var answers: [Int] = [], isOver = false
+            while !isOver && answers.count < 100 {
+                isOver = port.device.turn(isReadable: false) > MonotonicClock.now
+                var count = 0
+                while port.ears.take() != nil { count += 1 }
+                answers.append(count)
+            }
+            #expect(answers[0] <= 64 && answers.count >= 3, "\(answers)")
+            _ = server
+        }
+    }
+
     /// Who works for the library is kept out, as if it hung: streams go on.
     @Test func streamsDoNotWaitForTheLibrary() throws {
         try run { _, port in
