@@ -18,7 +18,7 @@ package protocol FrameSink: AnyObject, Sendable {
     /// Whether there is somebody to send to. From inside.
     var isAttached: Bool { get }
     /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From inside, one thread at a time.
-    /// - Parameter frames: not to be read afterwards, for ports may have changed them in place.
+    /// - Parameter frames: 64 at most; not to be read afterwards, for ports may have changed them in place.
     func forward(_ frames: inout FrameBatch)
 }
 
@@ -36,7 +36,7 @@ package struct FrameDevice: @unchecked Sendable {
     /// Takes one frame that lies in several pieces. Returns 0 or a negative errno.
     package typealias SendPieces = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32) -> Int32
 
-    /// Does what there is to do, after frames were sent or the port's descriptor became readable, which the argument tells, or when it is time.
+    /// Does what there is to do, after it was attached, frames were sent or the port's descriptor became readable, which the argument tells, or when it is time.
     /// Returns when it is next, in nanoseconds of the clock; `UINT64_MAX` for never.
     package typealias Turn = @convention(c) (UnsafeMutableRawPointer?, Int32) -> UInt64
 

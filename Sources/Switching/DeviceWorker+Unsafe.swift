@@ -44,7 +44,7 @@ package final class DeviceWorker: FrameSink, @unchecked Sendable {
 struct DeviceTurn {
     /// The one that this worker has last had to do with.
     var port: PortNumber = 0
-    /// It was sent frames, or has told of something.
+    /// It was attached, was sent frames, or has told of something.
     var isDue = false
     var isReadable = false
     /// When it wants one though nothing has happened, in nanoseconds of the clock.
@@ -58,13 +58,14 @@ extension Forwarder {
     private var isOfDevice: Bool { index == fabric.workers }
 
     fileprivate mutating func forward(_ frames: inout FrameBatch, from port: PortNumber) {
+        precondition(frames.count <= Forwarder.batchCapacity)
         now = UInt32(truncatingIfNeeded: MonotonicClock.now / MonotonicClock.second)
         swap(&batch, &frames)
         forward(from: Int(port))
         swap(&batch, &frames)
     }
 
-    /// Notes that a device was sent something, or has told of something.
+    /// Notes that a device was attached, was sent something, or has told of something.
     mutating func noteTurn(_ port: Int, isReadable: Bool) {
         device.port = PortNumber(port)
         device.isDue = true

@@ -65,6 +65,7 @@ extension Forwarder {
         place(number, untagged: configuration.untaggedVLAN, tagged: configuration.taggedVLANs)
         open(number, configuration)
         configuration.worker?.attach(makeDeviceWorker(), to: number)
+        if unsafe ports[Int(number)].takesTurns { noteTurn(Int(number), isReadable: false) }
         guard configuration.descriptor >= 0, configuration.kind != .datagramClient else { return }
         do {
             try unsafe pollers[0].add(configuration.descriptor, token: UInt64(number), for: .readable)

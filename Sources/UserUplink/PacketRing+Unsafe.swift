@@ -98,7 +98,7 @@ package final class PacketRing: @unchecked Sendable {
 
     // MARK: The removing side
 
-    package var isEmpty: Bool {
+    private var isEmpty: Bool {
         let position = taken.load(ordering: .relaxed)
         if position != knownWritten { return false }
         knownWritten = written.load(ordering: .acquiring)

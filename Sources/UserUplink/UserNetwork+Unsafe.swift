@@ -178,10 +178,10 @@ package final class UserNetwork: @unchecked Sendable {
             relay.tick()
             connections.store(relay.count, ordering: .relaxed)
             repeated.store(relay.repeated, ordering: .relaxed)
-            if now >= nextAdvertisement && sink.isAttached {
-                nextAdvertisement = now + UserGateway.advertisementInterval
-                gateway.advertise()
-            }
+        }
+        if now >= nextAdvertisement && sink.isAttached {
+            nextAdvertisement = now + UserGateway.advertisementInterval
+            gateway.advertise()
         }
         var count = 0
         while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
@@ -190,7 +190,7 @@ package final class UserNetwork: @unchecked Sendable {
         output.send()
         relay.finishTurn(&gateway)
         flush()
-        let deadline = fromGuests.isEmpty ? relay.nextDeadline() : moment
+        let deadline = fromGuests.hasFrames ? moment : relay.nextDeadline()
         turn.unlock()
         wake()
         return hasMissed.exchange(false, ordering: .sequentiallyConsistent) ? moment : deadline
@@ -253,25 +253,24 @@ package final class UserNetwork: @unchecked Sendable {
     private func run() {
         while !isStopping.load(ordering: .acquiring) {
             sink.enter()
-            let deadline = takeTurn(isReadable: false), isAttached = sink.isAttached
+            let deadline = takeTurn(isReadable: false)
             sink.leave()
             var count = 0
             while count < UserNetwork.libraryFrames, toLibrary.takeFirst({ input($0.bytes) }) != nil { count += 1 }
             isWaiting.store(true, ordering: .relaxed)
             atomicMemoryFence(ordering: .sequentiallyConsistent)
             // What it has heard it may answer now; the answer goes at the beginning of the next turn.
-            let mayWait = count == 0 && toLibrary.isEmpty && !isStopping.load(ordering: .acquiring)
-            let pause = mayWait ? limit(deadline, isAttached) : 0
-            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, pause) != 0 { wakeup.drain() }
+            let mayWait = count == 0 && !toLibrary.hasFrames && !isStopping.load(ordering: .acquiring)
+            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? limit(deadline) : 0) != 0 { wakeup.drain() }
             isWaiting.store(false, ordering: .relaxed)
         }
         ended.signal()
     }
 
-    /// Milliseconds until something is due. Who has sent nothing yet looks more often whether it can.
-    private func limit(_ deadline: UInt64, _ isAttached: Bool) -> UInt32 {
+    /// Milliseconds until something is due.
+    private func limit(_ deadline: UInt64) -> UInt32 {
         let moment = MonotonicClock.now
-        return deadline <= moment ? 0 : UInt32(min(isAttached ? 10_000 : 20, (deadline - moment) / MonotonicClock.millisecond + 1))
+        return deadline <= moment ? 0 : UInt32(min(10_000, (deadline - moment) / MonotonicClock.millisecond + 1))
     }
 
     private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }

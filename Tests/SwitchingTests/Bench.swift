@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Atomics
 import Frames
 import Platform
 import Switching
@@ -54,6 +55,19 @@ final class Bench {
     }
 
     func counters(_ end: FarEnd) -> PortCounters { control.ports.first { $0.number == end.number }!.counters }
+}
+
+/// Told when threads that turn forwarders have ended.
+final class End: Sendable {
+    let wakeup: Wakeup
+    let count = ManagedAtomic<Int>(0)
+
+    init() throws { wakeup = try Wakeup() }
+
+    func note() {
+        count.wrappingIncrement(ordering: .relaxed)
+        wakeup.signal()
+    }
 }
 
 final class FarEnd {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Atomics
 import Frames
 import Platform
 import Testing
@@ -28,6 +27,7 @@ import Wire
             configuration.worker = worker
             number = try #require(bench.control.attach(configuration))
             bench.forwarder.turn(timeout: 0)
+            #expect(device.takeTurns() == [TurnDevice.Turn(frames: 0, isReadable: false)])
         }
 
         /// As a thread of the device's does.
@@ -86,12 +86,6 @@ import Wire
         #expect(scene.device.turns.count == 3)
     }
 
-    private final class End: Sendable {
-        let wakeup: Wakeup
-
-        init() throws { wakeup = try Wakeup() }
-    }
-
     /// A worker that waits for nothing else wakes up for it.
     @Test func aWorkerDoesNotSleepBeyondIt() throws {
         let scene = try Scene(), end = try End()
@@ -104,7 +98,7 @@ import Wire
         let runner = Runner(scene.bench.takeForwarder())
         try WorkerThread.start(named: "forwarder") {
             runner.run()
-            end.wakeup.signal()
+            end.note()
         }
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
         while scene.device.turns.count < 2 && MonotonicClock.now < deadline { _ = end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.millisecond) }
@@ -173,6 +167,7 @@ import Wire
         configuration.device = other.device
         _ = try #require(scene.bench.control.attach(configuration))
         scene.bench.settle()
+        #expect(other.takeTurns().count == 1)
         other.heard.withLock { $0.room = 1 }
         scene.forward((0..<4).map { frame(to: .broadcast, from: mac(9), [UInt8($0)]) })
         #expect(a.received().count == 4)
@@ -195,7 +190,7 @@ import Wire
         for runner in runners {
             try WorkerThread.start(named: "forwarder") {
                 runner.run()
-                end.wakeup.signal()
+                end.note()
             }
         }
         var received = 0, disorder = 0, last = -1

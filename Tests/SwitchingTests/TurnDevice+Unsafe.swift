@@ -33,6 +33,14 @@ final class TurnDevice: Sendable {
 
     var turns: [Turn] { heard.withLock { $0.turns } }
 
+    /// The turns so far, which are forgotten.
+    func takeTurns() -> [Turn] {
+        heard.withLock { heard in
+            defer { heard.turns = [] }
+            return heard.turns
+        }
+    }
+
     /// Lives no longer than this does.
     var device: FrameDevice {
         unsafe FrameDevice(

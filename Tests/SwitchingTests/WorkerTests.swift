@@ -131,20 +131,10 @@ import Wire
         #expect(pair.bench.counters(b).drops(.queueFull) > 0)
     }
 
-    private final class End: Sendable {
-        let wakeup: Wakeup
-        let count = ManagedAtomic<Int>(0)
-
-        init() throws { wakeup = try Wakeup() }
-    }
-
     @Test func allWorkersEndOnce() throws {
         let control = try ForwarderControl()
         let end = try End()
-        try Forwarder.start(control: control, workers: 4) {
-            end.count.wrappingIncrement(ordering: .relaxed)
-            end.wakeup.signal()
-        }
+        try Forwarder.start(control: control, workers: 4) { end.note() }
         #expect(control.settle())
         control.stop()
         #expect(end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second) == .readable)
