@@ -31,8 +31,7 @@ package final class Daemon {
     private var userLink: UserLink?
     private var addressService: AddressServiceRunner?
     private var nameServer: NameServer?
-    private var monitor: ChangeMonitor?
-    private var firewallWatch: FirewallWatch?
+    private var hostWatch: HostWatch?
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -117,7 +116,9 @@ package final class Daemon {
             }
             try own.configure()
         }
-        try watchHost()
+        if let privileged, let presence = uplink?.presence, let tap = presence.interface {
+            hostWatch = try HostWatch(privileged, tap: tap, guests: presence.network, leadsOut: configuration.mode == .shared, loop: loop, logger: logger)
+        }
         let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, doors?.description].compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
@@ -164,7 +165,8 @@ package final class Daemon {
                 try openUplink(session)
             } catch {
                 // To root vmnet says no for other reasons than a user's.
-                guard error.status == .noPermission, configuration.mode == .shared, vmnet == nil || Accounts.effectiveUser != 0 else { throw error }
+                if case .bridged = configuration.mode { throw error }
+                guard error.status == .noPermission, vmnet == nil || Accounts.effectiveUser != 0 else { throw error }
                 vmnetLink = nil
                 try openUser(session)
                 logger.notice("\(UserLink.loss)")
@@ -240,17 +242,6 @@ package final class Daemon {
         let descriptor = try orUnavailable { () throws(SystemError) in try device.descriptor.duplicate().release() }
         let port = PortConfiguration(name: name, kind: .tap, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
         guard let session, attach(port, session) != nil else { throw ExitError(.unavailable, "no port is left for the TAP \(name)") }
-    }
-
-    /// Follows what changes on the host, as far as it matters to guests that go out through it.
-    private func watchHost() throws(ExitError) {
-        guard configuration.mode == .shared, let presence = uplink?.presence, let interface = presence.interface else { return }
-        monitor = try orUnavailable { () throws(SystemError) in
-            try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned self] in
-                self.privileged?.refreshNAT()
-            }
-        }
-        firewallWatch = FirewallWatch(tap: interface, network: presence.network, loop: loop, logger: logger)
     }
 
     private func makeSession() -> any NetworkSession {

@@ -11,11 +11,13 @@ package final class Privileged {
     private let record: RunRecord
     private let directory: String
     private let logger: Logger
-    private var firewall: Firewall?
+    private var firewall: GuestFirewall?
     private var tap: String?
     private var reservations: PortReservations?
     /// Interfaces on which we have switched forwarding on.
     private var forwarding: Set<String> = []
+    /// Other programs have removed our rules too often: the TAP is down.
+    private var isGivenUp = false
 
     private init(record: RunRecord, directory: String, logger: Logger) {
         self.record = record
@@ -37,7 +39,7 @@ package final class Privileged {
             let lock = try lock(directory)
             for dead in RunRecord.leftBehind(in: directory) {
                 if !dead.acts.isEmpty { logger.notice("cleaning up after an instance that was killed") }
-                undo(dead, logger)
+                undo(dead, nil, logger)
             }
             let (record, holder) = try RunRecord.create(name, in: directory)
             _ = consume lock
@@ -124,45 +126,51 @@ package final class Privileged {
         }
     }
 
-    // MARK: NAT
+    // MARK: Firewall
 
-    /// Lets guests out: forwarding on the TAP and the interfaces that lead out, and masquerading. Lets others in at the ports `published`.
-    /// - Parameter egress: where guests may go.
-    package func startNAT(for guests: GuestNetwork, publishing published: [PublishedPort] = [], egress: EgressPolicy = EgressPolicy()) throws(ExitError) {
+    /// Puts the rules of the guests' network in place, then switches on what they need: forwarding on the TAP and on the interfaces that lead out.
+    /// - Parameter rules: of the TAP that `openTAP` made.
+    package func start(_ rules: Firewall) throws(ExitError) {
         guard let tap else { return }
-        reservations = try PortReservations(published)
-        do throws(SystemError) {
-            // Goes with the TAP.
-            try KernelSetting.forwarding(on: tap).set("1")
-            if !published.isEmpty { try KernelSetting(path: "net/ipv4/conf/\(tap)/route_localnet").set("1") }
-        } catch {
-            throw ExitError(.noPermission, "\(error); forwarding for the guests cannot be switched on")
-        }
-        firewall = Firewall(tap: tap, network: guests.network)
-        firewall!.published = published
-        firewall!.egress = egress
-        firewall!.gateway = guests.gateway
-        try orUnavailable { () throws(SystemError) in try record.add(.table(Firewall.tableName(tap: tap))) }
-        enableForwarding()
+        reservations = try PortReservations(rules.published)
+        let firewall = GuestFirewall(rules)
+        self.firewall = firewall
+        try orUnavailable { () throws(SystemError) in for table in firewall.tables { try record.add(.table(table)) } }
+        // A new interface forwards where the host is a router.
+        try set(KernelSetting.forwarding(on: tap), "0")
+        let settings = planForwarding()
         try apply()
+        guard !rules.isClosed else { return }
+        enable(settings)
+        try set(KernelSetting.forwarding(on: tap), "1")
+        if !rules.published.isEmpty { try set(KernelSetting(path: "net/ipv4/conf/\(tap)/route_localnet"), "1") }
+    }
+
+    /// A setting of the TAP, which goes with it.
+    private func set(_ setting: KernelSetting, _ value: String) throws(ExitError) {
+        do throws(SystemError) {
+            try setting.set(value)
+        } catch {
+            throw ExitError(.noPermission, "\(error); the guests' network cannot be set up")
+        }
     }
 
     /// The network has changed: other interfaces may lead out now, or somebody else may have made the host a router.
     package func refreshNAT() {
-        guard firewall != nil else { return }
-        let before = firewall
-        enableForwarding()
-        guard firewall != before else { return }
+        guard let firewall, !firewall.rules.isClosed, !isGivenUp else { return }
+        let before = firewall.rules
+        let settings = planForwarding()
         do throws(ExitError) {
-            try apply()
+            if firewall.rules != before { try apply() }
+            enable(settings)
         } catch {
             logger.error("\(error)")
         }
     }
 
     private func apply() throws(ExitError) {
-        do throws(Firewall.Failure) {
-            try Firewall.apply(firewall!.script)
+        do throws(NFTables.Failure) {
+            try firewall?.apply()
         } catch {
             throw ExitError(.unavailable, error.description)
         }
@@ -170,9 +178,11 @@ package final class Privileged {
 
     private static let everywhere = KernelSetting(path: "net/ipv4/conf/all/forwarding")
 
-    private func enableForwarding() {
-        guard let tap, let lock = try? Privileged.lock(directory), let egress = try? EgressInterfaces.current(except: tap) else { return }
+    /// Notes the interfaces that lead out and do not forward yet, in the record and in the rules, which are to be applied before `enable`.
+    private func planForwarding() -> [(interface: String, setting: KernelSetting)] {
+        guard let tap, let firewall, !firewall.rules.isClosed, let lock = try? Privileged.lock(directory), let egress = try? EgressInterfaces.current(except: tap) else { return [] }
         let others = record.actsOfOthers()
+        var planned: [(interface: String, setting: KernelSetting)] = []
         for interface in egress where !forwarding.contains(interface) {
             let setting = KernelSetting.forwarding(on: interface)
             // Another instance may have switched it on: then what it found is what was there before us all.
@@ -181,16 +191,66 @@ package final class Privileged {
             guard let before = original ?? setting.value, before == "0" else { continue }
             do throws(SystemError) {
                 try record.add(.setting(setting, before: before))
-                try setting.set("1")
                 forwarding.insert(interface)
-                logger.info("forwarding for guests through \(interface)")
+                planned.append((interface, setting))
             } catch {
                 logger.warning("\(error); guests do not get out through \(interface)")
             }
         }
         _ = consume lock
         // Once the host is a router for all, as Docker makes it, our guards would stand in the way of what others want.
-        firewall!.guarded = Privileged.everywhere.value == "1" ? [] : forwarding.sorted()
+        firewall.rules.guarded = Privileged.everywhere.value == "1" ? [] : forwarding.sorted()
+        return planned
+    }
+
+    private func enable(_ settings: [(interface: String, setting: KernelSetting)]) {
+        for (interface, setting) in settings {
+            do throws(SystemError) {
+                try setting.set("1")
+                logger.info("forwarding for guests through \(interface)")
+            } catch {
+                forwarding.remove(interface)
+                logger.warning("\(error); guests do not get out through \(interface)")
+            }
+        }
+    }
+
+    // MARK: Rules that other programs remove
+
+    /// Rules of this host have changed. If they were ours, they are put back; while they are missing, nothing passes that they would stop.
+    package func verifyFirewall(now: UInt64) {
+        guard let firewall, let tap, !isGivenUp, case .changed(let table, let opens) = firewall.check() else { return }
+        if opens { close(tap) }
+        guard firewall.mayRepair(now: now) else {
+            isGivenUp = true
+            if !opens { close(tap) }
+            logger.error(
+                "another program has removed or changed the nftables table \(table) three times within a minute; \(tap) is down, so that guests are not without its rules; find that program (nft monitor), then restart vde_vmnet")
+            return
+        }
+        do throws(ExitError) {
+            try apply()
+            logger.notice("another program has removed or changed the nftables table \(table); it is in place again")
+            if opens { open(tap) }
+        } catch {
+            logger.error("\(error); \(opens ? "\(tap) stays down" : "\(table) is missing"); restart vde_vmnet once that is mended")
+        }
+    }
+
+    /// Takes the TAP down, and forwarding back that only its rules made harmless.
+    private func close(_ tap: String) {
+        if let index = NetworkInterfaces.index(of: tap) { try? NetworkInterfaces.configure(index, up: false) }
+        setForwarding("0")
+    }
+
+    private func open(_ tap: String) {
+        setForwarding("1")
+        if let index = NetworkInterfaces.index(of: tap) { try? NetworkInterfaces.configure(index, up: true) }
+    }
+
+    private func setForwarding(_ value: String) {
+        guard Privileged.everywhere.value != "1" else { return }
+        for interface in forwarding { try? KernelSetting.forwarding(on: interface).set(value) }
     }
 
     // MARK: Undoing
@@ -198,17 +258,19 @@ package final class Privileged {
     /// Undoes everything.
     package func undo() {
         let lock = try? Privileged.lock(directory)
-        Privileged.undo(record, logger)
+        Privileged.undo(record, firewall, logger)
         _ = consume lock
     }
 
-    private static func undo(_ record: RunRecord, _ logger: Logger) {
+    /// - Parameter firewall: of this process, which alone can remove a table that it owns.
+    private static func undo(_ record: RunRecord, _ firewall: GuestFirewall? = nil, _ logger: Logger) {
         let others = record.actsOfOthers()
+        let nftables = firewall == nil ? NFTables() : nil
         for act in record.acts.reversed() {
             switch act {
             case .table(let name):
-                do throws(Firewall.Failure) {
-                    try Firewall.apply(Firewall.removalScript(table: name))
+                do throws(NFTables.Failure) {
+                    if let firewall { try firewall.remove() } else { try nftables?.run(Firewall.removalScript(table: name)) }
                 } catch {
                     logger.warning("\(error); the nftables table \(name) may be left")
                 }

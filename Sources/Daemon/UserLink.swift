@@ -49,10 +49,11 @@ final class UserLink {
         var options = UserGateway.Options(network: guests, hardware: hardware)
         options.mtu = configuration.mtu
         options.policy = configuration.egress
+        options.policy.isClosed = configuration.mode == .host
         options.prefix = configuration.uniqueLocalPrefix(gateway: guests.gateway)
         do throws(ExitError) {
             try configuration.checkGuests(of: guests)
-            if configuration.egress.allowsNames {
+            if options.policy.allowsNames {
                 let (server, namePort) = try orUnavailable { () throws(SystemError) in try NameServer.onLoopback(resolvers: resolvers, loop: loop, logger: logger) }
                 names = server
                 options.namePort = namePort

@@ -99,11 +99,12 @@ package enum NetworkInterfaces {
         }
     }
 
-    /// Brings a link up and sets what is not nil (Linux).
-    package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil, up: Bool = false) throws(SystemError) {
+    /// Sets what is not nil (Linux); `up` brings the link up or takes it down.
+    package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil, up: Bool? = nil) throws(SystemError) {
         var change = platform_link_change()
         change.mtu = UInt32(mtu ?? 0)
-        change.up = up ? 1 : 0
+        change.up = up == true ? 1 : 0
+        change.down = up == false ? 1 : 0
         change.master = bridge ?? 0
         change.group = group ?? 0
         if let bytes = mac?.bytes {
@@ -111,6 +112,12 @@ package enum NetworkInterfaces {
             change.mac = (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5])
         }
         try SystemError.check(unsafe platform_link_change(index, &change), "configure", name(of: index) ?? "interface \(index)")
+    }
+
+    /// The link group of an interface (Linux); nil if there is no such interface.
+    package static func group(of index: UInt32) -> UInt32? {
+        var group: UInt32 = 0
+        return unsafe platform_link_group(index, &group) == 0 ? group : nil
     }
 
     package static func add(_ address: IPv4Address, prefixLength: Int, to index: UInt32) throws(SystemError) {

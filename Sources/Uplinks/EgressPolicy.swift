@@ -6,6 +6,8 @@ import Wire
 package struct EgressPolicy: Equatable, Sendable {
     /// The gateway's address leads to services on the host's loopback address (user mode).
     package var opensHostLoopback = false
+    /// Nowhere at all: the network has no way out (`--vmnet-mode host`).
+    package var isClosed = false
     /// Nothing but `allowed`.
     package var isDenying = false
     package var allowed: [AllowedDestination] = []
@@ -13,18 +15,18 @@ package struct EgressPolicy: Equatable, Sendable {
     package init() {}
 
     /// Names are of use to guests that may reach something.
-    package var allowsNames: Bool { !isDenying || !allowed.isEmpty }
+    package var allowsNames: Bool { !isClosed && (!isDenying || !allowed.isEmpty) }
 
     /// Whether guests may reach an address of the outside: by default all but the host's loopback, link-local addresses, those of nobody, and
     /// the address of clouds' metadata servers (169.254.169.254 is link-local).
     package func allows(_ address: IPv4Address, port: UInt16?) -> Bool {
         let first = address.value >> 24
-        guard first != 0, first != 127, address.value >> 16 != 0xa9fe, first < 224 else { return false }
+        guard !isClosed, first != 0, first != 127, address.value >> 16 != 0xa9fe, first < 224 else { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 
     package func allows(_ address: IPv6Address, port: UInt16?) -> Bool {
-        guard !address.isLinkLocal, !address.isMulticast, address != .unspecified, !address.isLoopback, address.embeddedIPv4 == nil, address != EgressPolicy.metadata6 else { return false }
+        guard !isClosed, !address.isLinkLocal, !address.isMulticast, address != .unspecified, !address.isLoopback, address.embeddedIPv4 == nil, address != EgressPolicy.metadata6 else { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 

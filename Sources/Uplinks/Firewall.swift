@@ -2,12 +2,16 @@
 import Platform
 import Wire
 
-/// Our own nftables table: NAT for the guests of one TAP, and nobody else's business.
+/// The nftables rules of one guest network behind a TAP: who may forward to and from it, NAT, published ports. Rules of other tables are not touched.
 package struct Firewall: Equatable, Sendable {
     /// `vde_vmnet_` and the TAP's name.
     package let table: String
     private let tap: String
     private let network: IPv4Network
+    /// Nothing is forwarded to or from the network (`--vmnet-mode host`).
+    package var isClosed = false
+    /// Guests do not reach each other by way of the host either.
+    package var isIsolating = false
     /// Interfaces on which forwarding was off before we needed it. Between them and anything but a TAP of ours or of another instance, whose
     /// own table looks after it, forwarding stays off.
     package var guarded: [String] = []
@@ -26,33 +30,77 @@ package struct Firewall: Equatable, Sendable {
 
     package static func tableName(tap: String) -> String { prefix + tap }
 
+    /// The table that keeps `guarded` interfaces closed to each other after this process was killed, when the kernel has removed the table it owned.
+    package static func guardTableName(tap: String) -> String { prefix + tap + "_guards" }
+
     private static let prefix = "vde_vmnet_"
-    /// Whoever asks is told: "communication administratively prohibited".
+    /// The sender receives "communication administratively prohibited".
     private static let refusal = "reject with icmpx admin-prohibited"
 
     /// Whether a table is that of an instance of ours.
     static func isOurs(_ table: String) -> Bool { table.hasPrefix(prefix) }
 
-    /// The whole table as one transaction, which replaces what an earlier run may have left.
-    package var script: String {
+    /// The tables that `script` makes.
+    package func tables(isOwned: Bool) -> [String] { isOwned ? [table, Firewall.guardTableName(tap: tap)] : [table] }
+
+    /// All of it as one transaction, which replaces what this process applied before.
+    /// - Parameter isOwned: the table belongs to the netlink socket that applies it (Linux 5.12): other programs can neither flush nor delete it,
+    ///   and it goes when the socket is closed.
+    package func script(isOwned: Bool) -> String {
+        let flags = isOwned ? " flags owner;" : ""
         let guards = guarded.map { "    iifname \"\($0)\" meta oifgroup != \(TapDevice.group) drop\n" }.joined()
-        let inward = published.isEmpty ? "" : "    oifname \"\(tap)\" ct status dnat accept\n"
         return """
-            table inet \(table)
+            table inet \(table) {\(flags) }
             delete table inet \(table)
-            table inet \(table) {
+            table inet \(table) {\(flags)
+              chain ingress {
+                type filter hook prerouting priority raw; policy accept;
+            \(ingressRules)  }
               chain forward {
                 type filter hook forward priority filter; policy accept;
+            \(isClosed ? closedRules : sharedRules)\(guards)  }
+            \(isClosed ? "" : natChains + inputChain)}
+            \(isOwned ? guardTable(guards) : "")
+            """
+    }
+
+    private func guardTable(_ guards: String) -> String {
+        let name = Firewall.guardTableName(tap: tap)
+        return """
+            table inet \(name)
+            delete table inet \(name)
+            table inet \(name) {
+              chain forward {
+                type filter hook forward priority filter; policy accept;
+            \(guards)  }
+            }
+
+            """
+    }
+
+    /// Only what can come from the network comes in (BCP 38): addresses of its own, of a prefix that a route of this host leads there, and those of
+    /// hosts that have none yet. Not left to rp_filter, which IPv6 does not have. The loopback network is open to no guest, even where
+    /// `route_localnet` lets the host's own packets of 127.0.0.0/8 out by the TAP.
+    private var ingressRules: String {
+        [
+            "ip daddr 127.0.0.0/8 drop",
+            "ip saddr != { 0.0.0.0, \(network) } fib saddr . iif oif missing drop",
+            "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
+        ].map { "    iifname \"\(tap)\" \($0)\n" }.joined()
+    }
+
+    private var closedRules: String { "    iifname \"\(tap)\" drop\n    oifname \"\(tap)\" drop\n" }
+
+    private var sharedRules: String {
+        // What the host publishes is open to guests too, as to all that reach the host; nothing else that was led elsewhere is.
+        let hairpin = published.isEmpty ? "" : "    iifname \"\(tap)\" oifname \"\(tap)\" ct status dnat accept\n"
+        let isolation = isIsolating ? "    iifname \"\(tap)\" oifname \"\(tap)\" drop\n" : ""
+        let inward = published.isEmpty ? "" : "    oifname \"\(tap)\" ct status dnat accept\n"
+        return """
                 iifname "\(tap)" ip saddr != \(network) drop
-            \(egressRules)    iifname "\(tap)" \(egress.isDenying ? Firewall.refusal : "accept")
+            \(isIsolating || egress.isDenying ? hairpin : "")\(isolation)\(egressRules)    iifname "\(tap)" \(egress.isDenying ? Firewall.refusal : "accept")
                 oifname "\(tap)" ct state established,related accept
             \(inward)    oifname "\(tap)" drop
-            \(guards)  }
-              chain postrouting {
-                type nat hook postrouting priority srcnat; policy accept;
-                ip saddr \(network) oifname != "\(tap)" ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
-            \(publishedReturn)  }
-            \(publishedChains)\(inputChain)}
 
             """
     }
@@ -60,8 +108,7 @@ package struct Firewall: Equatable, Sendable {
     /// What a guest may send to others than guests.
     private var egressRules: String {
         guard egress.isDenying else { return "" }
-        let own = ["ct state established,related", "ct status dnat"] + egress.allowed.flatMap(\.matches)
-        return own.map { "    iifname \"\(tap)\" \($0) accept\n" }.joined()
+        return (["ct state established,related"] + egress.allowed.flatMap(\.matches)).map { "    iifname \"\(tap)\" \($0) accept\n" }.joined()
     }
 
     /// Where guests may not go where they like, the host is no exception. DHCP does not come this way.
@@ -78,20 +125,18 @@ package struct Firewall: Equatable, Sendable {
             """
     }
 
-    /// What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests that go by way of the host.
-    private var publishedReturn: String {
-        published.isEmpty ? "" : "    oifname \"\(tap)\" ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade\n"
-    }
+    private var natChains: String {
+        let outward = """
+              chain postrouting {
+                type nat hook postrouting priority srcnat; policy accept;
+                ip saddr \(network) oifname != "\(tap)" ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
 
-    private var publishedChains: String {
-        guard !published.isEmpty else { return "" }
+            """
+        guard !published.isEmpty else { return outward + "  }\n" }
         let rules = published.map { "    \(Firewall.rule(for: $0))\n" }.joined()
-        // `route_localnet` (below) lets packets of 127.0.0.0/8 over the TAP for what comes from the host; guests are not to use that.
+        // What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests that go by way of the host.
         return """
-              chain guard {
-                type filter hook prerouting priority raw; policy accept;
-                iifname "\(tap)" ip saddr 127.0.0.0/8 drop
-                iifname "\(tap)" ip daddr 127.0.0.0/8 drop
+            \(outward)    oifname "\(tap)" ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade
               }
               chain prerouting {
                 type nat hook prerouting priority dstnat; policy accept;
@@ -120,32 +165,8 @@ package struct Firewall: Equatable, Sendable {
         return "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range) dnat ip to \(target)"
     }
 
-    /// Removes a table if it is there.
+    /// Removes a table if it is there and no process owns it.
     package static func removalScript(table: String) -> String { "table inet \(table)\ndelete table inet \(table)\n" }
-
-    /// Why nft did not do it.
-    package struct Failure: Error, Sendable, CustomStringConvertible {
-        package let description: String
-        /// nft is not installed.
-        package let isMissing: Bool
-    }
-
-    /// Hands a script to `nft -f -`, which carries it out as a whole or not at all.
-    package static func apply(_ script: String) throws(Failure) {
-        guard let nft = Programs.find("nft") else {
-            throw Failure(
-                description: "nft is not installed, and NAT needs it; install the package nftables, or use --vmnet-mode host, which has no way out", isMissing: true)
-        }
-        let result: ChildProcess.Output
-        do {
-            result = try ChildProcess.run([nft, "-f", "-"], input: script, leadsGroup: true)
-        } catch {
-            throw Failure(description: error.description, isMissing: false)
-        }
-        guard result.succeeded else {
-            throw Failure(description: "nft refused our table: " + (result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"), isMissing: false)
-        }
-    }
 }
 
 /// Programs of the system's administration, which are often not in a user's PATH.

@@ -19,11 +19,13 @@ package struct KernelSetting: Hashable, Sendable {
 
 /// The interfaces through which guests' packets leave the host.
 package enum EgressInterfaces {
-    /// Every interface that a route leads through, but loopback and the guests' own.
+    /// Every interface that a route leads through, but loopback, the guests' own, and the TAPs of other instances: no guest network leads out of another.
     package static func current(except tap: String) throws(SystemError) -> [String] {
         var names: [String] = []
         for route in try NetworkInterfaces.routes() where !route.isLocal {
-            guard let name = NetworkInterfaces.name(of: route.interface), name != tap, name != "lo", !names.contains(name) else { continue }
+            guard let name = NetworkInterfaces.name(of: route.interface), name != tap, name != "lo", !names.contains(name),
+                NetworkInterfaces.group(of: route.interface) != TapDevice.group
+            else { continue }
             names.append(name)
         }
         return names.sorted()

@@ -3,7 +3,8 @@ import Uplinks
 import Wire
 
 extension UserGateway {
-    /// Seconds for which guests may rely on a router advertisement. They ask when they come up; the others come unasked.
+    /// Seconds for which guests may rely on a router advertisement. They ask when they come up; the others come unasked. On a network
+    /// without a way out they announce the prefix, and no default router (RFC 4861 section 4.2).
     private static let routerLifetime: UInt16 = 1800
     /// How often routers advertise themselves unasked, in seconds.
     package static let advertisementInterval: UInt64 = 300
@@ -13,7 +14,7 @@ extension UserGateway {
         guard let prefix = options.prefix else { return }
         toGuests.append(
             NeighborDiscovery.routerAdvertisement(
-                from: (linkLocal, options.hardware), to: (.allNodes, MACAddress(0x3333_0000_0001)), prefix: prefix, lifetime: Self.routerLifetime, mtu: options.mtu))
+                from: (linkLocal, options.hardware), to: (.allNodes, MACAddress(0x3333_0000_0001)), prefix: prefix, lifetime: Self.routerLifetime, isDefaultRouter: !options.policy.isClosed, mtu: options.mtu))
     }
 
     private func isOwn(_ address: IPv6Address) -> Bool { address == linkLocal || address == gateway6 }
@@ -84,7 +85,7 @@ extension UserGateway {
         case NeighborDiscovery.routerSolicitation:
             toGuests.append(
                 NeighborDiscovery.routerAdvertisement(
-                    from: (linkLocal, options.hardware), to: (source, hardware), prefix: options.prefix ?? 0, lifetime: Self.routerLifetime, mtu: options.mtu))
+                    from: (linkLocal, options.hardware), to: (source, hardware), prefix: options.prefix ?? 0, lifetime: Self.routerLifetime, isDefaultRouter: !options.policy.isClosed, mtu: options.mtu))
         case NeighborDiscovery.neighborSolicitation:
             guard message.byteCount >= 24 else { return .drop(.malformed) }
             let target = IPv6Address(message, at: 8)

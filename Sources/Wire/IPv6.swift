@@ -94,13 +94,14 @@ package enum NeighborDiscovery {
 
     /// A router advertisement with a prefix of 64 bits from which hosts make their addresses (section 4.2, 4.6.2).
     /// - Parameters:
-    ///   - lifetime: seconds for which this is a router, and the prefix is good.
+    ///   - lifetime: seconds for which the prefix is good, and the sender a default router.
+    ///   - isDefaultRouter: false on a network without a way out.
     ///   - mtu: told to hosts.
-    package static func routerAdvertisement(from source: (IPv6Address, MACAddress), to destination: (IPv6Address, MACAddress), prefix: UInt64, lifetime: UInt16, mtu: Int) -> [UInt8] {
+    package static func routerAdvertisement(from source: (IPv6Address, MACAddress), to destination: (IPv6Address, MACAddress), prefix: UInt64, lifetime: UInt16, isDefaultRouter: Bool = true, mtu: Int) -> [UInt8] {
         var body = ByteWriter(capacity: 64)
         body.put8(64)
         body.put8(0)
-        body.put16(lifetime)
+        body.put16(isDefaultRouter ? lifetime : 0)
         body.put32(0)
         body.put32(0)
         body.put8(1)

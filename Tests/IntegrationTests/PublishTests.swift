@@ -40,9 +40,13 @@ extension IntegrationTests {
                 "sh", "-ec",
                 "ip route add table 100 127.0.0.1/32 via \(gateway) dev eth0; ip rule add pref 1 to 127.0.0.1 table 100; ip rule add pref 2 table local; ip rule del pref 0; sysctl -q -w net.ipv4.conf.all.route_localnet=1")
             let attack = ["timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/99"]
+            let arrivals = try host.start(["tcpdump", "-n", "-l", "-i", "vmnet0", "dst port 99"])
+            try arrivals.wait(for: "listening on", within: 10)
             #expect(try !other.namespace.attempt(attack).succeeded)
-            try host.run("nft", "flush", "chain", "inet", "vde_vmnet_vmnet0", "guard")
-            #expect(try other.namespace.attempt(attack).succeeded, "it was our rule that kept it out")
+            try arrivals.wait(for: "> 127.0.0.1.99: Flags [S]", within: 5)
+            // Nor when another program removes the rules that keep it out.
+            #expect(try !host.attempt(["nft", "flush", "chain", "inet", "vde_vmnet_vmnet0", "ingress"]).succeeded)
+            #expect(try !other.namespace.attempt(attack).succeeded)
             #expect(try daemon.stop() == .exited(0))
             #expect(try host.snapshot() == before)
             _ = (web, echo, secret)

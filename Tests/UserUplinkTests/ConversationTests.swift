@@ -54,6 +54,26 @@ import Wire
         #expect(open.judge(Scene.udp(to: IPv4Address("192.168.105.77")!)) == .drop(.refused), "the library would take it for the loopback")
     }
 
+    /// `--vmnet-mode host`: nothing leads out, whatever else is allowed.
+    @Test func aClosedNetworkLeadsNowhere() {
+        var gateway = Scene.gateway {
+            $0.policy.isClosed = true
+            $0.policy.allowed = [AllowedDestination("0.0.0.0/0")!, AllowedDestination("[::]/0")!]
+            $0.namePort = nil
+        }
+        #expect(gateway.judge(Scene.tcp(to: Scene.outside)).isAllowedTCP == false)
+        #expect(gateway.judge(Scene.udp(to: Scene.outside)) == .drop(.refused))
+        #expect(gateway.judge(Scene.udp(to: Scene.network.gateway, 53)) == .drop(.refused))
+        #expect(gateway.judge(Scene.udp6(to: IPv6Address(0x2001_0db8 << 32, 1))) == .drop(.refused))
+        gateway.toGuests = []
+        gateway.advertise()
+        // Router lifetime 0, and the prefix with its own.
+        #expect(gateway.toGuests.first.map { Array($0[60..<62]) } == [0, 0])
+        var open = Scene.gateway()
+        open.advertise()
+        #expect(open.toGuests.first.map { Array($0[60..<62]) } == [7, 8])
+    }
+
     @Test func namesHaveTheirOwnWay() {
         var gateway = Scene.gateway()
         #expect(gateway.judge(Scene.udp(to: Scene.network.gateway, 53)) == .names)

@@ -22,6 +22,11 @@ int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length
     return -ENOTSUP;
 }
 
+int platform_link_group(uint32_t index, uint32_t *group) {
+    (void)index, (void)group;
+    return -ENOTSUP;
+}
+
 // Every change of links, addresses and routes is a message here (route(4)).
 int platform_network_monitor(void) { return platform_socket(PF_ROUTE, SOCK_RAW); }
 

@@ -245,6 +245,7 @@ int platform_routes(struct platform_route *routes, int capacity);
 struct platform_link_change {
     uint32_t mtu;
     uint8_t up;       // 1: set IFF_UP
+    uint8_t down;     // 1: clear IFF_UP
     uint8_t set_mac;
     uint8_t mac[6];
     uint32_t master;  // index of the bridge to join
@@ -252,6 +253,8 @@ struct platform_link_change {
 };
 int platform_link_change(uint32_t index, const struct platform_link_change *change);
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);
+/// Sets `*group` to the link group of an interface.
+int platform_link_group(uint32_t index, uint32_t *group);
 /// A number for the network namespace that this process is in, different from that of every other since the machine was started; 0 if
 /// the kernel (before 5.14) does not tell.
 uint64_t platform_network_namespace(void);
@@ -274,6 +277,18 @@ int platform_packet_open(uint32_t index);
 /// Receives one frame: `header` of 10 bytes, then the frame. `*tag` is the VLAN tag that the kernel took out (TPID << 16 | TCI), 0 if none.
 /// Returns the frame's length.
 ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
+
+// ---- nftables by libnftables, found at run time (posix/nftables.c) ----------------------------------------------------------------------
+
+struct platform_nftables;
+/// Opens the library with a netlink socket of its own, which children do not inherit. -ENOENT without the library or with one of another
+/// interface, -EPERM and others if the kernel refuses the socket.
+int platform_nftables_open(struct platform_nftables **nftables);
+/// Carries out commands in the syntax of nft(8), all or none. Returns -EINVAL if they were refused. `*output` and `*error` are what nft would
+/// print, valid until the next call.
+int platform_nftables_run(struct platform_nftables *nftables, const char *commands, const char **output, const char **error);
+/// Closes the socket: the kernel removes the tables that it owns.
+void platform_nftables_close(struct platform_nftables *nftables);
 
 // ---- User-mode NAT by libslirp, found at run time (posix/slirp.c) ----------------------------------------------------------------------
 

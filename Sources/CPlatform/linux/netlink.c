@@ -7,6 +7,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/if_link.h>
 #include <net/if.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,6 +65,7 @@ int platform_link_change(uint32_t index, const struct platform_link_change *chan
     request.link.ifi_family = AF_UNSPEC;
     request.link.ifi_index = (int)index;
     if (change->up) request.link.ifi_flags = request.link.ifi_change = IFF_UP;
+    if (change->down) request.link.ifi_change = IFF_UP;
     if (change->set_mac) add(&request, IFLA_ADDRESS, change->mac, 6);
     if (change->mtu) add(&request, IFLA_MTU, &change->mtu, 4);
     if (change->master) add(&request, IFLA_MASTER, &change->master, 4);
@@ -82,6 +84,31 @@ int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length
     add(&request, IFA_ADDRESS, &network, 4);
     add(&request, IFA_BROADCAST, &broadcast, 4);
     return transact(&request);
+}
+
+int platform_link_group(uint32_t index, uint32_t *group) {
+    char reply[16384] __attribute__((aligned(8)));
+    struct request request;
+    int fd = open_netlink(), outcome = -ENODATA;
+    if (fd < 0) return fd;
+    start(&request, RTM_GETLINK, 0, sizeof request.link);
+    request.link.ifi_index = (int)index;
+    ssize_t size = send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -1 : recv(fd, reply, sizeof reply, 0);
+    struct nlmsghdr *message = (struct nlmsghdr *)reply;
+    if (size < 0) {
+        outcome = -errno;
+    } else if (NLMSG_OK(message, (size_t)size) && message->nlmsg_type == NLMSG_ERROR) {
+        outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error;
+    } else if (NLMSG_OK(message, (size_t)size) && message->nlmsg_type == RTM_NEWLINK) {
+        int length = (int)IFLA_PAYLOAD(message);
+        for (struct rtattr *item = IFLA_RTA(NLMSG_DATA(message)); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
+            if (item->rta_type != IFLA_GROUP || RTA_PAYLOAD(item) < 4) continue;
+            memcpy(group, RTA_DATA(item), 4);
+            outcome = 0;
+        }
+    }
+    close(fd);
+    return outcome;
 }
 
 static int parse_route(struct nlmsghdr *message, struct platform_route *route) {
