@@ -17,12 +17,12 @@ final class HostWatch {
                 privileged.verifyFirewall(now: MonotonicClock.now)
             }
         }
-        guard leadsOut else { return }
         network = try orUnavailable { () throws(SystemError) in
-            try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned privileged] in
-                privileged.refreshNAT()
+            try ChangeMonitor(NetworkInterfaces.monitor(), settling: 200 * MonotonicClock.millisecond, loop: loop) { [unowned self, unowned privileged] in
+                privileged.refresh(now: MonotonicClock.now)
+                firewall?.networkChanged()
             }
         }
-        firewall = FirewallWatch(tap: tap, network: guests, loop: loop, logger: logger)
+        if leadsOut { firewall = FirewallWatch(tap: tap, network: guests, loop: loop, logger: logger) }
     }
 }

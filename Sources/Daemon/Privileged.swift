@@ -8,16 +8,19 @@ import Wire
 ///
 /// Nothing else in the program needs privilege: a small keeper process could own this object while the switch runs without.
 package final class Privileged {
-    private let record: RunRecord
-    private let directory: String
-    private let logger: Logger
-    private var firewall: GuestFirewall?
-    private var tap: String?
-    private var reservations: PortReservations?
+    let record: RunRecord
+    let directory: String
+    let logger: Logger
+    var firewall: GuestFirewall?
+    var tap: String?
+    var reservations: PortReservations?
     /// Interfaces on which we have switched forwarding on.
-    private var forwarding: Set<String> = []
+    var forwarding: Set<String> = []
     /// Other programs have removed our rules too often: the TAP is down.
-    private var isGivenUp = false
+    var isGivenUp = false
+    var upkeep: TapUpkeep?
+    /// The preference of the routing rule that we have added.
+    var rulePreference: UInt32?
 
     private init(record: RunRecord, directory: String, logger: Logger) {
         self.record = record
@@ -51,7 +54,7 @@ package final class Privileged {
     }
 
     /// The lock under which records are made, compared and removed.
-    private static func lock(_ directory: String) throws(SystemError) -> Descriptor {
+    static func lock(_ directory: String) throws(SystemError) -> Descriptor {
         let file = try Files.open(directory + "/lock", [.readWrite, .create, .noFollow], mode: 0o600)
         try file.lock()
         return file
@@ -126,133 +129,6 @@ package final class Privileged {
         }
     }
 
-    // MARK: Firewall
-
-    /// Puts the rules of the guests' network in place, then switches on what they need: forwarding on the TAP and on the interfaces that lead out.
-    /// - Parameter rules: of the TAP that `openTAP` made.
-    package func start(_ rules: Firewall) throws(ExitError) {
-        guard let tap else { return }
-        reservations = try PortReservations(rules.published)
-        let firewall = GuestFirewall(rules)
-        self.firewall = firewall
-        try orUnavailable { () throws(SystemError) in for table in firewall.tables { try record.add(.table(table)) } }
-        // A new interface forwards where the host is a router.
-        try set(KernelSetting.forwarding(on: tap), "0")
-        let settings = planForwarding()
-        try apply()
-        guard !rules.isClosed else { return }
-        enable(settings)
-        try set(KernelSetting.forwarding(on: tap), "1")
-        if !rules.published.isEmpty { try set(KernelSetting(path: "net/ipv4/conf/\(tap)/route_localnet"), "1") }
-    }
-
-    /// A setting of the TAP, which goes with it.
-    private func set(_ setting: KernelSetting, _ value: String) throws(ExitError) {
-        do throws(SystemError) {
-            try setting.set(value)
-        } catch {
-            throw ExitError(.noPermission, "\(error); the guests' network cannot be set up")
-        }
-    }
-
-    /// The network has changed: other interfaces may lead out now, or somebody else may have made the host a router.
-    package func refreshNAT() {
-        guard let firewall, !firewall.rules.isClosed, !isGivenUp else { return }
-        let before = firewall.rules
-        let settings = planForwarding()
-        do throws(ExitError) {
-            if firewall.rules != before { try apply() }
-            enable(settings)
-        } catch {
-            logger.error("\(error)")
-        }
-    }
-
-    private func apply() throws(ExitError) {
-        do throws(NFTables.Failure) {
-            try firewall?.apply()
-        } catch {
-            throw ExitError(.unavailable, error.description)
-        }
-    }
-
-    private static let everywhere = KernelSetting(path: "net/ipv4/conf/all/forwarding")
-
-    /// Notes the interfaces that lead out and do not forward yet, in the record and in the rules, which are to be applied before `enable`.
-    private func planForwarding() -> [(interface: String, setting: KernelSetting)] {
-        guard let tap, let firewall, !firewall.rules.isClosed, let lock = try? Privileged.lock(directory), let egress = try? EgressInterfaces.current(except: tap) else { return [] }
-        let others = record.actsOfOthers()
-        var planned: [(interface: String, setting: KernelSetting)] = []
-        for interface in egress where !forwarding.contains(interface) {
-            let setting = KernelSetting.forwarding(on: interface)
-            // Another instance may have switched it on: then what it found is what was there before us all.
-            var original: String?
-            for case .setting(setting, let before) in others { original = before }
-            guard let before = original ?? setting.value, before == "0" else { continue }
-            do throws(SystemError) {
-                try record.add(.setting(setting, before: before))
-                forwarding.insert(interface)
-                planned.append((interface, setting))
-            } catch {
-                logger.warning("\(error); guests do not get out through \(interface)")
-            }
-        }
-        _ = consume lock
-        // Once the host is a router for all, as Docker makes it, our guards would stand in the way of what others want.
-        firewall.rules.guarded = Privileged.everywhere.value == "1" ? [] : forwarding.sorted()
-        return planned
-    }
-
-    private func enable(_ settings: [(interface: String, setting: KernelSetting)]) {
-        for (interface, setting) in settings {
-            do throws(SystemError) {
-                try setting.set("1")
-                logger.info("forwarding for guests through \(interface)")
-            } catch {
-                forwarding.remove(interface)
-                logger.warning("\(error); guests do not get out through \(interface)")
-            }
-        }
-    }
-
-    // MARK: Rules that other programs remove
-
-    /// Rules of this host have changed. If they were ours, they are put back; while they are missing, nothing passes that they would stop.
-    package func verifyFirewall(now: UInt64) {
-        guard let firewall, let tap, !isGivenUp, case .changed(let table, let opens) = firewall.check() else { return }
-        if opens { close(tap) }
-        guard firewall.mayRepair(now: now) else {
-            isGivenUp = true
-            if !opens { close(tap) }
-            logger.error(
-                "another program has removed or changed the nftables table \(table) three times within a minute; \(tap) is down, so that guests are not without its rules; find that program (nft monitor), then restart vde_vmnet")
-            return
-        }
-        do throws(ExitError) {
-            try apply()
-            logger.notice("another program has removed or changed the nftables table \(table); it is in place again")
-            if opens { open(tap) }
-        } catch {
-            logger.error("\(error); \(opens ? "\(tap) stays down" : "\(table) is missing"); restart vde_vmnet once that is mended")
-        }
-    }
-
-    /// Takes the TAP down, and forwarding back that only its rules made harmless.
-    private func close(_ tap: String) {
-        if let index = NetworkInterfaces.index(of: tap) { try? NetworkInterfaces.configure(index, up: false) }
-        setForwarding("0")
-    }
-
-    private func open(_ tap: String) {
-        setForwarding("1")
-        if let index = NetworkInterfaces.index(of: tap) { try? NetworkInterfaces.configure(index, up: true) }
-    }
-
-    private func setForwarding(_ value: String) {
-        guard Privileged.everywhere.value != "1" else { return }
-        for interface in forwarding { try? KernelSetting.forwarding(on: interface).set(value) }
-    }
-
     // MARK: Undoing
 
     /// Undoes everything.
@@ -276,6 +152,9 @@ package final class Privileged {
                 }
             case .switchPort(let port, let bridge):
                 if !OpenVSwitch.removePort(port, from: bridge) { logger.warning("the port \(port) may be left in the Open vSwitch bridge \(bridge)") }
+            case .rule(let network, let preference):
+                // Where it was not added after all, or is gone, there is nothing to remove.
+                try? NetworkInterfaces.change(ruleFor: network, preference: preference, isAdded: false)
             case .setting(let setting, let before):
                 // Another instance still needs it, and will restore it; or somebody has made the host a router meanwhile.
                 let isNeeded = others.contains { if case .setting(setting, _) = $0 { true } else { false } }

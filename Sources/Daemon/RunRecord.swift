@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Uplinks
+import Wire
 
 /// One running instance, as a locked file that lists what it did to the system, so that its successor can undo exactly that after a crash.
 ///
@@ -22,12 +23,15 @@ package final class RunRecord {
         case setting(KernelSetting, before: String)
         /// A port of an Open vSwitch bridge, which outlives its interface.
         case switchPort(String, bridge: String)
+        /// The routing rule that keeps a guest network reachable (`PolicyRouting`).
+        case rule(IPv4Network, preference: UInt32)
 
         var line: String {
             switch self {
             case .table(let name): "table \(name)"
             case .setting(let setting, let before): "setting \(setting.path) \(before)"
             case .switchPort(let port, let bridge): "switch-port \(port) \(bridge)"
+            case .rule(let network, let preference): "rule \(network) \(preference)"
             }
         }
 
@@ -37,6 +41,9 @@ package final class RunRecord {
             case "table" where words.count == 2: self = .table(String(words[1]))
             case "setting" where words.count == 3: self = .setting(KernelSetting(path: String(words[1])), before: String(words[2]))
             case "switch-port" where words.count == 3: self = .switchPort(String(words[1]), bridge: String(words[2]))
+            case "rule" where words.count == 3:
+                guard let network = IPv4Network(words[1]), let preference = UInt32(words[2]) else { return nil }
+                self = .rule(network, preference: preference)
             default: return nil
             }
         }
@@ -87,6 +94,12 @@ package final class RunRecord {
     package func add(_ act: Act) throws(SystemError) {
         guard !acts.contains(act) else { return }
         acts.append(act)
+        try write()
+    }
+
+    /// Forgets an act that was undone.
+    package func forget(_ act: Act) throws(SystemError) {
+        acts.removeAll { $0 == act }
         try write()
     }
 

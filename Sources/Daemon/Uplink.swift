@@ -61,7 +61,7 @@ struct Uplink {
             rules.published = configuration.published
             rules.egress = configuration.egress
             rules.gateway = network.gateway
-            try privileged.start(rules)
+            try privileged.start(rules, for: network)
             // What is longer than the network's MTU is the kernel's: it takes it, cuts it up on the way out, or answers it, as routers do.
             let port = PortConfiguration(
                 name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: FrameLimits.device, receivesUnknown: false)

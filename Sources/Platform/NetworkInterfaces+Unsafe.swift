@@ -10,20 +10,6 @@ import Wire
     import Glibc
 #endif
 
-/// An IPv4 route of this host.
-package struct Route: Equatable, Sendable {
-    package let destination: IPv4Network
-    /// nil where the destination is on the link.
-    package let gateway: IPv4Address?
-    /// Index of the interface it leads through.
-    package let interface: UInt32
-    package let metric: UInt32
-    /// The kernel's own entry for an address of this host.
-    package let isLocal: Bool
-
-    package var isDefault: Bool { destination.prefixLength == 0 }
-}
-
 /// The host's network interfaces.
 package enum NetworkInterfaces {
     /// A number for the network namespace that this process is in; 0 if the kernel does not tell.
@@ -80,25 +66,6 @@ package enum NetworkInterfaces {
         return unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { unsafe IPv4Address(UInt32(bigEndian: $0.pointee.sin_addr.s_addr)) }
     }
 
-    /// The IPv4 routes of all tables (Linux).
-    package static func routes() throws(SystemError) -> [Route] {
-        var capacity = 256
-        while true {
-            var raw = [platform_route](repeating: platform_route(), count: capacity)
-            let count = Int(try SystemError.check(unsafe platform_routes(&raw, Int32(capacity)), "list routes"))
-            if count > capacity {
-                capacity = count + 64
-                continue
-            }
-            return raw[..<count].map { route in
-                Route(
-                    destination: IPv4Network(containing: IPv4Address(route.destination), prefixLength: Int(min(32, route.prefix_length))),
-                    gateway: route.gateway == 0 ? nil : IPv4Address(route.gateway),
-                    interface: route.interface, metric: route.metric, isLocal: route.is_local != 0)
-            }
-        }
-    }
-
     /// Sets what is not nil (Linux); `up` brings the link up or takes it down.
     package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil, up: Bool? = nil) throws(SystemError) {
         var change = platform_link_change()
@@ -114,17 +81,11 @@ package enum NetworkInterfaces {
         try SystemError.check(unsafe platform_link_change(index, &change), "configure", name(of: index) ?? "interface \(index)")
     }
 
-    /// The link group of an interface (Linux); nil if there is no such interface.
-    package static func group(of index: UInt32) -> UInt32? {
-        var group: UInt32 = 0
-        return unsafe platform_link_group(index, &group) == 0 ? group : nil
-    }
-
     package static func add(_ address: IPv4Address, prefixLength: Int, to index: UInt32) throws(SystemError) {
         try SystemError.check(platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to", name(of: index) ?? "interface \(index)")
     }
 
-    /// A descriptor that becomes readable when links, addresses, routes or forwarding settings change (Linux).
+    /// A descriptor that becomes readable when links, addresses, routes, routing rules or forwarding settings change (Linux).
     package static func monitor() throws(SystemError) -> Descriptor {
         try Descriptor(checking: platform_network_monitor(), "watch the network")
     }

@@ -7,7 +7,7 @@ package struct Firewall: Equatable, Sendable {
     /// `vde_vmnet_` and the TAP's name.
     package let table: String
     private let tap: String
-    private let network: IPv4Network
+    package let network: IPv4Network
     /// Nothing is forwarded to or from the network (`--vmnet-mode host`).
     package var isClosed = false
     /// Guests do not reach each other by way of the host either.
@@ -96,8 +96,10 @@ package struct Firewall: Equatable, Sendable {
         let hairpin = published.isEmpty ? "" : "    iifname \"\(tap)\" oifname \"\(tap)\" ct status dnat accept\n"
         let isolation = isIsolating ? "    iifname \"\(tap)\" oifname \"\(tap)\" drop\n" : ""
         let inward = published.isEmpty ? "" : "    oifname \"\(tap)\" ct status dnat accept\n"
+        // A path with a smaller MTU, where ICMP is lost, as the host's own TCP would find (RFC 4459 section 3.2).
+        let clamp = ["iifname", "oifname"].map { "    \($0) \"\(tap)\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu\n" }.joined()
         return """
-                iifname "\(tap)" ip saddr != \(network) drop
+            \(clamp)    iifname "\(tap)" ip saddr != \(network) drop
             \(isIsolating || egress.isDenying ? hairpin : "")\(isolation)\(egressRules)    iifname "\(tap)" \(egress.isDenying ? Firewall.refusal : "accept")
                 oifname "\(tap)" ct state established,related accept
             \(inward)    oifname "\(tap)" drop

@@ -49,7 +49,7 @@ package struct ForeignFirewall: Sendable {
     private let egress: String
     private let network: GuestNetwork
     /// An address of nobody in particular, for the outside (RFC 5737).
-    private static let outside = IPv4Address(0xc633_6401)
+    package static let outside = IPv4Address(0xc633_6401)
 
     /// - Parameter egress: an interface that leads out.
     package init(tap: String, network: GuestNetwork, egress: String) {
@@ -64,14 +64,16 @@ package struct ForeignFirewall: Sendable {
         if let nft = Programs.find("nft"), let listing = try? ChildProcess.run([nft, "list", "ruleset"]), listing.succeeded {
             found = findings(in: Ruleset(nft: listing.output))
         }
-        // The legacy kernel interface exists only once something has used it.
-        if let names = Files.text("/proc/net/ip_tables_names"), names.contains("filter"), let save = Programs.find("iptables-legacy-save"),
+        if ForeignFirewall.hasLegacyRules, let save = Programs.find("iptables-legacy-save"),
             let listing = try? ChildProcess.run([save, "-t", "filter"]), listing.succeeded
         {
             found += findings(in: Ruleset(iptables: listing.output)).filter { !found.contains($0) }
         }
         return found
     }
+
+    /// Whether something has used the legacy kernel interface of iptables in this network namespace.
+    package static var hasLegacyRules: Bool { Files.text("/proc/net/ip_tables_names")?.contains("filter") == true }
 
     package func findings(in ruleset: Ruleset) -> [Finding] {
         let outside = ForeignFirewall.outside, guest = network.firstLease

@@ -24,7 +24,7 @@ package enum EgressInterfaces {
         var names: [String] = []
         for route in try NetworkInterfaces.routes() where !route.isLocal {
             guard let name = NetworkInterfaces.name(of: route.interface), name != tap, name != "lo", !names.contains(name),
-                NetworkInterfaces.group(of: route.interface) != TapDevice.group
+                NetworkInterfaces.link(route.interface)?.group != TapDevice.group
             else { continue }
             names.append(name)
         }

@@ -108,6 +108,14 @@ package struct IPv4Network: Hashable, Sendable {
         base = IPv4Address(address.value & IPv4Network.mask(prefixLength))
     }
 
+    /// Parses `BASE/LENGTH`; nil for anything else, and for an address that is not the network's first.
+    package init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, let base = IPv4Address(parts[0]), (1...2).contains(parts[1].utf8.count), let length = UInt8(parts[1]), length <= 32 else { return nil }
+        self.init(containing: base, prefixLength: Int(length))
+        guard self.base == base else { return nil }
+    }
+
     /// The network of `address` under `mask`, or nil if the mask's bits are not contiguous.
     package init?(containing address: IPv4Address, mask: IPv4Address) {
         // Of a contiguous mask, the complement is one below a power of two (or all ones, for which the sum wraps to zero).

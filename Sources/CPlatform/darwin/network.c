@@ -22,8 +22,28 @@ int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length
     return -ENOTSUP;
 }
 
-int platform_link_group(uint32_t index, uint32_t *group) {
-    (void)index, (void)group;
+int platform_link_get(uint32_t index, struct platform_link *link) {
+    (void)index, (void)link;
+    return -ENOTSUP;
+}
+
+int platform_route_add(uint32_t index, uint32_t network, uint8_t prefix_length, uint32_t source) {
+    (void)index, (void)network, (void)prefix_length, (void)source;
+    return -ENOTSUP;
+}
+
+int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input, uint32_t *output, uint32_t *mtu) {
+    (void)destination, (void)source, (void)input, (void)output, (void)mtu;
+    return -ENOTSUP;
+}
+
+int platform_rules(struct platform_rule *rules, int capacity) {
+    (void)rules, (void)capacity;
+    return -ENOTSUP;
+}
+
+int platform_rule_change(int add, uint32_t network, uint8_t prefix_length, uint32_t priority) {
+    (void)add, (void)network, (void)prefix_length, (void)priority;
     return -ENOTSUP;
 }
 

@@ -253,12 +253,35 @@ struct platform_link_change {
 };
 int platform_link_change(uint32_t index, const struct platform_link_change *change);
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);
-/// Sets `*group` to the link group of an interface.
-int platform_link_group(uint32_t index, uint32_t *group);
+/// How a link is set up now.
+struct platform_link {
+    uint32_t mtu;
+    uint32_t master;  // index of the bridge it is a port of, 0 if none
+    uint32_t group;
+    uint8_t is_up;
+};
+int platform_link_get(uint32_t index, struct platform_link *link);
+/// Adds the route to a directly connected network to the main table, as the kernel does with an address. Addresses in host order.
+int platform_route_add(uint32_t index, uint32_t network, uint8_t prefix_length, uint32_t source);
+/// Where a packet would leave this host that came in by `input` (routing rules included). Sets the interface and the MTU of the path (0 if
+/// no route has one). -ENETUNREACH and others if it would not leave.
+int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input, uint32_t *output, uint32_t *mtu);
+
+/// An IPv4 routing rule (ip-rule(8)).
+struct platform_rule {
+    uint32_t priority;
+    uint32_t table;     // 0 where it has none
+    uint8_t action;     // FR_ACT_*: 1 looks `table` up
+    uint8_t is_l3mdev;  // looks up the table of a VRF
+};
+/// The IPv4 routing rules. Returns how many there are, which may exceed `capacity`.
+int platform_rules(struct platform_rule *rules, int capacity);
+/// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0`.
+int platform_rule_change(int add, uint32_t network, uint8_t prefix_length, uint32_t priority);
 /// A number for the network namespace that this process is in, different from that of every other since the machine was started; 0 if
 /// the kernel (before 5.14) does not tell.
 uint64_t platform_network_namespace(void);
-/// Readable whenever a link, an address, a route or a forwarding setting has changed; drain it with platform_receive. Closed by the caller.
+/// Readable whenever a link, an address, a route, a routing rule or a forwarding setting has changed; drain it with platform_receive. Closed by the caller.
 int platform_network_monitor(void);
 /// The same for the rules of nftables.
 int platform_firewall_monitor(void);

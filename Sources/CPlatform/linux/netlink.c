@@ -4,10 +4,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/if_link.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/if_link.h>
 #include <net/if.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ struct request {
         struct ifinfomsg link;
         struct ifaddrmsg address;
         struct rtmsg route;
+        struct fib_rule_hdr rule;
     };
     char attributes[128];
 };
@@ -86,31 +88,6 @@ int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length
     return transact(&request);
 }
 
-int platform_link_group(uint32_t index, uint32_t *group) {
-    char reply[16384] __attribute__((aligned(8)));
-    struct request request;
-    int fd = open_netlink(), outcome = -ENODATA;
-    if (fd < 0) return fd;
-    start(&request, RTM_GETLINK, 0, sizeof request.link);
-    request.link.ifi_index = (int)index;
-    ssize_t size = send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -1 : recv(fd, reply, sizeof reply, 0);
-    struct nlmsghdr *message = (struct nlmsghdr *)reply;
-    if (size < 0) {
-        outcome = -errno;
-    } else if (NLMSG_OK(message, (size_t)size) && message->nlmsg_type == NLMSG_ERROR) {
-        outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error;
-    } else if (NLMSG_OK(message, (size_t)size) && message->nlmsg_type == RTM_NEWLINK) {
-        int length = (int)IFLA_PAYLOAD(message);
-        for (struct rtattr *item = IFLA_RTA(NLMSG_DATA(message)); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
-            if (item->rta_type != IFLA_GROUP || RTA_PAYLOAD(item) < 4) continue;
-            memcpy(group, RTA_DATA(item), 4);
-            outcome = 0;
-        }
-    }
-    close(fd);
-    return outcome;
-}
-
 static int parse_route(struct nlmsghdr *message, struct platform_route *route) {
     struct rtmsg *body = NLMSG_DATA(message);
     int length = (int)RTM_PAYLOAD(message);
@@ -140,32 +117,162 @@ static int parse_route(struct nlmsghdr *message, struct platform_route *route) {
     return 1;
 }
 
-int platform_routes(struct platform_route *routes, int capacity) {
+/// Calls `visit` for each message that answers `request`. Returns 0, or -errno.
+static int dump(struct request *request, void (*visit)(struct nlmsghdr *message, void *context), void *context) {
     char reply[32768] __attribute__((aligned(8)));
-    struct request request;
-    int fd = open_netlink(), count = 0, done = 0;
+    int fd = open_netlink(), outcome = 0, done = 0;
     if (fd < 0) return fd;
-    start(&request, RTM_GETROUTE, NLM_F_DUMP, sizeof request.route);
-    request.route.rtm_family = AF_INET;
-    if (send(fd, &request, request.header.nlmsg_len, 0) < 0) count = -errno, done = 1;
+    if (send(fd, request, request->header.nlmsg_len, 0) < 0) outcome = -errno, done = 1;
     while (!done) {
         ssize_t length = recv(fd, reply, sizeof reply, 0);
         if (length <= 0) {
-            count = length < 0 ? -errno : -EIO;
+            outcome = length < 0 ? -errno : -EIO;
             break;
         }
         for (struct nlmsghdr *message = (struct nlmsghdr *)reply; NLMSG_OK(message, (size_t)length); message = NLMSG_NEXT(message, length)) {
-            struct platform_route route;
-            if (message->nlmsg_type == NLMSG_DONE) done = 1;
-            if (message->nlmsg_type == NLMSG_ERROR) count = ((struct nlmsgerr *)NLMSG_DATA(message))->error, done = 1;
-            if (done) break;
-            if (!parse_route(message, &route)) continue;
-            if (count < capacity) routes[count] = route;
-            count++;
+            // What is asked for by itself is answered by one message.
+            if (message->nlmsg_type == NLMSG_DONE || !(request->header.nlmsg_flags & NLM_F_DUMP)) done = 1;
+            if (message->nlmsg_type == NLMSG_ERROR) outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error, done = 1;
+            if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR) break;
+            visit(message, context);
         }
     }
     close(fd);
-    return count;
+    return outcome;
+}
+
+struct list {
+    void *items;
+    int capacity, count;
+};
+
+static void collect_route(struct nlmsghdr *message, void *context) {
+    struct list *list = context;
+    struct platform_route route;
+    if (!parse_route(message, &route)) return;
+    if (list->count < list->capacity) ((struct platform_route *)list->items)[list->count] = route;
+    list->count++;
+}
+
+int platform_routes(struct platform_route *routes, int capacity) {
+    struct request request;
+    struct list list = {routes, capacity, 0};
+    start(&request, RTM_GETROUTE, NLM_F_DUMP, sizeof request.route);
+    request.route.rtm_family = AF_INET;
+    int outcome = dump(&request, collect_route, &list);
+    return outcome < 0 ? outcome : list.count;
+}
+
+static uint32_t number(const struct rtattr *item) {
+    uint32_t value = 0;
+    if (RTA_PAYLOAD(item) >= 4) memcpy(&value, RTA_DATA(item), 4);
+    return value;
+}
+
+static void read_link(struct nlmsghdr *message, void *context) {
+    struct platform_link *link = context;
+    struct ifinfomsg *body = NLMSG_DATA(message);
+    int length = (int)IFLA_PAYLOAD(message);
+    if (message->nlmsg_type != RTM_NEWLINK) return;
+    link->is_up = (body->ifi_flags & IFF_UP) != 0;
+    for (struct rtattr *item = IFLA_RTA(body); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
+        switch (item->rta_type) {
+            case IFLA_MTU: link->mtu = number(item); break;
+            case IFLA_MASTER: link->master = number(item); break;
+            case IFLA_GROUP: link->group = number(item); break;
+        }
+    }
+}
+
+int platform_link_get(uint32_t index, struct platform_link *link) {
+    struct request request;
+    memset(link, 0, sizeof *link);
+    start(&request, RTM_GETLINK, 0, sizeof request.link);
+    request.link.ifi_index = (int)index;
+    return dump(&request, read_link, link);
+}
+
+int platform_route_add(uint32_t index, uint32_t network, uint8_t prefix_length, uint32_t source) {
+    struct request request;
+    uint32_t destination = htonl(network), preferred = htonl(source);
+    start(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof request.route);
+    request.route = (struct rtmsg){
+        .rtm_family = AF_INET, .rtm_dst_len = prefix_length, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_KERNEL, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST};
+    add(&request, RTA_DST, &destination, 4);
+    add(&request, RTA_OIF, &index, 4);
+    add(&request, RTA_PREFSRC, &preferred, 4);
+    return transact(&request);
+}
+
+struct path {
+    uint32_t output, mtu;
+};
+
+static void read_path(struct nlmsghdr *message, void *context) {
+    struct path *path = context;
+    struct rtmsg *body = NLMSG_DATA(message);
+    int length = (int)RTM_PAYLOAD(message);
+    if (message->nlmsg_type != RTM_NEWROUTE || body->rtm_type != RTN_UNICAST) return;
+    for (struct rtattr *item = RTM_RTA(body); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
+        if (item->rta_type == RTA_OIF) path->output = number(item);
+        if (item->rta_type != RTA_METRICS) continue;
+        int rest = (int)RTA_PAYLOAD(item);
+        for (struct rtattr *metric = RTA_DATA(item); RTA_OK(metric, rest); metric = RTA_NEXT(metric, rest))
+            if (metric->rta_type == RTAX_MTU) path->mtu = number(metric);
+    }
+}
+
+int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input, uint32_t *output, uint32_t *mtu) {
+    struct request request;
+    struct path path = {0, 0};
+    uint32_t to = htonl(destination), from = htonl(source);
+    start(&request, RTM_GETROUTE, 0, sizeof request.route);
+    request.route.rtm_family = AF_INET;
+    request.route.rtm_dst_len = request.route.rtm_src_len = 32;
+    add(&request, RTA_DST, &to, 4);
+    add(&request, RTA_SRC, &from, 4);
+    add(&request, RTA_IIF, &input, 4);
+    int outcome = dump(&request, read_path, &path);
+    *output = path.output;
+    *mtu = path.mtu;
+    return outcome < 0 ? outcome : path.output ? 0 : -ENETUNREACH;
+}
+
+static void collect_rule(struct nlmsghdr *message, void *context) {
+    struct list *list = context;
+    struct fib_rule_hdr *body = NLMSG_DATA(message);
+    int length = (int)NLMSG_PAYLOAD(message, sizeof *body);
+    struct platform_rule rule = {.table = body->table, .action = body->action};
+    if (message->nlmsg_type != RTM_NEWRULE || body->family != AF_INET) return;
+    for (struct rtattr *item = (struct rtattr *)(body + 1); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
+        switch (item->rta_type) {
+            case FRA_PRIORITY: rule.priority = number(item); break;
+            case FRA_TABLE: rule.table = number(item); break;
+            case FRA_L3MDEV: rule.is_l3mdev = 1; break;
+        }
+    }
+    if (list->count < list->capacity) ((struct platform_rule *)list->items)[list->count] = rule;
+    list->count++;
+}
+
+int platform_rules(struct platform_rule *rules, int capacity) {
+    struct request request;
+    struct list list = {rules, capacity, 0};
+    start(&request, RTM_GETRULE, NLM_F_DUMP, sizeof request.rule);
+    request.rule.family = AF_INET;
+    int outcome = dump(&request, collect_rule, &list);
+    return outcome < 0 ? outcome : list.count;
+}
+
+int platform_rule_change(int is_added, uint32_t network, uint8_t prefix_length, uint32_t priority) {
+    struct request request;
+    uint32_t destination = htonl(network), none = 0;
+    start(&request, is_added ? RTM_NEWRULE : RTM_DELRULE, is_added ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof request.rule);
+    request.rule = (struct fib_rule_hdr){.family = AF_INET, .dst_len = prefix_length, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL};
+    add(&request, FRA_DST, &destination, 4);
+    add(&request, FRA_PRIORITY, &priority, 4);
+    add(&request, FRA_SUPPRESS_PREFIXLEN, &none, 4);
+    return transact(&request);
 }
 
 static int monitor(int protocol, uint32_t groups) {
@@ -195,8 +302,9 @@ uint64_t platform_network_namespace(void) {
 }
 
 int platform_network_monitor(void) {
-    // The NETCONF group tells of forwarding switched on or off.
-    return monitor(NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | 1u << (RTNLGRP_IPV4_NETCONF - 1));
+    // The NETCONF group reports forwarding switched on or off.
+    return monitor(
+        NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1));
 }
 
 int platform_firewall_monitor(void) { return monitor(NETLINK_NETFILTER, 1u << (NFNLGRP_NFTABLES - 1)); }

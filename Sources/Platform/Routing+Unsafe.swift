@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+import Wire
+
+/// An IPv4 route of this host.
+package struct Route: Equatable, Sendable {
+    package let destination: IPv4Network
+    /// nil where the destination is on the link.
+    package let gateway: IPv4Address?
+    /// Index of the interface it leads through.
+    package let interface: UInt32
+    package let metric: UInt32
+    /// The number of its routing table; 254 is main.
+    package let table: UInt32
+    /// The kernel's own entry for an address of this host.
+    package let isLocal: Bool
+
+    package static let mainTable: UInt32 = 254
+}
+
+/// An IPv4 routing rule of this host (ip-rule(8)).
+package struct RoutingRule: Equatable, Sendable {
+    /// Rules with a lower one come first.
+    package let preference: UInt32
+    /// The table that it looks up; nil for rules that refuse, jump, or look up the table of a VRF.
+    package let table: UInt32?
+    /// It belongs to a VRF, and applies to that only.
+    package let isVRF: Bool
+
+    package init(preference: UInt32, table: UInt32?, isVRF: Bool = false) {
+        self.preference = preference
+        self.table = table
+        self.isVRF = isVRF
+    }
+}
+
+/// How a link is set up now.
+package struct LinkState: Equatable, Sendable {
+    package let isUp: Bool
+    package let mtu: Int
+    /// Index of the bridge that it is a port of.
+    package let bridge: UInt32?
+    /// ip-link(8): a number that several links share.
+    package let group: UInt32
+}
+
+extension NetworkInterfaces {
+    /// The IPv4 routes of all tables (Linux).
+    package static func routes() throws(SystemError) -> [Route] {
+        var capacity = 256
+        while true {
+            var raw = [platform_route](repeating: platform_route(), count: capacity)
+            let count = Int(try SystemError.check(unsafe platform_routes(&raw, Int32(capacity)), "list routes"))
+            if count > capacity {
+                capacity = count + 64
+                continue
+            }
+            return raw[..<count].map { route in
+                Route(
+                    destination: IPv4Network(containing: IPv4Address(route.destination), prefixLength: Int(min(32, route.prefix_length))),
+                    gateway: route.gateway == 0 ? nil : IPv4Address(route.gateway),
+                    interface: route.interface, metric: route.metric, table: route.table, isLocal: route.is_local != 0)
+            }
+        }
+    }
+
+    /// Adds the route to a connected network (Linux), as the kernel does when an address is added.
+    package static func addRoute(to network: IPv4Network, from source: IPv4Address, by index: UInt32) throws(SystemError) {
+        try SystemError.check(platform_route_add(index, network.base.value, UInt8(network.prefixLength), source.value), "add a route to", "\(network)")
+    }
+
+    /// Where a packet from `source` that came in by interface `input` would leave this host (Linux), and the MTU of that path.
+    /// - Returns: nil if it would not leave.
+    package static func path(to destination: IPv4Address, from source: IPv4Address, input: UInt32) -> (interface: String, mtu: Int)? {
+        var output: UInt32 = 0, mtu: UInt32 = 0
+        guard unsafe platform_route_lookup(destination.value, source.value, input, &output, &mtu) == 0, let name = name(of: output), let link = link(output) else { return nil }
+        return (name, mtu > 0 ? Int(mtu) : link.mtu)
+    }
+
+    /// How a link is set up (Linux); nil if there is none.
+    package static func link(_ index: UInt32) -> LinkState? {
+        var raw = platform_link()
+        guard unsafe platform_link_get(index, &raw) == 0 else { return nil }
+        return LinkState(isUp: raw.is_up != 0, mtu: Int(raw.mtu), bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
+    }
+
+    /// The IPv4 routing rules (Linux).
+    package static func rules() throws(SystemError) -> [RoutingRule] {
+        var capacity = 64
+        while true {
+            var raw = [platform_rule](repeating: platform_rule(), count: capacity)
+            let count = Int(try SystemError.check(unsafe platform_rules(&raw, Int32(capacity)), "list routing rules"))
+            if count > capacity {
+                capacity = count + 16
+                continue
+            }
+            return raw[..<count].map { RoutingRule(preference: $0.priority, table: $0.action == 1 && $0.is_l3mdev == 0 ? $0.table : nil, isVRF: $0.is_l3mdev != 0) }
+        }
+    }
+
+    /// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0` (Linux).
+    package static func change(ruleFor network: IPv4Network, preference: UInt32, isAdded: Bool) throws(SystemError) {
+        try SystemError.check(
+            platform_rule_change(isAdded ? 1 : 0, network.base.value, UInt8(network.prefixLength), preference), isAdded ? "add a routing rule for" : "remove the routing rule for", "\(network)")
+    }
+}
