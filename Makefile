@@ -53,7 +53,9 @@ test: check-swift
 	@ci/install-packages build test
 	@ci/fetch-guest-kernel
 	$(SWIFT) build --build-tests
+	@ci/host-state >.build/host-state
 	$(SWIFT) test --skip-build
+	@ci/host-state .build/host-state
 
 gate: check-swift
 	@ci/install-packages gate

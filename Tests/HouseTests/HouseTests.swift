@@ -28,7 +28,7 @@ import Testing
 
     @Test func everyFileNamesItsLicence() throws {
         #expect(Self.sources.count > 50)
-        for path in Self.sources + Self.tests + ["Makefile", "Package.swift", "ci/install-packages", "ci/fetch-guest-kernel", ".ci/run"] {
+        for path in Self.sources + Self.tests + ["Makefile", "Package.swift", "ci/install-packages", "ci/fetch-guest-kernel", "ci/host-state", ".ci/run"] {
             #expect(try lines(path).prefix(2).contains { $0.contains("SPDX-License-Identifier: Apache-2.0") }, "\(path)")
         }
     }
