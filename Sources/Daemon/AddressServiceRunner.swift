@@ -72,7 +72,7 @@ package final class AddressServiceRunner {
     package func receive() {
         var outbox = Outbox()
         let now = MonotonicClock.now
-        while let frame = control.takeServiceFrame() { receive(frame, now: now, into: &outbox) }
+        while let frame = control.takeServiceFrame() { receive(frame.bytes, now: now, into: &outbox) }
         finish(&outbox)
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
 import Frames
+import Wire
 
 #if canImport(Darwin)
     import Darwin
@@ -9,6 +10,18 @@ import Frames
 #else
     import Glibc
 #endif
+
+/// The port by which a sender's frames come in.
+package struct FrameOrigin: Equatable, Sendable {
+    package let port: UInt16
+    /// Further senders may be behind it.
+    package let isShared: Bool
+
+    package init(port: UInt16, isShared: Bool) {
+        self.port = port
+        self.isShared = isShared
+    }
+}
 
 /// Where a device that sends on by itself what it has for machines does so.
 package protocol FrameSink: AnyObject, Sendable {
@@ -20,6 +33,8 @@ package protocol FrameSink: AnyObject, Sendable {
     /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From inside, one thread at a time.
     /// - Parameter frames: 64 at most; not to be read afterwards, for ports may have changed them in place.
     func forward(_ frames: inout FrameBatch)
+    /// Where the sender with this hardware address was last seen; nil if that is not known. From inside.
+    func origin(of hardware: MACAddress) -> FrameOrigin?
 }
 
 /// A source and sink of frames that has no descriptor: functions of C, which move many frames in a call and never wait. One with turns is not asked

@@ -26,6 +26,8 @@ package final class DeviceWorker: FrameSink, @unchecked Sendable {
         unsafe forwarder?.pointee.forward(&frames, from: port)
     }
 
+    package func origin(of hardware: MACAddress) -> FrameOrigin? { unsafe forwarder?.pointee.origin(of: hardware, near: port) }
+
     func attach(_ made: consuming Forwarder, to number: PortNumber) {
         precondition(unsafe forwarder == nil)
         unsafe forwarder = .allocate(capacity: 1)
@@ -63,6 +65,15 @@ extension Forwarder {
         swap(&batch, &frames)
         forward(from: Int(port))
         swap(&batch, &frames)
+    }
+
+    /// The port at which an address was seen last, in the VLAN of the device's frames without a tag.
+    fileprivate func origin(of hardware: MACAddress, near device: PortNumber) -> FrameOrigin? {
+        fabric.tables.lock()
+        defer { fabric.tables.unlock() }
+        let vlan = unsafe state.isVLANAware && !state.isHub ? ports[Int(device)].untaggedVLAN : 0
+        guard let port = tables.addresses.lookup(AddressTable.key(hardware, vlan: vlan), now: now), isAttached(port) else { return nil }
+        return unsafe FrameOrigin(port: port, isShared: ports[Int(port)].configuration.reach != .guest)
     }
 
     /// Notes that a device was attached, was sent something, or has told of something.

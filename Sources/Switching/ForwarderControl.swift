@@ -29,7 +29,9 @@ package final class ForwarderControl: Sendable {
         var isRunning = false
         var commands: [Command] = []
         var events: [PortEvent] = []
-        var ports: [PortNumber: (name: String, counters: PortCounters)] = [:]
+        var ports: [PortNumber: (name: String, counters: PortCounters, reach: PortReach)] = [:]
+        /// Ports that were detached since the last call of `takeDetached`.
+        var detached: Set<PortNumber> = []
         var next: PortNumber = 1
     }
 
@@ -68,7 +70,7 @@ package final class ForwarderControl: Sendable {
             let numbers = [state.next..<capacity, 1..<state.next].joined()
             guard let number = numbers.first(where: { state.ports[$0] == nil }) else { return nil }
             state.next = number + 1 < capacity ? number + 1 : 1
-            state.ports[number] = (configuration.name, counters)
+            state.ports[number] = (configuration.name, counters, configuration.reach)
             state.commands.append(.attach(number, configuration, counters))
             return number
         }
@@ -80,10 +82,20 @@ package final class ForwarderControl: Sendable {
     package func detach(_ number: PortNumber) {
         state.withLock { state in
             state.ports[number] = nil
+            state.detached.insert(number)
             state.commands.append(.detach(number))
             state.events.removeAll { $0.port == number }
         }
         wakeup.signal()
+        notification.signal()
+    }
+
+    /// Returns the ports that were detached since the last call.
+    package func takeDetached() -> Set<PortNumber> {
+        state.withLock { state in
+            defer { state.detached = [] }
+            return state.detached
+        }
     }
 
     package func rearm(_ number: PortNumber) { send(.rearm(number)) }
@@ -158,8 +170,11 @@ package final class ForwarderControl: Sendable {
         return taken
     }
 
-    /// Takes the first frame that guests sent to the address service.
-    package func takeServiceFrame() -> [UInt8]? { toService.takeFirst { $0.copied() } }
+    /// Takes the first frame that guests sent to the address service, with the port that it came in by.
+    package func takeServiceFrame() -> ServiceFrame? { toService.takeFirst { ServiceFrame(bytes: $0.copied(), port: $1) } }
+
+    /// How many clients a port leads to; nil for a port that is not attached.
+    package func reach(of number: PortNumber) -> PortReach? { state.withLock { $0.ports[number]?.reach } }
 
     /// Takes what happened since the last call.
     package func takeEvents() -> [PortEvent] {
@@ -188,6 +203,12 @@ package final class ForwarderControl: Sendable {
         }
         notification.signal()
     }
+}
+
+/// A guest's frame for the address service.
+package struct ServiceFrame: Equatable, Sendable {
+    package let bytes: [UInt8]
+    package let port: PortNumber
 }
 
 extension PortEvent {

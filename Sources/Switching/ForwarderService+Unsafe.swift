@@ -26,7 +26,7 @@ extension Forwarder {
             let index = departure.index
             guard batch.completeChecksum(of: index) else { continue }
             let frame = batch[index]
-            if control.toService.append(batch.bytes(of: frame)) {
+            if control.toService.append(batch.bytes(of: frame), from: PortNumber(origin.port)) {
                 control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
             } else {
                 control.serviceCounters.dropped(Int(frame.length) > FrameRing.slotCapacity ? .oversize : .queueFull)

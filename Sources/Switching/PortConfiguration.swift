@@ -34,6 +34,17 @@ package enum PortRole: BitwiseCopyable, Sendable {
     case service
 }
 
+/// How many clients a port leads to, which decides how much of what clients share one port may take.
+@usableFromInline
+package enum PortReach: BitwiseCopyable, Sendable {
+    /// One guest.
+    case guest
+    /// Further clients: a cable to another switch, a bridge.
+    case trunk
+    /// A switch or a cable that was joined: all its clients come through this port.
+    case network
+}
+
 /// A port to be attached to a forwarder.
 package struct PortConfiguration: Sendable {
     /// For messages, such as `/tmp/vde`.
@@ -46,6 +57,8 @@ package struct PortConfiguration: Sendable {
     package var maximumFrame: Int
     /// False for a port behind which there is one known address only, so that frames to unknown ones need not go there.
     package var receivesUnknown = true
+    /// For `guest`: how many of them there are.
+    package var reach = PortReach.guest
     /// Ports with the same number other than 0 are ends of one port: all of them get what is for one, and none what another sends.
     package var bundle: UInt16 = 0
     /// The VLAN of frames without a tag (IEEE 802.1Q clause 6.9: the PVID); `noVLAN` where the port takes tagged frames only.

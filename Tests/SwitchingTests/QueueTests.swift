@@ -99,4 +99,36 @@ import Wire
         #expect(ring.takeFirst { $0.copied() } == [1])
         #expect(append([3]))
     }
+
+    @Test func onePortLeavesRoomInTheRingForOthers() {
+        let ring = FrameRing(slots: 16)
+        let frame: [UInt8] = [1, 2, 3]
+        var taken = 0
+        while ring.append(frame.rawSpan, from: 7) { taken += 1 }
+        #expect(taken == 8)
+        for port in 101...107 as ClosedRange<PortNumber> where ring.append(frame.rawSpan, from: port) { taken += 1 }
+        if ring.append(frame.rawSpan, from: 7) { taken += 1 }
+        #expect(taken == 15)
+        var ports: [PortNumber] = []
+        while let port = ring.takeFirst({ (_: RawSpan, port: PortNumber) in port }) { ports.append(port) }
+        #expect(ports == Array(repeating: 7, count: 8) + Array(101...107))
+        let isTaken = ring.append(frame.rawSpan, from: 7)
+        #expect(isTaken)
+    }
+
+    @Test func theServiceLearnsByWhichPortAFrameCame() throws {
+        let bench = try Bench()
+        bench.control.setPolicy(ServicePolicy(watchesARP: true))
+        let ports = [try bench.attach(), try bench.attach()]
+        let numbers = bench.control.ports.map(\.number).sorted()
+        for (index, port) in ports.enumerated() {
+            try port.send(ARPPacket.probe(for: IPv4Address("10.0.0.1")!, from: MACAddress(0x0200_0000_0001 + UInt64(index))).frame(to: .broadcast))
+            bench.settle()
+            #expect(bench.control.takeServiceFrame()?.port == numbers[index])
+        }
+        #expect(bench.control.reach(of: numbers[0]) == .guest)
+        bench.control.detach(numbers[0])
+        #expect(bench.control.reach(of: numbers[0]) == nil)
+        #expect(bench.control.takeDetached() == [numbers[0]] && bench.control.takeDetached().isEmpty)
+    }
 }

@@ -46,6 +46,8 @@ final class Ears: FrameSink {
         }
     }
 
+    func origin(of hardware: MACAddress) -> FrameOrigin? { nil }
+
     /// Takes the first frame; nil if there is none.
     func take() -> [UInt8]? { frames.withLock { $0.isEmpty ? nil : $0.removeFirst() } }
 }
