@@ -52,6 +52,20 @@ package enum LeaseJournal {
         return contents
     }
 
+    /// The leases that records come to, in the order in which they were written: of several on one address, or for one client, the last counts.
+    package static func settled(_ records: [Record]) -> [Record] {
+        var byAddress: [IPv4Address: Record] = [:]
+        var addresses: [ClientIdentity: IPv4Address] = [:]
+        for record in records {
+            let address = record.lease.address, client = record.lease.client
+            if let before = addresses[client], before != address { byAddress[before] = nil }
+            if let other = byAddress[address]?.lease.client, other != client { addresses[other] = nil }
+            byAddress[address] = record
+            addresses[client] = address
+        }
+        return byAddress.values.sorted { ($0.ends, $0.lease.address) < ($1.ends, $1.lease.address) }
+    }
+
     private static func parse(line: ArraySlice<UInt8>) -> Record? {
         let text = String(decoding: line, as: UTF8.self)
         guard let mark = text.firstRange(of: " #") else { return nil }

@@ -45,15 +45,13 @@ package final class LeaseFile {
             logger.warning("the lease file was damaged (\(damage)); it was set aside as \(aside); \(contents.records.count) sound lines are kept")
         }
         let now = MonotonicClock.now, wall = WallClock.seconds
-        var leases: [IPv4Address: Lease] = [:]
-        for record in contents.records {
+        return LeaseJournal.settled(contents.records).map { record in
             var lease = record.lease
             // An end that lies far ahead is a clock that was wrong, not a lease of ours.
             let remaining = min(max(record.ends - wall, -1 << 30), 86_400)
             lease.expires = remaining >= 0 ? now + UInt64(remaining) * MonotonicClock.second : now - min(now, UInt64(-remaining) * MonotonicClock.second)
-            leases[lease.address] = lease
+            return lease
         }
-        return leases.values.sorted { $0.expires < $1.expires }
     }
 
     private static func line(_ lease: Lease) -> String {

@@ -48,6 +48,21 @@ import Wire
         }
     }
 
+    /// A client that has moved to an address with a shorter lease stays there, whatever its old lease would have lasted.
+    @Test func ofSeveralLinesTheLastCounts() {
+        func record(_ last: Int, _ client: UInt64, _ ends: Int64) -> LeaseJournal.Record {
+            LeaseJournal.Record(
+                lease: Lease(address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: MACAddress(client)), hardware: MACAddress(client), hostName: "", expires: 0), ends: ends)
+        }
+        let moved = [record(2, 1, 900), record(3, 1, 300)]
+        #expect(LeaseJournal.settled(moved) == [record(3, 1, 300)])
+        let given = [record(2, 1, 900), record(2, 2, 300), record(3, 1, 100)]
+        #expect(LeaseJournal.settled(given) == [record(3, 1, 100), record(2, 2, 300)])
+        // An address that another has got does not come back to its client.
+        let lost = [record(2, 1, 900), record(2, 2, 300)]
+        #expect(LeaseJournal.settled(lost) == [record(2, 2, 300)])
+    }
+
     @Test func otherFilesAreForeign() {
         #expect(LeaseJournal.parse(Array("vde_vmnet leases 2\n".utf8)).isForeign)
         #expect(LeaseJournal.parse([0, 1, 2, 3]).isForeign)
