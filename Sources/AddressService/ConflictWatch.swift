@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Knows which addresses of a pool are in use by somebody, from the answers to probes of our own (RFC 5227) and from whatever guests say.
+/// Knows which addresses of a pool are in use by somebody, from the answers to probes of our own (RFC 5227).
+///
+/// A claim of an address that was not probed is not kept, so that made-up claims leave no trace.
 struct ConflictWatch: Sendable {
     /// How long the user of an address has to answer a probe, in nanoseconds. A machine on this host answers in one millisecond, one in
     /// software emulation in ten.
     static let patience: UInt64 = 50_000_000
     /// How long silence after a probe, or a sighting, counts, in nanoseconds: hardly longer than it takes to lease the address.
     private static let memory: UInt64 = 2_000_000_000
-    private static let capacity = 4096
+    /// More than the probes of `memory`: the server waits for 256 at a time, each for `patience`.
+    private static let capacity = 16_384
+
+    /// A client that was seen using an address.
+    struct User: Sendable {
+        let hardware: MACAddress
+        let port: ClientPort
+        fileprivate let at: UInt64
+    }
 
     private var probes: [IPv4Address: UInt64] = [:]
-    private var sightings: [IPv4Address: (hardware: MACAddress, at: UInt64)] = [:]
+    private var sightings: [IPv4Address: User] = [:]
 
-    /// Who was seen using `address` just now.
-    func user(of address: IPv4Address, now: UInt64) -> MACAddress? {
-        guard let sighting = sightings[address], sighting.at + ConflictWatch.memory > now else { return nil }
-        return sighting.hardware
+    /// The client that was seen using `address` after a recent probe.
+    func user(of address: IPv4Address, now: UInt64) -> User? {
+        guard let user = sightings[address], user.at + ConflictWatch.memory > now else { return nil }
+        return user
     }
 
     /// When a probe for `address` will have been silent for long enough, or has been; nil without a recent one.
@@ -29,18 +39,21 @@ struct ConflictWatch: Sendable {
     func isSilent(_ address: IPv4Address, now: UInt64) -> Bool { silenceEnds(address, now: now).map { $0 <= now } ?? false }
 
     mutating func probed(_ address: IPv4Address, now: UInt64) {
-        if probes.count >= ConflictWatch.capacity { probes = probes.filter { $0.value + ConflictWatch.memory > now } }
-        guard probes.count < ConflictWatch.capacity else { return }
+        if probes.count + sightings.count >= ConflictWatch.capacity {
+            probes = probes.filter { $0.value + ConflictWatch.memory > now }
+            sightings = sightings.filter { $0.value.at + ConflictWatch.memory > now }
+        }
+        guard probes.count + sightings.count < ConflictWatch.capacity else { return }
         probes[address] = now
     }
 
-    mutating func saw(_ hardware: MACAddress, using address: IPv4Address, now: UInt64) {
+    /// Whether `address` was probed a moment ago.
+    func isWatched(_ address: IPv4Address, now: UInt64) -> Bool { silenceEnds(address, now: now) != nil || user(of: address, now: now) != nil }
+
+    mutating func saw(_ hardware: MACAddress, at port: ClientPort, using address: IPv4Address, now: UInt64) {
+        guard isWatched(address, now: now) else { return }
         probes[address] = nil
-        if sightings.count >= ConflictWatch.capacity && sightings[address] == nil {
-            sightings = sightings.filter { $0.value.at + ConflictWatch.memory > now }
-            guard sightings.count < ConflictWatch.capacity else { return }
-        }
-        sightings[address] = (hardware, now)
+        sightings[address] = User(hardware: hardware, port: port, at: now)
     }
 
     /// From now on somebody uses `address` by right: what silence there was means nothing any more.

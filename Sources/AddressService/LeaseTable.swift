@@ -4,8 +4,12 @@ import Wire
 /// The addresses of one pool and who has them.
 ///
 /// A lease that has ended is remembered, so that its client finds its address again, until the address is needed: never used addresses go
-/// first, in order, then those whose lease ended longest ago. An offer is a weak claim. It keeps an address from being offered twice in a
-/// row, but where nothing else is left, the oldest offers are offered anew: clients that discover and never request cannot empty the pool.
+/// first, in order, then those whose lease ended longest ago, then those of clients whose port is gone, the one that has been gone for longest first.
+/// An offer is a weak claim. It keeps an address from being offered twice in a row, but where nothing else is left, the oldest offers are offered anew:
+/// clients that discover and never request cannot empty the pool.
+///
+/// One hardware address has one lease for as long as that is safe: a client without a lease gets that of another client identifier of its hardware
+/// address, such as a boot ROM's. RFC 4361 permits several clients at one hardware address; the server's probe tells them apart, for they answer it.
 package struct LeaseTable: Sendable {
     /// A pool does not grow beyond this, so that a flood of made-up clients is bounded by memory that is there.
     package static let maximumPool = 65_536
@@ -13,14 +17,31 @@ package struct LeaseTable: Sendable {
     static let offerTime: UInt64 = 30_000_000_000
     /// How long an address that somebody uses without a lease is left alone, in nanoseconds.
     static let quarantineTime: UInt64 = 600_000_000_000
+    /// A trunk's leases may be so many times the addresses that are left for other ports. A guest's may be as many.
+    private static let trunkShare = 4
+
+    /// Where the client of a lease is.
+    package enum Presence: Equatable, Sendable {
+        case at(ClientPort)
+        /// Its port is gone since then; `.max` where it has not been seen since a restart.
+        case gone(since: UInt64)
+    }
 
     private struct Entry: Sendable {
         var lease: Lease?
+        /// Of the lease's client.
+        var presence = Presence.at(.network)
         var offeredTo: ClientIdentity?
         var offeredHardware = MACAddress.zero
         var offerEnds: UInt64 = 0
         /// In use by somebody without a lease until then.
         var quarantineEnds: UInt64 = 0
+        /// The port whose claim is the reason.
+        var quarantinedBy: ClientPort?
+
+        func isRunning(_ now: UInt64) -> Bool { (lease?.expires ?? 0) > now }
+
+        var goneSince: UInt64? { if case .gone(let since) = presence { since } else { nil } }
     }
 
     package let first: IPv4Address
@@ -33,6 +54,7 @@ package struct LeaseTable: Sendable {
     /// Addresses that belong to machines, in the pool or outside.
     private var reservations: [MACAddress: IPv4Address] = [:]
     private var owners: [IPv4Address: MACAddress] = [:]
+    private var ownedInPool = 0
 
     package init(first: IPv4Address, last: IPv4Address, reservations: [AddressReservation] = []) {
         self.first = first
@@ -42,24 +64,209 @@ package struct LeaseTable: Sendable {
             self.reservations[one.hardware] = one.address
             owners[one.address] = one.hardware
         }
+        ownedInPool = owners.keys.count { isInPool($0) }
         skipUsed()
     }
 
     package var size: Int { Int(last.value - first.value) + 1 }
 
-    package func contains(_ address: IPv4Address) -> Bool { (first <= address && address <= last) || owners[address] != nil }
+    private func isInPool(_ address: IPv4Address) -> Bool { first <= address && address <= last }
 
-    /// Whether a machine may have this address: its own, while that is to be had; else one that is nobody's own.
-    package func suits(_ address: IPv4Address, _ client: ClientIdentity, hardware: MACAddress, now: UInt64) -> Bool {
-        guard let own = reservations[hardware] else { return owners[address] == nil }
-        return address == own || (owners[address] == nil && !isFree(own, for: client, now: now))
-    }
+    package func contains(_ address: IPv4Address) -> Bool { isInPool(address) || owners[address] != nil }
+
+    /// Whether `address` belongs to the machine with this hardware address.
+    package func isReserved(_ address: IPv4Address, for hardware: MACAddress) -> Bool { owners[address] == hardware }
+
+    // MARK: Leases
 
     /// The lease of a client, current or ended.
     package func lease(of client: ClientIdentity) -> Lease? { addresses[client].flatMap { entries[$0]?.lease } }
 
     /// The lease on an address, current or ended.
     package func lease(on address: IPv4Address) -> Lease? { entries[address]?.lease }
+
+    package func presence(on address: IPv4Address) -> Presence? { entries[address]?.lease == nil ? nil : entries[address]?.presence }
+
+    /// All leases, ended ones included, in the order of their addresses.
+    package var leases: [Lease] { entries.values.compactMap(\.lease).sorted { $0.address < $1.address } }
+
+    /// How many leases run.
+    package func running(at now: UInt64) -> Int { entries.values.count { $0.isRunning(now) } }
+
+    /// Whether the client, or another client identifier of its hardware address, holds `address` now.
+    package func isHeld(_ address: IPv4Address, by applicant: Applicant, now: UInt64) -> Bool {
+        guard let entry = entries[address], let lease = entry.lease, lease.expires > now else { return false }
+        return lease.hardware == applicant.hardware && (lease.client == applicant.client || isHere(entry, applicant))
+    }
+
+    /// Whether `address` is leased to another client identifier, though perhaps of the same hardware address.
+    func isLeasedToAnother(_ address: IPv4Address, than client: ClientIdentity, now: UInt64) -> Bool {
+        guard let lease = entries[address]?.lease else { return false }
+        return lease.expires > now && lease.client != client
+    }
+
+    /// Whether the client of the lease on `address` is at another port, which is there.
+    func isElsewhere(_ address: IPv4Address, than port: ClientPort) -> Bool {
+        if case .at(let other)? = presence(on: address), other.kind != .network { other != port } else { false }
+    }
+
+    private func isHere(_ entry: Entry, _ applicant: Applicant) -> Bool { entry.goneSince != nil || entry.presence == .at(applicant.port) }
+
+    /// Makes `lease` the one of its client and its address. Also restores leases after a restart.
+    /// - Parameter presence: where its client is, unless that is known already.
+    package mutating func commit(_ lease: Lease, presence: Presence = .at(.network)) {
+        guard contains(lease.address) else { return }
+        withdrawOffer(from: lease.client)
+        if let before = addresses[lease.client], before != lease.address { entries[before]?.lease = nil }
+        var entry = entry(lease.address)
+        if let other = entry.lease, other.client != lease.client { addresses[other.client] = nil }
+        if let other = entry.offeredTo { offers[other] = nil }
+        let isSame = entry.lease?.client == lease.client && entry.lease?.hardware == lease.hardware
+        if !isSame || entry.goneSince != nil || entry.presence == .at(.network) { entry.presence = presence }
+        entry.lease = lease
+        entry.offeredTo = nil
+        entry.offerEnds = 0
+        entries[lease.address] = entry
+        addresses[lease.client] = lease.address
+    }
+
+    /// Ends a lease now; the client is still remembered.
+    package mutating func end(_ address: IPv4Address, now: UInt64) {
+        guard let expires = entries[address]?.lease?.expires else { return }
+        entries[address]!.lease!.expires = min(now, expires)
+    }
+
+    /// Somebody uses `address` without a lease: leave it alone for a while, and forget who had it.
+    /// - Parameter port: where that was said.
+    package mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: UInt64) {
+        guard contains(address) else { return }
+        var entry = entry(address)
+        if let client = entry.lease?.client { addresses[client] = nil }
+        if let client = entry.offeredTo { offers[client] = nil }
+        entry = Entry()
+        entry.quarantineEnds = now + LeaseTable.quarantineTime
+        entry.quarantinedBy = port
+        entries[address] = entry
+    }
+
+    // MARK: Ports
+
+    /// The client of the lease on `address` was seen at `port`, perhaps again.
+    package mutating func saw(clientOf address: IPv4Address, at port: ClientPort) {
+        if entries[address]?.goneSince != nil { entries[address]!.presence = .at(port) }
+    }
+
+    /// A port is gone, and with it the clients there and what was claimed there.
+    package mutating func portGone(_ number: UInt16, now: UInt64) {
+        for (address, entry) in entries {
+            if case .at(let port) = entry.presence, port.number == number, port.kind != .network { entries[address]!.presence = .gone(since: now) }
+            if let port = entry.quarantinedBy, port.number == number, port.kind != .network {
+                entries[address]!.quarantineEnds = 0
+                entries[address]!.quarantinedBy = nil
+            }
+        }
+    }
+
+    /// How many addresses of the pool count for a port, and how many are left: a lease counts for the port where its client is, an address in quarantine
+    /// for the port where that was said.
+    package func usage(of port: ClientPort, now: UInt64) -> (held: Int, free: Int) {
+        var held = 0, taken = ownedInPool
+        for (address, entry) in entries where owners[address] == nil && isInPool(address) {
+            if entry.quarantineEnds > now {
+                taken += 1
+                if entry.quarantinedBy == port { held += 1 }
+            } else if entry.isRunning(now), entry.goneSince == nil {
+                taken += 1
+                if entry.presence == .at(port) { held += 1 }
+            }
+        }
+        return (held, size - taken)
+    }
+
+    /// Whether one more address may count for a port. No guest's port takes more than it leaves for the others (the dynamic threshold of shared buffers,
+    /// Choudhury and Hahne 1998), so that a port without any finds one.
+    package func hasRoom(for port: ClientPort, now: UInt64) -> Bool {
+        if port.kind == .network { return true }
+        let (held, free) = usage(of: port, now: now)
+        return held < (port.kind == .guest ? free : free * LeaseTable.trunkShare)
+    }
+
+    // MARK: Choosing
+
+    /// Whether a machine may have this address: its own, while that is to be had; else one that is nobody's own.
+    package func suits(_ address: IPv4Address, _ applicant: Applicant, now: UInt64) -> Bool {
+        guard let own = reservations[applicant.hardware] else { return owners[address] == nil }
+        return address == own || (owners[address] == nil && !isFree(own, for: applicant, now: now))
+    }
+
+    /// True if `address` may be given to a client: in the pool, and nobody else holds it.
+    /// - Parameter evicting: leases of clients whose port is gone do not count.
+    package func isFree(_ address: IPv4Address, for applicant: Applicant, evicting: Bool = false, now: UInt64) -> Bool {
+        guard contains(address) else { return false }
+        guard let entry = entries[address] else { return true }
+        if entry.quarantineEnds > now { return false }
+        guard let lease = entry.lease, lease.expires > now, lease.client != applicant.client else { return true }
+        return (lease.hardware == applicant.hardware && isHere(entry, applicant)) || (evicting && entry.goneSince != nil)
+    }
+
+    private func isFit(_ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false, _ now: UInt64) -> Bool {
+        !excluded.contains(address) && isFree(address, for: applicant, evicting: evicting, now: now) && suits(address, applicant, now: now)
+    }
+
+    /// The address with which a client has to do already: the one that belongs to its hardware, else the one it had, else the one it was offered.
+    func familiar(for applicant: Applicant, excluding excluded: [IPv4Address], now: UInt64) -> IPv4Address? {
+        if let reserved = reservations[applicant.hardware], !excluded.contains(reserved), isFree(reserved, for: applicant, now: now) { return reserved }
+        if let own = addresses[applicant.client], isFit(own, applicant, excluded, now) { return own }
+        // An offer may be of an address whose client's port is gone.
+        if let offered = offer(to: applicant.client, now: now), isFit(offered, applicant, excluded, evicting: true, now) { return offered }
+        return nil
+    }
+
+    /// An address for a client that has to do with none: that of its hardware address, else the one it asks for, else a fresh one, else the one unused for
+    /// longest.
+    /// - Parameter fromEnd: fresh ones are taken from the end of the pool.
+    func fresh(for applicant: Applicant, asking: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address], now: UInt64) -> IPv4Address? {
+        if let shared = addressOfHardware(applicant, excluded, now) { return shared }
+        if let asking, isFit(asking, applicant, excluded, now), !isOffered(asking, now: now) { return asking }
+        if let unused = fromEnd ? lastUnused : firstUnused, unused <= last, !excluded.contains(unused) { return unused }
+        return leastRecent(for: applicant, excluded, now)
+    }
+
+    /// The address that another client identifier of the same hardware address has, or had last.
+    private func addressOfHardware(_ applicant: Applicant, _ excluded: [IPv4Address], _ now: UInt64) -> IPv4Address? {
+        var best: Lease?
+        for (address, entry) in entries {
+            guard let lease = entry.lease, lease.hardware == applicant.hardware, isHere(entry, applicant), !isOffered(address, now: now) else { continue }
+            guard isFit(address, applicant, excluded, now) else { continue }
+            if best.map({ ($0.expires, $0.address) < (lease.expires, address) }) ?? true { best = lease }
+        }
+        return best?.address
+    }
+
+    private func leastRecent(for applicant: Applicant, _ excluded: [IPv4Address], _ now: UInt64) -> IPv4Address? {
+        typealias Candidate = (since: UInt64, expires: UInt64, address: IPv4Address)
+        var vacant: Candidate?, gone: Candidate?, offered: Candidate?
+        func note(_ candidate: Candidate, in best: inout Candidate?) { if best.map({ candidate < $0 }) ?? true { best = candidate } }
+        for (address, entry) in entries where isFit(address, applicant, excluded, evicting: true, now) {
+            let expires = entry.lease?.expires ?? 0
+            if entry.offerEnds > now {
+                note((entry.offerEnds, expires, address), in: &offered)
+            } else if !entry.isRunning(now) {
+                note((expires, expires, address), in: &vacant)
+            } else if let since = entry.goneSince {
+                note((since, expires, address), in: &gone)
+            }
+        }
+        return (vacant ?? gone ?? offered)?.address
+    }
+
+    private var lastUnused: IPv4Address? {
+        var address = last
+        while address > first && (entries[address] != nil || owners[address] != nil) { address = address.advanced(by: -1) }
+        return entries[address] == nil && owners[address] == nil ? address : nil
+    }
+
+    // MARK: Offers
 
     package func offer(to client: ClientIdentity, now: UInt64) -> IPv4Address? {
         guard let address = offers[client], let entry = entries[address], entry.offeredTo == client, entry.offerEnds > now else { return nil }
@@ -71,42 +278,8 @@ package struct LeaseTable: Sendable {
         offer(to: client, now: now) == address && entries[address]?.offeredHardware == hardware
     }
 
-    /// All leases, ended ones included, in the order of their addresses.
-    package var leases: [Lease] { entries.values.compactMap(\.lease).sorted { $0.address < $1.address } }
-
-    /// How many leases run.
-    package func running(at now: UInt64) -> Int { entries.values.count { ($0.lease?.expires ?? 0) > now } }
-
-    /// True if `address` may be given to `client`: in the pool, and nobody else holds it.
-    package func isFree(_ address: IPv4Address, for client: ClientIdentity, now: UInt64) -> Bool {
-        guard contains(address) else { return false }
-        guard let entry = entries[address] else { return true }
-        if entry.quarantineEnds > now { return false }
-        guard let lease = entry.lease else { return true }
-        return lease.client == client || lease.expires <= now
-    }
-
-    /// The address to offer a client: the one that belongs to its hardware, else the one it had, else the one it asks for, else a fresh one,
-    /// else the one unused for longest.
-    package func candidate(for client: ClientIdentity, hardware: MACAddress, asking: IPv4Address?, now: UInt64) -> IPv4Address? {
-        func isFit(_ address: IPv4Address) -> Bool { isFree(address, for: client, now: now) && suits(address, client, hardware: hardware, now: now) }
-        if let reserved = reservations[hardware], isFree(reserved, for: client, now: now) { return reserved }
-        if let own = addresses[client], isFit(own) { return own }
-        if let offered = offer(to: client, now: now), isFit(offered) { return offered }
-        if let asking, isFit(asking), (entries[asking]?.offerEnds ?? 0) <= now { return asking }
-        if firstUnused <= last { return firstUnused }
-        var best: (address: IPv4Address, since: UInt64)?
-        var oldestOffer: (address: IPv4Address, since: UInt64)?
-        for (address, entry) in entries where isFit(address) {
-            let since = entry.lease?.expires ?? 0
-            if entry.offerEnds > now {
-                if oldestOffer == nil || (entry.offerEnds, address) < (oldestOffer!.since, oldestOffer!.address) { oldestOffer = (address, entry.offerEnds) }
-            } else if best == nil || (since, address) < (best!.since, best!.address) {
-                best = (address, since)
-            }
-        }
-        return best?.address ?? oldestOffer?.address
-    }
+    /// True if `address` is offered to any client.
+    func isOffered(_ address: IPv4Address, now: UInt64) -> Bool { (entries[address]?.offerEnds ?? 0) > now }
 
     /// Sets `address` aside for `client` for a while.
     package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) {
@@ -126,38 +299,6 @@ package struct LeaseTable: Sendable {
             entries[address]!.offeredTo = nil
             entries[address]!.offerEnds = 0
         }
-    }
-
-    /// Makes `lease` the one of its client and its address. Also restores leases after a restart.
-    package mutating func commit(_ lease: Lease) {
-        guard contains(lease.address) else { return }
-        withdrawOffer(from: lease.client)
-        if let before = addresses[lease.client], before != lease.address { entries[before]?.lease = nil }
-        var entry = entry(lease.address)
-        if let other = entry.lease, other.client != lease.client { addresses[other.client] = nil }
-        if let other = entry.offeredTo { offers[other] = nil }
-        entry.lease = lease
-        entry.offeredTo = nil
-        entry.offerEnds = 0
-        entries[lease.address] = entry
-        addresses[lease.client] = lease.address
-    }
-
-    /// Ends a lease now; the client is still remembered.
-    package mutating func end(_ address: IPv4Address, now: UInt64) {
-        guard let expires = entries[address]?.lease?.expires else { return }
-        entries[address]!.lease!.expires = min(now, expires)
-    }
-
-    /// Somebody uses `address` without a lease: leave it alone for a while, and forget who had it.
-    package mutating func quarantine(_ address: IPv4Address, now: UInt64) {
-        guard contains(address) else { return }
-        var entry = entry(address)
-        if let client = entry.lease?.client { addresses[client] = nil }
-        if let client = entry.offeredTo { offers[client] = nil }
-        entry = Entry()
-        entry.quarantineEnds = now + LeaseTable.quarantineTime
-        entries[address] = entry
     }
 
     private mutating func entry(_ address: IPv4Address) -> Entry {

@@ -15,7 +15,9 @@ package struct Outbox: Sendable {
         package enum Level: Sendable { case debug, info, warning }
         package let level: Level
         package let text: String
+        /// The port that it is about, if there is one.
+        package let port: ClientPort?
     }
 
-    mutating func note(_ level: Note.Level, _ text: String) { notes.append(Note(level: level, text: text)) }
+    mutating func note(_ level: Note.Level, _ text: String, at port: ClientPort? = nil) { notes.append(Note(level: level, text: text, port: port)) }
 }

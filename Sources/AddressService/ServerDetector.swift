@@ -2,10 +2,13 @@
 import Wire
 
 /// Finds out whether somebody else serves DHCP on a network, by asking for an address that is never taken.
+///
+/// Only a full offer that answers the question counts: not a proxy's, which gives no address (PXE specification 2.1, section 2.2.3), nor what was sent to others. The
+/// server that made it is asked once more, with another transaction, and must offer again.
 package struct ServerDetector: Sendable {
     package enum Verdict: Equatable, Sendable {
         case undecided
-        /// Nobody answered.
+        /// Nobody answered, or not twice.
         case alone
         /// The identifier of the server that did.
         case served(by: IPv4Address)
@@ -17,14 +20,21 @@ package struct ServerDetector: Sendable {
 
     package private(set) var verdict = Verdict.undecided
     private let hardware: MACAddress
-    private let transactionID: UInt32
-    private let ends: UInt64
+    private var transactionID: UInt32
+    /// Of the second question.
+    private let secondID: UInt32
+    /// The server that has answered the first one.
+    private var suspect: IPv4Address?
+    private var ends: UInt64
     private var nextQuestion: UInt64
 
-    /// - Parameter seed: random; the question comes from an address made of it, which is not seen again.
-    package init(seed: UInt64, now: UInt64) {
-        hardware = MACAddress((seed & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
-        transactionID = UInt32(truncatingIfNeeded: seed >> 16)
+    /// - Parameters:
+    ///   - seed: random; the transactions are made of it.
+    ///   - hardware: from which the questions come. One that stays the same occupies one offer of a server.
+    package init(seed: UInt64, hardware: MACAddress, now: UInt64) {
+        self.hardware = hardware
+        transactionID = UInt32(truncatingIfNeeded: seed)
+        secondID = UInt32(truncatingIfNeeded: seed >> 32)
         ends = now + ServerDetector.patience
         nextQuestion = now
     }
@@ -36,7 +46,7 @@ package struct ServerDetector: Sendable {
         if now >= ends {
             verdict = .alone
         } else if now >= nextQuestion {
-            nextQuestion += ServerDetector.interval
+            nextQuestion = now + ServerDetector.interval
             var message = DHCPv4Message(isReply: false, transactionID: transactionID, clientHardware: hardware)
             message.wantsBroadcast = true
             message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
@@ -46,21 +56,33 @@ package struct ServerDetector: Sendable {
         }
     }
 
-    /// Takes a frame; an offer or acknowledgement of any server, whoever it is for, settles the question.
-    package mutating func receive(_ frame: RawSpan) {
-        guard verdict == .undecided, let server = ServerDetector.server(answering: frame) else { return }
-        verdict = .served(by: server)
+    /// Takes a frame; an offer that answers the question settles it, the second time.
+    package mutating func receive(_ frame: RawSpan, now: UInt64) {
+        guard verdict == .undecided, let message = ServerDetector.answer(in: frame), message.kind == .offer, message.transactionID == transactionID,
+            message.clientHardware == hardware, let server = message.address(.serverIdentifier)
+        else { return }
+        guard let suspect else {
+            self.suspect = server
+            transactionID = secondID
+            nextQuestion = now
+            ends = now + ServerDetector.patience
+            return
+        }
+        if server == suspect { verdict = .served(by: server) }
     }
 
-    /// The server that sent `frame`, if it is an offer or an acknowledgement.
-    package static func server(answering frame: RawSpan) -> IPv4Address? {
+    /// The offer or acknowledgement of an address that `frame` carries, with the server's name.
+    private static func answer(in frame: RawSpan) -> DHCPv4Message? {
         guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4, let ip = try? IPv4View(ethernet.payload),
             ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload), udp.destinationPort == DHCPPort.client,
             udp.sourcePort == DHCPPort.server, let message = try? DHCPv4Message(parsing: udp.payload), message.isReply,
-            message.kind == .offer || message.kind == .ack
+            message.kind == .offer || message.kind == .ack, message.yourAddress != .any, let server = message.address(.serverIdentifier), server != .any
         else { return nil }
-        return message.address(.serverIdentifier) ?? ip.source
+        return message
     }
+
+    /// True if `frame` is a server's offer or acknowledgement of an address, whoever it is for.
+    package static func isAnswer(_ frame: RawSpan) -> Bool { answer(in: frame) != nil }
 
     /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from there.
     package static func choosesAnother(_ frame: RawSpan, own: IPv4Address) -> Bool {

@@ -170,7 +170,7 @@ package struct Join: ParsableCommand {
         let given: [(String, Bool)] = [
             ("--vmnet-mode", vmnetMode != nil), ("--vmnet-interface", vmnetInterface != nil), ("--vmnet-gateway", vmnetGateway != nil),
             ("--vmnet-dhcp-end", vmnetDhcpEnd != nil), ("--vmnet-mask", vmnetMask != nil), ("--vmnet-interface-id", vmnetInterfaceId != nil),
-            ("--vmnet-mtu", vmnetMtu != nil), ("--vmnet-isolation", own.vmnetIsolation), ("--dhcp", addresses.isGiven), ("--tap-name", tapName != nil),
+            ("--vmnet-mtu", vmnetMtu != nil), ("--vmnet-isolation", own.vmnetIsolation), ("--trunk", !own.trunk.isEmpty), ("--dhcp", addresses.isGiven), ("--tap-name", tapName != nil),
         ]
         if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) does not go with --uplink none, which leads nowhere") }
     }

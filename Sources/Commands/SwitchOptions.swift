@@ -27,6 +27,9 @@ struct SwitchOptions: ParsableArguments {
     @Flag(help: "With --switch: machines reach the way out, and not each other.")
     var vmnetIsolation = false
 
+    @Option(help: ArgumentHelp("With --switch: a port that leads to further guests, such as another switch. It gets up to four fifths of the addresses, by rate. Repeat for several.", valueName: "port"))
+    var trunk: [Int] = []
+
     /// The switch that they ask for; nil for none.
     /// - Parameter hasOtherDoors: VDE is not spoken of, and there are other ways in.
     func makeSwitch(_ locator: PlugLocator, group: UInt32?, hasOtherDoors: Bool = false) throws -> SwitchConfiguration? {
@@ -37,7 +40,7 @@ struct SwitchOptions: ParsableArguments {
         guard isSwitch else {
             let given: [(String, Bool)] = [
                 ("--vde-mode", vdeMode != nil), ("--vde-dirmode", vdeDirmode != nil), ("--mgmt", mgmt != nil), ("--mgmtmode", mgmtmode != nil),
-                ("--rcfile", rcfile != nil), ("--vmnet-isolation", vmnetIsolation),
+                ("--rcfile", rcfile != nil), ("--vmnet-isolation", vmnetIsolation), ("--trunk", !trunk.isEmpty),
             ]
             if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) goes with --switch: it is about a switch of our own") }
             return nil
@@ -54,7 +57,9 @@ struct SwitchOptions: ParsableArguments {
     private func configure(_ base: SwitchConfiguration, group: UInt32?) throws -> SwitchConfiguration {
         if mgmtmode != nil && mgmt == nil { throw ValidationError("--mgmtmode needs --mgmt") }
         if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
+        if let port = trunk.first(where: { !(0...base.portLimit).contains($0) }) { throw ValidationError("--trunk: \(port) is no port of the switch, which has 0 to \(base.portLimit)") }
         var configuration = base
+        configuration.trunks = Set(trunk)
         configuration.access = SwitchAccess(mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: Accounts.sudoCaller)
         configuration.console = mgmt.map { SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600) }
         configuration.commandFile = rcfile.map { Files.absolute($0) }

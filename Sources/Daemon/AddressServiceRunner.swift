@@ -9,7 +9,7 @@ import Wire
 package final class AddressServiceRunner {
     private enum State {
         /// Finding out whether somebody else serves this network; requests wait meanwhile.
-        case detecting(ServerDetector, waiting: [[UInt8]])
+        case detecting(ServerDetector, waiting: [ServiceFrame])
         /// With a detector while there is a suspicion that another server has come.
         case serving(ServerDetector?)
         /// Somebody else does. Looked at again when the time comes.
@@ -18,19 +18,26 @@ package final class AddressServiceRunner {
 
     /// Requests kept while it is not known who serves the network.
     private static let maximumWaiting = 64
-    /// How often it is looked whether the other server is still there, and how often a suspicion is followed, in nanoseconds.
+    /// How often a suspicion is followed, and how often at least the other server is looked for while ours is off, in nanoseconds.
     private static let interval = 300 * MonotonicClock.second
+    /// After what time it is looked for again at first, which doubles each time that it is there.
+    private static let firstInterval = 30 * MonotonicClock.second
 
     private let loop: ControlLoop
     private let control: ForwarderControl
     private let file: LeaseFile
     private let logger: Logger
     private let watchesOthers: Bool
+    /// From which other servers are looked for: an address that is never taken, and always the same, so that it occupies one offer of theirs.
+    private let detectorHardware = MACAddress((Random.value() & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
+    private var silence = AddressServiceRunner.firstInterval
     private var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
     /// Told of leases that were given or have changed, those that there are already included.
     var onLeases: ([Lease]) -> Void = { _ in }
+    /// What a port is called in messages.
+    var portName: (PortNumber) -> String = { "port \($0)" }
     /// Before this moment no suspicion is followed.
     private var nextSuspicion: UInt64 = 0
 
@@ -46,10 +53,11 @@ package final class AddressServiceRunner {
         self.logger = logger
         self.watchesOthers = watchesOthers
         server = DHCPServer(configuration, leases: leases)
-        state = watchesOthers ? .detecting(AddressServiceRunner.makeDetector(), waiting: []) : .serving(nil)
+        state = .serving(nil)
+        if watchesOthers { state = .detecting(makeDetector(), waiting: []) }
     }
 
-    private static func makeDetector() -> ServerDetector { ServerDetector(seed: Random.value(), now: MonotonicClock.now) }
+    private func makeDetector() -> ServerDetector { ServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now) }
 
     /// Begins, once the forwarder has its ports.
     package func start() {
@@ -64,38 +72,51 @@ package final class AddressServiceRunner {
     /// The network behind the plug may be another one now: ask again who serves it.
     package func restart() {
         guard watchesOthers else { return }
-        state = .detecting(AddressServiceRunner.makeDetector(), waiting: [])
+        state = .detecting(makeDetector(), waiting: [])
         start()
     }
 
-    /// Takes what guests have sent since the last call.
+    /// Takes what guests have sent since the last call, and notes which ports are gone.
     package func receive() {
         var outbox = Outbox()
         let now = MonotonicClock.now
-        while let frame = control.takeServiceFrame() { receive(frame.bytes, now: now, into: &outbox) }
+        // What a port has sent before it went comes first.
+        while let frame = control.takeServiceFrame() { receive(frame, now: now, into: &outbox) }
+        for port in control.takeDetached() { server.portGone(port, now: now) }
         finish(&outbox)
     }
 
-    private func receive(_ frame: [UInt8], now: UInt64, into outbox: inout Outbox) {
+    private func serve(_ frame: ServiceFrame, now: UInt64, into outbox: inout Outbox) {
+        let reach = control.reach(of: frame.port)
+        let port =
+            switch reach {
+            case .network: ClientPort.network
+            case .trunk: ClientPort(frame.port, .trunk)
+            case .guest, nil: ClientPort(frame.port, .guest)
+            }
+        server.receive(frame.bytes.rawSpan, from: port, isAttached: reach != nil, now: now, into: &outbox)
+    }
+
+    private func receive(_ frame: ServiceFrame, now: UInt64, into outbox: inout Outbox) {
         switch state {
         case .detecting(var detector, var waiting):
-            detector.receive(frame.rawSpan)
+            detector.receive(frame.bytes.rawSpan, now: now)
             if waiting.count < Self.maximumWaiting { waiting.append(frame) }
             state = .detecting(detector, waiting: waiting)
         case .serving(var detector):
-            server.receive(frame.rawSpan, now: now, into: &outbox)
+            serve(frame, now: now, into: &outbox)
             guard watchesOthers else { return }
-            detector?.receive(frame.rawSpan)
+            detector?.receive(frame.bytes.rawSpan, now: now)
             // A guest that chose another server, or a server's answer. Guests can make up both, so it is a reason to ask, not to believe.
             if detector == nil, now >= nextSuspicion,
-                ServerDetector.choosesAnother(frame.rawSpan, own: server.configuration.server) || ServerDetector.server(answering: frame.rawSpan) != nil
+                ServerDetector.choosesAnother(frame.bytes.rawSpan, own: server.configuration.server) || ServerDetector.isAnswer(frame.bytes.rawSpan)
             {
                 nextSuspicion = now + Self.interval
-                detector = Self.makeDetector()
+                detector = makeDetector()
             }
             state = .serving(detector)
         case .silent(var detector, let nextLook):
-            detector?.receive(frame.rawSpan)
+            detector?.receive(frame.bytes.rawSpan, now: now)
             state = .silent(detector, nextLook: nextLook)
         }
     }
@@ -104,15 +125,17 @@ package final class AddressServiceRunner {
         if case .silent = state {} else {
             logger.notice("\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)")
         }
-        state = .silent(nil, nextLook: MonotonicClock.now + Self.interval)
+        state = .silent(nil, nextLook: MonotonicClock.now + silence)
+        silence = min(2 * silence, Self.interval)
         control.setPolicy(ServicePolicy(watchesDHCP: true))
     }
 
-    private func serve(_ waiting: [[UInt8]], now: UInt64, into outbox: inout Outbox) {
+    private func serve(_ waiting: [ServiceFrame], now: UInt64, into outbox: inout Outbox) {
         logger.info("no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
         state = .serving(nil)
+        silence = Self.firstInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
-        for frame in waiting { server.receive(frame.rawSpan, now: now, into: &outbox) }
+        for frame in waiting { serve(frame, now: now, into: &outbox) }
     }
 
     /// Moves on where a detector has come to a verdict.
@@ -135,7 +158,7 @@ package final class AddressServiceRunner {
             }
         case .silent(let running, let nextLook):
             guard running != nil || now >= nextLook else { return }
-            var detector = running ?? Self.makeDetector()
+            var detector = running ?? makeDetector()
             detector.tick(now: now, into: &outbox)
             switch detector.verdict {
             case .undecided: state = .silent(detector, nextLook: nextLook)
@@ -161,10 +184,11 @@ package final class AddressServiceRunner {
         if !outbox.changes.isEmpty { note(outbox.changes) }
         for frame in outbox.frames { control.sendFromService(frame) }
         for note in outbox.notes {
+            let text = note.port.flatMap { $0.kind == .network ? nil : "\(portName($0.number)): " + note.text } ?? note.text
             switch note.level {
-            case .debug: logger.debug("\(note.text)")
-            case .info: logger.info("\(note.text)")
-            case .warning: logger.warning("\(note.text)")
+            case .debug: logger.debug("\(text)")
+            case .info: logger.info("\(text)")
+            case .warning: logger.warning("\(text)")
             }
         }
         schedule()
@@ -184,5 +208,13 @@ package final class AddressServiceRunner {
             var outbox = Outbox()
             finish(&outbox)
         }
+    }
+}
+
+extension DHCPConfiguration {
+    /// Notes what the session says of the network: whether another server is possible, and whether every client's port is known.
+    mutating func adapt(to session: (any NetworkSession)?) {
+        isAuthoritative = !(session is PlugSession)
+        knowsPorts = session is SwitchSession
     }
 }

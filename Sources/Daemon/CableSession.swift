@@ -63,7 +63,8 @@ package final class CableSession: NetworkSession {
         } catch {
             throw PlugError(.system, error.description)
         }
-        let configuration = PortConfiguration(name: path, kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)
+        var configuration = PortConfiguration(name: path, kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)
+        configuration.reach = .network
         guard let number = control.attach(configuration) else { throw PlugError(.system, "no port is left") }
         end = End(cable, number)
         end!.isPaired = !end!.cable.isFirst

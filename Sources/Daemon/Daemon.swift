@@ -285,14 +285,15 @@ package final class Daemon {
             dhcp.nameServers = nameServers ?? presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
         }
         dhcp.reservations = configuration.reservations
+        dhcp.adapt(to: session)
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
         let directory = try Directories.state(configuration.stateDirectory)
         let path = "\(directory)/\(network.network.description.replacing("/", with: "-")).leases"
         let (file, leases) = try LeaseFile.open(path, logger: logger)
         // On a cable there is one guest and nobody else; on somebody's switch there may be another server.
         let watchesOthers = configuration.dhcp == .auto && session is PlugSession
-        addressService = AddressServiceRunner(
-            dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger)
+        addressService = AddressServiceRunner(dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger)
+        addressService?.portName = { [unowned self] in name(of: $0) }
     }
 
     /// Returns the name servers that guests are to use.

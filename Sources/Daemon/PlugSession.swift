@@ -81,10 +81,9 @@ package final class PlugSession: NetworkSession {
     private func attach(_ plug: consuming Plug) throws(PlugError) {
         do throws(SystemError) {
             let descriptor = try plug.data.duplicate()
-            guard
-                let number = control.attach(
-                    PortConfiguration(name: candidates[0], kind: .datagram, role: .guest, descriptor: descriptor.release(), maximumFrame: maximumFrame))
-            else { throw SystemError(code: Errno.noBuffers, "attach a port") }
+            var configuration = PortConfiguration(name: candidates[0], kind: .datagram, role: .guest, descriptor: descriptor.release(), maximumFrame: maximumFrame)
+            configuration.reach = .network
+            guard let number = control.attach(configuration) else { throw SystemError(code: Errno.noBuffers, "attach a port") }
             let joined = Joined(plug, number)
             state = .joined(joined)
             backoff.reset()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Switching
 import VDE
 
 /// What kind of switch the daemon is to be.
@@ -28,6 +29,8 @@ package struct SwitchConfiguration: Sendable {
     package var isHub = false
     /// TAPs that become ports, and are the host's to configure.
     package var taps: [String] = []
+    /// Ports that lead to further clients, such as another switch.
+    package var trunks: Set<Int> = []
     /// A console on standard input, whose end is the switch's end.
     package var readsStandardInput = false
 
@@ -35,4 +38,13 @@ package struct SwitchConfiguration: Sendable {
 
     /// Where vde_switch has its directory when it is not told.
     package static var defaultPath: String { Accounts.effectiveUser == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl" }
+
+    /// Programs that connect their port to another switch, by how they introduce themselves.
+    private static let cables = ["vdeplug:", "vde_crosscable", "vde_cryptcab", "vde_over_ns", "vde_pcapplug:", "vde_vmnet user="]
+
+    /// How many clients a port leads to.
+    /// - Parameter program: what has joined there.
+    func reach(of port: Int, program: String = "") -> PortReach {
+        trunks.contains(port) || SwitchConfiguration.cables.contains { program.hasPrefix($0) } ? .trunk : .guest
+    }
 }

@@ -137,12 +137,17 @@ package final class SwitchSession: NetworkSession {
     /// Gives a TAP a port, and takes over its descriptor. Nil when all ports are in use.
     package func attachDevice(_ port: PortConfiguration) -> PortNumber? {
         guard let number = virtualSwitch.allocateForDevice(preferring: reservedForUplink) else { return nil }
+        var port = port
+        // A TAP is the host's to connect to whatever it likes.
+        if port.role == .guest { port.reach = .trunk }
         return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
     }
 
     /// Gives a client of another door a port, and takes over its descriptor. Nil when all ports are in use.
     func attachClient(_ port: PortConfiguration, _ client: DoorClient) -> PortNumber? {
         guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user) else { return nil }
+        var port = port
+        port.reach = configuration.reach(of: number)
         return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: client.module, description: client.description, user: client.user)
     }
 
@@ -229,9 +234,10 @@ package final class SwitchSession: NetworkSession {
             leaveWaiting(client)
             onChange()
             let descriptor = try socket.descriptor.duplicate().release()
-            let configuration = PortConfiguration(
+            var attachment = PortConfiguration(
                 name: "port \(port), \(request.description)", kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
-            guard virtualSwitch.attach(configuration, to: port, identifier: end, module: "unix prog", description: request.description, user: client.user) != nil else {
+            attachment.reach = configuration.reach(of: port, program: request.description)
+            guard virtualSwitch.attach(attachment, to: port, identifier: end, module: "unix prog", description: request.description, user: client.user) != nil else {
                 _ = Descriptor(adopting: descriptor)
                 return refuse(client, "no port is left")
             }

@@ -90,12 +90,17 @@ package final class Guest {
 
     // MARK: DHCP (RFC 2131 section 3.1)
 
+    /// Seconds of the lease that is asked for: the check is shorter, and one that is killed keeps its address no longer.
+    private static let leaseTime: UInt32 = 120
+
     private func dhcp(_ kind: DHCPv4Message.Kind, _ transaction: UInt32) -> DHCPv4Message {
         var message = DHCPv4Message(isReply: false, transactionID: transaction, clientHardware: hardware)
         message[.messageType] = [kind.rawValue]
+        message[.vendorClass] = DHCPVendorClass.check
         if kind == .discover || kind == .request {
             let wanted: [DHCPOption] = [.subnetMask, .router, .domainNameServer, .domainName, .interfaceMTU]
             message[.parameterRequestList] = wanted.map(\.rawValue)
+            message.set(.leaseTime, seconds: Guest.leaseTime)
         }
         return message
     }
@@ -149,7 +154,9 @@ package final class Guest {
 
     /// Gives the lease back. Servers do not answer.
     package func release() {
-        guard let grant, let server = neighbour(grant.server) else { return }
+        guard let grant else { return }
+        // A server that does not answer ARP hears a broadcast.
+        let server = neighbour(grant.server) ?? .broadcast
         var message = dhcp(.release, Random.value())
         message.clientAddress = grant.address
         message.set(.serverIdentifier, [grant.server])

@@ -7,6 +7,12 @@ package enum DHCPPort {
     @inlinable package static var client: UInt16 { 68 }
 }
 
+/// Clients by what they call themselves (RFC 2132 section 9.13).
+package enum DHCPVendorClass {
+    /// `vde_vmnet check`, which gives its address back at once. It gets one from the end of the pool, so that the first ones are the guests'.
+    package static let check = Array("vde_vmnet check".utf8)
+}
+
 /// DHCP option codes (RFC 2132 unless noted).
 package enum DHCPOption: UInt8, Sendable {
     case subnetMask = 1
@@ -26,6 +32,7 @@ package enum DHCPOption: UInt8, Sendable {
     case maximumMessageSize = 57
     case renewalTime = 58
     case rebindingTime = 59
+    case vendorClass = 60
     case clientIdentifier = 61
 }
 

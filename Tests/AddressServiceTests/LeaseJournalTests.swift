@@ -52,7 +52,7 @@ import Wire
     @Test func ofSeveralLinesTheLastCounts() {
         func record(_ last: Int, _ client: UInt64, _ ends: Int64) -> LeaseJournal.Record {
             LeaseJournal.Record(
-                lease: Lease(address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: MACAddress(client)), hardware: MACAddress(client), hostName: "", expires: 0), ends: ends)
+                lease: Lease(address: ip(last), client: ClientIdentity(hardware: MACAddress(client)), hardware: MACAddress(client), hostName: "", expires: 0), ends: ends)
         }
         let moved = [record(2, 1, 900), record(3, 1, 300)]
         #expect(LeaseJournal.settled(moved) == [record(3, 1, 300)])

@@ -3,50 +3,116 @@ import AddressService
 import Testing
 import Wire
 
+/// A detector, a clock, and other servers' answers.
+private struct DetectorBench {
+    let hardware = MACAddress("02:00:00:00:00:09")!
+    var detector: ServerDetector
+    var now: UInt64 = 0
+    /// The questions so far.
+    var questions: [DHCPv4Message] = []
+
+    init() { detector = ServerDetector(seed: 0x1234_5678_9abc_def0, hardware: hardware, now: 0) }
+
+    /// Lets the next thing happen; returns false when nothing is left to happen.
+    mutating func step() throws -> Bool {
+        guard let due = detector.nextDeadline else { return false }
+        now = max(now, due)
+        var outbox = Outbox()
+        detector.tick(now: now, into: &outbox)
+        for frame in outbox.frames { questions.append(try DHCPv4Message(parsing: frame.rawSpan.from(42))) }
+        return true
+    }
+
+    mutating func finish() throws { while try step() {} }
+
+    /// A server's answer to the last question.
+    mutating func answer(
+        _ kind: DHCPv4Message.Kind = .offer, from server: IPv4Address = IPv4Address("10.0.2.2")!, address: IPv4Address = IPv4Address("10.0.2.15")!,
+        _ change: (inout DHCPv4Message) -> Void = { _ in }
+    ) {
+        var message = DHCPv4Message(isReply: true, transactionID: questions.last!.transactionID, clientHardware: questions.last!.clientHardware)
+        message[.messageType] = [kind.rawValue]
+        message.set(.serverIdentifier, [server])
+        message.yourAddress = address
+        change(&message)
+        detector.receive(UDPFrame(from: (MACAddress(3), server, 67), to: (.broadcast, .broadcast, 68)).bytes(payload: message.bytes()).rawSpan, now: now)
+    }
+}
+
 @Suite struct ServerDetectorTests {
-    private let second: UInt64 = 1_000_000_000
+    @Test func silenceMeansAlone() throws {
+        var bench = DetectorBench()
+        try bench.finish()
+        #expect(bench.detector.verdict == .alone)
+        #expect(bench.questions.count == 4)
+        #expect(bench.now == 3_500_000_000)
+    }
 
-    @Test func silenceMeansAlone() {
-        var detector = ServerDetector(seed: 42, now: 0)
-        var outbox = Outbox()
-        var now: UInt64 = 0
-        var questions = 0
-        while let due = detector.nextDeadline {
-            now = due
-            detector.tick(now: now, into: &outbox)
-            questions += outbox.frames.count
-            outbox = Outbox()
+    @Test func aServerThatOffersTwiceServes() throws {
+        var bench = DetectorBench()
+        #expect(try bench.step())
+        #expect(bench.questions[0].kind == .discover && bench.questions[0].wantsBroadcast)
+        bench.answer()
+        #expect(bench.detector.verdict == .undecided, "once may be a forgery, or late")
+        #expect(try bench.step())
+        #expect(bench.questions.count == 2 && bench.questions[1].transactionID != bench.questions[0].transactionID)
+        #expect(bench.questions[1].clientHardware == bench.questions[0].clientHardware)
+        bench.answer()
+        #expect(bench.detector.verdict == .served(by: IPv4Address("10.0.2.2")!))
+        #expect(bench.detector.nextDeadline == nil)
+    }
+
+    /// A ProxyDHCP server tells boot ROMs of their programs beside the server that gives addresses.
+    @Test func aProxyIsNoServer() throws {
+        var bench = DetectorBench()
+        _ = try bench.step()
+        bench.answer(address: .any) { $0[.vendorClass] = Array("PXEClient".utf8) }
+        try bench.finish()
+        #expect(bench.detector.verdict == .alone && bench.now == 3_500_000_000)
+    }
+
+    @Test func whatDoesNotAnswerTheQuestionDecidesNothing() throws {
+        var bench = DetectorBench()
+        _ = try bench.step()
+        let first = bench.questions[0].transactionID
+        bench.answer { $0.transactionID &+= 1 }
+        bench.answer { $0.clientHardware = MACAddress(4) }
+        bench.answer(.ack)
+        bench.answer { $0[.serverIdentifier] = nil }
+        bench.answer { $0.isReply = false }
+        bench.detector.receive([1, 2, 3].rawSpan, now: 0)
+        bench.detector.receive(ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan, now: 0)
+        _ = try bench.step()
+        #expect(bench.questions.last?.transactionID == first, "it still asks its first question")
+        try bench.finish()
+        #expect(bench.detector.verdict == .alone)
+    }
+
+    @Test func oneForgedOfferIsFollowedAndForgotten() throws {
+        var bench = DetectorBench()
+        _ = try bench.step()
+        bench.answer()
+        _ = try bench.step()
+        // The same transaction again, and another server.
+        let first = bench.questions[0].transactionID
+        bench.answer { $0.transactionID = first }
+        bench.answer(from: IPv4Address("10.9.9.9")!)
+        #expect(bench.detector.verdict == .undecided)
+        try bench.finish()
+        #expect(bench.detector.verdict == .alone)
+    }
+
+    @Test func onlyAnswersThatGiveAnAddressAreSignsOfAServer() throws {
+        func frame(_ kind: DHCPv4Message.Kind, _ address: IPv4Address) -> [UInt8] {
+            var message = DHCPv4Message(isReply: true, transactionID: 1, clientHardware: MACAddress(9))
+            message[.messageType] = [kind.rawValue]
+            message.set(.serverIdentifier, [IPv4Address("10.0.2.2")!])
+            message.yourAddress = address
+            return UDPFrame(from: (MACAddress(3), IPv4Address("10.0.2.2")!, 67), to: (.broadcast, .broadcast, 68)).bytes(payload: message.bytes())
         }
-        #expect(detector.verdict == .alone)
-        #expect(questions == 4)
-        #expect(now == 3_500_000_000)
-    }
-
-    @Test func anOfferMeansServed() throws {
-        var detector = ServerDetector(seed: 42, now: 0)
-        var outbox = Outbox()
-        detector.tick(now: 0, into: &outbox)
-        let asked = outbox.frames[0]
-        let question = try DHCPv4Message(parsing: asked.rawSpan.from(42))
-        #expect(question.kind == .discover && question.wantsBroadcast)
-        var offer = DHCPv4Message(isReply: true, transactionID: question.transactionID, clientHardware: question.clientHardware)
-        offer[.messageType] = [DHCPv4Message.Kind.offer.rawValue]
-        let server = IPv4Address("10.0.2.2")!
-        offer.set(.serverIdentifier, [server])
-        let frame = UDPFrame(from: (MACAddress(3), server, 67), to: (.broadcast, .broadcast, 68)).bytes(payload: offer.bytes())
-        detector.receive(frame.rawSpan)
-        #expect(detector.verdict == .served(by: server))
-        #expect(detector.nextDeadline == nil)
-    }
-
-    @Test func whatIsNoOfferDecidesNothing() {
-        var detector = ServerDetector(seed: 42, now: 0)
-        var discover = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: MACAddress(9))
-        discover[.messageType] = [1]
-        detector.receive(UDPFrame(from: (MACAddress(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: discover.bytes()).rawSpan)
-        detector.receive([1, 2, 3].rawSpan)
-        detector.receive(ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan)
-        #expect(detector.verdict == .undecided)
+        let some = IPv4Address("10.0.2.15")!
+        let verdicts = [frame(.offer, some), frame(.ack, some), frame(.offer, .any), frame(.nak, some)].map { ServerDetector.isAnswer($0.rawSpan) }
+        #expect(verdicts == [true, true, false, false])
     }
 
     @Test func aChoiceOfAnotherServerIsNoticed() {

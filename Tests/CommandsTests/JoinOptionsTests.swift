@@ -165,18 +165,27 @@ private func refusal(arguments: [String]) -> String? {
         for mode in ["", "8", "0x1", "17777", "rw"] { #expect(refusal("--switch", "--vde-mode", mode, "v") != nil) }
     }
 
-    @Test(arguments: [["--vde-mode", "0600"], ["--vde-dirmode", "0700"], ["--mgmt", "m"], ["--mgmtmode", "0600"], ["--rcfile", "f"], ["--vmnet-isolation"], ["--uplink", "none"]])
+    @Test(arguments: [["--vde-mode", "0600"], ["--vde-dirmode", "0700"], ["--mgmt", "m"], ["--mgmtmode", "0600"], ["--rcfile", "f"], ["--vmnet-isolation"], ["--trunk", "3"], ["--uplink", "none"]])
     func whatIsAboutASwitchNeedsOne(options: [String]) {
         #expect(refusal(arguments: options + ["v"])?.contains("goes with --switch") == true)
     }
 
     @Test(arguments: [
-        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"], ["--vmnet-isolation"], ["--dhcp", "builtin"], ["--tap-name", "t"],
+        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"], ["--vmnet-isolation"], ["--trunk", "3"], ["--dhcp", "builtin"], ["--tap-name", "t"],
         ["--vmnet-interface-id", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"],
     ])
     func withoutAWayOutThereIsNothingAboutIt(options: [String]) {
         #expect(refusal(arguments: ["--switch", "--uplink", "none"] + options + ["v"])?.contains("--uplink none") == true)
         #expect(refusal("--switch", "--uplink", "none", "--dhcp", "off", "v") == nil)
+    }
+
+    @Test func trunksArePortsOfTheSwitch() throws {
+        guard case .serve(let own) = try configuration("--switch", "--trunk", "3", "--trunk", "7", "/tmp/vde").side else {
+            Issue.record("no switch")
+            return
+        }
+        #expect(own.trunks == [3, 7])
+        for port in ["-1", "1001", "x"] { #expect(refusal("--switch", "--trunk", port, "v") != nil) }
     }
 
     @Test func theMTUHasBounds() {

@@ -6,8 +6,8 @@ import VDE
 final class PlugHolder {
     private let plug: Plug
 
-    init(path: String) throws {
-        plug = try Plug.join(path: path, port: 0, options: PlugOptions(description: "a test"), deadline: MonotonicClock.now + 2 * MonotonicClock.second)
+    init(path: String, description: String = "a test") throws {
+        plug = try Plug.join(path: path, port: 0, options: PlugOptions(description: description), deadline: MonotonicClock.now + 2 * MonotonicClock.second)
         // A flood must not be held up by small buffers of ours.
         plug.data.setBuffers(send: 4 << 20, receive: 4 << 20)
     }

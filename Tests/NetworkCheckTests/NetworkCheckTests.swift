@@ -106,10 +106,25 @@ private final class FakeNetwork: GuestLink {
         let (holds, hops) = check(network, connect: (gateway, 80))
         #expect(holds)
         #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .ok, "tcp": .ok])
-        #expect(hops["lease"]!.detail.contains("192.168.105.2/24"))
+        // The first addresses are the guests'.
+        #expect(hops["lease"]!.detail.contains("192.168.105.21/24"))
         #expect(hops["name"]!.detail.contains("127.0.0.1"))
         // The lease was given back.
         #expect(network.server!.table.running(at: 2_000_000_000) == 0)
+    }
+
+    @Test func theLeaseIsGivenBackWhateverFails() {
+        let mute = FakeNetwork()
+        mute.answersARP = false
+        #expect(!check(mute).holds)
+        #expect(mute.server!.table.leases.map(\.address) == [gateway.advanced(by: 20)])
+        #expect(mute.server!.table.running(at: 2_000_000_000) == 0)
+    }
+
+    @Test func aCheckThatIsKilledKeepsItsAddressNotForLong() throws {
+        let network = FakeNetwork()
+        let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
+        #expect(try guest.lease().seconds == 120)
     }
 
     @Test func whatIsNotOfferedIsSkipped() {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// The port of the switch by which a client's frame came in.
+package struct ClientPort: Hashable, Sendable {
+    package enum Kind: Sendable {
+        /// A port of our own switch with one guest behind it. Its leases may be reused when the port is gone and the pool is exhausted.
+        case guest
+        /// A port of our own switch that leads to further clients.
+        case trunk
+        /// The only way to all clients: a switch or a cable that was joined.
+        case network
+    }
+
+    package let number: UInt16
+    package let kind: Kind
+
+    package init(_ number: UInt16, _ kind: Kind) {
+        self.number = number
+        self.kind = kind
+    }
+
+    package static let network = ClientPort(0, .network)
+}
+
+/// A client that asks for an address.
+package struct Applicant: Sendable {
+    package var client: ClientIdentity
+    package let hardware: MACAddress
+    package let port: ClientPort
+}
+
+/// How fast new clients may come by one port (the generic cell rate algorithm, ITU-T I.371): so many at once, and then one a second.
+struct NewcomerRate: Sendable {
+    static let burst: UInt64 = 64
+    /// Nanoseconds.
+    static let interval: UInt64 = 1_000_000_000
+
+    /// When the whole burst is available again.
+    private var full: UInt64 = 0
+
+    func isExhausted(_ now: UInt64) -> Bool { full > now + (NewcomerRate.burst - 1) * NewcomerRate.interval }
+
+    /// Whether more than half of the burst is used.
+    func isBusy(_ now: UInt64) -> Bool { full > now + NewcomerRate.burst / 2 * NewcomerRate.interval }
+
+    mutating func take(_ now: UInt64) { full = max(full, now) + NewcomerRate.interval }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+// Leases: given, extended, given back (RFC 2131 sections 4.3.2 to 4.3.5).
+
+extension DHCPServer {
+    mutating func request(_ message: DHCPv4Message, from port: ClientPort, isUnicast: Bool, now: UInt64, into outbox: inout Outbox) {
+        let applicant = applicant(of: message, at: port, now: now)
+        let held = table.lease(of: applicant.client)
+        if let server = message.address(.serverIdentifier) {
+            // SELECTING: the client has chosen among offers.
+            guard server == configuration.server else {
+                table.withdrawOffer(from: applicant.client)
+                return
+            }
+            guard let wanted = message.address(.requestedAddress) ?? (message.clientAddress == .any ? nil : message.clientAddress) else {
+                counters.ignored += 1
+                return
+            }
+            guard mayTake(wanted, applicant, now: now), mayHold(wanted, applicant, now: now) else {
+                refuse(message, "\(wanted) was not offered to it", into: &outbox)
+                return
+            }
+            grant(wanted, to: applicant, message, now: now, into: &outbox)
+        } else if message.clientAddress == .any {
+            // INIT-REBOOT: the client asks for what it believes to be its own.
+            guard let wanted = message.address(.requestedAddress) else {
+                counters.ignored += 1
+                return
+            }
+            guard let held else { return reclaim(wanted, message, applicant, isForUs: false, now: now, into: &outbox) }
+            if held.address == wanted && held.hardware == message.clientHardware && mayHold(wanted, applicant, now: now) {
+                grant(wanted, to: applicant, message, now: now, into: &outbox)
+            } else {
+                refuse(message, "its address is \(held.address), not \(wanted)", into: &outbox)
+            }
+        } else {
+            // RENEWING (sent to us alone) and REBINDING (sent to all).
+            guard let held else { return reclaim(message.clientAddress, message, applicant, isForUs: isUnicast, now: now, into: &outbox) }
+            if held.address == message.clientAddress, held.hardware == message.clientHardware, table.suits(held.address, applicant, now: now) {
+                grant(held.address, to: applicant, message, now: now, into: &outbox)
+            } else {
+                refuse(message, "\(message.clientAddress) is not leased to it", into: &outbox)
+            }
+        }
+    }
+
+    // MARK: Addresses of which nothing is known here
+
+    /// A client that is unknown here believes to have an address. It may have it from another server, so that only one that is alone answers: it gives
+    /// the address if nobody else has or uses it, and refuses it otherwise.
+    /// - Parameter isForUs: the client means this server.
+    private mutating func reclaim(_ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: UInt64, into outbox: inout Outbox) {
+        guard configuration.isAuthoritative else {
+            if isForUs { refuse(message, "\(wanted) is not leased to it", into: &outbox) } else { counters.ignored += 1 }
+            return
+        }
+        let isAnothers = table.isOffered(wanted, now: now) && !table.isOffered(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
+        guard mayHold(wanted, applicant, evicting: false, now: now), !isAnothers else {
+            return refuse(message, configuration.network.contains(wanted) ? "\(wanted) is not to be had" : "\(wanted) belongs to another network", into: &outbox)
+        }
+        if isOneMore(wanted, for: applicant, now: now) && !mayHaveMore(applicant, now: now, into: &outbox) { return }
+        let item = Pending(request: message, applicant: applicant, address: wanted, due: now, attempts: 0, purpose: .reclaim)
+        if watch.user(of: wanted, now: now) != nil || watch.isSilent(wanted, now: now) {
+            return settle(item, isSilent: watch.isSilent(wanted, now: now), now: now, into: &outbox)
+        }
+        guard mayWait(applicant) else { return counters.ignored += 1 }
+        table.offer(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
+        wait(item, now: now, into: &outbox)
+    }
+
+    /// Answers a client that wanted an address of which nothing is known, when it is known who uses it.
+    mutating func settle(_ item: Pending, isSilent: Bool, now: UInt64, into outbox: inout Outbox) {
+        let user = watch.user(of: item.address, now: now)
+        // The client answers for the address itself, which may be that of another client identifier of its hardware address.
+        let isItsOwn = user?.hardware == item.applicant.hardware && !table.isLeasedToAnother(item.address, than: item.applicant.client, now: now)
+        if (isSilent || isItsOwn) && mayHold(item.address, item.applicant, evicting: false, now: now) {
+            grant(item.address, to: item.applicant, item.request, now: now, into: &outbox)
+        } else {
+            table.withdrawOffer(from: item.applicant.client)
+            refuse(item.request, "\(item.address) is in use", into: &outbox)
+        }
+    }
+
+    // MARK: Answers
+
+    private mutating func grant(_ address: IPv4Address, to applicant: Applicant, _ message: DHCPv4Message, now: UInt64, into outbox: inout Outbox) {
+        let isMore = isOneMore(address, for: applicant, now: now)
+        let seconds = leaseTime(for: message, applicant, isNew: isMore, now: now)
+        if isMore {
+            // It asks again; by then its port may have room.
+            guard mayHaveMore(applicant, now: now, into: &outbox) else { return }
+            countNewcomer(applicant.port, now)
+        }
+        let isNew = table.lease(on: address)?.client != applicant.client
+        let name = message[.hostName].map { String(decoding: $0.prefix(63).filter { (0x21...0x7e).contains($0) }, as: UTF8.self) } ?? ""
+        let lease = Lease(
+            address: address, client: applicant.client, hardware: message.clientHardware, hostName: name, expires: now + UInt64(seconds) * 1_000_000_000)
+        table.commit(lease, presence: .at(applicant.port))
+        watch.granted(address)
+        outbox.changes.append(lease)
+        if isNew { outbox.note(.info, "lease \(address) to \(message.clientHardware)\(name.isEmpty ? "" : " (\(name))")") }
+        var reply = DHCPReply(.ack, to: message, configuration)
+        reply.grant(address, seconds: seconds)
+        outbox.frames.append(reply.frame())
+    }
+
+    private mutating func countNewcomer(_ port: ClientPort, _ now: UInt64) {
+        if port.kind != .guest { rates[port, default: NewcomerRate()].take(now) }
+    }
+
+    private mutating func refuse(_ message: DHCPv4Message, _ reason: String, into outbox: inout Outbox) {
+        outbox.note(.debug, "refused \(message.clientHardware): \(reason)")
+        outbox.frames.append(DHCPReply(.nak, to: message, configuration).frame())
+    }
+
+    // MARK: Decline, release, inform (RFC 2131 sections 4.3.3 to 4.3.5)
+
+    mutating func decline(_ message: DHCPv4Message, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+        let applicant = applicant(of: message, at: port, now: now)
+        guard message.address(.serverIdentifier) == configuration.server, let address = message.address(.requestedAddress),
+            mayTake(address, applicant, now: now), !table.isElsewhere(address, than: port)
+        else {
+            counters.ignored += 1
+            return
+        }
+        counters.conflicts += 1
+        end(address, now: now, into: &outbox)
+        table.withdrawOffer(from: applicant.client)
+        // An address that was declined counts for the port as a lease does: else one client could decline them all.
+        guard mayHaveMore(applicant, now: now, into: &outbox) else { return }
+        countNewcomer(port, now)
+        outbox.note(.warning, "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / 60_000_000_000) minutes", at: port)
+        quarantine(address, by: port, now: now, into: &outbox)
+    }
+
+    mutating func release(_ message: DHCPv4Message, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+        let applicant = applicant(of: message, at: port, now: now)
+        guard message.address(.serverIdentifier).map({ $0 == configuration.server }) ?? true, let lease = table.lease(of: applicant.client),
+            lease.address == message.clientAddress, lease.hardware == message.clientHardware, !table.isElsewhere(lease.address, than: port)
+        else {
+            counters.ignored += 1
+            return
+        }
+        end(lease.address, now: now, into: &outbox)
+        outbox.note(.debug, "\(message.clientHardware) released \(lease.address)")
+    }
+
+    /// Ends the lease on an address.
+    private mutating func end(_ address: IPv4Address, now: UInt64, into outbox: inout Outbox) {
+        guard var lease = table.lease(on: address) else { return }
+        lease.expires = min(lease.expires, now)
+        table.end(address, now: now)
+        outbox.changes.append(lease)
+    }
+
+    /// Sets an address aside that is used without a lease, and ends the lease of a client that is not there.
+    mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+        if let lease = table.lease(on: address), lease.expires > now { end(address, now: now, into: &outbox) }
+        table.quarantine(address, by: port, now: now)
+    }
+
+    mutating func inform(_ message: DHCPv4Message, into outbox: inout Outbox) {
+        guard configuration.network.contains(message.clientAddress) else {
+            counters.ignored += 1
+            return
+        }
+        outbox.frames.append(DHCPReply(.ack, to: message, configuration).frame())
+    }
+}
