@@ -21,10 +21,12 @@ package struct FlowKey: Hashable, Sendable {
 }
 
 /// The conversations between guests and the outside. When there are too many, the guest with the most of them loses the one that has been
-/// idle for longest: a flood costs whoever sends it.
+/// idle for longest: a flood costs whoever sends it, from however many addresses.
 package struct FlowTable: Sendable {
     private struct Flow: Sendable {
         var key: FlowKey
+        /// The guest that it is charged to.
+        let owner: GuestOwner
         /// Seconds.
         var lastSeen: UInt64
         // Places of the guest's next older and next younger one; -1 for none.
@@ -43,7 +45,7 @@ package struct FlowTable: Sendable {
     private var places: [FlowKey: Int] = [:]
     private var flows: [Flow] = []
     private var free: [Int] = []
-    private var queues: [IPv6Address: Queue] = [:]
+    private var queues: [GuestOwner: Queue] = [:]
     /// Most packets belong to the flow of the one before.
     private var last: (key: FlowKey, place: Int)?
 
@@ -74,13 +76,14 @@ package struct FlowTable: Sendable {
     }
 
     /// Adds a flow. Returns its place, and whether another had to go for it: then it is that one's place.
-    package mutating func insert(_ key: FlowKey, now: UInt64) -> (place: Int, isAnothers: Bool) {
+    /// - Parameter owner: the guest that it is charged to; nil: whoever has the address.
+    package mutating func insert(_ key: FlowKey, by owner: GuestOwner? = nil, now: UInt64) -> (place: Int, isAnothers: Bool) {
         var isAnothers = false
         if places.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }) {
             remove(flows[victim.oldest].key)
             isAnothers = true
         }
-        let flow = Flow(key: key, lastSeen: now)
+        let flow = Flow(key: key, owner: owner ?? .address(key.guest), lastSeen: now)
         let place: Int
         if let reused = free.popLast() {
             place = reused
@@ -102,23 +105,23 @@ package struct FlowTable: Sendable {
     }
 
     private mutating func link(_ place: Int) {
-        var queue = queues[flows[place].key.guest] ?? Queue()
+        var queue = queues[flows[place].owner] ?? Queue()
         flows[place].older = queue.youngest
         flows[place].younger = -1
         if queue.youngest >= 0 { flows[queue.youngest].younger = place }
         queue.youngest = place
         if queue.oldest < 0 { queue.oldest = place }
         queue.count += 1
-        queues[flows[place].key.guest] = queue
+        queues[flows[place].owner] = queue
     }
 
     private mutating func unlink(_ place: Int) {
         let flow = flows[place]
-        guard var queue = queues[flow.key.guest] else { return }
+        guard var queue = queues[flow.owner] else { return }
         if flow.older >= 0 { flows[flow.older].younger = flow.younger } else { queue.oldest = flow.younger }
         if flow.younger >= 0 { flows[flow.younger].older = flow.older } else { queue.youngest = flow.older }
         queue.count -= 1
-        queues[flow.key.guest] = queue.count > 0 ? queue : nil
+        queues[flow.owner] = queue.count > 0 ? queue : nil
     }
 }
 
@@ -131,41 +134,48 @@ package struct LingeringPorts: Sendable {
         let protocolNumber: UInt8
     }
 
+    private struct Use: Sendable {
+        var last: UInt64
+        let owner: GuestOwner
+    }
+
     /// Seconds for which libslirp keeps one (its SO_EXPIRE is 240).
     private static let patience: UInt64 = 245
 
-    private let capacity: Int
-    private var lastUse: [Key: UInt64] = [:]
-    private var counts: [IPv6Address: Int] = [:]
+    private var uses: [Key: Use] = [:]
+    private var share: FairShare
     private var nextSweep: UInt64 = 0
     private var last: (key: Key, now: UInt64)?
 
-    package init(capacity: Int) { self.capacity = capacity }
+    package init(capacity: Int) { share = FairShare(capacity: capacity) }
 
-    package var count: Int { lastUse.count }
+    package var count: Int { uses.count }
 
-    /// Whether a datagram may be sent from there. No guest has more than a quarter of all.
-    package mutating func admit(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8, now: UInt64) -> Bool {
+    /// Whether a datagram may be sent from there. No guest has more than it leaves for the others.
+    /// - Parameter owner: the guest that it is charged to; nil: whoever has the address.
+    package mutating func admit(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8, by owner: GuestOwner? = nil, now: UInt64) -> Bool {
         let key = Key(guest: guest, port: port, protocolNumber: protocolNumber)
         if let last, last.key == key, last.now == now { return true }
-        if lastUse[key] == nil {
+        if uses[key] != nil {
+            uses[key]!.last = now
+        } else {
             if now >= nextSweep { sweep(now) }
-            guard lastUse.count < capacity, counts[guest, default: 0] < max(1, capacity / 4) else { return false }
-            counts[guest, default: 0] += 1
+            let owner = owner ?? .address(guest)
+            guard share.hasRoom(for: owner) else { return false }
+            share.add(owner)
+            uses[key] = Use(last: now, owner: owner)
         }
-        lastUse[key] = now
         last = (key, now)
         return true
     }
 
-    func contains(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8) -> Bool { lastUse[Key(guest: guest, port: port, protocolNumber: protocolNumber)] != nil }
+    func contains(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8) -> Bool { uses[Key(guest: guest, port: port, protocolNumber: protocolNumber)] != nil }
 
     private mutating func sweep(_ now: UInt64) {
         nextSweep = now + 10
-        for (key, time) in lastUse where time + Self.patience < now {
-            lastUse[key] = nil
-            counts[key.guest]! -= 1
-            if counts[key.guest] == 0 { counts[key.guest] = nil }
+        for (key, use) in uses where use.last + Self.patience < now {
+            uses[key] = nil
+            share.remove(use.owner)
         }
     }
 }

@@ -20,6 +20,7 @@ package struct Reassembler: Sendable {
         var hasHeader = false
         /// Seconds.
         var due: UInt64
+        let owner: GuestOwner
     }
 
     package enum Outcome: Equatable, Sendable {
@@ -37,32 +38,44 @@ package struct Reassembler: Sendable {
     private static let patience: UInt64 = 15
 
     private var partials: [Key: Partial] = [:]
+    private var share = FairShare(capacity: Reassembler.capacity)
 
     package init() {}
 
     /// Takes a fragment whose header is sound and has no options.
-    package mutating func take(_ packet: borrowing IPv4View, now: UInt64) -> Outcome {
+    /// - Parameter owner: the guest that it is charged to; nil: whoever has the source address.
+    package mutating func take(_ packet: borrowing IPv4View, by owner: GuestOwner? = nil, now: UInt64) -> Outcome {
+        let owner = owner ?? GuestOwner(packet.source)
         let key = Key(source: packet.source, destination: packet.destination, identification: packet.identification, protocolNumber: packet.protocolNumber)
         let flags = packet.bytes.big16(at: 6)
         let offset = Int(flags & 0x1fff) * 8, count = packet.payload.byteCount
         let isLast = flags & 0x2000 == 0
         guard packet.headerLength == 20, count > 0, isLast || count % 8 == 0, 20 + offset + count <= 65_535 else {
-            partials[key] = nil
+            forget(key)
             return .refused
         }
         if partials[key] == nil {
-            for (old, partial) in partials where partial.due <= now { partials[old] = nil }
-            guard partials.count < Self.capacity, partials.keys.count(where: { $0.source == key.source }) < Self.perSource else { return .refused }
-            partials[key] = Partial(bytes: [UInt8](repeating: 0, count: 20), due: now + Self.patience)
+            for (old, partial) in partials where partial.due <= now { forget(old) }
+            guard share.hasRoom(for: owner), partials.keys.count(where: { $0.source == key.source }) < Self.perSource else { return .refused }
+            partials[key] = Partial(bytes: [UInt8](repeating: 0, count: 20), due: now + Self.patience, owner: owner)
+            share.add(owner)
         }
         // Out of the table while it is changed, so that it is not copied.
         var partial = partials.removeValue(forKey: key)!
-        guard partial.due > now, partial.add(packet, offset..<offset + count, isLast) else { return .refused }
+        guard partial.due > now, partial.add(packet, offset..<offset + count, isLast) else {
+            share.remove(partial.owner)
+            return .refused
+        }
         guard let whole = partial.finished() else {
             partials[key] = partial
             return .incomplete
         }
+        share.remove(partial.owner)
         return .complete(whole)
+    }
+
+    private mutating func forget(_ key: Key) {
+        if let partial = partials.removeValue(forKey: key) { share.remove(partial.owner) }
     }
 }
 

@@ -224,7 +224,7 @@ final class TCPRelay {
             // What is near has answered by now.
             let ready = socket.wait(for: .writable, until: 0)
             let connection = TCPConnection(ends, reaching: socket, question: question, surroundings)
-            add(connection, second)
+            add(connection, by: gateway.owner(of: ends.key), second)
             let error = ready.isEmpty ? 0 : connection.socketReady(ready, &surroundings)
             if error != 0 { fail(connection, error, &gateway) }
         } catch {
@@ -248,8 +248,8 @@ final class TCPRelay {
     /// Of descriptors or memory: the guest will ask again.
     private static func isShortage(_ error: Int32) -> Bool { [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error) }
 
-    private func add(_ connection: TCPConnection, _ second: UInt64) {
-        let (place, isAnothers) = table.insert(connection.ends.key, now: second)
+    private func add(_ connection: TCPConnection, by owner: GuestOwner, _ second: UInt64) {
+        let (place, isAnothers) = table.insert(connection.ends.key, by: owner, now: second)
         if place == connections.count {
             connections.append(nil)
             generations.append(0)
@@ -322,7 +322,7 @@ final class TCPRelay {
         }
         guard table.find(key, now: second) == nil else { return socket.resetWhenClosed() }
         let ends = TCPEnds(key: key, router: router, hardware: gateway.neighbors.hardware(of: listener.guest))
-        add(TCPConnection(ends, knockingFrom: socket, surroundings), second)
+        add(TCPConnection(ends, knockingFrom: socket, surroundings), by: gateway.owner(of: key), second)
     }
 
     /// Looks for the hardware address of a guest that somebody knocks at.

@@ -6,16 +6,20 @@ import Wire
 // What the gateway says in its own name, and in that of others.
 
 extension UserGateway {
-    /// Whether a refusal may be told, of which there are so many a second: a flood is not answered by one.
-    mutating func mayTellRefusal(_ now: UInt64) -> Bool {
-        if refusalSecond != now { (refusalSecond, refusalBudget) = (now, 100) }
-        refusalBudget -= 1
-        return refusalBudget >= 0
+    /// Whether a refusal may be told, of which there are so many a second: a flood is not answered by one, and takes none from other guests.
+    mutating func mayTellRefusal(_ owner: GuestOwner, _ now: UInt64) -> Bool {
+        if refusalSecond != now {
+            refusalSecond = now
+            refusals.removeAll()
+        }
+        guard refusals.hasRoom(for: owner) else { return false }
+        refusals.add(owner)
+        return true
     }
 
     /// Tells the guest that the policy stands in the way: "communication administratively prohibited" (RFC 1812 section 5.2.7.1).
     mutating func refuse(_ frame: RawSpan, now: UInt64) -> Verdict {
-        guard mayTellRefusal(now), let packet = try? IPv4View(frame.from(14)) else { return .drop(.refused) }
+        guard let packet = try? IPv4View(frame.from(14)), mayTellRefusal(owner(of: packet.source), now) else { return .drop(.refused) }
         let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, packet.headerLength + 8)).copied()
         unreachable(code: 13, quoting: quoted, to: packet.source, MACAddress(frame.big64(at: 6) >> 16))
         return .drop(.refused)
@@ -27,7 +31,7 @@ extension UserGateway {
     ///   - sequence: of its SYN.
     ///   - error: the positive errno of ours.
     mutating func tell(_ ends: TCPEnds, sequence: UInt32, error: Int32, now: UInt64) {
-        guard let hardware = ends.hardware, mayTellRefusal(now) else { return }
+        guard let hardware = ends.hardware, mayTellRefusal(owner(of: ends.key), now) else { return }
         var segment = ByteWriter(capacity: 8)
         segment.put16(ends.key.guestPort)
         segment.put16(ends.key.remotePort)
@@ -62,8 +66,9 @@ extension UserGateway {
     }
 
     /// Asks the guests who has an address.
-    mutating func ask(for guest: IPv4Address) {
+    /// - Parameter hardware: one of them that is asked alone.
+    mutating func ask(for guest: IPv4Address, at hardware: MACAddress = .broadcast) {
         let question = ARPPacket(operation: .request, senderHardware: options.hardware, senderAddress: options.network.gateway, targetHardware: .zero, targetAddress: guest)
-        if isGuest(guest) { toGuests.append(question.frame(to: .broadcast)) }
+        if isGuest(guest) { toGuests.append(question.frame(to: hardware)) }
     }
 }

@@ -17,6 +17,8 @@ extension UserGateway {
                 from: (linkLocal, options.hardware), to: (.allNodes, MACAddress(0x3333_0000_0001)), prefix: prefix, lifetime: Self.routerLifetime, isDefaultRouter: !options.policy.isClosed, mtu: options.mtu))
     }
 
+    private func owner6(of address: IPv6Address) -> GuestOwner { neighbors6.owner(of: address) ?? .address(address) }
+
     private func isOwn(_ address: IPv6Address) -> Bool { address == linkLocal || address == gateway6 }
 
     // MARK: From guests
@@ -27,7 +29,7 @@ extension UserGateway {
         let source = IPv6Address(packet.bytes, at: 8), destination = IPv6Address(packet.bytes, at: 24)
         // Asking whether somebody else has the address already (RFC 4862 section 5.4.2), of which we are not.
         if source == .unspecified { return .done }
-        guard source.isLinkLocal || source.high == prefix, !isOwn(source), neighbors6.admits(hardware, as: source, now: now) else { return .drop(.spoofed) }
+        guard source.isLinkLocal || source.high == prefix, !isOwn(source), admits(hardware, as: source, now: now) else { return .drop(.spoofed) }
         guard packet.hopLimit > 0 else { return .drop(.malformed) }
         let payload = packet.payload
         func sum(_ bytes: RawSpan, _ addresses: RawSpan) -> Bool {
@@ -48,7 +50,7 @@ extension UserGateway {
             guard type == 128, payload.byte(at: 1) == 0 else { return .drop(.unsupported) }
             if isOwn(destination) { return .pass }
             guard !isLocal(destination), options.policy.allows(destination, port: nil) else { return refuse6(frame, now: now) }
-            return lingering.admit(source, port: payload.big16(at: 4), IPProtocol.icmpv6, now: now) ? .pass : .drop(.flows)
+            return lingering.admit(source, port: payload.big16(at: 4), IPProtocol.icmpv6, by: owner6(of: source), now: now) ? .pass : .drop(.flows)
         }
         guard !isGroup, !destination.isMulticast else { return .done }
         // From an address of the link to the world, nobody could answer.
@@ -63,7 +65,7 @@ extension UserGateway {
             let port = datagram.destinationPort
             if callers.find(FlowKey(IPProtocol.udp, guest: source, datagram.sourcePort, remote: destination, port), now: now) != nil { return .pass }
             guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else { return refuse6(frame, now: now) }
-            return lingering.admit(source, port: datagram.sourcePort, IPProtocol.udp, now: now) ? .pass : .drop(.flows)
+            return lingering.admit(source, port: datagram.sourcePort, IPProtocol.udp, by: owner6(of: source), now: now) ? .pass : .drop(.flows)
         case IPProtocol.tcp:
             guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else { return .drop(.malformed) }
             guard sum(payload, packet.addresses) else { return .drop(.badChecksum) }
@@ -115,12 +117,7 @@ extension UserGateway {
             if let hardware = neighbors6.hardware(of: target) {
                 toStack.append(NeighborDiscovery.advertisement(of: target, at: hardware, to: (own, options.hardware), isRouter: false))
             } else if target.high == options.prefix || target.isLinkLocal {
-                let group = target.solicitedNode
-                let header = IPv6Header(source: linkLocal, destination: group, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
-                toGuests.append(
-                    NeighborDiscovery.frame(
-                        header, from: options.hardware, to: MACAddress(0x3333_0000_0000 | group.low & 0xffff_ffff), type: NeighborDiscovery.neighborSolicitation,
-                        body: [0, 0, 0, 0] + target.bytes + [1, 1] + options.hardware.bytes))
+                ask(for: target, at: MACAddress(0x3333_0000_0000 | target.solicitedNode.low & 0xffff_ffff))
             }
             return nil
         }
@@ -133,10 +130,19 @@ extension UserGateway {
 
     /// "Communication with destination administratively prohibited" (RFC 4443 section 3.1).
     mutating func refuse6(_ frame: RawSpan, now: UInt64) -> Verdict {
-        guard mayTellRefusal(now), let own = gateway6, let packet = try? IPv6View(frame.from(14)) else { return .drop(.refused) }
+        guard mayTellRefusal(owner6(of: IPv6Address(frame.from(14), at: 8)), now), let own = gateway6, let packet = try? IPv6View(frame.from(14)) else { return .drop(.refused) }
         let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, 1232)).copied()
         let header = IPv6Header(source: own, destination: IPv6Address(packet.bytes, at: 8), nextHeader: IPProtocol.icmpv6)
         toGuests.append(NeighborDiscovery.frame(header, from: options.hardware, to: MACAddress(frame.big64(at: 6) >> 16), type: 1, code: 1, body: [0, 0, 0, 0] + quoted))
         return .drop(.refused)
     }
+
+    /// Asks the guests, or one of them, who has an address.
+    func solicitation(for target: IPv6Address, at hardware: MACAddress) -> [UInt8] {
+        let header = IPv6Header(source: linkLocal, destination: target.solicitedNode, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
+        return NeighborDiscovery.frame(
+            header, from: options.hardware, to: hardware, type: NeighborDiscovery.neighborSolicitation, body: [0, 0, 0, 0] + target.bytes + [1, 1] + options.hardware.bytes)
+    }
+
+    mutating func ask(for target: IPv6Address, at hardware: MACAddress) { toGuests.append(solicitation(for: target, at: hardware)) }
 }

@@ -82,8 +82,13 @@ package struct UserGateway: Sendable {
     var callers = FlowTable(capacity: 1024)
     var lingering: LingeringPorts
     private var reassembler = Reassembler()
-    var refusalBudget = 0
+    /// Refusals that were told in `refusalSecond`.
+    var refusals = FairShare(capacity: 200)
     var refusalSecond: UInt64 = 0
+    /// Clients with a lease, and its end in seconds. There are no more of them than addresses to lease.
+    private var leaseHolders: [MACAddress: UInt64] = [:]
+    /// By which port a guest's frames come in.
+    package var locate: @Sendable (MACAddress) -> FrameOrigin? = { _ in nil }
     /// Frames of our own that are to be sent to the guests, and to be handed to the library.
     package var toGuests: [[UInt8]] = []
     package var toStack: [[UInt8]] = []
@@ -96,7 +101,60 @@ package struct UserGateway: Sendable {
 
     /// A lease of ours: `address` belongs to this client until then (seconds).
     package mutating func lease(_ address: IPv4Address, to hardware: MACAddress, until end: UInt64, now: UInt64) {
-        neighbors.lease(address, to: hardware, until: end, now: now)
+        if let before = neighbors.hardware(of: address), before != hardware { leaseHolders[before] = nil }
+        leaseHolders[hardware] = end
+        neighbors.lease(address, to: hardware, by: owner(of: hardware, now: now), until: end, now: now)
+    }
+
+    // MARK: Who is charged for what
+
+    private func hasLease(_ hardware: MACAddress, _ now: UInt64) -> Bool { (leaseHolders[hardware] ?? 0) > now }
+
+    /// The guest at whose account a hardware address lives: its port. Behind one that many share, who has a lease is one, and all others are another.
+    private func owner(of hardware: MACAddress, now: UInt64) -> GuestOwner {
+        let origin = locate(hardware)
+        if let origin, !origin.isShared { return .port(origin.port) }
+        if hasLease(hardware, now) { return .hardware(hardware) }
+        return origin.map { .port($0.port) } ?? .unknown
+    }
+
+    func owner(of address: IPv4Address) -> GuestOwner { neighbors.owner(of: address) ?? GuestOwner(address) }
+
+    func owner(of key: FlowKey) -> GuestOwner {
+        if key.isIPv6 { return neighbors6.owner(of: key.guest) ?? .address(key.guest) }
+        return owner(of: IPv4Address(UInt32(truncatingIfNeeded: key.guest.low)))
+    }
+
+    /// Whether a guest may speak for an address.
+    private mutating func admits(_ hardware: MACAddress, as address: IPv4Address, now: UInt64) -> Bool {
+        if neighbors.knows(hardware, as: address, now: now) { return true }
+        switch neighbors.claim(hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now) {
+        case .admitted: return true
+        case .refused: return false
+        case .contested(let holder):
+            ask(for: address, at: holder)
+            return false
+        }
+    }
+
+    mutating func admits(_ hardware: MACAddress, as address: IPv6Address, now: UInt64) -> Bool {
+        if neighbors6.knows(hardware, as: address, now: now) { return true }
+        switch neighbors6.claim(hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now) {
+        case .admitted: return true
+        case .refused: return false
+        case .contested(let holder):
+            ask(for: address, at: holder)
+            return false
+        }
+    }
+
+    /// Whether `tick` has something to do in the next second.
+    package var needsTick: Bool { neighbors.hasClaims || neighbors6.hasClaims }
+
+    /// A second has passed.
+    package mutating func tick(now: UInt64) {
+        if neighbors.hasClaims { for one in neighbors.settle(now: now) { ask(for: one.address, at: one.hardware) } }
+        if neighbors6.hasClaims { for one in neighbors6.settle(now: now) { ask(for: one.address, at: one.hardware) } }
     }
 
     private var gatewayKey: IPv6Address { IPv6Address(0, UInt64(options.network.gateway.value)) }
@@ -132,7 +190,7 @@ package struct UserGateway: Sendable {
         let sender = packet.senderAddress
         guard packet.senderHardware == source else { return .drop(.spoofed) }
         if sender != .any {
-            guard isGuest(sender), neighbors.admits(source, as: sender, now: now) else { return .drop(.spoofed) }
+            guard isGuest(sender), admits(source, as: sender, now: now) else { return .drop(.spoofed) }
         }
         guard packet.targetAddress == options.network.gateway else { return .done }
         if packet.operation == .reply {
@@ -155,12 +213,12 @@ package struct UserGateway: Sendable {
         let source = packet.source, destination = packet.destination
         // A guest without an address asks for one.
         if source == .any { return .done }
-        guard isGuest(source), neighbors.admits(hardware, as: source, now: now) else { return .drop(.spoofed) }
+        guard isGuest(source), admits(hardware, as: source, now: now) else { return .drop(.spoofed) }
         guard !isGroup, !destination.isMulticastOrBroadcast, destination != options.network.network.broadcast else { return .done }
         guard packet.headerLength == IPv4Header.length else { return .drop(.unsupported) }
         guard packet.timeToLive > 0 else { return .drop(.malformed) }
         if packet.isFragment {
-            switch reassembler.take(packet, now: now) {
+            switch reassembler.take(packet, by: owner(of: source), now: now) {
             case .incomplete: return .done
             case .refused: return .drop(.fragment)
             case .complete(let whole):
@@ -193,7 +251,7 @@ package struct UserGateway: Sendable {
             guard payload.big16(at: 0) == 0x0800 else { return .drop(.unsupported) }
             if isGateway { return .pass }
             guard options.policy.allows(destination, port: nil) else { return refuse(frame, now: now) }
-            return lingering.admit(guest, port: payload.big16(at: 4), IPProtocol.icmp, now: now) ? .pass : .drop(.flows)
+            return lingering.admit(guest, port: payload.big16(at: 4), IPProtocol.icmp, by: owner(of: source), now: now) ? .pass : .drop(.flows)
         case IPProtocol.udp:
             guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount, datagram.sourcePort > 0, datagram.destinationPort > 0 else { return .drop(.malformed) }
             guard payload.big16(at: 6) == 0 || sum(payload) else { return .drop(.badChecksum) }
@@ -203,7 +261,7 @@ package struct UserGateway: Sendable {
             let key = FlowKey(IPProtocol.udp, guest: guest, datagram.sourcePort, remote: remote, port)
             if callers.find(key, now: now) != nil { return .pass }
             guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else { return refuse(frame, now: now) }
-            return lingering.admit(guest, port: datagram.sourcePort, IPProtocol.udp, now: now) ? .pass : .drop(.flows)
+            return lingering.admit(guest, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: source), now: now) ? .pass : .drop(.flows)
         case IPProtocol.tcp:
             guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else { return .drop(.malformed) }
             guard sum(payload) else { return .drop(.badChecksum) }
@@ -261,7 +319,7 @@ package struct UserGateway: Sendable {
     mutating func observe(_ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: UInt64) {
         guard protocolNumber == IPProtocol.udp, payload.byteCount >= 8 else { return }
         let key = FlowKey(protocolNumber, guest: guest, payload.big16(at: 2), remote: remote, payload.big16(at: 0))
-        if callers.find(key, now: now) == nil, remote == gatewayKey || !lingering.contains(guest, port: key.guestPort, protocolNumber) { _ = callers.insert(key, now: now) }
+        if callers.find(key, now: now) == nil, remote == gatewayKey || !lingering.contains(guest, port: key.guestPort, protocolNumber) { _ = callers.insert(key, by: owner(of: key), now: now) }
     }
 }
 

@@ -71,6 +71,7 @@ package final class UserNetwork: @unchecked Sendable {
         self.sink = sink
         output = GuestOutput(to: sink, mtu: options.mtu)
         gateway = UserGateway(options)
+        gateway.locate = { sink.origin(of: $0) }
         do throws(SystemError) {
             questions = try Wakeup()
             wakeup = try Wakeup()
@@ -176,6 +177,7 @@ package final class UserNetwork: @unchecked Sendable {
         if now != moment / MonotonicClock.second {
             now = moment / MonotonicClock.second
             relay.tick()
+            gateway.tick(now: now)
             connections.store(relay.count, ordering: .relaxed)
             repeated.store(relay.repeated, ordering: .relaxed)
         }
@@ -190,7 +192,8 @@ package final class UserNetwork: @unchecked Sendable {
         output.send()
         relay.finishTurn(&gateway)
         flush()
-        let deadline = fromGuests.hasFrames ? moment : relay.nextDeadline()
+        var deadline = fromGuests.hasFrames ? moment : relay.nextDeadline()
+        if gateway.needsTick { deadline = min(deadline, (now + 1) * MonotonicClock.second) }
         turn.unlock()
         wake()
         return hasMissed.exchange(false, ordering: .sequentiallyConsistent) ? moment : deadline
@@ -232,9 +235,12 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// Tells of leases that were given: address, client, and the end in nanoseconds of the clock.
     package func note(_ given: [(IPv4Address, MACAddress, UInt64)]) {
+        // Where a client is the switch knows.
+        sink.enter()
         turn.lock()
         for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
         turn.unlock()
+        sink.leave()
         // This is no turn: whoever has come meanwhile is served by the library's thread.
         if hasMissed.load(ordering: .sequentiallyConsistent) { wakeup.signal() }
     }
