@@ -14,6 +14,8 @@ package struct DHCPConfiguration: Equatable, Sendable {
     package var router: IPv4Address?
     package var nameServers: [IPv4Address] = []
     package var domain: String?
+    /// Domains in which clients look names up, the first one included (RFC 3397).
+    package var searchDomains: [String] = []
     package var mtu: UInt16 = 1500
     /// Addresses that belong to machines, in the range or outside.
     package var reservations: [AddressReservation] = []

@@ -34,6 +34,7 @@ struct DHCPReply {
         if isWanted(.interfaceMTU) || configuration.mtu != 1500 { message.set(.interfaceMTU, short: configuration.mtu) }
         if isWanted(.broadcastAddress) { message.set(.broadcastAddress, [configuration.network.broadcast]) }
         if isWanted(.domainName), let domain = configuration.domain { message[.domainName] = Array(domain.utf8) }
+        if isWanted(.domainSearch) { message.set(.domainSearch, names: configuration.searchDomains.compactMap { DNSName($0) }) }
     }
 
     /// Gives `address` for `seconds`; renewal and rebinding at half and seven eighths of them.

@@ -60,7 +60,7 @@ package struct Join: ParsableCommand {
 
     @OptionGroup var vmnet: VmnetOptionGroup
 
-    @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, told to machines. (default: 1500)", valueName: "bytes"))
+    @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, given to guests by DHCP. (default: 1500; on a TAP guests are given the MTU of the way out where that is smaller)", valueName: "bytes"))
     var vmnetMtu: Int?
 
     @OptionGroup var addresses: AddressOptions
@@ -137,6 +137,7 @@ package struct Join: ParsableCommand {
             if vmnetMode == .bridged { throw ValidationError("--vmnet-mtu does not go with --vmnet-mode bridged: the MTU is the bridged network's") }
             guard Join.mtus.contains(vmnetMtu) else { throw ValidationError("--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)") }
             configuration.mtu = vmnetMtu
+            configuration.isMTUFixed = true
         }
         configuration.network = try makeNetwork()
         configuration.published = try publishing.makePublished(uplink, configuration.mode, configuration.network)

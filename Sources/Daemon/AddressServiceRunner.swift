@@ -36,6 +36,9 @@ package final class AddressServiceRunner {
     private var timer: ControlLoop.TimerID?
     /// Told of leases that were given or have changed, those that there are already included.
     var onLeases: ([Lease]) -> Void = { _ in }
+    /// Brings what clients are told in line with the host, before requests are answered.
+    var refreshConfiguration: (inout DHCPConfiguration) -> Void = { _ in }
+    private var nextRefresh: UInt64 = 0
     /// What a port is called in messages.
     var portName: (PortNumber) -> String = { "port \($0)" }
     /// Before this moment no suspicion is followed.
@@ -80,6 +83,10 @@ package final class AddressServiceRunner {
     package func receive() {
         var outbox = Outbox()
         let now = MonotonicClock.now
+        if now >= nextRefresh {
+            nextRefresh = now + MonotonicClock.second
+            refreshConfiguration(&server.configuration)
+        }
         // What a port has sent before it went comes first.
         while let frame = control.takeServiceFrame() { receive(frame, now: now, into: &outbox) }
         for port in control.takeDetached() { server.portGone(port, now: now) }

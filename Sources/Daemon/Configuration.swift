@@ -72,6 +72,8 @@ package struct Configuration: Sendable {
     package var pidfile: String?
     /// Bytes of the longest IP packet on the network.
     package var mtu = 1500
+    /// The MTU was chosen: guests are not given the way out's where that is smaller.
+    package var isMTUFixed = false
     /// QEMU's helper that makes a TAP a port of a bridge; nil for the one that is installed.
     package var bridgeHelper: String?
     /// Threads that forward frames; nil for as many as are of use.

@@ -276,11 +276,12 @@ package final class Daemon {
         var dhcp = DHCPConfiguration(
             network: network.network, server: network.gateway, serverHardware: presence.hardware, first: network.firstLease, last: network.lastLease)
         dhcp.mtu = UInt16(configuration.mtu)
+        let facts: HostFacts? = configuration.mode == .shared ? HostFacts(presence, configuration) : nil
+        facts?.apply(to: &dhcp)
         // In host mode there is no way out, so nobody is told of one, nor are names resolved for those that are to be cut off.
         if configuration.mode == .shared {
             let resolvers = Resolvers(excluding: network.gateway)
             dhcp.router = network.gateway
-            dhcp.domain = resolvers.domain
             // vmnet's own gateway answers DNS.
             dhcp.nameServers = nameServers ?? presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
         }
@@ -293,6 +294,7 @@ package final class Daemon {
         // On a cable there is one guest and nobody else; on somebody's switch there may be another server.
         let watchesOthers = configuration.dhcp == .auto && session is PlugSession
         addressService = AddressServiceRunner(dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger)
+        if let facts { addressService?.refreshConfiguration = { facts.apply(to: &$0) } }
         addressService?.portName = { [unowned self] in name(of: $0) }
     }
 

@@ -12,6 +12,7 @@ package final class Resolvers {
     private var lastLook: UInt64 = 0
     package private(set) var servers: [SocketAddress] = []
     package private(set) var domain: String?
+    package private(set) var search: [String] = []
 
     package init(path: String = "/etc/resolv.conf", excluding excluded: IPv4Address) {
         self.path = path
@@ -35,6 +36,7 @@ package final class Resolvers {
         let before = servers
         servers = configuration.servers.compactMap { SocketAddress($0, port: 53) }.filter { $0.ipv4 != excluded }
         domain = configuration.domain
+        search = configuration.search
         return servers != before
     }
 

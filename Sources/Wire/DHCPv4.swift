@@ -34,6 +34,8 @@ package enum DHCPOption: UInt8, Sendable {
     case rebindingTime = 59
     case vendorClass = 60
     case clientIdentifier = 61
+    /// RFC 3397.
+    case domainSearch = 119
 }
 
 /// A DHCP message over Ethernet (RFC 2131 section 2): the payload of a UDP datagram between ports 67 and 68.
@@ -160,6 +162,18 @@ package struct DHCPv4Message: Equatable, Sendable {
 
     package mutating func set(_ option: DHCPOption, _ addresses: [IPv4Address]) {
         self[option] = addresses.isEmpty ? nil : addresses.flatMap(\.bytes)
+    }
+
+    /// Domain names one behind the other (RFC 3397 section 2), without compression; those that do not fit into the option's 255 bytes are left out.
+    package mutating func set(_ option: DHCPOption, names: [DNSName]) {
+        var bytes: [UInt8] = []
+        for name in names {
+            var writer = ByteWriter(capacity: 64)
+            name.emit(into: &writer)
+            if bytes.count + writer.bytes.count > 255 { break }
+            bytes += writer.bytes
+        }
+        self[option] = bytes.isEmpty ? nil : bytes
     }
 
     package mutating func set(_ option: DHCPOption, seconds: UInt32) { self[option] = IPv4Address(seconds).bytes }

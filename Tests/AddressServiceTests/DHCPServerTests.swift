@@ -272,6 +272,18 @@ private let second: UInt64 = 1_000_000_000
         #expect(offer[.domainName] == nil)
     }
 
+    @Test func allSearchDomainsAreTold() throws {
+        var bench = Bench()
+        bench.server.configuration.searchDomains = ["corp.example", "Lab.example"]
+        _ = bench.send(bench.message(.discover, mac(1)) { $0[.parameterRequestList] = [1, 3, 119] })
+        func labels(_ text: String) -> [UInt8] { text.split(separator: ".").flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) } + [0] }
+        #expect(try #require(bench.wait(second).last)[.domainSearch] == labels("corp.example") + labels("lab.example"))
+        // What does not fit into one option is left out, whole names at a time.
+        bench.server.configuration.searchDomains = (1...6).map { "\(String(repeating: "x", count: 60))\($0).example" }
+        _ = bench.send(bench.message(.discover, mac(2)) { $0[.parameterRequestList] = [1, 3, 119] })
+        #expect(bench.wait(second).last?[.domainSearch]?.count == 3 * 71)
+    }
+
     @Test func onlyWhatIsAskedForIsTold() throws {
         var bench = Bench()
         _ = bench.send(bench.message(.discover, mac(1)) { $0[.parameterRequestList] = [1, 3] })

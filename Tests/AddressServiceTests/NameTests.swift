@@ -190,6 +190,8 @@ private let second: UInt64 = 1_000_000_000
         let configuration = ResolverConfiguration(parsing: text)
         #expect(configuration.servers == ["127.0.0.53", "9.9.9.9", "fe80::1%eth0"])
         #expect(configuration.domain == "corp.example.org")
+        #expect(configuration.search == ["corp.example.org", "example.org"])
+        #expect(ResolverConfiguration(parsing: "search a b\ndomain c\n").search == ["c"], "the last line counts")
         #expect(ResolverConfiguration(parsing: "search .\n").domain == nil)
         #expect(ResolverConfiguration(parsing: "").servers.isEmpty)
     }

@@ -136,6 +136,29 @@ extension IntegrationTests {
             pings.kill()
         }
 
+        /// Leases follow the host: its search domains, and the MTU of the way out unless one was chosen.
+        @Test func leasesFollowTheHost() throws {
+            let network = try TestNetwork()
+            let host = network.host
+            try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch corp.example lab.example\n")
+            let path = network.folder.file("vde")
+            let daemon = try VMNetDaemon(in: host, ["--switch", path], folder: network.folder)
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            var told = try guest.lease("-O", "search")
+            #expect(told["mtu"] == "1500" && told["search"] == "corp.example lab.example", "\(told)")
+            try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch vpn.example\n")
+            try host.ip("link", "set", "wan", "mtu", "1280")
+            try eventually("a lease that follows") {
+                told = try guest.lease("-O", "search")
+                return told["mtu"] == "1280" && told["search"] == "vpn.example" && told["domain"] == "vpn.example"
+            }
+            #expect(try daemon.stop() == .exited(0))
+            let fixed = try VMNetDaemon(in: host, ["--switch", path, "--vmnet-mtu", "1400"], folder: network.folder)
+            let other = try PlugGuest("other", path: path, folder: network.folder)
+            #expect(try other.lease()["mtu"] == "1400")
+            #expect(try fixed.stop() == .exited(0))
+        }
+
         /// A rule of a killed instance goes with the next start.
         @Test func theRuleOfAKilledInstanceIsRemoved() throws {
             let network = try TestNetwork()

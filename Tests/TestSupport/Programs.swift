@@ -90,7 +90,7 @@ package final class PlugGuest {
                 ip addr flush dev "$interface"
                 ip addr add "$ip/$mask" dev "$interface"
                 [ -z "$router" ] || ip route replace default via "$router"
-                set | grep -E '^(ip|mask|subnet|router|dns|domain|mtu|lease|serverid|broadcast|hostname)='
+                set | grep -E '^(ip|mask|subnet|router|dns|domain|search|mtu|lease|serverid|broadcast|hostname)='
 
                 """.utf8), mode: 0o755)
         let result = try namespace.attempt(
