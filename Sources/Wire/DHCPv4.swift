@@ -5,6 +5,8 @@
 package enum DHCPPort {
     @inlinable package static var server: UInt16 { 67 }
     @inlinable package static var client: UInt16 { 68 }
+    /// Of clients by IPv6 (RFC 8415 section 7.2).
+    @inlinable package static var clientIPv6: UInt16 { 546 }
 }
 
 /// Clients by what they call themselves (RFC 2132 section 9.13).

@@ -10,6 +10,8 @@ package enum EtherType {
     /// IEEE 802.1ad service VLAN tag.
     @inlinable package static var serviceVLAN: UInt16 { 0x88a8 }
     @inlinable package static var ipv6: UInt16 { 0x86dd }
+    /// Smaller values are lengths (IEEE 802.3 clause 3.2.6).
+    @inlinable package static var minimum: UInt16 { 0x0600 }
 }
 
 /// An Ethernet II header (IEEE 802.3 clause 3): destination, source, type. No FCS anywhere in this program.

@@ -13,6 +13,14 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
     /// The 16 bytes at `offset`.
     package init(_ bytes: RawSpan, at offset: Int) { self.init(bytes.big64(at: offset), bytes.big64(at: offset + 8)) }
 
+    /// The address of the link that is made from a hardware address, as Linux does unless it is set otherwise (RFC 4291 appendix A).
+    package init(linkLocalFrom hardware: MACAddress) {
+        let value = hardware.value ^ 0x0200_0000_0000
+        self.init(0xfe80 << 48, (value >> 24) << 40 | 0xff_fe00_0000 | value & 0xff_ffff)
+    }
+
+    /// `fe80::1`, which many routers have on the link, ours in user mode among them.
+    package static let customaryGateway = IPv6Address(0xfe80 << 48, 1)
     package static let unspecified = IPv6Address(0, 0)
     /// `ff02::1` (RFC 4291 section 2.7.1).
     package static let allNodes = IPv6Address(0xff02 << 48, 1)
