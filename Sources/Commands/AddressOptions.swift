@@ -6,7 +6,7 @@ import Wire
 
 /// The options of `join` about who gets which address.
 struct AddressOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Who gives addresses. auto: we do, unless the network has a server. builtin: we do. system: a server on this host: yours on the TAP, on macOS Apple's. off: nobody here.", valueName: "who"))
+    @Option(help: ArgumentHelp("Who gives addresses. auto: we do, unless the network has a server. builtin: we do. system: a server on this host: yours on the TAP, on macOS Apple's. off: nobody here; a guest may.", valueName: "who"))
     var dhcp: Configuration.DHCP?
 
     @Flag(help: "The same as --dhcp off.")

@@ -65,6 +65,8 @@ package struct Join: ParsableCommand {
 
     @OptionGroup var addresses: AddressOptions
 
+    @OptionGroup var servers: ServerOptions
+
     @OptionGroup var publishing: PublishOptions
 
     @OptionGroup var policy: PolicyOptions
@@ -148,6 +150,7 @@ package struct Join: ParsableCommand {
         try addresses.apply(to: &configuration, hasSystemServer: framework != nil)
         try vmnet.apply(to: &configuration, vmnet: framework)
         try policy.apply(to: &configuration)
+        try servers.apply(to: &configuration)
         if let tapName {
             guard (1...NetworkInterfaces.maximumNameLength).contains(tapName.utf8.count), tapName.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
                 !tapName.contains(where: { "/:%\"\\".contains($0) }), tapName != ".", tapName != ".."

@@ -62,6 +62,9 @@ package final class AddressServiceRunner {
 
     private func makeDetector() -> ServerDetector { ServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now) }
 
+    /// Whether ours is the server of this network, as far as is known.
+    var isServing: Bool { if case .serving = state { true } else { false } }
+
     /// Begins, once the forwarder has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: watchesOthers, watchesARP: true))

@@ -67,6 +67,8 @@ package struct Configuration: Sendable {
     /// Addresses that belong to machines.
     package var reservations: [AddressReservation] = []
     package var dhcp: DHCP = .auto
+    /// Guests that may be routers and DHCP servers for the others.
+    package var allowedServers: [AllowedServer] = []
     package var tapName: String?
     package var stateDirectory: String?
     package var pidfile: String?

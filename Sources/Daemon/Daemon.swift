@@ -9,29 +9,30 @@ import Wire
 
 /// One network, from start to end: joins the guests' side, opens the way out, serves addresses and names, and leaves nothing behind.
 package final class Daemon {
-    private let configuration: Configuration
-    private let logger: Logger
+    let configuration: Configuration
+    let logger: Logger
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    let control: ForwarderControl
 
     private var pidfile: Pidfile?
-    private var session: (any NetworkSession)?
+    var session: (any NetworkSession)?
     private var doors: DoorSession?
     private var idleWatch: IdleWatch?
-    private var uplink: Uplink?
+    var uplink: Uplink?
     private var uplinkPort: PortNumber?
     private var privileged: Privileged?
     private let vmnet: (any VmnetProvider)?
     private var vmnetLink: VmnetLink?
     private var vmnetSummary: String?
-    private var vmnetParameters: VmnetParameters?
+    var vmnetParameters: VmnetParameters?
     private var program: ChildProcess?
     /// How the program that was started has ended, if one was.
     package private(set) var programEnd: ChildProcess.Termination?
     private var userLink: UserLink?
-    private var addressService: AddressServiceRunner?
+    var addressService: AddressServiceRunner?
     private var nameServer: NameServer?
     private var hostWatch: HostWatch?
+    var guestReports: GuestReports
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -40,6 +41,7 @@ package final class Daemon {
         self.vmnet = vmnet
         self.configuration = configuration
         self.logger = logger
+        guestReports = GuestReports(logger: logger)
         loop = try orUnavailable(ControlLoop.init)
         control = try orUnavailable(ForwarderControl.init)
     }
@@ -66,15 +68,6 @@ package final class Daemon {
         program = try doors?.startProgram()
         loop.run()
         if let failure { throw failure }
-    }
-
-    private func report(_ summary: String) -> StartReport {
-        let network = uplink?.presence?.network ?? vmnetParameters?.network
-        let identity = configuration.interfaceID ?? (0..<16).map { _ in Random.value() }
-        return StartReport(
-            summary: summary, network: network, machine: MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity), interfaceID: identity,
-            mtu: vmnetParameters?.mtu ?? configuration.mtu, maximumFrame: vmnetParameters?.maximumFrame ?? configuration.mtu + 14,
-            batches: vmnetParameters?.batches ?? (Forwarder.batchCapacity, Forwarder.batchCapacity), nat66Prefix: vmnetParameters?.nat66Prefix)
     }
 
     // MARK: Starting
@@ -181,6 +174,7 @@ package final class Daemon {
         // Before it is opened: what was started is ended with it.
         userLink = link
         try link.open { attach($0, session) }
+        setRules(link.presence, others: link.gatewayIPv6)
         try startServices(link.presence, nameServers: link.nameServers)
         addressService?.onLeases = { [unowned link] in link.note($0) }
     }
@@ -193,6 +187,7 @@ package final class Daemon {
         uplinkPort = port
         guard let presence = uplink.presence else { return }
         control.pin(presence.hardware, to: port)
+        setRules(presence, others: [IPv6Address(linkLocalFrom: presence.hardware)])
         try startServices(presence)
     }
 
@@ -213,6 +208,7 @@ package final class Daemon {
         }
         // Where there is to be no server, Apple's is not asked either.
         if configuration.dhcp == .off { control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
+        setRules(configuration.guestRules(gateway: (parameters.network ?? configuration.network)?.gateway))
         // Nobody says that a network of an identifier has addresses of the host's.
         guard let network = parameters.network ?? configuration.network else {
             if configuration.dhcp != .off { logger.notice("vmnet.framework tells no addresses of this network, so none are given out; choose them with --vmnet-gateway") }
@@ -351,7 +347,7 @@ package final class Daemon {
             case .loopEnded(let port):
                 logger.notice("the loop has ended; \(name(of: port)) is open again")
                 continue
-            default: break
+            default: report(event)
             }
             vmnetLink?.handle(event)
             doors?.handle(event)
@@ -364,7 +360,7 @@ package final class Daemon {
     }
 
     /// What a port is called in messages.
-    private func name(of port: PortNumber) -> String {
+    func name(of port: PortNumber) -> String {
         (session as? SwitchSession)?.name(of: port) ?? doors?.name(of: port) ?? control.ports.first { $0.number == port }?.name ?? "a port that is gone"
     }
 

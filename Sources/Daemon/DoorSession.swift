@@ -202,7 +202,7 @@ final class DoorSession {
             // Finds out whether the one that we know is still there.
             control.probe(event.port)
             control.rearm(event.port)
-        case .stranger, .goodbye, .firstFrame, .loop, .loopEnded: break
+        case .stranger, .goodbye, .firstFrame, .loop, .loopEnded, .offence: break
         }
     }
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
+import Switching
 import Uplinks
 import Wire
 
@@ -18,4 +20,16 @@ package struct StartReport: Sendable {
     /// Frames that are taken and given in one call.
     package var batches: (read: Int, write: Int)
     package var nat66Prefix: String?
+}
+
+extension Daemon {
+    /// What there is, once it is.
+    func report(_ summary: String) -> StartReport {
+        let network = uplink?.presence?.network ?? vmnetParameters?.network
+        let identity = configuration.interfaceID ?? (0..<16).map { _ in Random.value() }
+        return StartReport(
+            summary: summary, network: network, machine: MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity), interfaceID: identity,
+            mtu: vmnetParameters?.mtu ?? configuration.mtu, maximumFrame: vmnetParameters?.maximumFrame ?? configuration.mtu + 14,
+            batches: vmnetParameters?.batches ?? (Forwarder.batchCapacity, Forwarder.batchCapacity), nat66Prefix: vmnetParameters?.nat66Prefix)
+    }
 }

@@ -93,6 +93,9 @@ final class UserLink {
     /// For the ready line.
     var summary: String { "\(presence.network.network) by user-mode NAT, gateway \(presence.network.gateway)" }
 
+    /// The gateway's addresses for guests.
+    var gatewayIPv6: [IPv6Address] { network.gatewayIPv6 }
+
     /// The name servers that guests are to use.
     var nameServers: [IPv4Address] { names == nil ? [] : [presence.network.gateway] }
 

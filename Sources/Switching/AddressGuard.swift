@@ -1,63 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 import Wire
 
-/// Whose IPv4 addresses are: what our own DHCP has given to one machine, no other may send from, nor answer for. Addresses that were given to
-/// nobody may be anybody's. One thread at a time.
-struct AddressGuard: Sendable {
-    private struct Owner: Sendable {
-        let hardware: MACAddress
-        /// Nanoseconds of the monotonic clock.
-        let until: UInt64
-    }
-
-    private var owners: [IPv4Address: Owner] = [:]
+/// Whose addresses are: an IPv4 address that our own DHCP has leased to one guest no other may send from, nor answer for; the gateway's
+/// addresses, IPv6 included, are no guest's. Addresses that were leased to no guest may be any guest's. One thread at a time.
+struct AddressGuard: ~Copyable {
+    private var owners = LeaseOwners()
     /// Frames of a burst mostly claim the same.
     private var lastClaim = Claim(address: .any, hardware: .zero)
+    /// `any` while it is not known.
+    private(set) var gateway = IPv4Address.any
+    private var gateways = GatewayAddresses()
 
     /// What a frame says of its sender.
     struct Claim: Equatable, BitwiseCopyable, Sendable {
         let address: IPv4Address
         let hardware: MACAddress
-
-        init(address: IPv4Address, hardware: MACAddress) {
-            self.address = address
-            self.hardware = hardware
-        }
-
-        /// Returns nil for frames that claim nothing: other protocols, and machines that have no address yet (RFC 5227 section 1.1).
-        init?(_ frame: RawSpan, _ header: FrameHeader) {
-            let start = header.isTagged ? 18 : 14
-            guard frame.byteCount >= start + 20 else { return nil }
-            switch frame.big16(at: start - 2) {
-            case EtherType.ipv4:
-                address = IPv4Address(frame.big32(at: start + 12))
-                hardware = header.source
-            case EtherType.arp:
-                guard frame.byteCount >= start + 28 else { return nil }
-                address = IPv4Address(frame.big32(at: start + 14))
-                hardware = MACAddress(frame.big64(at: start + 6) & 0xffff_ffff_ffff)
-            default:
-                return nil
-            }
-            if address == .any { return nil }
-        }
     }
 
-    /// Notes whose an address is, until then.
-    mutating func note(_ address: IPv4Address, _ hardware: MACAddress, until: UInt64) {
-        owners[address] = Owner(hardware: hardware, until: until)
-        lastClaim = Claim(address: .any, hardware: .zero)
+    /// The gateway's addresses, as far as they are known from the start.
+    mutating func setGateway(_ address: IPv4Address, _ others: [IPv6Address]) {
+        gateway = address
+        gateways.reset(to: others)
+        forgetClaim()
     }
 
-    /// Whether who sends from `source` may claim this.
+    /// Notes whose an address is, until then (nanoseconds).
+    /// - Parameter now: seconds of the same clock.
+    mutating func note(_ address: IPv4Address, _ hardware: MACAddress, until: UInt64, now: UInt32) {
+        owners.note(address, LeaseOwners.Owner(hardware: hardware, until: until), now: now)
+        forgetClaim()
+    }
+
+    private mutating func forgetClaim() { lastClaim = Claim(address: .any, hardware: .zero) }
+
+    /// Whether a guest that sends from `source` may claim this.
     /// - Parameter now: seconds of the monotonic clock.
     mutating func admits(_ claim: Claim, from source: MACAddress, now: UInt32) -> Bool {
         // Both addresses of an ARP packet are the sender's.
         if claim == lastClaim && claim.hardware == source { return true }
-        if let owner = owners[claim.address], owner.until / 1_000_000_000 > UInt64(now) {
+        if claim.address == gateway && gateway != .any { return false }
+        if let owner = owners.owner(of: claim.address), owner.isRunning(at: now) {
             guard owner.hardware == claim.hardware, owner.hardware == source else { return false }
         }
         if claim.hardware == source { lastClaim = claim }
         return true
+    }
+
+    func isGateway(_ address: IPv6Address, now: UInt32) -> Bool { gateways.contains(address, now: now) }
+
+    /// Learns the gateway's addresses from what the gateway itself says by neighbour discovery (RFC 4861 section 4, RFC 4862 section 5.4).
+    /// - Parameters:
+    ///   - packet: an IPv6 packet from the uplink, from its header on.
+    ///   - isGateways: its hardware address is known to be the gateway's; else only routers are believed.
+    mutating func saw(_ packet: RawSpan, isGateways: Bool, now: UInt32) {
+        guard packet.byteCount >= 56, packet.byte(at: 6) == IPProtocol.icmpv6, packet.byte(at: 7) == 255 else { return }
+        let type = packet.byte(at: 40), source = IPv6Address(packet, at: 8)
+        if type == NeighborDiscovery.routerAdvertisement {
+            if source.isLinkLocal { gateways.saw(source, now: now) }
+            return
+        }
+        guard type == NeighborDiscovery.neighborAdvertisement || type == NeighborDiscovery.neighborSolicitation, packet.byteCount >= 64 else { return }
+        let target = IPv6Address(packet, at: 48)
+        guard !target.isMulticast, target != .unspecified else { return }
+        if type == NeighborDiscovery.neighborSolicitation {
+            // It makes sure that it alone has the address.
+            if isGateways && source == .unspecified { gateways.saw(target, now: now) }
+            return
+        }
+        // Router and override: an answer that is given for another, as a proxy does, does not override.
+        let flags = packet.byte(at: 44)
+        if flags & 0x20 != 0 && (isGateways || flags & 0x80 != 0) { gateways.saw(target, now: now) }
     }
 }

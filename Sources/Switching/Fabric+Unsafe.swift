@@ -21,6 +21,9 @@ final class Fabric: @unchecked Sendable {
     struct State: ~Copyable {
         var membership: VLANMembership
         var policy = ServicePolicy()
+        var rules = GuestRules(.nothing)
+        /// Guests' frames are judged, by the rules or because we lease addresses.
+        var isJudging = false
         /// Copies every frame to every port.
         var isHub = false
         /// Looks at tags, and keeps VLANs apart; else tags are passed on as they are.
@@ -41,7 +44,7 @@ final class Fabric: @unchecked Sendable {
     struct Tables: ~Copyable {
         var addresses: AddressTable
         var loopGuard = LoopGuard()
-        /// In force while we give out addresses.
+        /// In force while we give out addresses, or guests have rules.
         var addressGuard = AddressGuard()
         /// Ports that are closed because of a loop.
         var closedCount = 0

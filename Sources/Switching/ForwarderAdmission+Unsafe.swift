@@ -31,22 +31,67 @@ extension Forwarder {
         bytes.put16(control & 0xf000 | vlan, at: 14)
     }
 
-    /// Hands a guest's frame to the address service if it wants it. Returns true if nobody else is to have it.
+    /// Whether a frame is in the VLAN of the uplink and the address service. Where VLANs are not kept apart, guests may do so with tags.
+    func isInServiceVLAN(_ passage: Passage) -> Bool {
+        state.isVLANAware ? unsafe passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN : passage.vlan == 0
+    }
+
+    /// Hands a guest's frame to the address service if it wants it. Returns true if no others are to have it.
     mutating func take(_ service: ServiceClass, _ passage: Passage) -> Bool {
-        let isSeen = unsafe !state.isVLANAware || passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN
-        guard isSeen else { return false }
+        guard isInServiceVLAN(passage) else { return false }
         switch service {
-        case .none, .probe:
+        case .none:
             return false
         case .arp:
             if state.policy.watchesARP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return false
         case .dhcpRequest:
-            if state.policy.takesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
-            return state.policy.takesDHCP
+            guard state.policy.takesDHCP else { return false }
+            note(passage.index, .keep, for: ForwarderControl.servicePort)
+            show(passage)
+            return true
         case .dhcpReply:
             if state.policy.watchesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
             return false
         }
+    }
+
+    // MARK: DHCP servers among guests
+
+    /// Seconds between two requests of one port that are shown to guests which may not answer them.
+    private static let showingPause: UInt32 = 60
+
+    /// Hands a DHCP request to the guests that may serve, too. Where there are none, all guests get one in a while: one that would serve answers it,
+    /// and can be named.
+    private mutating func show(_ passage: Passage) {
+        guard state.rules.reach == .everywhere else { return }
+        var shown = passage
+        shown.isWithheld = true
+        guard state.rules.hasServers else {
+            guard state.rules.stopsDHCP, passage.isGroup, unsafe ports[passage.ingress].nextShownRequest <= now else { return }
+            unsafe ports[passage.ingress].nextShownRequest = now &+ Forwarder.showingPause
+            return flood(shown)
+        }
+        for place in 0..<state.activeCount where unsafe ports[Int(active[place])].mayServe { pass(shown, to: unsafe active[place]) }
+        for place in 0..<state.rules.servers.count {
+            guard let egress = tables.addresses.lookup(AddressTable.key(state.rules.servers[place], vlan: passage.vlan), now: now) else { continue }
+            pass(shown, to: egress)
+        }
+    }
+
+    /// Sends a frame out of one port, unless it goes there already.
+    private mutating func pass(_ passage: Passage, to egress: PortNumber) {
+        if isPending(passage.index, at: egress) { return }
+        guard !isSameSide(passage.ingress, Int(egress)), isAllowed(passage, to: egress) else { return }
+        send(passage, to: egress)
+    }
+
+    /// Answers of the address service to all go, where guests are kept apart, to the port of the guest that they are for (RFC 2131 section 2: chaddr).
+    /// Returns nil for other frames, and where that guest's port is not known.
+    func recipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
+        guard header.payload == .ipv4, header.payloadStart == 14, frame.byteCount >= 14 + 20 + 8 + 34, frame.byte(at: 14) == 0x45,
+            frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 36) == DHCPPort.client
+        else { return nil }
+        return tables.addresses.lookup(AddressTable.key(MACAddress(frame.big64(at: 70) >> 16), vlan: vlan), now: now)
     }
 }

@@ -53,7 +53,7 @@ extension Forwarder {
             frames &+= 1
             bytes &+= Int(frame.length)
             let header = FrameHeader(batch.bytes(of: frame), role: role)
-            if header.service == .probe, let origin = tables.loopGuard.origin(of: batch.bytes(of: frame)) {
+            if header.payload == .probe, let origin = tables.loopGuard.origin(of: batch.bytes(of: frame), at: header.payloadStart) {
                 close(becauseOf: origin, at: ingress)
                 continue
             }
@@ -73,6 +73,11 @@ extension Forwarder {
                     unsafe ports[ingress].counters.dropped(.malformed)
                     continue
                 }
+                // It is tied to its port in the uplink's VLANs only; where VLANs are not kept apart, that is not all of them.
+                if role == .guest && header.source == state.rules.gatewayHardware && !looksAtVLANs {
+                    unsafe ports[ingress].counters.dropped(.spoofed)
+                    continue
+                }
                 switch tables.addresses.learn(sourceKey, at: PortNumber(ingress), now: now) {
                 case .accepted: break
                 case .moved: if tables.loopGuard.addressMoved(now: now) { wantsProbes = true }
@@ -83,14 +88,24 @@ extension Forwarder {
                 lastSource = sourceKey
                 lastDestination = 0
             }
-            if header.service != .none && take(header.service, passage) { continue }
-            if role == .guest && state.policy.takesDHCP, let claim = AddressGuard.Claim(batch.bytes(of: frame), header) {
-                guard tables.addressGuard.admits(claim, from: header.source, now: now) else {
-                    unsafe ports[ingress].counters.dropped(.spoofed)
-                    continue
+            if header.service != .none && header.service != .arp && take(header.service, passage) { continue }
+            if role == .guest {
+                passage.isWithheld = header.service == .dhcpRequest && state.policy.withholdsDHCP
+                if state.isJudging {
+                    switch judge(passage, header) {
+                    case .pass: break
+                    case .withhold: passage.isWithheld = true
+                    case .drop(let reason):
+                        unsafe ports[ingress].counters.dropped(reason)
+                        continue
+                    }
                 }
+                // Behind the guard: what it drops is no sign of a conflict.
+                if header.service == .arp { _ = take(.arp, passage) }
+            } else if header.payload == .ipv6 && role == .uplink && state.rules.reach != .nothing && isInServiceVLAN(passage) {
+                let hardware = state.rules.gatewayHardware
+                tables.addressGuard.saw(batch.bytes(of: frame).from(header.payloadStart), isGateways: header.source == hardware, now: now)
             }
-            passage.isWithheld = header.service == .dhcpRequest && state.policy.withholdsDHCP
 
             let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)
             if destinationKey != lastDestination {
@@ -98,6 +113,8 @@ extension Forwarder {
                 lastEgress = passage.isGroup || state.isHub ? nil : tables.addresses.lookup(destinationKey, now: now)
             }
             if let egress = lastEgress {
+                deliver(passage, to: egress)
+            } else if role == .service && state.isIsolating, let egress = recipient(of: batch.bytes(of: frame), header, vlan: passage.vlan) {
                 deliver(passage, to: egress)
             } else {
                 flood(passage)
@@ -108,7 +125,7 @@ extension Forwarder {
 
     func isMember(_ port: Int, _ vlan: UInt16) -> Bool { unsafe ports[port].untaggedVLAN == vlan || state.membership.contains(port, vlan) }
 
-    private func isAllowed(_ passage: Passage, to egress: PortNumber) -> Bool {
+    func isAllowed(_ passage: Passage, to egress: PortNumber) -> Bool {
         let ingress = passage.role, egress = unsafe ports[Int(egress)].role
         // The service speaks to guests only; what guests say to it is noted by `take`.
         return egress != .service && (ingress != .service || egress == .guest) && !(state.isIsolating && ingress == .guest && egress == .guest)
@@ -116,7 +133,7 @@ extension Forwarder {
     }
 
     /// Back to where it came from: the stations are on the same side and have heard each other.
-    private func isSameSide(_ ingress: Int, _ egress: Int) -> Bool {
+    func isSameSide(_ ingress: Int, _ egress: Int) -> Bool {
         unsafe ingress == egress || (ports[ingress].bundle != 0 && ports[ingress].bundle == ports[egress].bundle)
     }
 
@@ -135,7 +152,7 @@ extension Forwarder {
         } while end != egress
     }
 
-    private mutating func flood(_ passage: Passage) {
+    mutating func flood(_ passage: Passage) {
         origin.flooded |= 1 << UInt64(passage.index)
         for place in 0..<state.activeCount {
             let egress = unsafe active[place]
@@ -144,7 +161,7 @@ extension Forwarder {
         }
     }
 
-    private mutating func send(_ passage: Passage, to egress: PortNumber) {
+    mutating func send(_ passage: Passage, to egress: PortNumber) {
         if unsafe ports[Int(egress)].isClosed { return }
         guard state.isVLANAware && !state.isHub else { return note(passage.index, .keep, for: egress) }
         guard isMember(Int(egress), passage.vlan) else { return }
@@ -160,6 +177,12 @@ extension Forwarder {
         }
         unsafe pending[Int(egress) * Forwarder.batchCapacity + count] = Departure(index, edit)
         unsafe pendingCounts[Int(egress)] = unsafe pendingCounts[Int(egress)] & Self.isWanted | UInt16(count + 1)
+    }
+
+    /// Whether the frame that was looked at last goes to that port already.
+    func isPending(_ index: Int, at egress: PortNumber) -> Bool {
+        let count = unsafe Int(pendingCounts[Int(egress)] & ~Self.isWanted)
+        return unsafe count > 0 && pending[Int(egress) * Forwarder.batchCapacity + count - 1].index == index
     }
 
     /// In a port's count of pending frames: some of them are more than copies.

@@ -28,8 +28,15 @@ extension Forwarder {
                 guard isAttached(number) else { continue }
                 state.pins.append((address, number))
                 pinAddresses(of: number)
-            case .policy(let policy): state.policy = policy
-            case .owners(let owners): for owner in owners { tables.addressGuard.note(owner.address, owner.hardware, until: owner.until) }
+            case .policy(let policy):
+                state.policy = policy
+                updateJudging()
+            case .rules(let rules):
+                state.rules = rules
+                tables.addressGuard.setGateway(rules.gateway, rules.gatewayIPv6)
+                updateJudging()
+            case .owners(let owners):
+                for owner in owners { tables.addressGuard.note(owner.address, owner.hardware, until: owner.until, now: now) }
             case .vlans(let number, let untagged, let tagged):
                 guard isAttached(number) else { continue }
                 place(number, untagged: untagged, tagged: tagged)
@@ -46,6 +53,8 @@ extension Forwarder {
             }
         }
     }
+
+    private mutating func updateJudging() { state.isJudging = state.policy.takesDHCP || state.rules.reach != .nothing }
 
     /// Ends all workers, alone.
     func end() {

@@ -13,6 +13,7 @@ package final class ForwarderControl: Sendable {
         case send(PortNumber, [UInt8])
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
+        case rules(GuestRules)
         case owners([AddressOwner])
         case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
         case vlanAware(Bool)
@@ -148,6 +149,9 @@ package final class ForwarderControl: Sendable {
 
     package func setPolicy(_ policy: ServicePolicy) { send(.policy(policy)) }
 
+    /// Sets what guests may not do.
+    package func setRules(_ rules: GuestRules) { send(.rules(rules)) }
+
     /// Ends the forwarder's `run`.
     package func stop() { send(.stop) }
 
@@ -214,7 +218,7 @@ package struct ServiceFrame: Equatable, Sendable {
 extension PortEvent {
     package var port: PortNumber {
         switch self {
-        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .stranger(let port, _), .firstFrame(let port), .loop(let port, _), .loopEnded(let port): port
+        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .stranger(let port, _), .firstFrame(let port), .loop(let port, _), .loopEnded(let port), .offence(let port, _, _): port
         }
     }
 }

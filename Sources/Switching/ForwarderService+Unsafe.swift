@@ -25,14 +25,43 @@ extension Forwarder {
         for unsafe departure in unsafe departures {
             let index = departure.index
             guard batch.completeChecksum(of: index) else { continue }
+            let tags = removeTags(from: index)
             let frame = batch[index]
             if control.toService.append(batch.bytes(of: frame), from: PortNumber(origin.port)) {
                 control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
             } else {
                 control.serviceCounters.dropped(Int(frame.length) > FrameRing.slotCapacity ? .oversize : .queueFull)
             }
+            restore(tags, to: index)
         }
         unsafe ports[number].sending.unlock()
         control.notification.signal()
+    }
+
+    /// Tags that were taken out of a frame, the outermost first.
+    private struct Tags: BitwiseCopyable {
+        var count = 0
+        var values = SIMD4<UInt32>()
+
+        init(of frame: RawSpan) {
+            guard frame.big16(at: 12) != EtherType.ipv4, frame.big16(at: 12) != EtherType.arp else { return }
+            let header = LinkHeader(frame)
+            guard !header.hasSNAP else { return }
+            count = header.depth
+            for place in 0..<count { values[place] = frame.big32(at: 12 + place * VLANTag.length) }
+        }
+    }
+
+    /// The service reads plain frames, as a kernel does behind its tags. Others may be sent this one with them.
+    private mutating func removeTags(from index: Int) -> Tags {
+        let tags = Tags(of: batch.bytes(of: batch[index]))
+        for _ in 0..<tags.count { batch.removeTag(from: index) }
+        return tags
+    }
+
+    private mutating func restore(_ tags: Tags, to index: Int) {
+        for place in (0..<tags.count).reversed() {
+            batch.insert(VLANTag(protocolIdentifier: UInt16(tags.values[place] >> 16), control: UInt16(truncatingIfNeeded: tags.values[place])), into: index)
+        }
     }
 }

@@ -4,54 +4,88 @@ import Wire
 /// What the forwarder looks at in a frame, read once.
 @usableFromInline
 package struct FrameHeader: BitwiseCopyable {
+    /// What the frame carries behind its tags.
+    @usableFromInline
+    package enum Payload: BitwiseCopyable, Sendable {
+        case other, ipv4, arp, ipv6
+        /// May be a probe of our own, sent to find loops.
+        case probe
+        /// Behind more tags than are read.
+        case hidden
+    }
+
     @usableFromInline package let destination: MACAddress
     @usableFromInline let source: MACAddress
     /// The 802.1Q VLAN id; 0 for untagged and priority-tagged frames.
     @usableFromInline let vlan: UInt16
     /// There is an 802.1Q tag.
     @usableFromInline let isTagged: Bool
-    @usableFromInline let service: ServiceClass
+    @usableFromInline package let payload: Payload
+    /// Where the payload begins.
+    @usableFromInline package let payloadStart: Int
+    @usableFromInline package let service: ServiceClass
 
     /// `frame` has at least an Ethernet header.
     @inlinable
     package init(_ frame: RawSpan, role: PortRole) {
         destination = MACAddress(frame.big64(at: 0) >> 16)
         source = MACAddress(frame.big64(at: 6) >> 16)
-        isTagged = frame.big16(at: 12) == EtherType.vlan && frame.byteCount >= 18
+        let type = frame.big16(at: 12)
+        isTagged = type == EtherType.vlan && frame.byteCount >= 18
         vlan = isTagged ? frame.big16(at: 14) & 0x0fff : 0
-        service = ServiceClass(frame, role: role)
+        if type == EtherType.ipv4 {
+            // Nearly all frames.
+            payload = .ipv4
+            payloadStart = 14
+            service = role == .guest ? ServiceClass(packet: frame, at: 14) : .none
+            return
+        }
+        let link = LinkHeader(frame)
+        payloadStart = link.length
+        payload = link.isTooDeep ? .hidden : Payload(link.type)
+        // The address service is in the VLAN that the outermost tag names, and knows nothing of SNAP.
+        guard role == .guest, !link.hasInnerVLAN, !link.hasSNAP else {
+            service = .none
+            return
+        }
+        switch payload {
+        case .arp: service = .arp
+        case .ipv4: service = ServiceClass(packet: frame, at: link.length)
+        default: service = .none
+        }
     }
 }
 
-/// Frames that are not only forwarded, told from a few fields at fixed places. Whoever they are for parses and checks them for good.
-@usableFromInline
-enum ServiceClass: BitwiseCopyable {
-    case none, arp, dhcpRequest, dhcpReply
-    /// May be one of our own, sent to find loops.
-    case probe
-
-    /// `frame` has at least an Ethernet header. From others than guests only probes are of interest.
+extension FrameHeader.Payload {
     @inlinable
-    init(_ frame: RawSpan, role: PortRole) {
-        self = .none
-        let type = frame.big16(at: 12)
-        if type == LoopGuard.etherType { self = .probe }
-        guard role == .guest else { return }
+    init(_ type: UInt16) {
         switch type {
-        case EtherType.arp:
-            self = .arp
-        case EtherType.ipv4:
-            // Version and header length, protocol, first fragment; then the destination port.
-            guard frame.byteCount >= 42, frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 20) & 0x1fff == 0 else { return }
-            let transport = 14 &+ Int(frame.byte(at: 14) & 0xf) &* 4
-            guard frame.byteCount >= transport &+ 8 else { return }
-            switch frame.big16(at: transport &+ 2) {
-            case DHCPPort.server: self = .dhcpRequest
-            case DHCPPort.client: self = .dhcpReply
-            default: return
-            }
-        default:
-            return
+        case EtherType.ipv4: self = .ipv4
+        case EtherType.arp: self = .arp
+        case EtherType.ipv6: self = .ipv6
+        case LoopGuard.etherType: self = .probe
+        default: self = .other
+        }
+    }
+}
+
+/// Frames of guests that concern the address service, found by a few fields at fixed places. The service parses and checks them for good.
+@usableFromInline
+package enum ServiceClass: BitwiseCopyable, Sendable {
+    case none, arp, dhcpRequest, dhcpReply
+
+    /// The class of the IPv4 packet that begins at `start`.
+    @inlinable
+    init(packet frame: RawSpan, at start: Int) {
+        self = .none
+        // Version and header length, protocol, first fragment; then the destination port.
+        guard frame.byteCount >= start &+ 28, frame.byte(at: start &+ 9) == IPProtocol.udp, frame.big16(at: start &+ 6) & 0x1fff == 0 else { return }
+        let transport = start &+ Int(frame.byte(at: start) & 0xf) &* 4
+        guard frame.byteCount >= transport &+ 8 else { return }
+        switch frame.big16(at: transport &+ 2) {
+        case DHCPPort.server: self = .dhcpRequest
+        case DHCPPort.client: self = .dhcpReply
+        default: return
         }
     }
 }

@@ -20,7 +20,7 @@ struct LoopGuard {
     private static let destination = MACAddress(0x0356_4445_0001)
     static let source = MACAddress(0x0256_4445_0001)
     private static let label = Array("vde_vmnet loop probe".utf8)
-    private static let portOffset = 14 + label.count
+    private static let portOffset = label.count
     private static let tokenOffset = portOffset + 2
 
     private var second: UInt32 = 0
@@ -52,12 +52,13 @@ struct LoopGuard {
         return writer.bytes
     }
 
-    /// The port out of which this frame was sent, if it is a probe of ours.
-    func origin(of frame: RawSpan) -> PortNumber? {
-        guard frame.byteCount >= LoopGuard.tokenOffset + 8 else { return nil }
-        for (index, byte) in LoopGuard.label.enumerated() where frame.byte(at: 14 + index) != byte { return nil }
-        let port = frame.big16(at: LoopGuard.portOffset)
-        return tokens[port] == frame.big64(at: LoopGuard.tokenOffset) ? port : nil
+    /// The port out of which this frame was sent, if it is a probe of ours, whatever tags it has got on its way.
+    /// - Parameter start: where its payload begins.
+    func origin(of frame: RawSpan, at start: Int) -> PortNumber? {
+        guard frame.byteCount >= start + LoopGuard.tokenOffset + 8 else { return nil }
+        for (index, byte) in LoopGuard.label.enumerated() where frame.byte(at: start + index) != byte { return nil }
+        let port = frame.big16(at: start + LoopGuard.portOffset)
+        return tokens[port] == frame.big64(at: start + LoopGuard.tokenOffset) ? port : nil
     }
 
     mutating func forget(_ port: PortNumber) { tokens[port] = nil }

@@ -30,6 +30,7 @@ struct Port: ~Copyable {
     @usableFromInline let maximumFrame: Int
     /// Other than 0: one of several ends of a port.
     let bundle: UInt16
+    let mayServe: Bool
     let counters: PortCounters
     let pin: Descriptor?
     /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing, nor of a receiver that the socket is not connected to.
@@ -70,6 +71,11 @@ struct Port: ~Copyable {
     var hasEnded = false
     /// An `unreachable` event was sent and not yet answered.
     var isReported = false
+    /// What its guests have done against the rules and was reported, a bit each, since when (seconds).
+    var reportedOffences: UInt8 = 0
+    var offencesSince: UInt32 = 0
+    /// From when on a DHCP request of its guests is shown to the other guests again.
+    var nextShownRequest: UInt32 = 0
 
     init(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         self.number = number
@@ -81,6 +87,7 @@ struct Port: ~Copyable {
         role = configuration.role
         maximumFrame = configuration.maximumFrame
         bundle = configuration.bundle
+        mayServe = configuration.mayServe
         sibling = number
         untaggedVLAN = configuration.untaggedVLAN
         pin = configuration.pin >= 0 ? Descriptor(adopting: configuration.pin) : nil

@@ -59,6 +59,8 @@ package struct PortConfiguration: Sendable {
     package var receivesUnknown = true
     /// For `guest`: how many of them there are.
     package var reach = PortReach.guest
+    /// The guest behind it may be a router and a DHCP server (`GuestRules`).
+    package var mayServe = false
     /// Ports with the same number other than 0 are ends of one port: all of them get what is for one, and none what another sends.
     package var bundle: UInt16 = 0
     /// The VLAN of frames without a tag (IEEE 802.1Q clause 6.9: the PVID); `noVLAN` where the port takes tagged frames only.
@@ -115,6 +117,8 @@ package enum PortEvent: Equatable, Sendable {
     case loop(PortNumber, with: PortNumber)
     /// The loop is gone, the port is open again.
     case loopEnded(PortNumber)
+    /// A guest has broken the rules. Each kind is reported once in ten seconds for a port.
+    case offence(PortNumber, GuestOffence, MACAddress)
 }
 
 /// Which frames of guests the address service wants to see.

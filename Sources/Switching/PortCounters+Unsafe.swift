@@ -22,6 +22,12 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case isolated
     /// The port is closed, because what it sends comes back by another one.
     case loop
+    /// A guest acted as a router or DHCP server of a network that has its own.
+    case serving
+    /// Headers that are cut off or spread over fragments, so that the guards cannot see what the packet is.
+    case hidden
+    /// More VLAN tags than the guards look behind.
+    case tags
 }
 
 /// What passed through a port. What came in is written by the worker that reads the port, or who has the turn of its device, the rest by any; read by any.

@@ -74,7 +74,7 @@ package struct UserGateway: Sendable {
 
     package let options: Options
     /// The gateway's addresses for IPv6: on the link, and with the prefix.
-    let linkLocal = IPv6Address(0xfe80 << 48, 1)
+    let linkLocal = IPv6Address.customaryGateway
     let gateway6: IPv6Address?
     var neighbors = NeighborTable<IPv4Address>()
     var neighbors6 = NeighborTable<IPv6Address>()

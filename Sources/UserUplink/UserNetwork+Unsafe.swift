@@ -61,6 +61,8 @@ package final class UserNetwork: @unchecked Sendable {
     // What belongs to the turn.
     private let output: GuestOutput
     private var gateway: UserGateway
+    /// The gateway's own addresses.
+    package let gatewayIPv6: [IPv6Address]
     private let relay: TCPRelay
     /// Seconds.
     private var now: UInt64 = 0
@@ -72,6 +74,7 @@ package final class UserNetwork: @unchecked Sendable {
         output = GuestOutput(to: sink, mtu: options.mtu)
         gateway = UserGateway(options)
         gateway.locate = { sink.origin(of: $0) }
+        gatewayIPv6 = options.prefix.map { [.customaryGateway, IPv6Address($0, 1)] } ?? []
         do throws(SystemError) {
             questions = try Wakeup()
             wakeup = try Wakeup()
@@ -318,6 +321,8 @@ package final class UserNetwork: @unchecked Sendable {
     }
 
     private func judge(_ frame: RawSpan, isComplete: Bool) {
+        // A priority means nothing here: a kernel would take such tags out.
+        if let plain = LinkHeader.withoutPriorityTags(frame) { return judge(plain.rawSpan, isComplete: isComplete) }
         switch gateway.fromGuest(frame, isComplete: isComplete, now: now) {
         case .pass: inject(frame)
         case .passInstead(let whole): inject(whole.rawSpan)

@@ -88,6 +88,8 @@ package final class VirtualSwitch {
     /// Seconds after which an address is forgotten.
     package private(set) var ageing = 300
     private var isVLANAware = false
+    /// Ports whose guests may be routers and DHCP servers.
+    package var servingPorts: Set<Int> = []
 
     package init(control: ForwarderControl, limit: Int) {
         self.control = control
@@ -133,6 +135,7 @@ package final class VirtualSwitch {
         var port = ports[number] ?? SwitchPort()
         // Port 0 needs a number of its own here, for 0 means no bundle.
         configuration.bundle = UInt16(number == 0 ? VirtualSwitch.maximumPorts + 1 : number)
+        configuration.mayServe = servingPorts.contains(number)
         configuration.untaggedVLAN = port.untaggedVLAN
         configuration.taggedVLANs = taggedVLANs(of: number)
         guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else { return nil }
