@@ -69,14 +69,17 @@ extension Forwarder {
             if unsafe ports[passage.ingress].mayServe || isServer(header.source) { return .withhold }
         }
         report(offence, passage, header)
-        // Behind too many tags somebody's lease may be claimed, of which the guard keeps other guests, too.
-        guard rules == .everywhere || (offence == .tooManyTags && state.policy.takesDHCP) else { return .withhold }
-        switch offence {
-        case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: return .drop(.serving)
-        case .gateway: return .drop(.spoofed)
-        case .hiddenHeader: return .drop(.hidden)
-        case .tooManyTags: return .drop(.tags)
-        }
+        let reason: DropReason =
+            switch offence {
+            case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: .serving
+            case .gateway: .spoofed
+            case .hiddenHeader: .hidden
+            case .tooManyTags: .tags
+            }
+        // Behind too many tags a lease may be claimed, from which the guard keeps other guests, too.
+        if rules == .everywhere || (offence == .tooManyTags && state.policy.takesDHCP) { return .drop(reason) }
+        unsafe ports[passage.ingress].counters.dropped(reason)
+        return .withhold
     }
 
     private func isServer(_ hardware: MACAddress) -> Bool {

@@ -25,13 +25,14 @@ final class Bench {
     func takeForwarder() -> Forwarder { held.take()! }
 
     /// Attaches a port and returns it with the socket at its far end.
-    func attach(_ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, bundle: UInt16 = 0, turning: Bool = true) throws -> FarEnd {
+    func attach(_ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, bundle: UInt16 = 0, mayServe: Bool = false, turning: Bool = true) throws -> FarEnd {
         let pair = try DescriptorPair.datagramSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
         var configuration = PortConfiguration(
             name: "port", kind: .datagram, role: role, descriptor: try pair.first.duplicate().release(), maximumFrame: maximumFrame, receivesUnknown: receivesUnknown)
         configuration.bundle = bundle
+        configuration.mayServe = mayServe
         let number = try #require(control.attach(configuration))
         if turning { forwarder.turn(timeout: 0) }
         return FarEnd(number: number, socket: try pair.second.duplicate())
