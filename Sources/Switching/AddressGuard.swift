@@ -54,22 +54,27 @@ struct AddressGuard: ~Copyable {
     ///   - packet: an IPv6 packet from the uplink, from its header on.
     ///   - isGateways: its hardware address is known to be the gateway's; else only routers are believed.
     mutating func saw(_ packet: RawSpan, isGateways: Bool, now: UInt32) {
+        guard packet.byteCount >= IPv6View.headerLength else { return }
+        let source = IPv6Address(packet, at: 8)
+        // Nothing from such an address was forwarded.
+        if isGateways && source.isLinkLocal { gateways.saw(source, now: now) }
         guard packet.byteCount >= 56, packet.byte(at: 6) == IPProtocol.icmpv6, packet.byte(at: 7) == 255 else { return }
-        let type = packet.byte(at: 40), source = IPv6Address(packet, at: 8)
-        if type == NeighborDiscovery.routerAdvertisement {
+        switch packet.byte(at: 40) {
+        case NeighborDiscovery.routerAdvertisement:
             if source.isLinkLocal { gateways.saw(source, now: now) }
-            return
+        case NeighborDiscovery.neighborSolicitation where packet.byteCount >= 64 && isGateways:
+            // From its own address it looks for a guest's; without one it makes sure that it alone has the target.
+            learn(source == .unspecified ? IPv6Address(packet, at: 48) : source, now: now)
+        case NeighborDiscovery.neighborAdvertisement where packet.byteCount >= 64:
+            // Router and override: an answer that is given for another, as a proxy does, does not override.
+            let flags = packet.byte(at: 44)
+            if flags & 0x20 != 0 && (isGateways || flags & 0x80 != 0) { learn(IPv6Address(packet, at: 48), now: now) }
+        default:
+            break
         }
-        guard type == NeighborDiscovery.neighborAdvertisement || type == NeighborDiscovery.neighborSolicitation, packet.byteCount >= 64 else { return }
-        let target = IPv6Address(packet, at: 48)
-        guard !target.isMulticast, target != .unspecified else { return }
-        if type == NeighborDiscovery.neighborSolicitation {
-            // It makes sure that it alone has the address.
-            if isGateways && source == .unspecified { gateways.saw(target, now: now) }
-            return
-        }
-        // Router and override: an answer that is given for another, as a proxy does, does not override.
-        let flags = packet.byte(at: 44)
-        if flags & 0x20 != 0 && (isGateways || flags & 0x80 != 0) { gateways.saw(target, now: now) }
+    }
+
+    private mutating func learn(_ address: IPv6Address, now: UInt32) {
+        if !address.isMulticast && address != .unspecified { gateways.saw(address, now: now) }
     }
 }

@@ -215,4 +215,17 @@ private func refusal(arguments: [String]) -> String? {
         ])
         #expect(value.text == #"{"a":"q\"b\\s\nn\u0001\u007fé","b":[-1,true,null],"c":1.5,"d":null}"#)
     }
+
+    @Test func serversAreNamedByPortOrAddress() throws {
+        #expect(try configuration("--switch").allowedServers.isEmpty)
+        let servers = try configuration("--switch", "--allow-server", "3", "--allow-server", "52:54:00:00:00:66", "/tmp/vde").allowedServers
+        #expect(servers == [.port(3), .hardware(MACAddress(0x5254_0000_0066))])
+        #expect(try configuration("--stream", "/tmp/s", "--allow-server=0").allowedServers == [.port(0)])
+        for wrong in ["-1", "1024", "x", "", "01:00:5e:00:00:01", "00:00:00:00:00:00", "192.168.105.3", "+3"] { #expect(refusal("--switch", "--allow-server=" + wrong) != nil, "\(wrong)") }
+        #expect(refusal("/tmp/vde", "--allow-server", "3")?.contains("goes with a switch of our own") == true)
+        #expect(refusal("--switch", "--uplink", "none", "--allow-server", "3")?.contains("--uplink none") == true)
+        #expect(refusal("--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "br0", "--allow-server", "3")?.contains("--vmnet-mode bridged") == true)
+        #expect(refusal("--switch", "--vmnet-isolation", "--allow-server", "3")?.contains("--vmnet-isolation") == true)
+        #expect(refusal(arguments: ["--switch"] + (0..<17).flatMap { ["--allow-server", "\($0)"] })?.contains("16 times at most") == true)
+    }
 }

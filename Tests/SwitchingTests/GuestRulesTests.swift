@@ -187,20 +187,23 @@ enum Forged {
     @Test func theGatewaysOtherAddressesAreLearnedFromTheUplink() throws {
         let network = try Network()
         let tentative = IPv6Address(0xfd00 << 48, 5), announced = IPv6Address(0xfd00 << 48, 6), proxied = IPv6Address(0xfd00 << 48, 7)
+        let asking = IPv6Address(0xfd00 << 48, 8), linkLocal = IPv6Address(0xfe80 << 48, 9), forwarded = IPv6Address(0x2001 << 48, 1)
         func claim(_ address: IPv6Address) throws -> Bool { try network.send(Forged.ipv6(from: mac(1), Forged.icmp6(136, address))).other }
-        #expect(try claim(tentative) && claim(announced))
+        for address in [tentative, announced, proxied, asking, linkLocal, forwarded] { #expect(try claim(address)) }
         var proxy = Forged.icmp6(136, proxied)
         proxy[4] = 0
         for frame in [
             Forged.ipv6(from: Forged.gatewayMAC, as: .unspecified, Forged.icmp6(135, tentative)), Forged.ipv6(from: Forged.gatewayMAC, Forged.icmp6(136, announced)),
             Forged.ipv6(from: Forged.gatewayMAC, proxy), Forged.ipv6(from: mac(7), Forged.icmp6(136, proxied)),
+            Forged.ipv6(from: Forged.gatewayMAC, as: asking, Forged.icmp6(135, IPv6Address(linkLocalFrom: mac(2)))), Forged.ipv6(from: Forged.gatewayMAC, as: linkLocal, first: 0, [58, 0, 5, 2, 0, 0, 1, 0]),
+            Forged.ipv6(from: Forged.gatewayMAC, as: forwarded, Forged.icmp6(128)),
         ] {
             try network.uplink.send(frame)
         }
         network.bench.settle()
         _ = (network.rogue.received(), network.other.received())
-        #expect(try !claim(tentative) && !claim(announced))
-        #expect(try claim(proxied))
+        for address in [tentative, announced, asking, linkLocal] { #expect(try !claim(address), "\(address)") }
+        #expect(try claim(proxied) && claim(forwarded))
     }
 
     @Test func theGatewaysIPv4AddressIsGuardedWithoutOurDHCP() throws {

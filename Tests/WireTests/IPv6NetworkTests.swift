@@ -14,4 +14,8 @@ import Wire
             #expect(!network.contains(neighbour), "\(length)")
         }
     }
+
+    @Test func linkLocalAddressesAreMadeAsKernelsDo() {
+        #expect(IPv6Address(linkLocalFrom: MACAddress(0x5254_0012_3456)).description == "fe80::5054:ff:fe12:3456")
+    }
 }

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+extension IntegrationTests {
+    /// Guests that act as routers and DHCP servers, beside a real kernel.
+    @Suite struct GuestRules {
+        private let rogue = MACAddress(0x5254_0000_0066), client = MACAddress(0x5254_0000_0077)
+        private let gatewayAddress = IPv4Address(IntegrationTests.gateway)!
+
+        private func advertisement(prefix: UInt64) -> [UInt8] {
+            let source = IPv6Address(linkLocalFrom: rogue)
+            return NeighborDiscovery.routerAdvertisement(from: (source, rogue), to: (.allNodes, MACAddress(0x3333_0000_0001)), prefix: prefix, lifetime: 1800, mtu: 1500)
+        }
+
+        /// The same behind a priority tag, and behind a header with destination options.
+        private func wrapped(_ frame: [UInt8]) -> [[UInt8]] {
+            var extended = frame[0..<54] + [58, 0, 1, 4, 0, 0, 0, 0] + frame[54...]
+            extended[20] = 60
+            let length = UInt16(extended.count - 54)
+            (extended[18], extended[19]) = (UInt8(length >> 8), UInt8(length & 0xff))
+            return [frame, frame[0..<12] + [0x81, 0, 0, 0] + frame[12...], frame[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + frame[12...], Array(extended)]
+        }
+
+        private func discover() -> [UInt8] {
+            var message = DHCPv4Message(isReply: false, transactionID: 0x1234_5678, clientHardware: client)
+            message.wantsBroadcast = true
+            message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
+            return UDPFrame(from: (client, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
+        }
+
+        private func offer() -> [UInt8] {
+            var message = DHCPv4Message(isReply: true, transactionID: 0x1234_5678, clientHardware: client)
+            message.yourAddress = IPv4Address("192.168.105.222")!
+            message[.messageType] = [DHCPv4Message.Kind.offer.rawValue]
+            let frame = UDPFrame(from: (rogue, IPv4Address("192.168.105.66")!, 67), to: (.broadcast, .broadcast, 68))
+            return frame.bytes(payload: message.bytes())
+        }
+
+        /// Waits until the host has answered, and so has taken what was sent before.
+        private func waitForHost(_ holder: PlugHolder) {
+            let question = ARPPacket(operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!, targetHardware: .zero, targetAddress: gatewayAddress)
+            holder.send(question.frame(to: .broadcast))
+            #expect(holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
+        }
+
+        /// Frames that the other gets, up to one that was sent behind them.
+        private func received(_ other: PlugHolder, from holder: PlugHolder) -> [[UInt8]] {
+            let mark = MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) } + [UInt8](repeating: 0, count: 38)
+            holder.send(mark)
+            var frames: [[UInt8]] = []
+            #expect(
+                other.receive(seconds: ampleTime) { frame in
+                    frames.append(frame)
+                    return frame == mark
+                } != nil)
+            return frames
+        }
+
+        @Test(arguments: [true, false])
+        func theHostTakesNoRouterOfAGuests(isOwn: Bool) throws {
+            let own = isOwn ? try OwnScene() : nil, joined = isOwn ? nil : try Scene()
+            let host = own?.host ?? joined!.host, program = (own?.daemon ?? joined!.daemon).program
+            try host.run("sh", "-c", "echo 2 > /proc/sys/net/ipv6/conf/vmnet0/accept_ra")
+            let path = own?.path ?? joined!.vde.path
+            let holder = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let frames = wrapped(advertisement(prefix: 0x2001_0db8_0bad_0000))
+            for frame in frames { holder.send(frame) }
+            waitForHost(holder)
+            #expect(try !host.run("ip", "-6", "route", "show").contains("proto ra") && !host.run("ip", "-6", "addr", "show", "dev", "vmnet0").contains("2001:db8"))
+            let seen = received(other, from: holder)
+            // vde_switch passes no tags on, but all else.
+            for frame in [frames[0], frames[3]] { #expect(seen.contains(frame) == !isOwn, "a switch that is not ours is not in our hands") }
+            try program.wait(for: "\(rogue) at ", within: ampleTime)
+            try program.wait(for: isOwn ? "sends router advertisements, which is dropped: guests do not serve here; --allow-server 2 or --allow-server \(rogue) lets it" : "sends router advertisements, which is kept from this host", within: ampleTime)
+            #expect(program.output.components("sends router advertisements") == 1, "it is said once")
+        }
+
+        @Test func aServerAmongGuestsIsNamed() throws {
+            for uplink in ["tap", "user"] {
+                let scene = try OwnScene(["--uplink", uplink])
+                let holder = try PlugHolder(path: scene.path), server = try PlugHolder(path: scene.path)
+                holder.send(discover())
+                #expect(server.receive(seconds: ampleTime) { $0 == discover() } != nil)
+                server.send(offer())
+                try scene.daemon.program.wait(for: "\(rogue) at port 3 (a test) answers DHCP requests, which is dropped: guests do not serve here; --allow-server 3 or", within: ampleTime)
+                #expect(!received(holder, from: server).contains(offer()))
+                #expect(try scene.daemon.stop() == .exited(0))
+            }
+        }
+
+        @Test(arguments: [["--allow-server", "3"], ["--allow-server", "52:54:00:00:00:66"], ["--dhcp", "off"]])
+        func whoMayServeDoes(options: [String]) throws {
+            let scene = try OwnScene(options)
+            #expect(scene.daemon.program.output.contains(options[0] == "--dhcp" ? "any guest may answer DHCP (--dhcp off)" : "guests may serve: "))
+            let holder = try PlugHolder(path: scene.path), server = try PlugHolder(path: scene.path)
+            // Where its address is known.
+            _ = received(holder, from: server)
+            for _ in 0..<2 {
+                holder.send(discover())
+                #expect(server.receive(seconds: ampleTime) { $0 == discover() } != nil)
+            }
+            server.send(offer())
+            #expect(holder.receive(seconds: ampleTime) { $0 == offer() } != nil)
+            server.send(advertisement(prefix: 0x2001_0db8_0bad_0000))
+            #expect(received(holder, from: server).contains(advertisement(prefix: 0x2001_0db8_0bad_0000)) == (options[0] != "--dhcp"))
+        }
+
+        @Test func anAddressThatTheHostGetsLaterIsTheGatewaysToo() throws {
+            let scene = try OwnScene()
+            let holder = try PlugHolder(path: scene.path), other = try PlugHolder(path: scene.path)
+            let address = IPv6Address(0xfd00_0005 << 32, 0x77)
+            let claim = NeighborDiscovery.advertisement(of: address, at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)), isRouter: false)
+            holder.send(claim)
+            #expect(received(other, from: holder).contains(claim), "as long as it is nobody's")
+            for place in ["all", "vmnet0"] { try scene.host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/\(place)/accept_dad") }
+            try scene.host.ip("-6", "addr", "add", "fd00:5::77/64", "dev", "vmnet0")
+            // The kernel asks whether it is free.
+            #expect(other.receive(seconds: ampleTime) { $0.count >= 78 && $0[12...13] == [0x86, 0xdd] && $0[54] == 135 && Array($0[62..<78]) == address.bytes } != nil)
+            holder.send(claim)
+            #expect(!received(other, from: holder).contains(claim))
+            let hardware = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
+            let linkLocal = NeighborDiscovery.advertisement(of: IPv6Address(linkLocalFrom: hardware), at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)), isRouter: true)
+            holder.send(linkLocal)
+            #expect(!received(other, from: holder).contains(linkLocal))
+            try scene.daemon.program.wait(for: "claims an address of the gateway, which is dropped", within: ampleTime)
+        }
+
+        /// A kernel takes tags of priority out, and so does the NAT in user mode.
+        @Test func aGuestThatTagsPrioritiesReachesTheGateway() throws {
+            for uplink in ["tap", "user"] {
+                let scene = try OwnScene(["--uplink", uplink])
+                let holder = try PlugHolder(path: scene.path)
+                let question = ARPPacket(operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!, targetHardware: .zero, targetAddress: gatewayAddress).frame(to: .broadcast)
+                holder.send(question[0..<12] + [0x81, 0, 0xa0, 0] + question[12...])
+                #expect(holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil, "\(uplink)")
+            }
+        }
+
+        @Test func aSwitchAloneJudgesNothing() throws {
+            let network = try TestNetwork()
+            let path = network.folder.file("own")
+            let daemon = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", path], folder: network.folder)
+            let holder = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let nested = [[UInt8]](repeating: [0x88, 0xa8, 0, 7], count: 6).flatMap(\.self)
+            let frames = wrapped(advertisement(prefix: 1)) + [offer(), offer()[0..<12] + nested + offer()[12...]]
+            for frame in frames { holder.send(frame) }
+            let seen = received(other, from: holder)
+            #expect(frames.allSatisfy { seen.contains($0) })
+            _ = daemon
+        }
+    }
+}
+
+extension String {
+    /// How often a text stands in this one.
+    fileprivate func components(_ text: String) -> Int { ranges(of: text).count }
+}
