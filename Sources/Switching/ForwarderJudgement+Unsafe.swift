@@ -16,9 +16,8 @@ extension Forwarder {
 
     /// Judges a guest's frame, at whatever tag depth its receiver may read it.
     func judge(_ passage: Passage, _ header: FrameHeader) -> Judgement {
-        // Other VLANs are other networks.
-        if state.isVLANAware && !state.isHub && !isInServiceVLAN(passage) { return .pass }
         let start = header.payloadStart
+        if state.isVLANAware && !state.isHub && !isInServiceVLAN(passage) { return judgeElsewhere(batch.bytes(of: batch[passage.index]), header) }
         let isOwn = state.rules.reach == .everywhere, guardsLeases = state.policy.takesDHCP
         let frame = batch.bytes(of: batch[passage.index])
         switch header.payload {
@@ -52,6 +51,18 @@ extension Forwarder {
             return state.rules.reach == .nothing && !guardsLeases ? .pass : punish(.tooManyTags, passage, header)
         case .other, .probe:
             return .pass
+        }
+    }
+
+    /// Other VLANs are other networks, of which guests may be the routers and servers, but not the host's, should it be there.
+    private func judgeElsewhere(_ frame: RawSpan, _ header: FrameHeader) -> Judgement {
+        guard state.rules.reach != .nothing else { return .pass }
+        let start = header.payloadStart
+        switch header.payload {
+        case .ipv4: return frame.byteCount &- start >= IPv4Header.length && GuestOffence(ipv4: frame, at: start) == nil ? .pass : .withhold
+        case .ipv6: return frame.byteCount &- start >= IPv6View.headerLength && GuestOffence(ipv6: frame.from(start), isGateway: { _ in false }) == nil ? .pass : .withhold
+        case .hidden: return .withhold
+        case .arp, .other, .probe: return .pass
         }
     }
 

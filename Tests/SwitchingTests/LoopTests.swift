@@ -8,25 +8,27 @@ import Wire
 
 @Suite struct LoopTests {
     /// A cable between two ports, as two switches have it that are connected twice: what comes out of one goes into the other.
-    private func carry(_ bench: Bench, _ one: FarEnd, _ other: FarEnd, limit: Int) throws -> Int {
+    /// - Parameter tagging: a switch on the way gives frames a tag.
+    private func carry(_ bench: Bench, _ one: FarEnd, _ other: FarEnd, limit: Int, tagging: Bool = false) throws -> Int {
+        func changed(_ frame: [UInt8]) -> [UInt8] { !tagging || frame[12] == 0x81 ? frame : frame[0..<12] + [0x81, 0, 0, 0] + frame[12...] }
         var carried = 0
         while carried < limit {
             let a = one.received(), b = other.received()
             if a.isEmpty && b.isEmpty { break }
-            for frame in a { try other.send(frame) }
-            for frame in b { try one.send(frame) }
+            for frame in a { try other.send(changed(frame)) }
+            for frame in b { try one.send(changed(frame)) }
             carried += a.count + b.count
             for _ in 0..<4 { bench.forwarder.turn(timeout: 0) }
         }
         return carried
     }
 
-    @Test func aLoopIsFoundAndItsStormEnds() throws {
+    @Test(arguments: [false, true]) func aLoopIsFoundAndItsStormEnds(tagging: Bool) throws {
         let bench = try Bench()
         let guest = try bench.attach(), one = try bench.attach(), other = try bench.attach()
         for number in 0..<4 { try guest.send(frame(to: .broadcast, from: mac(UInt64(100 + number)))) }
         bench.settle()
-        let carried = try carry(bench, one, other, limit: 5000)
+        let carried = try carry(bench, one, other, limit: 5000, tagging: tagging)
         #expect(carried < 5000, "the storm went on")
         let loops = bench.control.takeEvents().compactMap { event -> (PortNumber, PortNumber)? in
             if case .loop(let port, let with) = event { (port, with) } else { nil }

@@ -73,6 +73,7 @@ import Wire
         bench.control.setVLANAware(true)
         for (end, vlan) in [(access, 10), (elsewhere, 20), (uplink, 10)] { bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: []) }
         bench.control.setVLANs(of: trunk.number, untagged: PortConfiguration.noVLAN, tagged: [10, 20])
+        bench.control.setVLANs(of: uplink.number, untagged: 10, tagged: [20])
         start(bench)
         func tagged(_ vlan: UInt8, _ frame: [UInt8]) -> [UInt8] { frame[0..<12] + [0x81, 0, 0, vlan] + frame[12...] }
         let discover = Forged.discover(from: mac(1))
@@ -91,9 +92,13 @@ import Wire
                 // Another VLAN is another network, where guests may serve each other.
                 try trunk.send(tagged(20, wrapped))
                 bench.settle()
-                #expect(elsewhere.received() == [wrapped], "\(offence) \(name)")
+                #expect(elsewhere.received() == [wrapped] && uplink.received().isEmpty, "\(offence) \(name)")
             }
         }
+        let honest = tagged(20, Forged.ipv4(6, from: mac(1), [1, 2]))
+        try trunk.send(honest)
+        bench.settle()
+        #expect(uplink.received() == [honest])
     }
 
     @Test func isolationHoldsAtAnyDepthAndByTheService() throws {
