@@ -128,9 +128,14 @@ enum Micro {
         var sink: FrameBatch
         let receiver: ReceiveVector
 
-        init() throws {
+        /// - Parameter judging: guests have rules, and addresses their holders.
+        init(judging: Bool = false) throws {
             control = try ForwarderControl()
             forwarder = try Forwarder(control: control)
+            if judging {
+                control.setRules(GuestRules(.everywhere))
+                control.setPolicy(ServicePolicy(takesDHCP: true, watchesARP: true))
+            }
             first = try Turned.attach(to: control)
             second = try Turned.attach(to: control)
             batch = Micro.stream(64)
@@ -166,9 +171,12 @@ enum Micro {
     }
 
     private static func rounds(_ report: Report) throws {
-        let turned = try Turned()
+        try rounds(report, Turned(), "a round with 64 frames of 1514 B, system calls included, a frame")
+        try rounds(report, Turned(judging: true), "the same, of guests that have rules")
+    }
+
+    private static func rounds(_ report: Report, _ turned: Turned, _ name: String) throws {
         for _ in 0..<100 { _ = turned.round() }
-        let name = "a round with 64 frames of 1514 B, system calls included, a frame"
         for _ in 0..<7 {
             var total: UInt64 = 0, allocations: UInt64 = 0
             for _ in 0..<200 {
@@ -183,8 +191,8 @@ enum Micro {
     }
 
     /// For `valgrind --tool=callgrind` and `strace -c`: nothing but rounds.
-    static func turn(frames: Int) throws {
-        let turned = try Turned()
+    static func turn(frames: Int, judging: Bool) throws {
+        let turned = try Turned(judging: judging)
         for _ in 0..<frames / 64 { _ = turned.round() }
     }
 

@@ -78,6 +78,43 @@ extension IntegrationTests {
             #expect(program.output.components("sends router advertisements") == 1, "it is said once")
         }
 
+        /// Whatever the uplink, and by whatever listener a guest has come in.
+        @Test func everyUplinkAndListenerHasTheRules() throws {
+            for uplink in ["tap", "user", "vmnet"] {
+                let network = try TestNetwork()
+                let path = network.folder.file("own"), stream = network.folder.file("stream"), datagram = network.folder.file("dgram")
+                let daemon = try VMNetDaemon(
+                    in: network.host, ["--uplink", uplink, "--stream", stream, "--dgram", datagram, "--switch", path], folder: network.folder, environment: ["VMNET_SIMULATOR": ""],
+                    product: uplink == "vmnet" ? "vde_vmnet_simulated" : "vde_vmnet")
+                let other = try PlugHolder(path: path), holder = try PlugHolder(path: path)
+                let gateway = IPv4Address(uplink == "vmnet" ? "192.168.64.1" : IntegrationTests.gateway)!
+                let claim = ARPPacket(operation: .reply, senderHardware: rogue, senderAddress: gateway, targetHardware: client, targetAddress: .any).frame(to: .broadcast)
+                let forged = wrapped(advertisement(prefix: 1)) + [offer(), claim, claim[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + claim[12...]]
+                let byStream = try UnixSocket.stream(), byDatagram = try UnixSocket.datagram()
+                try byStream.connect(to: UnixPath(stream))
+                try byDatagram.bind(to: UnixPath(network.folder.file("peer")))
+                try byDatagram.connect(to: UnixPath(datagram))
+                let ways: [(String, ([UInt8]) throws -> Void)] = [
+                    ("VDE", { holder.send($0) }), ("stream", { _ = try byStream.send([0, 0, UInt8($0.count >> 8), UInt8($0.count & 0xff)] + $0) }),
+                    ("datagram", { _ = try byDatagram.send($0) }),
+                ]
+                for (way, send) in ways {
+                    for frame in forged { try send(frame) }
+                    let mark = MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) } + [UInt8](repeating: 0, count: 38)
+                    try send(mark)
+                    var seen: [[UInt8]] = []
+                    #expect(
+                        other.receive(seconds: ampleTime) { frame in
+                            seen.append(frame)
+                            return frame == mark
+                        } != nil, "\(uplink) \(way)")
+                    #expect(!forged.contains { seen.contains($0) }, "\(uplink) \(way)")
+                }
+                for port in 3...5 { try daemon.program.wait(for: "--allow-server \(port) or", within: ampleTime) }
+                #expect(try daemon.stop() == .exited(0))
+            }
+        }
+
         @Test func aServerAmongGuestsIsNamed() throws {
             for uplink in ["tap", "user"] {
                 let scene = try OwnScene(["--uplink", uplink])
