@@ -283,6 +283,8 @@ package final class Daemon {
         }
         dhcp.reservations = configuration.reservations
         dhcp.adapt(to: session)
+        // A client of a guest that may serve has an address of which ours knows nothing.
+        if !configuration.allowedServers.isEmpty { dhcp.isAuthoritative = false }
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
         let directory = try Directories.state(configuration.stateDirectory)
         let path = "\(directory)/\(network.network.description.replacing("/", with: "-")).leases"
