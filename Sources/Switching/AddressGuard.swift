@@ -34,11 +34,15 @@ struct AddressGuard: ~Copyable {
 
     private mutating func forgetClaim() { lastClaim = Claim(address: .any, hardware: .zero) }
 
+    /// Whether this is what was last admitted, from the hardware address that it names.
+    @inline(__always)
+    func wasAdmitted(_ claim: Claim) -> Bool { claim.address == lastClaim.address && claim.hardware == lastClaim.hardware }
+
     /// Whether a guest that sends from `source` may claim this.
     /// - Parameter now: seconds of the monotonic clock.
     mutating func admits(_ claim: Claim, from source: MACAddress, now: UInt32) -> Bool {
         // Both addresses of an ARP packet are the sender's.
-        if claim == lastClaim && claim.hardware == source { return true }
+        if wasAdmitted(claim) && claim.hardware == source { return true }
         if claim.address == gateway && gateway != .any { return false }
         if let owner = owners.owner(of: claim.address), owner.isRunning(at: now) {
             guard owner.hardware == claim.hardware, owner.hardware == source else { return false }

@@ -91,7 +91,7 @@ extension Forwarder {
             if header.service != .none && header.service != .arp && take(header.service, passage) { continue }
             if role == .guest {
                 passage.isWithheld = header.service == .dhcpRequest && state.policy.withholdsDHCP
-                if state.isJudging {
+                if state.isJudging && !isPlainlyHonest(batch.bytes(of: frame), header) {
                     switch judge(passage, header) {
                     case .pass: break
                     case .withhold: passage.isWithheld = true

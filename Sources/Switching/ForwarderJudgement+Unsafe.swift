@@ -14,6 +14,13 @@ extension Forwarder {
         case drop(DropReason)
     }
 
+    /// Whether this is a TCP packet, without tags, of the guest whose last packet was admitted: nearly all are.
+    @inline(__always)
+    func isPlainlyHonest(_ frame: RawSpan, _ header: FrameHeader) -> Bool {
+        header.payload == .ipv4 && header.payloadStart == 14 && frame.byteCount >= 34 && frame.byte(at: 23) == IPProtocol.tcp
+            && tables.addressGuard.wasAdmitted(AddressGuard.Claim(address: IPv4Address(frame.big32(at: 26)), hardware: header.source))
+    }
+
     /// Judges a guest's frame, at whatever tag depth its receiver may read it.
     func judge(_ passage: Passage, _ header: FrameHeader) -> Judgement {
         let start = header.payloadStart
@@ -40,18 +47,22 @@ extension Forwarder {
             if claim.address == .any || tables.addressGuard.admits(claim, from: header.source, now: now) { return .pass }
             return spoofed(claim, passage, header)
         case .ipv6:
-            guard state.rules.reach != .nothing else { return .pass }
-            guard frame.byteCount &- start >= IPv6View.headerLength else { return .drop(.malformed) }
-            if tables.addressGuard.isGateway(IPv6Address(frame, at: start &+ 8), now: now) { return punish(.gateway, passage, header) }
-            if frame.byte(at: start &+ 6) == IPProtocol.tcp { return .pass }
-            let found = GuestOffence(ipv6: frame.from(start)) { [now] in tables.addressGuard.isGateway($0, now: now) }
-            guard let offence = found else { return .pass }
-            return punish(offence, passage, header)
+            return state.rules.reach == .nothing ? .pass : judge(ipv6: frame.from(start), passage, header)
         case .hidden:
             return state.rules.reach == .nothing && !guardsLeases ? .pass : punish(.tooManyTags, passage, header)
         case .other, .probe:
             return .pass
         }
+    }
+
+    private func judge(ipv6 packet: RawSpan, _ passage: Passage, _ header: FrameHeader) -> Judgement {
+        guard packet.byteCount >= IPv6View.headerLength else { return .drop(.malformed) }
+        if tables.addressGuard.isGateway(IPv6Address(packet, at: 8), now: now) { return punish(.gateway, passage, header) }
+        if packet.byte(at: 6) == IPProtocol.tcp { return .pass }
+        // Without `self`, of which a closure would make a copy.
+        let found = unsafe GuestOffence(ipv6: packet) { [now, guarded] in unsafe guarded.pointee.addressGuard.isGateway($0, now: now) }
+        guard let offence = found else { return .pass }
+        return punish(offence, passage, header)
     }
 
     /// Other VLANs are other networks, of which guests may be the routers and servers, but not the host's, should it be there.

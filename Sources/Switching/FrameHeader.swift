@@ -26,32 +26,45 @@ package struct FrameHeader: BitwiseCopyable {
     @usableFromInline package let service: ServiceClass
 
     /// `frame` has at least an Ethernet header.
-    @inlinable
+    @inlinable @inline(__always)
     package init(_ frame: RawSpan, role: PortRole) {
         destination = MACAddress(frame.big64(at: 0) >> 16)
         source = MACAddress(frame.big64(at: 6) >> 16)
         let type = frame.big16(at: 12)
-        isTagged = type == EtherType.vlan && frame.byteCount >= 18
-        vlan = isTagged ? frame.big16(at: 14) & 0x0fff : 0
         if type == EtherType.ipv4 {
             // Nearly all frames.
-            payload = .ipv4
-            payloadStart = 14
+            (isTagged, vlan, payload, payloadStart) = (false, 0, .ipv4, 14)
             service = role == .guest ? ServiceClass(packet: frame, at: 14) : .none
             return
         }
-        let link = LinkHeader(frame)
-        payloadStart = link.length
-        payload = link.isTooDeep ? .hidden : Payload(link.type)
-        // The address service is in the VLAN that the outermost tag names, and knows nothing of SNAP.
-        guard role == .guest, !link.hasInnerVLAN, !link.hasSNAP else {
-            service = .none
-            return
-        }
-        switch payload {
-        case .arp: service = .arp
-        case .ipv4: service = ServiceClass(packet: frame, at: link.length)
-        default: service = .none
+        isTagged = type == EtherType.vlan && frame.byteCount >= 18
+        vlan = isTagged ? frame.big16(at: 14) & 0x0fff : 0
+        let rest = Rest(frame, role: role)
+        (payload, payloadStart, service) = (rest.payload, rest.payloadStart, rest.service)
+    }
+
+    /// What is read of frames that are not untagged IPv4.
+    @usableFromInline
+    struct Rest: BitwiseCopyable {
+        @usableFromInline let payload: Payload
+        @usableFromInline let payloadStart: Int
+        @usableFromInline let service: ServiceClass
+
+        @usableFromInline
+        init(_ frame: RawSpan, role: PortRole) {
+            let link = LinkHeader(frame)
+            payloadStart = link.length
+            payload = link.isTooDeep ? .hidden : Payload(link.type)
+            // The address service is in the VLAN that the outermost tag names, and knows nothing of SNAP.
+            guard role == .guest, !link.hasInnerVLAN, !link.hasSNAP else {
+                service = .none
+                return
+            }
+            switch payload {
+            case .arp: service = .arp
+            case .ipv4: service = ServiceClass(packet: frame, at: link.length)
+            default: service = .none
+            }
         }
     }
 }
@@ -75,7 +88,7 @@ package enum ServiceClass: BitwiseCopyable, Sendable {
     case none, arp, dhcpRequest, dhcpReply
 
     /// The class of the IPv4 packet that begins at `start`.
-    @inlinable
+    @inlinable @inline(__always)
     init(packet frame: RawSpan, at start: Int) {
         self = .none
         // Version and header length, protocol, first fragment; then the destination port.
