@@ -123,7 +123,7 @@ package enum PortEvent: Equatable, Sendable {
 
 /// Which frames of guests the address service wants to see.
 package struct ServicePolicy: Equatable, Sendable {
-    /// Take guests' DHCP requests for ourselves: nobody else receives them.
+    /// Take guests' DHCP requests for ourselves: besides us only guests that may serve receive them (`GuestRules`).
     package var takesDHCP = false
     /// See copies of DHCP replies that others send, to know that there is another server.
     package var watchesDHCP = false
