@@ -27,8 +27,20 @@ package final class Door: Sendable {
     package let kind: Kind
     package let path: String
     package let socket: Descriptor
-    /// What was bound, by which the file is known again.
-    private let identity: (device: UInt64, inode: UInt64)?
+    /// Where it was bound, and what was; nil if that was not done here.
+    private let bound: Bound?
+
+    private final class Bound: Sendable {
+        let directory: Directory
+        let name: String
+        let status: FileStatus
+
+        init(_ directory: consuming Directory, _ name: String, _ status: FileStatus) {
+            self.directory = directory
+            self.name = name
+            self.status = status
+        }
+    }
 
     /// Makes the socket, in place of one that a process which is gone has left, and for a stream listens.
     /// - Parameter isLocked: this process holds the lock of the directory already, as that of its switch.
@@ -37,26 +49,19 @@ package final class Door: Sendable {
         self.kind = kind
         self.path = Files.absolute(path)
         do throws(SystemError) {
-            let name = try UnixPath(self.path)
-            let socket = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
+            _ = try UnixPath(self.path)
+            var socket = try Door.makeSocket(kind)
             // Held until the socket answers: one that is bound and does not listen yet looks like one that was left.
-            let place = DoorPlace(self.path, isLocked: isLocked)
+            let place = try DoorPlace(self.path, isLocked: isLocked)
             do throws(SystemError) {
-                try socket.bindPrivately(to: name)
+                try Door.bind(socket, place, kind, access)
             } catch {
                 guard error.code == Errno.addressInUse else { throw error }
-                try Door.clear(place, self.path, name, kind, access)
-                try socket.bindPrivately(to: name)
+                try Door.clear(place, self.path, kind, access)
+                socket = try Door.makeSocket(kind)
+                try Door.bind(socket, place, kind, access)
             }
-            do throws(SystemError) {
-                try Files.setSocketOwner(place.file, mode: access.mode, user: access.user, group: access.group)
-                // With room for all machines of a host that starts them together.
-                if kind == .stream { try socket.listen(backlog: 256) } else { socket.setBuffers(send: 1 << 20, receive: 4 << 20) }
-            } catch {
-                try? Files.remove(place.file)
-                throw SystemError(code: error.code, error.operation, self.path)
-            }
-            identity = (try? Files.status(place.file, followLinks: false)).map { ($0.device, $0.inode) }
+            bound = Bound(try place.directory.again(), place.name, try place.directory.status(of: place.name))
             self.socket = socket
         } catch {
             switch error.code {
@@ -72,30 +77,50 @@ package final class Door: Sendable {
         self.kind = kind
         self.path = path
         self.socket = socket
-        identity = nil
+        bound = nil
+    }
+
+    private static func makeSocket(_ kind: Kind) throws(SystemError) -> Descriptor {
+        let socket = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
+        if kind == .datagram { socket.setBuffers(send: 1 << 20, receive: 4 << 20) }
+        return socket
+    }
+
+    private static func bind(_ socket: borrowing Descriptor, _ place: borrowing DoorPlace, _ kind: Kind, _ access: DoorAccess) throws(SystemError) {
+        let own = Directory.SocketAccess(mode: access.mode, user: access.user, group: access.group)
+        // With room for all machines of a host that starts them together.
+        try place.directory.place(socket, at: place.name, own, backlog: kind == .stream ? 256 : nil, bindsPath: true)
     }
 
     /// Removes what is at `path` if it is a socket that a dead process of ours has left.
     /// - Throws: "busy" or "exists" with the whole message in place of the operation.
-    private static func clear(_ place: borrowing DoorPlace, _ path: String, _ name: UnixPath, _ kind: Kind, _ access: DoorAccess) throws(SystemError) {
+    private static func clear(_ place: borrowing DoorPlace, _ path: String, _ kind: Kind, _ access: DoorAccess) throws(SystemError) {
         func refuse(_ code: Int32, _ text: String) -> SystemError { SystemError(code: code, text) }
-        let status = try Files.status(place.file, followLinks: false)
+        let status = try place.directory.status(of: place.name)
         guard status.kind == .socket else { throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path") }
-        switch holder(of: name, kind) {
-        case .nobody: break
-        case .process(let number):
-            throw refuse(Errno.busy, "\(path) is served already\(number > 0 ? " (process \(number))" : ""); stop that first, or choose another path")
-        case .secret:
-            throw refuse(Errno.exists, "\(path) is a socket of \(Accounts.userName(status.owner)) that is closed to \(Accounts.userName(Accounts.effectiveUser)); choose another path")
+        // Without the lock, another one may just be making it.
+        if case .nobody = holder(in: place, kind) { place.settle() }
+        let deadline = MonotonicClock.now + DoorPlace.patience
+        search: while true {
+            switch holder(in: place, kind) {
+            case .nobody: break search
+            case .process(let number):
+                // A child of one that was killed may have its socket for a moment, until it starts a program.
+                if number > 0, !Accounts.isAlive(number), MonotonicClock.now < deadline {
+                    MonotonicClock.sleep(10 * MonotonicClock.millisecond)
+                    continue
+                }
+                let name = Accounts.isAlive(number) ? " (process \(number))" : ""
+                throw refuse(Errno.busy, "\(path) is served already\(name); stop that first, or choose another path")
+            case .secret:
+                throw refuse(Errno.exists, "\(path) is a socket of \(Accounts.userName(status.owner)) that is closed to \(Accounts.userName(Accounts.effectiveUser)); choose another path")
+            }
         }
         guard status.owner == Accounts.effectiveUser || status.owner == access.user || place.isClosed(to: status.owner) else {
             throw refuse(Errno.exists, "\(path) was left by \(Accounts.userName(status.owner)); remove it, or choose another path")
         }
-        // Without the lock, another one may just be making it.
-        guard place.isLocked else {
-            throw refuse(Errno.exists, "\(path) seems to have been left, but another process keeps \(Files.parent(path)) locked; remove the socket if nobody uses it, or choose another path")
-        }
-        try Files.remove(place.file)
+        // Another one that was started at the same time may have replaced it by now.
+        if place.directory.has(place.name, status) { try place.directory.remove(place.name) }
     }
 
     /// Who is behind a socket.
@@ -107,10 +132,10 @@ package final class Door: Sendable {
         case secret
     }
 
-    private static func holder(of path: UnixPath, _ kind: Kind) -> Holder {
+    private static func holder(in place: borrowing DoorPlace, _ kind: Kind) -> Holder {
         guard let socket = try? kind == .stream ? UnixSocket.stream() : UnixSocket.datagram() else { return .process(0) }
         do throws(SystemError) {
-            try socket.connect(to: path)
+            try place.directory.connect(socket, to: place.name)
         } catch {
             switch error.code {
             case Errno.refused, Errno.noEntry: return .nobody
@@ -123,8 +148,6 @@ package final class Door: Sendable {
 
     /// Removes the socket, unless somebody has put something else in its place.
     package func remove() {
-        let place = DoorPlace(path, isLocked: true)
-        guard let identity, let there = try? Files.status(place.file, followLinks: false), (there.device, there.inode) == identity else { return }
-        try? Files.remove(place.file)
+        if let bound, bound.directory.has(bound.name, bound.status) { try? bound.directory.remove(bound.name) }
     }
 }

@@ -173,6 +173,16 @@ package enum Files {
     package static func entries(_ path: String) throws(SystemError) -> [String] {
         guard let stream = unsafe opendir(path) else { throw SystemError(code: Errno.last, "opendir", path) }
         defer { unsafe closedir(stream) }
+        return unsafe names(stream)
+    }
+
+    #if canImport(Darwin)
+        typealias Stream = UnsafeMutablePointer<DIR>
+    #else
+        typealias Stream = OpaquePointer
+    #endif
+
+    static func names(_ stream: Stream) -> [String] {
         var names: [String] = []
         while let entry = unsafe readdir(stream) {
             let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
@@ -188,11 +198,6 @@ package enum Files {
     /// Changes owner and group; nil leaves one alone. A symbolic link itself is changed, not what it names.
     package static func setOwner(_ path: String, user: UInt32?, group: UInt32?) throws(SystemError) {
         try SystemError.checkErrno(unsafe lchown(path, user ?? .max, group ?? .max), "chown", path)
-    }
-
-    /// Gives the socket that we have just bound at `path` its mode and owner; fails if something else has taken its place.
-    package static func setSocketOwner(_ path: String, mode: UInt16, user: UInt32?, group: UInt32?) throws(SystemError) {
-        try SystemError.check(unsafe platform_socket_file_owner(path, UInt32(mode), user ?? .max, group ?? .max), "change the owner or mode of", path)
     }
 
     /// The absolute path without symbolic links.

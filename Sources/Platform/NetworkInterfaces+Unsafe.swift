@@ -18,6 +18,12 @@ package enum NetworkInterfaces {
     /// The longest name, in bytes.
     package static let maximumNameLength = Int(IFNAMSIZ) - 1
 
+    /// Whether an interface may be called so, and rules of a firewall can name it.
+    package static func isName(_ name: String) -> Bool {
+        (1...maximumNameLength).contains(name.utf8.count) && name != "." && name != ".." && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
+            && !name.contains { "/:%\"\\".contains($0) }
+    }
+
     /// nil if there is none of this name.
     package static func index(of name: String) -> UInt32? {
         let index = unsafe if_nametoindex(name)

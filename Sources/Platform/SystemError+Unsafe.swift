@@ -48,6 +48,9 @@ extension SystemError: CustomStringConvertible {
 }
 
 extension SystemError {
+    /// No room is left, on the disk or for this user.
+    package var isFullDisk: Bool { code == ENOSPC || code == EDQUOT }
+
     /// Why something cannot be made at a path, as far as what to do about it differs.
     package enum Obstacle: Equatable, Sendable {
         case rights
@@ -85,6 +88,7 @@ package enum Errno {
     package static var addressNotAvailable: Int32 { EADDRNOTAVAIL }
     package static var exists: Int32 { EEXIST }
     package static var busy: Int32 { EBUSY }
+    package static var isDirectory: Int32 { EISDIR }
     package static var notDirectory: Int32 { ENOTDIR }
     package static var inProgress: Int32 { EINPROGRESS }
     package static var messageTooLong: Int32 { EMSGSIZE }

@@ -91,13 +91,13 @@ extension Descriptor {
         try SystemError.check(result, "bind", path.description)
     }
 
-    /// Binds so that nobody else may use the socket until its mode is changed.
-    package func bindPrivately(to path: UnixPath) throws(SystemError) {
+    /// Calls `bind`, which binds `socket`, so that no other user may use the socket until its mode is changed.
+    static func withPrivateBinding(of socket: borrowing Descriptor, _ bind: () throws(SystemError) -> Void) throws(SystemError) {
         // Linux takes the mode of the file from the socket (net/unix/af_unix.c). Where that is not possible the mask does it, which all threads
         // share: files that others make meanwhile get no rights for others either.
-        let mask = fchmod(raw, 0o600) == 0 ? nil : umask(0o177)
+        let mask = fchmod(socket.raw, 0o600) == 0 ? nil : umask(0o177)
         defer { if let mask { _ = umask(mask) } }
-        try bind(to: path)
+        try bind()
     }
 
     package func connect(to path: UnixPath) throws(SystemError) {

@@ -115,7 +115,7 @@ package final class ManagementConsole {
     /// - Throws: "invalid argument" for what is no plain file, or a file that is too long.
     private static func lines(of path: String) throws(SystemError) -> [String] {
         // One that is no file, such as a FIFO, must not keep us waiting.
-        let file = try Files.open(path, [.readOnly, .nonBlocking])
+        let file = try Files.openForCaller(path)
         guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
         let bytes = try file.readAll(limit: 1 << 20)
         let lines = bytes.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }

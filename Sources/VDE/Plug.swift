@@ -39,7 +39,8 @@ package struct PlugHandshake: ~Copyable {
     private let data: Descriptor
     private let path: String
     private let directory: String
-    private let socketPath: String
+    /// Our data socket, until the switch has it.
+    private let socket: BoundSocket
     private var reply: [UInt8] = []
 
     /// The descriptor to wait on for reading.
@@ -47,31 +48,24 @@ package struct PlugHandshake: ~Copyable {
 
     /// Connects to the switch at `path` and sends the request.
     package init(path: String, port: Int, options: PlugOptions) throws(PlugError) {
-        let directory = try PlugHandshake.directory(path)
+        let there = try PlugHandshake.directory(path)
         do throws(SystemError) {
-            let controlPath = try UnixPath(directory + "/ctl")
             let control = try UnixSocket.stream()
-            try control.connect(to: controlPath)
-            PlugHandshake.sweep(directory)
+            try control.connect(to: UnixPath(there.path(of: "ctl")))
+            PlugHandshake.sweep(there)
             let data = try UnixSocket.datagram()
             data.setBuffers(send: 1 << 20, receive: 4 << 20)
-            let socketPath = try PlugHandshake.bind(data, in: directory)
-            do throws(SystemError) {
-                try PlugHandshake.share(socketPath, with: controlPath.description, group: options.group)
-                let kind: VDERequest.Kind = port == PlugLocator.managementPort ? .newPort0 : .newControl(port: port)
-                let request = VDERequest(kind: kind, path: Array(socketPath.utf8), description: options.description)
-                guard let bytes = request.encode() else { throw SystemError(code: Errno.nameTooLong, "use", socketPath) }
-                // One write: the switch reads once and takes what it gets for the whole.
-                guard try control.send(bytes) == bytes.count else { throw SystemError(code: Errno.noBuffers, "send to", controlPath.description) }
-            } catch {
-                try? Files.remove(socketPath)
-                throw error
-            }
+            let socket = try PlugHandshake.bind(data, in: there, try PlugHandshake.access(for: there, options.group))
+            let kind: VDERequest.Kind = port == PlugLocator.managementPort ? .newPort0 : .newControl(port: port)
+            let request = VDERequest(kind: kind, path: Array(socket.path.utf8), description: options.description)
+            guard let bytes = request.encode() else { throw SystemError(code: Errno.nameTooLong, "use", socket.path) }
+            // One write: the switch reads once and takes what it gets for the whole.
+            guard try control.send(bytes) == bytes.count else { throw SystemError(code: Errno.noBuffers, "send to", there.path(of: "ctl")) }
             self.control = control
             self.data = data
             self.path = path
-            self.directory = directory
-            self.socketPath = socketPath
+            directory = there.path
+            self.socket = socket
         } catch {
             switch error.code {
             case Errno.refused, Errno.noEntry: throw PlugError.noSwitch(at: path)
@@ -80,14 +74,12 @@ package struct PlugHandshake: ~Copyable {
         }
     }
 
-    deinit { try? Files.remove(socketPath) }
-
     /// The switch's directory behind `path`, which may also name its `ctl` socket or a link.
-    private static func directory(_ path: String) throws(PlugError) -> String {
+    private static func directory(_ path: String) throws(PlugError) -> Directory {
         do throws(SystemError) {
             switch try Files.status(path).kind {
-            case .directory: return try Files.realPath(path)
-            case .socket where path.hasSuffix("/ctl"): return try Files.realPath(Files.parent(path))
+            case .directory: return try Directory.open(path, .everything)
+            case .socket where path.hasSuffix("/ctl"): return try Directory.open(above: path, .everything)
             default: break
             }
         } catch {
@@ -97,47 +89,47 @@ package struct PlugHandshake: ~Copyable {
     }
 
     /// Removes data sockets that an earlier run of ours left here when it was killed during its handshake.
-    private static func sweep(_ directory: String) {
-        for name in (try? Files.entries(directory)) ?? [] where name.hasPrefix(namePrefix) {
+    private static func sweep(_ directory: borrowing Directory) {
+        for name in (try? directory.entries()) ?? [] where name.hasPrefix(namePrefix) {
             guard let process = Int32(name.dropFirst(namePrefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process) else { continue }
-            try? Files.remove(directory + "/" + name)
+            try? directory.remove(name)
         }
     }
 
     /// Binds the data socket in the switch's directory, or where libvdeplug goes if that cannot be written.
-    private static func bind(_ socket: borrowing Descriptor, in directory: String) throws(SystemError) -> String {
-        var failure: SystemError?
-        for prefix in [directory + "/" + namePrefix, "/var/run/vde_vmnet-", "/var/tmp/vde_vmnet-", "/tmp/vde_vmnet-"] {
-            for attempt in 0..<1000 {
-                let path = prefix + "\(Accounts.processID)-\(attempt)"
-                do {
-                    try socket.bind(to: UnixPath(path))
-                    return path
-                } catch {
-                    if failure == nil { failure = error }
-                    if error.code != Errno.addressInUse { break }
-                }
+    private static func bind(_ socket: borrowing Descriptor, in directory: borrowing Directory, _ access: [Directory.SocketAccess]) throws(SystemError) -> BoundSocket {
+        do throws(SystemError) {
+            return try bind(socket, in: directory, prefix: namePrefix, access)
+        } catch {
+            for place in ["/var/run", "/var/tmp", "/tmp"] {
+                guard let other = try? Directory.open(place, .everything), let bound = try? bind(socket, in: other, prefix: "vde_vmnet-", access) else { continue }
+                return bound
+            }
+            throw error
+        }
+    }
+
+    private static func bind(_ socket: borrowing Descriptor, in directory: borrowing Directory, prefix: String, _ access: [Directory.SocketAccess]) throws(SystemError) -> BoundSocket {
+        for attempt in 0..<1000 {
+            let name = prefix + "\(Accounts.processID)-\(attempt)"
+            // A name that a switch could not be told is no use.
+            _ = try UnixPath(directory.path(of: name))
+            do throws(SystemError) {
+                return try BoundSocket(socket, in: directory, name, access, bindsPath: true)
+            } catch {
+                if error.code != Errno.addressInUse { throw error }
             }
         }
-        throw failure!
+        throw SystemError(code: Errno.addressInUse, "bind", directory.path(of: prefix))
     }
 
     /// Lets the switch write to our socket, by the rule of libvdeplug: a switch that runs as somebody else is given access through the
     /// group of its control socket, and where that group is not ours to give, through everybody's.
-    private static func share(_ path: String, with controlPath: String, group: UInt32?) throws(SystemError) {
-        if let group {
-            try Files.setOwner(path, user: nil, group: group)
-            try Files.setMode(path, 0o770)
-            return
-        }
-        let owner = try Files.status(controlPath)
-        if owner.owner == 0 || owner.owner == Accounts.effectiveUser {
-            try Files.setMode(path, 0o700)
-        } else if (try? Files.setOwner(path, user: nil, group: owner.group)) != nil {
-            try Files.setMode(path, 0o770)
-        } else {
-            try Files.setMode(path, 0o777)
-        }
+    private static func access(for directory: borrowing Directory, _ group: UInt32?) throws(SystemError) -> [Directory.SocketAccess] {
+        if let group { return [Directory.SocketAccess(mode: 0o770, group: group)] }
+        let owner = try directory.status(of: "ctl")
+        if owner.owner == 0 || owner.owner == Accounts.effectiveUser { return [Directory.SocketAccess(mode: 0o700)] }
+        return [Directory.SocketAccess(mode: 0o770, group: owner.group), Directory.SocketAccess(mode: 0o777)]
     }
 
     /// Takes what the switch has answered so far. Returns nil while the answer is not complete.
@@ -165,7 +157,7 @@ package struct PlugHandshake: ~Copyable {
         do throws(SystemError) {
             try data.connect(to: UnixPath(peer))
             // The name has served its purpose: the switch is connected. Without it there is nothing to leave behind.
-            try? Files.remove(socketPath)
+            socket.remove()
             return Plug(control: try control.duplicate(), data: try data.duplicate(), directory: directory, path: path)
         } catch {
             throw PlugError(error, path: directory)

@@ -15,35 +15,40 @@ package struct PointToPoint: ~Copyable {
     /// True for the end that came first.
     package let isFirst: Bool
 
-    private let inode: UInt64?
+    private let bound: BoundSocket
 
     /// Takes the end that is free.
     package init(path: String, group: UInt32?) throws(PlugError) {
         let socket = try PointToPoint.makeSocket()
-        let isFirst: Bool
+        let bound: BoundSocket, isFirst: Bool
         do throws(SystemError) {
-            isFirst = try PointToPoint.claim(path, for: socket)
-            if !isFirst {
-                guard try PointToPoint.claim(path + "+", for: socket) else { throw SystemError(code: Errno.busy, "claim", path) }
+            _ = try UnixPath(path + "+")
+            let name = try Directory.name(of: path)
+            let directory = try Directory.open(above: path, .ownersOfLinks)
+            if let first = try PointToPoint.claim(name, in: directory, for: socket, group) {
+                (bound, isFirst) = (first, true)
+            } else {
+                guard let second = try PointToPoint.claim(name + "+", in: directory, for: socket, group) else { throw SystemError(code: Errno.busy, "claim", path) }
+                try socket.connect(to: UnixPath(path))
+                (bound, isFirst) = (second, false)
             }
-            try PointToPoint.finish(socket, at: isFirst ? path : path + "+", group: group, connectingTo: isFirst ? nil : path)
         } catch {
-            if error.code == Errno.busy || error.code == Errno.notPermitted {
+            if error.code == Errno.busy || (error.code == Errno.notPermitted && error.operation == "connect") {
                 throw PlugError(.occupied, "both ends of the cable at \(path) are in use; take another path, or a switch if there are more than two")
             }
             throw PlugError(error, path: path)
         }
         self.socket = socket
+        self.bound = bound
         self.isFirst = isFirst
         ownPath = isFirst ? path : path + "+"
         peerPath = isFirst ? path + "+" : path
-        inode = (try? Files.status(ownPath, followLinks: false))?.inode
     }
 
     /// Says goodbye, and removes our name unless somebody else has taken it meanwhile.
     deinit {
         _ = try? socket.send([])
-        if let inode, (try? Files.status(ownPath, followLinks: false))?.inode == inode { try? Files.remove(ownPath) }
+        bound.remove()
     }
 
     private static func makeSocket() throws(PlugError) -> Descriptor {
@@ -56,38 +61,28 @@ package struct PointToPoint: ~Copyable {
         }
     }
 
-    /// Sets who may use the bound `socket`, and connects the second end to the first.
-    private static func finish(_ socket: borrowing Descriptor, at own: String, group: UInt32?, connectingTo peer: String?) throws(SystemError) {
-        do throws(SystemError) {
-            if let group { try Files.setOwner(own, user: nil, group: group) }
-            try Files.setMode(own, group == nil ? 0o700 : 0o770)
-            if let peer { try socket.connect(to: UnixPath(peer)) }
-        } catch {
-            try? Files.remove(own)
-            throw error
-        }
-    }
-
-    /// Binds `path`, replacing a socket that nobody holds any more. Returns false if somebody does.
-    private static func claim(_ path: String, for socket: borrowing Descriptor) throws(SystemError) -> Bool {
-        let name = try UnixPath(path)
-        do {
-            try socket.bind(to: name)
-            return true
-        } catch where error.code == Errno.addressInUse {
-            guard try Files.status(path, followLinks: false).kind == .socket else { throw SystemError(code: Errno.exists, "bind", path) }
-            do {
-                try UnixSocket.datagram().connect(to: name)
-                return false
-            } catch where error.code == Errno.refused {
-                try Files.remove(path)
-                try socket.bind(to: name)
-                return true
-            } catch where error.code == Errno.notPermitted {
-                // Alive, and connected to somebody.
-                return false
+    /// Binds at `name`, replacing a socket that nobody holds any more. Returns nil if somebody does.
+    private static func claim(_ name: String, in directory: borrowing Directory, for socket: borrowing Descriptor, _ group: UInt32?) throws(SystemError) -> BoundSocket? {
+        let access = Directory.SocketAccess(mode: group == nil ? 0o700 : 0o770, group: group)
+        for _ in 0..<2 {
+            do throws(SystemError) {
+                return try BoundSocket(socket, in: directory, name, [access], bindsPath: true)
+            } catch {
+                guard error.code == Errno.addressInUse else { throw error }
             }
+            let there = try directory.status(of: name)
+            guard there.kind == .socket else { throw SystemError(code: Errno.exists, "bind", directory.path(of: name)) }
+            do throws(SystemError) {
+                try directory.connect(try UnixSocket.datagram(), to: name)
+                return nil
+            } catch {
+                // Alive, and connected to somebody.
+                if error.code == Errno.notPermitted { return nil }
+                guard error.code == Errno.refused else { throw error }
+            }
+            if directory.has(name, there) { try directory.remove(name) }
         }
+        throw SystemError(code: Errno.busy, "claim", directory.path(of: name))
     }
 
     /// Connects to the other end. Returns false if it is not there yet.

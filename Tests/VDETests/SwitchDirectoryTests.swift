@@ -111,20 +111,54 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(cause(link) == .notOurs)
     }
 
-    @Test func onlyOurOwnSocketIsGivenAway() throws {
-        let own = folder.file("own")
-        let socket = try UnixSocket.datagram()
-        try socket.bind(to: UnixPath(own))
-        try Files.setSocketOwner(own, mode: 0o640, user: nil, group: nil)
-        #expect(try Files.status(own).mode == 0o640)
-        // What somebody may have put in its place: a link, a file, a second name of a socket.
-        try Files.replace(folder.file("secret"), [], mode: 0o600)
-        _ = try ChildProcess.run(["ln", "-s", folder.file("secret"), folder.file("link")])
-        _ = try ChildProcess.run(["ln", own, folder.file("second")])
-        for name in ["link", "secret", "second", "own", "missing"] {
-            #expect(throws: SystemError.self) { try Files.setSocketOwner(folder.file(name), mode: 0o666, user: nil, group: nil) }
+    /// What the rule of packaging/sudoers lets a user try: a link to a directory of root's, or that directory itself.
+    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"))
+    func whatIsRootsIsNotGivenToWhoCalledSudo() throws {
+        let user: UInt32 = 65_534, victim = folder.file("sbin"), link = folder.file("vde"), own = folder.file("own")
+        let access = SwitchAccess(mode: 0o600, owner: (user, user))
+        func attempt(_ path: String) -> SwitchError.Cause? {
+            do throws(SwitchError) {
+                try SwitchDirectory(path, access: access).remove()
+                return nil
+            } catch {
+                return error.cause
+            }
         }
-        #expect(try Files.status(folder.file("secret")).mode == 0o600 && Files.status(own).mode == 0o640)
+        try Files.makeDirectory(victim, mode: 0o755)
+        let before = try Files.status(victim)
+        _ = try ChildProcess.run(["ln", "-s", victim, link])
+        try Files.setOwner(link, user: user, group: user)
+        for path in [link, victim, link + "/.", victim + "/../sbin"] { #expect(attempt(path) == .notOurs, "\(path)") }
+        #expect(try Files.status(victim) == before)
+        // Nothing is made behind such a link either.
+        #expect(attempt(link + "/new") == .notOurs)
+        #expect(try Files.entries(victim).isEmpty)
+        // That user's own directory, and one that is made, are given.
+        try Files.makeDirectory(own)
+        try Files.setOwner(own, user: user, group: user)
+        try Files.remove(link)
+        _ = try ChildProcess.run(["ln", "-s", own, link])
+        try Files.setOwner(link, user: user, group: user)
+        #expect(attempt(link) == nil)
+        #expect(try Files.status(own).mode == 0o2700 && Files.entries(own).isEmpty)
+        #expect(attempt(folder.file("made")) == nil)
+    }
+
+    @Test func aLockOfAnotherUsersKeepsNobodyOut() throws {
+        let path = folder.file("vde")
+        try Files.makeDirectory(path)
+        for name in ["ctl", "001.5"] { try UnixSocket.datagram().bind(to: UnixPath(path + "/" + name)) }
+        let other = try Files.open(path, [.readOnly, .directory])
+        #expect(try other.tryLock())
+        #expect(cause(path) == nil)
+    }
+
+    @Test func whatWasBeingMadeIsRemovedWithTheRest() throws {
+        let path = folder.file("vde")
+        try Files.makeDirectories(path + "/.vde_vmnet-stage-1-2", mode: 0o700)
+        try UnixSocket.datagram().bind(to: UnixPath(path + "/.vde_vmnet-stage-1-2/s"))
+        #expect(cause(path) == nil)
+        #expect(try Files.entries(path).isEmpty)
     }
 
     @Test func theDirectoryIsTheOneThatWasOpenedWhateverItsPathLeadsTo() throws {

@@ -39,9 +39,6 @@ int platform_unix_connect(int fd, const uint8_t *path, size_t length);
 /// -ENOTSOCK if the path names something else, -EPERM if it is somebody else's. `owner` 0 may name anybody's socket. Abstract names have no
 /// owner: only 0 and who runs this process may give one.
 int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint32_t owner);
-/// Gives the socket that this process has just bound at `path` its mode and its owner (-1: leave alone). Nothing else is changed, whatever
-/// others have put in its place meanwhile: -EPERM then.
-int platform_socket_file_owner(const char *path, uint32_t mode, uint32_t user, uint32_t group);
 /// Dissolves a datagram socket's association, after which it receives from anybody again.
 int platform_unix_disconnect(int fd);
 /// Accepts one connection. Returns its descriptor.
@@ -226,6 +223,40 @@ void platform_detach_standard_streams(void);
 void platform_syslog(int priority, const char *text);
 /// The process's environment.
 char **platform_environment(void);
+
+// ---- Directories by descriptor (posix/directory.c) --------------------------------------------------------------------------------------
+
+/// A descriptor of a directory with which nothing but what is in it can be named; no right to read it is needed.
+int platform_directory_root(void);
+/// Opens an entry of a directory, itself: a link is not followed. What is neither directory nor link may fail on macOS.
+int platform_directory_enter(int directory, const char *name);
+/// What the link opened by platform_directory_enter holds, without terminator. Returns its length.
+int platform_link_text(int link, char *text, size_t capacity);
+static inline int platform_directory_open(int directory, const char *name, int flags, unsigned mode) {
+    int file = openat(directory, name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
+    return file < 0 ? -errno : file;
+}
+/// Binds a unix socket at a name in a directory, whatever happens to its path. -ENOSYS on a Linux without /proc.
+int platform_directory_bind(int directory, const char *name, int socket);
+/// Gives the socket that this process has bound at `name` its mode, and then its owner (-1: leave alone). -EPERM for anything but a socket
+/// of this process's user under one name.
+int platform_directory_give_socket(int directory, const char *name, uint32_t mode, uint32_t user, uint32_t group);
+/// Moves an entry to a name that must not exist yet: -EEXIST.
+int platform_directory_rename_new(int from, const char *name, int to, const char *new_name);
+/// Takes away the access that a new directory's parent has passed on to it beside its mode.
+int platform_directory_clear_inherited(int directory);
+/// Whether others may have a right to a directory that its mode does not show, as access control lists of macOS give it.
+int platform_directory_can_be_shared_unseen(void);
+/// Opens a file for reading as another user, with the rights of that user alone. Needs the right to become that user (-EPERM).
+int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint32_t *groups, int group_count);
+
+// ---- Privileges (linux/privileges.c, darwin/privileges.c: nothing) -----------------------------------------------------------------------
+
+/// Chooses the capabilities (a bit for each, by its number) that threads keep which are started from now on.
+void platform_privileges_keep(uint64_t capabilities);
+/// Gives up all other capabilities of the calling thread, in every set, and the right to gain any by starting a program. Nothing before
+/// platform_privileges_keep. Capabilities that are inherited stay a non-root user's, as far as they are kept: that is how programs started get them.
+int platform_privileges_drop(void);
 
 // ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; darwin/network.c: -ENOTSUP) ---------------------------------------
 

@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 #if defined(__APPLE__)
 #include <sys/random.h>
+#else
+#include <sys/syscall.h>
 #endif
 #include <sys/wait.h>
 #include <syslog.h>
@@ -39,12 +41,21 @@ int platform_spawn(const char *path, char *const arguments[], char *const enviro
         else
             posix_spawn_file_actions_adddup2(&actions, descriptors[target], target);
     }
+    // Close-on-exec comes late: if this process is killed before the child has started the program, the child would keep our locks and sockets alive.
+    short flags = (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (new_group ? POSIX_SPAWN_SETPGROUP : 0));
+#if defined(__APPLE__)
+    flags |= POSIX_SPAWN_CLOEXEC_DEFAULT;
+#elif defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 34)
+    posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+#endif
+#endif
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (new_group ? POSIX_SPAWN_SETPGROUP : 0)));
+    posix_spawnattr_setflags(&attributes, flags);
     int failure = posix_spawnp(&child, path, &actions, &attributes, arguments, environment);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
@@ -74,6 +85,11 @@ int platform_spawn_guest(const char *path, char *const arguments[], char *const 
     if (child == 0) {
         for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
         int failed = hand_over(fd) < 0;
+#if defined(SYS_close_range)
+        // As in platform_spawn. On an older Linux they go with the program's start.
+        (void)syscall(SYS_close_range, 4, (unsigned)report - 1, 0);
+        (void)syscall(SYS_close_range, (unsigned)report + 1, ~0u, 0);
+#endif
         if (!failed && user != geteuid()) {
 #if defined(__APPLE__)
             gid_t list[64];
@@ -204,6 +220,8 @@ static void *run(void *argument) {
 #else
     pthread_setname_np(start.name);
 #endif
+    // Nothing that a thread of ours does needs more; what cannot be given up for one could not for the main thread either, which reports it.
+    (void)platform_privileges_drop();
     start.body(start.context);
     return NULL;
 }

@@ -142,28 +142,6 @@ int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint
 #endif
 }
 
-int platform_socket_file_owner(const char *path, uint32_t mode, uint32_t user, uint32_t group) {
-    struct stat status;
-#ifdef O_PATH
-    int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (file < 0) return -errno;
-    int error = fstat(file, &status) < 0 ? -errno : 0;
-    // Made by us a moment ago, and under no other name: a link to somebody else's file is not that.
-    if (!error && (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1)) error = -EPERM;
-    char name[32];
-    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
-    if (!error && fchownat(file, "", user, group, AT_EMPTY_PATH) < 0) error = -errno;
-    if (!error && chmod(name, mode) < 0) error = -errno;
-    close(file);
-    return error;
-#else
-    if (lstat(path, &status) < 0) return -errno;
-    if (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1) return -EPERM;
-    if (lchown(path, user, group) < 0 || lchmod(path, (mode_t)mode) < 0) return -errno;
-    return 0;
-#endif
-}
-
 int platform_unix_disconnect(int fd) {
     struct sockaddr address = {.sa_family = AF_UNSPEC};
     // macOS dissolves the association and then complains about the empty name.
