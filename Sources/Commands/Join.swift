@@ -152,8 +152,7 @@ package struct Join: ParsableCommand {
         try policy.apply(to: &configuration)
         try servers.apply(to: &configuration)
         if let tapName {
-            guard (1...NetworkInterfaces.maximumNameLength).contains(tapName.utf8.count), tapName.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
-                !tapName.contains(where: { "/:%\"\\".contains($0) }), tapName != ".", tapName != ".."
+            guard NetworkInterfaces.isName(tapName)
             else {
                 throw ValidationError("--tap-name: '\(tapName)' cannot be an interface's name: 1 to \(NetworkInterfaces.maximumNameLength) characters, none of them white space, / : % \" or \\")
             }

@@ -6,10 +6,11 @@ import Wire
 
 /// The leases of one network on disk. Every change is on the disk before its client hears of it; the file is rewritten when it has grown.
 package final class LeaseFile {
-    private let path: String
+    private let directory: Directory
+    private let name: String
     private let logger: Logger
-    /// Open for appending.
-    private var file: Descriptor
+    /// Open for appending; nil as long as there was no room for it.
+    private var file: Descriptor?
     private var lines: Int
     private var hasFailed = false
 
@@ -17,32 +18,47 @@ package final class LeaseFile {
     /// - Returns: the leases, their ends on the monotonic clock, in the order of those.
     package static func open(_ path: String, logger: Logger) throws(ExitError) -> (file: LeaseFile, leases: [Lease]) {
         do throws(SystemError) {
-            let leases = try load(path, logger)
-            return (LeaseFile(path, try rewrite(path, leases), lines: leases.count, logger), leases)
+            let name = try Directory.name(of: path)
+            let directory = try Directory.open(above: path, .ownersOfLinks)
+            let leases = try load(name, in: directory, logger)
+            let file = LeaseFile(directory, name, logger)
+            try file.begin(leases)
+            return (file, leases)
         } catch {
             throw ExitError(.unavailable, "cannot keep leases: \(error); choose another directory with --state-dir")
         }
     }
 
-    private init(_ path: String, _ file: consuming Descriptor, lines: Int, _ logger: Logger) {
-        self.path = path
-        self.file = file
-        self.lines = lines
+    private init(_ directory: consuming Directory, _ name: String, _ logger: Logger) {
+        self.directory = directory
+        self.name = name
         self.logger = logger
+        lines = 0
     }
 
-    private static func load(_ path: String, _ logger: Logger) throws(SystemError) -> [Lease] {
+    /// The first writing. A full disk keeps nobody from starting, as it stops none that runs: what is there is kept, and added to when there is room.
+    private func begin(_ leases: [Lease]) throws(SystemError) {
+        do throws(SystemError) {
+            file = try rewrite(leases)
+            lines = leases.count
+        } catch {
+            guard error.isFullDisk else { throw error }
+            complain(error)
+        }
+    }
+
+    private static func load(_ name: String, in directory: borrowing Directory, _ logger: Logger) throws(SystemError) -> [Lease] {
         var contents = LeaseJournal.Contents()
         do throws(SystemError) {
-            contents = LeaseJournal.parse(try Files.read(path))
+            contents = LeaseJournal.parse(try directory.open(name, [.readOnly, .nonBlocking]).readAll())
         } catch {
             guard error.code == Errno.noEntry else { throw error }
         }
         if contents.isForeign || contents.damagedLines > 0 {
-            let aside = "\(path).damaged-\(WallClock.seconds)"
-            try Files.rename(path, to: aside)
+            let aside = "\(name).damaged-\(WallClock.seconds)"
+            try directory.rename(name, to: aside)
             let damage = contents.isForeign ? "it is not one of ours" : "\(contents.damagedLines) bad lines"
-            logger.warning("the lease file was damaged (\(damage)); it was set aside as \(aside); \(contents.records.count) sound lines are kept")
+            logger.warning("the lease file was damaged (\(damage)); it was set aside as \(directory.path(of: aside)); \(contents.records.count) sound lines are kept")
         }
         let now = MonotonicClock.now, wall = WallClock.seconds
         return LeaseJournal.settled(contents.records).map { record in
@@ -61,9 +77,9 @@ package final class LeaseFile {
     }
 
     /// Replaces the file by one that holds `leases`, and opens it for appending.
-    private static func rewrite(_ path: String, _ leases: [Lease]) throws(SystemError) -> Descriptor {
-        try Files.replace(path, Array((LeaseJournal.header + leases.map(line).joined()).utf8))
-        return try Files.open(path, [.writeOnly, .append])
+    private func rewrite(_ leases: [Lease]) throws(SystemError) -> Descriptor {
+        try directory.replace(name, Array((LeaseJournal.header + leases.map(LeaseFile.line).joined()).utf8))
+        return try directory.open(name, [.writeOnly, .append])
     }
 
     /// Writes changes, and waits until they are on the disk. Without room for them the leases are granted all the same: a guest without
@@ -72,9 +88,9 @@ package final class LeaseFile {
     package func append(_ changes: [Lease], all: @autoclosure () -> [Lease]) {
         guard !changes.isEmpty else { return }
         do throws(SystemError) {
-            if lines > 1000 && lines > 4 * all().count {
+            if file == nil || (lines > 1000 && lines > 4 * all().count) {
                 let leases = all()
-                file = try LeaseFile.rewrite(path, leases)
+                file = try rewrite(leases)
                 lines = leases.count
             } else {
                 try write(changes)
@@ -83,19 +99,23 @@ package final class LeaseFile {
             if hasFailed { logger.notice("leases are being written again") }
             hasFailed = false
         } catch {
-            if !hasFailed { logger.error("leases cannot be written: \(error) (\(path)); they are granted, but a restart would forget them") }
-            hasFailed = true
+            complain(error)
         }
     }
 
+    private func complain(_ error: SystemError) {
+        if !hasFailed { logger.error("leases cannot be written: \(error) (\(directory.path(of: name))); they are granted, but a restart would forget them") }
+        hasFailed = true
+    }
+
     private func write(_ changes: [Lease]) throws(SystemError) {
-        let before = try file.status().size
+        guard let before = try file?.status().size else { return }
         do throws(SystemError) {
-            try file.write(Array(changes.map(LeaseFile.line).joined().utf8))
-            try file.synchronize()
+            try file?.write(Array(changes.map(LeaseFile.line).joined().utf8))
+            try file?.synchronize()
         } catch {
             // Half a line must not spoil the next one.
-            try? file.truncate(to: before)
+            try? file?.truncate(to: before)
             throw error
         }
     }

@@ -12,9 +12,14 @@ import Wire
 ///
 /// The lock ends with the process, however it ends: a record that can be locked is a dead one's. `setting` lines hold the value to go back
 /// to. An act is recorded before it is done; undoing what was not done after all does no harm.
+///
+/// No other user can open a record. On one of an earlier version, which others could, a lock counts only as long as the process in the record
+/// lives. What a record may name is in `Act`; nothing else is undone.
 package final class RunRecord {
     private static let header = "vde_vmnet record 1"
     private static let suffix = ".run"
+    /// How long a child may take that was about to start a program when its process was killed.
+    private static let childPatience = MonotonicClock.second
     /// How records of this network namespace end.
     private static let ownSuffix = "@\(NetworkNamespace.identifier)\(suffix)"
 
@@ -26,7 +31,7 @@ package final class RunRecord {
         /// The routing rule that keeps a guest network reachable (`PolicyRouting`).
         case rule(IPv4Network, preference: UInt32)
 
-        var line: String {
+        package var line: String {
             switch self {
             case .table(let name): "table \(name)"
             case .setting(let setting, let before): "setting \(setting.path) \(before)"
@@ -35,24 +40,32 @@ package final class RunRecord {
             }
         }
 
-        init?(_ line: Substring) {
-            let words = line.split(separator: " ")
+        /// Nil for whatever we would not have recorded.
+        package init?(_ line: Substring) {
+            let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
             switch words.first {
-            case "table" where words.count == 2: self = .table(String(words[1]))
-            case "setting" where words.count == 3: self = .setting(KernelSetting(path: String(words[1])), before: String(words[2]))
-            case "switch-port" where words.count == 3: self = .switchPort(String(words[1]), bridge: String(words[2]))
+            case "table" where words.count == 2 && Firewall.isTableName(words[1]): self = .table(words[1])
+            case "setting" where words.count == 3:
+                guard let setting = KernelSetting(recorded: words[1]), KernelSetting.recordedValues.contains(words[2]) else { return nil }
+                self = .setting(setting, before: words[2])
+            // A name that begins with a dash would be an option of the tool that takes the port away.
+            case "switch-port" where words.count == 3 && words[1...].allSatisfy({ NetworkInterfaces.isName($0) && !$0.hasPrefix("-") }):
+                self = .switchPort(words[1], bridge: words[2])
             case "rule" where words.count == 3:
-                guard let network = IPv4Network(words[1]), let preference = UInt32(words[2]) else { return nil }
+                guard let network = IPv4Network(words[1]), let preference = UInt32(words[2]), (1..<32_766).contains(preference) else { return nil }
                 self = .rule(network, preference: preference)
             default: return nil
             }
         }
     }
 
+    /// Where it is, for messages.
+    package let path: String
     private let directory: String
-    private let path: String
     private let file: Descriptor
     package private(set) var acts: [Act] = []
+    /// Lines that name what we do not record, and that nobody acts upon.
+    package private(set) var refused: [String] = []
 
     private init(directory: String, path: String, file: consuming Descriptor) {
         self.directory = directory
@@ -65,22 +78,58 @@ package final class RunRecord {
     /// - Returns: nil and the holder's process id if another instance has it.
     package static func create(_ name: String, in directory: String) throws(SystemError) -> (record: RunRecord?, holder: Int32) {
         let path = "\(directory)/\(name)\(ownSuffix)"
-        let file = try Files.open(path, [.readWrite, .create, .noFollow], mode: 0o644)
-        guard try file.tryLock() else { return (nil, holder(of: (try? file.readAll()) ?? [])) }
+        if let old = try existing(path) {
+            let contents = Contents(of: old)
+            if try contents.isHeld(old, for: childPatience) { return (nil, contents.process) }
+            // A new file, for a lock on the old one may be another's still.
+            try Files.remove(path)
+        }
+        let file = try Files.open(path, [.readWrite, .create, .exclusive, .noFollow], mode: 0o600)
+        guard try file.tryLock() else { return (nil, 0) }
         let record = RunRecord(directory: directory, path: path, file: file)
         try record.write()
         return (record, 0)
     }
 
-    private static func holder(of bytes: [UInt8]) -> Int32 {
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix("pid ") { return Int32(line.dropFirst(4)) ?? 0 }
-        return 0
+    private static func existing(_ path: String) throws(SystemError) -> Descriptor? {
+        do throws(SystemError) {
+            return try Files.open(path, [.readWrite, .noFollow, .nonBlocking])
+        } catch {
+            if error.code == Errno.noEntry { return nil }
+            throw error
+        }
     }
 
-    private static func parse(_ bytes: [UInt8]) -> [Act] {
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-        guard lines.first == header[...] else { return [] }
-        return lines.compactMap { Act($0) }
+    /// What is in a record.
+    private struct Contents {
+        var process: Int32 = 0
+        var acts: [Act] = []
+        var refused: [String] = []
+
+        init(of file: borrowing Descriptor) {
+            let lines = String(decoding: (try? file.readAll(limit: 1 << 20)) ?? [], as: UTF8.self).split(separator: "\n")
+            guard lines.first == header[...] else { return }
+            for line in lines.dropFirst() {
+                if line.hasPrefix("pid "), let number = Int32(line.dropFirst(4)) {
+                    process = number
+                } else if let act = Act(line) {
+                    acts.append(act)
+                } else {
+                    refused.append(String(line))
+                }
+            }
+        }
+
+        /// Whether the record's process is alive. Otherwise the record is locked, if no other process has it locked still.
+        /// - Parameter patience: how long to wait for a child of the process that is about to start a program, in nanoseconds.
+        func isHeld(_ file: borrowing Descriptor, for patience: UInt64) throws(SystemError) -> Bool {
+            if try file.tryLock() { return false }
+            let status = try file.status()
+            if Accounts.isAlive(process, asUser: status.owner) { return true }
+            // A file that no other user can open is locked by one of us, in another process namespace perhaps.
+            guard status.mode & 0o077 == 0 else { return false }
+            return try !file.lock(until: MonotonicClock.now + patience)
+        }
     }
 
     private func write() throws(SystemError) {
@@ -124,7 +173,7 @@ package final class RunRecord {
             }
             // Most are young, and need not be opened to see that.
             guard let status = try? Files.status(path, followLinks: false), status.modified / 1_000_000_000 < now - patience else { continue }
-            if let file = try? Files.open(path, [.readWrite, .noFollow]), (try? file.tryLock()) == true { try? Files.remove(path) }
+            if let file = try? existing(path), (try? file.tryLock()) == true { try? Files.remove(path) }
         }
         return others(in: directory, except: "", dead: true)
     }
@@ -133,10 +182,12 @@ package final class RunRecord {
         var found: [RunRecord] = []
         for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(ownSuffix) {
             let path = "\(directory)/\(name)"
-            guard path != own, let file = try? Files.open(path, [.readWrite, .noFollow]), let isDead = try? file.tryLock(), isDead == dead else { continue }
-            let bytes = (try? file.readAll()) ?? []
+            guard path != own, let file = try? existing(path) else { continue }
+            let contents = Contents(of: file)
+            guard let isHeld = try? contents.isHeld(file, for: dead ? childPatience : 0), isHeld != dead else { continue }
             let record = RunRecord(directory: directory, path: path, file: file)
-            record.acts = parse(bytes)
+            record.acts = contents.acts
+            record.refused = contents.refused
             found.append(record)
         }
         return found

@@ -37,6 +37,17 @@ package struct Firewall: Equatable, Sendable {
     /// The sender receives "communication administratively prohibited".
     private static let refusal = "reject with icmpx admin-prohibited"
 
+    /// What may follow the interface's name in a table's name.
+    private static let suffixes = ["", "_guards"]
+
+    /// Whether a table could be one of ours: the prefix, an interface's name, and a suffix of ours.
+    package static func isTableName(_ name: String) -> Bool {
+        // It becomes a word of nft's language.
+        guard name.hasPrefix(prefix), !name.contains(where: { ";{}#$&()<>*|=!,\'`@+[]^?~".contains($0) }) else { return false }
+        let rest = String(name.dropFirst(prefix.count))
+        return suffixes.contains { rest.hasSuffix($0) && NetworkInterfaces.isName(String(rest.dropLast($0.count))) }
+    }
+
     /// Whether a table is that of an instance of ours.
     static func isOurs(_ table: String) -> Bool { table.hasPrefix(prefix) }
 

@@ -11,6 +11,23 @@ package struct KernelSetting: Hashable, Sendable {
     /// Whether packets that arrive by `interface` may be forwarded.
     package static func forwarding(on interface: String) -> KernelSetting { KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding") }
 
+    /// What a record may name: the settings that are changed and put back, an interface's name in place of the star.
+    private static let recorded = ["net/ipv4/conf/*/forwarding"]
+
+    /// What these settings may have been before.
+    package static let recordedValues: Set<String> = ["0", "1"]
+
+    /// A setting that a record names; nil if it is none of those that are ever changed.
+    package init?(recorded path: String) {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        let isKnown = KernelSetting.recorded.contains { form in
+            let wanted = form.split(separator: "/").map(String.init)
+            return wanted.count == parts.count && zip(wanted, parts).allSatisfy { $0 == $1 || ($0 == "*" && NetworkInterfaces.isName($1)) }
+        }
+        guard isKnown else { return nil }
+        self.path = path
+    }
+
     /// nil if the kernel has no such setting (any more).
     package var value: String? { Files.text("/proc/sys/" + path) }
 
