@@ -14,6 +14,8 @@ package struct Configuration: Sendable {
         case host
         /// Part of the network that this interface is on.
         case bridged(interface: String)
+
+        var isBridged: Bool { if case .bridged = self { true } else { false } }
     }
 
     package enum DHCP: String, CaseIterable, Sendable {

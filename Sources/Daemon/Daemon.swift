@@ -11,7 +11,7 @@ import Wire
 package final class Daemon {
     let configuration: Configuration
     let logger: Logger
-    private let loop: ControlLoop
+    let loop: ControlLoop
     let control: ForwarderControl
 
     private var pidfile: Pidfile?
@@ -61,11 +61,19 @@ package final class Daemon {
         try orUnavailable { () throws(SystemError) in
             try loop.watch(signals.descriptor) { [unowned self] _ in signals.received().forEach(handle(signal:)) }
         }
+        // Before the first thread.
+        Privileges.keep(.needed(by: configuration))
         // A signal may come before it is ready.
         guard let summary = try start() else { return }
-        onReady(report(summary))
+        // A program is the user's own, and gets what the user has; it is started when its network is ready.
+        let startsProgram = !configuration.doors.program.isEmpty
+        if !startsProgram { Privileges.drop(logger) }
+        onReady(StartReport(summary, configuration, network: uplink?.presence?.network, vmnet: vmnetParameters))
         ServiceManager.notify("READY=1\nSTATUS=\(summary)")
-        program = try doors?.startProgram()
+        if startsProgram {
+            program = try doors?.startProgram()
+            Privileges.drop(logger)
+        }
         loop.run()
         if let failure { throw failure }
     }
@@ -110,7 +118,10 @@ package final class Daemon {
             try own.configure()
         }
         if let privileged, let presence = uplink?.presence, let tap = presence.interface {
-            hostWatch = try HostWatch(privileged, tap: tap, guests: presence.network, leadsOut: configuration.mode == .shared, loop: loop, logger: logger)
+            hostWatch = try HostWatch(privileged, tap: tap, guests: presence.network, leadsOut: configuration.mode == .shared, loop: loop, logger: logger) { [unowned self] in
+                failure = $0
+                loop.stop()
+            }
         }
         let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, doors?.description].compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
@@ -240,32 +251,6 @@ package final class Daemon {
         guard let session, attach(port, session) != nil else { throw ExitError(.unavailable, "no port is left for the TAP \(name)") }
     }
 
-    private func makeSession() -> any NetworkSession {
-        let locator: PlugLocator
-        switch configuration.side {
-        case .serve(let own):
-            let neighbours = [configuration.pidfile].compactMap(\.self) + configuration.doors.streams + configuration.doors.datagrams
-            return SwitchSession(own, neighbours: neighbours, loop: loop, control: control, logger: logger)
-        case .join(let there): locator = there
-        }
-        // vde_switch cuts a frame at 1,518 bytes (its receive buffer), and what is longer would arrive broken; other switches may not.
-        if configuration.mtu > 1500 {
-            logger.warning("vde_switch cuts frames at 1518 bytes: an MTU of \(configuration.mtu) needs a switch that does not, such as: vde_vmnet --switch")
-        }
-        let frameLimit = FrameLimits.link(mtu: configuration.mtu)
-        let options = PlugOptions(group: configuration.vdeGroup, description: "vde_vmnet user=\(Accounts.userName(Accounts.effectiveUser)) pid=\(Accounts.processID)")
-        func plug(_ candidates: [String], _ port: Int) -> PlugSession {
-            PlugSession(candidates: candidates, port: port, options: options, maximumFrame: frameLimit, loop: loop, control: control, logger: logger)
-        }
-        switch locator {
-        case .switchDirectory(let path, let port): return plug([path], port)
-        case .defaultSwitch(let candidates, let port): return plug(candidates, port)
-        case .pointToPoint(let path):
-            return CableSession(
-                path: path, group: configuration.vdeGroup, maximumFrame: frameLimit, loop: loop, control: control, logger: logger)
-        }
-    }
-
     /// - Parameter nameServers: those that guests are to use, where they are not for us to start.
     private func startServices(_ presence: Uplink.Presence, nameServers: [IPv4Address]? = nil) throws(ExitError) {
         let network = presence.network
@@ -379,6 +364,7 @@ package final class Daemon {
         // The network has failed under it.
         if let program { programEnd = ProgramEnd.await(program, called: configuration.doors.program[0], signals: signals, logger) }
         for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
+        privileged?.closeNetwork()
         pidfile?.remove()
         vmnetLink?.stop()
         userLink?.stop()

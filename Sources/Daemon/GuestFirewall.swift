@@ -23,6 +23,8 @@ final class GuestFirewall {
     private var isApplied = false
     /// The listing of each table, taken right after it was applied.
     private var listings: [String: String] = [:]
+    /// The second table was removed too often.
+    private var hasGuardTable = true
     /// When other programs changed the tables, in nanoseconds of the monotonic clock.
     private var changes: [UInt64] = []
 
@@ -43,15 +45,20 @@ final class GuestFirewall {
             if !isOwned { try nftables.run(rules.script(isOwned: false)) }
             isApplied = true
         }
-        for table in rules.tables(isOwned: isOwned) { listings[table] = nftables.listing(of: table) }
+        for table in watched { listings[table] = nftables.listing(of: table) }
     }
 
     func check() -> Condition {
         guard isApplied else { return .intact }
-        let changed = rules.tables(isOwned: isOwned).filter { nftables.listing(of: $0) != listings[$0] }
+        let changed = watched.filter { nftables.listing(of: $0) != listings[$0] }
         // The first one is the one with the guests' rules.
         return changed.first.map { .changed($0, opens: $0 == rules.table) } ?? .intact
     }
+
+    private var watched: [String] { rules.tables(isOwned: isOwned).filter { hasGuardTable || $0 == rules.table } }
+
+    /// Leaves the second table, whose rules the first one has too, removed as it is.
+    func leaveGuards() { hasGuardTable = false }
 
     /// Counts a change by another program.
     /// - Returns: false if there were too many within a minute.

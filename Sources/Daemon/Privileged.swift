@@ -2,6 +2,7 @@
 import Logging
 import Platform
 import Uplinks
+import VDE
 import Wire
 
 /// Everything that changes the host, done and undone in one place, with a record on disk of what was done.
@@ -14,13 +15,11 @@ package final class Privileged {
     var firewall: GuestFirewall?
     var tap: String?
     var reservations: PortReservations?
-    /// Interfaces on which we have switched forwarding on.
-    var forwarding: Set<String> = []
+    var forwarding: EgressForwarding?
     /// Other programs have removed our rules too often: the TAP is down.
     var isGivenUp = false
     var upkeep: TapUpkeep?
-    /// The preference of the routing rule that we have added.
-    var rulePreference: UInt32?
+    var route: GuestRoute?
 
     private init(record: RunRecord, directory: String, logger: Logger) {
         self.record = record
@@ -38,10 +37,13 @@ package final class Privileged {
     /// - Parameter name: what only one instance may have, such as a network.
     package static func claim(_ name: String, in directory: String, logger: Logger) throws(ExitError) -> Claim {
         do throws(SystemError) {
-            // Held to the end of this function: nobody else sweeps or claims meanwhile.
-            let lock = try lock(directory)
+            // Held to the end of this function: no other instance sweeps or claims meanwhile.
+            let lock = try lock(directory, for: startPatience)
             for dead in RunRecord.leftBehind(in: directory) {
                 if !dead.acts.isEmpty { logger.notice("cleaning up after an instance that was killed") }
+                for line in dead.refused {
+                    logger.warning("\(dead.path): '\(PrintableText.line(line))' is nothing that this program records, and is not undone; see who wrote to that file")
+                }
                 undo(dead, nil, logger)
             }
             let (record, holder) = try RunRecord.create(name, in: directory)
@@ -49,15 +51,27 @@ package final class Privileged {
             guard let record else { return .held(by: holder) }
             return .claimed(Privileged(record: record, directory: directory, logger: logger))
         } catch {
-            throw ExitError(.unavailable, error.description)
+            guard error.code == Errno.busy else { throw ExitError(.unavailable, error.description) }
+            throw ExitError(.alreadyRunning, "\(error.operation); wait for that to end, or end it")
         }
     }
 
+    /// For how long (nanoseconds) the lock is waited for: when one starts, where nothing else is there to do, and when one ends. An instance may hold it while
+    /// it cleans up after another.
+    static let lockPause = 250 * MonotonicClock.millisecond
+    static let startPatience = 5 * MonotonicClock.second
+    private static let endPatience = MonotonicClock.second
+
     /// The lock under which records are made, compared and removed.
-    static func lock(_ directory: String) throws(SystemError) -> Descriptor {
-        let file = try Files.open(directory + "/lock", [.readWrite, .create, .noFollow], mode: 0o600)
-        try file.lock()
-        return file
+    /// - Parameter patience: nanoseconds; 0 does not wait.
+    /// - Throws: "busy", with whose it is in place of the operation.
+    static func lock(_ directory: String, for patience: UInt64) throws(SystemError) -> Descriptor {
+        let path = directory + "/lock"
+        let file = try Files.open(path, [.readWrite, .create, .noFollow], mode: 0o600)
+        if try file.lock(until: MonotonicClock.now + patience) { return file }
+        // A lock may outlast who took it, in a child that is about to start a program.
+        let holder = FileLocks.holder(of: file).flatMap { Accounts.isAlive($0) ? $0 : nil }
+        throw SystemError(code: Errno.busy, "\(holder.map { "process \($0)" } ?? "another process") keeps \(path) locked")
     }
 
     // MARK: TAP
@@ -100,7 +114,7 @@ package final class Privileged {
     }
 
     /// Brings the TAP up with the gateway's address.
-    package func address(_ device: borrowing TapDevice, _ network: GuestNetwork) throws(ExitError) {
+    func address(_ device: borrowing TapDevice, _ network: GuestNetwork) throws(ExitError) {
         try orUnavailable { () throws(SystemError) in
             try NetworkInterfaces.add(network.gateway, prefixLength: network.network.prefixLength, to: device.index)
             try NetworkInterfaces.configure(device.index, up: true)
@@ -133,7 +147,14 @@ package final class Privileged {
 
     /// Undoes everything.
     package func undo() {
-        let lock = try? Privileged.lock(directory)
+        let lock: Descriptor?
+        do throws(SystemError) {
+            lock = try Privileged.lock(directory, for: Privileged.endPatience)
+        } catch {
+            // It is no reason to leave anything behind, or not to end.
+            logger.notice("\(error.code == Errno.busy ? error.operation : error.description); what was changed is put back all the same")
+            lock = nil
+        }
         Privileged.undo(record, firewall, logger)
         _ = consume lock
     }
@@ -158,7 +179,7 @@ package final class Privileged {
             case .setting(let setting, let before):
                 // Another instance still needs it, and will restore it; or somebody has made the host a router meanwhile.
                 let isNeeded = others.contains { if case .setting(setting, _) = $0 { true } else { false } }
-                guard !isNeeded, everywhere.value != "1", setting.value != nil else { continue }
+                guard !isNeeded, !EgressForwarding.isRouter, setting.value != nil else { continue }
                 do throws(SystemError) {
                     try setting.set(before)
                 } catch {

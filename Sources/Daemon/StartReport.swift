@@ -20,16 +20,19 @@ package struct StartReport: Sendable {
     /// Frames that are taken and given in one call.
     package var batches: (read: Int, write: Int)
     package var nat66Prefix: String?
-}
 
-extension Daemon {
-    /// What there is, once it is.
-    func report(_ summary: String) -> StartReport {
-        let network = uplink?.presence?.network ?? vmnetParameters?.network
+    /// - Parameters:
+    ///   - network: of a TAP.
+    ///   - vmnet: what the framework has said of its network.
+    init(_ summary: String, _ configuration: Configuration, network: GuestNetwork?, vmnet: VmnetParameters?) {
         let identity = configuration.interfaceID ?? (0..<16).map { _ in Random.value() }
-        return StartReport(
-            summary: summary, network: network, machine: MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity), interfaceID: identity,
-            mtu: vmnetParameters?.mtu ?? configuration.mtu, maximumFrame: vmnetParameters?.maximumFrame ?? configuration.mtu + 14,
-            batches: vmnetParameters?.batches ?? (Forwarder.batchCapacity, Forwarder.batchCapacity), nat66Prefix: vmnetParameters?.nat66Prefix)
+        self.summary = summary
+        self.network = network ?? vmnet?.network
+        machine = MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity)
+        interfaceID = identity
+        mtu = vmnet?.mtu ?? configuration.mtu
+        maximumFrame = vmnet?.maximumFrame ?? configuration.mtu + 14
+        batches = vmnet?.batches ?? (Forwarder.batchCapacity, Forwarder.batchCapacity)
+        nat66Prefix = vmnet?.nat66Prefix
     }
 }

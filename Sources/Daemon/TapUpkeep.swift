@@ -9,10 +9,16 @@ import Wire
 final class TapUpkeep {
     /// Repairs of one kind within a minute.
     private static let repairLimit = 5
+    private static let minute = 60 * MonotonicClock.second
 
     private enum Kind: Hashable { case link, address, route, forwarding }
 
-    private let tap: String
+    private struct Finding {
+        let text: String
+        let remedy: String
+    }
+
+    let tap: String
     private let index: UInt32
     private let guests: GuestNetwork
     private let logger: Logger
@@ -20,6 +26,10 @@ final class TapUpkeep {
     private var repairs: [Kind: [UInt64]] = [:]
     /// What was reported and still holds.
     private var reported: Set<String> = []
+    /// We have taken it down ourselves.
+    private var isHeldDown = false
+    /// When to look again, because something was left as it is for now; in nanoseconds of the monotonic clock.
+    private(set) var nextCheck: UInt64?
 
     init(tap: String, index: UInt32, guests: GuestNetwork, logger: Logger) {
         self.tap = tap
@@ -30,38 +40,72 @@ final class TapUpkeep {
 
     private var gateway: String { "\(guests.gateway)/\(guests.network.prefixLength)" }
 
+    func takeDown() {
+        isHeldDown = true
+        try? NetworkInterfaces.configure(index, up: false)
+    }
+
+    func bringUp() {
+        isHeldDown = false
+        try? NetworkInterfaces.configure(index, up: true)
+    }
+
     /// Compares the host with what was set up, after something about it has changed.
-    func check(now: UInt64) {
-        guard let link = NetworkInterfaces.link(index) else { return }
-        var found: [(text: String, remedy: String)] = []
+    /// - Parameter routes: of this host.
+    /// - Throws: if the TAP is in this network namespace no longer.
+    func check(_ routes: [Route], now: UInt64) throws(ExitError) {
+        nextCheck = nil
+        guard let link = NetworkInterfaces.link(index), let name = NetworkInterfaces.name(of: index) else {
+            throw ExitError(.unavailable, "\(tap) was moved to another network namespace, where its rules do not hold; start vde_vmnet in that namespace instead")
+        }
+        // Where its rules do not hold, or its settings are not found, it is not to be up.
+        if let finding = misplaced(link, name) {
+            if link.isUp { takeDown() }
+            return report([finding])
+        }
+        if isHeldDown { bringUp() }
         if !link.isUp {
             repair(.link, "\(tap) was taken down", now) { () throws(SystemError) in try NetworkInterfaces.configure(index, up: true) }
+            guard NetworkInterfaces.link(index)?.isUp == true else { return report([]) }
         }
+        checkAddress(now)
+        report(routes.filter(isCovering).map { route in
+            let name = NetworkInterfaces.name(of: route.interface) ?? "another interface"
+            return Finding(
+                text: "the route to \(route.destination) by \(name) leads away from guests of \(guests.network)", remedy: "sudo ip route del \(route.destination) dev \(name)")
+        })
+    }
+
+    private func misplaced(_ link: LinkState, _ name: String) -> Finding? {
         if let bridge = link.bridge {
-            found.append(("\(tap) is a port of \(NetworkInterfaces.name(of: bridge) ?? "a bridge"), where guests do not reach the host", "sudo ip link set \(tap) nomaster"))
+            return Finding(
+                text: "\(tap) is a port of \(NetworkInterfaces.name(of: bridge) ?? "a bridge"), where the rules for its guests do not hold; it is down until that ends", remedy: "sudo ip link set \(name) nomaster")
         }
-        if let addresses = try? NetworkInterfaces.addresses(), !addresses.contains(where: { $0.interface == tap && $0.address == guests.gateway }) {
+        if name != tap { return Finding(text: "\(tap) was renamed to \(name); it is down until that ends", remedy: "sudo ip link set \(name) name \(tap)") }
+        return nil
+    }
+
+    private func checkAddress(_ now: UInt64) {
+        guard let addresses = try? NetworkInterfaces.addresses().filter({ $0.interface == tap && $0.address == guests.gateway }) else { return }
+        if addresses.isEmpty {
             repair(.address, "the address \(gateway) was removed from \(tap)", now) { () throws(SystemError) in
                 try NetworkInterfaces.add(guests.gateway, prefixLength: guests.network.prefixLength, to: index)
             }
         }
-        if let routes = try? NetworkInterfaces.routes().filter({ $0.table == Route.mainTable && !$0.isLocal }) {
-            if !routes.contains(where: { $0.destination == guests.network && $0.interface == index }) {
-                repair(.route, "the route to \(guests.network) by \(tap) was removed", now) { () throws(SystemError) in
-                    try NetworkInterfaces.addRoute(to: guests.network, from: guests.gateway, by: index)
-                }
-            }
-            found += routes.filter(isCovering).map { route in
-                let name = NetworkInterfaces.name(of: route.interface) ?? "another interface"
-                return ("the route to \(route.destination) by \(name) leads away from guests of \(guests.network)", "sudo ip route del \(route.destination) dev \(name)")
-            }
+        // An administrator may have given it the same address in a smaller or larger network.
+        guard addresses.allSatisfy({ $0.network == guests.network }) else { return }
+        // Read anew: an address that was added has brought its route.
+        guard let routes = try? NetworkInterfaces.routes(), !routes.contains(where: { isMain($0) && $0.destination == guests.network && $0.interface == index }) else { return }
+        repair(.route, "the route to \(guests.network) by \(tap) was removed", now) { () throws(SystemError) in
+            try NetworkInterfaces.addRoute(to: guests.network, from: guests.gateway, by: index)
         }
-        report(found)
     }
+
+    private func isMain(_ route: Route) -> Bool { route.table == Route.mainTable && !route.isLocal }
 
     /// A route that the host prefers to the guests' own for some of them.
     private func isCovering(_ route: Route) -> Bool {
-        guard route.interface != index, guests.network.contains(route.destination.base) else { return false }
+        guard isMain(route), route.interface != index, guests.network.contains(route.destination.base) else { return false }
         return route.destination.prefixLength > guests.network.prefixLength || route.destination == guests.network && route.metric == 0
     }
 
@@ -72,12 +116,18 @@ final class TapUpkeep {
     }
 
     private func repair(_ kind: Kind, _ change: String, _ now: UInt64, _ body: () throws(SystemError) -> Void) {
-        let recent = (repairs[kind] ?? []).filter { $0 + 60 * MonotonicClock.second > now }
-        repairs[kind] = recent + [now]
+        let recent = (repairs[kind] ?? []).filter { $0 + Self.minute > now }
         guard recent.count < Self.repairLimit else {
-            if recent.count == Self.repairLimit { logger.warning("\(change) by another program again and again; it stays so for a minute, and guests may be cut off; find that program (ip monitor)") }
+            // Each minute begins with the first of them.
+            let again = recent[0] + Self.minute
+            if nextCheck.map({ again < $0 }) ?? true { nextCheck = again }
+            if recent.count == Self.repairLimit {
+                repairs[kind] = recent + [recent[0]]
+                logger.warning("\(change) by another program again and again; it stays so for up to a minute, and guests may be cut off; find that program (ip monitor)")
+            }
             return
         }
+        repairs[kind] = recent + [now]
         do throws(SystemError) {
             try body()
             logger.notice("\(change) by another program; it is set up again")
@@ -86,8 +136,8 @@ final class TapUpkeep {
         }
     }
 
-    private func report(_ found: [(text: String, remedy: String)]) {
-        for (text, remedy) in found where !reported.contains(text) { logger.warning("\(text); mend it with: \(remedy)") }
+    private func report(_ found: [Finding]) {
+        for finding in found where !reported.contains(finding.text) { logger.warning("\(finding.text); mend it with: \(finding.remedy)") }
         for text in reported where !found.contains(where: { $0.text == text }) { logger.notice("no longer so: \(text)") }
         reported = Set(found.map(\.text))
     }

@@ -53,15 +53,14 @@ struct Uplink {
             try configuration.checkGuests(of: network)
             if configuration.egress.opensHostLoopback { throw ExitError(.usage, "--host-loopback goes with --uplink user; through a TAP guests reach what listens on \(network.gateway)") }
             let tap = try privileged.openTAP(named: configuration.tapName, mac: hardware, mtu: configuration.mtu)
-            try privileged.address(tap, network)
             let name = tap.name
-            var rules = Firewall(tap: name, network: network.network)
+            var rules = Firewall(tap: name, index: tap.index, network: network.network)
             rules.isClosed = configuration.mode == .host
             rules.isIsolating = configuration.isIsolating
             rules.published = configuration.published
             rules.egress = configuration.egress
             rules.gateway = network.gateway
-            try privileged.start(rules, for: network)
+            try privileged.start(rules, for: network, on: tap)
             // What is longer than the network's MTU is the kernel's: it takes it, cuts it up on the way out, or answers it, as routers do.
             let port = PortConfiguration(
                 name: name, kind: .tap, role: .uplink, descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: FrameLimits.device, receivesUnknown: false)

@@ -26,11 +26,14 @@ package struct RoutingRule: Equatable, Sendable {
     package let table: UInt32?
     /// It belongs to a VRF, and applies to that only.
     package let isVRF: Bool
+    /// Only packets to this network are concerned; nil for all.
+    package let destination: IPv4Network?
 
-    package init(preference: UInt32, table: UInt32?, isVRF: Bool = false) {
+    package init(preference: UInt32, table: UInt32?, isVRF: Bool = false, destination: IPv4Network? = nil) {
         self.preference = preference
         self.table = table
         self.isVRF = isVRF
+        self.destination = destination
     }
 }
 
@@ -94,7 +97,11 @@ extension NetworkInterfaces {
                 capacity = count + 16
                 continue
             }
-            return raw[..<count].map { RoutingRule(preference: $0.priority, table: $0.action == 1 && $0.is_l3mdev == 0 ? $0.table : nil, isVRF: $0.is_l3mdev != 0) }
+            return raw[..<count].map { rule in
+                RoutingRule(
+                    preference: rule.priority, table: rule.action == 1 && rule.is_l3mdev == 0 ? rule.table : nil, isVRF: rule.is_l3mdev != 0,
+                    destination: rule.destination_length == 0 ? nil : IPv4Network(containing: IPv4Address(rule.destination), prefixLength: Int(min(32, rule.destination_length))))
+            }
         }
     }
 

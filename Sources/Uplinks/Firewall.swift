@@ -7,6 +7,9 @@ package struct Firewall: Equatable, Sendable {
     /// `vde_vmnet_` and the TAP's name.
     package let table: String
     private let tap: String
+    /// Conditions for packets that come from the TAP, and that go to it. By its index, which it keeps when it is renamed.
+    private let inward: String
+    private let outward: String
     package let network: IPv4Network
     /// Nothing is forwarded to or from the network (`--vmnet-mode host`).
     package var isClosed = false
@@ -22,8 +25,11 @@ package struct Firewall: Equatable, Sendable {
     /// The host's address on the network, where it answers DNS and pings even if it is closed to guests otherwise.
     package var gateway = IPv4Address.any
 
-    package init(tap: String, network: IPv4Network) {
+    /// - Parameter index: of the TAP.
+    package init(tap: String, index: UInt32, network: IPv4Network) {
         self.tap = tap
+        inward = "iif \(index)"
+        outward = "oif \(index)"
         self.network = network
         table = Firewall.tableName(tap: tap)
     }
@@ -95,61 +101,71 @@ package struct Firewall: Equatable, Sendable {
     private var ingressRules: String {
         [
             "ip daddr 127.0.0.0/8 drop",
+            "ip saddr \(network.base) drop",
             "ip saddr != { 0.0.0.0, \(network) } fib saddr . iif oif missing drop",
+            "ip6 saddr :: meta l4proto != ipv6-icmp drop",
             "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
-        ].map { "    iifname \"\(tap)\" \($0)\n" }.joined()
+        ].map { "    \(inward) \($0)\n" }.joined()
     }
 
-    private var closedRules: String { "    iifname \"\(tap)\" drop\n    oifname \"\(tap)\" drop\n" }
+    private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
 
+    /// What may pass is decided anew for each packet in the direction in which its connection began: one that began before these rules were there is not
+    /// let through because it is established.
     private var sharedRules: String {
-        // What the host publishes is open to guests too, as to all that reach the host; nothing else that was led elsewhere is.
-        let hairpin = published.isEmpty ? "" : "    iifname \"\(tap)\" oifname \"\(tap)\" ct status dnat accept\n"
-        let isolation = isIsolating ? "    iifname \"\(tap)\" oifname \"\(tap)\" drop\n" : ""
-        let inward = published.isEmpty ? "" : "    oifname \"\(tap)\" ct status dnat accept\n"
+        var rules: [String] = []
         // A path with a smaller MTU, where ICMP is lost, as the host's own TCP would find (RFC 4459 section 3.2).
-        let clamp = ["iifname", "oifname"].map { "    \($0) \"\(tap)\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu\n" }.joined()
-        return """
-            \(clamp)    iifname "\(tap)" ip saddr != \(network) drop
-            \(isIsolating || egress.isDenying ? hairpin : "")\(isolation)\(egressRules)    iifname "\(tap)" \(egress.isDenying ? Firewall.refusal : "accept")
-                oifname "\(tap)" ct state established,related accept
-            \(inward)    oifname "\(tap)" drop
-
-            """
+        rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
+        rules.append("\(inward) ip saddr != \(network) drop")
+        if isIsolating || egress.isDenying {
+            // What the host publishes is open to guests too, as to all that reach the host.
+            rules += published.map { "\(inward) \(Firewall.match($0, isReply: true)) accept" }
+            rules += published.map { "\(inward) \(outward) \(Firewall.match($0, isReply: false)) accept" }
+        }
+        if isIsolating { rules.append("\(inward) \(outward) drop") }
+        if egress.isDenying { rules += egress.allowed.flatMap(\.matches).map { "\(inward) \($0) accept" } }
+        rules.append("\(inward) \(egress.isDenying ? Firewall.refusal : "accept")")
+        rules.append("\(outward) ct direction reply ct state established,related accept")
+        rules += published.map { "\(outward) \(Firewall.match($0, isReply: false)) accept" }
+        rules.append("\(outward) drop")
+        return rules.map { "    \($0)\n" }.joined()
     }
 
-    /// What a guest may send to others than guests.
-    private var egressRules: String {
-        guard egress.isDenying else { return "" }
-        return (["ct state established,related"] + egress.allowed.flatMap(\.matches)).map { "    iifname \"\(tap)\" \($0) accept\n" }.joined()
+    /// A connection by way of a published port, and by none that another program has led to a guest.
+    private static func match(_ published: PublishedPort, isReply: Bool) -> String {
+        let (address, port) = isReply ? ("saddr", "sport") : ("daddr", "dport")
+        return "ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \(range(published.ports))"
     }
+
+    private static func range(_ ports: ClosedRange<UInt16>) -> String { ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)" }
 
     /// Where guests may not go where they like, the host is no exception. DHCP does not come this way.
     private var inputChain: String {
         guard egress.isDenying else { return "" }
         let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
-        let own = ["ct state established,related", "ip daddr \(gateway) icmp type echo-request"] + names + egress.allowed.flatMap(\.matches)
+        // Neighbour discovery is to IPv6 what ARP is to IPv4.
+        let own = ["ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request", "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"]
         return """
               chain input {
                 type filter hook input priority filter; policy accept;
-            \(own.map { "    iifname \"\(tap)\" \($0) accept\n" }.joined())    iifname "\(tap)" \(Firewall.refusal)
+            \((own + names + egress.allowed.flatMap(\.matches)).map { "    \(inward) \($0) accept\n" }.joined())    \(inward) \(Firewall.refusal)
               }
 
             """
     }
 
     private var natChains: String {
-        let outward = """
+        let postrouting = """
               chain postrouting {
                 type nat hook postrouting priority srcnat; policy accept;
-                ip saddr \(network) oifname != "\(tap)" ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
+                ip saddr \(network) oif != \(outward.dropFirst(4)) ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
 
             """
-        guard !published.isEmpty else { return outward + "  }\n" }
+        guard !published.isEmpty else { return postrouting + "  }\n" }
         let rules = published.map { "    \(Firewall.rule(for: $0))\n" }.joined()
         // What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests that go by way of the host.
         return """
-            \(outward)    oifname "\(tap)" ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade
+            \(postrouting)    \(outward) ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade
               }
               chain prerouting {
                 type nat hook prerouting priority dstnat; policy accept;
@@ -163,7 +179,6 @@ package struct Firewall: Equatable, Sendable {
 
     private static func rule(for published: PublishedPort) -> String {
         let transport = published.transport.rawValue, ports = published.ports
-        let range = ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
         let target: String
         if published.guestPort == ports.lowerBound {
             target = "\(published.guest)"
@@ -175,7 +190,7 @@ package struct Firewall: Equatable, Sendable {
             target = "\(published.guest) : \(transport) dport map { \(pairs) }"
         }
         let address = published.bind == .any ? "" : "ip daddr \(published.bind) "
-        return "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range) dnat ip to \(target)"
+        return "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range(ports)) dnat ip to \(target)"
     }
 
     /// Removes a table if it is there and no process owns it.

@@ -58,10 +58,12 @@ package struct ForeignFirewall: Sendable {
         self.egress = egress
     }
 
-    /// Reads the host's rules and says what stands in the guests' way.
-    package func findings() -> [Finding] {
+    /// Reads the host's rules and finds what stands in the guests' way. It may take seconds.
+    /// - Returns: nil if the rules could not be read.
+    package func findings() -> [Finding]? {
         var found: [Finding] = []
-        if let nft = Programs.find("nft"), let listing = try? ChildProcess.run([nft, "list", "ruleset"]), listing.succeeded {
+        if let nft = Programs.find("nft") {
+            guard let listing = try? ChildProcess.run([nft, "list", "ruleset"]), listing.succeeded else { return nil }
             found = findings(in: Ruleset(nft: listing.output))
         }
         if ForeignFirewall.hasLegacyRules, let save = Programs.find("iptables-legacy-save"),

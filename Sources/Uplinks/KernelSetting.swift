@@ -37,14 +37,10 @@ package struct KernelSetting: Hashable, Sendable {
 /// The interfaces through which guests' packets leave the host.
 package enum EgressInterfaces {
     /// Every interface that a route leads through, but loopback, the guests' own, and the TAPs of other instances: no guest network leads out of another.
-    package static func current(except tap: String) throws(SystemError) -> [String] {
-        var names: [String] = []
-        for route in try NetworkInterfaces.routes() where !route.isLocal {
-            guard let name = NetworkInterfaces.name(of: route.interface), name != tap, name != "lo", !names.contains(name),
-                NetworkInterfaces.link(route.interface)?.group != TapDevice.group
-            else { continue }
-            names.append(name)
+    package static func leading(_ routes: [Route], except tap: String) -> [(name: String, index: UInt32)] {
+        Set(routes.lazy.filter { !$0.isLocal }.map(\.interface)).sorted().compactMap { index in
+            guard let name = NetworkInterfaces.name(of: index), name != tap, name != "lo", NetworkInterfaces.link(index)?.group != TapDevice.group else { return nil }
+            return (name, index)
         }
-        return names.sorted()
     }
 }

@@ -42,7 +42,7 @@ package enum NetworkChooser {
     }
 
     /// What the host uses already: a network and who uses it.
-    package struct Use: Equatable, Sendable {
+    package struct Use: Hashable, Sendable {
         package let network: IPv4Network
         package let by: String
 
@@ -54,10 +54,15 @@ package enum NetworkChooser {
 
     /// The networks of this host's addresses and routes. Default routes, and the halves of the Internet that VPNs route, are not among them.
     package static func uses() throws(SystemError) -> [Use] {
-        var uses = try NetworkInterfaces.addresses().map { Use(network: $0.network, by: $0.interface) }
+        // A host that speaks BGP has a million routes.
+        var names: [UInt32: String] = [:]
+        var seen: Set<Use> = [], uses: [Use] = []
+        func add(_ use: Use) { if seen.insert(use).inserted { uses.append(use) } }
+        for address in try NetworkInterfaces.addresses() { add(Use(network: address.network, by: address.interface)) }
         for route in try NetworkInterfaces.routes() where route.destination.prefixLength >= 8 {
-            let use = Use(network: route.destination, by: NetworkInterfaces.name(of: route.interface) ?? "a route")
-            if !uses.contains(use) { uses.append(use) }
+            let name = names[route.interface] ?? NetworkInterfaces.name(of: route.interface) ?? "a route"
+            names[route.interface] = name
+            add(Use(network: route.destination, by: name))
         }
         return uses
     }

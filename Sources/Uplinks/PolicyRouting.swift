@@ -14,11 +14,14 @@ package enum PolicyRouting {
     package static func obstacle(in rules: [RoutingRule]) -> RoutingRule? {
         rules.filter { rule in
             guard rule.preference > 0, rule.preference < main, !rule.isVRF else { return false }
-            guard let table = rule.table else { return true }
+            // What refuses packets is the administrator's will.
+            guard let table = rule.table else { return false }
             return ![Route.mainTable, localTable, defaultTable].contains(table)
         }.min { $0.preference < $1.preference }
     }
 
-    /// The preference of the rule; nil if none is needed.
-    package static func preference(among rules: [RoutingRule]) -> UInt32? { obstacle(in: rules).map { max(1, $0.preference - 1) } }
+    /// The preference of the rule; nil if none is needed, or none comes before the obstacle.
+    package static func preference(among rules: [RoutingRule]) -> UInt32? {
+        obstacle(in: rules).flatMap { $0.preference > 1 ? $0.preference - 1 : nil }
+    }
 }

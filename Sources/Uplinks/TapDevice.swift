@@ -49,10 +49,11 @@ package struct TapDevice: ~Copyable {
 
     /// Gives the TAP its hardware address and MTU.
     package func configure(mac: MACAddress, mtu: Int) throws(SystemError) {
-        // What guests say must not change the host: no router advertisement of theirs becomes its default route, no redirect moves its traffic.
-        for setting in ["net/ipv6/conf/\(name)/accept_ra", "net/ipv4/conf/\(name)/accept_redirects", "net/ipv6/conf/\(name)/accept_redirects", "net/ipv4/conf/\(name)/send_redirects"] {
-            try? KernelSetting(path: setting).set("0")
-        }
+        // What guests send must not change the host: no router advertisement becomes its default route, no redirect moves its traffic. A source route
+        // would take a packet past the rules for where it goes.
+        let settings = ["net/ipv6/conf/\(name)/accept_ra", "net/ipv4/conf/\(name)/send_redirects"]
+            + ["accept_redirects", "accept_source_route"].flatMap { ["net/ipv4/conf/\(name)/\($0)", "net/ipv6/conf/\(name)/\($0)"] }
+        for setting in settings { try? KernelSetting(path: setting).set("0") }
         try NetworkInterfaces.configure(index, mac: mac, mtu: mtu, group: TapDevice.group)
     }
 }

@@ -107,7 +107,7 @@ extension IntegrationTests {
             try host.ip("link", "add", "br9", "type", "bridge")
             try host.ip("link", "set", "br9", "up")
             try host.ip("link", "set", "vmnet0", "master", "br9")
-            try laptop.waitForMessage("vmnet0 is a port of br9, where guests do not reach the host; mend it with: sudo ip link set vmnet0 nomaster")
+            try laptop.waitForMessage("vmnet0 is a port of br9, where the rules for its guests do not hold; it is down until that ends; mend it with: sudo ip link set vmnet0 nomaster")
             try host.ip("link", "set", "vmnet0", "nomaster")
             try laptop.waitForMessage("no longer so: vmnet0 is a port of br9")
             try host.ip("route", "add", "192.168.105.0/28", "dev", "br9")

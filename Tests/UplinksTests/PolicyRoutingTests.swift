@@ -17,11 +17,13 @@ import Uplinks
         // Tailscale: marked packets by main, default, then refused; all others by table 52.
         #expect(
             preference(
-                RoutingRule(preference: 5210, table: 254), RoutingRule(preference: 5230, table: 253), RoutingRule(preference: 5250, table: nil), RoutingRule(preference: 5270, table: 52)) == 5249)
-        #expect(preference(RoutingRule(preference: 1, table: 100)) == 1)
+                RoutingRule(preference: 5210, table: 254), RoutingRule(preference: 5230, table: 253), RoutingRule(preference: 5250, table: nil), RoutingRule(preference: 5270, table: 52)) == 5269)
+        #expect(preference(RoutingRule(preference: 1, table: 100)) == nil, "nothing comes before it")
     }
 
     @Test func rulesOfOursAndOfVRFsAreNoObstacle() {
+        // An administrator's `to NETWORK prohibit` stays as it is.
+        #expect(preference(RoutingRule(preference: 100, table: nil)) == nil)
         #expect(preference(RoutingRule(preference: 5269, table: 254)) == nil)
         #expect(preference(RoutingRule(preference: 1000, table: nil, isVRF: true)) == nil)
         #expect(preference(RoutingRule(preference: 40_000, table: 7)) == nil)

@@ -304,6 +304,8 @@ struct platform_rule {
     uint32_t table;     // 0 where it has none
     uint8_t action;     // FR_ACT_*: 1 looks `table` up
     uint8_t is_l3mdev;  // looks up the table of a VRF
+    uint8_t destination_length;
+    uint32_t destination;  // host order
 };
 /// The IPv4 routing rules. Returns how many there are, which may exceed `capacity`.
 int platform_rules(struct platform_rule *rules, int capacity);

@@ -242,11 +242,12 @@ static void collect_rule(struct nlmsghdr *message, void *context) {
     struct list *list = context;
     struct fib_rule_hdr *body = NLMSG_DATA(message);
     int length = (int)NLMSG_PAYLOAD(message, sizeof *body);
-    struct platform_rule rule = {.table = body->table, .action = body->action};
+    struct platform_rule rule = {.table = body->table, .action = body->action, .destination_length = body->dst_len};
     if (message->nlmsg_type != RTM_NEWRULE || body->family != AF_INET) return;
     for (struct rtattr *item = (struct rtattr *)(body + 1); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
         switch (item->rta_type) {
             case FRA_PRIORITY: rule.priority = number(item); break;
+            case FRA_DST: rule.destination = ntohl(number(item)); break;
             case FRA_TABLE: rule.table = number(item); break;
             case FRA_L3MDEV: rule.is_l3mdev = 1; break;
         }
