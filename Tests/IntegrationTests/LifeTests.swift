@@ -92,8 +92,8 @@ extension IntegrationTests {
         @Test func withoutPrivilegeItSaysWhatToDo() throws {
             let network = try TestNetwork()
             let directory = network.folder.file("user")
-            try Files.makeDirectory(directory, mode: 0o777)
-            try Files.setMode(directory, 0o777)
+            try Files.makeDirectory(directory)
+            try Files.setOwner(directory, user: Accounts.user(named: "nobody"), group: nil)
             let vde = try VDESwitch(in: network.host, at: directory + "/vde", user: "nobody")
             let result = try run(
                 network, "--uplink", "tap", "--state-dir", directory + "/state", vde.path, user: "nobody", environment: ["XDG_RUNTIME_DIR": directory, "HOME": directory])

@@ -50,7 +50,7 @@ extension IntegrationTests {
             let helper = network.folder.file("qemu-bridge-helper"), etc = network.folder.file("etc"), home = network.folder.file("home")
             try host.run("cp", "/usr/lib/qemu/qemu-bridge-helper", helper)
             try host.run("cp", "-a", "/etc", etc)
-            try host.run("sh", "-c", "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir -m 777 \(home); chmod 755 \(network.folder.path)")
+            try host.run("sh", "-c", "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir \(home); chown nobody \(home); chmod 755 \(network.folder.path)")
             let path = home + "/vde"
             let command =
                 ["unshare", "-m", "sh", "-c", "mount --bind \(etc) /etc && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"", "sh"] + Namespace.running(as: "nobody")
