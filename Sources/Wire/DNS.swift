@@ -5,6 +5,11 @@ package enum DNSType {
     package static let a: UInt16 = 1
     package static let ptr: UInt16 = 12
     package static let aaaa: UInt16 = 28
+    /// The pseudo-record of EDNS (RFC 6891 section 6.1).
+    package static let opt: UInt16 = 41
+    /// Zone transfers (RFC 1995, RFC 5936).
+    package static let ixfr: UInt16 = 251
+    package static let axfr: UInt16 = 252
 }
 
 /// Response codes (RFC 1035 section 4.1.1).
@@ -65,6 +70,9 @@ package struct DNSName: Hashable, Sendable {
     private static func lowercased(_ byte: UInt8) -> UInt8 {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
     }
+
+    /// Bytes without compression.
+    var encodedLength: Int { labels.reduce(1) { $0 + 1 + $1.count } }
 
     package func emit(into writer: inout ByteWriter) {
         for label in labels {
@@ -137,10 +145,56 @@ package struct DNSView: ~Escapable {
 
     /// The question. Messages with none or several are not used by any resolver.
     /// - Throws: `badField` unless there is exactly one.
-    package func question() throws(WireError) -> DNSQuestion {
+    package func question() throws(WireError) -> DNSQuestion { try questionAndEnd().question }
+
+    /// The question, and where the bytes behind it begin.
+    fileprivate func questionAndEnd() throws(WireError) -> (question: DNSQuestion, end: Int) {
         guard questionCount == 1 else { throw .badField }
         var offset = DNSView.headerLength
-        return try DNSQuestion(parsing: bytes, at: &offset)
+        let question = try DNSQuestion(parsing: bytes, at: &offset)
+        // There is no name before it that a pointer could lead to.
+        guard offset == DNSView.headerLength + question.name.encodedLength + 4 else { throw .badField }
+        return (question, offset)
+    }
+
+    /// What the OPT record says; nil without one.
+    /// - Throws: if a record reaches beyond the message.
+    package func extended() throws(WireError) -> ExtendedDNS? {
+        var offset = DNSView.headerLength
+        for _ in 0..<questionCount {
+            try DNSView.skipName(bytes, at: &offset)
+            offset += 4
+        }
+        // Each record has 11 bytes at least, so that a count cannot keep this busy for longer than the message is long.
+        for _ in 0..<answerCount + Int(bytes.big16(at: 8)) + Int(bytes.big16(at: 10)) {
+            let start = offset
+            try DNSView.skipName(bytes, at: &offset)
+            guard offset + 10 <= bytes.byteCount else { throw .truncated }
+            if bytes.big16(at: offset) == DNSType.opt && offset == start + 1 {
+                return ExtendedDNS(payloadSize: bytes.big16(at: offset + 2), codeAndFlags: bytes.big32(at: offset + 4))
+            }
+            offset += 10 + Int(bytes.big16(at: offset + 8))
+            guard offset <= bytes.byteCount else { throw .truncated }
+        }
+        return nil
+    }
+
+    /// Moves behind a name without following its pointer.
+    private static func skipName(_ bytes: RawSpan, at offset: inout Int) throws(WireError) {
+        while true {
+            guard offset < bytes.byteCount else { throw .truncated }
+            let count = Int(bytes.byte(at: offset))
+            switch count >> 6 {
+            case 0:
+                offset += 1 + count
+                if count == 0 { return }
+            case 3:
+                offset += 2
+                return
+            default:
+                throw .badField
+            }
+        }
     }
 
     /// The addresses of A and AAAA records in the answer section, as text.
@@ -201,19 +255,65 @@ package enum DNSMessage {
         return writer.bytes
     }
 
-    /// The same answer without its records, to be asked for again over TCP (RFC 2181 section 9); nil for what is no message.
-    package static func truncated(_ message: [UInt8]) -> [UInt8]? {
-        guard let view = try? DNSView(message.rawSpan), let question = try? view.question() else { return nil }
-        var answer = failure(id: view.id, wantsRecursion: view.wantsRecursion, question: question, code: .noError)
-        answer[2] |= 0x02
-        return answer
+    /// A failure for `query`: its id, operation, RD and CD (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6), its question byte for byte where it can
+    /// be read, and an OPT record where it has one (RFC 6891 section 6.1.1).
+    package static func failure(of query: DNSView, code: DNSResponseCode) -> [UInt8] {
+        let end = (try? query.questionAndEnd())?.end
+        let extended = (try? query.extended()) ?? nil
+        var writer = ByteWriter(capacity: 96)
+        let flags = 0x8080 | (query.bytes.big16(at: 2) & 0x7910) | UInt16(code.rawValue)
+        emitHeader(into: &writer, id: query.id, flags: flags, answers: 0, questions: end == nil ? 0 : 1, additional: extended == nil ? 0 : 1)
+        if let end { writer.put(query.bytes.extracting(DNSView.headerLength..<end).copied()) }
+        extended?.reply.emit(into: &writer)
+        return writer.bytes
     }
 
-    private static func emitHeader(into writer: inout ByteWriter, id: UInt16, flags: UInt16, answers: UInt16, questions: UInt16 = 1) {
+    /// The same answer without its records but OPT, to be asked for again over TCP (RFC 2181 section 9, RFC 6891 section 7); nil for what is no message.
+    package static func truncated(_ message: [UInt8]) -> [UInt8]? {
+        guard let view = try? DNSView(message.rawSpan), let (_, end) = try? view.questionAndEnd() else { return nil }
+        let extended = (try? view.extended()) ?? nil
+        var writer = ByteWriter(capacity: 96)
+        emitHeader(into: &writer, id: view.id, flags: message.rawSpan.big16(at: 2) | 0x0200, answers: 0, additional: extended == nil ? 0 : 1)
+        writer.put(message[DNSView.headerLength..<end])
+        extended?.emit(into: &writer)
+        return writer.bytes
+    }
+
+    private static func emitHeader(into writer: inout ByteWriter, id: UInt16, flags: UInt16, answers: UInt16, questions: UInt16 = 1, additional: UInt16 = 0) {
         writer.put16(id)
         writer.put16(flags)
         writer.put16(questions)
         writer.put16(answers)
-        writer.put32(0)
+        writer.put16(0)
+        writer.put16(additional)
+    }
+}
+
+/// The OPT record without its options (RFC 6891 section 6.1.2 and 6.1.3).
+package struct ExtendedDNS: Equatable, Sendable {
+    /// Bytes that UDP messages with this extension are asked to stay below, over all paths (RFC 9715 section 3.1).
+    package static let preferredPayload: UInt16 = 1232
+    /// A message without EDNS has no more over UDP (RFC 1035 section 4.2.1), and no size below it counts (RFC 6891 section 6.2.3).
+    package static let minimumPayload = 512
+
+    /// Bytes of the largest UDP message that its sender takes.
+    package var payloadSize: UInt16
+    /// Extended response code, version, and flags, of which DO is the highest bit of the lower half.
+    package var codeAndFlags: UInt32
+
+    package init(payloadSize: UInt16, codeAndFlags: UInt32 = 0) {
+        self.payloadSize = payloadSize
+        self.codeAndFlags = codeAndFlags
+    }
+
+    /// What a responder puts into its own answer: DO is copied (RFC 3225 section 3), the version is 0.
+    package var reply: ExtendedDNS { ExtendedDNS(payloadSize: ExtendedDNS.preferredPayload, codeAndFlags: codeAndFlags & 0x8000) }
+
+    package func emit(into writer: inout ByteWriter) {
+        writer.put8(0)
+        writer.put16(DNSType.opt)
+        writer.put16(payloadSize)
+        writer.put32(codeAndFlags)
+        writer.put16(0)
     }
 }

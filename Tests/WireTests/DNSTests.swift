@@ -63,12 +63,70 @@ import Wire
         #expect(offset == 8)
     }
 
+    private func extendedQuery(size: UInt16 = 4096) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.put(DNSMessage.query(id: 9, DNSQuestion(name: name, type: DNSType.a)))
+        ExtendedDNS(payloadSize: size, codeAndFlags: 0x8000).emit(into: &writer)
+        writer.patch16(1, at: 10)
+        return writer.bytes
+    }
+
+    @Test func theExtensionIsFoundBehindOtherRecords() throws {
+        let query = extendedQuery()
+        let found = try DNSView(query.rawSpan).extended()
+        #expect(found == ExtendedDNS(payloadSize: 4096, codeAndFlags: 0x8000))
+        for length in 33..<query.count {
+            #expect(throws: WireError.truncated) { _ = try DNSView(query.rawSpan.extracting(0..<length)).extended() }
+        }
+        #expect(try DNSView(DNSMessage.query(id: 1, DNSQuestion(name: name, type: DNSType.a)).rawSpan).extended() == nil)
+        var answer = DNSMessage.answer(id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+        answer += query.suffix(11)
+        answer[11] = 1
+        #expect(try DNSView(answer.rawSpan).extended()?.payloadSize == 4096)
+    }
+
+    @Test func failuresAnswerTheQueryThatTheyAreFor() throws {
+        var query = extendedQuery()
+        // Letters as the client wrote them, by which it may tell its answers from forged ones.
+        query[13] = UInt8(ascii: "W")
+        query[3] |= 0x10
+        let bytes = DNSMessage.failure(of: try DNSView(query.rawSpan), code: .serverFailure)
+        let view = try DNSView(bytes.rawSpan)
+        #expect(view.isResponse && view.responseCode == 2 && view.id == 9 && view.wantsRecursion && view.operation == 0)
+        #expect(bytes[3] & 0x90 == 0x90, "RA and CD")
+        #expect(bytes[12..<33] == query[12..<33])
+        #expect(try view.extended() == ExtendedDNS(payloadSize: 1232, codeAndFlags: 0x8000))
+        // An operation is answered as what it is.
+        query[2] = 5 << 3
+        #expect(try DNSView(DNSMessage.failure(of: DNSView(query.rawSpan), code: .notImplemented).rawSpan).operation == 5)
+        // What cannot be read is not repeated.
+        let broken = Array(extendedQuery().prefix(20))
+        #expect(try DNSView(DNSMessage.failure(of: DNSView(broken.rawSpan), code: .formatError).rawSpan).questionCount == 0)
+    }
+
+    @Test func truncatedAnswersKeepTheirExtension() throws {
+        var answer = DNSMessage.answer(id: 7, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+        answer += extendedQuery().suffix(11)
+        answer[11] = 1
+        let short = try #require(DNSMessage.truncated(answer))
+        let view = try DNSView(short.rawSpan)
+        #expect(view.isTruncated && view.isResponse && view.id == 7 && view.answerCount == 0)
+        #expect(try view.extended()?.payloadSize == 4096)
+        #expect(try view.question() == DNSQuestion(name: name, type: DNSType.a))
+        fuzz(answer) { bytes in
+            guard let short = DNSMessage.truncated(bytes) else { return }
+            #expect((try? DNSView(short.rawSpan).question()) != nil && short.count <= bytes.count + 11)
+        }
+    }
+
     @Test func hostileMessagesDoNotTrap() {
         let bytes = DNSMessage.answer(id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
         fuzz(bytes) { bytes in
             guard let view = try? DNSView(bytes.rawSpan) else { return }
             _ = try? view.question()
             _ = try? view.addresses()
+            _ = try? view.extended()
+            _ = DNSMessage.failure(of: view, code: .refused)
         }
     }
 }
