@@ -13,13 +13,15 @@ final class ConsoleServer {
     private final class Client {
         let socket: Descriptor
         let user: UInt32
+        let admission: ClientQuota.Admission
         var dialogue = ConsoleDialogue()
         var pending: [UInt8] = []
         var isEnding = false
 
-        init(_ socket: consuming Descriptor, user: UInt32) {
+        init(_ socket: consuming Descriptor, user: UInt32, _ admission: ClientQuota.Admission) {
             self.socket = socket
             self.user = user
+            self.admission = admission
         }
     }
 
@@ -34,7 +36,8 @@ final class ConsoleServer {
 
     /// - Parameter isLocked: the socket's directory is the switch's, which is locked already.
     init(
-        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, isLocked: Bool, console: ManagementConsole, loop: ControlLoop, logger: Logger
+        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, isLocked: Bool, console: ManagementConsole, quota: ClientQuota, loop: ControlLoop,
+        logger: Logger
     ) throws(ExitError) {
         self.console = console
         self.loop = loop
@@ -48,17 +51,17 @@ final class ConsoleServer {
         }
         listener = try orUnavailable { () throws(SystemError) in
             try Listener(
-                door.socket.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger) },
-                onClient: { [unowned self] in take(in: $0) })
+                door.socket.duplicate(), cost: 1, of: quota, loop: loop,
+                onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger) }, onClient: { [unowned self] in take(in: $0, $1) })
         }
     }
 
-    private func take(in socket: consuming Descriptor) {
+    private func take(in socket: consuming Descriptor, _ admission: ClientQuota.Admission) {
         guard let peer = try? socket.peerCredentials() else { return }
         guard clients.count < ConsoleServer.maximumClients else {
             return complaints.say("the console has \(ConsoleServer.maximumClients) clients; another was turned away", to: logger)
         }
-        let client = Client(socket, user: peer.user)
+        let client = Client(socket, user: peer.user, admission)
         clients[client.socket.raw] = client
         send(console.greeting, to: client)
         watch(client)

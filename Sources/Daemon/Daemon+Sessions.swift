@@ -10,7 +10,7 @@ extension Daemon {
         switch configuration.side {
         case .serve(let own):
             let neighbours = [configuration.pidfile].compactMap(\.self) + configuration.doors.streams + configuration.doors.datagrams
-            return SwitchSession(own, neighbours: neighbours, loop: loop, control: control, logger: logger)
+            return SwitchSession(own, neighbours: neighbours, quota: quota, loop: loop, control: control, logger: logger)
         case .join(let there): locator = there
         }
         // vde_switch cuts a frame at 1,518 bytes (its receive buffer), and what is longer would arrive broken; other switches may not.

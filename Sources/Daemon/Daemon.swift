@@ -33,6 +33,8 @@ package final class Daemon {
     private var nameServer: NameServer?
     private var hostWatch: HostWatch?
     var guestReports: GuestReports
+    let descriptors: DescriptorBudget
+    let quota: ClientQuota
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -42,6 +44,8 @@ package final class Daemon {
         self.configuration = configuration
         self.logger = logger
         guestReports = GuestReports(logger: logger)
+        descriptors = DescriptorBudget(total: ProcessLimits.raiseDescriptors(), hasFlows: configuration.uplink == .user || configuration.uplink == .auto)
+        quota = ClientQuota(limit: descriptors.clients)
         loop = try orUnavailable(ControlLoop.init)
         control = try orUnavailable(ForwarderControl.init)
     }
@@ -129,7 +133,7 @@ package final class Daemon {
 
     private func openDoors(_ session: any NetworkSession) throws(ExitError) {
         let own = session as? SwitchSession
-        let doors = DoorSession(configuration.doors, lockedDirectory: own?.directoryPath, loop: loop, control: control, logger: logger) { [control] in
+        let doors = DoorSession(configuration.doors, lockedDirectory: own?.directoryPath, quota: quota, loop: loop, control: control, logger: logger) { [control] in
             own == nil ? control.attach($0) : own!.attachClient($0, $1)
         } detach: { [control] in
             if let own { own.detachClient($0) } else { control.detach($0) }
@@ -181,7 +185,7 @@ package final class Daemon {
 
     private func openUser(_ session: any NetworkSession) throws(ExitError) {
         let resolvers = Resolvers(excluding: .any)
-        let link = try UserLink(configuration, resolvers: resolvers, loop: loop, control: control, logger: logger) { [unowned self] in detach($0, session) }
+        let link = try UserLink(configuration, resolvers: resolvers, descriptors: descriptors, loop: loop, control: control, logger: logger) { [unowned self] in detach($0, session) }
         // Before it is opened: what was started is ended with it.
         userLink = link
         try link.open { attach($0, session) }
@@ -284,14 +288,11 @@ package final class Daemon {
     /// Returns the name servers that guests are to use.
     private func startNameServer(_ network: GuestNetwork, on interface: String, _ resolvers: Resolvers) -> [IPv4Address] {
         do throws(SystemError) {
-            nameServer = try NameServer(
-                address: network.gateway, interface: interface, resolvers: resolvers, loop: loop, logger: logger)
+            nameServer = try NameServer(address: network.gateway, interface: interface, resolvers: resolvers, loop: loop, logger: logger)
             return [network.gateway]
         } catch {
             let others = resolvers.reachableFromGuests
-            let consequence =
-                others.isEmpty
-                ? "and the host has no resolver that guests could reach: they get no name server"
+            let consequence = others.isEmpty ? "and the host has no resolver that guests could reach: they get no name server"
                 : "so guests are given the host's own: \(others.map(\.description).joined(separator: ", "))"
             logger.notice("no name server on the gateway (\(error)), \(consequence)")
             return others

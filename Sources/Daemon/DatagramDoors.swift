@@ -26,10 +26,15 @@ extension DoorSession {
         guard stranger.user != nil || !tellsSenders else {
             return complaints.say("\(door.path): a datagram of \(name) was sent before its sender could be known, and is lost; the socket's unit wants PassCredentials=yes", to: logger)
         }
+        // Its socket, and the pin.
+        guard let admission = quota.admit(2) else {
+            return complaints.say("\(door.path): turned away \(name)\(user): all descriptors for clients are in use", to: logger)
+        }
         do throws(SystemError) {
             var client = DoorClient(description: "dgram \(door.path), \(name)\(user)", module: "dgram", user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
             client.name = stranger.name
             client.door = port
+            client.admission = admission
             try admit(client, stranger, door, port)
         } catch {
             let reason = error.code == Errno.notPermitted ? "it belongs to somebody else than who sends from it" : error.reason

@@ -16,6 +16,8 @@ struct DoorClient {
     /// Of a datagram door: what it has bound, and the door.
     var name: [UInt8] = []
     var door: PortNumber?
+    /// Its descriptors.
+    var admission: ClientQuota.Admission?
 }
 
 /// The doors besides VDE: takes clients in, each as a port of the switch, and lets them go.
@@ -23,6 +25,7 @@ final class DoorSession {
     private static let probePause = 2 * MonotonicClock.second
 
     private let configuration: DoorConfiguration
+    let quota: ClientQuota
     private let loop: ControlLoop
     let logger: Logger
     let control: ForwarderControl
@@ -48,11 +51,12 @@ final class DoorSession {
     ///   - attach: gives a client a port and takes over the descriptor; nil when there is none left, and the descriptor is still ours.
     ///   - detach: takes it away.
     init(
-        _ configuration: DoorConfiguration, lockedDirectory: String?, loop: ControlLoop, control: ForwarderControl, logger: Logger,
+        _ configuration: DoorConfiguration, lockedDirectory: String?, quota: ClientQuota, loop: ControlLoop, control: ForwarderControl, logger: Logger,
         attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?, detach: @escaping (PortNumber) -> Void
     ) {
         self.lockedDirectory = lockedDirectory
         self.configuration = configuration
+        self.quota = quota
         self.loop = loop
         self.control = control
         self.logger = logger
@@ -72,7 +76,6 @@ final class DoorSession {
     /// Makes the sockets. Clients are taken in when the loop runs.
     func open() throws(ExitError) {
         guard !configuration.isEmpty else { return }
-        ProcessLimits.raiseDescriptors()
         for path in configuration.streams { try open(make(.stream, at: path)) }
         for path in configuration.datagrams { try open(make(.datagram, at: path)) }
         for socket in configuration.activated {
@@ -96,8 +99,9 @@ final class DoorSession {
             listeners.append(
                 try orUnavailable { () throws(SystemError) in
                     try Listener(
-                        door.socket.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no client can be taken in at \(path): \($0)", to: logger) },
-                        onClient: { [unowned self] in take(in: $0, at: path) })
+                        door.socket.duplicate(), cost: 1, of: quota, loop: loop,
+                        onExhaustion: { [unowned self] in complaints.say("no client can be taken in at \(path): \($0)", to: logger) },
+                        onClient: { [unowned self] in take(in: $0, $1, at: path) })
                 })
         case .datagram:
             tellsSenders = door.socket.tellSenders()
@@ -164,10 +168,11 @@ final class DoorSession {
         }
     }
 
-    private func take(in socket: consuming Descriptor, at path: String) {
+    private func take(in socket: consuming Descriptor, _ admission: ClientQuota.Admission, at path: String) {
         guard let peer = try? socket.peerCredentials() else { return }
         setBuffers(of: socket, isStream: true)
-        let client = DoorClient(description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream", user: peer.user)
+        var client = DoorClient(description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream", user: peer.user)
+        client.admission = admission
         admit(client, socket, kind: .stream)
     }
 

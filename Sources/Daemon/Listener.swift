@@ -1,45 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A listening socket whose clients are taken in as they come.
+/// A listening socket whose clients are taken in as they come, as far as there are descriptors for them.
 final class Listener {
     /// Clients taken in in one go; the loop comes back for the others.
     private static let burst = 16
-    /// How long we look away when no descriptor is left for a client: its connection stays ready for ever.
-    private static let pause = 100 * MonotonicClock.millisecond
 
     private let socket: Descriptor
     private let loop: ControlLoop
-    private let onClient: (consuming Descriptor) -> Void
-    private let onExhaustion: (SystemError) -> Void
+    private let cost: Int
+    private let quota: ClientQuota
+    private let onClient: (consuming Descriptor, ClientQuota.Admission) -> Void
+    private let onExhaustion: (String) -> Void
     private var timer: ControlLoop.TimerID?
+    /// That one could not be taken in was said, and none was since.
+    private var hasComplained = false
 
-    /// - Parameter onExhaustion: called when a client could not be taken in for want of descriptors.
-    init(_ socket: consuming Descriptor, loop: ControlLoop, onExhaustion: @escaping (SystemError) -> Void, onClient: @escaping (consuming Descriptor) -> Void) throws(SystemError) {
+    /// - Parameters:
+    ///   - cost: descriptors that a client takes, this one included.
+    ///   - onExhaustion: called with the reason when a client could not be taken in, and not again before one was. It waits, and is tried again.
+    ///   - onClient: called with each client, and what reserves its descriptors for as long as it is kept.
+    init(
+        _ socket: consuming Descriptor, cost: Int, of quota: ClientQuota, loop: ControlLoop, onExhaustion: @escaping (String) -> Void,
+        onClient: @escaping (consuming Descriptor, ClientQuota.Admission) -> Void
+    ) throws(SystemError) {
         self.socket = socket
         self.loop = loop
+        self.cost = cost
+        self.quota = quota
         self.onClient = onClient
         self.onExhaustion = onExhaustion
-        try watch()
+        try loop.watch(self.socket.raw) { [unowned self] _ in accept() }
     }
 
-    private func watch() throws(SystemError) {
-        try loop.watch(socket.raw) { [unowned self] _ in accept() }
+    private func watch() {
+        do throws(SystemError) {
+            try loop.watch(socket.raw) { [unowned self] _ in accept() }
+        } catch {
+            pause(error.description)
+        }
     }
 
     private func accept() {
         for _ in 0..<Listener.burst {
-            do throws(SystemError) {
-                onClient(try socket.accept())
-            } catch {
-                if error.code == Errno.tooManyFiles || error.code == Errno.tableFull || error.code == Errno.noBuffers {
-                    onExhaustion(error)
-                    loop.unwatch(socket.raw)
-                    timer = loop.schedule(after: Listener.pause) { [unowned self] in try? watch() }
-                }
-                return
+            guard let admission = quota.admit(cost) else {
+                return pause("all descriptors for clients are in use; raise the limit of open files (ulimit -n, LimitNOFILE=)")
+            }
+            switch socket.acceptClient() {
+            case .client(let client):
+                hasComplained = false
+                onClient(client, admission)
+            case .none: return
+            case .failed(let error): return pause(error.description)
             }
         }
+    }
+
+    /// Looks away for a moment: the client that waits keeps the socket ready.
+    private func pause(_ reason: String) {
+        if !hasComplained { onExhaustion(reason) }
+        hasComplained = true
+        loop.unwatch(socket.raw)
+        timer = loop.schedule(after: Acceptance.pause) { [unowned self] in watch() }
     }
 
     func close() {

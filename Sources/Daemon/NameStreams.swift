@@ -50,7 +50,18 @@ final class NameStreams {
     }
 
     private func accept() {
-        guard let client = try? listener.accept() else { return }
+        let client: Descriptor
+        switch listener.acceptClient() {
+        case .client(let found): client = found
+        case .none: return
+        case .failed:
+            loop.unwatch(listener.raw)
+            loop.schedule(after: Acceptance.pause) { [weak self] in
+                guard let self else { return }
+                try? loop.watch(listener.raw) { [unowned self] _ in accept() }
+            }
+            return
+        }
         // One too many: the newcomer is closed, and its resolver library tries again.
         guard connections.count < NameStreams.maximumConnections else { return }
         let raw = client.raw

@@ -14,28 +14,31 @@ package final class SwitchSession: NetworkSession {
     private static let patience = 5 * MonotonicClock.second
     /// How long the rest of a request that came in pieces is waited for.
     private static let settling = 50 * MonotonicClock.millisecond
-    /// Clients that have not said what they want.
-    private static let maximumWaiting = 128
+    /// Clients that have not said what they want: few enough to leave descriptors for those that have.
+    private var maximumWaiting: Int { max(2, min(128, quota.limit / 8)) }
 
     private final class Client {
         let control: Descriptor
         let user: UInt32
         let process: Int32
+        let admission: ClientQuota.Admission
         var reader = RequestReader()
         var timer: ControlLoop.TimerID?
         /// The port, the name of the socket there, and what it calls itself; nil while it has none.
         var joined: (port: Int, socket: String, description: String)?
 
-        init(_ control: consuming Descriptor, user: UInt32, process: Int32) {
+        init(_ control: consuming Descriptor, user: UInt32, process: Int32, _ admission: ClientQuota.Admission) {
             self.control = control
             self.user = user
             self.process = process
+            self.admission = admission
         }
     }
 
     private let configuration: SwitchConfiguration
     /// What may lie in the switch's directory besides its own: the pidfile, other doors.
     private let neighbours: [String]
+    private let quota: ClientQuota
     private let loop: ControlLoop
     private let control: ForwarderControl
     private let logger: Logger
@@ -53,9 +56,10 @@ package final class SwitchSession: NetworkSession {
     private var listener: Listener?
     private var complaints = Throttle()
 
-    package init(_ configuration: SwitchConfiguration, neighbours: [String], loop: ControlLoop, control: ForwarderControl, logger: Logger) {
+    init(_ configuration: SwitchConfiguration, neighbours: [String], quota: ClientQuota, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
         self.configuration = configuration
         self.neighbours = neighbours
+        self.quota = quota
         self.loop = loop
         self.control = control
         self.logger = logger
@@ -79,9 +83,7 @@ package final class SwitchSession: NetworkSession {
 
     /// Makes the directory and the console. Clients are taken in when the loop runs.
     package func join() throws(ExitError) {
-        // Two for each client.
-        let descriptors = ProcessLimits.raiseDescriptors()
-        if descriptors < 2 * configuration.portLimit + 64 { logger.debug("this process may open \(descriptors) files: enough for \((descriptors - 64) / 2) ports") }
+        if quota.limit < 2 * configuration.portLimit { logger.debug("the limit of open files is enough for \(quota.limit / 2) clients") }
         if let path = configuration.path { directory = try makeDirectory(path) }
         let surroundings = ManagementConsole.Surroundings(
             version: programVersion, directory: directory?.path ?? "(none)", mode: directory?.controlMode ?? 0, path: configuration.console?.path,
@@ -89,15 +91,15 @@ package final class SwitchSession: NetworkSession {
         console = ManagementConsole(virtualSwitch, surroundings)
         if let socket = configuration.console {
             let isLocked = Files.parent(Files.resolved(socket.path)) == directory?.path
-            consoleServer = try ConsoleServer(socket, owner: configuration.access.owner, isLocked: isLocked, console: console!, loop: loop, logger: logger)
+            consoleServer = try ConsoleServer(socket, owner: configuration.access.owner, isLocked: isLocked, console: console!, quota: quota, loop: loop, logger: logger)
             consoleServer!.onShutdown = { [unowned self] in onShutdown() }
         }
         if configuration.isHub { virtualSwitch.setHub(true) }
         guard let directory else { return }
         listener = try orUnavailable { () throws(SystemError) in
             try Listener(
-                directory.listener.duplicate(), loop: loop, onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) },
-                onClient: { [unowned self] in take(in: $0) })
+                directory.listener.duplicate(), cost: 2, of: quota, loop: loop,
+                onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) }, onClient: { [unowned self] in take(in: $0, $1) })
         }
     }
 
@@ -179,16 +181,16 @@ package final class SwitchSession: NetworkSession {
 
     // MARK: Clients
 
-    private func take(in descriptor: consuming Descriptor) {
+    private func take(in descriptor: consuming Descriptor, _ admission: ClientQuota.Admission) {
         guard let peer = try? descriptor.peerCredentials() else { return }
-        begin(Client(descriptor, user: peer.user, process: peer.process))
+        begin(Client(descriptor, user: peer.user, process: peer.process, admission))
     }
 
     private func begin(_ client: Client) {
         let number = client.control.raw
         clients[number] = client
         waiting.append(number)
-        if waiting.count > SwitchSession.maximumWaiting, let oldest = clients[waiting[0]] { refuse(oldest, "too many clients connect and do not say what they want") }
+        if waiting.count > maximumWaiting, let oldest = clients[waiting[0]] { refuse(oldest, "too many clients connect and do not say what they want") }
         do throws(SystemError) {
             try loop.watch(number) { [unowned self, unowned client] _ in receive(from: client) }
         } catch {

@@ -9,8 +9,6 @@ import Wire
 
 /// The way out by a user-mode NAT, which needs no privilege: keeps it attached to the forwarder, tells it of leases, and asks names for guests.
 final class UserLink {
-    /// Descriptors that are not the NAT's: ports of the switch, questions for names, and so on.
-    private static let reservedDescriptors = 512
     /// Frames from the address service end here (`FrameRing`); a longer answer is asked for again by TCP.
     private static let longestAnswer = FrameRing.slotCapacity - 42
     /// A NAT whose thread does not end.
@@ -34,7 +32,7 @@ final class UserLink {
 
     /// Starts the library; nothing moves yet.
     init(
-        _ configuration: Configuration, resolvers: Resolvers, loop: ControlLoop, control: ForwarderControl, logger: Logger, detach: @escaping (PortNumber) -> Void
+        _ configuration: Configuration, resolvers: Resolvers, descriptors: DescriptorBudget, loop: ControlLoop, control: ForwarderControl, logger: Logger, detach: @escaping (PortNumber) -> Void
     ) throws(ExitError) {
         self.loop = loop
         self.control = control
@@ -58,10 +56,9 @@ final class UserLink {
                 names = server
                 options.namePort = namePort
             }
-            let descriptors = ProcessLimits.raiseDescriptors()
-            options.flowLimit = max(64, descriptors - min(descriptors / 2, UserLink.reservedDescriptors))
+            options.flowLimit = max(16, descriptors.flows)
             network = try UserLink.start(options, configuration.published, worker)
-            logger.info("user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors) files)")
+            logger.info("user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors.total) files)")
         } catch {
             claim.undo()
             throw error

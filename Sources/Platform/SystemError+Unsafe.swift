@@ -79,6 +79,8 @@ package enum Errno {
     package static var noBuffers: Int32 { ENOBUFS }
     package static var noEntry: Int32 { ENOENT }
     package static var refused: Int32 { ECONNREFUSED }
+    package static var connectionAborted: Int32 { ECONNABORTED }
+    package static var protocolError: Int32 { EPROTO }
     package static var reset: Int32 { ECONNRESET }
     package static var notConnected: Int32 { ENOTCONN }
     package static var destinationRequired: Int32 { EDESTADDRREQ }

@@ -45,8 +45,8 @@ final class TCPRelay {
     /// Those of them whose turn it is; empty in between.
     private var turn: [Int] = []
     private var listeners: [Listener] = []
-    /// Some are not watched for a while.
-    private var listenersAreTired = false
+    /// When those are watched again that are not; `.max` where all are.
+    private var listenersRest = UInt64.max
 
     /// - Parameter memory: bytes that streams may hold together.
     init(_ options: UserGateway.Options, to output: GuestOutput, memory: Int = TCPRelay.memory) throws(SystemError) {
@@ -71,7 +71,9 @@ final class TCPRelay {
     // MARK: Turns
 
     /// When something is to be done though nothing has happened, in nanoseconds of the clock; `.max` for never.
-    func nextDeadline() -> UInt64 {
+    func nextDeadline() -> UInt64 { min(listenersRest, nextConnectionDeadline()) }
+
+    private func nextConnectionDeadline() -> UInt64 {
         while let first = deadlines.first {
             guard let (_, connection) = connection(first.token), connection.notedDeadline == first.deadline else {
                 _ = deadlines.removeFirst()
@@ -119,6 +121,10 @@ final class TCPRelay {
 
     /// The end of a turn: what waited for it, and what is due.
     func finishTurn(_ gateway: inout UserGateway) {
+        if listenersRest <= surroundings.now {
+            listenersRest = .max
+            for index in listeners.indices { watch(listener: index) }
+        }
         while let first = deadlines.first, first.deadline <= surroundings.now {
             _ = deadlines.removeFirst()
             guard let (place, connection) = connection(first.token), connection.notedDeadline == first.deadline else { continue }
@@ -144,9 +150,6 @@ final class TCPRelay {
     /// A second has passed.
     func tick() {
         for case let connection? in connections { connection.trim(&surroundings) }
-        guard listenersAreTired else { return }
-        listenersAreTired = false
-        for index in listeners.indices { watch(listener: index) }
     }
 
     private func touch(_ place: Int, _ connection: TCPConnection) {
@@ -293,18 +296,17 @@ final class TCPRelay {
     private func accept(_ index: Int, _ gateway: inout UserGateway) {
         let listener = listeners[index]
         for _ in 0..<TCPRelay.acceptBatch {
-            do throws(SystemError) {
-                let socket = try listener.socket.accept()
+            switch listener.socket.acceptClient() {
+            case .client(let socket):
                 guard let peer = socket.internetPeer else { continue }
                 socket.prepareForRelay()
                 knock(socket, from: peer, at: listener, &gateway)
-            } catch {
-                if TCPRelay.isShortage(error.code) {
-                    // They stay in the queue; for a while nothing is to tell of them.
-                    poller.remove(listener.socket.raw)
-                    listener.isWatched = false
-                    listenersAreTired = true
-                }
+            case .none: return
+            case .failed:
+                // They stay in the queue; for a while nothing is to tell of them.
+                poller.remove(listener.socket.raw)
+                listener.isWatched = false
+                listenersRest = surroundings.now + Acceptance.pause
                 return
             }
         }
