@@ -30,7 +30,7 @@ package final class Daemon {
     package private(set) var programEnd: ChildProcess.Termination?
     private var userLink: UserLink?
     var addressService: AddressServiceRunner?
-    private var nameServer: NameServer?
+    private var names: NameGateway?
     private var hostWatch: HostWatch?
     var guestReports: GuestReports
     let descriptors: DescriptorBudget
@@ -44,7 +44,8 @@ package final class Daemon {
         self.configuration = configuration
         self.logger = logger
         guestReports = GuestReports(logger: logger)
-        descriptors = DescriptorBudget(total: ProcessLimits.raiseDescriptors(), hasFlows: configuration.uplink == .user || configuration.uplink == .auto)
+        let mayBeRootless = configuration.uplink == .user || configuration.uplink == .auto
+        descriptors = DescriptorBudget(total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless)
         quota = ClientQuota(limit: descriptors.clients)
         loop = try orUnavailable(ControlLoop.init)
         control = try orUnavailable(ForwarderControl.init)
@@ -184,13 +185,14 @@ package final class Daemon {
     }
 
     private func openUser(_ session: any NetworkSession) throws(ExitError) {
-        let resolvers = Resolvers(excluding: .any)
+        let resolvers = Resolvers()
         let link = try UserLink(configuration, resolvers: resolvers, descriptors: descriptors, loop: loop, control: control, logger: logger) { [unowned self] in detach($0, session) }
         // Before it is opened: what was started is ended with it.
         userLink = link
         try link.open { attach($0, session) }
         setRules(link.presence, others: link.gatewayIPv6)
         try startServices(link.presence, nameServers: link.nameServers)
+        names = link.names
         addressService?.onLeases = { [unowned link] in link.note($0) }
     }
 
@@ -265,10 +267,10 @@ package final class Daemon {
         facts?.apply(to: &dhcp)
         // In host mode there is no way out, so nobody is told of one, nor are names resolved for those that are to be cut off.
         if configuration.mode == .shared {
-            let resolvers = Resolvers(excluding: network.gateway)
+            let resolvers = Resolvers()
             dhcp.router = network.gateway
             // vmnet's own gateway answers DNS.
-            dhcp.nameServers = nameServers ?? presence.interface.map { startNameServer(presence.network, on: $0, resolvers) } ?? [network.gateway]
+            dhcp.nameServers = if let nameServers { nameServers } else { presence.interface == nil ? [network.gateway] : try startNames(presence, resolvers) }
         }
         dhcp.reservations = configuration.reservations
         dhcp.adapt(to: session)
@@ -283,20 +285,16 @@ package final class Daemon {
         addressService = AddressServiceRunner(dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger)
         if let facts { addressService?.refreshConfiguration = { facts.apply(to: &$0) } }
         addressService?.portName = { [unowned self] in name(of: $0) }
+        addressService?.onLeases = { [unowned self] in names?.note($0) }
     }
 
-    /// Returns the name servers that guests are to use.
-    private func startNameServer(_ network: GuestNetwork, on interface: String, _ resolvers: Resolvers) -> [IPv4Address] {
-        do throws(SystemError) {
-            nameServer = try NameServer(address: network.gateway, interface: interface, resolvers: resolvers, loop: loop, logger: logger)
-            return [network.gateway]
-        } catch {
-            let others = resolvers.reachableFromGuests
-            let consequence = others.isEmpty ? "and the host has no resolver that guests could reach: they get no name server"
-                : "so guests are given the host's own: \(others.map(\.description).joined(separator: ", "))"
-            logger.notice("no name server on the gateway (\(error)), \(consequence)")
-            return others
-        }
+    /// Answers questions for names by what the host's resolvers say. Returns the name servers that guests are to use: none where they may ask for nothing.
+    private func startNames(_ presence: Uplink.Presence, _ resolvers: Resolvers) throws(ExitError) -> [IPv4Address] {
+        guard configuration.egress.allowsNames else { return [] }
+        names = try NameGateway(
+            presence, mtu: configuration.mtu, knowsPorts: session is SwitchSession, resolvers: resolvers, descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+        try names?.open(endsStreams: true)
+        return [presence.network.gateway]
     }
 
     // MARK: Running
@@ -326,6 +324,7 @@ package final class Daemon {
     private func receiveNotification() {
         control.notification.drain()
         addressService?.receive()
+        names?.receive()
         for event in control.takeEvents() {
             switch event {
             case .loop(let port, let other):
@@ -368,6 +367,7 @@ package final class Daemon {
         privileged?.closeNetwork()
         pidfile?.remove()
         vmnetLink?.stop()
+        if userLink == nil { names?.close(isForwarding: isForwarding) }
         userLink?.stop()
         doors?.close()
         session?.leave()

@@ -15,7 +15,7 @@ final class HostFacts {
     private let tap: UInt32?
 
     init(_ presence: Uplink.Presence, _ configuration: Configuration) {
-        resolvers = Resolvers(excluding: presence.network.gateway)
+        resolvers = Resolvers()
         guests = presence.network
         mtu = configuration.mtu
         // In user mode TCP ends at us, and the host cuts up what is too long.

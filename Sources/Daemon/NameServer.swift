@@ -4,145 +4,109 @@ import Logging
 import Platform
 import Wire
 
-/// The gateway's port 53: takes guests' queries by UDP and TCP and forwards them to the host's resolvers.
-package final class NameServer {
-    /// Bytes of the largest message over UDP (RFC 6891 lets both sides announce up to this).
-    private static let maximumMessage = 65_535
+/// The destination of a DNS answer.
+enum NameClient: Hashable, Sendable {
+    /// The sender of a frame.
+    case datagram(NameAsker)
+    /// A connection, by its number.
+    case stream(UInt64)
+}
 
-    /// A socket that one query was sent from, connected to the resolver it was sent to.
-    private final class Question {
-        let socket: Descriptor
-        let server: Int
+/// The sender of a frame with a question.
+struct NameAsker: Hashable, Sendable {
+    let hardware: MACAddress
+    let address: IPv4Address
+    let port: UInt16
+}
 
-        init(socket: consuming Descriptor, server: Int) {
-            self.socket = socket
-            self.server = server
-        }
-    }
-
+/// Answers guests' questions for names by asking the host's resolvers. The caller brings the questions and delivers the answers, by frames or by connections.
+final class NameServer {
     private let loop: ControlLoop
     private let logger: Logger
     private let resolvers: Resolvers
-    private final class DatagramSocket {
-        let descriptor: Descriptor
-
-        init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
-    }
-
-    /// nil where queries are brought by somebody else, who takes the answers by `reply`.
-    private let socket: DatagramSocket?
-    private let streams: NameStreams
-    var reply: ([UInt8], SocketAddress) -> Void = { _, _ in }
-    private var forwarder: NameForwarder<SocketAddress>
-    private var questions: [UInt64: [Question]] = [:]
+    private var forwarder: NameForwarder<NameClient, SocketAddress>
+    private var questions: [UInt64: [UpstreamQuestion]] = [:]
     private var timer: ControlLoop.TimerID?
+    /// Sends an answer to the sender of a frame.
+    var onReply: ([UInt8], NameAsker) -> Void = { _, _ in }
+    private(set) lazy var streams = NameStreams(loop: loop, limit: streamLimit) { [unowned self] in
+        handle($0, over: .stream, from: .stream($1), of: $2)
+        schedule()
+    } onEnd: { [unowned self] in
+        perform(forwarder.forget(.stream($0)))
+        schedule()
+    }
+    /// Connections of guests at a time.
+    let streamLimit: Int
 
-    /// Binds UDP and TCP port 53 of `address`.
-    /// - Parameter interface: only what arrives there is heard, so that this never becomes a resolver for strangers.
-    /// - Throws: "address in use" where the host has a DNS server of its own on all addresses.
-    package init(address: IPv4Address, interface: String, resolvers: Resolvers, loop: ControlLoop, logger: Logger) throws(SystemError) {
-        let endpoint = SocketAddress(address, port: 53)
-        let socket = try UnixSocket.internetDatagram()
-        try socket.bind(to: endpoint)
-        try socket.bind(toInterface: interface)
-        streams = try NameStreams(endpoint: endpoint, interface: interface, resolvers: resolvers, loop: loop)
-        let owned = DatagramSocket(socket)
-        self.socket = owned
+    /// - Parameter descriptors: how many this may open, for connections of guests and to resolvers.
+    init(resolvers: Resolvers, descriptors: Int, loop: ControlLoop, logger: Logger) {
+        self.resolvers = resolvers
         self.loop = loop
         self.logger = logger
-        self.resolvers = resolvers
-        forwarder = NameForwarder(servers: resolvers.servers.count)
-        reply = { try? owned.descriptor.send($0, to: $1) }
-        try loop.watch(owned.descriptor.raw) { [unowned self] _ in receive(owned.descriptor) }
+        var limits = NameForwarder<NameClient, SocketAddress>.Limits()
+        // Of a question two sockets are open at a time, of a guest's connection both ends.
+        limits.transactions = max(2, min(limits.transactions, descriptors / 3))
+        limits.transactionsPerGuest = max(1, limits.transactions / 2)
+        streamLimit = max(2, min(64, descriptors / 6))
+        forwarder = NameForwarder(servers: resolvers.servers, limits: limits)
     }
 
-    private init(streams: NameStreams, resolvers: Resolvers, loop: ControlLoop, logger: Logger) {
-        socket = nil
-        self.streams = streams
-        self.loop = loop
-        self.logger = logger
-        self.resolvers = resolvers
-        forwarder = NameForwarder(servers: resolvers.servers.count)
-    }
-
-    /// A server for guests behind a user-mode NAT: their datagrams are handed to `receive`, their streams arrive at a port of the host's
-    /// loopback address.
-    static func onLoopback(resolvers: Resolvers, loop: ControlLoop, logger: Logger) throws(SystemError) -> (server: NameServer, port: UInt16) {
-        let streams = try NameStreams.onLoopback(resolvers: resolvers, loop: loop)
-        return (NameServer(streams: streams.server, resolvers: resolvers, loop: loop, logger: logger), streams.port)
-    }
-
-    private func refresh() {
-        if resolvers.refresh() {
-            logger.info("the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")
-        }
-        forwarder.servers = resolvers.servers.count
-    }
-
-    private func receive(_ socket: borrowing Descriptor) {
-        refresh()
-        // A bounded number at a time: DHCP has its turn in between.
-        for _ in 0..<64 {
-            guard let (query, client) = try? socket.receiveFrom(limit: NameServer.maximumMessage) else { break }
-            handle(query, from: client)
-        }
+    /// Takes a message that a guest has sent by UDP.
+    func receive(_ message: [UInt8], from asker: NameAsker, of guest: NameGuest) {
+        handle(message, over: .datagram, from: .datagram(asker), of: guest)
         schedule()
     }
 
-    /// Takes a query that came by another way than our socket.
-    func receive(_ query: [UInt8], from client: SocketAddress) {
-        refresh()
-        handle(query, from: client)
-        schedule()
-    }
-
-    private func handle(_ query: [UInt8], from client: SocketAddress) {
+    private func handle(_ query: [UInt8], over transport: NameTransport, from client: NameClient, of guest: NameGuest) {
         switch NameTriage(query: query.rawSpan) {
-        case .ignore: break
-        case .answer(let answer): reply(answer, client)
-        case .forward(let question): perform(forwarder.forward(query, question, from: client, randomID: Random.value(), now: MonotonicClock.now))
+        case .ignore: if case .stream(let number) = client { streams.end(number) }
+        case .answer(let answer): reply(answer, to: client)
+        case .forward(let question):
+            if resolvers.refresh() { logger.info("the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))") }
+            forwarder.servers = resolvers.servers
+            perform(forwarder.forward(query, question, over: transport, from: client, of: guest, randomID: Random.value(), now: MonotonicClock.now))
         }
     }
 
-    private func perform(_ actions: [NameForwarder<SocketAddress>.Action]) {
+    private func reply(_ message: [UInt8], to client: NameClient) {
+        switch client {
+        case .datagram(let asker): onReply(message, asker)
+        case .stream(let number): streams.reply(message, to: number)
+        }
+    }
+
+    private func perform(_ actions: [NameForwarder<NameClient, SocketAddress>.Action]) {
         for action in actions {
             switch action {
-            case .reply(let message, let client): reply(message, client)
-            case .finish(let transaction): finish(transaction)
-            case .ask(let server, let query, let transaction):
-                do throws(SystemError) {
-                    try ask(server, query, transaction)
-                } catch {
-                    perform(forwarder.unreachable(transaction: transaction, now: MonotonicClock.now))
-                }
+            case .reply(let message, let client): reply(message, to: client)
+            case .finish(let transaction):
+                for question in questions.removeValue(forKey: transaction) ?? [] { question.close() }
+            case .ask(let server, let query, let transport, let transaction): ask(server, query, transport, transaction)
             }
         }
     }
 
     /// Sends a query from a socket of its own, whose port the kernel draws at random.
-    private func ask(_ server: Int, _ query: [UInt8], _ transaction: UInt64) throws(SystemError) {
-        let address = resolvers.servers[server]
-        let upstream = try UnixSocket.internetDatagram(ipv6: !address.isIPv4)
-        try upstream.connect(to: address)
-        _ = try upstream.send(query)
-        let question = Question(socket: upstream, server: server)
-        try loop.watch(question.socket.raw) { [unowned self, unowned question] _ in receive(question, transaction) }
-        questions[transaction, default: []].append(question)
-    }
-
-    private func receive(_ question: Question, _ transaction: UInt64) {
+    private func ask(_ server: SocketAddress, _ query: [UInt8], _ transport: NameTransport, _ transaction: UInt64) {
+        let earlier = questions[transaction] ?? []
+        if let same = earlier.first(where: { $0.server == server && !$0.isOver }) { return same.repeatQuery() }
+        // The previous server may be slow and still answer.
+        for question in earlier.dropLast() { question.close() }
         do throws(SystemError) {
-            let answer = try question.socket.receive(limit: NameServer.maximumMessage)
-            perform(forwarder.receive(answer, from: question.server, transaction: transaction, now: MonotonicClock.now))
+            let question = try UpstreamQuestion(query, to: server, over: transport, loop: loop) { [unowned self] in
+                perform(forwarder.receive($0, from: server, transaction: transaction, now: MonotonicClock.now))
+                schedule()
+            } onFailure: { [unowned self] in
+                perform(forwarder.unreachable(server, transaction: transaction, now: MonotonicClock.now))
+                schedule()
+            }
+            questions[transaction] = earlier.suffix(1) + [question]
         } catch {
-            // "Connection refused" comes back by ICMP from a resolver that is not there.
-            if error.code != Errno.again { perform(forwarder.unreachable(transaction: transaction, now: MonotonicClock.now)) }
+            questions[transaction] = earlier.suffix(1)
+            logger.debug("cannot ask \(server): \(error)")
+            perform(forwarder.unreachable(server, transaction: transaction, now: MonotonicClock.now))
         }
-        schedule()
-    }
-
-    private func finish(_ transaction: UInt64) {
-        for question in questions.removeValue(forKey: transaction) ?? [] { loop.unwatch(question.socket.raw) }
     }
 
     private func schedule() {

@@ -1,45 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
 import Platform
-import Wire
 
-/// The host's resolvers, from `/etc/resolv.conf`, read again when the file has changed.
+/// The host's resolvers, from `/etc/resolv.conf`, read again when the file has changed, has gone, or is back.
 package final class Resolvers {
     private let path: String
-    /// Ours, which must not be asked by ourselves.
-    private let excluded: IPv4Address
+    /// nil while there is no file.
     private var seen: (modified: Int64, inode: UInt64, size: Int)?
-    private var lastLook: UInt64 = 0
+    private var nextLook: UInt64 = 0
     package private(set) var servers: [SocketAddress] = []
     package private(set) var domain: String?
     package private(set) var search: [String] = []
 
-    package init(path: String = "/etc/resolv.conf", excluding excluded: IPv4Address) {
+    package init(path: String = "/etc/resolv.conf") {
         self.path = path
-        self.excluded = excluded
         refresh()
     }
 
-    /// Looks at the file, once a second at most. Returns true if the servers are others now.
+    /// Looks at the file, once a second at most, and at every call while there is none. Returns true if the servers are others now.
     @discardableResult
-    package func refresh() -> Bool {
-        let now = MonotonicClock.now
-        guard seen == nil || now - lastLook >= MonotonicClock.second else { return false }
-        lastLook = now
+    package func refresh(now: UInt64 = MonotonicClock.now) -> Bool {
+        guard seen == nil || now >= nextLook else { return false }
+        nextLook = now + MonotonicClock.second
+        let before = servers
         guard let status = try? Files.status(path) else {
-            defer { servers = [] }
-            return !servers.isEmpty
+            // The same file may come back.
+            seen = nil
+            servers = []
+            return before != servers
         }
         if let seen, seen == (status.modified, status.inode, status.size) { return false }
+        guard let text = Files.text(path) else {
+            // It is there, and cannot be read just now, for want of descriptors for instance.
+            seen = nil
+            return false
+        }
         seen = (status.modified, status.inode, status.size)
-        let configuration = ResolverConfiguration(parsing: Files.text(path) ?? "")
-        let before = servers
-        servers = configuration.servers.compactMap { SocketAddress($0, port: 53) }.filter { $0.ipv4 != excluded }
+        let configuration = ResolverConfiguration(parsing: text)
+        servers = configuration.servers.compactMap { SocketAddress($0, port: 53) }
         domain = configuration.domain
         search = configuration.search
         return servers != before
     }
-
-    /// Those that guests can reach by themselves.
-    package var reachableFromGuests: [IPv4Address] { servers.compactMap(\.ipv4).filter { !$0.isLoopback && $0 != .any } }
 }

@@ -9,8 +9,6 @@ import Wire
 
 /// The way out by a user-mode NAT, which needs no privilege: keeps it attached to the forwarder, tells it of leases, and asks names for guests.
 final class UserLink {
-    /// Frames from the address service end here (`FrameRing`); a longer answer is asked for again by TCP.
-    private static let longestAnswer = FrameRing.slotCapacity - 42
     /// A NAT whose thread does not end.
     private static let abandoned = Guarded<[UserNetwork]>([])
 
@@ -27,8 +25,8 @@ final class UserLink {
     private var port: PortNumber?
     /// Set when the forwarder has started, from when on it may be using the device.
     var isForwarding = false
-    private var names: NameServer?
-    private var askers: [IPv4Address: MACAddress] = [:]
+    /// Answers questions for names, where guests may ask any.
+    private(set) var names: NameGateway?
 
     /// Starts the library; nothing moves yet.
     init(
@@ -52,23 +50,22 @@ final class UserLink {
         do throws(ExitError) {
             try configuration.checkGuests(of: guests)
             if options.policy.allowsNames {
-                let (server, namePort) = try orUnavailable { () throws(SystemError) in try NameServer.onLoopback(resolvers: resolvers, loop: loop, logger: logger) }
-                names = server
-                options.namePort = namePort
+                names = try NameGateway(
+                    presence, mtu: configuration.mtu, knowsPorts: false, resolvers: resolvers, descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+                options.answersNames = true
             }
             options.flowLimit = max(16, descriptors.flows)
-            network = try UserLink.start(options, configuration.published, worker)
+            network = try UserLink.start(options, configuration.published, names?.inlet, worker)
             logger.info("user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors.total) files)")
         } catch {
             claim.undo()
             throw error
         }
-        names?.reply = { [unowned self] in answer($0, to: $1) }
     }
 
-    private static func start(_ options: UserGateway.Options, _ published: [PublishedPort], _ worker: DeviceWorker) throws(ExitError) -> UserNetwork {
+    private static func start(_ options: UserGateway.Options, _ published: [PublishedPort], _ names: NameInlet?, _ worker: DeviceWorker) throws(ExitError) -> UserNetwork {
         do throws(UserFailure) {
-            return try UserNetwork(options, publishing: published, to: worker)
+            return try UserNetwork(options, publishing: published, names: names, to: worker)
         } catch {
             switch error {
             case .noLibrary:
@@ -111,32 +108,9 @@ final class UserLink {
         port = number
         control.pin(presence.hardware, to: number)
         try orUnavailable { () throws(SystemError) in
-            try loop.watch(network.questions.descriptor.raw) { [unowned self] _ in ask() }
             try network.start()
         }
-    }
-
-    // MARK: Names
-
-    private func ask() {
-        network.questions.drain()
-        // A bounded number at a time: DHCP has its turn in between.
-        for _ in 0..<64 {
-            guard let frame = network.takeQuestion() else { return }
-            guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv4View(ethernet.payload), let datagram = try? UDPView(packet.payload) else { continue }
-            if askers.count >= 1024 { askers = [:] }
-            askers[packet.source] = ethernet.source
-            names?.receive(datagram.payload.copied(), from: SocketAddress(packet.source, port: datagram.sourcePort))
-        }
-        network.questions.signal()
-    }
-
-    private func answer(_ message: [UInt8], to client: SocketAddress) {
-        guard let address = client.ipv4, let hardware = askers[address] else { return }
-        let fits = message.count <= UserLink.longestAnswer && message.count + 28 <= mtu
-        guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
-        let frame = UDPFrame(from: (presence.hardware, presence.network.gateway, 53), to: (hardware, address, client.port))
-        control.sendFromService(frame.bytes(payload: whole))
+        try names?.open(endsStreams: false)
     }
 
     // MARK: Leases
@@ -154,10 +128,8 @@ final class UserLink {
     }
 
     func stop() {
-        if let port {
-            detach(port)
-            loop.unwatch(network.questions.descriptor.raw)
-        }
+        names?.close(isForwarding: isForwarding)
+        if let port { detach(port) }
         // The forwarder must be done with it.
         if (isForwarding && !control.settle()) || !network.stop() {
             logger.error("the user-mode NAT does not come back from a call; it is left to the end of this process")

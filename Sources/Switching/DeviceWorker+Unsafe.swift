@@ -42,7 +42,7 @@ package final class DeviceWorker: FrameSink, @unchecked Sendable {
     }
 }
 
-/// When a worker is to give a device with turns its next one. A switch has one such device at most, the way out.
+/// When a worker is to give a device with turns its next one. A switch has one such device at most: the user-mode NAT, or the relay for names beside a TAP.
 struct DeviceTurn {
     /// The one that this worker has last had to do with.
     var port: PortNumber = 0

@@ -24,6 +24,8 @@ final class Fabric: @unchecked Sendable {
         var rules = GuestRules(.nothing)
         /// Guests' frames are judged, by the rules or because we lease addresses.
         var isJudging = false
+        /// Where guests ask for names, while that is answered here.
+        var names: NameService?
         /// Copies every frame to every port.
         var isHub = false
         /// Looks at tags, and keeps VLANs apart; else tags are passed on as they are.

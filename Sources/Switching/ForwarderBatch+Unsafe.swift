@@ -106,6 +106,7 @@ extension Forwarder {
                 let hardware = state.rules.gatewayHardware
                 tables.addressGuard.saw(batch.bytes(of: frame).from(header.payloadStart), isGateways: header.source == hardware, now: now)
             }
+            if role == .guest, let names = state.names, header.destination == names.hardware, takeName(passage, names) { continue }
 
             let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)
             if destinationKey != lastDestination {

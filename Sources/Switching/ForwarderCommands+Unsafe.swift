@@ -28,6 +28,7 @@ extension Forwarder {
                 guard isAttached(number) else { continue }
                 state.pins.append((address, number))
                 pinAddresses(of: number)
+            case .names(let service): state.names = service
             case .policy(let policy):
                 state.policy = policy
                 updateJudging()

@@ -14,6 +14,7 @@ package final class ForwarderControl: Sendable {
         case pin(MACAddress, PortNumber)
         case policy(ServicePolicy)
         case rules(GuestRules)
+        case names(NameService?)
         case owners([AddressOwner])
         case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
         case vlanAware(Bool)
@@ -50,6 +51,10 @@ package final class ForwarderControl: Sendable {
     package let notification: Wakeup
     let toService = FrameRing()
     let fromService = FrameRing()
+    // Apart from DHCP's, which a flood of questions is not to hold up.
+    let questions = FrameRing()
+    let answers = FrameRing()
+    let callers = CallerPorts()
     package let serviceCounters = PortCounters()
 
     package init() throws(SystemError) {
@@ -151,6 +156,23 @@ package final class ForwarderControl: Sendable {
 
     /// Sets what guests may not do.
     package func setRules(_ rules: GuestRules) { send(.rules(rules)) }
+
+    /// Takes guests' questions for names that are sent to this service, from now on; nil for none.
+    package func setNames(_ service: NameService?) { send(.names(service)) }
+
+    /// Takes the first frame with a guest's question for a name, and the port that it came in by.
+    package func takeQuestion() -> (frame: [UInt8], port: PortNumber)? { questions.takeFirst { ($0.copied(), $1) } }
+
+    /// The port by which `address` has last sent to the name service by TCP; 0 if it has not.
+    package func port(ofCaller address: IPv4Address) -> PortNumber { callers.port(of: address) }
+
+    /// Sends a frame with an answer to a guest. Returns false if the forwarder is too far behind to take it.
+    @discardableResult
+    package func sendAnswer(_ frame: [UInt8]) -> Bool {
+        let taken = answers.append(frame.rawSpan)
+        wakeup.signal()
+        return taken
+    }
 
     /// Ends the forwarder's `run`.
     package func stop() { send(.stop) }

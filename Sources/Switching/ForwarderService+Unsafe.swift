@@ -11,7 +11,7 @@ extension Forwarder {
         while true {
             batch.removeAll()
             while batch.count < batch.capacity {
-                guard let frame = control.fromService.takeFirst({ $0.copied() }) else { break }
+                guard let frame = control.fromService.takeFirst({ $0.copied() }) ?? control.answers.takeFirst({ $0.copied() }) else { break }
                 batch.append(copying: frame.rawSpan)
             }
             if batch.count == 0 { return }
@@ -27,7 +27,8 @@ extension Forwarder {
             guard batch.completeChecksum(of: index) else { continue }
             let tags = removeTags(from: index)
             let frame = batch[index]
-            if control.toService.append(batch.bytes(of: frame), from: PortNumber(origin.port)) {
+            let isQuestion = state.names.map { NameTransport(of: batch.bytes(of: frame), to: $0) == .datagram } ?? false
+            if (isQuestion ? control.questions : control.toService).append(batch.bytes(of: frame), from: PortNumber(origin.port)) {
                 control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
             } else {
                 control.serviceCounters.dropped(Int(frame.length) > FrameRing.slotCapacity ? .oversize : .queueFull)

@@ -33,6 +33,7 @@ final class TCPRelay {
 
     private var surroundings: TCPSurroundings
     private let router: MACAddress
+    private let names: NameInlet?
     private let poller: Poller
     private var table: FlowTable
     /// By their places in the table.
@@ -48,8 +49,11 @@ final class TCPRelay {
     /// When those are watched again that are not; `.max` where all are.
     private var listenersRest = UInt64.max
 
-    /// - Parameter memory: bytes that streams may hold together.
-    init(_ options: UserGateway.Options, to output: GuestOutput, memory: Int = TCPRelay.memory) throws(SystemError) {
+    /// - Parameters:
+    ///   - names: takes connections to the name server.
+    ///   - memory: bytes that streams may hold together.
+    init(_ options: UserGateway.Options, names: NameInlet? = nil, to output: GuestOutput, memory: Int = TCPRelay.memory) throws(SystemError) {
+        self.names = names
         poller = try Poller()
         surroundings = TCPSurroundings(output: output, mtu: options.mtu, memory: StreamMemory(limit: memory))
         router = options.hardware
@@ -221,9 +225,7 @@ final class TCPRelay {
 
     private func open(_ ends: TCPEnds, _ question: borrowing TCPView, _ second: UInt64, _ gateway: inout UserGateway) {
         do throws(SystemError) {
-            let socket = try UnixSocket.internetStream(ipv6: ends.isIPv6)
-            socket.prepareForRelay()
-            try socket.connect(to: gateway.destination(of: ends.key))
+            let socket = try reach(ends, gateway)
             // What is near has answered by now.
             let ready = socket.wait(for: .writable, until: 0)
             let connection = TCPConnection(ends, reaching: socket, question: question, surroundings)
@@ -237,6 +239,15 @@ final class TCPRelay {
                 surroundings.reset(question, ends)
             }
         }
+    }
+
+    /// A socket on its way to where a guest wants to go.
+    private func reach(_ ends: TCPEnds, _ gateway: UserGateway) throws(SystemError) -> Descriptor {
+        if let names, gateway.isForNames(ends.key) { return try names.open(for: IPv4Address(UInt32(truncatingIfNeeded: ends.key.guest.low)), ends.hardware) }
+        let socket = try UnixSocket.internetStream(ipv6: ends.isIPv6)
+        socket.prepareForRelay()
+        try socket.connect(to: gateway.destination(of: ends.key))
+        return socket
     }
 
     /// A connection could not be made.

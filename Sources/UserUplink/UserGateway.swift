@@ -34,8 +34,8 @@ package struct UserGateway: Sendable {
         package var prefix: UInt64?
         package var mtu = 1500
         package var policy = EgressPolicy()
-        /// Names are asked for at the gateway's port 53: by UDP here, by TCP at this port of the host's loopback address; nil for no names.
-        package var namePort: UInt16?
+        /// TCP to the gateway's port 53 is for the name server. Questions by UDP do not come this way.
+        package var answersNames = false
         /// Conversations at a time.
         package var flowLimit = 4096
 
@@ -55,8 +55,6 @@ package struct UserGateway: Sendable {
         case tcp(TCPArrival)
         /// The same of a packet that has come in pieces, and this is the frame.
         case tcpInstead(TCPArrival, [UInt8])
-        /// A question to the name server.
-        case names
         /// It was for nobody else.
         case done
         case drop(UserDrop)
@@ -164,10 +162,11 @@ package struct UserGateway: Sendable {
         if key.isIPv6 { return SocketAddress(key.remote == gateway6 ? IPv6Address(0, 1) : key.remote, port: key.remotePort) }
         let address = IPv4Address(UInt32(truncatingIfNeeded: key.remote.low))
         guard address == options.network.gateway else { return SocketAddress(address, port: key.remotePort) }
-        // Names by TCP are asked at our own server.
-        let port = key.remotePort == 53 ? options.namePort ?? 53 : key.remotePort
-        return SocketAddress(IPv4Address(0x7f00_0001), port: port)
+        return SocketAddress(IPv4Address(0x7f00_0001), port: key.remotePort)
     }
+
+    /// Whether a guest's connection is to the name server.
+    func isForNames(_ key: FlowKey) -> Bool { options.answersNames && key.remotePort == 53 && key.remote == gatewayKey }
 
     // MARK: From guests
 
@@ -226,8 +225,6 @@ package struct UserGateway: Sendable {
                 switch ipv4(bytes.rawSpan, from: hardware, isGroup: false, true, now: now) {
                 case .pass: return .passInstead(bytes)
                 case .tcp(let arrival): return .tcpInstead(arrival, bytes)
-                // Nobody's questions to the name server are so long.
-                case .names: return .drop(.unsupported)
                 case let verdict: return verdict
                 }
             }
@@ -257,7 +254,6 @@ package struct UserGateway: Sendable {
             guard payload.big16(at: 6) == 0 || sum(payload) else { return .drop(.badChecksum) }
             let port = datagram.destinationPort
             if isGateway && port == 67 { return .done }
-            if isGateway && port == 53 && options.namePort != nil { return .names }
             let key = FlowKey(IPProtocol.udp, guest: guest, datagram.sourcePort, remote: remote, port)
             if callers.find(key, now: now) != nil { return .pass }
             guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else { return refuse(frame, now: now) }
@@ -266,7 +262,7 @@ package struct UserGateway: Sendable {
             guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else { return .drop(.malformed) }
             guard sum(payload) else { return .drop(.badChecksum) }
             let port = segment.destinationPort
-            let isNames = isGateway && port == 53 && options.namePort != nil
+            let isNames = isGateway && port == 53 && options.answersNames
             let isAllowed = isNames || (isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port))
             let start = 14 + IPv4Header.length
             return .tcp(

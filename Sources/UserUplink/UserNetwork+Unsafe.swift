@@ -34,15 +34,12 @@ package final class UserNetwork: @unchecked Sendable {
     private static let libraryFrames = 256
 
     package let libraryVersion: String
-    /// Told whenever a guest asks for a name; read with `takeQuestion`.
-    package let questions: Wakeup
     private let stack: OpaquePointer
     private let sink: any FrameSink
     /// Appended to by who sends to the port, emptied by who has the turn.
     private let fromGuests = PacketRing(capacity: UserNetwork.guestCapacity)
     /// Appended to by who has the turn, emptied by the library's thread.
     private let toLibrary = PacketRing(capacity: UserNetwork.libraryCapacity)
-    private let nameQuestions = PacketRing(capacity: 256 << 10)
     /// Wakes the library's thread.
     private let wakeup: Wakeup
     private let isWaiting = ManagedAtomic<Bool>(false)
@@ -69,17 +66,17 @@ package final class UserNetwork: @unchecked Sendable {
     private var nextAdvertisement: UInt64 = 0
 
     /// Starts the library and publishes ports; frames move after `start`.
-    package init(_ options: UserGateway.Options, publishing published: [PublishedPort], to sink: any FrameSink) throws(UserFailure) {
+    /// - Parameter names: takes guests' connections to the name server.
+    package init(_ options: UserGateway.Options, publishing published: [PublishedPort], names: NameInlet? = nil, to sink: any FrameSink) throws(UserFailure) {
         self.sink = sink
         output = GuestOutput(to: sink, mtu: options.mtu)
         gateway = UserGateway(options)
         gateway.locate = { sink.origin(of: $0) }
         gatewayIPv6 = options.prefix.map { [.customaryGateway, IPv6Address($0, 1)] } ?? []
         do throws(SystemError) {
-            questions = try Wakeup()
             wakeup = try Wakeup()
             ended = try Wakeup()
-            relay = try TCPRelay(options, to: output)
+            relay = try TCPRelay(options, names: names, to: output)
         } catch {
             throw .system(error)
         }
@@ -248,9 +245,6 @@ package final class UserNetwork: @unchecked Sendable {
         if hasMissed.load(ordering: .sequentiallyConsistent) { wakeup.signal() }
     }
 
-    /// Takes the first frame with a guest's question for a name.
-    package func takeQuestion() -> [UInt8]? { nameQuestions.takeFirst { $0.bytes.copied() } }
-
     /// How many TCP connections there are, and how many parts of their streams guests had to be sent again so far.
     package var streams: (count: Int, repeated: Int) { (connections.load(ordering: .relaxed), repeated.load(ordering: .relaxed)) }
 
@@ -328,8 +322,6 @@ package final class UserNetwork: @unchecked Sendable {
         case .passInstead(let whole): inject(whole.rawSpan)
         case .tcp(let arrival): receive(frame, arrival)
         case .tcpInstead(let arrival, let whole): receive(whole.rawSpan, arrival)
-        case .names:
-            if nameQuestions.append(frame) { questions.signal() } else { drop(.queueFull) }
         case .done: break
         case .drop(let reason): drop(reason)
         }

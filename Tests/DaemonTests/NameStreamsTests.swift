@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import AddressService
+import Logging
 import Platform
 import TestSupport
 import Testing
@@ -6,32 +8,200 @@ import Wire
 
 @testable import Daemon
 
+/// A name server without any network: its resolver is a port of the loopback address at which nothing listens, or the test itself.
+private final class NameScene {
+    let folder: TemporaryFolder
+    let loop: ControlLoop
+    let server: NameServer
+    var answers: [[UInt8]] = []
+
+    init(_ resolvers: String = "nameserver 127.9.9.9\n", descriptors: Int = 384) throws {
+        folder = try TemporaryFolder()
+        loop = try ControlLoop()
+        try Files.replace(folder.file("resolv.conf"), Array(resolvers.utf8))
+        server = NameServer(
+            resolvers: Resolvers(path: folder.file("resolv.conf")), descriptors: descriptors, loop: loop, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        server.onReply = { [unowned self] message, _ in answers.append(message) }
+    }
+
+    /// A guest's end of a connection.
+    func connect(_ guest: Int = 1) throws -> StreamEnd {
+        let pair = try DescriptorPair.streamSockets()
+        server.streams.take(in: try pair.first.duplicate(), of: NameGuest(address: IPv4Address(UInt32(guest))))
+        return StreamEnd(try pair.second.duplicate())
+    }
+
+    /// Lets the server work until `isDone`.
+    func run(_ what: String, until isDone: () throws -> Bool) throws {
+        let deadline = MonotonicClock.now + UInt64(ampleTime) * MonotonicClock.second
+        while !(try isDone()) {
+            guard MonotonicClock.now < deadline else { throw TimedOut(what) }
+            _ = loop.schedule(after: MonotonicClock.millisecond) {}
+            loop.turn()
+        }
+    }
+}
+
+private final class StreamEnd {
+    let socket: Descriptor
+    var received: [UInt8] = []
+    private(set) var hasEnded = false
+
+    init(_ socket: consuming Descriptor) { self.socket = socket }
+
+    func listen() {
+        do throws(SystemError) {
+            let more = try socket.receive(limit: 1 << 20)
+            hasEnded = more.isEmpty
+            received += more
+        } catch {
+            hasEnded = error.code != Errno.again
+        }
+    }
+
+    /// The ids of the messages that have come.
+    var ids: [UInt16] {
+        var found: [UInt16] = [], offset = 0
+        while offset + 2 <= received.count, case let length = Int(received.rawSpan.big16(at: offset)), offset + 2 + length <= received.count {
+            found.append(received.rawSpan.big16(at: offset + 2))
+            offset += 2 + length
+        }
+        return found
+    }
+
+    func ask(_ name: String, id: UInt16) throws {
+        let query = DNSMessage.query(id: id, DNSQuestion(name: DNSName(name)!, type: DNSType.a))
+        #expect(try socket.send([0, UInt8(query.count)] + query) == query.count + 2)
+    }
+}
+
 @Suite struct NameStreamsTests {
     /// Each is answered at once, and by the time the last one's turn comes there must not be thousands of answers on the stack.
     @Test func thousandsOfQueriesInOnePieceAreAnsweredOneAfterTheOther() throws {
-        let folder = try TemporaryFolder()
-        let loop = try ControlLoop()
-        // Nobody is there, which takes a moment to find out, in which the others come.
-        try Files.replace(folder.file("none"), Array("nameserver 127.0.0.1\n".utf8))
-        let (server, port) = try NameStreams.onLoopback(resolvers: Resolvers(path: folder.file("none"), excluding: .any), loop: loop)
-        let client = try UnixSocket.internetStream()
-        client.setBlocking()
-        client.setBuffers(send: 1 << 20, receive: 1 << 20)
-        try client.connect(to: SocketAddress(IPv4Address("127.0.0.1")!, port: port))
-        // An operation that nobody has.
+        let scene = try NameScene(), client = try scene.connect()
+        client.socket.setBuffers(send: 1 << 20, receive: 1 << 20)
+        // An unassigned operation, behind a question that takes a moment.
         let query: [UInt8] = [0, 12, 0x12, 0x34, 0x78, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        let count = 9300
-        let sent = try client.send([0, 19, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1] + [[UInt8]](repeating: query, count: count).flatMap(\.self))
-        #expect(sent == 21 + count * query.count)
-        var received: [UInt8] = []
-        client.setNonBlocking()
-        let deadline = MonotonicClock.now + 10 * MonotonicClock.second
-        while received.count < 21 + count * query.count, MonotonicClock.now < deadline {
-            _ = loop.schedule(after: MonotonicClock.millisecond) {}
-            loop.turn()
-            if let more = try? client.receive(limit: 1 << 20) { received += more }
+        let all = [0, 19, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1] + [[UInt8]](repeating: query, count: 9300).flatMap(\.self)
+        var sent = 0
+        try scene.run("all answers") {
+            if sent < all.count, let more = try? client.socket.send(Array(all[sent...])) { sent += more }
+            client.listen()
+            return client.ids.count == 9301
         }
-        #expect(received.count == 21 + count * query.count)
-        withExtendedLifetime(server) {}
+        #expect(client.received.count == 21 + 9300 * query.count)
+    }
+
+    @Test func aSlowAnswerDoesNotHoldUpTheNext() throws {
+        let scene = try NameScene(), client = try scene.connect()
+        // To find out that no resolver is there takes a turn of the loop at least.
+        try client.ask("slow.example.org", id: 1)
+        try client.ask("localhost", id: 2)
+        try scene.run("both answers") {
+            client.listen()
+            return client.ids.count == 2
+        }
+        #expect(client.ids == [2, 1])
+    }
+
+    @Test func aClientThatHasSaidAllGetsItsAnswers() throws {
+        let scene = try NameScene(), client = try scene.connect()
+        try client.ask("localhost", id: 3)
+        try client.ask("gone.example.org", id: 4)
+        client.socket.finishSending()
+        try scene.run("both answers, and then the end") {
+            client.listen()
+            return client.hasEnded
+        }
+        #expect(client.ids.sorted() == [3, 4])
+        #expect(scene.server.streams.count == 0)
+    }
+
+    @Test func idleConnectionsOfOneGuestCostTheOthersNothing() throws {
+        let scene = try NameScene()
+        let other = try scene.connect(2)
+        var held: [StreamEnd] = []
+        // The guest's oldest go first, and only its own.
+        for _ in 0..<200 { held.append(try scene.connect(1)) }
+        #expect(scene.server.streams.count == 17)
+        for end in held { end.listen() }
+        #expect(held.prefix(184).allSatisfy(\.hasEnded) && !held.suffix(16).contains(where: \.hasEnded))
+        // Several guests together leave room for each, too.
+        for guest in 3..<9 { for _ in 0..<16 { held.append(try scene.connect(guest)) } }
+        #expect(scene.server.streams.count == 64)
+        let late = try scene.connect(99)
+        for end in [other, late] {
+            try end.ask("localhost", id: 9)
+            try scene.run("an answer") {
+                end.listen()
+                return end.ids == [9]
+            }
+        }
+        #expect(scene.server.streams.count == 64)
+    }
+
+    @Test func whoSendsNoQueriesIsLetGo() throws {
+        let scene = try NameScene(), client = try scene.connect()
+        // An unsolicited answer.
+        #expect(try client.socket.send([0, 12, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]) == 14)
+        try scene.run("the end") {
+            client.listen()
+            return client.hasEnded
+        }
+        #expect(scene.server.streams.count == 0)
+    }
+
+    /// Whatever comes in whatever pieces: no crash, and each connection is its own.
+    @Test(arguments: 1...3 as ClosedRange<UInt64>)
+    func hostileStreamsEndAlone(seed: UInt64) throws {
+        let scene = try NameScene(), good = try scene.connect(2)
+        var random = SeededGenerator(seed: seed), round = 0
+        var ends: [StreamEnd] = []
+        let query = DNSMessage.query(id: 1, DNSQuestion(name: DNSName("localhost")!, type: DNSType.a))
+        fuzz([0, UInt8(query.count)] + query, rounds: 400, seed: seed) { bytes in
+            round += 1
+            if round % 20 == 0 { ends.removeAll() }
+            guard let end = ends.randomElement(using: &random) ?? (try? scene.connect(1)) else { return }
+            ends.append(end)
+            _ = try? end.socket.send(bytes)
+            _ = scene.loop.schedule(after: 0) {}
+            scene.loop.turn()
+        }
+        try good.ask("localhost", id: 7)
+        try scene.run("an answer") {
+            good.listen()
+            return good.ids == [7]
+        }
+    }
+}
+
+@Suite struct ResolversTests {
+    private let second = MonotonicClock.second
+
+    @Test func aFileThatGoesAndComesBackIsFollowed() throws {
+        let folder = try TemporaryFolder(), path = folder.file("resolv.conf")
+        try Files.replace(path, Array("nameserver 192.0.2.1\n".utf8))
+        let resolvers = Resolvers(path: path)
+        let servers = resolvers.servers
+        #expect(servers.map(\.description) == ["192.0.2.1:53"])
+        try Files.rename(path, to: folder.file("away"))
+        var now = MonotonicClock.now + 2 * second
+        #expect(resolvers.refresh(now: now) && resolvers.servers.isEmpty)
+        #expect(!resolvers.refresh(now: now), "still away")
+        // The very same file: nothing of it has changed.
+        try Files.rename(folder.file("away"), to: path)
+        #expect(resolvers.refresh(now: now) && resolvers.servers == servers)
+        now += second / 2
+        try Files.replace(path, Array("nameserver 192.0.2.1\nnameserver 192.0.2.2\n".utf8))
+        #expect(!resolvers.refresh(now: now), "not looked at more than once a second")
+        now += second
+        #expect(resolvers.refresh(now: now) && resolvers.servers.count == 2)
+        // Empty for a moment, as an editor may leave it.
+        try Files.overwrite(path, "")
+        now += 2 * second
+        #expect(resolvers.refresh(now: now) && resolvers.servers.isEmpty)
+        try Files.overwrite(path, "nameserver 192.0.2.3\n")
+        now += 2 * second
+        #expect(resolvers.refresh(now: now) && resolvers.servers.map(\.description) == ["192.0.2.3:53"])
     }
 }

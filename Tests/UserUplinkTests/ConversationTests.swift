@@ -59,7 +59,6 @@ import Wire
         var gateway = Scene.gateway {
             $0.policy.isClosed = true
             $0.policy.allowed = [AllowedDestination("0.0.0.0/0")!, AllowedDestination("[::]/0")!]
-            $0.namePort = nil
         }
         #expect(gateway.judge(Scene.tcp(to: Scene.outside)).isAllowedTCP == false)
         #expect(gateway.judge(Scene.udp(to: Scene.outside)) == .drop(.refused))
@@ -76,15 +75,20 @@ import Wire
 
     @Test func namesHaveTheirOwnWay() {
         var gateway = Scene.gateway()
-        #expect(gateway.judge(Scene.udp(to: Scene.network.gateway, 53)) == .names)
-        // Over TCP to the port where our server listens.
+        // By UDP they do not come here.
+        #expect(gateway.judge(Scene.udp(to: Scene.network.gateway, 53)) == .drop(.refused))
         guard case .tcp(let question) = gateway.judge(Scene.tcp(to: Scene.network.gateway, 53)) else {
             Issue.record("no segment")
             return
         }
-        #expect(question.isAllowed && gateway.destination(of: question.key) == SocketAddress("127.0.0.1", port: 50_000))
-        var closed = Scene.gateway { $0.namePort = nil }
-        #expect(closed.judge(Scene.udp(to: Scene.network.gateway, 53)) == .drop(.refused))
+        #expect(question.isAllowed && gateway.isForNames(question.key))
+        guard case .tcp(let other) = gateway.judge(Scene.tcp(to: Scene.network.gateway, 54)), case .tcp(let outside) = gateway.judge(Scene.tcp(to: Scene.outside, 53)) else {
+            Issue.record("no segments")
+            return
+        }
+        #expect(!other.isAllowed && !gateway.isForNames(other.key) && !gateway.isForNames(outside.key))
+        var closed = Scene.gateway { $0.answersNames = false }
+        #expect(closed.judge(Scene.tcp(to: Scene.network.gateway, 53)).isAllowedTCP == false)
     }
 
     @Test func whoComesByAPublishedPortIsAnswered() {

@@ -17,7 +17,7 @@ enum Scene {
     static func gateway(flowLimit: Int = 4096, _ change: (inout UserGateway.Options) -> Void = { _ in }) -> UserGateway {
         var options = UserGateway.Options(network: network, hardware: router)
         options.prefix = prefix
-        options.namePort = 50_000
+        options.answersNames = true
         options.flowLimit = flowLimit
         change(&options)
         return UserGateway(options)

@@ -21,7 +21,7 @@ private struct Bench {
 
     init(_ change: (inout UserGateway.Options) -> Void = { _ in }) {
         var options = UserGateway.Options(network: GuestNetwork(gateway: gatewayAddress, prefixLength: 24), hardware: gatewayHardware)
-        options.namePort = 4711
+        options.answersNames = true
         change(&options)
         gateway = UserGateway(options)
         gateway.locate = { FrameOrigin(port: UInt16(truncatingIfNeeded: $0.value), isShared: false) }
@@ -108,13 +108,6 @@ extension UserGateway.Verdict {
         let frame = try #require(bench.gateway.toGuests.first)
         let answer = try ARPPacket(parsing: EthernetView(frame.rawSpan).payload)
         #expect(answer.operation == .reply && answer.senderHardware == gatewayHardware && answer.senderAddress == gatewayAddress && answer.targetHardware == mac(2))
-    }
-
-    @Test func questionsForNamesAreOurs() {
-        var bench = Bench()
-        #expect(bench.send(bench.udp(to: gatewayAddress, 53)) == .names)
-        var closed = Bench { $0.namePort = nil }
-        #expect(closed.send(closed.udp(to: gatewayAddress, 53)) == .drop(.refused))
     }
 
     // MARK: Who speaks for whom

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import TestSupport
+import Testing
+import Wire
+
+private typealias Forwarder = NameForwarder<String, String>
+private let second: UInt64 = 1_000_000_000
+
+/// A forwarder whose servers are called `a`, `b` and so on, and what was asked of them.
+private struct NameBench {
+    struct Asked: Equatable {
+        let server: String
+        let query: [UInt8]
+        let transport: NameTransport
+        let transaction: UInt64
+    }
+
+    var forwarder: Forwarder
+    var now: UInt64 = 0
+    var asked: [Asked] = []
+    var replies: [(client: String, message: [UInt8])] = []
+    var open: Set<UInt64> = []
+
+    init(_ servers: [String], _ change: (inout Forwarder.Limits) -> Void = { _ in }) {
+        var limits = Forwarder.Limits()
+        change(&limits)
+        forwarder = Forwarder(servers: servers, limits: limits)
+    }
+
+    static func guest(_ number: Int, port: UInt16 = 0) -> NameGuest { NameGuest(port: port == 0 ? UInt16(number) : port, address: IPv4Address(UInt32(0xc0a8_6900 + number))) }
+
+    static func query(_ name: String, id: UInt16 = 7) -> [UInt8] { DNSMessage.query(id: id, DNSQuestion(name: DNSName(name)!, type: DNSType.a)) }
+
+    mutating func take(_ actions: [Forwarder.Action]) {
+        for action in actions {
+            switch action {
+            case .ask(let server, let query, let transport, let transaction):
+                asked.append(Asked(server: server, query: query, transport: transport, transaction: transaction))
+                open.insert(transaction)
+            case .reply(let message, let client): replies.append((client, message))
+            case .finish(let transaction): #expect(open.remove(transaction) != nil, "it was open")
+            }
+        }
+    }
+
+    /// A guest asks. Returns what that led to.
+    @discardableResult
+    mutating func ask(
+        _ name: String = "www.example.org", id: UInt16 = 7, of number: Int = 1, port: UInt16 = 0, client: String? = nil, over transport: NameTransport = .datagram, query: [UInt8]? = nil
+    ) -> Asked? {
+        let before = asked.count, query = query ?? NameBench.query(name, id: id)
+        let question = DNSQuestion(name: DNSName(name)!, type: DNSType.a)
+        take(forwarder.forward(query, question, over: transport, from: client ?? "guest \(number)", of: NameBench.guest(number, port: port), randomID: 0xbeef, now: now))
+        return asked.count > before ? asked.last : nil
+    }
+
+    /// The same where it must lead to a question.
+    mutating func mustAsk(
+        _ name: String = "www.example.org", of number: Int = 1, port: UInt16 = 0, over transport: NameTransport = .datagram, query: [UInt8]? = nil
+    ) throws -> Asked {
+        guard let asked = ask(name, of: number, port: port, over: transport, query: query) else { throw CommandFailed(description: "nothing was asked: \(replies)") }
+        return asked
+    }
+
+    mutating func answer(_ asked: Asked, _ message: [UInt8]) { take(forwarder.receive(message, from: asked.server, transaction: asked.transaction, now: now)) }
+
+    /// Answers what was asked, with an address.
+    mutating func resolve(_ asked: Asked, name: String = "www.example.org") {
+        answer(asked, DNSMessage.answer(id: 0xbeef, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60))
+    }
+
+    mutating func fail(_ asked: Asked, _ code: DNSResponseCode) {
+        guard let view = try? DNSView(asked.query.rawSpan) else { return }
+        answer(asked, DNSMessage.failure(of: view, code: code))
+    }
+
+    /// Lets time pass until nothing is due any more.
+    mutating func waitForAll() {
+        while let due = forwarder.nextDeadline {
+            now = due
+            take(forwarder.tick(now: now))
+        }
+    }
+
+    /// The response code of the last reply.
+    var code: UInt8? { replies.last.flatMap { try? DNSView($0.message.rawSpan).responseCode } }
+}
+
+@Suite struct NameForwarderTests {
+    @Test func answersGoBackUnderTheClientsID() throws {
+        var bench = NameBench(["a"])
+        let asked = try bench.mustAsk()
+        #expect(asked.server == "a" && asked.transport == .datagram)
+        #expect(asked.query.rawSpan.big16(at: 0) == 0xbeef)
+        #expect(asked.query.dropFirst(2) == NameBench.query("www.example.org").dropFirst(2))
+        bench.resolve(asked)
+        let reply = try #require(bench.replies.first)
+        #expect(reply.client == "guest 1" && reply.message.rawSpan.big16(at: 0) == 7)
+        #expect(try DNSView(reply.message.rawSpan).addresses() == ["192.0.2.1"])
+        #expect(bench.forwarder.nextDeadline == nil && bench.open.isEmpty)
+    }
+
+    @Test func forgedAnswersAreIgnored() throws {
+        var bench = NameBench(["a", "b"])
+        let asked = try bench.mustAsk()
+        func answer(_ name: String = "www.example.org", id: UInt16 = 0xbeef) -> [UInt8] {
+            DNSMessage.answer(id: id, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+        }
+        var update = answer()
+        update[2] |= 5 << 3
+        let forged: [([UInt8], String, UInt64)] = [
+            (answer(id: 0xbeee), "a", asked.transaction), (answer("www.example.com"), "a", asked.transaction), (NameBench.query("www.example.org", id: 0xbeef), "a", asked.transaction),
+            (answer(), "a", asked.transaction + 1), (answer(), "b", asked.transaction), (update, "a", asked.transaction), ([1, 2], "a", asked.transaction),
+        ]
+        for (message, server, transaction) in forged { #expect(bench.forwarder.receive(message, from: server, transaction: transaction, now: 1).isEmpty, "\(message)") }
+        bench.resolve(asked)
+        #expect(bench.replies.count == 1)
+    }
+
+    // MARK: Servers
+
+    @Test func silentServersAreLeftForTheNextAndThenTheClientIsTold() throws {
+        var bench = NameBench(["a", "b", "c"])
+        bench.ask()
+        bench.waitForAll()
+        #expect(bench.asked.map(\.server) == ["a", "b", "c"])
+        #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
+        // Before it asks again or gives up (resolver(5)).
+        #expect(bench.now < 5 * second)
+        var single = NameBench(["a"])
+        single.ask()
+        single.waitForAll()
+        #expect(single.asked.map(\.server) == ["a", "a", "a"])
+        #expect(single.code == DNSResponseCode.serverFailure.rawValue)
+    }
+
+    @Test(arguments: [NameTransport.datagram, .stream], [NameTransport.datagram, .stream])
+    func theServerThatAnsweredIsAskedFirstOverBothTransports(first: NameTransport, then: NameTransport) throws {
+        var bench = NameBench(["dead", "good"])
+        bench.ask(over: first)
+        bench.now = 2 * second
+        bench.take(bench.forwarder.tick(now: bench.now))
+        #expect(bench.asked.last?.server == "good")
+        bench.resolve(bench.asked.last!)
+        #expect(bench.ask("next.example.org", over: then)?.server == "good")
+    }
+
+    @Test(arguments: [NameTransport.datagram, .stream], [DNSResponseCode.serverFailure, .refused])
+    func refusalsOfOneServerAreAskedOfTheNext(transport: NameTransport, code: DNSResponseCode) throws {
+        var bench = NameBench(["a", "b"])
+        bench.fail(try bench.mustAsk(over: transport), code)
+        #expect(bench.asked.map(\.server) == ["a", "b"] && bench.replies.isEmpty)
+        // When all refuse, the client gets the refusal.
+        bench.fail(bench.asked[1], code)
+        #expect(bench.code == code.rawValue && bench.open.isEmpty)
+        // It is not held against them.
+        #expect(bench.ask("next.example.org", over: transport)?.server == "a")
+    }
+
+    @Test func aRefusalWaitsForAServerThatMayStillAnswer() throws {
+        var bench = NameBench(["slow", "b"])
+        let slow = try bench.mustAsk()
+        bench.now = 2 * second
+        bench.take(bench.forwarder.tick(now: bench.now))
+        bench.fail(bench.asked[1], .refused)
+        #expect(bench.replies.isEmpty)
+        bench.resolve(slow)
+        #expect(bench.code == 0)
+        // If that does not, the refusal is all there is.
+        bench.ask("next.example.org")
+        bench.now += 2 * second
+        bench.take(bench.forwarder.tick(now: bench.now))
+        bench.fail(bench.asked.last!, .refused)
+        let before = bench.asked.count
+        bench.waitForAll()
+        #expect(bench.code == DNSResponseCode.refused.rawValue && bench.asked.count == before)
+    }
+
+    @Test func unreachableServersAreSkippedAtOnce() throws {
+        var bench = NameBench(["a", "b"])
+        let asked = try bench.mustAsk()
+        bench.take(bench.forwarder.unreachable("a", transaction: asked.transaction, now: 1))
+        #expect(bench.asked.last?.server == "b")
+        bench.take(bench.forwarder.unreachable("b", transaction: asked.transaction, now: 1))
+        #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
+    }
+
+    @Test func serversThatChangeAreFollowed() throws {
+        var bench = NameBench(["a", "b"])
+        bench.ask()
+        bench.forwarder.servers = ["c"]
+        bench.now = 2 * second
+        bench.take(bench.forwarder.tick(now: bench.now))
+        #expect(bench.asked.last?.server == "c")
+        #expect(bench.ask("next.example.org")?.server == "c")
+        bench.forwarder.servers = []
+        bench.waitForAll()
+        #expect(bench.replies.count == 2 && bench.code == DNSResponseCode.serverFailure.rawValue)
+        bench.ask("at.once.example.org")
+        #expect(bench.replies.count == 3 && bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
+    }
+
+    // MARK: Joining
+
+    @Test func aQuestionUnderWayIsNotAskedAgain() throws {
+        var bench = NameBench(["a"])
+        let asked = try bench.mustAsk()
+        #expect(bench.ask() == nil, "its own repetition")
+        #expect(bench.ask(id: 8, of: 2) == nil, "another guest's")
+        #expect(bench.ask(over: .stream)?.transport == .stream, "its answer may be longer")
+        #expect(bench.replies.isEmpty)
+        bench.resolve(asked)
+        #expect(bench.replies.map(\.client).sorted() == ["guest 1", "guest 2"])
+        #expect(bench.replies.map { $0.message.rawSpan.big16(at: 0) }.sorted() == [7, 8])
+    }
+
+    @Test func whatADifferentQueryMayBeAnsweredByIsAsked() throws {
+        var bench = NameBench(["a"])
+        bench.ask()
+        // In other letters, which are to come back as they are, and with another flag.
+        var letters = NameBench.query("www.example.org", id: 8), flags = NameBench.query("www.example.org", id: 9)
+        letters[13] = UInt8(ascii: "W")
+        flags[3] |= 0x10
+        for query in [letters, flags] { #expect(bench.ask(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
+    }
+
+    @Test func whoHasGoneIsNotWaitedFor() throws {
+        var bench = NameBench(["a"])
+        bench.ask(client: "one", over: .stream)
+        bench.ask(id: 8, client: "two", over: .stream)
+        bench.take(bench.forwarder.forget("one"))
+        #expect(bench.open.count == 1)
+        bench.take(bench.forwarder.forget("two"))
+        #expect(bench.open.isEmpty && bench.replies.isEmpty && bench.forwarder.load == (0, 0))
+    }
+
+    // MARK: Sizes
+
+    @Test func answersThatAClientDoesNotTakeAreTruncated() throws {
+        func size(_ query: [UInt8], _ transport: NameTransport, _ records: Int) throws -> (isTruncated: Bool, count: Int) {
+            var bench = NameBench(["a"])
+            let asked = try bench.mustAsk(over: transport, query: query)
+            let question = DNSQuestion(name: DNSName("www.example.org")!, type: DNSType.a)
+            bench.answer(asked, DNSMessage.answer(id: 0xbeef, wantsRecursion: true, question: question, records: .init(repeating: [192, 0, 2, 1], count: records), timeToLive: 1))
+            let reply = try #require(bench.replies.first)
+            return (try DNSView(reply.message.rawSpan).isTruncated, reply.message.count)
+        }
+        let plain = NameBench.query("www.example.org")
+        var writer = ByteWriter()
+        writer.put(plain)
+        ExtendedDNS(payloadSize: 1232).emit(into: &writer)
+        writer.patch16(1, at: 10)
+        // A header and a question of 33 bytes, and 16 for each record.
+        #expect(try size(plain, .datagram, 29) == (false, 497))
+        #expect(try size(plain, .datagram, 30) == (true, 33))
+        #expect(try size(writer.bytes, .datagram, 74) == (false, 1217))
+        #expect(try size(writer.bytes, .datagram, 75) == (true, 33))
+        #expect(try size(plain, .stream, 4000) == (false, 64_033))
+    }
+
+    // MARK: Shares
+
+    @Test func oneGuestsFloodLeavesTheOthersTheirs() throws {
+        var bench = NameBench(["a"])
+        for number in 0..<5000 { bench.ask("a\(number).example.org", of: 1) }
+        #expect(bench.asked.count == 64, "its share")
+        #expect(bench.replies.count == 5000 - 64 && bench.code == DNSResponseCode.refused.rawValue, "the others are answered, too")
+        // A guest can use many addresses behind its port.
+        for number in 0..<5000 { bench.ask("b\(number).example.org", of: 2 + number % 250, port: 1) }
+        #expect(bench.open.count == 128)
+        for number in 0..<40 {
+            let asked = try bench.mustAsk("c\(number).example.org", of: 300, port: 9)
+            bench.ask("d\(number).example.org", of: 2 + number % 250, port: 1)
+            #expect(bench.open.count <= 128 && bench.open.contains(asked.transaction))
+        }
+        bench.waitForAll()
+        #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty)
+        #expect(bench.replies.count == 10_080, "each is answered")
+        #expect(bench.ask("e.example.org") != nil)
+    }
+
+    @Test func queriesThatWaitForOneAnswerAreBounded() throws {
+        var bench = NameBench(["a"])
+        for number in 0..<3000 { bench.ask(id: UInt16(number), of: 1, client: "1.\(number)") }
+        #expect(bench.forwarder.load == (1, 128))
+        for guest in 2..<20 { for number in 0..<128 { bench.ask(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") } }
+        #expect(bench.forwarder.load.waiting == 1024)
+        // One more guest, at another port, takes a place from those with the most.
+        bench.ask("other.example.org", of: 40, port: 7)
+        #expect(bench.forwarder.load == (2, 1024))
+        bench.ask(of: 41, port: 8)
+        #expect(bench.forwarder.load == (2, 1024))
+        bench.waitForAll()
+        #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty && bench.replies.contains { $0.client == "guest 41" })
+    }
+
+    /// Whatever happens, each query is answered once, and nothing stays behind.
+    @Test(arguments: 1...8 as ClosedRange<UInt64>)
+    func everyQueryIsAnsweredOnce(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var bench = NameBench(["a", "b", "c"]) {
+            $0.transactions = 12
+            $0.transactionsPerGuest = 5
+            $0.waiting = 40
+            $0.waitingPerGuest = 9
+        }
+        var clients: Set<String> = [], gone: Set<String> = []
+        for step in 0..<4000 {
+            switch Int.random(in: 0..<10, using: &random) {
+            case 0..<5:
+                let guest = Int.random(in: 1...9, using: &random), name = "n\(Int.random(in: 0..<30, using: &random)).example.org"
+                clients.insert("\(step)")
+                bench.ask(name, id: UInt16(step), of: guest, port: UInt16(1 + guest % 3), client: "\(step)", over: Bool.random(using: &random) ? .stream : .datagram)
+            case 5: if let asked = bench.asked.suffix(40).randomElement(using: &random) { bench.fail(asked, Bool.random(using: &random) ? .refused : .serverFailure) }
+            case 6:
+                if let asked = bench.asked.suffix(40).randomElement(using: &random), let question = try? DNSView(asked.query.rawSpan).question() {
+                    bench.answer(asked, DNSMessage.answer(id: 0xbeef, wantsRecursion: true, question: question, records: [[192, 0, 2, 1]], timeToLive: 1))
+                }
+            case 7: if let asked = bench.asked.last { bench.take(bench.forwarder.unreachable(asked.server, transaction: asked.transaction, now: bench.now)) }
+            case 8:
+                if let client = clients.randomElement(using: &random), !bench.replies.contains(where: { $0.client == client }) {
+                    gone.insert(client)
+                    bench.take(bench.forwarder.forget(client))
+                }
+            default:
+                bench.now += UInt64.random(in: 0...second, using: &random)
+                bench.take(bench.forwarder.tick(now: bench.now))
+                bench.forwarder.servers = [["a", "b", "c"], ["b"], [], ["c", "d"]].randomElement(using: &random)!
+            }
+            #expect(bench.forwarder.load.transactions == bench.open.count && bench.open.count <= 12 && bench.forwarder.load.waiting <= 40)
+        }
+        bench.waitForAll()
+        #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty)
+        #expect(bench.replies.count == Set(bench.replies.map(\.client)).count, "none twice")
+        #expect(Set(bench.replies.map(\.client)) == clients.subtracting(gone))
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+@testable import Switching
+
+/// Guests' questions for names are taken where they come in, and nothing else is.
+@Suite struct NameServiceTests {
+    private static let gateway = IPv4Address("192.168.105.1")!, router = mac(9), mine = IPv4Address("192.168.105.2")!
+
+    private final class Scene {
+        let bench: Bench
+        let guest: FarEnd
+        let uplink: FarEnd
+        let streams: TurnDevice
+        private(set) var streamPort: PortNumber = 0
+
+        init(takesStreams: Bool = true) throws {
+            bench = try Bench()
+            guest = try bench.attach()
+            uplink = try bench.attach(.uplink, receivesUnknown: false)
+            streams = try TurnDevice()
+            bench.control.pin(router, to: uplink.number)
+            bench.control.setPolicy(ServicePolicy(takesDHCP: true))
+            bench.control.note(owners: [AddressOwner(mine, mac(1), until: .max)])
+            if takesStreams {
+                var configuration = PortConfiguration(
+                    name: "names", kind: .device, role: .service, descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514, receivesUnknown: false)
+                configuration.device = streams.device
+                streamPort = try #require(bench.control.attach(configuration))
+            }
+            bench.control.setNames(NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
+            bench.settle()
+            _ = streams.takeTurns()
+        }
+
+        /// Frames of TCP that were taken.
+        func takenStreams() -> Int { streams.takeTurns().reduce(0) { $0 + $1.frames } }
+    }
+
+    private static func datagram(from source: MACAddress = mac(1), _ address: IPv4Address = mine, to destination: IPv4Address = gateway, _ port: UInt16 = 53, hardware: MACAddress = router) -> [UInt8] {
+        UDPFrame(from: (source, address, 4000), to: (hardware, destination, port)).bytes(payload: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
+    }
+
+    private static func segment(to destination: IPv4Address = gateway, _ port: UInt16 = 53) -> [UInt8] {
+        var writer = ByteWriter()
+        EthernetHeader(destination: router, source: mac(1), type: EtherType.ipv4).emit(into: &writer)
+        IPv4Header(source: mine, destination: destination, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
+        TCPSegment(sourcePort: 4000, destinationPort: port, sequence: 1, flags: .syn).emit(into: &writer, source: mine, destination: destination)
+        return writer.bytes
+    }
+
+    private static func tagged(_ frame: [UInt8], _ vlan: UInt8) -> [UInt8] { frame[0..<12] + [0x81, 0, 0x20, vlan] + frame[12...] }
+
+    @Test func questionsAreTakenWithTheirPort() throws {
+        let scene = try Scene()
+        for frame in [Self.datagram(), Self.segment(), Self.tagged(Self.datagram(), 0), Self.tagged(Self.segment(), 0)] { try scene.guest.send(frame) }
+        scene.bench.settle()
+        #expect(scene.uplink.received().isEmpty)
+        // Without its tags.
+        for _ in 0..<2 {
+            let question = try #require(scene.bench.control.takeQuestion())
+            #expect(question.frame == Self.datagram() && question.port == scene.guest.number)
+        }
+        #expect(scene.bench.control.takeQuestion() == nil)
+        #expect(scene.takenStreams() == 2)
+        #expect(scene.bench.control.port(ofCaller: Self.mine) == scene.guest.number && scene.bench.control.port(ofCaller: Self.gateway) == 0)
+    }
+
+    @Test func nothingElseIsTaken() throws {
+        let scene = try Scene(), elsewhere = IPv4Address("192.0.2.1")!
+        var fragment = Self.datagram(), rest = Self.datagram()
+        fragment[20] = 0x20
+        rest[21] = 1
+        let passing = [
+            Self.datagram(to: elsewhere), Self.datagram(to: Self.gateway, 54), Self.segment(to: elsewhere), Self.segment(to: Self.gateway, 80), fragment, rest,
+        ]
+        for frame in passing { try scene.guest.send(frame) }
+        try scene.guest.send(Self.tagged(Self.datagram(), 7))
+        // Nor what claims another's address, or another's hardware to go to, nor what is cut short.
+        let other = try scene.bench.attach()
+        try other.send(Self.datagram(from: mac(2)))
+        try scene.guest.send(Self.datagram(hardware: mac(2)))
+        for length in 14..<46 { try scene.guest.send(Array(Self.datagram().prefix(length))) }
+        scene.bench.settle()
+        #expect(scene.uplink.received().filter { $0.count >= 46 } == passing)
+        #expect(scene.bench.control.takeQuestion() == nil && scene.takenStreams() == 0)
+        #expect(scene.bench.counters(other).drops(.spoofed) == 1)
+    }
+
+    @Test func withoutTheServiceTheyGoOut() throws {
+        let scene = try Scene(takesStreams: false)
+        try scene.guest.send(Self.segment())
+        scene.bench.settle()
+        #expect(scene.uplink.received() == [Self.segment()], "the way out ends streams itself")
+        scene.bench.control.setNames(nil)
+        scene.bench.settle()
+        try scene.guest.send(Self.datagram())
+        scene.bench.settle()
+        #expect(scene.uplink.received() == [Self.datagram()] && scene.bench.control.takeQuestion() == nil)
+    }
+
+    @Test func oneGuestsFloodLeavesRoomForTheOthersAndForDHCP() throws {
+        let scene = try Scene(), other = try scene.bench.attach()
+        for _ in 0..<20 {
+            for _ in 0..<100 { try scene.guest.send(Self.datagram()) }
+            scene.bench.settle()
+        }
+        try other.send(Self.datagram(from: mac(2), IPv4Address("192.168.105.3")!))
+        let request = UDPFrame(from: (mac(2), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: [UInt8](repeating: 0, count: 300))
+        try other.send(request)
+        scene.bench.settle()
+        var ports: [PortNumber] = []
+        while let question = scene.bench.control.takeQuestion() { ports.append(question.port) }
+        #expect(ports.last == other.number && (100..<200).contains(ports.count), "\(ports.count)")
+        #expect(scene.bench.control.takeServiceFrame().map { _ in true } == true)
+    }
+
+    @Test func answersReachTheGuest() throws {
+        let scene = try Scene()
+        try scene.guest.send(Self.datagram())
+        scene.bench.settle()
+        let answer = UDPFrame(from: (Self.router, Self.gateway, 53), to: (mac(1), Self.mine, 4000)).bytes(payload: [7])
+        #expect(scene.bench.control.sendAnswer(answer))
+        scene.bench.settle()
+        #expect(scene.guest.received() == [answer] && scene.uplink.received().isEmpty)
+    }
+
+    @Test func withVLANsOnlyThatOfTheWayOutIsServed() throws {
+        let scene = try Scene(), tagging = try scene.bench.attach(), outsider = try scene.bench.attach()
+        scene.bench.control.setVLANs(of: scene.uplink.number, untagged: 5, tagged: [])
+        scene.bench.control.setVLANs(of: scene.guest.number, untagged: 5, tagged: [])
+        scene.bench.control.setVLANs(of: tagging.number, untagged: 6, tagged: [5])
+        scene.bench.control.setVLANs(of: outsider.number, untagged: 6, tagged: [])
+        scene.bench.control.setVLANAware(true)
+        scene.bench.settle()
+        let third = IPv4Address("192.168.105.3")!
+        try scene.guest.send(Self.datagram())
+        try tagging.send(Self.tagged(Self.datagram(from: mac(2), third), 5))
+        try outsider.send(Self.datagram(from: mac(3), third))
+        scene.bench.settle()
+        var ports: [PortNumber] = []
+        while let question = scene.bench.control.takeQuestion() { ports.append(question.port) }
+        #expect(ports.sorted() == [scene.guest.number, tagging.number].sorted())
+    }
+}
