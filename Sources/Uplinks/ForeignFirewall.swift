@@ -81,18 +81,11 @@ package struct ForeignFirewall: Sendable {
         let outside = ForeignFirewall.outside, guest = network.firstLease
         let outward = Packet(hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new", transport: "tcp", port: "443")
         let back = Packet(hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established", transport: "tcp", port: "50000")
-        let question = Packet(hook: "input", source: guest, destination: network.gateway, input: tap, output: nil, state: "new", transport: "udp", port: "53")
         var found: [Finding] = []
-        for chain in ruleset.chains where chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge" && !Firewall.isOurs(chain.table) {
-            switch chain.hook {
-            case "forward":
-                let isDropped = [outward, back].contains { ForeignFirewall.fate(of: $0, in: chain, of: ruleset) == .dropped }
-                if isDropped { found.append(forwardFinding(owner(of: chain, in: ruleset), chain)) }
-            case "input":
-                if ForeignFirewall.fate(of: question, in: chain, of: ruleset) == .dropped { found.append(inputFinding(owner(of: chain, in: ruleset), chain)) }
-            default:
-                break
-            }
+        // Guests' questions for names and addresses do not come this way.
+        for chain in ruleset.chains where chain.hook == "forward" && chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge" && !Firewall.isOurs(chain.table) {
+            let isDropped = [outward, back].contains { ForeignFirewall.fate(of: $0, in: chain, of: ruleset) == .dropped }
+            if isDropped { found.append(forwardFinding(owner(of: chain, in: ruleset), chain)) }
         }
         return found
     }
@@ -123,17 +116,6 @@ package struct ForeignFirewall: Sendable {
                 ]
             }
         return Finding(owner: owner, loss: "what guests send to the outside", commands: commands)
-    }
-
-    private func inputFinding(_ owner: Owner, _ chain: Ruleset.Chain) -> Finding {
-        let commands: [String] =
-            switch owner {
-            case .ufw: ["ufw allow in on \(tap) to any port 53"]
-            case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
-            case .iptables, .docker: ["udp", "tcp"].map { "iptables -I \(chain.name) -i \(tap) -p \($0) --dport 53 -j ACCEPT" }
-            case .nftables: ["nft insert rule \(chain.family) \(chain.table) \(chain.name) iifname \(tap) meta l4proto '{ tcp, udp }' th dport 53 accept"]
-            }
-        return Finding(owner: owner, loss: "guests' questions for names", commands: commands)
     }
 
     // MARK: Fate

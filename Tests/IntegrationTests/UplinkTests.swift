@@ -325,7 +325,7 @@ extension IntegrationTests {
             try daemon.program.wait(for: "let it through with:", within: 5)
             try eventually("all of the message") { daemon.program.output.hasSuffix("\n") }
             let commands = daemon.program.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map { String($0.dropFirst(9)) }
-            #expect(commands.count == (kind == "nftables" ? 3 : 2), "\(commands)")
+            #expect(commands.count == 2, "\(commands)")
             for command in commands {
                 // Which of the two the word means is the system's choice.
                 try host.run("sh", "-ec", command.replacing("iptables ", with: iptables + " "))
