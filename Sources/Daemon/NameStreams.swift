@@ -72,7 +72,7 @@ final class NameStreams {
 /// One client's connection.
 private final class NameStream {
     /// Queries under way at a time; further ones wait in the socket.
-    private static let maximumQueries = 16
+    private static let maximumQueries = 8
     private static let longest = 65_535 + 2
 
     let guest: NameGuest

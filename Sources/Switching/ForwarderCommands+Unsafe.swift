@@ -142,8 +142,13 @@ extension Forwarder {
         unsafe ports[Int(number)].untaggedVLAN = untagged
         state.membership.removeAll(of: Int(number))
         for vlan in tagged { state.membership.set(Int(number), vlan, true) }
-        // The address service is where the way out is.
-        if unsafe ports[Int(number)].role == .uplink { unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN = untagged }
+        // The services are where the way out is.
+        switch unsafe ports[Int(number)].role {
+        case .guest: break
+        case .service: unsafe ports[Int(number)].untaggedVLAN = ports[Int(ForwarderControl.servicePort)].untaggedVLAN
+        case .uplink:
+            for place in 0..<state.activeCount where unsafe ports[Int(active[place])].role == .service { unsafe ports[Int(active[place])].untaggedVLAN = untagged }
+        }
     }
 
     private mutating func forgetAll() {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Frames
 import Platform
 import TestSupport
 import Testing
@@ -15,6 +16,7 @@ import Wire
         let guest: FarEnd
         let uplink: FarEnd
         let streams: TurnDevice
+        let worker: DeviceWorker
         private(set) var streamPort: PortNumber = 0
 
         init(takesStreams: Bool = true) throws {
@@ -22,6 +24,7 @@ import Wire
             guest = try bench.attach()
             uplink = try bench.attach(.uplink, receivesUnknown: false)
             streams = try TurnDevice()
+            worker = DeviceWorker(bench.control)
             bench.control.pin(router, to: uplink.number)
             bench.control.setPolicy(ServicePolicy(takesDHCP: true))
             bench.control.note(owners: [AddressOwner(mine, mac(1), until: .max)])
@@ -29,11 +32,21 @@ import Wire
                 var configuration = PortConfiguration(
                     name: "names", kind: .device, role: .service, descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514, receivesUnknown: false)
                 configuration.device = streams.device
+                configuration.worker = worker
                 streamPort = try #require(bench.control.attach(configuration))
             }
             bench.control.setNames(NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
             bench.settle()
             _ = streams.takeTurns()
+        }
+
+        /// Sends a frame of the device's.
+        func forward(_ frame: [UInt8]) {
+            var batch = FrameBatch(capacity: Forwarder.batchCapacity)
+            batch.append(copying: frame.rawSpan)
+            worker.enter()
+            worker.forward(&batch)
+            worker.leave()
         }
 
         /// Frames of TCP that were taken.
@@ -144,5 +157,14 @@ import Wire
         var ports: [PortNumber] = []
         while let question = scene.bench.control.takeQuestion() { ports.append(question.port) }
         #expect(ports.sorted() == [scene.guest.number, tagging.number].sorted())
+        #expect(tagging.received() == [Self.datagram(from: mac(3), third)], "in the other VLAN it is a frame like any other")
+        // Answers stay in that VLAN, by UDP as by TCP.
+        let answer = frame(to: .broadcast, from: Self.router, [1])
+        for send in [{ scene.forward(answer) }, { _ = scene.bench.control.sendAnswer(answer) }] {
+            send()
+            scene.bench.settle()
+            #expect(scene.guest.received() == [answer] && outsider.received().isEmpty)
+            #expect(tagging.received() == [answer[0..<12] + [0x81, 0, 0, 5] + answer[12...]])
+        }
     }
 }
