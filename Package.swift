@@ -80,7 +80,7 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(
             name: "CommandsTests",
-            dependencies: ["Commands", "Daemon", "Doors", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
+            dependencies: ["Commands", "Daemon", "Doors", "Platform", "Uplinks", "VDE", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser")], swiftSettings: swift),
         .testTarget(name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"], swiftSettings: swift),
         .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
     ],

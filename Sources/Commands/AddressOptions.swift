@@ -15,20 +15,20 @@ struct AddressOptions: ParsableArguments {
     @Option(help: ArgumentHelp("An address of its own for a machine: MAC,IP, such as 52:54:00:00:00:01,192.168.105.10. May be given again.", valueName: "mac,ip"))
     var dhcpHost: [AddressReservation] = []
 
-    var isGiven: Bool { dhcp.map { $0 != .off } ?? false || !dhcpHost.isEmpty }
+    func note(in given: inout GivenOptions) {
+        given.note(.dhcp, dhcp != nil && dhcp != .off)
+        given.note(.dhcpSystem, dhcp == .system)
+        given.note(.dhcpOff, dhcp == .off)
+        given.note(.disableDHCP, vmnetDisableDhcp)
+        given.note(.dhcpHost, !dhcpHost.isEmpty)
+    }
 
     /// Puts them into `configuration`, whose mode and network are there already.
     /// - Parameter hasSystemServer: the system's server can be told of reservations.
     func apply(to configuration: inout Configuration, hasSystemServer: Bool) throws {
-        if vmnetDisableDhcp, let dhcp, dhcp != .off { throw ValidationError("--vmnet-disable-dhcp contradicts --dhcp \(dhcp.rawValue)") }
         configuration.dhcp = vmnetDisableDhcp ? .off : dhcp ?? .auto
-        if case .bridged = configuration.mode {
-            if configuration.dhcp == .builtin { throw ValidationError("--dhcp builtin does not go with --vmnet-mode bridged: the network that is bridged has a server of its own") }
-            if !dhcpHost.isEmpty { throw ValidationError("--dhcp-host does not go with --vmnet-mode bridged: the network that is bridged has a server of its own") }
-        }
-        if !dhcpHost.isEmpty, configuration.dhcp == .off { throw ValidationError("--dhcp-host does not go with --dhcp off: nobody would give the address") }
         if !dhcpHost.isEmpty, configuration.dhcp == .system, !hasSystemServer {
-            throw ValidationError("--dhcp-host does not go with --dhcp system here: tell your own server, or use --dhcp builtin")
+            throw ValidationError("--dhcp-host does not go with --dhcp system on this uplink: configure your own server, or use --dhcp builtin")
         }
         for (index, one) in dhcpHost.enumerated() {
             if let other = dhcpHost[..<index].first(where: { $0.address == one.address || $0.hardware == one.hardware }) {

@@ -32,6 +32,19 @@ struct DoorOptions: ParsableArguments {
     /// Whether there is a way in besides VDE.
     var isGiven: Bool { !stream.isEmpty || !dgram.isEmpty || !fd.isEmpty || hasProgram || !activated.isEmpty }
 
+    /// The ways in besides VDE.
+    var listeners: Set<ListenerName> {
+        let given: [(ListenerName, Bool)] = [
+            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.descriptor, !fd.isEmpty), (.program, hasProgram), (.activated, !activated.isEmpty),
+        ]
+        return Set(given.filter(\.1).map(\.0))
+    }
+
+    func note(in given: inout GivenOptions) {
+        given.note(.idleExit, idleExit != nil)
+        given.note(.socketGroup, socketGroup != nil)
+    }
+
     /// The service manager's sockets, as far as they are any use: what is not is said by `makeDoors`.
     private var activated: [ActivatedSocket] { (try? ActivatedSocket.all()) ?? [] }
 
@@ -71,7 +84,6 @@ struct DoorOptions: ParsableArguments {
         }
         var owner = group
         if let socketGroup {
-            guard !stream.isEmpty || !dgram.isEmpty else { throw ValidationError("--socket-group goes with --stream and --dgram") }
             owner = Accounts.group(named: socketGroup)
             if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
         }

@@ -10,11 +10,11 @@ package struct Interfaces: ParsableCommand {
     package init() {}
 
     package mutating func run() throws {
-        if let vmnet = Root.vmnet.withLock({ $0 }) {
+        if let vmnet = Root.vmnet {
             for name in vmnet.bridgeableInterfaces().sorted() { StandardOutput.write(name + "\n") }
             return
         }
-        for name in NetworkInterfaces.names().sorted() where name != "lo" {
+        for name in NetworkInterfaces.names().sorted() where Bridging.refusal(of: name) == nil {
             let kind: String
             switch Bridging(interface: name) {
             case .bridge: kind = "Linux bridge: guests, host and network reach each other"

@@ -74,7 +74,7 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
     var tapName: String?
 
-    @Option(help: ArgumentHelp("Where leases are kept. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)", valueName: "directory"))
+    @Option(help: ArgumentHelp("Where leases are kept, if this gives addresses. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)", valueName: "directory"))
     var stateDir: String?
 
     @Option(name: [.customShort("p", allowingJoined: true), .long], help: ArgumentHelp("Write our process id here, and refuse to start twice with one file.", valueName: "file"))
@@ -98,7 +98,9 @@ package struct Join: ParsableCommand {
     package mutating func run() throws {
         guard !doors.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
-        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet.withLock { $0 }, logger: logger)
+        let configuration = try makeConfiguration()
+        if uplink == .auto, configuration.uplink == .user { logger.notice("the uplink is a user-mode NAT, which the options need (\(policy.needingUserMode)); this host does not reach guests at their own addresses") }
+        let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
         try daemon.run { [doors] in
             guard !doors.fd.isEmpty else { return StandardOutput.write("vde_vmnet: ready: \($0.summary)\n") }
             StandardOutput.write($0.json.text + "\n")
@@ -127,28 +129,26 @@ package struct Join: ParsableCommand {
             if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
         }
         // Without a VDE argument, but with another way in, a switch without a directory.
+        let framework = [.auto, .vmnet].contains(uplink) ? Root.vmnet : nil
+        let resolved = try OptionRules.check(given(locator, hasVmnet: framework != nil))
         let side = try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map { Configuration.Side.serve($0) } ?? .join(locator)
         var configuration = Configuration(side: side, mode: try makeMode())
         configuration.vdeGroup = group
-        if case .join = side, doors.idleExit != nil { throw ValidationError("--idle-exit does not go with a switch that is somebody else's: who is there is not seen from here") }
         configuration.doors = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
         configuration.isIsolating = own.vmnetIsolation
-        configuration.uplink = uplink
-        if uplink == .none { try refuseUplinkOptions() }
+        configuration.uplink = resolved
         if let vmnetMtu {
-            if vmnetMode == .bridged { throw ValidationError("--vmnet-mtu does not go with --vmnet-mode bridged: the MTU is the bridged network's") }
             guard Join.mtus.contains(vmnetMtu) else { throw ValidationError("--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)") }
             configuration.mtu = vmnetMtu
             configuration.isMTUFixed = true
         }
         configuration.network = try makeNetwork()
-        configuration.published = try publishing.makePublished(uplink, configuration.mode, configuration.network)
+        configuration.published = try publishing.makePublished(configuration.network)
         configuration.interfaceID = vmnetInterfaceId?.bytes
-        if bridgeHelper != nil && vmnetMode != .bridged { throw ValidationError("--bridge-helper goes with --vmnet-mode bridged only") }
         configuration.bridgeHelper = try bridgeHelper.map { Files.absolute(try nonEmpty($0, "--bridge-helper")) }
-        let framework = uplink == .tap || uplink == .user || uplink == .none ? nil : Root.vmnet.withLock { $0 }
-        try addresses.apply(to: &configuration, hasSystemServer: framework != nil)
-        try vmnet.apply(to: &configuration, vmnet: framework)
+        let vmnetInUse = resolved == .user ? nil : framework
+        try addresses.apply(to: &configuration, hasSystemServer: vmnetInUse != nil)
+        try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
         try policy.apply(to: &configuration)
         try servers.apply(to: &configuration)
         if let tapName {
@@ -167,15 +167,38 @@ package struct Join: ParsableCommand {
     /// What every host must take (RFC 791 section 3.1), and what a TAP of Linux can carry.
     private static let mtus = 576...65_521
 
-    /// Without a way out, what is about it makes no sense.
-    private func refuseUplinkOptions() throws {
-        guard own.isSwitch || doors.isGiven else { throw ValidationError("--uplink none goes with --switch: without a way out and without a switch there is nothing to do") }
-        let given: [(String, Bool)] = [
-            ("--vmnet-mode", vmnetMode != nil), ("--vmnet-interface", vmnetInterface != nil), ("--vmnet-gateway", vmnetGateway != nil),
-            ("--vmnet-dhcp-end", vmnetDhcpEnd != nil), ("--vmnet-mask", vmnetMask != nil), ("--vmnet-interface-id", vmnetInterfaceId != nil),
-            ("--vmnet-mtu", vmnetMtu != nil), ("--vmnet-isolation", own.vmnetIsolation), ("--trunk", !own.trunk.isEmpty), ("--dhcp", addresses.isGiven), ("--tap-name", tapName != nil),
-        ]
-        if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) does not go with --uplink none, which leads nowhere") }
+    /// The options as the rules see them.
+    private func given(_ locator: PlugLocator, hasVmnet: Bool) -> GivenOptions {
+        var given = GivenOptions()
+        given.uplink = uplink
+        given.mode = vmnetMode ?? .shared
+        given.hasVmnet = hasVmnet
+        given.listeners = doors.listeners
+        if own.isSwitch {
+            given.listeners.insert(.ownSwitch)
+        } else if vde != nil || !doors.isGiven {
+            if case .pointToPoint = locator { given.listeners.insert(.cable) } else { given.listeners.insert(.joined) }
+        }
+        own.note(in: &given)
+        doors.note(in: &given)
+        given.note(.vdeGroup, vdeGroup != nil)
+        given.note(.uplinkNone, uplink == .none)
+        given.note(.mode, vmnetMode != nil)
+        given.note(.bridged, vmnetMode == .bridged)
+        given.note(.interface, vmnetInterface != nil)
+        given.note(.bridgeHelper, bridgeHelper != nil)
+        given.note(.gateway, vmnetGateway != nil)
+        given.note(.dhcpEnd, vmnetDhcpEnd != nil)
+        given.note(.mask, vmnetMask != nil)
+        given.note(.interfaceID, vmnetInterfaceId != nil)
+        given.note(.mtu, vmnetMtu != nil)
+        given.note(.publish, !publishing.publish.isEmpty)
+        given.note(.tapName, tapName != nil)
+        vmnet.note(in: &given)
+        addresses.note(in: &given)
+        policy.note(in: &given)
+        servers.note(in: &given)
+        return given
     }
 
     private func nonEmpty(_ value: String, _ option: String) throws -> String {
@@ -184,23 +207,17 @@ package struct Join: ParsableCommand {
     }
 
     private func makeMode() throws -> Configuration.Mode {
-        guard vmnetMode == .bridged else {
-            if vmnetInterface != nil { throw ValidationError("--vmnet-interface goes with --vmnet-mode bridged only") }
-            return vmnetMode == .host ? .host : .shared
+        switch vmnetMode {
+        case .bridged?:
+            guard let vmnetInterface, !vmnetInterface.isEmpty else { throw ValidationError("--vmnet-interface needs the name of an interface; vde_vmnet interfaces lists them") }
+            return .bridged(interface: vmnetInterface)
+        case .host?: return .host
+        case .shared?, nil: return .shared
         }
-        guard let vmnetInterface, !vmnetInterface.isEmpty else {
-            throw ValidationError("--vmnet-mode bridged needs --vmnet-interface, the interface to bridge to")
-        }
-        if vmnetGateway != nil { throw ValidationError("--vmnet-gateway does not go with --vmnet-mode bridged: the addresses are the bridged network's") }
-        return .bridged(interface: vmnetInterface)
     }
 
     private func makeNetwork() throws -> GuestNetwork? {
-        guard let gateway = vmnetGateway else {
-            if vmnetDhcpEnd != nil { throw ValidationError("--vmnet-dhcp-end needs --vmnet-gateway") }
-            if vmnetMask != nil { throw ValidationError("--vmnet-mask needs --vmnet-gateway") }
-            return nil
-        }
+        guard let gateway = vmnetGateway else { return nil }
         let mask = vmnetMask ?? IPv4Address(0xffff_ff00)
         guard let network = IPv4Network(containing: gateway, mask: mask), (8...30).contains(network.prefixLength) else {
             throw ValidationError("--vmnet-mask: \(mask) is not a mask of 8 to 30 leading ones, such as 255.255.255.0")

@@ -10,15 +10,7 @@ struct PublishOptions: ParsableArguments {
         "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. GUEST is its address; see --dhcp-host for fixed ones. May be given again.", valueName: "ports"))
     var publish: [String] = []
 
-    /// What they ask for, as far as it can be done in this mode and by this uplink.
-    func makePublished(_ uplink: Configuration.UplinkKind, _ mode: Configuration.Mode, _ network: GuestNetwork?) throws -> [PublishedPort] {
-        guard !publish.isEmpty else { return [] }
-        if uplink == .none { throw ValidationError("--publish does not go with --uplink none, which leads nowhere") }
-        switch mode {
-        case .shared: break
-        case .host: throw ValidationError("--publish does not go with --vmnet-mode host, which keeps the outside out; use shared")
-        case .bridged: throw ValidationError("--publish does not go with --vmnet-mode bridged: guests have addresses of the bridged network, where others reach them as they are")
-        }
+    func makePublished(_ network: GuestNetwork?) throws -> [PublishedPort] {
         var published: [PublishedPort] = []
         for text in publish {
             let one: PublishedPort

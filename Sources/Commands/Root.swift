@@ -13,8 +13,8 @@ package struct Root: ParsableCommand {
         subcommands: [Join.self, Switch.self, Run.self, Client.self, Check.self, Interfaces.self],
         defaultSubcommand: Join.self)
 
-    /// vmnet.framework, where the program has it.
-    static let vmnet = Guarded<(any VmnetProvider)?>(nil)
+    /// vmnet.framework, where the program has it. Set for the whole run, and for single tests.
+    @TaskLocal static var vmnet: (any VmnetProvider)?
 
     package init() {}
 
@@ -24,7 +24,10 @@ package struct Root: ParsableCommand {
     ///
     /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
     package static func run(_ arguments: [String], vmnet: (any VmnetProvider)? = nil) -> Never {
-        Root.vmnet.withLock { $0 = vmnet }
+        Root.$vmnet.withValue(vmnet) { run(arguments) }
+    }
+
+    private static func run(_ arguments: [String]) -> Never {
         StandardOutput.ensureOpen()
         let name = arguments.first.map { String($0.split(separator: "/").last ?? "") }
         let arguments = Array(arguments.dropFirst())

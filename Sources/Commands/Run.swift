@@ -43,7 +43,7 @@ package struct Run: ParsableCommand {
 
     package mutating func run() throws {
         let logger = network.makeLogger()
-        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet.withLock { $0 }, logger: logger)
+        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet, logger: logger)
         // Standard output is the program's.
         try daemon.run { logger.info("ready: \($0.summary)") }
         switch daemon.programEnd {

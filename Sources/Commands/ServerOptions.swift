@@ -12,15 +12,10 @@ struct ServerOptions: ParsableArguments {
     @Option(help: ArgumentHelp("On a switch of our own: a guest that may be a router and a DHCP server for the others, by the number of its port or by its hardware address. May be given again. (default: none)", valueName: "port|mac"))
     var allowServer: [AllowedServer] = []
 
-    /// Puts them into `configuration`, whose side, uplink, mode and isolation are there already.
+    func note(in given: inout GivenOptions) { given.note(.allowServer, !allowServer.isEmpty) }
+
+    /// Puts them into `configuration`.
     func apply(to configuration: inout Configuration) throws {
-        guard !allowServer.isEmpty else { return }
-        guard case .serve = configuration.side else {
-            throw ValidationError("--allow-server goes with a switch of our own (--switch, --stream, --dgram, --fd): on a switch that was joined no guest is kept from serving the others")
-        }
-        if configuration.uplink == .none { throw ValidationError("--allow-server does not go with --uplink none, where any guest may serve") }
-        if case .bridged = configuration.mode { throw ValidationError("--allow-server does not go with --vmnet-mode bridged, where any guest may serve") }
-        if configuration.isIsolating { throw ValidationError("--allow-server does not go with --vmnet-isolation, which keeps guests from each other") }
         guard allowServer.count <= ServerOptions.most else { throw ValidationError("--allow-server can be given \(ServerOptions.most) times at most") }
         configuration.allowedServers = allowServer
     }

@@ -115,7 +115,7 @@ struct SocketVMNet: ParsableCommand {
     static func run(_ arguments: [String]) -> Never {
         do {
             let command = try parse(canonical(arguments))
-            let hasVmnet = Root.vmnet.withLock { $0 } != nil
+            let hasVmnet = Root.vmnet != nil
             if command.vmnetGateway == nil && command.vmnetMode == .shared {
                 StandardOutput.writeError("socket_vmnet: warning: give --vmnet-gateway, so that the network does not depend on what else is running\n")
             }

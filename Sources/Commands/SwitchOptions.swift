@@ -30,21 +30,23 @@ struct SwitchOptions: ParsableArguments {
     @Option(help: ArgumentHelp("With --switch: a port that leads to further guests, such as another switch. It gets up to four fifths of the addresses, by rate. Repeat for several.", valueName: "port"))
     var trunk: [Int] = []
 
+    func note(in given: inout GivenOptions) {
+        given.note(.vdeMode, vdeMode != nil)
+        given.note(.vdeDirmode, vdeDirmode != nil)
+        given.note(.mgmt, mgmt != nil)
+        given.note(.mgmtmode, mgmtmode != nil)
+        given.note(.rcfile, rcfile != nil)
+        given.note(.isolation, vmnetIsolation)
+        given.note(.trunk, !trunk.isEmpty)
+    }
+
     /// The switch that they ask for; nil for none.
     /// - Parameter hasOtherDoors: VDE is not spoken of, and there are other ways in.
     func makeSwitch(_ locator: PlugLocator, group: UInt32?, hasOtherDoors: Bool = false) throws -> SwitchConfiguration? {
         if hasOtherDoors && !isSwitch {
-            if vdeDirmode != nil { throw ValidationError("--vde-dirmode goes with --switch: without it no directory is made") }
             return try configure(SwitchConfiguration(path: nil), group: group)
         }
-        guard isSwitch else {
-            let given: [(String, Bool)] = [
-                ("--vde-mode", vdeMode != nil), ("--vde-dirmode", vdeDirmode != nil), ("--mgmt", mgmt != nil), ("--mgmtmode", mgmtmode != nil),
-                ("--rcfile", rcfile != nil), ("--vmnet-isolation", vmnetIsolation), ("--trunk", !trunk.isEmpty),
-            ]
-            if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) goes with --switch: it is about a switch of our own") }
-            return nil
-        }
+        guard isSwitch else { return nil }
         let path: String
         switch locator {
         case .switchDirectory(let directory, 0): path = directory
@@ -55,7 +57,6 @@ struct SwitchOptions: ParsableArguments {
     }
 
     private func configure(_ base: SwitchConfiguration, group: UInt32?) throws -> SwitchConfiguration {
-        if mgmtmode != nil && mgmt == nil { throw ValidationError("--mgmtmode needs --mgmt") }
         if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
         if let port = trunk.first(where: { !(0...base.portLimit).contains($0) }) { throw ValidationError("--trunk: \(port) is no port of the switch, which has 0 to \(base.portLimit)") }
         var configuration = base

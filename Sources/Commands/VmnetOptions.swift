@@ -18,22 +18,17 @@ struct VmnetOptionGroup: ParsableArguments {
     @Option(help: ArgumentHelp("macOS 26 and later, for shared: the interface that leads out, such as en0. (default: the system's choice)", valueName: "interface"))
     var vmnetExternalInterface: String?
 
+    func note(in given: inout GivenOptions) {
+        given.note(.networkIdentifier, vmnetNetworkIdentifier != nil)
+        given.note(.nat66Prefix, vmnetNat66Prefix != nil)
+        given.note(.offload, vmnetOffload)
+        given.note(.externalInterface, vmnetExternalInterface != nil)
+    }
+
     /// Puts them into `configuration`, whose mode, network and DHCP are there already.
     /// - Parameter vmnet: the framework, where the program has it and the user has not asked for another way out.
     func apply(to configuration: inout Configuration, vmnet: (any VmnetProvider)?) throws {
-        let given: [(String, Bool)] = [
-            ("--vmnet-network-identifier", vmnetNetworkIdentifier != nil), ("--vmnet-nat66-prefix", vmnetNat66Prefix != nil), ("--vmnet-offload", vmnetOffload),
-            ("--vmnet-external-interface", vmnetExternalInterface != nil), ("--uplink vmnet", configuration.uplink == .vmnet),
-        ]
-        guard let vmnet else {
-            if let option = given.first(where: { $0.1 })?.0 { throw ValidationError("\(option) needs vmnet.framework, which is part of macOS; leave it out here") }
-            return
-        }
-        if vmnetNetworkIdentifier != nil && configuration.mode != .host { throw ValidationError("--vmnet-network-identifier goes with --vmnet-mode host") }
-        if vmnetNat66Prefix != nil && configuration.mode != .shared { throw ValidationError("--vmnet-nat66-prefix goes with --vmnet-mode shared") }
-        if vmnetExternalInterface != nil && configuration.mode != .shared {
-            throw ValidationError("--vmnet-external-interface goes with --vmnet-mode shared; bridged takes --vmnet-interface")
-        }
+        guard let vmnet else { return }
         configuration.hasVmnetOffload = vmnetOffload
         configuration.networkIdentifier = vmnetNetworkIdentifier?.bytes
         configuration.nat66Prefix = vmnetNat66Prefix?.text
@@ -59,7 +54,6 @@ struct VmnetOptionGroup: ParsableArguments {
             return
         }
         guard vmnet.hasNetworkObjects else { throw ValidationError("\(option) needs macOS 26 or later, whose vmnet.framework has network objects; leave it out here") }
-        if case .bridged = configuration.mode { throw ValidationError("\(option) does not go with --vmnet-mode bridged") }
         if configuration.networkIdentifier != nil { throw ValidationError("\(option) does not go with --vmnet-network-identifier") }
         if configuration.interfaceID != nil { throw ValidationError("\(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every interface of such a network") }
         if let network = configuration.network, !network.isLedByFirstAddress {

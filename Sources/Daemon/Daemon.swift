@@ -73,7 +73,7 @@ package final class Daemon {
         // A program is the user's own, and gets what the user has; it is started when its network is ready.
         let startsProgram = !configuration.doors.program.isEmpty
         if !startsProgram { Privileges.drop(logger) }
-        onReady(StartReport(summary, configuration, network: uplink?.presence?.network, vmnet: vmnetParameters))
+        onReady(StartReport(summary, configuration, network: uplink?.presence?.network ?? userLink?.presence.network, vmnet: vmnetParameters))
         ServiceManager.notify("READY=1\nSTATUS=\(summary)")
         if startsProgram {
             program = try doors?.startProgram()
@@ -211,7 +211,7 @@ package final class Daemon {
     /// Returns false if a signal has ended it before.
     private func openVmnet(_ session: any NetworkSession) throws(ExitError) -> Bool {
         guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
-        if configuration.egress != EgressPolicy() { throw ExitError(.usage, "vmnet.framework leads guests wherever they want; --egress and --host-loopback go with --uplink user") }
+        if configuration.egress != EgressPolicy() { throw ExitError(.usage, "vmnet.framework cannot restrict where guests go; use --uplink user for --egress or --host-loopback") }
         let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] in
             detach($0, session)
         }

@@ -103,17 +103,19 @@ struct Uplink {
 
     private static func openBridged(_ interface: String, _ configuration: Configuration, _ directory: String, _ logger: Logger) throws(ExitError) -> (Uplink, Privileged) {
         guard let index = NetworkInterfaces.index(of: interface) else {
-            let others = NetworkInterfaces.names().filter { $0 != "lo" }
+            let others = NetworkInterfaces.names().filter { Bridging.refusal(of: $0) == nil }
             throw ExitError(
                 .unavailable,
                 "there is no interface \(interface); --vmnet-interface takes one of: \(others.isEmpty ? "(this host has none)" : others.joined(separator: ", "))")
         }
+        if let reason = Bridging.refusal(of: interface) { throw ExitError(.usage, "--vmnet-interface \(interface): \(reason); vde_vmnet interfaces lists what can be bridged") }
         guard case .claimed(let privileged) = try Privileged.claim("bridged-\(interface)-\(Accounts.processID)", in: directory, logger: logger) else {
             throw ExitError(.alreadyRunning, "another process has this process's id in \(directory)")
         }
         do throws(ExitError) {
             let limit = FrameLimits.link(mtu: Bridging.mtu(of: interface))
             let bridging = Bridging(interface: interface)
+            try refuseOptions(without: bridging, interface, configuration)
             switch bridging {
             case .bridge, .openVSwitch:
                 let tap = try openPort(of: interface, index, bridging, configuration, privileged)
@@ -122,8 +124,7 @@ struct Uplink {
                     descriptor: try orUnavailable { () throws(SystemError) in try tap.descriptor.duplicate().release() }, maximumFrame: limit)
                 return (Uplink(port: port, presence: nil, summary: "bridged to \(interface) by \(tap.name)"), privileged)
             case .wireless:
-                throw ExitError(
-                    .unavailable, "\(interface) is a Wi-Fi interface: its access point drops frames of other stations' addresses; use --vmnet-mode shared")
+                throw ExitError(.usage, "--vmnet-interface \(interface): a Wi-Fi access point drops frames of other stations' addresses; use --vmnet-mode shared")
             case .nic:
                 let socket = try openPacketSocket(index, interface)
                 logger.notice("guests and this host do not reach each other through \(interface) in bridged mode; with a Linux bridge as --vmnet-interface they do")
@@ -134,6 +135,18 @@ struct Uplink {
         } catch {
             privileged.undo()
             throw error
+        }
+    }
+
+    /// Refuses options that have no effect with this kind of interface, which the command line does not show.
+    private static func refuseOptions(without bridging: Bridging, _ interface: String, _ configuration: Configuration) throws(ExitError) {
+        func refuse(_ option: String, _ reason: String) -> ExitError { ExitError(.usage, "\(option) does not go with --vmnet-interface \(interface): \(reason)") }
+        if configuration.bridgeHelper != nil, bridging != .bridge { throw refuse("--bridge-helper", "it is for Linux bridges, and this is none") }
+        guard bridging == .nic else { return }
+        if configuration.tapName != nil { throw refuse("--tap-name", "a NIC is bridged by a packet socket, without a TAP; a Linux bridge takes one") }
+        // The line of JSON for --fd shows it.
+        if configuration.interfaceID != nil, configuration.doors.descriptors.isEmpty {
+            throw refuse("--vmnet-interface-id", "a NIC is bridged by a packet socket, which has no hardware address of its own")
         }
     }
 

@@ -25,6 +25,18 @@ package enum Bridging: Equatable, Sendable {
         }
     }
 
+    /// Why guests cannot become part of the network that an interface is on; nil if they may. Wi-Fi is told apart by `init`.
+    package static func refusal(of interface: String) -> String? {
+        // ARPHRD_ETHER of linux/if_arp.h; the loopback interface has 772, a tunnel 65534.
+        let type = Files.text("/sys/class/net/\(interface)/type").flatMap { Int($0) }
+        if interface == "lo" { return "the loopback interface has no network behind it" }
+        if let type, type != 1 { return "it carries no Ethernet frames (a tunnel, for example)" }
+        if let index = NetworkInterfaces.index(of: interface), NetworkInterfaces.link(index)?.group == TapDevice.group {
+            return "it is the TAP of another vde_vmnet, whose network guests join through that one"
+        }
+        return nil
+    }
+
     package static func mtu(of interface: String) -> Int { Files.text("/sys/class/net/\(interface)/mtu").flatMap { Int($0) } ?? 1500 }
 }
 

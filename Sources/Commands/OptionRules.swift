@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+
+/// An option of `join`, or an option with one of its values, as the user writes it.
+enum OptionName: String, CaseIterable, Sendable {
+    case vdeMode = "--vde-mode"
+    case vdeDirmode = "--vde-dirmode"
+    case vdeGroup = "--vde-group"
+    case mgmt = "--mgmt"
+    case mgmtmode = "--mgmtmode"
+    case rcfile = "--rcfile"
+    case isolation = "--vmnet-isolation"
+    case trunk = "--trunk"
+    case allowServer = "--allow-server"
+    case idleExit = "--idle-exit"
+    case socketGroup = "--socket-group"
+    case uplinkNone = "--uplink none"
+    case mode = "--vmnet-mode"
+    case bridged = "--vmnet-mode bridged"
+    case interface = "--vmnet-interface"
+    case bridgeHelper = "--bridge-helper"
+    case gateway = "--vmnet-gateway"
+    case dhcpEnd = "--vmnet-dhcp-end"
+    case mask = "--vmnet-mask"
+    case interfaceID = "--vmnet-interface-id"
+    case networkIdentifier = "--vmnet-network-identifier"
+    case nat66Prefix = "--vmnet-nat66-prefix"
+    case offload = "--vmnet-offload"
+    case externalInterface = "--vmnet-external-interface"
+    case mtu = "--vmnet-mtu"
+    /// Any value but `off`.
+    case dhcp = "--dhcp"
+    case dhcpSystem = "--dhcp system"
+    case dhcpOff = "--dhcp off"
+    case disableDHCP = "--vmnet-disable-dhcp"
+    case dhcpHost = "--dhcp-host"
+    case publish = "--publish"
+    case egress = "--egress"
+    case egressDeny = "--egress deny"
+    case allow = "--allow"
+    case hostLoopback = "--host-loopback"
+    case tapName = "--tap-name"
+}
+
+/// A way for guests to reach the switch.
+enum ListenerName: String, CaseIterable, Sendable {
+    case joined = "a switch to join"
+    case cable = "a cable (VDE[])"
+    case ownSwitch = "--switch"
+    case stream = "--stream"
+    case dgram = "--dgram"
+    case descriptor = "--fd"
+    case program = "run"
+    case activated = "a socket of the service manager"
+}
+
+/// What some options need, or do not go with. The table of all rules is in `OptionRules.all`.
+struct OptionRule: Sendable {
+    enum Condition: Sendable {
+        /// Each of the options works with these uplinks only.
+        case uplinks(Set<Configuration.UplinkKind>)
+        /// Each works in these modes only.
+        case modes(Set<ModeArgument>)
+        /// Each needs at least one of these listeners.
+        case listener([ListenerName])
+        /// None works with one of these listeners.
+        case noListener([ListenerName])
+        /// Each needs this one.
+        case needs(OptionName)
+        /// None goes with one of these.
+        case excludes([OptionName])
+    }
+
+    let options: [OptionName]
+    let condition: Condition
+    /// Completes the message behind a colon.
+    let reason: String
+
+    init(_ options: OptionName..., condition: Condition, because reason: String) {
+        self.options = options
+        self.condition = condition
+        self.reason = reason
+    }
+}
+
+/// The options of one command line, as the rules see them.
+struct GivenOptions {
+    var options: [OptionName] = []
+    var uplink: Configuration.UplinkKind = .auto
+    var mode: ModeArgument = .shared
+    var listeners: Set<ListenerName> = []
+    /// Whether the program has vmnet.framework.
+    var hasVmnet = false
+
+    /// Notes `option` if `isGiven`.
+    mutating func note(_ option: OptionName, _ isGiven: Bool) {
+        if isGiven { options.append(option) }
+    }
+}
+
+/// The rules of the options of `join` and `run`, and their application.
+enum OptionRules {
+    /// - Returns: the uplink; one that was left to us only if more than one can do all that the options ask for.
+    /// - Throws: `ValidationError` that names both parts of what does not fit.
+    static func check(_ given: GivenOptions) throws -> Configuration.UplinkKind {
+        if given.uplink == .vmnet, !given.hasVmnet { throw ValidationError("--uplink vmnet needs vmnet.framework, which is part of macOS; leave it out here") }
+        for rule in all {
+            for option in rule.options where given.options.contains(option) { try check(rule, option, given) }
+        }
+        return try uplink(given)
+    }
+
+    private static func check(_ rule: OptionRule, _ option: OptionName, _ given: GivenOptions) throws {
+        let name = option.rawValue
+        switch rule.condition {
+        case .uplinks: break
+        case .modes(let modes) where !modes.contains(given.mode):
+            if given.options.contains(.mode) { throw ValidationError("\(name) does not go with --vmnet-mode \(given.mode.rawValue): \(rule.reason)") }
+            throw ValidationError("\(name) needs --vmnet-mode \(modes.map(\.rawValue).sorted().joined(separator: " or ")): \(rule.reason)")
+        case .listener(let wanted) where given.listeners.isDisjoint(with: wanted):
+            let there = ListenerName.allCases.filter(given.listeners.contains).map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("\(name) needs \(list(wanted.map(\.rawValue))), and this command line has \(there.isEmpty ? "none" : there): \(rule.reason)")
+        case .noListener(let refused):
+            if let other = refused.first(where: given.listeners.contains) { throw ValidationError("\(name) does not go with \(other.rawValue): \(rule.reason)") }
+        case .needs(let other) where !given.options.contains(other):
+            throw ValidationError("\(name) needs \(other.rawValue): \(rule.reason)")
+        case .excludes(let others):
+            if let other = others.first(where: given.options.contains) { throw ValidationError("\(name) does not go with \(other.rawValue): \(rule.reason)") }
+        case .modes, .listener, .needs: break
+        }
+    }
+
+    /// `a, b or c`.
+    private static func list(_ words: [String]) -> String {
+        words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " or " + words[words.count - 1]
+    }
+
+    /// The uplinks that can do what each option asks for, one option after the other.
+    private static func uplink(_ given: GivenOptions) throws -> Configuration.UplinkKind {
+        let offered: [Configuration.UplinkKind] = given.uplink == .auto ? [given.hasVmnet ? .vmnet : .tap, .user] : [given.uplink]
+        var left = offered
+        var narrowing: OptionName?
+        for rule in all {
+            guard case .uplinks(let able) = rule.condition else { continue }
+            for option in rule.options where given.options.contains(option) {
+                let both = left.filter(able.contains)
+                if both.isEmpty { throw refusal(option, rule, able, given, narrowing: offered.contains(where: able.contains) ? narrowing : nil) }
+                if both.count < left.count { narrowing = option }
+                left = both
+            }
+        }
+        return given.uplink == .auto && left.count == 1 ? left[0] : given.uplink
+    }
+
+    private static func refusal(
+        _ option: OptionName, _ rule: OptionRule, _ able: Set<Configuration.UplinkKind>, _ given: GivenOptions, narrowing: OptionName?
+    ) -> ValidationError {
+        let name = option.rawValue
+        if able == [.vmnet], !given.hasVmnet { return ValidationError("\(name) needs vmnet.framework, which is part of macOS; leave it out here") }
+        if let narrowing { return ValidationError("\(name) does not go with \(narrowing.rawValue): no uplink has both (\(rule.reason))") }
+        guard given.uplink == .auto else { return ValidationError("\(name) does not go with --uplink \(given.uplink.rawValue): \(rule.reason)") }
+        let kinds = Configuration.UplinkKind.allCases.filter(able.contains).map { "--uplink \($0.rawValue)" }
+        return ValidationError("\(name) needs \(list(kinds)): \(rule.reason)")
+    }
+}
+
+extension OptionRules {
+    private static let leadingOut: Set<Configuration.UplinkKind> = [.tap, .user, .vmnet]
+
+    /// In the order in which they are applied: what an option needs before where it works.
+    static let all: [OptionRule] = [
+        OptionRule(.bridged, condition: .needs(.interface), because: "the interface to bridge to"),
+        OptionRule(.mgmtmode, condition: .needs(.mgmt), because: "it is the mode of that socket"),
+        OptionRule(.dhcpEnd, .mask, condition: .needs(.gateway), because: "together they describe the network"),
+        OptionRule(.allow, condition: .needs(.egressDeny), because: "without it every destination is allowed"),
+        OptionRule(.disableDHCP, condition: .excludes([.dhcp]), because: "the one switches DHCP off, the other on"),
+        OptionRule(.dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]), because: "no DHCP server would assign the address"),
+        OptionRule(.allowServer, condition: .excludes([.isolation]), because: "isolation keeps guests from each other, servers included"),
+        // Listeners
+        OptionRule(.vdeDirmode, condition: .listener([.ownSwitch]), because: "only a switch of our own makes a directory"),
+        OptionRule(.vdeMode, condition: .listener([.ownSwitch, .stream, .dgram]), because: "no socket is made that it could be the mode of"),
+        OptionRule(.vdeGroup, condition: .listener([.ownSwitch, .joined, .cable]), because: "it is about VDE; --socket-group is about --stream and --dgram"),
+        OptionRule(.socketGroup, condition: .listener([.stream, .dgram]), because: "it is the group of their sockets"),
+        OptionRule(.mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .allowServer, condition: .noListener([.joined, .cable]), because: "it is about a switch of our own (--switch, --stream, --dgram, --fd, run)"),
+        OptionRule(.idleExit, condition: .noListener([.joined, .cable]), because: "the guests of that switch are not visible from here"),
+        OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
+        OptionRule(.idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .activated]), because: "the network ends with its last guest where no other can come"),
+        OptionRule(
+            .uplinkNone, condition: .listener([.ownSwitch, .stream, .dgram, .descriptor, .program, .activated]), because: "without an uplink and without a switch there is nothing to do"),
+        // Modes
+        OptionRule(.interface, .bridgeHelper, condition: .modes([.bridged]), because: "in the other modes nothing is bridged"),
+        OptionRule(.gateway, .dhcpEnd, .mask, condition: .modes([.shared, .host]), because: "the addresses are the bridged network's"),
+        OptionRule(.mtu, condition: .modes([.shared, .host]), because: "the MTU is the bridged network's"),
+        OptionRule(.trunk, .allowServer, condition: .modes([.shared, .host]), because: "guests' addresses and routers are the bridged network's"),
+        OptionRule(.dhcp, .dhcpHost, condition: .modes([.shared, .host]), because: "the network that is bridged has a DHCP server of its own"),
+        OptionRule(.publish, condition: .modes([.shared]), because: "a host network is closed to the outside, and in a bridged one others reach guests at their own addresses"),
+        OptionRule(.egress, .allow, .hostLoopback, condition: .modes([.shared]), because: "in the other modes vde_vmnet does not lead guests out"),
+        OptionRule(.networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have one"),
+        OptionRule(.nat66Prefix, condition: .modes([.shared]), because: "only that mode has a NAT"),
+        OptionRule(.externalInterface, condition: .modes([.shared]), because: "only that mode leads out by it; bridged takes --vmnet-interface"),
+        // Uplinks
+        OptionRule(
+            .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost, .publish, condition: .uplinks(leadingOut), because: "there is no uplink it could apply to"),
+        OptionRule(.bridged, .interface, condition: .uplinks([.tap, .vmnet]), because: "a user-mode NAT is not part of another network"),
+        OptionRule(.bridgeHelper, .tapName, condition: .uplinks([.tap]), because: "there is no TAP"),
+        OptionRule(.dhcpSystem, condition: .uplinks([.tap, .vmnet]), because: "no server of this host can be reached through a user-mode NAT"),
+        OptionRule(.egress, .allow, condition: .uplinks([.tap, .user]), because: "where guests go can be restricted with --uplink tap and --uplink user only"),
+        OptionRule(.hostLoopback, condition: .uplinks([.user]), because: "only the user-mode NAT connects to the host's loopback address"),
+        OptionRule(.networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]), because: "only vmnet has it"),
+    ]
+}
