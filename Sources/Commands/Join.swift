@@ -82,6 +82,9 @@ package struct Join: ParsableCommand {
 
     @OptionGroup var threads: WorkerOptions
 
+    @Option(help: ArgumentHelp("Log every so often what has passed and was dropped so far, as '[stats] {JSON}' on standard error.", valueName: "seconds"))
+    var statsInterval: Int?
+
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level"))
     var logLevel: Logger.Level?
 
@@ -159,6 +162,8 @@ package struct Join: ParsableCommand {
         }
         configuration.tapName = tapName
         configuration.workers = try threads.makeWorkers()
+        if let statsInterval, !(1...1_000_000).contains(statsInterval) { throw ValidationError("--stats-interval: \(statsInterval) is not between 1 and 1000000 seconds") }
+        configuration.statsInterval = statsInterval
         configuration.stateDirectory = try stateDir.map { try nonEmpty($0, "--state-dir") }
         configuration.pidfile = try pidfile.map { Files.absolute(try nonEmpty($0, "--pidfile")) }
         return configuration

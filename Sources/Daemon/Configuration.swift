@@ -82,6 +82,8 @@ package struct Configuration: Sendable {
     package var bridgeHelper: String?
     /// Threads that forward frames; nil for as many as are of use.
     package var workers: Int?
+    /// Seconds from one report of what has passed to the next; nil for none.
+    package var statsInterval: Int?
     /// Guests reach the way out, and not each other.
     package var isIsolating = false
     /// Ports of the host that lead to guests; no two overlap.

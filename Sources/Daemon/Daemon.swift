@@ -35,6 +35,7 @@ package final class Daemon {
     var guestReports: GuestReports
     let descriptors: DescriptorBudget
     let quota: ClientQuota
+    private var trafficReport: TrafficReport?
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -114,6 +115,9 @@ package final class Daemon {
         vmnetLink?.isForwarding = true
         userLink?.isForwarding = true
         addressService?.start()
+        trafficReport = configuration.statsInterval.map {
+            TrafficReport(seconds: $0, loop: loop, control: control, logger: logger) { [unowned self] in uplinkPort ?? vmnetLink?.port ?? userLink?.port }
+        }
         session.onRejoin = { [unowned self] in addressService?.restart() }
         if let own = session as? SwitchSession {
             own.onShutdown = { [unowned self] in

@@ -22,7 +22,7 @@ final class UserLink {
     private let logger: Logger
     private let mtu: Int
     private let detach: (PortNumber) -> Void
-    private var port: PortNumber?
+    private(set) var port: PortNumber?
     /// Set when the forwarder has started, from when on it may be using the device.
     var isForwarding = false
     /// Answers questions for names, where guests may ask any.

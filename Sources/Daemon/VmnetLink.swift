@@ -20,7 +20,7 @@ final class VmnetLink {
     /// Set when the forwarder has started, from when on it may be using the interface.
     var isForwarding = false
     private var interface: (any VmnetInterface)?
-    private var port: PortNumber?
+    private(set) var port: PortNumber?
     private var backoff = Backoff()
     private var timer: ControlLoop.TimerID?
     private var lastFailure = ""

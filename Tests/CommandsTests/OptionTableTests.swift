@@ -62,6 +62,7 @@ private enum Expected {
         --state-dir sd                              | +++++ | +++ | +++++++ |
         --pidfile p                                 | +++++ | +++ | +++++++ |
         --workers 2                                 | +++++ | +++ | +++++++ |
+        --stats-interval 5                          | +++++ | +++ | +++++++ |
         --log-level debug                           | +++++ | +++ | +++++++ |
         """
 
