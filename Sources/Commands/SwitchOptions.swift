@@ -15,7 +15,7 @@ struct SwitchOptions: ParsableArguments {
     @Option(help: ArgumentHelp("With --switch: the octal mode of the directory. (default: made from --vde-mode)", valueName: "mode"))
     var vdeDirmode: OctalMode?
 
-    @Option(help: ArgumentHelp("With --switch: a socket for the console, as unixterm and vdecmd use it.", valueName: "path"))
+    @Option(help: ArgumentHelp("With --switch: a socket for the console, as unixterm, vdeterm and unixcmd use it.", valueName: "path"))
     var mgmt: String?
 
     @Option(help: ArgumentHelp("With --mgmt: its octal mode. (default: 0600)", valueName: "mode"))

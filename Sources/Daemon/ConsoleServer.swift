@@ -10,6 +10,9 @@ final class ConsoleServer {
     /// Commands of one client that are carried out before the others have their turn.
     private static let linesInOneGo = 16
 
+    /// How long the end of a line may take to come. vde_switch takes what one read brings for a command, and vdeterm sends nothing behind it.
+    private static let linePause = 100 * MonotonicClock.millisecond
+
     private final class Client {
         let socket: Descriptor
         let user: UInt32
@@ -17,6 +20,7 @@ final class ConsoleServer {
         var dialogue = ConsoleDialogue()
         var pending: [UInt8] = []
         var isEnding = false
+        var lineTimer: ControlLoop.TimerID?
 
         init(_ socket: consuming Descriptor, user: UInt32, _ admission: ClientQuota.Admission) {
             self.socket = socket
@@ -84,6 +88,7 @@ final class ConsoleServer {
             do throws(SystemError) {
                 let bytes = try client.socket.receive(limit: 65_536)
                 if bytes.isEmpty { return close(client) }
+                loop.cancel(client.lineTimer)
                 client.dialogue.take(bytes)
             } catch {
                 if error.code != Errno.again { close(client) }
@@ -99,6 +104,7 @@ final class ConsoleServer {
     private func answer(_ client: Client) {
         for _ in 0..<ConsoleServer.linesInOneGo {
             guard clients[client.socket.raw] === client, client.pending.isEmpty, let (text, end) = client.dialogue.next(console, user: client.user) else {
+                awaitLineEnd(client)
                 return watch(client)
             }
             client.isEnding = end != nil
@@ -111,6 +117,15 @@ final class ConsoleServer {
         let number = client.socket.raw
         loop.schedule(after: 0) { [unowned self] in
             if let client = clients[number] { answer(client) }
+        }
+    }
+
+    private func awaitLineEnd(_ client: Client) {
+        loop.cancel(client.lineTimer)
+        guard client.dialogue.isInLine, clients[client.socket.raw] === client else { return }
+        client.lineTimer = loop.schedule(after: ConsoleServer.linePause) { [unowned self, unowned client] in
+            client.dialogue.endLine()
+            answer(client)
         }
     }
 
@@ -134,6 +149,7 @@ final class ConsoleServer {
     }
 
     private func close(_ client: Client) {
+        loop.cancel(client.lineTimer)
         loop.unwatch(client.socket.raw)
         clients[client.socket.raw] = nil
     }
@@ -177,11 +193,14 @@ final class StandardInputConsole {
     private func receive() -> Bool {
         let bytes = (try? input.read(limit: 4096)) ?? []
         dialogue.take(bytes)
-        var isOver = bytes.isEmpty
+        var isOver = false
+        // What stands behind the last end of a line is a line as well.
+        if bytes.isEmpty, dialogue.isInLine { dialogue.endLine() }
         while !isOver, let (text, end) = dialogue.next(console, user: nil, showsPrompt: isTerminal) {
             StandardOutput.write(text)
             isOver = end != nil
         }
+        isOver = isOver || bytes.isEmpty
         guard isOver else { return true }
         loop.unwatch(input.raw)
         onEnd()

@@ -199,6 +199,12 @@ package struct ConsoleDialogue {
         }
     }
 
+    /// Whether a line has begun whose end has not come.
+    package var isInLine: Bool { position < bytes.count && !bytes[position...].contains(UInt8(ascii: "\n")) }
+
+    /// Takes what has come for a whole line: vdeterm sends none of its ends.
+    package mutating func endLine() { bytes.append(UInt8(ascii: "\n")) }
+
     /// Carries out the next line.
     /// - Parameter showsPrompt: whether a prompt follows the answer.
     /// - Returns: what to send, and whether the conversation or the switch is to end then; nil if there is no whole line.

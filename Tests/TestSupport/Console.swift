@@ -32,8 +32,8 @@ package final class Console {
     }
 
     /// Sends a line and returns the answer up to the prompt.
-    package func ask(_ line: String) throws -> String {
-        _ = try socket.send(Array((line + "\n").utf8))
+    package func ask(_ line: String, lineEnd: String = "\n") throws -> String {
+        _ = try socket.send(Array((line + lineEnd).utf8))
         return try read(until: prompt)
     }
 

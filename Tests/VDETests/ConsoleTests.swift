@@ -106,6 +106,18 @@ import Wire
         return (all, nil)
     }
 
+    @Test func aLineWithoutItsEndIsOneWhenItIsSaidSo() {
+        var dialogue = ConsoleDialogue()
+        #expect(!dialogue.isInLine)
+        dialogue.take(Array("vlan/cre".utf8))
+        #expect(dialogue.isInLine && dialogue.next(console, user: nil) == nil)
+        dialogue.take(Array("ate 5".utf8))
+        dialogue.endLine()
+        #expect(!dialogue.isInLine && dialogue.next(console, user: nil)?.text.contains("1000 Success") == true)
+        dialogue.take(Array("vlan/create 6\nrest".utf8))
+        #expect(!dialogue.isInLine && dialogue.next(console, user: nil) != nil && dialogue.isInLine)
+    }
+
     @Test func linesAreTakenHoweverTheyCome() {
         var dialogue = ConsoleDialogue()
         #expect(answers(&dialogue, "port/sh").text.isEmpty)
