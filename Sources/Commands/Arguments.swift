@@ -10,6 +10,22 @@ extension IPv4Address: ExpressibleByArgument {
     @usableFromInline package init?(argument: String) { self.init(argument) }
 }
 
+/// A network's mask: `255.255.255.0`, `/24` or `24`.
+struct MaskArgument: ExpressibleByArgument {
+    let address: IPv4Address
+
+    init?(argument: String) {
+        let digits = argument.first == "/" ? argument.dropFirst() : Substring(argument)
+        if let length = Int(digits), (0...32).contains(length), digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
+            address = IPv4Address(length == 0 ? 0 : UInt32.max << (32 - length))
+        } else if let address = IPv4Address(argument) {
+            self.address = address
+        } else {
+            return nil
+        }
+    }
+}
+
 extension Configuration.DHCP: ExpressibleByArgument {}
 
 extension Configuration.UplinkKind: ExpressibleByArgument {}

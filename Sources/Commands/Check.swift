@@ -22,7 +22,7 @@ package struct Check: ParsableCommand {
     @Option(help: ArgumentHelp("A name to resolve. The default never leaves the host.", valueName: "name"))
     var name = "localhost"
 
-    @Option(help: ArgumentHelp("Open a TCP connection there, and close it at once.", valueName: "address:port"))
+    @Option(help: ArgumentHelp("Open a TCP connection to an IPv4 address and port, such as 203.0.113.1:443, and close it at once.", valueName: "address:port"))
     var tcp: EndpointArgument?
 
     @Flag(help: "One JSON object instead of lines.")

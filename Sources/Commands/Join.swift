@@ -17,9 +17,9 @@ package struct Join: ParsableCommand {
             Start this, then machines as yourself:
 
               sudo vde_vmnet --switch /tmp/vde
-              qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=/tmp/vde ...
+              qemu-system-x86_64 -m 1G -nic vde,sock=/tmp/vde,model=virtio
 
-            Without sudo the way out is a NAT in user mode. Without --switch it joins a switch that is there, as vde_switch makes it.
+            Without sudo the uplink is a user-mode NAT. Without --switch it joins a switch that is there, as vde_switch makes it.
             """)
 
     @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --stream and nothing else: none. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl.")
@@ -46,14 +46,14 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("For a Linux bridge, without privilege: QEMU's bridge helper. (default: where it is installed)", valueName: "program"))
     var bridgeHelper: String?
 
-    @Option(help: ArgumentHelp("For shared and host: the host's address, such as 192.168.105.1 (default: that, or the next free network). The next address is the first that guests get.", valueName: "ip"))
+    @Option(help: ArgumentHelp("For shared and host: the host's address, such as 192.168.105.1, without a mask (--vmnet-mask) (default: that, or the next free network). The next address is the first that guests get.", valueName: "ip"))
     var vmnetGateway: IPv4Address?
 
     @Option(help: ArgumentHelp("The last address that guests get. Needs --vmnet-gateway. (default: the network's last)", valueName: "ip"))
     var vmnetDhcpEnd: IPv4Address?
 
-    @Option(help: ArgumentHelp("The network's mask. Needs --vmnet-gateway. (default: 255.255.255.0)", valueName: "mask"))
-    var vmnetMask: IPv4Address?
+    @Option(help: ArgumentHelp("The network's mask, such as 255.255.255.0, /24 or 24. Needs --vmnet-gateway. (default: 24)", valueName: "mask"))
+    var vmnetMask: MaskArgument?
 
     @Option(help: ArgumentHelp("Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
@@ -99,6 +99,7 @@ package struct Join: ParsableCommand {
     }
 
     package mutating func run() throws {
+        if !own.isSwitch { try Root.checkWord(vde) }
         guard !doors.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
         let configuration = try makeConfiguration()
@@ -132,12 +133,14 @@ package struct Join: ParsableCommand {
             if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
         }
         // Without a VDE argument, but with another way in, a switch without a directory.
+        // First, for what the service manager has passed on tells which listeners there are.
+        let inheriting = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
         let framework = [.auto, .vmnet].contains(uplink) ? Root.vmnet : nil
         let resolved = try OptionRules.check(given(locator, hasVmnet: framework != nil))
         let side = try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map { Configuration.Side.serve($0) } ?? .join(locator)
         var configuration = Configuration(side: side, mode: try makeMode())
         configuration.vdeGroup = group
-        configuration.doors = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
+        configuration.doors = inheriting
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = resolved
         if let vmnetMtu {
@@ -223,9 +226,9 @@ package struct Join: ParsableCommand {
 
     private func makeNetwork() throws -> GuestNetwork? {
         guard let gateway = vmnetGateway else { return nil }
-        let mask = vmnetMask ?? IPv4Address(0xffff_ff00)
+        let mask = vmnetMask?.address ?? IPv4Address(0xffff_ff00)
         guard let network = IPv4Network(containing: gateway, mask: mask), (8...30).contains(network.prefixLength) else {
-            throw ValidationError("--vmnet-mask: \(mask) is not a mask of 8 to 30 leading ones, such as 255.255.255.0")
+            throw ValidationError("--vmnet-mask: \(mask) is not a mask of 8 to 30 leading ones, such as 255.255.255.0 or 24")
         }
         guard network.base.isPrivate, network.broadcast.isPrivate else {
             throw ValidationError("--vmnet-gateway: \(network) is not private; take one from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (RFC 1918)")

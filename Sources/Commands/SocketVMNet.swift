@@ -32,7 +32,7 @@ struct SocketVMNet: ParsableCommand {
     var vmnetDhcpEnd: IPv4Address?
 
     @Option(help: ArgumentHelp("Needs --vmnet-gateway. (default: 255.255.255.0)", valueName: "mask"))
-    var vmnetMask: IPv4Address?
+    var vmnetMask: MaskArgument?
 
     @Option(help: ArgumentHelp("Makes the hardware address of the host's end.", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
@@ -74,7 +74,7 @@ struct SocketVMNet: ParsableCommand {
         add("--vmnet-interface", vmnetInterface)
         add("--vmnet-gateway", vmnetGateway?.description)
         add("--vmnet-dhcp-end", (vmnetDhcpEnd ?? defaultEnd)?.description)
-        add("--vmnet-mask", vmnetMask?.description)
+        add("--vmnet-mask", vmnetMask?.address.description)
         add("--vmnet-interface-id", vmnetInterfaceId?.text)
         add("--vmnet-nat66-prefix", vmnetNat66Prefix)
         let isNetworkOfItsOwn = vmnetMode == .host && vmnetGateway == nil && !vmnetNetworkIdentifier.isEmpty
@@ -89,7 +89,7 @@ struct SocketVMNet: ParsableCommand {
 
     /// 254 in the last place, whatever the mask is, as long as that lies in the network.
     private var defaultEnd: IPv4Address? {
-        guard let gateway = vmnetGateway, let network = IPv4Network(containing: gateway, mask: vmnetMask ?? IPv4Address(0xffff_ff00)) else { return nil }
+        guard let gateway = vmnetGateway, let network = IPv4Network(containing: gateway, mask: vmnetMask?.address ?? IPv4Address(0xffff_ff00)) else { return nil }
         let end = IPv4Address(gateway.value & 0xffff_ff00 | 254)
         return network.contains(end) && end != network.broadcast && gateway < end ? end : nil
     }

@@ -176,6 +176,12 @@ enum VDESwitchWords {
         return (words, false)
     }
 
+    /// Whether `word` is an option of vde_switch.
+    static func isKnown(_ word: String) -> Bool {
+        let name = String(word.drop { $0 == "-" })
+        return unknown[name] != nil || withValue.union(flags).contains(name) || (name.count == 1 && "stnpmgMfxdFD".contains(name))
+    }
+
     /// The option that `name` is, or begins in only one way.
     private static func expand(_ name: String) -> String? {
         let all = withValue.union(flags)

@@ -45,13 +45,7 @@ package final class CableSession: NetworkSession {
         do throws(PlugError) {
             try open()
         } catch {
-            let status: ExitStatus =
-                switch error.cause {
-                case .permissionDenied: .noPermission
-                case .occupied: .alreadyRunning
-                default: .unavailable
-                }
-            throw ExitError(status, error.description)
+            throw ExitError(ExitStatus(error.cause), error.description)
         }
     }
 

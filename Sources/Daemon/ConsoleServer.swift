@@ -51,7 +51,7 @@ final class ConsoleServer {
             door = try Door(.stream, at: configuration.path, access: access, isLocked: isLocked)
         } catch {
             if error.cause == .occupied { throw ExitError(.alreadyRunning, "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt") }
-            throw ExitError(.unavailable, "no console by --mgmt: \(error)")
+            throw ExitError(error.cause == .permissionDenied ? .noPermission : .cannotCreate, "no console by --mgmt: \(error)")
         }
         listener = try orUnavailable { () throws(SystemError) in
             try Listener(

@@ -126,6 +126,7 @@ package final class Daemon {
             }
             try own.configure()
         }
+        if configuration.mode == .shared, uplink != nil || userLink != nil, HostRoutes.isOffline { logger.notice("\(HostRoutes.offlineNotice)") }
         if let privileged, let presence = uplink?.presence, let tap = presence.interface {
             hostWatch = try HostWatch(privileged, tap: tap, guests: presence.network, leadsOut: configuration.mode == .shared, loop: loop, logger: logger) { [unowned self] in
                 failure = $0
@@ -306,7 +307,7 @@ package final class Daemon {
     private func handle(signal number: Int32) {
         if number == Signal.user1 {
             logger.notice("address service: \(control.serviceCounters)")
-            for port in control.ports { logger.notice("port \(port.number) (\(port.name)): \(port.counters)") }
+            for port in control.ports { logger.notice("\(name(of: port.number)): \(port.counters)") }
             if let userLink { logger.notice("user-mode NAT: \(userLink.report)") }
             return
         }
@@ -350,7 +351,7 @@ package final class Daemon {
         }
     }
 
-    /// What a port is called in messages.
+    /// What a port is called in messages: with its number where the console has one.
     func name(of port: PortNumber) -> String {
         (session as? SwitchSession)?.name(of: port) ?? doors?.name(of: port) ?? control.ports.first { $0.number == port }?.name ?? "a port that is gone"
     }
@@ -367,7 +368,7 @@ package final class Daemon {
         ServiceManager.notify("STOPPING=1")
         // The network has failed under it.
         if let program { programEnd = ProgramEnd.await(program, called: configuration.doors.program[0], signals: signals, logger) }
-        for port in control.ports { logger.debug("port \(port.number) (\(port.name)): \(port.counters)") }
+        for port in control.ports { logger.debug("\(name(of: port.number)): \(port.counters)") }
         privileged?.closeNetwork()
         pidfile?.remove()
         vmnetLink?.stop()

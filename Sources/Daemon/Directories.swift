@@ -45,7 +45,7 @@ package enum Directories {
             if trust == .nobody, try directory.status().mode & 0o077 != 0 { try directory.reopen().setMode(0o700) }
             return directory.path
         } catch {
-            throw ExitError(.unavailable, "\(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for no other user; \(remedy)")
+            throw ExitError(.cannotCreate, "\(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for no other user; \(remedy)")
         }
     }
 }

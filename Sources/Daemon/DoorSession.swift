@@ -144,7 +144,8 @@ final class DoorSession {
         do throws(SystemError) {
             return try GuestProgram.start(configuration.program, descriptor: end, user: user, environment: environment)
         } catch {
-            throw ExitError(error.code == Errno.noEntry ? .unavailable : .noPermission, "\(error)\(error.code == Errno.noEntry ? "; there is no such program" : "")")
+            let isMissing = error.code == Errno.noEntry
+            throw ExitError(isMissing ? .programNotFound : .programNotStarted, "\(error)\(isMissing ? "; there is no such program" : "")")
         }
     }
 
@@ -163,7 +164,7 @@ final class DoorSession {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)
             case .permissionDenied: throw ExitError(.noPermission, error.description)
-            case .notOurs, .unsuitable, .system: throw ExitError(.unavailable, error.description)
+            case .notOurs, .unsuitable, .system: throw ExitError(.cannotCreate, error.description)
             }
         }
     }

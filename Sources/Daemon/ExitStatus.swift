@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Platform
+import VDE
 
 /// How the program ends (sysexits(3) where a number fits).
 package enum ExitStatus: Int32, Sendable {
@@ -8,11 +9,32 @@ package enum ExitStatus: Int32, Sendable {
     /// `check` found something that does not hold.
     case failure = 1
     case usage = 64
-    /// The switch or the uplink is not to be had.
+    /// A file to read is missing or unreadable.
+    case noInput = 66
+    /// The switch or the uplink is unavailable.
     case unavailable = 69
+    /// A file, socket or directory cannot be made.
+    case cannotCreate = 73
+    /// Reading or writing failed.
+    case ioError = 74
     /// Another instance has the pidfile or the network.
     case alreadyRunning = 75
     case noPermission = 77
+    /// A program to start is there, and could not be started (as shells have it).
+    case programNotStarted = 126
+    case programNotFound = 127
+}
+
+extension ExitStatus {
+    /// For a network that cannot be joined.
+    init(_ cause: PlugError.Cause) {
+        switch cause {
+        case .permissionDenied: self = .noPermission
+        case .occupied: self = .alreadyRunning
+        case .notASwitch, .pathTooLong: self = .usage
+        case .noSwitch, .refused, .silent, .badReply, .system: self = .unavailable
+        }
+    }
 }
 
 /// Why the program ends before its time: the thing, the cause, the next step.

@@ -25,7 +25,7 @@ package final class LeaseFile {
             try file.begin(leases)
             return (file, leases)
         } catch {
-            throw ExitError(.unavailable, "cannot keep leases: \(error); choose another directory with --state-dir")
+            throw ExitError(.ioError, "cannot keep leases: \(error); choose another directory with --state-dir")
         }
     }
 

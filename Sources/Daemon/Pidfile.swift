@@ -12,7 +12,7 @@ package final class Pidfile: Sendable {
     private let file: Descriptor
     private let status: FileStatus
 
-    /// - Throws: 75 naming the process that has it; 69 if it cannot be written.
+    /// - Throws: 75 naming the process that has it; 73 or 77 if it cannot be written.
     package init(_ path: String) throws(ExitError) {
         do throws(SystemError) {
             let name = try Directory.name(of: path)
@@ -26,7 +26,8 @@ package final class Pidfile: Sendable {
             if error.code == Errno.busy {
                 throw ExitError(.alreadyRunning, "the pidfile \(path) is held by \(error.operation); stop it first, or give another --pidfile")
             }
-            throw ExitError(.unavailable, "cannot write the pidfile: \(error)")
+            let isDenied = [Errno.accessDenied, Errno.notPermitted].contains(error.code)
+            throw ExitError(isDenied ? .noPermission : .cannotCreate, "cannot write the pidfile: \(error); its directory must exist and be writable, or give another --pidfile")
         }
     }
 

@@ -72,7 +72,7 @@ package final class PlugSession: NetworkSession {
                 failure = error
             }
             guard failure.cause == .noSwitch, MonotonicClock.now < graceEnds else {
-                throw ExitError(failure.cause == .permissionDenied ? .noPermission : .unavailable, failure.description)
+                throw ExitError(ExitStatus(failure.cause), failure.description)
             }
             MonotonicClock.sleep(50 * MonotonicClock.millisecond)
         }

@@ -110,7 +110,11 @@ package final class SwitchSession: NetworkSession {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)
             case .permissionDenied: throw ExitError(.noPermission, error.description)
-            case .notOurs, .pathTooLong, .system: throw ExitError(.unavailable, error.description)
+            case .pathTooLong: throw ExitError(.usage, error.description)
+            case .notOurs: throw ExitError(.cannotCreate, error.description)
+            case .system:
+                let isFile = Files.exists(path) && (try? Files.status(path).kind) != .directory
+                throw ExitError(.cannotCreate, isFile ? "\(path) is a file; --switch makes a directory: give a path where nothing is" : error.description)
             }
         }
     }
@@ -123,7 +127,7 @@ package final class SwitchSession: NetworkSession {
                     logger.warning("\(path): '\(line)' failed: \(SystemError(code: error.code, "").reason)")
                 }
             } catch {
-                throw ExitError(.unavailable, "cannot read the commands in --rcfile: \(error)")
+                throw ExitError(.noInput, "cannot read the commands in --rcfile: \(error); give a readable file, or leave the option out")
             }
         }
         if configuration.readsStandardInput {

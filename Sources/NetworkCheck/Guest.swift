@@ -217,7 +217,22 @@ package final class Guest {
         case addresses([String])
         /// The server's response code (RFC 1035 section 4.1.1).
         case failure(UInt8)
+        case unreachable(Obstacle)
         case silence
+    }
+
+    /// A host on the way that reported by ICMP why a packet went no further.
+    package struct Obstacle: Equatable {
+        package let reporter: IPv4Address
+        /// Of "destination unreachable".
+        package let code: UInt8
+    }
+
+    /// The report that a packet of ours did not get through; nil for everything else.
+    private static func obstacle(_ ip: borrowing IPv4View, to target: IPv4Address, _ number: UInt8, ports: (own: UInt16, other: UInt16)) -> Obstacle? {
+        guard ip.protocolNumber == IPProtocol.icmp, let report = try? ICMPUnreachable(parsing: ip.payload) else { return nil }
+        guard report.destination == target, report.protocolNumber == number, report.sourcePort == ports.own, report.destinationPort == ports.other else { return nil }
+        return Obstacle(reporter: ip.source, code: report.code)
     }
 
     /// Asks `server` for the IPv4 addresses of `name`.
@@ -231,6 +246,7 @@ package final class Guest {
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
+            if let obstacle = Guest.obstacle(ip, to: server, IPProtocol.udp, ports: (port, 53)) { return .unreachable(obstacle) }
             guard ip.protocolNumber == IPProtocol.udp, ip.source == server else { return nil }
             let udp = try UDPView(ip.payload)
             guard udp.destinationPort == port, udp.sourcePort == 53 else { return nil }
@@ -242,6 +258,7 @@ package final class Guest {
 
     package enum ConnectAnswer: Equatable {
         case accepted, refused, silence
+        case unreachable(Obstacle)
     }
 
     /// Opens a TCP connection to `target` and, once it is accepted, resets it.
@@ -256,18 +273,29 @@ package final class Guest {
             return packet(to: target, protocolNumber: IPProtocol.tcp, writer.bytes)
         }
         guard let opening = segment(.syn, sequence: start) else { return .silence }
-        let answer = exchange(opening, attempts: 3, timeout: MonotonicClock.second) { frame -> (flags: TCPFlags, sequence: UInt32)? in
+        let answer = exchange(opening, attempts: 3, timeout: MonotonicClock.second) { frame -> Opening? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
+            if let obstacle = Guest.obstacle(ip, to: target, IPProtocol.tcp, ports: (own, port)) { return .unreachable(obstacle) }
             guard ip.protocolNumber == IPProtocol.tcp, ip.source == target else { return nil }
             let reply = try TCPView(ip.payload)
             guard reply.sourcePort == port, reply.destinationPort == own, reply.flags.contains(.ack), reply.acknowledgment == start &+ 1 else { return nil }
-            return (reply.flags, reply.sequence)
+            return .answered(reply.flags, sequence: reply.sequence)
         }
-        guard let answer else { return .silence }
-        guard answer.flags.contains(.syn) else { return .refused }
-        if let closing = segment([.rst, .ack], sequence: start &+ 1, acknowledgment: answer.sequence &+ 1) { link.send(closing) }
-        return .accepted
+        switch answer {
+        case nil: return .silence
+        case .unreachable(let obstacle)?: return .unreachable(obstacle)
+        case .answered(let flags, let sequence)?:
+            guard flags.contains(.syn) else { return .refused }
+            if let closing = segment([.rst, .ack], sequence: start &+ 1, acknowledgment: sequence &+ 1) { link.send(closing) }
+            return .accepted
+        }
+    }
+
+    /// What came back for the first segment of a connection.
+    private enum Opening {
+        case answered(TCPFlags, sequence: UInt32)
+        case unreachable(Obstacle)
     }
 }

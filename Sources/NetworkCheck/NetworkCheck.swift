@@ -143,10 +143,47 @@ package final class NetworkCheck {
             return .ok("\(server) answers, though it knows no \(questions.name)")
         case .failure(3): return .failed("\(server) knows no \(questions.name)", remedy: "ask for a name that exists: --name NAME")
         case .failure(let code):
-            return .failed("\(server) could not resolve \(questions.name) (response code \(code))", remedy: "look whether the host itself can: getent ahosts \(questions.name)")
+            return .failed("\(server) could not resolve \(questions.name) (\(NetworkCheck.responseName(code)))", remedy: "look whether the host itself can: getent ahosts \(questions.name)")
+        case .unreachable(let obstacle):
+            return .failed("the name server \(server) is unreachable: \(NetworkCheck.describe(obstacle))", remedy: NetworkCheck.remedy(obstacle, for: server))
         case .silence:
             return .failed(
                 "the name server \(server) does not answer", remedy: "a firewall on the host may drop port 53 from guests: nft list ruleset | grep -A9 'hook input'")
+        }
+    }
+
+    /// The names of RFC 1035 section 4.1.1 as tools print them, each with what it means.
+    private static func responseName(_ code: UInt8) -> String {
+        switch code {
+        case 1: "FORMERR: it did not understand the query"
+        case 2: "SERVFAIL: it failed, or reached no server that knows"
+        case 3: "NXDOMAIN: the name does not exist"
+        case 4: "NOTIMP: it does not offer such queries"
+        case 5: "REFUSED: it does not answer this client"
+        default: "response code \(code)"
+        }
+    }
+
+    private static func describe(_ obstacle: Guest.Obstacle) -> String {
+        let reason =
+            switch obstacle.code {
+            case 0: "network unreachable"
+            case 1: "host unreachable"
+            case 2: "protocol unreachable"
+            case 3: "port unreachable"
+            case 9, 10, 13: "administratively prohibited"
+            default: "code \(obstacle.code)"
+            }
+        return "\(obstacle.reporter) answers by ICMP: \(reason)"
+    }
+
+    private static func remedy(_ obstacle: Guest.Obstacle, for address: IPv4Address) -> String {
+        switch obstacle.code {
+        case 0: "the host is offline, or has no route there: look at ip route get \(address)"
+        case 1: "nothing has that address, or the router to it is away: ping \(address) from the host"
+        case 3: "nothing listens there: start the server, or try another port"
+        case 9, 10, 13: "a policy forbids it: --egress deny of vde_vmnet without an --allow for it, --vmnet-mode host, or a reject rule of a firewall"
+        default: "look at the log and the firewall of \(obstacle.reporter)"
         }
     }
 
@@ -156,6 +193,8 @@ package final class NetworkCheck {
         switch guest.connect(to: address, port: port) {
         case .accepted: return .ok("\(address) port \(port) accepts connections")
         case .refused: return .failed("\(address) refuses connections to port \(port)", remedy: "nothing listens there: start the server, or try another port")
+        case .unreachable(let obstacle):
+            return .failed("\(address) port \(port) is unreachable: \(NetworkCheck.describe(obstacle))", remedy: NetworkCheck.remedy(obstacle, for: address))
         case .silence:
             return .failed(
                 "\(address) port \(port) does not answer",

@@ -85,7 +85,7 @@ package struct PlugHandshake: ~Copyable {
         } catch {
             throw error.code == Errno.noEntry ? PlugError.noSwitch(at: path) : PlugError(error, path: path)
         }
-        throw PlugError(.notASwitch, "\(path) is a file, not the directory of a VDE switch; start one elsewhere with: vde_switch --unix DIRECTORY")
+        throw PlugError(.notASwitch, "\(path) is a file, not the directory of a VDE switch; start one elsewhere by: vde_vmnet --switch DIRECTORY")
     }
 
     /// Removes data sockets that an earlier run of ours left here when it was killed during its handshake.
@@ -196,6 +196,6 @@ extension Plug {
         guard candidates.count > 1, failure?.cause == .noSwitch else { throw failure! }
         throw PlugError(
             .noSwitch,
-            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start one with: vde_switch --unix /tmp/vde, and name it: vde_vmnet /tmp/vde")
+            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start a network with a switch of its own by: vde_vmnet --switch /tmp/vde")
     }
 }

@@ -50,7 +50,7 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
     }
 
     static func noSwitch(at path: String) -> PlugError {
-        PlugError(.noSwitch, "no VDE switch at \(path); start one with: vde_switch --unix \(path)")
+        PlugError(.noSwitch, "no VDE switch at \(path); start a network with a switch of its own by: vde_vmnet --switch \(path)")
     }
 
     /// Who may use `path`, as a hint on what to run as.
@@ -59,6 +59,6 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
         while !Files.exists(path), path != "/" , path != "." { path = Files.parent(path) }
         guard let status = try? Files.status(path) else { return "check its owner and mode" }
         return "\(path) belongs to \(Accounts.userName(status.owner)) with mode 0\(String(status.mode, radix: 8)): "
-            + "run as that user or as root, or start vde_switch with --mode 0660 and --group"
+            + "run as that user or as root, or start the switch with a group that may join (vde_vmnet: --vde-mode 0660 --vde-group G, vde_switch: --mode 0660 --group G)"
     }
 }

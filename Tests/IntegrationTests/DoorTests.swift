@@ -186,7 +186,7 @@ extension IntegrationTests {
             #expect(try run("echo word; test -S /proc/self/fd/3").output == "word\n", "standard output is the program's alone")
             #expect(try run("id -u; id -g; echo $USER", ["SUDO_UID": "65534", "SUDO_GID": "65534"]).output == "65534\n65534\nnobody\n")
             let missing = try host.attempt([Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "/nowhere/program"])
-            #expect(missing.termination == .exited(69) && missing.error.contains("/nowhere/program: No such file"))
+            #expect(missing.termination == .exited(127) && missing.error.contains("/nowhere/program: No such file"))
             let nothing = try host.attempt([Machine.product("vde_vmnet"), "run", "--uplink", "none"])
             #expect(nothing.termination == .exited(64))
             let alone = try host.attempt([Machine.product("vde_vmnet"), "client", "/nowhere/socket", "true"])

@@ -244,7 +244,7 @@ extension IntegrationTests {
             _ = try Console(console).ask("port/print")
             try Files.replace(file, [1])
             let third = try attempt(file)
-            #expect(third.termination == .exited(69) && third.error.contains("--mgmt: \(file) is there already, and no socket; choose another path"), "\(third.error)")
+            #expect(third.termination == .exited(73) && third.error.contains("--mgmt: \(file) is there already, and no socket; choose another path"), "\(third.error)")
             // What somebody has put in its place stays.
             try Files.remove(console)
             try Files.replace(console, [2])
@@ -324,12 +324,12 @@ extension IntegrationTests {
             try Files.setOwner(path, user: 65_534, group: nil)
             let before = try Files.status(path)
             let refused = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
-            #expect(refused.termination == .exited(69) && refused.error.contains("belongs to nobody"))
+            #expect(refused.termination == .exited(73) && refused.error.contains("belongs to nobody"))
             #expect(try Files.status(path) == before)
             let home = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path])
-            #expect(home.termination == .exited(69) && home.error.contains("holds something else"))
+            #expect(home.termination == .exited(73) && home.error.contains("holds something else"))
             let long = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "/tmp/" + String(repeating: "x", count: 100)])
-            #expect(long.termination == .exited(69) && long.error.contains("too long"))
+            #expect(long.termination == .exited(64) && long.error.contains("too long"))
         }
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))

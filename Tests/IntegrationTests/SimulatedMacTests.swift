@@ -286,7 +286,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             try Files.replace(network.folder.file("state"), [])
             let result = try network.host.attempt([Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch", network.folder.file("own")])
-            #expect(result.termination == .exited(69) && result.error.contains("choose another with --state-dir"), "\(result.error)")
+            #expect(result.termination == .exited(73) && result.error.contains("choose another with --state-dir"), "\(result.error)")
             #expect(!result.error.contains("does not return"))
         }
 

@@ -16,6 +16,8 @@ private final class FakeNetwork: GuestLink {
     var resolves: ((DNSQuestion, UInt16) -> [UInt8]?)?
     /// Ports of the gateway: true accepts, false refuses; others are silent.
     var ports: [UInt16: Bool] = [:]
+    /// The code of "destination unreachable" with which the gateway answers TCP, and queries for names.
+    var unreachable: UInt8?
     private var pending: [[UInt8]] = []
 
     init(_ change: (inout DHCPConfiguration) -> Void = { _ in }) {
@@ -56,6 +58,13 @@ private final class FakeNetwork: GuestLink {
         }
         let ip = try IPv4View(ethernet.payload)
         guard ethernet.destination == gatewayHardware else { return }
+        if let unreachable, ip.protocolNumber != IPProtocol.icmp, UInt16(frame[36]) << 8 | UInt16(frame[37]) != DHCPPort.server {
+            var writer = ByteWriter()
+            writer.put([3, unreachable, 0, 0, 0, 0, 0, 0])
+            writer.put(Array(frame[14..<42]))
+            writer.patch16(writer.checksum(from: 0).finished, at: 2)
+            return reply(ethernet.source, gateway, ip.source, IPProtocol.icmp, writer.bytes)
+        }
         switch ip.protocolNumber {
         case IPProtocol.icmp where answersPing:
             let echo = try ICMPEcho(parsing: ip.payload)
@@ -140,6 +149,29 @@ private final class FakeNetwork: GuestLink {
         #expect(!holds)
         #expect(outcomes(hops) == ["lease": .failed])
         #expect(hops["lease"]!.remedy != nil)
+    }
+
+    @Test(arguments: [(0, "network unreachable", "offline"), (1, "host unreachable", "nothing has that address"), (13, "administratively prohibited", "--egress deny"), (10, "administratively prohibited", "firewall")])
+    func whatICMPSaysIsSaid(code: UInt8, words: String, remedy: String) {
+        let network = FakeNetwork()
+        network.unreachable = code
+        let hops = check(network, connect: (IPv4Address("203.0.113.1")!, 443)).hops
+        #expect(hops["tcp"]?.outcome == .failed && hops["tcp"]!.detail == "203.0.113.1 port 443 is unreachable: 192.168.105.1 answers by ICMP: \(words)")
+        #expect(hops["tcp"]?.remedy?.contains(remedy) == true)
+        #expect(hops["name"]?.detail.contains("is unreachable: 192.168.105.1 answers by ICMP: \(words)") == true)
+    }
+
+    @Test(arguments: [(2, "SERVFAIL"), (5, "REFUSED"), (4, "NOTIMP"), (11, "response code 11")]) func responseCodesHaveTheirNames(code: UInt8, name: String) {
+        let network = FakeNetwork()
+        network.resolves = { question, id in
+            var answer = DNSMessage.answer(id: id, wantsRecursion: true, question: question, records: [], timeToLive: 1)
+            answer[3] = answer[3] & 0xf0 | code
+            return answer
+        }
+        let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
+        var detail = ""
+        _ = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName("www.example")!)) { if $0.name == "name" { detail = $0.detail } }.run()
+        #expect(detail.contains("could not resolve www.example (\(name)"), "\(detail)")
     }
 
     @Test func eachHopIsBlamedForItself() {

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// Command lines as people make them who have not read the manual: each with its exit status (sysexits(3)) and what its message must say.
+    @Suite struct WrongCommandLines {
+        /// The words, the status, and parts of the message between bars. DIR is a folder with a plain file `afile` and an empty folder `empty`; GONE is not there.
+        static let table = """
+            % 69 no VDE switch in any of the usual places | vde_vmnet --switch /tmp/vde
+            status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces | vde_vmnet --help
+            start % 64 there is no subcommand 'start' | vde_vmnet --switch /tmp/vde
+            stop % 64 there is no subcommand 'stop'
+            version % 64 there is no subcommand 'version'
+            list % 64 there is no subcommand 'list'
+            vde0 % 64 there is no subcommand 'vde0', and no directory of that name
+            DIR/GONE % 69 no VDE switch at DIR/GONE | vde_vmnet --switch DIR/GONE
+            ./GONE % 69 no VDE switch at ./GONE
+            DIR/empty % 69 no VDE switch at DIR/empty
+            DIR/afile % 64 is a file, not the directory | start one elsewhere by: vde_vmnet --switch
+            a b % 64 Unexpected argument 'b' | vde_vmnet --help
+            DIR/x[y] % 64 is not a port of a switch
+            [] % 64 '[]' needs a path
+            tap://vmnet0 % 64 'tap://' is not supported here | directory of a VDE switch
+            http://example.org % 64 'http://' is not supported here
+            --hlep % 64 Unknown option '--hlep' | vde_vmnet --help
+            -x DIR/v % 64 Unknown option '-x'
+            -s DIR/v % 64 Unknown option '-s' | -s is an option of vde_switch | vde_vmnet switch
+            --sock DIR/v % 64 --sock is an option of vde_switch
+            -d DIR/v % 64 -d is an option of vde_switch
+            --daemon DIR/v % 64 --daemon is an option of vde_switch
+            --mode shared DIR/v % 64 Unknown option '--mode'
+            --uplink wifi DIR/v % 64 'wifi' is invalid for '--uplink | 'auto', 'vmnet', 'tap', 'user' or 'none'
+            --uplink % 64 Missing value for '--uplink
+            --uplink none DIR/v % 64 --uplink none needs --switch
+            --uplink vmnet --switch DIR/v % 64 --uplink vmnet needs vmnet.framework | macOS
+            --uplink none run % 64 a subcommand comes before its options: vde_vmnet run
+            --vmnet-mode nat DIR/v % 64 'nat' is invalid for '--vmnet-mode | 'shared', 'host' or 'bridged'
+            --vmnet-mode bridge --vmnet-interface eth0 DIR/v % 64 'bridge' is invalid | 'bridged'
+            --vmnet-mode bridged DIR/v % 64 --vmnet-mode bridged needs --vmnet-interface
+            --vmnet-mode bridged --vmnet-interface= DIR/v % 64 --vmnet-interface
+            --switch --vmnet-mode bridged --vmnet-interface GONE0 DIR/v % 69 there is no interface GONE0 | one of:
+            --switch --vmnet-mode bridged --vmnet-interface lo DIR/v % 64 --vmnet-interface lo | loopback | vde_vmnet interfaces
+            --vmnet-interface eth0 DIR/v % 64 --vmnet-interface needs --vmnet-mode bridged
+            --uplink user --vmnet-mode bridged --vmnet-interface lo DIR/v % 64 --vmnet-mode bridged does not go with --uplink user
+            --uplink user --tap-name tap0 DIR/v % 64 --tap-name does not go with --uplink user
+            --bridge-helper /bin/true DIR/v % 64 --bridge-helper needs --vmnet-mode bridged
+            --vmnet-gateway DIR/v % 64 is invalid for '--vmnet-gateway | such as 192.168.105.1
+            --vmnet-gateway 192.168.1.1/24 DIR/v % 64 '192.168.1.1/24' is invalid | --vmnet-mask
+            --vmnet-gateway 8.8.8.8 DIR/v % 64 is not private | RFC 1918
+            --vmnet-gateway 192.168.1.0 DIR/v % 64 192.168.1.0 is the first address
+            --vmnet-gateway fd00::1 DIR/v % 64 'fd00::1' is invalid
+            --vmnet-mask 24 DIR/v % 64 --vmnet-mask needs --vmnet-gateway
+            --vmnet-gateway 10.0.0.1 --vmnet-mask 255.0.255.0 DIR/v % 64 is not a mask of 8 to 30 leading ones, such as 255.255.255.0 or 24
+            --vmnet-gateway 10.0.0.1 --vmnet-mask /33 DIR/v % 64 '/33' is invalid | such as 255.255.255.0, /24 or 24
+            --vmnet-gateway 10.0.0.1 --vmnet-mask 32 DIR/v % 64 is not a mask of 8 to 30
+            --vmnet-dhcp-end 10.0.0.9 DIR/v % 64 --vmnet-dhcp-end needs --vmnet-gateway
+            --vmnet-gateway 10.0.0.9 --vmnet-dhcp-end 10.0.0.5 DIR/v % 64 must lie above the gateway
+            --vmnet-mtu 100 DIR/v % 64 --vmnet-mtu: 100 is not between 576 and 65521
+            --vmnet-mtu big DIR/v % 64 'big' is invalid for '--vmnet-mtu
+            --vmnet-interface-id 1 DIR/v % 64 '1' is invalid for '--vmnet-interface-id <uuid>'
+            --vmnet-nat66-prefix fd00:1:: DIR/v % 64 --vmnet-nat66-prefix needs vmnet.framework
+            --dhcp on DIR/v % 64 'on' is invalid for '--dhcp | 'auto', 'builtin', 'system' or 'off'
+            --dhcp builtin --vmnet-disable-dhcp DIR/v % 64 --vmnet-disable-dhcp does not go with --dhcp
+            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip>' | such as 52:54:00:00:00:01,192.168.105.10
+            --dhcp-host 52:54:00:00:00:01,192.168.105.7 --dhcp off DIR/v % 64 --dhcp-host does not go with --dhcp off
+            --publish 8080 DIR/v % 64 '8080' is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]
+            --publish 8080:80 DIR/v % 64 has '80' where a guest's address
+            --publish 8080:web:80 DIR/v % 64 has 'web' where a guest's address
+            --publish http:192.168.105.2 DIR/v % 64 has 'http' where a port from 1 to 65535
+            --publish 0:192.168.105.2 DIR/v % 64 has '0' where a port
+            --publish 80:192.168.105.2/sctp DIR/v % 64 /tcp or /udp only
+            --publish 80:192.168.105.2 --publish 80:192.168.105.3 DIR/v % 64 take the same port of this host
+            --publish 80:192.168.105.2 --vmnet-mode host DIR/v % 64 --publish does not go with --vmnet-mode host
+            --egress none DIR/v % 64 'none' is invalid for '--egress | 'allow' and 'deny'
+            --allow 203.0.113.1 DIR/v % 64 --allow needs --egress deny
+            --egress deny --allow example.org DIR/v % 64 'example.org' is not CIDR[:PORT], such as 203.0.113.0/24:443
+            --host-loopback --uplink tap DIR/v % 64 --host-loopback does not go with --uplink tap
+            --tap-name a/b DIR/v % 64 'a/b' cannot be an interface's name
+            --tap-name a-name-that-is-too-long DIR/v % 64 1 to 15 characters
+            --vde-group GONE DIR/v % 64 --vde-group: there is no group 'GONE'
+            --vde-mode 0660 DIR/v % 64 --vde-mode needs --switch
+            --switch --vde-mode rw DIR/v % 64 'rw' is invalid for '--vde-mode
+            --mgmt DIR/m DIR/v % 64 --mgmt does not go with a switch to join
+            --switch --mgmtmode 0660 DIR/v % 64 --mgmtmode needs --mgmt
+            --idle-exit 5 DIR/v % 64 --idle-exit does not go with a switch to join
+            --switch --idle-exit 0 DIR/v % 64 --idle-exit: 0 is not between 1 and 1000000
+            --switch --stats-interval 0 DIR/v % 64 --stats-interval: 0 is not between 1 and
+            --workers 99 DIR/v % 64 --workers: 99 is not between 1 and 16
+            --log-level verbose DIR/v % 64 'verbose' is invalid | trace, debug, info
+            --pidfile % 64 Missing value for '--pidfile
+            --state-dir= DIR/v % 64 --state-dir needs a path
+            --switch DIR/v[3] % 64 --switch takes the directory | without a port
+            --switch --uplink none DIR/afile % 73 DIR/afile is a file | --switch makes a directory
+            --switch --uplink none DIR/GONE/v % 73 mkdir DIR/GONE/v: No such file | the directory above it must exist
+            --switch --uplink none --pidfile DIR/GONE/p DIR/v % 73 cannot write the pidfile | another --pidfile
+            --switch --uplink none --rcfile DIR/GONE DIR/v % 66 --rcfile: open DIR/GONE: No such file
+            --switch --uplink none --mgmt DIR/GONE/m DIR/v % 73 --mgmt: bind DIR/GONE/m | the directory above it must exist
+            --uplink none --stream DIR/GONE/s % 73 bind DIR/GONE/s | the directory above it must exist
+            --uplink none --stream DIR/afile % 73 DIR/afile is there already, and no socket
+            --uplink none --dgram DIR/afile % 73 DIR/afile is there already, and no socket
+            --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
+            --stream= % 64 --stream needs a path
+            --fd 99 % 64 descriptor 99 is not open | must pass it on
+            --fd three % 64 'three' is invalid for '--fd
+            --socket-group root DIR/v % 64 --socket-group needs --stream or --dgram
+            --switch --state-dir DIR/afile DIR/v % 73 DIR/afile | choose another with --state-dir
+            --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with --vmnet-gateway
+            run % 64 give the program to start behind -- | vde_vmnet run --help
+            run qemu-system-x86_64 % 64 give the program to start behind --
+            run --uplink none -- GONE % 127 start GONE: No such file | there is no such program
+            run --idle-exit 5 -- true % 64 --idle-exit does not go with run
+            client % 64 Missing expected argument '<socket>' | vde_vmnet client --help
+            client DIR/s % 64 give the program to start, such as
+            client DIR/s true % 69 connect DIR/s: No such file | is vde_vmnet --stream DIR/s running
+            check --tcp 203.0.113.1 DIR/v % 64 '203.0.113.1' is invalid | such as 203.0.113.1:443 | vde_vmnet check --help
+            check --tcp example.org:80 DIR/v % 64 'example.org:80' is invalid | IPv4 address and port
+            check --name a..b DIR/v % 64 'a..b' is not a domain name
+            check --bogus % 64 Unknown option '--bogus' | vde_vmnet check --help
+            check a b % 64 Unexpected argument 'b'
+            interfaces eth0 % 64 Unexpected argument 'eth0' | vde_vmnet interfaces --help
+            switch -s % 64 Missing value for '-s | vde_vmnet switch --help
+            switch -F % 64 -F: there is no spanning tree | leave it out
+            switch -n 5000 -s DIR/v % 64 --numports: 5000 is not between 1 and 1023
+            switch -m 9 -s DIR/v % 64 '9' is invalid for '-m
+            switch -g GONE -s DIR/v % 64 --group: there is no group 'GONE'
+            switch DIR/v % 64 Unexpected argument
+            switch -s DIR/GONE/v -nostdin % 73 the directory above it must exist
+            switch -s DIR/v -nostdin -M DIR/afile % 73 --mgmt: DIR/afile is there already
+            switch -s DIR/v -nostdin -f DIR/GONE % 66 --rcfile: open DIR/GONE
+            """
+
+        @Test func eachHasItsStatusAndItsMessage() throws {
+            let host = try Namespace("host"), folder = try TemporaryFolder()
+            try Files.replace(folder.file("afile"), [1])
+            try Files.makeDirectories(folder.file("empty"))
+            let lines = WrongCommandLines.table.split(separator: "\n")
+            #expect(lines.count >= 100)
+            for line in lines {
+                let halves = line.replacing("DIR", with: folder.path).replacing("GONE", with: "absent").split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+                let words = halves[0].split(separator: " ").map(String.init)
+                let expected = halves[1].drop { $0 == " " }.split(separator: " ", maxSplits: 1)
+                let parts = expected[1].split(separator: "|").map { part in String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed()) }
+                // In the folder, so that no word is a path by chance, and as nobody's home, so that no default switch is found.
+                let command = "cd \(folder.path) && exec timeout 20 env HOME=\(folder.path) \"$@\" </dev/null"
+                let result = try host.attempt(["sh", "-c", command, "sh", Machine.product("vde_vmnet")] + words)
+                let message = result.error
+                #expect(result.termination == .exited(Int32(expected[0])!), "\(line): \(result.termination) \(message)")
+                for part in parts { #expect(message.contains(part), "\(line): '\(part)' is not in: \(message)") }
+                #expect(message.split(separator: "\n").allSatisfy { $0.hasPrefix("vde_vmnet: ") }, "\(line): \(message)")
+                #expect(!message.contains("Usage:") && message.contains("vde_vmnet: error: "), "\(message)")
+            }
+        }
+
+        /// A network of `check` that is not there is a finding, with what to do.
+        @Test func checkSaysHowToStartANetwork() throws {
+            let host = try Namespace("host"), folder = try TemporaryFolder()
+            let result = try host.attempt([Machine.product("vde_vmnet"), "check", folder.file("absent")])
+            #expect(result.termination == .exited(1) && result.output.contains("try: start a network with a switch of its own by: vde_vmnet --switch \(folder.file("absent"))"), "\(result.output)")
+        }
+
+        /// Whoever looks for the fault in a guest is told where it is.
+        @Test(arguments: ["tap", "user"]) func anOfflineHostIsTold(uplink: String) throws {
+            let network = try TestNetwork()
+            func start(_ name: String) throws -> VMNetDaemon {
+                try VMNetDaemon(in: network.host, ["--switch", "--uplink", uplink, network.folder.file(name)], folder: network.folder)
+            }
+            let online = try start("online")
+            #expect(!online.program.output.contains("offline"))
+            online.program.signal(Signal.user1)
+            try online.program.wait(for: "port 1 (\(uplink == "tap" ? "vmnet0" : "user")): in ", within: 10)
+            #expect(try online.stop() == .exited(0))
+            try network.host.ip("route", "del", "default")
+            let offline = try start("offline")
+            #expect(offline.program.output.contains("this host is offline (it has no default route)"))
+            #expect(try offline.stop() == .exited(0))
+        }
+    }
+}
