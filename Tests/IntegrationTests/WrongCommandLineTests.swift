@@ -93,11 +93,11 @@ extension IntegrationTests {
             --state-dir= DIR/v % 64 --state-dir needs a path
             --switch DIR/v[3] % 64 --switch takes the directory | without a port
             --switch --uplink none DIR/afile % 73 DIR/afile is a file | --switch makes a directory
-            --switch --uplink none DIR/GONE/v % 73 mkdir DIR/GONE/v: No such file | the directory above it must exist
+            --switch --uplink none DIR/GONE/v % 73 open DIR/GONE: No such file | the directory above it must exist
             --switch --uplink none --pidfile DIR/GONE/p DIR/v % 73 cannot write the pidfile | another --pidfile
             --switch --uplink none --rcfile DIR/GONE DIR/v % 66 --rcfile: open DIR/GONE: No such file
-            --switch --uplink none --mgmt DIR/GONE/m DIR/v % 73 --mgmt: bind DIR/GONE/m | the directory above it must exist
-            --uplink none --stream DIR/GONE/s % 73 bind DIR/GONE/s | the directory above it must exist
+            --switch --uplink none --mgmt DIR/GONE/m DIR/v % 73 --mgmt: open DIR/GONE: No such file | the directory above it must exist
+            --uplink none --stream DIR/GONE/s % 73 open DIR/GONE: No such file | the directory above it must exist
             --uplink none --stream DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --dgram DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
