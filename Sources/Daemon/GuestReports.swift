@@ -64,6 +64,8 @@ struct GuestReports {
         case .routerAdvertisement: "sends router advertisements"
         case .redirect: "sends ICMP redirects"
         case .gateway: "claims an address of the gateway"
+        case .address: "claims an IPv6 address of another guest"
+        case .neighbor: "names the hardware address of another guest in ARP or neighbour discovery"
         case .hiddenHeader: "sends packets whose headers are cut off or spread over fragments"
         case .tooManyTags: "sends frames with more than \(LinkHeader.limit) VLAN tags"
         }
@@ -76,6 +78,8 @@ struct GuestReports {
         case .dhcp: "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it, --dhcp off leaves all addresses to it"
         case .dhcpIPv6, .routerAdvertisement, .redirect: "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it"
         case .gateway: "dropped: no guest may have it"
+        case .address: "dropped: it belongs to the guest that used it first, until that one's port is gone or it has been silent for \(GuestRules.addressSilence) seconds"
+        case .neighbor: "dropped: what is for it would reach another guest"
         case .hiddenHeader, .tooManyTags: "dropped: what they hide could be a router advertisement, a DHCP answer, or a claim to the gateway's address"
         }
     }

@@ -2,8 +2,9 @@
 import Platform
 import Wire
 
-/// Whose addresses are: an IPv4 address that our own DHCP has leased to one guest no other may send from, nor answer for; the gateway's
-/// addresses, IPv6 included, are no guest's. Addresses that were leased to no guest may be any guest's. One thread at a time.
+/// Whose addresses are: an IPv4 address that our own DHCP has leased to one guest no other may send from, nor answer for; an IPv6 address is the
+/// guest's that used it first; the gateway's addresses are no guest's. IPv4 addresses that were leased to no guest may be any guest's. One thread at a
+/// time.
 struct AddressGuard: ~Copyable {
     private var owners = LeaseOwners()
     /// Frames of a burst mostly claim the same.
@@ -11,6 +12,12 @@ struct AddressGuard: ~Copyable {
     /// `any` while it is not known.
     private(set) var gateway = IPv4Address.any
     private var gateways = GatewayAddresses()
+    private var bindings: SourceBindings
+    /// The IPv6 address that was last admitted as a source, by whom and when: a second later its use is to be noted again.
+    private var lastSource = (address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: UInt32(0))
+
+    /// - Parameter ports: port numbers are below this.
+    init(ports: Int) { bindings = SourceBindings(ports: ports) }
 
     /// What a frame says of its sender.
     struct Claim: Equatable, BitwiseCopyable, Sendable {
@@ -32,7 +39,10 @@ struct AddressGuard: ~Copyable {
         forgetClaim()
     }
 
-    private mutating func forgetClaim() { lastClaim = Claim(address: .any, hardware: .zero) }
+    private mutating func forgetClaim() {
+        lastClaim = Claim(address: .any, hardware: .zero)
+        lastSource.address = .unspecified
+    }
 
     /// Whether this is what was last admitted, from the hardware address that it names.
     @inline(__always)
@@ -51,6 +61,41 @@ struct AddressGuard: ~Copyable {
         return true
     }
 
+    // MARK: IPv6
+
+    mutating func attach(_ port: PortNumber, bundle: UInt16, isShared: Bool) { bindings.attach(port, bundle: bundle, isShared: isShared) }
+
+    mutating func detach(_ port: PortNumber) {
+        bindings.detach(port)
+        forgetClaim()
+    }
+
+    /// Forgets which IPv6 addresses the guests of a port use.
+    mutating func forget(_ port: PortNumber) {
+        bindings.forget(port)
+        forgetClaim()
+    }
+
+    /// Whether this is the source that was last admitted.
+    @inline(__always)
+    func wasAdmitted(_ source: IPv6Address, from station: Station, now: UInt32) -> Bool {
+        source == lastSource.address && station == lastSource.station && now == lastSource.now
+    }
+
+    /// A guest sends from an address. Returns nil where it may.
+    mutating func use(_ source: IPv6Address, by station: Station, mayAsk: Bool, now: UInt32) -> SourceBindings.Refusal? {
+        if let refusal = bindings.claim(source, by: station, mayAsk: mayAsk, now: now) { return refusal }
+        lastSource = (source, station, now)
+        return nil
+    }
+
+    /// A guest says by neighbour discovery that it has an address. Returns nil where it may.
+    /// - Parameter isDetection: or asks whether another has it.
+    mutating func claim(_ target: IPv6Address, by station: Station, isDetection: Bool, mayAsk: Bool, now: UInt32) -> SourceBindings.Refusal? {
+        defer { lastSource.address = .unspecified }
+        return bindings.claim(target, by: station, isDetection: isDetection, mayAsk: mayAsk, now: now)
+    }
+
     func isGateway(_ address: IPv6Address, now: UInt32) -> Bool { gateways.contains(address, now: now) }
 
     /// Learns the gateway's addresses from what the gateway itself says by neighbour discovery (RFC 4861 section 4, RFC 4862 section 5.4).
@@ -59,6 +104,7 @@ struct AddressGuard: ~Copyable {
     ///   - isGateways: its hardware address is known to be the gateway's; else only routers are believed.
     mutating func saw(_ packet: RawSpan, isGateways: Bool, now: UInt32) {
         guard packet.byteCount >= IPv6View.headerLength else { return }
+        lastSource.address = .unspecified
         let source = IPv6Address(packet, at: 8)
         // Nothing from such an address was forwarded.
         if isGateways && source.isLinkLocal { gateways.saw(source, now: now) }

@@ -60,7 +60,7 @@ extension Forwarder {
                 }
                 first = end
             }
-            if wantsProbes { sendProbes() }
+            sendOwn()
             if outcome.frames < batch.capacity { return }
         }
     }

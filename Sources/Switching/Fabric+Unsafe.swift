@@ -47,7 +47,7 @@ final class Fabric: @unchecked Sendable {
         var addresses: AddressTable
         var loopGuard = LoopGuard()
         /// In force while we give out addresses, or guests have rules.
-        var addressGuard = AddressGuard()
+        var addressGuard: AddressGuard
         /// Ports that are closed because of a loop.
         var closedCount = 0
         /// Senders in `held`.
@@ -59,6 +59,7 @@ final class Fabric: @unchecked Sendable {
 
         init(ports: Int, workers: Int) {
             addresses = AddressTable(ports: ports)
+            addressGuard = AddressGuard(ports: ports)
             loads = Array(repeating: WorkerLoad(), count: workers)
         }
     }

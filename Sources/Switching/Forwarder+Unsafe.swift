@@ -65,6 +65,12 @@ package struct Forwarder: ~Copyable {
     /// Ports with pending frames.
     let touched: UnsafeMutablePointer<PortNumber>
     var touchedCount = 0
+    /// A neighbour solicitation to be sent behind the batch. In a place of its own, so that it can be noted while a frame of the batch is read.
+    private let asked: UnsafeMutablePointer<SourceBindings.Question?>
+    var question: SourceBindings.Question? {
+        get { unsafe asked.pointee }
+        nonmutating set { unsafe asked.pointee = newValue }
+    }
 
     /// The first worker of a switch.
     /// - Parameters:
@@ -102,12 +108,15 @@ package struct Forwarder: ~Copyable {
         unsafe pendingCounts = .allocate(capacity: capacity)
         unsafe pendingCounts.initialize(repeating: 0, count: capacity)
         unsafe touched = .allocate(capacity: capacity)
+        unsafe asked = .allocate(capacity: 1)
+        unsafe asked.initialize(to: nil)
     }
 
     deinit {
         unsafe pending.deallocate()
         unsafe pendingCounts.deallocate()
         unsafe touched.deallocate()
+        unsafe asked.deallocate()
     }
 
     /// Forwards until `control.stop()`.

@@ -80,7 +80,7 @@ extension Forwarder {
     }
 
     /// Sends a frame out of one port, unless it goes there already.
-    private mutating func pass(_ passage: Passage, to egress: PortNumber) {
+    mutating func pass(_ passage: Passage, to egress: PortNumber) {
         if isPending(passage.index, at: egress) { return }
         guard !isSameSide(passage.ingress, Int(egress)), isAllowed(passage, to: egress) else { return }
         send(passage, to: egress)

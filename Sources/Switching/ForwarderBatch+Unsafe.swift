@@ -32,7 +32,7 @@ extension Forwarder {
         }
         let obstacle = transmit()
         let isHeld = obstacle.map { hold(ingress, for: $0) } ?? false
-        if wantsProbes && part == nil { sendProbes() }
+        if part == nil { sendOwn() }
         return isHeld
     }
 
@@ -95,6 +95,9 @@ extension Forwarder {
                     switch judge(passage, header) {
                     case .pass: break
                     case .withhold: passage.isWithheld = true
+                    case .divert(let egress):
+                        pass(passage, to: egress)
+                        continue
                     case .drop(let reason):
                         unsafe ports[ingress].counters.dropped(reason)
                         continue

@@ -73,6 +73,7 @@ extension Forwarder {
         unsafe active[state.activeCount] = number
         state.activeCount += 1
         place(number, untagged: configuration.untaggedVLAN, tagged: configuration.taggedVLANs)
+        tables.addressGuard.attach(number, bundle: configuration.bundle, isShared: configuration.reach != .guest)
         open(number, configuration)
         configuration.worker?.attach(makeDeviceWorker(), to: number)
         if unsafe ports[Int(number)].takesTurns { noteTurn(Int(number), isReadable: false) }
@@ -101,6 +102,7 @@ extension Forwarder {
         takeRest(from: Int(number))
         reception.strangers.removeAll { $0.door == number }
         tables.addresses.forget(number)
+        tables.addressGuard.detach(number)
         reception.peers.remove(number)
         state.membership.removeAll(of: Int(number))
         tables.loopGuard.forget(number)
@@ -158,6 +160,7 @@ extension Forwarder {
     /// Forgets what was learned at a port; what is tied to it stays.
     private mutating func forget(_ number: PortNumber) {
         tables.addresses.forget(number)
+        tables.addressGuard.forget(number)
         pinAddresses(of: number)
     }
 
@@ -196,6 +199,28 @@ extension Forwarder {
             rest += 1
         }
         retrying.removeLast(retrying.count - rest)
+    }
+
+    /// Sends what the last batch has led to. It must be done with.
+    mutating func sendOwn() {
+        if wantsProbes { sendProbes() }
+        if question != nil { ask() }
+    }
+
+    /// Asks a guest whether it still uses its address (`SourceBindings`).
+    private mutating func ask() {
+        guard let asked = question else { return }
+        question = nil
+        guard isAttached(asked.holder.port) else { return }
+        batch.removeAll()
+        batch.append(copying: SourceBindings.solicitation(asked).rawSpan)
+        let service = Int(ForwarderControl.servicePort)
+        let vlan = unsafe state.isVLANAware ? ports[service].untaggedVLAN : 0
+        batch[0].vlan = vlan
+        fabric.tables.lock()
+        send(Passage(index: 0, ingress: service, role: .service, isGroup: false, isTagged: false, vlan: vlan), to: asked.holder.port)
+        fabric.tables.unlock()
+        transmit()
     }
 
     // MARK: Loops

@@ -11,6 +11,8 @@ extension Forwarder {
         case pass
         /// It is not for the uplink.
         case withhold
+        /// It is for this port only.
+        case divert(PortNumber)
         case drop(DropReason)
     }
 
@@ -43,6 +45,7 @@ extension Forwarder {
             guard isOwn || guardsLeases else { return .pass }
             let claim = AddressGuard.Claim(
                 address: IPv4Address(frame.big32(at: start &+ 14)), hardware: MACAddress(frame.big64(at: start &+ 6) & 0xffff_ffff_ffff))
+            if isOwn && claim.hardware != header.source && !isBehind(passage, claim.hardware) { return punish(.neighbor, passage, header) }
             // Without an address it claims none (RFC 5227 section 1.1).
             if claim.address == .any || tables.addressGuard.admits(claim, from: header.source, now: now) { return .pass }
             return spoofed(claim, passage, header)
@@ -57,12 +60,41 @@ extension Forwarder {
 
     private func judge(ipv6 packet: RawSpan, _ passage: Passage, _ header: FrameHeader) -> Judgement {
         guard packet.byteCount >= IPv6View.headerLength else { return .drop(.malformed) }
-        if tables.addressGuard.isGateway(IPv6Address(packet, at: 8), now: now) { return punish(.gateway, passage, header) }
+        let source = IPv6Address(packet, at: 8), station = Station(port: PortNumber(passage.ingress), hardware: header.source)
+        if !tables.addressGuard.wasAdmitted(source, from: station, now: now) {
+            if tables.addressGuard.isGateway(source, now: now) { return punish(.gateway, passage, header) }
+            // A router sends what others have sent to it.
+            let isRouter = unsafe ports[passage.ingress].mayServe
+            if !isRouter && source != .unspecified && !source.isMulticast {
+                if let refusal = tables.addressGuard.use(source, by: station, mayAsk: question == nil, now: now) { return refuse(refusal, passage, header) }
+            }
+        }
         if packet.byte(at: 6) == IPProtocol.tcp { return .pass }
-        // Without `self`, of which a closure would make a copy.
-        let found = unsafe GuestOffence(ipv6: packet) { [now, guarded] in unsafe guarded.pointee.addressGuard.isGateway($0, now: now) }
-        guard let offence = found else { return .pass }
-        return punish(offence, passage, header)
+        var message: NeighborMessage?
+        if let offence = GuestOffence(ipv6: packet, from: header.source, neighbor: &message) { return punish(offence, passage, header) }
+        guard let message else { return .pass }
+        if let hardware = message.hardware, !isBehind(passage, hardware) { return punish(.neighbor, passage, header) }
+        guard let target = message.claimed, target != .unspecified, !target.isMulticast else { return .pass }
+        if tables.addressGuard.isGateway(target, now: now) { return punish(.gateway, passage, header) }
+        let isDetection = message.isDetection
+        guard let refusal = tables.addressGuard.claim(target, by: station, isDetection: isDetection, mayAsk: question == nil, now: now) else { return .pass }
+        return refuse(refusal, passage, header, isDetection: isDetection)
+    }
+
+    /// Whether a hardware address is behind the port by which a frame came, as a virtual router's is (RFC 5798 section 7.3): what is sent to it goes there.
+    private func isBehind(_ passage: Passage, _ hardware: MACAddress) -> Bool {
+        guard let port = tables.addresses.lookup(AddressTable.key(hardware, vlan: passage.vlan), now: now) else { return false }
+        return isSameSide(passage.ingress, Int(port))
+    }
+
+    /// An IPv6 address is another guest's.
+    private func refuse(_ refusal: SourceBindings.Refusal, _ passage: Passage, _ header: FrameHeader, isDetection: Bool = false) -> Judgement {
+        if question == nil { question = refusal.question }
+        let judgement = punish(.address, passage, header)
+        // The guest that has it answers, so that the other finds the duplicate. One that is still looking for duplicates itself would give the address up.
+        guard case .drop(let reason) = judgement, isDetection && !refusal.isNew else { return judgement }
+        unsafe ports[passage.ingress].counters.dropped(reason)
+        return .divert(refusal.holder)
     }
 
     /// Other VLANs are other networks, of which guests may be the routers and servers, but not the host's, should it be there.
@@ -71,7 +103,9 @@ extension Forwarder {
         let start = header.payloadStart
         switch header.payload {
         case .ipv4: return frame.byteCount &- start >= IPv4Header.length && GuestOffence(ipv4: frame, at: start) == nil ? .pass : .withhold
-        case .ipv6: return frame.byteCount &- start >= IPv6View.headerLength && GuestOffence(ipv6: frame.from(start), isGateway: { _ in false }) == nil ? .pass : .withhold
+        case .ipv6:
+            var message: NeighborMessage?
+            return frame.byteCount &- start >= IPv6View.headerLength && GuestOffence(ipv6: frame.from(start), from: header.source, neighbor: &message) == nil ? .pass : .withhold
         case .hidden: return .withhold
         case .arp, .other, .probe: return .pass
         }
@@ -94,7 +128,7 @@ extension Forwarder {
         let reason: DropReason =
             switch offence {
             case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: .serving
-            case .gateway: .spoofed
+            case .gateway, .address, .neighbor: .spoofed
             case .hiddenHeader: .hidden
             case .tooManyTags: .tags
             }
@@ -113,7 +147,7 @@ extension Forwarder {
     private static let reportingPause: UInt32 = 10
 
     private func report(_ offence: GuestOffence, _ passage: Passage, _ header: FrameHeader) {
-        let bit: UInt8 = 1 << offence.rawValue
+        let bit: UInt16 = 1 << offence.rawValue
         if unsafe now &- ports[passage.ingress].offencesSince >= Forwarder.reportingPause {
             unsafe ports[passage.ingress].offencesSince = now
             unsafe ports[passage.ingress].reportedOffences = 0

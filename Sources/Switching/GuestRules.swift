@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// What guests may not do on a network that we lead: pose as the gateway, or serve as routers and DHCP servers do (RFC 6105, RFC 7610).
+/// What guests may not do on a network that we lead: use addresses of the gateway or of other guests (RFC 7039), or serve as routers and DHCP servers do
+/// (RFC 6105, RFC 7610).
 package struct GuestRules: Equatable, Sendable {
     package enum Reach: BitwiseCopyable, Sendable {
         /// No rules: the network is another's, or none.
@@ -11,6 +12,9 @@ package struct GuestRules: Equatable, Sendable {
         /// The switch is ours: what breaks the rules is dropped.
         case everywhere
     }
+
+    /// Seconds after which a guest that does not answer for an IPv6 address loses it to another that claims it.
+    package static let addressSilence: UInt32 = 30
 
     package var reach: Reach
     /// Whether guests may not answer DHCP.
@@ -36,6 +40,10 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case dhcp, dhcpIPv6, routerAdvertisement, redirect
     /// It sent from an address of the gateway's, or answered for one.
     case gateway
+    /// The same with an IPv6 address that another guest uses.
+    case address
+    /// ARP or neighbour discovery that names the hardware address of another.
+    case neighbor
     /// Headers that are not in one piece, behind which the others could be.
     case hiddenHeader
     /// More VLAN tags than are read.
@@ -45,7 +53,7 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     package var isServing: Bool {
         switch self {
         case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: true
-        case .gateway, .hiddenHeader, .tooManyTags: false
+        case .gateway, .address, .neighbor, .hiddenHeader, .tooManyTags: false
         }
     }
 
@@ -82,8 +90,9 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     /// The same of an IPv6 packet, its source aside.
     /// - Parameters:
     ///   - bytes: at least an IPv6 header, from there to the end of the frame.
-    ///   - isGateway: whether an address is the gateway's.
-    init?(ipv6 bytes: RawSpan, isGateway: (IPv6Address) -> Bool) {
+    ///   - hardware: the source of the frame.
+    ///   - neighbor: set to what it says by neighbour discovery.
+    init?(ipv6 bytes: RawSpan, from hardware: MACAddress, neighbor: inout NeighborMessage?) {
         let packet = bytes.extracting(0..<IPv6UpperLayer.end(of: bytes))
         switch IPv6UpperLayer(packet) {
         case .laterFragment:
@@ -98,30 +107,21 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
             guard packet.big16(at: place + 2) == DHCPPort.clientIPv6 else { return nil }
             self = .dhcpIPv6
         case .header(IPProtocol.icmpv6, let place):
-            self.init(icmpv6: packet.from(place), from: IPv6Address(packet, at: 8), isGateway)
-        case .header:
-            return nil
-        }
-    }
-
-    private init?(icmpv6 message: RawSpan, from source: IPv6Address, _ isGateway: (IPv6Address) -> Bool) {
-        guard message.byteCount >= 4 else {
-            self = .hiddenHeader
-            return
-        }
-        let type = message.byte(at: 0)
-        switch type {
-        case NeighborDiscovery.routerAdvertisement: self = .routerAdvertisement
-        case NeighborDiscovery.redirect: self = .redirect
-        case NeighborDiscovery.neighborSolicitation, NeighborDiscovery.neighborAdvertisement:
-            guard message.byteCount >= 24 else {
+            guard packet.byteCount - place >= 4 else {
                 self = .hiddenHeader
                 return
             }
-            // From an address, a solicitation is a question; without one it says that the sender takes the address (RFC 4862 section 5.4).
-            guard type == NeighborDiscovery.neighborAdvertisement || source == .unspecified, isGateway(IPv6Address(message, at: 8)) else { return nil }
-            self = .gateway
-        default: return nil
+            switch packet.byte(at: place) {
+            case NeighborDiscovery.routerAdvertisement: self = .routerAdvertisement
+            case NeighborDiscovery.redirect: self = .redirect
+            case NeighborDiscovery.routerSolicitation, NeighborDiscovery.neighborSolicitation, NeighborDiscovery.neighborAdvertisement:
+                neighbor = NeighborMessage(packet.from(place), from: IPv6Address(packet, at: 8), at: hardware)
+                guard neighbor == nil else { return nil }
+                self = .hiddenHeader
+            default: return nil
+            }
+        case .header:
+            return nil
         }
     }
 }

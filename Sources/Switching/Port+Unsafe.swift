@@ -72,7 +72,7 @@ struct Port: ~Copyable {
     /// An `unreachable` event was sent and not yet answered.
     var isReported = false
     /// What its guests have done against the rules and was reported, a bit each, since when (seconds).
-    var reportedOffences: UInt8 = 0
+    var reportedOffences: UInt16 = 0
     var offencesSince: UInt32 = 0
     /// From when on a DHCP request of its guests is shown to the other guests again.
     var nextShownRequest: UInt32 = 0

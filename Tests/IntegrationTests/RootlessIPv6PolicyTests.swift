@@ -43,7 +43,7 @@ extension IntegrationTests.Rootless {
         try other.namespace.ip("-6", "addr", "flush", "dev", PlugGuest.interface, "scope", "global")
         try other.namespace.ip("-6", "addr", "add", "\(own)/64", "dev", PlugGuest.interface)
         #expect(try !reaches(other, Self.outside, 80))
-        try scene.waitUntilDropped("spoofed")
+        try scene.daemon.wait(for: "claims an IPv6 address of another guest, which is dropped", within: ampleTime)
         #expect(try guest.namespace.fetch(Self.outside) == "the Internet of IPv6")
         #expect(try scene.daemon.stop() == .exited(0))
         _ = servers

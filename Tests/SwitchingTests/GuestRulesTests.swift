@@ -49,7 +49,7 @@ enum Forged {
         return frame(to: allNodes, from: source, writer.bytes, type: EtherType.ipv6)
     }
 
-    static func icmp6(_ type: UInt8, _ target: IPv6Address = gateway6) -> [UInt8] { [type, 0, 1, 2, 0x20, 0, 0, 0] + target.bytes + [2, 1, 2, 0, 0, 0, 0, 2] }
+    static func icmp6(_ type: UInt8, _ target: IPv6Address = gateway6) -> [UInt8] { [type, 0, 1, 2, 0x20, 0, 0, 0] + target.bytes + [2, 1] + mac(1).bytes }
 
     static func udp6(_ port: UInt8) -> [UInt8] { [2, 34, 2, port, 0, 12, 0, 0, 7, 0, 0, 0] }
 
@@ -118,7 +118,7 @@ enum Forged {
         let network = try Network()
         let long = [UInt8](repeating: 1, count: 64)
         let honest = [
-            Forged.ipv6(from: mac(1), Forged.icmp6(133)), Forged.ipv6(from: mac(1), Forged.icmp6(135)), Forged.ipv6(from: mac(1), Forged.icmp6(136, IPv6Address(linkLocalFrom: mac(1)))),
+            Forged.ipv6(from: mac(1), [133, 0, 1, 2, 0, 0, 0, 0, 1, 1] + mac(1).bytes), Forged.ipv6(from: mac(1), Forged.icmp6(135)), Forged.ipv6(from: mac(1), Forged.icmp6(136, IPv6Address(linkLocalFrom: mac(1)))),
             Forged.ipv6(from: mac(1), as: .unspecified, Forged.icmp6(135, IPv6Address(linkLocalFrom: mac(1)))), Forged.ipv6(from: mac(1), Forged.icmp6(128)),
             Forged.ipv6(from: mac(1), first: 17, Forged.udp6(35)), Forged.ipv6(from: mac(1), first: 6, [1, 2]), Forged.ipv6(from: mac(1), first: 50, [1, 2]),
             Forged.ipv6(from: mac(1), first: 44, chain: [58, 0, 0, 9, 0, 0, 0, 1], Forged.icmp6(134)), Forged.ipv6(from: mac(1), first: 59, []),
