@@ -112,6 +112,68 @@ extension IntegrationTests {
             _ = (web, page)
         }
 
+        /// Conntrack outlives a daemon, and what it calls established was not permitted by the next one.
+        @Test func aDenialEndsWhatBeganBefore() throws {
+            let network = try TestNetwork()
+            let host = network.host, path = network.folder.file("vde")
+            let script = "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(TestNetwork.internetAddress)', LocalPort => 2000); print qq{up\n}; while ($s->recv(my $m, 99)) { print qq{$m\n}; $s->send('answer') }"
+            let echo = try network.internet.start(["perl", "-MIO::Socket::INET", "-e", script])
+            try echo.wait(for: "up", within: 10)
+            func ask(_ guest: PlugGuest, _ text: String) throws -> Bool {
+                let script = "my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 1000, PeerAddr => '\(TestNetwork.internetAddress)', PeerPort => 2000) or die; alarm 2; $s->send('\(text)'); $s->recv(my $m, 99); exit($m ne 'answer')"
+                return try guest.namespace.attempt(["perl", "-MIO::Socket::INET", "-e", script]).succeeded
+            }
+            for (options, isOpen) in [([], true), (["--egress", "deny"], false)] as [([String], Bool)] {
+                let daemon = try VMNetDaemon(in: host, ["--switch", path] + options, folder: network.folder)
+                let guest = try PlugGuest("guest", path: path, mac: "52:54:00:00:00:07", folder: network.folder)
+                try guest.lease()
+                #expect(try ask(guest, isOpen ? "before" : "after") == isOpen)
+                #expect(try daemon.stop() == .exited(0))
+            }
+            #expect(echo.output.contains("before") && !echo.output.contains("after"), "\(echo.output)")
+        }
+
+        /// An interface that the administrator of a router has closed stays closed, while we run and afterwards.
+        @Test func whatTheAdministratorHasClosedIsNotOpened() throws {
+            let network = try TestNetwork()
+            try makeRouter(network)
+            let host = network.host
+            let lan = try Namespace("lan")
+            try host.ip("link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", lan.name)
+            try host.ip("addr", "add", "10.97.0.2/24", "dev", "lan0")
+            try host.ip("link", "set", "lan0", "up")
+            try lan.ip("addr", "add", "10.97.0.1/24", "dev", "eth0")
+            try lan.ip("link", "set", "eth0", "up")
+            try lan.ip("route", "add", "default", "via", "10.97.0.2")
+            try network.internet.ip("route", "add", "10.97.0.0/24", "via", TestNetwork.hostAddress)
+            try host.run("sysctl", "-qw", "net.ipv4.conf.lan0.forwarding=0")
+            #expect(try !lan.pings(TestNetwork.internetAddress, seconds: 1))
+            let before = try host.snapshot()
+            let daemon = try VMNetDaemon(in: host, ["--switch", network.folder.file("vde")], folder: network.folder)
+            try daemon.program.wait(for: "forwarding is off on lan0 of a host that routes", within: 5)
+            #expect(try !lan.pings(TestNetwork.internetAddress, seconds: 1))
+            #expect(try daemon.stop() == .exited(0))
+            #expect(try host.snapshot() == before)
+        }
+
+        /// A TAP that is renamed, or made a port of a bridge, is where its rules do not hold: it is down, and back when that ends.
+        @Test func aMisplacedTapIsDown() throws {
+            let scene = try Scene(["--dhcp", "builtin", "--egress", "deny"])
+            let host = scene.host, program = scene.daemon.program
+            let guest = try scene.guest()
+            try guest.lease()
+            try host.ip("link", "set", "vmnet0", "down")
+            try host.ip("link", "set", "vmnet0", "name", "guest0")
+            try host.ip("link", "set", "guest0", "up")
+            try program.wait(for: "vmnet0 was renamed to guest0; it is down until that ends; mend it with: sudo ip link set guest0 name vmnet0", within: 10)
+            #expect(try !guest.namespace.pings(gateway, seconds: 1))
+            try host.ip("link", "set", "guest0", "name", "vmnet0")
+            try eventually("the TAP is up again") { try guest.namespace.pings(gateway, seconds: 1) }
+            try host.ip("link", "set", "vmnet0", "netns", scene.network.internet.name)
+            try program.wait(for: "vmnet0 was moved to another network namespace, where its rules do not hold", within: 10)
+            #expect(try program.waitForEnd() == .exited(69))
+        }
+
         /// BCP 38, towards the outside and towards the host itself.
         @Test func forgedSourcesGoNowhere() throws {
             let network = try TestNetwork()
