@@ -200,7 +200,7 @@ package struct Join: ParsableCommand {
         given.note(.mask, vmnetMask != nil)
         given.note(.interfaceID, vmnetInterfaceId != nil)
         given.note(.mtu, vmnetMtu != nil)
-        given.note(.publish, !publishing.publish.isEmpty)
+        publishing.note(in: &given)
         given.note(.tapName, tapName != nil)
         vmnet.note(in: &given)
         addresses.note(in: &given)

@@ -36,6 +36,8 @@ enum OptionName: String, CaseIterable, Sendable {
     case disableDHCP = "--vmnet-disable-dhcp"
     case dhcpHost = "--dhcp-host"
     case publish = "--publish"
+    case publishHardware = "--publish PORT:MAC"
+    case publishHardwareUDP = "--publish PORT:MAC/udp"
     case egress = "--egress"
     case egressDeny = "--egress deny"
     case allow = "--allow"
@@ -177,6 +179,7 @@ extension OptionRules {
         OptionRule(.disableDHCP, condition: .excludes([.dhcp]), because: "the one switches DHCP off, the other on"),
         OptionRule(.dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]), because: "no DHCP server would assign the address"),
         OptionRule(.allowServer, condition: .excludes([.isolation]), because: "isolation keeps guests from each other, servers included"),
+        OptionRule(.publishHardware, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]), because: "only a lease of vde_vmnet's own DHCP server tells where that guest is"),
         // Listeners
         OptionRule(.vdeDirmode, condition: .listener([.ownSwitch]), because: "only a switch of our own makes a directory"),
         OptionRule(.vdeMode, condition: .listener([.ownSwitch, .stream, .dgram]), because: "no socket is made that it could be the mode of"),
@@ -206,6 +209,8 @@ extension OptionRules {
         OptionRule(.bridgeHelper, .tapName, condition: .uplinks([.tap]), because: "there is no TAP"),
         OptionRule(.dhcpSystem, condition: .uplinks([.tap, .vmnet]), because: "no server of this host can be reached through a user-mode NAT"),
         OptionRule(.egress, .allow, condition: .uplinks([.tap, .user]), because: "where guests go can be restricted with --uplink tap and --uplink user only"),
+        OptionRule(.publishHardware, condition: .uplinks([.tap, .user]), because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),
+        OptionRule(.publishHardwareUDP, condition: .uplinks([.tap]), because: "libslirp's UDP ports cannot follow a lease; give an address, and fix it with --dhcp-host"),
         OptionRule(.hostLoopback, condition: .uplinks([.user]), because: "only the user-mode NAT connects to the host's loopback address"),
         OptionRule(.networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]), because: "only vmnet has it"),
     ]

@@ -26,7 +26,7 @@ struct PolicyOptions: ParsableArguments {
     }
 
     /// The options for which `--uplink auto` may come to user mode, for a message.
-    var needingUserMode: String { hostLoopback ? "--host-loopback" : "--egress" }
+    var needingUserMode: String { hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address" }
 
     func apply(to configuration: inout Configuration) throws {
         configuration.egress.isDenying = egress == .deny

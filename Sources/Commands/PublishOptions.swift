@@ -7,8 +7,15 @@ import Wire
 /// The options of `join` that let the outside in.
 struct PublishOptions: ParsableArguments {
     @Option(help: ArgumentHelp(
-        "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. GUEST is its address; see --dhcp-host for fixed ones. May be given again.", valueName: "ports"))
+        "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. BIND is an address of this host (default: all of them, 0.0.0.0). GUEST is the guest's address (--dhcp-host fixes one), or its MAC, whose lease is followed. May be given again.", valueName: "ports"))
     var publish: [String] = []
+
+    func note(in given: inout GivenOptions) {
+        let parsed = publish.compactMap { try? PublishedPort(parsing: $0) }
+        given.note(.publish, !publish.isEmpty)
+        given.note(.publishHardware, parsed.contains { $0.hardware != nil })
+        given.note(.publishHardwareUDP, parsed.contains { $0.hardware != nil && $0.transport == .udp })
+    }
 
     func makePublished(_ network: GuestNetwork?) throws -> [PublishedPort] {
         var published: [PublishedPort] = []

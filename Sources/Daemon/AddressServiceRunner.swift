@@ -41,6 +41,7 @@ package final class AddressServiceRunner {
     private var nextRefresh: UInt64 = 0
     /// What a port is called in messages.
     var portName: (PortNumber) -> String = { "port \($0)" }
+    var publishedGuests: PublishedGuests?
     /// Before this moment no suspicion is followed.
     private var nextSuspicion: UInt64 = 0
 
@@ -183,6 +184,7 @@ package final class AddressServiceRunner {
     private func note(_ leases: [Lease]) {
         control.note(owners: leases.map { AddressOwner($0.address, $0.hardware, until: $0.expires) })
         onLeases(leases)
+        publishedGuests?.note(leases, now: MonotonicClock.now)
     }
 
     /// Does what is due, writes leases, then sends, and sets the timer for what comes next.

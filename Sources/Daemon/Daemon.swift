@@ -291,6 +291,7 @@ package final class Daemon {
         if let facts { addressService?.refreshConfiguration = { facts.apply(to: &$0) } }
         addressService?.portName = { [unowned self] in name(of: $0) }
         addressService?.onLeases = { [unowned self] in names?.note($0) }
+        addressService?.publishedGuests = PublishedGuests(configuration.published, logger: logger) { [unowned self] in privileged?.publish($0) }
     }
 
     /// Answers questions for names by what the host's resolvers say. Returns the name servers that guests are to use: none where they may ask for nothing.

@@ -57,6 +57,17 @@ extension Privileged {
         }
     }
 
+    /// Published ports lead to other addresses now.
+    package func publish(_ published: [PublishedPort]) {
+        guard let firewall, !isGivenUp, firewall.rules.published != published else { return }
+        firewall.rules.published = published
+        do throws(ExitError) {
+            try apply()
+        } catch {
+            logger.error("\(error); published ports lead where they led before")
+        }
+    }
+
     // MARK: Changes of the host
 
     /// Something about the host's network has changed: puts back what other programs have undone, and follows to other ways out.

@@ -108,6 +108,9 @@ package struct Firewall: Equatable, Sendable {
         ].map { "    \(inward) \($0)\n" }.joined()
     }
 
+    /// Ports of which it is known where they lead.
+    private var led: [PublishedPort] { published.filter(\.isLed) }
+
     private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
 
     /// What may pass is decided anew for each packet in the direction in which its connection began: one that began before these rules were there is not
@@ -119,14 +122,14 @@ package struct Firewall: Equatable, Sendable {
         rules.append("\(inward) ip saddr != \(network) drop")
         if isIsolating || egress.isDenying {
             // What the host publishes is open to guests too, as to all that reach the host.
-            rules += published.map { "\(inward) \(Firewall.match($0, isReply: true)) accept" }
-            rules += published.map { "\(inward) \(outward) \(Firewall.match($0, isReply: false)) accept" }
+            rules += led.map { "\(inward) \(Firewall.match($0, isReply: true)) accept" }
+            rules += led.map { "\(inward) \(outward) \(Firewall.match($0, isReply: false)) accept" }
         }
         if isIsolating { rules.append("\(inward) \(outward) drop") }
         if egress.isDenying { rules += egress.allowed.flatMap(\.matches).map { "\(inward) \($0) accept" } }
         rules.append("\(inward) \(egress.isDenying ? Firewall.refusal : "accept")")
         rules.append("\(outward) ct direction reply ct state established,related accept")
-        rules += published.map { "\(outward) \(Firewall.match($0, isReply: false)) accept" }
+        rules += led.map { "\(outward) \(Firewall.match($0, isReply: false)) accept" }
         rules.append("\(outward) drop")
         return rules.map { "    \($0)\n" }.joined()
     }
@@ -161,8 +164,8 @@ package struct Firewall: Equatable, Sendable {
                 ip saddr \(network) oif != \(outward.dropFirst(4)) ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
 
             """
-        guard !published.isEmpty else { return postrouting + "  }\n" }
-        let rules = published.map { "    \(Firewall.rule(for: $0))\n" }.joined()
+        guard !led.isEmpty else { return postrouting + "  }\n" }
+        let rules = led.map { "    \(Firewall.rule(for: $0))\n" }.joined()
         // What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests that go by way of the host.
         return """
             \(postrouting)    \(outward) ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade

@@ -6,6 +6,7 @@ import Wire
 ///     8080:192.168.105.2              the guest's port 8080
 ///     127.0.0.1:2222:192.168.105.2:22 the guest's port 22, for this host only
 ///     6000-6010:192.168.105.2:7000/udp
+///     2222:52:54:00:00:00:01:22       the port 22 of the guest with this hardware address, whatever its lease is
 package struct PublishedPort: Hashable, Sendable {
     package enum Transport: String, Sendable {
         case tcp, udp
@@ -16,19 +17,29 @@ package struct PublishedPort: Hashable, Sendable {
     package let bind: IPv4Address
     /// The host's ports.
     package let ports: ClosedRange<UInt16>
-    package let guest: IPv4Address
+    /// Of the guest whose lease decides `guest`; nil where the address was given.
+    package let hardware: MACAddress?
+    /// `any` while the guest has no lease.
+    package private(set) var guest: IPv4Address
     /// The guest's port behind the first of `ports`; the others follow in order.
     package let guestPort: UInt16
 
     /// - Returns: nil if the ports of the guest would go beyond 65,535, or one is 0.
-    package init?(_ transport: Transport, bind: IPv4Address = .any, ports: ClosedRange<UInt16>, guest: IPv4Address, guestPort: UInt16) {
+    package init?(_ transport: Transport, bind: IPv4Address = .any, ports: ClosedRange<UInt16>, guest: IPv4Address, hardware: MACAddress? = nil, guestPort: UInt16) {
         guard ports.lowerBound > 0, guestPort > 0, Int(guestPort) + ports.count - 1 <= 65_535 else { return nil }
         self.transport = transport
         self.bind = bind
         self.ports = ports
         self.guest = guest
+        self.hardware = hardware
         self.guestPort = guestPort
     }
+
+    /// Whether it is known where it leads.
+    package var isLed: Bool { guest != .any }
+
+    /// Leads it to this address of the guest with `hardware`; `any` for nowhere.
+    package mutating func lead(to address: IPv4Address) { guest = address }
 
     /// The guest's ports, as many as the host's.
     package var guestPorts: ClosedRange<UInt16> { guestPort...(guestPort + (ports.upperBound - ports.lowerBound)) }
@@ -53,6 +64,13 @@ extension PublishedPort {
             throw refuse("may end in /tcp or /udp only")
         }
         var parts = halves[0].split(separator: ":", omittingEmptySubsequences: false)
+        var hardware: MACAddress?
+        // A hardware address has five colons of its own. It stands behind the port, and that behind an address to bind.
+        let place = parts.first?.contains(".") == true ? 2 : 1
+        if parts.count >= place + 6, let address = MACAddress(parts[place..<place + 6].joined(separator: ":")) {
+            hardware = address
+            parts.replaceSubrange(place..<place + 6, with: ["guest"])
+        }
         guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
         var bind = IPv4Address.any
         if parts.count == 4 || parts[0].contains(".") {
@@ -65,15 +83,16 @@ extension PublishedPort {
         guard let first = bounds[0], let last = bounds[bounds.count - 1], first <= last else {
             throw refuse("has '\(parts[0])' where a port from 1 to 65535, or a range of them, belongs")
         }
-        guard let guest = IPv4Address(parts[1]), guest != .any, !guest.isLoopback, !guest.isMulticastOrBroadcast else {
-            throw refuse("has '\(parts[1])' where a guest's address belongs")
+        guard let guest = hardware == nil ? IPv4Address(parts[1]) : .any, hardware != nil || (guest != .any && !guest.isLoopback && !guest.isMulticastOrBroadcast) else {
+            throw refuse("has '\(parts[1])' where a guest's address belongs, such as 192.168.105.2 or 52:54:00:00:00:01")
         }
+        if let hardware, hardware.isGroup { throw refuse("has \(hardware), which is no single guest's hardware address") }
         var guestPort = first
         if parts.count == 3 {
             guard let port = PublishedPort.port(parts[2]) else { throw refuse("has '\(parts[2])' where the guest's port belongs") }
             guestPort = port
         }
-        guard let published = PublishedPort(transport, bind: bind, ports: first...last, guest: guest, guestPort: guestPort) else {
+        guard let published = PublishedPort(transport, bind: bind, ports: first...last, guest: guest, hardware: hardware, guestPort: guestPort) else {
             throw refuse("goes beyond the guest's port 65535")
         }
         self = published
@@ -90,11 +109,11 @@ extension PublishedPort: CustomStringConvertible {
     /// In the form that is parsed, in full.
     package var description: String {
         let range = ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
-        return (bind == .any ? "" : "\(bind):") + "\(range):\(guest):\(guestPort)/\(transport.rawValue)"
+        return (bind == .any ? "" : "\(bind):") + "\(range):\(hardware.map(\.description) ?? guest.description):\(guestPort)/\(transport.rawValue)"
     }
 }
 
 extension GuestNetwork {
     /// Why no guest of this network can be meant; nil if one can.
-    package func refusal(of published: PublishedPort) -> String? { refusal(ofGuest: published.guest) }
+    package func refusal(of published: PublishedPort) -> String? { published.hardware == nil ? refusal(ofGuest: published.guest) : nil }
 }

@@ -9,13 +9,16 @@ final class TCPRelay {
     /// A published port: whoever comes to it is led to a guest's.
     private final class Listener {
         let socket: Descriptor
-        let guest: IPv4Address
+        /// `any` while the guest with `hardware` has no lease.
+        var guest: IPv4Address
+        let hardware: MACAddress?
         let port: UInt16
         var isWatched = false
 
-        init(_ socket: consuming Descriptor, _ guest: IPv4Address, _ port: UInt16) {
+        init(_ socket: consuming Descriptor, _ guest: IPv4Address, _ hardware: MACAddress?, _ port: UInt16) {
             self.socket = socket
             self.guest = guest
+            self.hardware = hardware
             self.port = port
         }
     }
@@ -291,12 +294,20 @@ final class TCPRelay {
     // MARK: Published ports
 
     /// Takes a port of the host. Nobody is let in before the first `serve`.
-    func publish(_ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16) throws(SystemError) {
+    func publish(_ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16, hardware: MACAddress? = nil) throws(SystemError) {
         let socket = try UnixSocket.internetStream()
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
-        listeners.append(Listener(socket, guest, port))
+        listeners.append(Listener(socket, guest, hardware, port))
         watch(listener: listeners.count - 1)
+    }
+
+    /// Leads the ports that are published for a hardware address to its lease.
+    func lease(_ address: IPv4Address, to hardware: MACAddress) {
+        for listener in listeners {
+            guard let wanted = listener.hardware else { continue }
+            if wanted == hardware { listener.guest = address } else if listener.guest == address { listener.guest = .any }
+        }
     }
 
     private func watch(listener index: Int) {
@@ -324,6 +335,7 @@ final class TCPRelay {
     }
 
     private func knock(_ socket: consuming Descriptor, from peer: SocketAddress, at listener: Listener, _ gateway: inout UserGateway) {
+        guard listener.guest != .any else { return socket.resetWhenClosed() }
         let guest = IPv6Address(0, UInt64(listener.guest.value)), second = surroundings.now / MonotonicClock.second
         // Who has no address that guests could answer to is the gateway to them.
         let network = gateway.options.network

@@ -121,7 +121,7 @@ package final class UserNetwork: @unchecked Sendable {
     private func publish(_ one: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
         if one.transport == .udp { return -min(0, unsafe platform_slirp_publish(stack, 1, one.bind.value, host, one.guest.value, guest)) }
         do throws(SystemError) {
-            try relay.publish(one.bind, host, to: one.guest, guest)
+            try relay.publish(one.bind, host, to: one.guest, guest, hardware: one.hardware)
             return 0
         } catch {
             return error.code
@@ -238,7 +238,11 @@ package final class UserNetwork: @unchecked Sendable {
         // Where a client is the switch knows.
         sink.enter()
         turn.lock()
-        for (address, hardware, end) in given { gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now) }
+        let moment = MonotonicClock.now
+        for (address, hardware, end) in given {
+            gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now)
+            if end > moment { relay.lease(address, to: hardware) }
+        }
         turn.unlock()
         sink.leave()
         // This is no turn: whoever has come meanwhile is served by the library's thread.

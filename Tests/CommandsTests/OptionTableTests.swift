@@ -54,6 +54,8 @@ private enum Expected {
         --vmnet-disable-dhcp                        | +++++ | +++ | +++++++ |
         --dhcp-host 52:54:00:00:00:01,10.0.0.7      | ++++- | ++- | +++++++ |
         --publish 2222:10.0.0.2:22                  | ++++- | +-- | +++++++ |
+        --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | +++++++ |
+        --publish 2222:52:54:00:00:00:01:22/udp     | ++--- | +-- | +++++++ |
         --egress allow                              | +++-- | +-- | +++++++ |
         --egress deny                               | +++-- | +-- | +++++++ |
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
@@ -72,6 +74,8 @@ private enum Expected {
         ("--dhcp-host", ["--dhcp off", "--dhcp system"]),
         ("--allow", ["--egress allow"]),
         ("--allow-server", ["--vmnet-isolation"]),
+        ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--publish 2222:52:54:00:00:00:01:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--vmnet-external-interface", ["--vmnet-interface-id", "--vmnet-dhcp-end"]),
     ]
 
@@ -241,7 +245,8 @@ private struct Line {
             line.listener = listener ?? "switch"
             line.add(one.companions + one.words + other.companions + other.words)
             let isContradiction = Expected.contradictions.contains { pair in
-                (pair.0 == one.name && pair.1.contains { $0 == other.name || $0 == other.testDescription }) || (pair.0 == other.name && pair.1.contains { $0 == one.name || $0 == one.testDescription })
+                func isNamed(_ row: Row, _ name: String) -> Bool { name == row.name || name == row.testDescription }
+                return (isNamed(one, pair.0) && pair.1.contains { isNamed(other, $0) }) || (isNamed(other, pair.0) && pair.1.contains { isNamed(one, $0) })
             }
             let words = line.words.filter { $0.hasPrefix("--") && $0 != "--switch" } + ["vmnet.framework"]
             expect(line, hasVmnet: hasVmnet, works: !uplinks.isEmpty && mode != nil && listener != nil && !isContradiction, [one, other], naming: words)

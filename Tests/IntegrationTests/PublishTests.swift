@@ -52,6 +52,41 @@ extension IntegrationTests {
             _ = (web, echo, secret)
         }
 
+        /// A guest that is known by its hardware address is found where its lease is, and another that gets that address later is not.
+        @Test(arguments: ["tap", "user"]) func aHardwareAddressIsFollowed(uplink: String) throws {
+            let network = try TestNetwork(), host = network.host, path = network.folder.file("vde"), mac = "52:54:00:00:00:01"
+            func start(_ options: [String]) throws -> VMNetDaemon { try VMNetDaemon(in: host, ["--switch", "--uplink", uplink] + options + [path], folder: network.folder) }
+            let publish = ["--publish", "127.0.0.1:2222:\(mac):80"] + (uplink == "tap" ? ["--publish", "6000:\(mac):7000/udp"] : [])
+            let daemon = try start(publish)
+            try daemon.program.wait(for: "--publish 127.0.0.1:2222:\(mac):80/tcp leads nowhere until that guest has a lease")
+            let other = try PlugGuest("other", path: path, mac: "52:54:00:00:00:02", folder: network.folder)
+            #expect(try other.lease()["ip"] == "192.168.105.2")
+            #expect(throws: (any Error).self) { try host.fetch("127.0.0.1", port: 2222) }
+            var guest: PlugGuest? = try PlugGuest("guest", path: path, mac: mac, folder: network.folder)
+            #expect(try guest!.lease()["ip"] == "192.168.105.3")
+            try daemon.program.wait(for: "--publish 127.0.0.1:2222:\(mac):80/tcp leads to 192.168.105.3")
+            let web = try guest!.namespace.startWeb("the guest's page", folder: network.folder)
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the guest's page")
+            if uplink == "tap" {
+                let echo = try guest!.namespace.startDatagramEcho(ports: 7000...7000)
+                #expect(try network.internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
+                _ = echo
+            }
+            web.kill()
+            guest = nil
+            #expect(try daemon.stop() == .exited(0))
+
+            // Another address for it.
+            let again = try start(publish + ["--dhcp-host", "\(mac),192.168.105.9"])
+            let moved = try PlugGuest("moved", path: path, mac: mac, folder: network.folder)
+            #expect(try moved.lease()["ip"] == "192.168.105.9")
+            try again.program.wait(for: "--publish 127.0.0.1:2222:\(mac):80/tcp leads to 192.168.105.9")
+            let second = try moved.namespace.startWeb("the moved page", folder: network.folder)
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the moved page")
+            #expect(try again.stop() == .exited(0))
+            _ = second
+        }
+
         @Test func aTakenPortIsNamedWithItsHolder() throws {
             let network = try TestNetwork()
             let before = try network.host.snapshot()

@@ -27,6 +27,26 @@ import Wire
         #expect(range.guestPorts == 7000...7010)
     }
 
+    @Test func aGuestMayBeAHardwareAddress() throws {
+        let mac = MACAddress("52:54:00:00:00:01")!
+        var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
+        #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, hardware: mac, guestPort: 22) && !one.isLed)
+        #expect(try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp") == PublishedPort(.udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, hardware: mac, guestPort: 6000))
+        one.lead(to: guest)
+        #expect(one.isLed && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
+        for text in ["2222:52:54:00:00:00:0g:22", "52:54:00:00:00:01", "2222:ff:ff:ff:ff:ff:ff:22", "80:52:54:00:00:00:01:22:22"] { #expect(refusal(text) != nil, "\(text)") }
+    }
+
+    @Test func whatLeadsNowhereHasNoRule() throws {
+        var rules = Firewall(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
+        var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
+        rules.published = [one]
+        #expect(!rules.script(isOwned: false).contains("dnat"))
+        one.lead(to: guest)
+        rules.published = [one]
+        #expect(rules.script(isOwned: false).contains("tcp dport 2222 dnat ip to 192.168.105.2:22"))
+    }
+
     @Test func descriptionsAreReadBack() throws {
         for text in ["8080:10.0.0.2:80/tcp", "127.0.0.1:1-65535:10.0.0.2:1/udp", "5000-5009:10.0.0.2:6000/tcp"] {
             #expect(try PublishedPort(parsing: text).description == text)

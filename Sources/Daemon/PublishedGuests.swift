@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import Logging
+import Uplinks
+import Wire
+
+/// Follows the guests to which published ports lead: by their leases where they are named by hardware address, and with a warning where an address
+/// that is published changes hands.
+final class PublishedGuests {
+    private var published: [PublishedPort]
+    private let logger: Logger
+    private let onChange: ([PublishedPort]) -> Void
+    /// The guest that had a lease of a published address last.
+    private var holders: [IPv4Address: MACAddress] = [:]
+
+    /// - Parameter onChange: called with all of them when one leads elsewhere.
+    init(_ published: [PublishedPort], logger: Logger, onChange: @escaping ([PublishedPort]) -> Void) {
+        self.published = published
+        self.logger = logger
+        self.onChange = onChange
+        for one in published where one.hardware != nil { logger.info("--publish \(one) leads nowhere until that guest has a lease") }
+    }
+
+    /// Takes leases that were given or have changed.
+    /// - Parameter now: nanoseconds of the monotonic clock.
+    func note(_ leases: [Lease], now: UInt64) {
+        let before = published
+        for lease in leases where lease.expires > now {
+            follow(lease)
+            warn(of: lease)
+        }
+        if published != before { onChange(published) }
+    }
+
+    private func follow(_ lease: Lease) {
+        for index in published.indices {
+            guard let hardware = published[index].hardware else { continue }
+            if hardware == lease.hardware, published[index].guest != lease.address {
+                published[index].lead(to: lease.address)
+                logger.info("--publish \(published[index]) leads to \(lease.address)")
+            } else if hardware != lease.hardware, published[index].guest == lease.address {
+                // It is another guest's now.
+                published[index].lead(to: .any)
+                logger.info("--publish \(published[index]) leads nowhere until that guest has a lease again")
+            }
+        }
+    }
+
+    private func warn(of lease: Lease) {
+        guard let one = published.first(where: { $0.hardware == nil && $0.guest == lease.address }) else { return }
+        let holder = holders.updateValue(lease.hardware, forKey: lease.address)
+        guard let holder, holder != lease.hardware else { return }
+        logger.warning(
+            "--publish \(one) leads to another guest now: \(lease.address) was leased to \(holder) and is leased to \(lease.hardware); publish the hardware address instead, or reserve the address: --dhcp-host \(holder),\(lease.address)")
+    }
+}
