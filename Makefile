@@ -4,6 +4,8 @@ DESTDIR ?=
 SWIFT ?= swift
 RELEASE = $(SWIFT) build -c release --static-swift-stdlib
 BIN = .build/release
+# A user's PATH often lacks the directories of dnsmasq, ip and nft.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

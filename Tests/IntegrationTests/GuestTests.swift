@@ -64,11 +64,32 @@ extension IntegrationTests {
             let guest = try scene.guest()
             let interface = PlugGuest.interface
             let files = scene.folder
+            let resolvers = Files.text("/etc/resolv.conf")
+            // Its own script writes to this machine's resolv.conf.
+            let script = files.file("dhclient-script")
+            try Files.replace(
+                script,
+                Array(
+                    """
+                    #!/bin/sh
+                    case $reason in
+                        PREINIT) ip link set "$interface" up ;;
+                        BOUND|RENEW|REBIND|REBOOT)
+                            ip addr replace "$new_ip_address/$new_subnet_mask" dev "$interface"
+                            [ -z "$new_routers" ] || ip route replace default via "${new_routers%% *}" ;;
+                        RELEASE|EXPIRE|STOP|FAIL) ip addr flush dev "$interface" ;;
+                    esac
+
+                    """.utf8), mode: 0o755)
+            let dhclient = ["-sf", script, "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf", files.file("dhclient.pid"), interface]
+            func run(_ words: [String]) throws {
+                let result = try guest.namespace.attempt(words)
+                guard result.succeeded else { throw CommandFailed(description: "\(words.joined(separator: " ")): \(result.output)\(result.error)") }
+            }
             switch client {
             case "dhclient":
                 try Files.replace(files.file("dhclient.conf"), Array("timeout 10;\n".utf8))
-                try guest.namespace.run(
-                    "dhclient", "-1", "-v", "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf", files.file("dhclient.pid"), interface)
+                try run(["dhclient", "-1", "-v"] + dhclient)
             case "dhcpcd":
                 try guest.namespace.run("dhcpcd", "--oneshot", "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)
             default:
@@ -78,13 +99,14 @@ extension IntegrationTests {
             #expect(try guest.namespace.pings(gateway))
             switch client {
             case "dhclient":
-                try guest.namespace.run("dhclient", "-r", "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf", files.file("dhclient.pid"), interface)
+                try run(["dhclient", "-r"] + dhclient)
                 try scene.daemon.program.wait(for: "released 192.168.105.2", within: 5)
             case "dhcpcd":
                 _ = try guest.namespace.attempt(["rm", "-f", "/var/lib/dhcpcd/\(interface).lease"])
             default:
                 break
             }
+            #expect(Files.text("/etc/resolv.conf") == resolvers, "this machine's own file is not the guest's")
         }
     }
 }
