@@ -9,7 +9,10 @@ import TestSupport
 struct Bench {
     static func main() throws {
         var arguments = CommandLine.arguments.dropFirst()
-        if arguments.first == "turn" { return try Micro.turn(frames: Int(arguments.dropFirst().first ?? "") ?? 1_000_000, judging: arguments.last == "judging") }
+        if arguments.first == "turn" {
+            let frames = Int(arguments.dropFirst().first ?? "") ?? 1_000_000
+            return try Micro.turn(frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
+        }
         guard Machine.isRoot else {
             StandardOutput.writeError("Measuring makes network namespaces and needs root; type: make bench\n")
             ProcessExit.exit(77)

@@ -35,6 +35,22 @@ enum Micro {
         }
     }
 
+    /// The same as `stream`, by IPv6 and without checksums.
+    private static func streamIPv6(_ count: Int) -> FrameBatch {
+        var batch = FrameBatch(capacity: count)
+        for number in 0..<count {
+            var writer = ByteWriter()
+            EthernetHeader(destination: MACAddress(0x0200_0000_0002), source: MACAddress(0x0200_0000_0001), type: EtherType.ipv6).emit(into: &writer)
+            let header = IPv6Header(source: IPv6Address(0xfd00 << 48, 2), destination: IPv6Address(0xfd00 << 48, 1), nextHeader: IPProtocol.tcp)
+            header.emit(into: &writer, payloadLength: 20 + 1440)
+            writer.put32(40_000 << 16 | 5001)
+            writer.put32(UInt32(number * 1440))
+            writer.putZeros(12 + 1440)
+            batch.append(copying: writer.bytes.rawSpan)
+        }
+        return batch
+    }
+
     /// TCP segments of one stream, as a sender's kernel cuts them.
     private static func stream(_ count: Int) -> FrameBatch {
         var batch = FrameBatch(capacity: count)
@@ -128,8 +144,10 @@ enum Micro {
         var sink: FrameBatch
         let receiver: ReceiveVector
 
-        /// - Parameter judging: guests have rules, and addresses their holders.
-        init(judging: Bool = false) throws {
+        /// - Parameters:
+        ///   - judging: guests have rules, and addresses their holders.
+        ///   - isIPv6: the frames are.
+        init(judging: Bool = false, isIPv6: Bool = false) throws {
             control = try ForwarderControl()
             forwarder = try Forwarder(control: control)
             if judging {
@@ -138,7 +156,7 @@ enum Micro {
             }
             first = try Turned.attach(to: control)
             second = try Turned.attach(to: control)
-            batch = Micro.stream(64)
+            batch = isIPv6 ? Micro.streamIPv6(64) : Micro.stream(64)
             sink = FrameBatch(capacity: 64)
             receiver = ReceiveVector(for: sink)
             for index in 0..<64 { sender.append(frame: batch[index], of: batch) }
@@ -173,6 +191,8 @@ enum Micro {
     private static func rounds(_ report: Report) throws {
         try rounds(report, Turned(), "a round with 64 frames of 1514 B, system calls included, a frame")
         try rounds(report, Turned(judging: true), "the same, of guests that have rules")
+        try rounds(report, Turned(isIPv6: true), "a round with 64 frames of IPv6")
+        try rounds(report, Turned(judging: true, isIPv6: true), "the same, of guests whose IPv6 addresses are bound")
     }
 
     private static func rounds(_ report: Report, _ turned: Turned, _ name: String) throws {
@@ -191,8 +211,8 @@ enum Micro {
     }
 
     /// For `valgrind --tool=callgrind` and `strace -c`: nothing but rounds.
-    static func turn(frames: Int, judging: Bool) throws {
-        let turned = try Turned(judging: judging)
+    static func turn(frames: Int, judging: Bool, isIPv6: Bool) throws {
+        let turned = try Turned(judging: judging, isIPv6: isIPv6)
         for _ in 0..<frames / 64 { _ = turned.round() }
     }
 

@@ -92,16 +92,8 @@ extension Forwarder {
             if role == .guest {
                 passage.isWithheld = header.service == .dhcpRequest && state.policy.withholdsDHCP
                 if state.isJudging && !isPlainlyHonest(batch.bytes(of: frame), header) {
-                    switch judge(passage, header) {
-                    case .pass: break
-                    case .withhold: passage.isWithheld = true
-                    case .divert(let egress):
-                        pass(passage, to: egress)
-                        continue
-                    case .drop(let reason):
-                        unsafe ports[ingress].counters.dropped(reason)
-                        continue
-                    }
+                    guard let isForAll = admitGuest(passage, header) else { continue }
+                    if !isForAll { passage.isWithheld = true }
                 }
                 // Behind the guard: what it drops is no sign of a conflict.
                 if header.service == .arp { _ = take(.arp, passage) }
