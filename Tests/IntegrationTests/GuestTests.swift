@@ -91,7 +91,8 @@ extension IntegrationTests {
                 try Files.replace(files.file("dhclient.conf"), Array("timeout 10;\n".utf8))
                 try run(["dhclient", "-1", "-v"] + dhclient)
             case "dhcpcd":
-                try guest.namespace.run("dhcpcd", "--oneshot", "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)
+                // Its identifiers and leases in mounts of its own.
+                try guest.namespace.run("sh", "-c", "mount -t tmpfs none /var/lib/dhcpcd && exec dhcpcd \"$@\"", "sh", "--oneshot", "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)
             default:
                 try guest.lease()
             }
@@ -101,8 +102,6 @@ extension IntegrationTests {
             case "dhclient":
                 try run(["dhclient", "-r"] + dhclient)
                 try scene.daemon.program.wait(for: "released 192.168.105.2", within: 5)
-            case "dhcpcd":
-                _ = try guest.namespace.attempt(["rm", "-f", "/var/lib/dhcpcd/\(interface).lease"])
             default:
                 break
             }
