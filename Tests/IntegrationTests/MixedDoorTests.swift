@@ -61,6 +61,7 @@ extension IntegrationTests {
             try isWell(before)
             scene.daemon.program.signal(Signal.kill)
             _ = try scene.daemon.program.waitForEnd()
+            try eventually("the end of the stream") { before.isOver }
             #expect(before.isOver && Files.exists(scene.stream), "the socket of the dead daemon is still there")
             try scene.restart()
             let after = try SocketEnd(streamAt: scene.stream)
