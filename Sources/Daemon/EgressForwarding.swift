@@ -44,6 +44,8 @@ final class EgressForwarding {
     /// - Returns: nil if another process has the lock for longer.
     func plan(_ routes: [Route], waiting patience: UInt64) -> [Step]? {
         followRenames()
+        let candidates = EgressInterfaces.leading(routes, except: tap).filter { interfaces[$0.name] == nil }
+        if candidates.isEmpty { return [] }
         let lock: Descriptor
         do throws(SystemError) {
             lock = try Privileged.lock(directory, for: patience)
@@ -57,7 +59,7 @@ final class EgressForwarding {
         }
         let others = record.actsOfOthers()
         var steps: [Step] = []
-        for (interface, index) in EgressInterfaces.leading(routes, except: tap) where interfaces[interface] == nil {
+        for (interface, index) in candidates {
             let setting = KernelSetting.forwarding(on: interface)
             // Another instance may have switched it on: then what it found is what was there before us all.
             var original: String?

@@ -72,7 +72,9 @@ final class GuestFirewall {
     func remove() throws(NFTables.Failure) {
         guard isApplied else { return }
         isApplied = false
-        if isOwned { try nftables.run("delete table inet \(rules.table)\n") }
-        for table in tables where !isOwned || table != rules.table { try nftables.run(Firewall.removalScript(table: table)) }
+        for table in rules.tables(isOwned: isOwned) {
+            // The removal script names the table without its owner's flag, which the kernel refuses for one that is owned.
+            try nftables.run(isOwned && table == rules.table ? "delete table inet \(table)\n" : Firewall.removalScript(table: table))
+        }
     }
 }

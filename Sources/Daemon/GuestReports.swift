@@ -54,7 +54,7 @@ struct GuestReports {
     }
 
     static func message(_ hardware: MACAddress, _ place: Place, _ offence: GuestOffence) -> String {
-        "\(hardware) at \(place.name) \(deed(offence)), which is \(place.number == nil ? joined : own(offence, hardware, place.number ?? 0))"
+        "\(hardware) at \(place.name) \(deed(offence)), which is \(place.number.map { own(offence, hardware, $0) } ?? joined)"
     }
 
     private static func deed(_ offence: GuestOffence) -> String {

@@ -96,8 +96,11 @@ extension Privileged {
     /// Rules of this host have changed. If they were ours, they are put back; while they are missing, nothing passes that they would stop.
     package func verifyFirewall(now: UInt64) {
         guard let firewall, let upkeep, !isGivenUp, case .changed(let table, let opens) = firewall.check() else { return }
-        if opens { upkeep.takeDown() }
-        forwarding?.set("0")
+        // The other table only repeats rules that are in force.
+        if opens {
+            upkeep.takeDown()
+            forwarding?.set("0")
+        }
         guard firewall.mayRepair(now: now) else {
             isGivenUp = opens
             if opens {
@@ -105,7 +108,6 @@ extension Privileged {
                     "another program has removed or changed the nftables table \(table) three times within a minute; \(upkeep.tap) is down, so that guests are not without its rules; find that program (nft monitor), then restart vde_vmnet")
             } else {
                 firewall.leaveGuards()
-                forwarding?.set("1")
                 logger.warning("another program has removed the nftables table \(table) three times within a minute; it is left so: were vde_vmnet killed, the interfaces that lead out would forward between each other until its next start")
             }
             return
@@ -113,8 +115,10 @@ extension Privileged {
         do throws(ExitError) {
             try apply()
             logger.notice("another program has removed or changed the nftables table \(table); it is in place again")
-            forwarding?.set("1")
-            if opens { upkeep.bringUp() }
+            if opens {
+                forwarding?.set("1")
+                upkeep.bringUp()
+            }
         } catch {
             isGivenUp = opens
             logger.error("\(error); \(opens ? "\(upkeep.tap) stays down" : "\(table) is missing"); restart vde_vmnet once that is mended")

@@ -63,12 +63,13 @@ final class TapUpkeep {
             if link.isUp { takeDown() }
             return report([finding])
         }
-        if isHeldDown { bringUp() }
-        if !link.isUp {
+        if isHeldDown {
+            bringUp()
+        } else if !link.isUp {
             repair(.link, "\(tap) was taken down", now) { () throws(SystemError) in try NetworkInterfaces.configure(index, up: true) }
             guard NetworkInterfaces.link(index)?.isUp == true else { return report([]) }
         }
-        checkAddress(now)
+        checkAddress(routes, now)
         report(routes.filter(isCovering).map { route in
             let name = NetworkInterfaces.name(of: route.interface) ?? "another interface"
             return Finding(
@@ -85,7 +86,7 @@ final class TapUpkeep {
         return nil
     }
 
-    private func checkAddress(_ now: UInt64) {
+    private func checkAddress(_ routes: [Route], _ now: UInt64) {
         guard let addresses = try? NetworkInterfaces.addresses().filter({ $0.interface == tap && $0.address == guests.gateway }) else { return }
         if addresses.isEmpty {
             repair(.address, "the address \(gateway) was removed from \(tap)", now) { () throws(SystemError) in
@@ -94,8 +95,9 @@ final class TapUpkeep {
         }
         // An administrator may have given it the same address in a smaller or larger network.
         guard addresses.allSatisfy({ $0.network == guests.network }) else { return }
-        // Read anew: an address that was added has brought its route.
-        guard let routes = try? NetworkInterfaces.routes(), !routes.contains(where: { isMain($0) && $0.destination == guests.network && $0.interface == index }) else { return }
+        func leads(_ routes: [Route]) -> Bool { routes.contains { isMain($0) && $0.destination == guests.network && $0.interface == index } }
+        // The kernel may have added it with the address, or when the link came up.
+        guard !leads(routes), let current = try? NetworkInterfaces.routes(), !leads(current) else { return }
         repair(.route, "the route to \(guests.network) by \(tap) was removed", now) { () throws(SystemError) in
             try NetworkInterfaces.addRoute(to: guests.network, from: guests.gateway, by: index)
         }

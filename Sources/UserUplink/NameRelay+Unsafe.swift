@@ -18,9 +18,7 @@ package final class NameRelay: @unchecked Sendable {
     private let fromGuests = PacketRing(capacity: NameRelay.guestCapacity)
     /// Leases that were given since the last turn, with their ends in seconds.
     private let leases = Guarded<[IPv4Address: (hardware: MACAddress, end: UInt64)]>([:])
-    private let turn = Latch()
-    /// A turn was wanted while another worker had it.
-    private let hasMissed = Guarded(false)
+    private let turn = TurnLatch()
     // What belongs to the turn.
     private let output: GuestOutput
     private var gateway: UserGateway
@@ -51,7 +49,7 @@ package final class NameRelay: @unchecked Sendable {
         unsafe FrameDevice(
             context: Unmanaged.passUnretained(self).toOpaque(),
             send: { context, frames, stride, count in
-                unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(frames!, Int(stride), Int(count)) }
+                unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count)) }
             },
             turn: { context, isReadable in
                 unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef { $0.takeTurn(isReadable: isReadable != 0) }
@@ -62,12 +60,6 @@ package final class NameRelay: @unchecked Sendable {
     /// For the same port: a descriptor that is readable while sockets of connections have events. The caller owns it.
     package func readyDescriptor() throws(SystemError) -> Descriptor { try relay.descriptor.duplicate() }
 
-    private func take(_ frames: UnsafePointer<iovec>, _ stride: Int, _ count: Int) -> Int32 {
-        var taken = 0
-        while taken < count, unsafe fromGuests.append(frames[taken * stride].iov_base, frames[taken * stride].iov_len) { taken += 1 }
-        return taken == 0 ? -Errno.noBuffers : Int32(taken)
-    }
-
     /// Tells of leases that were given: address, client, and the end in nanoseconds of the clock.
     package func note(_ given: [(IPv4Address, MACAddress, UInt64)]) {
         leases.withLock { leases in
@@ -77,7 +69,7 @@ package final class NameRelay: @unchecked Sendable {
 
     /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has happened, in nanoseconds of the clock.
     private func takeTurn(isReadable: Bool) -> UInt64 {
-        guard turn.tryLock() || isFreeAfterAll() else { return .max }
+        guard turn.tryBegin() else { return .max }
         let moment = MonotonicClock.now
         relay.begin(now: moment)
         if now != moment / MonotonicClock.second {
@@ -100,16 +92,7 @@ package final class NameRelay: @unchecked Sendable {
         output.send()
         let deadline = fromGuests.hasFrames ? moment : relay.nextDeadline()
         turn.unlock()
-        return hasMissed.withLock { missed in
-            defer { missed = false }
-            return missed
-        } ? moment : deadline
-    }
-
-    /// Another worker has the turn, and has another one for us after it is noted. Returns whether it is this one that has it now.
-    private func isFreeAfterAll() -> Bool {
-        hasMissed.withLock { $0 = true }
-        return turn.tryLock()
+        return turn.takeMissed() ? moment : deadline
     }
 
     /// Handles a frame behind its virtio header. Checksums of TCP that the guest's kernel has left open stay open.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
 import CPlatform
+import Platform
 
 /// A bounded queue of frames of any length between two sides, one of which only appends and the other only removes; each is one thread at a time. Frames lie one behind
 /// the other; one that does not fit before the end of the memory begins at its start again.
@@ -50,6 +51,15 @@ package final class PacketRing: @unchecked Sendable {
         unsafe target.copyMemory(from: base, byteCount: length)
         written.store(end, ordering: .releasing)
         return true
+    }
+
+    /// Appends frames, each in the first of `stride` pieces, as far as there is room (`FrameDevice.send`).
+    /// - Returns: how many, or -ENOBUFS for none.
+    @unsafe
+    package func append(_ frames: UnsafePointer<iovec>, stride: Int, count: Int) -> Int32 {
+        var appended = 0
+        while appended < count, unsafe append(frames[appended * stride].iov_base, frames[appended * stride].iov_len) { appended += 1 }
+        return appended == 0 ? -Errno.noBuffers : Int32(appended)
     }
 
     /// Appends a frame of `length` bytes that lies in several pieces.

@@ -52,9 +52,7 @@ package final class UserNetwork: @unchecked Sendable {
     private let drops = Guarded([Int](repeating: 0, count: UserDrop.allCases.count))
 
     /// Who has the turn. Whoever has it does not come into the sink any more, and does not let the library work: both is done before.
-    private let turn = Latch()
-    /// Somebody has found the turn taken.
-    private let hasMissed = ManagedAtomic<Bool>(false)
+    private let turn = TurnLatch()
     // What belongs to the turn.
     private let output: GuestOutput
     private var gateway: UserGateway
@@ -142,7 +140,7 @@ package final class UserNetwork: @unchecked Sendable {
         unsafe FrameDevice(
             context: Unmanaged.passUnretained(self).toOpaque(),
             send: { context, frames, stride, count in
-                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(frames!, Int(stride), Int(count)) }
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count)) }
             },
             sendPieces: { context, pieces, count in
                 unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count))) }
@@ -153,12 +151,6 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// For the same port: a descriptor that is readable while sockets have something to say, which the caller owns.
     package func readyDescriptor() throws(SystemError) -> Descriptor { try relay.descriptor.duplicate() }
-
-    private func take(_ frames: UnsafePointer<iovec>, _ stride: Int, _ count: Int) -> Int32 {
-        var taken = 0
-        while taken < count, unsafe fromGuests.append(frames[taken * stride].iov_base, frames[taken * stride].iov_len) { taken += 1 }
-        return taken == 0 ? -Errno.noBuffers : Int32(taken)
-    }
 
     /// Takes one frame in several pieces.
     private func take(_ pieces: UnsafeBufferPointer<iovec>) -> Int32 {
@@ -171,7 +163,7 @@ package final class UserNetwork: @unchecked Sendable {
     /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has happened, in nanoseconds of the clock.
     /// - Parameter isReadable: sockets have something to say.
     private func takeTurn(isReadable: Bool) -> UInt64 {
-        guard turn.tryLock() || isFreeAfterAll() else { return .max }
+        guard turn.tryBegin() else { return .max }
         let moment = MonotonicClock.now
         relay.begin(now: moment)
         if now != moment / MonotonicClock.second {
@@ -196,13 +188,7 @@ package final class UserNetwork: @unchecked Sendable {
         if gateway.needsTick { deadline = min(deadline, (now + 1) * MonotonicClock.second) }
         turn.unlock()
         wake()
-        return hasMissed.exchange(false, ordering: .sequentiallyConsistent) ? moment : deadline
-    }
-
-    /// Somebody else has the turn. Whoever has it after that is noted has another one for us. Returns whether that is this thread, which has it now.
-    private func isFreeAfterAll() -> Bool {
-        hasMissed.store(true, ordering: .sequentiallyConsistent)
-        return turn.tryLock()
+        return turn.takeMissed() ? moment : deadline
     }
 
     /// Wakes the library's thread, if it has something to do and does not know.
@@ -245,8 +231,8 @@ package final class UserNetwork: @unchecked Sendable {
         }
         turn.unlock()
         sink.leave()
-        // This is no turn: whoever has come meanwhile is served by the library's thread.
-        if hasMissed.load(ordering: .sequentiallyConsistent) { wakeup.signal() }
+        // This is no turn: one that was wanted meanwhile is brought about by the library's thread.
+        if turn.isMissed { wakeup.signal() }
     }
 
     /// How many TCP connections there are, and how many parts of their streams guests had to be sent again so far.

@@ -143,20 +143,24 @@ static int dump(struct request *request, void (*visit)(struct nlmsghdr *message,
 
 struct list {
     void *items;
+    size_t size;  // of one
     int capacity, count;
 };
 
-static void collect_route(struct nlmsghdr *message, void *context) {
-    struct list *list = context;
-    struct platform_route route;
-    if (!parse_route(message, &route)) return;
-    if (list->count < list->capacity) ((struct platform_route *)list->items)[list->count] = route;
+/// Adds an item, or only counts it where there is no room.
+static void append(struct list *list, const void *item) {
+    if (list->count < list->capacity) memcpy((char *)list->items + (size_t)list->count * list->size, item, list->size);
     list->count++;
+}
+
+static void collect_route(struct nlmsghdr *message, void *context) {
+    struct platform_route route;
+    if (parse_route(message, &route)) append(context, &route);
 }
 
 int platform_routes(struct platform_route *routes, int capacity) {
     struct request request;
-    struct list list = {routes, capacity, 0};
+    struct list list = {routes, sizeof *routes, capacity, 0};
     start(&request, RTM_GETROUTE, NLM_F_DUMP, sizeof request.route);
     request.route.rtm_family = AF_INET;
     int outcome = dump(&request, collect_route, &list);
@@ -239,7 +243,6 @@ int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input,
 }
 
 static void collect_rule(struct nlmsghdr *message, void *context) {
-    struct list *list = context;
     struct fib_rule_hdr *body = NLMSG_DATA(message);
     int length = (int)NLMSG_PAYLOAD(message, sizeof *body);
     struct platform_rule rule = {.table = body->table, .action = body->action, .destination_length = body->dst_len};
@@ -252,13 +255,12 @@ static void collect_rule(struct nlmsghdr *message, void *context) {
             case FRA_L3MDEV: rule.is_l3mdev = 1; break;
         }
     }
-    if (list->count < list->capacity) ((struct platform_rule *)list->items)[list->count] = rule;
-    list->count++;
+    append(context, &rule);
 }
 
 int platform_rules(struct platform_rule *rules, int capacity) {
     struct request request;
-    struct list list = {rules, capacity, 0};
+    struct list list = {rules, sizeof *rules, capacity, 0};
     start(&request, RTM_GETRULE, NLM_F_DUMP, sizeof request.rule);
     request.rule.family = AF_INET;
     int outcome = dump(&request, collect_rule, &list);
