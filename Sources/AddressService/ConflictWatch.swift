@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Knows which addresses of a pool are in use by somebody, from the answers to probes of our own (RFC 5227).
+/// Knows which addresses of a pool are in use, from the answers to probes of our own (RFC 5227).
 ///
 /// A claim of an address that was not probed is not kept, so that made-up claims leave no trace.
 struct ConflictWatch: Sendable {

@@ -48,7 +48,7 @@ extension DHCPServer {
     // MARK: Addresses of which nothing is known here
 
     /// A client that is unknown here believes to have an address. It may have it from another server, so that only one that is alone answers: it gives
-    /// the address if nobody else has or uses it, and refuses it otherwise.
+    /// the address if no other client has or uses it, and refuses it otherwise.
     /// - Parameter isForUs: the client means this server.
     private mutating func reclaim(_ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: UInt64, into outbox: inout Outbox) {
         guard configuration.isAuthoritative else {

@@ -5,7 +5,7 @@ import Wire
 ///
 /// A lease that has ended is remembered, so that its client finds its address again, until the address is needed: never used addresses go
 /// first, in order, then those whose lease ended longest ago, then those of clients whose port is gone, the one that has been gone for longest first.
-/// An offer is a weak claim. It keeps an address from being offered twice in a row, but where nothing else is left, the oldest offers are offered anew:
+/// An offer is a weak claim. It keeps an address from being offered twice in a row, but where nothing else is left, the oldest offers are offered again:
 /// clients that discover and never request cannot empty the pool.
 ///
 /// One hardware address has one lease for as long as that is safe: a client without a lease gets that of another client identifier of its hardware
@@ -193,13 +193,13 @@ package struct LeaseTable: Sendable {
 
     // MARK: Choosing
 
-    /// Whether a machine may have this address: its own, while that is to be had; else one that is nobody's own.
+    /// Whether a machine may have this address: its own, while that is to be had; else one that no other machine owns.
     package func suits(_ address: IPv4Address, _ applicant: Applicant, now: UInt64) -> Bool {
         guard let own = reservations[applicant.hardware] else { return owners[address] == nil }
         return address == own || (owners[address] == nil && !isFree(own, for: applicant, now: now))
     }
 
-    /// True if `address` may be given to a client: in the pool, and nobody else holds it.
+    /// True if `address` may be given to a client: in the pool, and held by no other client.
     /// - Parameter evicting: leases of clients whose port is gone do not count.
     package func isFree(_ address: IPv4Address, for applicant: Applicant, evicting: Bool = false, now: UInt64) -> Bool {
         guard contains(address) else { return false }

@@ -81,7 +81,7 @@ package struct ServerDetector: Sendable {
         return message
     }
 
-    /// True if `frame` is a server's offer or acknowledgement of an address, whoever it is for.
+    /// True if `frame` is a server's offer or acknowledgement of an address, for any client.
     package static func isAnswer(_ frame: RawSpan) -> Bool { answer(in: frame) != nil }
 
     /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from there.

@@ -15,7 +15,7 @@ extension Configuration {
         var isOwn = false
         if case .serve = side { isOwn = true }
         var rules = GuestRules(isOwn ? .everywhere : .uplink)
-        // Who gives addresses is somebody else's affair then, and may be a guest's.
+        // Another server gives addresses then, which may be a guest.
         rules.stopsDHCP = dhcp == .auto || dhcp == .builtin
         rules.gateway = gateway ?? .any
         rules.gatewayHardware = hardware ?? .zero

@@ -36,7 +36,7 @@ package final class LeaseFile {
         lines = 0
     }
 
-    /// The first writing. A full disk keeps nobody from starting, as it stops none that runs: what is there is kept, and added to when there is room.
+    /// The first writing. A full disk keeps no instance from starting, as it stops none that runs: what is there is kept, and added to when there is room.
     private func begin(_ leases: [Lease]) throws(SystemError) {
         do throws(SystemError) {
             file = try rewrite(leases)

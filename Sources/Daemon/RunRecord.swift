@@ -64,7 +64,7 @@ package final class RunRecord {
     private let directory: String
     private let file: Descriptor
     package private(set) var acts: [Act] = []
-    /// Lines that name what we do not record, and that nobody acts upon.
+    /// Lines that name what we do not record, and that are not acted upon.
     package private(set) var refused: [String] = []
 
     private init(directory: String, path: String, file: consuming Descriptor) {

@@ -176,7 +176,7 @@ extension Directory {
         defer { try? removeDirectory(name) }
         let stage = try enter(name)
         try SystemError.check(platform_directory_clear_inherited(try stage.reopen().raw), "clear access of", stage.path)
-        // Somebody else's directory may have taken its place; in ours there is nothing, and nobody else can make anything.
+        // Another user's directory may have taken its place; ours is empty, and no other user can make anything in it.
         guard let status = try? stage.status(), status.owner == geteuid(), status.mode & 0o077 == 0, try stage.entries().isEmpty else {
             throw SystemError(code: EPERM, "use", stage.path)
         }

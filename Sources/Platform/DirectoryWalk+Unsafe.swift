@@ -14,7 +14,7 @@ extension Directory {
     package enum Trust: Sendable {
         /// Every link is followed: for what is only looked at, or joined.
         case everything
-        /// A link is followed that root or this process's user has made; another user's only to what that user owns. So nobody leads us, who may
+        /// A link is followed that root or this process's user has made; another user's only to what that user owns. So no user leads us who may
         /// do more than they, to what is not theirs.
         case ownersOfLinks
         /// Every directory is root's or ours, and no other user can put anything in the place of the next one.

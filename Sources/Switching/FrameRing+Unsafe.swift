@@ -51,7 +51,7 @@ package final class FrameRing: @unchecked Sendable {
         return true
     }
 
-    /// Whether a port's frames take fewer slots than are free. Below half of the slots they do, whoever has sent what is queued.
+    /// Whether a port's frames take fewer slots than are free. Below half of the slots they do, whatever other ports have queued.
     private func hasRoom(for port: PortNumber, _ queued: Range<Int>) -> Bool {
         let free = slots - queued.count
         if queued.count < free { return true }

@@ -113,7 +113,7 @@ package struct Firewall: Equatable, Sendable {
 
     private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
 
-    /// What may pass is decided anew for each packet in the direction in which its connection began: one that began before these rules were there is not
+    /// What may pass is decided for each packet in the direction in which its connection began: one that began before these rules were there is not
     /// let through because it is established.
     private var sharedRules: String {
         var rules: [String] = []

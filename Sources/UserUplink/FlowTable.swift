@@ -21,7 +21,7 @@ package struct FlowKey: Hashable, Sendable {
 }
 
 /// The conversations between guests and the outside. When there are too many, the guest with the most of them loses the one that has been
-/// idle for longest: a flood costs whoever sends it, from however many addresses.
+/// idle for longest: a flood costs its sender, from however many addresses.
 package struct FlowTable: Sendable {
     private struct Flow: Sendable {
         var key: FlowKey
@@ -76,7 +76,7 @@ package struct FlowTable: Sendable {
     }
 
     /// Adds a flow. Returns its place, and whether another had to go for it: then it is that one's place.
-    /// - Parameter owner: the guest that it is charged to; nil: whoever has the address.
+    /// - Parameter owner: the guest that it is charged to; nil: the guest that has the address.
     package mutating func insert(_ key: FlowKey, by owner: GuestOwner? = nil, now: UInt64) -> (place: Int, isAnothers: Bool) {
         var isAnothers = false
         if places.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }) {
@@ -152,7 +152,7 @@ package struct LingeringPorts: Sendable {
     package var count: Int { uses.count }
 
     /// Whether a datagram may be sent from there. No guest has more than it leaves for the others.
-    /// - Parameter owner: the guest that it is charged to; nil: whoever has the address.
+    /// - Parameter owner: the guest that it is charged to; nil: the guest that has the address.
     package mutating func admit(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8, by owner: GuestOwner? = nil, now: UInt64) -> Bool {
         let key = Key(guest: guest, port: port, protocolNumber: protocolNumber)
         if let last, last.key == key, last.now == now { return true }

@@ -65,7 +65,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     }
 
     /// Whether `hardware` may speak for `address`, of which that was not known.
-    /// - Parameter hasLease: it has a lease of ours, and so finds room whoever else is there.
+    /// - Parameter hasLease: it has a lease of ours, and so finds room however many others there are.
     package mutating func claim(_ hardware: MACAddress, as address: Address, by owner: GuestOwner, hasLease: Bool = false, now: UInt64) -> Admission {
         if let known = neighbors[address] {
             guard known.leasedUntil <= now else { return .refused }

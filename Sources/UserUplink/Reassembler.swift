@@ -43,7 +43,7 @@ package struct Reassembler: Sendable {
     package init() {}
 
     /// Takes a fragment whose header is sound and has no options.
-    /// - Parameter owner: the guest that it is charged to; nil: whoever has the source address.
+    /// - Parameter owner: the guest that it is charged to; nil: the guest that has the source address.
     package mutating func take(_ packet: borrowing IPv4View, by owner: GuestOwner? = nil, now: UInt64) -> Outcome {
         let owner = owner ?? GuestOwner(packet.source)
         let key = Key(source: packet.source, destination: packet.destination, identification: packet.identification, protocolNumber: packet.protocolNumber)

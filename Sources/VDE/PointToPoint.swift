@@ -61,7 +61,7 @@ package struct PointToPoint: ~Copyable {
         }
     }
 
-    /// Binds at `name`, replacing a socket that nobody holds any more. Returns nil if somebody does.
+    /// Binds at `name`, replacing a socket that no process holds any more. Returns nil if one does.
     private static func claim(_ name: String, in directory: borrowing Directory, for socket: borrowing Descriptor, _ group: UInt32?) throws(SystemError) -> BoundSocket? {
         let access = Directory.SocketAccess(mode: group == nil ? 0o700 : 0o770, group: group)
         for _ in 0..<2 {

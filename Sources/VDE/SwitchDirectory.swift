@@ -168,7 +168,7 @@ package final class SwitchDirectory {
         if hadSwitch, holder != nil {
             throw SwitchError(.occupied, "a switch serves \(path) already; stop it first, or choose another directory")
         }
-        // Another one that starts is soon to be seen. Whoever else has the lock keeps nobody out: `ctl` is made by one process alone.
+        // Another instance that starts is soon to be seen. Any other process with the lock keeps no instance out: `ctl` is made by one process alone.
         if !isFree {
             _ = try translating { () throws(SystemError) in try lock.lock(until: MonotonicClock.now + patience) }
             if let holder = SwitchDirectory.holder(in: directory) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The header behind an IPv6 packet's extension headers (RFC 8200 section 4), as somebody needs it who judges packets on their way: the first
+/// The header behind an IPv6 packet's extension headers (RFC 8200 section 4), as a switch needs it that judges packets on their way: the first
 /// fragment must have the whole chain (RFC 7112), for otherwise nothing can be said of the packet (RFC 7113).
 @usableFromInline
 package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {

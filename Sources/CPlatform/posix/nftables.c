@@ -66,7 +66,7 @@ int platform_nftables_open(struct platform_nftables **result) {
 
 int platform_nftables_run(struct platform_nftables *nftables, const char *commands, const char **output, const char **error) {
     int outcome = nftables->run(nftables->context, commands);
-    // It may have opened its socket anew.
+    // It may have opened its socket again.
     close_on_exec();
     *output = nftables->output(nftables->context);
     *error = nftables->error(nftables->context);
