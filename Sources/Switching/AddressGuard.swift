@@ -104,14 +104,13 @@ struct AddressGuard: ~Copyable {
     ///   - isGateways: its hardware address is known to be the gateway's; else only routers are believed.
     mutating func saw(_ packet: RawSpan, isGateways: Bool, now: UInt32) {
         guard packet.byteCount >= IPv6View.headerLength else { return }
-        lastSource.address = .unspecified
         let source = IPv6Address(packet, at: 8)
         // Nothing from such an address was forwarded.
-        if isGateways && source.isLinkLocal { gateways.saw(source, now: now) }
+        if isGateways && source.isLinkLocal { learn(source, now: now) }
         guard packet.byteCount >= 56, packet.byte(at: 6) == IPProtocol.icmpv6, packet.byte(at: 7) == 255 else { return }
         switch packet.byte(at: 40) {
         case NeighborDiscovery.routerAdvertisement:
-            if source.isLinkLocal { gateways.saw(source, now: now) }
+            if source.isLinkLocal { learn(source, now: now) }
         case NeighborDiscovery.neighborSolicitation where packet.byteCount >= 64 && isGateways:
             // From its own address it looks for a guest's; without one it makes sure that it alone has the target.
             learn(source == .unspecified ? IPv6Address(packet, at: 48) : source, now: now)
@@ -125,6 +124,9 @@ struct AddressGuard: ~Copyable {
     }
 
     private mutating func learn(_ address: IPv6Address, now: UInt32) {
-        if !address.isMulticast && address != .unspecified { gateways.saw(address, now: now) }
+        guard !address.isMulticast && address != .unspecified else { return }
+        gateways.saw(address, now: now)
+        // A guest may have been admitted with it.
+        lastSource.address = .unspecified
     }
 }

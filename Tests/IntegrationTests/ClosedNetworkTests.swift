@@ -88,11 +88,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let host = network.host
             let container = try Namespace("container")
-            try host.ip("link", "add", "docker0", "type", "veth", "peer", "name", "eth0", "netns", container.name)
-            try host.ip("addr", "add", "172.17.0.1/16", "dev", "docker0")
-            try host.ip("link", "set", "docker0", "up")
-            try container.ip("addr", "add", "172.17.0.2/16", "dev", "eth0")
-            try container.ip("link", "set", "eth0", "up")
+            try host.connect(to: container, by: "docker0", "172.17.0.1/16", "172.17.0.2/16")
             try container.ip("route", "add", "default", "via", "172.17.0.1")
             try host.run(
                 "nft", "-f", "-", input: "table ip docker { chain pre { type nat hook prerouting priority dstnat; fib daddr type local tcp dport 8080 dnat to 172.17.0.2:80; }; }\n")
@@ -139,11 +135,7 @@ extension IntegrationTests {
             try makeRouter(network)
             let host = network.host
             let lan = try Namespace("lan")
-            try host.ip("link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", lan.name)
-            try host.ip("addr", "add", "10.97.0.2/24", "dev", "lan0")
-            try host.ip("link", "set", "lan0", "up")
-            try lan.ip("addr", "add", "10.97.0.1/24", "dev", "eth0")
-            try lan.ip("link", "set", "eth0", "up")
+            try host.connect(to: lan, by: "lan0", "10.97.0.2/24", "10.97.0.1/24")
             try lan.ip("route", "add", "default", "via", "10.97.0.2")
             try network.internet.ip("route", "add", "10.97.0.0/24", "via", TestNetwork.hostAddress)
             try host.run("sysctl", "-qw", "net.ipv4.conf.lan0.forwarding=0")

@@ -69,6 +69,17 @@ package final class Namespace {
         guard result.succeeded else { throw CommandFailed(description: "ip \(arguments.joined(separator: " ")): \(result.error)") }
     }
 
+    /// Connects this host by a cable to another, which calls its end eth0. Both ends are up.
+    /// - Parameters:
+    ///   - address, otherAddress: as `ADDRESS/LENGTH`.
+    package func connect(to other: Namespace, by interface: String, _ address: String, _ otherAddress: String) throws {
+        try ip("link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", other.name)
+        try ip("addr", "add", address, "dev", interface)
+        try ip("link", "set", interface, "up")
+        try other.ip("addr", "add", otherAddress, "dev", "eth0")
+        try other.ip("link", "set", "eth0", "up")
+    }
+
     /// Starts a program in here.
     package func start(_ arguments: [String], environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil) throws -> BackgroundProgram {
         try BackgroundProgram(prefix + arguments, environment: environment, name: arguments[0], echo: echo)

@@ -21,12 +21,8 @@ package final class TestNetwork {
         host = try Namespace("host")
         internet = try Namespace("internet")
         folder = try TemporaryFolder()
-        try host.ip("link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", internet.name)
-        try host.ip("addr", "add", TestNetwork.hostAddress + "/24", "dev", "wan")
-        try host.ip("link", "set", "wan", "up")
+        try host.connect(to: internet, by: "wan", TestNetwork.hostAddress + "/24", TestNetwork.internetAddress + "/24")
         try host.ip("route", "add", "default", "via", TestNetwork.internetAddress)
-        try internet.ip("addr", "add", TestNetwork.internetAddress + "/24", "dev", "eth0")
-        try internet.ip("link", "set", "eth0", "up")
     }
 
     /// Starts the Internet's web server, which tells who asks, and its name server, and makes it the host's resolver.
