@@ -31,7 +31,7 @@ extension IntegrationTests {
         @Test func theClientHasTheConnectionAsDescriptor3() throws {
             let network = try TestNetwork()
             let programs = try install(in: network.folder), socket = network.folder.file("socket")
-            let command = [programs.daemon, "--vmnet-gateway=192.168.105.1", socket]
+            let command = Namespace.withoutState + [programs.daemon, "--vmnet-gateway=192.168.105.1", socket]
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil, "DEBUG": "1"])
             try daemon.wait(for: "ready")
             let client = try ChildProcess.run([programs.client, socket, "sh", "-c", "test -S /proc/self/fd/3 && printf '\\0\\0\\0\\0' >&3; exit 7"])
@@ -49,7 +49,7 @@ extension IntegrationTests {
             let folder = network.folder
             let socket = folder.file("socket_vmnet.shared"), pidfile = folder.file("shared_socket_vmnet.pid")
             let programs = try install(in: folder)
-            let command = [
+            let command = Namespace.withoutState + [
                 programs.daemon, "--pidfile=\(pidfile)", "--socket-group=nogroup", "--vmnet-mode=shared", "--vmnet-gateway=192.168.105.1",
                 "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0", socket,
             ]
@@ -96,7 +96,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let socket = network.folder.file("socket"), pidfile = network.folder.file("pid")
             let daemon = try network.host.start(
-                [try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile, socket],
+                Namespace.withoutState + [try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile, socket],
                 environment: ["VMNET_SIMULATOR": fault])
             try eventually("the socket") { Files.exists(socket) && Files.exists(pidfile) }
             let client = try SocketEnd(streamAt: socket)
