@@ -25,8 +25,8 @@ package struct FileStatus: Equatable, Sendable {
     package let modified: Int64
 
     init(_ raw: stat) {
+        // S_IFMT and its values, the same on every Unix, which the two systems' Swift modules give different types.
         kind =
-            // S_IFMT and its values, the same on every Unix, which the two systems' Swift modules give different types.
             switch UInt32(raw.st_mode) & 0o170000 {
             case 0o100000: .regular
             case 0o040000: .directory

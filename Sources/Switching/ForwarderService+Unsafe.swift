@@ -22,8 +22,8 @@ extension Forwarder {
     mutating func deliverToService(_ departures: UnsafeBufferPointer<Departure>) {
         let number = Int(ForwarderControl.servicePort)
         unsafe ports[number].sending.lock()
-        for unsafe departure in unsafe departures {
-            let index = departure.index
+        for place in 0..<departures.count {
+            let index = unsafe departures[place].index
             guard batch.completeChecksum(of: index) else { continue }
             let tags = removeTags(from: index)
             let frame = batch[index]

@@ -60,7 +60,8 @@ struct PortEgress: ~Copyable {
     private mutating func transmitDatagrams(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> TransmitOutcome {
         var outcome = TransmitOutcome()
         vector.removeAll()
-        for unsafe departure in unsafe departures {
+        for place in 0..<departures.count {
+            let departure = unsafe departures[place]
             let index = departure.index, edit = departure.edit
             let frame = batch[index]
             let change = Port.growth(by: edit)
@@ -101,7 +102,8 @@ struct PortEgress: ~Copyable {
     ) -> TransmitOutcome {
         var outcome = TransmitOutcome()
         vector.removeAll()
-        for unsafe departure in unsafe departures {
+        for place in 0..<departures.count {
+            let departure = unsafe departures[place]
             let index = departure.index
             let isOneFrame = batch[index].offload.segmentation == .none || maximumSuperFrame > 0
             guard headerLength > 0 || (isOneFrame && batch.completeChecksum(of: index)) else {

@@ -67,7 +67,8 @@ package final class PacketRing: @unchecked Sendable {
     package func append(_ pieces: UnsafeBufferPointer<iovec>, length: Int) -> Bool {
         guard let (target, end) = unsafe place(length) else { return false }
         var offset = 0
-        for unsafe piece in unsafe pieces {
+        for index in 0..<pieces.count {
+            let piece = unsafe pieces[index]
             unsafe (target + offset).copyMemory(from: piece.iov_base, byteCount: piece.iov_len)
             unsafe offset += piece.iov_len
         }
