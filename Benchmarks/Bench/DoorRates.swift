@@ -3,7 +3,8 @@ import Platform
 import TestSupport
 import VDE
 
-/// How fast frames go from one client to another that has come in by the same door: a system call each to send, as QEMU does it.
+/// How fast frames go from one client to another that has come in by the same door: a system call each to send, as QEMU
+/// does it.
 enum DoorRates {
     private static let length = 1514
 
@@ -26,7 +27,9 @@ enum DoorRates {
             isStream = door == .stream
             switch door {
             case .vde:
-                let plug = try Plug.join(path: path, port: 0, options: PlugOptions(description: "measure"), deadline: MonotonicClock.now + 5 * MonotonicClock.second)
+                let plug = try Plug.join(
+                    path: path, port: 0, options: PlugOptions(description: "measure"),
+                    deadline: MonotonicClock.now + 5 * MonotonicClock.second)
                 socket = try plug.data.duplicate()
                 // Its end would be the port's.
                 self.plug = consume plug
@@ -51,7 +54,11 @@ enum DoorRates {
             if isStream { return try socket.write([0, 0, UInt8(frame.count >> 8), UInt8(frame.count & 255)] + frame) }
             while true {
                 do throws(SystemError) {
-                    if let destination { try socket.send(frame, toUnix: UnixPath(destination)) } else { _ = try socket.send(frame) }
+                    if let destination {
+                        try socket.send(frame, toUnix: UnixPath(destination))
+                    } else {
+                        _ = try socket.send(frame)
+                    }
                     return
                 } catch {
                     guard error.code == Errno.again || error.code == Errno.noBuffers else { throw error }
@@ -66,12 +73,16 @@ enum DoorRates {
         report.progress("from client to client, by each door")
         let folder = try TemporaryFolder(), host = try Namespace("doors")
         let vde = folder.file("vde"), stream = folder.file("stream"), dgram = folder.file("dgram")
-        let daemon = try VMNetDaemon(in: host, ["--switch", vde, "--stream", stream, "--dgram", dgram, "--uplink", "none"], folder: folder, level: "warning")
+        let daemon = try VMNetDaemon(
+            in: host, ["--switch", vde, "--stream", stream, "--dgram", dgram, "--uplink", "none"], folder: folder,
+            level: "warning")
         scale.rounds {
             for door in $0 ? Door.allCases.reversed() : Door.allCases {
                 let what = "1514 B from client to client, a call each, by \(door.rawValue)"
                 report.attempt(what, Report.ours) {
-                    let result = try run(door, at: door == .vde ? vde : door == .stream ? stream : dgram, frames: isQuick ? 30_000 : 200_000)
+                    let result = try run(
+                        door, at: door == .vde ? vde : door == .stream ? stream : dgram,
+                        frames: isQuick ? 30_000 : 200_000)
                     report.add(what, "1000 frames/s", Report.ours, result.rate / 1000)
                     report.add(what, "% delivered", Report.ours, result.delivered * 100)
                 }
@@ -83,8 +94,11 @@ enum DoorRates {
     /// Frames a second, and which part of them has arrived.
     private static func run(_ door: Door, at path: String, frames: Int) throws -> (rate: Double, delivered: Double) {
         let folder = try TemporaryFolder()
-        let sender = try Client(door, "sender", folder, at: path), receiver = try Client(door, "receiver", folder, at: path)
-        func frame(to last: UInt8, from source: UInt8) -> [UInt8] { [2, 0, 0, 0, 0, last, 2, 0, 0, 0, 0, source, 0x88, 0xb6] + [UInt8](repeating: 0, count: length - 14) }
+        let sender = try Client(door, "sender", folder, at: path),
+            receiver = try Client(door, "receiver", folder, at: path)
+        func frame(to last: UInt8, from source: UInt8) -> [UInt8] {
+            [2, 0, 0, 0, 0, last, 2, 0, 0, 0, 0, source, 0x88, 0xb6] + [UInt8](repeating: 0, count: length - 14)
+        }
         try receiver.send(frame(to: 1, from: 2))
         try sender.send(frame(to: 2, from: 1))
         MonotonicClock.sleep(100 * MonotonicClock.millisecond)
@@ -93,7 +107,8 @@ enum DoorRates {
             let socket = Descriptor(adopting: raw)
             var bytes = 0
             while true {
-                guard socket.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(.readable) else { return }
+                guard socket.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(.readable)
+                else { return }
                 var frames = 0
                 while let part = try? socket.receive(limit: isStream ? 65_536 : 2048), !part.isEmpty {
                     bytes += part.count

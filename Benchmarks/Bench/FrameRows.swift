@@ -22,15 +22,19 @@ final class FloodedSwitches {
         let relay = try host.start([Tool.relay, relayPath])
         try eventually("the relay") { Files.exists(relayPath + "/ctl") }
         let theirs = try VDESwitch(in: host, at: folder.file("theirs"), options: ["--numports", "300"])
-        let ours = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", ownPath], folder: folder, level: "warning")
+        let ours = try VMNetDaemon(
+            in: host, ["--switch", "--uplink", "none", ownPath], folder: folder, level: "warning")
         peers = [
-            Peer(who: "vde_switch", path: theirs.path, process: theirs.program.identifier), Peer(who: Report.ours, path: ownPath, process: ours.program.identifier),
+            Peer(who: "vde_switch", path: theirs.path, process: theirs.program.identifier),
+            Peer(who: Report.ours, path: ownPath, process: ours.program.identifier),
             Peer(who: "relay", path: relayPath, process: relay.identifier),
         ]
         kept = [relay, theirs, ours]
     }
 
-    static func floodCommand(_ path: String, _ size: Int, _ seconds: Double) -> [String] { [Tool.frames, "flood", path, "\(size)", "\(seconds)"] }
+    static func floodCommand(_ path: String, _ size: Int, _ seconds: Double) -> [String] {
+        [Tool.frames, "flood", path, "\(size)", "\(seconds)"]
+    }
 
     func flood(_ peer: Peer, _ size: Int, _ seconds: Double) throws -> [String: Double] {
         try Tool.values(host.attempt(FloodedSwitches.floodCommand(peer.path, size, seconds)))
@@ -61,7 +65,9 @@ struct FrameRows {
         try idle()
     }
 
-    private func flood(_ peer: Peer, _ size: Int, _ seconds: Double) throws -> (values: [String: Double], perFrame: Double) {
+    private func flood(
+        _ peer: Peer, _ size: Int, _ seconds: Double
+    ) throws -> (values: [String: Double], perFrame: Double) {
         let before = ProcessorTime.used(by: peer.process)
         let values = try switches.flood(peer, size, seconds)
         let used = ProcessorTime.used(by: peer.process) - before
@@ -95,16 +101,24 @@ struct FrameRows {
         }
     }
 
-    /// Two senders and two receivers at once: at one switch, with one worker and with several, and at a daemon for each pair, which share nothing.
+    /// Two senders and two receivers at once: at one switch, with one worker and with several, and at a daemon for each
+    /// pair, which share nothing.
     private func pairs() throws {
         report.progress("two floods at once")
-        let what = "two floods at once, 1514 B, together", each = "\(Report.ours), one for each", one = "\(Report.ours) --workers 1"
+        let what = "two floods at once, 1514 B, together", each = "\(Report.ours), one for each",
+            one = "\(Report.ours) --workers 1"
         let second = switches.folder.file("second")
-        let daemon = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", second], folder: switches.folder, level: "warning")
+        let daemon = try VMNetDaemon(
+            in: host, ["--switch", "--uplink", "none", second], folder: switches.folder, level: "warning")
         let alone = switches.folder.file("single")
-        let single = try VMNetDaemon(in: host, ["--switch", "--uplink", "none", "--workers", "1", alone], folder: switches.folder, level: "warning")
+        let single = try VMNetDaemon(
+            in: host, ["--switch", "--uplink", "none", "--workers", "1", alone], folder: switches.folder,
+            level: "warning")
         let own = peers[1].path
-        let tests = [("vde_switch", [peers[0].path, peers[0].path]), (Report.ours, [own, own]), (one, [alone, alone]), (each, [own, second])]
+        let tests = [
+            ("vde_switch", [peers[0].path, peers[0].path]), (Report.ours, [own, own]), (one, [alone, alone]),
+            (each, [own, second]),
+        ]
         scale.rounds {
             for (who, paths) in $0 ? tests.reversed() : tests {
                 report.attempt(what, who) {
@@ -129,7 +143,8 @@ struct FrameRows {
         scale.rounds {
             for peer in $0 ? peers.reversed() : peers {
                 report.attempt(what, peer.who) {
-                    let values = try Tool.values(host.attempt([Tool.frames, "pingpong", peer.path, "64", "\(scale.seconds)"]))
+                    let values = try Tool.values(
+                        host.attempt([Tool.frames, "pingpong", peer.path, "64", "\(scale.seconds)"]))
                     report.add(what, "us, mean", peer.who, scale.seconds * 1e6 / max(1, values["count"] ?? 1))
                     report.add(what, "us, median", peer.who, values["median_us"] ?? 0)
                 }
@@ -154,7 +169,9 @@ struct FrameRows {
             try measure(count)
             others.kill()
         }
-        report.want(what, "us of its processor a frame", .atMost(1.2, "\(Report.ours), 256 ports", times: "\(Report.ours), 2 ports"))
+        report.want(
+            what, "us of its processor a frame",
+            .atMost(1.2, "\(Report.ours), 256 ports", times: "\(Report.ours), 2 ports"))
     }
 
     private func idlers(_ count: Int) throws -> BackgroundProgram {
@@ -170,7 +187,9 @@ struct FrameRows {
         for _ in 0..<scale.roundCount {
             let before = ProcessorTime.used(by: peers[1].process)
             MonotonicClock.sleep(UInt64(2 * scale.seconds * 1e9))
-            report.add("256 idle ports", "% of a processor", Report.ours, (ProcessorTime.used(by: peers[1].process) - before) / (2 * scale.seconds * 1e9) * 100)
+            report.add(
+                "256 idle ports", "% of a processor", Report.ours,
+                (ProcessorTime.used(by: peers[1].process) - before) / (2 * scale.seconds * 1e9) * 100)
         }
         report.want("256 idle ports", "% of a processor", .atMost(0.1))
         others.kill()

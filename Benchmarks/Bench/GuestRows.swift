@@ -2,8 +2,8 @@
 import Platform
 import TestSupport
 
-/// TCP of a real machine, QEMU in software emulation, over every back-end that this system has: all machines are started first, and then used
-/// in turn.
+/// TCP of a real machine, QEMU in software emulation, over every back-end that this system has: all machines are
+/// started first, and then used in turn.
 struct GuestRows {
     let report: Report
     let scale: Scale
@@ -23,7 +23,8 @@ struct GuestRows {
         report.progress("machines")
         var peers: [Peer] = []
         for (who, make) in [
-            ("vde_switch", vdeSwitch), (Report.ours, { try own(mtu: nil) }), (GuestRows.jumbo, { try own(mtu: 65_520) }), ("passt, MTU 65520", passt), ("QEMU user", user),
+            ("vde_switch", vdeSwitch), (Report.ours, { try own(mtu: nil) }),
+            (GuestRows.jumbo, { try own(mtu: 65_520) }), ("passt, MTU 65520", passt), ("QEMU user", user),
             ("QEMU tap with TSO", tap),
         ] as [(String, () throws -> Peer?)] {
             report.attempt("a machine (software emulation)", who) { if let peer = try make() { peers.append(peer) } }
@@ -33,21 +34,29 @@ struct GuestRows {
             scale.rounds {
                 for peer in $0 ? peers.reversed() : peers {
                     report.attempt(what, peer.who) {
-                        let result = try peer.machine.run("/bin/stream \(direction) \(peer.target) 5001 \(2 * scale.seconds) 1", within: 60)
-                        guard result.output.hasPrefix("mbits "), let rate = Double(result.output.split(separator: " ").last ?? "") else {
+                        let result = try peer.machine.run(
+                            "/bin/stream \(direction) \(peer.target) 5001 \(2 * scale.seconds) 1", within: 60)
+                        guard result.output.hasPrefix("mbits "),
+                            let rate = Double(result.output.split(separator: " ").last ?? "")
+                        else {
                             throw CommandFailed(description: result.output)
                         }
                         report.add(what, "Mbit/s", peer.who, rate)
                     }
                 }
             }
-            report.want(what, "Mbit/s", .atLeast(1.4, times: "vde_switch"), .atLeast(1.1, GuestRows.jumbo, times: "passt, MTU 65520"))
+            report.want(
+                what, "Mbit/s", .atLeast(1.4, times: "vde_switch"),
+                .atLeast(1.1, GuestRows.jumbo, times: "passt, MTU 65520"))
         }
     }
 
-    private func machine(_ name: String, netdev: String, device: String = "", in namespace: Namespace, _ folder: TemporaryFolder) throws -> GuestMachine {
+    private func machine(
+        _ name: String, netdev: String, device: String = "", in namespace: Namespace, _ folder: TemporaryFolder
+    ) throws -> GuestMachine {
         let machine = try GuestMachine.qemu(
-            name, netdev: netdev, mac: "52:54:00:00:00:01", in: namespace, device: device, tools: [Tool.stream], folder: folder)
+            name, netdev: netdev, mac: "52:54:00:00:00:01", in: namespace, device: device, tools: [Tool.stream],
+            folder: folder)
         try machine.waitUntilBooted()
         return machine
     }
@@ -65,7 +74,9 @@ struct GuestRows {
         try host.ip("link", "set", "tap0", "up")
         let machine = try machine("theirs", netdev: "vde,id=net0,sock=\(vde.path)", in: host, folder)
         try configure(machine, "192.168.105.2")
-        return Peer(who: "vde_switch", machine: machine, target: "192.168.105.1", kept: [vde, host, folder, try server(in: host)])
+        return Peer(
+            who: "vde_switch", machine: machine, target: "192.168.105.1",
+            kept: [vde, host, folder, try server(in: host)])
     }
 
     private func configure(_ machine: GuestMachine, _ address: String) throws {
@@ -75,11 +86,15 @@ struct GuestRows {
     private func own(mtu: Int?) throws -> Peer? {
         let folder = try TemporaryFolder(), host = try Namespace("ours")
         let options = mtu.map { ["--vmnet-mtu", "\($0)"] } ?? []
-        let daemon = try VMNetDaemon(in: host, ["--switch"] + options + [folder.file("vde")], folder: folder, level: "warning")
+        let daemon = try VMNetDaemon(
+            in: host, ["--switch"] + options + [folder.file("vde")], folder: folder, level: "warning")
         let machine = try machine(
-            "ours", netdev: "vde,id=net0,sock=\(folder.file("vde"))", device: mtu.map { ",host_mtu=\($0)" } ?? "", in: host, folder)
+            "ours", netdev: "vde,id=net0,sock=\(folder.file("vde"))", device: mtu.map { ",host_mtu=\($0)" } ?? "",
+            in: host, folder)
         _ = try machine.lease()
-        return Peer(who: mtu == nil ? Report.ours : GuestRows.jumbo, machine: machine, target: "192.168.105.1", kept: [daemon, host, folder, try server(in: host)])
+        return Peer(
+            who: mtu == nil ? Report.ours : GuestRows.jumbo, machine: machine, target: "192.168.105.1",
+            kept: [daemon, host, folder, try server(in: host)])
     }
 
     /// Its defaults, which offer an MTU of 65,520 by DHCP; its gateway is the host.
@@ -91,13 +106,18 @@ struct GuestRows {
         let network = try TestNetwork()
         let socket = network.folder.file("passt.sock")
         try Files.setMode(network.folder.path, 0o777)
-        // Buffers as passt(1) wants them for high throughput. They are the whole machine's, and go back to what they were.
+        // Buffers as passt(1) wants them for high throughput. They are the whole machine's, and go back to what they
+        // were.
         let limits = try SocketLimits(16_777_216)
         let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--runas", "0"])
         try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }
-        let machine = try machine("passt", netdev: "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520", in: network.host, network.folder)
+        let machine = try machine(
+            "passt", netdev: "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520",
+            in: network.host, network.folder)
         let lease = try machine.lease()
-        return Peer(who: "passt, MTU 65520", machine: machine, target: router(lease), kept: [limits, network, passt, try server(in: network.host)])
+        return Peer(
+            who: "passt, MTU 65520", machine: machine, target: router(lease),
+            kept: [limits, network, passt, try server(in: network.host)])
     }
 
     private func router(_ lease: String) -> String {
@@ -108,7 +128,8 @@ struct GuestRows {
         let folder = try TemporaryFolder(), host = try Namespace("user")
         let machine = try machine("user", netdev: "user,id=net0", in: host, folder)
         let lease = try machine.lease()
-        return Peer(who: "QEMU user", machine: machine, target: router(lease), kept: [folder, host, try server(in: host)])
+        return Peer(
+            who: "QEMU user", machine: machine, target: router(lease), kept: [folder, host, try server(in: host)])
     }
 
     private func tap() throws -> Peer? {
@@ -117,7 +138,9 @@ struct GuestRows {
         try host.ip("addr", "add", "192.168.105.1/24", "dev", "tap0")
         try host.ip("link", "set", "tap0", "up")
         try configure(machine, "192.168.105.2")
-        return Peer(who: "QEMU tap with TSO", machine: machine, target: "192.168.105.1", kept: [folder, host, try server(in: host)])
+        return Peer(
+            who: "QEMU tap with TSO", machine: machine, target: "192.168.105.1",
+            kept: [folder, host, try server(in: host)])
     }
 }
 
@@ -128,10 +151,14 @@ private final class SocketLimits {
 
     init(_ limit: Int) throws {
         before = SocketLimits.paths.map { (Files.text($0) ?? "").trimmed }
-        for path in SocketLimits.paths where Int((Files.text(path) ?? "").trimmed) ?? 0 < limit { try Files.overwrite(path, "\(limit)\n") }
+        for path in SocketLimits.paths where Int((Files.text(path) ?? "").trimmed) ?? 0 < limit {
+            try Files.overwrite(path, "\(limit)\n")
+        }
     }
 
     deinit {
-        for (path, value) in zip(SocketLimits.paths, before) where !value.isEmpty { try? Files.overwrite(path, value + "\n") }
+        for (path, value) in zip(SocketLimits.paths, before) where !value.isEmpty {
+            try? Files.overwrite(path, value + "\n")
+        }
     }
 }

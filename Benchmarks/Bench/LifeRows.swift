@@ -22,11 +22,14 @@ struct LifeRows {
             _ = try network.host.attempt(["true"])
             report.add("start to ready", "ms", "ip netns exec true, for comparison", milliseconds(since: start))
             start = MonotonicClock.now
-            let switched = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", network.folder.file("own")], folder: network.folder, level: "warning")
+            let switched = try VMNetDaemon(
+                in: network.host, ["--switch", "--uplink", "none", network.folder.file("own")], folder: network.folder,
+                level: "warning")
             report.add("start to ready", "ms", "\(Report.ours) --uplink none", milliseconds(since: start))
             _ = try switched.stop()
             start = MonotonicClock.now
-            let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, level: "warning")
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, level: "warning")
             report.add("start to ready", "ms", Report.ours, milliseconds(since: start))
             _ = try daemon.stop()
         }
@@ -34,20 +37,26 @@ struct LifeRows {
     }
 
     private func leases(_ network: TestNetwork, _ vde: VDESwitch) throws {
-        let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, level: "warning")
-        report.add("resident memory, idle", "MB", Report.ours, ProcessorTime.memory(of: daemon.program.identifier) / 1e6)
+        let daemon = try VMNetDaemon(
+            in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, level: "warning")
+        report.add(
+            "resident memory, idle", "MB", Report.ours, ProcessorTime.memory(of: daemon.program.identifier) / 1e6)
         report.add("resident memory, idle", "MB", "vde_switch", ProcessorTime.memory(of: vde.program.identifier) / 1e6)
         report.want("resident memory, idle", "MB", .atMost(15))
         func lease() throws -> Double {
             let check = try network.host.attempt([Machine.product("vde_vmnet"), "check", "--json", vde.path])
-            guard let hop = check.output.firstRange(of: "\"hop\":\"lease\""), let time = check.output[hop.upperBound...].firstRange(of: "\"milliseconds\":") else {
+            guard let hop = check.output.firstRange(of: "\"hop\":\"lease\""),
+                let time = check.output[hop.upperBound...].firstRange(of: "\"milliseconds\":")
+            else {
                 throw CommandFailed(description: check.output)
             }
             return Double(check.output[time.upperBound...].prefix { $0.isNumber || $0 == "." }) ?? 0
         }
         // The first one is a new client's, for which 50 ms are spent on waiting for an answer to the ARP probe.
         report.add("DISCOVER to ACK, a new client", "ms", Report.ours, try lease())
-        for _ in 0..<4 * scale.roundCount { report.add("DISCOVER to ACK, a client that held its address last", "ms", Report.ours, try lease()) }
+        for _ in 0..<4 * scale.roundCount {
+            report.add("DISCOVER to ACK, a client that held its address last", "ms", Report.ours, try lease())
+        }
         _ = try daemon.stop()
     }
 

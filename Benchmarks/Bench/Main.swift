@@ -2,7 +2,8 @@
 import Platform
 import TestSupport
 
-/// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented setting, in turn.
+/// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented
+/// setting, in turn.
 ///
 ///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, costs, streams, guests, user, life, stalled, doors, vmnet, micro
 @main
@@ -11,7 +12,8 @@ struct Bench {
         var arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "turn" {
             let frames = Int(arguments.dropFirst().first ?? "") ?? 1_000_000
-            return try Micro.turn(frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
+            return try Micro.turn(
+                frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
         }
         guard Machine.isRoot else {
             StandardOutput.writeError("Measuring makes network namespaces and needs root; type: make bench\n")
@@ -25,7 +27,10 @@ struct Bench {
             folder = arguments.dropFirst().first
             arguments = arguments.dropFirst(2)
         }
-        let groups = arguments.isEmpty ? ["frames", "costs", "streams", "guests", "user", "life", "stalled", "doors", "vmnet", "micro"] : Array(arguments)
+        let groups =
+            arguments.isEmpty
+            ? ["frames", "costs", "streams", "guests", "user", "life", "stalled", "doors", "vmnet", "micro"]
+            : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
         let report = Report()
         for group in groups {

@@ -13,7 +13,9 @@ enum Micro {
         // Proof that the counter counts.
         let before = allocations_so_far()
         let proof = [UInt8](repeating: 1, count: Int.random(in: 5000...6000))
-        guard allocations_so_far() > before, proof.count > 0 else { throw CommandFailed(description: "allocations are not counted") }
+        guard allocations_so_far() > before, proof.count > 0 else {
+            throw CommandFailed(description: "allocations are not counted")
+        }
         headers(report)
         addresses(report)
         checksums(report)
@@ -40,8 +42,12 @@ enum Micro {
         var batch = FrameBatch(capacity: count)
         for number in 0..<count {
             var writer = ByteWriter()
-            EthernetHeader(destination: MACAddress(0x0200_0000_0002), source: MACAddress(0x0200_0000_0001), type: EtherType.ipv6).emit(into: &writer)
-            let header = IPv6Header(source: IPv6Address(0xfd00 << 48, 2), destination: IPv6Address(0xfd00 << 48, 1), nextHeader: IPProtocol.tcp)
+            EthernetHeader(
+                destination: MACAddress(0x0200_0000_0002), source: MACAddress(0x0200_0000_0001), type: EtherType.ipv6
+            ).emit(into: &writer)
+            let header = IPv6Header(
+                source: IPv6Address(0xfd00 << 48, 2), destination: IPv6Address(0xfd00 << 48, 1),
+                nextHeader: IPProtocol.tcp)
             header.emit(into: &writer, payloadLength: 20 + 1440)
             writer.put32(40_000 << 16 | 5001)
             writer.put32(UInt32(number * 1440))
@@ -56,8 +62,11 @@ enum Micro {
         var batch = FrameBatch(capacity: count)
         for number in 0..<count {
             var writer = ByteWriter()
-            EthernetHeader(destination: MACAddress(0x0200_0000_0002), source: MACAddress(0x0200_0000_0001), type: EtherType.ipv4).emit(into: &writer)
-            var header = IPv4Header(source: IPv4Address(0xc0a8_6902), destination: IPv4Address(0xc0a8_6901), protocolNumber: IPProtocol.tcp)
+            EthernetHeader(
+                destination: MACAddress(0x0200_0000_0002), source: MACAddress(0x0200_0000_0001), type: EtherType.ipv4
+            ).emit(into: &writer)
+            var header = IPv4Header(
+                source: IPv4Address(0xc0a8_6902), destination: IPv4Address(0xc0a8_6901), protocolNumber: IPProtocol.tcp)
             header.identification = UInt16(number)
             header.emit(into: &writer, payloadLength: 20 + 1460)
             let start = writer.count
@@ -69,7 +78,8 @@ enum Micro {
             writer.put16(500)
             writer.put32(0)
             writer.put((0..<1460).map { UInt8(truncatingIfNeeded: $0 &* 31) })
-            let pseudo = InternetChecksum.pseudoHeader(source: header.source, destination: header.destination, protocolNumber: IPProtocol.tcp, length: 1480)
+            let pseudo = InternetChecksum.pseudoHeader(
+                source: header.source, destination: header.destination, protocolNumber: IPProtocol.tcp, length: 1480)
             writer.patch16(writer.checksum(from: start, adding: pseudo).finished, at: start + 16)
             batch.append(copying: writer.bytes.rawSpan)
         }
@@ -80,7 +90,11 @@ enum Micro {
         let batch = stream(64)
         var sum: UInt64 = 0
         time(report, "read a frame's header", per: 64 * 1000) {
-            for _ in 0..<1000 { for index in 0..<64 { sum &+= FrameHeader(batch.bytes(of: batch[index]), role: .guest).destination.value } }
+            for _ in 0..<1000 {
+                for index in 0..<64 {
+                    sum &+= FrameHeader(batch.bytes(of: batch[index]), role: .guest).destination.value
+                }
+            }
         }
         consume(sum)
     }
@@ -94,7 +108,11 @@ enum Micro {
             for _ in 0..<100 { for key in keys { sum &+= Int(table.lookup(key, now: 2) ?? 0) } }
         }
         time(report, "learn an address, of 1000", per: keys.count * 100) {
-            for _ in 0..<100 { for (number, key) in keys.enumerated() { if table.learn(key, at: PortNumber(number % 256), now: 2) == .accepted { sum &+= 1 } } }
+            for _ in 0..<100 {
+                for (number, key) in keys.enumerated() {
+                    if table.learn(key, at: PortNumber(number % 256), now: 2) == .accepted { sum &+= 1 }
+                }
+            }
         }
         consume(UInt64(truncatingIfNeeded: sum))
     }
@@ -120,7 +138,9 @@ enum Micro {
         time(report, "put 44 segments together, a segment", per: 44 * 200) {
             for _ in 0..<200 {
                 guard var run = Coalescer(batch.bytes(of: batch[0])) else { continue }
-                for index in 1..<44 where run.append(batch.bytes(of: batch[index]), to: batch.bytes(of: batch[0])) { sum &+= 1 }
+                for index in 1..<44 where run.append(batch.bytes(of: batch[index]), to: batch.bytes(of: batch[0])) {
+                    sum &+= 1
+                }
             }
         }
         let whole = FrameBatch(copyingStreamOf: batch)
@@ -128,7 +148,11 @@ enum Micro {
         time(report, "cut a super-frame into 44 segments, a segment", per: 44 * 200) {
             for _ in 0..<200 {
                 guard var segmenter = Segmenter(whole.bytes(of: whole[0]), whole[0].offload) else { continue }
-                header.withMutableRawSpan { while let segment = segmenter.next(whole.bytes(of: whole[0]), header: &$0) { sum &+= segment.payloadLength } }
+                header.withMutableRawSpan {
+                    while let segment = segmenter.next(whole.bytes(of: whole[0]), header: &$0) {
+                        sum &+= segment.payloadLength
+                    }
+                }
             }
         }
         consume(UInt64(truncatingIfNeeded: sum))
@@ -161,7 +185,8 @@ enum Micro {
             receiver = ReceiveVector(for: sink)
             for index in 0..<64 { sender.append(frame: batch[index], of: batch) }
             // Who is where.
-            _ = try second.send([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 0x88, 0xb6] + [UInt8](repeating: 0, count: 46))
+            _ = try second.send(
+                [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 0x88, 0xb6] + [UInt8](repeating: 0, count: 46))
             for _ in 0..<4 { forwarder.turn(timeout: 0) }
             _ = try first.receive(limit: 100)
         }
@@ -171,7 +196,10 @@ enum Micro {
             let pair = try DescriptorPair.datagramSockets()
             pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
             pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
-            _ = control.attach(PortConfiguration(name: "", kind: .datagram, role: .guest, descriptor: try pair.first.duplicate().release(), maximumFrame: 65_553))
+            _ = control.attach(
+                PortConfiguration(
+                    name: "", kind: .datagram, role: .guest, descriptor: try pair.first.duplicate().release(),
+                    maximumFrame: 65_553))
             return try pair.second.duplicate()
         }
 

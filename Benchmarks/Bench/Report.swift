@@ -77,15 +77,24 @@ final class Report {
 
     /// A table in Markdown, which reads well in a terminal too.
     var table: String {
-        var text = "| what | unit | program | median | lowest to highest | of vde_switch's | goal | |\n|---|---|---|---:|---|---:|---|---|\n"
+        var text =
+            "| what | unit | program | median | lowest to highest | of vde_switch's | goal | |\n|---|---|---|---:|---|---:|---|---|\n"
         for row in rows {
             let base = row.values(of: "vde_switch")
             for (place, series) in row.series.enumerated() {
-                let ratio = base.map { base in series.who == "vde_switch" ? "" : zip(series.values, base).map { $0 / max($1, 1e-9) }.median.short } ?? ""
+                let ratio =
+                    base.map { base in
+                        series.who == "vde_switch"
+                            ? "" : zip(series.values, base).map { $0 / max($1, 1e-9) }.median.short
+                    } ?? ""
                 let goals = row.goals.filter { $0.subject == series.who }
-                let verdicts = goals.compactMap { goal in goal.result(in: row).map { "\(goal.isMet(by: $0) ? "met" : "not met") (\($0.short))" } }
-                text += "| \(place == 0 ? row.what : "") | \(place == 0 ? row.unit : "") | \(series.who) | \(series.values.median.short) | "
-                text += "\((series.values.min() ?? 0).short) to \((series.values.max() ?? 0).short) (\(series.values.count)) | \(ratio) | "
+                let verdicts = goals.compactMap { goal in
+                    goal.result(in: row).map { "\(goal.isMet(by: $0) ? "met" : "not met") (\($0.short))" }
+                }
+                text +=
+                    "| \(place == 0 ? row.what : "") | \(place == 0 ? row.unit : "") | \(series.who) | \(series.values.median.short) | "
+                text +=
+                    "\((series.values.min() ?? 0).short) to \((series.values.max() ?? 0).short) (\(series.values.count)) | \(ratio) | "
                 text += "\(goals.map(\.text).joined(separator: "; ")) | \(verdicts.joined(separator: "; ")) |\n"
             }
         }
@@ -97,22 +106,27 @@ final class Report {
             "\"" + text.map { $0 == "\"" || $0 == "\\" ? "\\\($0)" : $0.isNewline ? " " : String($0) }.joined() + "\""
         }
         let rows = rows.map { row in
-            let series = row.series.map { "{\"program\": \(quoted($0.who)), \"median\": \($0.values.median.plain), \"values\": [\($0.values.map(\.plain).joined(separator: ", "))]}" }
+            let series = row.series.map {
+                "{\"program\": \(quoted($0.who)), \"median\": \($0.values.median.plain), \"values\": [\($0.values.map(\.plain).joined(separator: ", "))]}"
+            }
             let goals = row.goals.compactMap { goal in
                 goal.result(in: row).map {
                     "{\"program\": \(quoted(goal.subject)), \"goal\": \(quoted(goal.text)), \"result\": \($0.plain), \"met\": \(goal.isMet(by: $0))}"
                 }
             }
-            return "    {\"what\": \(quoted(row.what)), \"unit\": \(quoted(row.unit)),\n     \"series\": [\(series.joined(separator: ",\n       "))],\n     \"goals\": [\(goals.joined(separator: ", "))]}"
+            return
+                "    {\"what\": \(quoted(row.what)), \"unit\": \(quoted(row.unit)),\n     \"series\": [\(series.joined(separator: ",\n       "))],\n     \"goals\": [\(goals.joined(separator: ", "))]}"
         }
         let lines = machine.lines.map { "{\(quoted($0.0)): \(quoted($0.1))}" }
-        return "{\n  \"machine\": [\(lines.joined(separator: ", "))],\n  \"notes\": [\(notes.map(quoted).joined(separator: ", "))],\n  \"rows\": [\n\(rows.joined(separator: ",\n"))\n  ]\n}\n"
+        return
+            "{\n  \"machine\": [\(lines.joined(separator: ", "))],\n  \"notes\": [\(notes.map(quoted).joined(separator: ", "))],\n  \"rows\": [\n\(rows.joined(separator: ",\n"))\n  ]\n}\n"
     }
 
     /// Writes the table, the numbers and the plot into a folder.
     func write(to folder: String) throws {
         try Files.makeDirectories(folder)
-        var text = "# Results of `make bench`\n\nWritten by the program; docs/performance.md says what the rows mean.\n\n"
+        var text =
+            "# Results of `make bench`\n\nWritten by the program; docs/performance.md says what the rows mean.\n\n"
         for (name, value) in machine.lines { text += "* \(name): \(value)\n" }
         text += "\n" + table
         if !notes.isEmpty { text += "\n" + notes.map { "* \($0)" }.joined(separator: "\n") + "\n" }
@@ -127,7 +141,8 @@ extension Array<Double> {
     var median: Double {
         let sorted = sorted()
         guard !sorted.isEmpty else { return 0 }
-        return sorted.count % 2 == 1 ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+        return sorted.count % 2 == 1
+            ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
     }
 }
 

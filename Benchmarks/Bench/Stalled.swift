@@ -3,8 +3,8 @@ import Platform
 import TestSupport
 import VDE
 
-/// What a guest that has stopped reading costs the others: two clients exchange frames while a third, which is sent every fourth of them
-/// too, reads or does not.
+/// What a guest that has stopped reading costs the others: two clients exchange frames while a third, which is sent
+/// every fourth of them too, reads or does not.
 enum Stalled {
     private static let length = 1514
 
@@ -19,7 +19,10 @@ enum Stalled {
             try WorkerThread.start(named: "reader") {
                 let socket = Descriptor(adopting: raw)
                 while !isStopped.withLock({ $0 }) {
-                    guard socket.wait(for: .readable, until: MonotonicClock.now + 20 * MonotonicClock.millisecond).contains(.readable) else { continue }
+                    guard
+                        socket.wait(for: .readable, until: MonotonicClock.now + 20 * MonotonicClock.millisecond)
+                            .contains(.readable)
+                    else { continue }
                     var read = 0
                     while let frame = try? socket.receive(limit: 2048), !frame.isEmpty { read += 1 }
                     count.withLock { $0 += read }
@@ -39,7 +42,11 @@ enum Stalled {
 
     /// - Parameter isStalled: whether the third client reads nothing.
     static func run(path: String, isStalled: Bool, frames: Int) throws -> Result {
-        func join() throws -> Plug { try Plug.join(path: path, port: 0, options: PlugOptions(description: "measure"), deadline: MonotonicClock.now + 5 * MonotonicClock.second) }
+        func join() throws -> Plug {
+            try Plug.join(
+                path: path, port: 0, options: PlugOptions(description: "measure"),
+                deadline: MonotonicClock.now + 5 * MonotonicClock.second)
+        }
         let sender = try join(), receiver = try join(), third = try join()
         let reader = try Reader(receiver.data), thirdReader = isStalled ? nil : try Reader(third.data)
         func frame(to last: UInt8, from source: UInt8) -> [UInt8] {
@@ -51,7 +58,9 @@ enum Stalled {
         let unicast = frame(to: 2, from: 1), broadcast = frame(to: 0xff, from: 1)
         let before = reader.total, start = MonotonicClock.now
         for number in 0..<frames {
-            while (try? sender.data.send(number % 4 == 0 ? broadcast : unicast)) == nil { _ = sender.data.wait(for: .writable, until: MonotonicClock.now + MonotonicClock.second) }
+            while (try? sender.data.send(number % 4 == 0 ? broadcast : unicast)) == nil {
+                _ = sender.data.wait(for: .writable, until: MonotonicClock.now + MonotonicClock.second)
+            }
         }
         // What is still on its way arrives within a moment; then the count stands still.
         var last = -1
@@ -62,7 +71,8 @@ enum Stalled {
         let seconds = Double(MonotonicClock.now - start) / 1e9 - 0.03
         reader.stop()
         thirdReader?.stop()
-        return Result(framesPerSecond: Double(frames) / seconds, delivered: Double(reader.total - before) / Double(frames))
+        return Result(
+            framesPerSecond: Double(frames) / seconds, delivered: Double(reader.total - before) / Double(frames))
     }
 
     /// In turn, so that both meet the same machine.
@@ -70,12 +80,14 @@ enum Stalled {
         report.progress("a guest that has stopped reading")
         let folder = try TemporaryFolder(), host = try Namespace("stalled")
         let switches = [
-            ("vde_switch", try VDESwitch(in: host, at: folder.file("theirs"))), (Report.ours, try VDESwitch(in: host, at: folder.file("ours"), command: VDESwitch.ours)),
+            ("vde_switch", try VDESwitch(in: host, at: folder.file("theirs"))),
+            (Report.ours, try VDESwitch(in: host, at: folder.file("ours"), command: VDESwitch.ours)),
         ]
         scale.rounds {
             for (who, vde) in $0 ? switches.reversed() : switches {
                 for isStalled in [false, true] {
-                    let what = "1514 B to one client, every fourth to all; a third \(isStalled ? "has stopped" : "reads")"
+                    let what =
+                        "1514 B to one client, every fourth to all; a third \(isStalled ? "has stopped" : "reads")"
                     report.attempt(what, who) {
                         let result = try run(path: vde.path, isStalled: isStalled, frames: isQuick ? 30_000 : 200_000)
                         report.add(what, "1000 frames/s taken", who, result.framesPerSecond / 1000)

@@ -37,7 +37,8 @@ final class StreamScene {
     }
 
     private func startOurs(_ options: [String]) throws {
-        let daemon = try VMNetDaemon(in: host, options + ["--uplink", "tap", "--vmnet-gateway", target, path], folder: folder, level: "warning")
+        let daemon = try VMNetDaemon(
+            in: host, options + ["--uplink", "tap", "--vmnet-gateway", target, path], folder: folder, level: "warning")
         process = daemon.program.identifier
         kept.append(daemon)
     }
@@ -56,18 +57,24 @@ final class StreamScene {
         kept.append(
             try VMNetDaemon(
                 in: namespace,
-                ["--uplink", "tap", "--vmnet-mode", "host", "--dhcp", "off", "--vmnet-gateway", "192.168.105.\(100 + guests.count)", "--state-dir", folder.file("guest"), path],
+                [
+                    "--uplink", "tap", "--vmnet-mode", "host", "--dhcp", "off", "--vmnet-gateway",
+                    "192.168.105.\(100 + guests.count)", "--state-dir", folder.file("guest"), path,
+                ],
                 folder: folder, level: "warning"))
         guests.append(namespace)
     }
 
     /// Megabits a second of all streams of so many guests together.
     func transfer(_ direction: String, seconds: Double, streams: Int = 1, guests count: Int = 1) throws -> Double {
-        let clients = try guests.prefix(count).map { try $0.start([Tool.stream, direction, target, "5001", "\(seconds)", "\(streams)"]) }
+        let clients = try guests.prefix(count).map {
+            try $0.start([Tool.stream, direction, target, "5001", "\(seconds)", "\(streams)"])
+        }
         return try clients.reduce(0) { sum, client in
             try client.waitForEnd(within: seconds * 3 + 20)
             try eventually("the result of a stream") { client.output.contains("\n") }
-            guard let value = Double(client.output.split(separator: "\n").first?.split(separator: " ").last ?? "") else { throw CommandFailed(description: client.output) }
+            guard let value = Double(client.output.split(separator: "\n").first?.split(separator: " ").last ?? "")
+            else { throw CommandFailed(description: client.output) }
             return sum + value
         }
     }
@@ -76,7 +83,8 @@ final class StreamScene {
     func ping(seconds: Double) throws -> Double {
         let result = try guests[0].attempt(["ping", "-A", "-q", "-w", "\(max(1, Int(seconds)))", target])
         // rtt min/avg/max/mdev = 0.050/0.083/3.571/0.048 ms
-        guard let line = result.output.split(separator: "\n").first(where: { $0.hasPrefix("rtt") }), let values = line.split(separator: " ").dropFirst(3).first,
+        guard let line = result.output.split(separator: "\n").first(where: { $0.hasPrefix("rtt") }),
+            let values = line.split(separator: " ").dropFirst(3).first,
             let average = Double(values.split(separator: "/").dropFirst().first ?? "")
         else { throw CommandFailed(description: result.output) }
         return average * 1000
@@ -104,7 +112,8 @@ struct StreamRows {
 
     private func one() throws {
         report.progress("one guest: streams and ping")
-        let theirs = try StreamScene("theirs", .theirs), ours = try StreamScene("ours", .ours), both = try StreamScene("both", .ours)
+        let theirs = try StreamScene("theirs", .theirs), ours = try StreamScene("ours", .ours),
+            both = try StreamScene("both", .ours)
         let joined = try StreamScene("plug", .oursIntoTheirs)
         for scene in [theirs, ours, joined] { try scene.addPlainGuest() }
         try both.addOwnGuest()
@@ -117,13 +126,17 @@ struct StreamRows {
                         let before = ProcessorTime.used(by: scene.process)
                         let rate = try scene.transfer(direction, seconds: scale.seconds)
                         report.add(what, "Mbit/s", who, rate)
-                        report.add(what, "ms of its processor a Gbit", who, (ProcessorTime.used(by: scene.process) - before) / 1e6 / max(0.001, rate * scale.seconds / 1000))
+                        report.add(
+                            what, "ms of its processor a Gbit", who,
+                            (ProcessorTime.used(by: scene.process) - before) / 1e6
+                                / max(0.001, rate * scale.seconds / 1000))
                     }
                 }
             }
             let isUp = direction == "up"
             report.want(
-                what, "Mbit/s", .atLeast(isUp ? 1.5 : 2.3, times: "vde_switch"), .atLeast(isUp ? 2.5 : 4, ownGuest, times: "vde_switch"), .atLeast(1, plug, times: "vde_switch"))
+                what, "Mbit/s", .atLeast(isUp ? 1.5 : 2.3, times: "vde_switch"),
+                .atLeast(isUp ? 2.5 : 4, ownGuest, times: "vde_switch"), .atLeast(1, plug, times: "vde_switch"))
         }
         let what = "ping from a guest, one after the other"
         scale.rounds {
@@ -142,11 +155,14 @@ struct StreamRows {
         for (guests, streams) in cases {
             for (_, scene) in scenes { while scene.guests.count < guests { try scene.addPlainGuest() } }
             for (direction, label) in [("up", "guests to host"), ("down", "host to guests")] {
-                let what = "TCP, \(guests) guest\(guests > 1 ? "s" : "") with \(streams) stream\(streams > 1 ? "s" : "") each, \(label), total"
+                let what =
+                    "TCP, \(guests) guest\(guests > 1 ? "s" : "") with \(streams) stream\(streams > 1 ? "s" : "") each, \(label), total"
                 scale.rounds {
                     for (who, scene) in $0 ? scenes.reversed() : scenes {
                         report.attempt(what, who) {
-                            report.add(what, "Mbit/s", who, try scene.transfer(direction, seconds: scale.seconds, streams: streams, guests: guests))
+                            report.add(
+                                what, "Mbit/s", who,
+                                try scene.transfer(direction, seconds: scale.seconds, streams: streams, guests: guests))
                         }
                     }
                 }

@@ -2,7 +2,8 @@
 import Platform
 import TestSupport
 
-/// NAT in user mode beside that of QEMU and of passt: real machines (software emulation) and a server behind the host's own uplink.
+/// NAT in user mode beside that of QEMU and of passt: real machines (software emulation) and a server behind the host's
+/// own uplink.
 struct UserRows {
     let report: Report
     let scale: Scale
@@ -22,7 +23,10 @@ struct UserRows {
         guard GuestMachine.canRunQEMU else { return report.note("no machines: \(GuestMachine.qemuReason)") }
         report.progress("NAT in user mode")
         var peers: [Peer] = []
-        for (who, make) in [(UserRows.user, user), (Report.ours, { try own(mtu: nil, machines: 3) }), (UserRows.jumbo, { try own(mtu: 65_520, machines: 1) }), (UserRows.passt, passt)] as [(String, () throws -> Peer?)] {
+        for (who, make) in [
+            (UserRows.user, user), (Report.ours, { try own(mtu: nil, machines: 3) }),
+            (UserRows.jumbo, { try own(mtu: 65_520, machines: 1) }), (UserRows.passt, passt),
+        ] as [(String, () throws -> Peer?)] {
             report.attempt("a machine behind NAT in user mode", who) { if let peer = try make() { peers.append(peer) } }
         }
         let rate = "Mbit/s", count = "connections a second"
@@ -30,7 +34,8 @@ struct UserRows {
             let what = "NAT in user mode, TCP \(label)"
             measure(what, rate, peers, "\(direction) \(UserRows.target) 5001 \(2 * scale.seconds) 1")
             report.want(
-                what, rate, .atLeast(1, times: UserRows.user), .atLeast(2, UserRows.jumbo, times: UserRows.user), .atLeast(1, UserRows.jumbo, times: UserRows.passt))
+                what, rate, .atLeast(1, times: UserRows.user), .atLeast(2, UserRows.jumbo, times: UserRows.user),
+                .atLeast(1, UserRows.jumbo, times: UserRows.passt))
         }
         let what = "NAT in user mode, TCP, one after the other"
         measure(what, count, peers, "connect \(UserRows.target) 5001 \(2 * scale.seconds) 1")
@@ -41,7 +46,11 @@ struct UserRows {
     private func measure(_ what: String, _ unit: String, _ peers: [Peer], _ order: String) {
         scale.rounds {
             for peer in $0 ? peers.reversed() : peers {
-                report.attempt(what, peer.who) { report.add(what, unit, peer.who, try UserRows.number(in: peer.machines[0].run("/bin/stream \(order)", within: 60).output)) }
+                report.attempt(what, peer.who) {
+                    report.add(
+                        what, unit, peer.who,
+                        try UserRows.number(in: peer.machines[0].run("/bin/stream \(order)", within: 60).output))
+                }
             }
         }
     }
@@ -52,20 +61,31 @@ struct UserRows {
         let what = "NAT in user mode, \(own.machines.count) guests at once"
         scale.rounds { _ in
             report.attempt(what, own.who) {
-                for machine in own.machines { try machine.run("(/bin/stream up \(UserRows.target) 5001 \(2 * scale.seconds) 1 >/tmp/rate; echo end >>/tmp/rate) >/dev/null 2>&1 &") }
+                for machine in own.machines {
+                    try machine.run(
+                        "(/bin/stream up \(UserRows.target) 5001 \(2 * scale.seconds) 1 >/tmp/rate; echo end >>/tmp/rate) >/dev/null 2>&1 &"
+                    )
+                }
                 let rates = try own.machines.map { machine in
-                    try eventually("the end of a transfer", within: 60) { try machine.run("grep -q end /tmp/rate").status == 0 }
+                    try eventually("the end of a transfer", within: 60) {
+                        try machine.run("grep -q end /tmp/rate").status == 0
+                    }
                     return try UserRows.number(in: machine.run("head -n 1 /tmp/rate").output)
                 }
                 report.add(what, "Mbit/s, all together", own.who, rates.reduce(0, +))
-                report.add(what, "least of a fair share", own.who, (rates.min() ?? 0) * Double(rates.count) / max(0.001, rates.reduce(0, +)))
+                report.add(
+                    what, "least of a fair share", own.who,
+                    (rates.min() ?? 0) * Double(rates.count) / max(0.001, rates.reduce(0, +)))
             }
         }
-        report.want(what, "least of a fair share", Goal(subject: Report.ours, reference: nil, limit: 0.5, isMinimum: true))
+        report.want(
+            what, "least of a fair share", Goal(subject: Report.ours, reference: nil, limit: 0.5, isMinimum: true))
     }
 
     private static func number(in output: String) throws -> Double {
-        guard let last = output.split(separator: " ").last, let number = Double(last) else { throw CommandFailed(description: output) }
+        guard let last = output.split(separator: " ").last, let number = Double(last) else {
+            throw CommandFailed(description: output)
+        }
         return number
     }
 
@@ -74,15 +94,20 @@ struct UserRows {
     private func network() throws -> (TestNetwork, BackgroundProgram) {
         let network = try TestNetwork()
         try Files.setMode(network.folder.path, 0o777)
-        // A port rests for a minute, and the search for one that does not takes milliseconds when half of them are used up: after a few rounds only that would be measured.
+        // A port rests for a minute, and the search for one that does not takes milliseconds when half of them are used
+        // up: after a few rounds only that would be measured.
         try network.host.run("sysctl", "-q", "-w", "net.ipv4.tcp_max_tw_buckets=1000")
         let server = try network.internet.start([Tool.stream, "serve", "5001"])
         try network.internet.waitForListener(on: 5001)
         return (network, server)
     }
 
-    private func machine(_ number: Int, _ netdev: String, device: String = "", _ network: TestNetwork) throws -> GuestMachine {
-        try GuestMachine.qemu("guest\(number)", netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: network.host, device: device, tools: [Tool.stream], folder: network.folder)
+    private func machine(
+        _ number: Int, _ netdev: String, device: String = "", _ network: TestNetwork
+    ) throws -> GuestMachine {
+        try GuestMachine.qemu(
+            "guest\(number)", netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: network.host, device: device,
+            tools: [Tool.stream], folder: network.folder)
     }
 
     private func ready(_ who: String, _ machines: [GuestMachine], _ kept: [Any]) throws -> Peer {
@@ -96,8 +121,13 @@ struct UserRows {
     private func own(mtu: Int?, machines count: Int) throws -> Peer? {
         let (network, server) = try network()
         let path = network.folder.file("vde")
-        let daemon = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "user"] + (mtu.map { ["--vmnet-mtu", "\($0)"] } ?? []) + [path], folder: network.folder, level: "warning")
-        let machines = try (1...count).map { try machine($0, "vde,id=net0,sock=\(path)", device: mtu.map { ",host_mtu=\($0)" } ?? "", network) }
+        let daemon = try VMNetDaemon(
+            in: network.host,
+            ["--switch", "--uplink", "user"] + (mtu.map { ["--vmnet-mtu", "\($0)"] } ?? []) + [path],
+            folder: network.folder, level: "warning")
+        let machines = try (1...count).map {
+            try machine($0, "vde,id=net0,sock=\(path)", device: mtu.map { ",host_mtu=\($0)" } ?? "", network)
+        }
         return try ready(mtu == nil ? Report.ours : UserRows.jumbo, machines, [network, server, daemon])
     }
 
@@ -117,7 +147,8 @@ struct UserRows {
         // The server is at the gateway's address, which would be the host's loopback otherwise.
         let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--no-map-gw", "--runas", "0"])
         try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }
-        let machine = try machine(1, "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520", network)
+        let machine = try machine(
+            1, "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520", network)
         return try ready(UserRows.passt, [machine], [network, server, passt])
     }
 }

@@ -17,7 +17,9 @@ enum VmnetShim {
         let what = "1514 B through the macOS C file and the simulator"
         scale.rounds { isReversed in
             let kinds: [(String, UInt32)] = [("batches of 200", 200), ("one frame a call", 1)]
-            for (who, batch) in isReversed ? kinds.reversed() : kinds { report.attempt(what, who) { report.add(what, "frames/s", who, try run(batch: batch)) } }
+            for (who, batch) in isReversed ? kinds.reversed() : kinds {
+                report.attempt(what, who) { report.add(what, "frames/s", who, try run(batch: batch)) }
+            }
         }
     }
 
@@ -27,7 +29,8 @@ enum VmnetShim {
         var settings = vmnet_simulator_settings()
         settings.batch = batch
         unsafe vmnet_simulator_set(&settings)
-        let writer = try VmnetFramework().start(VmnetOptions(mode: .host)), reader = try VmnetFramework().start(VmnetOptions(mode: .host))
+        let writer = try VmnetFramework().start(VmnetOptions(mode: .host)),
+            reader = try VmnetFramework().start(VmnetOptions(mode: .host))
         var outgoing = FrameBatch(capacity: 1), incoming = FrameBatch(capacity: 64)
         let receiver = ReceiveVector(for: incoming)
         let frame: [UInt8] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb6] + [UInt8](repeating: 0, count: 1500)

@@ -4,7 +4,8 @@ import Wire
 /// The port of the switch by which a client's frame came in.
 package struct ClientPort: Hashable, Sendable {
     package enum Kind: Sendable {
-        /// A port of our own switch with one guest behind it. Its leases may be reused when the port is gone and the pool is exhausted.
+        /// A port of our own switch with one guest behind it. Its leases may be reused when the port is gone and the
+        /// pool is exhausted.
         case guest
         /// A port of our own switch that leads to further clients.
         case trunk
@@ -30,7 +31,8 @@ package struct Applicant: Sendable {
     package let port: ClientPort
 }
 
-/// How fast new clients may come by one port (the generic cell rate algorithm, ITU-T I.371): so many at once, and then one a second.
+/// How fast new clients may come by one port (the generic cell rate algorithm, ITU-T I.371): so many at once, and then
+/// one a second.
 struct NewcomerRate: Sendable {
     static let burst: UInt64 = 64
     /// Nanoseconds.

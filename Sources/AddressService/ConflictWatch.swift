@@ -5,10 +5,11 @@ import Wire
 ///
 /// A claim of an address that was not probed is not kept, so that made-up claims leave no trace.
 struct ConflictWatch: Sendable {
-    /// How long the user of an address has to answer a probe, in nanoseconds. A machine on this host answers in one millisecond, one in
-    /// software emulation in ten.
+    /// How long the user of an address has to answer a probe, in nanoseconds. A machine on this host answers in one
+    /// millisecond, one in software emulation in ten.
     static let patience: UInt64 = 50_000_000
-    /// How long silence after a probe, or a sighting, counts, in nanoseconds: hardly longer than it takes to lease the address.
+    /// How long silence after a probe, or a sighting, counts, in nanoseconds: hardly longer than it takes to lease the
+    /// address.
     private static let memory: UInt64 = 2_000_000_000
     /// More than the probes of `memory`: the server waits for 256 at a time, each for `patience`.
     private static let capacity = 16_384
@@ -36,7 +37,9 @@ struct ConflictWatch: Sendable {
     }
 
     /// True if a recent probe for `address` has gone unanswered for long enough.
-    func isSilent(_ address: IPv4Address, now: UInt64) -> Bool { silenceEnds(address, now: now).map { $0 <= now } ?? false }
+    func isSilent(_ address: IPv4Address, now: UInt64) -> Bool {
+        silenceEnds(address, now: now).map { $0 <= now } ?? false
+    }
 
     mutating func probed(_ address: IPv4Address, now: UInt64) {
         if probes.count + sightings.count >= ConflictWatch.capacity {
@@ -48,7 +51,9 @@ struct ConflictWatch: Sendable {
     }
 
     /// Whether `address` was probed a moment ago.
-    func isWatched(_ address: IPv4Address, now: UInt64) -> Bool { silenceEnds(address, now: now) != nil || user(of: address, now: now) != nil }
+    func isWatched(_ address: IPv4Address, now: UInt64) -> Bool {
+        silenceEnds(address, now: now) != nil || user(of: address, now: now) != nil
+    }
 
     mutating func saw(_ hardware: MACAddress, at port: ClientPort, using address: IPv4Address, now: UInt64) {
         guard isWatched(address, now: now) else { return }

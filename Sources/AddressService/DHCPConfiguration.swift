@@ -19,14 +19,17 @@ package struct DHCPConfiguration: Equatable, Sendable {
     package var mtu: UInt16 = 1500
     /// Addresses that belong to machines, in the range or outside.
     package var reservations: [AddressReservation] = []
-    /// True where no other server is possible: a client that believes to have an address of which nothing is known here is answered, too.
+    /// True where no other server is possible: a client that believes to have an address of which nothing is known here
+    /// is answered, too.
     package var isAuthoritative = false
     /// True where every client's port is known: what was leased before a restart is at none of them until it is seen.
     package var knowsPorts = false
     /// Seconds, at most.
     package var leaseTime: UInt32 = 1800
 
-    package init(network: IPv4Network, server: IPv4Address, serverHardware: MACAddress, first: IPv4Address, last: IPv4Address) {
+    package init(
+        network: IPv4Network, server: IPv4Address, serverHardware: MACAddress, first: IPv4Address, last: IPv4Address
+    ) {
         self.network = network
         self.server = server
         self.serverHardware = serverHardware

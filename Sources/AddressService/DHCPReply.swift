@@ -12,7 +12,8 @@ struct DHCPReply {
         self.kind = kind
         self.request = request
         self.configuration = configuration
-        message = DHCPv4Message(isReply: true, transactionID: request.transactionID, clientHardware: request.clientHardware)
+        message = DHCPv4Message(
+            isReply: true, transactionID: request.transactionID, clientHardware: request.clientHardware)
         message.wantsBroadcast = request.wantsBroadcast
         message[.messageType] = [kind.rawValue]
         message.set(.serverIdentifier, [configuration.server])
@@ -34,7 +35,9 @@ struct DHCPReply {
         if isWanted(.interfaceMTU) || configuration.mtu != 1500 { message.set(.interfaceMTU, short: configuration.mtu) }
         if isWanted(.broadcastAddress) { message.set(.broadcastAddress, [configuration.network.broadcast]) }
         if isWanted(.domainName), let domain = configuration.domain { message[.domainName] = Array(domain.utf8) }
-        if isWanted(.domainSearch) { message.set(.domainSearch, names: configuration.searchDomains.compactMap { DNSName($0) }) }
+        if isWanted(.domainSearch) {
+            message.set(.domainSearch, names: configuration.searchDomains.compactMap { DNSName($0) })
+        }
     }
 
     /// Gives `address` for `seconds`; renewal and rebinding at half and seven eighths of them.
@@ -59,10 +62,13 @@ struct DHCPReply {
             address = message.yourAddress
         }
         let frame = UDPFrame(
-            from: (configuration.serverHardware, configuration.server, DHCPPort.server), to: (hardware, address, DHCPPort.client))
+            from: (configuration.serverHardware, configuration.server, DHCPPort.server),
+            to: (hardware, address, DHCPPort.client))
         let limit = Int(max(request.short(.maximumMessageSize) ?? 0, UInt16(DHCPv4Message.minimumMaximumSize)))
         var message = message
         if kind != .nak { describeNetwork(in: &message) }
-        return frame.bytes(payload: message.bytes(limit: min(limit, Int(configuration.mtu)) - IPv4Header.length - UDPView.headerLength))
+        return frame.bytes(
+            payload: message.bytes(limit: min(limit, Int(configuration.mtu)) - IPv4Header.length - UDPView.headerLength)
+        )
     }
 }

@@ -4,7 +4,9 @@ import Wire
 // Leases: given, extended, given back (RFC 2131 sections 4.3.2 to 4.3.5).
 
 extension DHCPServer {
-    mutating func request(_ message: DHCPv4Message, from port: ClientPort, isUnicast: Bool, now: UInt64, into outbox: inout Outbox) {
+    mutating func request(
+        _ message: DHCPv4Message, from port: ClientPort, isUnicast: Bool, now: UInt64, into outbox: inout Outbox
+    ) {
         let applicant = applicant(of: message, at: port, now: now)
         let held = table.lease(of: applicant.client)
         if let server = message.address(.serverIdentifier) {
@@ -13,7 +15,10 @@ extension DHCPServer {
                 table.withdrawOffer(from: applicant.client)
                 return
             }
-            guard let wanted = message.address(.requestedAddress) ?? (message.clientAddress == .any ? nil : message.clientAddress) else {
+            guard
+                let wanted = message.address(.requestedAddress)
+                    ?? (message.clientAddress == .any ? nil : message.clientAddress)
+            else {
                 counters.ignored += 1
                 return
             }
@@ -29,15 +34,20 @@ extension DHCPServer {
                 return
             }
             guard let held else { return reclaim(wanted, message, applicant, isForUs: false, now: now, into: &outbox) }
-            if held.address == wanted && held.hardware == message.clientHardware && mayHold(wanted, applicant, now: now) {
+            if held.address == wanted && held.hardware == message.clientHardware && mayHold(wanted, applicant, now: now)
+            {
                 grant(wanted, to: applicant, message, now: now, into: &outbox)
             } else {
                 refuse(message, "its address is \(held.address), not \(wanted)", into: &outbox)
             }
         } else {
             // RENEWING (sent to us alone) and REBINDING (sent to all).
-            guard let held else { return reclaim(message.clientAddress, message, applicant, isForUs: isUnicast, now: now, into: &outbox) }
-            if held.address == message.clientAddress, held.hardware == message.clientHardware, table.suits(held.address, applicant, now: now) {
+            guard let held else {
+                return reclaim(message.clientAddress, message, applicant, isForUs: isUnicast, now: now, into: &outbox)
+            }
+            if held.address == message.clientAddress, held.hardware == message.clientHardware,
+                table.suits(held.address, applicant, now: now)
+            {
                 grant(held.address, to: applicant, message, now: now, into: &outbox)
             } else {
                 refuse(message, "\(message.clientAddress) is not leased to it", into: &outbox)
@@ -47,20 +57,33 @@ extension DHCPServer {
 
     // MARK: Addresses of which nothing is known here
 
-    /// A client that is unknown here believes to have an address. It may have it from another server, so that only one that is alone answers: it gives
-    /// the address if no other client has or uses it, and refuses it otherwise.
+    /// A client that is unknown here believes to have an address. It may have it from another server, so that only one
+    /// that is alone answers: it gives the address if no other client has or uses it, and refuses it otherwise.
     /// - Parameter isForUs: the client means this server.
-    private mutating func reclaim(_ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: UInt64, into outbox: inout Outbox) {
+    private mutating func reclaim(
+        _ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: UInt64,
+        into outbox: inout Outbox
+    ) {
         guard configuration.isAuthoritative else {
-            if isForUs { refuse(message, "\(wanted) is not leased to it", into: &outbox) } else { counters.ignored += 1 }
+            if isForUs {
+                refuse(message, "\(wanted) is not leased to it", into: &outbox)
+            } else {
+                counters.ignored += 1
+            }
             return
         }
-        let isAnothers = table.isOffered(wanted, now: now) && !table.isOffered(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
+        let isAnothers =
+            table.isOffered(wanted, now: now)
+            && !table.isOffered(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
         guard mayHold(wanted, applicant, evicting: false, now: now), !isAnothers else {
-            return refuse(message, configuration.network.contains(wanted) ? "\(wanted) is not to be had" : "\(wanted) belongs to another network", into: &outbox)
+            return refuse(
+                message,
+                configuration.network.contains(wanted)
+                    ? "\(wanted) is not to be had" : "\(wanted) belongs to another network", into: &outbox)
         }
         if isOneMore(wanted, for: applicant, now: now) && !mayHaveMore(applicant, now: now, into: &outbox) { return }
-        let item = Pending(request: message, applicant: applicant, address: wanted, due: now, attempts: 0, purpose: .reclaim)
+        let item = Pending(
+            request: message, applicant: applicant, address: wanted, due: now, attempts: 0, purpose: .reclaim)
         if watch.user(of: wanted, now: now) != nil || watch.isSilent(wanted, now: now) {
             return settle(item, isSilent: watch.isSilent(wanted, now: now), now: now, into: &outbox)
         }
@@ -72,8 +95,11 @@ extension DHCPServer {
     /// Answers a client that wanted an address of which nothing is known, when it is known who uses it.
     mutating func settle(_ item: Pending, isSilent: Bool, now: UInt64, into outbox: inout Outbox) {
         let user = watch.user(of: item.address, now: now)
-        // The client answers for the address itself, which may be that of another client identifier of its hardware address.
-        let isItsOwn = user?.hardware == item.applicant.hardware && !table.isLeasedToAnother(item.address, than: item.applicant.client, now: now)
+        // The client answers for the address itself, which may be that of another client identifier of its hardware
+        // address.
+        let isItsOwn =
+            user?.hardware == item.applicant.hardware
+            && !table.isLeasedToAnother(item.address, than: item.applicant.client, now: now)
         if (isSilent || isItsOwn) && mayHold(item.address, item.applicant, evicting: false, now: now) {
             grant(item.address, to: item.applicant, item.request, now: now, into: &outbox)
         } else {
@@ -84,7 +110,10 @@ extension DHCPServer {
 
     // MARK: Answers
 
-    private mutating func grant(_ address: IPv4Address, to applicant: Applicant, _ message: DHCPv4Message, now: UInt64, into outbox: inout Outbox) {
+    private mutating func grant(
+        _ address: IPv4Address, to applicant: Applicant, _ message: DHCPv4Message, now: UInt64,
+        into outbox: inout Outbox
+    ) {
         let isMore = isOneMore(address, for: applicant, now: now)
         let seconds = leaseTime(for: message, applicant, isNew: isMore, now: now)
         if isMore {
@@ -93,13 +122,19 @@ extension DHCPServer {
             countNewcomer(applicant.port, now)
         }
         let isNew = table.lease(on: address)?.client != applicant.client
-        let name = message[.hostName].map { String(decoding: $0.prefix(63).filter { (0x21...0x7e).contains($0) }, as: UTF8.self) } ?? ""
+        let name =
+            message[.hostName].map {
+                String(decoding: $0.prefix(63).filter { (0x21...0x7e).contains($0) }, as: UTF8.self)
+            } ?? ""
         let lease = Lease(
-            address: address, client: applicant.client, hardware: message.clientHardware, hostName: name, expires: now + UInt64(seconds) * 1_000_000_000)
+            address: address, client: applicant.client, hardware: message.clientHardware, hostName: name,
+            expires: now + UInt64(seconds) * 1_000_000_000)
         table.commit(lease, presence: .at(applicant.port))
         watch.granted(address)
         outbox.changes.append(lease)
-        if isNew { outbox.note(.info, "lease \(address) to \(message.clientHardware)\(name.isEmpty ? "" : " (\(name))")") }
+        if isNew {
+            outbox.note(.info, "lease \(address) to \(message.clientHardware)\(name.isEmpty ? "" : " (\(name))")")
+        }
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)
         outbox.frames.append(reply.frame())
@@ -118,7 +153,8 @@ extension DHCPServer {
 
     mutating func decline(_ message: DHCPv4Message, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
         let applicant = applicant(of: message, at: port, now: now)
-        guard message.address(.serverIdentifier) == configuration.server, let address = message.address(.requestedAddress),
+        guard message.address(.serverIdentifier) == configuration.server,
+            let address = message.address(.requestedAddress),
             mayTake(address, applicant, now: now), !table.isElsewhere(address, than: port)
         else {
             counters.ignored += 1
@@ -130,14 +166,19 @@ extension DHCPServer {
         // An address that was declined counts for the port as a lease does: else one client could decline them all.
         guard mayHaveMore(applicant, now: now, into: &outbox) else { return }
         countNewcomer(port, now)
-        outbox.note(.warning, "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / 60_000_000_000) minutes", at: port)
+        outbox.note(
+            .warning,
+            "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / 60_000_000_000) minutes",
+            at: port)
         quarantine(address, by: port, now: now, into: &outbox)
     }
 
     mutating func release(_ message: DHCPv4Message, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
         let applicant = applicant(of: message, at: port, now: now)
-        guard message.address(.serverIdentifier).map({ $0 == configuration.server }) ?? true, let lease = table.lease(of: applicant.client),
-            lease.address == message.clientAddress, lease.hardware == message.clientHardware, !table.isElsewhere(lease.address, than: port)
+        guard message.address(.serverIdentifier).map({ $0 == configuration.server }) ?? true,
+            let lease = table.lease(of: applicant.client),
+            lease.address == message.clientAddress, lease.hardware == message.clientHardware,
+            !table.isElsewhere(lease.address, than: port)
         else {
             counters.ignored += 1
             return

@@ -54,8 +54,11 @@ package struct DHCPServer: Sendable {
 
     package init(_ configuration: DHCPConfiguration, leases: [Lease] = []) {
         self.configuration = configuration
-        table = LeaseTable(first: configuration.first, last: configuration.last, reservations: configuration.reservations)
-        for lease in leases { table.commit(lease, presence: configuration.knowsPorts ? .gone(since: .max) : .at(.network)) }
+        table = LeaseTable(
+            first: configuration.first, last: configuration.last, reservations: configuration.reservations)
+        for lease in leases {
+            table.commit(lease, presence: configuration.knowsPorts ? .gone(since: .max) : .at(.network))
+        }
     }
 
     /// When `tick` wants to be called next, in nanoseconds.
@@ -66,8 +69,12 @@ package struct DHCPServer: Sendable {
     /// Takes a guest's frame: DHCP or ARP, anything else is ignored.
     /// - Parameters:
     ///   - port: by which it came in.
-    ///   - isAttached: whether that port is still there. The clients of one that is gone give addresses back, and get none.
-    package mutating func receive(_ frame: RawSpan, from port: ClientPort = .network, isAttached: Bool = true, now: UInt64, into outbox: inout Outbox) {
+    ///   - isAttached: whether that port is still there. The clients of one that is gone give addresses back, and get
+    ///     none.
+    package mutating func receive(
+        _ frame: RawSpan, from port: ClientPort = .network, isAttached: Bool = true, now: UInt64,
+        into outbox: inout Outbox
+    ) {
         do throws(WireError) {
             let ethernet = try EthernetView(frame)
             switch ethernet.type {
@@ -82,8 +89,10 @@ package struct DHCPServer: Sendable {
                 guard udp.destinationPort == DHCPPort.server else { return }
                 guard udp.hasValidChecksum(source: ip.source, destination: ip.destination) else { throw .badChecksum }
                 let message = try DHCPv4Message(parsing: udp.payload)
-                // Relays do not exist on this network, and a client that speaks for another's hardware is not one of ours.
-                guard !message.isReply, message.relay == .any, message.clientHardware == ethernet.source, !ethernet.source.isGroup,
+                // Relays do not exist on this network, and a client that speaks for another's hardware is not one of
+                // ours.
+                guard !message.isReply, message.relay == .any, message.clientHardware == ethernet.source,
+                    !ethernet.source.isGroup,
                     isAttached || message.kind == .release || message.kind == .decline
                 else {
                     counters.ignored += 1
@@ -136,7 +145,8 @@ package struct DHCPServer: Sendable {
         watch.saw(hardware, at: port, using: address, now: now)
         for (key, item) in pending where item.address == address && key.hardware != hardware {
             counters.conflicts += 1
-            outbox.note(.info, "\(address) is in use by \(hardware)\(isHolder ? "" : " without a lease"); not given out")
+            outbox.note(
+                .info, "\(address) is in use by \(hardware)\(isHolder ? "" : " without a lease"); not given out")
             pending[key] = nil
             if !isHolder { quarantine(address, by: port, now: now, into: &outbox) }
             switch item.purpose {
@@ -146,7 +156,10 @@ package struct DHCPServer: Sendable {
         }
     }
 
-    private mutating func handle(_ message: DHCPv4Message, from port: ClientPort, destination: IPv4Address, now: UInt64, into outbox: inout Outbox) {
+    private mutating func handle(
+        _ message: DHCPv4Message, from port: ClientPort, destination: IPv4Address, now: UInt64,
+        into outbox: inout Outbox
+    ) {
         switch message.kind {
         case .discover:
             discover(message, from: port, attempts: 0, now: now, into: &outbox)
@@ -178,9 +191,12 @@ package struct DHCPServer: Sendable {
         table.isFree(address, for: applicant, evicting: evicting, now: now) && table.suits(address, applicant, now: now)
     }
 
-    /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send another's.
+    /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send
+    /// another's.
     func mayTake(_ address: IPv4Address, _ applicant: Applicant, now: UInt64) -> Bool {
-        if let held = table.lease(of: applicant.client), held.address == address, held.hardware == applicant.hardware { return true }
+        if let held = table.lease(of: applicant.client), held.address == address, held.hardware == applicant.hardware {
+            return true
+        }
         return table.isOffered(address, to: applicant.client, hardware: applicant.hardware, now: now)
     }
 
@@ -200,9 +216,14 @@ package struct DHCPServer: Sendable {
         counters.limited += 1
         let (held, free) = table.usage(of: port, now: now)
         // Without any, it is no question of shares.
-        if held == 0 { noteExhaustion(applicant.hardware, now: now, into: &outbox) } else if isDue(&lastShareNote, now) {
+        if held == 0 {
+            noteExhaustion(applicant.hardware, now: now, into: &outbox)
+        } else if isDue(&lastShareNote, now) {
             let remedy = port.kind == .guest ? "; if further machines are behind it, name it with --trunk" : ""
-            outbox.note(.warning, "no address for \(applicant.hardware): its port has \(held), and \(free) are left for the others\(remedy)", at: port)
+            outbox.note(
+                .warning,
+                "no address for \(applicant.hardware): its port has \(held), and \(free) are left for the others\(remedy)",
+                at: port)
         }
         return false
     }
@@ -210,7 +231,10 @@ package struct DHCPServer: Sendable {
     mutating func noteExhaustion(_ hardware: MACAddress, now: UInt64, into outbox: inout Outbox) {
         counters.exhausted += 1
         guard isDue(&lastExhaustionNote, now) else { return }
-        outbox.note(.warning, "no address left for \(hardware): all \(table.size) are leased; give a larger range with --vmnet-dhcp-end and --vmnet-mask")
+        outbox.note(
+            .warning,
+            "no address left for \(hardware): all \(table.size) are leased; give a larger range with --vmnet-dhcp-end and --vmnet-mask"
+        )
     }
 
     private func isDue(_ last: inout UInt64?, _ now: UInt64) -> Bool {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// The guest in whose share something counts. A guest can choose among addresses that are not leased to others, but not its port of the switch.
+/// The guest in whose share something counts. A guest can choose among addresses that are not leased to others, but not
+/// its port of the switch.
 package struct NameGuest: Hashable, Sendable {
     /// Of the switch; 0 where it is not known.
     package let port: UInt16
@@ -13,7 +14,8 @@ package struct NameGuest: Hashable, Sendable {
     }
 }
 
-/// Max-min fair shares of a bounded resource: counts what each guest holds, and chooses the guest that must give one up when the resource is exhausted.
+/// Max-min fair shares of a bounded resource: counts what each guest holds, and chooses the guest that must give one up
+/// when the resource is exhausted.
 package struct GuestShares: Sendable {
     private var ports: [UInt16: Int] = [:]
     private var guests: [NameGuest: Int] = [:]
@@ -39,12 +41,14 @@ package struct GuestShares: Sendable {
         if guests[guest] == 0 { guests[guest] = nil }
     }
 
-    /// Which guest has to give one up for another of `guest`: the one with the most behind the port with the most. nil if `guest` would take from one
-    /// that has no more than itself.
+    /// Which guest has to give one up for another of `guest`: the one with the most behind the port with the most. nil
+    /// if `guest` would take from one that has no more than itself.
     package func victim(for guest: NameGuest) -> NameGuest? {
         guard let (port, most) = ports.max(by: { $0.value < $1.value }) else { return nil }
         if port != guest.port && !isUnfair(most, ports[guest.port] ?? 0) { return nil }
-        guard let (found, held) = guests.filter({ $0.key.port == port }).max(by: { $0.value < $1.value }) else { return nil }
+        guard let (found, held) = guests.filter({ $0.key.port == port }).max(by: { $0.value < $1.value }) else {
+            return nil
+        }
         if port == guest.port && !isUnfair(held, self.held(by: guest)) { return nil }
         return found
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Who a client is (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address where it sends none.
+/// Who a client is (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address where it sends
+/// none.
 package struct ClientIdentity: Hashable, Sendable {
     package let bytes: [UInt8]
 
@@ -32,7 +33,8 @@ package struct Lease: Equatable, Sendable {
     /// When it ends or ended, in nanoseconds of the service's clock.
     package var expires: UInt64
 
-    package init(address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, expires: UInt64) {
+    package init(address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, expires: UInt64)
+    {
         self.address = address
         self.client = client
         self.hardware = hardware

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// The form in which leases are kept in a file: a line each, appended whenever a lease changes; of several lines on one address, or for one
-/// client, the last counts. Text, so that it can be read, with a checksum at the end of each line, so that damage is noticed.
+/// The form in which leases are kept in a file: a line each, appended whenever a lease changes; of several lines on one
+/// address, or for one client, the last counts. Text, so that it can be read, with a checksum at the end of each line,
+/// so that damage is noticed.
 ///
 ///     vde_vmnet leases 1
 ///     192.168.105.2 52:54:00:12:34:56 01525400123456 1790000000 76656e7573 #5d0c11aa
 ///
-/// Fields: address, hardware address, client identifier, end in seconds since 1970, host name (both in hexadecimal, `-` if empty).
+/// Fields: address, hardware address, client identifier, end in seconds since 1970, host name (both in hexadecimal, `-`
+/// if empty).
 package enum LeaseJournal {
     package static let header = "vde_vmnet leases 1\n"
 
@@ -24,13 +26,15 @@ package enum LeaseJournal {
 
     package static func line(for record: Record) -> String {
         let lease = record.lease
-        let body = "\(lease.address) \(lease.hardware) \(hexadecimal(lease.client.bytes)) \(record.ends) \(hexadecimal(Array(lease.hostName.utf8)))"
+        let body =
+            "\(lease.address) \(lease.hardware) \(hexadecimal(lease.client.bytes)) \(record.ends) \(hexadecimal(Array(lease.hostName.utf8)))"
         return "\(body) #\(checksum(body))\n"
     }
 
     package struct Contents: Equatable, Sendable {
         package var records: [Record] = []
-        /// Lines that are not as they were written. A last line without its end is not among them: that is how a crash leaves a file.
+        /// Lines that are not as they were written. A last line without its end is not among them: that is how a crash
+        /// leaves a file.
         package var damagedLines = 0
         /// The header is missing or of another version.
         package var isForeign = false
@@ -52,7 +56,8 @@ package enum LeaseJournal {
         return contents
     }
 
-    /// The leases that records come to, in the order in which they were written: of several on one address, or for one client, the last counts.
+    /// The leases that records come to, in the order in which they were written: of several on one address, or for one
+    /// client, the last counts.
     package static func settled(_ records: [Record]) -> [Record] {
         var byAddress: [IPv4Address: Record] = [:]
         var addresses: [ClientIdentity: IPv4Address] = [:]
@@ -72,11 +77,13 @@ package enum LeaseJournal {
         let body = String(text[..<mark.lowerBound])
         guard text[mark.upperBound...] == checksum(body) else { return nil }
         let fields = body.split(separator: " ", omittingEmptySubsequences: false)
-        guard fields.count == 5, let address = IPv4Address(fields[0]), let hardware = MACAddress(fields[1]), let client = bytes(fields[2]),
+        guard fields.count == 5, let address = IPv4Address(fields[0]), let hardware = MACAddress(fields[1]),
+            let client = bytes(fields[2]),
             let ends = Int64(fields[3]), let name = bytes(fields[4])
         else { return nil }
         let lease = Lease(
-            address: address, client: ClientIdentity(bytes: client), hardware: hardware, hostName: String(decoding: name, as: UTF8.self), expires: 0)
+            address: address, client: ClientIdentity(bytes: client), hardware: hardware,
+            hostName: String(decoding: name, as: UTF8.self), expires: 0)
         return Record(lease: lease, ends: ends)
     }
 
@@ -90,7 +97,9 @@ package enum LeaseJournal {
         guard digits.count % 2 == 0 else { return nil }
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: digits.count, by: 2) {
-            guard let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16) else { return nil }
+            guard let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16) else {
+                return nil
+            }
             bytes.append(byte)
         }
         return bytes

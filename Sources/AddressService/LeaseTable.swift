@@ -3,13 +3,15 @@ import Wire
 
 /// The addresses of one pool and who has them.
 ///
-/// A lease that has ended is remembered, so that its client finds its address again, until the address is needed: never used addresses go
-/// first, in order, then those whose lease ended longest ago, then those of clients whose port is gone, the one that has been gone for longest first.
-/// An offer is a weak claim. It keeps an address from being offered twice in a row, but where nothing else is left, the oldest offers are offered again:
-/// clients that discover and never request cannot empty the pool.
+/// A lease that has ended is remembered, so that its client finds its address again, until the address is needed: never
+/// used addresses go first, in order, then those whose lease ended longest ago, then those of clients whose port is
+/// gone, the one that has been gone for longest first. An offer is a weak claim. It keeps an address from being offered
+/// twice in a row, but where nothing else is left, the oldest offers are offered again: clients that discover and never
+/// request cannot empty the pool.
 ///
-/// One hardware address has one lease for as long as that is safe: a client without a lease gets that of another client identifier of its hardware
-/// address, such as a boot ROM's. RFC 4361 permits several clients at one hardware address; the server's probe tells them apart, for they answer it.
+/// One hardware address has one lease for as long as that is safe: a client without a lease gets that of another client
+/// identifier of its hardware address, such as a boot ROM's. RFC 4361 permits several clients at one hardware address;
+/// the server's probe tells them apart, for they answer it.
 package struct LeaseTable: Sendable {
     /// A pool does not grow beyond this, so that a flood of made-up clients is bounded by memory that is there.
     package static let maximumPool = 65_536
@@ -85,7 +87,9 @@ package struct LeaseTable: Sendable {
     /// The lease on an address, current or ended.
     package func lease(on address: IPv4Address) -> Lease? { entries[address]?.lease }
 
-    package func presence(on address: IPv4Address) -> Presence? { entries[address]?.lease == nil ? nil : entries[address]?.presence }
+    package func presence(on address: IPv4Address) -> Presence? {
+        entries[address]?.lease == nil ? nil : entries[address]?.presence
+    }
 
     /// All leases, ended ones included, in the order of their addresses.
     package var leases: [Lease] { entries.values.compactMap(\.lease).sorted { $0.address < $1.address } }
@@ -110,7 +114,9 @@ package struct LeaseTable: Sendable {
         if case .at(let other)? = presence(on: address), other.kind != .network { other != port } else { false }
     }
 
-    private func isHere(_ entry: Entry, _ applicant: Applicant) -> Bool { entry.goneSince != nil || entry.presence == .at(applicant.port) }
+    private func isHere(_ entry: Entry, _ applicant: Applicant) -> Bool {
+        entry.goneSince != nil || entry.presence == .at(applicant.port)
+    }
 
     /// Makes `lease` the one of its client and its address. Also restores leases after a restart.
     /// - Parameter presence: where its client is, unless that is known already.
@@ -159,7 +165,9 @@ package struct LeaseTable: Sendable {
     /// A port is gone, and with it the clients there and what was claimed there.
     package mutating func portGone(_ number: UInt16, now: UInt64) {
         for (address, entry) in entries {
-            if case .at(let port) = entry.presence, port.number == number, port.kind != .network { entries[address]!.presence = .gone(since: now) }
+            if case .at(let port) = entry.presence, port.number == number, port.kind != .network {
+                entries[address]!.presence = .gone(since: now)
+            }
             if let port = entry.quarantinedBy, port.number == number, port.kind != .network {
                 entries[address]!.quarantineEnds = 0
                 entries[address]!.quarantinedBy = nil
@@ -167,8 +175,8 @@ package struct LeaseTable: Sendable {
         }
     }
 
-    /// How many addresses of the pool count for a port, and how many are left: a lease counts for the port where its client is, an address in quarantine
-    /// for the port where that was said.
+    /// How many addresses of the pool count for a port, and how many are left: a lease counts for the port where its
+    /// client is, an address in quarantine for the port where that was said.
     package func usage(of port: ClientPort, now: UInt64) -> (held: Int, free: Int) {
         var held = 0, taken = ownedInPool
         for (address, entry) in entries where owners[address] == nil && isInPool(address) {
@@ -183,8 +191,8 @@ package struct LeaseTable: Sendable {
         return (held, size - taken)
     }
 
-    /// Whether one more address may count for a port. No guest's port takes more than it leaves for the others (the dynamic threshold of shared buffers,
-    /// Choudhury and Hahne 1998), so that a port without any finds one.
+    /// Whether one more address may count for a port. No guest's port takes more than it leaves for the others (the
+    /// dynamic threshold of shared buffers, Choudhury and Hahne 1998), so that a port without any finds one.
     package func hasRoom(for port: ClientPort, now: UInt64) -> Bool {
         if port.kind == .network { return true }
         let (held, free) = usage(of: port, now: now)
@@ -206,26 +214,41 @@ package struct LeaseTable: Sendable {
         guard let entry = entries[address] else { return true }
         if entry.quarantineEnds > now { return false }
         guard let lease = entry.lease, lease.expires > now, lease.client != applicant.client else { return true }
-        return (lease.hardware == applicant.hardware && isHere(entry, applicant)) || (evicting && entry.goneSince != nil)
+        return (lease.hardware == applicant.hardware && isHere(entry, applicant))
+            || (evicting && entry.goneSince != nil)
     }
 
-    private func isFit(_ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false, _ now: UInt64) -> Bool {
-        !excluded.contains(address) && isFree(address, for: applicant, evicting: evicting, now: now) && suits(address, applicant, now: now)
+    private func isFit(
+        _ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false, _ now: UInt64
+    ) -> Bool {
+        !excluded.contains(address) && isFree(address, for: applicant, evicting: evicting, now: now)
+            && suits(address, applicant, now: now)
     }
 
-    /// The address with which a client has to do already: the one that belongs to its hardware, else the one it had, else the one it was offered.
+    /// The address with which a client has to do already: the one that belongs to its hardware, else the one it had,
+    /// else the one it was offered.
     func familiar(for applicant: Applicant, excluding excluded: [IPv4Address], now: UInt64) -> IPv4Address? {
-        if let reserved = reservations[applicant.hardware], !excluded.contains(reserved), isFree(reserved, for: applicant, now: now) { return reserved }
+        if let reserved = reservations[applicant.hardware], !excluded.contains(reserved),
+            isFree(reserved, for: applicant, now: now)
+        {
+            return reserved
+        }
         if let own = addresses[applicant.client], isFit(own, applicant, excluded, now) { return own }
         // An offer may be of an address whose client's port is gone.
-        if let offered = offer(to: applicant.client, now: now), isFit(offered, applicant, excluded, evicting: true, now) { return offered }
+        if let offered = offer(to: applicant.client, now: now), isFit(offered, applicant, excluded, evicting: true, now)
+        {
+            return offered
+        }
         return nil
     }
 
-    /// An address for a client that has to do with none: that of its hardware address, else the one it asks for, else a fresh one, else the one unused for
-    /// longest.
+    /// An address for a client that has to do with none: that of its hardware address, else the one it asks for, else a
+    /// fresh one, else the one unused for longest.
     /// - Parameter fromEnd: fresh ones are taken from the end of the pool.
-    func fresh(for applicant: Applicant, asking: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address], now: UInt64) -> IPv4Address? {
+    func fresh(
+        for applicant: Applicant, asking: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address],
+        now: UInt64
+    ) -> IPv4Address? {
         if let shared = addressOfHardware(applicant, excluded, now) { return shared }
         if let asking, isFit(asking, applicant, excluded, now), !isOffered(asking, now: now) { return asking }
         if let unused = fromEnd ? lastUnused : firstUnused, unused <= last, !excluded.contains(unused) { return unused }
@@ -236,7 +259,9 @@ package struct LeaseTable: Sendable {
     private func addressOfHardware(_ applicant: Applicant, _ excluded: [IPv4Address], _ now: UInt64) -> IPv4Address? {
         var best: Lease?
         for (address, entry) in entries {
-            guard let lease = entry.lease, lease.hardware == applicant.hardware, isHere(entry, applicant), !isOffered(address, now: now) else { continue }
+            guard let lease = entry.lease, lease.hardware == applicant.hardware, isHere(entry, applicant),
+                !isOffered(address, now: now)
+            else { continue }
             guard isFit(address, applicant, excluded, now) else { continue }
             if best.map({ ($0.expires, $0.address) < (lease.expires, address) }) ?? true { best = lease }
         }
@@ -246,7 +271,9 @@ package struct LeaseTable: Sendable {
     private func leastRecent(for applicant: Applicant, _ excluded: [IPv4Address], _ now: UInt64) -> IPv4Address? {
         typealias Candidate = (since: UInt64, expires: UInt64, address: IPv4Address)
         var vacant: Candidate?, gone: Candidate?, offered: Candidate?
-        func note(_ candidate: Candidate, in best: inout Candidate?) { if best.map({ candidate < $0 }) ?? true { best = candidate } }
+        func note(_ candidate: Candidate, in best: inout Candidate?) {
+            if best.map({ candidate < $0 }) ?? true { best = candidate }
+        }
         for (address, entry) in entries where isFit(address, applicant, excluded, evicting: true, now) {
             let expires = entry.lease?.expires ?? 0
             if entry.offerEnds > now {
@@ -262,19 +289,24 @@ package struct LeaseTable: Sendable {
 
     private var lastUnused: IPv4Address? {
         var address = last
-        while address > first && (entries[address] != nil || owners[address] != nil) { address = address.advanced(by: -1) }
+        while address > first && (entries[address] != nil || owners[address] != nil) {
+            address = address.advanced(by: -1)
+        }
         return entries[address] == nil && owners[address] == nil ? address : nil
     }
 
     // MARK: Offers
 
     package func offer(to client: ClientIdentity, now: UInt64) -> IPv4Address? {
-        guard let address = offers[client], let entry = entries[address], entry.offeredTo == client, entry.offerEnds > now else { return nil }
+        guard let address = offers[client], let entry = entries[address], entry.offeredTo == client,
+            entry.offerEnds > now
+        else { return nil }
         return address
     }
 
     /// True if `address` is offered to this client, which asked from this hardware.
-    package func isOffered(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) -> Bool {
+    package func isOffered(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) -> Bool
+    {
         offer(to: client, now: now) == address && entries[address]?.offeredHardware == hardware
     }
 
@@ -309,6 +341,8 @@ package struct LeaseTable: Sendable {
     }
 
     private mutating func skipUsed() {
-        while firstUnused <= last && (entries[firstUnused] != nil || owners[firstUnused] != nil) { firstUnused = firstUnused.advanced(by: 1) }
+        while firstUnused <= last && (entries[firstUnused] != nil || owners[firstUnused] != nil) {
+            firstUnused = firstUnused.advanced(by: 1)
+        }
     }
 }

@@ -6,15 +6,19 @@ package enum NameTransport: Hashable, Sendable {
     case datagram, stream
 }
 
-/// Forwards DNS queries to the host's resolvers, and answers back (RFC 5625), wherever the queries come from: a new random id for each (RFC 5452),
-/// several servers in turn, a failure to the client when all are silent or refuse. What is known of the servers counts for UDP and TCP alike.
+/// Forwards DNS queries to the host's resolvers, and answers back (RFC 5625), wherever the queries come from: a new
+/// random id for each (RFC 5452), several servers in turn, a failure to the client when all are silent or refuse. What
+/// is known of the servers counts for UDP and TCP alike.
 ///
-/// A query for which the same is being asked already waits for that answer. Each guest has a share of what there is; beyond it, it is refused.
+/// A query for which the same is being asked already waits for that answer. Each guest has a share of what there is;
+/// beyond it, it is refused.
 ///
-/// The caller gives each transaction sockets of its own, hence random ports, connected to the server, so that no other can answer it.
+/// The caller gives each transaction sockets of its own, hence random ports, connected to the server, so that no other
+/// can answer it.
 package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
     package enum Action: Sendable {
-        /// Send `query` to `server`, from a socket that belongs to `transaction`. Only the sockets of the two servers asked last are of use.
+        /// Send `query` to `server`, from a socket that belongs to `transaction`. Only the sockets of the two servers
+        /// asked last are of use.
         case ask(Server, query: [UInt8], over: NameTransport, transaction: UInt64)
         case reply([UInt8], to: Client)
         /// Close the transaction's sockets.
@@ -64,8 +68,8 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
         var due: UInt64
     }
 
-    /// How long a resolver may take before the next is asked as well, in nanoseconds. Three times that is less than the five seconds after which clients
-    /// ask again or elsewhere (resolver(5)), so that they get an answer in any case.
+    /// How long a resolver may take before the next is asked as well, in nanoseconds. Three times that is less than the
+    /// five seconds after which clients ask again or elsewhere (resolver(5)), so that they get an answer in any case.
     private static var patience: UInt64 { 1_500_000_000 }
     private static var maximumAttempts: Int { 3 }
 
@@ -95,7 +99,8 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     /// Takes a query that is to be forwarded.
     /// - Parameter randomID: a fresh random number.
     package mutating func forward(
-        _ query: [UInt8], _ question: DNSQuestion, over transport: NameTransport = .datagram, from client: Client, of guest: NameGuest, randomID: UInt16,
+        _ query: [UInt8], _ question: DNSQuestion, over transport: NameTransport = .datagram, from client: Client,
+        of guest: NameGuest, randomID: UInt16,
         now: UInt64
     ) -> [Action] {
         guard let message = try? DNSView(query.rawSpan) else { return [] }
@@ -106,16 +111,24 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
             if transaction.waiters.contains(where: { $0.client == client && $0.id == waiter.id }) { return [] }
             return join(number, waiter, query)
         }
-        guard !servers.isEmpty else { return [.reply(DNSMessage.failure(of: message, code: .serverFailure), to: client)] }
-        guard waiting.held(by: guest) < limits.waitingPerGuest, owned.held(by: guest) < limits.transactionsPerGuest, let evicted = makeRoom(for: guest) else {
+        guard !servers.isEmpty else {
+            return [.reply(DNSMessage.failure(of: message, code: .serverFailure), to: client)]
+        }
+        guard waiting.held(by: guest) < limits.waitingPerGuest, owned.held(by: guest) < limits.transactionsPerGuest,
+            let evicted = makeRoom(for: guest)
+        else {
             return [.reply(DNSMessage.failure(of: message, code: .refused), to: client)]
         }
-        let size = transport == .stream ? Int(UInt16.max) : max(ExtendedDNS.minimumPayload, Int(((try? message.extended()) ?? nil)?.payloadSize ?? 0))
+        let size =
+            transport == .stream
+            ? Int(UInt16.max)
+            : max(ExtendedDNS.minimumPayload, Int(((try? message.extended()) ?? nil)?.payloadSize ?? 0))
         let number = nextTransaction
         nextTransaction += 1
         numbers[key] = number
         transactions[number] = Transaction(
-            key: key, question: question, query: query, upstreamID: randomID, owner: guest, longestAnswer: size, waiters: [waiter], due: now)
+            key: key, question: question, query: query, upstreamID: randomID, owner: guest, longestAnswer: size,
+            waiters: [waiter], due: now)
         owned.add(guest)
         waiting.add(guest)
         return evicted + ask(number, now: now)
@@ -123,7 +136,9 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
 
     /// Lets a query wait for the answer to the same one.
     private mutating func join(_ number: UInt64, _ waiter: Waiter, _ query: [UInt8]) -> [Action] {
-        guard waiting.held(by: waiter.guest) < limits.waitingPerGuest, let evicted = makeRoomToWait(for: waiter.guest, besides: number) else {
+        guard waiting.held(by: waiter.guest) < limits.waitingPerGuest,
+            let evicted = makeRoomToWait(for: waiter.guest, besides: number)
+        else {
             return [.reply(failure(query, .refused), to: waiter.client)]
         }
         transactions[number]?.waiters.append(waiter)
@@ -135,7 +150,9 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     private mutating func makeRoom(for guest: NameGuest) -> [Action]? {
         var actions: [Action] = []
         if transactions.count >= limits.transactions {
-            guard let victim = owned.victim(for: guest), let oldest = transactions.filter({ $0.value.owner == victim }).keys.min() else { return nil }
+            guard let victim = owned.victim(for: guest),
+                let oldest = transactions.filter({ $0.value.owner == victim }).keys.min()
+            else { return nil }
             actions = end(oldest, .refused)
         }
         return makeRoomToWait(for: guest, besides: nil).map { actions + $0 }
@@ -147,16 +164,21 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
         guard waiting.count >= limits.waiting else { return [] }
         guard let victim = waiting.victim(for: guest) else { return nil }
         let places = transactions.filter { $0.key != number && $0.value.waiters.contains { $0.guest == victim } }
-        guard let oldest = places.keys.min(), let place = transactions[oldest]?.waiters.firstIndex(where: { $0.guest == victim }) else { return nil }
+        guard let oldest = places.keys.min(),
+            let place = transactions[oldest]?.waiters.firstIndex(where: { $0.guest == victim })
+        else { return nil }
         let waiter = transactions[oldest]!.waiters[place]
-        return [.reply(failure(transactions[oldest]!.query, .refused, id: waiter.id), to: waiter.client)] + leave(oldest, at: place)
+        return [.reply(failure(transactions[oldest]!.query, .refused, id: waiter.id), to: waiter.client)]
+            + leave(oldest, at: place)
     }
 
     /// The client has gone.
     package mutating func forget(_ client: Client) -> [Action] {
         var actions: [Action] = []
         for number in transactions.keys.sorted() {
-            while let place = transactions[number]?.waiters.firstIndex(where: { $0.client == client }) { actions += leave(number, at: place) }
+            while let place = transactions[number]?.waiters.firstIndex(where: { $0.client == client }) {
+                actions += leave(number, at: place)
+            }
         }
         return actions
     }
@@ -172,16 +194,20 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
 
     // MARK: Resolvers
 
-    /// The server to ask next: the preferred one first, then those that were not asked yet, then again the one that was asked longest ago.
+    /// The server to ask next: the preferred one first, then those that were not asked yet, then again the one that was
+    /// asked longest ago.
     private func nextServer(_ transaction: Transaction) -> Server? {
         let start = preferred.flatMap { servers.firstIndex(of: $0) } ?? 0
         let usable = (servers[start...] + servers[..<start]).filter { !transaction.failed.contains($0) }
-        return usable.first { !transaction.asked.contains($0) } ?? usable.min { transaction.asked.lastIndex(of: $0)! < transaction.asked.lastIndex(of: $1)! }
+        return usable.first { !transaction.asked.contains($0) }
+            ?? usable.min { transaction.asked.lastIndex(of: $0)! < transaction.asked.lastIndex(of: $1)! }
     }
 
     private mutating func ask(_ number: UInt64, now: UInt64) -> [Action] {
         guard let transaction = transactions[number] else { return [] }
-        guard transaction.asked.count < Self.maximumAttempts, let server = nextServer(transaction) else { return end(number, .serverFailure) }
+        guard transaction.asked.count < Self.maximumAttempts, let server = nextServer(transaction) else {
+            return end(number, .serverFailure)
+        }
         transactions[number]!.asked.append(server)
         transactions[number]!.due = now + Self.patience
         var query = transaction.query
@@ -191,13 +217,18 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     }
 
     /// Takes what a transaction's socket received. Anything but the answer to the question asked is ignored.
-    package mutating func receive(_ answer: [UInt8], from server: Server, transaction number: UInt64, now: UInt64) -> [Action] {
-        guard let transaction = transactions[number], transaction.asked.contains(server), let message = try? DNSView(answer.rawSpan), message.isResponse,
+    package mutating func receive(
+        _ answer: [UInt8], from server: Server, transaction number: UInt64, now: UInt64
+    ) -> [Action] {
+        guard let transaction = transactions[number], transaction.asked.contains(server),
+            let message = try? DNSView(answer.rawSpan), message.isResponse,
             message.id == transaction.upstreamID, message.operation == 0
         else { return [] }
         // A server that refuses to read the query may leave out the question.
         let question = try? message.question()
-        guard question == transaction.question || (message.questionCount == 0 && message.responseCode != 0) else { return [] }
+        guard question == transaction.question || (message.questionCount == 0 && message.responseCode != 0) else {
+            return []
+        }
         let code = message.responseCode
         // A resolver that cannot help, where there is another: RFC 1035 section 7.2 goes on to the next.
         if code == DNSResponseCode.serverFailure.rawValue || code == DNSResponseCode.refused.rawValue {
@@ -209,12 +240,16 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     }
 
     /// A resolver cannot be reached, or ends the connection: the next is asked at once.
-    package mutating func unreachable(_ server: Server, transaction number: UInt64, now: UInt64) -> [Action] { fail(server, number, now: now) }
+    package mutating func unreachable(_ server: Server, transaction number: UInt64, now: UInt64) -> [Action] {
+        fail(server, number, now: now)
+    }
 
     private mutating func fail(_ server: Server, _ number: UInt64, now: UInt64) -> [Action] {
         guard transactions[number] != nil else { return [] }
         if !transactions[number]!.failed.contains(server) { transactions[number]!.failed.append(server) }
-        guard let transaction = transactions[number], let next = nextServer(transaction) else { return end(number, .serverFailure) }
+        guard let transaction = transactions[number], let next = nextServer(transaction) else {
+            return end(number, .serverFailure)
+        }
         // One that was asked may still answer.
         return transaction.asked.contains(next) ? [] : ask(number, now: now)
     }
@@ -224,7 +259,8 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
         for number in transactions.filter({ $0.value.due <= now }).keys.sorted() {
             guard let transaction = transactions[number] else { continue }
             // Where all have been asked, one has answered, and the others are silent, its answer is as good as any.
-            let isSettled = transaction.refusal != nil && nextServer(transaction).map { transaction.asked.contains($0) } ?? true
+            let isSettled =
+                transaction.refusal != nil && nextServer(transaction).map { transaction.asked.contains($0) } ?? true
             actions += isSettled ? end(number, .serverFailure) : ask(number, now: now)
         }
         return actions
@@ -235,15 +271,22 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     /// Ends a transaction by what a server has answered, if one has, else by a failure of our own.
     private mutating func end(_ number: UInt64, _ code: DNSResponseCode) -> [Action] {
         guard let transaction = transactions[number] else { return [] }
-        return finish(number, with: code == .serverFailure ? transaction.refusal ?? failure(transaction.query, code) : failure(transaction.query, code))
+        return finish(
+            number,
+            with: code == .serverFailure
+                ? transaction.refusal ?? failure(transaction.query, code) : failure(transaction.query, code))
     }
 
     private mutating func finish(_ number: UInt64, with answer: [UInt8]) -> [Action] {
         guard let transaction = transactions[number] else { return [] }
         for waiter in transaction.waiters { waiting.remove(waiter.guest) }
         remove(number)
-        let reply = answer.count <= transaction.longestAnswer ? answer : DNSMessage.truncated(answer) ?? failure(transaction.query, .serverFailure)
-        return transaction.waiters.map { .reply(NameForwarder.withID($0.id, reply), to: $0.client) } + [.finish(transaction: number)]
+        let reply =
+            answer.count <= transaction.longestAnswer
+            ? answer : DNSMessage.truncated(answer) ?? failure(transaction.query, .serverFailure)
+        return transaction.waiters.map { .reply(NameForwarder.withID($0.id, reply), to: $0.client) } + [
+            .finish(transaction: number)
+        ]
     }
 
     private mutating func remove(_ number: UInt64) {

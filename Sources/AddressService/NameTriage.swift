@@ -12,8 +12,9 @@ package enum NameTriage: Equatable, Sendable {
 
     private static let localhost = DNSName("localhost")!
 
-    /// Judges a message that a client sent. `localhost` and names below it are answered here and never leave the host (RFC 6761 section 6.3).
-    /// A query that cannot be forwarded gets an error, because a client treats silence as loss and repeats the query (RFC 8906).
+    /// Judges a message that a client sent. `localhost` and names below it are answered here and never leave the host
+    /// (RFC 6761 section 6.3). A query that cannot be forwarded gets an error, because a client treats silence as loss
+    /// and repeats the query (RFC 8906).
     package init(query: RawSpan) {
         guard let message = try? DNSView(query), !message.isResponse else {
             self = .ignore
@@ -42,6 +43,9 @@ package enum NameTriage: Equatable, Sendable {
             case DNSType.aaaa: [[UInt8](repeating: 0, count: 15) + [1]]
             default: []
             }
-        self = .answer(DNSMessage.answer(id: message.id, wantsRecursion: message.wantsRecursion, question: question, records: records, timeToLive: 3600))
+        self = .answer(
+            DNSMessage.answer(
+                id: message.id, wantsRecursion: message.wantsRecursion, question: question, records: records,
+                timeToLive: 3600))
     }
 }

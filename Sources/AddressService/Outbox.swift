@@ -19,5 +19,7 @@ package struct Outbox: Sendable {
         package let port: ClientPort?
     }
 
-    mutating func note(_ level: Note.Level, _ text: String, at port: ClientPort? = nil) { notes.append(Note(level: level, text: text, port: port)) }
+    mutating func note(_ level: Note.Level, _ text: String, at port: ClientPort? = nil) {
+        notes.append(Note(level: level, text: text, port: port))
+    }
 }

@@ -16,7 +16,8 @@ package struct ResolverConfiguration: Equatable, Sendable {
             guard words.count >= 2, let first = words[0].first, first != "#", first != ";" else { continue }
             switch words[0] {
             case "nameserver" where servers.count < 3: servers.append(String(words[1]))
-            case "search", "domain": search = words.dropFirst().prefix(Self.maximumSearch).filter { $0 != "." }.map(String.init)
+            case "search", "domain":
+                search = words.dropFirst().prefix(Self.maximumSearch).filter { $0 != "." }.map(String.init)
             default: break
             }
         }

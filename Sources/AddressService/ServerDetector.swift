@@ -3,8 +3,9 @@ import Wire
 
 /// Finds out whether somebody else serves DHCP on a network, by asking for an address that is never taken.
 ///
-/// Only a full offer that answers the question counts: not a proxy's, which gives no address (PXE specification 2.1, section 2.2.3), nor what was sent to others. The
-/// server that made it is asked once more, with another transaction, and must offer again.
+/// Only a full offer that answers the question counts: not a proxy's, which gives no address (PXE specification 2.1,
+/// section 2.2.3), nor what was sent to others. The server that made it is asked once more, with another transaction,
+/// and must offer again.
 package struct ServerDetector: Sendable {
     package enum Verdict: Equatable, Sendable {
         case undecided
@@ -58,7 +59,8 @@ package struct ServerDetector: Sendable {
 
     /// Takes a frame; an offer that answers the question settles it, the second time.
     package mutating func receive(_ frame: RawSpan, now: UInt64) {
-        guard verdict == .undecided, let message = ServerDetector.answer(in: frame), message.kind == .offer, message.transactionID == transactionID,
+        guard verdict == .undecided, let message = ServerDetector.answer(in: frame), message.kind == .offer,
+            message.transactionID == transactionID,
             message.clientHardware == hardware, let server = message.address(.serverIdentifier)
         else { return }
         guard let suspect else {
@@ -73,10 +75,13 @@ package struct ServerDetector: Sendable {
 
     /// The offer or acknowledgement of an address that `frame` carries, with the server's name.
     private static func answer(in frame: RawSpan) -> DHCPv4Message? {
-        guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4, let ip = try? IPv4View(ethernet.payload),
-            ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload), udp.destinationPort == DHCPPort.client,
+        guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4,
+            let ip = try? IPv4View(ethernet.payload),
+            ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload),
+            udp.destinationPort == DHCPPort.client,
             udp.sourcePort == DHCPPort.server, let message = try? DHCPv4Message(parsing: udp.payload), message.isReply,
-            message.kind == .offer || message.kind == .ack, message.yourAddress != .any, let server = message.address(.serverIdentifier), server != .any
+            message.kind == .offer || message.kind == .ack, message.yourAddress != .any,
+            let server = message.address(.serverIdentifier), server != .any
         else { return nil }
         return message
     }
@@ -84,10 +89,13 @@ package struct ServerDetector: Sendable {
     /// True if `frame` is a server's offer or acknowledgement of an address, for any client.
     package static func isAnswer(_ frame: RawSpan) -> Bool { answer(in: frame) != nil }
 
-    /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from there.
+    /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from
+    /// there.
     package static func choosesAnother(_ frame: RawSpan, own: IPv4Address) -> Bool {
-        guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4, let ip = try? IPv4View(ethernet.payload),
-            ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload), udp.destinationPort == DHCPPort.server,
+        guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4,
+            let ip = try? IPv4View(ethernet.payload),
+            ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload),
+            udp.destinationPort == DHCPPort.server,
             let message = try? DHCPv4Message(parsing: udp.payload), !message.isReply, message.kind == .request,
             let server = message.address(.serverIdentifier)
         else { return false }

@@ -16,7 +16,9 @@ struct MaskArgument: ExpressibleByArgument {
 
     init?(argument: String) {
         let digits = argument.first == "/" ? argument.dropFirst() : Substring(argument)
-        if let length = Int(digits), (0...32).contains(length), digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
+        if let length = Int(digits), (0...32).contains(length),
+            digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        {
             address = IPv4Address(length == 0 ? 0 : UInt32.max << (32 - length))
         } else if let address = IPv4Address(argument) {
             self.address = address
@@ -54,7 +56,9 @@ struct UUIDArgument: ExpressibleByArgument {
         let digits = Array(groups.joined().utf8)
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: 32, by: 2) {
-            guard digits[index] != UInt8(ascii: "+"), let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16) else { return nil }
+            guard digits[index] != UInt8(ascii: "+"),
+                let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16)
+            else { return nil }
             bytes.append(byte)
         }
         self.bytes = bytes
@@ -68,7 +72,9 @@ struct IPv6PrefixArgument: ExpressibleByArgument {
     init?(argument: String) {
         guard argument.hasSuffix("::"), argument.lowercased().hasPrefix("fd") else { return nil }
         let groups = argument.dropLast(2).split(separator: ":", omittingEmptySubsequences: false)
-        guard (1...4).contains(groups.count), groups.allSatisfy({ (1...4).contains($0.count) && UInt16($0, radix: 16) != nil }) else { return nil }
+        guard (1...4).contains(groups.count),
+            groups.allSatisfy({ (1...4).contains($0.count) && UInt16($0, radix: 16) != nil })
+        else { return nil }
         text = argument
     }
 }

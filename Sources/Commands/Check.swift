@@ -22,7 +22,10 @@ package struct Check: ParsableCommand {
     @Option(help: ArgumentHelp("A name to resolve. The default never leaves the host.", valueName: "name"))
     var name = "localhost"
 
-    @Option(help: ArgumentHelp("Open a TCP connection to an IPv4 address and port, such as 203.0.113.1:443, and close it at once.", valueName: "address:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Open a TCP connection to an IPv4 address and port, such as 203.0.113.1:443, and close it at once.",
+            valueName: "address:port"))
     var tcp: EndpointArgument?
 
     @Flag(help: "One JSON object instead of lines.")
@@ -54,14 +57,20 @@ package struct Check: ParsableCommand {
         } catch {
             let parts = error.description.split(separator: ";", maxSplits: 1)
             let remedy = parts.count > 1 ? String(parts[1].drop { $0 == " " }) : nil
-            report(Hop(name: "join", outcome: .failed, duration: MonotonicClock.now - start, detail: String(parts[0]), remedy: remedy))
+            report(
+                Hop(
+                    name: "join", outcome: .failed, duration: MonotonicClock.now - start, detail: String(parts[0]),
+                    remedy: remedy))
             return try finish(hops, holds: false)
         }
         report(Hop(name: "join", outcome: .ok, duration: MonotonicClock.now - start, detail: connection.name))
         // The same address in every run of one user, so that checks do not use up the pool.
-        let seed = Array("check \(Accounts.effectiveUser) \(connection.name) \(Files.text("/etc/machine-id") ?? "")".utf8)
+        let seed = Array(
+            "check \(Accounts.effectiveUser) \(connection.name) \(Files.text("/etc/machine-id") ?? "")".utf8)
         let guest = Guest(hardware: MACAddress(locallyAdministeredFrom: seed), link: connection)
-        let check = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName(name)!, connect: tcp.map { ($0.address, $0.port) }), onHop: report)
+        let check = NetworkCheck(
+            guest, NetworkCheck.Questions(name: DNSName(name)!, connect: tcp.map { ($0.address, $0.port) }),
+            onHop: report)
         let holds = check.run()
         try finish(hops, holds: holds)
     }
@@ -75,7 +84,9 @@ package struct Check: ParsableCommand {
     }
 
     static func line(for hop: Hop) -> String {
-        func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
+        func padded(_ text: String, _ width: Int) -> String {
+            text + String(repeating: " ", count: max(0, width - text.count))
+        }
         let time = hop.outcome == .skipped ? "" : milliseconds(hop.duration) + " ms"
         let right = String(repeating: " ", count: max(0, 11 - time.count)) + time
         var line = "\(padded(hop.outcome.rawValue, 8))\(padded(hop.name, 6))\(right)  \(hop.detail)\n"
@@ -84,7 +95,9 @@ package struct Check: ParsableCommand {
     }
 
     /// Nanoseconds as milliseconds with one decimal.
-    private static func milliseconds(_ duration: UInt64) -> String { "\(duration / 1_000_000).\(duration / 100_000 % 10)" }
+    private static func milliseconds(_ duration: UInt64) -> String {
+        "\(duration / 1_000_000).\(duration / 100_000 % 10)"
+    }
 
     private static func json(_ hop: Hop) -> JSON {
         var members: [(String, JSON)] = [("hop", .string(hop.name)), ("outcome", .string(hop.outcome.rawValue))]
@@ -102,7 +115,9 @@ struct EndpointArgument: ExpressibleByArgument {
 
     init?(argument: String) {
         let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, let address = IPv4Address(parts[0]), let port = UInt16(parts[1]), port > 0 else { return nil }
+        guard parts.count == 2, let address = IPv4Address(parts[0]), let port = UInt16(parts[1]), port > 0 else {
+            return nil
+        }
         self.address = address
         self.port = port
     }
@@ -120,12 +135,16 @@ private final class Connection: GuestLink {
     let name: String
 
     init(_ locator: PlugLocator) throws(PlugError) {
-        let options = PlugOptions(description: "vde_vmnet check user=\(Accounts.userName(Accounts.effectiveUser)) pid=\(Accounts.processID)")
+        let options = PlugOptions(
+            description: "vde_vmnet check user=\(Accounts.userName(Accounts.effectiveUser)) pid=\(Accounts.processID)")
         let candidates: [String], port: Int
         switch locator {
         case .pointToPoint(let path):
             let cable = try PointToPoint(path: path, group: nil)
-            guard !cable.isFirst else { throw PlugError(.noSwitch, "nobody is at the other end of the cable at \(path); start vde_vmnet '\(path)[]' first") }
+            guard !cable.isFirst else {
+                throw PlugError(
+                    .noSwitch, "nobody is at the other end of the cable at \(path); start vde_vmnet '\(path)[]' first")
+            }
             link = try Connection.link(cable.socket)
             name = path
             kind = .cable(cable)

@@ -17,14 +17,18 @@ package struct Client: ParsableCommand {
     @Argument(help: "The socket of --stream.")
     var socket: String
 
-    @Argument(parsing: .captureForPassthrough, help: ArgumentHelp("The program and its arguments.", valueName: "command"))
+    @Argument(
+        parsing: .captureForPassthrough, help: ArgumentHelp("The program and its arguments.", valueName: "command"))
     var command: [String] = []
 
     package init() {}
 
     package mutating func validate() throws {
         if command.first == "--" { command.removeFirst() }
-        if command.isEmpty { throw ValidationError("client: give the program to start, such as: vde_vmnet client \(socket) qemu-system-x86_64 ...") }
+        if command.isEmpty {
+            throw ValidationError(
+                "client: give the program to start, such as: vde_vmnet client \(socket) qemu-system-x86_64 ...")
+        }
     }
 
     package mutating func run() throws {
@@ -32,7 +36,9 @@ package struct Client: ParsableCommand {
         do throws(SystemError) {
             connection = try Client.connect(to: socket)
         } catch {
-            throw ExitError(error.code == Errno.accessDenied ? .noPermission : .unavailable, "\(error); is vde_vmnet --stream \(socket) running, and is the socket yours to use?")
+            throw ExitError(
+                error.code == Errno.accessDenied ? .noPermission : .unavailable,
+                "\(error); is vde_vmnet --stream \(socket) running, and is the socket yours to use?")
         }
         do throws(SystemError) {
             try GuestProgram.become(command, descriptor: connection.raw)

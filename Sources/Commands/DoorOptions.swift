@@ -8,7 +8,8 @@ import Platform
 struct DoorOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "A socket for QEMU's -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH and for clients of socket_vmnet. May be given several times.", valueName: "path"))
+            "A socket for QEMU's -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH and for clients of socket_vmnet. May be given several times.",
+            valueName: "path"))
     var stream: [String] = []
 
     @Option(
@@ -23,7 +24,10 @@ struct DoorOptions: ParsableArguments {
             valueName: "number"))
     var fd: [Int32] = []
 
-    @Option(help: ArgumentHelp("End when no machine has been here for so long. For sockets of systemd or launchd, which start this again.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp(
+            "End when no machine has been here for so long. For sockets of systemd or launchd, which start this again.",
+            valueName: "seconds"))
     var idleExit: Int?
 
     @Option(help: ArgumentHelp("The group that may use these sockets.", valueName: "group"))
@@ -35,7 +39,8 @@ struct DoorOptions: ParsableArguments {
     /// The ways in besides VDE.
     var listeners: Set<ListenerName> {
         let given: [(ListenerName, Bool)] = [
-            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.descriptor, !fd.isEmpty), (.program, hasProgram), (.activated, !activated.isEmpty),
+            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.descriptor, !fd.isEmpty), (.program, hasProgram),
+            (.activated, !activated.isEmpty),
         ]
         return Set(given.filter(\.1).map(\.0))
     }
@@ -60,7 +65,9 @@ struct DoorOptions: ParsableArguments {
         var seen: Set<String> = []
         for (option, path) in stream.map({ ("--stream", $0) }) + dgram.map({ ("--dgram", $0) }) {
             if path.isEmpty { throw ValidationError("\(option) needs a path") }
-            guard seen.insert(Files.resolved(path)).inserted else { throw ValidationError("\(option): \(path) is given twice") }
+            guard seen.insert(Files.resolved(path)).inserted else {
+                throw ValidationError("\(option): \(path) is given twice")
+            }
         }
         configuration.datagrams = dgram.map { Files.absolute($0) }
         configuration.streams = stream.map { Files.absolute($0) }
@@ -79,7 +86,9 @@ struct DoorOptions: ParsableArguments {
             throw ValidationError(error.description)
         }
         if let idleExit {
-            guard (1...1_000_000).contains(idleExit) else { throw ValidationError("--idle-exit: \(idleExit) is not between 1 and 1000000 seconds") }
+            guard (1...1_000_000).contains(idleExit) else {
+                throw ValidationError("--idle-exit: \(idleExit) is not between 1 and 1000000 seconds")
+            }
             configuration.idleExit = idleExit
         }
         var owner = group
@@ -88,7 +97,8 @@ struct DoorOptions: ParsableArguments {
             if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
         }
         let caller = Accounts.sudoCaller
-        configuration.access = DoorAccess(mode: mode ?? (socketGroup == nil ? 0o600 : 0o660), user: caller?.user, group: owner ?? caller?.group)
+        configuration.access = DoorAccess(
+            mode: mode ?? (socketGroup == nil ? 0o600 : 0o660), user: caller?.user, group: owner ?? caller?.group)
         return configuration
     }
 }

@@ -5,7 +5,8 @@ import Uplinks
 
 /// `vde_vmnet interfaces`: what `--vmnet-interface` takes.
 package struct Interfaces: ParsableCommand {
-    package static let configuration = CommandConfiguration(commandName: "interfaces", abstract: "List what --vmnet-mode bridged can be joined to.")
+    package static let configuration = CommandConfiguration(
+        commandName: "interfaces", abstract: "List what --vmnet-mode bridged can be joined to.")
 
     package init() {}
 

@@ -22,7 +22,10 @@ package struct Join: ParsableCommand {
             Without sudo the uplink is a user-mode NAT. Without --switch it joins a switch that is there, as vde_switch makes it.
             """)
 
-    @Argument(help: "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --stream and nothing else: none. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl.")
+    @Argument(
+        help:
+            "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --stream and nothing else: none. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl."
+    )
     var vde: String?
 
     @OptionGroup(title: "Switch")
@@ -31,36 +34,61 @@ package struct Join: ParsableCommand {
     @OptionGroup(title: "Other ways in")
     var doors: DoorOptions
 
-    @Option(help: ArgumentHelp("The group that may use our sockets in the switch's directory. (default: staff on macOS)", valueName: "group"))
+    @Option(
+        help: ArgumentHelp(
+            "The group that may use our sockets in the switch's directory. (default: staff on macOS)",
+            valueName: "group"))
     var vdeGroup: String?
 
-    @Option(help: ArgumentHelp("The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. user: a NAT in user mode, without privilege. none: a switch and nothing else, without privilege.", valueName: "kind"))
+    @Option(
+        help: ArgumentHelp(
+            "The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. user: a NAT in user mode, without privilege. none: a switch and nothing else, without privilege.",
+            valueName: "kind"))
     var uplink: Configuration.UplinkKind = .auto
 
-    @Option(help: ArgumentHelp("shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)", valueName: "mode"))
+    @Option(
+        help: ArgumentHelp(
+            "shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)",
+            valueName: "mode"))
     var vmnetMode: ModeArgument?
 
     @Option(help: ArgumentHelp("For bridged: the interface, a NIC or a Linux bridge.", valueName: "interface"))
     var vmnetInterface: String?
 
-    @Option(help: ArgumentHelp("For a Linux bridge, without privilege: QEMU's bridge helper. (default: where it is installed)", valueName: "program"))
+    @Option(
+        help: ArgumentHelp(
+            "For a Linux bridge, without privilege: QEMU's bridge helper. (default: where it is installed)",
+            valueName: "program"))
     var bridgeHelper: String?
 
-    @Option(help: ArgumentHelp("For shared and host: the host's address, such as 192.168.105.1, without a mask (--vmnet-mask) (default: that, or the next free network). The next address is the first that guests get.", valueName: "ip"))
+    @Option(
+        help: ArgumentHelp(
+            "For shared and host: the host's address, such as 192.168.105.1, without a mask (--vmnet-mask) (default: that, or the next free network). The next address is the first that guests get.",
+            valueName: "ip"))
     var vmnetGateway: IPv4Address?
 
-    @Option(help: ArgumentHelp("The last address that guests get. Needs --vmnet-gateway. (default: the network's last)", valueName: "ip"))
+    @Option(
+        help: ArgumentHelp(
+            "The last address that guests get. Needs --vmnet-gateway. (default: the network's last)", valueName: "ip"))
     var vmnetDhcpEnd: IPv4Address?
 
-    @Option(help: ArgumentHelp("The network's mask, such as 255.255.255.0, /24 or 24. Needs --vmnet-gateway. (default: 24)", valueName: "mask"))
+    @Option(
+        help: ArgumentHelp(
+            "The network's mask, such as 255.255.255.0, /24 or 24. Needs --vmnet-gateway. (default: 24)",
+            valueName: "mask"))
     var vmnetMask: MaskArgument?
 
-    @Option(help: ArgumentHelp("Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
+    @Option(
+        help: ArgumentHelp(
+            "Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
 
     @OptionGroup var vmnet: VmnetOptionGroup
 
-    @Option(help: ArgumentHelp("Bytes of the longest IP packet on the network, given to guests by DHCP. (default: 1500; on a TAP guests are given the MTU of the way out where that is smaller)", valueName: "bytes"))
+    @Option(
+        help: ArgumentHelp(
+            "Bytes of the longest IP packet on the network, given to guests by DHCP. (default: 1500; on a TAP guests are given the MTU of the way out where that is smaller)",
+            valueName: "bytes"))
     var vmnetMtu: Int?
 
     @OptionGroup var addresses: AddressOptions
@@ -74,18 +102,29 @@ package struct Join: ParsableCommand {
     @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
     var tapName: String?
 
-    @Option(help: ArgumentHelp("Where leases are kept, if this gives addresses. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp(
+            "Where leases are kept, if this gives addresses. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)",
+            valueName: "directory"))
     var stateDir: String?
 
-    @Option(name: [.customShort("p", allowingJoined: true), .long], help: ArgumentHelp("Write our process id here, and refuse to start twice with one file.", valueName: "file"))
+    @Option(
+        name: [.customShort("p", allowingJoined: true), .long],
+        help: ArgumentHelp("Write our process id here, and refuse to start twice with one file.", valueName: "file"))
     var pidfile: String?
 
     @OptionGroup var threads: WorkerOptions
 
-    @Option(help: ArgumentHelp("Log every so often what has passed and was dropped so far, as '[stats] {JSON}' on standard error.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp(
+            "Log every so often what has passed and was dropped so far, as '[stats] {JSON}' on standard error.",
+            valueName: "seconds"))
     var statsInterval: Int?
 
-    @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level"))
+    @Option(
+        help: ArgumentHelp(
+            "trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level")
+    )
     var logLevel: Logger.Level?
 
     @Flag(name: .customShort("v"), help: "Show the version.")
@@ -103,7 +142,11 @@ package struct Join: ParsableCommand {
         guard !doors.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
         let configuration = try makeConfiguration()
-        if uplink == .auto, configuration.uplink == .user { logger.notice("the uplink is a user-mode NAT, which the options need (\(policy.needingUserMode)); this host does not reach guests at their own addresses") }
+        if uplink == .auto, configuration.uplink == .user {
+            logger.notice(
+                "the uplink is a user-mode NAT, which the options need (\(policy.needingUserMode)); this host does not reach guests at their own addresses"
+            )
+        }
         let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
         try daemon.run { [doors] in
             guard !doors.fd.isEmpty else { return StandardOutput.write("vde_vmnet: ready: \($0.summary)\n") }
@@ -113,7 +156,8 @@ package struct Join: ParsableCommand {
     }
 
     func makeLogger() -> Logger {
-        let level = logLevel ?? (Accounts.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
+        let level =
+            logLevel ?? (Accounts.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
         return Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) }
     }
 
@@ -137,14 +181,20 @@ package struct Join: ParsableCommand {
         let inheriting = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
         let framework = [.auto, .vmnet].contains(uplink) ? Root.vmnet : nil
         let resolved = try OptionRules.check(given(locator, hasVmnet: framework != nil))
-        let side = try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map { Configuration.Side.serve($0) } ?? .join(locator)
+        let side =
+            try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map {
+                Configuration.Side.serve($0)
+            } ?? .join(locator)
         var configuration = Configuration(side: side, mode: try makeMode())
         configuration.vdeGroup = group
         configuration.doors = inheriting
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = resolved
         if let vmnetMtu {
-            guard Join.mtus.contains(vmnetMtu) else { throw ValidationError("--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)") }
+            guard Join.mtus.contains(vmnetMtu) else {
+                throw ValidationError(
+                    "--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)")
+            }
             configuration.mtu = vmnetMtu
             configuration.isMTUFixed = true
         }
@@ -160,12 +210,16 @@ package struct Join: ParsableCommand {
         if let tapName {
             guard NetworkInterfaces.isName(tapName)
             else {
-                throw ValidationError("--tap-name: '\(tapName)' cannot be an interface's name: 1 to \(NetworkInterfaces.maximumNameLength) characters, none of them white space, / : % \" or \\")
+                throw ValidationError(
+                    "--tap-name: '\(tapName)' cannot be an interface's name: 1 to \(NetworkInterfaces.maximumNameLength) characters, none of them white space, / : % \" or \\"
+                )
             }
         }
         configuration.tapName = tapName
         configuration.workers = try threads.makeWorkers()
-        if let statsInterval, !(1...1_000_000).contains(statsInterval) { throw ValidationError("--stats-interval: \(statsInterval) is not between 1 and 1000000 seconds") }
+        if let statsInterval, !(1...1_000_000).contains(statsInterval) {
+            throw ValidationError("--stats-interval: \(statsInterval) is not between 1 and 1000000 seconds")
+        }
         configuration.statsInterval = statsInterval
         configuration.stateDirectory = try stateDir.map { try nonEmpty($0, "--state-dir") }
         configuration.pidfile = try pidfile.map { Files.absolute(try nonEmpty($0, "--pidfile")) }
@@ -217,7 +271,10 @@ package struct Join: ParsableCommand {
     private func makeMode() throws -> Configuration.Mode {
         switch vmnetMode {
         case .bridged?:
-            guard let vmnetInterface, !vmnetInterface.isEmpty else { throw ValidationError("--vmnet-interface needs the name of an interface; vde_vmnet interfaces lists them") }
+            guard let vmnetInterface, !vmnetInterface.isEmpty else {
+                throw ValidationError(
+                    "--vmnet-interface needs the name of an interface; vde_vmnet interfaces lists them")
+            }
             return .bridged(interface: vmnetInterface)
         case .host?: return .host
         case .shared?, nil: return .shared
@@ -228,19 +285,27 @@ package struct Join: ParsableCommand {
         guard let gateway = vmnetGateway else { return nil }
         let mask = vmnetMask?.address ?? IPv4Address(0xffff_ff00)
         guard let network = IPv4Network(containing: gateway, mask: mask), (8...30).contains(network.prefixLength) else {
-            throw ValidationError("--vmnet-mask: \(mask) is not a mask of 8 to 30 leading ones, such as 255.255.255.0 or 24")
+            throw ValidationError(
+                "--vmnet-mask: \(mask) is not a mask of 8 to 30 leading ones, such as 255.255.255.0 or 24")
         }
         guard network.base.isPrivate, network.broadcast.isPrivate else {
-            throw ValidationError("--vmnet-gateway: \(network) is not private; take one from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (RFC 1918)")
+            throw ValidationError(
+                "--vmnet-gateway: \(network) is not private; take one from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (RFC 1918)"
+            )
         }
         guard gateway != network.base, gateway != network.broadcast else {
-            throw ValidationError("--vmnet-gateway: \(gateway) is the \(gateway == network.base ? "first" : "last") address of \(network), which no host can have")
+            throw ValidationError(
+                "--vmnet-gateway: \(gateway) is the \(gateway == network.base ? "first" : "last") address of \(network), which no host can have"
+            )
         }
         if let end = vmnetDhcpEnd {
             guard network.contains(end), end != network.broadcast else {
-                throw ValidationError("--vmnet-dhcp-end: \(end) is not an address for hosts in \(network), the network of the gateway")
+                throw ValidationError(
+                    "--vmnet-dhcp-end: \(end) is not an address for hosts in \(network), the network of the gateway")
             }
-            guard gateway < end else { throw ValidationError("--vmnet-dhcp-end: \(end) must lie above the gateway \(gateway)") }
+            guard gateway < end else {
+                throw ValidationError("--vmnet-dhcp-end: \(end) must lie above the gateway \(gateway)")
+            }
         } else {
             guard gateway.advanced(by: 1) < network.broadcast else {
                 throw ValidationError("--vmnet-gateway: \(gateway) leaves no address for guests above it in \(network)")

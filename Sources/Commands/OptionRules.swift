@@ -106,7 +106,9 @@ enum OptionRules {
     /// - Returns: the uplink; one that was left to us only if more than one can do all that the options ask for.
     /// - Throws: `ValidationError` that names both parts of what does not fit.
     static func check(_ given: GivenOptions) throws -> Configuration.UplinkKind {
-        if given.uplink == .vmnet, !given.hasVmnet { throw ValidationError("--uplink vmnet needs vmnet.framework, which is part of macOS; leave it out here") }
+        if given.uplink == .vmnet, !given.hasVmnet {
+            throw ValidationError("--uplink vmnet needs vmnet.framework, which is part of macOS; leave it out here")
+        }
         for rule in all {
             for option in rule.options where given.options.contains(option) { try check(rule, option, given) }
         }
@@ -118,17 +120,27 @@ enum OptionRules {
         switch rule.condition {
         case .uplinks: break
         case .modes(let modes) where !modes.contains(given.mode):
-            if given.options.contains(.mode) { throw ValidationError("\(name) does not go with --vmnet-mode \(given.mode.rawValue): \(rule.reason)") }
-            throw ValidationError("\(name) needs --vmnet-mode \(modes.map(\.rawValue).sorted().joined(separator: " or ")): \(rule.reason)")
+            if given.options.contains(.mode) {
+                throw ValidationError("\(name) does not go with --vmnet-mode \(given.mode.rawValue): \(rule.reason)")
+            }
+            throw ValidationError(
+                "\(name) needs --vmnet-mode \(modes.map(\.rawValue).sorted().joined(separator: " or ")): \(rule.reason)"
+            )
         case .listener(let wanted) where given.listeners.isDisjoint(with: wanted):
             let there = ListenerName.allCases.filter(given.listeners.contains).map(\.rawValue).joined(separator: ", ")
-            throw ValidationError("\(name) needs \(list(wanted.map(\.rawValue))), and this command line has \(there.isEmpty ? "none" : there): \(rule.reason)")
+            throw ValidationError(
+                "\(name) needs \(list(wanted.map(\.rawValue))), and this command line has \(there.isEmpty ? "none" : there): \(rule.reason)"
+            )
         case .noListener(let refused):
-            if let other = refused.first(where: given.listeners.contains) { throw ValidationError("\(name) does not go with \(other.rawValue): \(rule.reason)") }
+            if let other = refused.first(where: given.listeners.contains) {
+                throw ValidationError("\(name) does not go with \(other.rawValue): \(rule.reason)")
+            }
         case .needs(let other) where !given.options.contains(other):
             throw ValidationError("\(name) needs \(other.rawValue): \(rule.reason)")
         case .excludes(let others):
-            if let other = others.first(where: given.options.contains) { throw ValidationError("\(name) does not go with \(other.rawValue): \(rule.reason)") }
+            if let other = others.first(where: given.options.contains) {
+                throw ValidationError("\(name) does not go with \(other.rawValue): \(rule.reason)")
+            }
         case .modes, .listener, .needs: break
         }
     }
@@ -140,14 +152,18 @@ enum OptionRules {
 
     /// The uplinks that can do what each option asks for, one option after the other.
     private static func uplink(_ given: GivenOptions) throws -> Configuration.UplinkKind {
-        let offered: [Configuration.UplinkKind] = given.uplink == .auto ? [given.hasVmnet ? .vmnet : .tap, .user] : [given.uplink]
+        let offered: [Configuration.UplinkKind] =
+            given.uplink == .auto ? [given.hasVmnet ? .vmnet : .tap, .user] : [given.uplink]
         var left = offered
         var narrowing: OptionName?
         for rule in all {
             guard case .uplinks(let able) = rule.condition else { continue }
             for option in rule.options where given.options.contains(option) {
                 let both = left.filter(able.contains)
-                if both.isEmpty { throw refusal(option, rule, able, given, narrowing: offered.contains(where: able.contains) ? narrowing : nil) }
+                if both.isEmpty {
+                    throw refusal(
+                        option, rule, able, given, narrowing: offered.contains(where: able.contains) ? narrowing : nil)
+                }
                 if both.count < left.count { narrowing = option }
                 left = both
             }
@@ -156,12 +172,20 @@ enum OptionRules {
     }
 
     private static func refusal(
-        _ option: OptionName, _ rule: OptionRule, _ able: Set<Configuration.UplinkKind>, _ given: GivenOptions, narrowing: OptionName?
+        _ option: OptionName, _ rule: OptionRule, _ able: Set<Configuration.UplinkKind>, _ given: GivenOptions,
+        narrowing: OptionName?
     ) -> ValidationError {
         let name = option.rawValue
-        if able == [.vmnet], !given.hasVmnet { return ValidationError("\(name) needs vmnet.framework, which is part of macOS; leave it out here") }
-        if let narrowing { return ValidationError("\(name) does not go with \(narrowing.rawValue): no uplink has both (\(rule.reason))") }
-        guard given.uplink == .auto else { return ValidationError("\(name) does not go with --uplink \(given.uplink.rawValue): \(rule.reason)") }
+        if able == [.vmnet], !given.hasVmnet {
+            return ValidationError("\(name) needs vmnet.framework, which is part of macOS; leave it out here")
+        }
+        if let narrowing {
+            return ValidationError(
+                "\(name) does not go with \(narrowing.rawValue): no uplink has both (\(rule.reason))")
+        }
+        guard given.uplink == .auto else {
+            return ValidationError("\(name) does not go with --uplink \(given.uplink.rawValue): \(rule.reason)")
+        }
         let kinds = Configuration.UplinkKind.allCases.filter(able.contains).map { "--uplink \($0.rawValue)" }
         return ValidationError("\(name) needs \(list(kinds)): \(rule.reason)")
     }
@@ -177,41 +201,89 @@ extension OptionRules {
         OptionRule(.dhcpEnd, .mask, condition: .needs(.gateway), because: "together they describe the network"),
         OptionRule(.allow, condition: .needs(.egressDeny), because: "without it every destination is allowed"),
         OptionRule(.disableDHCP, condition: .excludes([.dhcp]), because: "the one switches DHCP off, the other on"),
-        OptionRule(.dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]), because: "no DHCP server would assign the address"),
-        OptionRule(.allowServer, condition: .excludes([.isolation]), because: "isolation keeps guests from each other, servers included"),
-        OptionRule(.publishHardware, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]), because: "only a lease of vde_vmnet's own DHCP server tells where that guest is"),
-        // Listeners
-        OptionRule(.vdeDirmode, condition: .listener([.ownSwitch]), because: "only a switch of our own makes a directory"),
-        OptionRule(.vdeMode, condition: .listener([.ownSwitch, .stream, .dgram]), because: "no socket is made that it could be the mode of"),
-        OptionRule(.vdeGroup, condition: .listener([.ownSwitch, .joined, .cable]), because: "it is about VDE; --socket-group is about --stream and --dgram"),
-        OptionRule(.socketGroup, condition: .listener([.stream, .dgram]), because: "it is the group of their sockets"),
-        OptionRule(.mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .allowServer, condition: .noListener([.joined, .cable]), because: "it is about a switch of our own (--switch, --stream, --dgram, --fd, run)"),
-        OptionRule(.idleExit, condition: .noListener([.joined, .cable]), because: "the guests of that switch are not visible from here"),
-        OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
-        OptionRule(.idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .activated]), because: "the network ends with its last guest where no other can come"),
         OptionRule(
-            .uplinkNone, condition: .listener([.ownSwitch, .stream, .dgram, .descriptor, .program, .activated]), because: "without an uplink and without a switch there is nothing to do"),
+            .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
+            because: "no DHCP server would assign the address"),
+        OptionRule(
+            .allowServer, condition: .excludes([.isolation]),
+            because: "isolation keeps guests from each other, servers included"),
+        OptionRule(
+            .publishHardware, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
+            because: "only a lease of vde_vmnet's own DHCP server tells where that guest is"),
+        // Listeners
+        OptionRule(
+            .vdeDirmode, condition: .listener([.ownSwitch]), because: "only a switch of our own makes a directory"),
+        OptionRule(
+            .vdeMode, condition: .listener([.ownSwitch, .stream, .dgram]),
+            because: "no socket is made that it could be the mode of"),
+        OptionRule(
+            .vdeGroup, condition: .listener([.ownSwitch, .joined, .cable]),
+            because: "it is about VDE; --socket-group is about --stream and --dgram"),
+        OptionRule(.socketGroup, condition: .listener([.stream, .dgram]), because: "it is the group of their sockets"),
+        OptionRule(
+            .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .allowServer, condition: .noListener([.joined, .cable]),
+            because: "it is about a switch of our own (--switch, --stream, --dgram, --fd, run)"),
+        OptionRule(
+            .idleExit, condition: .noListener([.joined, .cable]),
+            because: "the guests of that switch are not visible from here"),
+        OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
+        OptionRule(
+            .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .activated]),
+            because: "the network ends with its last guest where no other can come"),
+        OptionRule(
+            .uplinkNone, condition: .listener([.ownSwitch, .stream, .dgram, .descriptor, .program, .activated]),
+            because: "without an uplink and without a switch there is nothing to do"),
         // Modes
-        OptionRule(.interface, .bridgeHelper, condition: .modes([.bridged]), because: "in the other modes nothing is bridged"),
-        OptionRule(.gateway, .dhcpEnd, .mask, condition: .modes([.shared, .host]), because: "the addresses are the bridged network's"),
+        OptionRule(
+            .interface, .bridgeHelper, condition: .modes([.bridged]), because: "in the other modes nothing is bridged"),
+        OptionRule(
+            .gateway, .dhcpEnd, .mask, condition: .modes([.shared, .host]),
+            because: "the addresses are the bridged network's"),
         OptionRule(.mtu, condition: .modes([.shared, .host]), because: "the MTU is the bridged network's"),
-        OptionRule(.trunk, .allowServer, condition: .modes([.shared, .host]), because: "guests' addresses and routers are the bridged network's"),
-        OptionRule(.dhcp, .dhcpHost, condition: .modes([.shared, .host]), because: "the network that is bridged has a DHCP server of its own"),
-        OptionRule(.publish, condition: .modes([.shared]), because: "a host network is closed to the outside, and in a bridged one others reach guests at their own addresses"),
-        OptionRule(.egress, .allow, .hostLoopback, condition: .modes([.shared]), because: "in the other modes vde_vmnet does not lead guests out"),
+        OptionRule(
+            .trunk, .allowServer, condition: .modes([.shared, .host]),
+            because: "guests' addresses and routers are the bridged network's"),
+        OptionRule(
+            .dhcp, .dhcpHost, condition: .modes([.shared, .host]),
+            because: "the network that is bridged has a DHCP server of its own"),
+        OptionRule(
+            .publish, condition: .modes([.shared]),
+            because:
+                "a host network is closed to the outside, and in a bridged one others reach guests at their own addresses"
+        ),
+        OptionRule(
+            .egress, .allow, .hostLoopback, condition: .modes([.shared]),
+            because: "in the other modes vde_vmnet does not lead guests out"),
         OptionRule(.networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have one"),
         OptionRule(.nat66Prefix, condition: .modes([.shared]), because: "only that mode has a NAT"),
-        OptionRule(.externalInterface, condition: .modes([.shared]), because: "only that mode leads out by it; bridged takes --vmnet-interface"),
+        OptionRule(
+            .externalInterface, condition: .modes([.shared]),
+            because: "only that mode leads out by it; bridged takes --vmnet-interface"),
         // Uplinks
         OptionRule(
-            .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost, .publish, condition: .uplinks(leadingOut), because: "there is no uplink it could apply to"),
-        OptionRule(.bridged, .interface, condition: .uplinks([.tap, .vmnet]), because: "a user-mode NAT is not part of another network"),
+            .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost,
+            .publish, condition: .uplinks(leadingOut), because: "there is no uplink it could apply to"),
+        OptionRule(
+            .bridged, .interface, condition: .uplinks([.tap, .vmnet]),
+            because: "a user-mode NAT is not part of another network"),
         OptionRule(.bridgeHelper, .tapName, condition: .uplinks([.tap]), because: "there is no TAP"),
-        OptionRule(.dhcpSystem, condition: .uplinks([.tap, .vmnet]), because: "no server of this host can be reached through a user-mode NAT"),
-        OptionRule(.egress, .allow, condition: .uplinks([.tap, .user]), because: "where guests go can be restricted with --uplink tap and --uplink user only"),
-        OptionRule(.publishHardware, condition: .uplinks([.tap, .user]), because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),
-        OptionRule(.publishHardwareUDP, condition: .uplinks([.tap]), because: "libslirp's UDP ports cannot follow a lease; give an address, and fix it with --dhcp-host"),
-        OptionRule(.hostLoopback, condition: .uplinks([.user]), because: "only the user-mode NAT connects to the host's loopback address"),
-        OptionRule(.networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]), because: "only vmnet has it"),
+        OptionRule(
+            .dhcpSystem, condition: .uplinks([.tap, .vmnet]),
+            because: "no server of this host can be reached through a user-mode NAT"),
+        OptionRule(
+            .egress, .allow, condition: .uplinks([.tap, .user]),
+            because: "where guests go can be restricted with --uplink tap and --uplink user only"),
+        OptionRule(
+            .publishHardware, condition: .uplinks([.tap, .user]),
+            because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),
+        OptionRule(
+            .publishHardwareUDP, condition: .uplinks([.tap]),
+            because: "libslirp's UDP ports cannot follow a lease; give an address, and fix it with --dhcp-host"),
+        OptionRule(
+            .hostLoopback, condition: .uplinks([.user]),
+            because: "only the user-mode NAT connects to the host's loopback address"),
+        OptionRule(
+            .networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]),
+            because: "only vmnet has it"),
     ]
 }

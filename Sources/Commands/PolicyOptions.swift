@@ -9,13 +9,22 @@ struct PolicyOptions: ParsableArguments {
         case allow, deny
     }
 
-    @Option(help: ArgumentHelp("Where guests may go. allow: out. deny: nowhere but where --allow says, this host included. For tap and user. (default: allow)", valueName: "policy"))
+    @Option(
+        help: ArgumentHelp(
+            "Where guests may go. allow: out. deny: nowhere but where --allow says, this host included. For tap and user. (default: allow)",
+            valueName: "policy"))
     var egress: Egress?
 
-    @Option(help: ArgumentHelp("With --egress deny: a destination that is allowed, as CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32. May be given again.", valueName: "destination"))
+    @Option(
+        help: ArgumentHelp(
+            "With --egress deny: a destination that is allowed, as CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32. May be given again.",
+            valueName: "destination"))
     var allow: [String] = []
 
-    @Flag(help: "User-mode NAT (chosen by this option): the gateway's address leads to what listens on this host's loopback address.")
+    @Flag(
+        help:
+            "User-mode NAT (chosen by this option): the gateway's address leads to what listens on this host's loopback address."
+    )
     var hostLoopback = false
 
     func note(in given: inout GivenOptions) {
@@ -26,13 +35,18 @@ struct PolicyOptions: ParsableArguments {
     }
 
     /// The options for which `--uplink auto` may come to user mode, for a message.
-    var needingUserMode: String { hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address" }
+    var needingUserMode: String {
+        hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address"
+    }
 
     func apply(to configuration: inout Configuration) throws {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
         configuration.egress.allowed = try allow.map { text in
-            guard let destination = AllowedDestination(text) else { throw ValidationError("--allow: '\(text)' is not CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32:443") }
+            guard let destination = AllowedDestination(text) else {
+                throw ValidationError(
+                    "--allow: '\(text)' is not CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32:443")
+            }
             return destination
         }
     }

@@ -6,8 +6,10 @@ import Wire
 
 /// The options of `join` that let the outside in.
 struct PublishOptions: ParsableArguments {
-    @Option(help: ArgumentHelp(
-        "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. BIND is an address of this host (default: all of them, 0.0.0.0). GUEST is the guest's address (--dhcp-host fixes one), or its MAC, whose lease is followed. May be given again.", valueName: "ports"))
+    @Option(
+        help: ArgumentHelp(
+            "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. BIND is an address of this host (default: all of them, 0.0.0.0). GUEST is the guest's address (--dhcp-host fixes one), or its MAC, whose lease is followed. May be given again.",
+            valueName: "ports"))
     var publish: [String] = []
 
     func note(in given: inout GivenOptions) {

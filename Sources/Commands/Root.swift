@@ -58,7 +58,9 @@ package struct Root: ParsableCommand {
 
     /// The parser's message as all of ours are: what is wrong, what the option is, and where there is more.
     static func usageMessage(_ text: String, _ arguments: [String]) -> String {
-        var lines = text.split(separator: "\n").prefix { !$0.hasPrefix("Usage:") }.map { $0.replacing("Error: ", with: "").replacing("Help:  ", with: "vde_vmnet: ") }
+        var lines = text.split(separator: "\n").prefix { !$0.hasPrefix("Usage:") }.map {
+            $0.replacing("Error: ", with: "").replacing("Help:  ", with: "vde_vmnet: ")
+        }
         // One line for what the parser lists below each other.
         let listed = lines.filter { $0.hasPrefix("  - ") }.map { $0.dropFirst(4) }
         lines.removeAll { $0.hasPrefix("  - ") }
@@ -69,14 +71,19 @@ package struct Root: ParsableCommand {
             lines.append("vde_vmnet: a subcommand comes before its options: vde_vmnet \(late) ...")
         }
         if subcommand == nil, let word = vdeSwitchWord(in: text) {
-            lines.append("vde_vmnet: \(word) is an option of vde_switch: vde_vmnet switch takes those; vde_vmnet --switch takes the directory without one")
+            lines.append(
+                "vde_vmnet: \(word) is an option of vde_switch: vde_vmnet switch takes those; vde_vmnet --switch takes the directory without one"
+            )
         }
-        return "vde_vmnet: error: " + lines.joined(separator: "\n") + "\nvde_vmnet: all options: vde_vmnet \(subcommand.map { $0 + " " } ?? "")--help\n"
+        return "vde_vmnet: error: " + lines.joined(separator: "\n")
+            + "\nvde_vmnet: all options: vde_vmnet \(subcommand.map { $0 + " " } ?? "")--help\n"
     }
 
     /// An unknown option that vde_switch has.
     private static func vdeSwitchWord(in message: String) -> String? {
-        guard message.contains("Unknown option"), let word = message.split(separator: "'").dropFirst().first else { return nil }
+        guard message.contains("Unknown option"), let word = message.split(separator: "'").dropFirst().first else {
+            return nil
+        }
         return VDESwitchWords.isKnown(String(word)) ? String(word) : nil
     }
 
@@ -86,7 +93,8 @@ package struct Root: ParsableCommand {
         let names = configuration.subcommands.compactMap { $0.configuration.commandName }.joined(separator: ", ")
         throw ExitError(
             .usage,
-            "there is no subcommand '\(vde)', and no directory of that name here; subcommands are \(names); to make a network: vde_vmnet --switch /tmp/vde; all options: vde_vmnet --help")
+            "there is no subcommand '\(vde)', and no directory of that name here; subcommands are \(names); to make a network: vde_vmnet --switch /tmp/vde; all options: vde_vmnet --help"
+        )
     }
 
     /// The arguments as the subcommands take them.
@@ -102,16 +110,20 @@ package struct Root: ParsableCommand {
     /// `--option=` with its empty value apart: the parser would take the next word for it.
     private static func emptyValues(_ arguments: ArraySlice<String>) -> [String] {
         let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
-        return arguments[..<end].flatMap { $0.hasPrefix("--") && $0.hasSuffix("=") ? [String($0.dropLast()), ""] : [$0] } + arguments[end...]
+        return arguments[..<end].flatMap {
+            $0.hasPrefix("--") && $0.hasSuffix("=") ? [String($0.dropLast()), ""] : [$0]
+        } + arguments[end...]
     }
 
     /// The help of `join`, and a list of the subcommands.
     static var help: String {
         var text = helpMessage(for: Join.self)
-        text += "\nSUBCOMMANDS (vde_vmnet SUBCOMMAND --help has more; a path that is called like one is written ./PATH):\n"
+        text +=
+            "\nSUBCOMMANDS (vde_vmnet SUBCOMMAND --help has more; a path that is called like one is written ./PATH):\n"
         for command in configuration.subcommands {
             let name = command.configuration.commandName ?? ""
-            text += "  \(name)\(String(repeating: " ", count: max(1, 24 - name.count)))\(command.configuration.abstract)\n"
+            text +=
+                "  \(name)\(String(repeating: " ", count: max(1, 24 - name.count)))\(command.configuration.abstract)\n"
         }
         return text
     }

@@ -28,7 +28,10 @@ package struct Run: ParsableCommand {
     package init() {}
 
     package mutating func validate() throws {
-        if command.isEmpty { throw ValidationError("run: give the program to start behind --, such as: vde_vmnet run -- qemu-system-x86_64 ...") }
+        if command.isEmpty {
+            throw ValidationError(
+                "run: give the program to start behind --, such as: vde_vmnet run -- qemu-system-x86_64 ...")
+        }
         _ = try makeConfiguration()
     }
 
@@ -36,7 +39,9 @@ package struct Run: ParsableCommand {
         var configuration = try network.makeConfiguration()
         configuration.doors.program = command
         if let caller = Accounts.sudoCaller, caller.user != 0 {
-            configuration.doors.programUser = GuestProgram.User(name: Accounts.account(caller.user)?.name ?? String(caller.user), user: caller.user, group: caller.group)
+            configuration.doors.programUser = GuestProgram.User(
+                name: Accounts.account(caller.user)?.name ?? String(caller.user), user: caller.user, group: caller.group
+            )
         }
         return configuration
     }

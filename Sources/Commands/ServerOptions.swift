@@ -9,21 +9,28 @@ struct ServerOptions: ParsableArguments {
     /// Looked at for each DHCP request.
     private static let most = 16
 
-    @Option(help: ArgumentHelp("On a switch of our own: a guest that may be a router and a DHCP server for the others, by the number of its port or by its hardware address. May be given again. (default: none)", valueName: "port|mac"))
+    @Option(
+        help: ArgumentHelp(
+            "On a switch of our own: a guest that may be a router and a DHCP server for the others, by the number of its port or by its hardware address. May be given again. (default: none)",
+            valueName: "port|mac"))
     var allowServer: [AllowedServer] = []
 
     func note(in given: inout GivenOptions) { given.note(.allowServer, !allowServer.isEmpty) }
 
     /// Puts them into `configuration`.
     func apply(to configuration: inout Configuration) throws {
-        guard allowServer.count <= ServerOptions.most else { throw ValidationError("--allow-server can be given \(ServerOptions.most) times at most") }
+        guard allowServer.count <= ServerOptions.most else {
+            throw ValidationError("--allow-server can be given \(ServerOptions.most) times at most")
+        }
         configuration.allowedServers = allowServer
     }
 }
 
 extension AllowedServer: ExpressibleByArgument {
     package init?(argument: String) {
-        if let number = Int(argument), argument.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
+        if let number = Int(argument),
+            argument.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        {
             guard number <= VirtualSwitch.maximumPorts else { return nil }
             self = .port(number)
         } else if let address = MACAddress(argument), !address.isGroup, address != .zero {

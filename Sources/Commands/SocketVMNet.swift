@@ -4,8 +4,9 @@ import Daemon
 import Platform
 import Wire
 
-/// What this program is when it is called `socket_vmnet`: a stream door with the options, defaults and exit statuses of that program
-/// (lima-vm/socket_vmnet, cli.c and main.c), so that Lima, Colima and others start it without knowing. It is told apart by its name only.
+/// What this program is when it is called `socket_vmnet`: a stream door with the options, defaults and exit statuses of
+/// that program (lima-vm/socket_vmnet, cli.c and main.c), so that Lima, Colima and others start it without knowing. It
+/// is told apart by its name only.
 struct SocketVMNet: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "socket_vmnet",
@@ -25,10 +26,14 @@ struct SocketVMNet: ParsableCommand {
     @Option(help: ArgumentHelp("For bridged: the interface.", valueName: "interface"))
     var vmnetInterface: String?
 
-    @Option(help: ArgumentHelp("For host and shared: the host's address; the next is the first that guests get.", valueName: "ip"))
+    @Option(
+        help: ArgumentHelp(
+            "For host and shared: the host's address; the next is the first that guests get.", valueName: "ip"))
     var vmnetGateway: IPv4Address?
 
-    @Option(help: ArgumentHelp("The last address that guests get. Needs --vmnet-gateway. (default: x.x.x.254)", valueName: "ip"))
+    @Option(
+        help: ArgumentHelp(
+            "The last address that guests get. Needs --vmnet-gateway. (default: x.x.x.254)", valueName: "ip"))
     var vmnetDhcpEnd: IPv4Address?
 
     @Option(help: ArgumentHelp("Needs --vmnet-gateway. (default: 255.255.255.0)", valueName: "mask"))
@@ -37,24 +42,35 @@ struct SocketVMNet: ParsableCommand {
     @Option(help: ArgumentHelp("Makes the hardware address of the host's end.", valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
 
-    @Option(help: ArgumentHelp("A UUID, 'random', or nothing. For host without --vmnet-gateway: a network of its own, without DHCP; with nothing, a common one.", valueName: "uuid"))
+    @Option(
+        help: ArgumentHelp(
+            "A UUID, 'random', or nothing. For host without --vmnet-gateway: a network of its own, without DHCP; with nothing, a common one.",
+            valueName: "uuid"))
     var vmnetNetworkIdentifier: String = "random"
 
-    @Option(help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix"))
+    @Option(
+        help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix")
+    )
     var vmnetNat66Prefix: String?
 
     @Flag(help: "Give no addresses.")
     var vmnetDisableDhcp = false
 
-    @Option(name: [.customShort("p", allowingJoined: true), .long], help: ArgumentHelp("Write our process id here.", valueName: "file"))
+    @Option(
+        name: [.customShort("p", allowingJoined: true), .long],
+        help: ArgumentHelp("Write our process id here.", valueName: "file"))
     var pidfile: String?
 
     /// The group that socket_vmnet gives its socket to.
     static let defaultGroup = "staff"
 
     func validate() throws {
-        guard vmnetNetworkIdentifier.isEmpty || vmnetNetworkIdentifier == "random" || UUIDArgument(argument: vmnetNetworkIdentifier) != nil else {
-            throw ValidationError("--vmnet-network-identifier: '\(vmnetNetworkIdentifier)' is neither a UUID nor 'random' nor nothing")
+        guard
+            vmnetNetworkIdentifier.isEmpty || vmnetNetworkIdentifier == "random"
+                || UUIDArgument(argument: vmnetNetworkIdentifier) != nil
+        else {
+            throw ValidationError(
+                "--vmnet-network-identifier: '\(vmnetNetworkIdentifier)' is neither a UUID nor 'random' nor nothing")
         }
     }
 
@@ -80,7 +96,9 @@ struct SocketVMNet: ParsableCommand {
         let isNetworkOfItsOwn = vmnetMode == .host && vmnetGateway == nil && !vmnetNetworkIdentifier.isEmpty
         if isNetworkOfItsOwn || vmnetDisableDhcp { words += ["--dhcp", "off"] }
         if isNetworkOfItsOwn && hasVmnet {
-            let identifier = UUIDArgument(argument: vmnetNetworkIdentifier) ?? UUIDArgument(bytes: (0..<16).map { _ in Random.value() })
+            let identifier =
+                UUIDArgument(argument: vmnetNetworkIdentifier)
+                ?? UUIDArgument(bytes: (0..<16).map { _ in Random.value() })
             words += ["--vmnet-network-identifier", identifier.text]
         }
         add("--pidfile", pidfile)
@@ -89,7 +107,9 @@ struct SocketVMNet: ParsableCommand {
 
     /// 254 in the last place, whatever the mask is, as long as that lies in the network.
     private var defaultEnd: IPv4Address? {
-        guard let gateway = vmnetGateway, let network = IPv4Network(containing: gateway, mask: vmnetMask?.address ?? IPv4Address(0xffff_ff00)) else { return nil }
+        guard let gateway = vmnetGateway,
+            let network = IPv4Network(containing: gateway, mask: vmnetMask?.address ?? IPv4Address(0xffff_ff00))
+        else { return nil }
         let end = IPv4Address(gateway.value & 0xffff_ff00 | 254)
         return network.contains(end) && end != network.broadcast && gateway < end ? end : nil
     }
@@ -97,7 +117,8 @@ struct SocketVMNet: ParsableCommand {
     /// Long options in full: getopt_long(3) takes them shortened, and an empty value behind `=`.
     static func canonical(_ arguments: [String]) -> [String] {
         let names = [
-            "socket-group", "vmnet-mode", "vmnet-interface", "vmnet-gateway", "vmnet-dhcp-end", "vmnet-mask", "vmnet-interface-id", "vmnet-network-identifier",
+            "socket-group", "vmnet-mode", "vmnet-interface", "vmnet-gateway", "vmnet-dhcp-end", "vmnet-mask",
+            "vmnet-interface-id", "vmnet-network-identifier",
             "vmnet-nat66-prefix", "vmnet-disable-dhcp", "pidfile", "help", "version",
         ]
         return arguments.flatMap { argument -> [String] in
@@ -117,9 +138,14 @@ struct SocketVMNet: ParsableCommand {
             let command = try parse(canonical(arguments))
             let hasVmnet = Root.vmnet != nil
             if command.vmnetGateway == nil && command.vmnetMode == .shared {
-                StandardOutput.writeError("socket_vmnet: warning: give --vmnet-gateway, so that the network does not depend on what else is running\n")
+                StandardOutput.writeError(
+                    "socket_vmnet: warning: give --vmnet-gateway, so that the network does not depend on what else is running\n"
+                )
             }
-            guard var join = try Root.parseAsRoot(command.words(hasVmnet: hasVmnet) { Accounts.group(named: $0) != nil }) as? Join else { ProcessExit.exit(1) }
+            guard
+                var join = try Root.parseAsRoot(command.words(hasVmnet: hasVmnet) { Accounts.group(named: $0) != nil })
+                    as? Join
+            else { ProcessExit.exit(1) }
             try join.run()
             ProcessExit.exit(1)
         } catch let error as ExitError {
@@ -130,7 +156,9 @@ struct SocketVMNet: ParsableCommand {
                 StandardOutput.write(fullMessage(for: error) + "\n")
                 ProcessExit.exit(0)
             }
-            StandardOutput.writeError("socket_vmnet: error: \(message(for: error))\nUsage: socket_vmnet [OPTION]... SOCKET (socket_vmnet --help lists the options)\n")
+            StandardOutput.writeError(
+                "socket_vmnet: error: \(message(for: error))\nUsage: socket_vmnet [OPTION]... SOCKET (socket_vmnet --help lists the options)\n"
+            )
             ProcessExit.exit(1)
         }
     }

@@ -2,8 +2,9 @@
 import Logging
 import Platform
 
-/// Log lines on standard error: `vde_vmnet: warning: ...`. Times are left to whoever collects them (journald, launchd); at debug level and
-/// below the seconds since the start are shown. In the background, lines go to the system's log instead.
+/// Log lines on standard error: `vde_vmnet: warning: ...`. Times are left to whoever collects them (journald, launchd);
+/// at debug level and below the seconds since the start are shown. In the background, lines go to the system's log
+/// instead.
 struct StandardErrorLog: LogHandler {
     /// Whether this process has left its terminal.
     static let isInBackground = Guarded(false)
@@ -21,7 +22,9 @@ struct StandardErrorLog: LogHandler {
     }
 
     func log(event: LogEvent) {
-        if StandardErrorLog.isInBackground.withLock({ $0 }) { return SystemLog.write(event.message.description, priority: StandardErrorLog.priority(event.level)) }
+        if StandardErrorLog.isInBackground.withLock({ $0 }) {
+            return SystemLog.write(event.message.description, priority: StandardErrorLog.priority(event.level))
+        }
         var line = "vde_vmnet: "
         if logLevel <= .debug {
             let milliseconds = (MonotonicClock.now - start) / MonotonicClock.millisecond

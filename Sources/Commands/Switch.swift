@@ -17,10 +17,15 @@ package struct Switch: ParsableCommand {
 
     @Option(
         name: [.customShort("s"), .customLong("sock"), .customLong("unix"), .customLong("vdesock")],
-        help: ArgumentHelp("The directory of the switch. (default: /var/run/vde.ctl for root, else /tmp/vde.ctl)", valueName: "directory"))
+        help: ArgumentHelp(
+            "The directory of the switch. (default: /var/run/vde.ctl for root, else /tmp/vde.ctl)",
+            valueName: "directory"))
     var sock: String?
 
-    @Option(name: [.customShort("t"), .long], help: ArgumentHelp("A TAP that becomes a port; it is made if need be. May be given several times.", valueName: "name"))
+    @Option(
+        name: [.customShort("t"), .long],
+        help: ArgumentHelp(
+            "A TAP that becomes a port; it is made if need be. May be given several times.", valueName: "name"))
     var tap: [String] = []
 
     @Option(name: [.customShort("n"), .long], help: ArgumentHelp("How many ports there are at most.", valueName: "n"))
@@ -35,16 +40,22 @@ package struct Switch: ParsableCommand {
     @Flag(help: "No console on standard input.")
     var nostdin = false
 
-    @Option(name: [.customShort("p", allowingJoined: true), .long], help: ArgumentHelp("Write our process id here.", valueName: "file"))
+    @Option(
+        name: [.customShort("p", allowingJoined: true), .long],
+        help: ArgumentHelp("Write our process id here.", valueName: "file"))
     var pidfile: String?
 
-    @Option(name: [.customShort("m"), .customLong("mode"), .customLong("mod")], help: ArgumentHelp("Who may join: octal mode of the control socket. (default: 0600)", valueName: "mode"))
+    @Option(
+        name: [.customShort("m"), .customLong("mode"), .customLong("mod")],
+        help: ArgumentHelp("Who may join: octal mode of the control socket. (default: 0600)", valueName: "mode"))
     var mode: OctalMode?
 
     @Option(help: ArgumentHelp("Octal mode of the directory. (default: made from --mode)", valueName: "mode"))
     var dirmode: OctalMode?
 
-    @Option(name: [.customShort("g"), .long], help: ArgumentHelp("The group of the directory and the sockets.", valueName: "group"))
+    @Option(
+        name: [.customShort("g"), .long],
+        help: ArgumentHelp("The group of the directory and the sockets.", valueName: "group"))
     var group: String?
 
     @Option(name: [.customShort("M"), .long], help: ArgumentHelp("A socket for the console.", valueName: "path"))
@@ -58,7 +69,9 @@ package struct Switch: ParsableCommand {
 
     @Option(
         name: [.customShort("f"), .long],
-        help: ArgumentHelp("Console commands to carry out at start. (default: ~/.vde2/vde_switch.rc or /etc/vde2/vde_switch.rc, if there is one)", valueName: "file"))
+        help: ArgumentHelp(
+            "Console commands to carry out at start. (default: ~/.vde2/vde_switch.rc or /etc/vde2/vde_switch.rc, if there is one)",
+            valueName: "file"))
     var rcfile: String?
 
     @OptionGroup var threads: WorkerOptions
@@ -81,7 +94,8 @@ package struct Switch: ParsableCommand {
                 throw ExitError(.unavailable, error.description)
             }
         }
-        let running = try Daemon(configuration, logger: Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) })
+        let running = try Daemon(
+            configuration, logger: Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) })
         try running.run { _ in
             guard background.start != nil else { return }
             StandardErrorLog.isInBackground.withLock { $0 = true }
@@ -94,17 +108,27 @@ package struct Switch: ParsableCommand {
     }
 
     func makeConfiguration() throws -> Configuration {
-        guard (1...VirtualSwitch.maximumPorts).contains(numports) else { throw ValidationError("--numports: \(numports) is not between 1 and \(VirtualSwitch.maximumPorts)") }
-        for path in [sock, mgmt, pidfile, rcfile] where path?.isEmpty == true { throw ValidationError("an empty path was given") }
-        if mgmt == nil, mgmtmode != nil || mgmtgroup != nil { throw ValidationError("--mgmtmode and --mgmtgroup need --mgmt") }
+        guard (1...VirtualSwitch.maximumPorts).contains(numports) else {
+            throw ValidationError("--numports: \(numports) is not between 1 and \(VirtualSwitch.maximumPorts)")
+        }
+        for path in [sock, mgmt, pidfile, rcfile] where path?.isEmpty == true {
+            throw ValidationError("an empty path was given")
+        }
+        if mgmt == nil, mgmtmode != nil || mgmtgroup != nil {
+            throw ValidationError("--mgmtmode and --mgmtgroup need --mgmt")
+        }
         var own = SwitchConfiguration(path: Files.absolute(sock ?? SwitchConfiguration.defaultPath))
         own.access = SwitchAccess(
-            mode: mode?.value, directoryMode: dirmode?.value, group: try group.map { try Switch.group($0, "--group") }, owner: Accounts.sudoCaller)
+            mode: mode?.value, directoryMode: dirmode?.value, group: try group.map { try Switch.group($0, "--group") },
+            owner: Accounts.sudoCaller)
         own.portLimit = numports
         own.console = try mgmt.map {
-            SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600, group: try mgmtgroup.map { try Switch.group($0, "--mgmtgroup") })
+            SwitchConfiguration.Console(
+                path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600,
+                group: try mgmtgroup.map { try Switch.group($0, "--mgmtgroup") })
         }
-        let defaults = [Accounts.environment("HOME").map { $0 + "/.vde2/vde_switch.rc" }, "/etc/vde2/vde_switch.rc"].compactMap(\.self)
+        let defaults = [Accounts.environment("HOME").map { $0 + "/.vde2/vde_switch.rc" }, "/etc/vde2/vde_switch.rc"]
+            .compactMap(\.self)
         own.commandFile = rcfile.map { Files.absolute($0) } ?? defaults.first { Files.exists($0) }
         own.isHub = hub
         own.taps = tap
@@ -117,7 +141,9 @@ package struct Switch: ParsableCommand {
     }
 
     private static func group(_ name: String, _ option: String) throws -> UInt32 {
-        guard let group = Accounts.group(named: name) else { throw ValidationError("\(option): there is no group '\(name)'") }
+        guard let group = Accounts.group(named: name) else {
+            throw ValidationError("\(option): there is no group '\(name)'")
+        }
         return group
     }
 }
@@ -125,14 +151,18 @@ package struct Switch: ParsableCommand {
 /// vde_switch's command line as ours. It takes long options with one dash and abbreviated, as getopt_long_only(3) does.
 enum VDESwitchWords {
     private static let withValue: Set<String> = [
-        "sock", "unix", "vdesock", "tap", "numports", "pidfile", "mode", "mod", "dirmode", "group", "mgmt", "mgmtmode", "mgmtgroup", "rcfile", "workers", "log-level",
+        "sock", "unix", "vdesock", "tap", "numports", "pidfile", "mode", "mod", "dirmode", "group", "mgmt", "mgmtmode",
+        "mgmtgroup", "rcfile", "workers", "log-level",
     ]
     private static let flags: Set<String> = ["hub", "daemon", "nostdin", "help", "version"]
     /// Words of vde_switch that are not offered, with the reason.
     private static let unknown: [String: String] = [
-        "fstp": "there is no spanning tree: a loop is found by itself, and one of its ports closed", "F": "there is no spanning tree: a loop is found by itself, and one of its ports closed",
-        "macaddr": "it is the address of the spanning tree, which is not offered", "priority": "it is a setting of the spanning tree, which is not offered",
-        "hashsize": "the address table has a fixed size", "debugclients": "the console has no debug categories", "D": "the console has no debug categories",
+        "fstp": "there is no spanning tree: a loop is found by itself, and one of its ports closed",
+        "F": "there is no spanning tree: a loop is found by itself, and one of its ports closed",
+        "macaddr": "it is the address of the spanning tree, which is not offered",
+        "priority": "it is a setting of the spanning tree, which is not offered",
+        "hashsize": "the address table has a fixed size", "debugclients": "the console has no debug categories",
+        "D": "the console has no debug categories",
     ]
 
     /// The arguments with every long option written out and with two dashes.
@@ -179,7 +209,8 @@ enum VDESwitchWords {
     /// Whether `word` is an option of vde_switch.
     static func isKnown(_ word: String) -> Bool {
         let name = String(word.drop { $0 == "-" })
-        return unknown[name] != nil || withValue.union(flags).contains(name) || (name.count == 1 && "stnpmgMfxdFD".contains(name))
+        return unknown[name] != nil || withValue.union(flags).contains(name)
+            || (name.count == 1 && "stnpmgMfxdFD".contains(name))
     }
 
     /// The option that `name` is, or begins in only one way.

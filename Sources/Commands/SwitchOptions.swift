@@ -6,16 +6,24 @@ import VDE
 
 /// The options of `join` that make it a switch.
 struct SwitchOptions: ParsableArguments {
-    @Flag(name: .customLong("switch"), help: "Be the switch at VDE, a directory that is made: machines join it with nothing else installed.")
+    @Flag(
+        name: .customLong("switch"),
+        help: "Be the switch at VDE, a directory that is made: machines join it with nothing else installed.")
     var isSwitch = false
 
-    @Option(help: ArgumentHelp("With --switch: who may join, as the octal mode of the control socket. (default: 0600)", valueName: "mode"))
+    @Option(
+        help: ArgumentHelp(
+            "With --switch: who may join, as the octal mode of the control socket. (default: 0600)", valueName: "mode"))
     var vdeMode: OctalMode?
 
-    @Option(help: ArgumentHelp("With --switch: the octal mode of the directory. (default: made from --vde-mode)", valueName: "mode"))
+    @Option(
+        help: ArgumentHelp(
+            "With --switch: the octal mode of the directory. (default: made from --vde-mode)", valueName: "mode"))
     var vdeDirmode: OctalMode?
 
-    @Option(help: ArgumentHelp("With --switch: a socket for the console, as unixterm, vdeterm and unixcmd use it.", valueName: "path"))
+    @Option(
+        help: ArgumentHelp(
+            "With --switch: a socket for the console, as unixterm, vdeterm and unixcmd use it.", valueName: "path"))
     var mgmt: String?
 
     @Option(help: ArgumentHelp("With --mgmt: its octal mode. (default: 0600)", valueName: "mode"))
@@ -27,7 +35,10 @@ struct SwitchOptions: ParsableArguments {
     @Flag(help: "With --switch: machines reach the way out, and not each other.")
     var vmnetIsolation = false
 
-    @Option(help: ArgumentHelp("With --switch: a port that leads to further guests, such as another switch. It gets up to four fifths of the addresses, by rate. Repeat for several.", valueName: "port"))
+    @Option(
+        help: ArgumentHelp(
+            "With --switch: a port that leads to further guests, such as another switch. It gets up to four fifths of the addresses, by rate. Repeat for several.",
+            valueName: "port"))
     var trunk: [Int] = []
 
     func note(in given: inout GivenOptions) {
@@ -42,7 +53,8 @@ struct SwitchOptions: ParsableArguments {
 
     /// The switch that they ask for; nil for none.
     /// - Parameter hasOtherDoors: VDE is not spoken of, and there are other ways in.
-    func makeSwitch(_ locator: PlugLocator, group: UInt32?, hasOtherDoors: Bool = false) throws -> SwitchConfiguration? {
+    func makeSwitch(_ locator: PlugLocator, group: UInt32?, hasOtherDoors: Bool = false) throws -> SwitchConfiguration?
+    {
         if hasOtherDoors && !isSwitch {
             return try configure(SwitchConfiguration(path: nil), group: group)
         }
@@ -51,18 +63,25 @@ struct SwitchOptions: ParsableArguments {
         switch locator {
         case .switchDirectory(let directory, 0): path = directory
         case .defaultSwitch(_, 0): path = SwitchConfiguration.defaultPath
-        default: throw ValidationError("--switch takes the directory that the switch is to have, without a port and not a cable")
+        default:
+            throw ValidationError(
+                "--switch takes the directory that the switch is to have, without a port and not a cable")
         }
         return try configure(SwitchConfiguration(path: Files.absolute(path)), group: group)
     }
 
     private func configure(_ base: SwitchConfiguration, group: UInt32?) throws -> SwitchConfiguration {
         if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
-        if let port = trunk.first(where: { !(0...base.portLimit).contains($0) }) { throw ValidationError("--trunk: \(port) is no port of the switch, which has 0 to \(base.portLimit)") }
+        if let port = trunk.first(where: { !(0...base.portLimit).contains($0) }) {
+            throw ValidationError("--trunk: \(port) is no port of the switch, which has 0 to \(base.portLimit)")
+        }
         var configuration = base
         configuration.trunks = Set(trunk)
-        configuration.access = SwitchAccess(mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: Accounts.sudoCaller)
-        configuration.console = mgmt.map { SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600) }
+        configuration.access = SwitchAccess(
+            mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: Accounts.sudoCaller)
+        configuration.console = mgmt.map {
+            SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600)
+        }
         configuration.commandFile = rcfile.map { Files.absolute($0) }
         return configuration
     }
@@ -73,7 +92,9 @@ struct OctalMode: ExpressibleByArgument {
     let value: UInt16
 
     init?(argument: String) {
-        guard !argument.isEmpty, argument.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }), let value = UInt16(argument, radix: 8), value <= 0o7777 else {
+        guard !argument.isEmpty, argument.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }),
+            let value = UInt16(argument, radix: 8), value <= 0o7777
+        else {
             return nil
         }
         self.value = value

@@ -6,16 +6,23 @@ import Wire
 
 /// The options of `join` for what only vmnet.framework offers.
 struct VmnetOptionGroup: ParsableArguments {
-    @Option(help: ArgumentHelp("macOS, for host: names a network of its own, on which vmnet gives no addresses.", valueName: "uuid"))
+    @Option(
+        help: ArgumentHelp(
+            "macOS, for host: names a network of its own, on which vmnet gives no addresses.", valueName: "uuid"))
     var vmnetNetworkIdentifier: UUIDArgument?
 
-    @Option(help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix"))
+    @Option(
+        help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix")
+    )
     var vmnetNat66Prefix: IPv6PrefixArgument?
 
     @Flag(help: "macOS: exchange TCP segments of up to 64 KiB with vmnet, cut up on the way to machines.")
     var vmnetOffload = false
 
-    @Option(help: ArgumentHelp("macOS 26 and later, for shared: the interface that leads out, such as en0. (default: the system's choice)", valueName: "interface"))
+    @Option(
+        help: ArgumentHelp(
+            "macOS 26 and later, for shared: the interface that leads out, such as en0. (default: the system's choice)",
+            valueName: "interface"))
     var vmnetExternalInterface: String?
 
     func note(in given: inout GivenOptions) {
@@ -39,7 +46,9 @@ struct VmnetOptionGroup: ParsableArguments {
 
     private func checkPublished(_ published: [PublishedPort]) throws {
         if let bound = published.first(where: { $0.bind != .any }) {
-            throw ValidationError("--publish \(bound): vmnet.framework forwards a port for all addresses of the Mac; leave out \(bound.bind)")
+            throw ValidationError(
+                "--publish \(bound): vmnet.framework forwards a port for all addresses of the Mac; leave out \(bound.bind)"
+            )
         }
     }
 
@@ -53,11 +62,22 @@ struct VmnetOptionGroup: ParsableArguments {
         } else {
             return
         }
-        guard vmnet.hasNetworkObjects else { throw ValidationError("\(option) needs macOS 26 or later, whose vmnet.framework has network objects; leave it out here") }
-        if configuration.networkIdentifier != nil { throw ValidationError("\(option) does not go with --vmnet-network-identifier") }
-        if configuration.interfaceID != nil { throw ValidationError("\(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every interface of such a network") }
+        guard vmnet.hasNetworkObjects else {
+            throw ValidationError(
+                "\(option) needs macOS 26 or later, whose vmnet.framework has network objects; leave it out here")
+        }
+        if configuration.networkIdentifier != nil {
+            throw ValidationError("\(option) does not go with --vmnet-network-identifier")
+        }
+        if configuration.interfaceID != nil {
+            throw ValidationError(
+                "\(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every interface of such a network"
+            )
+        }
         if let network = configuration.network, !network.isLedByFirstAddress {
-            throw ValidationError("\(option) wants a gateway that is the first address of its network, here \(network.network.base.advanced(by: 1)), and no --vmnet-dhcp-end")
+            throw ValidationError(
+                "\(option) wants a gateway that is the first address of its network, here \(network.network.base.advanced(by: 1)), and no --vmnet-dhcp-end"
+            )
         }
     }
 }

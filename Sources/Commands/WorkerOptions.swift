@@ -4,13 +4,18 @@ import Switching
 
 /// How many threads forward frames.
 struct WorkerOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Threads that may forward frames, 1 to 16; more than one do when one is not enough. (default: one for each processor, up to 4)", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "Threads that may forward frames, 1 to 16; more than one do when one is not enough. (default: one for each processor, up to 4)",
+            valueName: "n"))
     var workers: Int?
 
     /// Nil for as many as are of use here.
     func makeWorkers() throws -> Int? {
         if let workers, !Forwarder.workerCounts.contains(workers) {
-            throw ValidationError("--workers: \(workers) is not between \(Forwarder.workerCounts.lowerBound) and \(Forwarder.workerCounts.upperBound)")
+            throw ValidationError(
+                "--workers: \(workers) is not between \(Forwarder.workerCounts.lowerBound) and \(Forwarder.workerCounts.upperBound)"
+            )
         }
         return workers
     }

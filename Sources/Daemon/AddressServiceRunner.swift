@@ -5,7 +5,8 @@ import Platform
 import Switching
 import Wire
 
-/// Runs the DHCP server on the main thread: takes guests' frames from the forwarder, keeps the leases on disk, sends the answers.
+/// Runs the DHCP server on the main thread: takes guests' frames from the forwarder, keeps the leases on disk, sends
+/// the answers.
 package final class AddressServiceRunner {
     private enum State {
         /// Finding out whether somebody else serves this network; requests wait meanwhile.
@@ -18,7 +19,8 @@ package final class AddressServiceRunner {
 
     /// Requests kept while it is not known who serves the network.
     private static let maximumWaiting = 64
-    /// How often a suspicion is followed, and how often at least the other server is looked for while ours is off, in nanoseconds.
+    /// How often a suspicion is followed, and how often at least the other server is looked for while ours is off, in
+    /// nanoseconds.
     private static let interval = 300 * MonotonicClock.second
     /// After what time it is looked for again at first, which doubles each time that it is there.
     private static let firstInterval = 30 * MonotonicClock.second
@@ -28,7 +30,8 @@ package final class AddressServiceRunner {
     private let file: LeaseFile
     private let logger: Logger
     private let watchesOthers: Bool
-    /// From which other servers are looked for: an address that is never taken, and always the same, so that it occupies one offer of theirs.
+    /// From which other servers are looked for: an address that is never taken, and always the same, so that it
+    /// occupies one offer of theirs.
     private let detectorHardware = MACAddress((Random.value() & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
     private var silence = AddressServiceRunner.firstInterval
     private var server: DHCPServer
@@ -49,7 +52,8 @@ package final class AddressServiceRunner {
     ///   - leases: from `file`.
     ///   - watchesOthers: stay silent where another server answers.
     package init(
-        _ configuration: DHCPConfiguration, leases: [Lease], file: LeaseFile, watchesOthers: Bool, loop: ControlLoop, control: ForwarderControl, logger: Logger
+        _ configuration: DHCPConfiguration, leases: [Lease], file: LeaseFile, watchesOthers: Bool, loop: ControlLoop,
+        control: ForwarderControl, logger: Logger
     ) {
         self.loop = loop
         self.control = control
@@ -61,7 +65,9 @@ package final class AddressServiceRunner {
         if watchesOthers { state = .detecting(makeDetector(), waiting: []) }
     }
 
-    private func makeDetector() -> ServerDetector { ServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now) }
+    private func makeDetector() -> ServerDetector {
+        ServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now)
+    }
 
     /// Whether ours is the server of this network, as far as is known.
     var isServing: Bool { if case .serving = state { true } else { false } }
@@ -70,7 +76,9 @@ package final class AddressServiceRunner {
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: watchesOthers, watchesARP: true))
         // The gateway's address is nobody's either.
-        control.note(owners: [AddressOwner(server.configuration.server, server.configuration.serverHardware, until: .max)])
+        control.note(owners: [
+            AddressOwner(server.configuration.server, server.configuration.serverHardware, until: .max)
+        ])
         note(server.table.leases)
         var outbox = Outbox()
         finish(&outbox)
@@ -118,9 +126,11 @@ package final class AddressServiceRunner {
             serve(frame, now: now, into: &outbox)
             guard watchesOthers else { return }
             detector?.receive(frame.bytes.rawSpan, now: now)
-            // A guest that chose another server, or a server's answer. Guests can make up both, so it is a reason to ask, not to believe.
+            // A guest that chose another server, or a server's answer. Guests can make up both, so it is a reason to
+            // ask, not to believe.
             if detector == nil, now >= nextSuspicion,
-                ServerDetector.choosesAnother(frame.bytes.rawSpan, own: server.configuration.server) || ServerDetector.isAnswer(frame.bytes.rawSpan)
+                ServerDetector.choosesAnother(frame.bytes.rawSpan, own: server.configuration.server)
+                    || ServerDetector.isAnswer(frame.bytes.rawSpan)
             {
                 nextSuspicion = now + Self.interval
                 detector = makeDetector()
@@ -133,8 +143,11 @@ package final class AddressServiceRunner {
     }
 
     private func yield(to other: IPv4Address) {
-        if case .silent = state {} else {
-            logger.notice("\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)")
+        if case .silent = state {
+        } else {
+            logger.notice(
+                "\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)"
+            )
         }
         state = .silent(nil, nextLook: MonotonicClock.now + silence)
         silence = min(2 * silence, Self.interval)
@@ -142,7 +155,8 @@ package final class AddressServiceRunner {
     }
 
     private func serve(_ waiting: [ServiceFrame], now: UInt64, into outbox: inout Outbox) {
-        logger.info("no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
+        logger.info(
+            "no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
         state = .serving(nil)
         silence = Self.firstInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
@@ -196,7 +210,8 @@ package final class AddressServiceRunner {
         if !outbox.changes.isEmpty { note(outbox.changes) }
         for frame in outbox.frames { control.sendFromService(frame) }
         for note in outbox.notes {
-            let text = note.port.flatMap { $0.kind == .network ? nil : "\(portName($0.number)): " + note.text } ?? note.text
+            let text =
+                note.port.flatMap { $0.kind == .network ? nil : "\(portName($0.number)): " + note.text } ?? note.text
             switch note.level {
             case .debug: logger.debug("\(text)")
             case .info: logger.info("\(text)")
@@ -224,7 +239,8 @@ package final class AddressServiceRunner {
 }
 
 extension DHCPConfiguration {
-    /// Notes what the session says of the network: whether another server is possible, and whether every client's port is known.
+    /// Notes what the session says of the network: whether another server is possible, and whether every client's port
+    /// is known.
     mutating func adapt(to session: (any NetworkSession)?) {
         isAuthoritative = !(session is PlugSession)
         knowsPorts = session is SwitchSession

@@ -12,7 +12,8 @@ extension ControlLoop {
         init() throws(SystemError) { wakeup = try Wakeup() }
     }
 
-    /// Runs `work` on a thread of its own, and then `completion` with what it returned on this loop, if the loop still runs.
+    /// Runs `work` on a thread of its own, and then `completion` with what it returned on this loop, if the loop still
+    /// runs.
     package func runInBackground<Value: Sendable>(
         named name: String, _ work: @escaping @Sendable () -> Value, then completion: @escaping (Value) -> Void
     ) throws(SystemError) {

@@ -4,7 +4,8 @@ import Platform
 import Switching
 import VDE
 
-/// Keeps one end of a point-to-point cable attached to the forwarder, whoever comes to the other end, goes, and comes again.
+/// Keeps one end of a point-to-point cable attached to the forwarder, whoever comes to the other end, goes, and comes
+/// again.
 package final class CableSession: NetworkSession {
     private final class End {
         let cable: PointToPoint
@@ -30,7 +31,9 @@ package final class CableSession: NetworkSession {
     private var backoff = Backoff()
     private var timer: ControlLoop.TimerID?
 
-    package init(path: String, group: UInt32?, maximumFrame: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
+    package init(
+        path: String, group: UInt32?, maximumFrame: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger
+    ) {
         self.path = path
         self.group = group
         self.maximumFrame = maximumFrame
@@ -57,7 +60,8 @@ package final class CableSession: NetworkSession {
         } catch {
             throw PlugError(.system, error.description)
         }
-        var configuration = PortConfiguration(name: path, kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)
+        var configuration = PortConfiguration(
+            name: path, kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)
         configuration.reach = .network
         guard let number = control.attach(configuration) else { throw PlugError(.system, "no port is left") }
         end = End(cable, number)

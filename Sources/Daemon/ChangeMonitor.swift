@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Calls back when something about the host has changed, once for a burst of changes, and so seldom that it takes a fifth of the thread's time at most.
+/// Calls back when something about the host has changed, once for a burst of changes, and so seldom that it takes a
+/// fifth of the thread's time at most.
 final class ChangeMonitor {
     /// Nanoseconds between two calls, at most.
     private static let longestPause = 2 * MonotonicClock.second
@@ -20,7 +21,8 @@ final class ChangeMonitor {
     ///   - settling: nanoseconds from the first change of a burst to the call.
     ///   - isRelevant: whether a change matters, by its message.
     init(
-        _ descriptor: consuming Descriptor, settling: UInt64, loop: ControlLoop, isRelevant: @escaping ([UInt8]) -> Bool = { _ in true }, onChange: @escaping () -> Void
+        _ descriptor: consuming Descriptor, settling: UInt64, loop: ControlLoop,
+        isRelevant: @escaping ([UInt8]) -> Bool = { _ in true }, onChange: @escaping () -> Void
     ) throws(SystemError) {
         self.loop = loop
         self.settling = settling

@@ -103,7 +103,11 @@ package struct Configuration: Sendable {
 
     /// Checks that what is said of guests' addresses fits `network`, which may have been chosen only now.
     func checkGuests(of network: GuestNetwork) throws(ExitError) {
-        let given = published.map { ("--publish \($0)", network.refusal(of: $0)) } + reservations.map { ("--dhcp-host \($0)", network.refusal(of: $0)) }
-        for case (let option, let reason?) in given { throw ExitError(.usage, "\(option): \(reason); choose the network with --vmnet-gateway") }
+        let given =
+            published.map { ("--publish \($0)", network.refusal(of: $0)) }
+            + reservations.map { ("--dhcp-host \($0)", network.refusal(of: $0)) }
+        for case (let option, let reason?) in given {
+            throw ExitError(.usage, "\(option): \(reason); choose the network with --vmnet-gateway")
+        }
     }
 }

@@ -10,7 +10,8 @@ final class ConsoleServer {
     /// Commands of one client that are carried out before the others have their turn.
     private static let linesInOneGo = 16
 
-    /// How long the end of a line may take to come. vde_switch takes what one read brings for a command, and vdeterm sends nothing behind it.
+    /// How long the end of a line may take to come. vde_switch takes what one read brings for a command, and vdeterm
+    /// sends nothing behind it.
     private static let linePause = 100 * MonotonicClock.millisecond
 
     private final class Client {
@@ -40,7 +41,8 @@ final class ConsoleServer {
 
     /// - Parameter isLocked: the socket's directory is the switch's, which is locked already.
     init(
-        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, isLocked: Bool, console: ManagementConsole, quota: ClientQuota, loop: ControlLoop,
+        _ configuration: SwitchConfiguration.Console, owner: (user: UInt32, group: UInt32)?, isLocked: Bool,
+        console: ManagementConsole, quota: ClientQuota, loop: ControlLoop,
         logger: Logger
     ) throws(ExitError) {
         self.console = console
@@ -50,20 +52,27 @@ final class ConsoleServer {
         do throws(DoorError) {
             door = try Door(.stream, at: configuration.path, access: access, isLocked: isLocked)
         } catch {
-            if error.cause == .occupied { throw ExitError(.alreadyRunning, "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt") }
-            throw ExitError(error.cause == .permissionDenied ? .noPermission : .cannotCreate, "no console by --mgmt: \(error)")
+            if error.cause == .occupied {
+                throw ExitError(
+                    .alreadyRunning,
+                    "\(configuration.path) is a console in use; stop what serves it, or give another --mgmt")
+            }
+            throw ExitError(
+                error.cause == .permissionDenied ? .noPermission : .cannotCreate, "no console by --mgmt: \(error)")
         }
         listener = try orUnavailable { () throws(SystemError) in
             try Listener(
                 door.socket.duplicate(), cost: 1, of: quota, loop: loop,
-                onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger) }, onClient: { [unowned self] in take(in: $0, $1) })
+                onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger)
+                }, onClient: { [unowned self] in take(in: $0, $1) })
         }
     }
 
     private func take(in socket: consuming Descriptor, _ admission: ClientQuota.Admission) {
         guard let peer = try? socket.peerCredentials() else { return }
         guard clients.count < ConsoleServer.maximumClients else {
-            return complaints.say("the console has \(ConsoleServer.maximumClients) clients; another was turned away", to: logger)
+            return complaints.say(
+                "the console has \(ConsoleServer.maximumClients) clients; another was turned away", to: logger)
         }
         let client = Client(socket, user: peer.user, admission)
         clients[client.socket.raw] = client
@@ -103,7 +112,9 @@ final class ConsoleServer {
     /// Answers what has come, as long as it is read, and not too much of it in one go.
     private func answer(_ client: Client) {
         for _ in 0..<ConsoleServer.linesInOneGo {
-            guard clients[client.socket.raw] === client, client.pending.isEmpty, let (text, end) = client.dialogue.next(console, user: client.user) else {
+            guard clients[client.socket.raw] === client, client.pending.isEmpty,
+                let (text, end) = client.dialogue.next(console, user: client.user)
+            else {
                 awaitLineEnd(client)
                 return watch(client)
             }

@@ -32,8 +32,11 @@ package final class ControlLoop {
         return next
     }
 
-    /// Calls `handler` whenever `descriptor` is ready for `interest`. The descriptor stays the caller's, who calls `unwatch` before closing it.
-    package func watch(_ descriptor: Int32, for interest: Readiness = .readable, _ handler: @escaping (Readiness) -> Void) throws(SystemError) {
+    /// Calls `handler` whenever `descriptor` is ready for `interest`. The descriptor stays the caller's, who calls
+    /// `unwatch` before closing it.
+    package func watch(
+        _ descriptor: Int32, for interest: Readiness = .readable, _ handler: @escaping (Readiness) -> Void
+    ) throws(SystemError) {
         let token = unique()
         try poller.add(descriptor, token: token, for: interest)
         watches[descriptor] = Watch(token: token, handler: handler)

@@ -41,15 +41,21 @@ extension Configuration {
         guard rules.reach == .everywhere else { return }
         if !allowedServers.isEmpty {
             logger.notice(
-                "guests may serve: \(allowedServers.map(\.description).joined(separator: ", ")) (--allow-server); their DHCP answers, router advertisements and redirects reach other guests, DHCP requests reach them")
+                "guests may serve: \(allowedServers.map(\.description).joined(separator: ", ")) (--allow-server); their DHCP answers, router advertisements and redirects reach other guests, DHCP requests reach them"
+            )
         }
-        if !rules.stopsDHCP { logger.info("any guest may answer DHCP (--dhcp \(dhcp.rawValue)); router advertisements and redirects of guests are dropped (--allow-server PORT|MAC)") }
+        if !rules.stopsDHCP {
+            logger.info(
+                "any guest may answer DHCP (--dhcp \(dhcp.rawValue)); router advertisements and redirects of guests are dropped (--allow-server PORT|MAC)"
+            )
+        }
     }
 }
 
 extension Daemon {
     func setRules(_ presence: Uplink.Presence, others: [IPv6Address]) {
-        setRules(configuration.guestRules(gateway: presence.network.gateway, hardware: presence.hardware, others: others))
+        setRules(
+            configuration.guestRules(gateway: presence.network.gateway, hardware: presence.hardware, others: others))
     }
 
     func setRules(_ rules: GuestRules) {

@@ -32,7 +32,9 @@ extension Daemon {
 
     private func openUser(_ session: any NetworkSession) throws(ExitError) {
         let resolvers = Resolvers()
-        let link = try UserLink(configuration, resolvers: resolvers, descriptors: descriptors, loop: loop, control: control, logger: logger) { [unowned self] in detach($0, session) }
+        let link = try UserLink(
+            configuration, resolvers: resolvers, descriptors: descriptors, loop: loop, control: control, logger: logger
+        ) { [unowned self] in detach($0, session) }
         // Before it is opened: what was started is ended with it.
         userLink = link
         try link.open { attach($0, session) }
@@ -46,7 +48,9 @@ extension Daemon {
         let (uplink, privileged) = try Uplink.open(configuration, logger: logger)
         self.uplink = uplink
         self.privileged = privileged
-        guard let port = attach(uplink.port, session) else { throw ExitError(.unavailable, "no port is left for the uplink") }
+        guard let port = attach(uplink.port, session) else {
+            throw ExitError(.unavailable, "no port is left for the uplink")
+        }
         uplinkPort = port
         guard let presence = uplink.presence else { return }
         control.pin(presence.hardware, to: port)
@@ -56,9 +60,19 @@ extension Daemon {
 
     /// Returns false if a signal has ended it before.
     private func openVmnet(_ session: any NetworkSession) throws(ExitError) -> Bool {
-        guard let vmnet else { throw ExitError(.unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here") }
-        if configuration.egress != EgressPolicy() { throw ExitError(.usage, "vmnet.framework cannot restrict where guests go; use --uplink user for --egress or --host-loopback") }
-        let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) { [unowned self] in attach($0, session) } detach: { [unowned self] in
+        guard let vmnet else {
+            throw ExitError(
+                .unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here")
+        }
+        if configuration.egress != EgressPolicy() {
+            throw ExitError(
+                .usage,
+                "vmnet.framework cannot restrict where guests go; use --uplink user for --egress or --host-loopback")
+        }
+        let link = VmnetLink(vmnet, configuration.vmnetOptions(vmnet), loop: loop, control: control, logger: logger) {
+            [unowned self] in
+            attach($0, session)
+        } detach: { [unowned self] in
             detach($0, session)
         }
         // Before it is started: what was started is ended with it.
@@ -74,7 +88,11 @@ extension Daemon {
         setRules(configuration.guestRules(gateway: (parameters.network ?? configuration.network)?.gateway))
         // Nobody says that a network of an identifier has addresses of the host's.
         guard let network = parameters.network ?? configuration.network else {
-            if configuration.dhcp != .off { logger.notice("vmnet.framework tells no addresses of this network, so none are given out; choose them with --vmnet-gateway") }
+            if configuration.dhcp != .off {
+                logger.notice(
+                    "vmnet.framework tells no addresses of this network, so none are given out; choose them with --vmnet-gateway"
+                )
+            }
             vmnetSummary = "a network by vmnet"
             return true
         }
@@ -99,7 +117,10 @@ extension Daemon {
     func attach(tap name: String) throws(ExitError) {
         let device = try Privileged.openForeignTAP(name)
         let descriptor = try orUnavailable { () throws(SystemError) in try device.descriptor.duplicate().release() }
-        let port = PortConfiguration(name: name, kind: .tap, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
-        guard let session, attach(port, session) != nil else { throw ExitError(.unavailable, "no port is left for the TAP \(name)") }
+        let port = PortConfiguration(
+            name: name, kind: .tap, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
+        guard let session, attach(port, session) != nil else {
+            throw ExitError(.unavailable, "no port is left for the TAP \(name)")
+        }
     }
 }

@@ -7,7 +7,8 @@ import Uplinks
 import VDE
 import Wire
 
-/// One network, from start to end: joins the guests' side, opens the way out, serves addresses and names, and leaves nothing behind.
+/// One network, from start to end: joins the guests' side, opens the way out, serves addresses and names, and leaves
+/// nothing behind.
 package final class Daemon {
     let configuration: Configuration
     let logger: Logger
@@ -57,7 +58,10 @@ package final class Daemon {
     /// - Throws: why it could not start, or not go on; everything is undone by then.
     package func run(onReady: (StartReport) -> Void) throws(ExitError) {
         guard !Accounts.isSetID else {
-            throw ExitError(.noPermission, "this program must not be installed set-user-id or set-group-id; run it with sudo, or give it capabilities")
+            throw ExitError(
+                .noPermission,
+                "this program must not be installed set-user-id or set-group-id; run it with sudo, or give it capabilities"
+            )
         }
         SignalPipe.ignore(Signal.pipe)
         let signals = try orUnavailable { () throws(SystemError) in
@@ -74,7 +78,10 @@ package final class Daemon {
         // A program is the user's own, and gets what the user has; it is started when its network is ready.
         let startsProgram = !configuration.doors.program.isEmpty
         if !startsProgram { Privileges.drop(logger) }
-        onReady(StartReport(summary, configuration, network: uplink?.presence?.network ?? userLink?.presence.network, vmnet: vmnetParameters))
+        onReady(
+            StartReport(
+                summary, configuration, network: uplink?.presence?.network ?? userLink?.presence.network,
+                vmnet: vmnetParameters))
         ServiceManager.notify("READY=1\nSTATUS=\(summary)")
         if startsProgram {
             program = try doors?.startProgram()
@@ -116,7 +123,9 @@ package final class Daemon {
         userLink?.isForwarding = true
         addressService?.start()
         trafficReport = configuration.statsInterval.map {
-            TrafficReport(seconds: $0, loop: loop, control: control, logger: logger) { [unowned self] in uplinkPort ?? vmnetLink?.port ?? userLink?.port }
+            TrafficReport(seconds: $0, loop: loop, control: control, logger: logger) { [unowned self] in
+                uplinkPort ?? vmnetLink?.port ?? userLink?.port
+            }
         }
         session.onRejoin = { [unowned self] in addressService?.restart() }
         if let own = session as? SwitchSession {
@@ -126,20 +135,29 @@ package final class Daemon {
             }
             try own.configure()
         }
-        if configuration.mode == .shared, uplink != nil || userLink != nil, HostRoutes.isOffline { logger.notice("\(HostRoutes.offlineNotice)") }
+        if configuration.mode == .shared, uplink != nil || userLink != nil, HostRoutes.isOffline {
+            logger.notice("\(HostRoutes.offlineNotice)")
+        }
         if let privileged, let presence = uplink?.presence, let tap = presence.interface {
-            hostWatch = try HostWatch(privileged, tap: tap, guests: presence.network, leadsOut: configuration.mode == .shared, loop: loop, logger: logger) { [unowned self] in
+            hostWatch = try HostWatch(
+                privileged, tap: tap, guests: presence.network, leadsOut: configuration.mode == .shared, loop: loop,
+                logger: logger
+            ) { [unowned self] in
                 failure = $0
                 loop.stop()
             }
         }
-        let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, doors?.description].compactMap(\.self)
+        let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, doors?.description]
+            .compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
 
     private func openDoors(_ session: any NetworkSession) throws(ExitError) {
         let own = session as? SwitchSession
-        let doors = DoorSession(configuration.doors, lockedDirectory: own?.directoryPath, quota: quota, loop: loop, control: control, logger: logger) { [control] in
+        let doors = DoorSession(
+            configuration.doors, lockedDirectory: own?.directoryPath, quota: quota, loop: loop, control: control,
+            logger: logger
+        ) { [control] in
             own == nil ? control.attach($0) : own!.attachClient($0, $1)
         } detach: { [control] in
             if let own { own.detachClient($0) } else { control.detach($0) }
@@ -153,7 +171,10 @@ package final class Daemon {
         own?.onDisconnect = { [unowned doors] in doors.disconnect($0) }
         try doors.open()
         guard let seconds = configuration.doors.idleExit else { return }
-        let watch = IdleWatch(seconds: seconds, loop: loop, isIdle: { [unowned doors] in doors.clients.isEmpty && !(own?.hasClients ?? false) }) { [unowned self] in
+        let watch = IdleWatch(
+            seconds: seconds, loop: loop,
+            isIdle: { [unowned doors] in doors.clients.isEmpty && !(own?.hasClients ?? false) }
+        ) { [unowned self] in
             logger.info("ending: no machine has been here for \(seconds) s")
             loop.stop()
         }
@@ -170,16 +191,21 @@ package final class Daemon {
     func startServices(_ presence: Uplink.Presence, nameServers: [IPv4Address]? = nil) throws(ExitError) {
         let network = presence.network
         var dhcp = DHCPConfiguration(
-            network: network.network, server: network.gateway, serverHardware: presence.hardware, first: network.firstLease, last: network.lastLease)
+            network: network.network, server: network.gateway, serverHardware: presence.hardware,
+            first: network.firstLease, last: network.lastLease)
         dhcp.mtu = UInt16(configuration.mtu)
         let facts: HostFacts? = configuration.mode == .shared ? HostFacts(presence, configuration) : nil
         facts?.apply(to: &dhcp)
-        // In host mode there is no way out, so nobody is told of one, nor are names resolved for those that are to be cut off.
+        // In host mode there is no way out, so nobody is told of one, nor are names resolved for those that are to be
+        // cut off.
         if configuration.mode == .shared {
             let resolvers = Resolvers()
             dhcp.router = network.gateway
             // vmnet's own gateway answers DNS.
-            dhcp.nameServers = if let nameServers { nameServers } else { presence.interface == nil ? [network.gateway] : try startNames(presence, resolvers) }
+            dhcp.nameServers =
+                if let nameServers { nameServers } else {
+                    presence.interface == nil ? [network.gateway] : try startNames(presence, resolvers)
+                }
         }
         dhcp.reservations = configuration.reservations
         dhcp.adapt(to: session)
@@ -191,18 +217,24 @@ package final class Daemon {
         let (file, leases) = try LeaseFile.open(path, logger: logger)
         // On a cable there is one guest and nobody else; on somebody's switch there may be another server.
         let watchesOthers = configuration.dhcp == .auto && session is PlugSession
-        addressService = AddressServiceRunner(dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger)
+        addressService = AddressServiceRunner(
+            dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger
+        )
         if let facts { addressService?.refreshConfiguration = { facts.apply(to: &$0) } }
         addressService?.portName = { [unowned self] in name(of: $0) }
         addressService?.onLeases = { [unowned self] in names?.note($0) }
-        addressService?.publishedGuests = PublishedGuests(configuration.published, logger: logger) { [unowned self] in privileged?.publish($0) }
+        addressService?.publishedGuests = PublishedGuests(configuration.published, logger: logger) { [unowned self] in
+            privileged?.publish($0)
+        }
     }
 
-    /// Answers questions for names by what the host's resolvers say. Returns the name servers that guests are to use: none where they may ask for nothing.
+    /// Answers questions for names by what the host's resolvers say. Returns the name servers that guests are to use:
+    /// none where they may ask for nothing.
     private func startNames(_ presence: Uplink.Presence, _ resolvers: Resolvers) throws(ExitError) -> [IPv4Address] {
         guard configuration.egress.allowsNames else { return [] }
         names = try NameGateway(
-            presence, mtu: configuration.mtu, knowsPorts: session is SwitchSession, resolvers: resolvers, descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+            presence, mtu: configuration.mtu, knowsPorts: session is SwitchSession, resolvers: resolvers,
+            descriptors: descriptors.names, loop: loop, control: control, logger: logger)
         try names?.open(endsStreams: true)
         return [presence.network.gateway]
     }
@@ -239,7 +271,8 @@ package final class Daemon {
             switch event {
             case .loop(let port, let other):
                 logger.warning(
-                    "\(name(of: port)) and \(name(of: other)) are connected to each other outside (a loop); \(name(of: port)) is closed until that ends; remove one of the two connections")
+                    "\(name(of: port)) and \(name(of: other)) are connected to each other outside (a loop); \(name(of: port)) is closed until that ends; remove one of the two connections"
+                )
                 continue
             case .loopEnded(let port):
                 logger.notice("the loop has ended; \(name(of: port)) is open again")
@@ -249,7 +282,9 @@ package final class Daemon {
             vmnetLink?.handle(event)
             doors?.handle(event)
             if event.port == uplinkPort {
-                if case .unreachable(_, let code) = event, code != Errno.ioError { fail("the uplink \(uplink!.port.name) has failed", code) }
+                if case .unreachable(_, let code) = event, code != Errno.ioError {
+                    fail("the uplink \(uplink!.port.name) has failed", code)
+                }
             } else if let cable = session as? CableSession {
                 cable.handle(event)
             }
@@ -258,7 +293,9 @@ package final class Daemon {
 
     /// What a port is called in messages: with its number where the console has one.
     func name(of port: PortNumber) -> String {
-        (session as? SwitchSession)?.name(of: port) ?? doors?.name(of: port) ?? control.ports.first { $0.number == port }?.name ?? "a port that is gone"
+        (session as? SwitchSession)?.name(of: port) ?? doors?.name(of: port) ?? control.ports.first {
+            $0.number == port
+        }?.name ?? "a port that is gone"
     }
 
     private func fail(_ what: String, _ code: Int32) {
@@ -272,7 +309,9 @@ package final class Daemon {
     private func end(_ signals: SignalPipe) {
         ServiceManager.notify("STOPPING=1")
         // The network has failed under it.
-        if let program { programEnd = ProgramEnd.await(program, called: configuration.doors.program[0], signals: signals, logger) }
+        if let program {
+            programEnd = ProgramEnd.await(program, called: configuration.doors.program[0], signals: signals, logger)
+        }
         for port in control.ports { logger.debug("\(name(of: port.number)): \(port.counters)") }
         privileged?.closeNetwork()
         pidfile?.remove()

@@ -6,8 +6,9 @@ import VDE
 
 // Clients of datagram doors. Each is known by the name that its socket has, and is answered there.
 //
-// Where the client takes datagrams from anybody, as QEMU does, it is answered through a socket of its own that is connected to it, which tells
-// when it is full. A client that has connected its socket to the door's takes them from the door's alone (Linux, unix(7)): it is sent to by name.
+// Where the client takes datagrams from anybody, as QEMU does, it is answered through a socket of its own that is
+// connected to it, which tells when it is full. A client that has connected its socket to the door's takes them from
+// the door's alone (Linux, unix(7)): it is sent to by name.
 
 extension DoorSession {
     func admit(_ stranger: Stranger, at port: PortNumber) {
@@ -18,33 +19,46 @@ extension DoorSession {
         let name = PrintableText.line((try? UnixPath(stranger.name))?.description ?? "")
         let user = stranger.user.map { " of \(Accounts.userName($0))" } ?? ""
         guard !stranger.name.isEmpty else {
-            return complaints.say("\(door.path): a program\(user) sends from a socket without a name, to which nothing can be sent back; it must bind one first", to: logger)
+            return complaints.say(
+                "\(door.path): a program\(user) sends from a socket without a name, to which nothing can be sent back; it must bind one first",
+                to: logger)
         }
         guard stranger.name[0] == 0 || stranger.name[0] == UInt8(ascii: "/") else {
-            return complaints.say("\(door.path): a program\(user) has bound the relative path \(name), which means something else here; it must bind an absolute one", to: logger)
+            return complaints.say(
+                "\(door.path): a program\(user) has bound the relative path \(name), which means something else here; it must bind an absolute one",
+                to: logger)
         }
         guard stranger.user != nil || !tellsSenders else {
-            return complaints.say("\(door.path): a datagram of \(name) was sent before its sender could be known, and is lost; the socket's unit wants PassCredentials=yes", to: logger)
+            return complaints.say(
+                "\(door.path): a datagram of \(name) was sent before its sender could be known, and is lost; the socket's unit wants PassCredentials=yes",
+                to: logger)
         }
         // Its socket, and the pin.
         guard let admission = quota.admit(2) else {
-            return complaints.say("\(door.path): turned away \(name)\(user): all descriptors for clients are in use", to: logger)
+            return complaints.say(
+                "\(door.path): turned away \(name)\(user): all descriptors for clients are in use", to: logger)
         }
         do throws(SystemError) {
-            var client = DoorClient(description: "dgram \(door.path), \(name)\(user)", module: "dgram", user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
+            var client = DoorClient(
+                description: "dgram \(door.path), \(name)\(user)", module: "dgram",
+                user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
             client.name = stranger.name
             client.door = port
             client.admission = admission
             try admit(client, stranger, door, port)
         } catch {
-            let reason = error.code == Errno.notPermitted ? "it belongs to somebody else than who sends from it" : error.reason
+            let reason =
+                error.code == Errno.notPermitted ? "it belongs to somebody else than who sends from it" : error.reason
             complaints.say("\(door.path): turned away \(name)\(user): \(reason)", to: logger)
         }
     }
 
-    private func admit(_ client: DoorClient, _ stranger: Stranger, _ door: Door, _ port: PortNumber) throws(SystemError) {
-        // The name must be the sender's own socket, and stay that: through a link we would write to whatever it leads to.
-        let pin = stranger.name[0] == 0 ? -1 : try Descriptor.pin(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
+    private func admit(_ client: DoorClient, _ stranger: Stranger, _ door: Door, _ port: PortNumber) throws(SystemError)
+    {
+        // The name must be the sender's own socket, and stay that: through a link we would write to whatever it leads
+        // to.
+        let pin =
+            stranger.name[0] == 0 ? -1 : try Descriptor.pin(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
         let holder = pin < 0 ? nil : Holder(pin)
         let target = pin < 0 ? stranger.name : Array("/proc/self/fd/\(pin)".utf8)
         let socket = try UnixSocket.datagram()

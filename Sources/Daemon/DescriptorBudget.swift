@@ -2,7 +2,8 @@
 import Platform
 import Switching
 
-/// How the descriptors that this process may open are divided, so that no part of it takes what another needs, however few there are.
+/// How the descriptors that this process may open are divided, so that no part of it takes what another needs, however
+/// few there are.
 struct DescriptorBudget: Equatable {
     /// Questions for names: 128 with two sockets each, and 64 connections of guests with two ends each.
     private static let mostForNames = 384

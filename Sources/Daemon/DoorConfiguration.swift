@@ -16,15 +16,20 @@ package struct DoorConfiguration: Equatable, Sendable {
     package var idleExit: Int?
     /// Inherited sockets with a machine behind each.
     package var descriptors: [InheritedDescriptor] = []
-    /// A program that is started when the network is there, with a datagram socket to it as its descriptor 3; its end is the network's.
+    /// A program that is started when the network is there, with a datagram socket to it as its descriptor 3; its end
+    /// is the network's.
     package var program: [String] = []
     /// Who runs it; nil for ourselves.
     package var programUser: GuestProgram.User?
 
     package init() {}
 
-    package var isEmpty: Bool { streams.isEmpty && datagrams.isEmpty && activated.isEmpty && descriptors.isEmpty && program.isEmpty }
+    package var isEmpty: Bool {
+        streams.isEmpty && datagrams.isEmpty && activated.isEmpty && descriptors.isEmpty && program.isEmpty
+    }
 
     /// Nobody can come in but those who are there from the start.
-    var isClosed: Bool { activated.isEmpty && streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty }
+    var isClosed: Bool {
+        activated.isEmpty && streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty
+    }
 }

@@ -48,10 +48,12 @@ final class DoorSession {
     var onEnd: () -> Void = {}
 
     /// - Parameters:
-    ///   - attach: gives a client a port and takes over the descriptor; nil when there is none left, and the descriptor is still ours.
+    ///   - attach: gives a client a port and takes over the descriptor; nil when there is none left, and the descriptor
+    ///     is still ours.
     ///   - detach: takes it away.
     init(
-        _ configuration: DoorConfiguration, lockedDirectory: String?, quota: ClientQuota, loop: ControlLoop, control: ForwarderControl, logger: Logger,
+        _ configuration: DoorConfiguration, lockedDirectory: String?, quota: ClientQuota, loop: ControlLoop,
+        control: ForwarderControl, logger: Logger,
         attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?, detach: @escaping (PortNumber) -> Void
     ) {
         self.lockedDirectory = lockedDirectory
@@ -66,7 +68,9 @@ final class DoorSession {
 
     /// For the ready line; nil without doors.
     var description: String? {
-        let words = doors.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path } + configuration.descriptors.map { "descriptor \($0.raw)" }
+        let words =
+            doors.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path }
+            + configuration.descriptors.map { "descriptor \($0.raw)" }
         return words.isEmpty ? nil : words.joined(separator: ", ")
     }
 
@@ -80,7 +84,8 @@ final class DoorSession {
         for path in configuration.datagrams { try open(make(.datagram, at: path)) }
         for socket in configuration.activated {
             switch socket.kind {
-            case .door(let kind): try open(Door(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
+            case .door(let kind):
+                try open(Door(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
             case .machine(let descriptor): take(over: descriptor)
             }
         }
@@ -100,13 +105,17 @@ final class DoorSession {
                 try orUnavailable { () throws(SystemError) in
                     try Listener(
                         door.socket.duplicate(), cost: 1, of: quota, loop: loop,
-                        onExhaustion: { [unowned self] in complaints.say("no client can be taken in at \(path): \($0)", to: logger) },
+                        onExhaustion: { [unowned self] in
+                            complaints.say("no client can be taken in at \(path): \($0)", to: logger)
+                        },
                         onClient: { [unowned self] in take(in: $0, $1, at: path) })
                 })
         case .datagram:
             tellsSenders = door.socket.tellSenders()
             let descriptor = try orUnavailable { () throws(SystemError) in try door.socket.duplicate() }.release()
-            let port = PortConfiguration(name: "dgram \(path)", kind: .datagramDoor, role: .service, descriptor: descriptor, maximumFrame: 0, receivesUnknown: false)
+            let port = PortConfiguration(
+                name: "dgram \(path)", kind: .datagramDoor, role: .service, descriptor: descriptor, maximumFrame: 0,
+                receivesUnknown: false)
             guard let number = control.attach(port) else {
                 _ = Descriptor(adopting: descriptor)
                 throw ExitError(.unavailable, "no port is left for \(path)")
@@ -119,7 +128,8 @@ final class DoorSession {
         let socket = Descriptor(inheriting: descriptor.raw)
         setBuffers(of: socket, isStream: descriptor.isStream)
         let client = DoorClient(
-            description: "descriptor \(descriptor.raw)", module: descriptor.isStream ? "stream" : "dgram", user: Accounts.effectiveUser, needsProbes: !descriptor.isStream)
+            description: "descriptor \(descriptor.raw)", module: descriptor.isStream ? "stream" : "dgram",
+            user: Accounts.effectiveUser, needsProbes: !descriptor.isStream)
         admit(client, socket, kind: descriptor.isStream ? .stream : .datagram)
     }
 
@@ -128,7 +138,9 @@ final class DoorSession {
         setBuffers(of: pair.first, isStream: false)
         setBuffers(of: pair.second, isStream: false)
         let ours = try orUnavailable { () throws(SystemError) in try pair.first.duplicate() }
-        admit(DoorClient(description: configuration.program[0], module: "dgram", user: Accounts.effectiveUser), ours, kind: .datagram)
+        admit(
+            DoorClient(description: configuration.program[0], module: "dgram", user: Accounts.effectiveUser), ours,
+            kind: .datagram)
         programEnd = try orUnavailable { () throws(SystemError) in try pair.second.duplicate() }
         // A program may expect to wait for frames; how our end is used does not depend on it.
         programEnd?.setBlocking()
@@ -140,17 +152,23 @@ final class DoorSession {
         defer { programEnd = nil }
         let user = configuration.programUser
         var environment: [String: String] = [:]
-        if let user, let account = Accounts.account(user.user) { environment = ["HOME": account.home, "USER": account.name, "LOGNAME": account.name] }
+        if let user, let account = Accounts.account(user.user) {
+            environment = ["HOME": account.home, "USER": account.name, "LOGNAME": account.name]
+        }
         do throws(SystemError) {
             return try GuestProgram.start(configuration.program, descriptor: end, user: user, environment: environment)
         } catch {
             let isMissing = error.code == Errno.noEntry
-            throw ExitError(isMissing ? .programNotFound : .programNotStarted, "\(error)\(isMissing ? "; there is no such program" : "")")
+            throw ExitError(
+                isMissing ? .programNotFound : .programNotStarted,
+                "\(error)\(isMissing ? "; there is no such program" : "")")
         }
     }
 
     /// As the programs at the other end set theirs.
-    func setBuffers(of socket: borrowing Descriptor, isStream: Bool) { socket.setBuffers(send: 1 << 20, receive: isStream ? 1 << 20 : 4 << 20) }
+    func setBuffers(of socket: borrowing Descriptor, isStream: Bool) {
+        socket.setBuffers(send: 1 << 20, receive: isStream ? 1 << 20 : 4 << 20)
+    }
 
     private func probe() {
         for (port, client) in clients where client.needsProbes { control.probe(port) }
@@ -159,7 +177,9 @@ final class DoorSession {
 
     private func make(_ kind: Door.Kind, at path: String) throws(ExitError) -> Door {
         do throws(DoorError) {
-            return try Door(kind, at: path, access: configuration.access, isLocked: Files.parent(Files.resolved(path)) == lockedDirectory)
+            return try Door(
+                kind, at: path, access: configuration.access,
+                isLocked: Files.parent(Files.resolved(path)) == lockedDirectory)
         } catch {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)
@@ -172,16 +192,23 @@ final class DoorSession {
     private func take(in socket: consuming Descriptor, _ admission: ClientQuota.Admission, at path: String) {
         guard let peer = try? socket.peerCredentials() else { return }
         setBuffers(of: socket, isStream: true)
-        var client = DoorClient(description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream", user: peer.user)
+        var client = DoorClient(
+            description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream",
+            user: peer.user)
         client.admission = admission
         admit(client, socket, kind: .stream)
     }
 
     /// Gives a client a port. Where none is left, that is said.
     /// - Parameter complete: adds to the port what its kind needs.
-    func admit(_ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind, _ complete: (inout PortConfiguration) -> Void = { _ in }) {
+    func admit(
+        _ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind,
+        _ complete: (inout PortConfiguration) -> Void = { _ in }
+    ) {
         let maximumFrame = kind == .stream ? FrameLimits.stream : FrameLimits.device
-        var port = PortConfiguration(name: client.description, kind: kind, role: .guest, descriptor: socket.release(), maximumFrame: maximumFrame)
+        var port = PortConfiguration(
+            name: client.description, kind: kind, role: .guest, descriptor: socket.release(), maximumFrame: maximumFrame
+        )
         complete(&port)
         guard let number = attach(port, client) else {
             _ = Descriptor(adopting: port.descriptor)
@@ -200,9 +227,13 @@ final class DoorSession {
         switch event {
         case .ended(_, nil): end(event.port, nil)
         case .ended(_, let length?):
-            end(event.port, "it announced a frame of \(length) bytes, and frames have 14 to \(FrameLimits.stream): is it a program that speaks another protocol?")
+            end(
+                event.port,
+                "it announced a frame of \(length) bytes, and frames have 14 to \(FrameLimits.stream): is it a program that speaks another protocol?"
+            )
         case .unreachable(_, let code):
-            let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired].contains(code)
+            let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired]
+                .contains(code)
             end(event.port, hasGone ? nil : SystemError(code: code, client.description).description)
         case .goodbye where client.needsProbes:
             // Finds out whether the one that we know is still there.
@@ -216,7 +247,11 @@ final class DoorSession {
     private func end(_ port: PortNumber, _ reason: String?) {
         guard let client = clients.removeValue(forKey: port) else { return }
         detach(port)
-        if let reason { complaints.say("ended \(client.description): \(reason)", to: logger) } else { logger.debug("\(client.description) has gone") }
+        if let reason {
+            complaints.say("ended \(client.description): \(reason)", to: logger)
+        } else {
+            logger.debug("\(client.description) has gone")
+        }
         onChange()
         if configuration.isClosed && clients.isEmpty && !isClosing { onEnd() }
     }

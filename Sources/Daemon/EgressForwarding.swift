@@ -3,7 +3,8 @@ import Logging
 import Platform
 import Uplinks
 
-/// Forwarding on the interfaces through which guests leave the host. It is switched on where the host is no router, and recorded before.
+/// Forwarding on the interfaces through which guests leave the host. It is switched on where the host is no router, and
+/// recorded before.
 final class EgressForwarding {
     struct Step {
         fileprivate let interface: String
@@ -11,7 +12,8 @@ final class EgressForwarding {
     }
 
     private static let everywhere = KernelSetting(path: "net/ipv4/conf/all/forwarding")
-    /// From so many failures in a row on, a lock that is held is reported: an instance that starts or ends holds it for a moment.
+    /// From so many failures in a row on, a lock that is held is reported: an instance that starts or ends holds it for
+    /// a moment.
     private static let reportedRefusals = 8
 
     private let tap: String
@@ -34,10 +36,12 @@ final class EgressForwarding {
     /// Whether the host forwards between all interfaces, but for those that its administrator has closed.
     static var isRouter: Bool { everywhere.value == "1" }
 
-    /// The interfaces between which rules of ours keep forwarding off. On a router they would stand in the way of what others want.
+    /// The interfaces between which rules of ours keep forwarding off. On a router they would stand in the way of what
+    /// others want.
     var guarded: [String] { EgressForwarding.isRouter ? [] : interfaces.keys.sorted() }
 
-    /// Notes in the record the interfaces that lead out and do not forward yet. `guarded` has them then; its rules are to be applied before `enable`.
+    /// Notes in the record the interfaces that lead out and do not forward yet. `guarded` has them then; its rules are
+    /// to be applied before `enable`.
     /// - Parameters:
     ///   - routes: of this host.
     ///   - patience: nanoseconds to wait for the lock of the records.
@@ -53,7 +57,9 @@ final class EgressForwarding {
         } catch {
             refusals += 1
             if refusals == EgressForwarding.reportedRefusals {
-                logger.warning("\(error.code == Errno.busy ? error.operation : error.description); guests do not get out through new interfaces until it is free")
+                logger.warning(
+                    "\(error.code == Errno.busy ? error.operation : error.description); guests do not get out through new interfaces until it is free"
+                )
             }
             return nil
         }
@@ -68,7 +74,9 @@ final class EgressForwarding {
             if original == nil && EgressForwarding.isRouter {
                 // Off on a router: by its administrator.
                 if reportedClosed.insert(interface).inserted {
-                    logger.info("forwarding is off on \(interface) of a host that routes; guests do not get out through it (sysctl net.ipv4.conf.\(interface).forwarding)")
+                    logger.info(
+                        "forwarding is off on \(interface) of a host that routes; guests do not get out through it (sysctl net.ipv4.conf.\(interface).forwarding)"
+                    )
                 }
                 continue
             }
@@ -84,13 +92,16 @@ final class EgressForwarding {
         return steps
     }
 
-    /// An interface that was renamed keeps its setting, and needs its guard under the new name. One that is gone needs none.
+    /// An interface that was renamed keeps its setting, and needs its guard under the new name. One that is gone needs
+    /// none.
     private func followRenames() {
         for (name, index) in interfaces {
             let current = NetworkInterfaces.name(of: index)
             guard current != name else { continue }
             interfaces[name] = nil
-            guard let current, (try? record.add(.setting(.forwarding(on: current), before: "0"))) != nil else { continue }
+            guard let current, (try? record.add(.setting(.forwarding(on: current), before: "0"))) != nil else {
+                continue
+            }
             interfaces[current] = index
         }
     }

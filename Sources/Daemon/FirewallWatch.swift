@@ -4,7 +4,8 @@ import Platform
 import Uplinks
 import Wire
 
-/// Reports rules of other programs that drop what guests send: at the start, and whenever rules or the way out have changed.
+/// Reports rules of other programs that drop what guests send: at the start, and whenever rules or the way out have
+/// changed.
 final class FirewallWatch {
     /// iptables-legacy reports no changes: its rules are looked at this often (nanoseconds).
     private static let legacyInterval = 60 * MonotonicClock.second
@@ -33,7 +34,9 @@ final class FirewallWatch {
         loop.schedule(after: 0) { [weak self] in self?.check() }
         lookForLegacyRules()
         do throws(SystemError) {
-            monitor = try ChangeMonitor(NetworkInterfaces.firewallMonitor(), settling: MonotonicClock.second, loop: loop) { [unowned self] in check() }
+            monitor = try ChangeMonitor(
+                NetworkInterfaces.firewallMonitor(), settling: MonotonicClock.second, loop: loop
+            ) { [unowned self] in check() }
         } catch {
             logger.debug("\(error)")
         }
@@ -42,7 +45,8 @@ final class FirewallWatch {
     /// Another interface may lead out now.
     func networkChanged() { if wayOut() != egress { check() } }
 
-    /// The interface through which guests' packets to the outside leave, by all of the host's routing rules; nil where none does.
+    /// The interface through which guests' packets to the outside leave, by all of the host's routing rules; nil where
+    /// none does.
     private func wayOut() -> String? {
         guard let index = NetworkInterfaces.index(of: tap) else { return nil }
         return NetworkInterfaces.path(to: ForeignFirewall.outside, from: network.firstLease, input: index)?.interface
@@ -59,7 +63,8 @@ final class FirewallWatch {
         }
     }
 
-    /// Reads the rules on a thread of its own: nft(8) starts over whenever they change meanwhile, and may take long where there are many.
+    /// Reads the rules on a thread of its own: nft(8) starts over whenever they change meanwhile, and may take long
+    /// where there are many.
     private func check() {
         guard !isChecking else {
             isStale = true
@@ -74,7 +79,11 @@ final class FirewallWatch {
         let firewall = ForeignFirewall(tap: tap, network: network, egress: way)
         do throws(SystemError) {
             isChecking = true
-            try loop.runInBackground(named: "firewall check") { firewall.findings() } then: { [weak self] found in self?.finish(found) }
+            try loop.runInBackground(named: "firewall check") {
+                firewall.findings()
+            } then: { [weak self] found in
+                self?.finish(found)
+            }
         } catch {
             isChecking = false
             logger.debug("\(error)")

@@ -4,13 +4,15 @@ import Uplinks
 
 /// The nftables tables of one guest network, as they are in the kernel: applied, compared with what is there, removed.
 ///
-/// On Linux 5.12 and later the table belongs to this process: a `flush ruleset` of another program passes it by, and the kernel refuses its deletion. Before that, and
-/// where libnftables is missing, any program may remove it, which `check` detects.
+/// On Linux 5.12 and later the table belongs to this process: a `flush ruleset` of another program passes it by, and
+/// the kernel refuses its deletion. Before that, and where libnftables is missing, any program may remove it, which
+/// `check` detects.
 final class GuestFirewall {
     /// What has become of the tables.
     enum Condition: Equatable {
         case intact
-        /// Another program has changed or removed this one. `opens` if guests or other hosts may now pass where they may not.
+        /// Another program has changed or removed this one. `opens` if guests or other hosts may now pass where they
+        /// may not.
         case changed(String, opens: Bool)
     }
 
@@ -73,8 +75,10 @@ final class GuestFirewall {
         guard isApplied else { return }
         isApplied = false
         for table in rules.tables(isOwned: isOwned) {
-            // The removal script names the table without its owner's flag, which the kernel refuses for one that is owned.
-            try nftables.run(isOwned && table == rules.table ? "delete table inet \(table)\n" : Firewall.removalScript(table: table))
+            // The removal script names the table without its owner's flag, which the kernel refuses for one that is
+            // owned.
+            try nftables.run(
+                isOwned && table == rules.table ? "delete table inet \(table)\n" : Firewall.removalScript(table: table))
         }
     }
 }

@@ -18,7 +18,8 @@ package enum AllowedServer: Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Names guests that break the rules in the log: one line for a port and an offence, and another after ten minutes if it goes on.
+/// Names guests that break the rules in the log: one line for a port and an offence, and another after ten minutes if
+/// it goes on.
 struct GuestReports {
     private static let pause = 600 * MonotonicClock.second
 
@@ -46,7 +47,10 @@ struct GuestReports {
         for offence in GuestOffence.allCases { named[Key(port: port, offence: offence)] = nil }
     }
 
-    mutating func name(_ hardware: MACAddress, at port: PortNumber, _ place: Place, _ offence: GuestOffence, now: UInt64 = MonotonicClock.now) {
+    mutating func name(
+        _ hardware: MACAddress, at port: PortNumber, _ place: Place, _ offence: GuestOffence,
+        now: UInt64 = MonotonicClock.now
+    ) {
         let key = Key(port: port, offence: offence)
         if let last = named[key], now - last < GuestReports.pause { return }
         named[key] = now
@@ -71,16 +75,21 @@ struct GuestReports {
         }
     }
 
-    private static let joined = "kept from this host; other guests on that switch receive it, since the switch is not ours (vde_vmnet --switch drops it)"
+    private static let joined =
+        "kept from this host; other guests on that switch receive it, since the switch is not ours (vde_vmnet --switch drops it)"
 
     private static func own(_ offence: GuestOffence, _ hardware: MACAddress, _ number: Int) -> String {
         switch offence {
-        case .dhcp: "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it, --dhcp off leaves all addresses to it"
-        case .dhcpIPv6, .routerAdvertisement, .redirect: "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it"
+        case .dhcp:
+            "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it, --dhcp off leaves all addresses to it"
+        case .dhcpIPv6, .routerAdvertisement, .redirect:
+            "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it"
         case .gateway: "dropped: no guest may have it"
-        case .address: "dropped: it belongs to the guest that used it first, until that one's port is gone or it has been silent for \(GuestRules.addressSilence) seconds"
+        case .address:
+            "dropped: it belongs to the guest that used it first, until that one's port is gone or it has been silent for \(GuestRules.addressSilence) seconds"
         case .neighbor: "dropped: what is for it would reach another guest"
-        case .hiddenHeader, .tooManyTags: "dropped: what they hide could be a router advertisement, a DHCP answer, or a claim to the gateway's address"
+        case .hiddenHeader, .tooManyTags:
+            "dropped: what they hide could be a router advertisement, a DHCP answer, or a claim to the gateway's address"
         }
     }
 }

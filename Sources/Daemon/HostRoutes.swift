@@ -10,5 +10,6 @@ enum HostRoutes {
         return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
     }
 
-    static let offlineNotice = "this host is offline (it has no default route): guests reach it and each other, and nothing else until it has one"
+    static let offlineNotice =
+        "this host is offline (it has no default route): guests reach it and each other, and nothing else until it has one"
 }

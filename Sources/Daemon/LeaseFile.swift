@@ -4,7 +4,8 @@ import Logging
 import Platform
 import Wire
 
-/// The leases of one network on disk. Every change is on the disk before its client hears of it; the file is rewritten when it has grown.
+/// The leases of one network on disk. Every change is on the disk before its client hears of it; the file is rewritten
+/// when it has grown.
 package final class LeaseFile {
     private let directory: Directory
     private let name: String
@@ -36,7 +37,8 @@ package final class LeaseFile {
         lines = 0
     }
 
-    /// The first writing. A full disk keeps no instance from starting, as it stops none that runs: what is there is kept, and added to when there is room.
+    /// The first writing. A full disk keeps no instance from starting, as it stops none that runs: what is there is
+    /// kept, and added to when there is room.
     private func begin(_ leases: [Lease]) throws(SystemError) {
         do throws(SystemError) {
             file = try rewrite(leases)
@@ -47,7 +49,9 @@ package final class LeaseFile {
         }
     }
 
-    private static func load(_ name: String, in directory: borrowing Directory, _ logger: Logger) throws(SystemError) -> [Lease] {
+    private static func load(
+        _ name: String, in directory: borrowing Directory, _ logger: Logger
+    ) throws(SystemError) -> [Lease] {
         var contents = LeaseJournal.Contents()
         do throws(SystemError) {
             contents = LeaseJournal.parse(try directory.open(name, [.readOnly, .nonBlocking]).readAll())
@@ -58,21 +62,29 @@ package final class LeaseFile {
             let aside = "\(name).damaged-\(WallClock.seconds)"
             try directory.rename(name, to: aside)
             let damage = contents.isForeign ? "it is not one of ours" : "\(contents.damagedLines) bad lines"
-            logger.warning("the lease file was damaged (\(damage)); it was set aside as \(directory.path(of: aside)); \(contents.records.count) sound lines are kept")
+            logger.warning(
+                "the lease file was damaged (\(damage)); it was set aside as \(directory.path(of: aside)); \(contents.records.count) sound lines are kept"
+            )
         }
         let now = MonotonicClock.now, wall = WallClock.seconds
         return LeaseJournal.settled(contents.records).map { record in
             var lease = record.lease
             // An end that lies far ahead is a clock that was wrong, not a lease of ours.
             let remaining = min(max(record.ends - wall, -1 << 30), 86_400)
-            lease.expires = remaining >= 0 ? now + UInt64(remaining) * MonotonicClock.second : now - min(now, UInt64(-remaining) * MonotonicClock.second)
+            lease.expires =
+                remaining >= 0
+                ? now + UInt64(remaining) * MonotonicClock.second
+                : now - min(now, UInt64(-remaining) * MonotonicClock.second)
             return lease
         }
     }
 
     private static func line(_ lease: Lease) -> String {
         let now = MonotonicClock.now
-        let remaining = lease.expires >= now ? Int64((lease.expires - now) / MonotonicClock.second) : -Int64((now - lease.expires) / MonotonicClock.second)
+        let remaining =
+            lease.expires >= now
+            ? Int64((lease.expires - now) / MonotonicClock.second)
+            : -Int64((now - lease.expires) / MonotonicClock.second)
         return LeaseJournal.line(for: LeaseJournal.Record(lease: lease, ends: WallClock.seconds + remaining))
     }
 
@@ -82,8 +94,8 @@ package final class LeaseFile {
         return try directory.open(name, [.writeOnly, .append])
     }
 
-    /// Writes changes, and waits until they are on the disk. Without room for them the leases are granted all the same: a guest without
-    /// an address is worse off than one that may have to ask again after a crash.
+    /// Writes changes, and waits until they are on the disk. Without room for them the leases are granted all the same:
+    /// a guest without an address is worse off than one that may have to ask again after a crash.
     /// - Parameter all: every lease, for when the file is rewritten.
     package func append(_ changes: [Lease], all: @autoclosure () -> [Lease]) {
         guard !changes.isEmpty else { return }
@@ -104,7 +116,11 @@ package final class LeaseFile {
     }
 
     private func complain(_ error: SystemError) {
-        if !hasFailed { logger.error("leases cannot be written: \(error) (\(directory.path(of: name))); they are granted, but a restart would forget them") }
+        if !hasFailed {
+            logger.error(
+                "leases cannot be written: \(error) (\(directory.path(of: name))); they are granted, but a restart would forget them"
+            )
+        }
         hasFailed = true
     }
 

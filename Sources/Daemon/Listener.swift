@@ -18,10 +18,12 @@ final class Listener {
 
     /// - Parameters:
     ///   - cost: descriptors that a client takes, this one included.
-    ///   - onExhaustion: called with the reason when a client could not be taken in, and not again before one was. It waits, and is tried again.
+    ///   - onExhaustion: called with the reason when a client could not be taken in, and not again before one was. It
+    ///     waits, and is tried again.
     ///   - onClient: called with each client, and what reserves its descriptors for as long as it is kept.
     init(
-        _ socket: consuming Descriptor, cost: Int, of quota: ClientQuota, loop: ControlLoop, onExhaustion: @escaping (String) -> Void,
+        _ socket: consuming Descriptor, cost: Int, of quota: ClientQuota, loop: ControlLoop,
+        onExhaustion: @escaping (String) -> Void,
         onClient: @escaping (consuming Descriptor, ClientQuota.Admission) -> Void
     ) throws(SystemError) {
         self.socket = socket
@@ -44,7 +46,8 @@ final class Listener {
     private func accept() {
         for _ in 0..<Listener.burst {
             guard let admission = quota.admit(cost) else {
-                return pause("all descriptors for clients are in use; raise the limit of open files (ulimit -n, LimitNOFILE=)")
+                return pause(
+                    "all descriptors for clients are in use; raise the limit of open files (ulimit -n, LimitNOFILE=)")
             }
             switch socket.acceptClient() {
             case .client(let client):

@@ -7,8 +7,9 @@ import Uplinks
 import UserUplink
 import Wire
 
-/// The gateway's port 53 without a socket on it: the forwarder takes guests' UDP questions as frames, and terminates their TCP connections here.
-/// This works the same for a TAP and the user-mode NAT, leaves port 53 of the host to the host, and gives the switch port that a question came in by.
+/// The gateway's port 53 without a socket on it: the forwarder takes guests' UDP questions as frames, and terminates
+/// their TCP connections here. This works the same for a TAP and the user-mode NAT, leaves port 53 of the host to the
+/// host, and gives the switch port that a question came in by.
 final class NameGateway {
     /// Questions that are dealt with before others on this thread have their turn.
     private static let burst = 64
@@ -33,7 +34,8 @@ final class NameGateway {
     ///   - knowsPorts: the switch is ours, so that a port tells guests apart better than an address that they choose.
     ///   - descriptors: how many it may open.
     init(
-        _ presence: Uplink.Presence, mtu: Int, knowsPorts: Bool, resolvers: Resolvers, descriptors: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger
+        _ presence: Uplink.Presence, mtu: Int, knowsPorts: Bool, resolvers: Resolvers, descriptors: Int,
+        loop: ControlLoop, control: ForwarderControl, logger: Logger
     ) throws(ExitError) {
         self.presence = presence
         self.mtu = mtu
@@ -58,9 +60,12 @@ final class NameGateway {
 
     private func openRelay() throws(SystemError) {
         let worker = DeviceWorker(control)
-        let made = try NameRelay(presence.network, hardware: presence.hardware, mtu: mtu, limit: server.streamLimit, names: inlet, to: worker)
+        let made = try NameRelay(
+            presence.network, hardware: presence.hardware, mtu: mtu, limit: server.streamLimit, names: inlet, to: worker
+        )
         var configuration = PortConfiguration(
-            name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(), maximumFrame: FrameLimits.link(mtu: mtu),
+            name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
+            maximumFrame: FrameLimits.link(mtu: mtu),
             receivesUnknown: false)
         configuration.device = made.device
         configuration.worker = worker
@@ -84,12 +89,15 @@ final class NameGateway {
     }
 
     private func take(_ frame: [UInt8], _ port: PortNumber) {
-        guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv4View(ethernet.payload), packet.hasValidChecksum,
+        guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv4View(ethernet.payload),
+            packet.hasValidChecksum,
             let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0,
             datagram.hasValidChecksum(source: packet.source, destination: packet.destination)
         else { return }
         let source = packet.source, network = presence.network.network
-        guard network.contains(source), source != presence.network.gateway, source != network.base, source != network.broadcast else { return }
+        guard network.contains(source), source != presence.network.gateway, source != network.base,
+            source != network.broadcast
+        else { return }
         let asker = NameAsker(hardware: ethernet.source, address: source, port: datagram.sourcePort)
         server.receive(datagram.payload.copied(), from: asker, of: NameGuest(port: port, address: source))
     }
@@ -97,7 +105,9 @@ final class NameGateway {
     private func answer(_ message: [UInt8], to asker: NameAsker) {
         let fits = message.count + 42 <= FrameRing.slotCapacity && message.count + 28 <= mtu
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
-        let frame = UDPFrame(from: (presence.hardware, presence.network.gateway, NameService.port), to: (asker.hardware, asker.address, asker.port))
+        let frame = UDPFrame(
+            from: (presence.hardware, presence.network.gateway, NameService.port),
+            to: (asker.hardware, asker.address, asker.port))
         control.sendAnswer(frame.bytes(payload: whole))
     }
 

@@ -19,7 +19,8 @@ struct NameAsker: Hashable, Sendable {
     let port: UInt16
 }
 
-/// Answers guests' questions for names by asking the host's resolvers. The caller brings the questions and delivers the answers, by frames or by connections.
+/// Answers guests' questions for names by asking the host's resolvers. The caller brings the questions and delivers the
+/// answers, by frames or by connections.
 final class NameServer {
     private let loop: ControlLoop
     private let logger: Logger
@@ -63,9 +64,15 @@ final class NameServer {
         case .ignore: if case .stream(let number) = client { streams.end(number) }
         case .answer(let answer): reply(answer, to: client)
         case .forward(let question):
-            if resolvers.refresh() { logger.info("the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))") }
+            if resolvers.refresh() {
+                logger.info(
+                    "the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")
+            }
             forwarder.servers = resolvers.servers
-            perform(forwarder.forward(query, question, over: transport, from: client, of: guest, randomID: Random.value(), now: MonotonicClock.now))
+            perform(
+                forwarder.forward(
+                    query, question, over: transport, from: client, of: guest, randomID: Random.value(),
+                    now: MonotonicClock.now))
         }
     }
 

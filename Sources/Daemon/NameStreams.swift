@@ -3,9 +3,11 @@ import AddressService
 import Platform
 import Wire
 
-/// Guests' DNS over TCP (RFC 7766): any number of queries at a time on one connection, each answered when its answer is there.
+/// Guests' DNS over TCP (RFC 7766): any number of queries at a time on one connection, each answered when its answer is
+/// there.
 ///
-/// There are few connections at a time. When another comes, the guest with the most loses the one that has been idle for longest.
+/// There are few connections at a time. When another comes, the guest with the most loses the one that has been idle
+/// for longest.
 final class NameStreams {
     /// How long a connection may be idle, in nanoseconds.
     private static let patience = 10 * MonotonicClock.second
@@ -22,7 +24,10 @@ final class NameStreams {
     ///   - limit: connections at a time.
     ///   - onQuery: called with each query, the number of its connection, and whose that is.
     ///   - onEnd: called when a connection has ended; its queries need no answers any more.
-    init(loop: ControlLoop, limit: Int, onQuery: @escaping ([UInt8], UInt64, NameGuest) -> Void, onEnd: @escaping (UInt64) -> Void) {
+    init(
+        loop: ControlLoop, limit: Int, onQuery: @escaping ([UInt8], UInt64, NameGuest) -> Void,
+        onEnd: @escaping (UInt64) -> Void
+    ) {
         self.loop = loop
         self.limit = limit
         self.onQuery = onQuery
@@ -43,7 +48,8 @@ final class NameStreams {
         next += 1
         let number = next
         shares.add(guest)
-        let connection = NameStream(socket, guest: guest, loop: loop, patience: NameStreams.patience) { [unowned self] in
+        let connection = NameStream(socket, guest: guest, loop: loop, patience: NameStreams.patience) {
+            [unowned self] in
             onQuery($0, number, guest)
         } onEnd: { [unowned self] in
             end(number)
@@ -55,7 +61,11 @@ final class NameStreams {
     /// The one that has been idle for longest, those that wait for nothing first.
     private func endOldest(of guest: NameGuest) {
         let own = connections.filter { $0.value.guest == guest }
-        guard let oldest = own.min(by: { ($0.value.isWaiting ? 1 : 0, $0.value.lastUse) < ($1.value.isWaiting ? 1 : 0, $1.value.lastUse) }) else { return }
+        guard
+            let oldest = own.min(by: {
+                ($0.value.isWaiting ? 1 : 0, $0.value.lastUse) < ($1.value.isWaiting ? 1 : 0, $1.value.lastUse)
+            })
+        else { return }
         end(oldest.key)
     }
 
@@ -93,7 +103,8 @@ private final class NameStream {
     private var timer: ControlLoop.TimerID?
 
     init(
-        _ socket: consuming Descriptor, guest: NameGuest, loop: ControlLoop, patience: UInt64, onQuery: @escaping ([UInt8]) -> Void, onEnd: @escaping () -> Void
+        _ socket: consuming Descriptor, guest: NameGuest, loop: ControlLoop, patience: UInt64,
+        onQuery: @escaping ([UInt8]) -> Void, onEnd: @escaping () -> Void
     ) {
         self.socket = socket
         self.guest = guest
@@ -127,13 +138,16 @@ private final class NameStream {
     /// A client that does not take its answers is not read from, nor one that has asked enough for now.
     private func watch() {
         if isOver { return }
-        let wanted: Readiness? = !output.isEmpty ? .writable : isEnding || underWay >= NameStream.maximumQueries ? nil : .readable
+        let wanted: Readiness? =
+            !output.isEmpty ? .writable : isEnding || underWay >= NameStream.maximumQueries ? nil : .readable
         if wanted == interest { return }
         loop.unwatch(socket.raw)
         interest = wanted
         guard let wanted else { return }
         do throws(SystemError) {
-            try loop.watch(socket.raw, for: wanted) { [unowned self] _ in if wanted == .writable { flush() } else { read() } }
+            try loop.watch(socket.raw, for: wanted) { [unowned self] _ in
+                if wanted == .writable { flush() } else { read() }
+            }
         } catch {
             onEnd()
         }
@@ -151,8 +165,8 @@ private final class NameStream {
         takeQueries()
     }
 
-    /// Hands on what has come. A reply leads here as well, and then finds that it is being done: a client that sends thousands of queries at once
-    /// would have as many calls on the stack otherwise.
+    /// Hands on what has come. A reply leads here as well, and then finds that it is being done: a client that sends
+    /// thousands of queries at once would have as many calls on the stack otherwise.
     private func takeQueries() {
         if isTakingQueries { return }
         isTakingQueries = true

@@ -3,9 +3,10 @@ import Platform
 
 /// A file with our process id, for other programs to read, and for one of us at a time.
 ///
-/// Its lock says that the process in it lives. Other users may read the file, and so lock it as well; but a lock counts only as long as the process
-/// whose number is in the file is there and is of the file's user. The file is made new each time, under another name and closed to others until
-/// it is locked, so that no other process can have a lock on it before us.
+/// Its lock says that the process in it lives. Other users may read the file, and so lock it as well; but a lock counts
+/// only as long as the process whose number is in the file is there and is of the file's user. The file is made new
+/// each time, under another name and closed to others until it is locked, so that no other process can have a lock on
+/// it before us.
 package final class Pidfile: Sendable {
     private let directory: Directory
     private let name: String
@@ -24,10 +25,15 @@ package final class Pidfile: Sendable {
             self.file = file
         } catch {
             if error.code == Errno.busy {
-                throw ExitError(.alreadyRunning, "the pidfile \(path) is held by \(error.operation); stop it first, or give another --pidfile")
+                throw ExitError(
+                    .alreadyRunning,
+                    "the pidfile \(path) is held by \(error.operation); stop it first, or give another --pidfile")
             }
             let isDenied = [Errno.accessDenied, Errno.notPermitted].contains(error.code)
-            throw ExitError(isDenied ? .noPermission : .cannotCreate, "cannot write the pidfile: \(error); its directory must exist and be writable, or give another --pidfile")
+            throw ExitError(
+                isDenied ? .noPermission : .cannotCreate,
+                "cannot write the pidfile: \(error); its directory must exist and be writable, or give another --pidfile"
+            )
         }
     }
 
@@ -38,7 +44,8 @@ package final class Pidfile: Sendable {
             guard try file.tryLock() else { throw SystemError(code: Errno.busy, "another process") }
             try file.write(Array("\(Accounts.processID)\n".utf8))
             try file.setMode(0o644)
-            // Of several that find the same dead one's file, one removes it and one has the name; the others look again.
+            // Of several that find the same dead one's file, one removes it and one has the name; the others look
+            // again.
             for _ in 0..<100 {
                 do throws(SystemError) {
                     try directory.renameNew(temporary, to: name)
@@ -51,7 +58,8 @@ package final class Pidfile: Sendable {
             throw SystemError(code: Errno.busy, "another process")
         } catch {
             try? directory.remove(temporary)
-            throw error.subject.isEmpty && error.code != Errno.busy ? SystemError(code: error.code, error.operation, directory.path(of: name)) : error
+            throw error.subject.isEmpty && error.code != Errno.busy
+                ? SystemError(code: error.code, error.operation, directory.path(of: name)) : error
         }
     }
 
@@ -62,14 +70,18 @@ package final class Pidfile: Sendable {
         do throws(SystemError) {
             status = try directory.status(of: name)
             // What is there is looked at, and never written to.
-            guard status.kind == .regular else { throw SystemError(code: Errno.exists, "replace, which is no file,", directory.path(of: name)) }
+            guard status.kind == .regular else {
+                throw SystemError(code: Errno.exists, "replace, which is no file,", directory.path(of: name))
+            }
             old = try directory.open(name, [.readOnly, .nonBlocking])
         } catch {
             if error.code == Errno.noEntry { return }
             throw error
         }
         guard [Accounts.effectiveUser, Accounts.sudoCaller?.user].contains(status.owner) else {
-            throw SystemError(code: Errno.exists, "replace, as it belongs to \(Accounts.userName(status.owner)),", directory.path(of: name))
+            throw SystemError(
+                code: Errno.exists, "replace, as it belongs to \(Accounts.userName(status.owner)),",
+                directory.path(of: name))
         }
         if try !old.tryLock() {
             let number = String(decoding: (try? old.read(limit: 32)) ?? [], as: UTF8.self).prefix { $0.isNumber }

@@ -4,7 +4,8 @@ import Platform
 import Switching
 import VDE
 
-/// Keeps a port of somebody's VDE switch attached to the forwarder: joins, notices when the switch goes, and joins again.
+/// Keeps a port of somebody's VDE switch attached to the forwarder: joins, notices when the switch goes, and joins
+/// again.
 package final class PlugSession: NetworkSession {
     /// How long to wait, at start, for a switch that is being started at the same time, in nanoseconds.
     private static let grace = MonotonicClock.second
@@ -47,7 +48,8 @@ package final class PlugSession: NetworkSession {
 
     /// - Parameter candidates: where the switch may be; the first that answers is taken.
     package init(
-        candidates: [String], port: Int, options: PlugOptions, maximumFrame: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger
+        candidates: [String], port: Int, options: PlugOptions, maximumFrame: Int, loop: ControlLoop,
+        control: ForwarderControl, logger: Logger
     ) {
         self.candidates = candidates
         self.port = port
@@ -81,9 +83,13 @@ package final class PlugSession: NetworkSession {
     private func attach(_ plug: consuming Plug) throws(PlugError) {
         do throws(SystemError) {
             let descriptor = try plug.data.duplicate()
-            var configuration = PortConfiguration(name: candidates[0], kind: .datagram, role: .guest, descriptor: descriptor.release(), maximumFrame: maximumFrame)
+            var configuration = PortConfiguration(
+                name: candidates[0], kind: .datagram, role: .guest, descriptor: descriptor.release(),
+                maximumFrame: maximumFrame)
             configuration.reach = .network
-            guard let number = control.attach(configuration) else { throw SystemError(code: Errno.noBuffers, "attach a port") }
+            guard let number = control.attach(configuration) else {
+                throw SystemError(code: Errno.noBuffers, "attach a port")
+            }
             let joined = Joined(plug, number)
             state = .joined(joined)
             backoff.reset()
@@ -130,7 +136,9 @@ package final class PlugSession: NetworkSession {
                 throw PlugError(.system, error.description)
             }
             loop.cancel(timer)
-            timer = loop.schedule(after: PlugHandshake.patience) { [unowned self, unowned attempt] in failed(attempt.handshake.silence) }
+            timer = loop.schedule(after: PlugHandshake.patience) { [unowned self, unowned attempt] in
+                failed(attempt.handshake.silence)
+            }
         } catch {
             failed(error)
         }

@@ -18,9 +18,14 @@ extension Capabilities {
         }
         let doors = configuration.doors
         let hasDoors = !doors.streams.isEmpty || !doors.datagrams.isEmpty || !doors.activated.isEmpty
-        // Sockets of machines that run as other users, each closed to all but its user; sockets of ours in directories of other users, which
-        // are made and removed there; the database of Open vSwitch, which may be closed to root's group.
-        if servesDirectory || joins || hasConsole || hasDoors || configuration.pidfile != nil || configuration.mode.isBridged { needed.formUnion([.dacOverride, .fileOwner]) }
+        // Sockets of machines that run as other users, each closed to all but its user; sockets of ours in directories
+        // of other users, which are made and removed there; the database of Open vSwitch, which may be closed to root's
+        // group.
+        if servesDirectory || joins || hasConsole || hasDoors || configuration.pidfile != nil
+            || configuration.mode.isBridged
+        {
+            needed.formUnion([.dacOverride, .fileOwner])
+        }
         // Each machine's data socket is given to its user, ours on another switch to the group of that.
         if servesDirectory || joins { needed.insert(.chown) }
         // The program of `run` is the caller's.

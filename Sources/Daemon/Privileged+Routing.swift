@@ -9,13 +9,14 @@ import Wire
 extension Privileged {
     // MARK: Start and end
 
-    /// Puts the rules of the guests' network in place, and only then brings the TAP up with the gateway's address and switches forwarding on: nothing passes
-    /// that the rules would stop.
+    /// Puts the rules of the guests' network in place, and only then brings the TAP up with the gateway's address and
+    /// switches forwarding on: nothing passes that the rules would stop.
     /// - Parameter rules: of the TAP that `openTAP` made.
     package func start(_ rules: Firewall, for guests: GuestNetwork, on device: borrowing TapDevice) throws(ExitError) {
         let tap = device.name
         reservations = try PortReservations(rules.published)
-        let firewall = GuestFirewall(rules), forwarding = EgressForwarding(tap: tap, record: record, directory: directory, logger: logger)
+        let firewall = GuestFirewall(rules),
+            forwarding = EgressForwarding(tap: tap, record: record, directory: directory, logger: logger)
         self.firewall = firewall
         self.forwarding = forwarding
         upkeep = TapUpkeep(tap: tap, index: device.index, guests: guests, logger: logger)
@@ -70,8 +71,10 @@ extension Privileged {
 
     // MARK: Changes of the host
 
-    /// Something about the host's network has changed: puts back what other programs have undone, and follows to other ways out.
-    /// - Returns: when to look again, in nanoseconds of the monotonic clock, though nothing changes; nil if that is not needed.
+    /// Something about the host's network has changed: puts back what other programs have undone, and follows to other
+    /// ways out.
+    /// - Returns: when to look again, in nanoseconds of the monotonic clock, though nothing changes; nil if that is not
+    ///   needed.
     /// - Throws: if the TAP is out of our reach.
     package func refresh(now: UInt64) throws(ExitError) -> UInt64? {
         guard let firewall, let forwarding, let upkeep, let tap, !isGivenUp else { return nil }
@@ -93,9 +96,12 @@ extension Privileged {
         return steps == nil ? now + Privileged.lockPause : upkeep.nextCheck
     }
 
-    /// Rules of this host have changed. If they were ours, they are put back; while they are missing, nothing passes that they would stop.
+    /// Rules of this host have changed. If they were ours, they are put back; while they are missing, nothing passes
+    /// that they would stop.
     package func verifyFirewall(now: UInt64) {
-        guard let firewall, let upkeep, !isGivenUp, case .changed(let table, let opens) = firewall.check() else { return }
+        guard let firewall, let upkeep, !isGivenUp, case .changed(let table, let opens) = firewall.check() else {
+            return
+        }
         // The other table only repeats rules that are in force.
         if opens {
             upkeep.takeDown()
@@ -105,10 +111,13 @@ extension Privileged {
             isGivenUp = opens
             if opens {
                 logger.error(
-                    "another program has removed or changed the nftables table \(table) three times within a minute; \(upkeep.tap) is down, so that guests are not without its rules; find that program (nft monitor), then restart vde_vmnet")
+                    "another program has removed or changed the nftables table \(table) three times within a minute; \(upkeep.tap) is down, so that guests are not without its rules; find that program (nft monitor), then restart vde_vmnet"
+                )
             } else {
                 firewall.leaveGuards()
-                logger.warning("another program has removed the nftables table \(table) three times within a minute; it is left so: were vde_vmnet killed, the interfaces that lead out would forward between each other until its next start")
+                logger.warning(
+                    "another program has removed the nftables table \(table) three times within a minute; it is left so: were vde_vmnet killed, the interfaces that lead out would forward between each other until its next start"
+                )
             }
             return
         }
@@ -121,7 +130,9 @@ extension Privileged {
             }
         } catch {
             isGivenUp = opens
-            logger.error("\(error); \(opens ? "\(upkeep.tap) stays down" : "\(table) is missing"); restart vde_vmnet once that is mended")
+            logger.error(
+                "\(error); \(opens ? "\(upkeep.tap) stays down" : "\(table) is missing"); restart vde_vmnet once that is mended"
+            )
         }
     }
 }

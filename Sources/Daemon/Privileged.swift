@@ -7,7 +7,8 @@ import Wire
 
 /// Everything that changes the host, done and undone in one place, with a record on disk of what was done.
 ///
-/// Nothing else in the program needs privilege: a small keeper process could own this object while the switch runs without.
+/// Nothing else in the program needs privilege: a small keeper process could own this object while the switch runs
+/// without.
 package final class Privileged {
     let record: RunRecord
     let directory: String
@@ -42,7 +43,9 @@ package final class Privileged {
             for dead in RunRecord.leftBehind(in: directory) {
                 if !dead.acts.isEmpty { logger.notice("cleaning up after an instance that was killed") }
                 for line in dead.refused {
-                    logger.warning("\(dead.path): '\(PrintableText.line(line))' is nothing that this program records, and is not undone; see who wrote to that file")
+                    logger.warning(
+                        "\(dead.path): '\(PrintableText.line(line))' is nothing that this program records, and is not undone; see who wrote to that file"
+                    )
                 }
                 undo(dead, nil, logger)
             }
@@ -56,8 +59,8 @@ package final class Privileged {
         }
     }
 
-    /// For how long (nanoseconds) the lock is waited for: when one starts, where nothing else is there to do, and when one ends. An instance may hold it while
-    /// it cleans up after another.
+    /// For how long (nanoseconds) the lock is waited for: when one starts, where nothing else is there to do, and when
+    /// one ends. An instance may hold it while it cleans up after another.
     static let lockPause = 250 * MonotonicClock.millisecond
     static let startPatience = 5 * MonotonicClock.second
     private static let endPatience = MonotonicClock.second
@@ -71,7 +74,8 @@ package final class Privileged {
         if try file.lock(until: MonotonicClock.now + patience) { return file }
         // A lock may outlast who took it, in a child that is about to start a program.
         let holder = FileLocks.holder(of: file).flatMap { Accounts.isAlive($0) ? $0 : nil }
-        throw SystemError(code: Errno.busy, "\(holder.map { "process \($0)" } ?? "another process") keeps \(path) locked")
+        throw SystemError(
+            code: Errno.busy, "\(holder.map { "process \($0)" } ?? "another process") keeps \(path) locked")
     }
 
     // MARK: TAP
@@ -87,9 +91,15 @@ package final class Privileged {
         } catch {
             switch error.code {
             case Errno.notPermitted, Errno.accessDenied:
-                throw ExitError(.noPermission, "no permission to create a TAP; run this with sudo, or give it the capability CAP_NET_ADMIN (--switch --uplink none is a switch that needs neither)")
+                throw ExitError(
+                    .noPermission,
+                    "no permission to create a TAP; run this with sudo, or give it the capability CAP_NET_ADMIN (--switch --uplink none is a switch that needs neither)"
+                )
             case Errno.busy, Errno.exists, Errno.invalid:
-                throw ExitError(.unavailable, "the interface \(name ?? "vmnet") exists already; choose another name with --tap-name, or leave it out")
+                throw ExitError(
+                    .unavailable,
+                    "the interface \(name ?? "vmnet") exists already; choose another name with --tap-name, or leave it out"
+                )
             case Errno.noEntry, Errno.noDevice:
                 throw ExitError(.unavailable, "\(error); is there a /dev/net/tun? Load the module with: modprobe tun")
             default:
@@ -105,7 +115,10 @@ package final class Privileged {
         } catch {
             switch error.code {
             case Errno.notPermitted, Errno.accessDenied:
-                throw ExitError(.noPermission, "no permission to open the TAP \(name); make it once for your user with: sudo ip tuntap add \(name) mode tap user \(Accounts.userName(Accounts.effectiveUser))")
+                throw ExitError(
+                    .noPermission,
+                    "no permission to open the TAP \(name); make it once for your user with: sudo ip tuntap add \(name) mode tap user \(Accounts.userName(Accounts.effectiveUser))"
+                )
             case Errno.busy: throw ExitError(.unavailable, "the TAP \(name) is in use by another program")
             case Errno.invalid: throw ExitError(.unavailable, "\(name) is an interface, but not a TAP with one queue")
             default: throw ExitError(.unavailable, error.description)
@@ -128,7 +141,9 @@ package final class Privileged {
         } catch {
             // It goes with its descriptor.
             tap = nil
-            throw ExitError([Errno.notPermitted, Errno.accessDenied].contains(error.code) ? .noPermission : .unavailable, error.description)
+            throw ExitError(
+                [Errno.notPermitted, Errno.accessDenied].contains(error.code) ? .noPermission : .unavailable,
+                error.description)
         }
     }
 
@@ -152,7 +167,9 @@ package final class Privileged {
             lock = try Privileged.lock(directory, for: Privileged.endPatience)
         } catch {
             // It is no reason to leave anything behind, or not to end.
-            logger.notice("\(error.code == Errno.busy ? error.operation : error.description); what was changed is put back all the same")
+            logger.notice(
+                "\(error.code == Errno.busy ? error.operation : error.description); what was changed is put back all the same"
+            )
             lock = nil
         }
         Privileged.undo(record, firewall, logger)
@@ -167,17 +184,24 @@ package final class Privileged {
             switch act {
             case .table(let name):
                 do throws(NFTables.Failure) {
-                    if let firewall { try firewall.remove() } else { try nftables?.run(Firewall.removalScript(table: name)) }
+                    if let firewall {
+                        try firewall.remove()
+                    } else {
+                        try nftables?.run(Firewall.removalScript(table: name))
+                    }
                 } catch {
                     logger.warning("\(error); the nftables table \(name) may be left")
                 }
             case .switchPort(let port, let bridge):
-                if !OpenVSwitch.removePort(port, from: bridge) { logger.warning("the port \(port) may be left in the Open vSwitch bridge \(bridge)") }
+                if !OpenVSwitch.removePort(port, from: bridge) {
+                    logger.warning("the port \(port) may be left in the Open vSwitch bridge \(bridge)")
+                }
             case .rule(let network, let preference):
                 // Where it was not added after all, or is gone, there is nothing to remove.
                 try? NetworkInterfaces.change(ruleFor: network, preference: preference, isAdded: false)
             case .setting(let setting, let before):
-                // Another instance still needs it, and will restore it; or somebody has made the host a router meanwhile.
+                // Another instance still needs it, and will restore it; or somebody has made the host a router
+                // meanwhile.
                 let isNeeded = others.contains { if case .setting(setting, _) = $0 { true } else { false } }
                 guard !isNeeded, !EgressForwarding.isRouter, setting.value != nil else { continue }
                 do throws(SystemError) {

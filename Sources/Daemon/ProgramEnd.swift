@@ -7,9 +7,12 @@ enum ProgramEnd {
     /// How long a program may take to end when it is asked to, in nanoseconds.
     static let patience = 5 * MonotonicClock.second
 
-    /// Asks a program to end, waits for that, and ends it where it does not. Signals that come meanwhile are passed on; a second one to end does not wait.
+    /// Asks a program to end, waits for that, and ends it where it does not. Signals that come meanwhile are passed on;
+    /// a second one to end does not wait.
     /// - Parameter signals: those that this process catches, its children's ends among them.
-    static func await(_ program: ChildProcess, called name: String, signals: SignalPipe, _ logger: Logger) -> ChildProcess.Termination {
+    static func await(
+        _ program: ChildProcess, called name: String, signals: SignalPipe, _ logger: Logger
+    ) -> ChildProcess.Termination {
         program.signal(Signal.terminate)
         let deadline = MonotonicClock.now + patience
         var requests = 0

@@ -4,8 +4,8 @@ import Logging
 import Uplinks
 import Wire
 
-/// Follows the guests to which published ports lead: by their leases where they are named by hardware address, and with a warning where an address
-/// that is published changes hands.
+/// Follows the guests to which published ports lead: by their leases where they are named by hardware address, and with
+/// a warning where an address that is published changes hands.
 final class PublishedGuests {
     private var published: [PublishedPort]
     private let logger: Logger
@@ -18,7 +18,9 @@ final class PublishedGuests {
         self.published = published
         self.logger = logger
         self.onChange = onChange
-        for one in published where one.hardware != nil { logger.info("--publish \(one) leads nowhere until that guest has a lease") }
+        for one in published where one.hardware != nil {
+            logger.info("--publish \(one) leads nowhere until that guest has a lease")
+        }
     }
 
     /// Takes leases that were given or have changed.
@@ -51,6 +53,7 @@ final class PublishedGuests {
         let holder = holders.updateValue(lease.hardware, forKey: lease.address)
         guard let holder, holder != lease.hardware else { return }
         logger.warning(
-            "--publish \(one) leads to another guest now: \(lease.address) was leased to \(holder) and is leased to \(lease.hardware); publish the hardware address instead, or reserve the address: --dhcp-host \(holder),\(lease.address)")
+            "--publish \(one) leads to another guest now: \(lease.address) was leased to \(holder) and is leased to \(lease.hardware); publish the hardware address instead, or reserve the address: --dhcp-host \(holder),\(lease.address)"
+        )
     }
 }

@@ -17,7 +17,8 @@ package final class Resolvers {
         refresh()
     }
 
-    /// Looks at the file, once a second at most, and at every call while there is none. Returns true if the servers are others now.
+    /// Looks at the file, once a second at most, and at every call while there is none. Returns true if the servers are
+    /// others now.
     @discardableResult
     package func refresh(now: UInt64 = MonotonicClock.now) -> Bool {
         guard seen == nil || now >= nextLook else { return false }

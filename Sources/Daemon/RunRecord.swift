@@ -3,18 +3,19 @@ import Platform
 import Uplinks
 import Wire
 
-/// One running instance, as a locked file that lists what it did to the system, so that its successor can undo exactly that after a crash.
+/// One running instance, as a locked file that lists what it did to the system, so that its successor can undo exactly
+/// that after a crash.
 ///
 ///     vde_vmnet record 1
 ///     pid 4711
 ///     table vde_vmnet_vmnet0
 ///     setting net/ipv4/conf/eth0/forwarding 0
 ///
-/// The lock ends with the process, however it ends: a record that can be locked is a dead one's. `setting` lines hold the value to go back
-/// to. An act is recorded before it is done; undoing what was not done after all does no harm.
+/// The lock ends with the process, however it ends: a record that can be locked is a dead one's. `setting` lines hold
+/// the value to go back to. An act is recorded before it is done; undoing what was not done after all does no harm.
 ///
-/// No other user can open a record. On one of an earlier version, which others could, a lock counts only as long as the process in the record
-/// lives. What a record may name is in `Act`; nothing else is undone.
+/// No other user can open a record. On one of an earlier version, which others could, a lock counts only as long as the
+/// process in the record lives. What a record may name is in `Act`; nothing else is undone.
 package final class RunRecord {
     private static let header = "vde_vmnet record 1"
     private static let suffix = ".run"
@@ -46,13 +47,17 @@ package final class RunRecord {
             switch words.first {
             case "table" where words.count == 2 && Firewall.isTableName(words[1]): self = .table(words[1])
             case "setting" where words.count == 3:
-                guard let setting = KernelSetting(recorded: words[1]), KernelSetting.recordedValues.contains(words[2]) else { return nil }
+                guard let setting = KernelSetting(recorded: words[1]), KernelSetting.recordedValues.contains(words[2])
+                else { return nil }
                 self = .setting(setting, before: words[2])
             // A name that begins with a dash would be an option of the tool that takes the port away.
-            case "switch-port" where words.count == 3 && words[1...].allSatisfy({ NetworkInterfaces.isName($0) && !$0.hasPrefix("-") }):
+            case "switch-port"
+            where words.count == 3 && words[1...].allSatisfy({ NetworkInterfaces.isName($0) && !$0.hasPrefix("-") }):
                 self = .switchPort(words[1], bridge: words[2])
             case "rule" where words.count == 3:
-                guard let network = IPv4Network(words[1]), let preference = UInt32(words[2]), (1..<32_766).contains(preference) else { return nil }
+                guard let network = IPv4Network(words[1]), let preference = UInt32(words[2]),
+                    (1..<32_766).contains(preference)
+                else { return nil }
                 self = .rule(network, preference: preference)
             default: return nil
             }
@@ -76,7 +81,9 @@ package final class RunRecord {
     /// Makes the record of this process.
     /// - Parameter name: what only one instance may have, such as a network; unique within this network namespace.
     /// - Returns: nil and the holder's process id if another instance has it.
-    package static func create(_ name: String, in directory: String) throws(SystemError) -> (record: RunRecord?, holder: Int32) {
+    package static func create(
+        _ name: String, in directory: String
+    ) throws(SystemError) -> (record: RunRecord?, holder: Int32) {
         let path = "\(directory)/\(name)\(ownSuffix)"
         if let old = try existing(path) {
             let contents = Contents(of: old)
@@ -107,7 +114,8 @@ package final class RunRecord {
         var refused: [String] = []
 
         init(of file: borrowing Descriptor) {
-            let lines = String(decoding: (try? file.readAll(limit: 1 << 20)) ?? [], as: UTF8.self).split(separator: "\n")
+            let lines = String(decoding: (try? file.readAll(limit: 1 << 20)) ?? [], as: UTF8.self).split(
+                separator: "\n")
             guard lines.first == header[...] else { return }
             for line in lines.dropFirst() {
                 if line.hasPrefix("pid "), let number = Int32(line.dropFirst(4)) {
@@ -120,8 +128,10 @@ package final class RunRecord {
             }
         }
 
-        /// Whether the record's process is alive. Otherwise the record is locked, if no other process has it locked still.
-        /// - Parameter patience: how long to wait for a child of the process that is about to start a program, in nanoseconds.
+        /// Whether the record's process is alive. Otherwise the record is locked, if no other process has it locked
+        /// still.
+        /// - Parameter patience: how long to wait for a child of the process that is about to start a program, in
+        ///   nanoseconds.
         func isHeld(_ file: borrowing Descriptor, for patience: UInt64) throws(SystemError) -> Bool {
             if try file.tryLock() { return false }
             let status = try file.status()
@@ -161,8 +171,9 @@ package final class RunRecord {
     /// For so long (seconds) the record of a dead instance in another network namespace waits for a successor there.
     private static let patience: Int64 = 7 * 86_400
 
-    /// The records that dead instances left in this network namespace, locked until they are released. What an earlier boot left is
-    /// removed: the kernel has undone it. So is after a week what was left in another namespace, which most likely has gone, and all in it.
+    /// The records that dead instances left in this network namespace, locked until they are released. What an earlier
+    /// boot left is removed: the kernel has undone it. So is after a week what was left in another namespace, which
+    /// most likely has gone, and all in it.
     /// - Parameter now: seconds since 1970.
     package static func leftBehind(in directory: String, now: Int64 = WallClock.seconds) -> [RunRecord] {
         for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix(ownSuffix) {
@@ -172,7 +183,9 @@ package final class RunRecord {
                 continue
             }
             // Most are young, and need not be opened to see that.
-            guard let status = try? Files.status(path, followLinks: false), status.modified / 1_000_000_000 < now - patience else { continue }
+            guard let status = try? Files.status(path, followLinks: false),
+                status.modified / 1_000_000_000 < now - patience
+            else { continue }
             if let file = try? existing(path), (try? file.tryLock()) == true { try? Files.remove(path) }
         }
         return others(in: directory, except: "", dead: true)
@@ -184,7 +197,9 @@ package final class RunRecord {
             let path = "\(directory)/\(name)"
             guard path != own, let file = try? existing(path) else { continue }
             let contents = Contents(of: file)
-            guard let isHeld = try? contents.isHeld(file, for: dead ? childPatience : 0), isHeld != dead else { continue }
+            guard let isHeld = try? contents.isHeld(file, for: dead ? childPatience : 0), isHeld != dead else {
+                continue
+            }
             let record = RunRecord(directory: directory, path: path, file: file)
             record.acts = contents.acts
             record.refused = contents.refused

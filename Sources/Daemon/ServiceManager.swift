@@ -4,7 +4,9 @@ import Platform
 /// Tells systemd what the daemon is up to (sd_notify(3)), where it was started by it.
 enum ServiceManager {
     static func notify(_ state: String) {
-        guard let name = Accounts.environment("NOTIFY_SOCKET"), let first = name.utf8.first, first == UInt8(ascii: "/") || first == UInt8(ascii: "@") else { return }
+        guard let name = Accounts.environment("NOTIFY_SOCKET"), let first = name.utf8.first,
+            first == UInt8(ascii: "/") || first == UInt8(ascii: "@")
+        else { return }
         // An @ stands for the zero byte of an abstract name.
         let path = first == UInt8(ascii: "@") ? [0] + Array(name.utf8.dropFirst()) : Array(name.utf8)
         guard let socket = try? UnixSocket.datagram(), (try? socket.connect(to: UnixPath(path))) != nil else { return }

@@ -40,7 +40,9 @@ package struct SwitchConfiguration: Sendable {
     package static var defaultPath: String { Accounts.effectiveUser == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl" }
 
     /// Programs that connect their port to another switch, by how they introduce themselves.
-    private static let cables = ["vdeplug:", "vde_crosscable", "vde_cryptcab", "vde_over_ns", "vde_pcapplug:", "vde_vmnet user="]
+    private static let cables = [
+        "vdeplug:", "vde_crosscable", "vde_cryptcab", "vde_over_ns", "vde_pcapplug:", "vde_vmnet user=",
+    ]
 
     /// How many clients a port leads to.
     /// - Parameter program: what has joined there.

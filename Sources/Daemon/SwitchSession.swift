@@ -7,8 +7,8 @@ import Wire
 
 /// The switch that the daemon is itself: takes clients in, and lets them go.
 ///
-/// A client that has connected gets a moment to say what it wants. There are few such clients at a time; when more come, the one that has
-/// waited longest is let go, so that nobody who connects and keeps silent keeps others out.
+/// A client that has connected gets a moment to say what it wants. There are few such clients at a time; when more
+/// come, the one that has waited longest is let go, so that nobody who connects and keeps silent keeps others out.
 package final class SwitchSession: NetworkSession {
     /// How long a client may take for its request, in nanoseconds.
     private static let patience = 5 * MonotonicClock.second
@@ -56,7 +56,10 @@ package final class SwitchSession: NetworkSession {
     private var listener: Listener?
     private var complaints = Throttle()
 
-    init(_ configuration: SwitchConfiguration, neighbours: [String], quota: ClientQuota, loop: ControlLoop, control: ForwarderControl, logger: Logger) {
+    init(
+        _ configuration: SwitchConfiguration, neighbours: [String], quota: ClientQuota, loop: ControlLoop,
+        control: ForwarderControl, logger: Logger
+    ) {
         self.configuration = configuration
         self.neighbours = neighbours
         self.quota = quota
@@ -83,15 +86,20 @@ package final class SwitchSession: NetworkSession {
 
     /// Makes the directory and the console. Clients are taken in when the loop runs.
     package func join() throws(ExitError) {
-        if quota.limit < 2 * configuration.portLimit { logger.debug("the limit of open files is enough for \(quota.limit / 2) clients") }
+        if quota.limit < 2 * configuration.portLimit {
+            logger.debug("the limit of open files is enough for \(quota.limit / 2) clients")
+        }
         if let path = configuration.path { directory = try makeDirectory(path) }
         let surroundings = ManagementConsole.Surroundings(
-            version: programVersion, directory: directory?.path ?? "(none)", mode: directory?.controlMode ?? 0, path: configuration.console?.path,
+            version: programVersion, directory: directory?.path ?? "(none)", mode: directory?.controlMode ?? 0,
+            path: configuration.console?.path,
             pathMode: configuration.console?.mode ?? 0, closeEnd: { [unowned self] in disconnect(end: $1, of: $0) })
         console = ManagementConsole(virtualSwitch, surroundings)
         if let socket = configuration.console {
             let isLocked = Files.parent(Files.resolved(socket.path)) == directory?.path
-            consoleServer = try ConsoleServer(socket, owner: configuration.access.owner, isLocked: isLocked, console: console!, quota: quota, loop: loop, logger: logger)
+            consoleServer = try ConsoleServer(
+                socket, owner: configuration.access.owner, isLocked: isLocked, console: console!, quota: quota,
+                loop: loop, logger: logger)
             consoleServer!.onShutdown = { [unowned self] in onShutdown() }
         }
         if configuration.isHub { virtualSwitch.setHub(true) }
@@ -99,13 +107,16 @@ package final class SwitchSession: NetworkSession {
         listener = try orUnavailable { () throws(SystemError) in
             try Listener(
                 directory.listener.duplicate(), cost: 2, of: quota, loop: loop,
-                onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) }, onClient: { [unowned self] in take(in: $0, $1) })
+                onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) },
+                onClient: { [unowned self] in take(in: $0, $1) })
         }
     }
 
     private func makeDirectory(_ path: String) throws(ExitError) -> SwitchDirectory {
         do throws(SwitchError) {
-            return try SwitchDirectory(path, access: configuration.access, allowed: [configuration.console?.path].compactMap(\.self) + neighbours)
+            return try SwitchDirectory(
+                path, access: configuration.access,
+                allowed: [configuration.console?.path].compactMap(\.self) + neighbours)
         } catch {
             switch error.cause {
             case .occupied: throw ExitError(.alreadyRunning, error.description)
@@ -114,7 +125,11 @@ package final class SwitchSession: NetworkSession {
             case .notOurs: throw ExitError(.cannotCreate, error.description)
             case .system:
                 let isFile = Files.exists(path) && (try? Files.status(path).kind) != .directory
-                throw ExitError(.cannotCreate, isFile ? "\(path) is a file; --switch makes a directory: give a path where nothing is" : error.description)
+                throw ExitError(
+                    .cannotCreate,
+                    isFile
+                        ? "\(path) is a file; --switch makes a directory: give a path where nothing is"
+                        : error.description)
             }
         }
     }
@@ -127,7 +142,9 @@ package final class SwitchSession: NetworkSession {
                     logger.warning("\(path): '\(line)' failed: \(SystemError(code: error.code, "").reason)")
                 }
             } catch {
-                throw ExitError(.noInput, "cannot read the commands in --rcfile: \(error); give a readable file, or leave the option out")
+                throw ExitError(
+                    .noInput,
+                    "cannot read the commands in --rcfile: \(error); give a readable file, or leave the option out")
             }
         }
         if configuration.readsStandardInput {
@@ -146,15 +163,19 @@ package final class SwitchSession: NetworkSession {
         var port = port
         // A TAP is the host's to connect to whatever it likes.
         if port.role == .guest { port.reach = .trunk }
-        return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
+        return virtualSwitch.attach(
+            port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
     }
 
     /// Gives a client of another door a port, and takes over its descriptor. Nil when all ports are in use.
     func attachClient(_ port: PortConfiguration, _ client: DoorClient) -> PortNumber? {
-        guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user) else { return nil }
+        guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user)
+        else { return nil }
         var port = port
         port.reach = configuration.reach(of: number)
-        return virtualSwitch.attach(port, to: number, identifier: port.descriptor, module: client.module, description: client.description, user: client.user)
+        return virtualSwitch.attach(
+            port, to: number, identifier: port.descriptor, module: client.module, description: client.description,
+            user: client.user)
     }
 
     /// Takes it away.
@@ -194,13 +215,17 @@ package final class SwitchSession: NetworkSession {
         let number = client.control.raw
         clients[number] = client
         waiting.append(number)
-        if waiting.count > maximumWaiting, let oldest = clients[waiting[0]] { refuse(oldest, "too many clients connect and do not say what they want") }
+        if waiting.count > maximumWaiting, let oldest = clients[waiting[0]] {
+            refuse(oldest, "too many clients connect and do not say what they want")
+        }
         do throws(SystemError) {
             try loop.watch(number) { [unowned self, unowned client] _ in receive(from: client) }
         } catch {
             return refuse(client, error.description)
         }
-        client.timer = loop.schedule(after: SwitchSession.patience) { [unowned self, unowned client] in refuse(client, "no request within 5 s") }
+        client.timer = loop.schedule(after: SwitchSession.patience) { [unowned self, unowned client] in
+            refuse(client, "no request within 5 s")
+        }
         // It has mostly come with the connection.
         receive(from: client)
     }
@@ -235,22 +260,30 @@ package final class SwitchSession: NetworkSession {
             let port = try virtualSwitch.allocate(request.kind, user: client.user)
             let isManagement = request.kind == .newPort0
             let socket = try directory!.makeDataSocket(
-                port: port, end: end, peer: request.path, user: client.user, mode: isManagement ? configuration.console?.mode ?? 0o600 : nil)
+                port: port, end: end, peer: request.path, user: client.user,
+                mode: isManagement ? configuration.console?.mode ?? 0o600 : nil)
             client.joined = (port, socket.name, request.description)
             leaveWaiting(client)
             onChange()
             let descriptor = try socket.descriptor.duplicate().release()
             var attachment = PortConfiguration(
-                name: "port \(port), \(request.description)", kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
+                name: "port \(port), \(request.description)", kind: .datagram, role: .guest, descriptor: descriptor,
+                maximumFrame: FrameLimits.device)
             attachment.reach = configuration.reach(of: port, program: request.description)
-            guard virtualSwitch.attach(attachment, to: port, identifier: end, module: "unix prog", description: request.description, user: client.user) != nil else {
+            guard
+                virtualSwitch.attach(
+                    attachment, to: port, identifier: end, module: "unix prog", description: request.description,
+                    user: client.user) != nil
+            else {
                 _ = Descriptor(adopting: descriptor)
                 return refuse(client, "no port is left")
             }
             // Who has its answer hears what others send from then on.
             _ = control.settle()
             // A name in the directory always fits.
-            guard let reply = UnixAddressLayout.native.encode(path: Array(socket.path.utf8)), try client.control.send(reply) == reply.count else {
+            guard let reply = UnixAddressLayout.native.encode(path: Array(socket.path.utf8)),
+                try client.control.send(reply) == reply.count
+            else {
                 return self.end(client)
             }
             logger.debug("port \(port): \(request.description) (process \(client.process)) has joined")
@@ -278,7 +311,8 @@ package final class SwitchSession: NetworkSession {
 
     /// Closes the connection, which is how the protocol says no, and says why in the log.
     private func refuse(_ client: Client, _ reason: String) {
-        complaints.say("refused a client of \(Accounts.userName(client.user)) (process \(client.process)): \(reason)", to: logger)
+        complaints.say(
+            "refused a client of \(Accounts.userName(client.user)) (process \(client.process)): \(reason)", to: logger)
         end(client)
     }
 
@@ -298,12 +332,16 @@ package final class SwitchSession: NetworkSession {
     /// For the console: the end of a TAP cannot be closed.
     private func disconnect(end identifier: Int32, of port: Int) {
         if let client = clients[identifier], client.joined?.port == port { return end(client) }
-        if let end = virtualSwitch.ports[port]?.ends.first(where: { $0.identifier == identifier }) { onDisconnect(end.attachment) }
+        if let end = virtualSwitch.ports[port]?.ends.first(where: { $0.identifier == identifier }) {
+            onDisconnect(end.attachment)
+        }
     }
 
     /// What a port is called in messages.
     package func name(of attachment: PortNumber) -> String? {
-        guard let number = virtualSwitch.number(of: attachment), let port = virtualSwitch.ports[number] else { return nil }
+        guard let number = virtualSwitch.number(of: attachment), let port = virtualSwitch.ports[number] else {
+            return nil
+        }
         return "port \(number) (\(port.ends.first { $0.attachment == attachment }?.description ?? ""))"
     }
 

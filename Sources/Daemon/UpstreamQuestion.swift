@@ -3,7 +3,8 @@ import AddressService
 import Platform
 import Wire
 
-/// A query on its way to one resolver, by a socket of its own that is connected to it, so that the kernel lets in nothing else (RFC 5452 section 9).
+/// A query on its way to one resolver, by a socket of its own that is connected to it, so that the kernel lets in
+/// nothing else (RFC 5452 section 9).
 final class UpstreamQuestion {
     /// Bytes of the largest message, behind its length where it is sent by TCP.
     private static let longest = 65_535 + 2
@@ -20,10 +21,12 @@ final class UpstreamQuestion {
     private(set) var isOver = false
 
     /// - Parameters:
-    ///   - onAnswer: called with each message that arrives, which may be forged by a host that can send from the server's address.
+    ///   - onAnswer: called with each message that arrives, which may be forged by a host that can send from the
+    ///     server's address.
     ///   - onFailure: called once when none can come any more.
     init(
-        _ query: [UInt8], to server: SocketAddress, over transport: NameTransport, loop: ControlLoop, onAnswer: @escaping ([UInt8]) -> Void,
+        _ query: [UInt8], to server: SocketAddress, over transport: NameTransport, loop: ControlLoop,
+        onAnswer: @escaping ([UInt8]) -> Void,
         onFailure: @escaping () -> Void
     ) throws(SystemError) {
         self.server = server

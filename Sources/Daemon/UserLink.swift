@@ -7,7 +7,8 @@ import Uplinks
 import UserUplink
 import Wire
 
-/// The way out by a user-mode NAT, which needs no privilege: keeps it attached to the forwarder, tells it of leases, and asks names for guests.
+/// The way out by a user-mode NAT, which needs no privilege: keeps it attached to the forwarder, tells it of leases,
+/// and asks names for guests.
 final class UserLink {
     /// A NAT whose thread does not end.
     private static let abandoned = Guarded<[UserNetwork]>([])
@@ -30,7 +31,8 @@ final class UserLink {
 
     /// Starts the library; nothing moves yet.
     init(
-        _ configuration: Configuration, resolvers: Resolvers, descriptors: DescriptorBudget, loop: ControlLoop, control: ForwarderControl, logger: Logger, detach: @escaping (PortNumber) -> Void
+        _ configuration: Configuration, resolvers: Resolvers, descriptors: DescriptorBudget, loop: ControlLoop,
+        control: ForwarderControl, logger: Logger, detach: @escaping (PortNumber) -> Void
     ) throws(ExitError) {
         self.loop = loop
         self.control = control
@@ -51,27 +53,38 @@ final class UserLink {
             try configuration.checkGuests(of: guests)
             if options.policy.allowsNames {
                 names = try NameGateway(
-                    presence, mtu: configuration.mtu, knowsPorts: false, resolvers: resolvers, descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+                    presence, mtu: configuration.mtu, knowsPorts: false, resolvers: resolvers,
+                    descriptors: descriptors.names, loop: loop, control: control, logger: logger)
                 options.answersNames = true
             }
             options.flowLimit = max(16, descriptors.flows)
             network = try UserLink.start(options, configuration.published, names?.inlet, worker)
-            logger.info("user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors.total) files)")
+            logger.info(
+                "user-mode NAT by libslirp \(network.libraryVersion), for up to \(options.flowLimit) conversations at a time (this process may open \(descriptors.total) files)"
+            )
         } catch {
             claim.undo()
             throw error
         }
     }
 
-    private static func start(_ options: UserGateway.Options, _ published: [PublishedPort], _ names: NameInlet?, _ worker: DeviceWorker) throws(ExitError) -> UserNetwork {
+    private static func start(
+        _ options: UserGateway.Options, _ published: [PublishedPort], _ names: NameInlet?, _ worker: DeviceWorker
+    ) throws(ExitError) -> UserNetwork {
         do throws(UserFailure) {
             return try UserNetwork(options, publishing: published, names: names, to: worker)
         } catch {
             switch error {
             case .noLibrary:
-                throw ExitError(.unavailable, "--uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, Ubuntu) or libslirp (Fedora, Arch, Alpine, Homebrew)")
+                throw ExitError(
+                    .unavailable,
+                    "--uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, Ubuntu) or libslirp (Fedora, Arch, Alpine, Homebrew)"
+                )
             case .unusableLibrary(let reason):
-                throw ExitError(.unavailable, "--uplink user: the installed libslirp cannot be used (\(reason)); versions 4.1 to 4.9 are known to work")
+                throw ExitError(
+                    .unavailable,
+                    "--uplink user: the installed libslirp cannot be used (\(reason)); versions 4.1 to 4.9 are known to work"
+                )
             case .port(let published, let port, let code):
                 throw PortReservations.failure(code, published, port: port)
             case .system(let error):
@@ -98,7 +111,8 @@ final class UserLink {
     func open(_ attach: (PortConfiguration) -> PortNumber?) throws(ExitError) {
         let descriptor = try orUnavailable { () throws(SystemError) in try network.readyDescriptor().release() }
         var configuration = PortConfiguration(
-            name: "user", kind: .device, role: .uplink, descriptor: descriptor, maximumFrame: FrameLimits.link(mtu: mtu), receivesUnknown: false)
+            name: "user", kind: .device, role: .uplink, descriptor: descriptor,
+            maximumFrame: FrameLimits.link(mtu: mtu), receivesUnknown: false)
         configuration.device = network.device
         configuration.worker = worker
         guard let number = attach(configuration) else {
@@ -124,7 +138,8 @@ final class UserLink {
     var report: String {
         let drops = UserDrop.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
         let streams = network.streams
-        return "\(streams.count) TCP connections, \(streams.repeated) parts of streams sent again, " + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
+        return "\(streams.count) TCP connections, \(streams.repeated) parts of streams sent again, "
+            + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 
     func stop() {

@@ -4,8 +4,8 @@ import Platform
 import Switching
 import Uplinks
 
-/// The way out through vmnet: keeps an interface attached to the forwarder. One that dies is started again, with growing pauses, while the
-/// guests' ports stay as they are.
+/// The way out through vmnet: keeps an interface attached to the forwarder. One that dies is started again, with
+/// growing pauses, while the guests' ports stay as they are.
 final class VmnetLink {
     /// Interfaces of which the forwarder does not let go.
     private static let abandoned = Guarded<[any VmnetInterface]>([])
@@ -30,7 +30,8 @@ final class VmnetLink {
     ///   - attach: makes a port of the forwarder.
     ///   - detach: takes it away.
     init(
-        _ provider: any VmnetProvider, _ options: VmnetOptions, loop: ControlLoop, control: ForwarderControl, logger: Logger,
+        _ provider: any VmnetProvider, _ options: VmnetOptions, loop: ControlLoop, control: ForwarderControl,
+        logger: Logger,
         attach: @escaping (PortConfiguration) -> PortNumber?, detach: @escaping (PortNumber) -> Void
     ) {
         self.provider = provider
@@ -64,7 +65,10 @@ final class VmnetLink {
 
     /// Starts an interface away from this thread: the framework may take its time.
     private func begin(then completion: @escaping (Outcome) -> Void) throws(SystemError) {
-        try loop.runInBackground(named: "vmnet", { [provider, options] in Outcome { () throws(VmnetFailure) in try provider.start(options) } }, then: completion)
+        try loop.runInBackground(
+            named: "vmnet",
+            { [provider, options] in Outcome { () throws(VmnetFailure) in try provider.start(options) } },
+            then: completion)
     }
 
     private func open(_ outcome: Outcome) throws(VmnetFailure) -> VmnetParameters {
@@ -76,7 +80,8 @@ final class VmnetLink {
             throw VmnetFailure(status: 0, description: error.description)
         }
         var configuration = PortConfiguration(
-            name: "vmnet", kind: .device, role: .uplink, descriptor: descriptor, maximumFrame: started.parameters.maximumFrame)
+            name: "vmnet", kind: .device, role: .uplink, descriptor: descriptor,
+            maximumFrame: started.parameters.maximumFrame)
         configuration.device = started.device
         guard let number = attach(configuration) else {
             _ = Descriptor(adopting: descriptor)
@@ -95,7 +100,8 @@ final class VmnetLink {
     }
 
     private func startWatch() {
-        watch = VmnetWatch(options, provider: provider, loop: loop, control: control, logger: logger) { [unowned self] in
+        watch = VmnetWatch(options, provider: provider, loop: loop, control: control, logger: logger) {
+            [unowned self] in
             port
         } onLoss: { [unowned self] reason in
             logger.notice("\(reason); starting another")
@@ -106,7 +112,9 @@ final class VmnetLink {
     private func replace() {
         guard let dead = release() else { return restart() }
         do throws(SystemError) {
-            try loop.runInBackground(named: "vmnet") { VmnetLink.end(dead) } then: { [unowned self] failure in
+            try loop.runInBackground(named: "vmnet") {
+                VmnetLink.end(dead)
+            } then: { [unowned self] failure in
                 if let failure { logger.warning("\(failure)") }
                 restart()
             }
@@ -149,7 +157,8 @@ final class VmnetLink {
         self.interface = nil
         // The forwarder must be done with it. One that hangs inside the framework keeps it.
         guard !isForwarding || control.settle() else {
-            logger.error("vmnet.framework does not return from a call; its interface is left to the end of this process")
+            logger.error(
+                "vmnet.framework does not return from a call; its interface is left to the end of this process")
             VmnetLink.abandoned.withLock { $0.append(interface) }
             return nil
         }
@@ -193,10 +202,14 @@ extension Configuration {
         // Ours does it, where we serve.
         if dhcp == .system { options.reservations = reservations }
         // An object is ours alone, and its gateway the first address: only where nothing speaks against that.
-        let mayBeObject = provider.hasNetworkObjects && networkIdentifier == nil && interfaceID == nil && network.map(\.isLedByFirstAddress) ?? true
+        let mayBeObject =
+            provider.hasNetworkObjects && networkIdentifier == nil && interfaceID == nil
+            && network.map(\.isLedByFirstAddress) ?? true
         if case .bridged = mode {} else { options.disablesDHCP = dhcp == .off && mayBeObject }
         // Virtio headers are not for interfaces on an object.
-        if hasVmnetOffload { options.offload = provider.hasVirtioHeaders && !options.needsNetworkObject ? .virtio : .plain }
+        if hasVmnetOffload {
+            options.offload = provider.hasVirtioHeaders && !options.needsNetworkObject ? .virtio : .plain
+        }
         return options
     }
 }

@@ -5,10 +5,12 @@ import Switching
 import Uplinks
 import Wire
 
-/// Notices what may have ended a vmnet interface without a word: the machine's sleep, and a network adapter that was taken away and has come back.
+/// Notices what may have ended a vmnet interface without a word: the machine's sleep, and a network adapter that was
+/// taken away and has come back.
 ///
-/// A bridged interface is then taken for dead, for nobody on its network can be counted on to answer. Of the other modes the host itself is
-/// part, and is asked: an interface that works is not replaced, since on macOS 26 the end of one network may cost another its way out.
+/// A bridged interface is then taken for dead, for nobody on its network can be counted on to answer. Of the other
+/// modes the host itself is part, and is asked: an interface that works is not replaced, since on macOS 26 the end of
+/// one network may cost another its way out.
 final class VmnetWatch {
     /// Nanoseconds between two looks, and for an answer of the gateway.
     private static let interval = 2 * MonotonicClock.second
@@ -39,7 +41,8 @@ final class VmnetWatch {
     ///   - port: the interface's; nil while it is being replaced.
     ///   - onLoss: called with the reason to replace it.
     init(
-        _ options: VmnetOptions, provider: any VmnetProvider, loop: ControlLoop, control: ForwarderControl, logger: Logger, port: @escaping () -> PortNumber?,
+        _ options: VmnetOptions, provider: any VmnetProvider, loop: ControlLoop, control: ForwarderControl,
+        logger: Logger, port: @escaping () -> PortNumber?,
         onLoss: @escaping (String) -> Void
     ) {
         self.options = options
@@ -99,7 +102,8 @@ final class VmnetWatch {
             questions = nil
             onLoss("the vmnet interface is silent since the machine has slept")
         } else if let gateway = options.network?.gateway {
-            control.send(ARPPacket.probe(for: gateway, from: ForwarderControl.ownAddress).frame(to: .broadcast), outOf: port)
+            control.send(
+                ARPPacket.probe(for: gateway, from: ForwarderControl.ownAddress).frame(to: .broadcast), outOf: port)
             current.count += 1
             questions = current
         }

@@ -33,12 +33,19 @@ package struct ActivatedSocket: Equatable, Sendable {
         self.raw = raw
         path = StartSockets.path(of: raw)
         guard let found = try? SocketKind(of: raw), found.isUnix, found.isStream || found.isDatagram else {
-            throw DoorError(.unsuitable, "the service manager has passed descriptor \(raw), which is no unix socket; give ListenStream or ListenDatagram a path")
+            throw DoorError(
+                .unsuitable,
+                "the service manager has passed descriptor \(raw), which is no unix socket; give ListenStream or ListenDatagram a path"
+            )
         }
         if found.isConnected {
             kind = .machine(try InheritedDescriptor(raw))
         } else if found.isStream {
-            guard found.isListening else { throw DoorError(.unsuitable, "the service manager has passed descriptor \(raw), a stream socket that does not listen") }
+            guard found.isListening else {
+                throw DoorError(
+                    .unsuitable,
+                    "the service manager has passed descriptor \(raw), a stream socket that does not listen")
+            }
             kind = .door(.stream)
         } else {
             kind = .door(.datagram)

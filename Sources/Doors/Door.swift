@@ -86,7 +86,9 @@ package final class Door: Sendable {
         return socket
     }
 
-    private static func bind(_ socket: borrowing Descriptor, _ place: borrowing DoorPlace, _ kind: Kind, _ access: DoorAccess) throws(SystemError) {
+    private static func bind(
+        _ socket: borrowing Descriptor, _ place: borrowing DoorPlace, _ kind: Kind, _ access: DoorAccess
+    ) throws(SystemError) {
         let own = Directory.SocketAccess(mode: access.mode, user: access.user, group: access.group)
         // With room for all machines of a host that starts them together.
         try place.directory.place(socket, at: place.name, own, backlog: kind == .stream ? 256 : nil, bindsPath: true)
@@ -94,10 +96,14 @@ package final class Door: Sendable {
 
     /// Removes what is at `path` if it is a socket that a dead process of ours has left.
     /// - Throws: "busy" or "exists" with the whole message in place of the operation.
-    private static func clear(_ place: borrowing DoorPlace, _ path: String, _ kind: Kind, _ access: DoorAccess) throws(SystemError) {
+    private static func clear(
+        _ place: borrowing DoorPlace, _ path: String, _ kind: Kind, _ access: DoorAccess
+    ) throws(SystemError) {
         func refuse(_ code: Int32, _ text: String) -> SystemError { SystemError(code: code, text) }
         let status = try place.directory.status(of: place.name)
-        guard status.kind == .socket else { throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path") }
+        guard status.kind == .socket else {
+            throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path")
+        }
         // Without the lock, another one may just be making it.
         if case .nobody = holder(in: place, kind) { place.settle() }
         let deadline = MonotonicClock.now + DoorPlace.patience
@@ -113,11 +119,17 @@ package final class Door: Sendable {
                 let name = Accounts.isAlive(number) ? " (process \(number))" : ""
                 throw refuse(Errno.busy, "\(path) is served already\(name); stop that first, or choose another path")
             case .secret:
-                throw refuse(Errno.exists, "\(path) is a socket of \(Accounts.userName(status.owner)) that is closed to \(Accounts.userName(Accounts.effectiveUser)); choose another path")
+                throw refuse(
+                    Errno.exists,
+                    "\(path) is a socket of \(Accounts.userName(status.owner)) that is closed to \(Accounts.userName(Accounts.effectiveUser)); choose another path"
+                )
             }
         }
-        guard status.owner == Accounts.effectiveUser || status.owner == access.user || place.isClosed(to: status.owner) else {
-            throw refuse(Errno.exists, "\(path) was left by \(Accounts.userName(status.owner)); remove it, or choose another path")
+        guard status.owner == Accounts.effectiveUser || status.owner == access.user || place.isClosed(to: status.owner)
+        else {
+            throw refuse(
+                Errno.exists,
+                "\(path) was left by \(Accounts.userName(status.owner)); remove it, or choose another path")
         }
         // Another one that was started at the same time may have replaced it by now.
         if place.directory.has(place.name, status) { try place.directory.remove(place.name) }
@@ -133,7 +145,9 @@ package final class Door: Sendable {
     }
 
     private static func holder(in place: borrowing DoorPlace, _ kind: Kind) -> Holder {
-        guard let socket = try? kind == .stream ? UnixSocket.stream() : UnixSocket.datagram() else { return .process(0) }
+        guard let socket = try? kind == .stream ? UnixSocket.stream() : UnixSocket.datagram() else {
+            return .process(0)
+        }
         do throws(SystemError) {
             try place.directory.connect(socket, to: place.name)
         } catch {

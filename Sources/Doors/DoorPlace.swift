@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// The directory of a door as it was opened. Its path may lead elsewhere a moment later, where another user may rename what is on the way; what
-/// root makes there, gives away or removes is named by the directory that was opened.
+/// The directory of a door as it was opened. Its path may lead elsewhere a moment later, where another user may rename
+/// what is on the way; what root makes there, gives away or removes is named by the directory that was opened.
 struct DoorPlace: ~Copyable, Sendable {
-    /// How long to wait for another process that makes a socket beside ours, in nanoseconds. That takes it far less than a millisecond.
+    /// How long to wait for another process that makes a socket beside ours, in nanoseconds. That takes it far less
+    /// than a millisecond.
     static let patience = MonotonicClock.second
 
     let directory: Directory
@@ -31,10 +32,13 @@ struct DoorPlace: ~Copyable, Sendable {
         if !isLocked { MonotonicClock.sleep(DoorPlace.patience) }
     }
 
-    /// Whether a user cannot put anything into the directory, which is root's, as we are: a socket of that user's there was given away by one of us,
-    /// started through sudo perhaps. macOS has /var/run writable for the group `daemon`, which has no users in it.
+    /// Whether a user cannot put anything into the directory, which is root's, as we are: a socket of that user's there
+    /// was given away by one of us, started through sudo perhaps. macOS has /var/run writable for the group `daemon`,
+    /// which has no users in it.
     func isClosed(to user: UInt32) -> Bool {
-        guard Accounts.effectiveUser == 0, let status = try? directory.status(), status.owner == 0, status.mode & 0o002 == 0 else { return false }
+        guard Accounts.effectiveUser == 0, let status = try? directory.status(), status.owner == 0,
+            status.mode & 0o002 == 0
+        else { return false }
         return status.mode & 0o020 == 0 || (Accounts.account(user) != nil && !Accounts.isMember(user, of: status.group))
     }
 }

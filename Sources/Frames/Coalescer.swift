@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Puts TCP segments that follow each other together into a super-frame, from which a kernel's or a NIC's segmentation makes the same segments
-/// again: the opposite of `Segmenter`, and what a network card does for a kernel (Linux's "generic receive offload").
+/// Puts TCP segments that follow each other together into a super-frame, from which a kernel's or a NIC's segmentation
+/// makes the same segments again: the opposite of `Segmenter`, and what a network card does for a kernel (Linux's
+/// "generic receive offload").
 ///
-/// Strict, for a mistake here would be a damaged stream: frames must stand next to each other in the batch, so that no order changes; and
-/// each must equal the first in everything but what is bound to differ (lengths, sequence number, IP identification, checksums, PSH on the
-/// last one). Fragments, IP options and extension headers, VLAN tags, SYN, FIN, RST, URG, congestion marks (ECE, CWR, CE), gaps and padding end a
-/// run, and so does a frame whose checksum is wrong: that one goes on as it is, for whoever it is for to refuse.
+/// Strict, for a mistake here would be a damaged stream: frames must stand next to each other in the batch, so that no
+/// order changes; and each must equal the first in everything but what is bound to differ (lengths, sequence number, IP
+/// identification, checksums, PSH on the last one). Fragments, IP options and extension headers, VLAN tags, SYN, FIN,
+/// RST, URG, congestion marks (ECE, CWR, CE), gaps and padding end a run, and so does a frame whose checksum is wrong:
+/// that one goes on as it is, for whoever it is for to refuse.
 @usableFromInline
 package struct Coalescer: BitwiseCopyable, Sendable {
     /// The longest header that is written: Ethernet, IPv6, TCP with options.
@@ -24,21 +26,25 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         let sequence: UInt32
         let isPushed: Bool
 
-        /// Returns nil for every frame that is to stay alone. Looks at nothing but the frame itself, and not at the payload.
+        /// Returns nil for every frame that is to stay alone. Looks at nothing but the frame itself, and not at the
+        /// payload.
         init?(_ frame: RawSpan) {
             guard frame.byteCount >= 14 + 20 + 20 else { return nil }
             let network = Coalescer.network
             switch frame.big16(at: 12) {
             case EtherType.ipv4:
                 // Version 4 without options; TCP; not a fragment; no CE mark; nothing behind the packet.
-                guard frame.byte(at: network) == 0x45, frame.byte(at: network + 9) == IPProtocol.tcp, frame.big16(at: network + 6) & 0xbfff == 0,
+                guard frame.byte(at: network) == 0x45, frame.byte(at: network + 9) == IPProtocol.tcp,
+                    frame.big16(at: network + 6) & 0xbfff == 0,
                     frame.byte(at: network + 1) & 3 != 3, Int(frame.big16(at: network + 2)) == frame.byteCount - network
                 else { return nil }
                 isIPv6 = false
                 transport = network + 20
             case EtherType.ipv6:
-                guard frame.byteCount >= 14 + 40 + 20, frame.byte(at: network) >> 4 == 6, frame.byte(at: network + 6) == IPProtocol.tcp,
-                    frame.byte(at: network + 1) & 0x30 != 0x30, Int(frame.big16(at: network + 4)) == frame.byteCount - network - 40
+                guard frame.byteCount >= 14 + 40 + 20, frame.byte(at: network) >> 4 == 6,
+                    frame.byte(at: network + 6) == IPProtocol.tcp,
+                    frame.byte(at: network + 1) & 0x30 != 0x30,
+                    Int(frame.big16(at: network + 4)) == frame.byteCount - network - 40
                 else { return nil }
                 isIPv6 = true
                 transport = network + 40
@@ -48,7 +54,9 @@ package struct Coalescer: BitwiseCopyable, Sendable {
             let offset = Int(frame.byte(at: transport + 12) >> 4) * 4
             let flags = TCPFlags(rawValue: frame.byte(at: transport + 13))
             // The four bits beside the data offset are reserved (one of them was ECN's nonce).
-            guard offset >= 20, frame.byte(at: transport + 12) & 0xf == 0, flags.subtracting(.psh) == .ack, transport + offset < frame.byteCount else { return nil }
+            guard offset >= 20, frame.byte(at: transport + 12) & 0xf == 0, flags.subtracting(.psh) == .ack,
+                transport + offset < frame.byteCount
+            else { return nil }
             headerLength = transport + offset
             payloadLength = frame.byteCount - headerLength
             sequence = frame.big32(at: transport + 4)
@@ -84,8 +92,10 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     /// Adds a frame, which stands right behind the run's last one. Returns false if it does not belong to it.
     /// - Parameter head: the run's first frame.
     package mutating func append(_ frame: RawSpan, to head: RawSpan) -> Bool {
-        guard !isComplete, let segment = Segment(frame), segment.headerLength == first.headerLength, segment.sequence == nextSequence,
-            segment.payloadLength <= first.payloadLength, headerLength - Coalescer.network + payloadLength + segment.payloadLength <= Coalescer.longestPacket,
+        guard !isComplete, let segment = Segment(frame), segment.headerLength == first.headerLength,
+            segment.sequence == nextSequence,
+            segment.payloadLength <= first.payloadLength,
+            headerLength - Coalescer.network + payloadLength + segment.payloadLength <= Coalescer.longestPacket,
             hasSameHeaders(frame, head)
         else { return false }
         if !isVerified {
@@ -107,28 +117,43 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     private func hasSameHeaders(_ frame: RawSpan, _ head: RawSpan) -> Bool {
         let network = Coalescer.network, transport = first.transport
         // Both addresses and the type.
-        guard frame.native64(at: 0) == head.native64(at: 0), frame.native64(at: 6) == head.native64(at: 6) else { return false }
+        guard frame.native64(at: 0) == head.native64(at: 0), frame.native64(at: 6) == head.native64(at: 6) else {
+            return false
+        }
         if first.isIPv6 {
-            // Version, class and flow; the next header is TCP in both, and the lengths were compared; hop limit; addresses.
-            guard frame.native32(at: network) == head.native32(at: network), frame.byte(at: network + 7) == head.byte(at: network + 7) else { return false }
-            for offset in stride(from: network + 8, to: network + 40, by: 8) where frame.native64(at: offset) != head.native64(at: offset) { return false }
+            // Version, class and flow; the next header is TCP in both, and the lengths were compared; hop limit;
+            // addresses.
+            guard frame.native32(at: network) == head.native32(at: network),
+                frame.byte(at: network + 7) == head.byte(at: network + 7)
+            else { return false }
+            for offset in stride(from: network + 8, to: network + 40, by: 8)
+            where frame.native64(at: offset) != head.native64(at: offset) { return false }
         } else {
             // Class; "don't fragment"; time to live; addresses.
-            guard frame.byte(at: network + 1) == head.byte(at: network + 1), frame.big16(at: network + 6) == head.big16(at: network + 6),
-                frame.byte(at: network + 8) == head.byte(at: network + 8), frame.native64(at: network + 12) == head.native64(at: network + 12)
+            guard frame.byte(at: network + 1) == head.byte(at: network + 1),
+                frame.big16(at: network + 6) == head.big16(at: network + 6),
+                frame.byte(at: network + 8) == head.byte(at: network + 8),
+                frame.native64(at: network + 12) == head.native64(at: network + 12)
             else { return false }
-            // Segmentation counts the identification up. Where fragments are forbidden it means nothing (RFC 6864), and may also stay the same.
+            // Segmentation counts the identification up. Where fragments are forbidden it means nothing (RFC 6864), and
+            // may also stay the same.
             let identification = frame.big16(at: network + 4), expected = head.big16(at: network + 4)
             let isAtomic = head.big16(at: network + 6) & 0x4000 != 0
-            guard identification == expected &+ UInt16(truncatingIfNeeded: count) || (isAtomic && identification == expected) else { return false }
+            guard
+                identification == expected &+ UInt16(truncatingIfNeeded: count)
+                    || (isAtomic && identification == expected)
+            else { return false }
         }
         // Ports; acknowledgment; data offset; window; urgent pointer. The sequence number and the flags were looked at.
-        guard frame.native32(at: transport) == head.native32(at: transport), frame.native32(at: transport + 8) == head.native32(at: transport + 8),
-            frame.byte(at: transport + 12) == head.byte(at: transport + 12), frame.big16(at: transport + 14) == head.big16(at: transport + 14),
+        guard frame.native32(at: transport) == head.native32(at: transport),
+            frame.native32(at: transport + 8) == head.native32(at: transport + 8),
+            frame.byte(at: transport + 12) == head.byte(at: transport + 12),
+            frame.big16(at: transport + 14) == head.big16(at: transport + 14),
             frame.big16(at: transport + 18) == head.big16(at: transport + 18)
         else { return false }
         // Options, such as time stamps.
-        for offset in stride(from: transport + 20, to: headerLength, by: 4) where frame.native32(at: offset) != head.native32(at: offset) { return false }
+        for offset in stride(from: transport + 20, to: headerLength, by: 4)
+        where frame.native32(at: offset) != head.native32(at: offset) { return false }
         return true
     }
 
@@ -147,14 +172,18 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     private func pseudoHeader(_ frame: RawSpan, transportLength: Int) -> InternetChecksum {
         let network = Coalescer.network
         return first.isIPv6
-            ? InternetChecksum.pseudoHeader(addresses: frame.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp, length: transportLength)
+            ? InternetChecksum.pseudoHeader(
+                addresses: frame.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp,
+                length: transportLength)
             : InternetChecksum.pseudoHeader(
-                source: IPv4Address(frame.big32(at: network + 12)), destination: IPv4Address(frame.big32(at: network + 16)),
+                source: IPv4Address(frame.big32(at: network + 12)),
+                destination: IPv4Address(frame.big32(at: network + 16)),
                 protocolNumber: IPProtocol.tcp, length: transportLength)
     }
 
-    /// Writes the super-frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes. The payloads of the run's frames
-    /// follow. Returns what is to be said of it: its checksum is left to whoever needs one.
+    /// Writes the super-frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes. The
+    /// payloads of the run's frames follow. Returns what is to be said of it: its checksum is left to whoever needs
+    /// one.
     /// - Parameter head: the run's first frame.
     @_lifetime(header: copy header)
     package func emit(_ head: RawSpan, into header: inout MutableRawSpan) -> VirtioNetHeader {

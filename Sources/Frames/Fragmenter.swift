@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Cuts a frame with an IPv4 packet that may be fragmented into frames that fit a shorter link (RFC 791 section 3.2), as `Segmenter` cuts super-frames.
+/// Cuts a frame with an IPv4 packet that may be fragmented into frames that fit a shorter link (RFC 791 section 3.2),
+/// as `Segmenter` cuts super-frames.
 package struct Fragmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, and an IPv4 header.
     package static let maximumHeaderLength = 22 + 20
@@ -17,10 +18,15 @@ package struct Fragmenter: BitwiseCopyable, Sendable {
 
     /// - Parameter limit: bytes of the longest frame.
     ///
-    /// Returns nil if the frame fits, is not IPv4, must not be fragmented, or has options, of which each fragment would want others.
+    /// Returns nil if the frame fits, is not IPv4, must not be fragmented, or has options, of which each fragment would
+    /// want others.
     package init?(_ frame: RawSpan, limit: Int) {
-        guard let (type, network) = LinkHeader.network(of: frame), type == EtherType.ipv4, let packet = try? IPv4View(frame.from(network)) else { return nil }
-        guard packet.headerLength == 20, packet.hasValidChecksum, frame.big16(at: network + 6) & Fragmenter.dontFragment == 0 else { return nil }
+        guard let (type, network) = LinkHeader.network(of: frame), type == EtherType.ipv4,
+            let packet = try? IPv4View(frame.from(network))
+        else { return nil }
+        guard packet.headerLength == 20, packet.hasValidChecksum,
+            frame.big16(at: network + 6) & Fragmenter.dontFragment == 0
+        else { return nil }
         self.network = network
         headerLength = network + 20
         end = network + packet.bytes.byteCount

@@ -3,10 +3,10 @@ import Wire
 
 /// Memory for a number of frames that were received together, and their descriptors.
 ///
-/// Every frame has a slot of its own, large enough for a super-frame, with headroom in front for a virtio header and a VLAN tag, so that
-/// neither needs the frame to move. Slots are touched only as far as frames reach into them: an idle batch costs address space, not memory.
-/// A slot's size is an odd number of cache lines, so that the headers of a batch's frames spread over all sets of the cache.
-/// Owned by one thread.
+/// Every frame has a slot of its own, large enough for a super-frame, with headroom in front for a virtio header and a
+/// VLAN tag, so that neither needs the frame to move. Slots are touched only as far as frames reach into them: an idle
+/// batch costs address space, not memory. A slot's size is an odd number of cache lines, so that the headers of a
+/// batch's frames spread over all sets of the cache. Owned by one thread.
 @safe
 @usableFromInline
 package struct FrameBatch: ~Copyable {
@@ -59,7 +59,8 @@ package struct FrameBatch: ~Copyable {
     package mutating func append(length: Int, offload: VirtioNetHeader = VirtioNetHeader()) {
         precondition(count < capacity && length >= 0 && length <= FrameBatch.maximumFrameLength)
         unsafe descriptors[count] = FrameDescriptor(
-            offset: UInt32(truncatingIfNeeded: FrameBatch.slotOffset(count)), length: UInt32(truncatingIfNeeded: length), offload: offload)
+            offset: UInt32(truncatingIfNeeded: FrameBatch.slotOffset(count)),
+            length: UInt32(truncatingIfNeeded: length), offload: offload)
         count &+= 1
     }
 
@@ -77,7 +78,9 @@ package struct FrameBatch: ~Copyable {
     }
 
     /// Appends a frame of `length` bytes that `body` writes where the next slot is.
-    package mutating func append(length: Int, offload: VirtioNetHeader = VirtioNetHeader(), _ body: (inout MutableRawSpan) -> Void) {
+    package mutating func append(
+        length: Int, offload: VirtioNetHeader = VirtioNetHeader(), _ body: (inout MutableRawSpan) -> Void
+    ) {
         append(length: length, offload: offload)
         var span = unsafe MutableRawSpan(_unsafeStart: memory + FrameBatch.slotOffset(count - 1), byteCount: length)
         body(&span)
@@ -122,7 +125,8 @@ package struct FrameBatch: ~Copyable {
     @inlinable
     package func receivedHeader(of index: Int, length: Int = VirtioNetHeader.length) -> VirtioNetHeader? {
         precondition(index >= 0 && index < capacity && length <= FrameBatch.headroom)
-        return VirtioNetHeader(parsing: unsafe RawSpan(_unsafeStart: memory + FrameBatch.slotOffset(index) - length, byteCount: length))
+        return VirtioNetHeader(
+            parsing: unsafe RawSpan(_unsafeStart: memory + FrameBatch.slotOffset(index) - length, byteCount: length))
     }
 
     /// Puts a VLAN tag into frame `index`, moving the two addresses into the headroom.
@@ -166,8 +170,8 @@ package struct FrameBatch: ~Copyable {
 }
 
 extension MutableRawSpan {
-    /// Finishes the checksum of the frame that begins at `origin`, if `offload` says that it is unfinished. Returns false, leaving the frame
-    /// alone, if `offload` points outside it.
+    /// Finishes the checksum of the frame that begins at `origin`, if `offload` says that it is unfinished. Returns
+    /// false, leaving the frame alone, if `offload` points outside it.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func completeChecksum(_ offload: VirtioNetHeader, from origin: Int = 0) -> Bool {

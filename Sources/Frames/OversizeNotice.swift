@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// What tells a sender that its packet was too long for the link to the receiver: ICMP "fragmentation needed" with the MTU (RFC 792, RFC 1191
-/// section 4), ICMPv6 "packet too big" (RFC 4443 section 3.2). It is sent back on the link on which the packet came, in the name of the packet's
-/// destination: the switch has no address of its own there, and the sender asks only whether the packet that is quoted was its own.
+/// What tells a sender that its packet was too long for the link to the receiver: ICMP "fragmentation needed" with the
+/// MTU (RFC 792, RFC 1191 section 4), ICMPv6 "packet too big" (RFC 4443 section 3.2). It is sent back on the link on
+/// which the packet came, in the name of the packet's destination: the switch has no address of its own there, and the
+/// sender asks only whether the packet that is quoted was its own.
 package struct OversizeNotice: BitwiseCopyable, Sendable {
-    /// As much of the packet is quoted as fits the shortest packet that every host must take: 576 bytes (RFC 1812 section 4.3.2.3), 1280 (RFC 4443).
+    /// As much of the packet is quoted as fits the shortest packet that every host must take: 576 bytes (RFC 1812
+    /// section 4.3.2.3), 1280 (RFC 4443).
     package static let maximumLength = 22 + 1280
 
     private let network: Int
@@ -15,26 +17,39 @@ package struct OversizeNotice: BitwiseCopyable, Sendable {
 
     /// - Parameter mtu: bytes of the longest packet that fits.
     ///
-    /// Returns nil where no such message may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4): about groups, errors, fragments other than the
-    /// first, and what is not IP.
+    /// Returns nil where no such message may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4): about groups,
+    /// errors, fragments other than the first, and what is not IP.
     package init?(for frame: RawSpan, mtu: Int) {
-        guard let (type, network) = LinkHeader.network(of: frame), frame.byte(at: 0) & 1 == 0, frame.byte(at: 6) & 1 == 0 else { return nil }
+        guard let (type, network) = LinkHeader.network(of: frame), frame.byte(at: 0) & 1 == 0,
+            frame.byte(at: 6) & 1 == 0
+        else { return nil }
         let length: Int
         switch type {
         case EtherType.ipv4:
-            guard let packet = try? IPv4View(frame.from(network)), packet.hasValidChecksum, mtu >= 68, packet.bytes.byteCount > mtu else { return nil }
-            guard OversizeNotice.isHost(packet.source), OversizeNotice.isHost(packet.destination), packet.bytes.big16(at: 6) & 0x1fff == 0 else { return nil }
+            guard let packet = try? IPv4View(frame.from(network)), packet.hasValidChecksum, mtu >= 68,
+                packet.bytes.byteCount > mtu
+            else { return nil }
+            guard OversizeNotice.isHost(packet.source), OversizeNotice.isHost(packet.destination),
+                packet.bytes.big16(at: 6) & 0x1fff == 0
+            else { return nil }
             if packet.protocolNumber == IPProtocol.icmp {
                 // Answers to echo, and questions; everything else may be an error.
-                guard let kind = packet.payload.byteCount > 0 ? packet.payload.byte(at: 0) : nil, [0, 8, 13, 14].contains(kind) else { return nil }
+                guard let kind = packet.payload.byteCount > 0 ? packet.payload.byte(at: 0) : nil,
+                    [0, 8, 13, 14].contains(kind)
+                else { return nil }
             }
             isIPv6 = false
             length = packet.bytes.byteCount
             quoted = min(length, 576 - 28)
         case EtherType.ipv6:
-            guard let packet = try? IPv6View(frame.from(network)), mtu >= 1280, packet.bytes.byteCount > mtu else { return nil }
-            guard packet.bytes.byte(at: 8) != 0xff, packet.bytes.byte(at: 24) != 0xff, packet.bytes.big64(at: 8) != 0 else { return nil }
-            if packet.nextHeader == IPProtocol.icmpv6 { guard packet.payload.byteCount > 0, packet.payload.byte(at: 0) >= 128 else { return nil } }
+            guard let packet = try? IPv6View(frame.from(network)), mtu >= 1280, packet.bytes.byteCount > mtu else {
+                return nil
+            }
+            guard packet.bytes.byte(at: 8) != 0xff, packet.bytes.byte(at: 24) != 0xff, packet.bytes.big64(at: 8) != 0
+            else { return nil }
+            if packet.nextHeader == IPProtocol.icmpv6 {
+                guard packet.payload.byteCount > 0, packet.payload.byte(at: 0) >= 128 else { return nil }
+            }
             isIPv6 = true
             length = packet.bytes.byteCount
             quoted = min(length, 1280 - 48)
@@ -93,7 +108,9 @@ package struct OversizeNotice: BitwiseCopyable, Sendable {
         target.put32(0x0200_0000, at: message)
         target.put32(UInt32(truncatingIfNeeded: mtu), at: message + 4)
         target.put(frame.extracting(network..<network + quoted), at: message + 8)
-        var sum = InternetChecksum.pseudoHeader(addresses: target.bytes.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.icmpv6, length: 8 + quoted)
+        var sum = InternetChecksum.pseudoHeader(
+            addresses: target.bytes.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.icmpv6,
+            length: 8 + quoted)
         sum.add(target.bytes.extracting(message..<message + 8 + quoted))
         target.put16(sum.finished, at: message + 2)
     }

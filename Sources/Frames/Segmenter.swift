@@ -3,16 +3,19 @@ import Wire
 
 /// Cuts a super-frame into frames that any port can take (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
 ///
-/// The payload is not copied: each call of `next` writes a fresh set of headers and says which part of the super-frame's payload follows.
-/// Headers are parsed anew here; the lengths in the virtio header are hints that are not trusted.
+/// The payload is not copied: each call of `next` writes a fresh set of headers and says which part of the
+/// super-frame's payload follows. Headers are parsed anew here; the lengths in the virtio header are hints that are not
+/// trusted.
 @usableFromInline
 package struct Segmenter: BitwiseCopyable, Sendable {
-    /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with options.
+    /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with
+    /// options.
     @usableFromInline package static let maximumHeaderLength = 22 + 136 + 60
     /// Datagrams that a kernel makes of one super-frame at most (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
     @usableFromInline package static let maximumDatagrams = 128
 
-    /// One frame: its headers are the first `headerLength` bytes of what was written, its payload is a part of the super-frame.
+    /// One frame: its headers are the first `headerLength` bytes of what was written, its payload is a part of the
+    /// super-frame.
     @usableFromInline
     package struct Segment: BitwiseCopyable, Sendable {
         @usableFromInline package let headerLength: Int
@@ -49,10 +52,13 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     @inlinable
     package var longestFrame: Int { headerLength + min(segmentSize, end - headerLength) }
 
-    /// Returns nil if the frame is not what `offload` says it is, is a fragment, has no payload, or is of more datagrams than any kernel makes.
+    /// Returns nil if the frame is not what `offload` says it is, is a fragment, has no payload, or is of more
+    /// datagrams than any kernel makes.
     @inlinable
     package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
-        guard offload.segmentation != .none, offload.segmentSize > 0, let (type, network) = LinkHeader.network(of: frame) else { return nil }
+        guard offload.segmentation != .none, offload.segmentSize > 0,
+            let (type, network) = LinkHeader.network(of: frame)
+        else { return nil }
         let transport: Int, end: Int, protocolNumber: UInt8
         if type == EtherType.ipv4, offload.segmentation != .tcp6 {
             guard let packet = try? IPv4View(frame.from(network)), !packet.isFragment else { return nil }
@@ -65,7 +71,8 @@ package struct Segmenter: BitwiseCopyable, Sendable {
             end = network + packet.bytes.byteCount
             var next = packet.nextHeader
             var position = network + IPv6View.headerLength
-            // Hop-by-hop, routing and destination options share one shape (RFC 8200 section 4); a fragment cannot be segmented.
+            // Hop-by-hop, routing and destination options share one shape (RFC 8200 section 4); a fragment cannot be
+            // segmented.
             while next == 0 || next == 43 || next == 60 {
                 guard position + 8 <= end else { return nil }
                 next = frame.byte(at: position)
@@ -108,7 +115,8 @@ package struct Segmenter: BitwiseCopyable, Sendable {
 
         let transportLength = headerLength - transport + length
         if isIPv6 {
-            header.put16(UInt16(truncatingIfNeeded: headerLength - network - IPv6View.headerLength + length), at: network + 4)
+            header.put16(
+                UInt16(truncatingIfNeeded: headerLength - network - IPv6View.headerLength + length), at: network + 4)
         } else {
             header.put16(UInt16(truncatingIfNeeded: headerLength - network + length), at: network + 2)
             header.put16(frame.big16(at: network + 4) &+ index, at: network + 4)
@@ -119,7 +127,9 @@ package struct Segmenter: BitwiseCopyable, Sendable {
         }
         let checksumField: Int
         if isTCP {
-            header.put32(frame.big32(at: transport + 4) &+ UInt32(truncatingIfNeeded: position - headerLength), at: transport + 4)
+            header.put32(
+                frame.big32(at: transport + 4) &+ UInt32(truncatingIfNeeded: position - headerLength), at: transport + 4
+            )
             var flags = TCPFlags(rawValue: frame.byte(at: transport + 13))
             if !isLast { flags.subtract([.fin, .psh]) }
             if !isFirst && hasECN { flags.remove(.cwr) }
@@ -133,12 +143,16 @@ package struct Segmenter: BitwiseCopyable, Sendable {
         let number = isTCP ? IPProtocol.tcp : IPProtocol.udp
         var sum =
             isIPv6
-            ? InternetChecksum.pseudoHeader(addresses: frame.extracting(network + 8..<network + 40), protocolNumber: number, length: transportLength)
+            ? InternetChecksum.pseudoHeader(
+                addresses: frame.extracting(network + 8..<network + 40), protocolNumber: number, length: transportLength
+            )
             : InternetChecksum.pseudoHeader(
-                source: IPv4Address(frame.big32(at: network + 12)), destination: IPv4Address(frame.big32(at: network + 16)),
+                source: IPv4Address(frame.big32(at: network + 12)),
+                destination: IPv4Address(frame.big32(at: network + 16)),
                 protocolNumber: number, length: transportLength)
         sum.add(header.bytes.extracting(transport..<headerLength))
-        // The header's length is a multiple of four (TCP) or eight (UDP): the payload starts on an even byte of the sum.
+        // The header's length is a multiple of four (TCP) or eight (UDP): the payload starts on an even byte of the
+        // sum.
         sum.add(frame.extracting(position..<position + length))
         header.put16(isTCP ? sum.finished : sum.finishedForUDP, at: checksumField)
 

@@ -29,8 +29,9 @@ package final class DatagramLink: GuestLink {
     }
 }
 
-/// A guest small enough to need no machine: one hardware address, one IPv4 address, and just enough of each protocol to ask a question and
-/// hear the answer. It answers ARP for its own address meanwhile, without which nobody could answer it.
+/// A guest small enough to need no machine: one hardware address, one IPv4 address, and just enough of each protocol to
+/// ask a question and hear the answer. It answers ARP for its own address meanwhile, without which nobody could answer
+/// it.
 package final class Guest {
     /// Where a hop's packet goes first.
     struct NextHop {
@@ -71,7 +72,9 @@ package final class Guest {
     }
 
     /// Sends `frame` up to `attempts` times, until `accept` makes something of what comes back.
-    private func exchange<Answer>(_ frame: [UInt8], attempts: Int, timeout: UInt64, _ accept: (RawSpan) throws -> Answer?) -> Answer? {
+    private func exchange<Answer>(
+        _ frame: [UInt8], attempts: Int, timeout: UInt64, _ accept: (RawSpan) throws -> Answer?
+    ) -> Answer? {
         for _ in 0..<attempts {
             link.send(frame)
             if let answer = wait(until: MonotonicClock.now + timeout, accept) { return answer }
@@ -80,17 +83,20 @@ package final class Guest {
     }
 
     private func answerARP(_ frame: RawSpan) {
-        guard address != .any, let ethernet = try? EthernetView(frame), ethernet.type == EtherType.arp, let question = try? ARPPacket(parsing: ethernet.payload),
+        guard address != .any, let ethernet = try? EthernetView(frame), ethernet.type == EtherType.arp,
+            let question = try? ARPPacket(parsing: ethernet.payload),
             question.operation == .request, question.targetAddress == address
         else { return }
         let answer = ARPPacket(
-            operation: .reply, senderHardware: hardware, senderAddress: address, targetHardware: question.senderHardware, targetAddress: question.senderAddress)
+            operation: .reply, senderHardware: hardware, senderAddress: address,
+            targetHardware: question.senderHardware, targetAddress: question.senderAddress)
         link.send(answer.frame(to: question.senderHardware))
     }
 
     // MARK: DHCP (RFC 2131 section 3.1)
 
-    /// Seconds of the lease that is asked for: the check is shorter, and one that is killed keeps its address no longer.
+    /// Seconds of the lease that is asked for: the check is shorter, and one that is killed keeps its address no
+    /// longer.
     private static let leaseTime: UInt32 = 120
 
     private func dhcp(_ kind: DHCPv4Message.Kind, _ transaction: UInt32) -> DHCPv4Message {
@@ -106,7 +112,8 @@ package final class Guest {
     }
 
     private func broadcast(_ message: DHCPv4Message) -> [UInt8] {
-        UDPFrame(from: (hardware, .any, DHCPPort.client), to: (.broadcast, .broadcast, DHCPPort.server)).bytes(payload: message.bytes())
+        UDPFrame(from: (hardware, .any, DHCPPort.client), to: (.broadcast, .broadcast, DHCPPort.server)).bytes(
+            payload: message.bytes())
     }
 
     private func reply(_ transaction: UInt32, in frame: RawSpan) throws(WireError) -> DHCPv4Message? {
@@ -115,7 +122,8 @@ package final class Guest {
         let udp = try UDPView(ip.payload)
         guard udp.destinationPort == DHCPPort.client else { return nil }
         let message = try DHCPv4Message(parsing: udp.payload)
-        return message.isReply && message.transactionID == transaction && message.clientHardware == hardware ? message : nil
+        return message.isReply && message.transactionID == transaction && message.clientHardware == hardware
+            ? message : nil
     }
 
     package enum LeaseFailure: Error, Equatable {
@@ -142,11 +150,14 @@ package final class Guest {
         }
         guard let answer else { throw .noAcknowledgement(server: server) }
         guard answer.kind == .ack else { throw .refused(server: server) }
-        guard answer.yourAddress != .any, let mask = answer.address(.subnetMask), let network = IPv4Network(containing: answer.yourAddress, mask: mask) else {
+        guard answer.yourAddress != .any, let mask = answer.address(.subnetMask),
+            let network = IPv4Network(containing: answer.yourAddress, mask: mask)
+        else {
             throw .nonsense(server: server)
         }
         let grant = Grant(
-            address: answer.yourAddress, network: network, server: server, router: answer.address(.router), nameServers: answer.addresses(.domainNameServer),
+            address: answer.yourAddress, network: network, server: server, router: answer.address(.router),
+            nameServers: answer.addresses(.domainNameServer),
             seconds: answer.seconds(.leaseTime) ?? 0, mtu: answer.short(.interfaceMTU))
         self.grant = grant
         return grant
@@ -161,7 +172,8 @@ package final class Guest {
         message.clientAddress = grant.address
         message.set(.serverIdentifier, [grant.server])
         link.send(
-            UDPFrame(from: (hardware, grant.address, DHCPPort.client), to: (server, grant.server, DHCPPort.server)).bytes(payload: message.bytes()))
+            UDPFrame(from: (hardware, grant.address, DHCPPort.client), to: (server, grant.server, DHCPPort.server))
+                .bytes(payload: message.bytes()))
         self.grant = nil
     }
 
@@ -170,8 +182,11 @@ package final class Guest {
     /// Who has `target`, on this network.
     package func neighbour(_ target: IPv4Address) -> MACAddress? {
         if let known = neighbours[target] { return known }
-        let question = ARPPacket(operation: .request, senderHardware: hardware, senderAddress: address, targetHardware: .zero, targetAddress: target)
-        let found = exchange(question.frame(to: .broadcast), attempts: 3, timeout: MonotonicClock.second) { frame -> MACAddress? in
+        let question = ARPPacket(
+            operation: .request, senderHardware: hardware, senderAddress: address, targetHardware: .zero,
+            targetAddress: target)
+        let found = exchange(question.frame(to: .broadcast), attempts: 3, timeout: MonotonicClock.second) {
+            frame -> MACAddress? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.arp else { return nil }
             let packet = try ARPPacket(parsing: ethernet.payload)
@@ -192,7 +207,8 @@ package final class Guest {
         guard let hop = nextHop(to: target) else { return nil }
         var writer = ByteWriter()
         EthernetHeader(destination: hop, source: hardware, type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: address, destination: target, protocolNumber: protocolNumber).emit(into: &writer, payloadLength: payload.count)
+        IPv4Header(source: address, destination: target, protocolNumber: protocolNumber).emit(
+            into: &writer, payloadLength: payload.count)
         writer.put(payload)
         return writer.bytes
     }
@@ -201,7 +217,8 @@ package final class Guest {
     package func ping(_ target: IPv4Address) -> Bool {
         let identifier: UInt16 = Random.value()
         var echo = ByteWriter()
-        ICMPEcho(kind: .request, identifier: identifier, sequence: 1, payload: Array("vde_vmnet check".utf8)).emit(into: &echo)
+        ICMPEcho(kind: .request, identifier: identifier, sequence: 1, payload: Array("vde_vmnet check".utf8)).emit(
+            into: &echo)
         guard let frame = packet(to: target, protocolNumber: IPProtocol.icmp, echo.bytes) else { return false }
         return exchange(frame, attempts: 3, timeout: MonotonicClock.second) { frame -> Bool? in
             let ethernet = try EthernetView(frame)
@@ -229,9 +246,15 @@ package final class Guest {
     }
 
     /// The report that a packet of ours did not get through; nil for everything else.
-    private static func obstacle(_ ip: borrowing IPv4View, to target: IPv4Address, _ number: UInt8, ports: (own: UInt16, other: UInt16)) -> Obstacle? {
-        guard ip.protocolNumber == IPProtocol.icmp, let report = try? ICMPUnreachable(parsing: ip.payload) else { return nil }
-        guard report.destination == target, report.protocolNumber == number, report.sourcePort == ports.own, report.destinationPort == ports.other else { return nil }
+    private static func obstacle(
+        _ ip: borrowing IPv4View, to target: IPv4Address, _ number: UInt8, ports: (own: UInt16, other: UInt16)
+    ) -> Obstacle? {
+        guard ip.protocolNumber == IPProtocol.icmp, let report = try? ICMPUnreachable(parsing: ip.payload) else {
+            return nil
+        }
+        guard report.destination == target, report.protocolNumber == number, report.sourcePort == ports.own,
+            report.destinationPort == ports.other
+        else { return nil }
         return Obstacle(reporter: ip.source, code: report.code)
     }
 
@@ -241,12 +264,15 @@ package final class Guest {
         let id: UInt16 = Random.value()
         let port = UInt16.random(in: 49_152...65_535)
         let question = DNSQuestion(name: name, type: DNSType.a)
-        let query = UDPFrame(from: (hardware, address, port), to: (hop, server, 53)).bytes(payload: DNSMessage.query(id: id, question))
+        let query = UDPFrame(from: (hardware, address, port), to: (hop, server, 53)).bytes(
+            payload: DNSMessage.query(id: id, question))
         return exchange(query, attempts: 2, timeout: 4 * MonotonicClock.second) { frame -> NameAnswer? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
-            if let obstacle = Guest.obstacle(ip, to: server, IPProtocol.udp, ports: (port, 53)) { return .unreachable(obstacle) }
+            if let obstacle = Guest.obstacle(ip, to: server, IPProtocol.udp, ports: (port, 53)) {
+                return .unreachable(obstacle)
+            }
             guard ip.protocolNumber == IPProtocol.udp, ip.source == server else { return nil }
             let udp = try UDPView(ip.payload)
             guard udp.destinationPort == port, udp.sourcePort == 53 else { return nil }
@@ -277,10 +303,14 @@ package final class Guest {
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
-            if let obstacle = Guest.obstacle(ip, to: target, IPProtocol.tcp, ports: (own, port)) { return .unreachable(obstacle) }
+            if let obstacle = Guest.obstacle(ip, to: target, IPProtocol.tcp, ports: (own, port)) {
+                return .unreachable(obstacle)
+            }
             guard ip.protocolNumber == IPProtocol.tcp, ip.source == target else { return nil }
             let reply = try TCPView(ip.payload)
-            guard reply.sourcePort == port, reply.destinationPort == own, reply.flags.contains(.ack), reply.acknowledgment == start &+ 1 else { return nil }
+            guard reply.sourcePort == port, reply.destinationPort == own, reply.flags.contains(.ack),
+                reply.acknowledgment == start &+ 1
+            else { return nil }
             return .answered(reply.flags, sequence: reply.sequence)
         }
         switch answer {
@@ -288,7 +318,9 @@ package final class Guest {
         case .unreachable(let obstacle)?: return .unreachable(obstacle)
         case .answered(let flags, let sequence)?:
             guard flags.contains(.syn) else { return .refused }
-            if let closing = segment([.rst, .ack], sequence: start &+ 1, acknowledgment: sequence &+ 1) { link.send(closing) }
+            if let closing = segment([.rst, .ack], sequence: start &+ 1, acknowledgment: sequence &+ 1) {
+                link.send(closing)
+            }
             return .accepted
         }
     }

@@ -95,7 +95,9 @@ package final class NetworkCheck {
         var isGatewayThere = false
         hop("arp") {
             guard let hardware = guest.neighbour(gateway) else {
-                return .failed("\(gateway) does not answer ARP, though it gave the lease", remedy: "look whether its interface is up: ip addr | grep \(gateway)")
+                return .failed(
+                    "\(gateway) does not answer ARP, though it gave the lease",
+                    remedy: "look whether its interface is up: ip addr | grep \(gateway)")
             }
             isGatewayThere = true
             return .ok("\(gateway) is at \(hardware)")
@@ -103,7 +105,9 @@ package final class NetworkCheck {
         hop("ping") {
             guard isGatewayThere else { return .skipped("no gateway to ping") }
             guard guest.ping(gateway) else {
-                return .failed("\(gateway) does not answer ping", remedy: "a firewall on the host may drop it: nft list ruleset | grep -A9 'hook input'")
+                return .failed(
+                    "\(gateway) does not answer ping",
+                    remedy: "a firewall on the host may drop it: nft list ruleset | grep -A9 'hook input'")
             }
             return .ok("\(gateway) answers")
         }
@@ -123,13 +127,20 @@ package final class NetworkCheck {
     private static func explain(_ failure: Guest.LeaseFailure) -> Finding {
         switch failure {
         case .noOffer:
-            .failed("no DHCP server answered", remedy: "is vde_vmnet running on this network, with --dhcp auto or builtin? It says on standard error who serves addresses")
+            .failed(
+                "no DHCP server answered",
+                remedy:
+                    "is vde_vmnet running on this network, with --dhcp auto or builtin? It says on standard error who serves addresses"
+            )
         case .noAcknowledgement(let server):
             .failed("\(server) offered an address and then fell silent", remedy: "look at that server's log")
         case .refused(let server):
-            .failed("\(server) offered an address and then refused it", remedy: "two servers on one network do this: stop one of them")
+            .failed(
+                "\(server) offered an address and then refused it",
+                remedy: "two servers on one network do this: stop one of them")
         case .nonsense(let server):
-            .failed("\(server) granted a lease without an address or a mask", remedy: "look at that server's configuration")
+            .failed(
+                "\(server) granted a lease without an address or a mask", remedy: "look at that server's configuration")
         }
     }
 
@@ -137,18 +148,27 @@ package final class NetworkCheck {
         guard let server = grant.nameServers.first else { return .skipped("the network offers no name server") }
         switch guest.resolve(questions.name, at: server) {
         case .addresses(let addresses):
-            return .ok("\(questions.name) is \(addresses.isEmpty ? "known, without an IPv4 address" : addresses.joined(separator: ", ")), says \(server)")
+            return .ok(
+                "\(questions.name) is \(addresses.isEmpty ? "known, without an IPv4 address" : addresses.joined(separator: ", ")), says \(server)"
+            )
         case .failure(let code) where (code == 3 || code == 5) && questions.name == NetworkCheck.localhost:
-            // A resolver need not know it (RFC 6761 section 6.3 lets it say so); that it answers is what was to be seen.
+            // A resolver need not know it (RFC 6761 section 6.3 lets it say so); that it answers is what was to be
+            // seen.
             return .ok("\(server) answers, though it knows no \(questions.name)")
-        case .failure(3): return .failed("\(server) knows no \(questions.name)", remedy: "ask for a name that exists: --name NAME")
+        case .failure(3):
+            return .failed("\(server) knows no \(questions.name)", remedy: "ask for a name that exists: --name NAME")
         case .failure(let code):
-            return .failed("\(server) could not resolve \(questions.name) (\(NetworkCheck.responseName(code)))", remedy: "look whether the host itself can: getent ahosts \(questions.name)")
+            return .failed(
+                "\(server) could not resolve \(questions.name) (\(NetworkCheck.responseName(code)))",
+                remedy: "look whether the host itself can: getent ahosts \(questions.name)")
         case .unreachable(let obstacle):
-            return .failed("the name server \(server) is unreachable: \(NetworkCheck.describe(obstacle))", remedy: NetworkCheck.remedy(obstacle, for: server))
+            return .failed(
+                "the name server \(server) is unreachable: \(NetworkCheck.describe(obstacle))",
+                remedy: NetworkCheck.remedy(obstacle, for: server))
         case .silence:
             return .failed(
-                "the name server \(server) does not answer", remedy: "a firewall on the host may drop port 53 from guests: nft list ruleset | grep -A9 'hook input'")
+                "the name server \(server) does not answer",
+                remedy: "a firewall on the host may drop port 53 from guests: nft list ruleset | grep -A9 'hook input'")
         }
     }
 
@@ -182,7 +202,8 @@ package final class NetworkCheck {
         case 0: "the host is offline, or has no route there: look at ip route get \(address)"
         case 1: "nothing has that address, or the router to it is away: ping \(address) from the host"
         case 3: "nothing listens there: start the server, or try another port"
-        case 9, 10, 13: "a policy forbids it: --egress deny of vde_vmnet without an --allow for it, --vmnet-mode host, or a reject rule of a firewall"
+        case 9, 10, 13:
+            "a policy forbids it: --egress deny of vde_vmnet without an --allow for it, --vmnet-mode host, or a reject rule of a firewall"
         default: "look at the log and the firewall of \(obstacle.reporter)"
         }
     }
@@ -192,13 +213,20 @@ package final class NetworkCheck {
         if !grant.network.contains(address) && grant.router == nil { return .skipped("the network has no way out") }
         switch guest.connect(to: address, port: port) {
         case .accepted: return .ok("\(address) port \(port) accepts connections")
-        case .refused: return .failed("\(address) refuses connections to port \(port)", remedy: "nothing listens there: start the server, or try another port")
+        case .refused:
+            return .failed(
+                "\(address) refuses connections to port \(port)",
+                remedy: "nothing listens there: start the server, or try another port")
         case .unreachable(let obstacle):
-            return .failed("\(address) port \(port) is unreachable: \(NetworkCheck.describe(obstacle))", remedy: NetworkCheck.remedy(obstacle, for: address))
+            return .failed(
+                "\(address) port \(port) is unreachable: \(NetworkCheck.describe(obstacle))",
+                remedy: NetworkCheck.remedy(obstacle, for: address))
         case .silence:
             return .failed(
                 "\(address) port \(port) does not answer",
-                remedy: "if the host itself reaches it, a firewall drops what is forwarded: vde_vmnet says so on standard error when it starts")
+                remedy:
+                    "if the host itself reaches it, a firewall drops what is forwarded: vde_vmnet says so on standard error when it starts"
+            )
         }
     }
 }

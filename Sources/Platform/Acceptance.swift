@@ -5,7 +5,8 @@ package enum Acceptance: ~Copyable {
     case client(Descriptor)
     /// There is none for now; the socket becomes readable when there is.
     case none
-    /// One waits and cannot be had, mostly for want of descriptors. The socket stays readable all the while, so it must not be watched for `Acceptance.pause`.
+    /// One waits and cannot be had, mostly for want of descriptors. The socket stays readable all the while, so it must
+    /// not be watched for `Acceptance.pause`.
     case failed(SystemError)
 
     /// How long a listening socket is left alone then, in nanoseconds.

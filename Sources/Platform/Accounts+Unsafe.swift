@@ -22,7 +22,8 @@ package enum Accounts {
         return unsafe entry.pointee.gr_gid
     }
 
-    /// The group whose members may join a network where nobody is told, as the C vde_vmnet had it: `staff` on macOS, which holds everybody.
+    /// The group whose members may join a network where nobody is told, as the C vde_vmnet had it: `staff` on macOS,
+    /// which holds everybody.
     package static var defaultSocketGroup: UInt32? {
         #if canImport(Darwin)
             group(named: "staff")
@@ -59,7 +60,9 @@ package enum Accounts {
     package static func isPrivate(_ group: UInt32, of user: UInt32) -> Bool {
         guard let account = unsafe getpwuid(user), unsafe account.pointee.pw_gid == group else { return false }
         let name = unsafe String(cString: account.pointee.pw_name)
-        guard let found = unsafe getgrgid(group), unsafe String(cString: found.pointee.gr_name) == name, var member = unsafe found.pointee.gr_mem else { return false }
+        guard let found = unsafe getgrgid(group), unsafe String(cString: found.pointee.gr_name) == name,
+            var member = unsafe found.pointee.gr_mem
+        else { return false }
         while let text = unsafe member.pointee {
             if unsafe String(cString: text) != name { return false }
             unsafe member += 1
@@ -67,9 +70,12 @@ package enum Accounts {
         return true
     }
 
-    /// True for the number that stands for all users whom this process's user namespace does not know (user_namespaces(7)).
+    /// True for the number that stands for all users whom this process's user namespace does not know
+    /// (user_namespaces(7)).
     package static func isUnmapped(_ user: UInt32) -> Bool {
-        guard let overflow = Files.text("/proc/sys/kernel/overflowuid").flatMap({ UInt32($0) }), user == overflow, let map = Files.text("/proc/self/uid_map") else { return false }
+        guard let overflow = Files.text("/proc/sys/kernel/overflowuid").flatMap({ UInt32($0) }), user == overflow,
+            let map = Files.text("/proc/self/uid_map")
+        else { return false }
         return !map.split(separator: "\n").contains { line in
             let numbers = line.split(whereSeparator: \.isWhitespace).compactMap { UInt64($0) }
             return numbers.count == 3 && (numbers[0]..<numbers[0] + numbers[2]).contains(UInt64(user))
@@ -84,7 +90,9 @@ package enum Accounts {
 
     /// Who called us through sudo(8), if that is how we were started.
     package static var sudoCaller: (user: UInt32, group: UInt32)? {
-        guard geteuid() == 0, let user = environment("SUDO_UID").flatMap({ UInt32($0) }), let group = environment("SUDO_GID").flatMap({ UInt32($0) }) else { return nil }
+        guard geteuid() == 0, let user = environment("SUDO_UID").flatMap({ UInt32($0) }),
+            let group = environment("SUDO_GID").flatMap({ UInt32($0) })
+        else { return nil }
         return (user, group)
     }
 
@@ -99,7 +107,9 @@ package enum Accounts {
     /// The user whose number this is, with the home directory; nil if the system knows none.
     package static func account(_ user: UInt32) -> (name: String, group: UInt32, home: String)? {
         guard let entry = unsafe getpwuid(user) else { return nil }
-        return unsafe (String(cString: entry.pointee.pw_name), entry.pointee.pw_gid, String(cString: entry.pointee.pw_dir))
+        return unsafe (
+            String(cString: entry.pointee.pw_name), entry.pointee.pw_gid, String(cString: entry.pointee.pw_dir)
+        )
     }
 
     package static func environment(_ name: String) -> String? {
@@ -108,7 +118,9 @@ package enum Accounts {
     }
 
     /// True if a process with this id exists, whoever owns it.
-    package static func isAlive(_ process: Int32) -> Bool { process > 0 && (kill(process, 0) == 0 || Errno.last == EPERM) }
+    package static func isAlive(_ process: Int32) -> Bool {
+        process > 0 && (kill(process, 0) == 0 || Errno.last == EPERM)
+    }
 
     /// True if a process with this id exists and is of this user, as far as the system tells (not on macOS).
     package static func isAlive(_ process: Int32, asUser user: UInt32) -> Bool {

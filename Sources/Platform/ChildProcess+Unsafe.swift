@@ -19,13 +19,15 @@ package struct ChildProcess: Sendable {
     ///   - input: the child's standard input, output and error; -1 for /dev/null. They stay the caller's.
     ///   - leadsGroup: the child leads a process group of its own, which `signalGroup` reaches.
     package init(
-        _ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1, error: Int32 = -1, leadsGroup: Bool = false
+        _ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1,
+        error: Int32 = -1, leadsGroup: Bool = false
     ) throws(SystemError) {
         let variables = ChildProcess.variables(environment)
         var process: Int32 = 0
         let result = unsafe Self.withCStrings(arguments) { arguments in
             unsafe Self.withCStrings(variables) { variables in
-                unsafe platform_spawn(arguments[0], arguments, variables, input, output, error, leadsGroup ? 1 : 0, &process)
+                unsafe platform_spawn(
+                    arguments[0], arguments, variables, input, output, error, leadsGroup ? 1 : 0, &process)
             }
         }
         try SystemError.check(result, "start", arguments[0])
@@ -48,7 +50,9 @@ package struct ChildProcess: Sendable {
         return variables
     }
 
-    static func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
+    static func withCStrings<Result>(
+        _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+    ) -> Result {
         var pointers = unsafe strings.map { unsafe strdup($0) }
         unsafe pointers.append(nil)
         defer { unsafe pointers.forEach { unsafe free($0) } }
@@ -101,11 +105,14 @@ package struct ChildProcess: Sendable {
     ///   - leadsGroup: it leads a group of its own, so that signals from the terminal do not reach it.
     ///   - timeout: nanoseconds, after which it is killed.
     package static func run(
-        _ arguments: [String], environment: [String: String?] = [:], input: String = "", descriptor: Int32? = nil, leadsGroup: Bool = false, timeout: UInt64 = 30 * MonotonicClock.second
+        _ arguments: [String], environment: [String: String?] = [:], input: String = "", descriptor: Int32? = nil,
+        leadsGroup: Bool = false, timeout: UInt64 = 30 * MonotonicClock.second
     ) throws(SystemError) -> Output {
         let deadline = MonotonicClock.now + timeout
         let feeding = try PipeEnds(), output = try PipeEnds(), error = try PipeEnds()
-        let child = try ChildProcess(arguments, environment: environment, input: descriptor ?? feeding.reader, output: output.writer, error: error.writer, leadsGroup: leadsGroup)
+        let child = try ChildProcess(
+            arguments, environment: environment, input: descriptor ?? feeding.reader, output: output.writer,
+            error: error.writer, leadsGroup: leadsGroup)
         feeding.closeReader()
         output.closeWriter()
         error.closeWriter()
@@ -136,11 +143,15 @@ package struct ChildProcess: Sendable {
             if entries[2].revents != 0 { error.drain(into: &collected.1) }
         }
         let termination = child.wait()
-        return Output(termination: termination, output: String(decoding: collected.0, as: UTF8.self), error: String(decoding: collected.1, as: UTF8.self))
+        return Output(
+            termination: termination, output: String(decoding: collected.0, as: UTF8.self),
+            error: String(decoding: collected.1, as: UTF8.self))
     }
 }
 
-private func systemPoll(_ entries: UnsafeMutablePointer<pollfd>, _ count: nfds_t, _ timeout: Int32) -> Int32 { unsafe poll(entries, count, timeout) }
+private func systemPoll(_ entries: UnsafeMutablePointer<pollfd>, _ count: nfds_t, _ timeout: Int32) -> Int32 {
+    unsafe poll(entries, count, timeout)
+}
 
 /// A pipe whose ends are closed one by one; -1 once closed.
 private final class PipeEnds {

@@ -12,9 +12,11 @@ package enum ProcessLimits {
 package struct BackgroundStart: ~Copyable {
     private let report: Descriptor
 
-    /// Forks, and returns in the child. The parent waits for `succeed`, or ends with the status with which the child ends before.
-    /// To be called before any thread is started.
-    package init() throws(SystemError) { report = try Descriptor(checking: platform_daemonize(), "go into the background") }
+    /// Forks, and returns in the child. The parent waits for `succeed`, or ends with the status with which the child
+    /// ends before. To be called before any thread is started.
+    package init() throws(SystemError) {
+        report = try Descriptor(checking: platform_daemonize(), "go into the background")
+    }
 
     /// Lets the parent end with status 0, and leaves its terminal and directory.
     package consuming func succeed() {

@@ -32,9 +32,13 @@ extension DescriptorPair {
         return pair
     }
 
-    private static func make(_ name: String, _ call: (UnsafeMutablePointer<Int32>) -> Int32) throws(SystemError) -> DescriptorPair {
+    private static func make(
+        _ name: String, _ call: (UnsafeMutablePointer<Int32>) -> Int32
+    ) throws(SystemError) -> DescriptorPair {
         var ends: (Int32, Int32) = (-1, -1)
-        let result = unsafe withUnsafeMutableBytes(of: &ends) { unsafe call($0.assumingMemoryBound(to: Int32.self).baseAddress!) }
+        let result = unsafe withUnsafeMutableBytes(of: &ends) {
+            unsafe call($0.assumingMemoryBound(to: Int32.self).baseAddress!)
+        }
         try SystemError.checkErrno(result, name)
         _ = platform_fcntl(ends.0, F_SETFD, FD_CLOEXEC)
         _ = platform_fcntl(ends.1, F_SETFD, FD_CLOEXEC)

@@ -19,7 +19,9 @@ package struct Descriptor: ~Copyable, Sendable {
     package init(adopting raw: Int32) { self.raw = raw }
 
     /// Takes over the result of a C function, or throws the error in it.
-    package init(checking result: Int32, _ operation: String, _ subject: @autoclosure () -> String = "") throws(SystemError) {
+    package init(
+        checking result: Int32, _ operation: String, _ subject: @autoclosure () -> String = ""
+    ) throws(SystemError) {
         raw = try SystemError.check(result, operation, subject())
     }
 

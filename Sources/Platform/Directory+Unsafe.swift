@@ -9,14 +9,16 @@ import CPlatform
     import Glibc
 #endif
 
-/// A directory as it was opened. Everything in it is named by the descriptor and one name, so that it does not matter where its path leads a
-/// moment later, and no link in it is followed. Each function is named after the C function it makes.
+/// A directory as it was opened. Everything in it is named by the descriptor and one name, so that it does not matter
+/// where its path leads a moment later, and no link in it is followed. Each function is named after the C function it
+/// makes.
 package struct Directory: ~Copyable, Sendable {
     /// With which entries can be named, and nothing else (`O_PATH`, `O_SEARCH`).
     let handle: Descriptor
     /// The absolute path without symbolic links, as it was when the directory was opened.
     package let path: String
-    /// No other user can make `path` lead elsewhere: every directory above belongs to root or to us and is closed to others, or sticky.
+    /// No other user can make `path` lead elsewhere: every directory above belongs to root or to us and is closed to
+    /// others, or sticky.
     package let isFixed: Bool
 
     init(_ handle: consuming Descriptor, path: String, isFixed: Bool) {
@@ -28,11 +30,15 @@ package struct Directory: ~Copyable, Sendable {
     /// The path of an entry, for messages and for programs that look for it.
     package func path(of name: String) -> String { path == "/" ? "/" + name : path + "/" + name }
 
-    private func check<Value: SignedInteger>(_ value: Value, _ operation: String, _ name: String) throws(SystemError) -> Value {
+    private func check<Value: SignedInteger>(
+        _ value: Value, _ operation: String, _ name: String
+    ) throws(SystemError) -> Value {
         try SystemError.check(value, operation, path(of: name))
     }
 
-    private func checkErrno<Value: SignedInteger>(_ value: Value, _ operation: String, _ name: String) throws(SystemError) {
+    private func checkErrno<Value: SignedInteger>(
+        _ value: Value, _ operation: String, _ name: String
+    ) throws(SystemError) {
         try SystemError.checkErrno(value, operation, path(of: name))
     }
 
@@ -57,8 +63,11 @@ package struct Directory: ~Copyable, Sendable {
     }
 
     /// Opens a file in it.
-    package func open(_ name: String, _ flags: Files.OpenFlags, mode: UInt16 = 0o600) throws(SystemError) -> Descriptor {
-        Descriptor(adopting: try check(unsafe platform_directory_open(handle.raw, name, flags.rawValue, UInt32(mode)), "open", name) as Int32)
+    package func open(_ name: String, _ flags: Files.OpenFlags, mode: UInt16 = 0o600) throws(SystemError) -> Descriptor
+    {
+        Descriptor(
+            adopting: try check(
+                unsafe platform_directory_open(handle.raw, name, flags.rawValue, UInt32(mode)), "open", name) as Int32)
     }
 
     /// The directory itself, open for reading: for its lock, its owner and mode, and its entries.
@@ -68,18 +77,25 @@ package struct Directory: ~Copyable, Sendable {
     }
 
     /// Another value for the same directory.
-    package func again() throws(SystemError) -> Directory { Directory(try handle.duplicate(), path: path, isFixed: isFixed) }
+    package func again() throws(SystemError) -> Directory {
+        Directory(try handle.duplicate(), path: path, isFixed: isFixed)
+    }
 
     /// A directory in it that is no link.
     package func enter(_ name: String) throws(SystemError) -> Directory {
-        let entry = Descriptor(adopting: try check(unsafe platform_directory_enter(handle.raw, name), "open", name) as Int32)
+        let entry = Descriptor(
+            adopting: try check(unsafe platform_directory_enter(handle.raw, name), "open", name) as Int32)
         guard try entry.status().kind == .directory else { throw SystemError(code: ENOTDIR, "open", path(of: name)) }
         return Directory(entry, path: path(of: name), isFixed: isFixed && isStable)
     }
 
-    package func makeDirectory(_ name: String, mode: UInt16) throws(SystemError) { try checkErrno(unsafe mkdirat(handle.raw, name, mode_t(mode)), "mkdir", name) }
+    package func makeDirectory(_ name: String, mode: UInt16) throws(SystemError) {
+        try checkErrno(unsafe mkdirat(handle.raw, name, mode_t(mode)), "mkdir", name)
+    }
 
-    package func remove(_ name: String) throws(SystemError) { try checkErrno(unsafe unlinkat(handle.raw, name, 0), "unlink", name) }
+    package func remove(_ name: String) throws(SystemError) {
+        try checkErrno(unsafe unlinkat(handle.raw, name, 0), "unlink", name)
+    }
 
     /// Removes an entry that was looked at before, unless another has taken its place meanwhile.
     package func remove(_ name: String, ifStill known: FileStatus) throws(SystemError) {
@@ -99,9 +115,13 @@ package struct Directory: ~Copyable, Sendable {
         try remove(aside)
     }
 
-    package func removeDirectory(_ name: String) throws(SystemError) { try checkErrno(unsafe unlinkat(handle.raw, name, AT_REMOVEDIR), "rmdir", name) }
+    package func removeDirectory(_ name: String) throws(SystemError) {
+        try checkErrno(unsafe unlinkat(handle.raw, name, AT_REMOVEDIR), "rmdir", name)
+    }
 
-    package func rename(_ name: String, to new: String) throws(SystemError) { try checkErrno(unsafe renameat(handle.raw, name, handle.raw, new), "rename", name) }
+    package func rename(_ name: String, to new: String) throws(SystemError) {
+        try checkErrno(unsafe renameat(handle.raw, name, handle.raw, new), "rename", name)
+    }
 
     /// Moves an entry to a name that must not exist yet (`Errno.exists`), there or in another directory.
     func renameNew(_ name: String, to destination: borrowing Directory, _ new: String) throws(SystemError) {
@@ -114,7 +134,9 @@ package struct Directory: ~Copyable, Sendable {
 
     /// The names in it, `.` and `..` left out, in no order.
     package func entries() throws(SystemError) -> [String] {
-        guard let stream = unsafe fdopendir(try reopen().release()) else { throw SystemError(code: Errno.last, "opendir", path) }
+        guard let stream = unsafe fdopendir(try reopen().release()) else {
+            throw SystemError(code: Errno.last, "opendir", path)
+        }
         defer { unsafe closedir(stream) }
         return unsafe Files.names(stream)
     }
@@ -161,7 +183,9 @@ extension Directory {
 
     /// No other user can put something else in the place of what we make here.
     package var isStable: Bool {
-        guard platform_directory_can_be_shared_unseen() == 0, let status = try? status(), status.owner == 0 || status.owner == geteuid() else { return false }
+        guard platform_directory_can_be_shared_unseen() == 0, let status = try? status(),
+            status.owner == 0 || status.owner == geteuid()
+        else { return false }
         // In a sticky directory, entries are their owner's and the directory's.
         return status.mode & 0o022 == 0 || status.mode & 0o1000 != 0
     }
@@ -177,7 +201,9 @@ extension Directory {
         let stage = try enter(name)
         try SystemError.check(platform_directory_clear_inherited(try stage.reopen().raw), "clear access of", stage.path)
         // Another user's directory may have taken its place; ours is empty, and no other user can make anything in it.
-        guard let status = try? stage.status(), status.owner == geteuid(), status.mode & 0o077 == 0, try stage.entries().isEmpty else {
+        guard let status = try? stage.status(), status.owner == geteuid(), status.mode & 0o077 == 0,
+            try stage.entries().isEmpty
+        else {
             throw SystemError(code: EPERM, "use", stage.path)
         }
         try body(stage)
@@ -192,19 +218,29 @@ extension Directory {
         try? removeDirectory(name)
     }
 
-    /// Binds a socket at a name that must not be taken (`Errno.addressInUse`), gives it its mode and owner, and for a stream listens.
-    /// It is there for others only when all of that is done, or closed to them until then. Nothing is left behind by a failure.
+    /// Binds a socket at a name that must not be taken (`Errno.addressInUse`), gives it its mode and owner, and for a
+    /// stream listens. It is there for others only when all of that is done, or closed to them until then. Nothing is
+    /// left behind by a failure.
     /// - Parameters:
     ///   - access: of several, the first that this process has the right to give.
     ///   - backlog: connections that may wait; nil for a datagram socket.
-    ///   - bindsPath: bind by the path where that leads here for certain, so that programs find the socket's own name to be its path.
-    package func place(_ socket: borrowing Descriptor, at name: String, _ access: SocketAccess, backlog: Int32? = nil, bindsPath: Bool = false) throws(SystemError) {
+    ///   - bindsPath: bind by the path where that leads here for certain, so that programs find the socket's own name
+    ///     to be its path.
+    package func place(
+        _ socket: borrowing Descriptor, at name: String, _ access: SocketAccess, backlog: Int32? = nil,
+        bindsPath: Bool = false
+    ) throws(SystemError) {
         try place(socket, at: name, [access], backlog: backlog, bindsPath: bindsPath)
     }
 
-    package func place(_ socket: borrowing Descriptor, at name: String, _ access: [SocketAccess], backlog: Int32? = nil, bindsPath: Bool = false) throws(SystemError) {
+    package func place(
+        _ socket: borrowing Descriptor, at name: String, _ access: [SocketAccess], backlog: Int32? = nil,
+        bindsPath: Bool = false
+    ) throws(SystemError) {
         if (try? status(of: name)) != nil { throw SystemError(code: EADDRINUSE, "bind", path(of: name)) }
-        guard needsStage else { return try place(directly: socket, name, access, backlog, bindsPath: bindsPath && isFixed) }
+        guard needsStage else {
+            return try place(directly: socket, name, access, backlog, bindsPath: bindsPath && isFixed)
+        }
         do throws(SystemError) {
             try withStage { stage throws(SystemError) in
                 try stage.place(directly: socket, "s", access, backlog, bindsPath: false)
@@ -220,7 +256,10 @@ extension Directory {
         }
     }
 
-    private func place(directly socket: borrowing Descriptor, _ name: String, _ access: [SocketAccess], _ backlog: Int32?, bindsPath: Bool) throws(SystemError) {
+    private func place(
+        directly socket: borrowing Descriptor, _ name: String, _ access: [SocketAccess], _ backlog: Int32?,
+        bindsPath: Bool
+    ) throws(SystemError) {
         try Descriptor.withPrivateBinding(of: socket) { () throws(SystemError) in
             if bindsPath { return try socket.bind(to: UnixPath(path(of: name))) }
             _ = try check(unsafe platform_directory_bind(handle.raw, name, socket.raw), "bind", name) as Int32
@@ -237,7 +276,8 @@ extension Directory {
     private func give(_ name: String, _ access: [SocketAccess]) throws(SystemError) {
         var failure: Int32 = 0
         for one in access {
-            failure = unsafe platform_directory_give_socket(handle.raw, name, UInt32(one.mode), one.user ?? .max, one.group ?? .max)
+            failure = unsafe platform_directory_give_socket(
+                handle.raw, name, UInt32(one.mode), one.user ?? .max, one.group ?? .max)
             if failure == 0 { return }
         }
         try SystemError.check(failure, "change the owner or mode of", path(of: name))

@@ -14,8 +14,8 @@ extension Directory {
     package enum Trust: Sendable {
         /// Every link is followed: for what is only looked at, or joined.
         case everything
-        /// A link is followed that root or this process's user has made; another user's only to what that user owns. So no user leads us who may
-        /// do more than they, to what is not theirs.
+        /// A link is followed that root or this process's user has made; another user's only to what that user owns. So
+        /// no user leads us who may do more than they, to what is not theirs.
         case ownersOfLinks
         /// Every directory is root's or ours, and no other user can put anything in the place of the next one.
         case nobody
@@ -24,13 +24,17 @@ extension Directory {
     /// Opens a directory step by step.
     /// - Parameter making: with which mode it and its parents are made where they are missing; nil: they must exist.
     /// - Throws: "operation not permitted" naming the part of the path that is not to be trusted.
-    package static func open(_ path: String, _ trust: Trust, making mode: UInt16? = nil) throws(SystemError) -> Directory {
+    package static func open(
+        _ path: String, _ trust: Trust, making mode: UInt16? = nil
+    ) throws(SystemError) -> Directory {
         var walk = DirectoryWalk(trust: trust, mode: mode)
         return try walk.open(Files.absolute(path))
     }
 
     /// Opens the directory that has, or is to have, an entry of this path.
-    package static func open(above path: String, _ trust: Trust, making mode: UInt16? = nil) throws(SystemError) -> Directory {
+    package static func open(
+        above path: String, _ trust: Trust, making mode: UInt16? = nil
+    ) throws(SystemError) -> Directory {
         var whole = Substring(Files.absolute(path))
         while whole.last == "/" { whole.removeLast() }
         return try open(Files.parent(String(whole)), trust, making: mode)
@@ -47,7 +51,9 @@ extension Directory {
     /// Fails unless the directory is ours and no other user can write to it.
     package func requireOwn() throws(SystemError) {
         let status = try status()
-        guard status.owner == geteuid(), !DirectoryWalk.isOpenToOthers(status) else { throw SystemError(code: EPERM, "use", path) }
+        guard status.owner == geteuid(), !DirectoryWalk.isOpenToOthers(status) else {
+            throw SystemError(code: EPERM, "use", path)
+        }
     }
 }
 
@@ -79,10 +85,13 @@ private struct DirectoryWalk {
 
     private mutating func step(_ here: consuming Directory, _ name: String) throws(SystemError) -> Directory {
         let above = try here.status()
-        let isClosed = DirectoryWalk.isTrusted(above) && (!DirectoryWalk.isOpenToOthers(above) || above.mode & 0o1000 != 0)
+        let isClosed =
+            DirectoryWalk.isTrusted(above) && (!DirectoryWalk.isOpenToOthers(above) || above.mode & 0o1000 != 0)
         if trust == .nobody && !isClosed { throw refusal(here.path) }
         if name == ".." {
-            let parent = Descriptor(adopting: try SystemError.check(unsafe platform_directory_enter(here.handle.raw, ".."), "open", here.path + "/.."))
+            let parent = Descriptor(
+                adopting: try SystemError.check(
+                    unsafe platform_directory_enter(here.handle.raw, ".."), "open", here.path + "/.."))
             return Directory(parent, path: Files.parent(here.path), isFixed: here.isFixed)
         }
         let entry = try enter(here, name)
@@ -120,14 +129,16 @@ private struct DirectoryWalk {
         let linkPath = here.path(of: name)
         guard links <= DirectoryWalk.maximumLinks else { throw SystemError(code: ELOOP, "open", linkPath) }
         var buffer = [CChar](repeating: 0, count: 4096)
-        let length = try SystemError.check(unsafe platform_link_text(link.raw, &buffer, buffer.count), "read the link", linkPath)
+        let length = try SystemError.check(
+            unsafe platform_link_text(link.raw, &buffer, buffer.count), "read the link", linkPath)
         let text = String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let isFixed = here.isFixed && isSafe
         let found = text.hasPrefix("/") ? try open(text) : try descend(here, text)
         let target = try found.status()
         let isFollowed = trust == .everything || DirectoryWalk.isTrusted(status) || target.owner == status.owner
         guard isFollowed else {
-let whose = "a link of \(Accounts.userName(status.owner)) to \(found.path), which belongs to \(Accounts.userName(target.owner))"
+            let whose =
+                "a link of \(Accounts.userName(status.owner)) to \(found.path), which belongs to \(Accounts.userName(target.owner))"
             throw SystemError(code: EPERM, "follow \(linkPath), \(whose)")
         }
         let fixed = found.isFixed && isFixed, path = found.path
@@ -137,10 +148,15 @@ let whose = "a link of \(Accounts.userName(status.owner)) to \(found.path), whic
     private func refusal(_ path: String) -> SystemError { SystemError(code: EPERM, "trust", path) }
 
     /// Of a directory or link that root or we own.
-    static func isTrusted(_ status: FileStatus) -> Bool { status.owner == 0 || status.owner == geteuid() || Accounts.isUnmapped(status.owner) }
+    static func isTrusted(_ status: FileStatus) -> Bool {
+        status.owner == 0 || status.owner == geteuid() || Accounts.isUnmapped(status.owner)
+    }
 
-    /// Who is not known in our user namespace may be anyone, so that in a sticky directory only what is ours or root's is believed.
-    static func isMadeByTrusted(_ status: FileStatus, _ above: FileStatus) -> Bool { status.owner == 0 || status.owner == geteuid() }
+    /// Who is not known in our user namespace may be anyone, so that in a sticky directory only what is ours or root's
+    /// is believed.
+    static func isMadeByTrusted(_ status: FileStatus, _ above: FileStatus) -> Bool {
+        status.owner == 0 || status.owner == geteuid()
+    }
 
     /// Whether others than the owner can make, rename and remove entries. A group that is one user's own is not others.
     static func isOpenToOthers(_ status: FileStatus) -> Bool {

@@ -91,7 +91,9 @@ package struct DatagramDestination: ~Copyable {
 
     package init?(_ path: [UInt8]) {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: Int(PLATFORM_NAME_SIZE), alignment: 16)
-        let size = unsafe path.withUnsafeBufferPointer { unsafe platform_unix_address($0.baseAddress, $0.count, memory) }
+        let size = unsafe path.withUnsafeBufferPointer {
+            unsafe platform_unix_address($0.baseAddress, $0.count, memory)
+        }
         guard size > 0 else {
             unsafe memory.deallocate()
             return nil
@@ -107,7 +109,8 @@ package struct DatagramDestination: ~Copyable {
     package func send(_ vector: borrowing SendVector, from first: Int, through fd: Int32) -> (sent: Int, error: Int32) {
         var sent = 0
         while first + sent < vector.count {
-            let result = unsafe platform_send_batch_to(fd, vector.messages + first + sent, UInt32(vector.count - first - sent), address, length)
+            let result = unsafe platform_send_batch_to(
+                fd, vector.messages + first + sent, UInt32(vector.count - first - sent), address, length)
             if result < 0 {
                 if result == -Errno.interrupted { continue }
                 return (sent, -result)
@@ -122,10 +125,16 @@ extension Descriptor {
     /// Sends a datagram to the unix socket at `path` without blocking.
     package func send(_ bytes: [UInt8], toUnix path: UnixPath) throws(SystemError) {
         var address = [UInt8](repeating: 0, count: Int(PLATFORM_NAME_SIZE))
-        let length = unsafe path.bytes.withUnsafeBufferPointer { path in unsafe address.withUnsafeMutableBytes { unsafe platform_unix_address(path.baseAddress, path.count, $0.baseAddress) } }
+        let length = unsafe path.bytes.withUnsafeBufferPointer { path in
+            unsafe address.withUnsafeMutableBytes {
+                unsafe platform_unix_address(path.baseAddress, path.count, $0.baseAddress)
+            }
+        }
         try SystemError.check(length, "use", path.description)
         let sent = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe address.withUnsafeBytes { unsafe platform_unix_send(raw, bytes.baseAddress, bytes.count, $0.baseAddress, Int(length)) }
+            unsafe address.withUnsafeBytes {
+                unsafe platform_unix_send(raw, bytes.baseAddress, bytes.count, $0.baseAddress, Int(length))
+            }
         }
         try SystemError.check(sent, "send to", path.description)
     }
@@ -134,7 +143,8 @@ extension Descriptor {
     @discardableResult
     package func tellSenders() -> Bool { platform_tell_senders(raw) != 0 }
 
-    /// Holds fast to the socket that `path` names now, which must belong to `owner` (0: anybody). nil where the system has no such thing.
+    /// Holds fast to the socket that `path` names now, which must belong to `owner` (0: anybody). nil where the system
+    /// has no such thing.
     package static func pin(_ path: [UInt8], owner: UInt32) throws(SystemError) -> Descriptor? {
         let result = unsafe path.withUnsafeBufferPointer { unsafe platform_unix_pin($0.baseAddress, $0.count, owner) }
         if result == -Errno.notSupported { return nil }

@@ -14,9 +14,13 @@ package enum FileLocks {
             let words = line.split(separator: " ")
             guard words.count >= 6, words[1] == "FLOCK", let process = Int32(words[4]) else { continue }
             let place = words[5].split(separator: ":")
-            guard place.count == 3, let major = UInt64(place[0], radix: 16), let minor = UInt64(place[1], radix: 16), UInt64(place[2]) == file.inode else { continue }
+            guard place.count == 3, let major = UInt64(place[0], radix: 16), let minor = UInt64(place[1], radix: 16),
+                UInt64(place[2]) == file.inode
+            else { continue }
             // As Linux encodes a device's two numbers (makedev(3)).
-            if file.device == (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xff) << 12 | (major & ~0xfff) << 32 { return process }
+            if file.device == (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xff) << 12 | (major & ~0xfff) << 32 {
+                return process
+            }
         }
         return nil
     }

@@ -66,7 +66,8 @@ package enum Files {
         package static let directory = OpenFlags(rawValue: O_DIRECTORY)
     }
 
-    package static func open(_ path: String, _ flags: OpenFlags, mode: UInt16 = 0o644) throws(SystemError) -> Descriptor {
+    package static func open(_ path: String, _ flags: OpenFlags, mode: UInt16 = 0o644) throws(SystemError) -> Descriptor
+    {
         let result = unsafe platform_open(path, flags.rawValue | O_CLOEXEC, UInt32(mode))
         return Descriptor(adopting: try SystemError.checkErrno(result, "open", path))
     }
@@ -97,7 +98,9 @@ package enum Files {
     package static func text(_ path: String) -> String? {
         guard let bytes = try? read(path) else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
-        guard let first = text.firstIndex(where: { !$0.isWhitespace }), let last = text.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+        guard let first = text.firstIndex(where: { !$0.isWhitespace }),
+            let last = text.lastIndex(where: { !$0.isWhitespace })
+        else { return "" }
         return String(text[first...last])
     }
 
@@ -141,9 +144,13 @@ package enum Files {
         #endif
     }
 
-    package static func remove(_ path: String) throws(SystemError) { try SystemError.checkErrno(unsafe unlink(path), "unlink", path) }
+    package static func remove(_ path: String) throws(SystemError) {
+        try SystemError.checkErrno(unsafe unlink(path), "unlink", path)
+    }
 
-    package static func removeDirectory(_ path: String) throws(SystemError) { try SystemError.checkErrno(unsafe rmdir(path), "rmdir", path) }
+    package static func removeDirectory(_ path: String) throws(SystemError) {
+        try SystemError.checkErrno(unsafe rmdir(path), "rmdir", path)
+    }
 
     package static func makeDirectory(_ path: String, mode: UInt16 = 0o755) throws(SystemError) {
         try SystemError.checkErrno(unsafe mkdir(path, mode_t(mode)), "mkdir", path)
@@ -153,9 +160,9 @@ package enum Files {
     package static func makeDirectories(_ path: String, mode: UInt16 = 0o755) throws(SystemError) {
         do {
             try makeDirectory(path, mode: mode)
-        } catch where error.code == EEXIST {
+        } catch  where error.code == EEXIST {
             guard try status(path).kind == .directory else { throw SystemError(code: ENOTDIR, "mkdir", path) }
-        } catch where error.code == ENOENT && parent(path) != path {
+        } catch  where error.code == ENOENT && parent(path) != path {
             try makeDirectories(parent(path), mode: mode)
             try makeDirectory(path, mode: mode)
         }
@@ -193,7 +200,9 @@ package enum Files {
         return names
     }
 
-    package static func setMode(_ path: String, _ mode: UInt16) throws(SystemError) { try SystemError.checkErrno(unsafe chmod(path, mode_t(mode)), "chmod", path) }
+    package static func setMode(_ path: String, _ mode: UInt16) throws(SystemError) {
+        try SystemError.checkErrno(unsafe chmod(path, mode_t(mode)), "chmod", path)
+    }
 
     /// Changes owner and group; nil leaves one alone. A symbolic link itself is changed, not what it names.
     package static func setOwner(_ path: String, user: UInt32?, group: UInt32?) throws(SystemError) {
@@ -224,7 +233,9 @@ package enum Files {
     package static func enterRoot() throws(SystemError) { try SystemError.checkErrno(unsafe chdir("/"), "chdir", "/") }
 
     /// `path` as it is from any directory.
-    package static func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : currentDirectory() + "/" + path }
+    package static func absolute(_ path: String) -> String {
+        path.hasPrefix("/") ? path : currentDirectory() + "/" + path
+    }
 
     /// The current directory.
     package static func currentDirectory() -> String {
@@ -248,7 +259,9 @@ extension Descriptor {
     /// Goes back to the start of the file.
     package func rewind() throws(SystemError) { try SystemError.checkErrno(lseek(raw, 0, SEEK_SET), "seek") }
 
-    package func truncate(to length: Int) throws(SystemError) { try SystemError.checkErrno(ftruncate(raw, off_t(length)), "truncate") }
+    package func truncate(to length: Int) throws(SystemError) {
+        try SystemError.checkErrno(ftruncate(raw, off_t(length)), "truncate")
+    }
 
     /// Takes the file's exclusive lock, which ends with the open file; false if another open file has it.
     package func tryLock() throws(SystemError) -> Bool {
@@ -257,7 +270,8 @@ extension Descriptor {
         throw SystemError(code: Errno.last, "lock")
     }
 
-    /// Waits for the file's exclusive lock, until `deadline` (nanoseconds of the clock); false if another open file has it for longer.
+    /// Waits for the file's exclusive lock, until `deadline` (nanoseconds of the clock); false if another open file has
+    /// it for longer.
     package func lock(until deadline: UInt64) throws(SystemError) -> Bool {
         while try !tryLock() {
             guard MonotonicClock.now < deadline else { return false }
@@ -274,7 +288,9 @@ extension Descriptor {
         }
     }
 
-    package func setMode(_ mode: UInt16) throws(SystemError) { try SystemError.checkErrno(fchmod(raw, mode_t(mode)), "chmod") }
+    package func setMode(_ mode: UInt16) throws(SystemError) {
+        try SystemError.checkErrno(fchmod(raw, mode_t(mode)), "chmod")
+    }
 
     package func setOwner(user: UInt32?, group: UInt32?) throws(SystemError) {
         try SystemError.checkErrno(fchown(raw, user ?? .max, group ?? .max), "chown")

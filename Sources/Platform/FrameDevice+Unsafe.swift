@@ -25,21 +25,23 @@ package struct FrameOrigin: Equatable, Sendable {
 
 /// Where a device that sends on by itself what it has for machines does so.
 package protocol FrameSink: AnyObject, Sendable {
-    /// Comes in beside the forwarder's workers: who changes ports waits until `leave`. For a thread that is none of them, and is not inside yet.
+    /// Comes in beside the forwarder's workers: who changes ports waits until `leave`. For a thread that is none of
+    /// them, and is not inside yet.
     func enter()
     func leave()
     /// Whether there is somebody to send to. From inside.
     var isAttached: Bool { get }
-    /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From inside, one thread at a time.
+    /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From
+    /// inside, one thread at a time.
     /// - Parameter frames: 64 at most; not to be read afterwards, for ports may have changed them in place.
     func forward(_ frames: inout FrameBatch)
     /// Where the sender with this hardware address was last seen; nil if that is not known. From inside.
     func origin(of hardware: MACAddress) -> FrameOrigin?
 }
 
-/// A source and sink of frames that has no descriptor: functions of C, which move many frames in a call and never wait. One with turns is not asked
-/// for frames, but sends them on by itself (`FrameSink`).
-/// Whoever made it keeps it alive for as long as a port uses it.
+/// A source and sink of frames that has no descriptor: functions of C, which move many frames in a call and never wait.
+/// One with turns is not asked for frames, but sends them on by itself (`FrameSink`). Whoever made it keeps it alive
+/// for as long as a port uses it.
 @safe
 @usableFromInline
 package struct FrameDevice: @unchecked Sendable {
@@ -51,8 +53,9 @@ package struct FrameDevice: @unchecked Sendable {
     /// Takes one frame that lies in several pieces. Returns 0 or a negative errno.
     package typealias SendPieces = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32) -> Int32
 
-    /// Does what there is to do, after it was attached, frames were sent or the port's descriptor became readable, which the argument tells, or when it is time.
-    /// Returns when it is next, in nanoseconds of the clock; `UINT64_MAX` for never.
+    /// Does what there is to do, after it was attached, frames were sent or the port's descriptor became readable,
+    /// which the argument tells, or when it is time. Returns when it is next, in nanoseconds of the clock; `UINT64_MAX`
+    /// for never.
     package typealias Turn = @convention(c) (UnsafeMutableRawPointer?, Int32) -> UInt64
 
     private let context: UnsafeMutableRawPointer
@@ -66,7 +69,8 @@ package struct FrameDevice: @unchecked Sendable {
     package let headerLength: Int
     /// Bytes of the longest super-frame; 0 where there are none.
     package let maximumSuperFrame: Int
-    /// Bytes of the longest IP packet that is no super-frame. Where there is no header to say so, one that is longer is a super-frame.
+    /// Bytes of the longest IP packet that is no super-frame. Where there is no header to say so, one that is longer is
+    /// a super-frame.
     package let mtu: Int
     /// Whether receiving and sending must not overlap.
     package let takesOneCallAtATime: Bool
@@ -77,7 +81,8 @@ package struct FrameDevice: @unchecked Sendable {
     ///   - signal: the writing end of the port's wake-up; -1 for a device with turns.
     @unsafe
     package init(
-        context: UnsafeMutableRawPointer, receive: Receive? = nil, send: @escaping Send, sendPieces: SendPieces? = nil, turn: Turn? = nil, signal: Int32 = -1, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500,
+        context: UnsafeMutableRawPointer, receive: Receive? = nil, send: @escaping Send, sendPieces: SendPieces? = nil,
+        turn: Turn? = nil, signal: Int32 = -1, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500,
         takesOneCallAtATime: Bool = false
     ) {
         self.headerLength = headerLength
@@ -92,14 +97,20 @@ package struct FrameDevice: @unchecked Sendable {
         self.signal = signal
     }
 
-    func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int { Int(unsafe receiver?(context, frames, Int32(count)) ?? 0) }
+    func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int {
+        Int(unsafe receiver?(context, frames, Int32(count)) ?? 0)
+    }
 
-    func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int { Int(unsafe sender(context, frames, Int32(stride), Int32(count))) }
+    func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int {
+        Int(unsafe sender(context, frames, Int32(stride), Int32(count)))
+    }
 
     /// Whether segments of TCP that follow each other are to be put together for it.
     package var takesPieces: Bool { unsafe piecesSender != nil }
 
-    func sendPieces(_ pieces: UnsafePointer<iovec>, _ count: Int) -> Int32 { unsafe -(piecesSender?(context, pieces, Int32(count)) ?? -Errno.notSupported) }
+    func sendPieces(_ pieces: UnsafePointer<iovec>, _ count: Int) -> Int32 {
+        unsafe -(piecesSender?(context, pieces, Int32(count)) ?? -Errno.notSupported)
+    }
 
     package var takesTurns: Bool { unsafe turnTaker != nil }
 

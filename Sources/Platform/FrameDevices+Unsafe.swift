@@ -14,8 +14,8 @@ import Wire
 /// Frames to and from a TAP: one system call each, with a 12-byte virtio header in front (Linux `drivers/net/tun.c`).
 @usableFromInline
 package enum TapFrames {
-    /// Reads frames into the empty `batch` until nothing is left, it is full, or `byteLimit` bytes have come, so that super-frames are
-    /// still in the cache when they are sent on.
+    /// Reads frames into the empty `batch` until nothing is left, it is full, or `byteLimit` bytes have come, so that
+    /// super-frames are still in the cache when they are sent on.
     package static func receive(from fd: Int32, into batch: inout FrameBatch, byteLimit: Int) -> ReceiveOutcome {
         var outcome = ReceiveOutcome()
         var total = 0
@@ -64,7 +64,8 @@ package enum PacketFrames {
             let slot = batch.count
             let frame = unsafe batch.address(at: FrameBatch.slotOffset(slot))
             var tag: UInt32 = 0
-            let length = unsafe platform_packet_receive(fd, frame - VirtioNetHeader.shortLength, frame, FrameBatch.maximumFrameLength, &tag)
+            let length = unsafe platform_packet_receive(
+                fd, frame - VirtioNetHeader.shortLength, frame, FrameBatch.maximumFrameLength, &tag)
             if length < 0 {
                 let error = Int32(-length)
                 if error == EINTR { continue }
@@ -81,7 +82,9 @@ package enum PacketFrames {
             total += length
             batch.append(length: length, offload: offload)
             if tag != 0 {
-                batch.insert(VLANTag(protocolIdentifier: UInt16(tag >> 16), control: UInt16(truncatingIfNeeded: tag)), into: slot)
+                batch.insert(
+                    VLANTag(protocolIdentifier: UInt16(tag >> 16), control: UInt16(truncatingIfNeeded: tag)), into: slot
+                )
             }
         }
         outcome.frames = batch.count
@@ -89,7 +92,10 @@ package enum PacketFrames {
     }
 
     /// Puts the virtio header in front of frame `index` and appends both to `vector`.
-    package static func append(_ index: Int, of batch: inout FrameBatch, to vector: inout SendVector, headerLength: Int = VirtioNetHeader.shortLength) {
+    package static func append(
+        _ index: Int, of batch: inout FrameBatch, to vector: inout SendVector,
+        headerLength: Int = VirtioNetHeader.shortLength
+    ) {
         batch.prependHeader(to: index, length: headerLength)
         let frame = batch[index]
         let address = unsafe batch.address(at: Int(frame.offset) - headerLength)

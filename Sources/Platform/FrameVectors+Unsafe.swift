@@ -99,7 +99,9 @@ extension ReceiveVector {
                 batch.append(length: min(length, FrameBatch.maximumFrameLength))
                 if device.maximumSuperFrame > 0, length > 14 + device.mtu {
                     let frame = batch[index]
-                    if let offload = VirtioNetHeader(superFrame: batch.bytes(of: frame), mtu: device.mtu) { batch[index].offload = offload }
+                    if let offload = VirtioNetHeader(superFrame: batch.bytes(of: frame), mtu: device.mtu) {
+                        batch[index].offload = offload
+                    }
                 }
             }
         }
@@ -185,14 +187,18 @@ package struct SendVector: ~Copyable {
     /// Appends the next frame that `segmenter` cuts from `frame` of `batch`. Returns false if there is none left.
     @inlinable
     package mutating func append(
-        nextOf segmenter: inout Segmenter, from frame: FrameDescriptor, in batch: borrowing FrameBatch, edit: TagEdit = .keep
+        nextOf segmenter: inout Segmenter, from frame: FrameDescriptor, in batch: borrowing FrameBatch,
+        edit: TagEdit = .keep
     ) -> Bool {
         precondition(count < SendVector.capacity)
         let block = unsafe headers + count * SendVector.headerStride
         var header = unsafe MutableRawSpan(_unsafeStart: block, byteCount: SendVector.headerStride)
         guard let segment = segmenter.next(batch.bytes(of: frame), header: &header) else { return false }
-        let length = edit == .keep ? segment.headerLength : unsafe SendVector.apply(edit, to: block, segment.headerLength, vlan: frame.vlan)
-        unsafe append(block, length, batch.address(at: Int(frame.offset) + segment.payloadOffset), segment.payloadLength)
+        let length =
+            edit == .keep
+            ? segment.headerLength : unsafe SendVector.apply(edit, to: block, segment.headerLength, vlan: frame.vlan)
+        unsafe append(
+            block, length, batch.address(at: Int(frame.offset) + segment.payloadOffset), segment.payloadLength)
         return true
     }
 
@@ -219,7 +225,9 @@ package struct SendVector: ~Copyable {
     /// Appends a message of two pieces.
     @unsafe
     @usableFromInline
-    mutating func append(_ first: UnsafeMutableRawPointer, _ firstLength: Int, _ second: UnsafeMutableRawPointer, _ secondLength: Int) {
+    mutating func append(
+        _ first: UnsafeMutableRawPointer, _ firstLength: Int, _ second: UnsafeMutableRawPointer, _ secondLength: Int
+    ) {
         precondition(count < SendVector.capacity)
         let piece = unsafe pieces + 2 * count
         unsafe piece[0] = iovec(iov_base: first, iov_len: firstLength)

@@ -7,7 +7,8 @@
     import Glibc
 #endif
 
-/// A value behind a mutex, for the few things that threads share off the data path (`Synchronization.Mutex` needs macOS 15).
+/// A value behind a mutex, for the few things that threads share off the data path (`Synchronization.Mutex` needs macOS
+/// 15).
 @safe
 package final class Guarded<Value>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
@@ -25,7 +26,9 @@ package final class Guarded<Value>: @unchecked Sendable {
     }
 
     /// Runs `body` while no other thread does. `body` must not wait for anything.
-    package func withLock<Result, Failure: Error>(_ body: (inout Value) throws(Failure) -> Result) throws(Failure) -> Result {
+    package func withLock<Result, Failure: Error>(
+        _ body: (inout Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         unsafe pthread_mutex_lock(mutex)
         defer { unsafe pthread_mutex_unlock(mutex) }
         return try body(&value)

@@ -21,7 +21,9 @@ package enum GuestProgram {
     ///   - descriptor: becomes its descriptor 3; it stays the caller's.
     ///   - user: nil for our own.
     ///   - environment: added to, or replacing, this process's own.
-    package static func start(_ arguments: [String], descriptor: Int32, user: User?, environment: [String: String]) throws(SystemError) -> ChildProcess {
+    package static func start(
+        _ arguments: [String], descriptor: Int32, user: User?, environment: [String: String]
+    ) throws(SystemError) -> ChildProcess {
         var groups = [UInt32](repeating: 0, count: 64)
         var count: Int32 = 0
         if let user { count = unsafe platform_groups(user.name, user.group, &groups, Int32(groups.count)) }
@@ -30,7 +32,8 @@ package enum GuestProgram {
         let result = unsafe ChildProcess.withCStrings(arguments) { arguments in
             unsafe ChildProcess.withCStrings(variables) { variables in
                 unsafe platform_spawn_guest(
-                    arguments[0], arguments, variables, descriptor, user?.user ?? Accounts.effectiveUser, user?.group ?? 0, groups, count, &process)
+                    arguments[0], arguments, variables, descriptor, user?.user ?? Accounts.effectiveUser,
+                    user?.group ?? 0, groups, count, &process)
             }
         }
         try SystemError.check(result, "start", arguments[0])

@@ -33,7 +33,8 @@ package struct Latch: ~Copyable, @unchecked Sendable {
     package func unlock() { unsafe pthread_mutex_unlock(mutex) }
 }
 
-/// Lets many threads work side by side, or one alone. Who wants to be alone waits for those inside, and nobody goes in before it. Not recursive.
+/// Lets many threads work side by side, or one alone. Who wants to be alone waits for those inside, and nobody goes in
+/// before it. Not recursive.
 @safe
 package struct Gate: ~Copyable, @unchecked Sendable {
     private let lock: UnsafeMutablePointer<pthread_rwlock_t>

@@ -9,7 +9,8 @@ import CPlatform
     import Glibc
 #endif
 
-/// libnftables with a netlink socket that stays open, so that tables can be this process's own (`flags owner`). One thread at a time.
+/// libnftables with a netlink socket that stays open, so that tables can be this process's own (`flags owner`). One
+/// thread at a time.
 @safe
 package final class NFTablesLibrary {
     private let handle: OpaquePointer
@@ -29,6 +30,9 @@ package final class NFTablesLibrary {
     package func run(_ commands: String) -> (succeeded: Bool, output: String, error: String) {
         var output: UnsafePointer<CChar>?, error: UnsafePointer<CChar>?
         let outcome = unsafe platform_nftables_run(handle, commands, &output, &error)
-        return unsafe (outcome == 0, output.map { unsafe String(cString: $0) } ?? "", error.map { unsafe String(cString: $0) } ?? "")
+        return unsafe (
+            outcome == 0, output.map { unsafe String(cString: $0) } ?? "",
+            error.map { unsafe String(cString: $0) } ?? ""
+        )
     }
 }

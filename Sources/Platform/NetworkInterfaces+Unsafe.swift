@@ -20,7 +20,8 @@ package enum NetworkInterfaces {
 
     /// Whether an interface may be called so, and rules of a firewall can name it.
     package static func isName(_ name: String) -> Bool {
-        (1...maximumNameLength).contains(name.utf8.count) && name != "." && name != ".." && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
+        (1...maximumNameLength).contains(name.utf8.count) && name != "." && name != ".."
+            && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
             && !name.contains { "/:%\"\\".contains($0) }
     }
 
@@ -50,7 +51,9 @@ package enum NetworkInterfaces {
     }
 
     /// The IPv4 addresses of the host with their networks.
-    package static func addresses() throws(SystemError) -> [(interface: String, address: IPv4Address, network: IPv4Network)] {
+    package static func addresses() throws(SystemError) -> [(
+        interface: String, address: IPv4Address, network: IPv4Network
+    )] {
         var list: UnsafeMutablePointer<ifaddrs>?
         try SystemError.checkErrno(unsafe getifaddrs(&list), "getifaddrs")
         defer { unsafe freeifaddrs(list) }
@@ -69,11 +72,16 @@ package enum NetworkInterfaces {
 
     private static func ipv4(_ address: UnsafeMutablePointer<sockaddr>?) -> IPv4Address? {
         guard let address = unsafe address, unsafe address.pointee.sa_family == sa_family_t(AF_INET) else { return nil }
-        return unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { unsafe IPv4Address(UInt32(bigEndian: $0.pointee.sin_addr.s_addr)) }
+        return unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+            unsafe IPv4Address(UInt32(bigEndian: $0.pointee.sin_addr.s_addr))
+        }
     }
 
     /// Sets what is not nil (Linux); `up` brings the link up or takes it down.
-    package static func configure(_ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil, up: Bool? = nil) throws(SystemError) {
+    package static func configure(
+        _ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil,
+        up: Bool? = nil
+    ) throws(SystemError) {
         var change = platform_link_change()
         change.mtu = UInt32(mtu ?? 0)
         change.up = up == true ? 1 : 0
@@ -84,14 +92,18 @@ package enum NetworkInterfaces {
             change.set_mac = 1
             change.mac = (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5])
         }
-        try SystemError.check(unsafe platform_link_change(index, &change), "configure", name(of: index) ?? "interface \(index)")
+        try SystemError.check(
+            unsafe platform_link_change(index, &change), "configure", name(of: index) ?? "interface \(index)")
     }
 
     package static func add(_ address: IPv4Address, prefixLength: Int, to index: UInt32) throws(SystemError) {
-        try SystemError.check(platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to", name(of: index) ?? "interface \(index)")
+        try SystemError.check(
+            platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to",
+            name(of: index) ?? "interface \(index)")
     }
 
-    /// A descriptor that becomes readable when links, addresses, routes, routing rules or forwarding settings change (Linux).
+    /// A descriptor that becomes readable when links, addresses, routes, routing rules or forwarding settings change
+    /// (Linux).
     package static func monitor() throws(SystemError) -> Descriptor {
         try Descriptor(checking: platform_network_monitor(), "watch the network")
     }
@@ -103,21 +115,28 @@ package enum NetworkInterfaces {
 
     /// Creates a TAP (Linux). It lives as long as the descriptor.
     /// - Returns: the descriptor, and whether the kernel will hand over super-frames and unfinished checksums.
-    package static func openTAP(named name: String, creating: Bool) throws(SystemError) -> (descriptor: Int32, offloads: UInt32) {
+    package static func openTAP(
+        named name: String, creating: Bool
+    ) throws(SystemError) -> (descriptor: Int32, offloads: UInt32) {
         var offloads: UInt32 = 0
-        let descriptor = try SystemError.check(unsafe platform_tap_open(name, creating ? 1 : 0, &offloads), creating ? "create TAP" : "open TAP", name)
+        let descriptor = try SystemError.check(
+            unsafe platform_tap_open(name, creating ? 1 : 0, &offloads), creating ? "create TAP" : "open TAP", name)
         return (descriptor, offloads)
     }
 
     /// Sets up a TAP that somebody else has opened (Linux). Returns its name.
     package static func adoptTAP(_ descriptor: borrowing Descriptor) throws(SystemError) -> String {
         var name = [CChar](repeating: 0, count: 16), offloads: UInt32 = 0
-        try SystemError.check(unsafe name.withUnsafeMutableBufferPointer { unsafe platform_tap_adopt(descriptor.raw, $0.baseAddress, &offloads) }, "set up the TAP")
+        try SystemError.check(
+            unsafe name.withUnsafeMutableBufferPointer {
+                unsafe platform_tap_adopt(descriptor.raw, $0.baseAddress, &offloads)
+            }, "set up the TAP")
         return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// Opens a packet socket on an interface in promiscuous mode (Linux). The caller owns the descriptor.
     package static func openPacketSocket(on index: UInt32) throws(SystemError) -> Descriptor {
-        try Descriptor(checking: platform_packet_open(index), "open a packet socket on", name(of: index) ?? "interface \(index)")
+        try Descriptor(
+            checking: platform_packet_open(index), "open a packet socket on", name(of: index) ?? "interface \(index)")
     }
 }

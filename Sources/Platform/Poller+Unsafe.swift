@@ -53,7 +53,8 @@ package struct Poller: ~Copyable {
     @inlinable
     package func wait(timeout: UInt64?, atMost count: Int = capacity) -> Int {
         let limit = timeout.map { Int64(min($0, 1 << 62)) } ?? -1
-        return Int(max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(min(count, Poller.capacity)), limit)))
+        return Int(
+            max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(min(count, Poller.capacity)), limit)))
     }
 
     /// Looks for events for up to `limit` nanoseconds without sleeping. Returns how many there are.
@@ -79,7 +80,9 @@ package struct Wakeup: ~Copyable, Sendable {
 
     package init() throws(SystemError) {
         var ends: (Int32, Int32) = (-1, -1)
-        let result = unsafe withUnsafeMutableBytes(of: &ends) { unsafe platform_wakeup_create($0.assumingMemoryBound(to: Int32.self).baseAddress!) }
+        let result = unsafe withUnsafeMutableBytes(of: &ends) {
+            unsafe platform_wakeup_create($0.assumingMemoryBound(to: Int32.self).baseAddress!)
+        }
         try SystemError.check(result, "create an event descriptor")
         descriptor = Descriptor(adopting: ends.0)
         other = ends.1 == ends.0 ? nil : Descriptor(adopting: ends.1)

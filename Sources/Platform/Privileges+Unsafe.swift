@@ -22,20 +22,26 @@ package struct Capabilities: OptionSet, Sendable {
 
 /// What this process may do beside what its user may.
 package enum Privileges {
-    /// Chooses what is kept. Threads that are started from now on keep that alone; the calling one does from `drop` on. Programs that this
-    /// process starts after `drop` get no more either, set-user-id ones included.
+    /// Chooses what is kept. Threads that are started from now on keep that alone; the calling one does from `drop` on.
+    /// Programs that this process starts after `drop` get no more either, set-user-id ones included.
     package static func keep(_ capabilities: Capabilities) { platform_privileges_keep(capabilities.rawValue) }
 
     /// Gives up, for the calling thread and for good, what is not kept. Does nothing on macOS.
-    package static func drop() throws(SystemError) { try SystemError.check(platform_privileges_drop(), "give up privileges") }
+    package static func drop() throws(SystemError) {
+        try SystemError.check(platform_privileges_drop(), "give up privileges")
+    }
 }
 
 extension Files {
-    /// Opens a file for reading: started through sudo, with the rights of the user who called that, so that nothing is shown that this
-    /// user may not read. Does not wait for the other end of a FIFO.
+    /// Opens a file for reading: started through sudo, with the rights of the user who called that, so that nothing is
+    /// shown that this user may not read. Does not wait for the other end of a FIFO.
     package static func openForCaller(_ path: String) throws(SystemError) -> Descriptor {
-        guard let caller = Accounts.sudoCaller, caller.user != 0 else { return try open(path, [.readOnly, .nonBlocking]) }
+        guard let caller = Accounts.sudoCaller, caller.user != 0 else {
+            return try open(path, [.readOnly, .nonBlocking])
+        }
         let groups = Accounts.groups(of: caller.user, caller.group)
-        return Descriptor(adopting: try SystemError.check(unsafe platform_open_as(path, caller.user, caller.group, groups, Int32(groups.count)), "open", path))
+        return Descriptor(
+            adopting: try SystemError.check(
+                unsafe platform_open_as(path, caller.user, caller.group, groups, Int32(groups.count)), "open", path))
     }
 }

@@ -60,7 +60,8 @@ extension NetworkInterfaces {
             }
             return raw[..<count].map { route in
                 Route(
-                    destination: IPv4Network(containing: IPv4Address(route.destination), prefixLength: Int(min(32, route.prefix_length))),
+                    destination: IPv4Network(
+                        containing: IPv4Address(route.destination), prefixLength: Int(min(32, route.prefix_length))),
                     gateway: route.gateway == 0 ? nil : IPv4Address(route.gateway),
                     interface: route.interface, metric: route.metric, table: route.table, isLocal: route.is_local != 0)
             }
@@ -68,15 +69,24 @@ extension NetworkInterfaces {
     }
 
     /// Adds the route to a connected network (Linux), as the kernel does when an address is added.
-    package static func addRoute(to network: IPv4Network, from source: IPv4Address, by index: UInt32) throws(SystemError) {
-        try SystemError.check(platform_route_add(index, network.base.value, UInt8(network.prefixLength), source.value), "add a route to", "\(network)")
+    package static func addRoute(
+        to network: IPv4Network, from source: IPv4Address, by index: UInt32
+    ) throws(SystemError) {
+        try SystemError.check(
+            platform_route_add(index, network.base.value, UInt8(network.prefixLength), source.value), "add a route to",
+            "\(network)")
     }
 
-    /// Where a packet from `source` that came in by interface `input` would leave this host (Linux), and the MTU of that path.
+    /// Where a packet from `source` that came in by interface `input` would leave this host (Linux), and the MTU of
+    /// that path.
     /// - Returns: nil if it would not leave.
-    package static func path(to destination: IPv4Address, from source: IPv4Address, input: UInt32) -> (interface: String, mtu: Int)? {
+    package static func path(
+        to destination: IPv4Address, from source: IPv4Address, input: UInt32
+    ) -> (interface: String, mtu: Int)? {
         var output: UInt32 = 0, mtu: UInt32 = 0
-        guard unsafe platform_route_lookup(destination.value, source.value, input, &output, &mtu) == 0, let name = name(of: output), let link = link(output) else { return nil }
+        guard unsafe platform_route_lookup(destination.value, source.value, input, &output, &mtu) == 0,
+            let name = name(of: output), let link = link(output)
+        else { return nil }
         return (name, mtu > 0 ? Int(mtu) : link.mtu)
     }
 
@@ -84,7 +94,8 @@ extension NetworkInterfaces {
     package static func link(_ index: UInt32) -> LinkState? {
         var raw = platform_link()
         guard unsafe platform_link_get(index, &raw) == 0 else { return nil }
-        return LinkState(isUp: raw.is_up != 0, mtu: Int(raw.mtu), bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
+        return LinkState(
+            isUp: raw.is_up != 0, mtu: Int(raw.mtu), bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
     }
 
     /// The IPv4 routing rules (Linux).
@@ -99,8 +110,13 @@ extension NetworkInterfaces {
             }
             return raw[..<count].map { rule in
                 RoutingRule(
-                    preference: rule.priority, table: rule.action == 1 && rule.is_l3mdev == 0 ? rule.table : nil, isVRF: rule.is_l3mdev != 0,
-                    destination: rule.destination_length == 0 ? nil : IPv4Network(containing: IPv4Address(rule.destination), prefixLength: Int(min(32, rule.destination_length))))
+                    preference: rule.priority, table: rule.action == 1 && rule.is_l3mdev == 0 ? rule.table : nil,
+                    isVRF: rule.is_l3mdev != 0,
+                    destination: rule.destination_length == 0
+                        ? nil
+                        : IPv4Network(
+                            containing: IPv4Address(rule.destination),
+                            prefixLength: Int(min(32, rule.destination_length))))
             }
         }
     }
@@ -108,6 +124,7 @@ extension NetworkInterfaces {
     /// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0` (Linux).
     package static func change(ruleFor network: IPv4Network, preference: UInt32, isAdded: Bool) throws(SystemError) {
         try SystemError.check(
-            platform_rule_change(isAdded ? 1 : 0, network.base.value, UInt8(network.prefixLength), preference), isAdded ? "add a routing rule for" : "remove the routing rule for", "\(network)")
+            platform_rule_change(isAdded ? 1 : 0, network.base.value, UInt8(network.prefixLength), preference),
+            isAdded ? "add a routing rule for" : "remove the routing rule for", "\(network)")
     }
 }

@@ -11,7 +11,8 @@ import Wire
     import Glibc
 #endif
 
-// A run of TCP segments that is written as one super-frame: new headers, then the segments' payloads from where they lie.
+// A run of TCP segments that is written as one super-frame: new headers, then the segments' payloads from where they
+// lie.
 
 extension SendVector {
     /// Takes the payload of a run's first frame. What the vector held is gone.
@@ -56,7 +57,8 @@ extension FrameDevice {
     package func send(_ index: Int, of batch: inout FrameBatch) -> Int32 {
         batch.prependHeader(to: index, length: headerLength)
         let frame = batch[index]
-        var piece = unsafe iovec(iov_base: batch.address(at: Int(frame.offset) - headerLength), iov_len: Int(frame.length) + headerLength)
+        var piece = unsafe iovec(
+            iov_base: batch.address(at: Int(frame.offset) - headerLength), iov_len: Int(frame.length) + headerLength)
         return unsafe sendPieces(&piece, 1)
     }
 }

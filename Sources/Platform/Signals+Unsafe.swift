@@ -33,7 +33,9 @@ package final class SignalPipe {
         let pipe = try DescriptorPair.pipe()
         pipe.first.setNonBlocking()
         pipe.second.setNonBlocking()
-        for number in numbers { try SystemError.check(platform_signal_route(number, pipe.second.raw), "catch signal \(number)") }
+        for number in numbers {
+            try SystemError.check(platform_signal_route(number, pipe.second.raw), "catch signal \(number)")
+        }
         ends = pipe
         self.numbers = numbers
     }
@@ -46,7 +48,9 @@ package final class SignalPipe {
     /// Waits until one has arrived; false if `deadline` (nanoseconds of the clock) comes first.
     package func wait(until deadline: UInt64) -> Bool {
         // The arrival itself interrupts the wait.
-        while MonotonicClock.now < deadline { if !ends.first.wait(for: .readable, until: deadline).isEmpty { return true } }
+        while MonotonicClock.now < deadline {
+            if !ends.first.wait(for: .readable, until: deadline).isEmpty { return true }
+        }
         return false
     }
 

@@ -11,7 +11,9 @@ package struct SocketAddress: Sendable {
     package init(_ address: IPv4Address, port: UInt16) {
         var raw = platform_inet_address()
         raw.family = 4
-        (raw.bytes.0, raw.bytes.1, raw.bytes.2, raw.bytes.3) = (address.bytes[0], address.bytes[1], address.bytes[2], address.bytes[3])
+        (raw.bytes.0, raw.bytes.1, raw.bytes.2, raw.bytes.3) = (
+            address.bytes[0], address.bytes[1], address.bytes[2], address.bytes[3]
+        )
         raw.port = port
         self.raw = raw
     }
@@ -22,7 +24,9 @@ package struct SocketAddress: Sendable {
         raw.family = 6
         raw.port = port
         let b = address.bytes
-        raw.bytes = (b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15])
+        raw.bytes = (
+            b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]
+        )
         self.raw = raw
     }
 
@@ -32,7 +36,8 @@ package struct SocketAddress: Sendable {
     /// The IPv4 address; nil for IPv6.
     package var ipv4: IPv4Address? {
         guard isIPv4 else { return nil }
-        return IPv4Address(UInt32(raw.bytes.0) << 24 | UInt32(raw.bytes.1) << 16 | UInt32(raw.bytes.2) << 8 | UInt32(raw.bytes.3))
+        return IPv4Address(
+            UInt32(raw.bytes.0) << 24 | UInt32(raw.bytes.1) << 16 | UInt32(raw.bytes.2) << 8 | UInt32(raw.bytes.3))
     }
 
     /// The IPv6 address; nil for IPv4.
@@ -57,7 +62,9 @@ extension SocketAddress: Hashable, CustomStringConvertible {
 
     package var description: String {
         if let ipv4 { return "\(ipv4):\(port)" }
-        let groups = stride(from: 0, to: 16, by: 2).map { String(UInt16(words[$0]) << 8 | UInt16(words[$0 + 1]), radix: 16) }
+        let groups = stride(from: 0, to: 16, by: 2).map {
+            String(UInt16(words[$0]) << 8 | UInt16(words[$0 + 1]), radix: 16)
+        }
         return "[" + groups.joined(separator: ":") + (raw.scope == 0 ? "" : "%\(raw.scope)") + "]:\(port)"
     }
 }

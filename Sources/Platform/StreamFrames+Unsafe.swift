@@ -3,10 +3,11 @@ import CPlatform
 import Frames
 import Wire
 
-/// Frames on a stream socket, each behind its length as 32 bits, big endian: QEMU's `stream` and `socket` (net/stream.c), socket_vmnet, passt.
+/// Frames on a stream socket, each behind its length as 32 bits, big endian: QEMU's `stream` and `socket`
+/// (net/stream.c), socket_vmnet, passt.
 ///
-/// What is received lies in one buffer, of which whole frames are handed out; what is left of the last one stays until the rest has come.
-/// The buffer is allocated when the first bytes come, and touched as far as they reach.
+/// What is received lies in one buffer, of which whole frames are handed out; what is left of the last one stays until
+/// the rest has come. The buffer is allocated when the first bytes come, and touched as far as they reach.
 @safe
 @usableFromInline
 package struct StreamFrames: ~Copyable {
@@ -40,7 +41,9 @@ package struct StreamFrames: ~Copyable {
             if isOver { return outcome }
         }
         while batch.count < batch.capacity, let length = next() {
-            batch.append(copying: unsafe RawSpan(_unsafeStart: UnsafeRawPointer(memory! + start + StreamFrames.prefixLength), byteCount: length))
+            batch.append(
+                copying: unsafe RawSpan(
+                    _unsafeStart: UnsafeRawPointer(memory! + start + StreamFrames.prefixLength), byteCount: length))
             start += StreamFrames.prefixLength + length
         }
         holdsFrame = next() != nil
@@ -58,7 +61,9 @@ package struct StreamFrames: ~Copyable {
             (start, end) = (0, end - start)
         }
         let received = unsafe platform_receive(fd, memory! + end, StreamFrames.capacity - end)
-        if received == 0 || (received < 0 && received != -Int(Errno.again) && received != -Int(Errno.interrupted)) { isOver = true }
+        if received == 0 || (received < 0 && received != -Int(Errno.again) && received != -Int(Errno.interrupted)) {
+            isOver = true
+        }
         end += max(0, received)
     }
 
@@ -104,9 +109,12 @@ package struct StreamVector: ~Copyable {
         unsafe pieces.deallocate()
     }
 
-    /// Sends the messages of `vector` from `first` on to the stream socket `fd`, each behind its length, many in a system call.
+    /// Sends the messages of `vector` from `first` on to the stream socket `fd`, each behind its length, many in a
+    /// system call.
     /// - Parameter skipped: bytes of the first one, its length included, that were sent before.
-    package func send(_ vector: borrowing SendVector, from first: Int, skipping skipped: Int, to fd: Int32) -> StreamSending {
+    package func send(
+        _ vector: borrowing SendVector, from first: Int, skipping skipped: Int, to fd: Int32
+    ) -> StreamSending {
         var outcome = StreamSending(frames: 0, part: skipped)
         while first + outcome.frames < vector.count {
             let count = gather(vector, first + outcome.frames, skipping: outcome.part)

@@ -29,14 +29,18 @@ package struct SystemError: Error, Equatable, Sendable {
 
     /// The value that a function of CPlatform returned; throws if it is a negative errno.
     @discardableResult
-    package static func check<Value: SignedInteger>(_ value: Value, _ operation: String, _ subject: @autoclosure () -> String = "") throws(SystemError) -> Value {
+    package static func check<Value: SignedInteger>(
+        _ value: Value, _ operation: String, _ subject: @autoclosure () -> String = ""
+    ) throws(SystemError) -> Value {
         if value < 0 { throw SystemError(code: Int32(-value), operation, subject()) }
         return value
     }
 
     /// The value that a POSIX function returned; throws `errno` if it is negative.
     @discardableResult
-    package static func checkErrno<Value: SignedInteger>(_ value: Value, _ operation: String, _ subject: @autoclosure () -> String = "") throws(SystemError) -> Value {
+    package static func checkErrno<Value: SignedInteger>(
+        _ value: Value, _ operation: String, _ subject: @autoclosure () -> String = ""
+    ) throws(SystemError) -> Value {
         if value < 0 { throw SystemError(code: Errno.last, operation, subject()) }
         return value
     }
@@ -62,7 +66,8 @@ extension SystemError {
     /// - Parameter choice: what to choose where one has the right to, such as "a directory of yours".
     package func obstacle(choosing choice: String) -> (kind: Obstacle, text: String) {
         switch code {
-        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly: (.rights, "\(self); choose \(choice), such as one in /tmp or $XDG_RUNTIME_DIR")
+        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly:
+            (.rights, "\(self); choose \(choice), such as one in /tmp or $XDG_RUNTIME_DIR")
         case Errno.noEntry: (.other, "\(self); the directory above it must exist")
         case Errno.nameTooLong: (.length, "\(self); choose a shorter path")
         default: (.other, description)

@@ -11,7 +11,10 @@ package struct UnixPath: Hashable, Sendable {
 
     package init(_ bytes: [UInt8]) throws(SystemError) {
         guard !bytes.isEmpty else { throw SystemError(code: Errno.invalid, "use an empty path") }
-        guard bytes.count < UnixAddressLayout.native.pathCapacity || (bytes[0] == 0 && bytes.count == UnixAddressLayout.native.pathCapacity) else {
+        guard
+            bytes.count < UnixAddressLayout.native.pathCapacity
+                || (bytes[0] == 0 && bytes.count == UnixAddressLayout.native.pathCapacity)
+        else {
             throw SystemError(code: Errno.nameTooLong, "use", String(decoding: bytes, as: UTF8.self))
         }
         self.bytes = bytes
@@ -19,5 +22,7 @@ package struct UnixPath: Hashable, Sendable {
 }
 
 extension UnixPath: CustomStringConvertible {
-    package var description: String { (bytes[0] == 0 ? "@" : "") + String(decoding: bytes.drop { $0 == 0 }, as: UTF8.self) }
+    package var description: String {
+        (bytes[0] == 0 ? "@" : "") + String(decoding: bytes.drop { $0 == 0 }, as: UTF8.self)
+    }
 }

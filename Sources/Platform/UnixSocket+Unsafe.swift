@@ -9,7 +9,8 @@ import CPlatform
     import Glibc
 #endif
 
-/// Unix sockets: non-blocking, close-on-exec, without SIGPIPE. Every function that returns a `Descriptor` hands it to the caller.
+/// Unix sockets: non-blocking, close-on-exec, without SIGPIPE. Every function that returns a `Descriptor` hands it to
+/// the caller.
 package enum UnixSocket {
     #if os(Linux)
         static let streamType = Int32(SOCK_STREAM.rawValue), datagramType = Int32(SOCK_DGRAM.rawValue)
@@ -65,7 +66,8 @@ package enum StartSockets {
 
     /// From systemd (sd_listen_fds(3)): the descriptors from 3 on, where they are meant for this process.
     package static func fromSystemd() -> [Int32] {
-        guard let process = Accounts.environment("LISTEN_PID"), Int32(process) == Accounts.processID, let text = Accounts.environment("LISTEN_FDS"), let count = Int32(text),
+        guard let process = Accounts.environment("LISTEN_PID"), Int32(process) == Accounts.processID,
+            let text = Accounts.environment("LISTEN_FDS"), let count = Int32(text),
             (1...64).contains(count)
         else { return [] }
         return Array(3..<3 + count)
@@ -87,27 +89,35 @@ extension Descriptor {
     }
 
     package func bind(to path: UnixPath) throws(SystemError) {
-        let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_bind(raw, $0.baseAddress, $0.count) }
+        let result = unsafe path.bytes.withUnsafeBufferPointer {
+            unsafe platform_unix_bind(raw, $0.baseAddress, $0.count)
+        }
         try SystemError.check(result, "bind", path.description)
     }
 
     /// Calls `bind`, which binds `socket`, so that no other user may use the socket until its mode is changed.
-    static func withPrivateBinding(of socket: borrowing Descriptor, _ bind: () throws(SystemError) -> Void) throws(SystemError) {
-        // Linux takes the mode of the file from the socket (net/unix/af_unix.c). Where that is not possible the mask does it, which all threads
-        // share: files that others make meanwhile get no rights for others either.
+    static func withPrivateBinding(
+        of socket: borrowing Descriptor, _ bind: () throws(SystemError) -> Void
+    ) throws(SystemError) {
+        // Linux takes the mode of the file from the socket (net/unix/af_unix.c). Where that is not possible the mask
+        // does it, which all threads share: files that others make meanwhile get no rights for others either.
         let mask = fchmod(socket.raw, 0o600) == 0 ? nil : umask(0o177)
         defer { if let mask { _ = umask(mask) } }
         try bind()
     }
 
     package func connect(to path: UnixPath) throws(SystemError) {
-        let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_connect(raw, $0.baseAddress, $0.count) }
+        let result = unsafe path.bytes.withUnsafeBufferPointer {
+            unsafe platform_unix_connect(raw, $0.baseAddress, $0.count)
+        }
         try SystemError.check(result, "connect", path.description)
     }
 
     /// Connects to a socket that must belong to `owner`; 0 may name anybody's.
     package func connect(to path: UnixPath, ownedBy owner: UInt32) throws(SystemError) {
-        let result = unsafe path.bytes.withUnsafeBufferPointer { unsafe platform_unix_connect_owned(raw, $0.baseAddress, $0.count, owner) }
+        let result = unsafe path.bytes.withUnsafeBufferPointer {
+            unsafe platform_unix_connect_owned(raw, $0.baseAddress, $0.count, owner)
+        }
         try SystemError.check(result, "connect", path.description)
     }
 
@@ -117,7 +127,9 @@ extension Descriptor {
     }
 
     /// Receives a descriptor that the other end has sent.
-    package func receiveDescriptor() throws(SystemError) -> Descriptor { try Descriptor(checking: platform_receive_descriptor(raw), "receive a descriptor") }
+    package func receiveDescriptor() throws(SystemError) -> Descriptor {
+        try Descriptor(checking: platform_receive_descriptor(raw), "receive a descriptor")
+    }
 
     package func listen(backlog: Int32 = 64) throws(SystemError) {
         #if canImport(Darwin)

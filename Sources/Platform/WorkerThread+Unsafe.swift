@@ -12,7 +12,8 @@ package enum WorkerThread {
     /// - Parameter name: up to 15 bytes, shown by `ps -T` and debuggers.
     package static func start(named name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
         let context = unsafe Unmanaged.passRetained(Start(body)).toOpaque()
-        let result = unsafe platform_thread_start(name, { unsafe Unmanaged<Start>.fromOpaque($0!).takeRetainedValue().body() }, context)
+        let result = unsafe platform_thread_start(
+            name, { unsafe Unmanaged<Start>.fromOpaque($0!).takeRetainedValue().body() }, context)
         if result < 0 { unsafe Unmanaged<Start>.fromOpaque(context).release() }
         try SystemError.check(result, "start thread", name)
     }

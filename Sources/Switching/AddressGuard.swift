@@ -2,9 +2,9 @@
 import Platform
 import Wire
 
-/// Whose addresses are: an IPv4 address that our own DHCP has leased to one guest no other may send from, nor answer for; an IPv6 address is the
-/// guest's that used it first; the gateway's addresses are no guest's. IPv4 addresses that were leased to no guest may be any guest's. One thread at a
-/// time.
+/// Whose addresses are: an IPv4 address that our own DHCP has leased to one guest no other may send from, nor answer
+/// for; an IPv6 address is the guest's that used it first; the gateway's addresses are no guest's. IPv4 addresses that
+/// were leased to no guest may be any guest's. One thread at a time.
 struct AddressGuard: ~Copyable {
     private var owners = LeaseOwners()
     /// Frames of a burst mostly claim the same.
@@ -13,8 +13,11 @@ struct AddressGuard: ~Copyable {
     private(set) var gateway = IPv4Address.any
     private var gateways = GatewayAddresses()
     private var bindings: SourceBindings
-    /// The IPv6 address that was last admitted as a source, by whom and when: a second later its use is to be noted again.
-    private var lastSource = (address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: UInt32(0))
+    /// The IPv6 address that was last admitted as a source, by whom and when: a second later its use is to be noted
+    /// again.
+    private var lastSource = (
+        address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: UInt32(0)
+    )
 
     /// - Parameter ports: port numbers are below this.
     init(ports: Int) { bindings = SourceBindings(ports: ports) }
@@ -46,7 +49,9 @@ struct AddressGuard: ~Copyable {
 
     /// Whether this is what was last admitted, from the hardware address that it names.
     @inline(__always)
-    func wasAdmitted(_ claim: Claim) -> Bool { claim.address == lastClaim.address && claim.hardware == lastClaim.hardware }
+    func wasAdmitted(_ claim: Claim) -> Bool {
+        claim.address == lastClaim.address && claim.hardware == lastClaim.hardware
+    }
 
     /// Whether a guest that sends from `source` may claim this.
     /// - Parameter now: seconds of the monotonic clock.
@@ -63,7 +68,9 @@ struct AddressGuard: ~Copyable {
 
     // MARK: IPv6
 
-    mutating func attach(_ port: PortNumber, bundle: UInt16, isShared: Bool) { bindings.attach(port, bundle: bundle, isShared: isShared) }
+    mutating func attach(_ port: PortNumber, bundle: UInt16, isShared: Bool) {
+        bindings.attach(port, bundle: bundle, isShared: isShared)
+    }
 
     mutating func detach(_ port: PortNumber) {
         bindings.detach(port)
@@ -83,7 +90,8 @@ struct AddressGuard: ~Copyable {
     }
 
     /// A guest sends from an address. Returns nil where it may.
-    mutating func use(_ source: IPv6Address, by station: Station, mayAsk: Bool, now: UInt32) -> SourceBindings.Refusal? {
+    mutating func use(_ source: IPv6Address, by station: Station, mayAsk: Bool, now: UInt32) -> SourceBindings.Refusal?
+    {
         if let refusal = bindings.claim(source, by: station, mayAsk: mayAsk, now: now) { return refusal }
         lastSource = (source, station, now)
         return nil
@@ -91,14 +99,17 @@ struct AddressGuard: ~Copyable {
 
     /// A guest says by neighbour discovery that it has an address. Returns nil where it may.
     /// - Parameter isDetection: or asks whether another has it.
-    mutating func claim(_ target: IPv6Address, by station: Station, isDetection: Bool, mayAsk: Bool, now: UInt32) -> SourceBindings.Refusal? {
+    mutating func claim(
+        _ target: IPv6Address, by station: Station, isDetection: Bool, mayAsk: Bool, now: UInt32
+    ) -> SourceBindings.Refusal? {
         defer { lastSource.address = .unspecified }
         return bindings.claim(target, by: station, isDetection: isDetection, mayAsk: mayAsk, now: now)
     }
 
     func isGateway(_ address: IPv6Address, now: UInt32) -> Bool { gateways.contains(address, now: now) }
 
-    /// Learns the gateway's addresses from what the gateway itself says by neighbour discovery (RFC 4861 section 4, RFC 4862 section 5.4).
+    /// Learns the gateway's addresses from what the gateway itself says by neighbour discovery (RFC 4861 section 4, RFC
+    /// 4862 section 5.4).
     /// - Parameters:
     ///   - packet: an IPv6 packet from the uplink, from its header on.
     ///   - isGateways: its hardware address is known to be the gateway's; else only routers are believed.

@@ -2,8 +2,8 @@
 import Platform
 import Wire
 
-/// Which hardware address an IPv4 address was leased to: an open-addressing hash table that is looked up for frames, and changed by the control
-/// thread only. It holds `limit` leases; beyond that, those that end first are forgotten.
+/// Which hardware address an IPv4 address was leased to: an open-addressing hash table that is looked up for frames,
+/// and changed by the control thread only. It holds `limit` leases; beyond that, those that end first are forgotten.
 @safe
 struct LeaseOwners: ~Copyable {
     struct Owner: BitwiseCopyable {
@@ -40,7 +40,9 @@ struct LeaseOwners: ~Copyable {
         unsafe owners.deallocate()
     }
 
-    private func first(_ address: IPv4Address) -> Int { Int(truncatingIfNeeded: (UInt64(address.value) &* seed) >> 40) & (capacity - 1) }
+    private func first(_ address: IPv4Address) -> Int {
+        Int(truncatingIfNeeded: (UInt64(address.value) &* seed) >> 40) & (capacity - 1)
+    }
 
     /// The place of an address, or the free one where it would be. There is always a free one.
     private func place(of address: IPv4Address) -> Int {
@@ -73,7 +75,9 @@ struct LeaseOwners: ~Copyable {
     /// Forgets what is over, and doubles the table where that is less than half.
     private mutating func rebuild(now: UInt32) {
         var kept: [(address: UInt32, owner: Owner)] = []
-        for place in 0..<capacity where unsafe addresses[place] != 0 && owners[place].isRunning(at: now) { unsafe kept.append((addresses[place], owners[place])) }
+        for place in 0..<capacity where unsafe addresses[place] != 0 && owners[place].isRunning(at: now) {
+            unsafe kept.append((addresses[place], owners[place]))
+        }
         if kept.count >= LeaseOwners.limit {
             // Some at a time, so that this is not done for each of them.
             kept.sort { $0.owner.until > $1.owner.until }
@@ -119,7 +123,8 @@ struct GatewayAddresses: ~Copyable {
 
     func contains(_ address: IPv6Address, now: UInt32) -> Bool {
         for place in 0..<count where unsafe entries[place].address == address {
-            return unsafe entries[place].lastSeen == Entry.permanent || now &- entries[place].lastSeen < GatewayAddresses.patience
+            return unsafe entries[place].lastSeen == Entry.permanent
+                || now &- entries[place].lastSeen < GatewayAddresses.patience
         }
         return false
     }

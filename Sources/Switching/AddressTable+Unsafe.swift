@@ -18,10 +18,12 @@ package struct KnownAddress: Equatable, Sendable {
     package let age: UInt32?
 }
 
-/// Which port an address was last seen at (IEEE 802.1Q clause 8.8): a set-associative hash table of fixed size, keyed by address and VLAN.
+/// Which port an address was last seen at (IEEE 802.1Q clause 8.8): a set-associative hash table of fixed size, keyed
+/// by address and VLAN.
 ///
-/// Entries age by comparison, there is no sweep. A full bucket gives up an expired entry, else the oldest entry of the port that holds the
-/// most addresses, provided that it holds more than the newcomer's: a flood of addresses costs the port that sends it, not its neighbours.
+/// Entries age by comparison, there is no sweep. A full bucket gives up an expired entry, else the oldest entry of the
+/// port that holds the most addresses, provided that it holds more than the newcomer's: a flood of addresses costs the
+/// port that sends it, not its neighbours.
 @safe
 @usableFromInline
 package struct AddressTable: ~Copyable {
@@ -79,14 +81,16 @@ package struct AddressTable: ~Copyable {
 
     @inlinable
     func bucket(of key: Key) -> Int {
-        // A random odd factor keeps guests from aiming at one bucket; the fold and the second, fixed factor (2^64 divided by the golden
-        // ratio) spread runs of consecutive addresses evenly whatever the random one is.
+        // A random odd factor keeps guests from aiming at one bucket; the fold and the second, fixed factor (2^64
+        // divided by the golden ratio) spread runs of consecutive addresses evenly whatever the random one is.
         let product = key &* seed
         return Int(truncatingIfNeeded: ((product ^ product >> 32) &* 0x9e37_79b9_7f4a_7c15) >> 54) &* AddressTable.ways
     }
 
     @inlinable
-    func isAlive(_ entry: Entry, _ now: UInt32) -> Bool { entry.lastSeen == Entry.permanent || entry.lastSeen &+ ageing > now }
+    func isAlive(_ entry: Entry, _ now: UInt32) -> Bool {
+        entry.lastSeen == Entry.permanent || entry.lastSeen &+ ageing > now
+    }
 
     /// The port at which an address was seen in the last `ageing` seconds.
     @inlinable
@@ -185,7 +189,10 @@ package struct AddressTable: ~Copyable {
         for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && isAlive(entries[way], now) {
             let key = unsafe keys[way], entry = unsafe entries[way]
             let age = entry.lastSeen == Entry.permanent ? nil : now &- entry.lastSeen
-            found.append(KnownAddress(address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48 & 0xfff), port: entry.port, bucket: way / AddressTable.ways, age: age))
+            found.append(
+                KnownAddress(
+                    address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48 & 0xfff), port: entry.port,
+                    bucket: way / AddressTable.ways, age: age))
         }
         return found
     }

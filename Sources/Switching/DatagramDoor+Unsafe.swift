@@ -3,8 +3,8 @@ import Frames
 import Platform
 import Wire
 
-// One datagram socket to which many clients send. Each frame is as if it had come in at its sender's own port; who is not known yet is told to
-// the control thread, which attaches a port.
+// One datagram socket to which many clients send. Each frame is as if it had come in at its sender's own port; who is
+// not known yet is told to the control thread, which attaches a port.
 
 /// What the forwarder needs for datagram doors.
 struct DoorReception: ~Copyable {
@@ -23,12 +23,13 @@ extension Forwarder {
     /// Strangers that are told of before the control thread has dealt with the last ones.
     private static let maximumStrangers = 32
 
-    /// Makes a port that has come through a door known there, and forwards what has waited for it, before anything that comes from now on. The port is
-    /// attached.
+    /// Makes a port that has come through a door known there, and forwards what has waited for it, before anything that
+    /// comes from now on. The port is attached.
     mutating func open(_ number: PortNumber, _ configuration: PortConfiguration) {
         guard let door = configuration.door else { return }
         reception.peers.insert(number, configuration.peer, at: door)
-        for index in reception.strangers.indices where reception.strangers[index].door == door && reception.strangers[index].name == configuration.peer {
+        for index in reception.strangers.indices
+        where reception.strangers[index].door == door && reception.strangers[index].name == configuration.peer {
             // One that is no frame was a greeting.
             if reception.strangers[index].frame.count >= 14 { take(reception.strangers[index].frame, from: number) }
             reception.strangers[index].frame = []
@@ -37,7 +38,9 @@ extension Forwarder {
 
     /// The oldest of those that were told of has been dealt with; others may still wait.
     mutating func forgetStranger(at door: PortNumber) {
-        if let index = reception.strangers.firstIndex(where: { $0.door == door }) { reception.strangers.remove(at: index) }
+        if let index = reception.strangers.firstIndex(where: { $0.door == door }) {
+            reception.strangers.remove(at: index)
+        }
     }
 
     /// A door's turn.
@@ -72,7 +75,9 @@ extension Forwarder {
         control.report(.goodbye(number))
     }
 
-    private func find(_ index: Int, _ door: Int) -> PortNumber? { reception.peers.find(reception.vector.name(of: index), at: PortNumber(door)) }
+    private func find(_ index: Int, _ door: Int) -> PortNumber? {
+        reception.peers.find(reception.vector.name(of: index), at: PortNumber(door))
+    }
 
     /// Tells the control thread of frames whose senders have no port.
     private mutating func tell(of frames: Range<Int>, _ door: Int) {
@@ -81,7 +86,8 @@ extension Forwarder {
                 unsafe ports[door].counters.dropped(.queueFull)
                 continue
             }
-            let stranger = Stranger(name: reception.vector.name(of: index).copied(), user: reception.vector.user(of: index))
+            let stranger = Stranger(
+                name: reception.vector.name(of: index).copied(), user: reception.vector.user(of: index))
             reception.strangers.append((PortNumber(door), stranger.name, batch.bytes(of: batch[index]).copied()))
             control.report(.stranger(PortNumber(door), stranger))
         }

@@ -3,10 +3,11 @@ import Frames
 import Platform
 import Wire
 
-/// What a device needs to send on by itself what it has for machines: memory as a worker of the forwarder has, for whoever is just working for the device.
+/// What a device needs to send on by itself what it has for machines: memory as a worker of the forwarder has, for
+/// whoever is just working for the device.
 ///
-/// Whoever sends must be inside the switch, beside its workers: a worker that gives the device a turn is, another thread comes in by `enter`. For one
-/// port at a time.
+/// Whoever sends must be inside the switch, beside its workers: a worker that gives the device a turn is, another
+/// thread comes in by `enter`. For one port at a time.
 @safe
 package final class DeviceWorker: FrameSink, @unchecked Sendable {
     private let control: ForwarderControl
@@ -26,7 +27,9 @@ package final class DeviceWorker: FrameSink, @unchecked Sendable {
         unsafe forwarder?.pointee.forward(&frames, from: port)
     }
 
-    package func origin(of hardware: MACAddress) -> FrameOrigin? { unsafe forwarder?.pointee.origin(of: hardware, near: port) }
+    package func origin(of hardware: MACAddress) -> FrameOrigin? {
+        unsafe forwarder?.pointee.origin(of: hardware, near: port)
+    }
 
     func attach(_ made: consuming Forwarder, to number: PortNumber) {
         precondition(unsafe forwarder == nil)
@@ -42,7 +45,8 @@ package final class DeviceWorker: FrameSink, @unchecked Sendable {
     }
 }
 
-/// When a worker is to give a device with turns its next one. A switch has one such device at most: the user-mode NAT, or the relay for names beside a TAP.
+/// When a worker is to give a device with turns its next one. A switch has one such device at most: the user-mode NAT,
+/// or the relay for names beside a TAP.
 struct DeviceTurn {
     /// The one that this worker has last had to do with.
     var port: PortNumber = 0
@@ -72,7 +76,8 @@ extension Forwarder {
         fabric.tables.lock()
         defer { fabric.tables.unlock() }
         let vlan = unsafe state.isVLANAware && !state.isHub ? ports[Int(device)].untaggedVLAN : 0
-        guard let port = tables.addresses.lookup(AddressTable.key(hardware, vlan: vlan), now: now), isAttached(port) else { return nil }
+        guard let port = tables.addresses.lookup(AddressTable.key(hardware, vlan: vlan), now: now), isAttached(port)
+        else { return nil }
         return unsafe FrameOrigin(port: port, isShared: ports[Int(port)].configuration.reach != .guest)
     }
 
@@ -91,12 +96,15 @@ extension Forwarder {
         device.isReadable = false
         device.deadline = .max
         // The port of that number may have gone since.
-        guard isAttached(device.port), let found = unsafe ports[Int(device.port)].configuration.device else { return false }
+        guard isAttached(device.port), let found = unsafe ports[Int(device.port)].configuration.device else {
+            return false
+        }
         device.deadline = found.turn(isReadable: isReadable)
         return true
     }
 
-    /// Notes a full receiver that does not tell when there is room again. Of those that a device has met the first worker takes care.
+    /// Notes a full receiver that does not tell when there is room again. Of those that a device has met the first
+    /// worker takes care.
     mutating func retryLater(_ number: PortNumber) {
         guard isOfDevice else {
             if !retrying.contains(number) { retrying.append(number) }

@@ -7,14 +7,16 @@ import Wire
 ///
 /// Three kinds of locks keep workers out of each other's way, taken in this order:
 ///
-/// 1. `gate`: workers are inside for a turn each, side by side. Who attaches or detaches ports, changes a setting, or hands a port to another
-///    worker closes it, and is alone: in a turn ports neither come nor go.
+/// 1. `gate`: workers are inside for a turn each, side by side. Who attaches or detaches ports, changes a setting, or
+/// hands a port to another worker closes it, and is alone: in a turn ports neither come nor go.
 /// 2. a port's `sending`: who sends there, so that a batch leaves in one piece, and what waits leaves before it.
-/// 3. `tables`: while the headers of a batch are looked at, and while senders are held and released. No system call that moves frames is made with it.
+/// 3. `tables`: while the headers of a batch are looked at, and while senders are held and released. No system call
+/// that moves frames is made with it.
 ///
 /// A device with turns has a lock of its own, taken behind `gate` and before `sending`.
 ///
-/// A port is read by one worker, and a frame is sent by the worker that has read it: what one machine sends to another stays in order.
+/// A port is read by one worker, and a frame is sent by the worker that has read it: what one machine sends to another
+/// stays in order.
 @safe
 final class Fabric: @unchecked Sendable {
     /// What changes only while the gate is closed.
@@ -36,7 +38,8 @@ final class Fabric: @unchecked Sendable {
         /// Addresses that are tied to a port.
         var pins: [(address: MACAddress, port: PortNumber)] = []
         var activeCount = 0
-        /// Grows whenever a port has gone or changed hands: what a poller has told before that may be about another one.
+        /// Grows whenever a port has gone or changed hands: what a poller has told before that may be about another
+        /// one.
         var generation: UInt64 = 0
 
         init(ports: Int) { membership = VLANMembership(ports: ports) }
@@ -101,7 +104,9 @@ final class Fabric: @unchecked Sendable {
         var made: [OwnedPoller] = []
         for index in 0..<workers {
             let poller = try Poller()
-            try poller.add(index == 0 ? control.wakeup.descriptor.raw : ending.descriptor.raw, token: Forwarder.controlToken, for: .readable)
+            try poller.add(
+                index == 0 ? control.wakeup.descriptor.raw : ending.descriptor.raw, token: Forwarder.controlToken,
+                for: .readable)
             made.append(OwnedPoller(poller))
         }
         self.control = control
@@ -122,7 +127,9 @@ final class Fabric: @unchecked Sendable {
     }
 
     deinit {
-        for place in 0..<(unsafe state.pointee.activeCount) { unsafe (ports + Int(active[place])).deinitialize(count: 1) }
+        for place in 0..<(unsafe state.pointee.activeCount) {
+            unsafe (ports + Int(active[place])).deinitialize(count: 1)
+        }
         unsafe pollers.deinitialize(count: workers)
         unsafe state.deinitialize(count: 1)
         unsafe guarded.deinitialize(count: 1)

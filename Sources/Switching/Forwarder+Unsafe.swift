@@ -3,13 +3,16 @@ import Frames
 import Platform
 import Wire
 
-/// One worker of the data path, alone on its thread: it receives from its ports in batches, looks up where each frame goes, and sends in batches.
+/// One worker of the data path, alone on its thread: it receives from its ports in batches, looks up where each frame
+/// goes, and sends in batches.
 ///
-/// A turn: wait until ports are ready; fill the batch from one of them; note for each frame the ports it leaves by; then each such port
-/// sends its frames in one go. A port that cannot take its frames queues or drops them by itself, so nobody waits for anybody.
-/// Nothing on the way allocates, logs, throws or waits for more than another worker's batch. A device with turns does its work behind that.
+/// A turn: wait until ports are ready; fill the batch from one of them; note for each frame the ports it leaves by;
+/// then each such port sends its frames in one go. A port that cannot take its frames queues or drops them by itself,
+/// so nobody waits for anybody. Nothing on the way allocates, logs, throws or waits for more than another worker's
+/// batch. A device with turns does its work behind that.
 ///
-/// The first worker has all ports, and obeys the control thread; others get some of them when there is more to do than one can (`ForwarderBalance`).
+/// The first worker has all ports, and obeys the control thread; others get some of them when there is more to do than
+/// one can (`ForwarderBalance`).
 @safe
 package struct Forwarder: ~Copyable {
     /// Frames received in one system call.
@@ -65,7 +68,8 @@ package struct Forwarder: ~Copyable {
     /// Ports with pending frames.
     let touched: UnsafeMutablePointer<PortNumber>
     var touchedCount = 0
-    /// A neighbour solicitation to be sent behind the batch. In a place of its own, so that it can be noted while a frame of the batch is read.
+    /// A neighbour solicitation to be sent behind the batch. In a place of its own, so that it can be noted while a
+    /// frame of the batch is read.
     private let asked: UnsafeMutablePointer<SourceBindings.Question?>
     var question: SourceBindings.Question? {
         get { unsafe asked.pointee }
@@ -78,10 +82,14 @@ package struct Forwarder: ~Copyable {
     ///   - closingPause: seconds for which a port with a loop behind it stays closed before it is tried again.
     ///   - patience: nanoseconds for which a sender waits for a full receiver.
     package init(
-        control: ForwarderControl, workers: Int = 1, closingPause: UInt32 = 30, patience: UInt64 = 20 * MonotonicClock.millisecond
+        control: ForwarderControl, workers: Int = 1, closingPause: UInt32 = 30,
+        patience: UInt64 = 20 * MonotonicClock.millisecond
     ) throws(SystemError) {
-        self.init(joining: try Fabric(control, workers: max(1, workers), closingPause: closingPause, patience: patience), 0)
-        let service = PortConfiguration(name: "address service", kind: .service, role: .service, descriptor: -1, maximumFrame: FrameRing.slotCapacity, receivesUnknown: false)
+        self.init(
+            joining: try Fabric(control, workers: max(1, workers), closingPause: closingPause, patience: patience), 0)
+        let service = PortConfiguration(
+            name: "address service", kind: .service, role: .service, descriptor: -1,
+            maximumFrame: FrameRing.slotCapacity, receivesUnknown: false)
         attach(ForwarderControl.servicePort, service, control.serviceCounters)
     }
 
@@ -122,8 +130,12 @@ package struct Forwarder: ~Copyable {
     /// Forwards until `control.stop()`.
     package mutating func run() {
         while !isStopped {
-            let pause = !retrying.isEmpty ? Port.retryPause : isHolding ? fabric.patience / 4 : hasClosedPorts ? MonotonicClock.second : nil
-            turn(timeout: device.deadline == .max ? pause : min(pause ?? .max, device.deadline - min(device.deadline, MonotonicClock.now)))
+            let pause =
+                !retrying.isEmpty
+                ? Port.retryPause : isHolding ? fabric.patience / 4 : hasClosedPorts ? MonotonicClock.second : nil
+            turn(
+                timeout: device.deadline == .max
+                    ? pause : min(pause ?? .max, device.deadline - min(device.deadline, MonotonicClock.now)))
         }
     }
 
@@ -169,7 +181,8 @@ package struct Forwarder: ~Copyable {
             unsafe ports[number].sending.unlock()
         }
         if !ready.isDisjoint(with: [.readable, .hangup]) {
-            // A stream that its client has closed says so although it is not asked: what is in it waits like any other sender's.
+            // A stream that its client has closed says so although it is not asked: what is in it waits like any other
+            // sender's.
             if (isHolding || ready.contains(.hangup)) && silence(number) { return }
             if unsafe ports[number].takesTurns { noteTurn(number, isReadable: true) } else { drain(number) }
         }
@@ -231,7 +244,8 @@ package struct Forwarder: ~Copyable {
             if unsafe ports[number].ingress.incoming.isOver { return endStream(number) }
             if error != 0 {
                 report(number, error)
-                // A descriptor in error stays ready for ever. What is still wanted of it can be had by attaching it anew.
+                // A descriptor in error stays ready for ever. What is still wanted of it can be had by attaching it
+                // anew.
                 if unsafe ports[number].ingress.failures >= 16 { unsafe pollers[index].remove(ports[number].raw) }
             }
             if unsafe !hasMore || (isHeld && !ports[number].ingress.incoming.holdsFrame) { return }
@@ -244,7 +258,9 @@ package struct Forwarder: ~Copyable {
     func report(_ number: Int, _ error: Int32) {
         fabric.tables.lock()
         // The end of a stream is heard behind the last that was sent on it.
-        let isExpected = unsafe ports[number].kind == .stream && !ports[number].hasEnded && (error == Errno.brokenPipe || error == Errno.reset)
+        let isExpected =
+            unsafe ports[number].kind == .stream && !ports[number].hasEnded
+            && (error == Errno.brokenPipe || error == Errno.reset)
         let isNews = unsafe !ports[number].isReported && !isExpected
         if isNews { unsafe ports[number].isReported = true }
         fabric.tables.unlock()

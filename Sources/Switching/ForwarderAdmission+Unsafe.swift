@@ -31,9 +31,11 @@ extension Forwarder {
         bytes.put16(control & 0xf000 | vlan, at: 14)
     }
 
-    /// Whether a frame is in the VLAN of the uplink and the address service. Where VLANs are not kept apart, guests may do so with tags.
+    /// Whether a frame is in the VLAN of the uplink and the address service. Where VLANs are not kept apart, guests may
+    /// do so with tags.
     func isInServiceVLAN(_ passage: Passage) -> Bool {
-        state.isVLANAware ? unsafe passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN : passage.vlan == 0
+        state.isVLANAware
+            ? unsafe passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN : passage.vlan == 0
     }
 
     /// Hands a guest's frame to the address service if it wants it. Returns true if no others are to have it.
@@ -61,20 +63,27 @@ extension Forwarder {
     /// Seconds between two requests of one port that are shown to guests which may not answer them.
     private static let showingPause: UInt32 = 60
 
-    /// Hands a DHCP request to the guests that may serve, too. Where there are none, all guests get one in a while: one that would serve answers it,
-    /// and can be named.
+    /// Hands a DHCP request to the guests that may serve, too. Where there are none, all guests get one in a while: one
+    /// that would serve answers it, and can be named.
     private mutating func show(_ passage: Passage) {
         guard state.rules.reach == .everywhere else { return }
         var shown = passage
         shown.isWithheld = true
         guard state.rules.hasServers else {
-            guard state.rules.stopsDHCP, passage.isGroup, unsafe ports[passage.ingress].nextShownRequest <= now else { return }
+            guard state.rules.stopsDHCP, passage.isGroup, unsafe ports[passage.ingress].nextShownRequest <= now else {
+                return
+            }
             unsafe ports[passage.ingress].nextShownRequest = now &+ Forwarder.showingPause
             return flood(shown)
         }
-        for place in 0..<state.activeCount where unsafe ports[Int(active[place])].mayServe { pass(shown, to: unsafe active[place]) }
+        for place in 0..<state.activeCount where unsafe ports[Int(active[place])].mayServe {
+            pass(shown, to: unsafe active[place])
+        }
         for place in 0..<state.rules.servers.count {
-            guard let egress = tables.addresses.lookup(AddressTable.key(state.rules.servers[place], vlan: passage.vlan), now: now) else { continue }
+            guard
+                let egress = tables.addresses.lookup(
+                    AddressTable.key(state.rules.servers[place], vlan: passage.vlan), now: now)
+            else { continue }
             pass(shown, to: egress)
         }
     }
@@ -86,10 +95,11 @@ extension Forwarder {
         send(passage, to: egress)
     }
 
-    /// Answers of the address service to all go, where guests are kept apart, to the port of the guest that they are for (RFC 2131 section 2: chaddr).
-    /// Returns nil for other frames, and where that guest's port is not known.
+    /// Answers of the address service to all go, where guests are kept apart, to the port of the guest that they are
+    /// for (RFC 2131 section 2: chaddr). Returns nil for other frames, and where that guest's port is not known.
     func recipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
-        guard header.payload == .ipv4, header.payloadStart == 14, frame.byteCount >= 14 + 20 + 8 + 34, frame.byte(at: 14) == 0x45,
+        guard header.payload == .ipv4, header.payloadStart == 14, frame.byteCount >= 14 + 20 + 8 + 34,
+            frame.byte(at: 14) == 0x45,
             frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 36) == DHCPPort.client
         else { return nil }
         return tables.addresses.lookup(AddressTable.key(MACAddress(frame.big64(at: 70) >> 16), vlan: vlan), now: now)

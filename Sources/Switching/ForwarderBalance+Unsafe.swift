@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-// How ports are spread over workers. A worker that is always behind hands a part of its ports to one that has little to do, one port at a time;
-// one with little to do gives them back to the first. So a quiet network is one thread's business, which costs least, and a busy one is as many
-// threads' as there are ports that keep them busy.
+// How ports are spread over workers. A worker that is always behind hands a part of its ports to one that has little to
+// do, one port at a time; one with little to do gives them back to the first. So a quiet network is one thread's
+// business, which costs least, and a busy one is as many threads' as there are ports that keep them busy.
 
 /// How much of a worker's time its ports took in its last period.
 struct WorkerLoad: BitwiseCopyable {
@@ -24,7 +24,8 @@ extension Fabric.Tables {
 struct Balance {
     /// Nanoseconds over which work is measured.
     static let period = 20 * MonotonicClock.millisecond
-    /// Percent of its time from which on a worker is behind, up to which another is free to help, and up to which it need not be two.
+    /// Percent of its time from which on a worker is behind, up to which another is free to help, and up to which it
+    /// need not be two.
     static let behind = 90, free = 60, quiet = 30
     /// Percent that a port must take for it to be worth handing over.
     static let worthwhile = 10
@@ -122,7 +123,9 @@ extension Forwarder {
             }
         case .giveBack:
             alone { forwarder in
-                for place in 0..<forwarder.state.activeCount { forwarder.handOver(unsafe forwarder.active[place], to: 0) }
+                for place in 0..<forwarder.state.activeCount {
+                    forwarder.handOver(unsafe forwarder.active[place], to: 0)
+                }
             }
         }
         balance.startAnew()
@@ -132,14 +135,18 @@ extension Forwarder {
         var choice = HandOverChoice(total: balance.effort, period: length)
         for place in 0..<state.activeCount {
             let number = unsafe active[place]
-            guard unsafe ports[Int(number)].worker == index, unsafe ports[Int(number)].ingress.period == balance.number, mayHandOver(number) else { continue }
+            guard unsafe ports[Int(number)].worker == index, unsafe ports[Int(number)].ingress.period == balance.number,
+                mayHandOver(number)
+            else { continue }
             choice.consider(number, unsafe ports[Int(number)].ingress.effort)
         }
         return choice.port
     }
 
     /// A datagram door and its clients stay together, at the first worker.
-    private func mayHandOver(_ number: PortNumber) -> Bool { unsafe ports[Int(number)].kind != .datagramDoor && ports[Int(number)].configuration.door == nil }
+    private func mayHandOver(_ number: PortNumber) -> Bool {
+        unsafe ports[Int(number)].kind != .datagramDoor && ports[Int(number)].configuration.door == nil
+    }
 
     /// Gives a port to another worker, alone, if it is this one's.
     mutating func handOver(_ number: PortNumber, to worker: Int) {
@@ -148,7 +155,9 @@ extension Forwarder {
         let isWatched = unsafe !ports[place].hasEnded && !ports[place].isSilenced && ports[place].raw >= 0
         if isWatched { unsafe pollers[index].remove(ports[place].raw) }
         unsafe ports[place].worker = worker
-        if isWatched { unsafe try? pollers[worker].add(ports[place].raw, token: UInt64(number), for: interest(in: place)) }
+        if isWatched {
+            unsafe try? pollers[worker].add(ports[place].raw, token: UInt64(number), for: interest(in: place))
+        }
         state.generation &+= 1
     }
 }

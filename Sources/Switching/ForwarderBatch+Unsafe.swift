@@ -19,7 +19,8 @@ extension Forwarder {
         var vlan: UInt16
     }
 
-    /// Sends every frame of the batch, or some of them, where it belongs. Returns whether more of that port has to wait for a full receiver.
+    /// Sends every frame of the batch, or some of them, where it belongs. Returns whether more of that port has to wait
+    /// for a full receiver.
     @discardableResult
     mutating func forward(from ingress: Int, _ part: Range<Int>? = nil) -> Bool {
         origin = BatchOrigin(port: ingress)
@@ -53,7 +54,9 @@ extension Forwarder {
             frames &+= 1
             bytes &+= Int(frame.length)
             let header = FrameHeader(batch.bytes(of: frame), role: role)
-            if header.payload == .probe, let origin = tables.loopGuard.origin(of: batch.bytes(of: frame), at: header.payloadStart) {
+            if header.payload == .probe,
+                let origin = tables.loopGuard.origin(of: batch.bytes(of: frame), at: header.payloadStart)
+            {
                 close(becauseOf: origin, at: ingress)
                 continue
             }
@@ -62,7 +65,8 @@ extension Forwarder {
                 continue
             }
             var passage = Passage(
-                index: index, ingress: ingress, role: role, isGroup: header.destination.isGroup, isTagged: header.isTagged, vlan: header.vlan)
+                index: index, ingress: ingress, role: role, isGroup: header.destination.isGroup,
+                isTagged: header.isTagged, vlan: header.vlan)
             if looksAtVLANs && !admit(&passage) {
                 unsafe ports[ingress].counters.dropped(.vlan)
                 continue
@@ -73,7 +77,8 @@ extension Forwarder {
                     unsafe ports[ingress].counters.dropped(.malformed)
                     continue
                 }
-                // It is tied to its port in the uplink's VLANs only; where VLANs are not kept apart, that is not all of them.
+                // It is tied to its port in the uplink's VLANs only; where VLANs are not kept apart, that is not all of
+                // them.
                 if role == .guest && header.source == state.rules.gatewayHardware && !looksAtVLANs {
                     unsafe ports[ingress].counters.dropped(.spoofed)
                     continue
@@ -97,11 +102,16 @@ extension Forwarder {
                 }
                 // Behind the guard: what it drops is no sign of a conflict.
                 if header.service == .arp { _ = take(.arp, passage) }
-            } else if header.payload == .ipv6 && role == .uplink && state.rules.reach != .nothing && isInServiceVLAN(passage) {
+            } else if header.payload == .ipv6 && role == .uplink && state.rules.reach != .nothing
+                && isInServiceVLAN(passage)
+            {
                 let hardware = state.rules.gatewayHardware
-                tables.addressGuard.saw(batch.bytes(of: frame).from(header.payloadStart), isGateways: header.source == hardware, now: now)
+                tables.addressGuard.saw(
+                    batch.bytes(of: frame).from(header.payloadStart), isGateways: header.source == hardware, now: now)
             }
-            if role == .guest, let names = state.names, header.destination == names.hardware, takeName(passage, names) { continue }
+            if role == .guest, let names = state.names, header.destination == names.hardware, takeName(passage, names) {
+                continue
+            }
 
             let destinationKey = AddressTable.key(header.destination, vlan: passage.vlan)
             if destinationKey != lastDestination {
@@ -110,7 +120,9 @@ extension Forwarder {
             }
             if let egress = lastEgress {
                 deliver(passage, to: egress)
-            } else if role == .service && state.isIsolating, let egress = recipient(of: batch.bytes(of: frame), header, vlan: passage.vlan) {
+            } else if role == .service && state.isIsolating,
+                let egress = recipient(of: batch.bytes(of: frame), header, vlan: passage.vlan)
+            {
                 deliver(passage, to: egress)
             } else {
                 flood(passage)
@@ -119,12 +131,15 @@ extension Forwarder {
         unsafe ports[ingress].counters.received(frames: frames, bytes: bytes)
     }
 
-    func isMember(_ port: Int, _ vlan: UInt16) -> Bool { unsafe ports[port].untaggedVLAN == vlan || state.membership.contains(port, vlan) }
+    func isMember(_ port: Int, _ vlan: UInt16) -> Bool {
+        unsafe ports[port].untaggedVLAN == vlan || state.membership.contains(port, vlan)
+    }
 
     func isAllowed(_ passage: Passage, to egress: PortNumber) -> Bool {
         let ingress = passage.role, egress = unsafe ports[Int(egress)].role
         // The service speaks to guests only; what guests say to it is noted by `take`.
-        return egress != .service && (ingress != .service || egress == .guest) && !(state.isIsolating && ingress == .guest && egress == .guest)
+        return egress != .service && (ingress != .service || egress == .guest)
+            && !(state.isIsolating && ingress == .guest && egress == .guest)
             && !(passage.isWithheld && egress == .uplink)
     }
 
@@ -153,7 +168,10 @@ extension Forwarder {
         for place in 0..<state.activeCount {
             let egress = unsafe active[place]
             if unsafe (passage.isGroup || state.isHub || ports[Int(egress)].configuration.receivesUnknown)
-                && !isSameSide(passage.ingress, Int(egress)) && isAllowed(passage, to: egress) { send(passage, to: egress) }
+                && !isSameSide(passage.ingress, Int(egress)) && isAllowed(passage, to: egress)
+            {
+                send(passage, to: egress)
+            }
         }
     }
 
@@ -191,7 +209,8 @@ extension Forwarder {
         for place in 0..<touchedCount {
             let egress = unsafe Int(touched[place])
             let count = unsafe pendingCounts[egress]
-            var departures = unsafe UnsafeBufferPointer(start: pending + egress * Forwarder.batchCapacity, count: Int(count & ~Self.isWanted))
+            var departures = unsafe UnsafeBufferPointer(
+                start: pending + egress * Forwarder.batchCapacity, count: Int(count & ~Self.isWanted))
             unsafe pendingCounts[egress] = 0
             if unsafe ports[egress].kind == .service {
                 unsafe deliverToService(departures)
@@ -208,7 +227,9 @@ extension Forwarder {
         return obstacle
     }
 
-    private mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, by egress: Int) -> (refused: Int, isBlocked: Bool) {
+    private mutating func transmit(
+        _ departures: UnsafeBufferPointer<Departure>, by egress: Int
+    ) -> (refused: Int, isBlocked: Bool) {
         if unsafe ports[egress].kind == .tap {
             let outcome = unsafe ports[egress].egress.transmitInRuns(departures, of: &batch, with: &sender)
             if outcome.error != 0 { report(egress, outcome.error) }

@@ -3,7 +3,8 @@ import Frames
 import Platform
 import Wire
 
-// What the first worker does alone, between turns: commands of the control thread, ports that come and go, ports that are closed for a while.
+// What the first worker does alone, between turns: commands of the control thread, ports that come and go, ports that
+// are closed for a while.
 
 extension Forwarder {
     /// Batches that a client which goes may leave behind: 1 MiB of full-size frames.
@@ -37,7 +38,9 @@ extension Forwarder {
                 tables.addressGuard.setGateway(rules.gateway, rules.gatewayIPv6)
                 updateJudging()
             case .owners(let owners):
-                for owner in owners { tables.addressGuard.note(owner.address, owner.hardware, until: owner.until, now: now) }
+                for owner in owners {
+                    tables.addressGuard.note(owner.address, owner.hardware, until: owner.until, now: now)
+                }
             case .vlans(let number, let untagged, let tagged):
                 guard isAttached(number) else { continue }
                 place(number, untagged: untagged, tagged: tagged)
@@ -129,7 +132,9 @@ extension Forwarder {
             if isAttached(door), unsafe ports[Int(door)].kind == .datagramDoor { drainDoor(Int(door)) }
             return
         }
-        guard unsafe ports[number].role == .guest, unsafe ports[number].kind == .datagram || ports[number].kind == .stream else { return }
+        guard unsafe ports[number].role == .guest,
+            unsafe ports[number].kind == .datagram || ports[number].kind == .stream
+        else { return }
         for _ in 0..<Forwarder.restBatches {
             var error: Int32 = 0
             batch.removeAll()
@@ -149,7 +154,9 @@ extension Forwarder {
         case .guest: break
         case .service: unsafe ports[Int(number)].untaggedVLAN = ports[Int(ForwarderControl.servicePort)].untaggedVLAN
         case .uplink:
-            for place in 0..<state.activeCount where unsafe ports[Int(active[place])].role == .service { unsafe ports[Int(active[place])].untaggedVLAN = untagged }
+            for place in 0..<state.activeCount where unsafe ports[Int(active[place])].role == .service {
+                unsafe ports[Int(active[place])].untaggedVLAN = untagged
+            }
         }
     }
 
@@ -167,7 +174,8 @@ extension Forwarder {
     /// Ties the addresses of a port to it in every VLAN that it is in.
     private mutating func pinAddresses(of number: PortNumber) {
         for pin in state.pins where pin.port == number {
-            for vlan in 0..<PortConfiguration.noVLAN where unsafe ports[Int(number)].untaggedVLAN == vlan || state.membership.contains(Int(number), vlan) {
+            for vlan in 0..<PortConfiguration.noVLAN
+            where unsafe ports[Int(number)].untaggedVLAN == vlan || state.membership.contains(Int(number), vlan) {
                 tables.addresses.pin(AddressTable.key(pin.address, vlan: vlan), to: number)
             }
         }
@@ -194,7 +202,9 @@ extension Forwarder {
         var rest = 0
         for place in 0..<retrying.count {
             let number = retrying[place]
-            guard isAttached(number), unsafe ports[Int(number)].isWatchingForRoom, unsafe !ports[Int(number)].tellsOfRoom else { continue }
+            guard isAttached(number), unsafe ports[Int(number)].isWatchingForRoom,
+                unsafe !ports[Int(number)].tellsOfRoom
+            else { continue }
             retrying[rest] = number
             rest += 1
         }
@@ -218,7 +228,9 @@ extension Forwarder {
         let vlan = unsafe state.isVLANAware ? ports[service].untaggedVLAN : 0
         batch[0].vlan = vlan
         fabric.tables.lock()
-        send(Passage(index: 0, ingress: service, role: .service, isGroup: false, isTagged: false, vlan: vlan), to: asked.holder.port)
+        send(
+            Passage(index: 0, ingress: service, role: .service, isGroup: false, isTagged: false, vlan: vlan),
+            to: asked.holder.port)
         fabric.tables.unlock()
         transmit()
     }

@@ -2,7 +2,8 @@
 import Platform
 import Wire
 
-/// The other threads' side of a forwarder: attaches and detaches ports, hands frames of the address service in, tells what happened.
+/// The other threads' side of a forwarder: attaches and detaches ports, hands frames of the address service in, tells
+/// what happened.
 package final class ForwarderControl: Sendable {
     enum Command: Sendable {
         case attach(PortNumber, PortConfiguration, PortCounters)
@@ -67,7 +68,8 @@ package final class ForwarderControl: Sendable {
         wakeup.signal()
     }
 
-    /// Attaches a port and takes over its descriptor. Returns its number, or nil when all are taken; the descriptor is then still the caller's.
+    /// Attaches a port and takes over its descriptor. Returns its number, or nil when all are taken; the descriptor is
+    /// then still the caller's.
     package func attach(_ configuration: PortConfiguration) -> PortNumber? {
         let counters = PortCounters()
         let number: PortNumber? = state.withLock { state in
@@ -84,7 +86,8 @@ package final class ForwarderControl: Sendable {
         return number
     }
 
-    /// Detaches a port and closes its descriptor. Its number is free for another one at once: commands are carried out in order.
+    /// Detaches a port and closes its descriptor. Its number is free for another one at once: commands are carried out
+    /// in order.
     package func detach(_ number: PortNumber) {
         state.withLock { state in
             state.ports[number] = nil
@@ -106,7 +109,8 @@ package final class ForwarderControl: Sendable {
 
     package func rearm(_ number: PortNumber) { send(.rearm(number)) }
 
-    /// Sends a frame that means nothing to guests out of a port: whoever is not there any more is reported as unreachable.
+    /// Sends a frame that means nothing to guests out of a port: whoever is not there any more is reported as
+    /// unreachable.
     package func probe(_ number: PortNumber) { send(.probe(number)) }
 
     /// Sends a frame of the switch itself out of one port.
@@ -119,7 +123,9 @@ package final class ForwarderControl: Sendable {
     /// - Parameters:
     ///   - untagged: of its frames without a tag; `PortConfiguration.noVLAN` where it takes none.
     ///   - tagged: those whose frames it sends and takes with a tag.
-    package func setVLANs(of number: PortNumber, untagged: UInt16, tagged: [UInt16]) { send(.vlans(number, untagged: untagged, tagged: tagged)) }
+    package func setVLANs(of number: PortNumber, untagged: UInt16, tagged: [UInt16]) {
+        send(.vlans(number, untagged: untagged, tagged: tagged))
+    }
 
     /// Whether VLANs are kept apart; else tags are passed on as they are.
     package func setVLANAware(_ isAware: Bool) { send(.vlanAware(isAware)) }
@@ -140,8 +146,8 @@ package final class ForwarderControl: Sendable {
         return answer.wait(until: MonotonicClock.now + MonotonicClock.second)
     }
 
-    /// Waits until the forwarder has carried out what it was told so far; where it has no thread yet there is nothing to wait for. Returns false if
-    /// it does not within a second.
+    /// Waits until the forwarder has carried out what it was told so far; where it has no thread yet there is nothing
+    /// to wait for. Returns false if it does not within a second.
     package func settle() -> Bool {
         guard state.withLock({ $0.isRunning }) else { return true }
         guard let answer = try? Answer<Bool>() else { return false }
@@ -149,7 +155,8 @@ package final class ForwarderControl: Sendable {
         return answer.wait(until: MonotonicClock.now + MonotonicClock.second) ?? false
     }
 
-    /// Tells whose IPv4 addresses are: frames of guests that claim them from elsewhere are dropped, while `takesDHCP` is set.
+    /// Tells whose IPv4 addresses are: frames of guests that claim them from elsewhere are dropped, while `takesDHCP`
+    /// is set.
     package func note(owners: [AddressOwner]) { send(.owners(owners)) }
 
     package func setPolicy(_ policy: ServicePolicy) { send(.policy(policy)) }
@@ -188,7 +195,8 @@ package final class ForwarderControl: Sendable {
     /// The hardware address from which the switch itself sends: probes for loops.
     package static var ownAddress: MACAddress { LoopGuard.source }
 
-    /// Sends a frame from the address service to the guests. Returns false if the forwarder is too far behind to take it.
+    /// Sends a frame from the address service to the guests. Returns false if the forwarder is too far behind to take
+    /// it.
     @discardableResult
     package func sendFromService(_ frame: [UInt8]) -> Bool {
         let taken = fromService.append(frame.rawSpan)
@@ -197,7 +205,9 @@ package final class ForwarderControl: Sendable {
     }
 
     /// Takes the first frame that guests sent to the address service, with the port that it came in by.
-    package func takeServiceFrame() -> ServiceFrame? { toService.takeFirst { ServiceFrame(bytes: $0.copied(), port: $1) } }
+    package func takeServiceFrame() -> ServiceFrame? {
+        toService.takeFirst { ServiceFrame(bytes: $0.copied(), port: $1) }
+    }
 
     /// How many clients a port leads to; nil for a port that is not attached.
     package func reach(of number: PortNumber) -> PortReach? { state.withLock { $0.ports[number]?.reach } }
@@ -240,7 +250,9 @@ package struct ServiceFrame: Equatable, Sendable {
 extension PortEvent {
     package var port: PortNumber {
         switch self {
-        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .stranger(let port, _), .firstFrame(let port), .loop(let port, _), .loopEnded(let port), .offence(let port, _, _): port
+        case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .stranger(let port, _),
+            .firstFrame(let port), .loop(let port, _), .loopEnded(let port), .offence(let port, _, _):
+            port
         }
     }
 }

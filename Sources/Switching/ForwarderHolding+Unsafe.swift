@@ -2,10 +2,11 @@
 import Frames
 import Platform
 
-// A sender that is faster than its receiver is made to wait instead of losing what it sends: its port is not read for a moment, so that its
-// own socket fills up and its system makes it wait. Only for a moment, and only for a receiver that keeps reading: one that has not made
-// room after `patience` is slow, and from then on loses what does not fit its queue, until that has been empty once. So a guest that has
-// stopped costs each other one short pause, and two that send to each other without reading cannot block each other.
+// A sender that is faster than its receiver is made to wait instead of losing what it sends: its port is not read for a
+// moment, so that its own socket fills up and its system makes it wait. Only for a moment, and only for a receiver that
+// keeps reading: one that has not made room after `patience` is slow, and from then on loses what does not fit its
+// queue, until that has been empty once. So a guest that has stopped costs each other one short pause, and two that
+// send to each other without reading cannot block each other.
 
 extension Forwarder {
     /// Stops reading `ingress` until `egress` has room again. Returns whether it does: it may have room by now.
@@ -15,7 +16,9 @@ extension Forwarder {
         defer { fabric.tables.unlock() }
         if unsafe ports[ingress].isHeld { return true }
         guard unsafe ports[Int(egress)].isWatchingForRoom, unsafe !ports[Int(egress)].isSlow else { return false }
-        if unsafe ports[Int(egress)].patienceEnds == 0 { unsafe ports[Int(egress)].patienceEnds = MonotonicClock.now + fabric.patience }
+        if unsafe ports[Int(egress)].patienceEnds == 0 {
+            unsafe ports[Int(egress)].patienceEnds = MonotonicClock.now + fabric.patience
+        }
         unsafe ports[ingress].isHeld = true
         unsafe held[tables.heldCount] = Fabric.Holding(ingress: PortNumber(ingress), egress: egress, worker: index)
         tables.heldCount += 1
@@ -24,11 +27,13 @@ extension Forwarder {
         return true
     }
 
-    /// A guest that waits keeps itself waiting. The way out is everybody's, so it waits where there is but one other port.
+    /// A guest that waits keeps itself waiting. The way out is everybody's, so it waits where there is but one other
+    /// port.
     private func mayHold(_ ingress: Int) -> Bool {
         switch unsafe ports[ingress].kind {
         case .stream: true
-        // Who sends to a datagram door cannot be kept waiting alone, and does not wait but asks again and again: both were measured to cost more.
+        // Who sends to a datagram door cannot be kept waiting alone, and does not wait but asks again and again: both
+        // were measured to cost more.
         case .datagram: unsafe ports[ingress].configuration.door == nil
         case .tap: hasOneOther(than: ingress)
         default: false

@@ -11,7 +11,10 @@ extension Forwarder {
         while true {
             batch.removeAll()
             while batch.count < batch.capacity {
-                guard let frame = control.fromService.takeFirst({ $0.copied() }) ?? control.answers.takeFirst({ $0.copied() }) else { break }
+                guard
+                    let frame = control.fromService.takeFirst({ $0.copied() })
+                        ?? control.answers.takeFirst({ $0.copied() })
+                else { break }
                 batch.append(copying: frame.rawSpan)
             }
             if batch.count == 0 { return }
@@ -28,7 +31,9 @@ extension Forwarder {
             let tags = removeTags(from: index)
             let frame = batch[index]
             let isQuestion = state.names.map { NameTransport(of: batch.bytes(of: frame), to: $0) == .datagram } ?? false
-            if (isQuestion ? control.questions : control.toService).append(batch.bytes(of: frame), from: PortNumber(origin.port)) {
+            if (isQuestion ? control.questions : control.toService).append(
+                batch.bytes(of: frame), from: PortNumber(origin.port))
+            {
                 control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
             } else {
                 control.serviceCounters.dropped(Int(frame.length) > FrameRing.slotCapacity ? .oversize : .queueFull)
@@ -62,7 +67,10 @@ extension Forwarder {
 
     private mutating func restore(_ tags: Tags, to index: Int) {
         for place in (0..<tags.count).reversed() {
-            batch.insert(VLANTag(protocolIdentifier: UInt16(tags.values[place] >> 16), control: UInt16(truncatingIfNeeded: tags.values[place])), into: index)
+            batch.insert(
+                VLANTag(
+                    protocolIdentifier: UInt16(tags.values[place] >> 16),
+                    control: UInt16(truncatingIfNeeded: tags.values[place])), into: index)
         }
     }
 }

@@ -11,7 +11,9 @@ extension Forwarder {
 
     /// Starts the threads of a forwarder, which run until `control.stop()`.
     /// - Parameter onEnd: called by the last of them.
-    package static func start(control: ForwarderControl, workers: Int = 1, onEnd: @escaping @Sendable () -> Void = {}) throws(SystemError) {
+    package static func start(
+        control: ForwarderControl, workers: Int = 1, onEnd: @escaping @Sendable () -> Void = {}
+    ) throws(SystemError) {
         let first = try Forwarder(control: control, workers: workers)
         let running = ManagedAtomic<Int>(1)
         for index in 1..<max(1, workers) {

@@ -82,7 +82,8 @@ extension FrameHeader.Payload {
     }
 }
 
-/// Frames of guests that concern the address service, found by a few fields at fixed places. The service parses and checks them for good.
+/// Frames of guests that concern the address service, found by a few fields at fixed places. The service parses and
+/// checks them for good.
 @usableFromInline
 package enum ServiceClass: BitwiseCopyable, Sendable {
     case none, arp, dhcpRequest, dhcpReply
@@ -92,7 +93,9 @@ package enum ServiceClass: BitwiseCopyable, Sendable {
     init(packet frame: RawSpan, at start: Int) {
         self = .none
         // Version and header length, protocol, first fragment; then the destination port.
-        guard frame.byteCount >= start &+ 28, frame.byte(at: start &+ 9) == IPProtocol.udp, frame.big16(at: start &+ 6) & 0x1fff == 0 else { return }
+        guard frame.byteCount >= start &+ 28, frame.byte(at: start &+ 9) == IPProtocol.udp,
+            frame.big16(at: start &+ 6) & 0x1fff == 0
+        else { return }
         let transport = start &+ Int(frame.byte(at: start) & 0xf) &* 4
         guard frame.byteCount >= transport &+ 8 else { return }
         switch frame.big16(at: transport &+ 2) {

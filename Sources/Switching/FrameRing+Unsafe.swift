@@ -3,9 +3,11 @@ import Atomics
 import Frames
 import Wire
 
-/// A queue of frames between two threads, one of which only appends and the other only removes. Bounded: what does not fit is refused.
+/// A queue of frames between two threads, one of which only appends and the other only removes. Bounded: what does not
+/// fit is refused.
 ///
-/// Each frame is queued with the port that it came in by. One port's frames never take more slots than are left for the other ports' frames.
+/// Each frame is queued with the port that it came in by. One port's frames never take more slots than are left for the
+/// other ports' frames.
 @safe
 package final class FrameRing: @unchecked Sendable {
     /// Bytes of the largest frame that is taken; enough for DHCP and ARP, which is all the address service speaks.
@@ -32,15 +34,19 @@ package final class FrameRing: @unchecked Sendable {
         unsafe ports.deallocate()
     }
 
-    /// Appends a copy of `frame`. Called by the writing thread only. Returns false if it is too long or the ring is full.
+    /// Appends a copy of `frame`. Called by the writing thread only. Returns false if it is too long or the ring is
+    /// full.
     package func append(_ frame: RawSpan) -> Bool { append(frame, from: nil) }
 
     /// Appends a copy of a frame that came in by `port`. Called by the writing thread only.
-    /// - Returns: false if the frame is too long, the ring is full, or the port's frames have their share of the slots; nil stands for no port, without a share.
+    /// - Returns: false if the frame is too long, the ring is full, or the port's frames have their share of the slots;
+    ///   nil stands for no port, without a share.
     package func append(_ frame: RawSpan, from port: PortNumber?) -> Bool {
         let index = written.load(ordering: .relaxed)
         let first = taken.load(ordering: .acquiring)
-        guard frame.byteCount <= FrameRing.slotCapacity, index - first < slots, port.map({ hasRoom(for: $0, first..<index) }) ?? true else { return false }
+        guard frame.byteCount <= FrameRing.slotCapacity, index - first < slots,
+            port.map({ hasRoom(for: $0, first..<index) }) ?? true
+        else { return false }
         let slot = unsafe memory + (index % slots) * (FrameRing.slotCapacity + 4)
         unsafe ports[index % slots] = port ?? 0
         unsafe slot.storeBytes(of: UInt32(frame.byteCount), as: UInt32.self)
@@ -51,7 +57,8 @@ package final class FrameRing: @unchecked Sendable {
         return true
     }
 
-    /// Whether a port's frames take fewer slots than are free. Below half of the slots they do, whatever other ports have queued.
+    /// Whether a port's frames take fewer slots than are free. Below half of the slots they do, whatever other ports
+    /// have queued.
     private func hasRoom(for port: PortNumber, _ queued: Range<Int>) -> Bool {
         let free = slots - queued.count
         if queued.count < free { return true }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// What guests may not do on a network that we lead: use addresses of the gateway or of other guests (RFC 7039), or serve as routers and DHCP servers do
-/// (RFC 6105, RFC 7610).
+/// What guests may not do on a network that we lead: use addresses of the gateway or of other guests (RFC 7039), or
+/// serve as routers and DHCP servers do (RFC 6105, RFC 7610).
 package struct GuestRules: Equatable, Sendable {
     package enum Reach: BitwiseCopyable, Sendable {
         /// No rules: the network is another's, or none.
@@ -57,8 +57,8 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         }
     }
 
-    /// What an IPv4 packet of a guest does, its source aside: messages to DHCP clients, from whatever port they come, for clients do not look at that;
-    /// redirects and router advertisements (RFC 792, RFC 1256).
+    /// What an IPv4 packet of a guest does, its source aside: messages to DHCP clients, from whatever port they come,
+    /// for clients do not look at that; redirects and router advertisements (RFC 792, RFC 1256).
     /// - Parameters:
     ///   - frame: has at least 20 bytes from `start` on.
     ///   - start: where the packet begins.
@@ -114,7 +114,8 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
             switch packet.byte(at: place) {
             case NeighborDiscovery.routerAdvertisement: self = .routerAdvertisement
             case NeighborDiscovery.redirect: self = .redirect
-            case NeighborDiscovery.routerSolicitation, NeighborDiscovery.neighborSolicitation, NeighborDiscovery.neighborAdvertisement:
+            case NeighborDiscovery.routerSolicitation, NeighborDiscovery.neighborSolicitation,
+                NeighborDiscovery.neighborAdvertisement:
                 neighbor = NeighborMessage(packet.from(place), from: IPv6Address(packet, at: 8), at: hardware)
                 guard neighbor == nil else { return nil }
                 self = .hiddenHeader

@@ -2,12 +2,13 @@
 import Platform
 import Wire
 
-/// Finds two ports that are connected to each other outside, by a second cable between two switches or by a guest that bridges its cards.
+/// Finds two ports that are connected to each other outside, by a second cable between two switches or by a guest that
+/// bridges its cards.
 ///
-/// In such a loop broadcasts circle for ever, and every address seems to move between the two ports all the time. Where many move in a
-/// second, a probe with a random token goes out of every port. One that comes in again names both ends of the loop, and the port at which
-/// it came in is closed for a while. A token is known only to those behind the port that it was sent out of: who forges a loop closes
-/// nobody's port but his own.
+/// In such a loop broadcasts circle for ever, and every address seems to move between the two ports all the time. Where
+/// many move in a second, a probe with a random token goes out of every port. One that comes in again names both ends
+/// of the loop, and the port at which it came in is closed for a while. A token is known only to those behind the port
+/// that it was sent out of: who forges a loop closes nobody's port but his own.
 @usableFromInline
 struct LoopGuard {
     /// Moves of addresses within one second that look like a loop. A guest that fails over moves a handful.
@@ -43,7 +44,8 @@ struct LoopGuard {
         let token: UInt64 = Random.value()
         tokens[port] = token
         var writer = ByteWriter()
-        EthernetHeader(destination: LoopGuard.destination, source: LoopGuard.source, type: LoopGuard.etherType).emit(into: &writer)
+        EthernetHeader(destination: LoopGuard.destination, source: LoopGuard.source, type: LoopGuard.etherType).emit(
+            into: &writer)
         writer.put(LoopGuard.label)
         writer.put16(port)
         writer.put32(UInt32(truncatingIfNeeded: token >> 32))

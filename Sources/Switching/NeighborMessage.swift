@@ -17,7 +17,8 @@ struct NeighborMessage: Equatable, BitwiseCopyable, Sendable {
     ///   - message: an ICMPv6 message of one of the types below, from its type to the packet's end.
     ///   - source: of the packet.
     ///   - hardware: the source of the frame.
-    /// - Returns: nil where a field or an option is cut off, there are more options than are read, or they contradict each other.
+    /// - Returns: nil where a field or an option is cut off, there are more options than are read, or they contradict
+    ///   each other.
     init?(_ message: RawSpan, from source: IPv6Address, at hardware: MACAddress) {
         let type = message.byte(at: 0)
         let isAdvertisement = type == NeighborDiscovery.neighborAdvertisement

@@ -3,8 +3,8 @@ import Frames
 import Platform
 import Wire
 
-// Frames that are too long for the port by which they leave. A router would cut them up or say so; between two ports of one network nobody else
-// is there to do it, and a packet that vanishes without a word is what makes a connection hang.
+// Frames that are too long for the port by which they leave. A router would cut them up or say so; between two ports of
+// one network nobody else is there to do it, and a packet that vanishes without a word is what makes a connection hang.
 
 /// Where the frames of a batch came in.
 struct BatchOrigin: BitwiseCopyable {
@@ -21,7 +21,8 @@ private enum Cut {
     case fragments(Fragmenter)
 
     init?(_ frame: RawSpan, limit: Int) {
-        if let offload = VirtioNetHeader(superFrame: frame, mtu: limit - 14 - VLANTag.length), let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit,
+        if let offload = VirtioNetHeader(superFrame: frame, mtu: limit - 14 - VLANTag.length),
+            let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit,
             segmenter.mayCut(frame)
         {
             self = .segments(segmenter)
@@ -32,13 +33,16 @@ private enum Cut {
         }
     }
 
-    /// Writes the next piece to the start of `target`, which holds the longest. Returns its length; nil after the last one.
+    /// Writes the next piece to the start of `target`, which holds the longest. Returns its length; nil after the last
+    /// one.
     @_lifetime(target: copy target)
     mutating func next(_ frame: RawSpan, into target: inout MutableRawSpan) -> Int? {
         switch self {
         case .segments(var segmenter):
             guard let segment = segmenter.next(frame, header: &target) else { return nil }
-            target.put(frame.extracting(segment.payloadOffset..<segment.payloadOffset + segment.payloadLength), at: segment.headerLength)
+            target.put(
+                frame.extracting(segment.payloadOffset..<segment.payloadOffset + segment.payloadLength),
+                at: segment.headerLength)
             self = .segments(segmenter)
             return segment.headerLength + segment.payloadLength
         case .fragments(var fragmenter):
@@ -53,17 +57,23 @@ extension Forwarder {
     /// Notices that one port's machines get in a second. The first one mostly ends it: the sender remembers the MTU.
     private static let noticesPerSecond: UInt16 = 32
 
-    /// Cuts up the frame that its port has refused, in its place between the others, or answers it, where somebody may be answered.
-    /// Returns those behind it.
-    mutating func handleOversize(_ refused: Int, _ departures: UnsafeBufferPointer<Departure>, _ egress: Int) -> UnsafeBufferPointer<Departure> {
-        guard let place = unsafe departures.firstIndex(where: { $0.index == refused }) else { return unsafe UnsafeBufferPointer(rebasing: departures[..<0]) }
+    /// Cuts up the frame that its port has refused, in its place between the others, or answers it, where somebody may
+    /// be answered. Returns those behind it.
+    mutating func handleOversize(
+        _ refused: Int, _ departures: UnsafeBufferPointer<Departure>, _ egress: Int
+    ) -> UnsafeBufferPointer<Departure> {
+        guard let place = unsafe departures.firstIndex(where: { $0.index == refused }) else {
+            return unsafe UnsafeBufferPointer(rebasing: departures[..<0])
+        }
         unsafe mend(departures[place], egress)
         return unsafe UnsafeBufferPointer(rebasing: departures[(place + 1)...])
     }
 
     private mutating func mend(_ departure: Departure, _ egress: Int) {
         if batch[departure.index].offload.segmentation == .none {
-            if unsafe fragment(departure, egress, limit: ports[egress].maximumFrame - Port.growth(by: departure.edit)) { return }
+            if unsafe fragment(departure, egress, limit: ports[egress].maximumFrame - Port.growth(by: departure.edit)) {
+                return
+            }
             unsafe ports[egress].counters.dropped(.oversize)
         }
         // Less than fits without a tag: whether there will be one, the sender does not know.
@@ -84,7 +94,10 @@ extension Forwarder {
     }
 
     /// Puts as many pieces into `target` as fit. Returns true when there are no more.
-    private static func fill(_ target: inout FrameBatch, with cut: inout Cut, of frame: FrameDescriptor, in batch: borrowing FrameBatch, _ limit: Int) -> Bool {
+    private static func fill(
+        _ target: inout FrameBatch, with cut: inout Cut, of frame: FrameDescriptor, in batch: borrowing FrameBatch,
+        _ limit: Int
+    ) -> Bool {
         target.removeAll()
         while target.count < target.capacity {
             let place = target.count
@@ -104,7 +117,9 @@ extension Forwarder {
     private mutating func answer(_ index: Int, mtu: Int) {
         let ingress = origin.port
         // What went everywhere may have reached whom it was for by another port.
-        guard unsafe ports[ingress].role != .service, origin.flooded >> UInt64(index) & 1 == 0, let notice = OversizeNotice(for: batch.bytes(of: batch[index]), mtu: mtu) else { return }
+        guard unsafe ports[ingress].role != .service, origin.flooded >> UInt64(index) & 1 == 0,
+            let notice = OversizeNotice(for: batch.bytes(of: batch[index]), mtu: mtu)
+        else { return }
         if unsafe ports[ingress].ingress.noticeSecond != now {
             unsafe ports[ingress].ingress.noticeSecond = now
             unsafe ports[ingress].ingress.notices = 0
@@ -115,7 +130,10 @@ extension Forwarder {
         send(from: ingress, .keep)
     }
 
-    private static func write(_ notice: OversizeNotice, for frame: FrameDescriptor, in batch: borrowing FrameBatch, to target: inout FrameBatch) {
+    private static func write(
+        _ notice: OversizeNotice, for frame: FrameDescriptor, in batch: borrowing FrameBatch,
+        to target: inout FrameBatch
+    ) {
         target.removeAll()
         target.append(length: notice.length)
         var bytes = target.mutableBytes(of: target[0])
@@ -127,7 +145,9 @@ extension Forwarder {
         guard scratch.count > 0 else { return }
         unsafe ports[number].sending.lock()
         let outcome = unsafe withUnsafeTemporaryAllocation(of: Departure.self, capacity: scratch.count) { departures in
-            for index in 0..<scratch.count { unsafe (departures.baseAddress! + index).initialize(to: Departure(index, edit)) }
+            for index in 0..<scratch.count {
+                unsafe (departures.baseAddress! + index).initialize(to: Departure(index, edit))
+            }
             return unsafe ports[number].egress.transmit(UnsafeBufferPointer(departures), of: &scratch, with: &sender)
         }
         settle(number, outcome.error)

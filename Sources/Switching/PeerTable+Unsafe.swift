@@ -2,8 +2,8 @@
 import Platform
 import Wire
 
-/// Which port the sender of a datagram is, by the name that it has bound and the door it has come to. Open addressing; names lie where they never
-/// move.
+/// Which port the sender of a datagram is, by the name that it has bound and the door it has come to. Open addressing;
+/// names lie where they never move.
 @safe
 struct PeerTable: ~Copyable {
     /// Room for a name, behind its length and its door.
@@ -54,8 +54,13 @@ struct PeerTable: ~Copyable {
 
     private func isName(_ port: PortNumber, _ name: RawSpan, _ door: PortNumber) -> Bool {
         let block = unsafe names + Int(port) * PeerTable.nameStride
-        guard unsafe Int(block.load(as: UInt16.self)) == name.byteCount, unsafe block.load(fromByteOffset: 2, as: PortNumber.self) == door else { return false }
-        for index in 0..<name.byteCount where unsafe block.load(fromByteOffset: PeerTable.nameOffset + index, as: UInt8.self) != name.byte(at: index) { return false }
+        guard unsafe Int(block.load(as: UInt16.self)) == name.byteCount,
+            unsafe block.load(fromByteOffset: 2, as: PortNumber.self) == door
+        else { return false }
+        for index in 0..<name.byteCount
+        where unsafe block.load(fromByteOffset: PeerTable.nameOffset + index, as: UInt8.self) != name.byte(at: index) {
+            return false
+        }
         return true
     }
 
@@ -71,11 +76,15 @@ struct PeerTable: ~Copyable {
     }
 
     mutating func insert(_ port: PortNumber, _ name: [UInt8], at door: PortNumber) {
-        guard name.count <= PeerTable.nameStride - PeerTable.nameOffset, find(name.rawSpan, at: door) == nil else { return }
+        guard name.count <= PeerTable.nameStride - PeerTable.nameOffset, find(name.rawSpan, at: door) == nil else {
+            return
+        }
         let block = unsafe names + Int(port) * PeerTable.nameStride
         unsafe block.storeBytes(of: UInt16(name.count), as: UInt16.self)
         unsafe block.storeBytes(of: door, toByteOffset: 2, as: PortNumber.self)
-        for (index, byte) in name.enumerated() { unsafe block.storeBytes(of: byte, toByteOffset: PeerTable.nameOffset + index, as: UInt8.self) }
+        for (index, byte) in name.enumerated() {
+            unsafe block.storeBytes(of: byte, toByteOffset: PeerTable.nameOffset + index, as: UInt8.self)
+        }
         known.insert(port)
         enter(port, hash(name.rawSpan, door))
     }

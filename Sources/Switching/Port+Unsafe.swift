@@ -16,9 +16,9 @@ struct Departure: BitwiseCopyable {
 
 /// One port of the switch.
 ///
-/// Receiving is for the worker that the port belongs to, `ingress` is its own. Any worker may send: who has `sending` has `egress`. A TAP takes
-/// frames from several at once and keeps nothing back, so that nobody waits there. What says `tables` is guarded by the lock of that name
-/// (`Fabric`); the rest changes only while all workers pause.
+/// Receiving is for the worker that the port belongs to, `ingress` is its own. Any worker may send: who has `sending`
+/// has `egress`. A TAP takes frames from several at once and keeps nothing back, so that nobody waits there. What says
+/// `tables` is guarded by the lock of that name (`Fabric`); the rest changes only while all workers pause.
 @usableFromInline
 struct Port: ~Copyable {
     let number: PortNumber
@@ -33,7 +33,8 @@ struct Port: ~Copyable {
     let mayServe: Bool
     let counters: PortCounters
     let pin: Descriptor?
-    /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing, nor of a receiver that the socket is not connected to.
+    /// Whether the poller tells when a full receiver has room again. Of a device it knows nothing, nor of a receiver
+    /// that the socket is not connected to.
     let tellsOfRoom: Bool
     /// Receiving takes `sending`, too.
     let takesOneCallAtATime: Bool
@@ -57,7 +58,8 @@ struct Port: ~Copyable {
     var closedUntil: UInt32 = 0
     /// A probe was sent to find out whether the loop is still there.
     var isOnTrial = false
-    /// The receiver is full, and the poller was told so, or where it cannot tell of room, a worker. Changed by who has `sending`, too.
+    /// The receiver is full, and the poller was told so, or where it cannot tell of room, a worker. Changed by who has
+    /// `sending`, too.
     var isWatchingForRoom = false
     /// Not read for a moment, because a receiver of what it sends is full.
     var isHeld = false
@@ -91,7 +93,8 @@ struct Port: ~Copyable {
         sibling = number
         untaggedVLAN = configuration.untaggedVLAN
         pin = configuration.pin >= 0 ? Descriptor(adopting: configuration.pin) : nil
-        // Not by ||: a closure that looks at a half-made value which cannot be copied makes Swift 6.3 free what was never made.
+        // Not by ||: a closure that looks at a half-made value which cannot be copied makes Swift 6.3 free what was
+        // never made.
         tellsOfRoom =
             switch configuration.kind {
             case .stream: true

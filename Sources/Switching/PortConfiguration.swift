@@ -51,9 +51,11 @@ package struct PortConfiguration: Sendable {
     package var name: String
     package var kind: PortKind
     package var role: PortRole
-    /// The descriptor, which the forwarder takes over; the reading end of the wake-up for `device`, or what tells that it has something to do; -1 for `service`.
+    /// The descriptor, which the forwarder takes over; the reading end of the wake-up for `device`, or what tells that
+    /// it has something to do; -1 for `service`.
     package var descriptor: Int32
-    /// Bytes of the longest frame that may be sent to this port; longer ones are dropped there, super-frames are segmented.
+    /// Bytes of the longest frame that may be sent to this port; longer ones are dropped there, super-frames are
+    /// segmented.
     package var maximumFrame: Int
     /// False for a port behind which there is one known address only, so that frames to unknown ones need not go there.
     package var receivesUnknown = true
@@ -61,14 +63,17 @@ package struct PortConfiguration: Sendable {
     package var reach = PortReach.guest
     /// The guest behind it may be a router and a DHCP server (`GuestRules`).
     package var mayServe = false
-    /// Ports with the same number other than 0 are ends of one port: all of them get what is for one, and none what another sends.
+    /// Ports with the same number other than 0 are ends of one port: all of them get what is for one, and none what
+    /// another sends.
     package var bundle: UInt16 = 0
-    /// The VLAN of frames without a tag (IEEE 802.1Q clause 6.9: the PVID); `noVLAN` where the port takes tagged frames only.
+    /// The VLAN of frames without a tag (IEEE 802.1Q clause 6.9: the PVID); `noVLAN` where the port takes tagged frames
+    /// only.
     package var untaggedVLAN: UInt16 = 0
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
 
-    /// For a client of a datagram door: the door, the name that it has bound, and the name to send to, where that is another.
+    /// For a client of a datagram door: the door, the name that it has bound, and the name to send to, where that is
+    /// another.
     package var door: PortNumber?
     package var peer: [UInt8] = []
     package var destination: [UInt8] = []
@@ -83,7 +88,9 @@ package struct PortConfiguration: Sendable {
     /// Stands for no VLAN at all.
     package static let noVLAN: UInt16 = 0xfff
 
-    package init(name: String, kind: PortKind, role: PortRole, descriptor: Int32, maximumFrame: Int, receivesUnknown: Bool = true) {
+    package init(
+        name: String, kind: PortKind, role: PortRole, descriptor: Int32, maximumFrame: Int, receivesUnknown: Bool = true
+    ) {
         self.name = name
         self.kind = kind
         self.role = role
@@ -103,11 +110,14 @@ package struct Stranger: Equatable, Sendable {
 
 /// Something that happened to a port, for the thread that looks after it.
 package enum PortEvent: Equatable, Sendable {
-    /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or `rearm`ed.
+    /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or
+    /// `rearm`ed.
     case unreachable(PortNumber, Int32)
-    /// An empty datagram came: a libvdeplug peer says goodbye; or at a datagram door one that is no frame: a program greets. Reported once until the port is attached anew or `rearm`ed.
+    /// An empty datagram came: a libvdeplug peer says goodbye; or at a datagram door one that is no frame: a program
+    /// greets. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
-    /// Somebody has sent to a datagram door who has no port. At most a few are told of that were not answered by a `rearm` of the door each.
+    /// Somebody has sent to a datagram door who has no port. At most a few are told of that were not answered by a
+    /// `rearm` of the door each.
     case stranger(PortNumber, Stranger)
     /// A stream is over: its client has closed it, or announced a frame of a length that none has.
     case ended(PortNumber, badLength: UInt32?)
@@ -129,10 +139,13 @@ package struct ServicePolicy: Equatable, Sendable {
     package var watchesDHCP = false
     /// See copies of guests' ARP, for conflict probes.
     package var watchesARP = false
-    /// Keep guests' DHCP requests from the uplink, behind which there is a server that is not wanted; other guests get them.
+    /// Keep guests' DHCP requests from the uplink, behind which there is a server that is not wanted; other guests get
+    /// them.
     package var withholdsDHCP = false
 
-    package init(takesDHCP: Bool = false, watchesDHCP: Bool = false, watchesARP: Bool = false, withholdsDHCP: Bool = false) {
+    package init(
+        takesDHCP: Bool = false, watchesDHCP: Bool = false, watchesARP: Bool = false, withholdsDHCP: Bool = false
+    ) {
         self.takesDHCP = takesDHCP
         self.withholdsDHCP = withholdsDHCP
         self.watchesDHCP = watchesDHCP

@@ -30,7 +30,8 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case tags
 }
 
-/// What passed through a port. What came in is written by the worker that reads the port, or who has the turn of its device, the rest by any; read by any.
+/// What passed through a port. What came in is written by the worker that reads the port, or who has the turn of its
+/// device, the rest by any; read by any.
 @safe
 package final class PortCounters: @unchecked Sendable {
     @usableFromInline
@@ -56,9 +57,13 @@ package final class PortCounters: @unchecked Sendable {
     }
 
     @inlinable
-    func addShared(_ amount: UInt64, _ slot: Int) { unsafe UnsafeAtomic<UInt64>(at: values + slot).wrappingIncrement(by: amount, ordering: .relaxed) }
+    func addShared(_ amount: UInt64, _ slot: Int) {
+        unsafe UnsafeAtomic<UInt64>(at: values + slot).wrappingIncrement(by: amount, ordering: .relaxed)
+    }
 
-    private func value(_ slot: Int) -> UInt64 { unsafe UnsafeAtomic<UInt64>(at: values + slot).load(ordering: .relaxed) }
+    private func value(_ slot: Int) -> UInt64 {
+        unsafe UnsafeAtomic<UInt64>(at: values + slot).load(ordering: .relaxed)
+    }
 
     @inlinable
     package func received(frames: Int, bytes: Int) {
@@ -73,7 +78,9 @@ package final class PortCounters: @unchecked Sendable {
     }
 
     @inlinable
-    package func dropped(_ reason: DropReason, frames: Int = 1) { addShared(UInt64(frames), Slot.drops.rawValue + reason.rawValue) }
+    package func dropped(_ reason: DropReason, frames: Int = 1) {
+        addShared(UInt64(frames), Slot.drops.rawValue + reason.rawValue)
+    }
 
     package var framesIn: UInt64 { value(Slot.framesIn.rawValue) }
     package var bytesIn: UInt64 { value(Slot.bytesIn.rawValue) }

@@ -42,22 +42,28 @@ struct PortEgress: ~Copyable {
     }
 
     /// Sends these frames, in this order, or queues or drops them, up to the first that is too long.
-    mutating func transmit(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> TransmitOutcome {
+    mutating func transmit(
+        _ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector
+    ) -> TransmitOutcome {
         switch kind {
         case .datagram, .stream, .datagramClient: unsafe transmitDatagrams(departures, of: &batch, with: &vector)
         case .tap: unsafe transmitInRuns(departures, of: &batch, with: &vector)
         case .device where device!.takesPieces: unsafe transmitInRuns(departures, of: &batch, with: &vector)
         case .packet:
             unsafe transmitWhole(
-                departures, headerLength: VirtioNetHeader.shortLength, maximumSuperFrame: FrameBatch.maximumFrameLength, of: &batch, with: &vector)
+                departures, headerLength: VirtioNetHeader.shortLength, maximumSuperFrame: FrameBatch.maximumFrameLength,
+                of: &batch, with: &vector)
         case .device:
             unsafe transmitWhole(
-                departures, headerLength: device!.headerLength, maximumSuperFrame: device!.maximumSuperFrame, of: &batch, with: &vector)
+                departures, headerLength: device!.headerLength, maximumSuperFrame: device!.maximumSuperFrame,
+                of: &batch, with: &vector)
         case .service, .datagramDoor: TransmitOutcome()
         }
     }
 
-    private mutating func transmitDatagrams(_ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector) -> TransmitOutcome {
+    private mutating func transmitDatagrams(
+        _ departures: UnsafeBufferPointer<Departure>, of batch: inout FrameBatch, with vector: inout SendVector
+    ) -> TransmitOutcome {
         var outcome = TransmitOutcome()
         vector.removeAll()
         for place in 0..<departures.count {
@@ -89,16 +95,21 @@ struct PortEgress: ~Copyable {
                 break
             }
             if vector.isFull { flush(&vector, &outcome) }
-            if edit == .keep { vector.append(frame: frame, of: batch) } else { vector.append(frame: frame, of: batch, edit: edit) }
+            if edit == .keep {
+                vector.append(frame: frame, of: batch)
+            } else {
+                vector.append(frame: frame, of: batch, edit: edit)
+            }
         }
         flush(&vector, &outcome)
         return outcome
     }
 
-    /// To what takes every frame in one piece: behind a virtio header of so many bytes, or without one (0), and then also with its checksum, and
-    /// nothing that is to be segmented unless it takes super-frames.
+    /// To what takes every frame in one piece: behind a virtio header of so many bytes, or without one (0), and then
+    /// also with its checksum, and nothing that is to be segmented unless it takes super-frames.
     private mutating func transmitWhole(
-        _ departures: UnsafeBufferPointer<Departure>, headerLength: Int, maximumSuperFrame: Int, of batch: inout FrameBatch, with vector: inout SendVector
+        _ departures: UnsafeBufferPointer<Departure>, headerLength: Int, maximumSuperFrame: Int,
+        of batch: inout FrameBatch, with vector: inout SendVector
     ) -> TransmitOutcome {
         var outcome = TransmitOutcome()
         vector.removeAll()
@@ -145,7 +156,9 @@ struct PortEgress: ~Copyable {
     }
 
     /// Whether a device takes a frame of this length: what is to be segmented there may be longer.
-    func carries(_ frame: FrameDescriptor, _ edit: TagEdit, _ maximumSuperFrame: Int = FrameBatch.maximumFrameLength) -> Bool {
+    func carries(
+        _ frame: FrameDescriptor, _ edit: TagEdit, _ maximumSuperFrame: Int = FrameBatch.maximumFrameLength
+    ) -> Bool {
         let length = Int(frame.length) + Port.growth(by: edit)
         return length <= (frame.offload.segmentation == .none ? maximumFrame : max(maximumFrame, maximumSuperFrame))
     }
@@ -167,7 +180,8 @@ struct PortEgress: ~Copyable {
         if let tag { batch.insert(tag, into: index) } else { batch.removeTag(from: index) }
     }
 
-    /// Sends what is in `vector` and empties it. What the receiver has no room for is queued, or dropped where the queue is full.
+    /// Sends what is in `vector` and empties it. What the receiver has no room for is queued, or dropped where the
+    /// queue is full.
     private mutating func flush(_ vector: inout SendVector, _ outcome: inout TransmitOutcome) {
         defer { vector.removeAll() }
         var position = 0

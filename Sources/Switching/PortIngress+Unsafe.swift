@@ -35,7 +35,8 @@ struct PortIngress: ~Copyable {
         self.counters = counters
     }
 
-    /// Frames that carry so many bytes together are enough for a batch, so that they are still in the cache when they are sent on.
+    /// Frames that carry so many bytes together are enough for a batch, so that they are still in the cache when they
+    /// are sent on.
     private static let batchBytes = 256 * 1024
 
     /// Fills the empty `batch`. Returns false when nothing is left to receive for now; an error is in `error`.
@@ -59,12 +60,15 @@ struct PortIngress: ~Copyable {
         return outcome.frames == limit || (kind != .datagram && outcome.frames > 0)
     }
 
-    private mutating func receiveDatagrams(into batch: inout FrameBatch, with vector: inout ReceiveVector) -> ReceiveOutcome {
+    private mutating func receiveDatagrams(
+        into batch: inout FrameBatch, with vector: inout ReceiveVector
+    ) -> ReceiveOutcome {
         let outcome = vector.receive(from: raw, into: &batch, limit: receiveLimit)
         guard outcome.frames > 0 else { return outcome }
         // Frames of a burst are mostly of one size.
         let length = Int(batch[outcome.frames - 1].length)
-        receiveLimit = length <= PortIngress.batchBytes / batch.capacity ? batch.capacity : max(4, PortIngress.batchBytes / length)
+        receiveLimit =
+            length <= PortIngress.batchBytes / batch.capacity ? batch.capacity : max(4, PortIngress.batchBytes / length)
         return outcome
     }
 

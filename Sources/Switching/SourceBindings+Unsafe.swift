@@ -10,13 +10,15 @@ struct Station: Equatable, BitwiseCopyable, Sendable {
 
 /// Which guest uses an IPv6 address: first come, first served (FCFS SAVI, RFC 6620).
 ///
-/// The first guest that uses an address holds it. It holds it until its port is detached, until it has used so many others that the port's share is
-/// full, or until it does not answer for it: a claim of another guest is refused, and the holder is sent neighbour solicitations (RFC 4861 section
-/// 7.3.3), at most one in `questionPause` and only in reply to claims. A holder that has used the address neither in `silence` seconds nor after
-/// `questions` of them loses it to the next claim. Time alone ends nothing, for an idle guest would lose its address to any other that waits.
+/// The first guest that uses an address holds it. It holds it until its port is detached, until it has used so many
+/// others that the port's share is full, or until it does not answer for it: a claim of another guest is refused, and
+/// the holder is sent neighbour solicitations (RFC 4861 section 7.3.3), at most one in `questionPause` and only in
+/// reply to claims. A holder that has used the address neither in `silence` seconds nor after `questions` of them loses
+/// it to the next claim. Time alone ends nothing, for an idle guest would lose its address to any other that waits.
 ///
-/// A port's bindings lie side by side in a place of its own, so that a guest takes nothing from the others' shares however many addresses it
-/// uses, and a new guest always has room. Which of them an address has is found by open addressing. All memory is allocated at the start.
+/// A port's bindings lie side by side in a place of its own, so that a guest takes nothing from the others' shares
+/// however many addresses it uses, and a new guest always has room. Which of them an address has is found by open
+/// addressing. All memory is allocated at the start.
 @safe
 struct SourceBindings: ~Copyable {
     /// A solicitation to be sent to the holder of an address.
@@ -107,7 +109,9 @@ struct SourceBindings: ~Copyable {
         unsafe index.deallocate()
     }
 
-    private static func share(of port: Int) -> Share { Share(first: Int32(port * guestShare), capacity: Int32(guestShare), side: UInt32(port)) }
+    private static func share(of port: Int) -> Share {
+        Share(first: Int32(port * guestShare), capacity: Int32(guestShare), side: UInt32(port))
+    }
 
     // MARK: Ports
 
@@ -128,7 +132,9 @@ struct SourceBindings: ~Copyable {
 
     /// Forgets the addresses of a port.
     mutating func forget(_ port: PortNumber) {
-        while unsafe shares[Int(port)].count > 0 { unsafe remove(Int(shares[Int(port)].first + shares[Int(port)].count - 1)) }
+        while unsafe shares[Int(port)].count > 0 {
+            unsafe remove(Int(shares[Int(port)].first + shares[Int(port)].count - 1))
+        }
     }
 
     mutating func detach(_ port: PortNumber) {
@@ -153,7 +159,9 @@ struct SourceBindings: ~Copyable {
     /// - Parameters:
     ///   - isDetection: it looks for duplicates, for it is about to use the address (RFC 4862 section 5.4).
     ///   - mayAsk: a solicitation can be sent now.
-    mutating func claim(_ address: IPv6Address, by station: Station, isDetection: Bool = false, mayAsk: Bool = true, now: UInt32) -> Refusal? {
+    mutating func claim(
+        _ address: IPv6Address, by station: Station, isDetection: Bool = false, mayAsk: Bool = true, now: UInt32
+    ) -> Refusal? {
         let number = unsafe Int(index[place(of: address)])
         guard number != 0 else {
             insert(address, station, isDetection, now)
@@ -174,12 +182,16 @@ struct SourceBindings: ~Copyable {
     }
 
     /// Another guest than the holder claims an address.
-    private mutating func contest(_ number: Int, _ station: Station, _ isDetection: Bool, _ mayAsk: Bool, _ now: UInt32) -> Refusal? {
+    private mutating func contest(
+        _ number: Int, _ station: Station, _ isDetection: Bool, _ mayAsk: Bool, _ now: UInt32
+    ) -> Refusal? {
         var binding = unsafe bindings[number]
         let isNew = now &- binding.detected < SourceBindings.detection
         if now &- binding.lastQuestion > SourceBindings.questionAge { binding.questions = 0 }
         let isDue = binding.questions == 0 || now &- binding.lastQuestion >= SourceBindings.questionPause
-        if isDue && binding.questions >= SourceBindings.questions && now &- binding.firstQuestion >= SourceBindings.silence {
+        if isDue && binding.questions >= SourceBindings.questions
+            && now &- binding.firstQuestion >= SourceBindings.silence
+        {
             let address = binding.address
             remove(number)
             insert(address, station, isDetection, now)
@@ -190,7 +202,9 @@ struct SourceBindings: ~Copyable {
         binding.lastQuestion = now
         if binding.questions < SourceBindings.questions { binding.questions += 1 }
         unsafe bindings[number] = binding
-        return Refusal(holder: binding.station.port, isNew: isNew, question: Question(address: binding.address, holder: binding.station))
+        return Refusal(
+            holder: binding.station.port, isNew: isNew,
+            question: Question(address: binding.address, holder: binding.station))
     }
 
     /// Binds an address that is free, in place of the port's oldest where its share is full.
@@ -201,37 +215,45 @@ struct SourceBindings: ~Copyable {
         unsafe shares[port].count += 1
         // Not new for those that have used it without looking for duplicates first.
         let detected = isDetection ? now : now &- SourceBindings.detection
-        unsafe (bindings + number).initialize(to: Binding(address: address, station: station, lastUsed: now, detected: detected))
+        unsafe (bindings + number).initialize(
+            to: Binding(address: address, station: station, lastUsed: now, detected: detected))
         unsafe index[place(of: address)] = UInt16(number)
     }
 
     private func oldest(at port: Int, _ now: UInt32) -> Int {
         let first = unsafe Int(shares[port].first)
         var oldest = first
-        for number in first..<first + (unsafe Int(shares[port].count)) where unsafe now &- bindings[number].lastUsed > now &- bindings[oldest].lastUsed { oldest = number }
+        for number in first..<first + (unsafe Int(shares[port].count))
+        where unsafe now &- bindings[number].lastUsed > now &- bindings[oldest].lastUsed { oldest = number }
         return oldest
     }
 
-    /// A question as a frame, of the switch's own. It comes from an address, for without one it would look for duplicates: a holder that is still doing
-    /// so itself would give its address up.
+    /// A question as a frame, of the switch's own. It comes from an address, for without one it would look for
+    /// duplicates: a holder that is still doing so itself would give its address up.
     static func solicitation(_ question: Question) -> [UInt8] {
         let own = LoopGuard.source
-        let header = IPv6Header(source: IPv6Address(linkLocalFrom: own), destination: question.address, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
+        let header = IPv6Header(
+            source: IPv6Address(linkLocalFrom: own), destination: question.address, nextHeader: IPProtocol.icmpv6,
+            hopLimit: 255)
         let body = [0, 0, 0, 0] + question.address.bytes + [1, 1] + own.bytes
-        return NeighborDiscovery.frame(header, from: own, to: question.holder.hardware, type: NeighborDiscovery.neighborSolicitation, body: body)
+        return NeighborDiscovery.frame(
+            header, from: own, to: question.holder.hardware, type: NeighborDiscovery.neighborSolicitation, body: body)
     }
 
     // MARK: The index
 
     private func first(_ address: IPv6Address) -> Int {
         let product = (address.high ^ seed.0).multipliedFullWidth(by: address.low ^ seed.1)
-        return Int(truncatingIfNeeded: (product.high ^ product.low) &* 0x9e37_79b9_7f4a_7c15 >> 40) & (indexCapacity - 1)
+        return Int(truncatingIfNeeded: (product.high ^ product.low) &* 0x9e37_79b9_7f4a_7c15 >> 40)
+            & (indexCapacity - 1)
     }
 
     /// Where the number of an address's binding is, or would be. There is always a free place.
     private func place(of address: IPv6Address) -> Int {
         var place = first(address)
-        while unsafe index[place] != 0 && bindings[Int(index[place])].address != address { place = (place + 1) & (indexCapacity - 1) }
+        while unsafe index[place] != 0 && bindings[Int(index[place])].address != address {
+            place = (place + 1) & (indexCapacity - 1)
+        }
         return place
     }
 

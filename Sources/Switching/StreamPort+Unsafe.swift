@@ -5,9 +5,9 @@ import Platform
 // How a port sends through a stream: every frame whole, or not at all.
 
 extension PortEgress {
-    /// Sends the messages of `vector`, of which the first may be the queue's, until the receiver is full. Returns how many are done with, sent or
-    /// dropped. When a part of the next one was taken, `sentOfFirst` says how much: it is then to be the first in the queue, which is empty, or
-    /// has it there already.
+    /// Sends the messages of `vector`, of which the first may be the queue's, until the receiver is full. Returns how
+    /// many are done with, sent or dropped. When a part of the next one was taken, `sentOfFirst` says how much: it is
+    /// then to be the first in the queue, which is empty, or has it there already.
     mutating func sendStream(_ vector: borrowing SendVector, failure: inout Int32) -> Int {
         guard !hasEnded, outgoing != nil else {
             counters.dropped(.unreachable, frames: vector.count)

@@ -2,8 +2,8 @@
 import Frames
 import Platform
 
-/// Frames that wait for a receiver: a ring of bytes of fixed size, allocated when it is first needed. When it is full, new frames are
-/// refused (tail drop). Each frame lies in one piece behind its length.
+/// Frames that wait for a receiver: a ring of bytes of fixed size, allocated when it is first needed. When it is full,
+/// new frames are refused (tail drop). Each frame lies in one piece behind its length.
 @safe
 @usableFromInline
 package struct TransmitQueue: ~Copyable {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// QEMU's `qemu-bridge-helper(8)`: a small program with privilege that makes a TAP a port of a bridge for any user whom its list allows to, and
-/// hands over the descriptor.
+/// QEMU's `qemu-bridge-helper(8)`: a small program with privilege that makes a TAP a port of a bridge for any user whom
+/// its list allows to, and hands over the descriptor.
 package enum BridgeHelper {
     /// Why there is no TAP: one sentence with the next step.
     package struct Failure: Error, Sendable, CustomStringConvertible {
@@ -11,14 +11,17 @@ package enum BridgeHelper {
 
     /// Where distributions put it.
     private static let places = [
-        "/usr/lib/qemu/qemu-bridge-helper", "/usr/libexec/qemu-bridge-helper", "/usr/lib/qemu-bridge-helper", "/usr/local/libexec/qemu-bridge-helper",
+        "/usr/lib/qemu/qemu-bridge-helper", "/usr/libexec/qemu-bridge-helper", "/usr/lib/qemu-bridge-helper",
+        "/usr/local/libexec/qemu-bridge-helper",
         "/run/wrappers/bin/qemu-bridge-helper",
     ]
 
     /// - Parameter program: nil for the first that is installed.
     package static func open(_ bridge: String, program: String? = nil) throws(Failure) -> TapDevice {
         guard let path = program ?? places.first(where: { Files.exists($0) }) else {
-            throw Failure(description: "QEMU's qemu-bridge-helper, which lets users do it, is not installed (Debian: qemu-system-common)")
+            throw Failure(
+                description:
+                    "QEMU's qemu-bridge-helper, which lets users do it, is not installed (Debian: qemu-system-common)")
         }
         var reason = ""
         do throws(SystemError) {
@@ -41,7 +44,9 @@ package enum BridgeHelper {
     /// What it says is meant for QEMU's users.
     static func explain(_ text: String, bridge: String, path: String) -> Failure {
         let line = text.split(separator: "\n").first.map(String.init) ?? "no reason given"
-        let list = line.split(separator: "`").dropFirst().first.flatMap { $0.split(separator: "'").first }.map(String.init) ?? "/etc/qemu/bridge.conf"
+        let list =
+            line.split(separator: "`").dropFirst().first.flatMap { $0.split(separator: "'").first }.map(String.init)
+            ?? "/etc/qemu/bridge.conf"
         let step: String
         if line.contains("acl") || line.contains("access denied") {
             step = "add this line to \(list): allow \(bridge)"

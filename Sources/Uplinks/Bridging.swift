@@ -25,7 +25,8 @@ package enum Bridging: Equatable, Sendable {
         }
     }
 
-    /// Why guests cannot become part of the network that an interface is on; nil if they may. Wi-Fi is told apart by `init`.
+    /// Why guests cannot become part of the network that an interface is on; nil if they may. Wi-Fi is told apart by
+    /// `init`.
     package static func refusal(of interface: String) -> String? {
         // ARPHRD_ETHER of linux/if_arp.h; the loopback interface has 772, a tunnel 65534.
         let type = Files.text("/sys/class/net/\(interface)/type").flatMap { Int($0) }
@@ -37,7 +38,9 @@ package enum Bridging: Equatable, Sendable {
         return nil
     }
 
-    package static func mtu(of interface: String) -> Int { Files.text("/sys/class/net/\(interface)/mtu").flatMap { Int($0) } ?? 1500 }
+    package static func mtu(of interface: String) -> Int {
+        Files.text("/sys/class/net/\(interface)/mtu").flatMap { Int($0) } ?? 1500
+    }
 }
 
 /// Bridges of Open vSwitch, by `ovs-vsctl(8)`.

@@ -17,8 +17,8 @@ package struct EgressPolicy: Equatable, Sendable {
     /// Names are of use to guests that may reach something.
     package var allowsNames: Bool { !isClosed && (!isDenying || !allowed.isEmpty) }
 
-    /// Whether guests may reach an address of the outside: by default all but the host's loopback, link-local addresses, those of nobody, and
-    /// the address of clouds' metadata servers (169.254.169.254 is link-local).
+    /// Whether guests may reach an address of the outside: by default all but the host's loopback, link-local
+    /// addresses, those of nobody, and the address of clouds' metadata servers (169.254.169.254 is link-local).
     package func allows(_ address: IPv4Address, port: UInt16?) -> Bool {
         let first = address.value >> 24
         guard !isClosed, first != 0, first != 127, address.value >> 16 != 0xa9fe, first < 224 else { return false }
@@ -26,7 +26,9 @@ package struct EgressPolicy: Equatable, Sendable {
     }
 
     package func allows(_ address: IPv6Address, port: UInt16?) -> Bool {
-        guard !isClosed, !address.isLinkLocal, !address.isMulticast, address != .unspecified, !address.isLoopback, address.embeddedIPv4 == nil, address != EgressPolicy.metadata6 else { return false }
+        guard !isClosed, !address.isLinkLocal, !address.isMulticast, address != .unspecified, !address.isLoopback,
+            address.embeddedIPv4 == nil, address != EgressPolicy.metadata6
+        else { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 
@@ -89,7 +91,9 @@ package struct AllowedDestination: Hashable, Sendable {
         // What is left: [/LENGTH][:PORT].
         var port: UInt16?
         if let colon = rest.firstIndex(of: ":") {
-            guard let number = AllowedDestination.number(rest[rest.index(after: colon)...]), let value = UInt16(exactly: number), value > 0 else { return nil }
+            guard let number = AllowedDestination.number(rest[rest.index(after: colon)...]),
+                let value = UInt16(exactly: number), value > 0
+            else { return nil }
             port = value
             rest = rest[..<colon]
         }
@@ -111,7 +115,9 @@ package struct AllowedDestination: Hashable, Sendable {
     }
 
     private static func number(_ text: Substring) -> Int? {
-        guard (1...5).contains(text.utf8.count), text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
+        guard (1...5).contains(text.utf8.count),
+            text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        else { return nil }
         return Int(text)
     }
 }

@@ -2,12 +2,14 @@
 import Platform
 import Wire
 
-/// The nftables rules of one guest network behind a TAP: who may forward to and from it, NAT, published ports. Rules of other tables are not touched.
+/// The nftables rules of one guest network behind a TAP: who may forward to and from it, NAT, published ports. Rules of
+/// other tables are not touched.
 package struct Firewall: Equatable, Sendable {
     /// `vde_vmnet_` and the TAP's name.
     package let table: String
     private let tap: String
-    /// Conditions for packets that come from the TAP, and that go to it. By its index, which it keeps when it is renamed.
+    /// Conditions for packets that come from the TAP, and that go to it. By its index, which it keeps when it is
+    /// renamed.
     private let inward: String
     private let outward: String
     package let network: IPv4Network
@@ -15,8 +17,8 @@ package struct Firewall: Equatable, Sendable {
     package var isClosed = false
     /// Guests do not reach each other by way of the host either.
     package var isIsolating = false
-    /// Interfaces on which forwarding was off before we needed it. Between them and anything but a TAP of ours or of another instance, whose
-    /// own table looks after it, forwarding stays off.
+    /// Interfaces on which forwarding was off before we needed it. Between them and anything but a TAP of ours or of
+    /// another instance, whose own table looks after it, forwarding stays off.
     package var guarded: [String] = []
     /// Ports of the host that lead to guests.
     package var published: [PublishedPort] = []
@@ -36,7 +38,8 @@ package struct Firewall: Equatable, Sendable {
 
     package static func tableName(tap: String) -> String { prefix + tap }
 
-    /// The table that keeps `guarded` interfaces closed to each other after this process was killed, when the kernel has removed the table it owned.
+    /// The table that keeps `guarded` interfaces closed to each other after this process was killed, when the kernel
+    /// has removed the table it owned.
     package static func guardTableName(tap: String) -> String { prefix + tap + "_guards" }
 
     private static let prefix = "vde_vmnet_"
@@ -49,7 +52,9 @@ package struct Firewall: Equatable, Sendable {
     /// Whether a table could be one of ours: the prefix, an interface's name, and a suffix of ours.
     package static func isTableName(_ name: String) -> Bool {
         // It becomes a word of nft's language.
-        guard name.hasPrefix(prefix), !name.contains(where: { ";{}#$&()<>*|=!,\'`@+[]^?~".contains($0) }) else { return false }
+        guard name.hasPrefix(prefix), !name.contains(where: { ";{}#$&()<>*|=!,\'`@+[]^?~".contains($0) }) else {
+            return false
+        }
         let rest = String(name.dropFirst(prefix.count))
         return suffixes.contains { rest.hasSuffix($0) && NetworkInterfaces.isName(String(rest.dropLast($0.count))) }
     }
@@ -61,8 +66,8 @@ package struct Firewall: Equatable, Sendable {
     package func tables(isOwned: Bool) -> [String] { isOwned ? [table, Firewall.guardTableName(tap: tap)] : [table] }
 
     /// All of it as one transaction, which replaces what this process applied before.
-    /// - Parameter isOwned: the table belongs to the netlink socket that applies it (Linux 5.12): other programs can neither flush nor delete it,
-    ///   and it goes when the socket is closed.
+    /// - Parameter isOwned: the table belongs to the netlink socket that applies it (Linux 5.12): other programs can
+    ///   neither flush nor delete it, and it goes when the socket is closed.
     package func script(isOwned: Bool) -> String {
         let flags = isOwned ? " flags owner;" : ""
         let guards = guarded.map { "    iifname \"\($0)\" meta oifgroup != \(TapDevice.group) drop\n" }.joined()
@@ -95,9 +100,10 @@ package struct Firewall: Equatable, Sendable {
             """
     }
 
-    /// Only what can come from the network comes in (BCP 38): addresses of its own, of a prefix that a route of this host leads there, and those of
-    /// hosts that have none yet. Not left to rp_filter, which IPv6 does not have. The loopback network is open to no guest, even where
-    /// `route_localnet` lets the host's own packets of 127.0.0.0/8 out by the TAP.
+    /// Only what can come from the network comes in (BCP 38): addresses of its own, of a prefix that a route of this
+    /// host leads there, and those of hosts that have none yet. Not left to rp_filter, which IPv6 does not have. The
+    /// loopback network is open to no guest, even where `route_localnet` lets the host's own packets of 127.0.0.0/8 out
+    /// by the TAP.
     private var ingressRules: String {
         [
             "ip daddr 127.0.0.0/8 drop",
@@ -113,8 +119,8 @@ package struct Firewall: Equatable, Sendable {
 
     private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
 
-    /// What may pass is decided for each packet in the direction in which its connection began: one that began before these rules were there is not
-    /// let through because it is established.
+    /// What may pass is decided for each packet in the direction in which its connection began: one that began before
+    /// these rules were there is not let through because it is established.
     private var sharedRules: String {
         var rules: [String] = []
         // A path with a smaller MTU, where ICMP is lost, as the host's own TCP would find (RFC 4459 section 3.2).
@@ -137,17 +143,23 @@ package struct Firewall: Equatable, Sendable {
     /// A connection by way of a published port, and by none that another program has led to a guest.
     private static func match(_ published: PublishedPort, isReply: Bool) -> String {
         let (address, port) = isReply ? ("saddr", "sport") : ("daddr", "dport")
-        return "ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \(range(published.ports))"
+        return
+            "ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \(range(published.ports))"
     }
 
-    private static func range(_ ports: ClosedRange<UInt16>) -> String { ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)" }
+    private static func range(_ ports: ClosedRange<UInt16>) -> String {
+        ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
+    }
 
     /// Where guests may not go where they like, the host is no exception. DHCP does not come this way.
     private var inputChain: String {
         guard egress.isDenying else { return "" }
         let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
         // Neighbour discovery is to IPv6 what ARP is to IPv4.
-        let own = ["ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request", "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"]
+        let own = [
+            "ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request",
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }",
+        ]
         return """
               chain input {
                 type filter hook input priority filter; policy accept;
@@ -166,7 +178,8 @@ package struct Firewall: Equatable, Sendable {
             """
         guard !led.isEmpty else { return postrouting + "  }\n" }
         let rules = led.map { "    \(Firewall.rule(for: $0))\n" }.joined()
-        // What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests that go by way of the host.
+        // What comes from where guests cannot answer to gets the gateway's address: the host's loopback, and guests
+        // that go by way of the host.
         return """
             \(postrouting)    \(outward) ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade
               }
@@ -193,7 +206,8 @@ package struct Firewall: Equatable, Sendable {
             target = "\(published.guest) : \(transport) dport map { \(pairs) }"
         }
         let address = published.bind == .any ? "" : "ip daddr \(published.bind) "
-        return "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range(ports)) dnat ip to \(target)"
+        return
+            "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range(ports)) dnat ip to \(target)"
     }
 
     /// Removes a table if it is there and no process owns it.
@@ -204,7 +218,9 @@ package struct Firewall: Equatable, Sendable {
 package enum Programs {
     package static func find(_ name: String) -> String? {
         let path = (Accounts.environment("PATH") ?? "") + ":/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
-        for directory in path.split(separator: ":") where Files.isExecutable("\(directory)/\(name)") { return "\(directory)/\(name)" }
+        for directory in path.split(separator: ":") where Files.isExecutable("\(directory)/\(name)") {
+            return "\(directory)/\(name)"
+        }
         return nil
     }
 }

@@ -2,8 +2,9 @@
 import Platform
 import Wire
 
-/// Finds rules of others that drop guests' packets. An accept in our own table cannot overrule a drop in theirs (nft(8): only "accept" ends
-/// with the chain, "drop" is final), so the user is told which command of that firewall lets guests through.
+/// Finds rules of others that drop guests' packets. An accept in our own table cannot overrule a drop in theirs
+/// (nft(8): only "accept" ends with the chain, "drop" is final), so the user is told which command of that firewall
+/// lets guests through.
 package struct ForeignFirewall: Sendable {
     /// Whose rules they are, as far as their names tell.
     package enum Owner: String, Sendable {
@@ -22,7 +23,8 @@ package struct ForeignFirewall: Sendable {
         package let commands: [String]
 
         package var description: String {
-            "the firewall of this host (\(owner.rawValue)) drops \(loss); let it through with:" + commands.map { "\n    sudo \($0)" }.joined()
+            "the firewall of this host (\(owner.rawValue)) drops \(loss); let it through with:"
+                + commands.map { "\n    sudo \($0)" }.joined()
         }
     }
 
@@ -79,12 +81,21 @@ package struct ForeignFirewall: Sendable {
 
     package func findings(in ruleset: Ruleset) -> [Finding] {
         let outside = ForeignFirewall.outside, guest = network.firstLease
-        let outward = Packet(hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new", transport: "tcp", port: "443")
-        let back = Packet(hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established", transport: "tcp", port: "50000")
+        let outward = Packet(
+            hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new",
+            transport: "tcp", port: "443")
+        let back = Packet(
+            hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established",
+            transport: "tcp", port: "50000")
         var found: [Finding] = []
         // Guests' questions for names and addresses do not come this way.
-        for chain in ruleset.chains where chain.hook == "forward" && chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge" && !Firewall.isOurs(chain.table) {
-            let isDropped = [outward, back].contains { ForeignFirewall.fate(of: $0, in: chain, of: ruleset) == .dropped }
+        for chain in ruleset.chains
+        where chain.hook == "forward" && chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge"
+            && !Firewall.isOurs(chain.table)
+        {
+            let isDropped = [outward, back].contains {
+                ForeignFirewall.fate(of: $0, in: chain, of: ruleset) == .dropped
+            }
             if isDropped { found.append(forwardFinding(owner(of: chain, in: ruleset), chain)) }
         }
         return found
@@ -104,11 +115,17 @@ package struct ForeignFirewall: Sendable {
         let commands: [String] =
             switch owner {
             case .docker:
-                ["iptables -I DOCKER-USER -i \(tap) -j ACCEPT", "iptables -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+                [
+                    "iptables -I DOCKER-USER -i \(tap) -j ACCEPT",
+                    "iptables -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                ]
             case .ufw: ["ufw route allow in on \(tap)"]
             case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
             case .iptables:
-                ["iptables -I \(chain.name) -i \(tap) -j ACCEPT", "iptables -I \(chain.name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+                [
+                    "iptables -I \(chain.name) -i \(tap) -j ACCEPT",
+                    "iptables -I \(chain.name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                ]
             case .nftables:
                 [
                     "nft insert rule \(chain.family) \(chain.table) \(chain.name) iifname \(tap) accept",
@@ -130,8 +147,11 @@ package struct ForeignFirewall: Sendable {
         }
     }
 
-    /// The final verdict, or `return` if the chain comes to its end. `isUncertain` is set where a rule that may hold could save the packet.
-    private static func walk(_ chain: Ruleset.Chain, _ packet: Packet, _ ruleset: Ruleset, depth: Int, isUncertain: inout Bool) -> Ruleset.Verdict {
+    /// The final verdict, or `return` if the chain comes to its end. `isUncertain` is set where a rule that may hold
+    /// could save the packet.
+    private static func walk(
+        _ chain: Ruleset.Chain, _ packet: Packet, _ ruleset: Ruleset, depth: Int, isUncertain: inout Bool
+    ) -> Ruleset.Verdict {
         // The kernel allows 16 levels (NFT_JUMP_STACK_SIZE).
         guard depth < 16 else { return .return }
         for rule in chain.rules {
@@ -144,7 +164,9 @@ package struct ForeignFirewall: Sendable {
                 // It may hold: what matters is whether it could save the packet.
                 if case .jump(let name) = verdict {
                     guard let target = ruleset.chain(name, besides: chain) else { continue }
-                    if walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain) == .accept { isUncertain = true }
+                    if walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain) == .accept {
+                        isUncertain = true
+                    }
                 } else if verdict != .drop {
                     isUncertain = true
                 }

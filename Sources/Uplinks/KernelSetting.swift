@@ -9,7 +9,9 @@ package struct KernelSetting: Hashable, Sendable {
     package init(path: String) { self.path = path }
 
     /// Whether packets that arrive by `interface` may be forwarded.
-    package static func forwarding(on interface: String) -> KernelSetting { KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding") }
+    package static func forwarding(on interface: String) -> KernelSetting {
+        KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding")
+    }
 
     /// What a record may name: the settings that are changed and put back, an interface's name in place of the star.
     private static let recorded = ["net/ipv4/conf/*/forwarding"]
@@ -22,7 +24,8 @@ package struct KernelSetting: Hashable, Sendable {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         let isKnown = KernelSetting.recorded.contains { form in
             let wanted = form.split(separator: "/").map(String.init)
-            return wanted.count == parts.count && zip(wanted, parts).allSatisfy { $0 == $1 || ($0 == "*" && NetworkInterfaces.isName($1)) }
+            return wanted.count == parts.count
+                && zip(wanted, parts).allSatisfy { $0 == $1 || ($0 == "*" && NetworkInterfaces.isName($1)) }
         }
         guard isKnown else { return nil }
         self.path = path
@@ -36,10 +39,13 @@ package struct KernelSetting: Hashable, Sendable {
 
 /// The interfaces through which guests' packets leave the host.
 package enum EgressInterfaces {
-    /// Every interface that a route leads through, but loopback, the guests' own, and the TAPs of other instances: no guest network leads out of another.
+    /// Every interface that a route leads through, but loopback, the guests' own, and the TAPs of other instances: no
+    /// guest network leads out of another.
     package static func leading(_ routes: [Route], except tap: String) -> [(name: String, index: UInt32)] {
         Set(routes.lazy.filter { !$0.isLocal }.map(\.interface)).sorted().compactMap { index in
-            guard let name = NetworkInterfaces.name(of: index), name != tap, name != "lo", NetworkInterfaces.link(index)?.group != TapDevice.group else { return nil }
+            guard let name = NetworkInterfaces.name(of: index), name != tap, name != "lo",
+                NetworkInterfaces.link(index)?.group != TapDevice.group
+            else { return nil }
             return (name, index)
         }
     }

@@ -23,7 +23,10 @@ package final class NFTables {
     package func run(_ script: String) throws(Failure) -> String {
         let result = try carryOut(script)
         guard result.succeeded else {
-            throw Failure(description: "nft refused our table: " + (result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"), isMissing: false)
+            throw Failure(
+                description: "nft refused our table: "
+                    + (result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"),
+                isMissing: false)
         }
         return result.output
     }
@@ -37,7 +40,10 @@ package final class NFTables {
     private func carryOut(_ script: String) throws(Failure) -> (succeeded: Bool, output: String, error: String) {
         if let library { return library.run(script) }
         guard let nft = Programs.find("nft") else {
-            throw Failure(description: "nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or use --uplink user", isMissing: true)
+            throw Failure(
+                description:
+                    "nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or use --uplink user",
+                isMissing: true)
         }
         do {
             let result = try ChildProcess.run([nft, "-f", "-"], input: script, leadsGroup: true)

@@ -20,7 +20,9 @@ package struct GuestNetwork: Equatable, Sendable {
 
     /// Why `address` cannot be a guest's; nil if it can.
     package func refusal(ofGuest address: IPv4Address) -> String? {
-        guard network.contains(address), address != network.base, address != network.broadcast else { return "\(address) is not an address for guests in \(network)" }
+        guard network.contains(address), address != network.base, address != network.broadcast else {
+            return "\(address) is not an address for guests in \(network)"
+        }
         return address == gateway ? "\(address) is the gateway, which is this host" : nil
     }
 
@@ -28,16 +30,20 @@ package struct GuestNetwork: Equatable, Sendable {
     package func refusal(of reservation: AddressReservation) -> String? { refusal(ofGuest: reservation.address) }
 
     /// Whether the gateway is the network's first address, and all that follow are for guests.
-    package var isLedByFirstAddress: Bool { gateway == network.base.advanced(by: 1) && lastLease == network.broadcast.advanced(by: -1) }
+    package var isLedByFirstAddress: Bool {
+        gateway == network.base.advanced(by: 1) && lastLease == network.broadcast.advanced(by: -1)
+    }
 }
 
 /// Finds networks that nothing on this host uses.
 package enum NetworkChooser {
-    /// The default network and the ones to fall back to, all /24 with gateway .1: 192.168.105 to .254, then .0 to .104, then one range in
-    /// each of the other private networks, for hosts whose VPN routes all of 192.168.
+    /// The default network and the ones to fall back to, all /24 with gateway .1: 192.168.105 to .254, then .0 to .104,
+    /// then one range in each of the other private networks, for hosts whose VPN routes all of 192.168.
     package static var candidates: [GuestNetwork] {
         let third = Array(105...254) + Array(0...104)
-        let bases = third.map { 0xc0a8_0001 | UInt32($0) << 8 } + (0...255).map { 0xac1f_0001 | UInt32($0) << 8 } + (0...255).map { 0x0a69_0001 | UInt32($0) << 8 }
+        let bases =
+            third.map { 0xc0a8_0001 | UInt32($0) << 8 } + (0...255).map { 0xac1f_0001 | UInt32($0) << 8 }
+            + (0...255).map { 0x0a69_0001 | UInt32($0) << 8 }
         return bases.map { GuestNetwork(gateway: IPv4Address($0), prefixLength: 24) }
     }
 
@@ -52,7 +58,8 @@ package enum NetworkChooser {
         }
     }
 
-    /// The networks of this host's addresses and routes. Default routes, and the halves of the Internet that VPNs route, are not among them.
+    /// The networks of this host's addresses and routes. Default routes, and the halves of the Internet that VPNs
+    /// route, are not among them.
     package static func uses() throws(SystemError) -> [Use] {
         // A host that speaks BGP has a million routes.
         var names: [UInt32: String] = [:]

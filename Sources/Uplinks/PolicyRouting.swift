@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// The routing rule that keeps a guest network reachable where other rules come before the main table, as those of VPNs do.
+/// The routing rule that keeps a guest network reachable where other rules come before the main table, as those of VPNs
+/// do.
 ///
-/// It is `to NETWORK lookup main suppress_prefixlength 0`: it concerns packets to guests only, and only those for which the main table has more than a
-/// default route. Packets of guests follow the host's rules as before, so that none leaves past a VPN.
+/// It is `to NETWORK lookup main suppress_prefixlength 0`: it concerns packets to guests only, and only those for which
+/// the main table has more than a default route. Packets of guests follow the host's rules as before, so that none
+/// leaves past a VPN.
 package enum PolicyRouting {
     /// Preferences of the kernel's own rules for the main and the default table; what comes behind them is no obstacle.
     private static let main: UInt32 = 32_766

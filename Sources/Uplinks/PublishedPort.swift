@@ -25,7 +25,10 @@ package struct PublishedPort: Hashable, Sendable {
     package let guestPort: UInt16
 
     /// - Returns: nil if the ports of the guest would go beyond 65,535, or one is 0.
-    package init?(_ transport: Transport, bind: IPv4Address = .any, ports: ClosedRange<UInt16>, guest: IPv4Address, hardware: MACAddress? = nil, guestPort: UInt16) {
+    package init?(
+        _ transport: Transport, bind: IPv4Address = .any, ports: ClosedRange<UInt16>, guest: IPv4Address,
+        hardware: MACAddress? = nil, guestPort: UInt16
+    ) {
         guard ports.lowerBound > 0, guestPort > 0, Int(guestPort) + ports.count - 1 <= 65_535 else { return nil }
         self.transport = transport
         self.bind = bind
@@ -46,7 +49,8 @@ package struct PublishedPort: Hashable, Sendable {
 
     /// Whether both would take one port of the host.
     package func overlaps(_ other: PublishedPort) -> Bool {
-        transport == other.transport && ports.overlaps(other.ports) && (bind == other.bind || bind == .any || other.bind == .any)
+        transport == other.transport && ports.overlaps(other.ports)
+            && (bind == other.bind || bind == .any || other.bind == .any)
     }
 }
 
@@ -60,7 +64,8 @@ extension PublishedPort {
     package init(parsing text: String) throws(Refusal) {
         func refuse(_ reason: String) -> Refusal { Refusal(description: "'\(text)' \(reason)") }
         let halves = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard halves.count <= 2, let transport = halves.count == 2 ? Transport(rawValue: String(halves[1])) : .tcp else {
+        guard halves.count <= 2, let transport = halves.count == 2 ? Transport(rawValue: String(halves[1])) : .tcp
+        else {
             throw refuse("may end in /tcp or /udp only")
         }
         var parts = halves[0].split(separator: ":", omittingEmptySubsequences: false)
@@ -74,25 +79,38 @@ extension PublishedPort {
         guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
         var bind = IPv4Address.any
         if parts.count == 4 || parts[0].contains(".") {
-            guard let address = IPv4Address(parts[0]), !address.isMulticastOrBroadcast else { throw refuse("begins with '\(parts[0])', which is not an address of this host") }
+            guard let address = IPv4Address(parts[0]), !address.isMulticastOrBroadcast else {
+                throw refuse("begins with '\(parts[0])', which is not an address of this host")
+            }
             bind = address
             parts.removeFirst()
         }
         guard (2...3).contains(parts.count) else { throw refuse("lacks the guest's address") }
-        let bounds = parts[0].split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(PublishedPort.port)
+        let bounds = parts[0].split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(
+            PublishedPort.port)
         guard let first = bounds[0], let last = bounds[bounds.count - 1], first <= last else {
             throw refuse("has '\(parts[0])' where a port from 1 to 65535, or a range of them, belongs")
         }
-        guard let guest = hardware == nil ? IPv4Address(parts[1]) : .any, hardware != nil || (guest != .any && !guest.isLoopback && !guest.isMulticastOrBroadcast) else {
-            throw refuse("has '\(parts[1])' where a guest's address belongs, such as 192.168.105.2 or 52:54:00:00:00:01")
+        guard let guest = hardware == nil ? IPv4Address(parts[1]) : .any,
+            hardware != nil || (guest != .any && !guest.isLoopback && !guest.isMulticastOrBroadcast)
+        else {
+            throw refuse(
+                "has '\(parts[1])' where a guest's address belongs, such as 192.168.105.2 or 52:54:00:00:00:01")
         }
-        if let hardware, hardware.isGroup { throw refuse("has \(hardware), which is no single guest's hardware address") }
+        if let hardware, hardware.isGroup {
+            throw refuse("has \(hardware), which is no single guest's hardware address")
+        }
         var guestPort = first
         if parts.count == 3 {
-            guard let port = PublishedPort.port(parts[2]) else { throw refuse("has '\(parts[2])' where the guest's port belongs") }
+            guard let port = PublishedPort.port(parts[2]) else {
+                throw refuse("has '\(parts[2])' where the guest's port belongs")
+            }
             guestPort = port
         }
-        guard let published = PublishedPort(transport, bind: bind, ports: first...last, guest: guest, hardware: hardware, guestPort: guestPort) else {
+        guard
+            let published = PublishedPort(
+                transport, bind: bind, ports: first...last, guest: guest, hardware: hardware, guestPort: guestPort)
+        else {
             throw refuse("goes beyond the guest's port 65535")
         }
         self = published
@@ -100,7 +118,9 @@ extension PublishedPort {
 
     /// Digits only: no sign, no white space.
     private static func port(_ text: Substring) -> UInt16? {
-        guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let port = UInt16(text), port > 0 else { return nil }
+        guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let port = UInt16(text),
+            port > 0
+        else { return nil }
         return port
     }
 }
@@ -109,11 +129,14 @@ extension PublishedPort: CustomStringConvertible {
     /// In the form that is parsed, in full.
     package var description: String {
         let range = ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
-        return (bind == .any ? "" : "\(bind):") + "\(range):\(hardware.map(\.description) ?? guest.description):\(guestPort)/\(transport.rawValue)"
+        return (bind == .any ? "" : "\(bind):")
+            + "\(range):\(hardware.map(\.description) ?? guest.description):\(guestPort)/\(transport.rawValue)"
     }
 }
 
 extension GuestNetwork {
     /// Why no guest of this network can be meant; nil if one can.
-    package func refusal(of published: PublishedPort) -> String? { published.hardware == nil ? refusal(ofGuest: published.guest) : nil }
+    package func refusal(of published: PublishedPort) -> String? {
+        published.hardware == nil ? refusal(ofGuest: published.guest) : nil
+    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The chains of a host's firewall, as `nft list ruleset` prints them (nft(8)). iptables' own rules appear there too, except with
-/// iptables-legacy, whose listing is read into the same form.
+/// The chains of a host's firewall, as `nft list ruleset` prints them (nft(8)). iptables' own rules appear there too,
+/// except with iptables-legacy, whose listing is read into the same form.
 package struct Ruleset: Equatable, Sendable {
     package enum Verdict: Equatable, Sendable {
         case accept, drop, `return`
@@ -70,7 +70,11 @@ package struct Ruleset: Equatable, Sendable {
                 if let table { chain = Chain(family: table.family, table: table.name, name: words[1]) }
             case (2, "type") where chain != nil:
                 if let hook = words.firstIndex(of: "hook"), hook + 1 < words.count { chain!.hook = words[hook + 1] }
-                if let policy = words.firstIndex(of: "policy"), policy + 1 < words.count, words[policy + 1].hasPrefix("drop") { chain!.policy = .drop }
+                if let policy = words.firstIndex(of: "policy"), policy + 1 < words.count,
+                    words[policy + 1].hasPrefix("drop")
+                {
+                    chain!.policy = .drop
+                }
             case (2, _) where chain != nil && first != "}":
                 chain!.rules.append(Ruleset.rule(words))
             default:
@@ -136,7 +140,9 @@ package struct Ruleset: Equatable, Sendable {
                 index += word(1) == "packets" ? 5 : 1
             case "log":
                 index += 1
-                while ["prefix", "level", "group", "flags", "snaplen", "queue-threshold"].contains(word(0)) { index += 2 }
+                while ["prefix", "level", "group", "flags", "snaplen", "queue-threshold"].contains(word(0)) {
+                    index += 2
+                }
             case "comment":
                 index += 2
             case "iifname", "iif":
@@ -150,7 +156,9 @@ package struct Ruleset: Equatable, Sendable {
             case "ct" where word(1) == "state" && word(2) == "vmap":
                 index += 3
                 let entries = values().values
-                for entry in stride(from: 0, to: entries.count - 2, by: 3) { rule.stateVerdicts[entries[entry]] = Ruleset.verdict(entries[entry + 2], "") }
+                for entry in stride(from: 0, to: entries.count - 2, by: 3) {
+                    rule.stateVerdicts[entries[entry]] = Ruleset.verdict(entries[entry + 2], "")
+                }
             case "ct" where word(1) == "state":
                 index += 2
                 let (states, isNegated) = values()
@@ -183,7 +191,8 @@ package struct Ruleset: Equatable, Sendable {
                 let name = first, field = word(1)
                 index += 2
                 let (ports, isNegated) = values()
-                rule.conditions.append(field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
+                rule.conditions.append(
+                    field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
                 rule.conditions.append(.transport([name], isNegated: false))
             case "icmp":
                 rule.conditions.append(.transport(["icmp"], isNegated: false))
@@ -200,7 +209,9 @@ package struct Ruleset: Equatable, Sendable {
                 // Something we do not know: it may hold or not. Its words are passed over up to the verdict.
                 rule.conditions.append(.other)
                 index += 1
-                while index < words.count, !["accept", "drop", "reject", "return", "jump", "goto", "counter"].contains(words[index]) { index += 1 }
+                while index < words.count,
+                    !["accept", "drop", "reject", "return", "jump", "goto", "counter"].contains(words[index])
+                { index += 1 }
             }
         }
         return rule
@@ -237,7 +248,9 @@ package struct Ruleset: Equatable, Sendable {
         }
         let hooks = ["INPUT": "input", "FORWARD": "forward", "OUTPUT": "output"]
         chains = order.map { name in
-            Chain(family: "ip", table: "filter", name: name, hook: hooks[name], policy: policies[name] ?? .accept, rules: rules[name] ?? [])
+            Chain(
+                family: "ip", table: "filter", name: name, hook: hooks[name], policy: policies[name] ?? .accept,
+                rules: rules[name] ?? [])
         }
     }
 
@@ -255,15 +268,19 @@ package struct Ruleset: Equatable, Sendable {
                 continue
             case "-i": rule.conditions.append(.inInterface([value.replacing("+", with: "*")], isNegated: isNegated))
             case "-o": rule.conditions.append(.outInterface([value.replacing("+", with: "*")], isNegated: isNegated))
-            case "-s", "-d": rule.conditions.append(.address(isSource: words[index] == "-s", [value], isNegated: isNegated))
+            case "-s", "-d":
+                rule.conditions.append(.address(isSource: words[index] == "-s", [value], isNegated: isNegated))
             case "-p":
                 transport = value
                 rule.conditions.append(.transport([value], isNegated: isNegated))
-            case "--dport": rule.conditions.append(.destinationPort(protocolName: transport, [value], isNegated: isNegated))
+            case "--dport":
+                rule.conditions.append(.destinationPort(protocolName: transport, [value], isNegated: isNegated))
             case "--ctstate", "--state":
                 // The comma of RELATED,ESTABLISHED was taken for a separator: the rest are words of their own.
                 var states = [value.lowercased()]
-                while index + 2 < words.count, ["RELATED", "ESTABLISHED", "NEW", "INVALID", "UNTRACKED"].contains(words[index + 2]) {
+                while index + 2 < words.count,
+                    ["RELATED", "ESTABLISHED", "NEW", "INVALID", "UNTRACKED"].contains(words[index + 2])
+                {
                     states.append(words[index + 2].lowercased())
                     index += 1
                 }
@@ -271,7 +288,8 @@ package struct Ruleset: Equatable, Sendable {
             case "-m" where ["conntrack", "state", "tcp", "udp", "comment"].contains(value): break
             case "--comment": break
             case "-j", "-g":
-                let target = ["ACCEPT": Verdict.accept, "DROP": .drop, "REJECT": .drop, "RETURN": .return, "LOG": nil][value]
+                let target = ["ACCEPT": Verdict.accept, "DROP": .drop, "REJECT": .drop, "RETURN": .return, "LOG": nil][
+                    value]
                 rule.verdict = target ?? (words[index] == "-g" ? .goto(value) : .jump(value))
                 if value == "LOG" { rule.verdict = nil }
                 return rule

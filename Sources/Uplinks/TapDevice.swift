@@ -20,7 +20,8 @@ package struct TapDevice: ~Copyable {
             do throws(SystemError) {
                 return try TapDevice("vmnet\(number)", creating: true)
             } catch {
-                // The kernel's words for "there is one": EBUSY for a TAP in use, EEXIST, or EINVAL where the name is not a TAP's.
+                // The kernel's words for "there is one": EBUSY for a TAP in use, EEXIST, or EINVAL where the name is
+                // not a TAP's.
                 guard [Errno.busy, Errno.exists, Errno.invalid].contains(error.code), number < 1000 else { throw error }
                 number += 1
             }
@@ -33,7 +34,9 @@ package struct TapDevice: ~Copyable {
     /// Takes over a TAP that somebody else has opened.
     package init(adopting descriptor: consuming Descriptor) throws(SystemError) {
         let name = try NetworkInterfaces.adoptTAP(descriptor)
-        guard let index = NetworkInterfaces.index(of: name) else { throw SystemError(code: Errno.noDevice, "find", name) }
+        guard let index = NetworkInterfaces.index(of: name) else {
+            throw SystemError(code: Errno.noDevice, "find", name)
+        }
         self.descriptor = descriptor
         self.name = name
         self.index = index
@@ -41,7 +44,9 @@ package struct TapDevice: ~Copyable {
 
     private init(_ name: String, creating: Bool) throws(SystemError) {
         let descriptor = Descriptor(adopting: try NetworkInterfaces.openTAP(named: name, creating: creating).descriptor)
-        guard let index = NetworkInterfaces.index(of: name) else { throw SystemError(code: Errno.noDevice, "find", name) }
+        guard let index = NetworkInterfaces.index(of: name) else {
+            throw SystemError(code: Errno.noDevice, "find", name)
+        }
         self.descriptor = descriptor
         self.name = name
         self.index = index
@@ -49,10 +54,13 @@ package struct TapDevice: ~Copyable {
 
     /// Gives the TAP its hardware address and MTU.
     package func configure(mac: MACAddress, mtu: Int) throws(SystemError) {
-        // What guests send must not change the host: no router advertisement becomes its default route, no redirect moves its traffic. A source route
-        // would take a packet past the rules for where it goes.
-        let settings = ["net/ipv6/conf/\(name)/accept_ra", "net/ipv4/conf/\(name)/send_redirects"]
-            + ["accept_redirects", "accept_source_route"].flatMap { ["net/ipv4/conf/\(name)/\($0)", "net/ipv6/conf/\(name)/\($0)"] }
+        // What guests send must not change the host: no router advertisement becomes its default route, no redirect
+        // moves its traffic. A source route would take a packet past the rules for where it goes.
+        let settings =
+            ["net/ipv6/conf/\(name)/accept_ra", "net/ipv4/conf/\(name)/send_redirects"]
+            + ["accept_redirects", "accept_source_route"].flatMap {
+                ["net/ipv4/conf/\(name)/\($0)", "net/ipv6/conf/\(name)/\($0)"]
+            }
         for setting in settings { try? KernelSetting(path: setting).set("0") }
         try NetworkInterfaces.configure(index, mac: mac, mtu: mtu, group: TapDevice.group)
     }

@@ -59,7 +59,9 @@ package struct VmnetParameters: Equatable, Sendable {
     package var batches: (read: Int, write: Int)
     package var nat66Prefix: String?
 
-    package init(network: GuestNetwork?, mtu: Int, maximumFrame: Int, batches: (read: Int, write: Int), nat66Prefix: String?) {
+    package init(
+        network: GuestNetwork?, mtu: Int, maximumFrame: Int, batches: (read: Int, write: Int), nat66Prefix: String?
+    ) {
         self.network = network
         self.mtu = mtu
         self.maximumFrame = maximumFrame
@@ -68,7 +70,8 @@ package struct VmnetParameters: Equatable, Sendable {
     }
 
     package static func == (one: VmnetParameters, other: VmnetParameters) -> Bool {
-        one.network == other.network && one.mtu == other.mtu && one.maximumFrame == other.maximumFrame && one.batches == other.batches && one.nat66Prefix == other.nat66Prefix
+        one.network == other.network && one.mtu == other.mtu && one.maximumFrame == other.maximumFrame
+            && one.batches == other.batches && one.nat66Prefix == other.nat66Prefix
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Parts of a stream, in order and apart from each other, as offsets from a point that moves forward. There are few of them at a time: what
-/// would be one too many is refused.
+/// Parts of a stream, in order and apart from each other, as offsets from a point that moves forward. There are few of
+/// them at a time: what would be one too many is refused.
 struct ByteRanges: Sendable {
     static let capacity = 64
 
@@ -41,7 +41,9 @@ struct ByteRanges: Sendable {
     mutating func advance(_ distance: Int) {
         guard distance > 0, !ranges.isEmpty else { return }
         ranges.removeAll { $0.upperBound <= distance }
-        for index in ranges.indices { ranges[index] = max(0, ranges[index].lowerBound - distance)..<(ranges[index].upperBound - distance) }
+        for index in ranges.indices {
+            ranges[index] = max(0, ranges[index].lowerBound - distance)..<(ranges[index].upperBound - distance)
+        }
     }
 
     mutating func removeAll() { ranges.removeAll(keepingCapacity: true) }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Deadlines in order, the earliest first: a binary heap. Whoever has one that moves to later leaves the old entry, and looks again when that is due.
+/// Deadlines in order, the earliest first: a binary heap. Whoever has one that moves to later leaves the old entry, and
+/// looks again when that is due.
 struct DeadlineQueue: Sendable {
     struct Entry: Sendable {
         let deadline: UInt64
@@ -32,7 +33,8 @@ struct DeadlineQueue: Sendable {
         var parent = 0
         while true {
             var least = parent
-            for child in 2 * parent + 1...2 * parent + 2 where child < entries.count && entries[child].deadline < entries[least].deadline { least = child }
+            for child in 2 * parent + 1...2 * parent + 2
+            where child < entries.count && entries[child].deadline < entries[least].deadline { least = child }
             if least == parent { return first }
             entries.swapAt(parent, least)
             parent = least

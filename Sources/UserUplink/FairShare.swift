@@ -14,8 +14,8 @@ package enum GuestOwner: Hashable, Sendable {
     init(_ address: IPv4Address) { self = .address(IPv6Address(0, UInt64(address.value))) }
 }
 
-/// What several guests take of one bounded whole. None has more than it leaves for the others (the dynamic threshold of shared buffers, Choudhury and Hahne
-/// 1998): a guest without any finds room, however many another has taken.
+/// What several guests take of one bounded whole. None has more than it leaves for the others (the dynamic threshold of
+/// shared buffers, Choudhury and Hahne 1998): a guest without any finds room, however many another has taken.
 struct FairShare: Sendable {
     let capacity: Int
     private(set) var total = 0

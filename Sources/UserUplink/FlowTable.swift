@@ -8,7 +8,9 @@ package struct FlowKey: Hashable, Sendable {
     /// Guest's port, remote port, protocol.
     private var ports: UInt64
 
-    package init(_ protocolNumber: UInt8, guest: IPv6Address, _ guestPort: UInt16, remote: IPv6Address, _ remotePort: UInt16) {
+    package init(
+        _ protocolNumber: UInt8, guest: IPv6Address, _ guestPort: UInt16, remote: IPv6Address, _ remotePort: UInt16
+    ) {
         self.guest = guest
         self.remote = remote
         ports = UInt64(guestPort) << 32 | UInt64(remotePort) << 16 | UInt64(protocolNumber)
@@ -20,8 +22,8 @@ package struct FlowKey: Hashable, Sendable {
     var isIPv6: Bool { guest.high != 0 }
 }
 
-/// The conversations between guests and the outside. When there are too many, the guest with the most of them loses the one that has been
-/// idle for longest: a flood costs its sender, from however many addresses.
+/// The conversations between guests and the outside. When there are too many, the guest with the most of them loses the
+/// one that has been idle for longest: a flood costs its sender, from however many addresses.
 package struct FlowTable: Sendable {
     private struct Flow: Sendable {
         var key: FlowKey
@@ -77,7 +79,9 @@ package struct FlowTable: Sendable {
 
     /// Adds a flow. Returns its place, and whether another had to go for it: then it is that one's place.
     /// - Parameter owner: the guest that it is charged to; nil: the guest that has the address.
-    package mutating func insert(_ key: FlowKey, by owner: GuestOwner? = nil, now: UInt64) -> (place: Int, isAnothers: Bool) {
+    package mutating func insert(
+        _ key: FlowKey, by owner: GuestOwner? = nil, now: UInt64
+    ) -> (place: Int, isAnothers: Bool) {
         var isAnothers = false
         if places.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }) {
             remove(flows[victim.oldest].key)
@@ -125,8 +129,8 @@ package struct FlowTable: Sendable {
     }
 }
 
-/// What the library keeps a socket for until some time after its last use, and which nothing makes it close: a guest's port of UDP, or a
-/// series of pings. More than fit are refused.
+/// What the library keeps a socket for until some time after its last use, and which nothing makes it close: a guest's
+/// port of UDP, or a series of pings. More than fit are refused.
 package struct LingeringPorts: Sendable {
     package struct Key: Hashable, Sendable {
         let guest: IPv6Address
@@ -153,7 +157,9 @@ package struct LingeringPorts: Sendable {
 
     /// Whether a datagram may be sent from there. No guest has more than it leaves for the others.
     /// - Parameter owner: the guest that it is charged to; nil: the guest that has the address.
-    package mutating func admit(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8, by owner: GuestOwner? = nil, now: UInt64) -> Bool {
+    package mutating func admit(
+        _ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8, by owner: GuestOwner? = nil, now: UInt64
+    ) -> Bool {
         let key = Key(guest: guest, port: port, protocolNumber: protocolNumber)
         if let last, last.key == key, last.now == now { return true }
         if uses[key] != nil {
@@ -169,7 +175,9 @@ package struct LingeringPorts: Sendable {
         return true
     }
 
-    func contains(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8) -> Bool { uses[Key(guest: guest, port: port, protocolNumber: protocolNumber)] != nil }
+    func contains(_ guest: IPv6Address, port: UInt16, _ protocolNumber: UInt8) -> Bool {
+        uses[Key(guest: guest, port: port, protocolNumber: protocolNumber)] != nil
+    }
 
     private mutating func sweep(_ now: UInt64) {
         nextSweep = now + 10

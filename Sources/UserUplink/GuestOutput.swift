@@ -3,13 +3,15 @@ import Frames
 import Platform
 import Wire
 
-/// Frames for guests, until there are enough of them to be sent on, or nothing more is to come for now. Belongs to who has the turn.
+/// Frames for guests, until there are enough of them to be sent on, or nothing more is to come for now. Belongs to who
+/// has the turn.
 final class GuestOutput {
-    /// Bytes from which on guests get what there is: they have something to do while more is made, and what is sent is still in the cache.
+    /// Bytes from which on guests get what there is: they have something to do while more is made, and what is sent is
+    /// still in the cache.
     private static let enough = 60_000
     private static let frames = 64
-    /// IP packets from this length on are each worth that whoever takes them for a guest has this thread's processor for a moment. Shorter ones go
-    /// better in one piece.
+    /// IP packets from this length on are each worth that whoever takes them for a guest has this thread's processor
+    /// for a moment. Shorter ones go better in one piece.
     private static let longPacket = 16 << 10
 
     private let sink: any FrameSink

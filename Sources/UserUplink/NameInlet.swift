@@ -2,8 +2,8 @@
 import Platform
 import Wire
 
-/// Carries guests' connections to the name server from the forwarder's thread to the main thread: one end of a socket pair each, with the guest's address.
-/// No port of this host has to be listened on.
+/// Carries guests' connections to the name server from the forwarder's thread to the main thread: one end of a socket
+/// pair each, with the guest's address. No port of this host has to be listened on.
 package final class NameInlet: Sendable {
     /// Connections that were not taken yet.
     private static let capacity = 64
@@ -28,7 +28,9 @@ package final class NameInlet: Sendable {
     /// Begins a connection of a guest's. Returns its end of it.
     /// - Throws: "no buffers" where too many were not taken yet; the guest asks again.
     func open(for guest: IPv4Address, _ hardware: MACAddress?) throws(SystemError) -> Descriptor {
-        let isFull = arrivals.withLock { $0.count >= NameInlet.capacity || $0.count { $0.guest == guest } >= NameInlet.share }
+        let isFull = arrivals.withLock {
+            $0.count >= NameInlet.capacity || $0.count { $0.guest == guest } >= NameInlet.share
+        }
         guard !isFull else { throw SystemError(code: Errno.noBuffers, "connect to the name server") }
         let pair = try DescriptorPair.streamSockets()
         let own = try pair.first.duplicate(), other = try pair.second.duplicate().release()

@@ -5,8 +5,9 @@ import Platform
 import Uplinks
 import Wire
 
-/// Terminates guests' TCP to the name server where the uplink does not, as on a TAP: a device with turns that receives frames to the gateway's TCP port 53
-/// only. The host's TCP stack is not involved, so port 53 of the host stays free and the host's firewalls do not apply.
+/// Terminates guests' TCP to the name server where the uplink does not, as on a TAP: a device with turns that receives
+/// frames to the gateway's TCP port 53 only. The host's TCP stack is not involved, so port 53 of the host stays free
+/// and the host's firewalls do not apply.
 @safe
 package final class NameRelay: @unchecked Sendable {
     /// Bytes of what guests have sent and the next turn will take, and bytes that their streams may hold.
@@ -49,10 +50,14 @@ package final class NameRelay: @unchecked Sendable {
         unsafe FrameDevice(
             context: Unmanaged.passUnretained(self).toOpaque(),
             send: { context, frames, stride, count in
-                unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count)) }
+                unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+                    unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count))
+                }
             },
             turn: { context, isReadable in
-                unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef { $0.takeTurn(isReadable: isReadable != 0) }
+                unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+                    $0.takeTurn(isReadable: isReadable != 0)
+                }
             },
             headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
     }
@@ -67,7 +72,8 @@ package final class NameRelay: @unchecked Sendable {
         }
     }
 
-    /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has happened, in nanoseconds of the clock.
+    /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has
+    /// happened, in nanoseconds of the clock.
     private func takeTurn(isReadable: Bool) -> UInt64 {
         guard turn.tryBegin() else { return .max }
         let moment = MonotonicClock.now
@@ -97,9 +103,14 @@ package final class NameRelay: @unchecked Sendable {
 
     /// Handles a frame behind its virtio header. Checksums of TCP that the guest's kernel has left open stay open.
     private func handle(_ bytes: inout MutableRawSpan) {
-        guard bytes.byteCount > VirtioNetHeader.length + 14, let offload = VirtioNetHeader(parsing: bytes.bytes) else { return }
+        guard bytes.byteCount > VirtioNetHeader.length + 14, let offload = VirtioNetHeader(parsing: bytes.bytes) else {
+            return
+        }
         let frame = bytes.bytes.from(VirtioNetHeader.length)
-        guard case .tcp(let arrival) = gateway.fromGuest(frame, isComplete: !offload.flags.contains(.needsChecksum), now: now) else { return }
+        guard
+            case .tcp(let arrival) = gateway.fromGuest(
+                frame, isComplete: !offload.flags.contains(.needsChecksum), now: now)
+        else { return }
         _ = relay.receive(frame, arrival, &gateway)
     }
 }

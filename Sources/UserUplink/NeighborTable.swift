@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Which hardware address speaks for which address of the guests' network. The first that uses an address keeps it for as long as it does; a
-/// lease of ours outranks that.
+/// Which hardware address speaks for which address of the guests' network. The first that uses an address keeps it for
+/// as long as it does; a lease of ours outranks that.
 ///
-/// An address without a lease may move, as one does that two machines share for the case that one fails: the hardware address that has it is asked whether it
-/// still uses it, and without an answer the one that claims it gets it.
+/// An address without a lease may move, as one does that two machines share for the case that one fails: the hardware
+/// address that has it is asked whether it still uses it, and without an answer the one that claims it gets it.
 package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     private struct Neighbor: Sendable {
         var hardware: MACAddress
@@ -66,10 +66,14 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
 
     /// Whether `hardware` may speak for `address`, of which that was not known.
     /// - Parameter hasLease: it has a lease of ours, and so finds room however many others there are.
-    package mutating func claim(_ hardware: MACAddress, as address: Address, by owner: GuestOwner, hasLease: Bool = false, now: UInt64) -> Admission {
+    package mutating func claim(
+        _ hardware: MACAddress, as address: Address, by owner: GuestOwner, hasLease: Bool = false, now: UInt64
+    ) -> Admission {
         if let known = neighbors[address] {
             guard known.leasedUntil <= now else { return .refused }
-            guard known.lastSeen + Self.patience < now else { return contest(address, Claim(hardware: hardware, owner: owner, since: now), known, now) }
+            guard known.lastSeen + Self.patience < now else {
+                return contest(address, Claim(hardware: hardware, owner: owner, since: now), known, now)
+            }
             remove(address)
         }
         return insert(address, hardware, owner, hasLease: hasLease, now) ? .admitted : .refused
@@ -77,7 +81,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
 
     private mutating func contest(_ address: Address, _ claim: Claim, _ known: Neighbor, _ now: UInt64) -> Admission {
         // Once a second, however often an address is claimed.
-        guard claims[address] == nil, known.lastAsked != now, claimShare.hasRoom(for: claim.owner) else { return .refused }
+        guard claims[address] == nil, known.lastAsked != now, claimShare.hasRoom(for: claim.owner) else {
+            return .refused
+        }
         claims[address] = claim
         claimShare.add(claim.owner)
         neighbors[address]!.lastAsked = now
@@ -112,7 +118,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     }
 
     /// A lease was given: from now on `address` is this client's.
-    package mutating func lease(_ address: Address, to hardware: MACAddress, by owner: GuestOwner = .unknown, until end: UInt64, now: UInt64) {
+    package mutating func lease(
+        _ address: Address, to hardware: MACAddress, by owner: GuestOwner = .unknown, until end: UInt64, now: UInt64
+    ) {
         remove(address)
         forgetClaim(on: address)
         // There are no more of these than addresses to lease.
@@ -123,8 +131,12 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
 
     package func owner(of address: Address) -> GuestOwner? { neighbors[address]?.owner }
 
-    private mutating func insert(_ address: Address, _ hardware: MACAddress, _ owner: GuestOwner, hasLease: Bool, _ now: UInt64) -> Bool {
-        func mayHaveMore() -> Bool { counts[hardware, default: 0] < perHardware && (hasLease || share.hasRoom(for: owner)) }
+    private mutating func insert(
+        _ address: Address, _ hardware: MACAddress, _ owner: GuestOwner, hasLease: Bool, _ now: UInt64
+    ) -> Bool {
+        func mayHaveMore() -> Bool {
+            counts[hardware, default: 0] < perHardware && (hasLease || share.hasRoom(for: owner))
+        }
         if !mayHaveMore() {
             expire(now)
             guard mayHaveMore() else { return false }
@@ -150,6 +162,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     private mutating func expire(_ now: UInt64) {
         guard lastExpiry != now else { return }
         lastExpiry = now
-        for (address, neighbor) in neighbors where neighbor.leasedUntil <= now && neighbor.lastSeen + Self.patience < now { remove(address) }
+        for (address, neighbor) in neighbors
+        where neighbor.leasedUntil <= now && neighbor.lastSeen + Self.patience < now { remove(address) }
     }
 }

@@ -3,8 +3,9 @@ import Atomics
 import CPlatform
 import Platform
 
-/// A bounded queue of frames of any length between two sides, one of which only appends and the other only removes; each is one thread at a time. Frames lie one behind
-/// the other; one that does not fit before the end of the memory begins at its start again.
+/// A bounded queue of frames of any length between two sides, one of which only appends and the other only removes;
+/// each is one thread at a time. Frames lie one behind the other; one that does not fit before the end of the memory
+/// begins at its start again.
 @safe
 package final class PacketRing: @unchecked Sendable {
     /// In front of each frame: its length, or a note that the next one is at the start.
@@ -16,7 +17,8 @@ package final class PacketRing: @unchecked Sendable {
     // Bytes since the beginning, written by one side each. They only grow; the place is the count modulo the capacity.
     private let written = ManagedAtomic<Int>(0)
     private let taken = ManagedAtomic<Int>(0)
-    /// What the appending side has seen of `taken`, and the removing side of `written`: looked at again only when that is not enough.
+    /// What the appending side has seen of `taken`, and the removing side of `written`: looked at again only when that
+    /// is not enough.
     private var knownTaken = 0
     private var knownWritten = 0
 
@@ -31,7 +33,8 @@ package final class PacketRing: @unchecked Sendable {
 
     private static func room(for length: Int) -> Int { (header + length + 7) & ~7 }
 
-    /// A ring that is empty begins at its start again from here on: what is used over and over stays in the processor's cache.
+    /// A ring that is empty begins at its start again from here on: what is used over and over stays in the processor's
+    /// cache.
     private var warmth: Int { capacity / 16 }
 
     // MARK: The appending side
@@ -58,7 +61,9 @@ package final class PacketRing: @unchecked Sendable {
     @unsafe
     package func append(_ frames: UnsafePointer<iovec>, stride: Int, count: Int) -> Int32 {
         var appended = 0
-        while appended < count, unsafe append(frames[appended * stride].iov_base, frames[appended * stride].iov_len) { appended += 1 }
+        while appended < count, unsafe append(frames[appended * stride].iov_base, frames[appended * stride].iov_len) {
+            appended += 1
+        }
         return appended == 0 ? -Errno.noBuffers : Int32(appended)
     }
 

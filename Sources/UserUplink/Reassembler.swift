@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Puts fragments of IPv4 packets together (RFC 791 section 3.2), so that the library behind sees whole packets only. Bounded in memory and
-/// time; what overlaps, contradicts itself or is never finished is dropped as a whole (RFC 5722 says so for IPv6).
+/// Puts fragments of IPv4 packets together (RFC 791 section 3.2), so that the library behind sees whole packets only.
+/// Bounded in memory and time; what overlaps, contradicts itself or is never finished is dropped as a whole (RFC 5722
+/// says so for IPv6).
 package struct Reassembler: Sendable {
     private struct Key: Hashable, Sendable {
         let source: IPv4Address
@@ -46,7 +47,9 @@ package struct Reassembler: Sendable {
     /// - Parameter owner: the guest that it is charged to; nil: the guest that has the source address.
     package mutating func take(_ packet: borrowing IPv4View, by owner: GuestOwner? = nil, now: UInt64) -> Outcome {
         let owner = owner ?? GuestOwner(packet.source)
-        let key = Key(source: packet.source, destination: packet.destination, identification: packet.identification, protocolNumber: packet.protocolNumber)
+        let key = Key(
+            source: packet.source, destination: packet.destination, identification: packet.identification,
+            protocolNumber: packet.protocolNumber)
         let flags = packet.bytes.big16(at: 6)
         let offset = Int(flags & 0x1fff) * 8, count = packet.payload.byteCount
         let isLast = flags & 0x2000 == 0
@@ -56,7 +59,8 @@ package struct Reassembler: Sendable {
         }
         if partials[key] == nil {
             for (old, partial) in partials where partial.due <= now { forget(old) }
-            guard share.hasRoom(for: owner), partials.keys.count(where: { $0.source == key.source }) < Self.perSource else { return .refused }
+            guard share.hasRoom(for: owner), partials.keys.count(where: { $0.source == key.source }) < Self.perSource
+            else { return .refused }
             partials[key] = Partial(bytes: [UInt8](repeating: 0, count: 20), due: now + Self.patience, owner: owner)
             share.add(owner)
         }
@@ -91,7 +95,9 @@ extension Reassembler.Partial {
         guard !pieces.contains(where: { $0.overlaps(piece) }) else { return false }
         // Many small pieces are an attack: an honest sender cuts at the link's MTU.
         guard pieces.count < 128 else { return false }
-        if bytes.count < 20 + piece.upperBound { bytes += [UInt8](repeating: 0, count: 20 + piece.upperBound - bytes.count) }
+        if bytes.count < 20 + piece.upperBound {
+            bytes += [UInt8](repeating: 0, count: 20 + piece.upperBound - bytes.count)
+        }
         bytes.withMutableRawSpan { span in
             span.put(packet.payload, at: 20 + piece.lowerBound)
             if piece.lowerBound == 0 { span.put(packet.bytes.extracting(0..<20), at: 0) }

@@ -21,7 +21,8 @@ struct StreamMemory: Sendable {
     fileprivate mutating func release(_ size: Int) { used -= size }
 }
 
-/// Bytes of a stream that wait to be sent on: a ring that grows as far as it must. It has no memory while it is empty and `trim` was called.
+/// Bytes of a stream that wait to be sent on: a ring that grows as far as it must. It has no memory while it is empty
+/// and `trim` was called.
 @safe
 struct StreamBuffer: ~Copyable {
     static let smallest = 16 << 10
@@ -74,14 +75,17 @@ struct StreamBuffer: ~Copyable {
         trim(&budget)
     }
 
-    /// Writes `bytes` at `offset` behind the first byte; what is written behind `count` is not counted before `extend`. There must be room.
+    /// Writes `bytes` at `offset` behind the first byte; what is written behind `count` is not counted before `extend`.
+    /// There must be room.
     mutating func write(_ bytes: RawSpan, at offset: Int) {
         precondition(offset >= 0 && offset + bytes.byteCount <= capacity)
         guard let memory = unsafe memory, bytes.byteCount > 0 else { return }
         let place = (start + offset) & (capacity - 1), first = min(bytes.byteCount, capacity - place)
         unsafe bytes.withUnsafeBytes { source in
             unsafe (memory + place).copyMemory(from: source.baseAddress!, byteCount: first)
-            if first < source.count { unsafe memory.copyMemory(from: source.baseAddress! + first, byteCount: source.count - first) }
+            if first < source.count {
+                unsafe memory.copyMemory(from: source.baseAddress! + first, byteCount: source.count - first)
+            }
         }
     }
 
@@ -98,7 +102,9 @@ struct StreamBuffer: ~Copyable {
         guard let memory = unsafe memory, !range.isEmpty else { return }
         let position = (start + range.lowerBound) & (capacity - 1), first = min(range.count, capacity - position)
         destination.put(unsafe RawSpan(_unsafeStart: memory + position, byteCount: first), at: place)
-        if first < range.count { destination.put(unsafe RawSpan(_unsafeStart: memory, byteCount: range.count - first), at: place + first) }
+        if first < range.count {
+            destination.put(unsafe RawSpan(_unsafeStart: memory, byteCount: range.count - first), at: place + first)
+        }
     }
 
     /// Forgets the first `length` bytes.
@@ -112,9 +118,13 @@ struct StreamBuffer: ~Copyable {
     mutating func send(to socket: Int32) -> Int32 {
         while count > 0, let memory = unsafe memory {
             let first = min(count, capacity - start)
-            var pieces = unsafe (iovec(iov_base: memory + start, iov_len: first), iovec(iov_base: memory, iov_len: count - first))
+            var pieces = unsafe (
+                iovec(iov_base: memory + start, iov_len: first), iovec(iov_base: memory, iov_len: count - first)
+            )
             let sent = unsafe withUnsafePointer(to: &pieces) {
-                unsafe $0.withMemoryRebound(to: iovec.self, capacity: 2) { unsafe platform_send_pieces(socket, $0, first < count ? 2 : 1) }
+                unsafe $0.withMemoryRebound(to: iovec.self, capacity: 2) {
+                    unsafe platform_send_pieces(socket, $0, first < count ? 2 : 1)
+                }
             }
             if sent < 0 {
                 if sent == -Int(Errno.interrupted) { continue }
@@ -125,13 +135,18 @@ struct StreamBuffer: ~Copyable {
         return 0
     }
 
-    /// Receives from a socket once, as much as there is room for. Returns how many bytes, 0 at the stream's end, or a negative errno.
+    /// Receives from a socket once, as much as there is room for. Returns how many bytes, 0 at the stream's end, or a
+    /// negative errno.
     mutating func receive(from socket: Int32) -> Int {
         guard let memory = unsafe memory, count < capacity else { return -Int(Errno.noBuffers) }
         let place = (start + count) & (capacity - 1), room = capacity - count, first = min(room, capacity - place)
-        var pieces = unsafe (iovec(iov_base: memory + place, iov_len: first), iovec(iov_base: memory, iov_len: room - first))
+        var pieces = unsafe (
+            iovec(iov_base: memory + place, iov_len: first), iovec(iov_base: memory, iov_len: room - first)
+        )
         let received = unsafe withUnsafePointer(to: &pieces) {
-            unsafe $0.withMemoryRebound(to: iovec.self, capacity: 2) { unsafe platform_receive_pieces(socket, $0, first < room ? 2 : 1) }
+            unsafe $0.withMemoryRebound(to: iovec.self, capacity: 2) {
+                unsafe platform_receive_pieces(socket, $0, first < room ? 2 : 1)
+            }
         }
         if received > 0 { count += received }
         return received
@@ -140,5 +155,7 @@ struct StreamBuffer: ~Copyable {
 
 extension RawSpan {
     /// Sends these bytes to a socket. Returns how many it took, or a negative errno.
-    func send(to socket: Int32) -> Int { unsafe withUnsafeBytes { unsafe platform_send(socket, $0.baseAddress, $0.count) } }
+    func send(to socket: Int32) -> Int {
+        unsafe withUnsafeBytes { unsafe platform_send(socket, $0.baseAddress, $0.count) }
+    }
 }

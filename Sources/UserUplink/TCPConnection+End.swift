@@ -26,7 +26,8 @@ extension TCPConnection {
         case .over, .lingering, .knocking: break
         default:
             let isAnswered = state != .reaching
-            var frame = TCPFrame([.rst, .ack], sequence: isAnswered ? sending.first &+ UInt32(truncatingIfNeeded: sending.sent) : 0)
+            var frame = TCPFrame(
+                [.rst, .ack], sequence: isAnswered ? sending.first &+ UInt32(truncatingIfNeeded: sending.sent) : 0)
             frame.acknowledgment = receiving.next
             surroundings.send(frame, ends)
         }
@@ -71,11 +72,13 @@ extension TCPConnection {
             } else if attempts > TCPConnection.probeAttempts {
                 reset(&surroundings)
             } else {
-                // What it has confirmed already makes the guest say where it is, and what room it has (RFC 9293 section 3.8.4).
+                // What it has confirmed already makes the guest say where it is, and what room it has (RFC 9293 section
+                // 3.8.4).
                 attempts += 1
                 vainQuestions += 1
                 confirm(&surroundings, sequence: sending.first &- 1)
-                timer = surroundings.now + min(60 * MonotonicClock.second, TCPSending.minimumPatience << UInt64(attempts))
+                timer =
+                    surroundings.now + min(60 * MonotonicClock.second, TCPSending.minimumPatience << UInt64(attempts))
             }
         case .lingering:
             end(&surroundings)

@@ -9,7 +9,8 @@ extension TCPConnection {
         var frame = TCPFrame([.syn, .ack], sequence: initial)
         frame.acknowledgment = receiving.next
         frame.window = receiving.announce(0xffff, scale: 0)
-        frame.options = beginning(surroundings, windowScale: guestScale == nil ? nil : TCPConnection.windowScale, isSelective: isSelective)
+        frame.options = beginning(
+            surroundings, windowScale: guestScale == nil ? nil : TCPConnection.windowScale, isSelective: isSelective)
         ask(frame, &surroundings)
     }
 
@@ -20,8 +21,11 @@ extension TCPConnection {
         ask(frame, &surroundings)
     }
 
-    private func beginning(_ surroundings: borrowing TCPSurroundings, windowScale: UInt8?, isSelective: Bool) -> TCPFrame.Options {
-        .beginning(maximumSegment: UInt16(longestSegment(surroundings)), windowScale: windowScale, isSelective: isSelective)
+    private func beginning(
+        _ surroundings: borrowing TCPSurroundings, windowScale: UInt8?, isSelective: Bool
+    ) -> TCPFrame.Options {
+        .beginning(
+            maximumSegment: UInt16(longestSegment(surroundings)), windowScale: windowScale, isSelective: isSelective)
     }
 
     /// Sends what begins a connection, and notes when to say it again.
@@ -41,7 +45,9 @@ extension TCPConnection {
         if surroundings.send(frame, ends) { hasConfirmed() }
     }
 
-    private func announce() -> UInt16 { receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale) }
+    private func announce() -> UInt16 {
+        receiving.announce(room, scale: guestScale == nil ? 0 : TCPConnection.windowScale)
+    }
 
     /// The end of a turn: sends on what has come, and what there is to say.
     func finishTurn(_ surroundings: inout TCPSurroundings) {
@@ -70,15 +76,21 @@ extension TCPConnection {
         // The end of the stream counts as a byte behind it, unless it ended in a reset.
         let available = toGuest.count + (isSocketOver && !isBroken && !endIsConfirmed ? 1 : 0)
         while available > sending.sent || !sending.isQuiet {
-            guard let part = sending.next(available: available, limit: TCPSurroundings.longestPayload, now: surroundings.now) else { break }
+            guard
+                let part = sending.next(
+                    available: available, limit: TCPSurroundings.longestPayload, now: surroundings.now)
+            else { break }
             if part.isAgain { surroundings.repeated += 1 }
             send(part.range, &surroundings)
         }
         if endIsConfirmed && hasFinished { return close(&surroundings) }
-        // The guest has no room. What it says when it has some again may be lost, so it is asked (RFC 9293 section 3.8.6.1).
+        // The guest has no room. What it says when it has some again may be lost, so it is asked (RFC 9293 section
+        // 3.8.6.1).
         if sending.isQuiet && available > 0 && attempts == 0 {
             attempts = 1
-            timer = surroundings.now + min(TCPConnection.longestQuestionPause, TCPSending.minimumPatience << UInt64(min(vainQuestions, 8)))
+            timer =
+                surroundings.now
+                + min(TCPConnection.longestQuestionPause, TCPSending.minimumPatience << UInt64(min(vainQuestions, 8)))
         }
     }
 

@@ -2,9 +2,9 @@
 import Platform
 import Wire
 
-/// A TCP connection of a guest's that ends here, and goes on from here by a socket of this host's: what one side says is said to the other.
-/// Each side is told that something has arrived when we have it; what a side does not take is held back, up to a bound, and then the other
-/// one is kept waiting.
+/// A TCP connection of a guest's that ends here, and goes on from here by a socket of this host's: what one side says
+/// is said to the other. Each side is told that something has arrived when we have it; what a side does not take is
+/// held back, up to a bound, and then the other one is kept waiting.
 final class TCPConnection {
     enum State {
         /// The socket is being connected; the guest waits for an answer.
@@ -29,7 +29,8 @@ final class TCPConnection {
     /// A guest of which nothing was heard for so long is asked whether it is still there.
     static let silence = 600 * MonotonicClock.second
     static let probeAttempts = 10
-    /// A guest without room is asked for it twice as late each time, up to this: what it says when it has some again may be lost.
+    /// A guest without room is asked for it twice as late each time, up to this: what it says when it has some again
+    /// may be lost.
     static let longestQuestionPause = 5 * MonotonicClock.second
     /// For so long the outside may answer the end of what a guest says with its own, and both are told in one frame.
     static let parting = 5 * MonotonicClock.millisecond
@@ -86,7 +87,10 @@ final class TCPConnection {
 
     /// What a guest asks for.
     /// - Parameter socket: on its way to where the guest wants to go.
-    init(_ ends: TCPEnds, reaching socket: consuming Descriptor, question: borrowing TCPView, _ surroundings: borrowing TCPSurroundings) {
+    init(
+        _ ends: TCPEnds, reaching socket: consuming Descriptor, question: borrowing TCPView,
+        _ surroundings: borrowing TCPSurroundings
+    ) {
         self.ends = ends
         raw = socket.raw
         self.socket = consume socket
@@ -111,7 +115,9 @@ final class TCPConnection {
     }
 
     /// Bytes of payload of the longest segment that fits the guests' link.
-    func longestSegment(_ surroundings: borrowing TCPSurroundings) -> Int { min(65_495, surroundings.mtu - ends.networkLength - 20) }
+    func longestSegment(_ surroundings: borrowing TCPSurroundings) -> Int {
+        min(65_495, surroundings.mtu - ends.networkLength - 20)
+    }
 
     /// Settles what both sides can do, from the guest's SYN.
     private func agree(_ segment: borrowing TCPView, _ surroundings: borrowing TCPSurroundings) {
@@ -121,7 +127,9 @@ final class TCPConnection {
         isSelective = options.permitsSelective
         // The window of a SYN is never shifted. Without the option it is 536, or 1220 (RFC 9293 section 3.7.1).
         sending = TCPSending(
-            first: initial &+ 1, window: Int(segment.window), segmentSize: max(64, min(longest, Int(options.maximumSegment ?? (ends.isIPv6 ? 1220 : 536)))), isSelective: isSelective)
+            first: initial &+ 1, window: Int(segment.window),
+            segmentSize: max(64, min(longest, Int(options.maximumSegment ?? (ends.isIPv6 ? 1220 : 536)))),
+            isSelective: isSelective)
     }
 
     // MARK: When its turn is
@@ -133,7 +141,8 @@ final class TCPConnection {
         return next
     }
 
-    /// What the poller is to watch the socket for; nil for not at all, which keeps what cannot be dealt with yet from coming again and again.
+    /// What the poller is to watch the socket for; nil for not at all, which keeps what cannot be dealt with yet from
+    /// coming again and again.
     var interest: Readiness? {
         switch state {
         case .reaching: return .writable
@@ -211,7 +220,8 @@ final class TCPConnection {
         }
     }
 
-    /// The outside does not take anything any more. What has come from there before still goes to the guest, what the socket holds of it included.
+    /// The outside does not take anything any more. What has come from there before still goes to the guest, what the
+    /// socket holds of it included.
     private func breakOff(_ surroundings: inout TCPSurroundings) {
         isBroken = true
         toSocket.clear(&surroundings.memory)
@@ -250,7 +260,8 @@ final class TCPConnection {
         }
         let place = segment.sequence.distance(after: receiving.next)
         if flags.contains(.rst) {
-            // A reset counts where it can be the guest's (RFC 5961 section 3 is stricter, but here nobody else can send one).
+            // A reset counts where it can be the guest's (RFC 5961 section 3 is stricter, but here nobody else can send
+            // one).
             if place >= 0 && place <= max(1, receiving.announced) { end(&surroundings) }
             return
         }
@@ -272,13 +283,18 @@ final class TCPConnection {
         }
         if isOpen { accept(segment.payload, segment.sequence, isLast: isLast, &surroundings) }
         let mayPart = confirmation == nil && length == 0 && receiving.isOver && place == 0 && !isSocketOver
-        confirmation = min(confirmation ?? .max, surroundings.now + (mayPart ? TCPConnection.parting : mayWait(length, place, surroundings) ? TCPConnection.patience : 0))
+        confirmation = min(
+            confirmation ?? .max,
+            surroundings.now
+                + (mayPart ? TCPConnection.parting : mayWait(length, place, surroundings) ? TCPConnection.patience : 0))
     }
 
-    /// Every second segment of full length is confirmed at once, the one before it with it (RFC 9293 section 3.8.6.3): what else a guest sends it may be waiting with.
+    /// Every second segment of full length is confirmed at once, the one before it with it (RFC 9293 section 3.8.6.3):
+    /// what else a guest sends it may be waiting with.
     private func mayWait(_ length: Int, _ place: Int, _ surroundings: borrowing TCPSurroundings) -> Bool {
         let full = longestSegment(surroundings) - TCPConnection.longestOptions
-        return isOpen && place == 0 && length >= full && receiving.early.isEmpty && !receiving.isOver && receiving.next.distance(after: confirmed) < 2 * full
+        return isOpen && place == 0 && length >= full && receiving.early.isEmpty && !receiving.isOver
+            && receiving.next.distance(after: confirmed) < 2 * full
     }
 
     var isOpen: Bool { state == .open }
@@ -310,13 +326,23 @@ final class TCPConnection {
         let held = toSocket.count, offset = max(0, sequence.distance(after: receiving.next))
         // What lies beyond what was announced is not to take memory.
         guard offset <= receiving.announced else { return }
-        let room = min(StreamBuffer.largest, toSocket.reserve(held + min(offset + payload.byteCount, receiving.announced), &surroundings.memory)) - held
-        guard let placement = receiving.place(sequence, length: payload.byteCount, isLast: isLast, room: room) else { return }
+        let room =
+            min(
+                StreamBuffer.largest,
+                toSocket.reserve(held + min(offset + payload.byteCount, receiving.announced), &surroundings.memory))
+            - held
+        guard let placement = receiving.place(sequence, length: payload.byteCount, isLast: isLast, room: room) else {
+            return
+        }
         var part = placement.part
-        if held == 0 && placement.offset == 0 && part.count >= TCPConnection.directLength && placement.inOrder == part.count && receiving.early.isEmpty && !isSocketFull {
+        if held == 0 && placement.offset == 0 && part.count >= TCPConnection.directLength
+            && placement.inOrder == part.count && receiving.early.isEmpty && !isSocketFull
+        {
             let sent = payload.extracting(part).send(to: raw)
             if sent == part.count { return }
-            if sent < 0 && sent != -Int(Errno.again) && sent != -Int(Errno.interrupted) { return breakOff(&surroundings) }
+            if sent < 0 && sent != -Int(Errno.again) && sent != -Int(Errno.interrupted) {
+                return breakOff(&surroundings)
+            }
             isSocketFull = true
             part = part.lowerBound + max(0, sent)..<part.upperBound
             toSocket.write(payload.extracting(part), at: 0)

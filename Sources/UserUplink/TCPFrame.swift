@@ -19,8 +19,8 @@ struct TCPEnds: Sendable {
 struct TCPFrame {
     enum Options {
         case none
-        /// Of a SYN: the longest segment that we take; by how many bits we shift windows, and whether we understand selective
-        /// acknowledgments, where the guest does as well.
+        /// Of a SYN: the longest segment that we take; by how many bits we shift windows, and whether we understand
+        /// selective acknowledgments, where the guest does as well.
         case beginning(maximumSegment: UInt16, windowScale: UInt8?, isSelective: Bool)
         /// What has come too early, at most three parts.
         case selective([(start: UInt32, end: UInt32)])
@@ -51,9 +51,12 @@ struct TCPFrame {
     /// Bytes of all headers.
     func headerLength(_ ends: TCPEnds) -> Int { 14 + ends.networkLength + 20 + options.length }
 
-    /// Appends the frame to what guests get; its checksum is left to whoever needs one. Returns false if the guest's address is not known.
+    /// Appends the frame to what guests get; its checksum is left to whoever needs one. Returns false if the guest's
+    /// address is not known.
     /// - Parameter payload: writes `payloadLength` bytes at the offset it is given.
-    func append(to output: GuestOutput, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }) -> Bool {
+    func append(
+        to output: GuestOutput, _ ends: TCPEnds, payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }
+    ) -> Bool {
         guard let hardware = ends.hardware else { return false }
         let start = headerLength(ends)
         output.append(length: start + payloadLength, offload(ends)) { frame in
@@ -71,9 +74,12 @@ struct TCPFrame {
                 frame.put64(ends.key.remote.low, at: network + 16)
                 frame.put64(ends.key.guest.high, at: network + 24)
                 frame.put64(ends.key.guest.low, at: network + 32)
-                sum = InternetChecksum.pseudoHeader(addresses: frame.bytes.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp, length: length)
+                sum = InternetChecksum.pseudoHeader(
+                    addresses: frame.bytes.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp,
+                    length: length)
             } else {
-                let source = IPv4Address(UInt32(truncatingIfNeeded: ends.key.remote.low)), destination = IPv4Address(UInt32(truncatingIfNeeded: ends.key.guest.low))
+                let source = IPv4Address(UInt32(truncatingIfNeeded: ends.key.remote.low)),
+                    destination = IPv4Address(UInt32(truncatingIfNeeded: ends.key.guest.low))
                 frame.put32(0x4500_0000 | UInt32(length + IPv4Header.length), at: network)
                 frame.put32(0x4000, at: network + 4)
                 frame.put32(0x4006_0000, at: network + 8)
@@ -82,7 +88,8 @@ struct TCPFrame {
                 var header = InternetChecksum()
                 header.add(frame.bytes.extracting(network..<network + IPv4Header.length))
                 frame.put16(header.finished, at: network + 10)
-                sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: length)
+                sum = InternetChecksum.pseudoHeader(
+                    source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: length)
             }
             frame.put16(ends.key.remotePort, at: transport)
             frame.put16(ends.key.guestPort, at: transport + 2)

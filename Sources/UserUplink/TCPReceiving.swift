@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// The other direction of a TCP connection, from a guest to us: what has come, in order and out of order, and what is announced (RFC 9293
-/// section 3.10.7.4, RFC 2018). Pure arithmetic; offsets count from the next byte that is expected in order.
+/// The other direction of a TCP connection, from a guest to us: what has come, in order and out of order, and what is
+/// announced (RFC 9293 section 3.10.7.4, RFC 2018). Pure arithmetic; offsets count from the next byte that is expected
+/// in order.
 struct TCPReceiving: Sendable {
     /// What of a segment is new.
     struct Placement: Equatable {
@@ -28,7 +29,8 @@ struct TCPReceiving: Sendable {
 
     init(next: UInt32) { self.next = next }
 
-    /// Judges a segment; nil if nothing of its payload is new and inside what was announced. What is in order counts as received.
+    /// Judges a segment; nil if nothing of its payload is new and inside what was announced. What is in order counts as
+    /// received.
     /// - Parameter room: bytes from `next` on for which there is memory.
     mutating func place(_ sequence: UInt32, length: Int, isLast: Bool, room: Int) -> Placement? {
         let start = sequence.distance(after: next)
@@ -81,6 +83,11 @@ struct TCPReceiving: Sendable {
         guard !early.isEmpty else { return [] }
         let place = early.ranges.firstIndex { $0.contains(newest) } ?? 0
         let order = [place] + early.ranges.indices.reversed().filter { $0 != place }
-        return order.prefix(limit).map { (next &+ UInt32(truncatingIfNeeded: early.ranges[$0].lowerBound), next &+ UInt32(truncatingIfNeeded: early.ranges[$0].upperBound)) }
+        return order.prefix(limit).map {
+            (
+                next &+ UInt32(truncatingIfNeeded: early.ranges[$0].lowerBound),
+                next &+ UInt32(truncatingIfNeeded: early.ranges[$0].upperBound)
+            )
+        }
     }
 }

@@ -3,8 +3,8 @@ import Platform
 import Uplinks
 import Wire
 
-/// All TCP connections of the guests: finds the one that a segment or an event belongs to, begins new ones, ends old ones. Belongs to who has the turn,
-/// as are the connections.
+/// All TCP connections of the guests: finds the one that a segment or an event belongs to, begins new ones, ends old
+/// ones. Belongs to who has the turn, as are the connections.
 final class TCPRelay {
     /// A published port: whoever comes to it is led to a guest's.
     private final class Listener {
@@ -28,8 +28,8 @@ final class TCPRelay {
     static let listenerToken: UInt64 = 1 << 63
     /// How far ahead a deadline is noted, in nanoseconds: what is noted and not needed any more goes by that time.
     private static let horizon = 30 * MonotonicClock.second
-    /// Sockets that are listened to in one turn because they have something to say, and as many because there is room again. Each may have a megabyte;
-    /// other guests wait for the end of it.
+    /// Sockets that are listened to in one turn because they have something to say, and as many because there is room
+    /// again. Each may have a megabyte; other guests wait for the end of it.
     private static let eventBatch = 8
     /// Connections accepted at a time.
     private static let acceptBatch = 64
@@ -55,7 +55,9 @@ final class TCPRelay {
     /// - Parameters:
     ///   - names: takes connections to the name server.
     ///   - memory: bytes that streams may hold together.
-    init(_ options: UserGateway.Options, names: NameInlet? = nil, to output: GuestOutput, memory: Int = TCPRelay.memory) throws(SystemError) {
+    init(
+        _ options: UserGateway.Options, names: NameInlet? = nil, to output: GuestOutput, memory: Int = TCPRelay.memory
+    ) throws(SystemError) {
         self.names = names
         poller = try Poller()
         surroundings = TCPSurroundings(output: output, mtu: options.mtu, memory: StreamMemory(limit: memory))
@@ -87,7 +89,9 @@ final class TCPRelay {
                 continue
             }
             // What is due so soon is not worth another entry: it may be looked at in vain.
-            if horizon(connection) <= first.deadline || first.deadline <= surroundings.now + TCPConnection.patience { return first.deadline }
+            if horizon(connection) <= first.deadline || first.deadline <= surroundings.now + TCPConnection.patience {
+                return first.deadline
+            }
             _ = deadlines.removeFirst()
             connection.notedDeadline = .max
             note(connection, first.token)
@@ -96,7 +100,9 @@ final class TCPRelay {
     }
 
     /// When to look at a connection next.
-    private func horizon(_ connection: TCPConnection) -> UInt64 { min(connection.deadline, surroundings.now + TCPRelay.horizon) }
+    private func horizon(_ connection: TCPConnection) -> UInt64 {
+        min(connection.deadline, surroundings.now + TCPRelay.horizon)
+    }
 
     /// Notes when something is to be done for a connection.
     private func note(_ connection: TCPConnection, _ token: UInt64) {
@@ -134,7 +140,9 @@ final class TCPRelay {
         }
         while let first = deadlines.first, first.deadline <= surroundings.now {
             _ = deadlines.removeFirst()
-            guard let (place, connection) = connection(first.token), connection.notedDeadline == first.deadline else { continue }
+            guard let (place, connection) = connection(first.token), connection.notedDeadline == first.deadline else {
+                continue
+            }
             connection.notedDeadline = .max
             if connection.deadline <= surroundings.now {
                 if connection.ends.hardware == nil { meet(connection, &gateway) }
@@ -191,13 +199,17 @@ final class TCPRelay {
     // MARK: Connections
 
     /// One that is no listener's, however often a place was given.
-    static func token(_ place: Int, generation: UInt32) -> UInt64 { UInt64(generation & 0x7fff_ffff) << 32 | UInt64(place) }
+    static func token(_ place: Int, generation: UInt32) -> UInt64 {
+        UInt64(generation & 0x7fff_ffff) << 32 | UInt64(place)
+    }
 
     private func token(_ place: Int) -> UInt64 { TCPRelay.token(place, generation: generations[place]) }
 
     private func connection(_ token: UInt64) -> (place: Int, TCPConnection)? {
         let place = Int(token & 0xffff_ffff)
-        guard place < connections.count, self.token(place) == token, let connection = connections[place] else { return nil }
+        guard place < connections.count, self.token(place) == token, let connection = connections[place] else {
+            return nil
+        }
         return (place, connection)
     }
 
@@ -246,7 +258,9 @@ final class TCPRelay {
 
     /// A socket on its way to where a guest wants to go.
     private func reach(_ ends: TCPEnds, _ gateway: UserGateway) throws(SystemError) -> Descriptor {
-        if let names, gateway.isForNames(ends.key) { return try names.open(for: IPv4Address(UInt32(truncatingIfNeeded: ends.key.guest.low)), ends.hardware) }
+        if let names, gateway.isForNames(ends.key) {
+            return try names.open(for: IPv4Address(UInt32(truncatingIfNeeded: ends.key.guest.low)), ends.hardware)
+        }
         let socket = try UnixSocket.internetStream(ipv6: ends.isIPv6)
         socket.prepareForRelay()
         try socket.connect(to: gateway.destination(of: ends.key))
@@ -256,14 +270,19 @@ final class TCPRelay {
     /// A connection could not be made.
     private func fail(_ connection: TCPConnection, _ error: Int32, _ gateway: inout UserGateway) {
         guard TCPRelay.isUnreachable(error) else { return connection.reset(&surroundings) }
-        gateway.tell(connection.ends, sequence: connection.question, error: error, now: surroundings.now / MonotonicClock.second)
+        gateway.tell(
+            connection.ends, sequence: connection.question, error: error, now: surroundings.now / MonotonicClock.second)
         connection.end(&surroundings)
     }
 
-    private static func isUnreachable(_ error: Int32) -> Bool { [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error) }
+    private static func isUnreachable(_ error: Int32) -> Bool {
+        [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error)
+    }
 
     /// Of descriptors or memory: the guest will ask again.
-    private static func isShortage(_ error: Int32) -> Bool { [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error) }
+    private static func isShortage(_ error: Int32) -> Bool {
+        [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
+    }
 
     private func add(_ connection: TCPConnection, by owner: GuestOwner, _ second: UInt64) {
         let (place, isAnothers) = table.insert(connection.ends.key, by: owner, now: second)
@@ -294,7 +313,9 @@ final class TCPRelay {
     // MARK: Published ports
 
     /// Takes a port of the host. Nobody is let in before the first `serve`.
-    func publish(_ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16, hardware: MACAddress? = nil) throws(SystemError) {
+    func publish(
+        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16, hardware: MACAddress? = nil
+    ) throws(SystemError) {
         let socket = try UnixSocket.internetStream()
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
@@ -306,13 +327,19 @@ final class TCPRelay {
     func lease(_ address: IPv4Address, to hardware: MACAddress) {
         for listener in listeners {
             guard let wanted = listener.hardware else { continue }
-            if wanted == hardware { listener.guest = address } else if listener.guest == address { listener.guest = .any }
+            if wanted == hardware {
+                listener.guest = address
+            } else if listener.guest == address {
+                listener.guest = .any
+            }
         }
     }
 
     private func watch(listener index: Int) {
         if listeners[index].isWatched { return }
-        listeners[index].isWatched = (try? poller.add(listeners[index].socket.raw, token: TCPRelay.listenerToken | UInt64(index), for: .readable)) != nil
+        listeners[index].isWatched =
+            (try? poller.add(listeners[index].socket.raw, token: TCPRelay.listenerToken | UInt64(index), for: .readable))
+            != nil
     }
 
     private func accept(_ index: Int, _ gateway: inout UserGateway) {
@@ -334,16 +361,20 @@ final class TCPRelay {
         }
     }
 
-    private func knock(_ socket: consuming Descriptor, from peer: SocketAddress, at listener: Listener, _ gateway: inout UserGateway) {
+    private func knock(
+        _ socket: consuming Descriptor, from peer: SocketAddress, at listener: Listener, _ gateway: inout UserGateway
+    ) {
         guard listener.guest != .any else { return socket.resetWhenClosed() }
         let guest = IPv6Address(0, UInt64(listener.guest.value)), second = surroundings.now / MonotonicClock.second
         // Who has no address that guests could answer to is the gateway to them.
         let network = gateway.options.network
         var remote = network.gateway
         if let address = peer.ipv4, !address.isLoopback, !network.network.contains(address) { remote = address }
-        var key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: IPv6Address(0, UInt64(remote.value)), peer.port)
+        var key = FlowKey(
+            IPProtocol.tcp, guest: guest, listener.port, remote: IPv6Address(0, UInt64(remote.value)), peer.port)
         for _ in 0..<16 where table.find(key, now: second) != nil {
-            key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: key.remote, UInt16.random(in: 32_768...65_535))
+            key = FlowKey(
+                IPProtocol.tcp, guest: guest, listener.port, remote: key.remote, UInt16.random(in: 32_768...65_535))
         }
         guard table.find(key, now: second) == nil else { return socket.resetWhenClosed() }
         let ends = TCPEnds(key: key, router: router, hardware: gateway.neighbors.hardware(of: listener.guest))

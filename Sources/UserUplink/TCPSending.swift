@@ -2,11 +2,12 @@
 import Platform
 import Wire
 
-/// One direction of a TCP connection, from us to a guest: what was sent, what has arrived, what is to be sent next, and when again (RFC 9293,
-/// RFC 5681, RFC 6675 where the guest understands selective acknowledgments, else RFC 6582; RFC 6298).
+/// One direction of a TCP connection, from us to a guest: what was sent, what has arrived, what is to be sent next, and
+/// when again (RFC 9293, RFC 5681, RFC 6675 where the guest understands selective acknowledgments, else RFC 6582; RFC
+/// 6298).
 ///
-/// Pure arithmetic: bytes and frames are others' affair. Offsets count from the first byte that is not acknowledged. The end of the stream
-/// (FIN) counts as a byte. Times are nanoseconds of the monotonic clock.
+/// Pure arithmetic: bytes and frames are others' affair. Offsets count from the first byte that is not acknowledged.
+/// The end of the stream (FIN) counts as a byte. Times are nanoseconds of the monotonic clock.
 struct TCPSending: Sendable {
     /// A part of the stream to be sent.
     struct Part: Equatable {
@@ -25,12 +26,13 @@ struct TCPSending: Sendable {
 
     /// More in flight than this helps nobody on a link inside one machine, and stands in queues.
     static let maximumFlight = 1 << 20
-    /// So much fits the queues on the way in any case: a loss here and there (a lossy cable) is no reason to send less at a time.
+    /// So much fits the queues on the way in any case: a loss here and there (a lossy cable) is no reason to send less
+    /// at a time.
     private static let leastFlight = 64 << 10
     static let minimumPatience = 200 * MonotonicClock.millisecond
     private static let maximumPatience = 60 * MonotonicClock.second
-    /// Times that something is sent in vain before the guest counts as gone: with doubling pauses that is a quarter of an hour (RFC 9293
-    /// section 3.8.3 wants 100 s at least).
+    /// Times that something is sent in vain before the guest counts as gone: with doubling pauses that is a quarter of
+    /// an hour (RFC 9293 section 3.8.3 wants 100 s at least).
     static let attempts = 15
 
     /// The first sequence number that is not acknowledged.
@@ -81,7 +83,8 @@ struct TCPSending: Sendable {
     private var flight: Int {
         guard recoveryEnd != nil else { return sent - arrived.count }
         let lost = lostEnd
-        return repeated - arrived.covered(before: repeated) + max(0, sent - max(lost, repeated)) - (isSelective ? 0 : min(sent, duplicates * segmentSize))
+        return repeated - arrived.covered(before: repeated) + max(0, sent - max(lost, repeated))
+            - (isSelective ? 0 : min(sent, duplicates * segmentSize))
     }
 
     /// Where what is lost ends.
@@ -107,8 +110,8 @@ struct TCPSending: Sendable {
         guard rest > 0, room > 0 else { return nil }
         var length = min(rest, room, whole)
         if length < rest, length % segmentSize != 0 {
-            // Small pieces only if they are all there is, or where the guest's window has room for no more and nothing is on its way
-            // (RFC 9293 section 3.8.6.2.1).
+            // Small pieces only if they are all there is, or where the guest's window has room for no more and nothing
+            // is on its way (RFC 9293 section 3.8.6.2.1).
             let rounded = length / segmentSize * segmentSize
             if rounded == 0 && sent > 0 { return nil }
             if rounded > 0 { length = rounded }
@@ -225,7 +228,9 @@ struct TCPSending: Sendable {
     }
 
     private var currentPatience: UInt64 {
-        smoothed == 0 ? TCPSending.minimumPatience : min(TCPSending.maximumPatience, max(TCPSending.minimumPatience, smoothed + 4 * variation))
+        smoothed == 0
+            ? TCPSending.minimumPatience
+            : min(TCPSending.maximumPatience, max(TCPSending.minimumPatience, smoothed + 4 * variation))
     }
 
     /// The deadline has passed: all that is in flight counts as lost, and the next pause is twice as long.
@@ -235,7 +240,8 @@ struct TCPSending: Sendable {
         deadline = now + patience
         timed = nil
         if failures == 1 { threshold = max(flight * 7 / 10, 2 * segmentSize) }
-        // What it has confirmed up to, and said it had from there on, it has dropped (RFC 2018 section 8, which Linux does when memory is short).
+        // What it has confirmed up to, and said it had from there on, it has dropped (RFC 2018 section 8, which Linux
+        // does when memory is short).
         if arrived.ranges.first?.lowerBound == 0 { arrived.removeAll() }
         congestionWindow = 2 * segmentSize
         recoveryEnd = sent

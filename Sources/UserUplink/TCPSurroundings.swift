@@ -36,7 +36,11 @@ extension TCPSurroundings {
             frame = TCPFrame(.rst, sequence: segment.acknowledgment)
         } else {
             frame = TCPFrame([.rst, .ack], sequence: 0)
-            frame.acknowledgment = segment.sequence &+ UInt32(truncatingIfNeeded: segment.payload.byteCount + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0))
+            frame.acknowledgment =
+                segment.sequence
+                &+ UInt32(
+                    truncatingIfNeeded: segment.payload.byteCount + (flags.contains(.syn) ? 1 : 0)
+                        + (flags.contains(.fin) ? 1 : 0))
         }
         send(frame, ends)
     }

@@ -22,9 +22,9 @@ package enum UserDrop: Int, CaseIterable, Sendable {
     case queueFull
 }
 
-/// The gateway of a network that a user-mode NAT leads out, between the guests and the library: it answers ARP and neighbour discovery for
-/// itself and towards the library for the guests, checks everything that the library is to see, who speaks for which address, and where
-/// guests may go. A state machine: frames in, frames out; time in seconds.
+/// The gateway of a network that a user-mode NAT leads out, between the guests and the library: it answers ARP and
+/// neighbour discovery for itself and towards the library for the guests, checks everything that the library is to see,
+/// who speaks for which address, and where guests may go. A state machine: frames in, frames out; time in seconds.
 package struct UserGateway: Sendable {
     package struct Options: Sendable {
         package var network: GuestNetwork
@@ -108,7 +108,8 @@ package struct UserGateway: Sendable {
 
     private func hasLease(_ hardware: MACAddress, _ now: UInt64) -> Bool { (leaseHolders[hardware] ?? 0) > now }
 
-    /// The guest at whose account a hardware address lives: its port. Behind one that many share, who has a lease is one, and all others are another.
+    /// The guest at whose account a hardware address lives: its port. Behind one that many share, who has a lease is
+    /// one, and all others are another.
     private func owner(of hardware: MACAddress, now: UInt64) -> GuestOwner {
         let origin = locate(hardware)
         if let origin, !origin.isShared { return .port(origin.port) }
@@ -126,7 +127,9 @@ package struct UserGateway: Sendable {
     /// Whether a guest may speak for an address.
     private mutating func admits(_ hardware: MACAddress, as address: IPv4Address, now: UInt64) -> Bool {
         if neighbors.knows(hardware, as: address, now: now) { return true }
-        switch neighbors.claim(hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now) {
+        switch neighbors.claim(
+            hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now)
+        {
         case .admitted: return true
         case .refused: return false
         case .contested(let holder):
@@ -137,7 +140,9 @@ package struct UserGateway: Sendable {
 
     mutating func admits(_ hardware: MACAddress, as address: IPv6Address, now: UInt64) -> Bool {
         if neighbors6.knows(hardware, as: address, now: now) { return true }
-        switch neighbors6.claim(hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now) {
+        switch neighbors6.claim(
+            hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now)
+        {
         case .admitted: return true
         case .refused: return false
         case .contested(let holder):
@@ -159,7 +164,9 @@ package struct UserGateway: Sendable {
 
     /// Where a guest's connection leads: services on this host's loopback address are behind the gateway's, if at all.
     func destination(of key: FlowKey) -> SocketAddress {
-        if key.isIPv6 { return SocketAddress(key.remote == gateway6 ? IPv6Address(0, 1) : key.remote, port: key.remotePort) }
+        if key.isIPv6 {
+            return SocketAddress(key.remote == gateway6 ? IPv6Address(0, 1) : key.remote, port: key.remotePort)
+        }
         let address = IPv4Address(UInt32(truncatingIfNeeded: key.remote.low))
         guard address == options.network.gateway else { return SocketAddress(address, port: key.remotePort) }
         return SocketAddress(IPv4Address(0x7f00_0001), port: key.remotePort)
@@ -171,7 +178,8 @@ package struct UserGateway: Sendable {
     // MARK: From guests
 
     /// Judges a guest's frame.
-    /// - Parameter isComplete: its checksums are to be looked at; else whoever handed it over knows that they are right, or left them open.
+    /// - Parameter isComplete: its checksums are to be looked at; else whoever handed it over knows that they are
+    ///   right, or left them open.
     package mutating func fromGuest(_ frame: RawSpan, isComplete: Bool = true, now: UInt64) -> Verdict {
         guard frame.byteCount >= 14 else { return .drop(.malformed) }
         let destination = MACAddress(frame.big64(at: 0) >> 16), source = MACAddress(frame.big64(at: 6) >> 16)
@@ -194,26 +202,39 @@ package struct UserGateway: Sendable {
         guard packet.targetAddress == options.network.gateway else { return .done }
         if packet.operation == .reply {
             // The library may have asked for it.
-            toStack.append(ARPPacket(operation: .reply, senderHardware: source, senderAddress: sender, targetHardware: options.hardware, targetAddress: options.network.gateway).frame(to: options.hardware))
+            toStack.append(
+                ARPPacket(
+                    operation: .reply, senderHardware: source, senderAddress: sender, targetHardware: options.hardware,
+                    targetAddress: options.network.gateway
+                ).frame(to: options.hardware))
             return .done
         }
-        toGuests.append(ARPPacket(operation: .reply, senderHardware: options.hardware, senderAddress: options.network.gateway, targetHardware: source, targetAddress: sender).frame(to: source))
+        toGuests.append(
+            ARPPacket(
+                operation: .reply, senderHardware: options.hardware, senderAddress: options.network.gateway,
+                targetHardware: source, targetAddress: sender
+            ).frame(to: source))
         return .done
     }
 
     func isGuest(_ address: IPv4Address) -> Bool {
         let network = options.network
-        return network.network.contains(address) && address != network.gateway && address != network.network.base && address != network.network.broadcast
+        return network.network.contains(address) && address != network.gateway && address != network.network.base
+            && address != network.network.broadcast
     }
 
-    private mutating func ipv4(_ frame: RawSpan, from hardware: MACAddress, isGroup: Bool, _ isComplete: Bool, now: UInt64) -> Verdict {
+    private mutating func ipv4(
+        _ frame: RawSpan, from hardware: MACAddress, isGroup: Bool, _ isComplete: Bool, now: UInt64
+    ) -> Verdict {
         guard let packet = try? IPv4View(frame.from(14)) else { return .drop(.malformed) }
         guard packet.hasValidChecksum else { return .drop(.badChecksum) }
         let source = packet.source, destination = packet.destination
         // A guest without an address asks for one.
         if source == .any { return .done }
         guard isGuest(source), admits(hardware, as: source, now: now) else { return .drop(.spoofed) }
-        guard !isGroup, !destination.isMulticastOrBroadcast, destination != options.network.network.broadcast else { return .done }
+        guard !isGroup, !destination.isMulticastOrBroadcast, destination != options.network.network.broadcast else {
+            return .done
+        }
         guard packet.headerLength == IPv4Header.length else { return .drop(.unsupported) }
         guard packet.timeToLive > 0 else { return .drop(.malformed) }
         if packet.isFragment {
@@ -235,7 +256,9 @@ package struct UserGateway: Sendable {
         let payload = packet.payload
         func sum(_ bytes: RawSpan) -> Bool {
             if !isComplete { return true }
-            var sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: packet.protocolNumber, length: bytes.byteCount)
+            var sum = InternetChecksum.pseudoHeader(
+                source: source, destination: destination, protocolNumber: packet.protocolNumber, length: bytes.byteCount
+            )
             sum.add(bytes)
             return sum.isValid
         }
@@ -248,26 +271,37 @@ package struct UserGateway: Sendable {
             guard payload.big16(at: 0) == 0x0800 else { return .drop(.unsupported) }
             if isGateway { return .pass }
             guard options.policy.allows(destination, port: nil) else { return refuse(frame, now: now) }
-            return lingering.admit(guest, port: payload.big16(at: 4), IPProtocol.icmp, by: owner(of: source), now: now) ? .pass : .drop(.flows)
+            return lingering.admit(guest, port: payload.big16(at: 4), IPProtocol.icmp, by: owner(of: source), now: now)
+                ? .pass : .drop(.flows)
         case IPProtocol.udp:
-            guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount, datagram.sourcePort > 0, datagram.destinationPort > 0 else { return .drop(.malformed) }
+            guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount,
+                datagram.sourcePort > 0, datagram.destinationPort > 0
+            else { return .drop(.malformed) }
             guard payload.big16(at: 6) == 0 || sum(payload) else { return .drop(.badChecksum) }
             let port = datagram.destinationPort
             if isGateway && port == 67 { return .done }
             let key = FlowKey(IPProtocol.udp, guest: guest, datagram.sourcePort, remote: remote, port)
             if callers.find(key, now: now) != nil { return .pass }
-            guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else { return refuse(frame, now: now) }
-            return lingering.admit(guest, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: source), now: now) ? .pass : .drop(.flows)
+            guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port) else {
+                return refuse(frame, now: now)
+            }
+            return lingering.admit(guest, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: source), now: now)
+                ? .pass : .drop(.flows)
         case IPProtocol.tcp:
-            guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else { return .drop(.malformed) }
+            guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else {
+                return .drop(.malformed)
+            }
             guard sum(payload) else { return .drop(.badChecksum) }
             let port = segment.destinationPort
             let isNames = isGateway && port == 53 && options.answersNames
-            let isAllowed = isNames || (isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port))
+            let isAllowed =
+                isNames
+                || (isGateway ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port))
             let start = 14 + IPv4Header.length
             return .tcp(
                 TCPArrival(
-                    key: FlowKey(IPProtocol.tcp, guest: guest, segment.sourcePort, remote: remote, port), hardware: hardware, segment: start..<start + payload.byteCount, isAllowed: isAllowed))
+                    key: FlowKey(IPProtocol.tcp, guest: guest, segment.sourcePort, remote: remote, port),
+                    hardware: hardware, segment: start..<start + payload.byteCount, isAllowed: isAllowed))
         default:
             return .drop(.unsupported)
         }
@@ -281,13 +315,19 @@ package struct UserGateway: Sendable {
         guard frame.byteCount >= 14, frame.byteCount <= 14 + options.mtu else { return .drop(.malformed) }
         switch frame.bytes.big16(at: 12) {
         case EtherType.arp:
-            guard let packet = try? ARPPacket(parsing: frame.bytes.from(14)), packet.operation == .request else { return .done }
+            guard let packet = try? ARPPacket(parsing: frame.bytes.from(14)), packet.operation == .request else {
+                return .done
+            }
             guard let hardware = neighbors.hardware(of: packet.targetAddress) else {
                 // It will hear of it when the guest has answered.
                 ask(for: packet.targetAddress)
                 return .done
             }
-            toStack.append(ARPPacket(operation: .reply, senderHardware: hardware, senderAddress: packet.targetAddress, targetHardware: options.hardware, targetAddress: options.network.gateway).frame(to: options.hardware))
+            toStack.append(
+                ARPPacket(
+                    operation: .reply, senderHardware: hardware, senderAddress: packet.targetAddress,
+                    targetHardware: options.hardware, targetAddress: options.network.gateway
+                ).frame(to: options.hardware))
             return .done
         case EtherType.ipv4:
             guard let hardware = ipv4FromStack(frame.bytes.from(14), now: now) else { return .drop(.malformed) }
@@ -304,18 +344,27 @@ package struct UserGateway: Sendable {
 
     /// Returns whose it is; nil for nobody's.
     private mutating func ipv4FromStack(_ bytes: RawSpan, now: UInt64) -> MACAddress? {
-        guard let packet = try? IPv4View(bytes), let hardware = neighbors.hardware(of: packet.destination) else { return nil }
+        guard let packet = try? IPv4View(bytes), let hardware = neighbors.hardware(of: packet.destination) else {
+            return nil
+        }
         guard !packet.isFragment else { return hardware }
-        let guest = IPv6Address(0, UInt64(packet.destination.value)), remote = IPv6Address(0, UInt64(packet.source.value))
+        let guest = IPv6Address(0, UInt64(packet.destination.value)),
+            remote = IPv6Address(0, UInt64(packet.source.value))
         observe(packet.protocolNumber, packet.payload, guest: guest, remote: remote, now: now)
         return hardware
     }
 
     /// Notes who comes by a published port of UDP, whom the guest may answer then.
-    mutating func observe(_ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: UInt64) {
+    mutating func observe(
+        _ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: UInt64
+    ) {
         guard protocolNumber == IPProtocol.udp, payload.byteCount >= 8 else { return }
         let key = FlowKey(protocolNumber, guest: guest, payload.big16(at: 2), remote: remote, payload.big16(at: 0))
-        if callers.find(key, now: now) == nil, remote == gatewayKey || !lingering.contains(guest, port: key.guestPort, protocolNumber) { _ = callers.insert(key, by: owner(of: key), now: now) }
+        if callers.find(key, now: now) == nil,
+            remote == gatewayKey || !lingering.contains(guest, port: key.guestPort, protocolNumber)
+        {
+            _ = callers.insert(key, by: owner(of: key), now: now)
+        }
     }
 }
 

@@ -19,9 +19,10 @@ package enum UserFailure: Error, Sendable {
 
 /// A user-mode NAT: TCP by connections of ours, the rest by libslirp.
 ///
-/// What is ours has no thread. It is a device that the forwarder gives turns: after frames have come for it, when its sockets have something to say, and
-/// when it is time for something. The library has a thread of its own behind a bounded ring, so that one that hangs costs its own frames.
-/// Behind each frame's virtio header, TCP may be in super-frames both ways.
+/// What is ours has no thread. It is a device that the forwarder gives turns: after frames have come for it, when its
+/// sockets have something to say, and when it is time for something. The library has a thread of its own behind a
+/// bounded ring, so that one that hangs costs its own frames. Behind each frame's virtio header, TCP may be in
+/// super-frames both ways.
 @safe
 package final class UserNetwork: @unchecked Sendable {
     /// Bytes of what guests have sent and the next turn will take: enough for the windows of many connections.
@@ -51,7 +52,8 @@ package final class UserNetwork: @unchecked Sendable {
     private let repeated = ManagedAtomic<Int>(0)
     private let drops = Guarded([Int](repeating: 0, count: UserDrop.allCases.count))
 
-    /// Who has the turn. Whoever has it does not come into the sink any more, and does not let the library work: both is done before.
+    /// Who has the turn. Whoever has it does not come into the sink any more, and does not let the library work: both
+    /// is done before.
     private let turn = TurnLatch()
     // What belongs to the turn.
     private let output: GuestOutput
@@ -65,7 +67,10 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// Starts the library and publishes ports; frames move after `start`.
     /// - Parameter names: takes guests' connections to the name server.
-    package init(_ options: UserGateway.Options, publishing published: [PublishedPort], names: NameInlet? = nil, to sink: any FrameSink) throws(UserFailure) {
+    package init(
+        _ options: UserGateway.Options, publishing published: [PublishedPort], names: NameInlet? = nil,
+        to sink: any FrameSink
+    ) throws(UserFailure) {
         self.sink = sink
         output = GuestOutput(to: sink, mtu: options.mtu)
         gateway = UserGateway(options)
@@ -93,12 +98,15 @@ package final class UserNetwork: @unchecked Sendable {
         unsafe raw.context = Unmanaged.passUnretained(callback).toOpaque()
         unsafe raw.send = { context, bytes, length in
             guard let context = unsafe context, let bytes = unsafe bytes else { return }
-            unsafe Unmanaged<Callback>.fromOpaque(context)._withUnsafeGuaranteedRef { unsafe $0.network?.receive(bytes, length) }
+            unsafe Unmanaged<Callback>.fromOpaque(context)._withUnsafeGuaranteedRef {
+                unsafe $0.network?.receive(bytes, length)
+            }
         }
         var started: OpaquePointer?
         let result = unsafe platform_slirp_open(&raw, &started)
         guard result == 0, let opened = unsafe started else {
-            throw result == -Errno.noEntry ? .noLibrary : .unusableLibrary(SystemError(code: -result, "start libslirp").reason)
+            throw result == -Errno.noEntry
+                ? .noLibrary : .unusableLibrary(SystemError(code: -result, "start libslirp").reason)
         }
         unsafe stack = opened
         libraryVersion = unsafe String(cString: platform_slirp_version(opened))
@@ -117,7 +125,9 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// Returns 0 or a positive errno.
     private func publish(_ one: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
-        if one.transport == .udp { return -min(0, unsafe platform_slirp_publish(stack, 1, one.bind.value, host, one.guest.value, guest)) }
+        if one.transport == .udp {
+            return -min(0, unsafe platform_slirp_publish(stack, 1, one.bind.value, host, one.guest.value, guest))
+        }
         do throws(SystemError) {
             try relay.publish(one.bind, host, to: one.guest, guest, hardware: one.hardware)
             return 0
@@ -140,12 +150,20 @@ package final class UserNetwork: @unchecked Sendable {
         unsafe FrameDevice(
             context: Unmanaged.passUnretained(self).toOpaque(),
             send: { context, frames, stride, count in
-                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count)) }
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+                    unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count))
+                }
             },
             sendPieces: { context, pieces, count in
-                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count))) }
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+                    unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count)))
+                }
             },
-            turn: { context, isReadable in unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef { $0.takeTurn(isReadable: isReadable != 0) } },
+            turn: { context, isReadable in
+                unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef {
+                    $0.takeTurn(isReadable: isReadable != 0)
+                }
+            },
             headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
     }
 
@@ -160,7 +178,8 @@ package final class UserNetwork: @unchecked Sendable {
 
     // MARK: A turn
 
-    /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has happened, in nanoseconds of the clock.
+    /// Does what there is to do. From inside the sink. Returns when there is something to do though nothing has
+    /// happened, in nanoseconds of the clock.
     /// - Parameter isReadable: sockets have something to say.
     private func takeTurn(isReadable: Bool) -> UInt64 {
         guard turn.tryBegin() else { return .max }
@@ -195,7 +214,9 @@ package final class UserNetwork: @unchecked Sendable {
     private func wake() {
         // Either it sees what was appended before it sleeps, or we see that it is about to.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        if toLibrary.hasFrames, isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) { wakeup.signal() }
+        if toLibrary.hasFrames, isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) {
+            wakeup.signal()
+        }
     }
 
     // MARK: For the main thread
@@ -206,7 +227,8 @@ package final class UserNetwork: @unchecked Sendable {
         isRunning = true
     }
 
-    /// Ends it, and waits for that. Returns false if the library does not come back, whose memory is left to the end of the process then.
+    /// Ends it, and waits for that. Returns false if the library does not come back, whose memory is left to the end of
+    /// the process then.
     package func stop() -> Bool {
         isStopping.store(true, ordering: .releasing)
         wakeup.signal()
@@ -236,7 +258,9 @@ package final class UserNetwork: @unchecked Sendable {
     }
 
     /// How many TCP connections there are, and how many parts of their streams guests had to be sent again so far.
-    package var streams: (count: Int, repeated: Int) { (connections.load(ordering: .relaxed), repeated.load(ordering: .relaxed)) }
+    package var streams: (count: Int, repeated: Int) {
+        (connections.load(ordering: .relaxed), repeated.load(ordering: .relaxed))
+    }
 
     /// How many frames went no further, by reason.
     package func dropped(_ reason: UserDrop) -> Int { drops.withLock { $0[reason.rawValue] } }
@@ -254,7 +278,9 @@ package final class UserNetwork: @unchecked Sendable {
             atomicMemoryFence(ordering: .sequentiallyConsistent)
             // What it has heard it may answer now; the answer goes at the beginning of the next turn.
             let mayWait = count == 0 && !toLibrary.hasFrames && !isStopping.load(ordering: .acquiring)
-            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? limit(deadline) : 0) != 0 { wakeup.drain() }
+            if unsafe platform_slirp_turn(stack, wakeup.descriptor.raw, mayWait ? limit(deadline) : 0) != 0 {
+                wakeup.drain()
+            }
             isWaiting.store(false, ordering: .relaxed)
         }
         ended.signal()
@@ -266,7 +292,9 @@ package final class UserNetwork: @unchecked Sendable {
         return deadline <= moment ? 0 : UInt32(min(10_000, (deadline - moment) / MonotonicClock.millisecond + 1))
     }
 
-    private func input(_ frame: RawSpan) { unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) } }
+    private func input(_ frame: RawSpan) {
+        unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) }
+    }
 
     /// Takes a frame of the library's, which is at work.
     private func receive(_ bytes: UnsafeRawPointer, _ length: Int) {
@@ -286,7 +314,9 @@ package final class UserNetwork: @unchecked Sendable {
 
     /// Handles a frame of a guest's, behind its virtio header.
     private func handle(_ bytes: inout MutableRawSpan) {
-        guard bytes.byteCount > VirtioNetHeader.length + 14, let offload = VirtioNetHeader(parsing: bytes.bytes) else { return drop(.malformed) }
+        guard bytes.byteCount > VirtioNetHeader.length + 14, let offload = VirtioNetHeader(parsing: bytes.bytes) else {
+            return drop(.malformed)
+        }
         // Of TCP nobody needs the checksum, where it is not there yet; what goes to the library must have it.
         let isTCP = offload.flags.contains(.needsChecksum) && offload.checksumOffset == 16
         if offload.segmentation == .udp { return cut(bytes.bytes.from(VirtioNetHeader.length), offload) }
@@ -299,7 +329,9 @@ package final class UserNetwork: @unchecked Sendable {
         guard var segmenter = Segmenter(frame, offload) else { return drop(.malformed) }
         var header = [UInt8](repeating: 0, count: Segmenter.maximumHeaderLength)
         while let segment = header.withMutableRawSpan({ segmenter.next(frame, header: &$0) }) {
-            let whole = header[0..<segment.headerLength] + frame.extracting(segment.payloadOffset..<segment.payloadOffset + segment.payloadLength).copied()
+            let whole =
+                header[0..<segment.headerLength]
+                + frame.extracting(segment.payloadOffset..<segment.payloadOffset + segment.payloadLength).copied()
             judge(Array(whole).rawSpan, isComplete: true)
         }
     }

@@ -11,7 +11,10 @@ final class BoundSocket: Sendable {
 
     /// Binds `socket`.
     /// - Parameter access: what to try, the best first.
-    init(_ socket: borrowing Descriptor, in directory: borrowing Directory, _ name: String, _ access: [Directory.SocketAccess], bindsPath: Bool = false) throws(SystemError) {
+    init(
+        _ socket: borrowing Descriptor, in directory: borrowing Directory, _ name: String,
+        _ access: [Directory.SocketAccess], bindsPath: Bool = false
+    ) throws(SystemError) {
         try directory.place(socket, at: name, access, bindsPath: bindsPath)
         self.directory = try directory.again()
         self.name = name

@@ -7,7 +7,9 @@ enum Columns {
 
     static func right(_ number: UInt64, _ width: Int) -> String { padding(" ", String(number), width) }
 
-    static func left(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
+    static func left(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
 
     private static func padding(_ filler: String, _ digits: String, _ width: Int) -> String {
         String(repeating: filler, count: max(0, width - digits.count)) + digits

@@ -3,21 +3,30 @@ import Platform
 import Switching
 import Wire
 
-// The commands, in the order in which `help` lists them. Formats of the lines are vde_switch's, since scripts read them.
+// The commands, in the order in which `help` lists them. Formats of the lines are vde_switch's, since scripts read
+// them.
 
 extension ManagementConsole {
     private static func menu(_ name: String, _ title: String) -> Command {
-        Command(name: name, syntax: "============", help: title + " MENU", hasData: false) { (_, _) throws(ConsoleError) in throw .unknownCommand }
+        Command(name: name, syntax: "============", help: title + " MENU", hasData: false) {
+            (_, _) throws(ConsoleError) in throw .unknownCommand
+        }
     }
 
-    private static func silent(_ name: String, _ syntax: String, _ help: String, _ body: @escaping @Sendable (VirtualSwitch, Arguments) throws(ConsoleError) -> Void) -> Command {
+    private static func silent(
+        _ name: String, _ syntax: String, _ help: String,
+        _ body: @escaping @Sendable (VirtualSwitch, Arguments) throws(ConsoleError) -> Void
+    ) -> Command {
         Command(name: name, syntax: syntax, help: help, hasData: false) { (console, arguments) throws(ConsoleError) in
             try body(console.virtualSwitch, arguments)
             return []
         }
     }
 
-    private static func printing(_ name: String, _ syntax: String, _ help: String, _ body: @escaping @Sendable (ManagementConsole, Arguments) throws(ConsoleError) -> [String]) -> Command {
+    private static func printing(
+        _ name: String, _ syntax: String, _ help: String,
+        _ body: @escaping @Sendable (ManagementConsole, Arguments) throws(ConsoleError) -> [String]
+    ) -> Command {
         Command(name: name, syntax: syntax, help: help, hasData: true, body: body)
     }
 
@@ -28,12 +37,19 @@ extension ManagementConsole {
         printing("ds/showinfo", "", "show the switch's directory") { (console, _) throws(ConsoleError) in
             ["ctl dir \(console.surroundings.directory)", "std mode 0\(String(console.surroundings.mode, radix: 8))"]
         },
-        printing("help", "[arg]", "list commands (those that begin with arg)") { (_, arguments) throws(ConsoleError) in help(arguments.words.first ?? "") },
+        printing("help", "[arg]", "list commands (those that begin with arg)") { (_, arguments) throws(ConsoleError) in
+            help(arguments.words.first ?? "")
+        },
         silent("logout", "", "leave this console") { (_, _) throws(ConsoleError) in },
         silent("shutdown", "", "end the switch") { (_, _) throws(ConsoleError) in },
         printing("showinfo", "", "show version and process") { (console, _) throws(ConsoleError) in
-            var lines = console.banner + ["pid \(Accounts.processID) MAC \(ForwarderControl.ownAddress) uptime \(console.uptime)"]
-            if let path = console.surroundings.path { lines.append("mgmt \(path) perm 0\(String(console.surroundings.pathMode, radix: 8))") }
+            var lines =
+                console.banner + [
+                    "pid \(Accounts.processID) MAC \(ForwarderControl.ownAddress) uptime \(console.uptime)"
+                ]
+            if let path = console.surroundings.path {
+                lines.append("mgmt \(path) perm 0\(String(console.surroundings.pathMode, radix: 8))")
+            }
             return lines
         },
         silent("load", "path", "carry out the commands in a file") { (_, _) throws(ConsoleError) in },
@@ -41,7 +57,8 @@ extension ManagementConsole {
 
     private static func help(_ prefix: String) -> [String] {
         let rows = commands.filter { $0.name.hasPrefix(prefix) }.map { ($0.name, $0.syntax, $0.help) }
-        return ([("COMMAND PATH", "SYNTAX", "HELP"), ("------------", "--------------", "------------")] + rows).map { name, syntax, help in
+        return ([("COMMAND PATH", "SYNTAX", "HELP"), ("------------", "--------------", "------------")] + rows).map {
+            name, syntax, help in
             Columns.left(name, 18) + " " + Columns.left(syntax, 15) + " " + help
         }
     }
@@ -53,40 +70,61 @@ extension ManagementConsole {
         printing("port/showinfo", "", "show the number of ports and the mode") { (console, _) throws(ConsoleError) in
             ["Numports=\(console.virtualSwitch.limit)", "HUB=\(console.virtualSwitch.isHub)", "counters=true"]
         },
-        silent("port/setnumports", "N", "change the number of ports") { (it, arguments) throws(ConsoleError) in try it.setLimit(arguments.number(0)) },
-        silent("port/sethub", "0/1", "1: a hub, 0: a switch") { (it, arguments) throws(ConsoleError) in it.setHub(try arguments.flag(0)) },
-        silent("port/setvlan", "N VLAN", "set port N's VLAN for frames without a tag (4095: none)") { (it, arguments) throws(ConsoleError) in
+        silent("port/setnumports", "N", "change the number of ports") { (it, arguments) throws(ConsoleError) in
+            try it.setLimit(arguments.number(0))
+        },
+        silent("port/sethub", "0/1", "1: a hub, 0: a switch") { (it, arguments) throws(ConsoleError) in
+            it.setHub(try arguments.flag(0))
+        },
+        silent("port/setvlan", "N VLAN", "set port N's VLAN for frames without a tag (4095: none)") {
+            (it, arguments) throws(ConsoleError) in
             try it.setUntaggedVLAN(arguments.number(0), arguments.number(1))
         },
-        printing("port/createauto", "", "make a port with the first free number, not given to those who ask for any") { (console, _) throws(ConsoleError) in
+        printing("port/createauto", "", "make a port with the first free number, not given to those who ask for any") {
+            (console, _) throws(ConsoleError) in
             ["Port " + Columns.zeros(try console.virtualSwitch.create(VirtualSwitch.anyPort), 4)]
         },
-        silent("port/create", "N", "make port N, not given to those who ask for any") { (it, arguments) throws(ConsoleError) in
+        silent("port/create", "N", "make port N, not given to those who ask for any") {
+            (it, arguments) throws(ConsoleError) in
             _ = try it.create(arguments.optional(0) ?? VirtualSwitch.anyPort)
         },
-        silent("port/remove", "N", "remove port N") { (it, arguments) throws(ConsoleError) in try it.remove(arguments.optional(0) ?? 0) },
-        silent("port/allocatable", "N 0/1", "give port N to those who ask for any: 1 yes, 0 no") { (it, arguments) throws(ConsoleError) in
+        silent("port/remove", "N", "remove port N") { (it, arguments) throws(ConsoleError) in
+            try it.remove(arguments.optional(0) ?? 0)
+        },
+        silent("port/allocatable", "N 0/1", "give port N to those who ask for any: 1 yes, 0 no") {
+            (it, arguments) throws(ConsoleError) in
             try it.setAllocatable(arguments.number(0), arguments.flag(1))
         },
-        silent("port/setuser", "N user", "reserve port N for a user (NONE: for nobody)") { (it, arguments) throws(ConsoleError) in
+        silent("port/setuser", "N user", "reserve port N for a user (NONE: for nobody)") {
+            (it, arguments) throws(ConsoleError) in
             let number = try arguments.number(0)
             try it.setUser(number, account(arguments, Accounts.user(named:)))
         },
-        silent("port/setgroup", "N group", "reserve port N for a group (NONE: for none)") { (it, arguments) throws(ConsoleError) in
+        silent("port/setgroup", "N group", "reserve port N for a group (NONE: for none)") {
+            (it, arguments) throws(ConsoleError) in
             let number = try arguments.number(0)
             try it.setGroup(number, account(arguments, Accounts.group(named:)))
         },
-        Command(name: "port/epclose", syntax: "N ID", help: "disconnect end ID of port N", hasData: false) { (console, arguments) throws(ConsoleError) in
+        Command(name: "port/epclose", syntax: "N ID", help: "disconnect end ID of port N", hasData: false) {
+            (console, arguments) throws(ConsoleError) in
             let number = try arguments.number(0), identifier = try arguments.number(1)
-            guard let port = console.virtualSwitch.ports[number], let end = port.ends.first(where: { $0.identifier == identifier }) else { throw .noSuch }
+            guard let port = console.virtualSwitch.ports[number],
+                let end = port.ends.first(where: { $0.identifier == identifier })
+            else { throw .noSuch }
             console.surroundings.closeEnd(number, end.identifier)
             return []
         },
         silent("port/resetcounter", "[N]", "count from 0 again (port N only)") { (it, arguments) throws(ConsoleError) in
-            for number in try arguments.optional(0).map({ [$0] }) ?? it.ports.keys.sorted() { try it.resetCounters(number) }
+            for number in try arguments.optional(0).map({ [$0] }) ?? it.ports.keys.sorted() {
+                try it.resetCounters(number)
+            }
         },
-        printing("port/print", "[N]", "list ports in use") { (console, arguments) throws(ConsoleError) in try console.listPorts(arguments, all: false) },
-        printing("port/allprint", "[N]", "list ports") { (console, arguments) throws(ConsoleError) in try console.listPorts(arguments, all: true) },
+        printing("port/print", "[N]", "list ports in use") { (console, arguments) throws(ConsoleError) in
+            try console.listPorts(arguments, all: false)
+        },
+        printing("port/allprint", "[N]", "list ports") { (console, arguments) throws(ConsoleError) in
+            try console.listPorts(arguments, all: true)
+        },
     ]
 
     private static func account(_ arguments: Arguments, _ lookup: (String) -> UInt32?) throws(ConsoleError) -> UInt32? {
@@ -99,7 +137,9 @@ extension ManagementConsole {
     private func listPorts(_ arguments: Arguments, all: Bool) throws(ConsoleError) -> [String] {
         let ports = virtualSwitch.ports
         guard let number = try arguments.optional(0) else {
-            return ports.keys.sorted().filter { all || ports[$0]!.isActive }.flatMap { ManagementConsole.describe($0, ports[$0]!) }
+            return ports.keys.sorted().filter { all || ports[$0]!.isActive }.flatMap {
+                ManagementConsole.describe($0, ports[$0]!)
+            }
         }
         guard let port = ports[number], all || port.isActive else { throw .noSuch }
         return ManagementConsole.describe(number, port)
@@ -108,28 +148,44 @@ extension ManagementConsole {
     private static func describe(_ number: Int, _ port: VirtualSwitch.SwitchPort) -> [String] {
         let traffic = port.traffic
         let user = port.user.map { Accounts.userName($0) } ?? "NONE"
-        let allowedUser = port.allowedUser.map { Accounts.userName($0) } ?? "NONE", allowedGroup = port.allowedGroup.map { Accounts.groupName($0) } ?? "NONE"
-        let state = (port.isActive ? "ACTIVE" : "INACTIVE") + " - " + (port.isAllocatable ? "" : "NOT ") + "Unnamed Allocatable"
+        let allowedUser = port.allowedUser.map { Accounts.userName($0) } ?? "NONE",
+            allowedGroup = port.allowedGroup.map { Accounts.groupName($0) } ?? "NONE"
+        let state =
+            (port.isActive ? "ACTIVE" : "INACTIVE") + " - " + (port.isAllocatable ? "" : "NOT ") + "Unnamed Allocatable"
         return [
             "Port \(Columns.zeros(number, 4)) untagged_vlan=\(Columns.zeros(Int(port.untaggedVLAN), 4)) \(state)",
             " Current User: \(user) Access Control: (User: \(allowedUser) - Group: \(allowedGroup))",
             " IN:  pkts \(Columns.right(traffic.framesIn, 10))          bytes \(Columns.right(traffic.bytesIn, 20))",
             " OUT: pkts \(Columns.right(traffic.framesOut, 10))          bytes \(Columns.right(traffic.bytesOut, 20))",
-        ] + port.ends.map { "  -- endpoint ID \(Columns.zeros(Int($0.identifier), 4)) module \(Columns.left($0.module, 12)): \($0.description)" }
+        ]
+            + port.ends.map {
+                "  -- endpoint ID \(Columns.zeros(Int($0.identifier), 4)) module \(Columns.left($0.module, 12)): \($0.description)"
+            }
     }
 
     // MARK: VLANs
 
     private static let vlans: [Command] = [
         menu("vlan", "VLAN"),
-        silent("vlan/create", "N", "make VLAN N") { (it, arguments) throws(ConsoleError) in try it.createVLAN(arguments.number(0)) },
-        silent("vlan/remove", "N", "remove VLAN N") { (it, arguments) throws(ConsoleError) in try it.removeVLAN(arguments.number(0)) },
-        silent("vlan/addport", "N PORT", "let the port take part in VLAN N with tags") { (it, arguments) throws(ConsoleError) in
+        silent("vlan/create", "N", "make VLAN N") { (it, arguments) throws(ConsoleError) in
+            try it.createVLAN(arguments.number(0))
+        },
+        silent("vlan/remove", "N", "remove VLAN N") { (it, arguments) throws(ConsoleError) in
+            try it.removeVLAN(arguments.number(0))
+        },
+        silent("vlan/addport", "N PORT", "let the port take part in VLAN N with tags") {
+            (it, arguments) throws(ConsoleError) in
             try it.setTagged(arguments.number(0), arguments.number(1), true)
         },
-        silent("vlan/delport", "N PORT", "end that") { (it, arguments) throws(ConsoleError) in try it.setTagged(arguments.number(0), arguments.number(1), false) },
-        printing("vlan/print", "[N]", "list VLANs and their ports in use") { (console, arguments) throws(ConsoleError) in try console.listVLANs(arguments, all: false) },
-        printing("vlan/allprint", "[N]", "list VLANs and their ports") { (console, arguments) throws(ConsoleError) in try console.listVLANs(arguments, all: true) },
+        silent("vlan/delport", "N PORT", "end that") { (it, arguments) throws(ConsoleError) in
+            try it.setTagged(arguments.number(0), arguments.number(1), false)
+        },
+        printing("vlan/print", "[N]", "list VLANs and their ports in use") {
+            (console, arguments) throws(ConsoleError) in try console.listVLANs(arguments, all: false)
+        },
+        printing("vlan/allprint", "[N]", "list VLANs and their ports") { (console, arguments) throws(ConsoleError) in
+            try console.listVLANs(arguments, all: true)
+        },
     ]
 
     private func listVLANs(_ arguments: Arguments, all: Bool) throws(ConsoleError) -> [String] {
@@ -143,7 +199,8 @@ extension ManagementConsole {
                 + virtualSwitch.members(of: vlan).compactMap { number, isTagged in
                     let isActive = virtualSwitch.ports[number]!.isActive
                     guard all || isActive else { return nil }
-                    return " -- Port \(Columns.zeros(number, 4)) tagged=\(isTagged ? 1 : 0) active=\(isActive ? 1 : 0) status=\(isActive ? "Forwarding" : "Learning")"
+                    return
+                        " -- Port \(Columns.zeros(number, 4)) tagged=\(isTagged ? 1 : 0) active=\(isActive ? 1 : 0) status=\(isActive ? "Forwarding" : "Learning")"
                 }
         }
     }
@@ -153,15 +210,22 @@ extension ManagementConsole {
     private static let addresses: [Command] = [
         menu("hash", "ADDRESS TABLE"),
         printing("hash/showinfo", "", "show the table's size and ageing") { (console, _) throws(ConsoleError) in
-            ["Hash size \(AddressTable.capacity)", "GC interval 0 secs", "GC expire \(console.virtualSwitch.ageing) secs", "Min persistence 0 secs"]
+            [
+                "Hash size \(AddressTable.capacity)", "GC interval 0 secs",
+                "GC expire \(console.virtualSwitch.ageing) secs", "Min persistence 0 secs",
+            ]
         },
-        silent("hash/setexpire", "N", "forget an address that was not seen for N seconds") { (it, arguments) throws(ConsoleError) in
+        silent("hash/setexpire", "N", "forget an address that was not seen for N seconds") {
+            (it, arguments) throws(ConsoleError) in
             let seconds = try arguments.number(0)
             guard (1...1_000_000).contains(seconds) else { throw .invalid }
             it.setAgeing(seconds)
         },
-        printing("hash/print", "", "list the addresses") { (console, _) throws(ConsoleError) in try console.listAddresses { _ in true } },
-        printing("hash/find", "MAC [VLAN]", "tell the port of an address") { (console, arguments) throws(ConsoleError) in
+        printing("hash/print", "", "list the addresses") { (console, _) throws(ConsoleError) in
+            try console.listAddresses { _ in true }
+        },
+        printing("hash/find", "MAC [VLAN]", "tell the port of an address") {
+            (console, arguments) throws(ConsoleError) in
             guard let address = arguments.words.first.flatMap({ MACAddress($0) }) else { throw .invalid }
             let vlan = try arguments.optional(1) ?? 0
             let found = try console.listAddresses { $0.address == address && Int($0.vlan) == vlan }
@@ -172,9 +236,11 @@ extension ManagementConsole {
 
     private func listAddresses(where isWanted: (KnownAddress) -> Bool) throws(ConsoleError) -> [String] {
         guard let all = virtualSwitch.control.addresses() else { throw ConsoleError(code: Errno.again) }
-        return all.filter(isWanted).sorted { ($0.bucket, $0.address.value) < ($1.bucket, $1.address.value) }.compactMap { entry in
+        return all.filter(isWanted).sorted { ($0.bucket, $0.address.value) < ($1.bucket, $1.address.value) }.compactMap
+        { entry in
             guard let number = virtualSwitch.number(of: entry.port) else { return nil }
-            return "Hash: \(Columns.zeros(entry.bucket, 4)) Addr: \(entry.address) VLAN \(Columns.zeros(Int(entry.vlan), 4)) "
+            return
+                "Hash: \(Columns.zeros(entry.bucket, 4)) Addr: \(entry.address) VLAN \(Columns.zeros(Int(entry.vlan), 4)) "
                 + "to port: \(Columns.zeros(number, 3))  age \(entry.age ?? 0) secs"
         }
     }

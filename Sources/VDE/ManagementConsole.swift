@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// The commands of a switch's console, in the words and with the answers of vde_switch(1), so that its terminals and scripts can be used.
+/// The commands of a switch's console, in the words and with the answers of vde_switch(1), so that its terminals and
+/// scripts can be used.
 package final class ManagementConsole {
     /// What a command came to.
     package struct Reply: Equatable, Sendable {
@@ -32,7 +33,10 @@ package final class ManagementConsole {
         /// Disconnects a client: the port and the end's number.
         package var closeEnd: (Int, Int32) -> Void
 
-        package init(version: String, directory: String, mode: UInt16, path: String?, pathMode: UInt16, closeEnd: @escaping (Int, Int32) -> Void) {
+        package init(
+            version: String, directory: String, mode: UInt16, path: String?, pathMode: UInt16,
+            closeEnd: @escaping (Int, Int32) -> Void
+        ) {
             self.version = version
             self.directory = directory
             self.mode = mode
@@ -66,7 +70,9 @@ package final class ManagementConsole {
     package static let prompt = "\nvde$ "
 
     /// Clients look for `V.`, the version and the end of the line.
-    var banner: [String] { ["VDE switch V.\(surroundings.version)", "(vde_vmnet, which speaks the VDE protocol) - Apache-2.0", ""] }
+    var banner: [String] {
+        ["VDE switch V.\(surroundings.version)", "(vde_vmnet, which speaks the VDE protocol) - Apache-2.0", ""]
+    }
 
     package var greeting: String { banner.map { $0 + "\n" }.joined() + "vde$ " }
 
@@ -84,7 +90,9 @@ package final class ManagementConsole {
         case "load": return load(arguments, user: user)
         default: break
         }
-        guard let command = ManagementConsole.commands.first(where: { $0.name == name }) else { return Reply(failure: .unknownCommand) }
+        guard let command = ManagementConsole.commands.first(where: { $0.name == name }) else {
+            return Reply(failure: .unknownCommand)
+        }
         do throws(ConsoleError) {
             let lines = try command.body(self, arguments)
             return Reply(data: command.hasData ? lines : nil)
@@ -123,11 +131,13 @@ package final class ManagementConsole {
         return lines
     }
 
-    /// `load FILE` repeats each command and its answer, and so would show any file to whoever may use the console: it is for those only who
-    /// could read what we can.
+    /// `load FILE` repeats each command and its answer, and so would show any file to whoever may use the console: it
+    /// is for those only who could read what we can.
     private func load(_ arguments: Arguments, user: UInt32?) -> Reply {
         guard let path = arguments.words.first else { return Reply(failure: ConsoleError(code: Errno.noEntry)) }
-        if let user, user != 0, user != Accounts.effectiveUser { return Reply(failure: ConsoleError(code: Errno.accessDenied)) }
+        if let user, user != 0, user != Accounts.effectiveUser {
+            return Reply(failure: ConsoleError(code: Errno.accessDenied))
+        }
         guard !isLoading else { return Reply(failure: .invalid) }
         let lines: [String]
         do throws(SystemError) {
@@ -207,14 +217,20 @@ package struct ConsoleDialogue {
 
     /// Carries out the next line.
     /// - Parameter showsPrompt: whether a prompt follows the answer.
-    /// - Returns: what to send, and whether the conversation or the switch is to end then; nil if there is no whole line.
-    package mutating func next(_ console: ManagementConsole, user: UInt32?, showsPrompt: Bool = true) -> (text: String, end: ManagementConsole.Reply.End?)? {
+    /// - Returns: what to send, and whether the conversation or the switch is to end then; nil if there is no whole
+    ///   line.
+    package mutating func next(
+        _ console: ManagementConsole, user: UInt32?, showsPrompt: Bool = true
+    ) -> (text: String, end: ManagementConsole.Reply.End?)? {
         guard let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) else { return nil }
         let line = bytes[position..<end]
         position = end + 1
         let isTooLong = isSkipping || line.count > ConsoleDialogue.maximumLine
         isSkipping = false
-        let reply = isTooLong ? ManagementConsole.Reply(failure: .tooLong) : console.execute(String(decoding: line, as: UTF8.self), user: user)
+        let reply =
+            isTooLong
+            ? ManagementConsole.Reply(failure: .tooLong)
+            : console.execute(String(decoding: line, as: UTF8.self), user: user)
         var text = reply.map(ManagementConsole.text) ?? ""
         if reply?.end == nil && showsPrompt { text += ManagementConsole.prompt }
         return (text, reply?.end)

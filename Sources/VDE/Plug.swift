@@ -27,8 +27,8 @@ package struct PlugOptions: Sendable {
     }
 }
 
-/// The handshake with a VDE switch: begun by `init`, then `finish` whenever `descriptor` is readable, until it returns the plug.
-/// The caller keeps the time; libvdeplug's own switches may refuse by never answering.
+/// The handshake with a VDE switch: begun by `init`, then `finish` whenever `descriptor` is readable, until it returns
+/// the plug. The caller keeps the time; libvdeplug's own switches may refuse by never answering.
 package struct PlugHandshake: ~Copyable {
     /// How long a switch may take to answer, in nanoseconds.
     package static let patience: UInt64 = 3 * MonotonicClock.second
@@ -60,7 +60,9 @@ package struct PlugHandshake: ~Copyable {
             let request = VDERequest(kind: kind, path: Array(socket.path.utf8), description: options.description)
             guard let bytes = request.encode() else { throw SystemError(code: Errno.nameTooLong, "use", socket.path) }
             // One write: the switch reads once and takes what it gets for the whole.
-            guard try control.send(bytes) == bytes.count else { throw SystemError(code: Errno.noBuffers, "send to", there.path(of: "ctl")) }
+            guard try control.send(bytes) == bytes.count else {
+                throw SystemError(code: Errno.noBuffers, "send to", there.path(of: "ctl"))
+            }
             self.control = control
             self.data = data
             self.path = path
@@ -85,31 +87,42 @@ package struct PlugHandshake: ~Copyable {
         } catch {
             throw error.code == Errno.noEntry ? PlugError.noSwitch(at: path) : PlugError(error, path: path)
         }
-        throw PlugError(.notASwitch, "\(path) is a file, not the directory of a VDE switch; start one elsewhere by: vde_vmnet --switch DIRECTORY")
+        throw PlugError(
+            .notASwitch,
+            "\(path) is a file, not the directory of a VDE switch; start one elsewhere by: vde_vmnet --switch DIRECTORY"
+        )
     }
 
     /// Removes data sockets that an earlier run of ours left here when it was killed during its handshake.
     private static func sweep(_ directory: borrowing Directory) {
         for name in (try? directory.entries()) ?? [] where name.hasPrefix(namePrefix) {
-            guard let process = Int32(name.dropFirst(namePrefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process) else { continue }
+            guard let process = Int32(name.dropFirst(namePrefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process)
+            else { continue }
             try? directory.remove(name)
         }
     }
 
     /// Binds the data socket in the switch's directory, or where libvdeplug goes if that cannot be written.
-    private static func bind(_ socket: borrowing Descriptor, in directory: borrowing Directory, _ access: [Directory.SocketAccess]) throws(SystemError) -> BoundSocket {
+    private static func bind(
+        _ socket: borrowing Descriptor, in directory: borrowing Directory, _ access: [Directory.SocketAccess]
+    ) throws(SystemError) -> BoundSocket {
         do throws(SystemError) {
             return try bind(socket, in: directory, prefix: namePrefix, access)
         } catch {
             for place in ["/var/run", "/var/tmp", "/tmp"] {
-                guard let other = try? Directory.open(place, .everything), let bound = try? bind(socket, in: other, prefix: "vde_vmnet-", access) else { continue }
+                guard let other = try? Directory.open(place, .everything),
+                    let bound = try? bind(socket, in: other, prefix: "vde_vmnet-", access)
+                else { continue }
                 return bound
             }
             throw error
         }
     }
 
-    private static func bind(_ socket: borrowing Descriptor, in directory: borrowing Directory, prefix: String, _ access: [Directory.SocketAccess]) throws(SystemError) -> BoundSocket {
+    private static func bind(
+        _ socket: borrowing Descriptor, in directory: borrowing Directory, prefix: String,
+        _ access: [Directory.SocketAccess]
+    ) throws(SystemError) -> BoundSocket {
         for attempt in 0..<1000 {
             let name = prefix + "\(Accounts.processID)-\(attempt)"
             // A name that a switch could not be told is no use.
@@ -123,9 +136,11 @@ package struct PlugHandshake: ~Copyable {
         throw SystemError(code: Errno.addressInUse, "bind", directory.path(of: prefix))
     }
 
-    /// Lets the switch write to our socket, by the rule of libvdeplug: a switch that runs as somebody else is given access through the
-    /// group of its control socket, and where that group is not ours to give, through everybody's.
-    private static func access(for directory: borrowing Directory, _ group: UInt32?) throws(SystemError) -> [Directory.SocketAccess] {
+    /// Lets the switch write to our socket, by the rule of libvdeplug: a switch that runs as somebody else is given
+    /// access through the group of its control socket, and where that group is not ours to give, through everybody's.
+    private static func access(
+        for directory: borrowing Directory, _ group: UInt32?
+    ) throws(SystemError) -> [Directory.SocketAccess] {
         if let group { return [Directory.SocketAccess(mode: 0o770, group: group)] }
         let owner = try directory.status(of: "ctl")
         if owner.owner == 0 || owner.owner == Accounts.effectiveUser { return [Directory.SocketAccess(mode: 0o700)] }
@@ -152,7 +167,8 @@ package struct PlugHandshake: ~Copyable {
         }
         guard reply.count == expected else { return nil }
         guard let peer = try? UnixAddressLayout.native.decodePath(reply.rawSpan) else {
-            throw PlugError(.badReply, "what listens at \(directory) does not speak the VDE protocol: its answer names no socket")
+            throw PlugError(
+                .badReply, "what listens at \(directory) does not speak the VDE protocol: its answer names no socket")
         }
         do throws(SystemError) {
             try data.connect(to: UnixPath(peer))
@@ -169,13 +185,15 @@ package struct PlugHandshake: ~Copyable {
         PlugError(
             .silent,
             "the switch at \(directory) did not answer within \(PlugHandshake.patience / MonotonicClock.second) s: "
-                + "it hangs, or it is an older vde_switch that refuses in silence (port out of range, taken, or none free)")
+                + "it hangs, or it is an older vde_switch that refuses in silence (port out of range, taken, or none free)"
+        )
     }
 }
 
 extension Plug {
     /// Joins and waits for the answer. For programs with nothing else to do meanwhile.
-    package static func join(path: String, port: Int, options: PlugOptions, deadline: UInt64) throws(PlugError) -> Plug {
+    package static func join(path: String, port: Int, options: PlugOptions, deadline: UInt64) throws(PlugError) -> Plug
+    {
         var handshake = try PlugHandshake(path: path, port: port, options: options)
         while true {
             guard !handshake.control.wait(for: .readable, until: deadline).isEmpty else { throw handshake.silence }
@@ -188,7 +206,9 @@ extension Plug {
         var failure: PlugError?
         for candidate in candidates {
             do throws(PlugError) {
-                return try join(path: candidate, port: port, options: options, deadline: MonotonicClock.now + PlugHandshake.patience)
+                return try join(
+                    path: candidate, port: port, options: options, deadline: MonotonicClock.now + PlugHandshake.patience
+                )
             } catch {
                 if failure == nil || failure?.cause == .noSwitch { failure = error }
             }
@@ -196,6 +216,7 @@ extension Plug {
         guard candidates.count > 1, failure?.cause == .noSwitch else { throw failure! }
         throw PlugError(
             .noSwitch,
-            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start a network with a switch of its own by: vde_vmnet --switch /tmp/vde")
+            "no VDE switch in any of the usual places (\(candidates.joined(separator: ", "))); start a network with a switch of its own by: vde_vmnet --switch /tmp/vde"
+        )
     }
 }

@@ -41,22 +41,27 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
     init(_ error: SystemError, path: String) {
         switch error.code {
         case Errno.nameTooLong:
-            self.init(.pathTooLong, "\(path): too long for a unix socket (the limit is about 100 bytes); use a shorter directory")
+            self.init(
+                .pathTooLong,
+                "\(path): too long for a unix socket (the limit is about 100 bytes); use a shorter directory")
         case Errno.accessDenied, Errno.notPermitted:
-            self.init(.permissionDenied, "\(error); \(PlugError.ownership(of: error.subject.isEmpty ? path : error.subject))")
+            self.init(
+                .permissionDenied, "\(error); \(PlugError.ownership(of: error.subject.isEmpty ? path : error.subject))")
         default:
             self.init(.system, error.description)
         }
     }
 
     static func noSwitch(at path: String) -> PlugError {
-        PlugError(.noSwitch, "no VDE switch at \(path); start a network with a switch of its own by: vde_vmnet --switch \(path)")
+        PlugError(
+            .noSwitch,
+            "no VDE switch at \(path); start a network with a switch of its own by: vde_vmnet --switch \(path)")
     }
 
     /// Who may use `path`, as a hint on what to run as.
     private static func ownership(of path: String) -> String {
         var path = path
-        while !Files.exists(path), path != "/" , path != "." { path = Files.parent(path) }
+        while !Files.exists(path), path != "/", path != "." { path = Files.parent(path) }
         guard let status = try? Files.status(path) else { return "check its owner and mode" }
         return "\(path) belongs to \(Accounts.userName(status.owner)) with mode 0\(String(status.mode, radix: 8)): "
             + "run as that user or as root, or start the switch with a group that may join (vde_vmnet: --vde-mode 0660 --vde-group G, vde_switch: --mode 0660 --group G)"

@@ -35,7 +35,9 @@ package enum PlugLocator: Equatable, Sendable {
                 self = .pointToPoint(path: String(rest))
                 return
             case let other:
-                throw Unusable(description: "'\(other)://' is not supported here: give the directory of a VDE switch, or ptp://PATH")
+                throw Unusable(
+                    description:
+                        "'\(other)://' is not supported here: give the directory of a VDE switch, or ptp://PATH")
             }
         }
         var port = 0
@@ -43,14 +45,22 @@ package enum PlugLocator: Equatable, Sendable {
             let inside = rest[rest.index(after: bracket)...].dropLast()
             rest = rest[..<bracket]
             if inside.isEmpty && !text.hasPrefix("vde://") {
-                guard !rest.isEmpty else { throw Unusable(description: "'[]' needs a path in front of it: PATH[] is one end of a cable without a switch") }
+                guard !rest.isEmpty else {
+                    throw Unusable(
+                        description: "'[]' needs a path in front of it: PATH[] is one end of a cable without a switch")
+                }
                 self = .pointToPoint(path: String(rest))
                 return
             }
             if !inside.isEmpty {
                 let digits = inside.hasPrefix("port=") ? inside.dropFirst(5) : inside
-                guard let number = Int(digits), (0...PlugLocator.maximumPort).contains(number), digits.first?.isNumber == true else {
-                    throw Unusable(description: "'[\(inside)]' is not a port of a switch: write \(rest)[N] with a number, or \(rest)[] for a cable without a switch")
+                guard let number = Int(digits), (0...PlugLocator.maximumPort).contains(number),
+                    digits.first?.isNumber == true
+                else {
+                    throw Unusable(
+                        description:
+                            "'[\(inside)]' is not a port of a switch: write \(rest)[N] with a number, or \(rest)[] for a cable without a switch"
+                    )
                 }
                 port = number == 0 ? PlugLocator.managementPort : number
             }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// One end of a VDE cable without a switch, as libvdeplug and vdeplug 4.0 lay it: two datagram sockets, called PATH and PATH+.
+/// One end of a VDE cable without a switch, as libvdeplug and vdeplug 4.0 lay it: two datagram sockets, called PATH and
+/// PATH+.
 ///
-/// The first to come binds PATH and waits; the second binds PATH+ and connects to PATH. The first learns of the second from its first frame
-/// and then connects back. An empty datagram means goodbye.
+/// The first to come binds PATH and waits; the second binds PATH+ and connects to PATH. The first learns of the second
+/// from its first frame and then connects back. An empty datagram means goodbye.
 package struct PointToPoint: ~Copyable {
     /// The data socket.
     package let socket: Descriptor
@@ -28,13 +29,18 @@ package struct PointToPoint: ~Copyable {
             if let first = try PointToPoint.claim(name, in: directory, for: socket, group) {
                 (bound, isFirst) = (first, true)
             } else {
-                guard let second = try PointToPoint.claim(name + "+", in: directory, for: socket, group) else { throw SystemError(code: Errno.busy, "claim", path) }
+                guard let second = try PointToPoint.claim(name + "+", in: directory, for: socket, group) else {
+                    throw SystemError(code: Errno.busy, "claim", path)
+                }
                 try socket.connect(to: UnixPath(path))
                 (bound, isFirst) = (second, false)
             }
         } catch {
             if error.code == Errno.busy || (error.code == Errno.notPermitted && error.operation == "connect") {
-                throw PlugError(.occupied, "both ends of the cable at \(path) are in use; take another path, or a switch if there are more than two")
+                throw PlugError(
+                    .occupied,
+                    "both ends of the cable at \(path) are in use; take another path, or a switch if there are more than two"
+                )
             }
             throw PlugError(error, path: path)
         }
@@ -62,7 +68,9 @@ package struct PointToPoint: ~Copyable {
     }
 
     /// Binds at `name`, replacing a socket that no process holds any more. Returns nil if one does.
-    private static func claim(_ name: String, in directory: borrowing Directory, for socket: borrowing Descriptor, _ group: UInt32?) throws(SystemError) -> BoundSocket? {
+    private static func claim(
+        _ name: String, in directory: borrowing Directory, for socket: borrowing Descriptor, _ group: UInt32?
+    ) throws(SystemError) -> BoundSocket? {
         let access = Directory.SocketAccess(mode: group == nil ? 0o700 : 0o770, group: group)
         for _ in 0..<2 {
             do throws(SystemError) {

@@ -3,8 +3,9 @@ import Wire
 
 /// Puts a client's request together, however its bytes arrive.
 ///
-/// The request has no length of its own: real clients write it at once, and its end is the end of what was read. So what comes in the
-/// first read is taken for the whole if it is long enough; if it came in pieces, the rest of the description is waited for a moment.
+/// The request has no length of its own: real clients write it at once, and its end is the end of what was read. So
+/// what comes in the first read is taken for the whole if it is long enough; if it came in pieces, the rest of the
+/// description is waited for a moment.
 package struct RequestReader: Sendable {
     package enum Outcome: Equatable, Sendable {
         /// Wait for more.
@@ -31,7 +32,9 @@ package struct RequestReader: Sendable {
     package mutating func take(_ more: [UInt8]) -> Outcome {
         bytes += more
         reads += 1
-        guard bytes.count < RequestReader.maximumLength else { return .invalid("a request of more than \(RequestReader.maximumLength) bytes") }
+        guard bytes.count < RequestReader.maximumLength else {
+            return .invalid("a request of more than \(RequestReader.maximumLength) bytes")
+        }
         let outcome = finish()
         if case .complete = outcome, reads > 1 { return .settling }
         return outcome
@@ -60,7 +63,9 @@ package enum PrintableText {
         var result = ""
         var length = 0
         for scalar in text.unicodeScalars {
-            let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) || scalar.value == 0x2028 || scalar.value == 0x2029
+            let isControl =
+                scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) || scalar.value == 0x2028
+                || scalar.value == 0x2029
             let shown: Unicode.Scalar = isControl ? "?" : scalar
             length += String(shown).utf8.count
             if length > limit { break }

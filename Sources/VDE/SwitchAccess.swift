@@ -8,10 +8,14 @@ package struct SwitchAccess: Equatable, Sendable {
     package var directoryMode: UInt16?
     /// The group of the directory and the sockets.
     package var group: UInt32?
-    /// Who owns the directory and the control socket, where that is not who runs the switch: whoever called it through sudo.
+    /// Who owns the directory and the control socket, where that is not who runs the switch: whoever called it through
+    /// sudo.
     package var owner: (user: UInt32, group: UInt32)?
 
-    package init(mode: UInt16? = nil, directoryMode: UInt16? = nil, group: UInt32? = nil, owner: (user: UInt32, group: UInt32)? = nil) {
+    package init(
+        mode: UInt16? = nil, directoryMode: UInt16? = nil, group: UInt32? = nil,
+        owner: (user: UInt32, group: UInt32)? = nil
+    ) {
         self.mode = mode
         self.directoryMode = directoryMode
         self.group = group
@@ -19,7 +23,8 @@ package struct SwitchAccess: Equatable, Sendable {
     }
 
     package static func == (one: SwitchAccess, other: SwitchAccess) -> Bool {
-        one.mode == other.mode && one.directoryMode == other.directoryMode && one.group == other.group && one.owner?.user == other.owner?.user
+        one.mode == other.mode && one.directoryMode == other.directoryMode && one.group == other.group
+            && one.owner?.user == other.owner?.user
             && one.owner?.group == other.owner?.group
     }
 

@@ -29,10 +29,11 @@ package struct SwitchError: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// The directory through which a switch is found: `ctl`, where clients ask for a port, and a socket for each end of a port in use.
+/// The directory through which a switch is found: `ctl`, where clients ask for a port, and a socket for each end of a
+/// port in use.
 ///
-/// It is locked for as long as we live, so that of several that start at once one waits for the other. Root gives it away to the user who called
-/// sudo only if this process has made it, or it is that user's already.
+/// It is locked for as long as we live, so that of several that start at once one waits for the other. Root gives it
+/// away to the user who called sudo only if this process has made it, or it is that user's already.
 package final class SwitchDirectory {
     /// The absolute path without symbolic links.
     package var path: String { directory.path }
@@ -48,7 +49,8 @@ package final class SwitchDirectory {
 
     /// Bytes of the longest name in it, `/NNNN.NNNNN`.
     private static let longestName = 11
-    /// How long to wait for another process that takes the directory, in nanoseconds. Any process that may read it can lock it for ever.
+    /// How long to wait for another process that takes the directory, in nanoseconds. Any process that may read it can
+    /// lock it for ever.
     private static let patience = MonotonicClock.second
 
     private enum Entry {
@@ -69,11 +71,14 @@ package final class SwitchDirectory {
     }
 
     /// Makes the directory, or takes over what a dead switch has left, and listens.
-    /// - Parameter allowed: paths that may be in it although they are not the switch's, such as its pidfile and console.
+    /// - Parameter allowed: paths that may be in it although they are not the switch's, such as its pidfile and
+    ///   console.
     package init(_ name: String, access: SwitchAccess, allowed: [String] = []) throws(SwitchError) {
         let room = UnixAddressLayout.native.pathCapacity - 1 - SwitchDirectory.longestName
         guard name.utf8.count <= room else {
-            throw SwitchError(.pathTooLong, "\(name) is too long for the sockets in it: at most \(room) bytes; use a shorter directory")
+            throw SwitchError(
+                .pathTooLong,
+                "\(name) is too long for the sockets in it: at most \(room) bytes; use a shorter directory")
         }
         self.access = access
         let opened = try SwitchDirectory.open(name)
@@ -81,13 +86,18 @@ package final class SwitchDirectory {
         let isNew = opened.isNew
         do throws(SwitchError) {
             guard directory.path.utf8.count <= room else {
-                throw SwitchError(.pathTooLong, "\(name) is \(directory.path), which is too long for the sockets in it: at most \(room) bytes; use a shorter directory")
+                throw SwitchError(
+                    .pathTooLong,
+                    "\(name) is \(directory.path), which is too long for the sockets in it: at most \(room) bytes; use a shorter directory"
+                )
             }
             let lock = try SwitchDirectory.translating { () throws(SystemError) in try directory.reopen() }
             if !isNew { try SwitchDirectory.checkOwner(directory, access) }
             let hadSwitch = try SwitchDirectory.takeOver(directory, lock, allowed: allowed)
             isOurs = isNew || hadSwitch
-            listener = try SwitchDirectory.translating { () throws(SystemError) in try SwitchDirectory.listen(in: directory, access) }
+            listener = try SwitchDirectory.translating { () throws(SystemError) in
+                try SwitchDirectory.listen(in: directory, access)
+            }
             control = try? directory.status(of: "ctl")
             do throws(SystemError) {
                 // Last: from now on others may change what is in it.
@@ -106,11 +116,16 @@ package final class SwitchDirectory {
         self.directory = directory
     }
 
-    private static func translating<Value: ~Copyable>(_ body: () throws(SystemError) -> Value) throws(SwitchError) -> Value {
+    private static func translating<Value: ~Copyable>(
+        _ body: () throws(SystemError) -> Value
+    ) throws(SwitchError) -> Value {
         do throws(SystemError) {
             return try body()
         } catch {
-            throw error.code == Errno.addressInUse ? SwitchError(.occupied, "\(error.subject) was made by another process just now; choose another directory") : SwitchError(error)
+            throw error.code == Errno.addressInUse
+                ? SwitchError(
+                    .occupied, "\(error.subject) was made by another process just now; choose another directory")
+                : SwitchError(error)
         }
     }
 
@@ -139,13 +154,22 @@ package final class SwitchDirectory {
         if owner == receiver { return }
         if owner == Accounts.effectiveUser {
             let name = Accounts.userName(receiver)
-            throw SwitchError(.notOurs, "\(path) is there and belongs to \(Accounts.userName(owner)), so it is not given to \(name), who called sudo; choose a directory of \(name), or one that does not exist yet")
+            throw SwitchError(
+                .notOurs,
+                "\(path) is there and belongs to \(Accounts.userName(owner)), so it is not given to \(name), who called sudo; choose a directory of \(name), or one that does not exist yet"
+            )
         }
-        throw SwitchError(.notOurs, "\(path) belongs to \(Accounts.userName(owner)); choose another directory, or run this as \(Accounts.userName(owner))")
+        throw SwitchError(
+            .notOurs,
+            "\(path) belongs to \(Accounts.userName(owner)); choose another directory, or run this as \(Accounts.userName(owner))"
+        )
     }
 
-    /// Makes sure that the directory is free, and removes what a dead switch has left in it. Returns whether there was one.
-    private static func takeOver(_ directory: borrowing Directory, _ lock: borrowing Descriptor, allowed: [String]) throws(SwitchError) -> Bool {
+    /// Makes sure that the directory is free, and removes what a dead switch has left in it. Returns whether there was
+    /// one.
+    private static func takeOver(
+        _ directory: borrowing Directory, _ lock: borrowing Descriptor, allowed: [String]
+    ) throws(SwitchError) -> Bool {
         let path = directory.path
         let isFree: Bool, entries: [String]
         do throws(SystemError) {
@@ -156,23 +180,33 @@ package final class SwitchDirectory {
         }
         let holder = entries.contains("ctl") ? holder(in: directory) : nil
         if let holder, holder > 0 {
-            throw SwitchError(.occupied, "a switch serves \(path) already (process \(holder)); stop it first, or choose another directory")
+            throw SwitchError(
+                .occupied,
+                "a switch serves \(path) already (process \(holder)); stop it first, or choose another directory")
         }
-        let names = allowed.map(Files.resolved).filter { Files.parent($0) == path }.map { String($0.dropFirst(path.utf8.count + 1)) }
+        let names = allowed.map(Files.resolved).filter { Files.parent($0) == path }.map {
+            String($0.dropFirst(path.utf8.count + 1))
+        }
         var kinds: [(name: String, kind: Entry)] = []
         for name in entries { kinds.append((name, kind(of: name, in: directory, allowed: names))) }
         if let foreign = kinds.first(where: { $0.kind == .foreign }) {
-            throw SwitchError(.notOurs, "\(path) holds something else than a switch's sockets (\(foreign.name)); choose an empty directory, or one that does not exist yet")
+            throw SwitchError(
+                .notOurs,
+                "\(path) holds something else than a switch's sockets (\(foreign.name)); choose an empty directory, or one that does not exist yet"
+            )
         }
         let hadSwitch = kinds.contains { $0.kind == .control }
         if hadSwitch, holder != nil {
             throw SwitchError(.occupied, "a switch serves \(path) already; stop it first, or choose another directory")
         }
-        // Another instance that starts is soon to be seen. Any other process with the lock keeps no instance out: `ctl` is made by one process alone.
+        // Another instance that starts is soon to be seen. Any other process with the lock keeps no instance out: `ctl`
+        // is made by one process alone.
         if !isFree {
             _ = try translating { () throws(SystemError) in try lock.lock(until: MonotonicClock.now + patience) }
             if let holder = SwitchDirectory.holder(in: directory) {
-                throw SwitchError(.occupied, "a switch serves \(path) already (process \(holder)); stop it first, or choose another directory")
+                throw SwitchError(
+                    .occupied,
+                    "a switch serves \(path) already (process \(holder)); stop it first, or choose another directory")
             }
         }
         for entry in kinds {
@@ -194,7 +228,11 @@ package final class SwitchDirectory {
         if name == "ctl" { return .control }
         if name.hasPrefix(".") { return .known }
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        let isPort = parts.count == 2 && parts.allSatisfy { !$0.isEmpty && $0.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) } }
+        let isPort =
+            parts.count == 2
+            && parts.allSatisfy {
+                !$0.isEmpty && $0.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            }
         return isPort ? .port : .foreign
     }
 
@@ -204,8 +242,8 @@ package final class SwitchDirectory {
         while true {
             guard let process = listener(in: directory) else { return nil }
             if process == 0 || Accounts.isAlive(process) { return process }
-            // A child of one that was killed may have its socket for a moment, until it starts a program; or one that is alive has left the
-            // process that began to listen, as daemons do.
+            // A child of one that was killed may have its socket for a moment, until it starts a program; or one that
+            // is alive has left the process that began to listen, as daemons do.
             guard MonotonicClock.now < deadline else { return 0 }
             MonotonicClock.sleep(10 * MonotonicClock.millisecond)
         }
@@ -222,7 +260,9 @@ package final class SwitchDirectory {
     }
 
     /// The control socket, open to others only when it has its owner and mode.
-    private static func listen(in directory: borrowing Directory, _ access: SwitchAccess) throws(SystemError) -> Descriptor {
+    private static func listen(
+        in directory: borrowing Directory, _ access: SwitchAccess
+    ) throws(SystemError) -> Descriptor {
         let socket = try UnixSocket.stream()
         let own = Directory.SocketAccess(mode: access.controlMode, user: access.owner?.user, group: access.ownerGroup)
         try directory.place(socket, at: "ctl", own, backlog: 256)
@@ -231,7 +271,9 @@ package final class SwitchDirectory {
 
     /// Removes the directory, if it is empty and still where it was made.
     private static func remove(_ directory: borrowing Directory) {
-        guard let name = try? Directory.name(of: directory.path), let status = try? directory.status(), let above = try? directory.enter("..") else { return }
+        guard let name = try? Directory.name(of: directory.path), let status = try? directory.status(),
+            let above = try? directory.enter("..")
+        else { return }
         if above.has(name, status) { try? above.removeDirectory(name) }
     }
 
@@ -249,14 +291,17 @@ package final class SwitchDirectory {
     ///   - peer: the client's socket.
     ///   - user: who the client is.
     ///   - mode: other than the control socket's, for the management port.
-    package func makeDataSocket(port: Int, end: Int32, peer: [UInt8], user: UInt32, mode: UInt16? = nil) throws(SystemError) -> DataSocket {
+    package func makeDataSocket(
+        port: Int, end: Int32, peer: [UInt8], user: UInt32, mode: UInt16? = nil
+    ) throws(SystemError) -> DataSocket {
         let socket = try UnixSocket.datagram()
         socket.setBuffers(send: 1 << 20, receive: 4 << 20)
         try socket.connect(to: UnixPath(peer), ownedBy: user)
         let name = Columns.zeros(port, 3) + "." + String(end)
         // One of ours that was left, if there is one.
         removeDataSocket(name)
-        let (mode, owner) = access.dataSocket(user: user, isRoot: Accounts.effectiveUser == 0, mode: mode ?? access.controlMode)
+        let (mode, owner) = access.dataSocket(
+            user: user, isRoot: Accounts.effectiveUser == 0, mode: mode ?? access.controlMode)
         try directory.place(socket, at: name, Directory.SocketAccess(mode: mode, user: owner, group: access.group))
         return DataSocket(descriptor: socket, path: directory.path(of: name), name: name)
     }

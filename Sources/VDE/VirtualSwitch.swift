@@ -3,8 +3,8 @@ import Platform
 import Switching
 import Wire
 
-/// The switch as its clients and its console know it: numbered ports with one or more ends, who may use them, and VLANs. It tells the
-/// forwarder what follows from them. Belongs to the control thread.
+/// The switch as its clients and its console know it: numbered ports with one or more ends, who may use them, and
+/// VLANs. It tells the forwarder what follows from them. Belongs to the control thread.
 package final class VirtualSwitch {
     /// One connection to a port: a client's socket, or a TAP.
     package struct End: Sendable {
@@ -109,17 +109,23 @@ package final class VirtualSwitch {
                 guard let port = ports[number] else { return true }
                 return port.isAllocatable && !port.isActive && port.admits(user)
             }
-            guard let free else { throw Refusal(description: "all \(limit) ports are in use; more with port/setnumports on the console") }
+            guard let free else {
+                throw Refusal(description: "all \(limit) ports are in use; more with port/setnumports on the console")
+            }
             return try claim(free, user)
         case .newControl(let number):
-            guard number <= limit else { throw Refusal(description: "there is no port \(number): the last one is \(limit)") }
+            guard number <= limit else {
+                throw Refusal(description: "there is no port \(number): the last one is \(limit)")
+            }
             return try claim(number, user)
         }
     }
 
     private func claim(_ number: Int, _ user: UInt32) throws(Refusal) -> Int {
         let port = ports[number] ?? SwitchPort()
-        guard port.admits(user) else { throw Refusal(description: "port \(number) is reserved for somebody else (port/setuser, port/setgroup)") }
+        guard port.admits(user) else {
+            throw Refusal(description: "port \(number) is reserved for somebody else (port/setuser, port/setgroup)")
+        }
         if port.isActive && port.user != user {
             let holder = port.user.map { Accounts.userName($0) } ?? port.ends[0].description
             throw Refusal(description: "port \(number) is in use by \(holder)")
@@ -129,8 +135,12 @@ package final class VirtualSwitch {
     }
 
     /// Connects an end to a port that `allocate` has given, and takes over the descriptor in `configuration`.
-    /// - Returns: its number in the forwarder; nil if that has no room, in which case the descriptor is still the caller's.
-    package func attach(_ configuration: PortConfiguration, to number: Int, identifier: Int32, module: String, description: String, user: UInt32?) -> PortNumber? {
+    /// - Returns: its number in the forwarder; nil if that has no room, in which case the descriptor is still the
+    ///   caller's.
+    package func attach(
+        _ configuration: PortConfiguration, to number: Int, identifier: Int32, module: String, description: String,
+        user: UInt32?
+    ) -> PortNumber? {
         var configuration = configuration
         var port = ports[number] ?? SwitchPort()
         // Port 0 needs a number of its own here, for 0 means no bundle.
@@ -138,9 +148,14 @@ package final class VirtualSwitch {
         configuration.mayServe = servingPorts.contains(number)
         configuration.untaggedVLAN = port.untaggedVLAN
         configuration.taggedVLANs = taggedVLANs(of: number)
-        guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else { return nil }
+        guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else {
+            return nil
+        }
         // The newest first, as vde_switch lists them.
-        port.ends.insert(End(identifier: identifier, attachment: attachment, module: module, description: description, counters: counters), at: 0)
+        port.ends.insert(
+            End(
+                identifier: identifier, attachment: attachment, module: module, description: description,
+                counters: counters), at: 0)
         port.user = user
         ports[number] = port
         return attachment
@@ -159,7 +174,9 @@ package final class VirtualSwitch {
 
     /// Disconnects an end and closes its descriptor.
     package func detach(_ identifier: Int32, from number: Int) {
-        guard var port = ports[number], let index = port.ends.firstIndex(where: { $0.identifier == identifier }) else { return }
+        guard var port = ports[number], let index = port.ends.firstIndex(where: { $0.identifier == identifier }) else {
+            return
+        }
         let end = port.ends.remove(at: index)
         control.detach(end.attachment)
         port.past.add(end.counters)
@@ -218,11 +235,17 @@ package final class VirtualSwitch {
         ports[number] = port
     }
 
-    package func setAllocatable(_ number: Int, _ isAllocatable: Bool) throws(ConsoleError) { try change(number) { $0.isAllocatable = isAllocatable } }
+    package func setAllocatable(_ number: Int, _ isAllocatable: Bool) throws(ConsoleError) {
+        try change(number) { $0.isAllocatable = isAllocatable }
+    }
 
-    package func setUser(_ number: Int, _ user: UInt32?) throws(ConsoleError) { try change(number) { $0.allowedUser = user } }
+    package func setUser(_ number: Int, _ user: UInt32?) throws(ConsoleError) {
+        try change(number) { $0.allowedUser = user }
+    }
 
-    package func setGroup(_ number: Int, _ group: UInt32?) throws(ConsoleError) { try change(number) { $0.allowedGroup = group } }
+    package func setGroup(_ number: Int, _ group: UInt32?) throws(ConsoleError) {
+        try change(number) { $0.allowedGroup = group }
+    }
 
     package func resetCounters(_ number: Int) throws(ConsoleError) {
         try change(number) { port in
@@ -235,15 +258,20 @@ package final class VirtualSwitch {
 
     // MARK: VLANs
 
-    private func taggedVLANs(of number: Int) -> [UInt16] { taggedPorts.filter { $0.value.contains(number) }.map(\.key).sorted() }
+    private func taggedVLANs(of number: Int) -> [UInt16] {
+        taggedPorts.filter { $0.value.contains(number) }.map(\.key).sorted()
+    }
 
     /// Tells the forwarder which VLANs a port is in.
     private func apply(_ number: Int) {
         guard let port = ports[number] else { return }
-        for end in port.ends { control.setVLANs(of: end.attachment, untagged: port.untaggedVLAN, tagged: taggedVLANs(of: number)) }
+        for end in port.ends {
+            control.setVLANs(of: end.attachment, untagged: port.untaggedVLAN, tagged: taggedVLANs(of: number))
+        }
     }
 
-    /// As long as there is VLAN 0 only, tags are the guests' business; from the first other VLAN on, the switch keeps them apart.
+    /// As long as there is VLAN 0 only, tags are the guests' business; from the first other VLAN on, the switch keeps
+    /// them apart.
     private func updateAwareness() {
         let needed = taggedPorts.count > 1 || ports.values.contains { $0.untaggedVLAN != 0 } || !taggedPorts[0]!.isEmpty
         guard needed != isVLANAware else { return }
@@ -261,14 +289,18 @@ package final class VirtualSwitch {
     package func removeVLAN(_ vlan: Int) throws(ConsoleError) {
         guard let vlan = UInt16(exactly: vlan), vlan <= VirtualSwitch.vlans.upperBound else { throw .invalid }
         guard let tagged = taggedPorts[vlan] else { throw .noSuch }
-        guard vlan != 0, tagged.isEmpty, !ports.values.contains(where: { $0.untaggedVLAN == vlan }) else { throw .inUse }
+        guard vlan != 0, tagged.isEmpty, !ports.values.contains(where: { $0.untaggedVLAN == vlan }) else {
+            throw .inUse
+        }
         taggedPorts[vlan] = nil
         updateAwareness()
     }
 
     package func setUntaggedVLAN(_ number: Int, _ vlan: Int) throws(ConsoleError) {
         guard (0...limit).contains(number) else { throw .invalid }
-        guard let vlan = UInt16(exactly: vlan), vlan <= VirtualSwitch.vlans.upperBound || vlan == PortConfiguration.noVLAN else { throw .invalid }
+        guard let vlan = UInt16(exactly: vlan),
+            vlan <= VirtualSwitch.vlans.upperBound || vlan == PortConfiguration.noVLAN
+        else { throw .invalid }
         guard vlan == PortConfiguration.noVLAN || taggedPorts[vlan] != nil else { throw .noSuch }
         try change(number) { $0.untaggedVLAN = vlan }
         updateAwareness()
@@ -276,7 +308,8 @@ package final class VirtualSwitch {
     }
 
     package func setTagged(_ vlan: Int, _ number: Int, _ isMember: Bool) throws(ConsoleError) {
-        guard let vlan = UInt16(exactly: vlan), vlan <= VirtualSwitch.vlans.upperBound, (0...limit).contains(number) else { throw .invalid }
+        guard let vlan = UInt16(exactly: vlan), vlan <= VirtualSwitch.vlans.upperBound, (0...limit).contains(number)
+        else { throw .invalid }
         guard taggedPorts[vlan] != nil, ports[number] != nil else { throw .noSuch }
         if isMember { taggedPorts[vlan]!.insert(number) } else { taggedPorts[vlan]!.remove(number) }
         updateAwareness()

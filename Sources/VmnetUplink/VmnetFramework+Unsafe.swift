@@ -16,7 +16,9 @@ package struct VmnetFramework: VmnetProvider {
         var names = [CChar](repeating: 0, count: 4096)
         let count = unsafe names.withUnsafeMutableBufferPointer { unsafe cvmnet_bridgeable($0.baseAddress, $0.count) }
         guard count > 0 else { return [] }
-        return names.split(separator: 0).prefix(Int(count)).map { String(decoding: $0.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+        return names.split(separator: 0).prefix(Int(count)).map {
+            String(decoding: $0.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
     }
 
     package var hasVirtioHeaders: Bool { cvmnet_has_virtio_header() != 0 }
@@ -32,22 +34,33 @@ package struct VmnetFramework: VmnetProvider {
         }
         var interface: OpaquePointer?
         var parameters = cvmnet_parameters()
-        let result = unsafe VmnetFramework.withOptions(options) { unsafe cvmnet_start($0, signal.wakeup.signalDescriptor, patience, &interface, &parameters) }
+        let result = unsafe VmnetFramework.withOptions(options) {
+            unsafe cvmnet_start($0, signal.wakeup.signalDescriptor, patience, &interface, &parameters)
+        }
         guard result == 0, let started = unsafe interface else {
             let isRoot = Accounts.effectiveUser == 0
-            if result < 0 && result != -Errno.timedOut { throw VmnetFailure(status: 0, description: SystemError(code: -result, "start a vmnet interface").description) }
+            if result < 0 && result != -Errno.timedOut {
+                throw VmnetFailure(
+                    status: 0, description: SystemError(code: -result, "start a vmnet interface").description)
+            }
             let status: Int32 = result > 0 ? result : VmnetStatus.timedOut
-            if parameters.failed_rule >= 0 { throw VmnetStatus.failure(status, publishing: options.forwardings[Int(parameters.failed_rule)].published) }
+            if parameters.failed_rule >= 0 {
+                throw VmnetStatus.failure(
+                    status, publishing: options.forwardings[Int(parameters.failed_rule)].published)
+            }
             throw VmnetStatus.failure(status, starting: options, isRoot: isRoot, bridgeable: bridgeableInterfaces())
         }
         return unsafe StartedInterface(
-            started, VmnetFramework.parameters(parameters, hasOffload: options.offload != .none), signal, headerLength: Int(parameters.header),
+            started, VmnetFramework.parameters(parameters, hasOffload: options.offload != .none), signal,
+            headerLength: Int(parameters.header),
             // Whether that counts the header is not known: it is taken to.
-            longest: options.offload == .none ? 0 : Int(clamping: parameters.maximum_frame) - Int(parameters.header), stopPatience: min(patience / 2, 3 * MonotonicClock.second))
+            longest: options.offload == .none ? 0 : Int(clamping: parameters.maximum_frame) - Int(parameters.header),
+            stopPatience: min(patience / 2, 3 * MonotonicClock.second))
     }
 
     /// The options as the C structure, which is valid during the call.
-    private static func withOptions(_ options: VmnetOptions, _ body: (UnsafePointer<cvmnet_options>) -> Int32) -> Int32 {
+    private static func withOptions(_ options: VmnetOptions, _ body: (UnsafePointer<cvmnet_options>) -> Int32) -> Int32
+    {
         var raw = unsafe cvmnet_options()
         var interface = ""
         switch options.mode {
@@ -77,8 +90,10 @@ package struct VmnetFramework: VmnetProvider {
         func text(_ string: String?) -> [UInt8]? { string.flatMap { $0.isEmpty ? nil : Array($0.utf8) + [0] } }
         let network = options.network
         let offsets = [
-            place(text(interface)), place(text(network?.gateway.description)), place(text(network?.lastLease.description)), place(text(network?.network.mask.description)),
-            place(text(options.nat66Prefix)), place(options.interfaceID), place(options.networkID), place(text(options.externalInterface)),
+            place(text(interface)), place(text(network?.gateway.description)),
+            place(text(network?.lastLease.description)), place(text(network?.network.mask.description)),
+            place(text(options.nat66Prefix)), place(options.interfaceID), place(options.networkID),
+            place(text(options.externalInterface)),
         ]
         let rules = options.forwardings.map(\.rule)
         let reservations = options.reservations.map { one in
@@ -89,7 +104,9 @@ package struct VmnetFramework: VmnetProvider {
                 guard let offset = offsets[index], let base = bytes.baseAddress else { return nil }
                 return unsafe base + offset
             }
-            func string(_ index: Int) -> UnsafePointer<CChar>? { unsafe pointer(index).map { unsafe UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self) } }
+            func string(_ index: Int) -> UnsafePointer<CChar>? {
+                unsafe pointer(index).map { unsafe UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self) }
+            }
             unsafe raw.interface = string(0)
             unsafe raw.start_address = string(1)
             unsafe raw.end_address = string(2)
@@ -116,15 +133,19 @@ package struct VmnetFramework: VmnetProvider {
             unsafe withUnsafeBytes(of: characters) { unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         }
         var network: GuestNetwork?
-        if let gateway = IPv4Address(text(raw.start_address)), let mask = IPv4Address(text(raw.subnet_mask)), let whole = IPv4Network(containing: gateway, mask: mask) {
-            network = GuestNetwork(gateway: gateway, prefixLength: whole.prefixLength, lastLease: IPv4Address(text(raw.end_address)))
+        if let gateway = IPv4Address(text(raw.start_address)), let mask = IPv4Address(text(raw.subnet_mask)),
+            let whole = IPv4Network(containing: gateway, mask: mask)
+        {
+            network = GuestNetwork(
+                gateway: gateway, prefixLength: whole.prefixLength, lastLease: IPv4Address(text(raw.end_address)))
         }
         let mtu = (68...65_535).contains(raw.mtu) ? Int(raw.mtu) : 1500
         // With offload the system tells the longest super-frame; what is not one is bounded by the MTU.
         let maximum = (14...70_000).contains(raw.maximum_frame) && !hasOffload ? Int(raw.maximum_frame) : mtu + 14
         let prefix = text(raw.nat66_prefix)
         return VmnetParameters(
-            network: network, mtu: mtu, maximumFrame: maximum, batches: (Int(raw.read_batch), Int(raw.write_batch)), nat66Prefix: prefix.isEmpty ? nil : prefix)
+            network: network, mtu: mtu, maximumFrame: maximum, batches: (Int(raw.read_batch), Int(raw.write_batch)),
+            nat66Prefix: prefix.isEmpty ? nil : prefix)
     }
 }
 
@@ -141,7 +162,12 @@ extension VmnetOptions {
         published.flatMap { published in
             zip(published.ports, published.guestPorts).map { port, guestPort in
                 // Protocol numbers of RFC 9293 and RFC 768.
-                (published, cvmnet_rule(protocol: published.transport == .tcp ? 6 : 17, address: bytes4(published.guest.bytes), external_port: port, internal_port: guestPort))
+                (
+                    published,
+                    cvmnet_rule(
+                        protocol: published.transport == .tcp ? 6 : 17, address: bytes4(published.guest.bytes),
+                        external_port: port, internal_port: guestPort)
+                )
             }
         }
     }
@@ -149,7 +175,9 @@ extension VmnetOptions {
 
 private func bytes4(_ bytes: [UInt8]) -> (UInt8, UInt8, UInt8, UInt8) { (bytes[0], bytes[1], bytes[2], bytes[3]) }
 
-private func bytes6(_ bytes: [UInt8]) -> (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) { (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]) }
+private func bytes6(_ bytes: [UInt8]) -> (UInt8, UInt8, UInt8, UInt8, UInt8, UInt8) {
+    (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5])
+}
 
 @safe
 private final class StartedInterface: VmnetInterface, @unchecked Sendable {
@@ -161,7 +189,10 @@ private final class StartedInterface: VmnetInterface, @unchecked Sendable {
     private let stopPatience: UInt64
     private let isStopped = Guarded(false)
 
-    init(_ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, headerLength: Int, longest: Int, stopPatience: UInt64) {
+    init(
+        _ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, headerLength: Int, longest: Int,
+        stopPatience: UInt64
+    ) {
         self.headerLength = headerLength
         self.longest = min(longest, FrameBatch.maximumFrameLength)
         self.stopPatience = stopPatience
@@ -174,8 +205,10 @@ private final class StartedInterface: VmnetInterface, @unchecked Sendable {
 
     var device: FrameDevice {
         unsafe FrameDevice(
-            context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) }, send: { unsafe cvmnet_send($0, $1, $2, $3) },
-            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumSuperFrame: longest, mtu: parameters.mtu, takesOneCallAtATime: true)
+            context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) },
+            send: { unsafe cvmnet_send($0, $1, $2, $3) },
+            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumSuperFrame: longest,
+            mtu: parameters.mtu, takesOneCallAtATime: true)
     }
 
     func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }

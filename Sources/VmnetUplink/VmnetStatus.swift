@@ -2,49 +2,64 @@
 import Uplinks
 import Wire
 
-/// vmnet's status codes in words. Several causes may hide behind one code, the lack of privilege among them: Apple's framework reports that
-/// as a general failure.
+/// vmnet's status codes in words. Several causes may hide behind one code, the lack of privilege among them: Apple's
+/// framework reports that as a general failure.
 enum VmnetStatus {
     static let timedOut: Int32 = 0
 
-    private static let signature = "from macOS 26 on a program signed with the entitlement com.apple.security.virtualization needs no root (make sign)"
+    private static let signature =
+        "from macOS 26 on a program signed with the entitlement com.apple.security.virtualization needs no root (make sign)"
 
     /// What to do about the lack of a right; root has one of the two already.
     private static func privilege(_ isRoot: Bool) -> String {
-        isRoot ? "root is enough on macOS 15 and earlier; \(signature), and may have to be signed for root as well" : "on macOS 15 and earlier run this with sudo; \(signature)"
+        isRoot
+            ? "root is enough on macOS 15 and earlier; \(signature), and may have to be signed for root as well"
+            : "on macOS 15 and earlier run this with sudo; \(signature)"
     }
 
     /// Why a port could not be published.
     static func failure(_ status: Int32, publishing published: PublishedPort) -> VmnetFailure {
         let code = status == timedOut ? "did not answer in time" : "refused (\(status))"
         return VmnetFailure(
-            status: status, description: "--publish \(published): vmnet.framework \(code); the port may be another network's: publish another, or leave it out")
+            status: status,
+            description:
+                "--publish \(published): vmnet.framework \(code); the port may be another network's: publish another, or leave it out"
+        )
     }
 
-    static func failure(_ status: Int32, starting options: VmnetOptions? = nil, isRoot: Bool, bridgeable: [String] = []) -> VmnetFailure {
+    static func failure(
+        _ status: Int32, starting options: VmnetOptions? = nil, isRoot: Bool, bridgeable: [String] = []
+    ) -> VmnetFailure {
         if case .bridged(let interface)? = options?.mode, !bridgeable.contains(interface) {
             let list = bridgeable.isEmpty ? "none on this Mac" : bridgeable.joined(separator: ", ")
-            return VmnetFailure(status: status, description: "\(interface) cannot be bridged; --vmnet-interface takes one of: \(list)")
+            return VmnetFailure(
+                status: status, description: "\(interface) cannot be bridged; --vmnet-interface takes one of: \(list)")
         }
         let text =
             switch status {
-            case timedOut: "vmnet.framework did not answer in time; its service may hang, for which only a restart of the Mac is known to help"
+            case timedOut:
+                "vmnet.framework did not answer in time; its service may hang, for which only a restart of the Mac is known to help"
             case 1001 where options?.needsNetworkObject == true && options?.network != nil:
                 "vmnet.framework refused (1001): \(options?.network?.network.description ?? "the network") is in use, or \(options?.externalInterface ?? "the uplink") cannot lead out; choose another --vmnet-gateway, or leave it out"
             case 1001:
                 isRoot
                     ? "vmnet.framework refused (1001): the network is in use by another program or in another mode, or it is not private; choose another --vmnet-gateway, or leave it out"
                     : "vmnet.framework refused (1001), most likely for want of privilege: \(privilege(isRoot)); otherwise the network is in use: choose another --vmnet-gateway"
-            case 1002: "vmnet.framework found no memory (1002), which is also how it reports a missing entitlement: \(privilege(isRoot))"
-            case 1003: "vmnet.framework does not take an argument (1003): check --vmnet-gateway, --vmnet-dhcp-end, --vmnet-mask and --vmnet-mtu"
+            case 1002:
+                "vmnet.framework found no memory (1002), which is also how it reports a missing entitlement: \(privilege(isRoot))"
+            case 1003:
+                "vmnet.framework does not take an argument (1003): check --vmnet-gateway, --vmnet-dhcp-end, --vmnet-mask and --vmnet-mtu"
             case 1004: "vmnet.framework was not ready (1004); try again"
             case 1005: "vmnet.framework denies access (1005): \(privilege(isRoot))"
-            case 1006: "a frame was longer than the network's MTU allows (1006); raise --vmnet-mtu, or lower the machine's"
+            case 1006:
+                "a frame was longer than the network's MTU allows (1006); raise --vmnet-mtu, or lower the machine's"
             case 1007: "vmnet.framework is out of buffers (1007); it is overloaded, try again"
             case 1008: "too many frames in one call (1008): an error of this program, please report it"
-            case 1009: "Internet Sharing is on and has the network (1009); switch it off in System Settings, General, Sharing"
+            case 1009:
+                "Internet Sharing is on and has the network (1009); switch it off in System Settings, General, Sharing"
             case 1010: "vmnet.framework wants an authorization (1010): \(privilege(isRoot))"
-            default: "vmnet.framework failed with status \(status), which this program does not know: try again, and report it"
+            default:
+                "vmnet.framework failed with status \(status), which this program does not know: try again, and report it"
             }
         let mayBePermission = [1005, 1010].contains(status) || (!isRoot && [1001, 1002].contains(status))
         return VmnetFailure(status: status, description: text, isPermission: mayBePermission)

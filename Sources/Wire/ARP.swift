@@ -15,7 +15,10 @@ package struct ARPPacket: Equatable, Sendable {
     package var targetHardware: MACAddress
     package var targetAddress: IPv4Address
 
-    package init(operation: Operation, senderHardware: MACAddress, senderAddress: IPv4Address, targetHardware: MACAddress, targetAddress: IPv4Address) {
+    package init(
+        operation: Operation, senderHardware: MACAddress, senderAddress: IPv4Address, targetHardware: MACAddress,
+        targetAddress: IPv4Address
+    ) {
         self.operation = operation
         self.senderHardware = senderHardware
         self.senderAddress = senderAddress
@@ -25,11 +28,14 @@ package struct ARPPacket: Equatable, Sendable {
 
     /// An address probe (RFC 5227 section 1.1): who has `target`, asked without claiming an address of one's own.
     package static func probe(for target: IPv4Address, from hardware: MACAddress) -> ARPPacket {
-        ARPPacket(operation: .request, senderHardware: hardware, senderAddress: .any, targetHardware: .zero, targetAddress: target)
+        ARPPacket(
+            operation: .request, senderHardware: hardware, senderAddress: .any, targetHardware: .zero,
+            targetAddress: target)
     }
 
     /// Parses the payload of an Ethernet frame of type ARP. Padding after the packet is ignored.
-    /// - Throws: `truncated` below 28 bytes; `badField` if it is not about IPv4 over Ethernet, or the operation is neither request nor reply.
+    /// - Throws: `truncated` below 28 bytes; `badField` if it is not about IPv4 over Ethernet, or the operation is
+    ///   neither request nor reply.
     package init(parsing bytes: RawSpan) throws(WireError) {
         guard bytes.byteCount >= ARPPacket.length else { throw .truncated }
         guard bytes.big16(at: 0) == 1, bytes.big16(at: 2) == EtherType.ipv4, bytes.big16(at: 4) == 0x0604,

@@ -13,7 +13,8 @@ package struct AddressReservation: Hashable, Sendable {
     /// Reads the form above. Returns nil for anything else, and for addresses that no machine can have.
     package init?(_ text: some StringProtocol) {
         let parts = text.split(separator: ",", omittingEmptySubsequences: false)
-        guard parts.count == 2, let hardware = MACAddress(parts[0]), !hardware.isGroup, hardware != .zero, let address = IPv4Address(parts[1]), address != .any,
+        guard parts.count == 2, let hardware = MACAddress(parts[0]), !hardware.isGroup, hardware != .zero,
+            let address = IPv4Address(parts[1]), address != .any,
             !address.isLoopback, !address.isMulticastOrBroadcast
         else { return nil }
         self.init(hardware: hardware, address: address)

@@ -18,7 +18,8 @@ package struct MACAddress: Hashable, BitwiseCopyable, Sendable {
     /// Six bytes, first byte first.
     package var bytes: [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: value >> (40 - 8 * UInt64($0))) } }
 
-    /// A unicast, locally administered address made from a hash of `seed` (FNV-1a): the same seed gives the same address.
+    /// A unicast, locally administered address made from a hash of `seed` (FNV-1a): the same seed gives the same
+    /// address.
     package init(locallyAdministeredFrom seed: some Sequence<UInt8>) {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in seed { hash = (hash ^ UInt64(byte)) &* 0x0100_0000_01b3 }
@@ -31,7 +32,9 @@ package struct MACAddress: Hashable, BitwiseCopyable, Sendable {
         guard parts.count == 6 else { return nil }
         var value: UInt64 = 0
         for part in parts {
-            guard (1...2).contains(part.utf8.count), part.utf8.first != UInt8(ascii: "+"), let byte = UInt8(part, radix: 16) else { return nil }
+            guard (1...2).contains(part.utf8.count), part.utf8.first != UInt8(ascii: "+"),
+                let byte = UInt8(part, radix: 16)
+            else { return nil }
             value = value << 8 | UInt64(byte)
         }
         self.init(value)
@@ -59,7 +62,9 @@ package struct IPv4Address: Hashable, Comparable, BitwiseCopyable, Sendable {
     package static func < (a: IPv4Address, b: IPv4Address) -> Bool { a.value < b.value }
 
     /// The address `distance` places after this one.
-    package func advanced(by distance: Int) -> IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: Int(value) + distance)) }
+    package func advanced(by distance: Int) -> IPv4Address {
+        IPv4Address(UInt32(truncatingIfNeeded: Int(value) + distance))
+    }
 
     /// Parses dotted-quad notation, four decimal numbers without leading zeros (which other tools read as octal).
     package init?(_ text: some StringProtocol) {
@@ -111,14 +116,17 @@ package struct IPv4Network: Hashable, Sendable {
     /// Parses `BASE/LENGTH`; nil for anything else, and for an address that is not the network's first.
     package init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 2, let base = IPv4Address(parts[0]), (1...2).contains(parts[1].utf8.count), let length = UInt8(parts[1]), length <= 32 else { return nil }
+        guard parts.count == 2, let base = IPv4Address(parts[0]), (1...2).contains(parts[1].utf8.count),
+            let length = UInt8(parts[1]), length <= 32
+        else { return nil }
         self.init(containing: base, prefixLength: Int(length))
         guard self.base == base else { return nil }
     }
 
     /// The network of `address` under `mask`, or nil if the mask's bits are not contiguous.
     package init?(containing address: IPv4Address, mask: IPv4Address) {
-        // Of a contiguous mask, the complement is one below a power of two (or all ones, for which the sum wraps to zero).
+        // Of a contiguous mask, the complement is one below a power of two (or all ones, for which the sum wraps to
+        // zero).
         guard ~mask.value & (~mask.value &+ 1) == 0 else { return nil }
         self.init(containing: address, prefixLength: mask.value.nonzeroBitCount)
     }
@@ -133,7 +141,8 @@ package struct IPv4Network: Hashable, Sendable {
 
     package func overlaps(_ other: IPv4Network) -> Bool {
         let shorter = min(prefixLength, other.prefixLength)
-        return IPv4Network(containing: base, prefixLength: shorter) == IPv4Network(containing: other.base, prefixLength: shorter)
+        return IPv4Network(containing: base, prefixLength: shorter)
+            == IPv4Network(containing: other.base, prefixLength: shorter)
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Reading and writing fixed-width integers in spans of bytes. Every access is bounds-checked by the standard library: a mistake in a
-// caller traps, it never reads a neighbour's memory. Callers check lengths once, in the initialiser of a view, so that no access traps.
+// Reading and writing fixed-width integers in spans of bytes. Every access is bounds-checked by the standard library: a
+// mistake in a caller traps, it never reads a neighbour's memory. Callers check lengths once, in the initialiser of a
+// view, so that no access traps.
 
 extension RawSpan {
     /// The byte at `offset`.
@@ -110,7 +111,8 @@ extension MutableRawSpan {
         guard source.byteCount > 0 else { return }
         unsafe withUnsafeMutableBytes { destination in
             unsafe source.withUnsafeBytes { bytes in
-                unsafe destination.baseAddress!.advanced(by: offset).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+                unsafe destination.baseAddress!.advanced(by: offset).copyMemory(
+                    from: bytes.baseAddress!, byteCount: bytes.count)
             }
         }
     }

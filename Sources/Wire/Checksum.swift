@@ -2,8 +2,9 @@
 
 /// The Internet checksum (RFC 1071): the ones' complement of the ones' complement sum of 16-bit words.
 ///
-/// A value holds a running sum, in the order in which the bytes lie in memory, so that it can be computed with wide loads; `finished` folds,
-/// complements and converts it. Sums of pieces may be added as long as each piece but the last has an even length.
+/// A value holds a running sum, in the order in which the bytes lie in memory, so that it can be computed with wide
+/// loads; `finished` folds, complements and converts it. Sums of pieces may be added as long as each piece but the last
+/// has an even length.
 @usableFromInline
 package struct InternetChecksum: BitwiseCopyable, Sendable {
     @usableFromInline var sum: UInt64 = 0
@@ -11,7 +12,8 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
     @inlinable
     package init() {}
 
-    /// Starts from a partial sum stored in a packet, as `VIRTIO_NET_HDR_F_NEEDS_CSUM` leaves it: a folded sum that is not complemented.
+    /// Starts from a partial sum stored in a packet, as `VIRTIO_NET_HDR_F_NEEDS_CSUM` leaves it: a folded sum that is
+    /// not complemented.
     @inlinable
     package init(partial: UInt16) { sum = UInt64(partial.bigEndian) }
 
@@ -35,7 +37,8 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
         var offset = 0
         let count = bytes.byteCount
         var low: UInt64 = 0, high: UInt64 = 0
-        // 32-bit halves in 64-bit accumulators cannot overflow below 16 GiB. The two chains run side by side, and each lane is a sum of its own.
+        // 32-bit halves in 64-bit accumulators cannot overflow below 16 GiB. The two chains run side by side, and each
+        // lane is a sum of its own.
         if count >= 64 {
             var lows = SIMD4<UInt64>.zero, highs = SIMD4<UInt64>.zero
             let mask = SIMD4<UInt64>(repeating: 0xffff_ffff)
@@ -91,7 +94,9 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
 
     /// The sum over the IPv4 pseudo-header (RFC 9293 section 3.1, RFC 768).
     @inlinable
-    package static func pseudoHeader(source: IPv4Address, destination: IPv4Address, protocolNumber: UInt8, length: Int) -> InternetChecksum {
+    package static func pseudoHeader(
+        source: IPv4Address, destination: IPv4Address, protocolNumber: UInt8, length: Int
+    ) -> InternetChecksum {
         var checksum = InternetChecksum()
         checksum.add(long: source.value)
         checksum.add(long: destination.value)
@@ -100,7 +105,8 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
         return checksum
     }
 
-    /// The sum over the IPv6 pseudo-header (RFC 8200 section 8.1); `addresses` are the 32 bytes of source and destination.
+    /// The sum over the IPv6 pseudo-header (RFC 8200 section 8.1); `addresses` are the 32 bytes of source and
+    /// destination.
     @inlinable
     package static func pseudoHeader(addresses: RawSpan, protocolNumber: UInt8, length: Int) -> InternetChecksum {
         var checksum = InternetChecksum()

@@ -11,7 +11,8 @@ package enum DHCPPort {
 
 /// Clients by what they call themselves (RFC 2132 section 9.13).
 package enum DHCPVendorClass {
-    /// `vde_vmnet check`, which gives its address back at once. It gets one from the end of the pool, so that the first ones are the guests'.
+    /// `vde_vmnet check`, which gives its address back at once. It gets one from the end of the pool, so that the first
+    /// ones are the guests'.
     package static let check = Array("vde_vmnet check".utf8)
 }
 
@@ -63,7 +64,8 @@ package struct DHCPv4Message: Equatable, Sendable {
     package var nextServer: IPv4Address = .any
     package var relay: IPv4Address = .any
     package var clientHardware: MACAddress
-    /// Options in the order in which they were first seen, or are to be written. An option that came in pieces is joined (RFC 3396).
+    /// Options in the order in which they were first seen, or are to be written. An option that came in pieces is
+    /// joined (RFC 3396).
     package private(set) var options: [(code: UInt8, value: [UInt8])] = []
 
     package init(isReply: Bool, transactionID: UInt32, clientHardware: MACAddress) {
@@ -73,15 +75,18 @@ package struct DHCPv4Message: Equatable, Sendable {
     }
 
     package static func == (a: DHCPv4Message, b: DHCPv4Message) -> Bool {
-        a.isReply == b.isReply && a.transactionID == b.transactionID && a.secondsElapsed == b.secondsElapsed && a.wantsBroadcast == b.wantsBroadcast
-            && a.clientAddress == b.clientAddress && a.yourAddress == b.yourAddress && a.nextServer == b.nextServer && a.relay == b.relay
-            && a.clientHardware == b.clientHardware && a.options.elementsEqual(b.options) { $0.code == $1.code && $0.value == $1.value }
+        a.isReply == b.isReply && a.transactionID == b.transactionID && a.secondsElapsed == b.secondsElapsed
+            && a.wantsBroadcast == b.wantsBroadcast
+            && a.clientAddress == b.clientAddress && a.yourAddress == b.yourAddress && a.nextServer == b.nextServer
+            && a.relay == b.relay
+            && a.clientHardware == b.clientHardware
+            && a.options.elementsEqual(b.options) { $0.code == $1.code && $0.value == $1.value }
     }
 
     // MARK: Parsing
 
-    /// - Throws: `truncated` below 240 bytes or if an option reaches beyond its field; `badField` for another hardware type than Ethernet,
-    ///   an unknown operation, or a missing cookie.
+    /// - Throws: `truncated` below 240 bytes or if an option reaches beyond its field; `badField` for another hardware
+    ///   type than Ethernet, an unknown operation, or a missing cookie.
     package init(parsing bytes: RawSpan) throws(WireError) {
         guard bytes.byteCount >= DHCPv4Message.fixedLength else { throw .truncated }
         guard bytes.byte(at: 0) == 1 || bytes.byte(at: 0) == 2, bytes.byte(at: 1) == 1, bytes.byte(at: 2) == 6,
@@ -166,7 +171,8 @@ package struct DHCPv4Message: Equatable, Sendable {
         self[option] = addresses.isEmpty ? nil : addresses.flatMap(\.bytes)
     }
 
-    /// Domain names one behind the other (RFC 3397 section 2), without compression; those that do not fit into the option's 255 bytes are left out.
+    /// Domain names one behind the other (RFC 3397 section 2), without compression; those that do not fit into the
+    /// option's 255 bytes are left out.
     package mutating func set(_ option: DHCPOption, names: [DNSName]) {
         var bytes: [UInt8] = []
         for name in names {
@@ -180,12 +186,15 @@ package struct DHCPv4Message: Equatable, Sendable {
 
     package mutating func set(_ option: DHCPOption, seconds: UInt32) { self[option] = IPv4Address(seconds).bytes }
 
-    package mutating func set(_ option: DHCPOption, short: UInt16) { self[option] = [UInt8(short >> 8), UInt8(truncatingIfNeeded: short)] }
+    package mutating func set(_ option: DHCPOption, short: UInt16) {
+        self[option] = [UInt8(short >> 8), UInt8(truncatingIfNeeded: short)]
+    }
 
     // MARK: Emitting
 
     /// The message as bytes, padded to BOOTP's 300.
-    /// - Parameter limit: how many bytes may be written; options that do not fit are left out, the last ones first to go.
+    /// - Parameter limit: how many bytes may be written; options that do not fit are left out, the last ones first to
+    ///   go.
     package func bytes(limit: Int = .max) -> [UInt8] {
         var writer = ByteWriter(capacity: 400)
         writer.put8(isReply ? 2 : 1)

@@ -22,16 +22,22 @@ package struct DNSName: Hashable, Sendable {
     /// Lower-case labels of 1 to 63 bytes.
     package let labels: [[UInt8]]
 
-    /// Parses `text` such as `www.example.org` or `www.example.org.`; nil if a label is empty or too long, or the whole exceeds 255 bytes.
+    /// Parses `text` such as `www.example.org` or `www.example.org.`; nil if a label is empty or too long, or the whole
+    /// exceeds 255 bytes.
     package init?(_ text: String) {
         var text = Substring(text)
         if text.last == "." { text = text.dropLast() }
-        let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map { $0.map(DNSName.lowercased) }
-        guard labels.allSatisfy({ (1...63).contains($0.count) }), labels.reduce(1, { $0 + 1 + $1.count }) <= 255 else { return nil }
+        let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
+            $0.map(DNSName.lowercased)
+        }
+        guard labels.allSatisfy({ (1...63).contains($0.count) }), labels.reduce(1, { $0 + 1 + $1.count }) <= 255 else {
+            return nil
+        }
         self.labels = labels
     }
 
-    /// Parses a name inside a message, following compression pointers (RFC 1035 section 4.1.4), which must point backwards.
+    /// Parses a name inside a message, following compression pointers (RFC 1035 section 4.1.4), which must point
+    /// backwards.
     /// - Parameter offset: where the name begins; afterwards where the bytes behind it begin.
     package init(parsing message: RawSpan, at offset: inout Int) throws(WireError) {
         var labels: [[UInt8]] = []
@@ -231,8 +237,11 @@ package enum DNSMessage {
         return writer.bytes
     }
 
-    /// An answer to `question`: `records` hold the bytes of 4 or 16 octets each, or none where the name has no such record.
-    package static func answer(id: UInt16, wantsRecursion: Bool, question: DNSQuestion, records: [[UInt8]], timeToLive: UInt32) -> [UInt8] {
+    /// An answer to `question`: `records` hold the bytes of 4 or 16 octets each, or none where the name has no such
+    /// record.
+    package static func answer(
+        id: UInt16, wantsRecursion: Bool, question: DNSQuestion, records: [[UInt8]], timeToLive: UInt32
+    ) -> [UInt8] {
         var writer = ByteWriter(capacity: 96)
         emitHeader(into: &writer, id: id, flags: 0x8480 | (wantsRecursion ? 0x0100 : 0), answers: UInt16(records.count))
         question.emit(into: &writer)
@@ -248,38 +257,50 @@ package enum DNSMessage {
     }
 
     /// A failure for a query, which may have been too broken to hold a question.
-    package static func failure(id: UInt16, wantsRecursion: Bool, question: DNSQuestion?, code: DNSResponseCode) -> [UInt8] {
+    package static func failure(
+        id: UInt16, wantsRecursion: Bool, question: DNSQuestion?, code: DNSResponseCode
+    ) -> [UInt8] {
         var writer = ByteWriter(capacity: 64)
-        emitHeader(into: &writer, id: id, flags: 0x8080 | (wantsRecursion ? 0x0100 : 0) | UInt16(code.rawValue), answers: 0, questions: question == nil ? 0 : 1)
+        emitHeader(
+            into: &writer, id: id, flags: 0x8080 | (wantsRecursion ? 0x0100 : 0) | UInt16(code.rawValue), answers: 0,
+            questions: question == nil ? 0 : 1)
         question?.emit(into: &writer)
         return writer.bytes
     }
 
-    /// A failure for `query`: its id, operation, RD and CD (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6), its question byte for byte where it can
-    /// be read, and an OPT record where it has one (RFC 6891 section 6.1.1).
+    /// A failure for `query`: its id, operation, RD and CD (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6), its
+    /// question byte for byte where it can be read, and an OPT record where it has one (RFC 6891 section 6.1.1).
     package static func failure(of query: DNSView, code: DNSResponseCode) -> [UInt8] {
         let end = (try? query.questionAndEnd())?.end
         let extended = (try? query.extended()) ?? nil
         var writer = ByteWriter(capacity: 96)
         let flags = 0x8080 | (query.bytes.big16(at: 2) & 0x7910) | UInt16(code.rawValue)
-        emitHeader(into: &writer, id: query.id, flags: flags, answers: 0, questions: end == nil ? 0 : 1, additional: extended == nil ? 0 : 1)
+        emitHeader(
+            into: &writer, id: query.id, flags: flags, answers: 0, questions: end == nil ? 0 : 1,
+            additional: extended == nil ? 0 : 1)
         if let end { writer.put(query.bytes.extracting(DNSView.headerLength..<end).copied()) }
         extended?.reply.emit(into: &writer)
         return writer.bytes
     }
 
-    /// The same answer without its records but OPT, to be asked for again over TCP (RFC 2181 section 9, RFC 6891 section 7); nil for what is no message.
+    /// The same answer without its records but OPT, to be asked for again over TCP (RFC 2181 section 9, RFC 6891
+    /// section 7); nil for what is no message.
     package static func truncated(_ message: [UInt8]) -> [UInt8]? {
         guard let view = try? DNSView(message.rawSpan), let (_, end) = try? view.questionAndEnd() else { return nil }
         let extended = (try? view.extended()) ?? nil
         var writer = ByteWriter(capacity: 96)
-        emitHeader(into: &writer, id: view.id, flags: message.rawSpan.big16(at: 2) | 0x0200, answers: 0, additional: extended == nil ? 0 : 1)
+        emitHeader(
+            into: &writer, id: view.id, flags: message.rawSpan.big16(at: 2) | 0x0200, answers: 0,
+            additional: extended == nil ? 0 : 1)
         writer.put(message[DNSView.headerLength..<end])
         extended?.emit(into: &writer)
         return writer.bytes
     }
 
-    private static func emitHeader(into writer: inout ByteWriter, id: UInt16, flags: UInt16, answers: UInt16, questions: UInt16 = 1, additional: UInt16 = 0) {
+    private static func emitHeader(
+        into writer: inout ByteWriter, id: UInt16, flags: UInt16, answers: UInt16, questions: UInt16 = 1,
+        additional: UInt16 = 0
+    ) {
         writer.put16(id)
         writer.put16(flags)
         writer.put16(questions)
@@ -293,7 +314,8 @@ package enum DNSMessage {
 package struct ExtendedDNS: Equatable, Sendable {
     /// Bytes that UDP messages with this extension are asked to stay below, over all paths (RFC 9715 section 3.1).
     package static let preferredPayload: UInt16 = 1232
-    /// A message without EDNS has no more over UDP (RFC 1035 section 4.2.1), and no size below it counts (RFC 6891 section 6.2.3).
+    /// A message without EDNS has no more over UDP (RFC 1035 section 4.2.1), and no size below it counts (RFC 6891
+    /// section 6.2.3).
     package static let minimumPayload = 512
 
     /// Bytes of the largest UDP message that its sender takes.
@@ -307,7 +329,9 @@ package struct ExtendedDNS: Equatable, Sendable {
     }
 
     /// What a responder puts into its own answer: DO is copied (RFC 3225 section 3), the version is 0.
-    package var reply: ExtendedDNS { ExtendedDNS(payloadSize: ExtendedDNS.preferredPayload, codeAndFlags: codeAndFlags & 0x8000) }
+    package var reply: ExtendedDNS {
+        ExtendedDNS(payloadSize: ExtendedDNS.preferredPayload, codeAndFlags: codeAndFlags & 0x8000)
+    }
 
     package func emit(into writer: inout ByteWriter) {
         writer.put8(0)

@@ -10,7 +10,8 @@ package struct ICMPUnreachable: Equatable, Sendable {
     package let sourcePort: UInt16
     package let destinationPort: UInt16
 
-    /// - Throws: `truncated` below the first 8 bytes of the packet's payload, `badChecksum`, `badField` if it is another ICMP message.
+    /// - Throws: `truncated` below the first 8 bytes of the packet's payload, `badChecksum`, `badField` if it is
+    ///   another ICMP message.
     package init(parsing bytes: RawSpan) throws(WireError) {
         guard bytes.byteCount >= 36 else { throw .truncated }
         var sum = InternetChecksum()
@@ -53,7 +54,8 @@ package struct ICMPEcho: Equatable, Sendable {
         sum.add(bytes)
         guard sum.isValid else { throw .badChecksum }
         guard let kind = Kind(rawValue: bytes.byte(at: 0)), bytes.byte(at: 1) == 0 else { throw .badField }
-        self.init(kind: kind, identifier: bytes.big16(at: 4), sequence: bytes.big16(at: 6), payload: bytes.from(8).copied())
+        self.init(
+            kind: kind, identifier: bytes.big16(at: 4), sequence: bytes.big16(at: 6), payload: bytes.from(8).copied())
     }
 
     package func emit(into writer: inout ByteWriter) {

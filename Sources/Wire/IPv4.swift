@@ -17,7 +17,8 @@ package struct IPv4View: ~Escapable {
     /// 20 to 60.
     @usableFromInline package let headerLength: Int
 
-    /// - Throws: `truncated` if header or total length reach beyond `bytes`; `badVersion`; `badLength` if the two lengths contradict each other.
+    /// - Throws: `truncated` if header or total length reach beyond `bytes`; `badVersion`; `badLength` if the two
+    ///   lengths contradict each other.
     @inlinable
     @_lifetime(copy bytes)
     package init(_ bytes: RawSpan) throws(WireError) {

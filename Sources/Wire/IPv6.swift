@@ -56,7 +56,8 @@ package struct IPv6Header: Equatable, Sendable {
 
     /// The sum over the pseudo-header for a payload of `length` bytes (RFC 8200 section 8.1).
     package func pseudoHeader(length: Int) -> InternetChecksum {
-        InternetChecksum.pseudoHeader(addresses: (source.bytes + destination.bytes).rawSpan, protocolNumber: nextHeader, length: length)
+        InternetChecksum.pseudoHeader(
+            addresses: (source.bytes + destination.bytes).rawSpan, protocolNumber: nextHeader, length: length)
     }
 }
 
@@ -70,7 +71,10 @@ package enum NeighborDiscovery {
 
     /// An ICMPv6 message in an Ethernet frame.
     /// - Parameter body: what follows type, code and checksum.
-    package static func frame(_ header: IPv6Header, from source: MACAddress, to destination: MACAddress, type: UInt8, code: UInt8 = 0, body: [UInt8]) -> [UInt8] {
+    package static func frame(
+        _ header: IPv6Header, from source: MACAddress, to destination: MACAddress, type: UInt8, code: UInt8 = 0,
+        body: [UInt8]
+    ) -> [UInt8] {
         var writer = ByteWriter(capacity: 14 + 40 + 4 + body.count)
         EthernetHeader(destination: destination, source: source, type: EtherType.ipv6).emit(into: &writer)
         header.emit(into: &writer, payloadLength: 4 + body.count)
@@ -79,17 +83,23 @@ package enum NeighborDiscovery {
         writer.put8(code)
         writer.put16(0)
         writer.put(body)
-        writer.patch16(writer.checksum(from: start, adding: header.pseudoHeader(length: 4 + body.count)).finished, at: start + 2)
+        writer.patch16(
+            writer.checksum(from: start, adding: header.pseudoHeader(length: 4 + body.count)).finished, at: start + 2)
         return writer.bytes
     }
 
     /// A neighbour advertisement: `target` is at `hardware` (section 4.4).
     /// - Parameter isRouter: whether it is a router's.
-    package static func advertisement(of target: IPv6Address, at hardware: MACAddress, to destination: (IPv6Address, MACAddress), isRouter: Bool) -> [UInt8] {
+    package static func advertisement(
+        of target: IPv6Address, at hardware: MACAddress, to destination: (IPv6Address, MACAddress), isRouter: Bool
+    ) -> [UInt8] {
         // Router, solicited, override.
         let flags: UInt8 = (isRouter ? 0x80 : 0) | (destination.0.isMulticast ? 0 : 0x40) | 0x20
-        let header = IPv6Header(source: target, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
-        return frame(header, from: hardware, to: destination.1, type: neighborAdvertisement, body: [flags, 0, 0, 0] + target.bytes + [2, 1] + hardware.bytes)
+        let header = IPv6Header(
+            source: target, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
+        return frame(
+            header, from: hardware, to: destination.1, type: neighborAdvertisement,
+            body: [flags, 0, 0, 0] + target.bytes + [2, 1] + hardware.bytes)
     }
 
     /// A router advertisement with a prefix of 64 bits from which hosts make their addresses (section 4.2, 4.6.2).
@@ -97,7 +107,10 @@ package enum NeighborDiscovery {
     ///   - lifetime: seconds for which the prefix is good, and the sender a default router.
     ///   - isDefaultRouter: false on a network without a way out.
     ///   - mtu: told to hosts.
-    package static func routerAdvertisement(from source: (IPv6Address, MACAddress), to destination: (IPv6Address, MACAddress), prefix: UInt64, lifetime: UInt16, isDefaultRouter: Bool = true, mtu: Int) -> [UInt8] {
+    package static func routerAdvertisement(
+        from source: (IPv6Address, MACAddress), to destination: (IPv6Address, MACAddress), prefix: UInt64,
+        lifetime: UInt16, isDefaultRouter: Bool = true, mtu: Int
+    ) -> [UInt8] {
         var body = ByteWriter(capacity: 64)
         body.put8(64)
         body.put8(0)
@@ -118,7 +131,8 @@ package enum NeighborDiscovery {
         body.put32(UInt32(lifetime))
         body.put32(0)
         body.put(IPv6Address(prefix, 0).bytes)
-        let header = IPv6Header(source: source.0, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
+        let header = IPv6Header(
+            source: source.0, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
         return frame(header, from: source.1, to: destination.1, type: routerAdvertisement, body: body.bytes)
     }
 }

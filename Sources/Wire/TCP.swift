@@ -51,7 +51,8 @@ package struct TCPView: ~Escapable {
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(headerLength) } }
 
     package func hasValidChecksum(source: IPv4Address, destination: IPv4Address) -> Bool {
-        var sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: bytes.byteCount)
+        var sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: bytes.byteCount)
         sum.add(bytes)
         return sum.isValid
     }
@@ -75,7 +76,10 @@ package struct TCPSegment: Equatable, Sendable {
 
     /// Writes the segment with its checksum for these addresses.
     package func emit(into writer: inout ByteWriter, source: IPv4Address, destination: IPv4Address) {
-        emit(into: &writer, InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20))
+        emit(
+            into: &writer,
+            InternetChecksum.pseudoHeader(
+                source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20))
     }
 
     /// The same with the sum over any pseudo-header.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The options of a TCP header that matter to whoever ends connections (RFC 9293 section 3.2, RFC 7323 section 2, RFC 2018). Unknown ones are
-/// skipped; what contradicts itself ends the list.
+/// The options of a TCP header that matter to whoever ends connections (RFC 9293 section 3.2, RFC 7323 section 2, RFC
+/// 2018). Unknown ones are skipped; what contradicts itself ends the list.
 package struct TCPOptions: Equatable, BitwiseCopyable, Sendable {
     /// The longest payload that the sender takes; nil where it does not say.
     package var maximumSegment: UInt16?
-    /// By how many bits the sender shifts its windows, at most 14; nil where it does not shift, and wants no shifted ones.
+    /// By how many bits the sender shifts its windows, at most 14; nil where it does not shift, and wants no shifted
+    /// ones.
     package var windowScale: UInt8?
     /// The sender understands selective acknowledgments.
     package var permitsSelective = false
@@ -24,12 +25,15 @@ package struct TCPOptions: Equatable, BitwiseCopyable, Sendable {
         }
     }
 
-    /// Calls `body` for each range of sequence numbers that the sender has got out of order, in the order given, the newest first (RFC 2018 section 4).
+    /// Calls `body` for each range of sequence numbers that the sender has got out of order, in the order given, the
+    /// newest first (RFC 2018 section 4).
     @inlinable
     package static func selective(_ segment: borrowing TCPView, _ body: (_ start: UInt32, _ end: UInt32) -> Void) {
         walk(segment) { kind, value in
             guard kind == 5 else { return }
-            for offset in stride(from: 0, to: value.byteCount - 7, by: 8) { body(value.big32(at: offset), value.big32(at: offset + 4)) }
+            for offset in stride(from: 0, to: value.byteCount - 7, by: 8) {
+                body(value.big32(at: offset), value.big32(at: offset + 4))
+            }
         }
     }
 

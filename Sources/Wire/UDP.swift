@@ -29,7 +29,8 @@ package struct UDPView: ~Escapable {
     /// True if the checksum is right for these addresses, or absent (0, which IPv4 allows).
     package func hasValidChecksum(source: IPv4Address, destination: IPv4Address) -> Bool {
         guard bytes.big16(at: 6) != 0 else { return true }
-        var sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.udp, length: bytes.byteCount)
+        var sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: IPProtocol.udp, length: bytes.byteCount)
         sum.add(bytes)
         return sum.isValid
     }
@@ -61,7 +62,8 @@ package struct UDPFrame: Sendable {
         writer.put16(UInt16(length))
         writer.put16(0)
         writer.put(payload)
-        let pseudo = InternetChecksum.pseudoHeader(source: ip.source, destination: ip.destination, protocolNumber: IPProtocol.udp, length: length)
+        let pseudo = InternetChecksum.pseudoHeader(
+            source: ip.source, destination: ip.destination, protocolNumber: IPProtocol.udp, length: length)
         writer.patch16(writer.checksum(from: start, adding: pseudo).finishedForUDP, at: start + 6)
         return writer.bytes
     }

@@ -22,7 +22,8 @@ package struct UnixAddressLayout: Equatable, Sendable {
     /// The whole structure: 110 bytes on Linux, 106 on macOS.
     package var length: Int { 2 + pathCapacity }
 
-    /// The two bytes before the path: AF_UNIX, which is 1 on both systems, as `sa_family_t` in the machine's order or after `sun_len`.
+    /// The two bytes before the path: AF_UNIX, which is 1 on both systems, as `sa_family_t` in the machine's order or
+    /// after `sun_len`.
     private var familyBytes: [UInt8] {
         hasLengthByte || UInt16(1).littleEndian != 1 ? [0, 1] : [1, 0]
     }
@@ -33,12 +34,14 @@ package struct UnixAddressLayout: Equatable, Sendable {
         return familyBytes + path + [UInt8](repeating: 0, count: pathCapacity - path.count)
     }
 
-    /// The path in an address received from a peer: up to the first zero, or all of it. An abstract Linux name starts with a zero and is
-    /// returned whole. `sun_len` is not looked at, since VDE programs leave it 0.
+    /// The path in an address received from a peer: up to the first zero, or all of it. An abstract Linux name starts
+    /// with a zero and is returned whole. `sun_len` is not looked at, since VDE programs leave it 0.
     /// - Throws: `truncated` if `bytes` is shorter than the structure; `badField` for another family or an empty path.
     package func decodePath(_ bytes: RawSpan) throws(WireError) -> [UInt8] {
         guard bytes.byteCount >= length else { throw .truncated }
-        guard bytes.byte(at: 1) == familyBytes[1], hasLengthByte || bytes.byte(at: 0) == familyBytes[0] else { throw .badField }
+        guard bytes.byte(at: 1) == familyBytes[1], hasLengthByte || bytes.byte(at: 0) == familyBytes[0] else {
+            throw .badField
+        }
         let path = bytes.extracting(2..<length).copied()
         if path[0] == 0 {
             guard !hasLengthByte, path.contains(where: { $0 != 0 }) else { throw .badField }
@@ -48,8 +51,8 @@ package struct UnixAddressLayout: Equatable, Sendable {
     }
 }
 
-/// A request on the control socket of a VDE switch, version 3 or 1 (vde-2's `switch.h`): who asks, for which port, and where its data
-/// socket is.
+/// A request on the control socket of a VDE switch, version 3 or 1 (vde-2's `switch.h`): who asks, for which port, and
+/// where its data socket is.
 package struct VDERequest: Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
         /// REQ_NEW_CONTROL: port `number`, or any free one where 0.
@@ -99,8 +102,9 @@ package struct VDERequest: Equatable, Sendable {
         return bytes
     }
 
-    /// Parses a request of version 3, or of version 1, which has no field for its version but a type that is 0 or 1 in its place, and a
-    /// hardware address that nobody looks at. What comes so far is enough to tell a wrong magic or version.
+    /// Parses a request of version 3, or of version 1, which has no field for its version but a type that is 0 or 1 in
+    /// its place, and a hardware address that nobody looks at. What comes so far is enough to tell a wrong magic or
+    /// version.
     /// - Throws: `truncated` as long as more is needed, `badField` for a wrong magic, type or address, `badVersion`.
     package init(parsing bytes: RawSpan, layout: UnixAddressLayout = .native) throws(WireError) {
         guard bytes.byteCount >= 4 else { throw .truncated }

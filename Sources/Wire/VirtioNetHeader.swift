@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a `virtio_net_hdr` says of a frame: which checksum is unfinished and how to segment it (virtio 1.2 section 5.1.6; Linux
-/// `include/uapi/linux/virtio_net.h`). Travels with the frame as `FrameDescriptor.offload`.
+/// What a `virtio_net_hdr` says of a frame: which checksum is unfinished and how to segment it (virtio 1.2 section
+/// 5.1.6; Linux `include/uapi/linux/virtio_net.h`). Travels with the frame as `FrameDescriptor.offload`.
 @usableFromInline
 package struct VirtioNetHeader: Equatable, BitwiseCopyable, Sendable {
     /// The form with `num_buffers`, which TAP (`TUNSETVNETHDRSZ`), vmnet and vhost-user share.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Why bytes are not what a parser expected. A frame that fails to parse is dropped and counted; it is never an error of ours.
+/// Why bytes are not what a parser expected. A frame that fails to parse is dropped and counted; it is never an error
+/// of ours.
 @usableFromInline
 package enum WireError: Error, Equatable {
     /// Fewer bytes than the format's fixed part or than a length field promises.

@@ -10,7 +10,8 @@ struct Main {
     static func main() { Root.run(CommandLine.arguments, vmnet: SleepingProvider()) }
 }
 
-/// A machine that has slept for as many seconds as a file says, which the environment variable VMNET_SIMULATOR_SLEEP names.
+/// A machine that has slept for as many seconds as a file says, which the environment variable VMNET_SIMULATOR_SLEEP
+/// names.
 struct SleepingProvider: VmnetProvider {
     private let framework = VmnetFramework()
     private let path = Accounts.environment("VMNET_SIMULATOR_SLEEP")

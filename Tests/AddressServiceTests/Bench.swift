@@ -15,9 +15,13 @@ struct Bench {
     /// Everything that was sent, journalled and noted.
     var outbox = Outbox()
 
-    init(last: Int = 254, leases: [Lease] = [], reservations: [AddressReservation] = [], _ change: (inout DHCPConfiguration) -> Void = { _ in }) {
+    init(
+        last: Int = 254, leases: [Lease] = [], reservations: [AddressReservation] = [],
+        _ change: (inout DHCPConfiguration) -> Void = { _ in }
+    ) {
         let network = IPv4Network(containing: ip(1), prefixLength: 24)
-        var configuration = DHCPConfiguration(network: network, server: ip(1), serverHardware: serverHardware, first: ip(2), last: ip(last))
+        var configuration = DHCPConfiguration(
+            network: network, server: ip(1), serverHardware: serverHardware, first: ip(2), last: ip(last))
         configuration.router = ip(1)
         configuration.nameServers = [ip(1)]
         configuration.domain = "example.org"
@@ -26,8 +30,11 @@ struct Bench {
         server = DHCPServer(configuration, leases: leases)
     }
 
-    func message(_ kind: DHCPv4Message.Kind, _ client: MACAddress, _ change: (inout DHCPv4Message) -> Void = { _ in }) -> DHCPv4Message {
-        var message = DHCPv4Message(isReply: false, transactionID: UInt32(truncatingIfNeeded: client.value), clientHardware: client)
+    func message(
+        _ kind: DHCPv4Message.Kind, _ client: MACAddress, _ change: (inout DHCPv4Message) -> Void = { _ in }
+    ) -> DHCPv4Message {
+        var message = DHCPv4Message(
+            isReply: false, transactionID: UInt32(truncatingIfNeeded: client.value), clientHardware: client)
         message[.messageType] = [kind.rawValue]
         change(&message)
         return message
@@ -35,11 +42,14 @@ struct Bench {
 
     /// Sends a message as its client would, and returns the answers to it.
     mutating func send(
-        _ message: DHCPv4Message, from source: IPv4Address = .any, to destination: IPv4Address = .broadcast, at port: ClientPort = .network, isAttached: Bool = true
+        _ message: DHCPv4Message, from source: IPv4Address = .any, to destination: IPv4Address = .broadcast,
+        at port: ClientPort = .network, isAttached: Bool = true
     ) -> [DHCPv4Message] {
         let frame = UDPFrame(
-            from: (message.clientHardware, source, DHCPPort.client), to: (destination == .broadcast ? .broadcast : serverHardware, destination, DHCPPort.server))
-        server.receive(frame.bytes(payload: message.bytes()).rawSpan, from: port, isAttached: isAttached, now: now, into: &outbox)
+            from: (message.clientHardware, source, DHCPPort.client),
+            to: (destination == .broadcast ? .broadcast : serverHardware, destination, DHCPPort.server))
+        server.receive(
+            frame.bytes(payload: message.bytes()).rawSpan, from: port, isAttached: isAttached, now: now, into: &outbox)
         return takeReplies()
     }
 
@@ -47,7 +57,8 @@ struct Bench {
     mutating func takeReplies() -> [DHCPv4Message] {
         defer { outbox.frames = [] }
         return outbox.frames.compactMap { frame in
-            guard let ethernet = try? EthernetView(frame.rawSpan), ethernet.type == EtherType.ipv4, let packet = try? IPv4View(ethernet.payload),
+            guard let ethernet = try? EthernetView(frame.rawSpan), ethernet.type == EtherType.ipv4,
+                let packet = try? IPv4View(ethernet.payload),
                 let udp = try? UDPView(packet.payload)
             else { return nil }
             return try? DHCPv4Message(parsing: udp.payload)
@@ -67,7 +78,9 @@ struct Bench {
 
     /// The whole conversation of a client that takes what it is offered. Returns its address.
     @discardableResult
-    mutating func lease(_ client: MACAddress, asking: IPv4Address? = nil, identifier: [UInt8]? = nil, at port: ClientPort = .network) -> IPv4Address? {
+    mutating func lease(
+        _ client: MACAddress, asking: IPv4Address? = nil, identifier: [UInt8]? = nil, at port: ClientPort = .network
+    ) -> IPv4Address? {
         var discover = message(.discover, client) { $0[.clientIdentifier] = identifier }
         if let asking { discover.set(.requestedAddress, [asking]) }
         guard let offer = (send(discover, at: port) + wait(second)).last, offer.kind == .offer else { return nil }
@@ -83,8 +96,13 @@ struct Bench {
         }
     }
 
-    mutating func arp(_ operation: ARPPacket.Operation, from hardware: MACAddress, _ address: IPv4Address, at port: ClientPort = .network) {
-        let packet = ARPPacket(operation: operation, senderHardware: hardware, senderAddress: address, targetHardware: serverHardware, targetAddress: ip(1))
+    mutating func arp(
+        _ operation: ARPPacket.Operation, from hardware: MACAddress, _ address: IPv4Address,
+        at port: ClientPort = .network
+    ) {
+        let packet = ARPPacket(
+            operation: operation, senderHardware: hardware, senderAddress: address, targetHardware: serverHardware,
+            targetAddress: ip(1))
         server.receive(packet.frame(to: serverHardware).rawSpan, from: port, now: now, into: &outbox)
     }
 }

@@ -33,12 +33,19 @@ private let second: UInt64 = 1_000_000_000
     // MARK: Addresses of one's own
 
     @Test func aMachineGetsTheAddressThatIsItsOwn() {
-        var bench = Bench(last: 20, reservations: [AddressReservation(hardware: mac(7), address: ip(2)), AddressReservation(hardware: mac(8), address: ip(200))])
+        var bench = Bench(
+            last: 20,
+            reservations: [
+                AddressReservation(hardware: mac(7), address: ip(2)),
+                AddressReservation(hardware: mac(8), address: ip(200)),
+            ])
         #expect(bench.lease(mac(1)) == ip(3), "the first address is another's")
         #expect(bench.lease(mac(1), asking: ip(2)) == ip(3))
         #expect(bench.lease(mac(2), asking: ip(200)) == ip(4))
         #expect(bench.lease(mac(7), asking: ip(9)) == ip(2))
-        #expect(bench.lease(mac(8), identifier: [255, 1, 2, 3]) == ip(200), "outside the range, and by its hardware address whatever it calls itself")
+        #expect(
+            bench.lease(mac(8), identifier: [255, 1, 2, 3]) == ip(200),
+            "outside the range, and by its hardware address whatever it calls itself")
         #expect(bench.lease(mac(8), identifier: [255, 1, 2, 3]) == ip(200))
     }
 
@@ -51,7 +58,9 @@ private let second: UInt64 = 1_000_000_000
     }
 
     @Test func whoHasAnotherAddressMovesToItsOwn() throws {
-        let lease = Lease(address: ip(5), client: ClientIdentity(hardware: mac(7)), hardware: mac(7), hostName: "", expires: 5_000 * second)
+        let lease = Lease(
+            address: ip(5), client: ClientIdentity(hardware: mac(7)), hardware: mac(7), hostName: "",
+            expires: 5_000 * second)
         var bench = Bench(leases: [lease], reservations: [AddressReservation(hardware: mac(7), address: ip(9))])
         let renewal = bench.message(.request, mac(7)) { $0.clientAddress = ip(5) }
         #expect(bench.send(renewal, from: ip(5), to: ip(1)).last?.kind == .nak)
@@ -61,7 +70,9 @@ private let second: UInt64 = 1_000_000_000
     }
 
     @Test func anAddressThatSomebodyStillHoldsIsNotTakenAway() {
-        let lease = Lease(address: ip(9), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "", expires: 1_100 * second)
+        let lease = Lease(
+            address: ip(9), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "",
+            expires: 1_100 * second)
         var bench = Bench(leases: [lease], reservations: [AddressReservation(hardware: mac(7), address: ip(9))])
         #expect(bench.lease(mac(7)) == ip(2), "for the time being")
         let renewal = bench.message(.request, mac(1)) { $0.clientAddress = ip(9) }
@@ -73,7 +84,8 @@ private let second: UInt64 = 1_000_000_000
 
     @Test func anAddressIsProbedBeforeItIsOffered() throws {
         var bench = Bench()
-        let frame = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: bench.message(.discover, mac(1)).bytes())
+        let frame = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+            payload: bench.message(.discover, mac(1)).bytes())
         bench.server.receive(frame.rawSpan, now: bench.now, into: &bench.outbox)
         let probe = try #require(bench.outbox.frames.first)
         #expect(probe == ARPPacket.probe(for: ip(2), from: serverHardware).frame(to: .broadcast))
@@ -276,7 +288,9 @@ private let second: UInt64 = 1_000_000_000
         var bench = Bench()
         bench.server.configuration.searchDomains = ["corp.example", "Lab.example"]
         _ = bench.send(bench.message(.discover, mac(1)) { $0[.parameterRequestList] = [1, 3, 119] })
-        func labels(_ text: String) -> [UInt8] { text.split(separator: ".").flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) } + [0] }
+        func labels(_ text: String) -> [UInt8] {
+            text.split(separator: ".").flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) } + [0]
+        }
         #expect(try #require(bench.wait(second).last)[.domainSearch] == labels("corp.example") + labels("lab.example"))
         // What does not fit into one option is left out, whole names at a time.
         bench.server.configuration.searchDomains = (1...6).map { "\(String(repeating: "x", count: 60))\($0).example" }
@@ -349,7 +363,8 @@ private let second: UInt64 = 1_000_000_000
 
     @Test func informIsAnsweredWithoutALease() throws {
         var bench = Bench()
-        let answer = try #require(bench.send(bench.message(.inform, mac(1)) { $0.clientAddress = ip(77) }, from: ip(77)).last)
+        let answer = try #require(
+            bench.send(bench.message(.inform, mac(1)) { $0.clientAddress = ip(77) }, from: ip(77)).last)
         #expect(answer.kind == .ack && answer.yourAddress == .any)
         #expect(answer.seconds(.leaseTime) == nil)
         #expect(answer.address(.router) == ip(1))
@@ -370,7 +385,9 @@ private let second: UInt64 = 1_000_000_000
 
     @Test func endedLeasesAreReusedOldestFirst() {
         let leases = [(1, 3, 200), (2, 2, 100), (3, 4, 300)].map { number, last, ended in
-            Lease(address: ip(last), client: ClientIdentity(hardware: mac(number)), hardware: mac(number), hostName: "", expires: UInt64(ended) * second)
+            Lease(
+                address: ip(last), client: ClientIdentity(hardware: mac(number)), hardware: mac(number), hostName: "",
+                expires: UInt64(ended) * second)
         }
         var bench = Bench(last: 4, leases: leases)
         #expect(bench.lease(mac(10)) == ip(2))
@@ -429,16 +446,20 @@ private let second: UInt64 = 1_000_000_000
         relayed.relay = IPv4Address("10.0.0.1")!
         #expect((bench.send(relayed) + bench.wait(second)).isEmpty)
         // A client that speaks for another's hardware.
-        let frame = UDPFrame(from: (mac(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: bench.message(.discover, mac(1)).bytes())
+        let frame = UDPFrame(from: (mac(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+            payload: bench.message(.discover, mac(1)).bytes())
         bench.server.receive(frame.rawSpan, now: bench.now, into: &bench.outbox)
         #expect(bench.wait(second).isEmpty)
-        for kind in [DHCPv4Message.Kind.offer, .ack, .nak] { #expect((bench.send(bench.message(kind, mac(1))) + bench.wait(second)).isEmpty) }
+        for kind in [DHCPv4Message.Kind.offer, .ack, .nak] {
+            #expect((bench.send(bench.message(kind, mac(1))) + bench.wait(second)).isEmpty)
+        }
         #expect(bench.server.counters.ignored == 5)
     }
 
     @Test func damagedFramesAreCounted() {
         var bench = Bench()
-        let good = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: bench.message(.discover, mac(1)).bytes())
+        let good = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+            payload: bench.message(.discover, mac(1)).bytes())
         for offset in [24, 60, 270] {
             var damaged = good
             damaged[offset] ^= 0xff
@@ -461,10 +482,16 @@ private let second: UInt64 = 1_000_000_000
     // MARK: After a restart
 
     @Test func restoredLeasesAreHonoured() {
-        let lease = Lease(address: ip(40), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "vm", expires: 2_000 * second)
-        let outside = Lease(address: IPv4Address("10.0.0.1")!, client: ClientIdentity(hardware: mac(2)), hardware: mac(2), hostName: "", expires: 2_000 * second)
+        let lease = Lease(
+            address: ip(40), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "vm",
+            expires: 2_000 * second)
+        let outside = Lease(
+            address: IPv4Address("10.0.0.1")!, client: ClientIdentity(hardware: mac(2)), hardware: mac(2), hostName: "",
+            expires: 2_000 * second)
         var bench = Bench(leases: [lease, outside])
-        #expect(bench.send(bench.message(.discover, mac(1))).map(\.yourAddress) == [ip(40)], "no probe for who held it last")
+        #expect(
+            bench.send(bench.message(.discover, mac(1))).map(\.yourAddress) == [ip(40)], "no probe for who held it last"
+        )
         #expect(bench.lease(mac(3), asking: ip(40)) == ip(2))
         #expect(bench.server.table.leases.count == 2)
     }

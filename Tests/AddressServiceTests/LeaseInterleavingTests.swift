@@ -6,8 +6,8 @@ import Wire
 
 private let second: UInt64 = 1_000_000_000
 
-/// Random conversations of many clients at many ports, of good will and of ill. Whatever their order, no address belongs to two clients, no port exceeds its
-/// share, and the journal comes to what the server knows.
+/// Random conversations of many clients at many ports, of good will and of ill. Whatever their order, no address
+/// belongs to two clients, no port exceeds its share, and the journal comes to what the server knows.
 @Suite struct LeaseInterleavingTests {
     /// A client as it sees itself.
     private struct Client {
@@ -19,7 +19,9 @@ private let second: UInt64 = 1_000_000_000
         /// It does not answer any more.
         var isGone = false
 
-        func isUsing(_ address: IPv4Address, _ now: UInt64) -> Bool { !isGone && held.map { $0.address == address && $0.ends > now } ?? false }
+        func isUsing(_ address: IPv4Address, _ now: UInt64) -> Bool {
+            !isGone && held.map { $0.address == address && $0.ends > now } ?? false
+        }
     }
 
     private struct Network {
@@ -70,10 +72,12 @@ private let second: UInt64 = 1_000_000_000
         }
 
         private mutating func take(_ reply: DHCPv4Message) {
-            guard let index = clients.firstIndex(where: { $0.hardware == reply.clientHardware }), !clients[index].isGone else { return }
+            guard let index = clients.firstIndex(where: { $0.hardware == reply.clientHardware }), !clients[index].isGone
+            else { return }
             switch reply.kind {
             case .offer: clients[index].offer = reply
-            case .ack: clients[index].held = (reply.yourAddress, bench.now + UInt64(reply.seconds(.leaseTime) ?? 0) * second)
+            case .ack:
+                clients[index].held = (reply.yourAddress, bench.now + UInt64(reply.seconds(.leaseTime) ?? 0) * second)
             case .nak: clients[index].held = nil
             default: break
             }
@@ -87,7 +91,9 @@ private let second: UInt64 = 1_000_000_000
             }
         }
 
-        private mutating func send(_ index: Int, _ kind: DHCPv4Message.Kind, _ change: (inout DHCPv4Message) -> Void = { _ in }) {
+        private mutating func send(
+            _ index: Int, _ kind: DHCPv4Message.Kind, _ change: (inout DHCPv4Message) -> Void = { _ in }
+        ) {
             let client = clients[index]
             let source = kind == .release ? client.held?.address ?? .any : .any
             let message = bench.message(kind, client.hardware) { change(&$0) }
@@ -149,22 +155,27 @@ private let second: UInt64 = 1_000_000_000
         var users: [IPv4Address: MACAddress] = [:]
         for client in network.clients where !client.isGone {
             guard let held = client.held, held.ends > now else { continue }
-            #expect(users[held.address] == nil, "\(label): \(held.address) belongs to \(client.hardware) and \(users[held.address]?.description ?? "")")
+            #expect(
+                users[held.address] == nil,
+                "\(label): \(held.address) belongs to \(client.hardware) and \(users[held.address]?.description ?? "")")
             users[held.address] = client.hardware
             #expect(table.lease(on: held.address)?.hardware == client.hardware, "\(label): the table knows")
         }
         // No port exceeds its share: half of the pool for a guest's.
         for port in Set(network.clients.map(\.port)) {
             let held = table.usage(of: port, now: now).held
-            let most = switch port.kind {
-            case .guest: (network.poolSize + 1) / 2
-            case .trunk: network.poolSize - network.poolSize / 5
-            case .network: network.poolSize
-            }
+            let most =
+                switch port.kind {
+                case .guest: (network.poolSize + 1) / 2
+                case .trunk: network.poolSize - network.poolSize / 5
+                case .network: network.poolSize
+                }
             #expect(held <= most, "\(label): port \(port.number) has \(held) of \(network.poolSize)")
         }
         // The journal comes to the same leases.
-        let replayed = LeaseJournal.settled(network.journal.map { LeaseJournal.Record(lease: $0, ends: Int64($0.expires / second)) }).map(\.lease)
+        let replayed = LeaseJournal.settled(
+            network.journal.map { LeaseJournal.Record(lease: $0, ends: Int64($0.expires / second)) }
+        ).map(\.lease)
         let other = DHCPServer(network.bench.server.configuration, leases: replayed)
         func running(_ leases: [Lease]) -> [Lease] { leases.filter { $0.expires > now } }
         #expect(running(other.table.leases) == running(table.leases), "\(label): the journal")

@@ -8,11 +8,13 @@ import Wire
     private let records = [
         LeaseJournal.Record(
             lease: Lease(
-                address: IPv4Address("192.168.105.2")!, client: ClientIdentity(bytes: [255, 0, 1, 2]), hardware: MACAddress("52:54:00:12:34:56")!, hostName: "venus", expires: 0),
+                address: IPv4Address("192.168.105.2")!, client: ClientIdentity(bytes: [255, 0, 1, 2]),
+                hardware: MACAddress("52:54:00:12:34:56")!, hostName: "venus", expires: 0),
             ends: 1_790_000_000),
         LeaseJournal.Record(
             lease: Lease(
-                address: IPv4Address("192.168.105.3")!, client: ClientIdentity(hardware: MACAddress(7)), hardware: MACAddress(7), hostName: "", expires: 0),
+                address: IPv4Address("192.168.105.3")!, client: ClientIdentity(hardware: MACAddress(7)),
+                hardware: MACAddress(7), hostName: "", expires: 0),
             ends: -5),
     ]
 
@@ -48,11 +50,14 @@ import Wire
         }
     }
 
-    /// A client that has moved to an address with a shorter lease stays there, whatever its old lease would have lasted.
+    /// A client that has moved to an address with a shorter lease stays there, whatever its old lease would have
+    /// lasted.
     @Test func ofSeveralLinesTheLastCounts() {
         func record(_ last: Int, _ client: UInt64, _ ends: Int64) -> LeaseJournal.Record {
             LeaseJournal.Record(
-                lease: Lease(address: ip(last), client: ClientIdentity(hardware: MACAddress(client)), hardware: MACAddress(client), hostName: "", expires: 0), ends: ends)
+                lease: Lease(
+                    address: ip(last), client: ClientIdentity(hardware: MACAddress(client)),
+                    hardware: MACAddress(client), hostName: "", expires: 0), ends: ends)
         }
         let moved = [record(2, 1, 900), record(3, 1, 300)]
         #expect(LeaseJournal.settled(moved) == [record(3, 1, 300)])

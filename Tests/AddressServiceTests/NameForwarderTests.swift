@@ -28,9 +28,13 @@ private struct NameBench {
         forwarder = Forwarder(servers: servers, limits: limits)
     }
 
-    static func guest(_ number: Int, port: UInt16 = 0) -> NameGuest { NameGuest(port: port == 0 ? UInt16(number) : port, address: IPv4Address(UInt32(0xc0a8_6900 + number))) }
+    static func guest(_ number: Int, port: UInt16 = 0) -> NameGuest {
+        NameGuest(port: port == 0 ? UInt16(number) : port, address: IPv4Address(UInt32(0xc0a8_6900 + number)))
+    }
 
-    static func query(_ name: String, id: UInt16 = 7) -> [UInt8] { DNSMessage.query(id: id, DNSQuestion(name: DNSName(name)!, type: DNSType.a)) }
+    static func query(_ name: String, id: UInt16 = 7) -> [UInt8] {
+        DNSMessage.query(id: id, DNSQuestion(name: DNSName(name)!, type: DNSType.a))
+    }
 
     mutating func take(_ actions: [Forwarder.Action]) {
         for action in actions {
@@ -47,27 +51,40 @@ private struct NameBench {
     /// A guest asks. Returns what that led to.
     @discardableResult
     mutating func ask(
-        _ name: String = "www.example.org", id: UInt16 = 7, of number: Int = 1, port: UInt16 = 0, client: String? = nil, over transport: NameTransport = .datagram, query: [UInt8]? = nil
+        _ name: String = "www.example.org", id: UInt16 = 7, of number: Int = 1, port: UInt16 = 0, client: String? = nil,
+        over transport: NameTransport = .datagram, query: [UInt8]? = nil
     ) -> Asked? {
         let before = asked.count, query = query ?? NameBench.query(name, id: id)
         let question = DNSQuestion(name: DNSName(name)!, type: DNSType.a)
-        take(forwarder.forward(query, question, over: transport, from: client ?? "guest \(number)", of: NameBench.guest(number, port: port), randomID: 0xbeef, now: now))
+        take(
+            forwarder.forward(
+                query, question, over: transport, from: client ?? "guest \(number)",
+                of: NameBench.guest(number, port: port), randomID: 0xbeef, now: now))
         return asked.count > before ? asked.last : nil
     }
 
     /// The same where it must lead to a question.
     mutating func mustAsk(
-        _ name: String = "www.example.org", of number: Int = 1, port: UInt16 = 0, over transport: NameTransport = .datagram, query: [UInt8]? = nil
+        _ name: String = "www.example.org", of number: Int = 1, port: UInt16 = 0,
+        over transport: NameTransport = .datagram, query: [UInt8]? = nil
     ) throws -> Asked {
-        guard let asked = ask(name, of: number, port: port, over: transport, query: query) else { throw CommandFailed(description: "nothing was asked: \(replies)") }
+        guard let asked = ask(name, of: number, port: port, over: transport, query: query) else {
+            throw CommandFailed(description: "nothing was asked: \(replies)")
+        }
         return asked
     }
 
-    mutating func answer(_ asked: Asked, _ message: [UInt8]) { take(forwarder.receive(message, from: asked.server, transaction: asked.transaction, now: now)) }
+    mutating func answer(_ asked: Asked, _ message: [UInt8]) {
+        take(forwarder.receive(message, from: asked.server, transaction: asked.transaction, now: now))
+    }
 
     /// Answers what was asked, with an address.
     mutating func resolve(_ asked: Asked, name: String = "www.example.org") {
-        answer(asked, DNSMessage.answer(id: 0xbeef, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60))
+        answer(
+            asked,
+            DNSMessage.answer(
+                id: 0xbeef, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
+                records: [[192, 0, 2, 1]], timeToLive: 60))
     }
 
     mutating func fail(_ asked: Asked, _ code: DNSResponseCode) {
@@ -105,15 +122,22 @@ private struct NameBench {
         var bench = NameBench(["a", "b"])
         let asked = try bench.mustAsk()
         func answer(_ name: String = "www.example.org", id: UInt16 = 0xbeef) -> [UInt8] {
-            DNSMessage.answer(id: id, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+            DNSMessage.answer(
+                id: id, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
+                records: [[192, 0, 2, 1]], timeToLive: 60)
         }
         var update = answer()
         update[2] |= 5 << 3
         let forged: [([UInt8], String, UInt64)] = [
-            (answer(id: 0xbeee), "a", asked.transaction), (answer("www.example.com"), "a", asked.transaction), (NameBench.query("www.example.org", id: 0xbeef), "a", asked.transaction),
-            (answer(), "a", asked.transaction + 1), (answer(), "b", asked.transaction), (update, "a", asked.transaction), ([1, 2], "a", asked.transaction),
+            (answer(id: 0xbeee), "a", asked.transaction), (answer("www.example.com"), "a", asked.transaction),
+            (NameBench.query("www.example.org", id: 0xbeef), "a", asked.transaction),
+            (answer(), "a", asked.transaction + 1), (answer(), "b", asked.transaction),
+            (update, "a", asked.transaction), ([1, 2], "a", asked.transaction),
         ]
-        for (message, server, transaction) in forged { #expect(bench.forwarder.receive(message, from: server, transaction: transaction, now: 1).isEmpty, "\(message)") }
+        for (message, server, transaction) in forged {
+            #expect(
+                bench.forwarder.receive(message, from: server, transaction: transaction, now: 1).isEmpty, "\(message)")
+        }
         bench.resolve(asked)
         #expect(bench.replies.count == 1)
     }
@@ -238,11 +262,17 @@ private struct NameBench {
     // MARK: Sizes
 
     @Test func answersThatAClientDoesNotTakeAreTruncated() throws {
-        func size(_ query: [UInt8], _ transport: NameTransport, _ records: Int) throws -> (isTruncated: Bool, count: Int) {
+        func size(
+            _ query: [UInt8], _ transport: NameTransport, _ records: Int
+        ) throws -> (isTruncated: Bool, count: Int) {
             var bench = NameBench(["a"])
             let asked = try bench.mustAsk(over: transport, query: query)
             let question = DNSQuestion(name: DNSName("www.example.org")!, type: DNSType.a)
-            bench.answer(asked, DNSMessage.answer(id: 0xbeef, wantsRecursion: true, question: question, records: .init(repeating: [192, 0, 2, 1], count: records), timeToLive: 1))
+            bench.answer(
+                asked,
+                DNSMessage.answer(
+                    id: 0xbeef, wantsRecursion: true, question: question,
+                    records: .init(repeating: [192, 0, 2, 1], count: records), timeToLive: 1))
             let reply = try #require(bench.replies.first)
             return (try DNSView(reply.message.rawSpan).isTruncated, reply.message.count)
         }
@@ -265,7 +295,9 @@ private struct NameBench {
         var bench = NameBench(["a"])
         for number in 0..<5000 { bench.ask("a\(number).example.org", of: 1) }
         #expect(bench.asked.count == 64, "its share")
-        #expect(bench.replies.count == 5000 - 64 && bench.code == DNSResponseCode.refused.rawValue, "the others are answered, too")
+        #expect(
+            bench.replies.count == 5000 - 64 && bench.code == DNSResponseCode.refused.rawValue,
+            "the others are answered, too")
         // A guest can use many addresses behind its port.
         for number in 0..<5000 { bench.ask("b\(number).example.org", of: 2 + number % 250, port: 1) }
         #expect(bench.open.count == 128)
@@ -284,7 +316,9 @@ private struct NameBench {
         var bench = NameBench(["a"])
         for number in 0..<3000 { bench.ask(id: UInt16(number), of: 1, client: "1.\(number)") }
         #expect(bench.forwarder.load == (1, 128))
-        for guest in 2..<20 { for number in 0..<128 { bench.ask(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") } }
+        for guest in 2..<20 {
+            for number in 0..<128 { bench.ask(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
+        }
         #expect(bench.forwarder.load.waiting == 1024)
         // One more guest, at another port, takes a place from those with the most.
         bench.ask("other.example.org", of: 40, port: 7)
@@ -292,7 +326,8 @@ private struct NameBench {
         bench.ask(of: 41, port: 8)
         #expect(bench.forwarder.load == (2, 1024))
         bench.waitForAll()
-        #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty && bench.replies.contains { $0.client == "guest 41" })
+        #expect(
+            bench.forwarder.load == (0, 0) && bench.open.isEmpty && bench.replies.contains { $0.client == "guest 41" })
     }
 
     /// Whatever happens, each query is answered once, and nothing stays behind.
@@ -309,17 +344,35 @@ private struct NameBench {
         for step in 0..<4000 {
             switch Int.random(in: 0..<10, using: &random) {
             case 0..<5:
-                let guest = Int.random(in: 1...9, using: &random), name = "n\(Int.random(in: 0..<30, using: &random)).example.org"
+                let guest = Int.random(in: 1...9, using: &random),
+                    name = "n\(Int.random(in: 0..<30, using: &random)).example.org"
                 clients.insert("\(step)")
-                bench.ask(name, id: UInt16(step), of: guest, port: UInt16(1 + guest % 3), client: "\(step)", over: Bool.random(using: &random) ? .stream : .datagram)
-            case 5: if let asked = bench.asked.suffix(40).randomElement(using: &random) { bench.fail(asked, Bool.random(using: &random) ? .refused : .serverFailure) }
-            case 6:
-                if let asked = bench.asked.suffix(40).randomElement(using: &random), let question = try? DNSView(asked.query.rawSpan).question() {
-                    bench.answer(asked, DNSMessage.answer(id: 0xbeef, wantsRecursion: true, question: question, records: [[192, 0, 2, 1]], timeToLive: 1))
+                bench.ask(
+                    name, id: UInt16(step), of: guest, port: UInt16(1 + guest % 3), client: "\(step)",
+                    over: Bool.random(using: &random) ? .stream : .datagram)
+            case 5:
+                if let asked = bench.asked.suffix(40).randomElement(using: &random) {
+                    bench.fail(asked, Bool.random(using: &random) ? .refused : .serverFailure)
                 }
-            case 7: if let asked = bench.asked.last { bench.take(bench.forwarder.unreachable(asked.server, transaction: asked.transaction, now: bench.now)) }
+            case 6:
+                if let asked = bench.asked.suffix(40).randomElement(using: &random),
+                    let question = try? DNSView(asked.query.rawSpan).question()
+                {
+                    bench.answer(
+                        asked,
+                        DNSMessage.answer(
+                            id: 0xbeef, wantsRecursion: true, question: question, records: [[192, 0, 2, 1]],
+                            timeToLive: 1))
+                }
+            case 7:
+                if let asked = bench.asked.last {
+                    bench.take(
+                        bench.forwarder.unreachable(asked.server, transaction: asked.transaction, now: bench.now))
+                }
             case 8:
-                if let client = clients.randomElement(using: &random), !bench.replies.contains(where: { $0.client == client }) {
+                if let client = clients.randomElement(using: &random),
+                    !bench.replies.contains(where: { $0.client == client })
+                {
                     gone.insert(client)
                     bench.take(bench.forwarder.forget(client))
                 }
@@ -328,7 +381,9 @@ private struct NameBench {
                 bench.take(bench.forwarder.tick(now: bench.now))
                 bench.forwarder.servers = [["a", "b", "c"], ["b"], [], ["c", "d"]].randomElement(using: &random)!
             }
-            #expect(bench.forwarder.load.transactions == bench.open.count && bench.open.count <= 12 && bench.forwarder.load.waiting <= 40)
+            #expect(
+                bench.forwarder.load.transactions == bench.open.count && bench.open.count <= 12
+                    && bench.forwarder.load.waiting <= 40)
         }
         bench.waitForAll()
         #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty)

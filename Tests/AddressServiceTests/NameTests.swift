@@ -33,7 +33,8 @@ import Wire
     }
 
     @Test func answersAndRubbishAreNotQueries() throws {
-        let answer = DNSMessage.answer(id: 1, wantsRecursion: true, question: question("a.b"), records: [], timeToLive: 0)
+        let answer = DNSMessage.answer(
+            id: 1, wantsRecursion: true, question: question("a.b"), records: [], timeToLive: 0)
         #expect(NameTriage(query: answer.rawSpan) == .ignore)
         #expect(NameTriage(query: [1, 2, 3].rawSpan) == .ignore)
         var update = query("a.b")
@@ -60,12 +61,16 @@ import Wire
             #expect(view.isResponse && view.id == 7 && view.operation == message[2] >> 3 & 0xf)
             return view.responseCode
         }
-        for operation in 1...15 as ClosedRange<UInt8> { #expect(try code { $0[2] |= operation << 3 } == 4, "NOTIMP for operation \(operation)") }
+        for operation in 1...15 as ClosedRange<UInt8> {
+            #expect(try code { $0[2] |= operation << 3 } == 4, "NOTIMP for operation \(operation)")
+        }
         #expect(try code { $0[5] = 0 } == 1, "no question (RFC 9619)")
         #expect(try code { $0[5] = 2 } == 1, "two questions")
         #expect(try code { $0[12] = 0xc0 } == 1, "a name that points at the header")
         #expect(try code { $0[12] = 0x80 } == 1, "a label of an unknown kind")
-        for type in [DNSType.axfr, DNSType.ixfr] { #expect(try code { $0.replaceSubrange(29..<31, with: [0, UInt8(type)]) } == 5, "zone transfers") }
+        for type in [DNSType.axfr, DNSType.ixfr] {
+            #expect(try code { $0.replaceSubrange(29..<31, with: [0, UInt8(type)]) } == 5, "zone transfers")
+        }
     }
 
     /// Whatever a guest sends, a query is answered or forwarded, and an answer never.
@@ -74,7 +79,8 @@ import Wire
             switch NameTriage(query: bytes.rawSpan) {
             case .ignore: #expect(bytes.count < 12 || bytes[2] & 0x80 != 0)
             case .forward: #expect(bytes[2] & 0xf8 == 0)
-            case .answer(let answer): #expect((try? DNSView(answer.rawSpan))?.isResponse == true && answer[0..<2] == bytes[0..<2])
+            case .answer(let answer):
+                #expect((try? DNSView(answer.rawSpan))?.isResponse == true && answer[0..<2] == bytes[0..<2])
             }
         }
     }
@@ -82,7 +88,8 @@ import Wire
     // MARK: resolv.conf
 
     @Test func resolverConfigurationIsRead() {
-        let text = "# comment\nnameserver 127.0.0.53\nnameserver\t9.9.9.9\n; another\nsearch corp.example.org example.org\noptions edns0\nnameserver fe80::1%eth0\nnameserver 1.1.1.1\n"
+        let text =
+            "# comment\nnameserver 127.0.0.53\nnameserver\t9.9.9.9\n; another\nsearch corp.example.org example.org\noptions edns0\nnameserver fe80::1%eth0\nnameserver 1.1.1.1\n"
         let configuration = ResolverConfiguration(parsing: text)
         #expect(configuration.servers == ["127.0.0.53", "9.9.9.9", "fe80::1%eth0"])
         #expect(configuration.domain == "corp.example.org")

@@ -27,7 +27,9 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
     @Test func aPortWithoutAddressesFindsOneWhileThereIsOne() {
         var bench = Bench(last: 41)
         // Ten ports take what they can.
-        for round in 0..<40 { for port in 0..<10 { bench.lease(mac(10_000 + 100 * port + round), at: guest(100 + port)) } }
+        for round in 0..<40 {
+            for port in 0..<10 { bench.lease(mac(10_000 + 100 * port + round), at: guest(100 + port)) }
+        }
         let left = bench.server.table.usage(of: guest(1), now: bench.now).free
         #expect(left > 0)
         for number in 1...left { #expect(bench.lease(mac(number), at: guest(number)) != nil) }
@@ -53,7 +55,10 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         for number in 0..<80 {
             _ = bench.send(bench.message(.discover, mac(number)), at: trunk)
             // All within four seconds.
-            if let offer = bench.wait(50_000_000).last, bench.send(bench.selecting(offer), at: trunk).last?.kind == .ack { taken += 1 }
+            if let offer = bench.wait(50_000_000).last, bench.send(bench.selecting(offer), at: trunk).last?.kind == .ack
+            {
+                taken += 1
+            }
         }
         #expect((64...68).contains(taken))
         #expect(bench.server.counters.limited > 0)
@@ -202,14 +207,18 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
     @Test func whatAGonePortHasSentLastIsAReleaseOrNothing() {
         var bench = Bench()
         bench.lease(mac(1), at: guest(1))
-        #expect((bench.send(bench.message(.discover, mac(2)), at: guest(1), isAttached: false) + bench.wait(second)).isEmpty)
+        #expect(
+            (bench.send(bench.message(.discover, mac(2)), at: guest(1), isAttached: false) + bench.wait(second)).isEmpty
+        )
         let release = bench.message(.release, mac(1)) { $0.clientAddress = ip(2) }
         _ = bench.send(release, from: ip(2), to: ip(1), at: guest(1), isAttached: false)
         #expect(bench.server.table.running(at: bench.now) == 0)
     }
 
     @Test func leasesFromBeforeARestartAreReusedLast() {
-        let old = Lease(address: ip(2), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "", expires: 5_000 * second)
+        let old = Lease(
+            address: ip(2), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "",
+            expires: 5_000 * second)
         var bench = Bench(last: 3, leases: [old]) { $0.knowsPorts = true }
         #expect(bench.lease(mac(2), at: guest(2)) == ip(3))
         bench.server.portGone(2, now: bench.now)

@@ -7,7 +7,9 @@ private let second: UInt64 = 1_000_000_000
 
 /// Clients that have, or believe to have, an address of which the server does not know.
 @Suite struct ReclaimTests {
-    private func alone(last: Int = 254, leases: [Lease] = []) -> Bench { Bench(last: last, leases: leases) { $0.isAuthoritative = true } }
+    private func alone(last: Int = 254, leases: [Lease] = []) -> Bench {
+        Bench(last: last, leases: leases) { $0.isAuthoritative = true }
+    }
 
     private func reboot(_ bench: Bench, _ client: MACAddress, _ address: IPv4Address) -> DHCPv4Message {
         bench.message(.request, client) { $0.set(.requestedAddress, [address]) }
@@ -90,7 +92,9 @@ private let second: UInt64 = 1_000_000_000
     @Test func anothersAddressAndWhatIsOutsideThePoolAreRefused() {
         var bench = alone(last: 20)
         bench.lease(mac(2))
-        for address in [ip(2), ip(1), ip(100), ip(255)] { #expect(bench.send(reboot(bench, mac(1), address)).map(\.kind) == [.nak], "\(address)") }
+        for address in [ip(2), ip(1), ip(100), ip(255)] {
+            #expect(bench.send(reboot(bench, mac(1), address)).map(\.kind) == [.nak], "\(address)")
+        }
         _ = bench.send(bench.message(.discover, mac(3)))
         #expect(bench.wait(second).map(\.yourAddress) == [ip(3)])
         #expect(bench.send(reboot(bench, mac(1), ip(3))).map(\.kind) == [.nak], "offered to another")
@@ -109,7 +113,11 @@ private let second: UInt64 = 1_000_000_000
         var bench = alone(last: 11)
         let port = ClientPort(1, .guest)
         var answers = 0
-        for last in 2...11 { answers += (bench.send(reboot(bench, mac(100 + last), ip(last)), at: port) + bench.wait(second)).count { $0.kind == .ack } }
+        for last in 2...11 {
+            answers += (bench.send(reboot(bench, mac(100 + last), ip(last)), at: port) + bench.wait(second)).count {
+                $0.kind == .ack
+            }
+        }
         #expect(answers == 5)
     }
 

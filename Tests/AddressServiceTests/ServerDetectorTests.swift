@@ -27,15 +27,20 @@ private struct DetectorBench {
 
     /// A server's answer to the last question.
     mutating func answer(
-        _ kind: DHCPv4Message.Kind = .offer, from server: IPv4Address = IPv4Address("10.0.2.2")!, address: IPv4Address = IPv4Address("10.0.2.15")!,
+        _ kind: DHCPv4Message.Kind = .offer, from server: IPv4Address = IPv4Address("10.0.2.2")!,
+        address: IPv4Address = IPv4Address("10.0.2.15")!,
         _ change: (inout DHCPv4Message) -> Void = { _ in }
     ) {
-        var message = DHCPv4Message(isReply: true, transactionID: questions.last!.transactionID, clientHardware: questions.last!.clientHardware)
+        var message = DHCPv4Message(
+            isReply: true, transactionID: questions.last!.transactionID, clientHardware: questions.last!.clientHardware)
         message[.messageType] = [kind.rawValue]
         message.set(.serverIdentifier, [server])
         message.yourAddress = address
         change(&message)
-        detector.receive(UDPFrame(from: (MACAddress(3), server, 67), to: (.broadcast, .broadcast, 68)).bytes(payload: message.bytes()).rawSpan, now: now)
+        detector.receive(
+            UDPFrame(from: (MACAddress(3), server, 67), to: (.broadcast, .broadcast, 68)).bytes(
+                payload: message.bytes()
+            ).rawSpan, now: now)
     }
 }
 
@@ -108,10 +113,13 @@ private struct DetectorBench {
             message[.messageType] = [kind.rawValue]
             message.set(.serverIdentifier, [IPv4Address("10.0.2.2")!])
             message.yourAddress = address
-            return UDPFrame(from: (MACAddress(3), IPv4Address("10.0.2.2")!, 67), to: (.broadcast, .broadcast, 68)).bytes(payload: message.bytes())
+            return UDPFrame(from: (MACAddress(3), IPv4Address("10.0.2.2")!, 67), to: (.broadcast, .broadcast, 68))
+                .bytes(payload: message.bytes())
         }
         let some = IPv4Address("10.0.2.15")!
-        let verdicts = [frame(.offer, some), frame(.ack, some), frame(.offer, .any), frame(.nak, some)].map { ServerDetector.isAnswer($0.rawSpan) }
+        let verdicts = [frame(.offer, some), frame(.ack, some), frame(.offer, .any), frame(.nak, some)].map {
+            ServerDetector.isAnswer($0.rawSpan)
+        }
         #expect(verdicts == [true, true, false, false])
     }
 
@@ -121,7 +129,8 @@ private struct DetectorBench {
             var message = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: MACAddress(9))
             message[.messageType] = [DHCPv4Message.Kind.request.rawValue]
             if let server { message.set(.serverIdentifier, [server]) }
-            return UDPFrame(from: (MACAddress(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
+            return UDPFrame(from: (MACAddress(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+                payload: message.bytes())
         }
         let others = request(IPv4Address("10.0.2.2")!), ours = request(own), nobodys = request(nil)
         #expect(ServerDetector.choosesAnother(others.rawSpan, own: own) == true)

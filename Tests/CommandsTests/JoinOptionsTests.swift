@@ -7,7 +7,9 @@ import Uplinks
 import VDE
 import Wire
 
-private func configuration(_ arguments: String...) throws -> Configuration { try Join.parse(arguments).makeConfiguration() }
+private func configuration(_ arguments: String...) throws -> Configuration {
+    try Join.parse(arguments).makeConfiguration()
+}
 
 /// The message with which the command line is refused; nil if it is accepted.
 private func refusal(_ arguments: String...) -> String? { refusal(arguments: arguments) }
@@ -33,7 +35,8 @@ private func refusal(arguments: [String]) -> String? {
 
     @Test func theOldToolsLineWorks() throws {
         let configuration = try configuration(
-            "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1", "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",
+            "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1",
+            "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",
             "--vmnet-interface-id=3f2504e0-4f89-11d3-9a0c-0305e82c3301", "-p", "/run/x.pid", "/tmp/vde")
         guard case .join(.switchDirectory(path: "/tmp/vde", port: 0)) = configuration.side else {
             Issue.record("\(configuration.side)")
@@ -49,30 +52,57 @@ private func refusal(arguments: [String]) -> String? {
     }
 
     @Test func addressesOfMachines() throws {
-        let two = try configuration("--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.8", "--vmnet-gateway", "192.168.9.1", "v")
-        #expect(two.reservations.map(\.description) == ["52:54:00:00:00:01,192.168.9.7", "52:54:00:00:00:02,192.168.9.8"])
+        let two = try configuration(
+            "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.8",
+            "--vmnet-gateway", "192.168.9.1", "v")
+        #expect(
+            two.reservations.map(\.description) == ["52:54:00:00:00:01,192.168.9.7", "52:54:00:00:00:02,192.168.9.8"])
         #expect(refusal("--dhcp-host", "nonsense", "v")?.contains("--dhcp-host") == true)
-        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:01,192.168.9.8", "v")?.contains("same machine") == true)
-        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.7", "v")?.contains("same address") == true)
-        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.8.7", "--vmnet-gateway", "192.168.9.1", "v")?.contains("not an address for guests") == true)
-        #expect(refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.1", "--vmnet-gateway", "192.168.9.1", "v")?.contains("is the gateway") == true)
-        for other in [["--dhcp", "off"], ["--dhcp", "system"], ["--vmnet-mode", "bridged", "--vmnet-interface", "eth0"]] {
-            #expect(refusal(arguments: ["--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v"] + other)?.contains("--dhcp-host does not go with") == true)
+        #expect(
+            refusal(
+                "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:01,192.168.9.8", "v")?
+                .contains("same machine") == true)
+        #expect(
+            refusal(
+                "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.7", "v")?
+                .contains("same address") == true)
+        #expect(
+            refusal("--dhcp-host", "52:54:00:00:00:01,192.168.8.7", "--vmnet-gateway", "192.168.9.1", "v")?.contains(
+                "not an address for guests") == true)
+        #expect(
+            refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.1", "--vmnet-gateway", "192.168.9.1", "v")?.contains(
+                "is the gateway") == true)
+        for other in [
+            ["--dhcp", "off"], ["--dhcp", "system"], ["--vmnet-mode", "bridged", "--vmnet-interface", "eth0"],
+        ] {
+            #expect(
+                refusal(arguments: ["--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v"] + other)?.contains(
+                    "--dhcp-host does not go with") == true)
         }
         #expect(refusal("--uplink", "none", "--switch", "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v") != nil)
     }
 
     @Test func whereGuestsMayGo() throws {
-        let denying = try configuration("--egress", "deny", "--allow", "203.0.113.0/24:443", "--allow", "[2001:db8::]/32", "v").egress
-        #expect(denying.isDenying && denying.allowed.map(\.description) == ["203.0.113.0/24:443", "[2001:db8::]/32"] && !denying.opensHostLoopback)
+        let denying = try configuration(
+            "--egress", "deny", "--allow", "203.0.113.0/24:443", "--allow", "[2001:db8::]/32", "v"
+        ).egress
+        #expect(
+            denying.isDenying && denying.allowed.map(\.description) == ["203.0.113.0/24:443", "[2001:db8::]/32"]
+                && !denying.opensHostLoopback)
         #expect(try configuration("--uplink", "user", "--host-loopback", "v").egress.opensHostLoopback)
         #expect(try configuration("v").egress == EgressPolicy())
         #expect(refusal("--allow", "203.0.113.0/24", "v")?.contains("--allow needs --egress deny") == true)
         #expect(refusal("--egress", "deny", "--allow", "nonsense", "v")?.contains("'nonsense' is not CIDR") == true)
-        #expect(refusal("--egress", "deny", "--vmnet-mode", "host", "v")?.contains("--egress does not go with --vmnet-mode host") == true)
+        #expect(
+            refusal("--egress", "deny", "--vmnet-mode", "host", "v")?.contains(
+                "--egress does not go with --vmnet-mode host") == true)
         #expect(refusal("--egress", "maybe", "v") != nil)
-        for uplink in ["none", "vmnet"] { #expect(refusal("--switch", "--uplink", uplink, "--egress", "deny", "v") != nil) }
-        #expect(refusal("--uplink", "tap", "--host-loopback", "v")?.contains("--host-loopback does not go with --uplink tap") == true)
+        for uplink in ["none", "vmnet"] {
+            #expect(refusal("--switch", "--uplink", uplink, "--egress", "deny", "v") != nil)
+        }
+        #expect(
+            refusal("--uplink", "tap", "--host-loopback", "v")?.contains(
+                "--host-loopback does not go with --uplink tap") == true)
     }
 
     @Test func pidfilesMayBeGlued() throws {
@@ -92,10 +122,17 @@ private func refusal(arguments: [String]) -> String? {
     @Test func bridgedNeedsAnInterfaceAndRefusesAddresses() throws {
         #expect(refusal("--vmnet-mode", "bridged", "/tmp/vde")?.contains("--vmnet-interface") == true)
         #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "", "/tmp/vde") != nil)
-        #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "--vmnet-gateway", "192.168.1.1", "/tmp/vde")?.contains("--vmnet-gateway") == true)
+        #expect(
+            refusal(
+                "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "--vmnet-gateway", "192.168.1.1", "/tmp/vde")?
+                .contains("--vmnet-gateway") == true)
         #expect(refusal("--vmnet-interface", "eth0", "/tmp/vde")?.contains("bridged") == true)
-        #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "--dhcp", "builtin", "/tmp/vde")?.contains("--dhcp") == true)
-        #expect(try configuration("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "/tmp/vde").mode == .bridged(interface: "eth0"))
+        #expect(
+            refusal("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "--dhcp", "builtin", "/tmp/vde")?.contains(
+                "--dhcp") == true)
+        #expect(
+            try configuration("--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "/tmp/vde").mode
+                == .bridged(interface: "eth0"))
     }
 
     @Test func addressesHangTogether() {
@@ -103,22 +140,38 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--vmnet-mask", "255.255.255.0", "v")?.contains("needs --vmnet-gateway") == true)
         #expect(refusal("--vmnet-gateway", "8.8.8.8", "v")?.contains("RFC 1918") == true)
         #expect(refusal("--vmnet-gateway", "169.254.1.1", "v")?.contains("RFC 1918") == true)
-        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.0.0.0", "v")?.contains("RFC 1918") == true)
+        #expect(
+            refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.0.0.0", "v")?.contains("RFC 1918") == true)
         #expect(refusal("--vmnet-gateway", "192.168.1.0", "v")?.contains("first") == true)
         #expect(refusal("--vmnet-gateway", "192.168.1.255", "v")?.contains("last") == true)
         #expect(refusal("--vmnet-gateway", "192.168.1.254", "v")?.contains("no address") == true)
-        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-dhcp-end", "192.168.2.9", "v")?.contains("192.168.1.0/24") == true)
-        #expect(refusal("--vmnet-gateway", "192.168.1.9", "--vmnet-dhcp-end", "192.168.1.9", "v")?.contains("above") == true)
-        #expect(refusal("--vmnet-gateway", "192.168.1.9", "--vmnet-dhcp-end", "192.168.1.5", "v")?.contains("above") == true)
+        #expect(
+            refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-dhcp-end", "192.168.2.9", "v")?.contains(
+                "192.168.1.0/24") == true)
+        #expect(
+            refusal("--vmnet-gateway", "192.168.1.9", "--vmnet-dhcp-end", "192.168.1.9", "v")?.contains("above") == true
+        )
+        #expect(
+            refusal("--vmnet-gateway", "192.168.1.9", "--vmnet-dhcp-end", "192.168.1.5", "v")?.contains("above") == true
+        )
         #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-dhcp-end", "192.168.1.255", "v") != nil)
-        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.0.255.0", "v")?.contains("--vmnet-mask") == true)
-        #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.255.255.254", "v")?.contains("--vmnet-mask") == true)
+        #expect(
+            refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.0.255.0", "v")?.contains("--vmnet-mask")
+                == true)
+        #expect(
+            refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.255.255.254", "v")?.contains("--vmnet-mask")
+                == true)
         #expect(refusal("--vmnet-gateway", "192.168.1", "v") != nil)
-        #expect(refusal("--vmnet-gateway", "10.0.0.1", "--vmnet-mask", "255.0.0.0", "--vmnet-dhcp-end", "10.1.0.0", "v") == nil)
+        #expect(
+            refusal("--vmnet-gateway", "10.0.0.1", "--vmnet-mask", "255.0.0.0", "--vmnet-dhcp-end", "10.1.0.0", "v")
+                == nil)
         #expect(refusal("--vmnet-gateway", "192.168.1.1", "--vmnet-mask", "255.255.255.252", "v") == nil)
     }
 
-    @Test(arguments: ["x", "3f2504e0-4f89-11d3-9a0c-0305e82c330", "3f2504e04f8911d39a0c0305e82c3301", "3f2504e0-4f89-11d3-9a0c-0305e82c330g", "+f2504e0-4f89-11d3-9a0c-0305e82c3301"])
+    @Test(arguments: [
+        "x", "3f2504e0-4f89-11d3-9a0c-0305e82c330", "3f2504e04f8911d39a0c0305e82c3301",
+        "3f2504e0-4f89-11d3-9a0c-0305e82c330g", "+f2504e0-4f89-11d3-9a0c-0305e82c3301",
+    ])
     func interfaceIDsAreUUIDs(text: String) {
         #expect(refusal("--vmnet-interface-id", text, "v") != nil)
     }
@@ -136,7 +189,9 @@ private func refusal(arguments: [String]) -> String? {
     @Test func dhcpOffHasTwoNames() throws {
         #expect(try configuration("--vmnet-disable-dhcp", "v").dhcp == .off)
         #expect(try configuration("--vmnet-disable-dhcp", "--dhcp", "off", "v").dhcp == .off)
-        #expect(refusal("--vmnet-disable-dhcp", "--dhcp", "builtin", "v")?.contains("--vmnet-disable-dhcp does not go with --dhcp") == true)
+        #expect(
+            refusal("--vmnet-disable-dhcp", "--dhcp", "builtin", "v")?.contains(
+                "--vmnet-disable-dhcp does not go with --dhcp") == true)
         #expect(refusal("--dhcp", "maybe", "v") != nil)
     }
 
@@ -150,13 +205,17 @@ private func refusal(arguments: [String]) -> String? {
     }
 
     @Test func aSwitchOfOurOwnHasItsOptions() throws {
-        let configuration = try configuration("--switch", "--vde-mode", "0660", "--vde-dirmode", "2775", "--mgmt", "m", "--mgmtmode", "660", "--rcfile", "rc", "--vmnet-isolation", "--vmnet-mtu", "9000", "/tmp/vde")
+        let configuration = try configuration(
+            "--switch", "--vde-mode", "0660", "--vde-dirmode", "2775", "--mgmt", "m", "--mgmtmode", "660", "--rcfile",
+            "rc", "--vmnet-isolation", "--vmnet-mtu", "9000", "/tmp/vde")
         guard case .serve(let own) = configuration.side else {
             Issue.record("\(configuration.side)")
             return
         }
         #expect(own.path == "/tmp/vde" && own.access.mode == 0o660 && own.access.directoryMode == 0o2775)
-        #expect(own.console?.mode == 0o660 && own.console?.path.hasSuffix("/m") == true && own.console?.path.hasPrefix("/") == true)
+        #expect(
+            own.console?.mode == 0o660 && own.console?.path.hasSuffix("/m") == true
+                && own.console?.path.hasPrefix("/") == true)
         #expect(configuration.isIsolating && configuration.mtu == 9000 && configuration.uplink == .auto)
         #expect(refusal("--switch", "/tmp/vde[3]")?.contains("without a port") == true)
         #expect(refusal("--switch", "ptp:///tmp/vde") != nil)
@@ -165,23 +224,29 @@ private func refusal(arguments: [String]) -> String? {
         for mode in ["", "8", "0x1", "17777", "rw"] { #expect(refusal("--switch", "--vde-mode", mode, "v") != nil) }
     }
 
-    @Test(arguments: [["--vde-mode", "0600"], ["--vde-dirmode", "0700"], ["--mgmt", "m"], ["--mgmt", "m", "--mgmtmode", "0600"], ["--rcfile", "f"], ["--vmnet-isolation"], ["--trunk", "3"], ["--uplink", "none"]])
+    @Test(arguments: [
+        ["--vde-mode", "0600"], ["--vde-dirmode", "0700"], ["--mgmt", "m"], ["--mgmt", "m", "--mgmtmode", "0600"],
+        ["--rcfile", "f"], ["--vmnet-isolation"], ["--trunk", "3"], ["--uplink", "none"],
+    ])
     func whatIsAboutASwitchNeedsOne(options: [String]) {
         let message = refusal(arguments: options + ["v"])
         #expect(message?.contains(options[0]) == true && message?.contains("--switch") == true)
     }
 
     @Test(arguments: [
-        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"], ["--vmnet-isolation"], ["--trunk", "3"], ["--dhcp", "builtin"], ["--tap-name", "t"],
+        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"], ["--vmnet-isolation"],
+        ["--trunk", "3"], ["--dhcp", "builtin"], ["--tap-name", "t"],
         ["--vmnet-interface-id", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"],
     ])
     func withoutAWayOutThereIsNothingAboutIt(options: [String]) {
-        #expect(refusal(arguments: ["--switch", "--uplink", "none"] + options + ["v"])?.contains("--uplink none") == true)
+        #expect(
+            refusal(arguments: ["--switch", "--uplink", "none"] + options + ["v"])?.contains("--uplink none") == true)
         #expect(refusal("--switch", "--uplink", "none", "--dhcp", "off", "v") == nil)
     }
 
     @Test func trunksArePortsOfTheSwitch() throws {
-        guard case .serve(let own) = try configuration("--switch", "--trunk", "3", "--trunk", "7", "/tmp/vde").side else {
+        guard case .serve(let own) = try configuration("--switch", "--trunk", "3", "--trunk", "7", "/tmp/vde").side
+        else {
             Issue.record("no switch")
             return
         }
@@ -191,19 +256,30 @@ private func refusal(arguments: [String]) -> String? {
 
     @Test func theMTUHasBounds() {
         for mtu in ["575", "65522", "-1", "x"] { #expect(refusal("--vmnet-mtu", mtu, "v") != nil) }
-        #expect(refusal("--vmnet-mtu", "9000", "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "v")?.contains("bridged") == true)
+        #expect(
+            refusal("--vmnet-mtu", "9000", "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "v")?.contains(
+                "bridged") == true)
     }
 
     @Test func theHostsHardwareAddressIsStable() throws {
         let gateway = IPv4Address("192.168.105.1")!
-        #expect(try configuration("v").hardwareAddress(gateway: gateway) == configuration("w").hardwareAddress(gateway: gateway))
-        #expect(try configuration("v").hardwareAddress(gateway: gateway) != configuration("v").hardwareAddress(gateway: IPv4Address("192.168.106.1")!))
+        #expect(
+            try configuration("v").hardwareAddress(gateway: gateway)
+                == configuration("w").hardwareAddress(gateway: gateway))
+        #expect(
+            try configuration("v").hardwareAddress(gateway: gateway)
+                != configuration("v").hardwareAddress(gateway: IPv4Address("192.168.106.1")!))
         let id = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
-        #expect(try configuration("--vmnet-interface-id", id, "v").hardwareAddress(gateway: gateway) != configuration("v").hardwareAddress(gateway: gateway))
+        #expect(
+            try configuration("--vmnet-interface-id", id, "v").hardwareAddress(gateway: gateway)
+                != configuration("v").hardwareAddress(gateway: gateway))
     }
 
     @Test func theHelpShowsWhatThereIs() {
-        for option in ["--vde-group", "--vmnet-mode", "--vmnet-interface", "--vmnet-gateway", "--vmnet-dhcp-end", "--vmnet-mask", "--vmnet-interface-id", "--pidfile", "check"] {
+        for option in [
+            "--vde-group", "--vmnet-mode", "--vmnet-interface", "--vmnet-gateway", "--vmnet-dhcp-end", "--vmnet-mask",
+            "--vmnet-interface-id", "--pidfile", "check",
+        ] {
             #expect(Root.help.contains(option), "\(option)")
         }
     }
@@ -212,21 +288,30 @@ private func refusal(arguments: [String]) -> String? {
 @Suite struct JSONTests {
     @Test func valuesAreWrittenAsRFC8259Wants() {
         let value = JSON.object([
-            ("a", .string("q\"b\\s\nn\u{1}\u{7f}é")), ("b", .array([.integer(-1), .bool(true), .null])), ("c", .number(1.5)), ("d", .number(.infinity)),
+            ("a", .string("q\"b\\s\nn\u{1}\u{7f}é")), ("b", .array([.integer(-1), .bool(true), .null])),
+            ("c", .number(1.5)), ("d", .number(.infinity)),
         ])
         #expect(value.text == #"{"a":"q\"b\\s\nn\u0001\u007fé","b":[-1,true,null],"c":1.5,"d":null}"#)
     }
 
     @Test func serversAreNamedByPortOrAddress() throws {
         #expect(try configuration("--switch").allowedServers.isEmpty)
-        let servers = try configuration("--switch", "--allow-server", "3", "--allow-server", "52:54:00:00:00:66", "/tmp/vde").allowedServers
+        let servers = try configuration(
+            "--switch", "--allow-server", "3", "--allow-server", "52:54:00:00:00:66", "/tmp/vde"
+        ).allowedServers
         #expect(servers == [.port(3), .hardware(MACAddress(0x5254_0000_0066))])
         #expect(try configuration("--stream", "/tmp/s", "--allow-server=0").allowedServers == [.port(0)])
-        for wrong in ["-1", "1024", "x", "", "01:00:5e:00:00:01", "00:00:00:00:00:00", "192.168.105.3", "+3"] { #expect(refusal("--switch", "--allow-server=" + wrong) != nil, "\(wrong)") }
+        for wrong in ["-1", "1024", "x", "", "01:00:5e:00:00:01", "00:00:00:00:00:00", "192.168.105.3", "+3"] {
+            #expect(refusal("--switch", "--allow-server=" + wrong) != nil, "\(wrong)")
+        }
         #expect(refusal("/tmp/vde", "--allow-server", "3")?.contains("a switch of our own") == true)
         #expect(refusal("--switch", "--uplink", "none", "--allow-server", "3")?.contains("--uplink none") == true)
-        #expect(refusal("--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "br0", "--allow-server", "3")?.contains("--vmnet-mode bridged") == true)
+        #expect(
+            refusal("--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "br0", "--allow-server", "3")?.contains(
+                "--vmnet-mode bridged") == true)
         #expect(refusal("--switch", "--vmnet-isolation", "--allow-server", "3")?.contains("--vmnet-isolation") == true)
-        #expect(refusal(arguments: ["--switch"] + (0..<17).flatMap { ["--allow-server", "\($0)"] })?.contains("16 times at most") == true)
+        #expect(
+            refusal(arguments: ["--switch"] + (0..<17).flatMap { ["--allow-server", "\($0)"] })?.contains(
+                "16 times at most") == true)
     }
 }

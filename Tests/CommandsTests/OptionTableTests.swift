@@ -8,13 +8,16 @@ import Uplinks
 
 /// A vmnet.framework that is there and is never started.
 private struct IdleVmnet: VmnetProvider {
-    func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface { throw VmnetFailure(status: 0, description: "not started") }
+    func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface {
+        throw VmnetFailure(status: 0, description: "not started")
+    }
     func bridgeableInterfaces() -> [String] { [] }
     var hasVirtioHeaders: Bool { true }
     var hasNetworkObjects: Bool { true }
 }
 
-/// Every option with every uplink, mode and listener, and with every other option: `+` works and has an effect, `-` is refused with a message that names both.
+/// Every option with every uplink, mode and listener, and with every other option: `+` works and has an effect, `-` is
+/// refused with a message that names both.
 private enum Expected {
     static let uplinks = ["auto", "tap", "user", "vmnet", "none"]
     static let modes = ["shared", "host", "bridged"]
@@ -97,13 +100,16 @@ private struct Row: CustomTestStringConvertible {
     var testDescription: String { words.joined(separator: " ") }
 
     static let all: [Row] = Expected.table.split(separator: "\n").map { line in
-        let fields = line.split(separator: "|", omittingEmptySubsequences: false).map { $0.split(separator: " ").map(String.init) }
+        let fields = line.split(separator: "|", omittingEmptySubsequences: false).map {
+            $0.split(separator: " ").map(String.init)
+        }
         func chosen(_ field: [String], _ names: [String]) -> Set<String> {
             precondition(field[0].count == names.count)
             return Set(zip(names, field[0]).filter { $0.1 == "+" }.map(\.0))
         }
         return Row(
-            words: fields[0], uplinks: chosen(fields[1], Expected.uplinks), modes: chosen(fields[2], Expected.modes), listeners: chosen(fields[3], Expected.listeners),
+            words: fields[0], uplinks: chosen(fields[1], Expected.uplinks), modes: chosen(fields[2], Expected.modes),
+            listeners: chosen(fields[3], Expected.listeners),
             companions: fields[4])
     }
 }
@@ -112,7 +118,9 @@ private struct Row: CustomTestStringConvertible {
 private struct Line {
     /// Connected sockets for --fd, which stay open: their other ends are descriptors as well.
     private static let sockets: [Int32] = (0..<2).map { _ in
-        guard let pair = try? DescriptorPair.streamSockets(), (try? pair.second.duplicate().release()) != nil else { return -1 }
+        guard let pair = try? DescriptorPair.streamSockets(), (try? pair.second.duplicate().release()) != nil else {
+            return -1
+        }
         return (try? pair.first.duplicate().release()) ?? -1
     }
 
@@ -147,7 +155,10 @@ private struct Line {
             words += ["--vmnet-mode", mode]
             if mode == "bridged" && !options.contains("--vmnet-interface") { words += ["--vmnet-interface", "e0"] }
         }
-        return words + options.map { $0 == "UUID" ? "3f2504e0-4f89-11d3-9a0c-0305e82c3301" : $0 == "FD2" ? "\(Line.sockets[1])" : $0 }
+        return words
+            + options.map {
+                $0 == "UUID" ? "3f2504e0-4f89-11d3-9a0c-0305e82c3301" : $0 == "FD2" ? "\(Line.sockets[1])" : $0
+            }
     }
 
     /// What was parsed already: the parser takes its time.
@@ -179,7 +190,8 @@ private struct Line {
         case .failure(let refusal):
             #expect(!works, "\(text): \(refusal.message)")
             let names = rows.flatMap { $0.words + $0.companions }.filter { $0.hasPrefix("--") }
-            let isNamed = names.contains { refusal.message.contains($0) } && others.contains { refusal.message.contains($0) }
+            let isNamed =
+                names.contains { refusal.message.contains($0) } && others.contains { refusal.message.contains($0) }
             #expect(isNamed, "\(text): \(refusal.message)")
         case .success(let configuration):
             #expect(works, "\(text) is accepted")
@@ -201,7 +213,8 @@ private struct Line {
 
     private func line(_ row: Row) -> Line {
         var line = Line()
-        line.listener = row.listeners.contains("switch") ? "switch" : Expected.listeners.first(where: row.listeners.contains)!
+        line.listener =
+            row.listeners.contains("switch") ? "switch" : Expected.listeners.first(where: row.listeners.contains)!
         line.add(row.companions + row.words)
         return line
     }
@@ -210,7 +223,9 @@ private struct Line {
         for uplink in Expected.uplinks {
             var line = line(row)
             line.uplink = uplink
-            expect(line, hasVmnet: uplink == "vmnet", works: row.uplinks.contains(uplink), [row], naming: ["--uplink", "vmnet.framework"])
+            expect(
+                line, hasVmnet: uplink == "vmnet", works: row.uplinks.contains(uplink), [row],
+                naming: ["--uplink", "vmnet.framework"])
         }
     }
 
@@ -218,7 +233,9 @@ private struct Line {
         for mode in Expected.modes {
             var line = line(row)
             line.mode = mode
-            expect(line, hasVmnet: row.uplinks == ["vmnet"], works: row.modes.contains(mode), [row], naming: ["--vmnet-mode"])
+            expect(
+                line, hasVmnet: row.uplinks == ["vmnet"], works: row.modes.contains(mode), [row],
+                naming: ["--vmnet-mode"])
         }
     }
 
@@ -227,7 +244,9 @@ private struct Line {
         for listener in Expected.listeners {
             var line = line(row)
             line.listener = listener
-            expect(line, hasVmnet: row.uplinks == ["vmnet"], works: row.listeners.contains(listener), [row], naming: [names[listener] ?? "--" + listener])
+            expect(
+                line, hasVmnet: row.uplinks == ["vmnet"], works: row.listeners.contains(listener), [row],
+                naming: [names[listener] ?? "--" + listener])
         }
     }
 
@@ -240,27 +259,39 @@ private struct Line {
             var line = Line()
             let hasVmnet = one.uplinks == ["vmnet"] || other.uplinks == ["vmnet"]
             // Left to us where we may choose: the choice must have both.
-            if one.uplinks.contains("auto"), other.uplinks.contains("auto") { line.uplink = nil } else { line.uplink = uplinks.first }
+            if one.uplinks.contains("auto"), other.uplinks.contains("auto") {
+                line.uplink = nil
+            } else {
+                line.uplink = uplinks.first
+            }
             line.mode = mode == "shared" ? nil : mode
             line.listener = listener ?? "switch"
             line.add(one.companions + one.words + other.companions + other.words)
             let isContradiction = Expected.contradictions.contains { pair in
                 func isNamed(_ row: Row, _ name: String) -> Bool { name == row.name || name == row.testDescription }
-                return (isNamed(one, pair.0) && pair.1.contains { isNamed(other, $0) }) || (isNamed(other, pair.0) && pair.1.contains { isNamed(one, $0) })
+                return (isNamed(one, pair.0) && pair.1.contains { isNamed(other, $0) })
+                    || (isNamed(other, pair.0) && pair.1.contains { isNamed(one, $0) })
             }
             let words = line.words.filter { $0.hasPrefix("--") && $0 != "--switch" } + ["vmnet.framework"]
-            expect(line, hasVmnet: hasVmnet, works: !uplinks.isEmpty && mode != nil && listener != nil && !isContradiction, [one, other], naming: words)
+            expect(
+                line, hasVmnet: hasVmnet, works: !uplinks.isEmpty && mode != nil && listener != nil && !isContradiction,
+                [one, other], naming: words)
         }
     }
 
     @Test func uplinksModesAndListenersAmongThemselves() {
-        let together: [String: [String]] = ["auto": Expected.modes, "tap": Expected.modes, "user": ["shared", "host"], "vmnet": Expected.modes, "none": []]
+        let together: [String: [String]] = [
+            "auto": Expected.modes, "tap": Expected.modes, "user": ["shared", "host"], "vmnet": Expected.modes,
+            "none": [],
+        ]
         for uplink in Expected.uplinks {
             for mode in Expected.modes {
                 var line = Line(uplink: uplink, mode: mode)
                 if case .failure(let refusal) = line.parsed(hasVmnet: uplink == "vmnet") {
                     #expect(!together[uplink]!.contains(mode), "\(refusal.message)")
-                    #expect(refusal.message.contains("--vmnet-mode") && refusal.message.contains("--uplink \(uplink)"), "\(refusal.message)")
+                    #expect(
+                        refusal.message.contains("--vmnet-mode") && refusal.message.contains("--uplink \(uplink)"),
+                        "\(refusal.message)")
                 } else {
                     #expect(together[uplink]!.contains(mode), "\(line.words)")
                 }
@@ -270,7 +301,10 @@ private struct Line {
                 let line = Line(uplink: uplink, listener: listener)
                 let isAlone = uplink == "none" && ["joined", "cable"].contains(listener)
                 if case .failure(let refusal) = line.parsed(hasVmnet: uplink == "vmnet") {
-                    #expect(isAlone && refusal.message.contains("--uplink none") && refusal.message.contains(listener == "cable" ? "a cable" : "a switch to join"), "\(refusal.message)")
+                    #expect(
+                        isAlone && refusal.message.contains("--uplink none")
+                            && refusal.message.contains(listener == "cable" ? "a cable" : "a switch to join"),
+                        "\(refusal.message)")
                 } else {
                     #expect(!isAlone)
                 }
@@ -281,7 +315,10 @@ private struct Line {
     /// One that is added has a row above.
     @Test func everyOptionIsInTheTable() {
         let help = Join.helpMessage(columns: 400)
-        let options = Set(help.split(whereSeparator: { " ,\n".contains($0) }).filter { $0.hasPrefix("--") && $0.count > 3 }.map { String($0.prefix { $0 != "." && $0 != ")" && $0 != ":" }) })
+        let options = Set(
+            help.split(whereSeparator: { " ,\n".contains($0) }).filter { $0.hasPrefix("--") && $0.count > 3 }.map {
+                String($0.prefix { $0 != "." && $0 != ")" && $0 != ":" })
+            })
         let others: Set = ["--switch", "--uplink", "--vmnet-mode", "--help", "--version"]
         let missing = options.filter { option in !others.contains(option) && !Row.all.contains { $0.name == option } }
         #expect(missing.isEmpty, "without a row in Expected.table: \(missing.sorted())")

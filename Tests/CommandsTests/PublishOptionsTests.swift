@@ -17,17 +17,31 @@ import Wire
     }
 
     @Test func portsArePublishedInTheOrderGiven() throws {
-        let configuration = try Join.parse(["--publish", "8080:192.168.105.2:80", "--publish", "53:192.168.105.3/udp", "/tmp/vde"]).makeConfiguration()
+        let configuration = try Join.parse([
+            "--publish", "8080:192.168.105.2:80", "--publish", "53:192.168.105.3/udp", "/tmp/vde",
+        ]).makeConfiguration()
         #expect(configuration.published.map(\.description) == ["8080:192.168.105.2:80/tcp", "53:192.168.105.3:53/udp"])
     }
 
     @Test func whatCannotBePublishedIsRefused() {
         #expect(refusal("--publish", "8080", "v")?.contains("[BIND:]PORT[-END]:GUEST[:PORT][/udp]") == true)
-        #expect(refusal("--publish", "80:192.168.105.2", "--publish", "127.0.0.1:80:192.168.105.3", "v")?.contains("same port") == true)
-        #expect(refusal("--publish", "80:192.168.106.2", "--vmnet-gateway", "192.168.105.1", "v")?.contains("192.168.105.0/24") == true)
-        #expect(refusal("--publish", "80:192.168.105.1", "--vmnet-gateway", "192.168.105.1", "v")?.contains("gateway") == true)
-        #expect(refusal("--publish", "80:192.168.105.2", "--vmnet-mode", "host", "v")?.contains("--vmnet-mode host") == true)
-        #expect(refusal("--publish", "80:192.168.105.2", "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "v")?.contains("bridged") == true)
-        #expect(refusal("--publish", "80:192.168.105.2", "--switch", "--uplink", "none", "v")?.contains("--uplink none") == true)
+        #expect(
+            refusal("--publish", "80:192.168.105.2", "--publish", "127.0.0.1:80:192.168.105.3", "v")?.contains(
+                "same port") == true)
+        #expect(
+            refusal("--publish", "80:192.168.106.2", "--vmnet-gateway", "192.168.105.1", "v")?.contains(
+                "192.168.105.0/24") == true)
+        #expect(
+            refusal("--publish", "80:192.168.105.1", "--vmnet-gateway", "192.168.105.1", "v")?.contains("gateway")
+                == true)
+        #expect(
+            refusal("--publish", "80:192.168.105.2", "--vmnet-mode", "host", "v")?.contains("--vmnet-mode host") == true
+        )
+        #expect(
+            refusal("--publish", "80:192.168.105.2", "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "v")?
+                .contains("bridged") == true)
+        #expect(
+            refusal("--publish", "80:192.168.105.2", "--switch", "--uplink", "none", "v")?.contains("--uplink none")
+                == true)
     }
 }

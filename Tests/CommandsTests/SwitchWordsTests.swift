@@ -24,7 +24,8 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
 
     @Test func aLineOfEverything() throws {
         let (own, whole) = try configured(
-            "-x", "-n", "64", "-tap", "tap0", "-tap", "tap1", "-s", "/tmp/vde", "-m", "660", "--dirmode=0750", "-g", "root", "-daemon", "-p", "/tmp/pid", "-M", "/tmp/mgmt", "-mgmtmode",
+            "-x", "-n", "64", "-tap", "tap0", "-tap", "tap1", "-s", "/tmp/vde", "-m", "660", "--dirmode=0750", "-g",
+            "root", "-daemon", "-p", "/tmp/pid", "-M", "/tmp/mgmt", "-mgmtmode",
             "0666", "--mgmtgroup", "root", "-f", "/tmp/rc")
         #expect(own.isHub && own.portLimit == 64 && own.taps == ["tap0", "tap1"] && own.path == "/tmp/vde")
         #expect(own.access.mode == 0o660 && own.access.directoryMode == 0o750 && own.access.group == 0)
@@ -35,7 +36,9 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
 
     @Test func defaultsAreThoseOfVDESwitch() throws {
         let (own, _) = try configured()
-        #expect(own.path == SwitchConfiguration.defaultPath && own.portLimit == 32 && own.readsStandardInput && own.console == nil)
+        #expect(
+            own.path == SwitchConfiguration.defaultPath && own.portLimit == 32 && own.readsStandardInput
+                && own.console == nil)
         #expect(try !configured("--nostdin").own.readsStandardInput)
     }
 
@@ -44,7 +47,10 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
         #expect(try VDESwitchWords.canonical(["--", "-hub"]) == ["--", "-hub"])
         #expect(try VDESwitchWords.canonical(["-mgmt=/x", "-d", "/y"]) == ["--mgmt=/x", "-d", "/y"])
         #expect(try VDESwitchWords.canonical(["-v"]) == ["--version"])
-        #expect(try VDESwitchWords.canonical(["-s/tmp/x", "-n8", "-xd", "-xM", "/y", "-p/z"]) == ["-s", "/tmp/x", "-n", "8", "-x", "-d", "-x", "-M", "/y", "-p", "/z"])
+        #expect(
+            try VDESwitchWords.canonical(["-s/tmp/x", "-n8", "-xd", "-xM", "/y", "-p/z"]) == [
+                "-s", "/tmp/x", "-n", "8", "-x", "-d", "-x", "-M", "/y", "-p", "/z",
+            ])
     }
 
     @Test(arguments: ["-F", "--fstp", "--macaddr", "-priority", "--hashsize", "-D"])
@@ -54,7 +60,10 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
         #expect(error?.description.contains("leave it out") == true)
     }
 
-    @Test(arguments: [["-n", "0"], ["-n", "5000"], ["-m", "9"], ["--mgmtmode", "0600"], ["-g", "no such group"], ["-nosuch"], ["extra"], ["-s", ""]])
+    @Test(arguments: [
+        ["-n", "0"], ["-n", "5000"], ["-m", "9"], ["--mgmtmode", "0600"], ["-g", "no such group"], ["-nosuch"],
+        ["extra"], ["-s", ""],
+    ])
     func nonsenseIsRefused(words: [String]) {
         #expect(throws: (any Error).self) { try Switch.parse(try VDESwitchWords.canonical(words)) }
     }

@@ -30,7 +30,11 @@ import Wire
         let place = GuestReports.Place(name: "port 3 (qemu)", number: 3)
         func count() -> Int { lines.lines.withLock { $0.count } }
         let minute = 60 * MonotonicClock.second
-        for second in 0..<100 as Range<UInt64> { reports.name(second % 2 == 0 ? guest : other, at: 7, place, .routerAdvertisement, now: minute + second * MonotonicClock.second) }
+        for second in 0..<100 as Range<UInt64> {
+            reports.name(
+                second % 2 == 0 ? guest : other, at: 7, place, .routerAdvertisement,
+                now: minute + second * MonotonicClock.second)
+        }
         #expect(count() == 1)
         reports.name(guest, at: 7, place, .dhcp, now: minute)
         reports.name(guest, at: 8, place, .dhcp, now: minute)
@@ -44,10 +48,13 @@ import Wire
     }
 
     @Test func theyNameTheGuestAndTheOption() {
-        let here = GuestReports.Place(name: "port 3 (qemu)", number: 3), there = GuestReports.Place(name: "/tmp/vde", number: nil)
+        let here = GuestReports.Place(name: "port 3 (qemu)", number: 3),
+            there = GuestReports.Place(name: "/tmp/vde", number: nil)
         for offence in GuestOffence.allCases {
             let own = GuestReports.message(guest, here, offence), joined = GuestReports.message(guest, there, offence)
-            #expect(own.hasPrefix("\(guest) at port 3 (qemu) ") && own.contains("dropped") && own.contains("--allow-server 3 or --allow-server \(guest)") == offence.isServing)
+            #expect(
+                own.hasPrefix("\(guest) at port 3 (qemu) ") && own.contains("dropped")
+                    && own.contains("--allow-server 3 or --allow-server \(guest)") == offence.isServing)
             #expect(joined.hasPrefix("\(guest) at /tmp/vde ") && joined.contains("kept from this host"))
         }
         #expect(GuestReports.message(guest, here, .dhcp).contains("--dhcp off"))

@@ -25,7 +25,9 @@ private final class ListenerScene {
         let socket = try UnixSocket.stream()
         try socket.bind(to: path)
         try socket.listen()
-        listener = try Listener(socket, cost: cost, of: quota, loop: loop, onExhaustion: { [unowned self] in complaints.append($0) }) { [unowned self] in
+        listener = try Listener(
+            socket, cost: cost, of: quota, loop: loop, onExhaustion: { [unowned self] in complaints.append($0) }
+        ) { [unowned self] in
             clients.append(($0.release(), $1))
         }
     }
@@ -114,7 +116,9 @@ private final class ListenerScene {
             for hasFlows in [false, true] {
                 let budget = DescriptorBudget(total: total, hasFlows: hasFlows)
                 #expect(budget.flows + budget.names + budget.clients < total, "\(budget)")
-                #expect(budget.names >= 2 && budget.names <= 384 && budget.clients >= 2 && (budget.flows > 0) == hasFlows, "\(budget)")
+                #expect(
+                    budget.names >= 2 && budget.names <= 384 && budget.clients >= 2 && (budget.flows > 0) == hasFlows,
+                    "\(budget)")
             }
         }
         #expect(DescriptorBudget(total: 1024, hasFlows: true).flows == 512)

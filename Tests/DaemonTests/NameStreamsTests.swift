@@ -8,7 +8,8 @@ import Wire
 
 @testable import Daemon
 
-/// A name server without any network: its resolver is a port of the loopback address at which nothing listens, or the test itself.
+/// A name server without any network: its resolver is a port of the loopback address at which nothing listens, or the
+/// test itself.
 private final class NameScene {
     let folder: TemporaryFolder
     let loop: ControlLoop
@@ -20,7 +21,8 @@ private final class NameScene {
         loop = try ControlLoop()
         try Files.replace(folder.file("resolv.conf"), Array(resolvers.utf8))
         server = NameServer(
-            resolvers: Resolvers(path: folder.file("resolv.conf")), descriptors: descriptors, loop: loop, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            resolvers: Resolvers(path: folder.file("resolv.conf")), descriptors: descriptors, loop: loop,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server.onReply = { [unowned self] message, _ in answers.append(message) }
     }
 
@@ -62,7 +64,9 @@ private final class StreamEnd {
     /// The ids of the messages that have come.
     var ids: [UInt16] {
         var found: [UInt16] = [], offset = 0
-        while offset + 2 <= received.count, case let length = Int(received.rawSpan.big16(at: offset)), offset + 2 + length <= received.count {
+        while offset + 2 <= received.count, case let length = Int(received.rawSpan.big16(at: offset)),
+            offset + 2 + length <= received.count
+        {
             found.append(received.rawSpan.big16(at: offset + 2))
             offset += 2 + length
         }
@@ -76,13 +80,16 @@ private final class StreamEnd {
 }
 
 @Suite struct NameStreamsTests {
-    /// Each is answered at once, and by the time the last one's turn comes there must not be thousands of answers on the stack.
+    /// Each is answered at once, and by the time the last one's turn comes there must not be thousands of answers on
+    /// the stack.
     @Test func thousandsOfQueriesInOnePieceAreAnsweredOneAfterTheOther() throws {
         let scene = try NameScene(), client = try scene.connect()
         client.socket.setBuffers(send: 1 << 20, receive: 1 << 20)
         // An unassigned operation, behind a question that takes a moment.
         let query: [UInt8] = [0, 12, 0x12, 0x34, 0x78, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        let all = [0, 19, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1] + [[UInt8]](repeating: query, count: 9300).flatMap(\.self)
+        let all =
+            [0, 19, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1]
+            + [[UInt8]](repeating: query, count: 9300).flatMap(\.self)
         var sent = 0
         try scene.run("all answers") {
             if sent < all.count, let more = try? client.socket.send(Array(all[sent...])) { sent += more }

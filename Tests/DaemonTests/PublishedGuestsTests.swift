@@ -33,16 +33,23 @@ private final class Lines: LogHandler, @unchecked Sendable {
     private let one = MACAddress("52:54:00:00:00:01")!, other = MACAddress("52:54:00:00:00:02")!
 
     private func lease(_ address: IPv4Address, _ hardware: MACAddress, until: UInt64 = 100) -> Lease {
-        Lease(address: address, client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "", expires: until)
+        Lease(
+            address: address, client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "",
+            expires: until)
     }
 
     @Test func aHardwareAddressIsFollowedFromLeaseToLease() throws {
         let lines = Lines()
         var led: [[String]] = []
-        let guests = PublishedGuests(try ["2222:52:54:00:00:00:01:22", "80:192.168.105.9"].map { try PublishedPort(parsing: $0) }, logger: Logger(label: "t") { _ in lines }) {
+        let guests = PublishedGuests(
+            try ["2222:52:54:00:00:00:01:22", "80:192.168.105.9"].map { try PublishedPort(parsing: $0) },
+            logger: Logger(label: "t") { _ in lines }
+        ) {
             led.append($0.map(\.guest.description))
         }
-        #expect(lines.take() == ["info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease"])
+        #expect(
+            lines.take() == ["info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease"]
+        )
         guests.note([lease(two, one, until: 10)], now: 10)
         #expect(led.isEmpty, "that lease is over")
         guests.note([lease(two, one)], now: 10)
@@ -51,20 +58,28 @@ private final class Lines: LogHandler, @unchecked Sendable {
         // Its old address is nothing to it any more.
         guests.note([lease(two, other)], now: 40)
         guests.note([lease(three, other)], now: 50)
-        #expect(led == [["192.168.105.2", "192.168.105.9"], ["192.168.105.3", "192.168.105.9"], ["0.0.0.0", "192.168.105.9"]])
-        #expect(lines.take().last == "info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease again")
+        #expect(
+            led == [
+                ["192.168.105.2", "192.168.105.9"], ["192.168.105.3", "192.168.105.9"], ["0.0.0.0", "192.168.105.9"],
+            ])
+        #expect(
+            lines.take().last
+                == "info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease again")
     }
 
     @Test func anAddressThatChangesHandsIsReportedOnce() throws {
         let lines = Lines()
-        let guests = PublishedGuests([try PublishedPort(parsing: "8080:192.168.105.2:80")], logger: Logger(label: "t") { _ in lines }) { _ in Issue.record("nothing leads elsewhere") }
+        let guests = PublishedGuests(
+            [try PublishedPort(parsing: "8080:192.168.105.2:80")], logger: Logger(label: "t") { _ in lines }
+        ) { _ in Issue.record("nothing leads elsewhere") }
         guests.note([lease(two, one), lease(three, other)], now: 10)
         guests.note([lease(two, one)], now: 20)
         #expect(lines.take().isEmpty)
         guests.note([lease(two, other)], now: 30)
         guests.note([lease(two, other)], now: 40)
-        #expect(lines.take() == [
-            "warning: --publish 8080:192.168.105.2:80/tcp leads to another guest now: 192.168.105.2 was leased to 52:54:00:00:00:01 and is leased to 52:54:00:00:00:02; publish the hardware address instead, or reserve the address: --dhcp-host 52:54:00:00:00:01,192.168.105.2"
-        ])
+        #expect(
+            lines.take() == [
+                "warning: --publish 8080:192.168.105.2:80/tcp leads to another guest now: 192.168.105.2 was leased to 52:54:00:00:00:01 and is leased to 52:54:00:00:00:02; publish the hardware address instead, or reserve the address: --dhcp-host 52:54:00:00:00:01,192.168.105.2"
+            ])
     }
 }

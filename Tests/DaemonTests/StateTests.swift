@@ -20,8 +20,11 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let hardware = MACAddress(UInt64(last))
         let now = MonotonicClock.now
         return Lease(
-            address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "vm\(last)",
-            expires: seconds >= 0 ? now + UInt64(seconds) * MonotonicClock.second : now - min(now, UInt64(-seconds) * MonotonicClock.second))
+            address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: hardware),
+            hardware: hardware, hostName: "vm\(last)",
+            expires: seconds >= 0
+                ? now + UInt64(seconds) * MonotonicClock.second
+                : now - min(now, UInt64(-seconds) * MonotonicClock.second))
     }
 
     private func reload() throws -> [Lease] { try LeaseFile.open(path, logger: quiet).leases }
@@ -33,7 +36,8 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         file.append([lease(2, seconds: 600)], all: [])
         let found = try reload()
         #expect(found.map(\.address.description).sorted() == ["192.168.105.2", "192.168.105.3"])
-        let remaining = Int((found.first { $0.hostName == "vm2" }!.expires - MonotonicClock.now) / MonotonicClock.second)
+        let remaining = Int(
+            (found.first { $0.hostName == "vm2" }!.expires - MonotonicClock.now) / MonotonicClock.second)
         #expect((595...601).contains(remaining), "the last change counts: \(remaining) s")
         #expect(try reload().map(\.client) == found.map(\.client))
     }
@@ -222,7 +226,9 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     }
 
     /// A record of an earlier version, which any user could open, and one that no other user can.
-    @Test(arguments: [UInt16(0o644), 0o600]) func aForeignLockOnARecordCountsOnlyWhereNoOtherUserCanHaveIt(mode: UInt16) throws {
+    @Test(arguments: [UInt16(0o644), 0o600]) func aForeignLockOnARecordCountsOnlyWhereNoOtherUserCanHaveIt(
+        mode: UInt16
+    ) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a@\(NetworkNamespace.identifier).run"), isOpen = mode != 0o600
         try Files.replace(path, Array("vde_vmnet record 1\npid 4194305\ntable vde_vmnet_vmnet0\n".utf8), mode: mode)
@@ -244,26 +250,38 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     }
 
     @Test(arguments: [
-        "table filter", "table vde_vmnet_", "table vde_vmnet_vmnet0;", "table vde_vmnet_a{b", "table vde_vmnet_0123456789abcdef", "table  vde_vmnet_vmnet0",
-        "setting ../../etc/passwd 0", "setting net/ipv4/conf/../forwarding 0", "setting net/ipv4/conf/a/b/forwarding 0", "setting net/ipv4/conf/eth0/forwarding/ 0",
-        "setting net/ipv4/conf//forwarding 0", "setting net/ipv4/conf/eth0/route_localnet 1", "setting kernel/core_pattern |x", "setting net/ipv4/conf/eth0/forwarding 2",
-        "setting net/ipv4/conf/eth0/forwarding x", "setting /net/ipv4/conf/eth0/forwarding 0", "setting net/ipv4/conf/0123456789abcdef/forwarding 0",
-        "switch-port --all br0", "switch-port vmnet0 --all", "switch-port a/b br0", "switch-port vmnet0", "unknown x", "setting net/ipv4/conf/eth0/forwarding 0 1",
+        "table filter", "table vde_vmnet_", "table vde_vmnet_vmnet0;", "table vde_vmnet_a{b",
+        "table vde_vmnet_0123456789abcdef", "table  vde_vmnet_vmnet0",
+        "setting ../../etc/passwd 0", "setting net/ipv4/conf/../forwarding 0", "setting net/ipv4/conf/a/b/forwarding 0",
+        "setting net/ipv4/conf/eth0/forwarding/ 0",
+        "setting net/ipv4/conf//forwarding 0", "setting net/ipv4/conf/eth0/route_localnet 1",
+        "setting kernel/core_pattern |x", "setting net/ipv4/conf/eth0/forwarding 2",
+        "setting net/ipv4/conf/eth0/forwarding x", "setting /net/ipv4/conf/eth0/forwarding 0",
+        "setting net/ipv4/conf/0123456789abcdef/forwarding 0",
+        "switch-port --all br0", "switch-port vmnet0 --all", "switch-port a/b br0", "switch-port vmnet0", "unknown x",
+        "setting net/ipv4/conf/eth0/forwarding 0 1",
     ])
     func aForgedLineIsRefusedAndReported(line: String) throws {
         let folder = try TemporaryFolder()
         try Files.replace(
             folder.file("a@\(NetworkNamespace.identifier).run"),
-            Array("vde_vmnet record 1\npid 1\ntable vde_vmnet_vmnet0\n\(line)\nsetting net/ipv4/conf/eth0.5/forwarding 1\nswitch-port vmnet0 br0\n".utf8))
+            Array(
+                "vde_vmnet record 1\npid 1\ntable vde_vmnet_vmnet0\n\(line)\nsetting net/ipv4/conf/eth0.5/forwarding 1\nswitch-port vmnet0 br0\n"
+                    .utf8))
         let dead = try #require(RunRecord.leftBehind(in: folder.path).first)
-        let known = [RunRecord.Act.table("vde_vmnet_vmnet0"), .setting(KernelSetting(path: "net/ipv4/conf/eth0.5/forwarding"), before: "1"), .switchPort("vmnet0", bridge: "br0")]
+        let known = [
+            RunRecord.Act.table("vde_vmnet_vmnet0"),
+            .setting(KernelSetting(path: "net/ipv4/conf/eth0.5/forwarding"), before: "1"),
+            .switchPort("vmnet0", bridge: "br0"),
+        ]
         #expect(dead.acts == known)
         #expect(dead.refused == [line])
     }
 
     @Test func whatIsRecordedIsReadBack() {
         let acts: [RunRecord.Act] = [
-            .table("vde_vmnet_vmnet0"), .table("vde_vmnet_0123456789abcde_guards"), .setting(.forwarding(on: "wlan-0.1"), before: "0"), .switchPort("tap_1", bridge: "ovs-br"),
+            .table("vde_vmnet_vmnet0"), .table("vde_vmnet_0123456789abcde_guards"),
+            .setting(.forwarding(on: "wlan-0.1"), before: "0"), .switchPort("tap_1", bridge: "ovs-br"),
         ]
         for act in acts { #expect(RunRecord.Act(act.line[...]) == act) }
     }
@@ -274,26 +292,38 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8)
         try Files.replace(folder.file("y@\(boot)-1.run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8))
         #expect(RunRecord.leftBehind(in: folder.path).isEmpty)
-        #expect(try Files.entries(folder.path) == ["y@\(boot)-1.run"], "an earlier boot's is removed, another namespace's is left")
+        #expect(
+            try Files.entries(folder.path) == ["y@\(boot)-1.run"],
+            "an earlier boot's is removed, another namespace's is left")
     }
 
     /// Namespaces come and go on machines that test; what is left in them goes with them.
     @Test func recordsOfAnotherNamespaceDoNotStayForEver() throws {
         let folder = try TemporaryFolder()
         let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8), week: Int64 = 7 * 86_400
-        for name in ["dead", "alive"] { try Files.replace(folder.file("\(name)@\(boot)-1.run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8)) }
-        try Files.replace(folder.file("own@\(NetworkNamespace.identifier).run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8))
+        for name in ["dead", "alive"] {
+            try Files.replace(
+                folder.file("\(name)@\(boot)-1.run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8))
+        }
+        try Files.replace(
+            folder.file("own@\(NetworkNamespace.identifier).run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8)
+        )
         let alive = try Files.open(folder.file("alive@\(boot)-1.run"), [.readWrite])
         #expect(try alive.tryLock())
         #expect(RunRecord.leftBehind(in: folder.path, now: WallClock.seconds + week - 60).count == 1)
         #expect(try Files.entries(folder.path).count == 3)
         #expect(RunRecord.leftBehind(in: folder.path, now: WallClock.seconds + week + 60).count == 1)
-        #expect(try Files.entries(folder.path).sorted() == ["alive@\(boot)-1.run", "own@\(NetworkNamespace.identifier).run"])
+        #expect(
+            try Files.entries(folder.path).sorted() == [
+                "alive@\(boot)-1.run", "own@\(NetworkNamespace.identifier).run",
+            ])
     }
 
     @Test func damagedRecordsUndoNothing() throws {
         let folder = try TemporaryFolder()
-        for (name, text) in [("a", ""), ("b", "rubbish\ntable x\n"), ("c", "vde_vmnet record 1\ntable\nsetting x\nfoo bar\n")] {
+        for (name, text) in [
+            ("a", ""), ("b", "rubbish\ntable x\n"), ("c", "vde_vmnet record 1\ntable\nsetting x\nfoo bar\n"),
+        ] {
             try Files.replace(folder.file("\(name)@\(NetworkNamespace.identifier).run"), Array(text.utf8))
         }
         #expect(RunRecord.leftBehind(in: folder.path).flatMap(\.acts).isEmpty)

@@ -3,7 +3,8 @@ import Platform
 import TestSupport
 import Wire
 
-/// The demo for a user without any privilege: machines, switch and a NAT in user mode, in namespaces that any user may make.
+/// The demo for a user without any privilege: machines, switch and a NAT in user mode, in namespaces that any user may
+/// make.
 enum RootlessDemo {
     private static let inside = "--inside"
     private static let hostAddress = "203.0.113.2"
@@ -17,7 +18,8 @@ enum RootlessDemo {
         let namespaces = ["unshare", "--user", "--map-current-user", "--net", "--mount", "--keep-caps"]
         guard (try? ChildProcess.run(namespaces + ["true"]))?.succeeded == true else {
             StandardOutput.writeError(
-                "The demo makes a network of its own, which users may not do on this machine (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns); as root it may: sudo .build/release/vde_vmnet_demo\n")
+                "The demo makes a network of its own, which users may not do on this machine (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns); as root it may: sudo .build/release/vde_vmnet_demo\n"
+            )
             ProcessExit.exit(77)
         }
         do {
@@ -43,7 +45,9 @@ enum RootlessDemo {
 
     private static func command(_ words: String...) throws {
         let result = try ChildProcess.run(words)
-        guard result.succeeded else { throw CommandFailed(description: "\(words.joined(separator: " ")): \(result.error)") }
+        guard result.succeeded else {
+            throw CommandFailed(description: "\(words.joined(separator: " ")): \(result.error)")
+        }
     }
 
     /// What is shown has not even the rights that made the network.
@@ -63,7 +67,8 @@ enum RootlessDemo {
         return [
             try BackgroundProgram(["busybox", "httpd", "-f", "-p", "\(hostAddress):80", "-h", pages]),
             try BackgroundProgram([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=", "--bind-interfaces", "--listen-address=\(hostAddress)",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=",
+                "--bind-interfaces", "--listen-address=\(hostAddress)",
                 "--address=/\(name)/\(hostAddress)",
             ]),
         ]
@@ -71,7 +76,9 @@ enum RootlessDemo {
 
     private static func present(_ show: Show) throws {
         let folder = try TemporaryFolder()
-        show.say("You have no privilege, and need none. This happens in a network namespace of your own, whose host has the address \(hostAddress).")
+        show.say(
+            "You have no privilege, and need none. This happens in a network namespace of your own, whose host has the address \(hostAddress)."
+        )
         let servers = try makeHost(folder)
         defer { for server in servers { server.kill() } }
 
@@ -80,19 +87,26 @@ enum RootlessDemo {
         show.command("vde_vmnet --switch --publish 8080:192.168.105.2:80 \(path)")
         let started = MonotonicClock.now
         let daemon = try BackgroundProgram(
-            plain + [Machine.product("vde_vmnet"), "--switch", "--state-dir", folder.file("state"), "--publish", "8080:192.168.105.2:80", path],
+            plain + [
+                Machine.product("vde_vmnet"), "--switch", "--state-dir", folder.file("state"), "--publish",
+                "8080:192.168.105.2:80", path,
+            ],
             environment: ["XDG_RUNTIME_DIR": folder.path], name: "vde_vmnet", echo: { show.output($0) })
         try daemon.wait(for: "vde_vmnet: ready: ")
         show.say("ready after \(show.milliseconds(since: started)) ms")
 
         show.heading("Three virtual machines: two of QEMU (software emulation, Debian's kernel), one user-mode Linux")
-        show.command("qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...     (twice)")
+        show.command(
+            "qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...     (twice)")
         show.command("linux.uml eth0=vde,\(path) ...")
         let booting = MonotonicClock.now
         let guests = [
-            try GuestMachine.qemu("qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", folder: folder, wrapper: plain),
-            try GuestMachine.qemu("qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", folder: folder, wrapper: plain),
-            try GuestMachine.uml("uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", folder: folder, wrapper: plain),
+            try GuestMachine.qemu(
+                "qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", folder: folder, wrapper: plain),
+            try GuestMachine.qemu(
+                "qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", folder: folder, wrapper: plain),
+            try GuestMachine.uml(
+                "uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", folder: folder, wrapper: plain),
         ]
         for guest in guests { try guest.waitUntilBooted() }
         show.say("booted in \(show.milliseconds(since: booting)) ms")
@@ -105,17 +119,27 @@ enum RootlessDemo {
                 return addresses.last!
             }
         }
-        guard addresses.count == guests.count else { throw CommandFailed(description: "without addresses there is nothing more to show") }
+        guard addresses.count == guests.count else {
+            throw CommandFailed(description: "without addresses there is nothing more to show")
+        }
         for (number, guest) in guests.enumerated() {
             let next = (number + 1) % guests.count
-            show.check("\(guest.name): ping the gateway") { try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=") }
-            show.check("\(guest.name): ping \(guests[next].name)") { try guest.succeed("ping -c 1 -W 5 \(addresses[next])", showing: "time=") }
-            show.check("\(guest.name): a page by its name, from the host's server") { try guest.succeed("wget -q -O - http://\(name)/", showing: "Hello") }
+            show.check("\(guest.name): ping the gateway") {
+                try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=")
+            }
+            show.check("\(guest.name): ping \(guests[next].name)") {
+                try guest.succeed("ping -c 1 -W 5 \(addresses[next])", showing: "time=")
+            }
+            show.check("\(guest.name): a page by its name, from the host's server") {
+                try guest.succeed("wget -q -O - http://\(name)/", showing: "Hello")
+            }
         }
         show.check("the host: a page from qemu-a, at the published port 8080") {
             try guests[0].run("mkdir -p /www && echo 'a word from qemu-a' > /www/index.html && httpd -p 80 -h /www")
             let result = try ChildProcess.run(["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"])
-            guard result.output.trimmed == "a word from qemu-a" else { throw CommandFailed(description: "\(result.output)\(result.error)") }
+            guard result.output.trimmed == "a word from qemu-a" else {
+                throw CommandFailed(description: "\(result.output)\(result.error)")
+            }
             return "\"\(result.output.trimmed)\""
         }
 
@@ -132,7 +156,9 @@ enum RootlessDemo {
         for guest in guests { guest.kill() }
         let stopping = MonotonicClock.now
         show.check("vde_vmnet ends cleanly, and takes its switch away") {
-            guard try daemon.stop() == .exited(0), !Files.exists(path) else { throw CommandFailed(description: daemon.output) }
+            guard try daemon.stop() == .exited(0), !Files.exists(path) else {
+                throw CommandFailed(description: daemon.output)
+            }
             return "in \(show.milliseconds(since: stopping)) ms"
         }
     }

@@ -80,7 +80,9 @@ private let other: UInt32 = 65_534
         try directory("sticky/others", owner: other)
         try directory("sticky/others/roots")
         try link(folder.file("sticky/roots"), "sticky/link", owner: other)
-        for name in ["others/roots", "open/roots", "group/roots", "sticky/others/roots", "sticky/link"] { #expect(opened(name, .nobody) == nil, "\(name)") }
+        for name in ["others/roots", "open/roots", "group/roots", "sticky/others/roots", "sticky/link"] {
+            #expect(opened(name, .nobody) == nil, "\(name)")
+        }
         #expect(opened("sticky/roots", .nobody) == folder.file("sticky/roots"))
         #expect(opened("sticky/others/new", .nobody, making: 0o700) == nil)
         #expect(try Files.entries(folder.file("sticky/others")) == ["roots"])
@@ -122,7 +124,9 @@ private let other: UInt32 = 65_534
             rounds.withLock { $0 = -1 }
         }
         for _ in 0..<300 {
-            if let door = try? Door(.stream, at: path, access: DoorAccess(mode: 0o666, user: other, group: other)) { door.remove() }
+            if let door = try? Door(.stream, at: path, access: DoorAccess(mode: 0o666, user: other, group: other)) {
+                door.remove()
+            }
             for name in [path, bait] where (try? Files.status(name, followLinks: false))?.inode == before.inode {
                 let now = try? Files.status(name, followLinks: false)
                 if let now, now.inode == before.inode { #expect(now.owner == 0 && now.mode == 0o600) }
@@ -134,7 +138,8 @@ private let other: UInt32 = 65_534
     }
 
     @Test func locksAreKnownByTheirFile() {
-        let list = "1: POSIX  ADVISORY  WRITE 7 08:01:4660 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 8 08:01:4660 0 EOF\n3: FLOCK  ADVISORY  WRITE 4711 08:01:4660 0 EOF\nrubbish\n4: FLOCK a b c d:e 0\n"
+        let list =
+            "1: POSIX  ADVISORY  WRITE 7 08:01:4660 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 8 08:01:4660 0 EOF\n3: FLOCK  ADVISORY  WRITE 4711 08:01:4660 0 EOF\nrubbish\n4: FLOCK a b c d:e 0\n"
         #expect(FileLocks.holder(of: (device: 0x801, inode: 4660), in: list) == 4711)
         #expect(FileLocks.holder(of: (device: 0x801, inode: 4661), in: list) == nil)
         #expect(FileLocks.holder(of: (device: 0x802, inode: 4660), in: list) == nil)

@@ -14,7 +14,8 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
     }
 }
 
-/// Leaves a dead socket behind, as a killed daemon does. A program that a test beside this one is just starting may still hold it for a moment.
+/// Leaves a dead socket behind, as a killed daemon does. A program that a test beside this one is just starting may
+/// still hold it for a moment.
 private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = DoorAccess()) throws {
     do { _ = try Door(kind, at: path, access: access).path }
     try eventually("the end of \(path)", within: ampleTime) {
@@ -69,7 +70,8 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
     }
 
     /// As after `kill -9` of what one user has started through sudo, when another one starts it.
-    @Test(.enabled(if: Accounts.effectiveUser == 0), arguments: [(UInt16(0o755), true), (0o775, false), (0o1777, false)])
+    @Test(
+        .enabled(if: Accounts.effectiveUser == 0), arguments: [(UInt16(0o755), true), (0o775, false), (0o1777, false)])
     func whatRootGaveToAnotherIsReplacedWhereOnlyRootCanHavePutIt(mode: UInt16, isReplaced: Bool) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("door")
@@ -127,7 +129,8 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
         #expect(throws: Never.self) { try Door(.stream, at: path, access: DoorAccess(), isLocked: true) }
     }
 
-    /// However many start at once, with a dead socket in the way or without: one has the door, the others hear of it, and it answers.
+    /// However many start at once, with a dead socket in the way or without: one has the door, the others hear of it,
+    /// and it answers.
     @Test(arguments: [Door.Kind.stream, .datagram], [false, true])
     func oneOfManyThatStartAtOnceHasIt(kind: Door.Kind, isLeftOver: Bool) async throws {
         for _ in 0..<20 {
@@ -148,7 +151,9 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
             }
             let winners = outcomes.compactMap(\.0)
             let complaints = outcomes.compactMap(\.1)
-            #expect(winners.count == 1 && complaints.allSatisfy { $0.contains("\(path) is served already") }, "\(complaints)")
+            #expect(
+                winners.count == 1 && complaints.allSatisfy { $0.contains("\(path) is served already") },
+                "\(complaints)")
             let client = try kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()
             try client.connect(to: try UnixPath(path))
             winners.forEach { $0.remove() }
@@ -161,8 +166,13 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
         let path = folder.file("door")
         try leave(.stream, at: path, access: DoorAccess(mode: 0o600))
         try Files.setMode(folder.path, 0o1777)
-        let result = try ChildProcess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Machine.product("vde_vmnet"), "--uplink", "none", "--stream", path])
-        #expect(result.error.contains("\(path) is a socket of root that is closed to nobody; choose another path"), "\(result.error)")
+        let result = try ChildProcess.run([
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Machine.product("vde_vmnet"), "--uplink",
+            "none", "--stream", path,
+        ])
+        #expect(
+            result.error.contains("\(path) is a socket of root that is closed to nobody; choose another path"),
+            "\(result.error)")
         #expect(result.termination == .exited(73))
     }
 

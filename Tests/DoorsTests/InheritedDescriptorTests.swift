@@ -30,8 +30,11 @@ import Testing
     @Test func filesTerminalsAndPipesAreSaid() throws {
         let folder = try TemporaryFolder()
         try Files.replace(folder.file("file"), [1])
-        let file = try Files.open(folder.file("file"), .readOnly), terminal = try Files.open("/dev/ptmx", .readWrite), pipe = try DescriptorPair.pipe()
-        for raw in [file.raw, terminal.raw, pipe.first.raw] { #expect(complaint(raw)?.contains("is no socket") == true) }
+        let file = try Files.open(folder.file("file"), .readOnly), terminal = try Files.open("/dev/ptmx", .readWrite),
+            pipe = try DescriptorPair.pipe()
+        for raw in [file.raw, terminal.raw, pipe.first.raw] {
+            #expect(complaint(raw)?.contains("is no socket") == true)
+        }
     }
 
     @Test func otherSocketsAreSaid() throws {
@@ -49,12 +52,14 @@ import Testing
 
     @Test func doorsOfTheServiceManagerAreToldApart() throws {
         let folder = try TemporaryFolder()
-        let listener = try UnixSocket.stream(), datagram = try UnixSocket.datagram(), pair = try DescriptorPair.streamSockets()
+        let listener = try UnixSocket.stream(), datagram = try UnixSocket.datagram(),
+            pair = try DescriptorPair.streamSockets()
         try listener.bind(to: UnixPath(folder.file("stream")))
         try datagram.bind(to: UnixPath(folder.file("dgram")))
         #expect(throws: DoorError.self, "it does not listen") { try ActivatedSocket(listener.raw) }
         try listener.listen()
-        let stream = try ActivatedSocket(listener.raw), dgram = try ActivatedSocket(datagram.raw), machine = try ActivatedSocket(pair.first.raw)
+        let stream = try ActivatedSocket(listener.raw), dgram = try ActivatedSocket(datagram.raw),
+            machine = try ActivatedSocket(pair.first.raw)
         #expect(stream.kind == .door(.stream) && stream.path == folder.file("stream"))
         #expect(dgram.kind == .door(.datagram) && dgram.path == folder.file("dgram"))
         #expect(machine.kind == .machine(try InheritedDescriptor(pair.first.raw)))

@@ -4,10 +4,13 @@ import TestSupport
 import Testing
 import Wire
 
-/// RFC 1071 as plainly as it can be written, independent of `InternetChecksum`: adds big-endian words, with carries at the end.
+/// RFC 1071 as plainly as it can be written, independent of `InternetChecksum`: adds big-endian words, with carries at
+/// the end.
 private func plainSum(_ bytes: [UInt8]) -> UInt16 {
     var sum = 0
-    for index in stride(from: 0, to: bytes.count, by: 2) { sum += Int(bytes[index]) << 8 + (index + 1 < bytes.count ? Int(bytes[index + 1]) : 0) }
+    for index in stride(from: 0, to: bytes.count, by: 2) {
+        sum += Int(bytes[index]) << 8 + (index + 1 < bytes.count ? Int(bytes[index + 1]) : 0)
+    }
     while sum > 0xffff { sum = sum & 0xffff + sum >> 16 }
     return UInt16(sum)
 }
@@ -25,7 +28,9 @@ private struct Shape {
 
     /// Makes the checksums right after a change.
     func repair(_ frame: inout [UInt8]) {
-        func store(_ value: UInt16, at offset: Int) { (frame[offset], frame[offset + 1]) = (UInt8(value >> 8), UInt8(value & 0xff)) }
+        func store(_ value: UInt16, at offset: Int) {
+            (frame[offset], frame[offset + 1]) = (UInt8(value >> 8), UInt8(value & 0xff))
+        }
         if !ipv6 {
             store(0, at: 24)
             store(~plainSum(Array(frame[14..<34])), at: 24)
@@ -34,7 +39,8 @@ private struct Shape {
         store(~plainSum(pseudoHeader(frame, length: frame.count - transport) + frame[transport...]), at: transport + 16)
     }
 
-    /// True if the super-frame's unfinished checksum, finished as a kernel does it, is right, and that of its IP header too.
+    /// True if the super-frame's unfinished checksum, finished as a kernel does it, is right, and that of its IP header
+    /// too.
     func isSound(_ frame: [UInt8]) -> Bool {
         guard ipv6 || plainSum(Array(frame[14..<34])) == 0xffff else { return false }
         let pseudo = plainSum(pseudoHeader(frame, length: frame.count - transport))
@@ -85,7 +91,9 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
             var frames: [[UInt8]] = []
             var header = [UInt8](repeating: 0xee, count: Segmenter.maximumHeaderLength)
             while let segment = header.withMutableRawSpan({ segmenter.next(bytes.rawSpan, header: &$0) }) {
-                frames.append(Array(header[..<segment.headerLength]) + bytes[segment.payloadOffset..<segment.payloadOffset + segment.payloadLength])
+                frames.append(
+                    Array(header[..<segment.headerLength])
+                        + bytes[segment.payloadOffset..<segment.payloadOffset + segment.payloadLength])
             }
             return frames
         }
@@ -93,16 +101,23 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
 }
 
 @Suite struct CoalescerTests {
-    private func stream(ipv6: Bool, options: Int = 12, payload: Int = 10_000, size: UInt16 = 1000, flags: TCPFlags = [.ack, .psh], seed: UInt64 = 1) -> [[UInt8]] {
+    private func stream(
+        ipv6: Bool, options: Int = 12, payload: Int = 10_000, size: UInt16 = 1000, flags: TCPFlags = [.ack, .psh],
+        seed: UInt64 = 1
+    ) -> [[UInt8]] {
         var random = SeededGenerator(seed: seed)
-        return SuperFrame(ipv6: ipv6, options: options, payload: random.bytes(payload), segmentSize: size, flags: flags).segments()!
+        return SuperFrame(ipv6: ipv6, options: options, payload: random.bytes(payload), segmentSize: size, flags: flags)
+            .segments()!
     }
 
     @Test(arguments: [false, true]) func segmentsBecomeTheSuperFrameTheyWere(ipv6: Bool) throws {
         var random = SeededGenerator(seed: 11)
         for _ in 0..<200 {
             let size = UInt16.random(in: 1...1460, using: &random), options = Int.random(in: 0...10, using: &random) * 4
-            let payload = random.bytes(min(60_000, Int(size) * Int.random(in: 2...64, using: &random) - Int.random(in: 0..<Int(size), using: &random)))
+            let payload = random.bytes(
+                min(
+                    60_000,
+                    Int(size) * Int.random(in: 2...64, using: &random) - Int.random(in: 0..<Int(size), using: &random)))
             let original = SuperFrame(ipv6: ipv6, options: options, payload: payload, segmentSize: size)
             let segments = try #require(original.segments())
             guard segments.count > 1 else { continue }
@@ -113,8 +128,12 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
             }
             let shape = Shape(ipv6: ipv6)
             #expect(count == segments.count && shape.isSound(bytes))
-            #expect(offload.segmentation == original.offload.segmentation && offload.segmentSize == size && Int(offload.headerLength) == original.payloadOffset)
-            #expect(offload.flags == .needsChecksum && Int(offload.checksumStart) == shape.transport && offload.checksumOffset == 16 && !offload.hasECN)
+            #expect(
+                offload.segmentation == original.offload.segmentation && offload.segmentSize == size
+                    && Int(offload.headerLength) == original.payloadOffset)
+            #expect(
+                offload.flags == .needsChecksum && Int(offload.checksumStart) == shape.transport
+                    && offload.checksumOffset == 16 && !offload.hasECN)
             let isSame = segment(written) == segments && Array(bytes[original.payloadOffset...]) == payload
             #expect(isSame)
         }
@@ -129,7 +148,9 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
             var frames: [[UInt8]] = []
             for part in 0..<Int.random(in: 1...4, using: &random) {
                 frames += stream(
-                    ipv6: Bool.random(using: &random) ? ipv6 : !ipv6, options: Int.random(in: 0...3, using: &random) * 4, payload: Int.random(in: 1...8000, using: &random),
+                    ipv6: Bool.random(using: &random) ? ipv6 : !ipv6,
+                    options: Int.random(in: 0...3, using: &random) * 4,
+                    payload: Int.random(in: 1...8000, using: &random),
                     size: UInt16.random(in: 200...1460, using: &random), seed: UInt64(round * 4 + part))
             }
             for _ in 0..<Int.random(in: 0...4, using: &random) {
@@ -138,12 +159,15 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
                 case 0: frames.swapAt(index, Int.random(in: 0..<frames.count, using: &random))
                 case 1: frames.insert(frames[index], at: index)
                 case 2: frames.remove(at: index)
-                case 3: frames[index][Int.random(in: 0..<frames[index].count, using: &random)] ^= 1 << UInt8.random(in: 0...7, using: &random)
+                case 3:
+                    frames[index][Int.random(in: 0..<frames[index].count, using: &random)] ^=
+                        1 << UInt8.random(in: 0...7, using: &random)
                 default:
                     // A change that whoever made it has accounted for.
                     let isOfThisKind = frames[index].count > 74 && frames[index][12] == (ipv6 ? 0x86 : 0x08)
                     guard isOfThisKind, frames[index][20] == (ipv6 ? 6 : frames[index][20]) else { continue }
-                    frames[index][Int.random(in: 14..<74, using: &random)] ^= 1 << UInt8.random(in: 0...7, using: &random)
+                    frames[index][Int.random(in: 14..<74, using: &random)] ^=
+                        1 << UInt8.random(in: 0...7, using: &random)
                     shape.repair(&frames[index])
                 }
                 if frames.isEmpty { break }
@@ -165,20 +189,26 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         let t = shape.transport
         var changes: [(String, (inout [UInt8]) -> Void)] = [
             ("destination address", { $0[5] ^= 1 }), ("source address", { $0[11] ^= 1 }),
-            ("source port", { $0[t + 1] ^= 1 }), ("destination port", { $0[t + 3] ^= 1 }), ("gap", { $0[t + 7] &+= 1 }), ("acknowledgment", { $0[t + 11] ^= 1 }),
-            ("reserved bits", { $0[t + 12] |= 1 }), ("FIN", { $0[t + 13] |= 1 }), ("SYN", { $0[t + 13] |= 2 }), ("RST", { $0[t + 13] |= 4 }), ("no ACK", { $0[t + 13] = 0 }),
-            ("URG", { $0[t + 13] |= 0x20 }), ("ECE", { $0[t + 13] |= 0x40 }), ("CWR", { $0[t + 13] |= 0x80 }), ("window", { $0[t + 15] ^= 1 }), ("urgent pointer", { $0[t + 19] ^= 1 }),
+            ("source port", { $0[t + 1] ^= 1 }), ("destination port", { $0[t + 3] ^= 1 }), ("gap", { $0[t + 7] &+= 1 }),
+            ("acknowledgment", { $0[t + 11] ^= 1 }),
+            ("reserved bits", { $0[t + 12] |= 1 }), ("FIN", { $0[t + 13] |= 1 }), ("SYN", { $0[t + 13] |= 2 }),
+            ("RST", { $0[t + 13] |= 4 }), ("no ACK", { $0[t + 13] = 0 }),
+            ("URG", { $0[t + 13] |= 0x20 }), ("ECE", { $0[t + 13] |= 0x40 }), ("CWR", { $0[t + 13] |= 0x80 }),
+            ("window", { $0[t + 15] ^= 1 }), ("urgent pointer", { $0[t + 19] ^= 1 }),
             ("option", { $0[t + 21] ^= 1 }), ("data offset", { $0[t + 12] -= 0x10 }), ("padding", { $0.append(0) }),
         ]
         if ipv6 {
             changes += [
-                ("class", { $0[15] ^= 0x40 }), ("CE", { $0[15] |= 0x30 }), ("flow", { $0[17] ^= 1 }), ("hop limit", { $0[21] ^= 1 }), ("extension header", { $0[20] = 0 }),
+                ("class", { $0[15] ^= 0x40 }), ("CE", { $0[15] |= 0x30 }), ("flow", { $0[17] ^= 1 }),
+                ("hop limit", { $0[21] ^= 1 }), ("extension header", { $0[20] = 0 }),
                 ("source", { $0[22] ^= 1 }), ("destination", { $0[53] ^= 1 }),
             ]
         } else {
             changes += [
-                ("class", { $0[15] ^= 4 }), ("CE", { $0[15] |= 3 }), ("identification", { $0[19] ^= 4 }), ("more fragments", { $0[20] |= 0x20 }), ("fragment", { $0[21] |= 1 }),
-                ("may be fragmented", { $0[20] ^= 0x40 }), ("time to live", { $0[22] ^= 1 }), ("protocol", { $0[23] = 17 }), ("source", { $0[26] ^= 1 }), ("destination", { $0[33] ^= 1 }),
+                ("class", { $0[15] ^= 4 }), ("CE", { $0[15] |= 3 }), ("identification", { $0[19] ^= 4 }),
+                ("more fragments", { $0[20] |= 0x20 }), ("fragment", { $0[21] |= 1 }),
+                ("may be fragmented", { $0[20] ^= 0x40 }), ("time to live", { $0[22] ^= 1 }),
+                ("protocol", { $0[23] = 17 }), ("source", { $0[26] ^= 1 }), ("destination", { $0[33] ^= 1 }),
             ]
         }
         let frames = stream(ipv6: ipv6, payload: 3000)
@@ -241,7 +271,9 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         for index in 0..<10 {
             var frame = frames[index]
             let sequence = 0xffff_fff0 &+ UInt32(60_000 + index * 1000)
-            for byte in 0..<4 { frame[shape.transport + 4 + byte] = UInt8(truncatingIfNeeded: sequence >> UInt32(24 - 8 * byte)) }
+            for byte in 0..<4 {
+                frame[shape.transport + 4 + byte] = UInt8(truncatingIfNeeded: sequence >> UInt32(24 - 8 * byte))
+            }
             if !ipv6 {
                 let identification = 0xfffe &+ UInt16(60 + index)
                 (frame[18], frame[19]) = (UInt8(identification >> 8), UInt8(identification & 0xff))

@@ -7,7 +7,9 @@ import Wire
 @Suite struct FrameBatchTests {
     @Test func framesComeBackAsTheyWentIn() {
         var batch = FrameBatch(capacity: 8)
-        for length in [14, 60, 1514, 9014, FrameBatch.maximumFrameLength] { batch.append(copying: SeededGenerator.sample(length).rawSpan) }
+        for length in [14, 60, 1514, 9014, FrameBatch.maximumFrameLength] {
+            batch.append(copying: SeededGenerator.sample(length).rawSpan)
+        }
         let count = batch.count
         #expect(count == 5)
         for (index, length) in [14, 60, 1514, 9014, FrameBatch.maximumFrameLength].enumerated() {
@@ -28,11 +30,14 @@ import Wire
 
     @Test func checksumsAreCompletedInPlace() throws {
         let source = IPv4Address("192.168.105.1")!, destination = IPv4Address("192.168.105.2")!
-        let good = UDPFrame(from: (MACAddress(1), source, 53), to: (MACAddress(2), destination, 5000)).bytes(payload: SeededGenerator.sample(777))
+        let good = UDPFrame(from: (MACAddress(1), source, 53), to: (MACAddress(2), destination, 5000)).bytes(
+            payload: SeededGenerator.sample(777))
         var batch = FrameBatch(capacity: 2)
         var partial = good
         let udpLength = good.count - 34
-        let seed = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: 17, length: udpLength).folded
+        let seed = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: 17, length: udpLength
+        ).folded
         (partial[40], partial[41]) = (UInt8(seed >> 8), UInt8(truncatingIfNeeded: seed))
         batch.append(copying: partial.rawSpan)
         var frame = batch[0]

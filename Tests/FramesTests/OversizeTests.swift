@@ -5,7 +5,10 @@ import Testing
 import Wire
 
 /// A frame with an IP packet and nothing in particular in it.
-func packet(ipv6: Bool = false, tags: Int = 0, dontFragment: Bool = true, protocolNumber: UInt8 = 17, payload: [UInt8], field: UInt16? = nil) -> [UInt8] {
+func packet(
+    ipv6: Bool = false, tags: Int = 0, dontFragment: Bool = true, protocolNumber: UInt8 = 17, payload: [UInt8],
+    field: UInt16? = nil
+) -> [UInt8] {
     var writer = ByteWriter()
     writer.put(MACAddress("52:54:00:12:34:56")!)
     writer.put(MACAddress("52:54:00:00:00:01")!)
@@ -23,7 +26,10 @@ func packet(ipv6: Bool = false, tags: Int = 0, dontFragment: Bool = true, protoc
         writer.put([0xfd] + (1..<16).map { UInt8($0) })
         writer.put([0xfd] + (1..<16).map { UInt8($0 + 100) })
     } else {
-        IPv4Header(source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!, protocolNumber: protocolNumber).emit(into: &writer, payloadLength: payload.count)
+        IPv4Header(
+            source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!,
+            protocolNumber: protocolNumber
+        ).emit(into: &writer, payloadLength: payload.count)
         writer.patch16(field ?? (dontFragment ? 0x4000 : 0), at: start + 6)
         writer.patch16(0, at: start + 10)
         writer.patch16(writer.checksum(from: start).finished, at: start + 10)
@@ -37,7 +43,9 @@ func pieces(_ frame: [UInt8], limit: Int) -> [[UInt8]]? {
     var result: [[UInt8]] = []
     var memory = [UInt8](repeating: 0xee, count: 70_000)
     while true {
-        guard let length = memory.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) else { return result }
+        guard let length = memory.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) else {
+            return result
+        }
         result.append(Array(memory.prefix(length)))
     }
 }
@@ -92,10 +100,16 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
     @Test func aPacketThatMustNotBeCutIsAnswered() throws {
         let frame = packet(tags: 1, payload: [UInt8](repeating: 1, count: 3000))
         let answer = try #require(notice(frame, mtu: 1500))
-        #expect(answer.prefix(18).elementsEqual(frame[6..<12] + frame[0..<6] + frame[12..<18]), "back to where it came from, with its tag")
+        #expect(
+            answer.prefix(18).elementsEqual(frame[6..<12] + frame[0..<6] + frame[12..<18]),
+            "back to where it came from, with its tag")
         let view = try IPv4View(answer.rawSpan.from(18))
-        #expect(view.hasValidChecksum && view.source == IPv4Address("192.168.105.3") && view.destination == IPv4Address("192.168.105.2") && view.protocolNumber == IPProtocol.icmp)
-        #expect(view.bytes.byteCount == 576 && view.payload.byte(at: 0) == 3 && view.payload.byte(at: 1) == 4 && view.payload.big32(at: 4) == 1500)
+        #expect(
+            view.hasValidChecksum && view.source == IPv4Address("192.168.105.3")
+                && view.destination == IPv4Address("192.168.105.2") && view.protocolNumber == IPProtocol.icmp)
+        #expect(
+            view.bytes.byteCount == 576 && view.payload.byte(at: 0) == 3 && view.payload.byte(at: 1) == 4
+                && view.payload.big32(at: 4) == 1500)
         var sum = InternetChecksum()
         sum.add(view.payload)
         #expect(sum.isValid)
@@ -107,9 +121,12 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
         let answer = try #require(notice(frame, mtu: 1500))
         let view = try IPv6View(answer.rawSpan.from(14))
         #expect(view.bytes.byteCount == 1280 && view.nextHeader == IPProtocol.icmpv6)
-        #expect(view.bytes.extracting(8..<24).copied().elementsEqual(frame[38..<54]) && view.bytes.extracting(24..<40).copied().elementsEqual(frame[22..<38]))
+        #expect(
+            view.bytes.extracting(8..<24).copied().elementsEqual(frame[38..<54])
+                && view.bytes.extracting(24..<40).copied().elementsEqual(frame[22..<38]))
         #expect(view.payload.byte(at: 0) == 2 && view.payload.byte(at: 1) == 0 && view.payload.big32(at: 4) == 1500)
-        var sum = InternetChecksum.pseudoHeader(addresses: view.addresses, protocolNumber: IPProtocol.icmpv6, length: view.payload.byteCount)
+        var sum = InternetChecksum.pseudoHeader(
+            addresses: view.addresses, protocolNumber: IPProtocol.icmpv6, length: view.payload.byteCount)
         sum.add(view.payload)
         #expect(sum.isValid)
     }
@@ -132,7 +149,10 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
 
     @Test func rubbishNeverTraps() {
         for ipv6 in [false, true] {
-            fuzz(packet(ipv6: ipv6, tags: 1, dontFragment: false, payload: [UInt8](repeating: 1, count: 200)), rounds: 20_000) { bytes in
+            fuzz(
+                packet(ipv6: ipv6, tags: 1, dontFragment: false, payload: [UInt8](repeating: 1, count: 200)),
+                rounds: 20_000
+            ) { bytes in
                 for limit in [0, 40, 60, 100] { _ = pieces(bytes, limit: limit) }
                 for mtu in [0, 68, 100, 1280] { _ = notice(bytes, mtu: mtu) }
             }

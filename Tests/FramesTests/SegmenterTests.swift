@@ -16,7 +16,10 @@ struct SuperFrame {
     var payload: [UInt8] { Array(bytes[payloadOffset...]) }
 
     /// TCP or UDP over IPv4 or IPv6, with any number of VLAN tags and TCP option bytes.
-    init(ipv6: Bool = false, tcp: Bool = true, tags: Int = 0, options: Int = 12, payload: [UInt8], segmentSize: UInt16, flags: TCPFlags = [.ack, .psh]) {
+    init(
+        ipv6: Bool = false, tcp: Bool = true, tags: Int = 0, options: Int = 12, payload: [UInt8], segmentSize: UInt16,
+        flags: TCPFlags = [.ack, .psh]
+    ) {
         var writer = ByteWriter()
         writer.put(MACAddress("52:54:00:12:34:56")!)
         writer.put(MACAddress("02:00:00:00:00:01")!)
@@ -34,7 +37,9 @@ struct SuperFrame {
             writer.put8(64)
             writer.put((0..<32).map { UInt8($0) })
         } else {
-            var header = IPv4Header(source: IPv4Address("192.168.105.1")!, destination: IPv4Address("192.168.105.2")!, protocolNumber: tcp ? 6 : 17)
+            var header = IPv4Header(
+                source: IPv4Address("192.168.105.1")!, destination: IPv4Address("192.168.105.2")!,
+                protocolNumber: tcp ? 6 : 17)
             header.identification = 0xfffe
             header.emit(into: &writer, payloadLength: transportLength)
         }
@@ -70,7 +75,9 @@ struct SuperFrame {
         var frames: [[UInt8]] = []
         var header = [UInt8](repeating: 0xee, count: Segmenter.maximumHeaderLength)
         while let segment = header.withMutableRawSpan({ segmenter.next(bytes.rawSpan, header: &$0) }) {
-            frames.append(Array(header[..<segment.headerLength]) + bytes[segment.payloadOffset..<segment.payloadOffset + segment.payloadLength])
+            frames.append(
+                Array(header[..<segment.headerLength])
+                    + bytes[segment.payloadOffset..<segment.payloadOffset + segment.payloadLength])
         }
         return frames
     }
@@ -81,7 +88,8 @@ struct SuperFrame {
 
     @Test(arguments: [false, true], [0, 1])
     func whatIsTooLongIsCutUpToTheMTU(ipv6: Bool, tags: Int) throws {
-        let frame = SuperFrame(ipv6: ipv6, tags: tags, payload: payload(20_000), segmentSize: 1, flags: [.ack, .psh, .cwr])
+        let frame = SuperFrame(
+            ipv6: ipv6, tags: tags, payload: payload(20_000), segmentSize: 1, flags: [.ack, .psh, .cwr])
         let found = VirtioNetHeader(superFrame: frame.bytes.rawSpan, mtu: 1500)
         let offload = try #require(found)
         #expect(offload.segmentation == (ipv6 ? .tcp6 : .tcp4) && offload.hasECN && offload.flags == [])
@@ -99,10 +107,15 @@ struct SuperFrame {
     }
 
     @Test func whatIsNotTCPIsNone() {
-        #expect(VirtioNetHeader(superFrame: SuperFrame(tcp: false, payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 1500) == nil)
+        #expect(
+            VirtioNetHeader(
+                superFrame: SuperFrame(tcp: false, payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 1500)
+                == nil)
         #expect(VirtioNetHeader(superFrame: payload(9000).rawSpan, mtu: 1500) == nil)
         // Headers that leave no room for data.
-        #expect(VirtioNetHeader(superFrame: SuperFrame(payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 40) == nil)
+        #expect(
+            VirtioNetHeader(superFrame: SuperFrame(payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 40)
+                == nil)
     }
 }
 
@@ -111,13 +124,19 @@ struct SuperFrame {
     private func checkNetworkHeader(of segment: [UInt8], _ frame: SuperFrame, ipv6: Bool) -> Bool {
         let number: UInt8 = frame.offload.segmentation == .udp ? 17 : 6
         if ipv6 {
-            guard let ip = try? IPv6View(segment.rawSpan.from(frame.network)), ip.bytes.byteCount == segment.count - frame.network else { return false }
-            var sum = InternetChecksum.pseudoHeader(addresses: ip.addresses, protocolNumber: number, length: ip.payload.byteCount)
+            guard let ip = try? IPv6View(segment.rawSpan.from(frame.network)),
+                ip.bytes.byteCount == segment.count - frame.network
+            else { return false }
+            var sum = InternetChecksum.pseudoHeader(
+                addresses: ip.addresses, protocolNumber: number, length: ip.payload.byteCount)
             sum.add(ip.payload)
             return sum.isValid
         }
-        guard let ip = try? IPv4View(segment.rawSpan.from(frame.network)), ip.bytes.byteCount == segment.count - frame.network, ip.hasValidChecksum else { return false }
-        var sum = InternetChecksum.pseudoHeader(source: ip.source, destination: ip.destination, protocolNumber: number, length: ip.payload.byteCount)
+        guard let ip = try? IPv4View(segment.rawSpan.from(frame.network)),
+            ip.bytes.byteCount == segment.count - frame.network, ip.hasValidChecksum
+        else { return false }
+        var sum = InternetChecksum.pseudoHeader(
+            source: ip.source, destination: ip.destination, protocolNumber: number, length: ip.payload.byteCount)
         sum.add(ip.payload)
         return sum.isValid
     }
@@ -128,7 +147,9 @@ struct SuperFrame {
         for _ in 0..<60 {
             let payload = random.bytes(Int.random(in: 1...20_000, using: &random))
             let size = UInt16.random(in: 100...1460, using: &random)
-            let frame = SuperFrame(ipv6: ipv6, tags: tags, options: Int.random(in: 0...10, using: &random) * 4, payload: payload, segmentSize: size)
+            let frame = SuperFrame(
+                ipv6: ipv6, tags: tags, options: Int.random(in: 0...10, using: &random) * 4, payload: payload,
+                segmentSize: size)
             let segments = try #require(frame.segments())
             #expect(segments.count == (payload.count + Int(size) - 1) / Int(size))
             var stream: [UInt8] = []
@@ -142,7 +163,9 @@ struct SuperFrame {
                 #expect(view.flags == (stream.count == payload.count ? [.ack, .psh] : [.ack]))
                 // Everything in front of IP, and TCP's options, go along unchanged.
                 #expect(segment[..<frame.network] == frame.bytes[..<frame.network])
-                #expect(segment[frame.transport + 20..<frame.payloadOffset] == frame.bytes[frame.transport + 20..<frame.payloadOffset])
+                #expect(
+                    segment[frame.transport + 20..<frame.payloadOffset]
+                        == frame.bytes[frame.transport + 20..<frame.payloadOffset])
             }
             #expect(stream == payload)
         }
@@ -171,7 +194,8 @@ struct SuperFrame {
     }
 
     @Test func finBelongsToTheLastAndCWRToTheFirst() throws {
-        var frame = SuperFrame(payload: SeededGenerator.sample(3000), segmentSize: 1000, flags: [.ack, .fin, .cwr, .ece])
+        var frame = SuperFrame(
+            payload: SeededGenerator.sample(3000), segmentSize: 1000, flags: [.ack, .fin, .cwr, .ece])
         frame.offload.hasECN = true
         let flags = try #require(frame.segments()).map { TCPFlags(rawValue: $0[frame.transport + 13]) }
         #expect(flags == [[.ack, .cwr, .ece], [.ack, .ece], [.ack, .fin, .ece]])
@@ -207,11 +231,14 @@ struct SuperFrame {
 
     @Test func hostileFramesDoNotTrap() {
         for (ipv6, tcp) in [(false, true), (true, true), (false, false), (true, false)] {
-            let frame = SuperFrame(ipv6: ipv6, tcp: tcp, tags: 1, payload: SeededGenerator.sample(400), segmentSize: 100)
+            let frame = SuperFrame(
+                ipv6: ipv6, tcp: tcp, tags: 1, payload: SeededGenerator.sample(400), segmentSize: 100)
             fuzz(frame.bytes, rounds: 5000) { bytes in
                 var damaged = frame
                 damaged.bytes = bytes
-                for segment in damaged.segments() ?? [] { #expect(segment.count <= bytes.count + Segmenter.maximumHeaderLength) }
+                for segment in damaged.segments() ?? [] {
+                    #expect(segment.count <= bytes.count + Segmenter.maximumHeaderLength)
+                }
             }
         }
     }

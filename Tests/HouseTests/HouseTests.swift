@@ -23,13 +23,17 @@ import Testing
     private static let tests = (try? files("Tests", [".swift"])) ?? []
 
     private func lines(_ path: String) throws -> [Substring] {
-        String(decoding: try Files.read(Machine.packageRoot + "/" + path), as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+        String(decoding: try Files.read(Machine.packageRoot + "/" + path), as: UTF8.self).split(
+            separator: "\n", omittingEmptySubsequences: false)
     }
 
     @Test func everyFileNamesItsLicence() throws {
         #expect(Self.sources.count > 50)
-        for path in Self.sources + Self.tests + ["Makefile", "Package.swift", "ci/install-packages", "ci/fetch-guest-kernel", "ci/host-state", ".ci/run"] {
-            #expect(try lines(path).prefix(2).contains { $0.contains("SPDX-License-Identifier: Apache-2.0") }, "\(path)")
+        for path in Self.sources + Self.tests + [
+            "Makefile", "Package.swift", "ci/install-packages", "ci/fetch-guest-kernel", "ci/host-state", ".ci/run",
+        ] {
+            #expect(
+                try lines(path).prefix(2).contains { $0.contains("SPDX-License-Identifier: Apache-2.0") }, "\(path)")
         }
     }
 
@@ -44,7 +48,9 @@ import Testing
 
     @Test func foundationStaysOut() throws {
         for path in Self.sources where path.hasSuffix(".swift") {
-            #expect(try !lines(path).contains { $0.hasPrefix("import Foundation") || $0.hasPrefix("import Dispatch") }, "\(path)")
+            #expect(
+                try !lines(path).contains { $0.hasPrefix("import Foundation") || $0.hasPrefix("import Dispatch") },
+                "\(path)")
         }
     }
 
@@ -52,7 +58,9 @@ import Testing
         // Which C library to import, how sockaddr_un is laid out, and that a Mac has vmnet.framework.
         let places = ["Sources/Wire/VDERequest.swift", "Sources/vde_vmnet/Main.swift"]
         for path in Self.sources where path.hasSuffix(".swift") && !path.hasPrefix("Sources/Platform/") {
-            #expect(try places.contains(path) || !lines(path).contains { $0.contains("#if os(") || $0.contains("#if canImport(") }, "\(path)")
+            #expect(
+                try places.contains(path)
+                    || !lines(path).contains { $0.contains("#if os(") || $0.contains("#if canImport(") }, "\(path)")
         }
     }
 
@@ -65,7 +73,9 @@ import Testing
 
     @Test func nothingIsLeftForLater() throws {
         for path in Self.sources + Self.tests where path != "Tests/HouseTests/HouseTests.swift" {
-            for word in ["TODO", "FIXME", "XXX"] { #expect(try !lines(path).contains { $0.contains(word) }, "\(path): \(word)") }
+            for word in ["TODO", "FIXME", "XXX"] {
+                #expect(try !lines(path).contains { $0.contains(word) }, "\(path): \(word)")
+            }
         }
     }
 

@@ -8,14 +8,19 @@ extension IntegrationTests {
     /// Started by the first machine, as systemd does it (sd_listen_fds(3)), ended when there is none.
     @Suite struct Activation {
         /// Starts the daemon with `socket` as the service manager would, once somebody has come.
-        private func start(_ network: TestNetwork, _ socket: borrowing Descriptor, _ options: [String]) throws -> ChildProcess {
+        private func start(
+            _ network: TestNetwork, _ socket: borrowing Descriptor, _ options: [String]
+        ) throws -> ChildProcess {
             try start(network, socket.raw, options)
         }
 
         private func start(_ network: TestNetwork, _ socket: Int32, _ options: [String]) throws -> ChildProcess {
-            let words = [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--idle-exit", "1"] + options
+            let words =
+                [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--idle-exit", "1"]
+                + options
             return try GuestProgram.start(
-                network.host.prefix + ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"] + words, descriptor: socket, user: nil, environment: [:])
+                network.host.prefix + ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"] + words,
+                descriptor: socket, user: nil, environment: [:])
         }
 
         @Test func aStreamSocketThatTheServiceManagerMadeIsADoor() throws {
@@ -29,7 +34,9 @@ extension IntegrationTests {
                 let machine = try SocketEnd(streamAt: path), source = MACAddress(0x0200_0000_0001)
                 try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
                 let daemon = try start(network, listener, [])
-                try eventually("an answer", within: 20) { machine.received().contains { $0.starts(with: source.bytes) } }
+                try eventually("an answer", within: 20) {
+                    machine.received().contains { $0.starts(with: source.bytes) }
+                }
                 #expect(daemon.poll() == nil)
                 machine.close()
                 try eventually("its end") { daemon.poll() == .exited(0) }
@@ -44,7 +51,8 @@ extension IntegrationTests {
             try door.bind(to: UnixPath(path))
             // PassCredentials=yes
             door.tellSenders()
-            let machine = try DatagramClient(network.folder.file("machine"), to: path), source = MACAddress(0x0200_0000_0001)
+            let machine = try DatagramClient(network.folder.file("machine"), to: path),
+                source = MACAddress(0x0200_0000_0001)
             try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
             let daemon = try start(network, door, [])
             try eventually("an answer", within: 20) { machine.received().contains { $0.starts(with: source.bytes) } }
@@ -56,10 +64,13 @@ extension IntegrationTests {
         @Test func aConnectionThatIsNamedByItsNumberTooIsOneMachine() throws {
             let network = try TestNetwork()
             var daemon: ChildProcess?
-            let machine = try SocketEnd(isStream: true) { daemon = try start(network, $0, ["--fd", "3"]) }, source = MACAddress(0x0200_0000_0001)
+            let machine = try SocketEnd(isStream: true) { daemon = try start(network, $0, ["--fd", "3"]) },
+                source = MACAddress(0x0200_0000_0001)
             for _ in 0..<5 {
                 try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
-                try eventually("an answer", within: 20) { machine.received().contains { $0.starts(with: source.bytes) } }
+                try eventually("an answer", within: 20) {
+                    machine.received().contains { $0.starts(with: source.bytes) }
+                }
             }
             machine.close()
             try eventually("its end") { daemon!.poll() == .exited(0) }
@@ -82,10 +93,15 @@ extension IntegrationTests {
 
         @Test func whatIsNoSocketIsSaid() throws {
             let network = try TestNetwork()
-            let result = try network.host.attempt(["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \(Machine.product("vde_vmnet")) --uplink none 3</dev/null"])
+            let result = try network.host.attempt([
+                "sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \(Machine.product("vde_vmnet")) --uplink none 3</dev/null",
+            ])
             #expect(result.termination == .exited(64) && result.error.contains("descriptor 3, which is no unix socket"))
-            let idle = try network.host.attempt([Machine.product("vde_vmnet"), "--idle-exit", "5", network.folder.file("vde")])
-            #expect(idle.termination == .exited(64) && idle.error.contains("--idle-exit does not go with a switch to join"))
+            let idle = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--idle-exit", "5", network.folder.file("vde"),
+            ])
+            #expect(
+                idle.termination == .exited(64) && idle.error.contains("--idle-exit does not go with a switch to join"))
         }
     }
 }

@@ -11,7 +11,9 @@ extension IntegrationTests {
         private let interface = PlugGuest.interface
 
         /// Runs dhclient once, as after a reboot: with the lease that it remembers.
-        private func dhclient(_ guest: PlugGuest, remembering address: String, _ folder: TemporaryFolder) throws -> String {
+        private func dhclient(
+            _ guest: PlugGuest, remembering address: String, _ folder: TemporaryFolder
+        ) throws -> String {
             let leases = folder.file("dhclient.leases"), configuration = folder.file("dhclient.conf")
             try Files.replace(configuration, Array("timeout 20;\n".utf8))
             try Files.replace(
@@ -30,8 +32,13 @@ extension IntegrationTests {
                     }
 
                     """.utf8))
-            let result = try guest.namespace.attempt(["dhclient", "-1", "-v", "-cf", configuration, "-lf", leases, "-pf", folder.file("dhclient.pid"), interface])
-            _ = try guest.namespace.attempt(["dhclient", "-x", "-cf", configuration, "-lf", leases, "-pf", folder.file("dhclient.pid"), interface])
+            let result = try guest.namespace.attempt([
+                "dhclient", "-1", "-v", "-cf", configuration, "-lf", leases, "-pf", folder.file("dhclient.pid"),
+                interface,
+            ])
+            _ = try guest.namespace.attempt([
+                "dhclient", "-x", "-cf", configuration, "-lf", leases, "-pf", folder.file("dhclient.pid"), interface,
+            ])
             return result.output + result.error
         }
 
@@ -47,7 +54,9 @@ extension IntegrationTests {
             let scene = try OwnScene()
             let guest = try scene.guest()
             let output = try dhclient(guest, remembering: "192.168.105.77", scene.folder)
-            #expect(output.contains("bound to 192.168.105.77") && !output.contains("DHCPNAK") && !output.contains("DHCPDISCOVER"), "\(output)")
+            #expect(
+                output.contains("bound to 192.168.105.77") && !output.contains("DHCPNAK")
+                    && !output.contains("DHCPDISCOVER"), "\(output)")
         }
 
         @Test func aClientThatStillHasItsAddressIsOfferedIt() throws {
@@ -72,19 +81,26 @@ extension IntegrationTests {
                 let guest = try scene.guest("guest\(number)")
                 #expect(try guest.lease()["ip"] == "192.168.105.\(2 + (number - 1) % 3)")
                 guest.stop()
-                try eventually("the port is gone") { scene.daemon.program.output.split(separator: "\n").count { $0.contains("has gone") } == number }
+                try eventually("the port is gone") {
+                    scene.daemon.program.output.split(separator: "\n").count { $0.contains("has gone") } == number
+                }
             }
         }
 
         /// A conversation of a client that the test plays itself. Returns whether it got an address.
         private func lease(_ hardware: MACAddress, through holder: PlugHolder) -> Bool {
             func exchange(_ change: (inout DHCPv4Message) -> Void) -> DHCPv4Message? {
-                var message = DHCPv4Message(isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
+                var message = DHCPv4Message(
+                    isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
                 change(&message)
-                holder.send(UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes()))
+                holder.send(
+                    UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+                        payload: message.bytes()))
                 var answer: DHCPv4Message?
                 _ = holder.receive(seconds: 1) { frame in
-                    guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload), udp.destinationPort == 68 else { return false }
+                    guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload),
+                        udp.destinationPort == 68
+                    else { return false }
                     answer = try? DHCPv4Message(parsing: udp.payload)
                     return answer?.clientHardware == hardware
                 }
@@ -101,19 +117,22 @@ extension IntegrationTests {
 
         @Test(arguments: [[], ["--uplink", "user"]])
         func onePortLeavesHalfOfTheAddressesToOthers(options: [String]) throws {
-            let scene = try OwnScene(options + ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.9"])
+            let scene = try OwnScene(
+                options + ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.9"])
             let holder = try PlugHolder(path: scene.path)
             var taken = 0
             while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: holder) { taken += 1 }
             #expect(taken == 4)
-            try scene.daemon.program.wait(for: "4 are left for the others; if further machines are behind it, name it with --trunk", within: 5)
+            try scene.daemon.program.wait(
+                for: "4 are left for the others; if further machines are behind it, name it with --trunk", within: 5)
             for name in ["a", "b"] { #expect(try scene.guest(name).lease()["ip"]?.hasPrefix("192.168.105.") == true) }
         }
 
         /// A port that is named, and one behind which there is a cable to another switch.
         @Test(arguments: [(["--trunk", "2"], "a test"), ([], "vdeplug: user=root pid=1")])
         func aTrunkMayHaveMore(options: [String], program: String) throws {
-            let scene = try OwnScene(options + ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.9"])
+            let scene = try OwnScene(
+                options + ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.9"])
             let holder = try PlugHolder(path: scene.path, description: program)
             var taken = 0
             while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: holder) { taken += 1 }
@@ -138,7 +157,8 @@ extension IntegrationTests {
             let other = try PlugGuest("proxy", path: vde.path, folder: network.folder)
             try other.namespace.ip("addr", "add", "192.168.105.200/24", "dev", interface)
             let proxy = try other.namespace.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=\(interface)", "--bind-interfaces", "--dhcp-range=192.168.105.0,proxy",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0",
+                "--interface=\(interface)", "--bind-interfaces", "--dhcp-range=192.168.105.0,proxy",
                 "--pxe-service=x86PC,x,b.ipxe", "--dhcp-leasefile=\(network.folder.file("dnsmasq.leases"))",
             ])
             try proxy.wait(for: "DHCP, proxy on subnet", within: 10)
@@ -152,18 +172,25 @@ extension IntegrationTests {
                 change(&message)
                 var payload = message.bytes()
                 // Architecture, interface and machine (RFC 4578), by which the proxy knows a boot ROM.
-                payload.replaceSubrange(payload.lastIndex(of: 255)!..., with: [93, 2, 0, 0, 94, 3, 1, 2, 1, 97, 17] + [UInt8](repeating: 0, count: 17) + [255])
-                holder.send(UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: payload))
+                payload.replaceSubrange(
+                    payload.lastIndex(of: 255)!...,
+                    with: [93, 2, 0, 0, 94, 3, 1, 2, 1, 97, 17] + [UInt8](repeating: 0, count: 17) + [255])
+                holder.send(
+                    UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: payload))
             }
             func isDHCP(_ frame: [UInt8], _ accept: (DHCPv4Message, IPv4Address) -> Bool) -> Bool {
-                guard let ethernet = try? EthernetView(frame.rawSpan), ethernet.type == EtherType.ipv4, let ip = try? IPv4View(ethernet.payload),
-                    ip.protocolNumber == IPProtocol.udp, let udp = try? UDPView(ip.payload), let message = try? DHCPv4Message(parsing: udp.payload)
+                guard let ethernet = try? EthernetView(frame.rawSpan), ethernet.type == EtherType.ipv4,
+                    let ip = try? IPv4View(ethernet.payload),
+                    ip.protocolNumber == IPProtocol.udp, let udp = try? UDPView(ip.payload),
+                    let message = try? DHCPv4Message(parsing: udp.payload)
                 else { return false }
                 return accept(message, ip.source)
             }
             func proxyAnswers() -> Bool {
                 broadcast(.discover) { _ in }
-                return holder.receive { isDHCP($0) { $0.kind == .offer && $1 == proxyAddress && $0.yourAddress == .any } } != nil
+                return holder.receive {
+                    isDHCP($0) { $0.kind == .offer && $1 == proxyAddress && $0.yourAddress == .any }
+                } != nil
             }
             #expect(proxyAnswers())
             // A client that takes another's offer makes our server ask, too; the proxy has no offer for it.
@@ -171,7 +198,12 @@ extension IntegrationTests {
                 $0.set(.serverIdentifier, [proxyAddress])
                 $0.set(.requestedAddress, [IPv4Address("192.168.105.50")!])
             }
-            #expect(holder.receive { isDHCP($0) { message, _ in !message.isReply && message.kind == .discover && message.clientHardware != hardware } } != nil, "ours asks")
+            #expect(
+                holder.receive {
+                    isDHCP($0) { message, _ in
+                        !message.isReply && message.kind == .discover && message.clientHardware != hardware
+                    }
+                } != nil, "ours asks")
             #expect(proxyAnswers(), "while it does")
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             #expect(try guest.lease()["serverid"] == gateway)

@@ -13,7 +13,8 @@ extension IntegrationTests {
                 let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder)
                 // Asked in another order each time.
                 for last in number == 0 ? [1, 2, 3] : [3, 1, 2] {
-                    let guest = try PlugGuest("guest\(last)", path: vde.path, mac: "52:54:00:00:00:0\(last)", folder: network.folder)
+                    let guest = try PlugGuest(
+                        "guest\(last)", path: vde.path, mac: "52:54:00:00:00:0\(last)", folder: network.folder)
                     #expect(try guest.lease()["ip"] == "192.168.105.\(last + 1)")
                 }
                 daemon.program.signal(signal)
@@ -33,7 +34,10 @@ extension IntegrationTests {
         }
 
         @Test func ownRangesAreKept() throws {
-            let scene = try Scene(["--dhcp", "builtin", "--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end", "10.77.0.3"])
+            let scene = try Scene([
+                "--dhcp", "builtin", "--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end",
+                "10.77.0.3",
+            ])
             var guests: [PlugGuest] = []
             for (name, address) in [("a", "10.77.0.2"), ("b", "10.77.0.3")] {
                 guests.append(try scene.guest(name))
@@ -58,7 +62,8 @@ extension IntegrationTests {
             let other = try PlugGuest("server", path: vde.path, folder: network.folder)
             try other.namespace.ip("addr", "add", "192.168.50.1/24", "dev", PlugGuest.interface)
             let dnsmasq = try other.namespace.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts", "--interface=\(PlugGuest.interface)", "--bind-interfaces",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts",
+                "--interface=\(PlugGuest.interface)", "--bind-interfaces",
                 "--dhcp-range=192.168.50.10,192.168.50.20", "--dhcp-leasefile=\(network.folder.file("dnsmasq.leases"))",
             ])
             try other.namespace.waitForListener(on: 53)
@@ -81,7 +86,8 @@ extension IntegrationTests {
             let other = try PlugGuest("server", path: vde.path, folder: network.folder)
             try other.namespace.ip("addr", "add", "192.168.50.1/24", "dev", PlugGuest.interface)
             let dnsmasq = try other.namespace.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=\(PlugGuest.interface)", "--bind-interfaces", "--no-ping",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0",
+                "--interface=\(PlugGuest.interface)", "--bind-interfaces", "--no-ping",
                 "--dhcp-range=192.168.50.10,192.168.50.20", "--dhcp-leasefile=\(network.folder.file("dnsmasq.leases"))",
             ])
             try dnsmasq.wait(for: "DHCP, IP range", within: 10)
@@ -96,8 +102,10 @@ extension IntegrationTests {
             let guest = try scene.guest()
             if who == "off" { #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) } }
             let dnsmasq = try scene.host.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0", "--bind-interfaces", "--no-ping",
-                "--dhcp-range=192.168.105.100,192.168.105.110", "--dhcp-leasefile=\(scene.folder.file("dnsmasq.leases"))",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0",
+                "--bind-interfaces", "--no-ping",
+                "--dhcp-range=192.168.105.100,192.168.105.110",
+                "--dhcp-leasefile=\(scene.folder.file("dnsmasq.leases"))",
             ])
             try dnsmasq.wait(for: "DHCP, IP range", within: 10)
             #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.1") == true)
@@ -106,15 +114,21 @@ extension IntegrationTests {
         @Test func whereWeServeTheHostsStackHearsNoDHCP() throws {
             let scene = try Scene()
             let guest = try scene.guest()
-            let listener = try scene.host.start(["tcpdump", "-n", "-l", "-i", "vmnet0", "udp", "port", "67", "or", "udp", "port", "68"])
+            let listener = try scene.host.start([
+                "tcpdump", "-n", "-l", "-i", "vmnet0", "udp", "port", "67", "or", "udp", "port", "68",
+            ])
             try listener.wait(for: "listening on", within: 10)
             try guest.lease()
             // A renewal goes to the gateway's own address by unicast.
-            let client = try guest.namespace.start(["busybox", "udhcpc", "-i", PlugGuest.interface, "-f", "-s", "/bin/true"])
+            let client = try guest.namespace.start([
+                "busybox", "udhcpc", "-i", PlugGuest.interface, "-f", "-s", "/bin/true",
+            ])
             try client.wait(for: "obtained", within: 10)
             client.signal(Signal.user1)
             try client.wait(for: "sending renew", within: 5)
-            try eventually("the renewal's answer") { client.output.split(separator: "\n").count { $0.contains("obtained") } == 2 }
+            try eventually("the renewal's answer") {
+                client.output.split(separator: "\n").count { $0.contains("obtained") } == 2
+            }
             #expect(try guest.namespace.pings(gateway))
             listener.signal(Signal.interrupt)
             try listener.wait(for: "packets captured", within: 5)
@@ -127,13 +141,20 @@ extension IntegrationTests {
             let scene = try Scene(internet: true)
             let guest = try scene.guest()
             try guest.lease()
-            let answer = try guest.namespace.attempt(["busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway])
+            let answer = try guest.namespace.attempt([
+                "busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway,
+            ])
             #expect(answer.output.contains(TestNetwork.internetAddress), "\(answer.output)")
-            #expect(try scene.check("--name", TestNetwork.internetName).output.contains("is \(TestNetwork.internetAddress), says \(gateway)"))
+            #expect(
+                try scene.check("--name", TestNetwork.internetName).output.contains(
+                    "is \(TestNetwork.internetAddress), says \(gateway)"))
             #expect(try DNSClient.askByTCP(scene, TestNetwork.internetName).contains(TestNetwork.internetAddress))
             #expect(try DNSClient.askByTCP(scene, "localhost").contains("127.0.0.1"))
             // Nobody but guests is served.
-            #expect(try scene.network.internet.attempt(["busybox", "nslookup", "-type=a", "localhost", TestNetwork.hostAddress]).succeeded == false)
+            #expect(
+                try scene.network.internet.attempt([
+                    "busybox", "nslookup", "-type=a", "localhost", TestNetwork.hostAddress,
+                ]).succeeded == false)
         }
 
         @Test func resolversAreReadAgainWhenTheyChange() throws {
@@ -160,10 +181,15 @@ enum DNSClient {
 
     static func askByTCP(_ guest: PlugGuest, _ name: String) throws -> String {
         // One query: length, id, recursion, one question, name, type A, class IN.
-        let labels = name.split(separator: ".").map { "\\x" + String($0.utf8.count + 0x100, radix: 16).dropFirst() + $0 }.joined()
+        let labels = name.split(separator: ".").map {
+            "\\x" + String($0.utf8.count + 0x100, radix: 16).dropFirst() + $0
+        }.joined()
         let length = 12 + name.utf8.count + 2 + 4
-        let message = "\\x00\\x" + String(length + 0x100, radix: 16).dropFirst() + "\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\(labels)\\x00\\x00\\x01\\x00\\x01"
-        let script = "exec 3<>/dev/tcp/192.168.105.1/53; printf '\(message)' >&3; timeout 5 head -c \(length + 2 + 16) <&3 | tail -c 4 | od -An -tu1"
+        let message =
+            "\\x00\\x" + String(length + 0x100, radix: 16).dropFirst()
+            + "\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\(labels)\\x00\\x00\\x01\\x00\\x01"
+        let script =
+            "exec 3<>/dev/tcp/192.168.105.1/53; printf '\(message)' >&3; timeout 5 head -c \(length + 2 + 16) <&3 | tail -c 4 | od -An -tu1"
         let bytes = try guest.namespace.run("bash", "-c", script)
         return bytes.split(separator: " ").map { $0.filter(\.isNumber) }.joined(separator: ".")
     }

@@ -15,14 +15,18 @@ extension IntegrationTests.Doors {
 
         /// Asks who has the gateway, and is answered.
         func isWell() throws {
-            try end.send(ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: address).frame(to: .broadcast))
-            try eventually("an answer", within: ampleTime) { end.received().contains { $0.starts(with: address.bytes) } }
+            try end.send(
+                ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: address).frame(to: .broadcast))
+            try eventually("an answer", within: ampleTime) {
+                end.received().contains { $0.starts(with: address.bytes) }
+            }
         }
     }
 
     @Test func aFrameThatComesByteByByteIsOneLikeOthers() throws {
         let scene = try DoorScene()
-        let neighbour = try Neighbour(scene), slow = try SocketEnd(streamAt: scene.stream), source = MACAddress(0x0200_0000_0003)
+        let neighbour = try Neighbour(scene), slow = try SocketEnd(streamAt: scene.stream),
+            source = MACAddress(0x0200_0000_0003)
         let frame = ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast)
         for byte in [0, 0, 0, UInt8(frame.count)] + frame {
             try slow.send(raw: [byte])
@@ -55,12 +59,17 @@ extension IntegrationTests.Doors {
         let file = try Files.open(folder.file("file"), .readOnly), terminal = try Files.open("/dev/ptmx", .readWrite)
         let internet = try UnixSocket.internetStream(), lonely = try UnixSocket.stream()
         func complaint(_ number: Int, _ descriptor: Int32? = nil) throws -> String {
-            let result = try ChildProcess.run([Machine.product("vde_vmnet"), "--uplink", "none", "--fd", String(number)], descriptor: descriptor)
+            let result = try ChildProcess.run(
+                [Machine.product("vde_vmnet"), "--uplink", "none", "--fd", String(number)], descriptor: descriptor)
             #expect(result.termination == .exited(64) && result.output.isEmpty)
             return result.error
         }
-        #expect(try complaint(99).contains("--fd 99: descriptor 99 is not open; the program that starts this one must pass it on"))
-        #expect(try complaint(0, file.raw).contains("--fd 0: descriptor 0 is no socket; it must be one end of a connected unix socket"))
+        #expect(
+            try complaint(99).contains(
+                "--fd 99: descriptor 99 is not open; the program that starts this one must pass it on"))
+        #expect(
+            try complaint(0, file.raw).contains(
+                "--fd 0: descriptor 0 is no socket; it must be one end of a connected unix socket"))
         #expect(try complaint(0, terminal.raw).contains("--fd 0: descriptor 0 is no socket"))
         #expect(try complaint(0, internet.raw).contains("--fd 0: descriptor 0 is a socket of another kind than unix"))
         #expect(try complaint(0, lonely.raw).contains("--fd 0: descriptor 0 is not connected to anything"))
@@ -82,7 +91,8 @@ extension IntegrationTests.Doors {
         #expect(victim.received().isEmpty)
         // The others are as they were.
         let source = MACAddress(0x0200_0000_0001)
-        try victim.send(ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast))
+        try victim.send(
+            ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast))
         try eventually("an answer") { victim.received().contains { $0.starts(with: source.bytes) } }
         #expect(try scene.daemon.stop() == .exited(0))
     }
@@ -91,7 +101,8 @@ extension IntegrationTests.Doors {
         let scene = try DoorScene()
         let good = try SocketEnd(streamAt: scene.stream), source = MACAddress(0x0200_0000_0001)
         func isWell() throws {
-            try good.send(ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast))
+            try good.send(
+                ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast))
             try eventually("an answer") { good.received().contains { $0.starts(with: source.bytes) } }
         }
         try isWell()
@@ -113,7 +124,8 @@ extension IntegrationTests.Doors {
         // One that never reads, while thousands of broadcasts come.
         let stalled = try SocketEnd(streamAt: scene.stream)
         for _ in 0..<3000 {
-            try good.send(MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
+            try good.send(
+                MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
         }
         try isWell()
         try eventually("its drops are counted") {

@@ -32,7 +32,8 @@ extension IntegrationTests {
                 servers = [
                     try vpn.startWeb("Hello from the VPN", folder: network.folder),
                     try vpn.start([
-                        "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--bind-interfaces", "--listen-address=\(TestNetwork.internetAddress)",
+                        "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
+                        "--bind-interfaces", "--listen-address=\(TestNetwork.internetAddress)",
                         "--address=/inside.example/198.51.100.77",
                     ]),
                 ]
@@ -40,13 +41,19 @@ extension IntegrationTests {
             }
 
             /// Waits for a message since the last one that was waited for.
-            func waitForMessage(_ text: String) throws { position += try daemon.program.wait(for: text, after: position, within: 10).count }
+            func waitForMessage(_ text: String) throws {
+                position += try daemon.program.wait(for: text, after: position, within: 10).count
+            }
 
             func page() throws -> String { try guest.namespace.fetch(TestNetwork.internetAddress) }
 
-            func reachesGateway() throws -> Bool { try guest.namespace.pings(gateway, seconds: 1) && host.pings("192.168.105.2", seconds: 1) }
+            func reachesGateway() throws -> Bool {
+                try guest.namespace.pings(gateway, seconds: 1) && host.pings("192.168.105.2", seconds: 1)
+            }
 
-            func resolves(_ name: String) throws -> Bool { try guest.namespace.attempt(["timeout", "5", "busybox", "nslookup", "-type=a", name, gateway]).succeeded }
+            func resolves(_ name: String) throws -> Bool {
+                try guest.namespace.attempt(["timeout", "5", "busybox", "nslookup", "-type=a", name, gateway]).succeeded
+            }
 
             func connect() throws {
                 try host.ip("link", "set", "wan", "up")
@@ -81,7 +88,9 @@ extension IntegrationTests {
             try eventually("names are resolved") { try laptop.resolves(TestNetwork.internetName) }
 
             try laptop.startVPN()
-            try laptop.waitForMessage("routing rule 5270 looks up table 52 before the main table; a rule at 5269 keeps 192.168.105.0/24 reachable")
+            try laptop.waitForMessage(
+                "routing rule 5270 looks up table 52 before the main table; a rule at 5269 keeps 192.168.105.0/24 reachable"
+            )
             try eventually("guests go by the VPN") { try laptop.page() == "Hello from the VPN" }
             #expect(try laptop.reachesGateway())
             try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch inside.example\n")
@@ -97,25 +106,34 @@ extension IntegrationTests {
             try eventually("forwarding is back") { try laptop.page() == "Hello from the VPN" }
 
             try host.ip("addr", "flush", "dev", "vmnet0")
-            try laptop.waitForMessage("the address 192.168.105.1/24 was removed from vmnet0 by another program; it is set up again")
+            try laptop.waitForMessage(
+                "the address 192.168.105.1/24 was removed from vmnet0 by another program; it is set up again")
             try host.ip("link", "set", "vmnet0", "down")
             try laptop.waitForMessage("vmnet0 was taken down by another program; it is set up again")
             try host.ip("route", "del", "192.168.105.0/24", "dev", "vmnet0")
-            try laptop.waitForMessage("the route to 192.168.105.0/24 by vmnet0 was removed by another program; it is set up again")
-            try eventually("the TAP is as it was") { try laptop.reachesGateway() && laptop.page() == "Hello from the VPN" }
+            try laptop.waitForMessage(
+                "the route to 192.168.105.0/24 by vmnet0 was removed by another program; it is set up again")
+            try eventually("the TAP is as it was") {
+                try laptop.reachesGateway() && laptop.page() == "Hello from the VPN"
+            }
 
             try host.ip("link", "add", "br9", "type", "bridge")
             try host.ip("link", "set", "br9", "up")
             try host.ip("link", "set", "vmnet0", "master", "br9")
-            try laptop.waitForMessage("vmnet0 is a port of br9, where the rules for its guests do not hold; it is down until that ends; mend it with: sudo ip link set vmnet0 nomaster")
+            try laptop.waitForMessage(
+                "vmnet0 is a port of br9, where the rules for its guests do not hold; it is down until that ends; mend it with: sudo ip link set vmnet0 nomaster"
+            )
             try host.ip("link", "set", "vmnet0", "nomaster")
             try laptop.waitForMessage("no longer so: vmnet0 is a port of br9")
             try host.ip("route", "add", "192.168.105.0/28", "dev", "br9")
-            try laptop.waitForMessage("the route to 192.168.105.0/28 by br9 leads away from guests of 192.168.105.0/24; mend it with: sudo ip route del 192.168.105.0/28 dev br9")
+            try laptop.waitForMessage(
+                "the route to 192.168.105.0/28 by br9 leads away from guests of 192.168.105.0/24; mend it with: sudo ip route del 192.168.105.0/28 dev br9"
+            )
             try host.ip("route", "del", "192.168.105.0/28", "dev", "br9")
             try laptop.waitForMessage("no longer so: the route to 192.168.105.0/28")
 
-            // The kill switch: the tunnel is gone, the rule and its last route are not. Nothing of the guest's takes another way.
+            // The kill switch: the tunnel is gone, the rule and its last route are not. Nothing of the guest's takes
+            // another way.
             try host.ip("link", "del", "tun0")
             try eventually("the VPN is gone") { try !guest.pings(TestNetwork.internetAddress, seconds: 1) }
             #expect(throws: (any Error).self) { try laptop.page() }
@@ -131,7 +149,8 @@ extension IntegrationTests {
 
             #expect(try laptop.daemon.stop() == .exited(0))
             #expect(try !host.run("ip", "rule").contains("192.168.105.0/24"))
-            let lost = pings.output.split(separator: "\n").count { $0.contains("no answer yet") }, answered = pings.output.split(separator: "\n").count { $0.contains("time=") }
+            let lost = pings.output.split(separator: "\n").count { $0.contains("no answer yet") },
+                answered = pings.output.split(separator: "\n").count { $0.contains("time=") }
             print("a guest's pings to the host during the day: \(answered) answered, \(lost) lost")
             pings.kill()
         }
@@ -166,9 +185,13 @@ extension IntegrationTests {
             try host.ip("rule", "add", "pref", "100", "lookup", "77")
             let before = try host.run("ip", "rule")
             let first = try VMNetDaemon(in: host, ["--switch", network.folder.file("vde")], folder: network.folder)
-            #expect(try host.run("ip", "rule").contains("99:\tfrom all to 192.168.105.0/24 lookup main suppress_prefixlength 0"))
+            #expect(
+                try host.run("ip", "rule").contains(
+                    "99:\tfrom all to 192.168.105.0/24 lookup main suppress_prefixlength 0"))
             first.program.kill()
-            let second = try VMNetDaemon(in: host, ["--switch", network.folder.file("vde2"), "--vmnet-gateway", "10.77.0.1"], folder: network.folder)
+            let second = try VMNetDaemon(
+                in: host, ["--switch", network.folder.file("vde2"), "--vmnet-gateway", "10.77.0.1"],
+                folder: network.folder)
             let rules = try host.run("ip", "rule")
             #expect(!rules.contains("192.168.105.0/24") && rules.contains("10.77.0.0/24"))
             #expect(try second.stop() == .exited(0))

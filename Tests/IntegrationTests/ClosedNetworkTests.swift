@@ -4,7 +4,8 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// What is closed stays closed, on hosts that route, beside other networks, and when other programs remove our rules.
+    /// What is closed stays closed, on hosts that route, beside other networks, and when other programs remove our
+    /// rules.
     @Suite struct ClosedNetworks {
         private static let guest6 = "fd00:105::2", host6 = "fd00:105::1", outside6 = "2001:db8::1"
 
@@ -40,8 +41,12 @@ extension IntegrationTests {
             try giveIPv6(guest, on: host)
             #expect(try guest.namespace.pings(gateway) && guest.namespace.pings(Self.host6))
             #expect(try host.pings("192.168.105.2") && host.pings(Self.guest6))
-            for address in [TestNetwork.internetAddress, Self.outside6, "192.168.106.2"] { #expect(try !guest.namespace.pings(address, seconds: 1), "\(address)") }
-            #expect(try !network.internet.pings("192.168.105.2", seconds: 1) && !network.internet.pings(Self.guest6, seconds: 1))
+            for address in [TestNetwork.internetAddress, Self.outside6, "192.168.106.2"] {
+                #expect(try !guest.namespace.pings(address, seconds: 1), "\(address)")
+            }
+            #expect(
+                try !network.internet.pings("192.168.105.2", seconds: 1)
+                    && !network.internet.pings(Self.guest6, seconds: 1))
             #expect(try other.namespace.pings(TestNetwork.internetAddress))
             #expect(try !other.namespace.pings("192.168.105.2", seconds: 1))
             #expect(try daemon.stop() == .exited(0))
@@ -51,9 +56,14 @@ extension IntegrationTests {
 
         @Test func theTapOfANetworkIsNoWayOutOfAnother() throws {
             let network = try TestNetwork()
-            let closed = try VMNetDaemon(in: network.host, ["--switch", network.folder.file("one"), "--vmnet-mode", "host"], folder: network.folder)
-            let shared = try VMNetDaemon(in: network.host, ["--switch", network.folder.file("two")], folder: network.folder)
-            func forwards(_ interface: String) throws -> Bool { try network.host.run("cat", "/proc/sys/net/ipv4/conf/\(interface)/forwarding").trimmed == "1" }
+            let closed = try VMNetDaemon(
+                in: network.host, ["--switch", network.folder.file("one"), "--vmnet-mode", "host"],
+                folder: network.folder)
+            let shared = try VMNetDaemon(
+                in: network.host, ["--switch", network.folder.file("two")], folder: network.folder)
+            func forwards(_ interface: String) throws -> Bool {
+                try network.host.run("cat", "/proc/sys/net/ipv4/conf/\(interface)/forwarding").trimmed == "1"
+            }
             #expect(try forwards("wan") && forwards("vmnet1"))
             #expect(try !forwards("vmnet0"))
             #expect(try closed.stop() == .exited(0))
@@ -64,17 +74,21 @@ extension IntegrationTests {
             let network = try TestNetwork()
             try makeRouter(network)
             let path = network.folder.file("vde")
-            let daemon = try VMNetDaemon(in: network.host, ["--switch", path, "--vmnet-isolation"], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", path, "--vmnet-isolation"], folder: network.folder)
             let guests = try ["one", "two"].map { try PlugGuest($0, path: path, folder: network.folder) }
             for guest in guests { try guest.lease() }
             let hardware = try network.host.run("cat", "/sys/class/net/vmnet0/address").trimmed
             try network.host.ip("-6", "addr", "add", "\(Self.host6)/64", "dev", "vmnet0", "nodad")
             for (number, guest) in guests.enumerated() {
-                try guest.namespace.ip("-6", "addr", "add", "fd00:105::\(2 + number)/128", "dev", PlugGuest.interface, "nodad")
+                try guest.namespace.ip(
+                    "-6", "addr", "add", "fd00:105::\(2 + number)/128", "dev", PlugGuest.interface, "nodad")
                 // To the other's address, at the gateway's hardware address.
-                try guest.namespace.ip("neigh", "replace", "192.168.105.\(3 - number)", "lladdr", hardware, "dev", PlugGuest.interface)
+                try guest.namespace.ip(
+                    "neigh", "replace", "192.168.105.\(3 - number)", "lladdr", hardware, "dev", PlugGuest.interface)
                 try guest.namespace.ip("-6", "route", "add", "fd00:105::/64", "dev", PlugGuest.interface)
-                try guest.namespace.ip("-6", "route", "add", "fd00:105::\(3 - number)/128", "via", Self.host6, "dev", PlugGuest.interface)
+                try guest.namespace.ip(
+                    "-6", "route", "add", "fd00:105::\(3 - number)/128", "via", Self.host6, "dev", PlugGuest.interface)
             }
             #expect(try guests[0].namespace.pings(Self.host6) && network.host.pings("fd00:105::3"))
             #expect(try !guests[0].namespace.pings("192.168.105.3", seconds: 1))
@@ -91,11 +105,16 @@ extension IntegrationTests {
             try host.connect(to: container, by: "docker0", "172.17.0.1/16", "172.17.0.2/16")
             try container.ip("route", "add", "default", "via", "172.17.0.1")
             try host.run(
-                "nft", "-f", "-", input: "table ip docker { chain pre { type nat hook prerouting priority dstnat; fib daddr type local tcp dport 8080 dnat to 172.17.0.2:80; }; }\n")
+                "nft", "-f", "-",
+                input:
+                    "table ip docker { chain pre { type nat hook prerouting priority dstnat; fib daddr type local tcp dport 8080 dnat to 172.17.0.2:80; }; }\n"
+            )
             try host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
             let web = try container.startWeb("a container's page", folder: network.folder)
             let path = network.folder.file("vde")
-            let daemon = try VMNetDaemon(in: host, ["--switch", path, "--egress", "deny", "--publish", "2222:192.168.105.2:80"], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: host, ["--switch", path, "--egress", "deny", "--publish", "2222:192.168.105.2:80"],
+                folder: network.folder)
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
             let page = try guest.namespace.startWeb("the guest's page", folder: network.folder)
@@ -112,11 +131,13 @@ extension IntegrationTests {
         @Test func aDenialEndsWhatBeganBefore() throws {
             let network = try TestNetwork()
             let host = network.host, path = network.folder.file("vde")
-            let script = "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(TestNetwork.internetAddress)', LocalPort => 2000); print qq{up\n}; while ($s->recv(my $m, 99)) { print qq{$m\n}; $s->send('answer') }"
+            let script =
+                "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(TestNetwork.internetAddress)', LocalPort => 2000); print qq{up\n}; while ($s->recv(my $m, 99)) { print qq{$m\n}; $s->send('answer') }"
             let echo = try network.internet.start(["perl", "-MIO::Socket::INET", "-e", script])
             try echo.wait(for: "up", within: 10)
             func ask(_ guest: PlugGuest, _ text: String) throws -> Bool {
-                let script = "my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 1000, PeerAddr => '\(TestNetwork.internetAddress)', PeerPort => 2000) or die; alarm 2; $s->send('\(text)'); $s->recv(my $m, 99); exit($m ne 'answer')"
+                let script =
+                    "my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 1000, PeerAddr => '\(TestNetwork.internetAddress)', PeerPort => 2000) or die; alarm 2; $s->send('\(text)'); $s->recv(my $m, 99); exit($m ne 'answer')"
                 return try guest.namespace.attempt(["perl", "-MIO::Socket::INET", "-e", script]).succeeded
             }
             for (options, isOpen) in [([], true), (["--egress", "deny"], false)] as [([String], Bool)] {
@@ -148,7 +169,8 @@ extension IntegrationTests {
             #expect(try host.snapshot() == before)
         }
 
-        /// A TAP that is renamed, or made a port of a bridge, is where its rules do not hold: it is down, and back when that ends.
+        /// A TAP that is renamed, or made a port of a bridge, is where its rules do not hold: it is down, and back when
+        /// that ends.
         @Test func aMisplacedTapIsDown() throws {
             let scene = try Scene(["--dhcp", "builtin", "--egress", "deny"])
             let host = scene.host, program = scene.daemon.program
@@ -157,12 +179,16 @@ extension IntegrationTests {
             try host.ip("link", "set", "vmnet0", "down")
             try host.ip("link", "set", "vmnet0", "name", "guest0")
             try host.ip("link", "set", "guest0", "up")
-            try program.wait(for: "vmnet0 was renamed to guest0; it is down until that ends; mend it with: sudo ip link set guest0 name vmnet0", within: 10)
+            try program.wait(
+                for:
+                    "vmnet0 was renamed to guest0; it is down until that ends; mend it with: sudo ip link set guest0 name vmnet0",
+                within: 10)
             #expect(try !guest.namespace.pings(gateway, seconds: 1))
             try host.ip("link", "set", "guest0", "name", "vmnet0")
             try eventually("the TAP is up again") { try guest.namespace.pings(gateway, seconds: 1) }
             try host.ip("link", "set", "vmnet0", "netns", scene.network.internet.name)
-            try program.wait(for: "vmnet0 was moved to another network namespace, where its rules do not hold", within: 10)
+            try program.wait(
+                for: "vmnet0 was moved to another network namespace, where its rules do not hold", within: 10)
             #expect(try program.waitForEnd() == .exited(69))
         }
 
@@ -180,23 +206,31 @@ extension IntegrationTests {
             try guest.namespace.ip("addr", "add", "198.51.100.9/32", "dev", PlugGuest.interface)
             try guest.namespace.ip("-6", "addr", "add", "2001:db8:666::1/128", "dev", PlugGuest.interface, "nodad")
             let outside = try network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp6 or icmp"])
-            let echo = try host.start(["perl", "-MIO::Socket::INET", "-e", "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 7007); print qq{up\\n}; while ($s->recv(my $m, 99)) { print 'from ', $s->peerhost, qq{\\n} }"])
+            let echo = try host.start([
+                "perl", "-MIO::Socket::INET", "-e",
+                "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 7007); print qq{up\\n}; while ($s->recv(my $m, 99)) { print 'from ', $s->peerhost, qq{\\n} }",
+            ])
             try outside.wait(for: "listening on", within: 10)
             try echo.wait(for: "up", within: 10)
             func send(from source: String) throws {
-                let script = "my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(source)', PeerAddr => '\(gateway)', PeerPort => 7007) or die; $s->send('x')"
+                let script =
+                    "my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(source)', PeerAddr => '\(gateway)', PeerPort => 7007) or die; $s->send('x')"
                 try guest.namespace.run("perl", "-MIO::Socket::INET", "-e", script)
             }
             try send(from: "198.51.100.9")
             _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "1", "-I", "2001:db8:666::1", Self.outside6])
-            _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress])
+            _ = try guest.namespace.attempt([
+                "ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress,
+            ])
             // What comes behind it arrives.
             try guest.namespace.run("ping", "-c", "1", "-W", "5", "-I", Self.guest6, Self.outside6)
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
             try send(from: "192.168.105.2")
             try echo.wait(for: "from 192.168.105.2", within: 5)
             try outside.wait(for: "ICMP echo request", within: 5)
-            #expect(!outside.output.contains("198.51.100.9") && !outside.output.contains("2001:db8:666::1"), "\(outside.output)")
+            #expect(
+                !outside.output.contains("198.51.100.9") && !outside.output.contains("2001:db8:666::1"),
+                "\(outside.output)")
             #expect(!echo.output.contains("198.51.100.9"))
             #expect(try daemon.stop() == .exited(0))
         }
@@ -208,7 +242,8 @@ extension IntegrationTests {
             let host = scene.host
             let guest = try scene.guest()
             try guest.lease()
-            for command in ["flush ruleset", "flush table inet vde_vmnet_vmnet0", "delete table inet vde_vmnet_vmnet0"] { _ = try host.attempt(["nft", command]) }
+            for command in ["flush ruleset", "flush table inet vde_vmnet_vmnet0", "delete table inet vde_vmnet_vmnet0"]
+            { _ = try host.attempt(["nft", command]) }
             try scene.daemon.program.wait(for: "vde_vmnet_vmnet0_guards; it is in place again", within: 10)
             #expect(try host.run("nft", "list", "table", "inet", "vde_vmnet_vmnet0_guards").contains("iifname \"wan\""))
             #expect(try host.run("nft", "list", "table", "inet", "vde_vmnet_vmnet0").contains("admin-prohibited"))
@@ -222,15 +257,23 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let host = network.host
             // nft(8) with a copy of the library, which our program does not find.
-            let library = try host.run("sh", "-c", "readlink -f $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p' | head -1)").trimmed
+            let library = try host.run(
+                "sh", "-c", "readlink -f $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p' | head -1)"
+            ).trimmed
             let folder = network.folder.file("nft")
             try Files.makeDirectories(folder)
             try host.run("cp", library, folder + "/libnftables.so.1")
             try host.run("cp", "/usr/sbin/nft", folder + "/nft.real")
-            try Files.replace(folder + "/nft", Array("#!/bin/sh\nLD_LIBRARY_PATH=\(folder) exec \(folder)/nft.real \"$@\"\n".utf8), mode: 0o755)
+            try Files.replace(
+                folder + "/nft", Array("#!/bin/sh\nLD_LIBRARY_PATH=\(folder) exec \(folder)/nft.real \"$@\"\n".utf8),
+                mode: 0o755)
             let path = network.folder.file("vde")
             let program = try host.start(
-                ["unshare", "-m", "sh", "-c", "mount --bind /dev/null \(library); exec \"$@\"", "sh", Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path, "--egress", "deny"],
+                [
+                    "unshare", "-m", "sh", "-c", "mount --bind /dev/null \(library); exec \"$@\"", "sh",
+                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path,
+                    "--egress", "deny",
+                ],
                 environment: ["PATH": folder + ":/usr/sbin:/usr/bin:/sbin:/bin"])
             try program.wait(for: "ready: ", within: 20)
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -258,10 +301,16 @@ extension IntegrationTests {
             let network = try TestNetwork()
             try network.startInternet()
             let path = network.folder.file("vde")
-            let daemon = try VMNetDaemon(in: network.host, ["--switch", path, "--uplink", "user", "--vmnet-mode", "host"], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", path, "--uplink", "user", "--vmnet-mode", "host"], folder: network.folder
+            )
             let guests = try ["one", "two"].map { try PlugGuest($0, path: path, folder: network.folder) }
             // The prefix is announced, and no default router.
-            try eventually("an address by IPv6", within: 15) { try guests[0].namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global").contains("fd") }
+            try eventually("an address by IPv6", within: 15) {
+                try guests[0].namespace.run(
+                    "ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global"
+                ).contains("fd")
+            }
             #expect(try guests[0].namespace.run("ip", "-6", "route", "show", "default").isEmpty)
             let told = try guests.map { try $0.lease() }
             #expect(told.allSatisfy { $0["router"] == nil && $0["dns"] == nil }, "\(told)")
@@ -271,8 +320,12 @@ extension IntegrationTests {
             #expect(try !guest.pings(TestNetwork.internetAddress, seconds: 1))
             #expect(throws: (any Error).self) { try guest.fetch(TestNetwork.internetAddress) }
             for server in [gateway, TestNetwork.internetAddress] {
-                let answer = try guest.attempt(["timeout", "3", "busybox", "nslookup", TestNetwork.internetName, server])
-                #expect(!answer.output.contains("Address: \(TestNetwork.internetAddress)\n") || !answer.succeeded, "\(answer.output)")
+                let answer = try guest.attempt([
+                    "timeout", "3", "busybox", "nslookup", TestNetwork.internetName, server,
+                ])
+                #expect(
+                    !answer.output.contains("Address: \(TestNetwork.internetAddress)\n") || !answer.succeeded,
+                    "\(answer.output)")
             }
             #expect(try daemon.stop() == .exited(0))
         }

@@ -16,7 +16,9 @@ private final class SwitchUnderTest {
         self.isOurs = isOurs
         network = try TestNetwork()
         mgmt = network.folder.file("mgmt")
-        vde = try VDESwitch(in: network.host, at: network.folder.file("vde"), options: ["-M", mgmt] + options, command: isOurs ? VDESwitch.ours : ["vde_switch"])
+        vde = try VDESwitch(
+            in: network.host, at: network.folder.file("vde"), options: ["-M", mgmt] + options,
+            command: isOurs ? VDESwitch.ours : ["vde_switch"])
         try eventually("the console") { Files.exists(mgmt) }
     }
 
@@ -39,7 +41,10 @@ private final class SwitchUnderTest {
     func ask(_ console: Console, _ line: String) throws { note("\(line)\n\(try console.ask(line))") }
 
     /// A second switch of the same kind.
-    func another(_ name: String) throws -> VDESwitch { try VDESwitch(in: network.host, at: network.folder.file(name), command: isOurs ? VDESwitch.ours : ["vde_switch"]) }
+    func another(_ name: String) throws -> VDESwitch {
+        try VDESwitch(
+            in: network.host, at: network.folder.file(name), command: isOurs ? VDESwitch.ours : ["vde_switch"])
+    }
 
     func guest(_ name: String, _ address: String, path: String? = nil, mac: String? = nil) throws -> PlugGuest {
         let guest = try PlugGuest(name, path: path ?? self.path, mac: mac, folder: network.folder)
@@ -48,7 +53,9 @@ private final class SwitchUnderTest {
     }
 
     /// Whether one reaches the other, noted.
-    func notePing(_ guest: PlugGuest, _ address: String, seconds: Int = 5) throws { note("\(address) answers: \(try guest.namespace.pings(address, seconds: seconds))") }
+    func notePing(_ guest: PlugGuest, _ address: String, seconds: Int = 5) throws {
+        note("\(address) answers: \(try guest.namespace.pings(address, seconds: seconds))")
+    }
 }
 
 /// Runs the same scenario on both switches and compares what its clients saw.
@@ -77,21 +84,30 @@ extension IntegrationTests {
             try bothAlike { it in
                 let console = try Console(it.mgmt)
                 var a: LibVDEPlug? = try LibVDEPlug(it.path, description: "first")
-                let b = try LibVDEPlug(it.path, description: "second"), fifth = try LibVDEPlug(it.path, description: "fifth", port: 5)
+                let b = try LibVDEPlug(it.path, description: "second"),
+                    fifth = try LibVDEPlug(it.path, description: "fifth", port: 5)
                 let shared = try LibVDEPlug(it.path, description: "fifth too", port: 5)
                 try it.ask(console, "port/allprint")
                 for length in [60, 200, 1514] {
                     a!.send(frame(0xff, 1, length))
-                    for (name, end) in [("b", b), ("fifth", fifth), ("shared", shared)] { it.note("\(name) hears \(end.receive(seconds: ampleTime)?.count ?? 0) bytes") }
+                    for (name, end) in [("b", b), ("fifth", fifth), ("shared", shared)] {
+                        it.note("\(name) hears \(end.receive(seconds: ampleTime)?.count ?? 0) bytes")
+                    }
                     it.note("a hears itself: \(a!.receive(seconds: 0.05) != nil)")
                 }
                 b.send(frame(1, 2))
-                it.note("a hears b: \(a!.receive(seconds: ampleTime) == frame(1, 2)), fifth: \(fifth.receive(seconds: 0.05) != nil)")
+                it.note(
+                    "a hears b: \(a!.receive(seconds: ampleTime) == frame(1, 2)), fifth: \(fifth.receive(seconds: 0.05) != nil)"
+                )
                 // What is for one end of a port is for all of them, and nobody hears his siblings.
                 fifth.send(frame(1, 5))
-                it.note("a hears fifth: \(a!.receive(seconds: ampleTime) == frame(1, 5)), shared: \(shared.receive(seconds: 0.05) != nil)")
+                it.note(
+                    "a hears fifth: \(a!.receive(seconds: ampleTime) == frame(1, 5)), shared: \(shared.receive(seconds: 0.05) != nil)"
+                )
                 a!.send(frame(5, 1))
-                it.note("fifth: \(fifth.receive(seconds: ampleTime) != nil), shared: \(shared.receive(seconds: ampleTime) != nil), b: \(b.receive(seconds: 0.05) != nil)")
+                it.note(
+                    "fifth: \(fifth.receive(seconds: ampleTime) != nil), shared: \(shared.receive(seconds: ampleTime) != nil), b: \(b.receive(seconds: 0.05) != nil)"
+                )
                 // Empty and short frames are of no consequence, and one goes all the way.
                 for length in [0, 1, 13] { a!.send([UInt8](repeating: 1, count: length)) }
                 a!.send(frame(2, 1, 1514))
@@ -116,13 +132,16 @@ extension IntegrationTests {
         @Test func plugsCablesAndTAPs() throws {
             try bothAlike { it in
                 let other = try it.another("other")
-                let near = try it.guest("near", "10.9.0.1"), next = try it.guest("next", "10.9.0.2"), far = try it.guest("far", "10.9.0.3", path: other.path)
+                let near = try it.guest("near", "10.9.0.1"), next = try it.guest("next", "10.9.0.2"),
+                    far = try it.guest("far", "10.9.0.3", path: other.path)
                 try it.notePing(near, "10.9.0.2")
                 try it.notePing(near, "10.9.0.3", seconds: 1)
                 let cable = try it.network.host.start(["dpipe", "vde_plug", it.path, "=", "vde_plug", other.path])
                 try eventually("the cable") { try near.namespace.pings("10.9.0.3", seconds: 1) }
                 try it.notePing(far, "10.9.0.2")
-                let big = try near.namespace.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1472", "10.9.0.3"])
+                let big = try near.namespace.attempt([
+                    "ping", "-c", "1", "-W", "5", "-M", "do", "-s", "1472", "10.9.0.3",
+                ])
                 it.note("1500 bytes: \(big.succeeded)")
                 cable.kill()
                 try it.notePing(far, "10.9.0.2", seconds: 1)
@@ -145,19 +164,24 @@ extension IntegrationTests {
             try bothAlike { it in
                 // A station behind an interface of the host, which vde_pcapplug bridges.
                 let station = try Namespace("station")
-                try it.network.host.ip("link", "add", "wire", "type", "veth", "peer", "name", "eth0", "netns", station.name)
+                try it.network.host.ip(
+                    "link", "add", "wire", "type", "veth", "peer", "name", "eth0", "netns", station.name)
                 try it.network.host.ip("link", "set", "wire", "up")
                 try station.ip("addr", "add", "10.9.0.7/24", "dev", "eth0")
                 try station.ip("link", "set", "eth0", "up")
                 let plug = try it.network.host.start(["vde_pcapplug", "-s", it.path, "wire"])
                 let guest = try it.guest("guest", "10.9.0.1", mac: "52:54:00:00:00:01")
                 _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.2", "10.9.0.7"])
-                try eventually("the station has heard the guest") { try station.run("ip", "neigh").contains("52:54:00:00:00:01") }
+                try eventually("the station has heard the guest") {
+                    try station.run("ip", "neigh").contains("52:54:00:00:00:01")
+                }
                 // Debian's libpcap hands frames over by full blocks only: the other direction takes many of them.
                 try station.ip("neigh", "replace", "10.9.0.1", "lladdr", "52:54:00:00:00:01", "dev", "eth0")
                 let stationMAC = try station.run("cat", "/sys/class/net/eth0/address").trimmed
                 try guest.namespace.ip("neigh", "replace", "10.9.0.7", "lladdr", stationMAC, "dev", PlugGuest.interface)
-                it.note("the guest answers: \(try station.attempt(["ping", "-f", "-c", "3000", "-s", "1400", "-w", "3", "10.9.0.1"]).succeeded)")
+                it.note(
+                    "the guest answers: \(try station.attempt(["ping", "-f", "-c", "3000", "-s", "1400", "-w", "3", "10.9.0.1"]).succeeded)"
+                )
                 plug.kill()
                 let other = try it.another("other")
                 let far = try it.guest("far", "10.9.0.3", path: other.path)
@@ -168,30 +192,46 @@ extension IntegrationTests {
             }
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        @Test(
+            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
         func machines() throws {
             try bothAlike { it in
-                let qemu = try GuestMachine.qemu("qemu", netdev: "vde,id=net0,sock=\(it.path)", mac: "52:54:00:00:00:01", in: it.network.host, folder: it.network.folder)
-                let uml = try GuestMachine.uml("uml", network: "vde,\(it.path)", mac: "52:54:00:00:00:02", in: it.network.host, folder: it.network.folder)
+                let qemu = try GuestMachine.qemu(
+                    "qemu", netdev: "vde,id=net0,sock=\(it.path)", mac: "52:54:00:00:00:01", in: it.network.host,
+                    folder: it.network.folder)
+                let uml = try GuestMachine.uml(
+                    "uml", network: "vde,\(it.path)", mac: "52:54:00:00:00:02", in: it.network.host,
+                    folder: it.network.folder)
                 for (number, guest) in [qemu, uml].enumerated() {
                     try guest.waitUntilBooted()
                     try guest.run("ip addr add 10.9.0.\(1 + number)/24 dev eth0; ip link set eth0 up")
                 }
-                for (guest, address) in [(qemu, "10.9.0.2"), (uml, "10.9.0.1")] { it.note("\(guest.name) pings: \(try guest.run("ping -c 2 -W 5 \(address)").status)") }
+                for (guest, address) in [(qemu, "10.9.0.2"), (uml, "10.9.0.1")] {
+                    it.note("\(guest.name) pings: \(try guest.run("ping -c 2 -W 5 \(address)").status)")
+                }
                 let console = try Console(it.mgmt)
-                let described = try console.ask("port/print").split(separator: "\n").filter { $0.contains("endpoint") }.map { $0.split(separator: ": ")[1].prefix { $0 != " " } }.sorted()
+                let described = try console.ask("port/print").split(separator: "\n").filter { $0.contains("endpoint") }
+                    .map { $0.split(separator: ": ")[1].prefix { $0 != " " } }.sorted()
                 it.note("they call themselves \(described)")
                 uml.kill()
-                try eventually("one port is left") { try console.ask("port/print").split(separator: "\n").filter { $0.contains("endpoint") }.count == 1 }
+                try eventually("one port is left") {
+                    try console.ask("port/print").split(separator: "\n").filter { $0.contains("endpoint") }.count == 1
+                }
                 it.note("qemu is still there: \(try console.ask("port/print").contains("QEMU"))")
             }
         }
 
         @Test func theConsolesClients() throws {
             try bothAlike { it in
-                for command in ["port/create 3", "vlan/create 7", "vlan/addport 7 3", "vlan/allprint", "port/allprint", "port/remove 3", "nonsense"] {
+                for command in [
+                    "port/create 3", "vlan/create 7", "vlan/addport 7 3", "vlan/allprint", "port/allprint",
+                    "port/remove 3", "nonsense",
+                ] {
                     // Its script takes the exit status from the answer.
-                    let result = try it.network.host.attempt(["unixcmd", "-s", it.mgmt, "-f", "/etc/vde2/vdecmd"] + command.split(separator: " ").map(String.init))
+                    let result = try it.network.host.attempt(
+                        ["unixcmd", "-s", it.mgmt, "-f", "/etc/vde2/vdecmd"]
+                            + command.split(separator: " ").map(String.init))
                     it.note("vdecmd \(command): \(result.termination)\n\(result.output)")
                 }
                 let terminal = try it.network.host.start(["unixterm", it.mgmt])
@@ -216,16 +256,26 @@ extension IntegrationTests {
                 let rc = it.network.folder.file("rc")
                 try Files.replace(rc, Array("vlan/create 9\nport/create 9\nport/setvlan 9 9\nport/allprint 9\n".utf8))
                 for line in [
-                    "port/showinfo", "port/create 5", "port/create 5", "port/create 0", "port/createauto", "port/create 40", "port/setvlan 5 10", "vlan/create 10",
-                    "vlan/create 10", "vlan/create 0", "vlan/create 4094", "vlan/create 4093", "port/setvlan 5 10", "vlan/addport 10 3", "vlan/addport 10 30", "vlan/print",
-                    "vlan/allprint", "vlan/print 10", "vlan/print 77", "port/remove 1", "port/remove 5", "port/remove 5", "vlan/remove 10", "vlan/delport 10 3", "vlan/remove 10",
-                    "port/allocatable 3 1", "port/setuser 3 nobody", "port/setuser 3 nosuchuser", "port/setgroup 3 nogroup", "port/setgroup 3 NONE", "port/setuser 3 NONE",
-                    "port/allocatable 77 1", "port/setnumports 2", "port/setnumports 64", "port/showinfo", "port/sethub 1", "port/showinfo", "port/sethub 0", "hash/setexpire 60",
-                    "load \(rc)", "load /nonexistent", "load", "hash/find 00:11:22:33:44:55", "hash/find nonsense", "port/epclose 3 99", "port/resetcounter 3", "port/resetcounter 77",
+                    "port/showinfo", "port/create 5", "port/create 5", "port/create 0", "port/createauto",
+                    "port/create 40", "port/setvlan 5 10", "vlan/create 10",
+                    "vlan/create 10", "vlan/create 0", "vlan/create 4094", "vlan/create 4093", "port/setvlan 5 10",
+                    "vlan/addport 10 3", "vlan/addport 10 30", "vlan/print",
+                    "vlan/allprint", "vlan/print 10", "vlan/print 77", "port/remove 1", "port/remove 5",
+                    "port/remove 5", "vlan/remove 10", "vlan/delport 10 3", "vlan/remove 10",
+                    "port/allocatable 3 1", "port/setuser 3 nobody", "port/setuser 3 nosuchuser",
+                    "port/setgroup 3 nogroup", "port/setgroup 3 NONE", "port/setuser 3 NONE",
+                    "port/allocatable 77 1", "port/setnumports 2", "port/setnumports 64", "port/showinfo",
+                    "port/sethub 1", "port/showinfo", "port/sethub 0", "hash/setexpire 60",
+                    "load \(rc)", "load /nonexistent", "load", "hash/find 00:11:22:33:44:55", "hash/find nonsense",
+                    "port/epclose 3 99", "port/resetcounter 3", "port/resetcounter 77",
                     "", "# comment", "unknown/command", "port/defqlen 5",
                 ] { try it.ask(console, line) }
-                try eventually("the guest has been heard") { try console.ask("hash/print").contains("52:54:00:00:00:01") }
-                let entry = try console.ask("hash/print").split(separator: "\n").first { $0.contains("52:54:00:00:00:01") } ?? ""
+                try eventually("the guest has been heard") {
+                    try console.ask("hash/print").contains("52:54:00:00:00:01")
+                }
+                let entry =
+                    try console.ask("hash/print").split(separator: "\n").first { $0.contains("52:54:00:00:00:01") }
+                    ?? ""
                 it.note(entry.split(separator: " ").dropFirst(2).prefix(7).joined(separator: " "))
                 it.note(try console.end("logout"))
                 withExtendedLifetime(client) {}
@@ -242,7 +292,8 @@ extension IntegrationTests {
                 let socket = try #require(try Files.entries(it.path).first { $0.hasPrefix("001.") })
                 let status = try Files.status(it.path + "/" + socket)
                 it.note("port: \(String(status.mode, radix: 8)) group \(Accounts.groupName(status.group))")
-                let second = try it.network.host.attempt((it.isOurs ? VDESwitch.ours : ["vde_switch"]) + ["-s", it.path])
+                let second = try it.network.host.attempt(
+                    (it.isOurs ? VDESwitch.ours : ["vde_switch"]) + ["-s", it.path])
                 it.note("a second one starts: \(second.succeeded)")
                 guest.stop()
                 try eventually("the guest's port") { try !Files.entries(it.path).contains { $0.hasPrefix("001.") } }
@@ -261,8 +312,10 @@ extension IntegrationTests {
         @Test func inTheBackground() throws {
             for command in [["vde_switch"], VDESwitch.ours] {
                 let network = try TestNetwork()
-                let path = network.folder.file("vde"), pidfile = network.folder.file("pid"), mgmt = network.folder.file("mgmt")
-                let started = try network.host.attempt(command + ["-s", path, "-daemon", "-p", pidfile, "-M", mgmt, "-tap", "tap7"])
+                let path = network.folder.file("vde"), pidfile = network.folder.file("pid"),
+                    mgmt = network.folder.file("mgmt")
+                let started = try network.host.attempt(
+                    command + ["-s", path, "-daemon", "-p", pidfile, "-M", mgmt, "-tap", "tap7"])
                 #expect(started.succeeded, "\(started.error)")
                 try eventually("the pidfile") { Files.text(pidfile)?.isEmpty == false }
                 let process = try #require(Int32(Files.text(pidfile)!))

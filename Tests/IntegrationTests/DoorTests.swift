@@ -32,7 +32,9 @@ final class DoorScene {
 
     var streamNetdev: String { "stream,id=net0,server=off,addr.type=unix,addr.path=\(stream)" }
 
-    func dgramNetdev(_ name: String) -> String { "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)" }
+    func dgramNetdev(_ name: String) -> String {
+        "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)"
+    }
 
     func machine(_ name: String, _ netdev: String, _ number: Int) throws -> GuestMachine {
         try GuestMachine.qemu(name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: host, folder: folder)
@@ -63,7 +65,9 @@ final class SocketEnd {
         socket = consume connection
     }
 
-    func send(_ frame: [UInt8]) throws { try send(raw: (isStream ? (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } : []) + frame) }
+    func send(_ frame: [UInt8]) throws {
+        try send(raw: (isStream ? (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } : []) + frame)
+    }
 
     func send(raw bytes: [UInt8]) throws { try socket!.write(bytes) }
 
@@ -118,11 +122,14 @@ extension IntegrationTests {
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aMachineComesInByAStreamWithoutAnyVDE() throws {
             let scene = try DoorScene(internet: true)
-            #expect(scene.daemon.readyLine.hasSuffix("gateway 192.168.105.1, stream at \(scene.stream), dgram at \(scene.dgram)"))
+            #expect(
+                scene.daemon.readyLine.hasSuffix(
+                    "gateway 192.168.105.1, stream at \(scene.stream), dgram at \(scene.dgram)"))
             let guest = try scene.machine("guest", scene.streamNetdev, 1)
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
-            #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
+            #expect(
+                try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
             #expect(try scene.host.pings("192.168.105.2"))
             #expect(try scene.daemon.stop() == .exited(0))
             #expect(!Files.exists(scene.stream) && !Files.exists(scene.dgram))
@@ -131,7 +138,8 @@ extension IntegrationTests {
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func machinesOfTwoDoorsReachEachOther() throws {
             let scene = try DoorScene(vde: true)
-            let one = try scene.machine("stream", scene.streamNetdev, 1), two = try scene.machine("vde", "vde,id=net0,sock=\(scene.vde)", 2)
+            let one = try scene.machine("stream", scene.streamNetdev, 1),
+                two = try scene.machine("vde", "vde,id=net0,sock=\(scene.vde)", 2)
             var addresses: [String] = []
             for guest in [one, two] {
                 try guest.waitUntilBooted()
@@ -144,7 +152,9 @@ extension IntegrationTests {
             try scene.daemon.program.wait(for: "has gone")
             let again = try scene.machine("again", scene.streamNetdev, 1)
             try again.waitUntilBooted()
-            #expect(GuestMachine.address(in: try again.lease()) == addresses[0], "a machine that was restarted has its address")
+            #expect(
+                GuestMachine.address(in: try again.lease()) == addresses[0],
+                "a machine that was restarted has its address")
             #expect(try two.run("ping -c 1 -W 5 \(addresses[0])").status == 0)
             #expect(try scene.daemon.stop() == .exited(0))
         }
@@ -160,7 +170,9 @@ extension IntegrationTests {
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), arguments: ["dgram,id=net0,local.type=fd,local.str=3", "socket,id=net0,fd=3"])
+        @Test(
+            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            arguments: ["dgram,id=net0,local.type=fd,local.str=3", "socket,id=net0,fd=3"])
         func aNetworkAndAMachineComeAndGoTogether(netdev: String) throws {
             let network = try TestNetwork()
             let guest = try GuestMachine.qemu(
@@ -179,18 +191,28 @@ extension IntegrationTests {
         @Test func theEndOfAProgramIsOurs() throws {
             let host = try Namespace("host")
             func run(_ script: String, _ environment: [String: String?] = [:]) throws -> ChildProcess.Output {
-                try host.attempt([Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "sh", "-c", script], environment: environment)
+                try host.attempt(
+                    [Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "sh", "-c", script],
+                    environment: environment)
             }
             #expect(try run("exit 7").termination == .exited(7))
             #expect(try run("kill -9 $$").termination == .exited(137))
-            #expect(try run("echo word; test -S /proc/self/fd/3").output == "word\n", "standard output is the program's alone")
-            #expect(try run("id -u; id -g; echo $USER", ["SUDO_UID": "65534", "SUDO_GID": "65534"]).output == "65534\n65534\nnobody\n")
-            let missing = try host.attempt([Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "/nowhere/program"])
+            #expect(
+                try run("echo word; test -S /proc/self/fd/3").output == "word\n",
+                "standard output is the program's alone")
+            #expect(
+                try run("id -u; id -g; echo $USER", ["SUDO_UID": "65534", "SUDO_GID": "65534"]).output
+                    == "65534\n65534\nnobody\n")
+            let missing = try host.attempt([
+                Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "/nowhere/program",
+            ])
             #expect(missing.termination == .exited(127) && missing.error.contains("/nowhere/program: No such file"))
             let nothing = try host.attempt([Machine.product("vde_vmnet"), "run", "--uplink", "none"])
             #expect(nothing.termination == .exited(64))
             let alone = try host.attempt([Machine.product("vde_vmnet"), "client", "/nowhere/socket", "true"])
-            #expect(alone.termination == .exited(69) && alone.error.contains("is vde_vmnet --stream /nowhere/socket running"))
+            #expect(
+                alone.termination == .exited(69)
+                    && alone.error.contains("is vde_vmnet --stream /nowhere/socket running"))
         }
 
         /// Both ways out of waiting for a program that does not want to end: patience, and whoever asks a second time.
@@ -198,9 +220,16 @@ extension IntegrationTests {
         func aProgramThatOutlivesItsNetworkIsKilled(isAskedAgain: Bool) throws {
             let network = try TestNetwork()
             let script = "trap 'echo heard' TERM INT; echo up; while :; do sleep 0.1; done"
-            let runner = try network.host.start([Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c", script])
+            let runner = try network.host.start([
+                Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c",
+                script,
+            ])
             _ = try runner.wait(for: "up\n", within: 20)
-            func waitUntilHeard(times: Int) throws { try eventually("signal \(times)") { runner.output.split(separator: "\n").count { $0 == "heard" } == times } }
+            func waitUntilHeard(times: Int) throws {
+                try eventually("signal \(times)") {
+                    runner.output.split(separator: "\n").count { $0 == "heard" } == times
+                }
+            }
             runner.signal(Signal.interrupt)
             try waitUntilHeard(times: 1)
             try network.host.ip("link", "del", "vmnet0")
@@ -211,7 +240,9 @@ extension IntegrationTests {
                 runner.signal(Signal.terminate)
             }
             #expect(try runner.waitForEnd(within: 20) == .exited(69))
-            #expect(runner.output.contains("sh (process ") && runner.output.contains("does not end, though its network is gone; it is killed"))
+            #expect(
+                runner.output.contains("sh (process ")
+                    && runner.output.contains("does not end, though its network is gone; it is killed"))
             #expect(runner.output.contains("the uplink vmnet0 has failed"))
         }
 
@@ -220,9 +251,11 @@ extension IntegrationTests {
         func whenTheNetworkIsShutDownSoIsTheProgram(isWilling: Bool) throws {
             let network = try TestNetwork()
             let folder = network.folder, mgmt = folder.file("mgmt")
-            let script = "trap 'echo asked; \(isWilling ? "exit 5" : "")' TERM; trap 'echo asked again' INT; echo up; while :; do sleep 0.1; done"
+            let script =
+                "trap 'echo asked; \(isWilling ? "exit 5" : "")' TERM; trap 'echo asked again' INT; echo up; while :; do sleep 0.1; done"
             let runner = try network.host.start([
-                Machine.product("vde_vmnet"), "run", "--uplink", "none", "--switch", folder.file("vde"), "--mgmt", mgmt, "--", "sh", "-c", script,
+                Machine.product("vde_vmnet"), "run", "--uplink", "none", "--switch", folder.file("vde"), "--mgmt", mgmt,
+                "--", "sh", "-c", script,
             ])
             try runner.wait(for: "up\n")
             let console = try Console(mgmt)
@@ -242,7 +275,9 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let vde = network.folder.file("vde"), stream = vde + "/stream", dgram = vde + "/dgram"
             func start() throws -> VMNetDaemon {
-                try VMNetDaemon(in: network.host, ["--uplink", "none", "--switch", vde, "--stream", stream, "--dgram", dgram], folder: network.folder)
+                try VMNetDaemon(
+                    in: network.host, ["--uplink", "none", "--switch", vde, "--stream", stream, "--dgram", dgram],
+                    folder: network.folder)
             }
             let killed = try start()
             killed.program.signal(Signal.kill)
@@ -262,17 +297,24 @@ extension IntegrationTests {
             var daemon: ChildProcess?
             let ours = try SocketEnd(isStream: isStream) { end in
                 daemon = try ChildProcess(
-                    scene.host.prefix + [Machine.product("vde_vmnet"), "--fd", "0", "--state-dir", scene.folder.file("state2")], input: end, output: output.second.raw, error: 2)
+                    scene.host.prefix + [
+                        Machine.product("vde_vmnet"), "--fd", "0", "--state-dir", scene.folder.file("state2"),
+                    ], input: end, output: output.second.raw, error: 2)
             }
             var facts = ""
             try eventually("the line of JSON") {
-                if output.first.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(.readable) {
+                if output.first.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(
+                    .readable)
+                {
                     facts += String(decoding: try output.first.read(limit: 4096), as: UTF8.self)
                 }
                 return facts.hasSuffix("\n")
             }
             #expect(facts.hasPrefix("{\"vmnet_mac_address\":\"") && facts.hasSuffix("}\n"))
-            #expect(facts.contains("\"vmnet_start_address\":\"192.168.106.1\",\"vmnet_end_address\":\"192.168.106.254\",\"vmnet_subnet_mask\":\"255.255.255.0\""))
+            #expect(
+                facts.contains(
+                    "\"vmnet_start_address\":\"192.168.106.1\",\"vmnet_end_address\":\"192.168.106.254\",\"vmnet_subnet_mask\":\"255.255.255.0\""
+                ))
             #expect(facts.contains("\"vmnet_mtu\":1500,\"vmnet_max_packet_size\":1514"))
             // Who has the gateway?
             let source = MACAddress(0x0200_0000_0001)
@@ -307,7 +349,8 @@ extension IntegrationTests {
             #expect(try scene.daemon.stop() == .exited(0))
         }
 
-        /// As vfkit and krunkit do: bind, connect, greet; the system then lets through to them what comes from the door's socket only.
+        /// As vfkit and krunkit do: bind, connect, greet; the system then lets through to them what comes from the
+        /// door's socket only.
         @Test func connectedClientsAreAnsweredByTheDoorItself() throws {
             let scene = try DoorScene()
             let clients = try (1...3).map { number in
@@ -319,7 +362,9 @@ extension IntegrationTests {
                 let source = MACAddress(0x0200_0000_0001 + UInt64(number))
                 // The first frame of the one that has not greeted is not lost either.
                 try client.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
-                try eventually("an answer for client \(number)") { client.received().contains { $0.starts(with: source.bytes) } }
+                try eventually("an answer for client \(number)") {
+                    client.received().contains { $0.starts(with: source.bytes) }
+                }
             }
             // One is started again with its name, greets, and is answered though its first socket was never seen to go.
             clients[0].close()
@@ -327,14 +372,19 @@ extension IntegrationTests {
             let again = try DatagramClient(scene.folder.file("client-1"), to: scene.dgram)
             try again.send(Array("VFKT".utf8))
             try scene.daemon.program.wait(for: "client-1 of root has gone")
-            try again.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: MACAddress(0x0200_0000_0001)).frame(to: .broadcast))
-            try eventually("an answer for the new one") { again.received().contains { $0.starts(with: MACAddress(0x0200_0000_0001).bytes) } }
+            try again.send(
+                ARPPacket.probe(for: IPv4Address(gateway)!, from: MACAddress(0x0200_0000_0001)).frame(to: .broadcast))
+            try eventually("an answer for the new one") {
+                again.received().contains { $0.starts(with: MACAddress(0x0200_0000_0001).bytes) }
+            }
             // They hear each other.
             let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
             clients[1].close()
             try scene.daemon.program.wait(for: "client-2 of root has gone")
             try again.send(MACAddress.broadcast.bytes + word.dropFirst(6))
-            try eventually("a broadcast") { clients[2].received().contains(MACAddress.broadcast.bytes + word.dropFirst(6)) }
+            try eventually("a broadcast") {
+                clients[2].received().contains(MACAddress.broadcast.bytes + word.dropFirst(6))
+            }
             #expect(try scene.daemon.stop() == .exited(0))
         }
 

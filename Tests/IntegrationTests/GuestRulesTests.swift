@@ -12,7 +12,9 @@ extension IntegrationTests {
 
         private func advertisement(prefix: UInt64) -> [UInt8] {
             let source = IPv6Address(linkLocalFrom: rogue)
-            return NeighborDiscovery.routerAdvertisement(from: (source, rogue), to: (.allNodes, MACAddress(0x3333_0000_0001)), prefix: prefix, lifetime: 1800, mtu: 1500)
+            return NeighborDiscovery.routerAdvertisement(
+                from: (source, rogue), to: (.allNodes, MACAddress(0x3333_0000_0001)), prefix: prefix, lifetime: 1800,
+                mtu: 1500)
         }
 
         /// The same behind a priority tag, and behind a header with destination options.
@@ -21,7 +23,10 @@ extension IntegrationTests {
             extended[20] = 60
             let length = UInt16(extended.count - 54)
             (extended[18], extended[19]) = (UInt8(length >> 8), UInt8(length & 0xff))
-            return [frame, frame[0..<12] + [0x81, 0, 0, 0] + frame[12...], frame[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + frame[12...], Array(extended)]
+            return [
+                frame, frame[0..<12] + [0x81, 0, 0, 0] + frame[12...],
+                frame[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + frame[12...], Array(extended),
+            ]
         }
 
         private func discover() -> [UInt8] {
@@ -41,14 +46,19 @@ extension IntegrationTests {
 
         /// Waits until the host has answered, and so has taken what was sent before.
         private func waitForHost(_ holder: PlugHolder) {
-            let question = ARPPacket(operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!, targetHardware: .zero, targetAddress: gatewayAddress)
+            let question = ARPPacket(
+                operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!,
+                targetHardware: .zero, targetAddress: gatewayAddress)
             holder.send(question.frame(to: .broadcast))
-            #expect(holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
+            #expect(
+                holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
         }
 
         /// Frames that the other gets, up to one that was sent behind them.
         private func received(_ other: PlugHolder, from holder: PlugHolder) -> [[UInt8]] {
-            let mark = MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) } + [UInt8](repeating: 0, count: 38)
+            let mark =
+                MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) }
+                + [UInt8](repeating: 0, count: 38)
             holder.send(mark)
             var frames: [[UInt8]] = []
             #expect(
@@ -69,12 +79,19 @@ extension IntegrationTests {
             let frames = wrapped(advertisement(prefix: 0x2001_0db8_0bad_0000))
             for frame in frames { holder.send(frame) }
             waitForHost(holder)
-            #expect(try !host.run("ip", "-6", "route", "show").contains("proto ra") && !host.run("ip", "-6", "addr", "show", "dev", "vmnet0").contains("2001:db8"))
+            #expect(
+                try !host.run("ip", "-6", "route", "show").contains("proto ra")
+                    && !host.run("ip", "-6", "addr", "show", "dev", "vmnet0").contains("2001:db8"))
             let seen = received(other, from: holder)
             // vde_switch passes no tags on, but all else.
-            for frame in [frames[0], frames[3]] { #expect(seen.contains(frame) == !isOwn, "a switch that is not ours is not in our hands") }
+            for frame in [frames[0], frames[3]] {
+                #expect(seen.contains(frame) == !isOwn, "a switch that is not ours is not in our hands")
+            }
             try program.wait(for: "\(rogue) at ", within: ampleTime)
-            try program.wait(for: isOwn ? "sends router advertisements, which is dropped: guests do not serve here; --allow-server 2 or --allow-server \(rogue) lets it" : "sends router advertisements, which is kept from this host", within: ampleTime)
+            try program.wait(
+                for: isOwn
+                    ? "sends router advertisements, which is dropped: guests do not serve here; --allow-server 2 or --allow-server \(rogue) lets it"
+                    : "sends router advertisements, which is kept from this host", within: ampleTime)
             #expect(program.output.components("sends router advertisements") == 1, "it is said once")
         }
 
@@ -82,25 +99,36 @@ extension IntegrationTests {
         @Test func everyUplinkAndListenerHasTheRules() throws {
             for uplink in ["tap", "user", "vmnet"] {
                 let network = try TestNetwork()
-                let path = network.folder.file("own"), stream = network.folder.file("stream"), datagram = network.folder.file("dgram")
+                let path = network.folder.file("own"), stream = network.folder.file("stream"),
+                    datagram = network.folder.file("dgram")
                 let daemon = try VMNetDaemon(
-                    in: network.host, ["--uplink", uplink, "--stream", stream, "--dgram", datagram, "--switch", path], folder: network.folder, environment: ["VMNET_SIMULATOR": ""],
+                    in: network.host, ["--uplink", uplink, "--stream", stream, "--dgram", datagram, "--switch", path],
+                    folder: network.folder, environment: ["VMNET_SIMULATOR": ""],
                     product: uplink == "vmnet" ? "vde_vmnet_simulated" : "vde_vmnet")
                 let other = try PlugHolder(path: path), holder = try PlugHolder(path: path)
                 let gateway = IPv4Address(uplink == "vmnet" ? "192.168.64.1" : IntegrationTests.gateway)!
-                let claim = ARPPacket(operation: .reply, senderHardware: rogue, senderAddress: gateway, targetHardware: client, targetAddress: .any).frame(to: .broadcast)
-                let forged = wrapped(advertisement(prefix: 1)) + [offer(), claim, claim[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + claim[12...]]
+                let claim = ARPPacket(
+                    operation: .reply, senderHardware: rogue, senderAddress: gateway, targetHardware: client,
+                    targetAddress: .any
+                ).frame(to: .broadcast)
+                let forged =
+                    wrapped(advertisement(prefix: 1)) + [
+                        offer(), claim, claim[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + claim[12...],
+                    ]
                 let byStream = try UnixSocket.stream(), byDatagram = try UnixSocket.datagram()
                 try byStream.connect(to: UnixPath(stream))
                 try byDatagram.bind(to: UnixPath(network.folder.file("peer")))
                 try byDatagram.connect(to: UnixPath(datagram))
                 let ways: [(String, ([UInt8]) throws -> Void)] = [
-                    ("VDE", { holder.send($0) }), ("stream", { _ = try byStream.send([0, 0, UInt8($0.count >> 8), UInt8($0.count & 0xff)] + $0) }),
+                    ("VDE", { holder.send($0) }),
+                    ("stream", { _ = try byStream.send([0, 0, UInt8($0.count >> 8), UInt8($0.count & 0xff)] + $0) }),
                     ("datagram", { _ = try byDatagram.send($0) }),
                 ]
                 for (way, send) in ways {
                     for frame in forged { try send(frame) }
-                    let mark = MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) } + [UInt8](repeating: 0, count: 38)
+                    let mark =
+                        MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6]
+                        + (0..<8).map { _ in Random.value(UInt8.self) } + [UInt8](repeating: 0, count: 38)
                     try send(mark)
                     var seen: [[UInt8]] = []
                     #expect(
@@ -122,7 +150,10 @@ extension IntegrationTests {
                 holder.send(discover())
                 #expect(server.receive(seconds: ampleTime) { $0 == discover() } != nil)
                 server.send(offer())
-                try scene.daemon.program.wait(for: "\(rogue) at port 3 (a test) answers DHCP requests, which is dropped: guests do not serve here; --allow-server 3 or", within: ampleTime)
+                try scene.daemon.program.wait(
+                    for:
+                        "\(rogue) at port 3 (a test) answers DHCP requests, which is dropped: guests do not serve here; --allow-server 3 or",
+                    within: ampleTime)
                 #expect(!received(holder, from: server).contains(offer()))
                 #expect(try scene.daemon.stop() == .exited(0))
             }
@@ -131,7 +162,9 @@ extension IntegrationTests {
         @Test(arguments: [["--allow-server", "3"], ["--allow-server", "52:54:00:00:00:66"], ["--dhcp", "off"]])
         func whoMayServeDoes(options: [String]) throws {
             let scene = try OwnScene(options)
-            #expect(scene.daemon.program.output.contains(options[0] == "--dhcp" ? "any guest may answer DHCP (--dhcp off)" : "guests may serve: "))
+            #expect(
+                scene.daemon.program.output.contains(
+                    options[0] == "--dhcp" ? "any guest may answer DHCP (--dhcp off)" : "guests may serve: "))
             let holder = try PlugHolder(path: scene.path), server = try PlugHolder(path: scene.path)
             // Where its address is known.
             _ = received(holder, from: server)
@@ -142,24 +175,35 @@ extension IntegrationTests {
             server.send(offer())
             #expect(holder.receive(seconds: ampleTime) { $0 == offer() } != nil)
             server.send(advertisement(prefix: 0x2001_0db8_0bad_0000))
-            #expect(received(holder, from: server).contains(advertisement(prefix: 0x2001_0db8_0bad_0000)) == (options[0] != "--dhcp"))
+            #expect(
+                received(holder, from: server).contains(advertisement(prefix: 0x2001_0db8_0bad_0000))
+                    == (options[0] != "--dhcp"))
         }
 
         @Test func anAddressThatTheHostGetsLaterIsTheGatewaysToo() throws {
             let scene = try OwnScene()
             let holder = try PlugHolder(path: scene.path), other = try PlugHolder(path: scene.path)
             let address = IPv6Address(0xfd00_0005 << 32, 0x77)
-            let claim = NeighborDiscovery.advertisement(of: address, at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)), isRouter: false)
+            let claim = NeighborDiscovery.advertisement(
+                of: address, at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)), isRouter: false)
             holder.send(claim)
             #expect(received(other, from: holder).contains(claim), "as long as it is nobody's")
-            for place in ["all", "vmnet0"] { try scene.host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/\(place)/accept_dad") }
+            for place in ["all", "vmnet0"] {
+                try scene.host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/\(place)/accept_dad")
+            }
             try scene.host.ip("-6", "addr", "add", "fd00:5::77/64", "dev", "vmnet0")
             // The kernel asks whether it is free.
-            #expect(other.receive(seconds: ampleTime) { $0.count >= 78 && $0[12...13] == [0x86, 0xdd] && $0[54] == 135 && Array($0[62..<78]) == address.bytes } != nil)
+            #expect(
+                other.receive(seconds: ampleTime) {
+                    $0.count >= 78 && $0[12...13] == [0x86, 0xdd] && $0[54] == 135
+                        && Array($0[62..<78]) == address.bytes
+                } != nil)
             holder.send(claim)
             #expect(!received(other, from: holder).contains(claim))
             let hardware = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
-            let linkLocal = NeighborDiscovery.advertisement(of: IPv6Address(linkLocalFrom: hardware), at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)), isRouter: true)
+            let linkLocal = NeighborDiscovery.advertisement(
+                of: IPv6Address(linkLocalFrom: hardware), at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)),
+                isRouter: true)
             holder.send(linkLocal)
             #expect(!received(other, from: holder).contains(linkLocal))
             try scene.daemon.program.wait(for: "claims an address of the gateway, which is dropped", within: ampleTime)
@@ -170,16 +214,22 @@ extension IntegrationTests {
             for uplink in ["tap", "user"] {
                 let scene = try OwnScene(["--uplink", uplink])
                 let holder = try PlugHolder(path: scene.path)
-                let question = ARPPacket(operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!, targetHardware: .zero, targetAddress: gatewayAddress).frame(to: .broadcast)
+                let question = ARPPacket(
+                    operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!,
+                    targetHardware: .zero, targetAddress: gatewayAddress
+                ).frame(to: .broadcast)
                 holder.send(question[0..<12] + [0x81, 0, 0xa0, 0] + question[12...])
-                #expect(holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil, "\(uplink)")
+                #expect(
+                    holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 }
+                        != nil, "\(uplink)")
             }
         }
 
         @Test func aSwitchAloneJudgesNothing() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
-            let daemon = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", path], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--uplink", "none", path], folder: network.folder)
             let holder = try PlugHolder(path: path), other = try PlugHolder(path: path)
             let nested = [[UInt8]](repeating: [0x88, 0xa8, 0, 7], count: 6).flatMap(\.self)
             let frames = wrapped(advertisement(prefix: 1)) + [offer(), offer()[0..<12] + nested + offer()[12...]]

@@ -6,14 +6,22 @@ import Testing
 extension IntegrationTests {
     /// Machines with kernels of their own.
     @Suite struct Guests {
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        @Test(
+            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
         func severalMachinesReachEverythingAndAreReached() throws {
             let scene = try Scene([], internet: true)
             let network = scene.network
             let guests = [
-                try GuestMachine.qemu("qemu-a", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder),
-                try GuestMachine.qemu("qemu-b", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:02", in: scene.host, folder: scene.folder),
-                try GuestMachine.uml("uml", network: "vde,\(scene.vde.path)", mac: "52:54:00:00:00:03", in: scene.host, folder: scene.folder),
+                try GuestMachine.qemu(
+                    "qemu-a", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:01", in: scene.host,
+                    folder: scene.folder),
+                try GuestMachine.qemu(
+                    "qemu-b", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:02", in: scene.host,
+                    folder: scene.folder),
+                try GuestMachine.uml(
+                    "uml", network: "vde,\(scene.vde.path)", mac: "52:54:00:00:00:03", in: scene.host,
+                    folder: scene.folder),
             ]
             var addresses: [String] = []
             for (number, guest) in guests.enumerated() {
@@ -23,11 +31,19 @@ extension IntegrationTests {
             }
             for (number, guest) in guests.enumerated() {
                 #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0, "\(guest.name) pings the gateway")
-                #expect(try guest.run("ping -c 1 -W 5 \(TestNetwork.internetAddress)").status == 0, "\(guest.name) pings the outside")
-                #expect(try guest.run("nslookup -type=a \(TestNetwork.internetName)").output.contains(TestNetwork.internetAddress), "\(guest.name) resolves")
-                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet", "\(guest.name) fetches")
+                #expect(
+                    try guest.run("ping -c 1 -W 5 \(TestNetwork.internetAddress)").status == 0,
+                    "\(guest.name) pings the outside")
+                #expect(
+                    try guest.run("nslookup -type=a \(TestNetwork.internetName)").output.contains(
+                        TestNetwork.internetAddress), "\(guest.name) resolves")
+                #expect(
+                    try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output
+                        == "Hello from the Internet", "\(guest.name) fetches")
                 // NAT: the outside sees the host.
-                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who").output.contains(TestNetwork.hostAddress))
+                #expect(
+                    try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who").output.contains(
+                        TestNetwork.hostAddress))
                 let neighbour = addresses[(number + 1) % addresses.count]
                 #expect(try guest.run("ping -c 1 -W 5 \(neighbour)").status == 0, "\(guest.name) pings \(neighbour)")
                 // The host opens TCP to the guest's own address.
@@ -50,7 +66,9 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let path = network.folder.file("cable")
             let daemon = try VMNetDaemon(in: network.host, [path + "[]"], folder: network.folder)
-            let guest = try GuestMachine.qemu("guest", netdev: "vde,id=net0,sock=ptp://\(path)", mac: "52:54:00:00:00:01", in: network.host, folder: network.folder)
+            let guest = try GuestMachine.qemu(
+                "guest", netdev: "vde,id=net0,sock=ptp://\(path)", mac: "52:54:00:00:00:01", in: network.host,
+                folder: network.folder)
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
@@ -81,10 +99,15 @@ extension IntegrationTests {
                     esac
 
                     """.utf8), mode: 0o755)
-            let dhclient = ["-sf", script, "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf", files.file("dhclient.pid"), interface]
+            let dhclient = [
+                "-sf", script, "-cf", files.file("dhclient.conf"), "-lf", files.file("dhclient.leases"), "-pf",
+                files.file("dhclient.pid"), interface,
+            ]
             func run(_ words: [String]) throws {
                 let result = try guest.namespace.attempt(words)
-                guard result.succeeded else { throw CommandFailed(description: "\(words.joined(separator: " ")): \(result.output)\(result.error)") }
+                guard result.succeeded else {
+                    throw CommandFailed(description: "\(words.joined(separator: " ")): \(result.output)\(result.error)")
+                }
             }
             switch client {
             case "dhclient":
@@ -92,7 +115,9 @@ extension IntegrationTests {
                 try run(["dhclient", "-1", "-v"] + dhclient)
             case "dhcpcd":
                 // Its identifiers and leases in mounts of its own.
-                try guest.namespace.run("sh", "-c", "mount -t tmpfs none /var/lib/dhcpcd && exec dhcpcd \"$@\"", "sh", "--oneshot", "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)
+                try guest.namespace.run(
+                    "sh", "-c", "mount -t tmpfs none /var/lib/dhcpcd && exec dhcpcd \"$@\"", "sh", "--oneshot",
+                    "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)
             default:
                 try guest.lease()
             }

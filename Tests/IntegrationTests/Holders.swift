@@ -7,7 +7,9 @@ final class PlugHolder {
     private let plug: Plug
 
     init(path: String, description: String = "a test") throws {
-        plug = try Plug.join(path: path, port: 0, options: PlugOptions(description: description), deadline: MonotonicClock.now + 2 * MonotonicClock.second)
+        plug = try Plug.join(
+            path: path, port: 0, options: PlugOptions(description: description),
+            deadline: MonotonicClock.now + 2 * MonotonicClock.second)
         // A flood must not be held up by small buffers of ours.
         plug.data.setBuffers(send: 4 << 20, receive: 4 << 20)
     }
@@ -15,10 +17,14 @@ final class PlugHolder {
     /// Sends, waiting for room where the switch is behind.
     func send(_ frame: [UInt8]) {
         let deadline = MonotonicClock.now + 5 * MonotonicClock.second
-        while (try? plug.data.send(frame)) == nil, MonotonicClock.now < deadline { _ = plug.data.wait(for: .writable, until: deadline) }
+        while (try? plug.data.send(frame)) == nil, MonotonicClock.now < deadline {
+            _ = plug.data.wait(for: .writable, until: deadline)
+        }
     }
 
-    func receive(seconds: Double = 5, _ accept: ([UInt8]) -> Bool) -> [UInt8]? { firstFrame(from: plug.data, seconds, accept) }
+    func receive(seconds: Double = 5, _ accept: ([UInt8]) -> Bool) -> [UInt8]? {
+        firstFrame(from: plug.data, seconds, accept)
+    }
 }
 
 /// The second end of a cable, held by the test itself.
@@ -29,7 +35,9 @@ final class CableHolder {
 
     func send(_ frame: [UInt8]) { _ = try? cable.socket.send(frame) }
 
-    func receive(seconds: Double = 5, _ accept: ([UInt8]) -> Bool) -> [UInt8]? { firstFrame(from: cable.socket, seconds, accept) }
+    func receive(seconds: Double = 5, _ accept: ([UInt8]) -> Bool) -> [UInt8]? {
+        firstFrame(from: cable.socket, seconds, accept)
+    }
 }
 
 /// The first frame within `seconds` that `accept` wants.

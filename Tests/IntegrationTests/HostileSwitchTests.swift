@@ -18,7 +18,9 @@ private final class RawClient {
 
     /// What comes within `seconds`; empty for the end of the connection, nil for nothing at all.
     func receive(seconds: Double = ampleTime) -> [UInt8]? {
-        guard control.wait(for: .readable, until: MonotonicClock.now + UInt64(seconds * 1e9)).contains(.readable) else { return nil }
+        guard control.wait(for: .readable, until: MonotonicClock.now + UInt64(seconds * 1e9)).contains(.readable) else {
+            return nil
+        }
         return (try? control.receive(limit: 4096)) ?? []
     }
 }
@@ -29,7 +31,9 @@ extension IntegrationTests {
         private func start(_ options: [String] = []) throws -> (TestNetwork, String, BackgroundProgram) {
             let network = try TestNetwork()
             let path = network.folder.file("own")
-            let program = try network.host.start([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", network.folder.file("mgmt")] + options + [path])
+            let program = try network.host.start(
+                [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", network.folder.file("mgmt")]
+                    + options + [path])
             try program.wait(for: "ready")
             return (network, path, program)
         }
@@ -40,7 +44,9 @@ extension IntegrationTests {
 
         /// Two clients that are connected, as the neighbours.
         private func reaches(_ one: PlugHolder, _ other: PlugHolder) -> Bool {
-            let frame = MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 9, 0x88, 0xb6] + Random.value(UInt64.self).littleEndianBytes + [UInt8](repeating: 0, count: 40)
+            let frame =
+                MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 9, 0x88, 0xb6]
+                + Random.value(UInt64.self).littleEndianBytes + [UInt8](repeating: 0, count: 40)
             one.send(frame)
             return other.receive(seconds: ampleTime) { $0 == frame } != nil
         }
@@ -50,14 +56,20 @@ extension IntegrationTests {
             let (network, path, program) = try start(["--workers", "3"])
             try eventually("three workers") {
                 let tasks = try Files.entries("/proc/\(program.identifier)/task")
-                return Set(tasks.compactMap { Files.text("/proc/\(program.identifier)/task/\($0)/comm") }).isSuperset(of: ["forwarder", "forwarder 2", "forwarder 3"])
+                return Set(tasks.compactMap { Files.text("/proc/\(program.identifier)/task/\($0)/comm") }).isSuperset(
+                    of: ["forwarder", "forwarder 2", "forwarder 3"])
             }
             let holders = try (0..<6).map { _ in try PlugHolder(path: path) }
             func frame(to target: Int, from sender: Int, _ number: Int) -> [UInt8] {
-                [6, 0, 0, 0, 0, UInt8(target), 6, 0, 0, 0, 0, UInt8(sender), 0x88, 0xb6, UInt8(number >> 8), UInt8(number & 0xff)] + [UInt8](repeating: 0, count: 1400)
+                [
+                    6, 0, 0, 0, 0, UInt8(target), 6, 0, 0, 0, 0, UInt8(sender), 0x88, 0xb6, UInt8(number >> 8),
+                    UInt8(number & 0xff),
+                ] + [UInt8](repeating: 0, count: 1400)
             }
             // Where everybody is.
-            for (index, holder) in holders.enumerated() { holder.send(MACAddress.broadcast.bytes + frame(to: 0, from: index, 0)[6...]) }
+            for (index, holder) in holders.enumerated() {
+                holder.send(MACAddress.broadcast.bytes + frame(to: 0, from: index, 0)[6...])
+            }
             #expect(reaches(holders[5], holders[0]))
             // Two that keep workers busy, so that ports are handed over, while two others talk.
             let deadline = MonotonicClock.now + MonotonicClock.second
@@ -68,7 +80,8 @@ extension IntegrationTests {
                 for receiver in 2..<4 {
                     for number in 0..<200 {
                         let expected = frame(to: receiver, from: receiver - 2, number)
-                        #expect(holders[receiver].receive(seconds: ampleTime) { $0.count > 1000 && $0[0] == 6 } == expected)
+                        #expect(
+                            holders[receiver].receive(seconds: ampleTime) { $0.count > 1000 && $0[0] == 6 } == expected)
                     }
                 }
                 #expect(reaches(holders[4], holders[5]))
@@ -86,12 +99,16 @@ extension IntegrationTests {
             let socket = try UnixSocket.datagram()
             let own = network.folder.file("client")
             try socket.bind(to: UnixPath(own))
-            var wrongMagic = request(own), wrongVersion = request(own), wrongType = request(own), wrongFamily = request(own)
+            var wrongMagic = request(own), wrongVersion = request(own), wrongType = request(own),
+                wrongFamily = request(own)
             (wrongMagic[0], wrongVersion[4], wrongType[8], wrongFamily[12]) = (0, 9, 7, 2)
             try Files.replace(network.folder.file("plain"), [])
             let wrong = [
-                (wrongMagic, "not a VDE request"), (wrongVersion, "unknown version"), (wrongType, "not a VDE request"), (wrongFamily, "not a VDE request"),
-                (request(network.folder.file("missing")), "No such file"), (request(network.folder.file("plain")), "no socket"), (request(own, port: 5000), "the last one is 1000"),
+                (wrongMagic, "not a VDE request"), (wrongVersion, "unknown version"), (wrongType, "not a VDE request"),
+                (wrongFamily, "not a VDE request"),
+                (request(network.folder.file("missing")), "No such file"),
+                (request(network.folder.file("plain")), "no socket"),
+                (request(own, port: 5000), "the last one is 1000"),
                 (request(own) + [UInt8](repeating: 0x41, count: 5000), "more than"),
             ]
             for (bytes, reason) in wrong {
@@ -149,7 +166,8 @@ extension IntegrationTests {
 
         @Test func morePortsThanThereAreAreRefused() throws {
             let network = try TestNetwork()
-            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"), options: ["-n", "2"], command: VDESwitch.ours)
+            let vde = try VDESwitch(
+                in: network.host, at: network.folder.file("vde"), options: ["-n", "2"], command: VDESwitch.ours)
             let one = try PlugHolder(path: vde.path), other = try PlugHolder(path: vde.path)
             #expect(throws: (any Error).self) { try PlugHolder(path: vde.path) }
             try vde.program.wait(for: "all 2 ports are in use")
@@ -158,12 +176,19 @@ extension IntegrationTests {
 
         @Test func framesOfEverySizeHurtNobody() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path)
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path),
+                attacker = try PlugHolder(path: path)
             var random = SeededGenerator(seed: 5)
-            for length in [0, 1, 13, 14, 15, 17, 18, 60, 1514, 1518, 1519, 9018, 65_535, 65_536, 65_553, 65_554, 66_000, 100_000] {
+            for length in [
+                0, 1, 13, 14, 15, 17, 18, 60, 1514, 1518, 1519, 9018, 65_535, 65_536, 65_553, 65_554, 66_000, 100_000,
+            ] {
                 for type in [0x0800, 0x0806, 0x8100, 0x88b5, 0x86dd] as [UInt16] {
                     var frame = random.bytes(length)
-                    if length >= 14 { frame.replaceSubrange(0..<14, with: MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 1, UInt8(type >> 8), UInt8(type & 0xff)]) }
+                    if length >= 14 {
+                        frame.replaceSubrange(
+                            0..<14,
+                            with: MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 1, UInt8(type >> 8), UInt8(type & 0xff)])
+                    }
                     attacker.send(frame)
                 }
                 #expect(reaches(one, other), "after \(length)")
@@ -178,10 +203,13 @@ extension IntegrationTests {
 
         @Test func theAddressOfZerosHurtsNobody() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path)
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path),
+                attacker = try PlugHolder(path: path)
             let zero = [UInt8](repeating: 0, count: 6), own: [UInt8] = [6, 0, 0, 0, 0, 1]
             for _ in 0..<100 {
-                for (destination, source) in [(MACAddress.broadcast.bytes, own), (MACAddress.broadcast.bytes, zero), (zero, own), (zero, zero)] {
+                for (destination, source) in [
+                    (MACAddress.broadcast.bytes, own), (MACAddress.broadcast.bytes, zero), (zero, own), (zero, zero),
+                ] {
                     attacker.send(destination + source + [0x88, 0xb6] + [UInt8](repeating: 0, count: 46))
                 }
             }
@@ -202,15 +230,23 @@ extension IntegrationTests {
 
         @Test func aFloodOfAddressesCostsItsSenderOnly() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path), attacker = try PlugHolder(path: path), listener = try PlugHolder(path: path)
+            let one = try PlugHolder(path: path), other = try PlugHolder(path: path),
+                attacker = try PlugHolder(path: path), listener = try PlugHolder(path: path)
             let first: [UInt8] = [6, 0, 0, 0, 1, 1], second: [UInt8] = [6, 0, 0, 0, 1, 2]
-            func frame(_ destination: [UInt8], _ source: [UInt8], _ mark: UInt8) -> [UInt8] { destination + source + [0x88, 0xb6, mark] + [UInt8](repeating: 0, count: 50) }
+            func frame(_ destination: [UInt8], _ source: [UInt8], _ mark: UInt8) -> [UInt8] {
+                destination + source + [0x88, 0xb6, mark] + [UInt8](repeating: 0, count: 50)
+            }
             one.send(frame(second, first, 0))
             other.send(frame(first, second, 0))
             #expect(one.receive { $0.starts(with: first) } != nil)
             for number in 0..<50_000 {
-                attacker.send(frame([6, 0, 0, 0, 9, 9], [2, 1, UInt8(number >> 16), UInt8(number >> 8 & 0xff), UInt8(number & 0xff), 1], 0))
-                if number % 32 == 0 { for end in [one, other, listener] { _ = end.receive(seconds: 0) { _ in false } } }
+                attacker.send(
+                    frame(
+                        [6, 0, 0, 0, 9, 9],
+                        [2, 1, UInt8(number >> 16), UInt8(number >> 8 & 0xff), UInt8(number & 0xff), 1], 0))
+                if number % 32 == 0 {
+                    for end in [one, other, listener] { _ = end.receive(seconds: 0) { _ in false } }
+                }
             }
             // Until each has read everything: while what waits for it fills its queue, it loses what comes.
             for end in [one, other, listener] {
@@ -258,7 +294,9 @@ extension IntegrationTests {
             // Room for nothing but the root: five inodes.
             _ = try network.host.run("mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "none", disk, inside: false)
             defer { _ = try? ChildProcess.run(["umount", disk]) }
-            let program = try network.host.start([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", disk + "/vde"])
+            let program = try network.host.start([
+                Machine.product("vde_vmnet"), "--switch", "--uplink", "none", disk + "/vde",
+            ])
             try program.wait(for: "ready")
             // The directory and ctl took what there was: a client's port has no room.
             let socket = try UnixSocket.datagram()

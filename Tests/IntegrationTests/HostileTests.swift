@@ -11,13 +11,18 @@ extension IntegrationTests {
         private func mac(_ number: Int) -> MACAddress { MACAddress(0x0600_0000_0000 | UInt64(number)) }
 
         private func discover(_ hardware: MACAddress) -> [UInt8] {
-            var message = DHCPv4Message(isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
+            var message = DHCPv4Message(
+                isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
             message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
-            return UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
+            return UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+                payload: message.bytes())
         }
 
         private func residentKilobytes(_ program: BackgroundProgram) throws -> Int {
-            let text = try ChildProcess.run(["sh", "-c", "for p in \(program.identifier) $(pgrep -P \(program.identifier)); do grep VmRSS /proc/$p/status; done"]).output
+            let text = try ChildProcess.run([
+                "sh", "-c",
+                "for p in \(program.identifier) $(pgrep -P \(program.identifier)); do grep VmRSS /proc/$p/status; done",
+            ]).output
             return text.split(separator: "\n").compactMap { Int($0.filter(\.isNumber)) }.max() ?? 0
         }
 
@@ -57,9 +62,13 @@ extension IntegrationTests {
             let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", path + "[]"], folder: network.folder)
             let cable = try CableHolder(path: path)
             let header = MACAddress.broadcast.bytes + mac(1).bytes + [0x88, 0xb5]
-            for length in [1519, 9014, 65_000, 65_553] { cable.send(header + [UInt8](repeating: 0, count: length - 14)) }
+            for length in [1519, 9014, 65_000, 65_553] {
+                cable.send(header + [UInt8](repeating: 0, count: length - 14))
+            }
             cable.send(discover(mac(1)))
-            #expect(cable.receive { (try? EthernetView($0.rawSpan).type) == EtherType.ipv4 } != nil, "an offer comes all the same")
+            #expect(
+                cable.receive { (try? EthernetView($0.rawSpan).type) == EtherType.ipv4 } != nil,
+                "an offer comes all the same")
             // The host's kernel has them all, and knows the type of none.
             try eventually("all of them are taken") {
                 daemon.program.signal(Signal.user1)
@@ -98,10 +107,14 @@ extension IntegrationTests {
                 message[.clientIdentifier] = [1] + MACAddress("52:54:00:00:00:01")!.bytes
                 message.set(.serverIdentifier, [server])
                 if kind == .release { message.clientAddress = victim } else { message.set(.requestedAddress, [victim]) }
-                attacker.send(UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes()))
+                attacker.send(
+                    UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
+                )
             }
             let refusal = attacker.receive { frame in
-                guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload) else { return false }
+                guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload) else {
+                    return false
+                }
                 return (try? DHCPv4Message(parsing: udp.payload))?.kind == .nak
             }
             #expect(refusal != nil)
@@ -116,7 +129,9 @@ extension IntegrationTests {
             try guest.lease()
             let hardware = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
             let attacker = try PlugHolder(path: scene.vde.path)
-            let claim = ARPPacket(operation: .reply, senderHardware: hardware, senderAddress: IPv4Address(gateway)!, targetHardware: .broadcast, targetAddress: .any)
+            let claim = ARPPacket(
+                operation: .reply, senderHardware: hardware, senderAddress: IPv4Address(gateway)!,
+                targetHardware: .broadcast, targetAddress: .any)
             for _ in 0..<20 { attacker.send(claim.frame(to: .broadcast)) }
             try eventually("all of them are counted") {
                 scene.daemon.program.signal(Signal.user1)
@@ -131,7 +146,9 @@ extension IntegrationTests {
             try other.lease()
             #expect(try other.namespace.pings(gateway))
             try other.namespace.ip("addr", "add", address + "/32", "dev", PlugGuest.interface)
-            #expect(try !other.namespace.attempt(["ping", "-c", "2", "-i", "0.2", "-W", "2", "-I", address, gateway]).succeeded)
+            #expect(
+                try !other.namespace.attempt(["ping", "-c", "2", "-i", "0.2", "-W", "2", "-I", address, gateway])
+                    .succeeded)
             try eventually("they are counted") {
                 scene.daemon.program.signal(Signal.user1)
                 return scene.daemon.program.output.contains(" spoofed")
@@ -164,7 +181,9 @@ extension IntegrationTests {
                     request[.messageType] = [DHCPv4Message.Kind.request.rawValue]
                     request.set(.requestedAddress, [address])
                     request.set(.serverIdentifier, [IPv4Address(gateway)!])
-                    attacker.send(UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: request.bytes()))
+                    attacker.send(
+                        UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+                            payload: request.bytes()))
                 }
                 return daemon.program.output.contains("leases cannot be written")
             }
@@ -176,7 +195,8 @@ extension IntegrationTests {
         private func offeredAddress(_ plug: PlugHolder) -> IPv4Address? {
             var address: IPv4Address?
             _ = plug.receive(seconds: 1) { frame in
-                guard let ip = try? IPv4View(frame.rawSpan.from(min(14, frame.count))), let udp = try? UDPView(ip.payload),
+                guard let ip = try? IPv4View(frame.rawSpan.from(min(14, frame.count))),
+                    let udp = try? UDPView(ip.payload),
                     let message = try? DHCPv4Message(parsing: udp.payload), message.kind == .offer
                 else { return false }
                 address = message.yourAddress

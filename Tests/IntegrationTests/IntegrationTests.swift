@@ -29,7 +29,9 @@ final class Scene {
     var host: Namespace { network.host }
     var folder: TemporaryFolder { network.folder }
 
-    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest { try PlugGuest(name, path: vde.path, mac: mac, folder: folder) }
+    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {
+        try PlugGuest(name, path: vde.path, mac: mac, folder: folder)
+    }
 
     func check(_ arguments: String...) throws -> ChildProcess.Output {
         try host.attempt([Machine.product("vde_vmnet"), "check", vde.path] + arguments)

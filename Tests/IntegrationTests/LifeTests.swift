@@ -7,9 +7,13 @@ extension IntegrationTests {
     /// Start, end, and what is left behind.
     @Suite struct Life {
         /// Runs the command to its end.
-        private func run(_ network: TestNetwork, _ arguments: String..., user: String? = nil, environment: [String: String?] = [:]) throws -> ChildProcess.Output {
+        private func run(
+            _ network: TestNetwork, _ arguments: String..., user: String? = nil, environment: [String: String?] = [:]
+        ) throws -> ChildProcess.Output {
             try network.host.attempt(
-                Namespace.running(as: user) + [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state")] + arguments, environment: environment)
+                Namespace.running(as: user) + [
+                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"),
+                ] + arguments, environment: environment)
         }
 
         private func status(_ number: Int32) -> ChildProcess.Termination { .exited(number) }
@@ -41,7 +45,8 @@ extension IntegrationTests {
             #expect(try network.host.run("nft", "list", "ruleset").contains("vde_vmnet_vmnet0"))
             #expect(try network.host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1")
             // Stopped at once: what was found counts, not what the crash left.
-            let second = try VMNetDaemon(in: network.host, ["--vmnet-gateway", "192.168.200.1", vde.path], folder: network.folder)
+            let second = try VMNetDaemon(
+                in: network.host, ["--vmnet-gateway", "192.168.200.1", vde.path], folder: network.folder)
             #expect(second.program.output.contains("cleaning up"))
             #expect(try second.stop() == .exited(0))
             #expect(try network.host.snapshot() == before)
@@ -56,7 +61,9 @@ extension IntegrationTests {
             #expect(first.readyLine.contains("192.168.105.0/24 on vmnet0"))
             #expect(second.readyLine.contains("192.168.106.0/24 on vmnet1"))
             #expect(try first.stop() == .exited(0))
-            #expect(try network.host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1", "the second still needs it")
+            #expect(
+                try network.host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1",
+                "the second still needs it")
             #expect(try second.stop() == .exited(0))
             #expect(try network.host.snapshot() == before)
         }
@@ -65,7 +72,8 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let pidfile = network.folder.file("pid")
-            let first = try VMNetDaemon(in: network.host, ["--vmnet-gateway", "192.168.77.1", "-p", pidfile, vde.path], folder: network.folder)
+            let first = try VMNetDaemon(
+                in: network.host, ["--vmnet-gateway", "192.168.77.1", "-p", pidfile, vde.path], folder: network.folder)
             let sameNetwork = try run(network, "--vmnet-gateway", "192.168.77.1", vde.path)
             #expect(sameNetwork.termination == status(75))
             #expect(sameNetwork.error.contains("process \(first.program.identifier)"))
@@ -81,7 +89,8 @@ extension IntegrationTests {
             let socket = try UnixSocket.datagram()
             let path = network.folder.file("notify")
             try socket.bind(to: UnixPath(path))
-            let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder, environment: ["NOTIFY_SOCKET": path])
+            let daemon = try VMNetDaemon(
+                in: network.host, [vde.path], folder: network.folder, environment: ["NOTIFY_SOCKET": path])
             let ready = socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second)
             #expect(ready.contains(.readable))
             #expect(String(decoding: try socket.receive(limit: 1000), as: UTF8.self).hasPrefix("READY=1\n"))
@@ -96,14 +105,20 @@ extension IntegrationTests {
             try Files.setOwner(directory, user: Accounts.user(named: "nobody"), group: nil)
             let vde = try VDESwitch(in: network.host, at: directory + "/vde", user: "nobody")
             let result = try run(
-                network, "--uplink", "tap", "--state-dir", directory + "/state", vde.path, user: "nobody", environment: ["XDG_RUNTIME_DIR": directory, "HOME": directory])
+                network, "--uplink", "tap", "--state-dir", directory + "/state", vde.path, user: "nobody",
+                environment: ["XDG_RUNTIME_DIR": directory, "HOME": directory])
             #expect(result.termination == status(77))
             #expect(result.error.contains("sudo"))
             #expect(result.output.isEmpty)
             #expect(try network.host.run("ip", "-o", "link").contains(": vmnet") == false)
             // The variable that leads astray is named.
-            let astray = try run(network, "--uplink", "user", "--state-dir", directory + "/state", vde.path, user: "nobody", environment: ["XDG_RUNTIME_DIR": "/etc/passwd", "HOME": directory])
-            #expect(astray.termination == status(73) && astray.error.contains("XDG_RUNTIME_DIR is /etc/passwd; set it to a directory of yours"), "\(astray.error)")
+            let astray = try run(
+                network, "--uplink", "user", "--state-dir", directory + "/state", vde.path, user: "nobody",
+                environment: ["XDG_RUNTIME_DIR": "/etc/passwd", "HOME": directory])
+            #expect(
+                astray.termination == status(73)
+                    && astray.error.contains("XDG_RUNTIME_DIR is /etc/passwd; set it to a directory of yours"),
+                "\(astray.error)")
         }
 
         @Test func setUserIDIsRefused() throws {
@@ -125,7 +140,10 @@ extension IntegrationTests {
             try Files.makeDirectory(folder.file("empty"))
             let long = folder.file(String(repeating: "x", count: 100))
             try Files.makeDirectory(long)
-            for (path, word) in [(folder.file("missing"), "by: vde_vmnet --switch"), (folder.file("file"), "is a file"), (folder.file("empty"), "no VDE switch"), (long, "too long")] {
+            for (path, word) in [
+                (folder.file("missing"), "by: vde_vmnet --switch"), (folder.file("file"), "is a file"),
+                (folder.file("empty"), "no VDE switch"), (long, "too long"),
+            ] {
                 let result = try run(network, path)
                 #expect(result.termination == status(["is a file", "too long"].contains(word) ? 64 : 69), "\(path)")
                 #expect(result.error.contains(word), "\(result.error)")
@@ -142,7 +160,8 @@ extension IntegrationTests {
             try Files.makeDirectory(network.folder.file(".vde2"))
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             _ = try ChildProcess.run(["ln", "-s", vde.path, network.folder.file(".vde2/default.switch")])
-            let daemon = try VMNetDaemon(in: network.host, [], folder: network.folder, environment: ["HOME": network.folder.path])
+            let daemon = try VMNetDaemon(
+                in: network.host, [], folder: network.folder, environment: ["HOME": network.folder.path])
             #expect(daemon.readyLine.contains("joined to \(network.folder.path)/.vde2/default.switch"))
             #expect(try vde.command("port/allprint").contains("vde_vmnet user=root"))
         }

@@ -13,34 +13,52 @@ extension IntegrationTests {
             try network.startInternet()
             let folder = network.folder
             let vde = folder.file("vde"), stream = folder.file("stream"), dgram = folder.file("dgram")
-            func machine(_ name: String, _ netdev: String, _ number: Int, _ wrapper: [String] = []) throws -> GuestMachine {
-                try GuestMachine.qemu(name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: network.host, folder: folder, wrapper: wrapper)
+            func machine(
+                _ name: String, _ netdev: String, _ number: Int, _ wrapper: [String] = []
+            ) throws -> GuestMachine {
+                try GuestMachine.qemu(
+                    name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: network.host, folder: folder,
+                    wrapper: wrapper)
             }
-            // The network comes with the first machine, which has inherited its descriptor, and on whose console its messages would be.
+            // The network comes with the first machine, which has inherited its descriptor, and on whose console its
+            // messages would be.
             let first = try machine(
                 "inherited", "dgram,id=net0,local.type=fd,local.str=3", 1,
-                [Machine.product("vde_vmnet"), "run", "--switch", vde, "--stream", stream, "--dgram", dgram, "--state-dir", folder.file("state"), "--log-level", "error", "--"])
+                [
+                    Machine.product("vde_vmnet"), "run", "--switch", vde, "--stream", stream, "--dgram", dgram,
+                    "--state-dir", folder.file("state"), "--log-level", "error", "--",
+                ])
             try eventually("the doors") { [vde + "/ctl", stream, dgram].allSatisfy { Files.exists($0) } }
             let guests = [
                 first,
                 try machine("vde", "vde,id=net0,sock=\(vde)", 2),
                 try machine("stream", "stream,id=net0,server=off,addr.type=unix,addr.path=\(stream)", 3),
-                try machine("dgram", "dgram,id=net0,local.type=unix,local.path=\(folder.file("own")),remote.type=unix,remote.path=\(dgram)", 4),
+                try machine(
+                    "dgram",
+                    "dgram,id=net0,local.type=unix,local.path=\(folder.file("own")),remote.type=unix,remote.path=\(dgram)",
+                    4),
             ]
             var addresses: [String] = []
             for guest in guests {
                 try guest.waitUntilBooted()
                 addresses.append(GuestMachine.address(in: try guest.lease()))
                 // A quarter of a megabyte to be fetched, and a server.
-                try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && dd if=/dev/urandom of=/www/big bs=4096 count=64 2>/dev/null && httpd -p 80 -h /www")
+                try guest.run(
+                    "mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && dd if=/dev/urandom of=/www/big bs=4096 count=64 2>/dev/null && httpd -p 80 -h /www"
+                )
             }
             #expect(Set(addresses).count == 4)
             for (number, guest) in guests.enumerated() {
-                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet", "\(guest.name) and the outside")
-                #expect(try network.host.fetch(addresses[number]) == "this is \(guest.name)", "the host and \(guest.name)")
+                #expect(
+                    try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output
+                        == "Hello from the Internet", "\(guest.name) and the outside")
+                #expect(
+                    try network.host.fetch(addresses[number]) == "this is \(guest.name)", "the host and \(guest.name)")
                 for (other, address) in addresses.enumerated() where other != number {
                     let sum = try guest.run("wget -q -O - http://\(address)/big | md5sum").output
-                    #expect(try guests[other].run("md5sum < /www/big").output == sum, "\(guest.name) fetches from \(guests[other].name)")
+                    #expect(
+                        try guests[other].run("md5sum < /www/big").output == sum,
+                        "\(guest.name) fetches from \(guests[other].name)")
                 }
             }
             // The network ends with the machine that it was started for.
@@ -90,13 +108,19 @@ extension IntegrationTests {
             let network = try TestNetwork()
             try network.startInternet()
             let directory = network.folder.file("user")
-            try network.host.run("sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
+            try network.host.run(
+                "sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
             let guest = try GuestMachine.qemu(
-                "guest", netdev: "dgram,id=net0,local.type=fd,local.str=3", mac: "52:54:00:00:00:01", in: network.host, user: "nobody", folder: network.folder,
-                wrapper: ["env", "HOME=" + directory, "XDG_RUNTIME_DIR=" + directory, Machine.product("vde_vmnet"), "run", "--state-dir", directory + "/state", "--log-level", "error", "--"])
+                "guest", netdev: "dgram,id=net0,local.type=fd,local.str=3", mac: "52:54:00:00:00:01", in: network.host,
+                user: "nobody", folder: network.folder,
+                wrapper: [
+                    "env", "HOME=" + directory, "XDG_RUNTIME_DIR=" + directory, Machine.product("vde_vmnet"), "run",
+                    "--state-dir", directory + "/state", "--log-level", "error", "--",
+                ])
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()).hasPrefix("192.168.105."))
-            #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
+            #expect(
+                try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
             guest.signal(Signal.terminate)
             #expect(try guest.waitForEnd() == .exited(0))
         }

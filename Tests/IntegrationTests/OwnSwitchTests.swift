@@ -14,29 +14,40 @@ final class OwnScene {
         network = try TestNetwork()
         if internet { try network.startInternet() }
         path = network.folder.file("own")
-        daemon = try VMNetDaemon(in: network.host, ["--switch"] + options + [path], folder: network.folder, environment: environment)
+        daemon = try VMNetDaemon(
+            in: network.host, ["--switch"] + options + [path], folder: network.folder, environment: environment)
     }
 
     var host: Namespace { network.host }
     var folder: TemporaryFolder { network.folder }
 
-    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest { try PlugGuest(name, path: path, mac: mac, folder: folder) }
+    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {
+        try PlugGuest(name, path: path, mac: mac, folder: folder)
+    }
 
 }
 
 extension IntegrationTests {
     /// `vde_vmnet --switch`: no other switch is needed.
     @Suite struct OwnSwitch {
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        @Test(
+            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
         func oneCommandIsAWholeNetwork() throws {
             let scene = try OwnScene(internet: true)
-            #expect(scene.daemon.readyLine == "192.168.105.0/24 on vmnet0, gateway 192.168.105.1, switch at \(scene.path)")
-            let before = try scene.host.attempt([Machine.product("vde_vmnet"), "check", scene.path, "--name", TestNetwork.internetName])
+            #expect(
+                scene.daemon.readyLine == "192.168.105.0/24 on vmnet0, gateway 192.168.105.1, switch at \(scene.path)")
+            let before = try scene.host.attempt([
+                Machine.product("vde_vmnet"), "check", scene.path, "--name", TestNetwork.internetName,
+            ])
             #expect(before.succeeded, "\(before.output)")
             #expect(!before.output.contains("failed"))
             let guests = [
-                try GuestMachine.qemu("qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder),
-                try GuestMachine.uml("uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:03", in: scene.host, folder: scene.folder),
+                try GuestMachine.qemu(
+                    "qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
+                    folder: scene.folder),
+                try GuestMachine.uml(
+                    "uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:03", in: scene.host, folder: scene.folder),
             ]
             var addresses: [String] = []
             for guest in guests {
@@ -45,7 +56,9 @@ extension IntegrationTests {
             }
             for (number, guest) in guests.enumerated() {
                 #expect(try guest.run("ping -c 1 -W 5 \(addresses[1 - number])").status == 0)
-                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet", "\(guest.name) fetches")
+                #expect(
+                    try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output
+                        == "Hello from the Internet", "\(guest.name) fetches")
                 try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
                 #expect(try scene.host.fetch(addresses[number]) == "this is \(guest.name)")
             }
@@ -56,21 +69,26 @@ extension IntegrationTests {
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func startedThroughSudoItIsTheCallers() throws {
             let network = try TestNetwork()
-            let user = try #require(Accounts.user(named: "nobody")), group = try #require(Accounts.group(named: "nogroup"))
+            let user = try #require(Accounts.user(named: "nobody")),
+                group = try #require(Accounts.group(named: "nogroup"))
             let path = network.folder.file("own"), console = network.folder.file("mgmt")
             let daemon = try VMNetDaemon(
-                in: network.host, ["--switch", "--mgmt", console, path], folder: network.folder, environment: ["SUDO_UID": "\(user)", "SUDO_GID": "\(group)"])
+                in: network.host, ["--switch", "--mgmt", console, path], folder: network.folder,
+                environment: ["SUDO_UID": "\(user)", "SUDO_GID": "\(group)"])
             for (name, mode) in [(path, 0o2700), (path + "/ctl", 0o600), (console, 0o600)] as [(String, UInt16)] {
                 let status = try Files.status(name)
                 #expect(status.owner == user && status.group == group && status.mode == mode, "\(name)")
             }
-            let guest = try GuestMachine.qemu("guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host, user: "nobody", folder: network.folder)
+            let guest = try GuestMachine.qemu(
+                "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host, user: "nobody",
+                folder: network.folder)
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
             let socket = try #require(try Files.entries(path).first { $0.hasPrefix("002.") })
             #expect(try Files.status(path + "/" + socket).owner == user)
             // Others stay out, and root does not.
-            let other = try network.host.attempt(Namespace.running(as: "daemon") + [Machine.product("vde_vmnet"), "check", path])
+            let other = try network.host.attempt(
+                Namespace.running(as: "daemon") + [Machine.product("vde_vmnet"), "check", path])
             #expect(other.termination == .exited(1) && other.output.contains("Permission denied"))
             #expect(try network.host.attempt([Machine.product("vde_vmnet"), "check", path]).succeeded)
             #expect(try daemon.stop() == .exited(0))
@@ -84,17 +102,23 @@ extension IntegrationTests {
             _ = try ChildProcess.run(["chown", "nobody", directory])
             let path = directory + "/vde"
             let before = try network.host.snapshot()
-            let daemon = try network.host.start(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
+            let daemon = try network.host.start(
+                Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
             try daemon.wait(for: "vde_vmnet: ready: switch at \(path)\n")
             #expect(try network.host.snapshot() == before)
-            let one = try PlugGuest("one", path: path, folder: network.folder), two = try PlugGuest("two", path: path, folder: network.folder)
+            let one = try PlugGuest("one", path: path, folder: network.folder),
+                two = try PlugGuest("two", path: path, folder: network.folder)
             try one.namespace.ip("addr", "add", "10.9.0.1/24", "dev", PlugGuest.interface)
             try two.namespace.ip("addr", "add", "10.9.0.2/24", "dev", PlugGuest.interface)
             #expect(try one.namespace.pings("10.9.0.2"))
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(path))
             // With one, it says what it takes.
-            let refused = try network.host.attempt(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--state-dir", directory + "/state", "--uplink", "tap", "--switch", path])
+            let refused = try network.host.attempt(
+                Namespace.running(as: "nobody") + [
+                    Machine.product("vde_vmnet"), "--state-dir", directory + "/state", "--uplink", "tap", "--switch",
+                    path,
+                ])
             #expect(refused.termination == .exited(77), "\(refused.error)")
             #expect(refused.error.contains("--uplink none"))
             #expect(!Files.exists(path))
@@ -105,19 +129,24 @@ extension IntegrationTests {
             let scene = try OwnScene(["--vmnet-mtu", "9000"])
             #expect(try scene.host.run("ip", "link", "show", "vmnet0").contains("mtu 9000"))
             let guests = try [1, 2].map {
-                try GuestMachine.qemu("jumbo\($0)", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:0\($0)", in: scene.host, folder: scene.folder)
+                try GuestMachine.qemu(
+                    "jumbo\($0)", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:0\($0)",
+                    in: scene.host, folder: scene.folder)
             }
             for guest in guests {
                 try guest.waitUntilBooted()
                 _ = try guest.lease()
-                #expect(try guest.run("ip link show eth0").output.contains("mtu 9000"), "the client took it from its lease")
+                #expect(
+                    try guest.run("ip link show eth0").output.contains("mtu 9000"), "the client took it from its lease")
             }
             for address in [gateway, "192.168.105.3"] {
                 let ping = try guests[0].run("ping -c 1 -W 5 -s 8972 \(address)")
                 #expect(ping.status == 0 && ping.output.contains("8980 bytes"), "\(ping.output)")
             }
             // Unfragmented, as the host counts it.
-            #expect(try scene.host.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "8972", "192.168.105.2"]).succeeded)
+            #expect(
+                try scene.host.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "8972", "192.168.105.2"])
+                    .succeeded)
             #expect(try scene.daemon.stop() == .exited(0))
         }
 
@@ -140,13 +169,21 @@ extension IntegrationTests {
             let path = network.folder.file("own")
             let file = network.folder.file("rc")
             // The way out is port 1; ports 2 and 3 are in VLAN 0 with it, 4 and 5 in 20.
-            try Files.replace(file, Array("vlan/create 20\nport/create 4\nport/create 5\nport/setvlan 4 20\nport/setvlan 5 20\nno/such/command\n".utf8))
-            let daemon = try VMNetDaemon(in: network.host, ["--switch", "--rcfile", file, path], folder: network.folder)
+            try Files.replace(
+                file,
+                Array(
+                    "vlan/create 20\nport/create 4\nport/create 5\nport/setvlan 4 20\nport/setvlan 5 20\nno/such/command\n"
+                        .utf8))
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--rcfile", file, path], folder: network.folder)
             #expect(daemon.program.output.contains("'no/such/command' failed: Function not implemented"))
             let two = try PlugGuest("two", path: path + "[2]", folder: network.folder)
-            let four = try PlugGuest("four", path: path + "[4]", folder: network.folder), five = try PlugGuest("five", path: path + "[5]", folder: network.folder)
+            let four = try PlugGuest("four", path: path + "[4]", folder: network.folder),
+                five = try PlugGuest("five", path: path + "[5]", folder: network.folder)
             #expect(try two.lease()["ip"] == "192.168.105.2")
-            for (guest, address) in [(four, "10.9.0.4/24"), (five, "10.9.0.5/24")] { try guest.namespace.ip("addr", "add", address, "dev", PlugGuest.interface) }
+            for (guest, address) in [(four, "10.9.0.4/24"), (five, "10.9.0.5/24")] {
+                try guest.namespace.ip("addr", "add", address, "dev", PlugGuest.interface)
+            }
             try two.namespace.ip("addr", "add", "10.9.0.2/24", "dev", PlugGuest.interface)
             #expect(try four.namespace.pings("10.9.0.5"))
             #expect(try !four.namespace.pings("10.9.0.2", seconds: 1))
@@ -174,7 +211,8 @@ extension IntegrationTests {
             let scene = try OwnScene()
             // It finds out that the first serves addresses, and keeps silent.
             let second = try VMNetDaemon(
-                in: scene.network.internet, ["--vmnet-gateway", "192.168.120.1", "--tap-name", "second", scene.path], folder: scene.folder)
+                in: scene.network.internet, ["--vmnet-gateway", "192.168.120.1", "--tap-name", "second", scene.path],
+                folder: scene.folder)
             try second.program.wait(for: "192.168.105.1 serves DHCP on this network", within: 10)
             let guest = try scene.guest()
             #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.") == true)
@@ -190,10 +228,15 @@ extension IntegrationTests {
             let second = try scene.host.start(["vde_switch", "--unix", other])
             try eventually("vde_switch") { Files.exists(other + "/ctl") }
             let guest = try scene.guest()
-            let cables = [try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other]), try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other])]
+            let cables = [
+                try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other]),
+                try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other]),
+            ]
             // Addresses that are flooded: whatever the guest and the host say.
             try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
-            for number in 100..<110 { _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.05", "192.168.105.\(number)"]) }
+            for number in 100..<110 {
+                _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.05", "192.168.105.\(number)"])
+            }
             try scene.daemon.program.wait(for: "are connected to each other outside (a loop)", within: 20)
             #expect(try guest.lease(seconds: 15)["ip"] == "192.168.105.2", "the network works")
             #expect(try guest.namespace.pings(gateway))
@@ -206,7 +249,9 @@ extension IntegrationTests {
 
         @Test func aSecondOneOnTheSameDirectoryNamesTheFirst() throws {
             let scene = try OwnScene()
-            let again = try scene.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", scene.path])
+            let again = try scene.host.attempt([
+                Machine.product("vde_vmnet"), "--switch", "--uplink", "none", scene.path,
+            ])
             #expect(again.termination == .exited(75))
             #expect(again.error.contains("process \(scene.daemon.program.identifier)"))
             #expect(try scene.host.attempt([Machine.product("vde_vmnet"), "check", scene.path]).succeeded)
@@ -235,16 +280,28 @@ extension IntegrationTests {
         @Test func aConsoleInUseAndWhatIsNoneAreLeftAlone() throws {
             let network = try TestNetwork()
             let console = network.folder.file("mgmt"), file = network.folder.file("file")
-            let first = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", "--mgmt", console, network.folder.file("one")], folder: network.folder)
+            let first = try VMNetDaemon(
+                in: network.host, ["--switch", "--uplink", "none", "--mgmt", console, network.folder.file("one")],
+                folder: network.folder)
             func attempt(_ console: String) throws -> ChildProcess.Output {
-                try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", console, network.folder.file("two")])
+                try network.host.attempt([
+                    Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", console,
+                    network.folder.file("two"),
+                ])
             }
             let second = try attempt(console)
-            #expect(second.termination == .exited(75) && second.error.contains("\(console) is a console in use; stop what serves it, or give another --mgmt"))
+            #expect(
+                second.termination == .exited(75)
+                    && second.error.contains(
+                        "\(console) is a console in use; stop what serves it, or give another --mgmt")
+            )
             _ = try Console(console).ask("port/print")
             try Files.replace(file, [1])
             let third = try attempt(file)
-            #expect(third.termination == .exited(73) && third.error.contains("--mgmt: \(file) is there already, and no socket; choose another path"), "\(third.error)")
+            #expect(
+                third.termination == .exited(73)
+                    && third.error.contains("--mgmt: \(file) is there already, and no socket; choose another path"),
+                "\(third.error)")
             // What somebody has put in its place stays.
             try Files.remove(console)
             try Files.replace(console, [2])
@@ -283,16 +340,22 @@ extension IntegrationTests {
         }
 
         /// What docs/switch.md tells users about a switch that was killed.
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
+        @Test(
+            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
         func machinesOutliveAKilledSwitchAndGetANewCard() throws {
             let scene = try OwnScene()
             let monitor = scene.folder.file("monitor")
             let qemu = try GuestMachine.qemu(
-                "qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host, device: ",id=card0", options: ["-monitor", "unix:\(monitor),server,nowait"],
+                "qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
+                device: ",id=card0", options: ["-monitor", "unix:\(monitor),server,nowait"],
                 folder: scene.folder)
-            let uml = try GuestMachine.uml("uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:02", in: scene.host, folder: scene.folder)
+            let uml = try GuestMachine.uml(
+                "uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:02", in: scene.host, folder: scene.folder)
             let plug = try PlugGuest("plug", path: scene.path, folder: scene.folder)
-            let joined = try VMNetDaemon(in: scene.network.internet, ["--vmnet-gateway", "192.168.130.1", "--dhcp", "off", scene.path], folder: scene.folder)
+            let joined = try VMNetDaemon(
+                in: scene.network.internet, ["--vmnet-gateway", "192.168.130.1", "--dhcp", "off", scene.path],
+                folder: scene.folder)
             for guest in [qemu, uml] {
                 try guest.waitUntilBooted()
                 _ = try guest.lease()
@@ -300,10 +363,14 @@ extension IntegrationTests {
             scene.daemon.program.signal(Signal.kill)
             _ = try scene.daemon.program.waitForEnd()
             try joined.program.wait(for: "has gone; waiting for it to come back")
-            try eventually("vde_plug2tap's end") { (try? plug.namespace.run("ip", "link", "show", PlugGuest.interface)) == nil }
+            try eventually("vde_plug2tap's end") {
+                (try? plug.namespace.run("ip", "link", "show", PlugGuest.interface)) == nil
+            }
             let again = try VMNetDaemon(in: scene.host, ["--switch", scene.path], folder: scene.folder)
             try joined.program.wait(for: "joined the switch at \(scene.path) again")
-            for guest in [qemu, uml] { #expect(try guest.run("ping -c 1 -W 1 \(gateway)").status != 0, "\(guest.name) runs, with a dead link") }
+            for guest in [qemu, uml] {
+                #expect(try guest.run("ping -c 1 -W 1 \(gateway)").status != 0, "\(guest.name) runs, with a dead link")
+            }
             // A new card for QEMU.
             let control = try Console(monitor, prompt: "(qemu) ")
             _ = try control.ask("device_del card0")
@@ -326,16 +393,23 @@ extension IntegrationTests {
             let refused = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
             #expect(refused.termination == .exited(73) && refused.error.contains("belongs to nobody"))
             #expect(try Files.status(path) == before)
-            let home = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path])
+            let home = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path,
+            ])
             #expect(home.termination == .exited(73) && home.error.contains("holds something else"))
-            let long = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "/tmp/" + String(repeating: "x", count: 100)])
+            let long = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--switch", "--uplink", "none",
+                "/tmp/" + String(repeating: "x", count: 100),
+            ])
             #expect(long.termination == .exited(64) && long.error.contains("too long"))
         }
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aStoppedGuestLosesItsOwnFramesOnly() throws {
             let scene = try OwnScene()
-            let stuck = try GuestMachine.qemu("stuck", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder)
+            let stuck = try GuestMachine.qemu(
+                "stuck", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
+                folder: scene.folder)
             try stuck.waitUntilBooted()
             _ = try stuck.lease()
             stuck.signal(Signal.stop)
@@ -345,7 +419,10 @@ extension IntegrationTests {
             // Broadcasts fill the one that never reads, many times over.
             let sender = try PlugHolder(path: scene.path)
             let pings = try one.namespace.start(["ping", "-i", "0.01", "-c", "100", "-W", "2", address])
-            for _ in 0..<5000 { sender.send(MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 1, 0x88, 0xb6] + [UInt8](repeating: 0, count: 1400)) }
+            for _ in 0..<5000 {
+                sender.send(
+                    MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 1, 0x88, 0xb6] + [UInt8](repeating: 0, count: 1400))
+            }
             #expect(try pings.waitForEnd(within: 20) == .exited(0))
             #expect(pings.output.contains(" 0% packet loss"), "\(pings.output)")
             try eventually("its drops are counted") {

@@ -10,8 +10,13 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
-            let ports = ["8080:192.168.105.2:80", "127.0.0.1:2222:192.168.105.2:80", "6000-6001:192.168.105.2:7000/udp", "90:192.168.105.2:80"]
-            let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin"] + ports.flatMap { ["--publish", $0] } + [vde.path], folder: network.folder)
+            let ports = [
+                "8080:192.168.105.2:80", "127.0.0.1:2222:192.168.105.2:80", "6000-6001:192.168.105.2:7000/udp",
+                "90:192.168.105.2:80",
+            ]
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--dhcp", "builtin"] + ports.flatMap { ["--publish", $0] } + [vde.path],
+                folder: network.folder)
             let host = network.host, internet = network.internet
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             #expect(try guest.lease()["ip"] == "192.168.105.2")
@@ -24,7 +29,9 @@ extension IntegrationTests {
             #expect(try internet.fetch(TestNetwork.hostAddress, port: 8080) == "the guest's page")
             #expect(try internet.fetch(TestNetwork.hostAddress, port: 90) == "the guest's page")
             #expect(try host.fetch("127.0.0.1", port: 2222) == "the guest's page")
-            #expect(throws: (any Error).self, "bound to the loopback address only") { try internet.fetch(TestNetwork.hostAddress, port: 2222) }
+            #expect(throws: (any Error).self, "bound to the loopback address only") {
+                try internet.fetch(TestNetwork.hostAddress, port: 2222)
+            }
             // Each port of a range leads to its own.
             #expect(try internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
             #expect(try internet.askDatagram(TestNetwork.hostAddress, port: 6001) == "7001 heard hello")
@@ -38,7 +45,8 @@ extension IntegrationTests {
             // The guest's own kernel is made to send 127.0.0.1 to us.
             try other.namespace.run(
                 "sh", "-ec",
-                "ip route add table 100 127.0.0.1/32 via \(gateway) dev eth0; ip rule add pref 1 to 127.0.0.1 table 100; ip rule add pref 2 table local; ip rule del pref 0; sysctl -q -w net.ipv4.conf.all.route_localnet=1")
+                "ip route add table 100 127.0.0.1/32 via \(gateway) dev eth0; ip rule add pref 1 to 127.0.0.1 table 100; ip rule add pref 2 table local; ip rule del pref 0; sysctl -q -w net.ipv4.conf.all.route_localnet=1"
+            )
             let attack = ["timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/99"]
             let arrivals = try host.start(["tcpdump", "-n", "-l", "-i", "vmnet0", "dst port 99"])
             try arrivals.wait(for: "listening on", within: 10)
@@ -52,13 +60,20 @@ extension IntegrationTests {
             _ = (web, echo, secret)
         }
 
-        /// A guest that is known by its hardware address is found where its lease is, and another that gets that address later is not.
+        /// A guest that is known by its hardware address is found where its lease is, and another that gets that
+        /// address later is not.
         @Test(arguments: ["tap", "user"]) func aHardwareAddressIsFollowed(uplink: String) throws {
-            let network = try TestNetwork(), host = network.host, path = network.folder.file("vde"), mac = "52:54:00:00:00:01"
-            func start(_ options: [String]) throws -> VMNetDaemon { try VMNetDaemon(in: host, ["--switch", "--uplink", uplink] + options + [path], folder: network.folder) }
-            let publish = ["--publish", "127.0.0.1:2222:\(mac):80"] + (uplink == "tap" ? ["--publish", "6000:\(mac):7000/udp"] : [])
+            let network = try TestNetwork(), host = network.host, path = network.folder.file("vde"),
+                mac = "52:54:00:00:00:01"
+            func start(_ options: [String]) throws -> VMNetDaemon {
+                try VMNetDaemon(in: host, ["--switch", "--uplink", uplink] + options + [path], folder: network.folder)
+            }
+            let publish =
+                ["--publish", "127.0.0.1:2222:\(mac):80"]
+                + (uplink == "tap" ? ["--publish", "6000:\(mac):7000/udp"] : [])
             let daemon = try start(publish)
-            try daemon.program.wait(for: "--publish 127.0.0.1:2222:\(mac):80/tcp leads nowhere until that guest has a lease")
+            try daemon.program.wait(
+                for: "--publish 127.0.0.1:2222:\(mac):80/tcp leads nowhere until that guest has a lease")
             let other = try PlugGuest("other", path: path, mac: "52:54:00:00:00:02", folder: network.folder)
             #expect(try other.lease()["ip"] == "192.168.105.2")
             #expect(throws: (any Error).self) { try host.fetch("127.0.0.1", port: 2222) }
@@ -91,17 +106,25 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let web = try network.host.startWeb("mine", folder: network.folder, address: "8080")
-            let program = try VMNetDaemon.start(in: network.host, ["--switch", "--publish", "8079-8081:192.168.105.2", network.folder.file("vde")], folder: network.folder)
+            let program = try VMNetDaemon.start(
+                in: network.host, ["--switch", "--publish", "8079-8081:192.168.105.2", network.folder.file("vde")],
+                folder: network.folder)
             #expect(try program.waitForEnd() == .exited(69))
             #expect(program.output.contains("tcp port 8080 is taken by busybox (process "), "\(program.output)")
             #expect(try network.host.snapshot() == before)
             web.kill()
-            let foreign = try VMNetDaemon.start(in: network.host, ["--switch", "--publish", "8.8.8.8:80:192.168.105.2", network.folder.file("vde")], folder: network.folder)
+            let foreign = try VMNetDaemon.start(
+                in: network.host, ["--switch", "--publish", "8.8.8.8:80:192.168.105.2", network.folder.file("vde")],
+                folder: network.folder)
             #expect(try foreign.waitForEnd() == .exited(69))
             #expect(foreign.output.contains("8.8.8.8 is not an address of this host"), "\(foreign.output)")
             // Two of ours cannot have one port either.
-            let first = try VMNetDaemon(in: network.host, ["--switch", "--publish", "53:192.168.105.2/udp", network.folder.file("vde")], folder: network.folder)
-            let second = try VMNetDaemon.start(in: network.host, ["--switch", "--publish", "53:192.168.106.2/udp", network.folder.file("vde2")], folder: network.folder)
+            let first = try VMNetDaemon(
+                in: network.host, ["--switch", "--publish", "53:192.168.105.2/udp", network.folder.file("vde")],
+                folder: network.folder)
+            let second = try VMNetDaemon.start(
+                in: network.host, ["--switch", "--publish", "53:192.168.106.2/udp", network.folder.file("vde2")],
+                folder: network.folder)
             #expect(try second.waitForEnd() == .exited(69))
             #expect(second.output.contains("udp port 53 is taken by vde_vmnet (process "), "\(second.output)")
             #expect(try first.stop() == .exited(0))

@@ -29,11 +29,14 @@ private struct Rights: Equatable {
     }
 
     static func ofThreads(_ process: Int32) throws -> [Rights] {
-        try Files.entries("/proc/\(process)/task").compactMap { Files.text("/proc/\(process)/task/\($0)/status").map(Rights.init) }
+        try Files.entries("/proc/\(process)/task").compactMap {
+            Files.text("/proc/\(process)/task/\($0)/status").map(Rights.init)
+        }
     }
 }
 
-private let chown: UInt64 = 1 << 0, dacOverride: UInt64 = 1 << 1, fileOwner: UInt64 = 1 << 3, kill: UInt64 = 1 << 5, netAdmin: UInt64 = 1 << 12, netRaw: UInt64 = 1 << 13
+private let chown: UInt64 = 1 << 0, dacOverride: UInt64 = 1 << 1, fileOwner: UInt64 = 1 << 3, kill: UInt64 = 1 << 5,
+    netAdmin: UInt64 = 1 << 12, netRaw: UInt64 = 1 << 13
 private let files = dacOverride | fileOwner
 
 extension IntegrationTests {
@@ -43,7 +46,10 @@ extension IntegrationTests {
 
         /// The words that run a program where `directory` is /run/vde_vmnet.
         private func withRuntime(_ directory: String) -> [String] {
-            ["unshare", "-m", "sh", "-c", "mkdir -p /run/vde_vmnet; mount --bind \(directory) /run/vde_vmnet; exec \"$@\"", "sh"]
+            [
+                "unshare", "-m", "sh", "-c",
+                "mkdir -p /run/vde_vmnet; mount --bind \(directory) /run/vde_vmnet; exec \"$@\"", "sh",
+            ]
         }
 
         /// A directory of the caller's.
@@ -59,25 +65,38 @@ extension IntegrationTests {
         private func expect(_ kept: UInt64, _ program: BackgroundProgram, _ what: String) throws {
             // A container may have given less.
             let own = try #require(Files.text("/proc/self/status").map(Rights.init)).bounding
-            // A thread begins with giving up what it does not need, before anything else; it may just not have had its turn yet.
-            try eventually("the rights of every thread") { try Rights.ofThreads(program.identifier).allSatisfy { !$0.canGainMore } }
+            // A thread begins with giving up what it does not need, before anything else; it may just not have had its
+            // turn yet.
+            try eventually("the rights of every thread") {
+                try Rights.ofThreads(program.identifier).allSatisfy { !$0.canGainMore }
+            }
             let threads = try Rights.ofThreads(program.identifier)
             #expect(!threads.isEmpty)
             for thread in threads {
-                #expect(thread.permitted == kept & own && thread.effective == kept & own && thread.bounding == kept & own, "\(what): \(thread)")
+                #expect(
+                    thread.permitted == kept & own && thread.effective == kept & own && thread.bounding == kept & own,
+                    "\(what): \(thread)")
                 #expect(thread.inherited == 0 && thread.ambient == 0 && !thread.canGainMore, "\(what): \(thread)")
             }
         }
 
-        @Test(arguments: [
-            (["--switch", "SWITCH"], files | chown | netAdmin | netRaw), (["--switch", "--vmnet-mode", "host", "SWITCH"], files | chown | netAdmin | netRaw),
-            (["--switch", "--workers", "3", "--uplink", "user", "SWITCH"], files | chown | netAdmin | netRaw),
-            (["--vmnet-mode", "bridged", "--vmnet-interface", "wan", "--switch", "SWITCH"], files | chown | netAdmin | netRaw),
-            (["--switch", "--uplink", "none", "SWITCH"], files | chown | netAdmin), (["--stream", "SWITCH"], files | netAdmin | netRaw),
-        ] as [([String], UInt64)])
+        @Test(
+            arguments: [
+                (["--switch", "SWITCH"], files | chown | netAdmin | netRaw),
+                (["--switch", "--vmnet-mode", "host", "SWITCH"], files | chown | netAdmin | netRaw),
+                (["--switch", "--workers", "3", "--uplink", "user", "SWITCH"], files | chown | netAdmin | netRaw),
+                (
+                    ["--vmnet-mode", "bridged", "--vmnet-interface", "wan", "--switch", "SWITCH"],
+                    files | chown | netAdmin | netRaw
+                ),
+                (["--switch", "--uplink", "none", "SWITCH"], files | chown | netAdmin),
+                (["--stream", "SWITCH"], files | netAdmin | netRaw),
+            ] as [([String], UInt64)])
         func everyThreadHasWhatIsNeededAndNoMore(words: [String], kept: UInt64) throws {
             let network = try TestNetwork()
-            let daemon = try VMNetDaemon(in: network.host, words.map { $0 == "SWITCH" ? network.folder.file("vde") : $0 }, folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, words.map { $0 == "SWITCH" ? network.folder.file("vde") : $0 }, folder: network.folder
+            )
             if words.contains("user") { #expect(try Rights.ofThreads(daemon.program.identifier).count > 2) }
             try expect(kept, daemon.program, words.joined(separator: " "))
             #expect(try daemon.stop() == .exited(0))
@@ -88,10 +107,15 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let script = "cat /proc/self/status; echo begun; exec sleep 100"
             let runner = try network.host.start(
-                [Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c", script], environment: isSudo ? sudo : [:])
+                [
+                    Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c",
+                    script,
+                ], environment: isSudo ? sudo : [:])
             let program = Rights(try runner.wait(for: "begun"))
             let own = try #require(Files.text("/proc/self/status").map(Rights.init))
-            #expect(program.canGainMore == own.canGainMore && program.bounding == own.bounding, "set-user-id programs are of use to it")
+            #expect(
+                program.canGainMore == own.canGainMore && program.bounding == own.bounding,
+                "set-user-id programs are of use to it")
             #expect(program.effective == (isSudo ? 0 : own.effective))
             try expect(netAdmin | netRaw | (isSudo ? kill : 0), runner, "run")
             // The signal reaches a program of another user.
@@ -99,14 +123,20 @@ extension IntegrationTests {
             #expect(try runner.waitForEnd() == .exited(128 + Signal.terminate))
         }
 
-        /// What comes after the start, and at the end: other users' machines, leases, what leads out now, and everything put back.
+        /// What comes after the start, and at the end: other users' machines, leases, what leads out now, and
+        /// everything put back.
         @Test func whatIsKeptIsEnough() throws {
             let network = try TestNetwork()
             let home = try home(network), path = home + "/vde", door = home + "/door", pidfile = home + "/pid"
             let before = try network.host.snapshot()
             let daemon = try VMNetDaemon(
-                in: network.host, ["--switch", "--mgmt", home + "/mgmt", "--stream", door, "--dgram", home + "/dgram", "-p", pidfile, path], folder: network.folder, environment: sudo)
-            let check = try network.host.attempt(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "check", path])
+                in: network.host,
+                [
+                    "--switch", "--mgmt", home + "/mgmt", "--stream", door, "--dgram", home + "/dgram", "-p", pidfile,
+                    path,
+                ], folder: network.folder, environment: sudo)
+            let check = try network.host.attempt(
+                Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "check", path])
             #expect(check.succeeded, "\(check.output)\(check.error)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
@@ -114,7 +144,9 @@ extension IntegrationTests {
             try network.host.ip("link", "add", "new", "type", "veth", "peer", "name", "newer")
             for name in ["new", "newer"] { try network.host.ip("link", "set", name, "up") }
             try network.host.ip("route", "add", "10.77.0.0/16", "dev", "new")
-            try eventually("forwarding through it") { try network.host.run("cat", "/proc/sys/net/ipv4/conf/new/forwarding").trimmed == "1" }
+            try eventually("forwarding through it") {
+                try network.host.run("cat", "/proc/sys/net/ipv4/conf/new/forwarding").trimmed == "1"
+            }
             #expect(try daemon.stop() == .exited(0))
             #expect(try Files.entries(home).isEmpty)
             try network.host.ip("link", "del", "new")
@@ -130,10 +162,20 @@ extension IntegrationTests {
             let before = try Files.status(victim)
             _ = try ChildProcess.run(["ln", "-s", victim, link])
             try Files.setOwner(link, user: caller, group: caller)
-            for words in [["--switch", "--uplink", "none", link], ["switch", "-s", link, "--nostdin"], ["--uplink", "none", "--stream", link + "/door"], ["--uplink", "none", "--switch", home + "/own", "-p", link + "/pid"], ["--uplink", "none", "--switch", home + "/own", "--mgmt", link + "/mgmt"]] {
-                let result = try network.host.attempt(["timeout", "5", Machine.product("vde_vmnet")] + words, environment: sudo)
-                #expect([.exited(69), .exited(73), .exited(77)].contains(result.termination), "\(words): \(result.termination)")
-                #expect(result.error.contains("follow \(link), a link of nobody to \(victim), which belongs to root"), "\(result.error)")
+            for words in [
+                ["--switch", "--uplink", "none", link], ["switch", "-s", link, "--nostdin"],
+                ["--uplink", "none", "--stream", link + "/door"],
+                ["--uplink", "none", "--switch", home + "/own", "-p", link + "/pid"],
+                ["--uplink", "none", "--switch", home + "/own", "--mgmt", link + "/mgmt"],
+            ] {
+                let result = try network.host.attempt(
+                    ["timeout", "5", Machine.product("vde_vmnet")] + words, environment: sudo)
+                #expect(
+                    [.exited(69), .exited(73), .exited(77)].contains(result.termination),
+                    "\(words): \(result.termination)")
+                #expect(
+                    result.error.contains("follow \(link), a link of nobody to \(victim), which belongs to root"),
+                    "\(result.error)")
             }
             #expect(try Files.status(victim) == before && Files.entries(victim).isEmpty)
         }
@@ -141,15 +183,20 @@ extension IntegrationTests {
         @Test func aFileThatTheCallerCannotReadIsNotReadForTheCaller() throws {
             let network = try TestNetwork()
             try Files.setMode(network.folder.path, 0o755)
-            let secret = network.folder.file("secret"), open = network.folder.file("open"), path = network.folder.file("vde")
+            let secret = network.folder.file("secret"), open = network.folder.file("open"),
+                path = network.folder.file("vde")
             try Files.replace(secret, Array("root:secret:1\n".utf8), mode: 0o600)
             try Files.replace(open, Array("load \(secret)\nnonsense\n".utf8), mode: 0o644)
             let words = [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path, "--rcfile"]
             let refused = try network.host.attempt(words + [secret], environment: sudo)
-            #expect(refused.termination == .exited(66) && refused.error.contains("Permission denied") && !refused.error.contains("secret:1"), "\(refused.error)")
+            #expect(
+                refused.termination == .exited(66) && refused.error.contains("Permission denied")
+                    && !refused.error.contains("secret:1"), "\(refused.error)")
             let taken = try network.host.start(words + [open], environment: sudo)
             try taken.wait(for: "vde_vmnet: ready: ")
-            #expect(taken.output.contains("'load \(secret)' failed") && taken.output.contains("'nonsense' failed") && !taken.output.contains("secret:1"), "\(taken.output)")
+            #expect(
+                taken.output.contains("'load \(secret)' failed") && taken.output.contains("'nonsense' failed")
+                    && !taken.output.contains("secret:1"), "\(taken.output)")
             #expect(try taken.stop() == .exited(0))
             // Nor by the console, which is the caller's terminal.
             let console = try network.host.start(VDESwitch.ours + ["-s", path], environment: sudo)
@@ -168,7 +215,10 @@ extension IntegrationTests {
             try Files.setOwner(theirs + "/vde_vmnet", user: caller, group: caller)
             try Files.setOwner(theirs, user: 1, group: 1)
             let result = try network.host.attempt(
-                Namespace.running(as: "nobody") + ["timeout", "5", Machine.product("vde_vmnet"), "--switch", "--uplink", "user", "--state-dir", home + "/state", home + "/vde"],
+                Namespace.running(as: "nobody") + [
+                    "timeout", "5", Machine.product("vde_vmnet"), "--switch", "--uplink", "user", "--state-dir",
+                    home + "/state", home + "/vde",
+                ],
                 environment: ["XDG_RUNTIME_DIR": theirs, "HOME": home])
             #expect(result.termination == .exited(73) && result.error.contains("trust \(theirs)"), "\(result.error)")
             #expect(try Files.entries(theirs + "/vde_vmnet").isEmpty)
@@ -179,7 +229,11 @@ extension IntegrationTests {
             let runtime = network.folder.file("run"), precious = network.folder.file("precious")
             try Files.makeDirectory(runtime, mode: 0o755)
             try Files.replace(precious, Array("precious".utf8))
-            let words = withRuntime(runtime) + [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", network.folder.file("vde")]
+            let words =
+                withRuntime(runtime) + [
+                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch",
+                    network.folder.file("vde"),
+                ]
             let first = try network.host.start(words)
             try first.wait(for: "vde_vmnet: ready: ")
             #expect(try Files.status(runtime).mode == 0o700, "of an earlier version, closed now")
@@ -190,7 +244,9 @@ extension IntegrationTests {
             try Files.overwrite(runtime + "/" + name, "vde_vmnet record 1\npid 1\nsetting ../..\(precious) owned\n")
             let second = try network.host.start(words)
             try second.wait(for: "vde_vmnet: ready: ")
-            #expect(second.output.contains("'setting ../..\(precious) owned' is nothing that this program records"), "\(second.output)")
+            #expect(
+                second.output.contains("'setting ../..\(precious) owned' is nothing that this program records"),
+                "\(second.output)")
             #expect(Files.text(precious) == "precious")
             #expect(try second.stop() == .exited(0))
         }
@@ -201,7 +257,10 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let runtime = network.folder.file("run"), path = network.folder.file("vde")
             try Files.makeDirectory(runtime, mode: 0o700)
-            let words = withRuntime(runtime) + [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch"]
+            let words =
+                withRuntime(runtime) + [
+                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch",
+                ]
             let daemon = try network.host.start(words + [path])
             try daemon.wait(for: "vde_vmnet: ready: ")
             let lock = try Files.open(runtime + "/lock", [.readWrite])
@@ -209,14 +268,22 @@ extension IntegrationTests {
             try network.host.ip("link", "add", "new", "type", "veth", "peer", "name", "newer")
             for name in ["new", "newer"] { try network.host.ip("link", "set", name, "up") }
             try network.host.ip("route", "add", "10.77.0.0/16", "dev", "new")
-            try daemon.wait(for: "process \(Accounts.processID) keeps /run/vde_vmnet/lock locked; guests do not get out through new interfaces until it is free")
+            try daemon.wait(
+                for:
+                    "process \(Accounts.processID) keeps /run/vde_vmnet/lock locked; guests do not get out through new interfaces until it is free"
+            )
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
             // Another one says who is in its way.
             let other = try network.host.attempt(words + [network.folder.file("other")])
-            #expect(other.termination == .exited(75) && other.error.contains("process \(Accounts.processID) keeps /run/vde_vmnet/lock locked"), "\(other.error)")
+            #expect(
+                other.termination == .exited(75)
+                    && other.error.contains("process \(Accounts.processID) keeps /run/vde_vmnet/lock locked"),
+                "\(other.error)")
             _ = consume lock
-            try eventually("forwarding through it") { try network.host.run("cat", "/proc/sys/net/ipv4/conf/new/forwarding").trimmed == "1" }
+            try eventually("forwarding through it") {
+                try network.host.run("cat", "/proc/sys/net/ipv4/conf/new/forwarding").trimmed == "1"
+            }
             let again = try Files.open(runtime + "/lock", [.readWrite])
             #expect(try again.tryLock())
             #expect(try daemon.stop() == .exited(0))
@@ -247,11 +314,16 @@ extension IntegrationTests {
         @Test(.enabled(if: Files.exists("/usr/bin/strace"), "needs strace"))
         func aKillWhileAProgramIsBeingStartedLeavesNoLock() throws {
             let network = try TestNetwork()
-            let path = network.folder.file("vde"), words = [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path]
+            let path = network.folder.file("vde"),
+                words = [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path]
             // Between the child's first instruction and the program it starts.
-            let tracer = try network.host.start(["strace", "-f", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:delay_enter=4000000"] + words)
+            let tracer = try network.host.start(
+                ["strace", "-f", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:delay_enter=4000000"]
+                    + words)
             try eventually("the child", within: 20) {
-                guard Files.exists(path + "/ctl"), let daemon = Int32(try ChildProcess.run(["pgrep", "-P", "\(tracer.identifier)"]).output.trimmed) else { return false }
+                guard Files.exists(path + "/ctl"),
+                    let daemon = Int32(try ChildProcess.run(["pgrep", "-P", "\(tracer.identifier)"]).output.trimmed)
+                else { return false }
                 guard try !ChildProcess.run(["pgrep", "-P", "\(daemon)"]).output.isEmpty else { return false }
                 return Accounts.signal(daemon, Signal.kill)
             }

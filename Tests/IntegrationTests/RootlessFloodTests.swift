@@ -5,27 +5,35 @@ import Testing
 import Wire
 
 extension IntegrationTests.Rootless {
-    /// Each connection that is tried takes a descriptor: those of a flood must not take all there are, nor cost anybody else theirs.
+    /// Each connection that is tried takes a descriptor: those of a flood must not take all there are, nor cost anybody
+    /// else theirs.
     @Test func aFloodOfUnansweredConnectionsLeavesDescriptorsForOthers() throws {
         let scene = try RootlessScene(internet: true, wrapper: ["prlimit", "--nofile=1024:1024", "--"])
-        #expect(scene.daemon.output.contains("for up to 512 conversations at a time (this process may open 1024 files)"))
+        #expect(
+            scene.daemon.output.contains("for up to 512 conversations at a time (this process may open 1024 files)"))
         let guest = try scene.guest()
         try guest.lease()
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
-        let router = try #require(try guest.namespace.run("ip", "neigh", "show", "192.168.105.1").split(separator: " ").compactMap { MACAddress($0) }.first)
+        let router = try #require(
+            try guest.namespace.run("ip", "neigh", "show", "192.168.105.1").split(separator: " ").compactMap {
+                MACAddress($0)
+            }.first)
         let hostile = try PlugHolder(path: scene.path)
         let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!
         // 198.51.100.1 is behind the Internet's router, which is none: packets for it vanish.
         for number in 0..<20_000 {
             var writer = ByteWriter(capacity: 64)
             EthernetHeader(destination: router, source: own, type: EtherType.ipv4).emit(into: &writer)
-            IPv4Header(source: address, destination: IPv4Address("198.51.100.1")!, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
+            IPv4Header(source: address, destination: IPv4Address("198.51.100.1")!, protocolNumber: IPProtocol.tcp).emit(
+                into: &writer, payloadLength: 20)
             let segment = TCPSegment(sourcePort: UInt16(number + 1), destinationPort: 80, sequence: 1, flags: .syn)
             segment.emit(into: &writer, source: address, destination: IPv4Address("198.51.100.1")!)
             hostile.send(writer.bytes)
         }
         // Who sends them is told of each that had to make room.
-        #expect(hostile.receive { $0.count >= 54 && $0[23] == IPProtocol.tcp && TCPFlags(rawValue: $0[47]).contains(.rst) } != nil)
+        #expect(
+            hostile.receive { $0.count >= 54 && $0[23] == IPProtocol.tcp && TCPFlags(rawValue: $0[47]).contains(.rst) }
+                != nil)
         let descriptors = try Files.entries("/proc/\(scene.daemon.identifier)/fd").count
         #expect(descriptors < 512, "\(descriptors)")
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")

@@ -7,7 +7,10 @@ extension IntegrationTests.Rootless {
     private static let outside = "2001:db8::1"
 
     private func reaches(_ guest: PlugGuest, _ address: String, _ port: Int) throws -> Bool {
-        try guest.namespace.attempt(["timeout", "3", "bash", "-c", "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; grep -q 200 <&3"]).succeeded
+        try guest.namespace.attempt([
+            "timeout", "3", "bash", "-c",
+            "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; grep -q 200 <&3",
+        ]).succeeded
     }
 
     /// Starts the Internet's web server for IPv6, and what the host has on its own loopback address.
@@ -16,7 +19,8 @@ extension IntegrationTests.Rootless {
         try host.ip("addr", "add", "2001:db8::2/64", "dev", "wan")
         try internet.ip("addr", "add", "\(Self.outside)/64", "dev", "eth0")
         return [
-            try internet.startWeb("the Internet of IPv6", folder: scene.folder, address: "[::]:80"), try host.startWeb("secret", folder: scene.folder, address: "[::1]:99"),
+            try internet.startWeb("the Internet of IPv6", folder: scene.folder, address: "[::]:80"),
+            try host.startWeb("secret", folder: scene.folder, address: "[::1]:99"),
         ]
     }
 
@@ -24,7 +28,9 @@ extension IntegrationTests.Rootless {
     private func address(of guest: PlugGuest) throws -> String {
         var found = ""
         try eventually("an address of IPv6") {
-            let lines = try guest.namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global").split(separator: "\n")
+            let lines = try guest.namespace.run(
+                "ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global"
+            ).split(separator: "\n")
             found = lines.first.map { String($0.split(separator: " ")[3].prefix { $0 != "/" }) } ?? ""
             return found.hasPrefix("fd")
         }
@@ -53,7 +59,9 @@ extension IntegrationTests.Rootless {
     }
 
     @Test func policiesHoldForIPv6() throws {
-        let scene = try RootlessScene(["--uplink", "user", "--host-loopback", "--egress", "deny", "--allow", "[2001:db8::]/32:80"])
+        let scene = try RootlessScene([
+            "--uplink", "user", "--host-loopback", "--egress", "deny", "--allow", "[2001:db8::]/32:80",
+        ])
         let servers = try startServers(scene)
         let more = try scene.network.internet.startWeb("another port", folder: scene.folder, address: "[::]:8000")
         let guest = try scene.guest()

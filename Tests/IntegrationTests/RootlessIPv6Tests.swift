@@ -7,7 +7,9 @@ extension IntegrationTests {
     /// IPv6 through the user-mode NAT: addresses by router advertisement, out by the host's own.
     @Suite struct RootlessIPv6 {
         private func reaches(_ guest: PlugGuest, _ address: String, _ port: Int) throws -> Bool {
-            try guest.namespace.attempt(["timeout", "3", "busybox", "wget", "-q", "-O", "-", "http://[\(address)]:\(port)/"]).succeeded
+            try guest.namespace.attempt([
+                "timeout", "3", "busybox", "wget", "-q", "-O", "-", "http://[\(address)]:\(port)/",
+            ]).succeeded
         }
 
         @Test func guestsMakeTheirAddressesAndGetOut() throws {
@@ -19,26 +21,32 @@ extension IntegrationTests {
             let guest = try scene.guest()
             var prefix = ""
             try eventually("an address by router advertisement", within: 15) {
-                let words = try guest.namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global").split(separator: " ")
+                let words = try guest.namespace.run(
+                    "ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global"
+                ).split(separator: " ")
                 guard let place = words.firstIndex(of: "inet6"), place + 1 < words.count else { return false }
                 prefix = words[place + 1].split(separator: ":").prefix(4).joined(separator: ":")
                 return prefix.hasPrefix("fd")
             }
             #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").contains("via fe80::1"))
             #expect(try guest.namespace.pings("fe80::1%\(PlugGuest.interface)"))
-            #expect(try guest.namespace.run("busybox", "wget", "-q", "-O", "-", "http://[2001:db8::1]/").trimmed == "six")
+            #expect(
+                try guest.namespace.run("busybox", "wget", "-q", "-O", "-", "http://[2001:db8::1]/").trimmed == "six")
             // The library would take every address of the guests' network for the host's loopback.
             #expect(try !reaches(guest, prefix + "::1", 81) && !reaches(guest, prefix + "::9", 81))
             // libslirp hands over datagrams of any length by IPv6, which no link of guests takes.
             let socket = "use Socket qw(:all); socket(S, AF_INET6, SOCK_DGRAM, 0) or die;"
             let server = try scene.network.internet.start([
-                "perl", "-e", socket + "bind(S, pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1'))) or die; while (my $from = recv(S, my $length, 100, 0)) { send(S, 'x' x $length, 0, $from) }",
+                "perl", "-e",
+                socket
+                    + "bind(S, pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1'))) or die; while (my $from = recv(S, my $length, 100, 0)) { send(S, 'x' x $length, 0, $from) }",
             ])
             let asking =
                 "my $to = pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1')); for (1..50) { send(S, $_, 0, $to) for LENGTH, 900; my $set = ''; vec($set, fileno(S), 1) = 1; "
                 + "next unless select($set, undef, undef, 0.2); recv(S, my $answer, 70000, 0) // next; print length $answer; exit 0 } exit 1"
             for length in [65_500, 65_527] {
-                let heard = try guest.namespace.run("perl", "-e", socket + asking.replacing("LENGTH", with: "\(length)"))
+                let heard = try guest.namespace.run(
+                    "perl", "-e", socket + asking.replacing("LENGTH", with: "\(length)"))
                 #expect(heard == "900")
             }
             #expect(try scene.daemon.stop() == .exited(0))

@@ -14,15 +14,21 @@ final class RootlessScene {
     /// - Parameters:
     ///   - wrapper: what is put in front of the daemon's command.
     ///   - prepare: settings of the host, before the daemon starts.
-    init(_ options: [String] = [], internet: Bool = false, wrapper: [String] = [], prepare: (Namespace) throws -> Void = { _ in }) throws {
+    init(
+        _ options: [String] = [], internet: Bool = false, wrapper: [String] = [],
+        prepare: (Namespace) throws -> Void = { _ in }
+    ) throws {
         network = try TestNetwork()
         if internet { try network.startInternet() }
         try prepare(network.host)
         let directory = network.folder.file("user")
-        try network.host.run("sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
+        try network.host.run(
+            "sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
         path = directory + "/vde"
         daemon = try network.host.start(
-            wrapper + Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--state-dir", directory + "/state"] + options + [path],
+            wrapper + Namespace.running(as: "nobody") + [
+                Machine.product("vde_vmnet"), "--switch", "--state-dir", directory + "/state",
+            ] + options + [path],
             environment: ["HOME": directory, "XDG_RUNTIME_DIR": directory])
         ready = try daemon.wait(for: "switch at \(path)\n", within: 20)
     }
@@ -30,10 +36,14 @@ final class RootlessScene {
     var host: Namespace { network.host }
     var folder: TemporaryFolder { network.folder }
 
-    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest { try PlugGuest(name, path: path, mac: mac, folder: folder) }
+    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {
+        try PlugGuest(name, path: path, mac: mac, folder: folder)
+    }
 
     func machine(_ name: String, _ number: Int) throws -> GuestMachine {
-        try GuestMachine.qemu(name, netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:0\(number)", in: host, user: "nobody", folder: folder)
+        try GuestMachine.qemu(
+            name, netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:0\(number)", in: host, user: "nobody",
+            folder: folder)
     }
 
     /// Waits until the user-mode NAT has dropped something for this reason.
@@ -52,10 +62,13 @@ extension IntegrationTests {
         /// The whole of it, with real machines, all of them nobody's.
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aUsersNetworkIsComplete() throws {
-            let scene = try RootlessScene(["--publish", "8080:192.168.105.2:80"], internet: true) { try $0.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=0 65535") }
+            let scene = try RootlessScene(["--publish", "8080:192.168.105.2:80"], internet: true) {
+                try $0.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=0 65535")
+            }
             #expect(scene.ready.contains("192.168.105.0/24 by user-mode NAT, gateway 192.168.105.1"))
             #expect(scene.ready.contains("this host does not reach guests at their own addresses"))
-            let web = try scene.host.startWeb("the host's page", folder: scene.folder, address: "\(TestNetwork.hostAddress):80")
+            let web = try scene.host.startWeb(
+                "the host's page", folder: scene.folder, address: "\(TestNetwork.hostAddress):80")
             let guests = try [1, 2].map { try scene.machine("guest\($0)", $0) }
             var addresses: [String] = []
             for guest in guests {
@@ -66,15 +79,23 @@ extension IntegrationTests {
             for (number, guest) in guests.enumerated() {
                 #expect(try guest.run("ping -c 1 -W 5 \(addresses[1 - number])").status == 0)
                 #expect(try guest.run("ping -c 1 -W 5 192.168.105.1").status == 0)
-                #expect(try guest.run("ping -c 1 -W 5 \(TestNetwork.internetAddress)").status == 0, "the sysctl allows it")
-                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
+                #expect(
+                    try guest.run("ping -c 1 -W 5 \(TestNetwork.internetAddress)").status == 0, "the sysctl allows it")
+                #expect(
+                    try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output
+                        == "Hello from the Internet")
                 #expect(try guest.run("wget -q -O - http://\(TestNetwork.hostAddress)/").output == "the host's page")
-                #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who").output.contains(TestNetwork.hostAddress))
+                #expect(
+                    try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who").output.contains(
+                        TestNetwork.hostAddress))
             }
             try guests[0].run("mkdir -p /www && echo 'this is guest1' > /www/index.html && httpd -p 80 -h /www")
             #expect(try scene.host.fetch("127.0.0.1", port: 8080) == "this is guest1")
             #expect(try scene.network.internet.fetch(TestNetwork.hostAddress, port: 8080) == "this is guest1")
-            let check = try scene.host.attempt(Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "check", scene.path, "--tcp", "\(TestNetwork.internetAddress):80"])
+            let check = try scene.host.attempt(
+                Namespace.running(as: "nobody") + [
+                    Machine.product("vde_vmnet"), "check", scene.path, "--tcp", "\(TestNetwork.internetAddress):80",
+                ])
             #expect(check.succeeded, "\(check.output)")
             #expect(try scene.daemon.stop() == .exited(0))
             #expect(!Files.exists(scene.path))
@@ -91,7 +112,10 @@ extension IntegrationTests {
         }
 
         private func reaches(_ guest: PlugGuest, _ address: String, _ port: Int) throws -> Bool {
-            try guest.namespace.attempt(["timeout", "3", "bash", "-c", "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; grep -q 200 <&3"]).succeeded
+            try guest.namespace.attempt([
+                "timeout", "3", "bash", "-c",
+                "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; grep -q 200 <&3",
+            ]).succeeded
         }
 
         @Test func theHostsLoopbackIsClosedUnlessItIsOpened() throws {
@@ -110,7 +134,10 @@ extension IntegrationTests {
 
         @Test(arguments: ["user", "tap"])
         func whatIsNotAllowedIsRefused(uplink: String) throws {
-            let options = ["--uplink", uplink, "--egress", "deny", "--allow", "\(TestNetwork.internetAddress)/32:80", "--allow", "198.51.100.0/24"]
+            let options = [
+                "--uplink", uplink, "--egress", "deny", "--allow", "\(TestNetwork.internetAddress)/32:80", "--allow",
+                "198.51.100.0/24",
+            ]
             let network: TestNetwork, path: String, stop: () throws -> ChildProcess.Termination
             if uplink == "user" {
                 let scene = try RootlessScene(options, internet: true)
@@ -124,29 +151,39 @@ extension IntegrationTests {
             }
             let web = try network.internet.startWeb("another port", folder: network.folder, address: "8000")
             let own = try network.host.startWeb("the host's", folder: network.folder, address: "7")
-            let guest = try PlugGuest("guest", path: path, folder: network.folder), other = try PlugGuest("other", path: path, folder: network.folder)
+            let guest = try PlugGuest("guest", path: path, folder: network.folder),
+                other = try PlugGuest("other", path: path, folder: network.folder)
             try guest.lease()
             let address = try other.lease()["ip"]!
             #expect(try reaches(guest, TestNetwork.internetAddress, 80))
             #expect(try !reaches(guest, TestNetwork.internetAddress, 8000))
             #expect(try !reaches(guest, TestNetwork.hostAddress, 7) && !reaches(guest, gateway, 7))
             #expect(try guest.namespace.pings(gateway) && guest.namespace.pings(address), "guests have their network")
-            #expect(try guest.namespace.run("busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway).contains(TestNetwork.internetAddress))
+            #expect(
+                try guest.namespace.run("busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway).contains(
+                    TestNetwork.internetAddress))
             #expect(try stop() == .exited(0))
             _ = (web, own)
         }
 
         @Test func datagramsAndStreamsArePublished() throws {
-            let scene = try RootlessScene(["127.0.0.1:2222:192.168.105.2:80", "6000-6001:192.168.105.2:7000/udp"].flatMap { ["--publish", $0] })
+            let scene = try RootlessScene(
+                ["127.0.0.1:2222:192.168.105.2:80", "6000-6001:192.168.105.2:7000/udp"].flatMap { ["--publish", $0] })
             let guest = try scene.guest()
             try guest.lease()
-            let web = try guest.namespace.startWeb("the guest's page", folder: scene.folder), echo = try guest.namespace.startDatagramEcho(ports: 7000...7001)
+            let web = try guest.namespace.startWeb("the guest's page", folder: scene.folder),
+                echo = try guest.namespace.startDatagramEcho(ports: 7000...7001)
             #expect(try scene.host.fetch("127.0.0.1", port: 2222) == "the guest's page")
             #expect(throws: (any Error).self) { try scene.network.internet.fetch(TestNetwork.hostAddress, port: 2222) }
             #expect(try scene.network.internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
             #expect(try scene.host.askDatagram("127.0.0.1", port: 6001) == "7001 heard hello")
             // A port that somebody has is named with its holder.
-            let second = try VMNetDaemon.start(in: scene.host, ["--uplink", "user", "--switch", "--vmnet-gateway", "192.168.106.1", "--publish", "6000:192.168.106.2/udp", scene.folder.file("second")], folder: scene.folder)
+            let second = try VMNetDaemon.start(
+                in: scene.host,
+                [
+                    "--uplink", "user", "--switch", "--vmnet-gateway", "192.168.106.1", "--publish",
+                    "6000:192.168.106.2/udp", scene.folder.file("second"),
+                ], folder: scene.folder)
             #expect(try second.waitForEnd() == .exited(69))
             #expect(second.output.contains("udp port 6000 is taken by vde_vmnet (process "), "\(second.output)")
             #expect(try scene.daemon.stop() == .exited(0))
@@ -170,15 +207,22 @@ extension IntegrationTests {
         func theyDoWithTheLargestPackets() throws {
             let scene = try RootlessScene(["--vmnet-mtu", "65520", "--publish", "7101:192.168.105.2"])
             let guest = try GuestMachine.qemu(
-                "guest", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host, user: "nobody", device: ",host_mtu=65520", folder: scene.folder)
+                "guest", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
+                user: "nobody", device: ",host_mtu=65520", folder: scene.folder)
             try guest.waitUntilBooted()
             _ = try guest.lease()
             #expect(try guest.run("cat /sys/class/net/eth0/mtu").output == "65520")
             let (file, expected) = try makeFile(scene, megabytes: 64)
             let source = try serve(file, at: 7100, in: scene.network.internet)
-            #expect(try guest.run("nc \(TestNetwork.internetAddress) 7100 </dev/null | sha256sum", within: 120).output.prefix(64) == expected, "down")
-            try guest.run("(nc \(TestNetwork.internetAddress) 7100 </dev/null | head -c 33554432 >/data; nc -l -p 7101 </data) >/dev/null 2>&1 &")
-            try eventually("the guest's server", within: 60) { try guest.run("netstat -ltn | grep -q :7101").status == 0 }
+            #expect(
+                try guest.run("nc \(TestNetwork.internetAddress) 7100 </dev/null | sha256sum", within: 120).output
+                    .prefix(64) == expected, "down")
+            try guest.run(
+                "(nc \(TestNetwork.internetAddress) 7100 </dev/null | head -c 33554432 >/data; nc -l -p 7101 </data) >/dev/null 2>&1 &"
+            )
+            try eventually("the guest's server", within: 60) {
+                try guest.run("netstat -ltn | grep -q :7101").status == 0
+            }
             let half = try ChildProcess.run(["sh", "-c", "head -c 33554432 \(file) | sha256sum"]).output.prefix(64)
             #expect(try fetchSum(TestNetwork.hostAddress, 7101, in: scene.network.internet) == half, "up")
             #expect(try scene.daemon.stop() == .exited(0))
@@ -206,7 +250,9 @@ extension IntegrationTests {
             let scene = try RootlessScene()
             let far = try VDESwitch(in: scene.host, at: scene.folder.file("far"))
             // 1 % of the frames lost, and frames overtake each other.
-            let cable = try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "wirefilter", "-l", "1", "-d", "2+1", "=", "vde_plug", far.path])
+            let cable = try scene.host.start([
+                "dpipe", "vde_plug", scene.path, "=", "wirefilter", "-l", "1", "-d", "2+1", "=", "vde_plug", far.path,
+            ])
             let guest = try PlugGuest("guest", path: far.path, folder: scene.folder)
             try guest.lease(seconds: 20)
             let (file, expected) = try makeFile(scene, megabytes: 4)
@@ -216,19 +262,29 @@ extension IntegrationTests {
             _ = (source, cable)
         }
 
-        /// What one guest does to the NAT costs others nothing: forged sources, broken and overlapping packets, floods of connections and of questions.
+        /// What one guest does to the NAT costs others nothing: forged sources, broken and overlapping packets, floods
+        /// of connections and of questions.
         @Test func aHostileGuestDisturbsNobody() throws {
             let scene = try RootlessScene(internet: true)
             let guest = try scene.guest()
             try guest.lease()
             #expect(try guest.namespace.pings(gateway))
             let hostile = try PlugHolder(path: scene.path)
-            let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!, outside = IPv4Address(TestNetwork.internetAddress)!
-            let router = try #require(try guest.namespace.run("ip", "neigh", "show", gateway).split(separator: " ").compactMap { MACAddress($0) }.first)
-            func datagram(from source: IPv4Address, _ port: UInt16, to destination: IPv4Address, _ destinationPort: UInt16, _ payload: [UInt8] = [1]) -> [UInt8] {
+            let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!,
+                outside = IPv4Address(TestNetwork.internetAddress)!
+            let router = try #require(
+                try guest.namespace.run("ip", "neigh", "show", gateway).split(separator: " ").compactMap {
+                    MACAddress($0)
+                }.first)
+            func datagram(
+                from source: IPv4Address, _ port: UInt16, to destination: IPv4Address, _ destinationPort: UInt16,
+                _ payload: [UInt8] = [1]
+            ) -> [UInt8] {
                 UDPFrame(from: (own, source, port), to: (router, destination, destinationPort)).bytes(payload: payload)
             }
-            for victim in ["192.168.105.2", "192.168.105.1", "192.168.105.255", "255.255.255.255", "127.0.0.1"] { hostile.send(datagram(from: IPv4Address(victim)!, 1, to: outside, 7)) }
+            for victim in ["192.168.105.2", "192.168.105.1", "192.168.105.255", "255.255.255.255", "127.0.0.1"] {
+                hostile.send(datagram(from: IPv4Address(victim)!, 1, to: outside, 7))
+            }
             try scene.waitUntilDropped("spoofed")
             let good = datagram(from: address, 5, to: outside, 7, [UInt8](repeating: 7, count: 400))
             for length in stride(from: 14, to: good.count, by: 3) { hostile.send(Array(good.prefix(length))) }
@@ -240,29 +296,52 @@ extension IntegrationTests {
             for number in 0..<20_000 {
                 var writer = ByteWriter(capacity: 64)
                 EthernetHeader(destination: router, source: own, type: EtherType.ipv4).emit(into: &writer)
-                IPv4Header(source: address, destination: outside, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
-                TCPSegment(sourcePort: UInt16(number + 1), destinationPort: UInt16.random(in: 1...65_535, using: &random), sequence: 1, flags: .syn).emit(into: &writer, source: address, destination: outside)
+                IPv4Header(source: address, destination: outside, protocolNumber: IPProtocol.tcp).emit(
+                    into: &writer, payloadLength: 20)
+                TCPSegment(
+                    sourcePort: UInt16(number + 1), destinationPort: UInt16.random(in: 1...65_535, using: &random),
+                    sequence: 1, flags: .syn
+                ).emit(into: &writer, source: address, destination: outside)
                 hostile.send(writer.bytes)
-                if number % 5000 == 0 { #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet") }
+                if number % 5000 == 0 {
+                    #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
+                }
             }
             for number in 0..<5000 {
                 // A question for a name that nobody has.
-                let question: [UInt8] = [UInt8(number >> 8), UInt8(number & 0xff), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 8] + Array("x\(1_000_000 + number)".utf8) + [0, 0, 1, 0, 1]
+                let question: [UInt8] =
+                    [UInt8(number >> 8), UInt8(number & 0xff), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 8]
+                    + Array("x\(1_000_000 + number)".utf8) + [0, 0, 1, 0, 1]
                 hostile.send(datagram(from: address, UInt16(1024 + number), to: IPv4Address(gateway)!, 53, question))
             }
-            try eventually("a name", within: 20) { try guest.namespace.attempt(["busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway]).output.contains(TestNetwork.internetAddress) }
+            try eventually("a name", within: 20) {
+                try guest.namespace.attempt(["busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway])
+                    .output.contains(TestNetwork.internetAddress)
+            }
             #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
             // What was refused outside keeps no socket.
-            try eventually("its sockets are closed", within: 60) { try Files.entries("/proc/\(scene.daemon.identifier)/fd").count < 200 }
+            try eventually("its sockets are closed", within: 60) {
+                try Files.entries("/proc/\(scene.daemon.identifier)/fd").count < 200
+            }
             #expect(try scene.daemon.stop() == .exited(0))
         }
 
         @Test func withoutTheLibraryThePackageIsNamed() throws {
             let network = try TestNetwork()
             // An empty folder over where the library is.
-            let command = ["unshare", "-m", "sh", "-c", "for f in /usr/lib/*/libslirp.so.0; do mount --bind /dev/null $f; done; exec \"$@\"", "sh", Machine.product("vde_vmnet")]
-            let result = try network.host.attempt(command + ["--uplink", "user", "--switch", "--state-dir", network.folder.file("state"), network.folder.file("vde")])
-            #expect(result.termination == .exited(69) && result.error.contains("install the package libslirp0"), "\(result.error)")
+            let command = [
+                "unshare", "-m", "sh", "-c",
+                "for f in /usr/lib/*/libslirp.so.0; do mount --bind /dev/null $f; done; exec \"$@\"", "sh",
+                Machine.product("vde_vmnet"),
+            ]
+            let result = try network.host.attempt(
+                command + [
+                    "--uplink", "user", "--switch", "--state-dir", network.folder.file("state"),
+                    network.folder.file("vde"),
+                ])
+            #expect(
+                result.termination == .exited(69) && result.error.contains("install the package libslirp0"),
+                "\(result.error)")
             #expect(!Files.exists(network.folder.file("vde")))
         }
     }

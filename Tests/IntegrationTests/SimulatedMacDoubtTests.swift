@@ -12,7 +12,8 @@ extension IntegrationTests.SimulatedMac {
         let path = network.folder.file("own"), slept = network.folder.file("slept")
         try Files.replace(slept, Array("0".utf8))
         let daemon = try VMNetDaemon(
-            in: network.host, ["--switch", path], folder: network.folder, environment: ["VMNET_SIMULATOR": settings, "VMNET_SIMULATOR_SLEEP": slept], level: "info",
+            in: network.host, ["--switch", path], folder: network.folder,
+            environment: ["VMNET_SIMULATOR": settings, "VMNET_SIMULATOR_SLEEP": slept], level: "info",
             product: Self.product)
         let guest = try PlugGuest("guest", path: path, folder: network.folder)
         try guest.lease()
@@ -20,11 +21,14 @@ extension IntegrationTests.SimulatedMac {
         let isSilent = settings.contains("silent")
         if isSilent {
             _ = try guest.namespace.attempt(["ping", "-c", "60", "-i", "0.01", "-W", "1", "192.168.64.1"])
-            #expect(try !guest.namespace.attempt(["ping", "-c", "3", "-i", "0.2", "-W", "1", "192.168.64.1"]).succeeded, "it is silent")
+            #expect(
+                try !guest.namespace.attempt(["ping", "-c", "3", "-i", "0.2", "-W", "1", "192.168.64.1"]).succeeded,
+                "it is silent")
         }
         try Files.replace(slept, Array("100".utf8))
         if isSilent {
-            try daemon.program.wait(for: "the vmnet interface is silent since the machine has slept; starting another", within: 30)
+            try daemon.program.wait(
+                for: "the vmnet interface is silent since the machine has slept; starting another", within: 30)
             try daemon.program.wait(for: "the vmnet interface is back", within: 20)
             try guest.namespace.ip("neigh", "flush", "all")
         } else {
@@ -40,10 +44,12 @@ extension IntegrationTests.SimulatedMac {
         try network.host.ip("link", "add", "en0", "type", "bridge")
         let path = network.folder.file("own")
         let daemon = try VMNetDaemon(
-            in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path], folder: network.folder, product: Self.product)
+            in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path],
+            folder: network.folder, product: Self.product)
         try network.host.ip("link", "del", "en0")
         try network.host.ip("link", "add", "en0", "type", "bridge")
-        try daemon.program.wait(for: "en0 has come back, which a bridged interface may not notice; starting another", within: 20)
+        try daemon.program.wait(
+            for: "en0 has come back, which a bridged interface may not notice; starting another", within: 20)
         try daemon.program.wait(for: "the vmnet interface is back", within: 20)
         #expect(try daemon.stop() == .exited(0))
     }
@@ -62,7 +68,8 @@ extension IntegrationTests.SimulatedMac {
     @Test(arguments: ["subnet_ends_dhcp=1", "object_refuses_header=1", ""])
     func whateverAnObjectDoesOursServes(settings: String) throws {
         let network = try TestNetwork()
-        let (daemon, path) = try start(network, settings, ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
+        let (daemon, path) = try start(
+            network, settings, ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
         let guest = try PlugGuest("guest", path: path, folder: network.folder)
         let told = try guest.lease()
         #expect(told["ip"] == "10.78.0.2" && told["lease"] == "1800")
@@ -75,7 +82,8 @@ extension IntegrationTests.SimulatedMac {
     func aNetworkWithoutAddressesServesThoseThatAreChosen(options: [String]) throws {
         let network = try TestNetwork()
         let (daemon, path) = try start(
-            network, "hides_addresses=1", ["--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"] + options)
+            network, "hides_addresses=1",
+            ["--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"] + options)
         if options.isEmpty {
             #expect(daemon.readyLine == "a network by vmnet, switch at \(path)")
             #expect(daemon.program.output.contains("so none are given out; choose them with --vmnet-gateway"))

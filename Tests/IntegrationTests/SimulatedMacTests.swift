@@ -8,11 +8,14 @@ extension IntegrationTests {
     @Suite struct SimulatedMac {
         static let product = "vde_vmnet_simulated"
 
-        func start(_ network: TestNetwork, _ settings: String = "", _ options: [String] = []) throws -> (VMNetDaemon, String) {
+        func start(
+            _ network: TestNetwork, _ settings: String = "", _ options: [String] = []
+        ) throws -> (VMNetDaemon, String) {
             let path = network.folder.file("own")
             return (
                 try VMNetDaemon(
-                    in: network.host, ["--switch"] + options + [path], folder: network.folder, environment: ["VMNET_SIMULATOR": settings], product: SimulatedMac.product), path
+                    in: network.host, ["--switch"] + options + [path], folder: network.folder,
+                    environment: ["VMNET_SIMULATOR": settings], product: SimulatedMac.product), path
             )
         }
 
@@ -21,7 +24,8 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let result = try network.host.attempt(
-                [Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch"] + options + [network.folder.file("own")],
+                [Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch"]
+                    + options + [network.folder.file("own")],
                 environment: ["VMNET_SIMULATOR": settings])
             #expect(try network.host.snapshot() == before)
             #expect(!Files.exists(network.folder.file("own")))
@@ -31,8 +35,10 @@ extension IntegrationTests {
         // MARK: Networks
 
         @Test(arguments: [
-            "", "edge_events=1", "spurious_events=1", "hides_batches=1", "batch=1", "exhausted_every=3", "partial_every=2", "least_frame=60", "slowness=5", "start_delay=500",
-            "edge_events=1,batch=2,exhausted_every=2,partial_every=3", "exclusive_calls=1,slowness=2", "byte_limit=1700", "queue_depth=4,edge_events=1", "drops_tagged=1",
+            "", "edge_events=1", "spurious_events=1", "hides_batches=1", "batch=1", "exhausted_every=3",
+            "partial_every=2", "least_frame=60", "slowness=5", "start_delay=500",
+            "edge_events=1,batch=2,exhausted_every=2,partial_every=3", "exclusive_calls=1,slowness=2",
+            "byte_limit=1700", "queue_depth=4,edge_events=1", "drops_tagged=1",
             "errors_take_some=1,errors_keep_count=1,least_frame=60", "early_frames=1,edge_events=1",
         ])
         func aNetworkWorksHoweverTheFrameworkBehaves(settings: String) throws {
@@ -41,8 +47,12 @@ extension IntegrationTests {
             #expect(daemon.readyLine == "192.168.64.0/24 by vmnet, gateway 192.168.64.1, switch at \(path)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             let told = try guest.lease()
-            #expect(told["ip"] == "192.168.64.2" && told["router"] == "192.168.64.1" && told["dns"] == "192.168.64.1" && told["lease"] == "1800", "ours serves, not bootpd")
-            #expect(try guest.namespace.attempt(["ping", "-c", "50", "-i", "0.01", "-W", "5", "192.168.64.1"]).output.contains(" 0% packet loss"))
+            #expect(
+                told["ip"] == "192.168.64.2" && told["router"] == "192.168.64.1" && told["dns"] == "192.168.64.1"
+                    && told["lease"] == "1800", "ours serves, not bootpd")
+            #expect(
+                try guest.namespace.attempt(["ping", "-c", "50", "-i", "0.01", "-W", "5", "192.168.64.1"]).output
+                    .contains(" 0% packet loss"))
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(path))
         }
@@ -57,7 +67,12 @@ extension IntegrationTests {
 
         @Test func withoutDHCPThereIsNone() throws {
             let network = try TestNetwork()
-            let (daemon, path) = try start(network, "", ["--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--dhcp", "off"])
+            let (daemon, path) = try start(
+                network, "",
+                [
+                    "--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+                    "--dhcp", "off",
+                ])
             #expect(daemon.readyLine.hasPrefix("192.168.128.0/24 by vmnet"))
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) }
@@ -68,7 +83,10 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let (daemon, path) = try start(
                 network, "",
-                ["--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end", "10.77.0.9", "--vmnet-mtu", "9000", "--vmnet-nat66-prefix", "fd00:9::"])
+                [
+                    "--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end", "10.77.0.9",
+                    "--vmnet-mtu", "9000", "--vmnet-nat66-prefix", "fd00:9::",
+                ])
             #expect(daemon.readyLine.hasPrefix("10.77.0.0/16 by vmnet, gateway 10.77.0.1"))
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             let told = try guest.lease()
@@ -80,7 +98,9 @@ extension IntegrationTests {
         @Test func aPluggedInOneWorksAsWell() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
-            let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, product: SimulatedMac.product)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, product: SimulatedMac.product
+            )
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             try guest.lease()
             #expect(try guest.namespace.pings("192.168.64.1"))
@@ -88,25 +108,37 @@ extension IntegrationTests {
         }
 
         /// A whole machine, with NAT behind a TAP that stands for the Mac's bridge.
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"), arguments: ["tap=bridge100", "tap=bridge100,edge_events=1"])
+        @Test(
+            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            arguments: ["tap=bridge100", "tap=bridge100,edge_events=1"])
         func aMachineReachesTheInternetAndIsReached(settings: String) throws {
             let network = try TestNetwork()
             try network.startInternet()
             let (daemon, path) = try start(network, settings)
             try network.host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-            try network.host.run("nft", "-f", "-", input: "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }\n")
-            let guest = try GuestMachine.qemu("guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host, folder: network.folder)
+            try network.host.run(
+                "nft", "-f", "-",
+                input:
+                    "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }\n"
+            )
+            let guest = try GuestMachine.qemu(
+                "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host,
+                folder: network.folder)
             try guest.waitUntilBooted()
             #expect(GuestMachine.address(in: try guest.lease()) == "192.168.64.2")
             #expect(try guest.run("ping -c 1 -W 5 192.168.64.1").status == 0)
-            #expect(try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/").output == "Hello from the Internet")
+            #expect(
+                try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/").output == "Hello from the Internet"
+            )
             try guest.run("mkdir -p /www && echo 'this is the guest' > /www/index.html && httpd -p 80 -h /www")
             #expect(try network.host.fetch("192.168.64.2") == "this is the guest")
             #expect(try daemon.stop() == .exited(0))
         }
 
         /// Segments of 64 KiB come from the host in one piece, and are cut up for a guest behind a socket.
-        @Test(arguments: ["tap=bridge100", "tap=bridge100,edge_events=1,batch=8", "tap=bridge100,lacks_virtio_header=1"])
+        @Test(arguments: [
+            "tap=bridge100", "tap=bridge100,edge_events=1,batch=8", "tap=bridge100,lacks_virtio_header=1",
+        ])
         func segmentsOf64KilobytesAreCutUpForGuests(settings: String) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, settings, ["--vmnet-offload"])
@@ -117,7 +149,9 @@ extension IntegrationTests {
             try Files.replace(pages + "/index.html", [UInt8](repeating: 0x78, count: 8 << 20))
             let server = try network.host.start(["busybox", "httpd", "-f", "-p", "80", "-h", pages])
             try network.host.waitForListener(on: 80)
-            let size = try guest.namespace.run("timeout", "60", "busybox", "wget", "-q", "-O", "-", "http://192.168.64.1/").utf8.count
+            let size = try guest.namespace.run(
+                "timeout", "60", "busybox", "wget", "-q", "-O", "-", "http://192.168.64.1/"
+            ).utf8.count
             #expect(size == 8 << 20)
             // And the other way.
             let own = try guest.namespace.start(["busybox", "httpd", "-f", "-p", "80", "-h", pages])
@@ -133,7 +167,10 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test(arguments: [["--vmnet-external-interface", "en0"], ["--dhcp", "system", "--dhcp-host", "52:54:00:00:00:01,192.168.64.9"]])
+        @Test(arguments: [
+            ["--vmnet-external-interface", "en0"],
+            ["--dhcp", "system", "--dhcp-host", "52:54:00:00:00:01,192.168.64.9"],
+        ])
         func whatAnOlderSystemLacksIsSaid(options: [String]) throws {
             let result = try refused("lacks_network_objects=1", options)
             #expect(result.termination == .exited(64) && result.error.contains("needs macOS 26"), "\(result.error)")
@@ -141,20 +178,24 @@ extension IntegrationTests {
 
         @Test func anObjectLeadsOutWhereItIsTold() throws {
             let network = try TestNetwork()
-            let (daemon, path) = try start(network, "", ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
+            let (daemon, path) = try start(
+                network, "", ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
             #expect(daemon.readyLine.hasPrefix("10.78.0.0/24 by vmnet, gateway 10.78.0.1"))
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             #expect(try guest.lease()["ip"] == "10.78.0.2")
             #expect(try guest.namespace.pings("10.78.0.1"))
             #expect(try daemon.stop() == .exited(0))
             let result = try refused("", ["--vmnet-external-interface", "utun3"])
-            #expect(result.termination == .exited(69) && result.error.contains("does not take an argument (1003)"), "\(result.error)")
+            #expect(
+                result.termination == .exited(69) && result.error.contains("does not take an argument (1003)"),
+                "\(result.error)")
         }
 
         @Test(arguments: ["system", "builtin"])
         func aMachineHasItsOwnAddress(who: String) throws {
             let network = try TestNetwork()
-            let (daemon, path) = try start(network, "", ["--dhcp", who, "--dhcp-host", "52:54:00:00:00:0a,192.168.64.77"])
+            let (daemon, path) = try start(
+                network, "", ["--dhcp", who, "--dhcp-host", "52:54:00:00:00:0a,192.168.64.77"])
             let own = try PlugGuest("own", path: path, mac: "52:54:00:00:00:0a", folder: network.folder)
             let told = try own.lease()
             #expect(told["ip"] == "192.168.64.77" && told["lease"] == (who == "system" ? "86400" : "1800"))
@@ -163,7 +204,8 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        /// With an object nobody serves, and where there are none, Apple's server is not asked; one of a guest's still is.
+        /// With an object nobody serves, and where there are none, Apple's server is not asked; one of a guest's still
+        /// is.
         @Test(arguments: ["", "lacks_network_objects=1"])
         func offMeansThatNobodyHereServes(settings: String) throws {
             let network = try TestNetwork()
@@ -173,7 +215,8 @@ extension IntegrationTests {
             let server = try PlugGuest("server", path: path, folder: network.folder)
             try server.namespace.ip("addr", "add", "192.168.64.9/24", "dev", PlugGuest.interface)
             let dnsmasq = try server.namespace.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping", "--dhcp-leasefile=\(network.folder.file("leases"))",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping",
+                "--dhcp-leasefile=\(network.folder.file("leases"))",
                 "--dhcp-range=192.168.64.100,192.168.64.110",
             ])
             try dnsmasq.wait(for: "IP range")
@@ -183,25 +226,31 @@ extension IntegrationTests {
 
         @Test func portsArePublished() throws {
             let network = try TestNetwork()
-            let (daemon, _) = try start(network, "report=1", ["--publish", "8080:192.168.64.2:80", "--publish", "5353:192.168.64.2:53/udp"])
+            let (daemon, _) = try start(
+                network, "report=1", ["--publish", "8080:192.168.64.2:80", "--publish", "5353:192.168.64.2:53/udp"])
             try daemon.program.wait(for: "VMNET_SIMULATOR: tcp port 8080 leads to 192.168.64.2, port 80")
             try daemon.program.wait(for: "VMNET_SIMULATOR: udp port 5353 leads to 192.168.64.2, port 53")
             #expect(try daemon.stop() == .exited(0))
             for (options, words) in [
-                (["--publish", "8080:10.0.0.2:80"], "10.0.0.2 is not an address for guests in 192.168.64.0/24"), (["--publish", "127.0.0.1:8080:192.168.64.2:80"], "leave out 127.0.0.1"),
+                (["--publish", "8080:10.0.0.2:80"], "10.0.0.2 is not an address for guests in 192.168.64.0/24"),
+                (["--publish", "127.0.0.1:8080:192.168.64.2:80"], "leave out 127.0.0.1"),
             ] {
                 let result = try refused("", options)
                 #expect(result.termination != .exited(0) && result.error.contains(words), "\(result.error)")
             }
             let result = try refused("rule_status=1001", ["--publish", "8080:192.168.64.2:80"])
-            #expect(result.termination == .exited(69) && result.error.contains("--publish 8080:192.168.64.2:80/tcp: vmnet.framework refused (1001)"), "\(result.error)")
+            #expect(
+                result.termination == .exited(69)
+                    && result.error.contains("--publish 8080:192.168.64.2:80/tcp: vmnet.framework refused (1001)"),
+                "\(result.error)")
         }
 
         @Test func aSignalEndsAStartThatHangs() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             let program = try VMNetDaemon.start(
-                in: network.host, ["--switch", path], folder: network.folder, environment: ["VMNET_SIMULATOR": "start_silent=1"], product: SimulatedMac.product)
+                in: network.host, ["--switch", path], folder: network.folder,
+                environment: ["VMNET_SIMULATOR": "start_silent=1"], product: SimulatedMac.product)
             try eventually("the switch") { Files.exists(path + "/ctl") }
             program.signal(Signal.terminate)
             #expect(try program.waitForEnd(within: 8) == .exited(0))
@@ -220,7 +269,11 @@ extension IntegrationTests {
             let other = try PlugGuest("other", path: path, folder: network.folder)
             #expect(try other.lease()["ip"] != nil)
             let printed = daemon.program.output
-            #expect(!printed.contains("is back") || printed.firstRange(of: "lease 192.168.64.3")!.lowerBound < printed.firstRange(of: "is back")!.lowerBound)
+            #expect(
+                !printed.contains("is back")
+                    || printed.firstRange(of: "lease 192.168.64.3")!.lowerBound
+                        < printed.firstRange(of: "is back")!.lowerBound
+            )
             #expect(try daemon.stop() == .exited(0))
         }
 
@@ -232,14 +285,18 @@ extension IntegrationTests {
             let path = network.folder.file("own"), slept = network.folder.file("slept")
             try Files.replace(slept, Array("0".utf8))
             let daemon = try VMNetDaemon(
-                in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path], folder: network.folder,
-                environment: ["VMNET_SIMULATOR": "tap=bridge100,silent_after=30", "VMNET_SIMULATOR_SLEEP": slept], product: SimulatedMac.product)
+                in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path],
+                folder: network.folder,
+                environment: ["VMNET_SIMULATOR": "tap=bridge100,silent_after=30", "VMNET_SIMULATOR_SLEEP": slept],
+                product: SimulatedMac.product)
             try network.host.ip("addr", "add", "192.168.77.1/24", "dev", "bridge100")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.namespace.ip("addr", "add", "192.168.77.2/24", "dev", PlugGuest.interface)
             #expect(try guest.namespace.pings("192.168.77.1"))
             _ = try guest.namespace.attempt(["ping", "-c", "60", "-i", "0.01", "-W", "1", "192.168.77.1"])
-            #expect(try !guest.namespace.attempt(["ping", "-c", "3", "-i", "0.2", "-W", "1", "192.168.77.1"]).succeeded, "it is silent")
+            #expect(
+                try !guest.namespace.attempt(["ping", "-c", "3", "-i", "0.2", "-W", "1", "192.168.77.1"]).succeeded,
+                "it is silent")
             #expect(!daemon.program.output.contains("failed"))
             try Files.replace(slept, Array("100".utf8))
             try daemon.program.wait(for: "the machine has slept", within: 20)
@@ -266,7 +323,8 @@ extension IntegrationTests {
         }
 
         @Test(arguments: [
-            (1001, "choose another --vmnet-gateway"), (1002, "no memory"), (1003, "does not take an argument"), (1004, "not ready"), (1005, "denies access"),
+            (1001, "choose another --vmnet-gateway"), (1002, "no memory"), (1003, "does not take an argument"),
+            (1004, "not ready"), (1005, "denies access"),
             (1007, "out of buffers"), (1009, "Internet Sharing is on"), (1010, "authorization"), (1099, "status 1099"),
         ])
         func everyStatusIsASentence(status: Int, words: String) throws {
@@ -279,14 +337,20 @@ extension IntegrationTests {
             let none = try refused("start_without_handle=1")
             #expect(none.termination == .exited(69) && none.error.contains("refused (1001)"), "\(none.error)")
             let silent = try refused("start_silent=1")
-            #expect(silent.termination == .exited(69) && silent.error.contains("did not answer in time"), "\(silent.error)")
+            #expect(
+                silent.termination == .exited(69) && silent.error.contains("did not answer in time"), "\(silent.error)")
         }
 
         @Test func aStartThatFailsLaterStopsTheInterface() throws {
             let network = try TestNetwork()
             try Files.replace(network.folder.file("state"), [])
-            let result = try network.host.attempt([Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch", network.folder.file("own")])
-            #expect(result.termination == .exited(73) && result.error.contains("choose another with --state-dir"), "\(result.error)")
+            let result = try network.host.attempt([
+                Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch",
+                network.folder.file("own"),
+            ])
+            #expect(
+                result.termination == .exited(73) && result.error.contains("choose another with --state-dir"),
+                "\(result.error)")
             #expect(!result.error.contains("does not return"))
         }
 
@@ -302,21 +366,29 @@ extension IntegrationTests {
         @Test func whatCannotBeBridgedIsAnsweredWithWhatCan() throws {
             let result = try refused("", ["--vmnet-mode", "bridged", "--vmnet-interface", "en7"])
             #expect(result.termination == .exited(69))
-            #expect(result.error.contains("en7 cannot be bridged; --vmnet-interface takes one of: en0, en1"), "\(result.error)")
+            #expect(
+                result.error.contains("en7 cannot be bridged; --vmnet-interface takes one of: en0, en1"),
+                "\(result.error)")
             let network = try TestNetwork()
             #expect(try network.host.run(Machine.product(SimulatedMac.product), "interfaces") == "en0\nen1\n")
             let path = network.folder.file("own")
             let daemon = try VMNetDaemon(
-                in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path], folder: network.folder, product: SimulatedMac.product)
+                in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path],
+                folder: network.folder, product: SimulatedMac.product)
             #expect(daemon.readyLine == "bridged by vmnet, switch at \(path)")
             #expect(try daemon.stop() == .exited(0))
         }
 
         @Test func onLinuxWhatNeedsAMacIsRefused() throws {
             let network = try TestNetwork()
-            for options in [["--uplink", "vmnet"], ["--vmnet-external-interface", "en0"], ["--vmnet-nat66-prefix", "fd00:1::"], ["--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--vmnet-mode", "host"]] {
+            for options in [
+                ["--uplink", "vmnet"], ["--vmnet-external-interface", "en0"], ["--vmnet-nat66-prefix", "fd00:1::"],
+                ["--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--vmnet-mode", "host"],
+            ] {
                 let result = try network.host.attempt([Machine.product("vde_vmnet")] + options + ["/tmp/vde"])
-                #expect(result.termination == .exited(64) && result.error.contains("needs vmnet.framework"), "\(result.error)")
+                #expect(
+                    result.termination == .exited(64) && result.error.contains("needs vmnet.framework"),
+                    "\(result.error)")
             }
         }
     }

@@ -9,15 +9,22 @@ extension IntegrationTests {
         /// Puts our program there under both names, as users do. Returns their paths.
         private func install(in folder: TemporaryFolder) throws -> (daemon: String, client: String) {
             let build = Files.parent(Machine.product("vde_vmnet")), prefix = "/opt/socket_vmnet"
-            let result = try ChildProcess.run(["make", "-s", "-C", Machine.packageRoot, "install-compat", "DESTDIR=" + folder.path, "BIN=" + build])
+            let result = try ChildProcess.run([
+                "make", "-s", "-C", Machine.packageRoot, "install-compat", "DESTDIR=" + folder.path, "BIN=" + build,
+            ])
             #expect(result.succeeded, "\(result.error)")
             let programs = ["socket_vmnet", "socket_vmnet_client"].map { "\(folder.path)\(prefix)/bin/\($0)" }
             for program in programs {
                 // Lima refuses links, and what others may write to.
-                let status = try Files.status(program, followLinks: false), directory = try Files.status(Files.parent(program))
-                #expect(status.kind == .regular && status.mode == 0o755 && status.owner == Accounts.effectiveUser && directory.mode == 0o755)
+                let status = try Files.status(program, followLinks: false),
+                    directory = try Files.status(Files.parent(program))
+                #expect(
+                    status.kind == .regular && status.mode == 0o755 && status.owner == Accounts.effectiveUser
+                        && directory.mode == 0o755)
             }
-            #expect(try Files.entries(Files.parent(programs[0])).sorted() == ["socket_vmnet", "socket_vmnet_client"], "nothing else is left")
+            #expect(
+                try Files.entries(Files.parent(programs[0])).sorted() == ["socket_vmnet", "socket_vmnet_client"],
+                "nothing else is left")
             return (programs[0], programs[1])
         }
 
@@ -34,7 +41,9 @@ extension IntegrationTests {
             let command = Namespace.withoutState + [programs.daemon, "--vmnet-gateway=192.168.105.1", socket]
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil, "DEBUG": "1"])
             try daemon.wait(for: "ready")
-            let client = try ChildProcess.run([programs.client, socket, "sh", "-c", "test -S /proc/self/fd/3 && printf '\\0\\0\\0\\0' >&3; exit 7"])
+            let client = try ChildProcess.run([
+                programs.client, socket, "sh", "-c", "test -S /proc/self/fd/3 && printf '\\0\\0\\0\\0' >&3; exit 7",
+            ])
             #expect(client.termination == .exited(7), "\(client.error)")
             try daemon.wait(for: "it announced a frame of 0 bytes")
             // Another version is put in the place of one that runs.
@@ -49,10 +58,12 @@ extension IntegrationTests {
             let folder = network.folder
             let socket = folder.file("socket_vmnet.shared"), pidfile = folder.file("shared_socket_vmnet.pid")
             let programs = try install(in: folder)
-            let command = Namespace.withoutState + [
-                programs.daemon, "--pidfile=\(pidfile)", "--socket-group=nogroup", "--vmnet-mode=shared", "--vmnet-gateway=192.168.105.1",
-                "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0", socket,
-            ]
+            let command =
+                Namespace.withoutState + [
+                    programs.daemon, "--pidfile=\(pidfile)", "--socket-group=nogroup", "--vmnet-mode=shared",
+                    "--vmnet-gateway=192.168.105.1",
+                    "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0", socket,
+                ]
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil])
             // Nobody waits for it to say that it is ready.
             try eventually("the socket") { Files.exists(socket) }
@@ -79,7 +90,9 @@ extension IntegrationTests {
         @Test func exitStatusesAreThoseOfSocketVMNet() throws {
             let folder = try TemporaryFolder()
             let (daemon, client) = try install(in: folder)
-            func status(_ arguments: String...) throws -> ChildProcess.Termination { try ChildProcess.run(arguments).termination }
+            func status(_ arguments: String...) throws -> ChildProcess.Termination {
+                try ChildProcess.run(arguments).termination
+            }
             #expect(try status(daemon, "--help") == .exited(0))
             #expect(try status(daemon, "-v") == .exited(0))
             #expect(try status(daemon) == .exited(1))
@@ -96,7 +109,10 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let socket = network.folder.file("socket"), pidfile = network.folder.file("pid")
             let daemon = try network.host.start(
-                Namespace.withoutState + [try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile, socket],
+                Namespace.withoutState + [
+                    try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile,
+                    socket,
+                ],
                 environment: ["VMNET_SIMULATOR": fault])
             try eventually("the socket") { Files.exists(socket) && Files.exists(pidfile) }
             let client = try SocketEnd(streamAt: socket)

@@ -27,23 +27,35 @@ extension IntegrationTests {
             let gateway = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
             let host = isGlobal ? Self.host : IPv6Address(linkLocalFrom: gateway)
             let address = isGlobal ? IPv6Address(Self.prefix, 0x77) : IPv6Address(linkLocalFrom: victim)
-            let place = Place(scene: scene, rogue: try PlugHolder(path: scene.path), victim: try PlugHolder(path: scene.path), gateway: gateway, host: host, address: address)
+            let place = Place(
+                scene: scene, rogue: try PlugHolder(path: scene.path), victim: try PlugHolder(path: scene.path),
+                gateway: gateway, host: host, address: address)
             #expect(echoes(place, place.victim, from: victim, as: address), "the victim speaks with the host")
             return place
         }
 
-        private func echo(_ place: Place, from source: MACAddress, as address: IPv6Address, _ payload: [UInt8], hopLimit: UInt8 = 64, to target: IPv6Address? = nil) -> [UInt8] {
-            let header = IPv6Header(source: address, destination: target ?? place.host, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
-            return NeighborDiscovery.frame(header, from: source, to: place.gateway, type: 128, body: [0, 1, 0, 1] + payload)
+        private func echo(
+            _ place: Place, from source: MACAddress, as address: IPv6Address, _ payload: [UInt8], hopLimit: UInt8 = 64,
+            to target: IPv6Address? = nil
+        ) -> [UInt8] {
+            let header = IPv6Header(
+                source: address, destination: target ?? place.host, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
+            return NeighborDiscovery.frame(
+                header, from: source, to: place.gateway, type: 128, body: [0, 1, 0, 1] + payload)
         }
 
         private func claim(_ address: IPv6Address, from source: MACAddress, as sender: IPv6Address) -> [UInt8] {
-            let header = IPv6Header(source: sender, destination: .allNodes, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
-            return NeighborDiscovery.frame(header, from: source, to: Self.allNodes, type: NeighborDiscovery.neighborAdvertisement, body: [0x20, 0, 0, 0] + address.bytes + [2, 1] + source.bytes)
+            let header = IPv6Header(
+                source: sender, destination: .allNodes, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
+            return NeighborDiscovery.frame(
+                header, from: source, to: Self.allNodes, type: NeighborDiscovery.neighborAdvertisement,
+                body: [0x20, 0, 0, 0] + address.bytes + [2, 1] + source.bytes)
         }
 
         /// Asks the host for an echo and answers its questions for the address, until the echo comes.
-        private func echoes(_ place: Place, _ holder: PlugHolder, from source: MACAddress, as address: IPv6Address) -> Bool {
+        private func echoes(
+            _ place: Place, _ holder: PlugHolder, from source: MACAddress, as address: IPv6Address
+        ) -> Bool {
             let payload = (0..<16).map { _ in Random.value(UInt8.self) }
             holder.send(echo(place, from: source, as: address, payload))
             return holder.receive(seconds: ampleTime) { frame in
@@ -53,10 +65,17 @@ extension IntegrationTests {
         }
 
         /// Answers a question for an address, as a kernel does.
-        private func answer(_ frame: [UInt8], _ holder: PlugHolder, _ place: Place, _ source: MACAddress, _ address: IPv6Address) {
-            guard frame.count >= 78, frame[12...13] == [0x86, 0xdd], frame[54] == 135, Array(frame[62..<78]) == address.bytes else { return }
+        private func answer(
+            _ frame: [UInt8], _ holder: PlugHolder, _ place: Place, _ source: MACAddress, _ address: IPv6Address
+        ) {
+            guard frame.count >= 78, frame[12...13] == [0x86, 0xdd], frame[54] == 135,
+                Array(frame[62..<78]) == address.bytes
+            else { return }
             let asker = IPv6Address(frame.rawSpan, at: 22)
-            holder.send(NeighborDiscovery.advertisement(of: address, at: source, to: (asker, MACAddress(frame.rawSpan.big64(at: 6) >> 16)), isRouter: false))
+            holder.send(
+                NeighborDiscovery.advertisement(
+                    of: address, at: source, to: (asker, MACAddress(frame.rawSpan.big64(at: 6) >> 16)), isRouter: false)
+            )
         }
 
         @Test(arguments: [true, false]) func theHostReflectsNothingToAnotherGuest(isGlobal: Bool) throws {
@@ -74,7 +93,10 @@ extension IntegrationTests {
             let far = isGlobal ? IPv6Address(0x2001_0db8 << 32, 1) : place.host
             var tagged = echo(place, from: rogue, as: place.address, tag)
             tagged.replaceSubrange(12..<12, with: [0x81, 0, 0, 0])
-            for frame in [echo(place, from: rogue, as: place.address, tag), udp.bytes, echo(place, from: rogue, as: place.address, tag, hopLimit: 1, to: far), tagged] { place.rogue.send(frame) }
+            for frame in [
+                echo(place, from: rogue, as: place.address, tag), udp.bytes,
+                echo(place, from: rogue, as: place.address, tag, hopLimit: 1, to: far), tagged,
+            ] { place.rogue.send(frame) }
             // Its own are answered, and what it has sent before was looked at by then.
             #expect(echoes(place, place.rogue, from: rogue, as: own))
             let payload = (0..<16).map { _ in Random.value(UInt8.self) }
@@ -87,24 +109,35 @@ extension IntegrationTests {
                     return frame.count >= 78 && frame[54] == 129 && Array(frame[62..<78]) == payload
                 } != nil)
             #expect(!seen.contains { !$0.ranges(of: tag).isEmpty }, "the host sends the rogue's bytes to the victim")
-            try place.scene.daemon.program.wait(for: "claims an IPv6 address of another guest, which is dropped", within: ampleTime)
+            try place.scene.daemon.program.wait(
+                for: "claims an IPv6 address of another guest, which is dropped", within: ampleTime)
             #expect(try place.scene.daemon.stop() == .exited(0))
         }
 
         @Test(arguments: [true, false]) func anAdvertisementTakesNoAddressFromAnotherGuest(isGlobal: Bool) throws {
             let place = try arrange(isGlobal: isGlobal)
             let own = IPv6Address(linkLocalFrom: rogue)
-            func neighbours() throws -> String { try place.scene.host.run("ip", "-6", "neigh", "show", "dev", "vmnet0") }
+            func neighbours() throws -> String {
+                try place.scene.host.run("ip", "-6", "neigh", "show", "dev", "vmnet0")
+            }
             #expect(try neighbours().contains("\(place.address) lladdr \(victim)"))
             let question = NeighborDiscovery.frame(
-                IPv6Header(source: place.address, destination: place.host, nextHeader: IPProtocol.icmpv6, hopLimit: 255), from: rogue, to: place.gateway,
-                type: NeighborDiscovery.neighborSolicitation, body: [0, 0, 0, 0] + place.host.bytes + [1, 1] + rogue.bytes)
-            for frame in [claim(place.address, from: rogue, as: own), claim(place.address, from: rogue, as: place.address), question] {
+                IPv6Header(
+                    source: place.address, destination: place.host, nextHeader: IPProtocol.icmpv6, hopLimit: 255),
+                from: rogue, to: place.gateway,
+                type: NeighborDiscovery.neighborSolicitation,
+                body: [0, 0, 0, 0] + place.host.bytes + [1, 1] + rogue.bytes)
+            for frame in [
+                claim(place.address, from: rogue, as: own), claim(place.address, from: rogue, as: place.address),
+                question,
+            ] {
                 place.rogue.send(frame)
                 place.rogue.send(frame[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + frame[12...])
             }
             #expect(echoes(place, place.rogue, from: rogue, as: own), "the host has taken what was sent before")
-            #expect(try neighbours().contains("\(place.address) lladdr \(victim)") && !neighbours().contains("\(place.address) lladdr \(rogue)"))
+            #expect(
+                try neighbours().contains("\(place.address) lladdr \(victim)")
+                    && !neighbours().contains("\(place.address) lladdr \(rogue)"))
             #expect(echoes(place, place.victim, from: victim, as: place.address))
             #expect(try place.scene.daemon.stop() == .exited(0))
         }
@@ -115,24 +148,30 @@ extension IntegrationTests {
             try scene.host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "vmnet0", "nodad")
             let gateway = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
             let router = try scene.host.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0", "--bind-interfaces", "--enable-ra", "--dhcp-range=fd00:105::,ra-only,64",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0",
+                "--bind-interfaces", "--enable-ra", "--dhcp-range=fd00:105::,ra-only,64",
             ])
             try router.wait(for: "router advertisement on fd00:105::", within: ampleTime)
             let hardware = "52:54:00:00:00:31"
             var last: PlugGuest?
             for round in 0..<3 {
                 last?.stop()
-                // The same guest with its addresses, at once, while the switch may not have noticed that the old port is gone.
+                // The same guest with its addresses, at once, while the switch may not have noticed that the old port
+                // is gone.
                 let guest = try PlugGuest("guest\(round)", path: scene.path, mac: hardware, folder: scene.folder)
                 last = guest
                 let namespace = guest.namespace
                 // With duplicate address detection, as guests have it.
                 try namespace.ip("link", "set", PlugGuest.interface, "down")
-                for setting in ["accept_dad=1", "use_tempaddr=2", "accept_ra=2"] { try namespace.run("sysctl", "-qw", "net.ipv6.conf.\(PlugGuest.interface).\(setting)") }
+                for setting in ["accept_dad=1", "use_tempaddr=2", "accept_ra=2"] {
+                    try namespace.run("sysctl", "-qw", "net.ipv6.conf.\(PlugGuest.interface).\(setting)")
+                }
                 try namespace.run("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=1")
                 try namespace.ip("link", "set", PlugGuest.interface, "up")
                 func addresses() throws -> [String] {
-                    try namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "-tentative").split(separator: "\n").map { $0.split(separator: " ")[3].split(separator: "/")[0].description }
+                    try namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "-tentative").split(
+                        separator: "\n"
+                    ).map { $0.split(separator: " ")[3].split(separator: "/")[0].description }
                 }
                 var found: [String] = []
                 try eventually("addresses of the guest", within: ampleTime) {
@@ -141,10 +180,15 @@ extension IntegrationTests {
                 }
                 #expect(found.contains("fd00:105::5054:ff:fe00:31"))
                 for address in found where address.hasPrefix("fd00:") {
-                    let result = try namespace.attempt(["ping", "-6", "-c", "1", "-W", "10", "-I", address, "\(Self.host)"])
+                    let result = try namespace.attempt([
+                        "ping", "-6", "-c", "1", "-W", "10", "-I", address, "\(Self.host)",
+                    ])
                     #expect(result.succeeded, "\(round) \(address): \(result.output)")
                 }
-                let local = try namespace.attempt(["ping", "-6", "-c", "1", "-W", "10", "\(IPv6Address(linkLocalFrom: gateway))%\(PlugGuest.interface)"])
+                let local = try namespace.attempt([
+                    "ping", "-6", "-c", "1", "-W", "10",
+                    "\(IPv6Address(linkLocalFrom: gateway))%\(PlugGuest.interface)",
+                ])
                 #expect(local.succeeded, "\(round): \(local.output)")
             }
             #expect(!scene.daemon.program.output.contains("claims an IPv6 address"))

@@ -4,14 +4,20 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// TCP streams through a TAP, where segments are put together and super-frames are cut up: what arrives is what was sent.
+    /// TCP streams through a TAP, where segments are put together and super-frames are cut up: what arrives is what was
+    /// sent.
     @Suite struct StreamTransfer {
         private static let megabytes = 24
 
         /// Sends the same random file from one host to another. Returns false if another one arrives.
-        private func transfer(from sender: Namespace, to receiver: Namespace, at address: String, folder: TemporaryFolder) throws -> Bool {
+        private func transfer(
+            from sender: Namespace, to receiver: Namespace, at address: String, folder: TemporaryFolder
+        ) throws -> Bool {
             let original = folder.file("original"), copy = folder.file("copy")
-            if !Files.exists(original) { _ = try sender.run("dd", "if=/dev/urandom", "of=\(original)", "bs=1M", "count=\(Self.megabytes)", "status=none") }
+            if !Files.exists(original) {
+                _ = try sender.run(
+                    "dd", "if=/dev/urandom", "of=\(original)", "bs=1M", "count=\(Self.megabytes)", "status=none")
+            }
             let listener = try receiver.start(["sh", "-c", "busybox nc -l -p 5001 > \(copy)"])
             try receiver.waitForListener(on: 5001)
             _ = try sender.run("sh", "-c", "timeout 25 busybox nc \(address) 5001 < \(original)")
@@ -38,7 +44,11 @@ extension IntegrationTests {
             let scene = try OwnScene()
             let other = try Namespace("other")
             let far = try VMNetDaemon(
-                in: other, ["--uplink", "tap", "--vmnet-mode", "host", "--dhcp", "off", "--vmnet-gateway", "192.168.105.77", "--state-dir", scene.folder.file("far"), scene.path],
+                in: other,
+                [
+                    "--uplink", "tap", "--vmnet-mode", "host", "--dhcp", "off", "--vmnet-gateway", "192.168.105.77",
+                    "--state-dir", scene.folder.file("far"), scene.path,
+                ],
                 folder: scene.folder)
             #expect(far.readyLine.contains("192.168.105.77"))
             for _ in 0..<2 {

@@ -20,7 +20,8 @@ extension IntegrationTests {
                 vde = nil
                 let before = daemon.program.output.count
                 try eventually("the loss is noticed") { daemon.program.output.contains("has gone") }
-                #expect(try network.host.run("ip", "-o", "link", "show", "vmnet0").contains("vmnet0"), "the uplink stays")
+                #expect(
+                    try network.host.run("ip", "-o", "link", "show", "vmnet0").contains("vmnet0"), "the uplink stays")
                 vde = try VDESwitch(in: network.host, at: path)
                 try daemon.program.wait(for: "joined the switch at \(path) again", after: before, within: 5)
                 guest = try PlugGuest("again", path: path, mac: "52:54:00:00:00:01", folder: network.folder)
@@ -58,11 +59,16 @@ extension IntegrationTests {
             let directory = network.folder.file("user")
             try Files.makeDirectory(directory)
             _ = try ChildProcess.run(["chown", "nobody", directory])
-            let vde = try VDESwitch(in: network.host, at: directory + "/vde", options: ["--mode", "0660"], user: "nobody")
-            let daemon = try VMNetDaemon(in: network.host, ["--vde-group", "nogroup", vde.path], folder: network.folder)
+            let vde = try VDESwitch(
+                in: network.host, at: directory + "/vde", options: ["--mode", "0660"], user: "nobody")
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--vde-group", "nogroup", vde.path], folder: network.folder)
             #expect(try daemon.stop() == .exited(0))
             // A group that the switch is not in shuts it out, and it says so by refusing.
-            let refused = try network.host.attempt([Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vde-group", "adm", vde.path])
+            let refused = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vde-group", "adm",
+                vde.path,
+            ])
             #expect(refused.termination == .exited(69))
             #expect(refused.error.contains("refused"))
         }
@@ -75,7 +81,9 @@ extension IntegrationTests {
             #expect(listing.contains("Port 0007"))
             #expect(listing.contains("vde_vmnet user=root pid=\(daemon.program.identifier)"))
             // Debian's switch refuses a port out of range by silence.
-            let refused = try network.host.attempt([Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), vde.path + "[4000]"])
+            let refused = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), vde.path + "[4000]",
+            ])
             #expect(refused.termination == .exited(69))
             #expect(refused.error.contains("did not answer") || refused.error.contains("refused"))
         }
@@ -88,7 +96,9 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let fake = try FakeSwitch(in: network.folder, behaviour)
             let before = try network.host.snapshot()
-            let result = try network.host.attempt([Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), fake.path])
+            let result = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), fake.path,
+            ])
             #expect(result.termination == .exited(69))
             #expect(result.error.contains(word), "\(result.error)")
             #expect(try network.host.snapshot() == before)
@@ -122,7 +132,9 @@ extension IntegrationTests {
             let daemon = try VMNetDaemon(in: network.host, [path + "[]"], folder: network.folder)
             let guest = try PlugGuest("guest", path: "ptp://" + path, folder: network.folder)
             try guest.lease()
-            let third = try network.host.attempt([Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), path + "[]"])
+            let third = try network.host.attempt([
+                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), path + "[]",
+            ])
             #expect(third.termination == .exited(75))
             #expect(third.error.contains("both ends"))
             _ = daemon

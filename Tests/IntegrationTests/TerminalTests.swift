@@ -9,7 +9,9 @@ extension IntegrationTests {
         /// vdeterm sends a command without the end of its line, and needs a terminal, which script(1) gives it.
         @Test func vdetermIsAnswered() throws {
             let network = try TestNetwork(), mgmt = network.folder.file("mgmt")
-            let daemon = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", "--mgmt", mgmt, network.folder.file("vde")], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--uplink", "none", "--mgmt", mgmt, network.folder.file("vde")],
+                folder: network.folder)
             let terminal = try network.host.start(["script", "-qec", "vdeterm \(mgmt)", "/dev/null"])
             try terminal.wait(for: "vde[")
             try terminal.type("port/showinfo\r")
@@ -22,7 +24,9 @@ extension IntegrationTests {
         /// Commands that come without an end and in one piece are one command each, and a line in pieces is one line.
         @Test func aPauseEndsALine() throws {
             let network = try TestNetwork(), mgmt = network.folder.file("mgmt")
-            let daemon = try VMNetDaemon(in: network.host, ["--switch", "--uplink", "none", "--mgmt", mgmt, network.folder.file("vde")], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--switch", "--uplink", "none", "--mgmt", mgmt, network.folder.file("vde")],
+                folder: network.folder)
             let console = try Console(mgmt)
             #expect(try console.ask("vlan/create 5", lineEnd: "").contains("1000 Success"))
             #expect(try console.ask("vlan/create 5").contains("1017"), "it was carried out once")

@@ -11,7 +11,8 @@ extension IntegrationTests {
         /// Makes the Internet a local network with a DHCP server, for guests that are bridged to it.
         private func startLAN(_ network: TestNetwork) throws -> BackgroundProgram {
             let server = try network.internet.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--interface=eth0", "--bind-interfaces", "--no-ping",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--interface=eth0",
+                "--bind-interfaces", "--no-ping",
                 "--dhcp-range=203.0.113.100,203.0.113.150", "--dhcp-leasefile=\(network.folder.file("lan.leases"))",
             ])
             try network.internet.waitForListener(on: 53)
@@ -22,7 +23,8 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
-            let daemon = try VMNetDaemon(in: network.host, ["--vmnet-mode", "host", "--dhcp", "builtin", vde.path], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--vmnet-mode", "host", "--dhcp", "builtin", vde.path], folder: network.folder)
             #expect(try !network.host.run("nft", "list", "ruleset").contains("masquerade"))
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             let told = try guest.lease()
@@ -31,14 +33,17 @@ extension IntegrationTests {
             try guest.namespace.ip("route", "add", "default", "via", gateway)
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
             #expect(try network.host.pings("192.168.105.2"))
-            let check = try network.host.attempt([Machine.product("vde_vmnet"), "check", vde.path, "--tcp", "\(TestNetwork.internetAddress):80"])
+            let check = try network.host.attempt([
+                Machine.product("vde_vmnet"), "check", vde.path, "--tcp", "\(TestNetwork.internetAddress):80",
+            ])
             #expect(check.succeeded)
             #expect(check.output.split(separator: "\n").count { $0.hasPrefix("skipped") } == 2, "\(check.output)")
             #expect(try daemon.stop() == .exited(0))
             #expect(try network.host.snapshot() == before)
         }
 
-        /// A user joins a bridge through QEMU's helper, where its list allows it, and the host and the guest reach each other.
+        /// A user joins a bridge through QEMU's helper, where its list allows it, and the host and the guest reach each
+        /// other.
         @Test(.enabled(if: Files.exists("/usr/lib/qemu/qemu-bridge-helper"), "needs qemu-system-common"))
         func aUserJoinsABridgeThroughQEMUsHelper() throws {
             let network = try TestNetwork()
@@ -46,15 +51,27 @@ extension IntegrationTests {
             try host.ip("link", "add", "virbr0", "type", "bridge")
             try host.ip("addr", "add", "10.11.12.1/24", "dev", "virbr0")
             try host.ip("link", "set", "virbr0", "up")
-            // The machine's own helper and list are left alone: a copy of each, the list in a copy of /etc of the program's own.
-            let helper = network.folder.file("qemu-bridge-helper"), etc = network.folder.file("etc"), home = network.folder.file("home")
+            // The machine's own helper and list are left alone: a copy of each, the list in a copy of /etc of the
+            // program's own.
+            let helper = network.folder.file("qemu-bridge-helper"), etc = network.folder.file("etc"),
+                home = network.folder.file("home")
             try host.run("cp", "/usr/lib/qemu/qemu-bridge-helper", helper)
             try host.run("cp", "-a", "/etc", etc)
-            try host.run("sh", "-c", "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir \(home); chown nobody \(home); chmod 755 \(network.folder.path)")
+            try host.run(
+                "sh", "-c",
+                "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir \(home); chown nobody \(home); chmod 755 \(network.folder.path)"
+            )
             let path = home + "/vde"
             let command =
-                ["unshare", "-m", "sh", "-c", "mount --bind \(etc) /etc && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"", "sh"] + Namespace.running(as: "nobody")
-                + [Machine.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "virbr0", "--bridge-helper", helper, path]
+                [
+                    "unshare", "-m", "sh", "-c",
+                    "mount --bind \(etc) /etc && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"",
+                    "sh",
+                ] + Namespace.running(as: "nobody")
+                + [
+                    Machine.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "virbr0",
+                    "--bridge-helper", helper, path,
+                ]
             let environment: [String: String?] = ["HOME": home, "XDG_RUNTIME_DIR": home]
             func refusal() throws -> String {
                 let result = try host.attempt(command, environment: environment)
@@ -121,7 +138,8 @@ extension IntegrationTests {
             let bridgeAddress = try host.run("cat", "/sys/class/net/br0/address")
             let before = try host.snapshot()
             let vde = try VDESwitch(in: host, at: network.folder.file("vde"))
-            let daemon = try VMNetDaemon(in: host, ["--vmnet-mode", "bridged", "--vmnet-interface", "br0", vde.path], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: host, ["--vmnet-mode", "bridged", "--vmnet-interface", "br0", vde.path], folder: network.folder)
             #expect(daemon.readyLine.contains("bridged to br0 by vmnet0"))
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             let told = try guest.lease(seconds: 30)
@@ -134,7 +152,10 @@ extension IntegrationTests {
             _ = lan
         }
 
-        @Test(.enabled(if: Files.exists("/usr/sbin/ovs-vswitchd"), "needs Open vSwitch, which is not installed for a test alone"))
+        @Test(
+            .enabled(
+                if: Files.exists("/usr/sbin/ovs-vswitchd"),
+                "needs Open vSwitch, which is not installed for a test alone"))
         func anOpenVSwitchBridgeTakesTheTapAsAPort() throws {
             let network = try TestNetwork()
             let host = network.host
@@ -142,7 +163,9 @@ extension IntegrationTests {
             try Files.makeDirectory(directory)
             let environment = ["OVS_RUNDIR": directory]
             try host.run("ovsdb-tool", "create", directory + "/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
-            let database = try host.start(["ovsdb-server", directory + "/conf.db", "--remote=punix:\(directory)/db.sock"], environment: environment)
+            let database = try host.start(
+                ["ovsdb-server", directory + "/conf.db", "--remote=punix:\(directory)/db.sock"],
+                environment: environment)
             try eventually("Open vSwitch's database") { Files.exists(directory + "/db.sock") }
             let daemonOVS = try host.start(["ovs-vswitchd", "unix:\(directory)/db.sock"], environment: environment)
             func vsctl(_ arguments: String...) throws -> String {
@@ -175,14 +198,17 @@ extension IntegrationTests {
             let lan = try startLAN(network)
             let before = try network.host.snapshot()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
-            let daemon = try VMNetDaemon(in: network.host, ["--vmnet-mode", "bridged", "--vmnet-interface", "wan", vde.path], folder: network.folder)
+            let daemon = try VMNetDaemon(
+                in: network.host, ["--vmnet-mode", "bridged", "--vmnet-interface", "wan", vde.path],
+                folder: network.folder)
             #expect(daemon.program.output.contains("guests and this host do not reach each other"))
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             let told = try guest.lease()
             #expect(told["serverid"] == TestNetwork.internetAddress)
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
             // Super-frames with unfinished checksums come from the veth; each way a transfer arrives as it was sent.
-            try transfer(from: network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: network.folder)
+            try transfer(
+                from: network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: network.folder)
             try transfer(from: guest.namespace, told["ip"]!, to: network.internet, folder: network.folder)
             #expect(try daemon.stop() == .exited(0))
             #expect(try network.host.snapshot() == before)
@@ -191,18 +217,25 @@ extension IntegrationTests {
 
         @Test func vlanTagsSurviveTheNIC() throws {
             let network = try TestNetwork()
-            // Ours at both ends of a wire: what one sends tagged, the kernel of the other untags on arrival, and the tag is put back.
+            // Ours at both ends of a wire: what one sends tagged, the kernel of the other untags on arrival, and the
+            // tag is put back.
             var cables: [CableHolder] = []
             var daemons: [VMNetDaemon] = []
             for (namespace, interface) in [(network.host, "wan"), (network.internet, "eth0")] {
                 let path = network.folder.file("cable-\(interface)")
-                daemons.append(try VMNetDaemon(in: namespace, ["--vmnet-mode", "bridged", "--vmnet-interface", interface, path + "[]"], folder: network.folder))
+                daemons.append(
+                    try VMNetDaemon(
+                        in: namespace, ["--vmnet-mode", "bridged", "--vmnet-interface", interface, path + "[]"],
+                        folder: network.folder))
                 cables.append(try CableHolder(path: path))
                 // The first frame tells the daemon that there is somebody.
-                cables.last!.send([UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, UInt8(cables.count)] + [UInt8](repeating: 0, count: 48))
+                cables.last!.send(
+                    [UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, UInt8(cables.count)]
+                        + [UInt8](repeating: 0, count: 48))
                 try daemons.last!.program.wait(for: "the other end of \(path) is there", within: 5)
             }
-            for (protocolIdentifier, control) in [(0x8100, 0xa005), (0x88a8, 0x0007), (0x8100, 0)] as [(UInt16, UInt16)] {
+            for (protocolIdentifier, control) in [(0x8100, 0xa005), (0x88a8, 0x0007), (0x8100, 0)] as [(UInt16, UInt16)]
+            {
                 var writer = ByteWriter()
                 writer.put(MACAddress.broadcast)
                 writer.put(MACAddress("52:54:00:00:00:01")!)
@@ -219,7 +252,8 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let result = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vmnet-mode", "bridged", "--vmnet-interface", "eth7", vde.path,
+                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vmnet-mode", "bridged",
+                "--vmnet-interface", "eth7", vde.path,
             ])
             #expect(result.termination == .exited(69))
             #expect(result.error.contains("no interface eth7") && result.error.contains("wan"))
@@ -230,10 +264,14 @@ extension IntegrationTests {
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let before = try network.host.snapshot()
             // A mount namespace in which neither nft nor its library is there.
-            let command = "for f in /usr/sbin/nft /sbin/nft $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p'); do [ -e $f ] && mount --bind /dev/null $f; done; exec \"$@\""
+            let command =
+                "for f in /usr/sbin/nft /sbin/nft $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p'); do [ -e $f ] && mount --bind /dev/null $f; done; exec \"$@\""
             for mode in ["shared", "host"] {
                 let result = try network.host.attempt(
-                    ["unshare", "-m", "sh", "-c", command, "sh", Machine.product("vde_vmnet"), "--vmnet-mode", mode, "--state-dir", network.folder.file("state"), vde.path])
+                    [
+                        "unshare", "-m", "sh", "-c", command, "sh", Machine.product("vde_vmnet"), "--vmnet-mode", mode,
+                        "--state-dir", network.folder.file("state"), vde.path,
+                    ])
                 #expect(result.termination == .exited(69))
                 #expect(result.error.contains("install the package nftables"), "\(result.error)")
                 #expect(try network.host.snapshot() == before)
@@ -252,7 +290,9 @@ extension IntegrationTests {
             try vpn.ip("addr", "add", "198.51.100.1/24", "dev", "eth0")
             try vpn.ip("link", "set", "eth0", "up")
             try host.ip("link", "set", "tun7", "up")
-            try eventually("forwarding on the new interface") { try host.run("cat", "/proc/sys/net/ipv4/conf/tun7/forwarding").trimmed == "1" }
+            try eventually("forwarding on the new interface") {
+                try host.run("cat", "/proc/sys/net/ipv4/conf/tun7/forwarding").trimmed == "1"
+            }
             #expect(try guest.namespace.pings("198.51.100.1"))
             #expect(try guest.namespace.pings(TestNetwork.internetAddress), "the old one still works")
             // The host has not become a router between the two.
@@ -261,10 +301,14 @@ extension IntegrationTests {
             #expect(try !scene.network.internet.pings("198.51.100.1", seconds: 1))
             // Once somebody makes it one, we do not stand in the way.
             try host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-            try eventually("our guards are gone") { try !host.run("nft", "list", "ruleset").contains("iifname \"wan\"") }
+            try eventually("our guards are gone") {
+                try !host.run("nft", "list", "ruleset").contains("iifname \"wan\"")
+            }
             #expect(try scene.network.internet.pings("198.51.100.1"))
             #expect(try scene.daemon.stop() == .exited(0))
-            #expect(try host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1", "whoever made it a router still wants it to be one")
+            #expect(
+                try host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1",
+                "whoever made it a router still wants it to be one")
         }
 
         @Test func guestsCannotPoseAsOthers() throws {
@@ -275,7 +319,9 @@ extension IntegrationTests {
             try guest.namespace.ip("addr", "add", "198.51.100.9/32", "dev", PlugGuest.interface)
             let listener = try scene.network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp"])
             try listener.wait(for: "listening on", within: 10)
-            _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress])
+            _ = try guest.namespace.attempt([
+                "ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress,
+            ])
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
             try listener.wait(for: "ICMP echo request", within: 5)
             #expect(!listener.output.contains("198.51.100.9"))
@@ -287,13 +333,18 @@ extension IntegrationTests {
             let address = try guest.lease()["ip"]!
             try transfer(from: scene.host, gateway, to: guest.namespace, folder: scene.folder)
             try transfer(from: guest.namespace, address, to: scene.host, folder: scene.folder)
-            try transfer(from: scene.network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: scene.folder)
+            try transfer(
+                from: scene.network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: scene.folder)
         }
 
         /// Sends 20 MB by TCP and compares the checksums at both ends.
-        private func transfer(from server: Namespace, _ address: String, to client: Namespace, folder: TemporaryFolder) throws {
+        private func transfer(
+            from server: Namespace, _ address: String, to client: Namespace, folder: TemporaryFolder
+        ) throws {
             let file = folder.file("data")
-            if !Files.exists(file) { _ = try ChildProcess.run(["dd", "if=/dev/urandom", "of=" + file, "bs=1M", "count=20"]) }
+            if !Files.exists(file) {
+                _ = try ChildProcess.run(["dd", "if=/dev/urandom", "of=" + file, "bs=1M", "count=20"])
+            }
             let source = try server.start(["busybox", "nc", "-ll", "-p", "7100", "-e", "cat", file])
             try server.waitForListener(on: 7100)
             let sum = try client.run("timeout", "60", "bash", "-c", "sha256sum </dev/tcp/\(address)/7100")
@@ -311,9 +362,14 @@ extension IntegrationTests {
             let iptables = kind == "iptables-legacy" ? "iptables-legacy" : "iptables-nft"
             switch kind {
             case "docker":
-                try host.run("sh", "-ec", "\(iptables) -P FORWARD DROP; \(iptables) -N DOCKER-USER; \(iptables) -A FORWARD -j DOCKER-USER")
+                try host.run(
+                    "sh", "-ec",
+                    "\(iptables) -P FORWARD DROP; \(iptables) -N DOCKER-USER; \(iptables) -A FORWARD -j DOCKER-USER")
             case "nftables":
-                try host.run("nft", "add table inet site; add chain inet site forward { type filter hook forward priority 0; policy drop; }; add chain inet site input { type filter hook input priority 0; policy drop; }; add rule inet site input ct state established accept; add rule inet site input icmp type echo-request accept")
+                try host.run(
+                    "nft",
+                    "add table inet site; add chain inet site forward { type filter hook forward priority 0; policy drop; }; add chain inet site input { type filter hook input priority 0; policy drop; }; add rule inet site input ct state established accept; add rule inet site input icmp type echo-request accept"
+                )
             default:
                 try host.run(iptables, "-P", "FORWARD", "DROP")
             }
@@ -324,14 +380,18 @@ extension IntegrationTests {
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
             try daemon.program.wait(for: "let it through with:", within: 5)
             try eventually("all of the message") { daemon.program.output.hasSuffix("\n") }
-            let commands = daemon.program.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map { String($0.dropFirst(9)) }
+            let commands = daemon.program.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map {
+                String($0.dropFirst(9))
+            }
             #expect(commands.count == 2, "\(commands)")
             for command in commands {
                 // Which of the two the word means is the system's choice.
                 try host.run("sh", "-ec", command.replacing("iptables ", with: iptables + " "))
             }
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
-            if kind != "iptables-legacy" { try daemon.program.wait(for: "no longer drops what guests send to the outside", within: 5) }
+            if kind != "iptables-legacy" {
+                try daemon.program.wait(for: "no longer drops what guests send to the outside", within: 5)
+            }
             #expect(try daemon.stop() == .exited(0))
         }
     }

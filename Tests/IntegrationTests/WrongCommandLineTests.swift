@@ -4,9 +4,11 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// Command lines as people make them who have not read the manual: each with its exit status (sysexits(3)) and what its message must say.
+    /// Command lines as people make them who have not read the manual: each with its exit status (sysexits(3)) and what
+    /// its message must say.
     @Suite struct WrongCommandLines {
-        /// The words, the status, and parts of the message between bars. DIR is a folder with a plain file `afile` and an empty folder `empty`; GONE is not there.
+        /// The words, the status, and parts of the message between bars. DIR is a folder with a plain file `afile` and
+        /// an empty folder `empty`; GONE is not there.
         static let table = """
             % 69 no VDE switch in any of the usual places | vde_vmnet --switch /tmp/vde
             status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces | vde_vmnet --help
@@ -138,17 +140,23 @@ extension IntegrationTests {
             let lines = WrongCommandLines.table.split(separator: "\n")
             #expect(lines.count >= 100)
             for line in lines {
-                let halves = line.replacing("DIR", with: folder.path).replacing("GONE", with: "absent").split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+                let halves = line.replacing("DIR", with: folder.path).replacing("GONE", with: "absent").split(
+                    separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
                 let words = halves[0].split(separator: " ").map(String.init)
                 let expected = halves[1].drop { $0 == " " }.split(separator: " ", maxSplits: 1)
-                let parts = expected[1].split(separator: "|").map { part in String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed()) }
-                // In the folder, so that no word is a path by chance, and as nobody's home, so that no default switch is found.
+                let parts = expected[1].split(separator: "|").map { part in
+                    String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+                }
+                // In the folder, so that no word is a path by chance, and as nobody's home, so that no default switch
+                // is found.
                 let command = "cd \(folder.path) && exec timeout 20 env HOME=\(folder.path) \"$@\" </dev/null"
-                let result = try host.attempt(Namespace.withoutState + ["sh", "-c", command, "sh", Machine.product("vde_vmnet")] + words)
+                let result = try host.attempt(
+                    Namespace.withoutState + ["sh", "-c", command, "sh", Machine.product("vde_vmnet")] + words)
                 let message = result.error
                 #expect(result.termination == .exited(Int32(expected[0])!), "\(line): \(result.termination) \(message)")
                 for part in parts { #expect(message.contains(part), "\(line): '\(part)' is not in: \(message)") }
-                #expect(message.split(separator: "\n").allSatisfy { $0.hasPrefix("vde_vmnet: ") }, "\(line): \(message)")
+                #expect(
+                    message.split(separator: "\n").allSatisfy { $0.hasPrefix("vde_vmnet: ") }, "\(line): \(message)")
                 #expect(!message.contains("Usage:") && message.contains("vde_vmnet: error: "), "\(message)")
             }
         }
@@ -157,14 +165,20 @@ extension IntegrationTests {
         @Test func checkSaysHowToStartANetwork() throws {
             let host = try Namespace("host"), folder = try TemporaryFolder()
             let result = try host.attempt([Machine.product("vde_vmnet"), "check", folder.file("absent")])
-            #expect(result.termination == .exited(1) && result.output.contains("try: start a network with a switch of its own by: vde_vmnet --switch \(folder.file("absent"))"), "\(result.output)")
+            #expect(
+                result.termination == .exited(1)
+                    && result.output.contains(
+                        "try: start a network with a switch of its own by: vde_vmnet --switch \(folder.file("absent"))"),
+                "\(result.output)")
         }
 
         /// Whoever looks for the fault in a guest is told where it is.
         @Test(arguments: ["tap", "user"]) func anOfflineHostIsTold(uplink: String) throws {
             let network = try TestNetwork()
             func start(_ name: String) throws -> VMNetDaemon {
-                try VMNetDaemon(in: network.host, ["--switch", "--uplink", uplink, network.folder.file(name)], folder: network.folder)
+                try VMNetDaemon(
+                    in: network.host, ["--switch", "--uplink", uplink, network.folder.file(name)],
+                    folder: network.folder)
             }
             let online = try start("online")
             #expect(!online.program.output.contains("offline"))

@@ -22,13 +22,17 @@ private final class FakeNetwork: GuestLink {
 
     init(_ change: (inout DHCPConfiguration) -> Void = { _ in }) {
         var configuration = DHCPConfiguration(
-            network: IPv4Network(containing: gateway, prefixLength: 24), server: gateway, serverHardware: gatewayHardware, first: gateway.advanced(by: 1),
+            network: IPv4Network(containing: gateway, prefixLength: 24), server: gateway,
+            serverHardware: gatewayHardware, first: gateway.advanced(by: 1),
             last: gateway.advanced(by: 20))
         configuration.router = gateway
         configuration.nameServers = [gateway]
         change(&configuration)
         server = DHCPServer(configuration)
-        resolves = { question, id in DNSMessage.answer(id: id, wantsRecursion: true, question: question, records: [[127, 0, 0, 1]], timeToLive: 1) }
+        resolves = { question, id in
+            DNSMessage.answer(
+                id: id, wantsRecursion: true, question: question, records: [[127, 0, 0, 1]], timeToLive: 1)
+        }
     }
 
     private var now: UInt64 = 1_000_000_000
@@ -52,13 +56,16 @@ private final class FakeNetwork: GuestLink {
             let question = try ARPPacket(parsing: ethernet.payload)
             guard answersARP, question.operation == .request, question.targetAddress == gateway else { return }
             let reply = ARPPacket(
-                operation: .reply, senderHardware: gatewayHardware, senderAddress: gateway, targetHardware: question.senderHardware, targetAddress: question.senderAddress)
+                operation: .reply, senderHardware: gatewayHardware, senderAddress: gateway,
+                targetHardware: question.senderHardware, targetAddress: question.senderAddress)
             pending.append(reply.frame(to: question.senderHardware))
             return
         }
         let ip = try IPv4View(ethernet.payload)
         guard ethernet.destination == gatewayHardware else { return }
-        if let unreachable, ip.protocolNumber != IPProtocol.icmp, UInt16(frame[36]) << 8 | UInt16(frame[37]) != DHCPPort.server {
+        if let unreachable, ip.protocolNumber != IPProtocol.icmp,
+            UInt16(frame[36]) << 8 | UInt16(frame[37]) != DHCPPort.server
+        {
             var writer = ByteWriter()
             writer.put([3, unreachable, 0, 0, 0, 0, 0, 0])
             writer.put(Array(frame[14..<42]))
@@ -69,18 +76,25 @@ private final class FakeNetwork: GuestLink {
         case IPProtocol.icmp where answersPing:
             let echo = try ICMPEcho(parsing: ip.payload)
             var writer = ByteWriter()
-            ICMPEcho(kind: .reply, identifier: echo.identifier, sequence: echo.sequence, payload: echo.payload).emit(into: &writer)
+            ICMPEcho(kind: .reply, identifier: echo.identifier, sequence: echo.sequence, payload: echo.payload).emit(
+                into: &writer)
             reply(ethernet.source, ip.destination, ip.source, IPProtocol.icmp, writer.bytes)
         case IPProtocol.udp:
             let udp = try UDPView(ip.payload)
-            guard udp.destinationPort == 53, udp.hasValidChecksum(source: ip.source, destination: ip.destination) else { return }
+            guard udp.destinationPort == 53, udp.hasValidChecksum(source: ip.source, destination: ip.destination) else {
+                return
+            }
             let message = try DNSView(udp.payload)
             guard let answer = resolves?(try message.question(), message.id) else { return }
-            pending.append(UDPFrame(from: (gatewayHardware, ip.destination, 53), to: (ethernet.source, ip.source, udp.sourcePort)).bytes(payload: answer))
+            pending.append(
+                UDPFrame(from: (gatewayHardware, ip.destination, 53), to: (ethernet.source, ip.source, udp.sourcePort))
+                    .bytes(payload: answer))
         case IPProtocol.tcp:
             let segment = try TCPView(ip.payload)
             guard segment.flags == .syn, let accepts = ports[segment.destinationPort] else { return }
-            var answer = TCPSegment(sourcePort: segment.destinationPort, destinationPort: segment.sourcePort, sequence: 99, flags: accepts ? [.syn, .ack] : [.rst, .ack])
+            var answer = TCPSegment(
+                sourcePort: segment.destinationPort, destinationPort: segment.sourcePort, sequence: 99,
+                flags: accepts ? [.syn, .ack] : [.rst, .ack])
             answer.acknowledgment = segment.sequence &+ 1
             var writer = ByteWriter()
             answer.emit(into: &writer, source: ip.destination, destination: ip.source)
@@ -90,20 +104,27 @@ private final class FakeNetwork: GuestLink {
         }
     }
 
-    private func reply(_ hardware: MACAddress, _ source: IPv4Address, _ destination: IPv4Address, _ number: UInt8, _ payload: [UInt8]) {
+    private func reply(
+        _ hardware: MACAddress, _ source: IPv4Address, _ destination: IPv4Address, _ number: UInt8, _ payload: [UInt8]
+    ) {
         var writer = ByteWriter()
         EthernetHeader(destination: hardware, source: gatewayHardware, type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: source, destination: destination, protocolNumber: number).emit(into: &writer, payloadLength: payload.count)
+        IPv4Header(source: source, destination: destination, protocolNumber: number).emit(
+            into: &writer, payloadLength: payload.count)
         writer.put(payload)
         pending.append(writer.bytes)
     }
 }
 
 @Suite struct NetworkCheckTests {
-    private func check(_ network: FakeNetwork, connect: (IPv4Address, UInt16)? = nil) -> (holds: Bool, hops: [String: Hop]) {
+    private func check(
+        _ network: FakeNetwork, connect: (IPv4Address, UInt16)? = nil
+    ) -> (holds: Bool, hops: [String: Hop]) {
         var hops: [String: Hop] = [:]
         let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
-        let check = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName("localhost")!, connect: connect.map { ($0.0, $0.1) })) { hops[$0.name] = $0 }
+        let check = NetworkCheck(
+            guest, NetworkCheck.Questions(name: DNSName("localhost")!, connect: connect.map { ($0.0, $0.1) })
+        ) { hops[$0.name] = $0 }
         return (check.run(), hops)
     }
 
@@ -137,7 +158,10 @@ private final class FakeNetwork: GuestLink {
     }
 
     @Test func whatIsNotOfferedIsSkipped() {
-        let (holds, hops) = check(FakeNetwork { $0.nameServers = []; $0.router = nil }, connect: (IPv4Address("203.0.113.1")!, 80))
+        let (holds, hops) = check(
+            FakeNetwork {
+                $0.nameServers = []; $0.router = nil
+            }, connect: (IPv4Address("203.0.113.1")!, 80))
         #expect(holds)
         #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .skipped, "tcp": .skipped])
     }
@@ -151,17 +175,24 @@ private final class FakeNetwork: GuestLink {
         #expect(hops["lease"]!.remedy != nil)
     }
 
-    @Test(arguments: [(0, "network unreachable", "offline"), (1, "host unreachable", "nothing has that address"), (13, "administratively prohibited", "--egress deny"), (10, "administratively prohibited", "firewall")])
+    @Test(arguments: [
+        (0, "network unreachable", "offline"), (1, "host unreachable", "nothing has that address"),
+        (13, "administratively prohibited", "--egress deny"), (10, "administratively prohibited", "firewall"),
+    ])
     func whatICMPSaysIsSaid(code: UInt8, words: String, remedy: String) {
         let network = FakeNetwork()
         network.unreachable = code
         let hops = check(network, connect: (IPv4Address("203.0.113.1")!, 443)).hops
-        #expect(hops["tcp"]?.outcome == .failed && hops["tcp"]!.detail == "203.0.113.1 port 443 is unreachable: 192.168.105.1 answers by ICMP: \(words)")
+        #expect(
+            hops["tcp"]?.outcome == .failed
+                && hops["tcp"]!.detail == "203.0.113.1 port 443 is unreachable: 192.168.105.1 answers by ICMP: \(words)"
+        )
         #expect(hops["tcp"]?.remedy?.contains(remedy) == true)
         #expect(hops["name"]?.detail.contains("is unreachable: 192.168.105.1 answers by ICMP: \(words)") == true)
     }
 
-    @Test(arguments: [(2, "SERVFAIL"), (5, "REFUSED"), (4, "NOTIMP"), (11, "response code 11")]) func responseCodesHaveTheirNames(code: UInt8, name: String) {
+    @Test(arguments: [(2, "SERVFAIL"), (5, "REFUSED"), (4, "NOTIMP"), (11, "response code 11")])
+    func responseCodesHaveTheirNames(code: UInt8, name: String) {
         let network = FakeNetwork()
         network.resolves = { question, id in
             var answer = DNSMessage.answer(id: id, wantsRecursion: true, question: question, records: [], timeToLive: 1)
@@ -170,7 +201,9 @@ private final class FakeNetwork: GuestLink {
         }
         let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
         var detail = ""
-        _ = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName("www.example")!)) { if $0.name == "name" { detail = $0.detail } }.run()
+        _ = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName("www.example")!)) {
+            if $0.name == "name" { detail = $0.detail }
+        }.run()
         #expect(detail.contains("could not resolve www.example (\(name)"), "\(detail)")
     }
 
@@ -187,10 +220,14 @@ private final class FakeNetwork: GuestLink {
         nameless.resolves = nil
         #expect(outcomes(check(nameless).hops)["name"] == .failed)
         let failing = FakeNetwork()
-        failing.resolves = { question, id in DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .nameError) }
+        failing.resolves = { question, id in
+            DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .nameError)
+        }
         #expect(check(failing).hops["name"]?.outcome == .ok, "it need not know localhost")
         let broken = FakeNetwork()
-        broken.resolves = { question, id in DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .serverFailure) }
+        broken.resolves = { question, id in
+            DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .serverFailure)
+        }
         #expect(check(broken).hops["name"]?.outcome == .failed)
         let refusing = FakeNetwork()
         refusing.ports[80] = false

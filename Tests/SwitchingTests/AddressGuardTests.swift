@@ -6,14 +6,20 @@ import Testing
 import Wire
 
 @Suite struct AddressGuardTests {
-    private let mine = IPv4Address("192.168.105.2")!, gateway = IPv4Address("192.168.105.1")!, free = IPv4Address("192.168.105.9")!
+    private let mine = IPv4Address("192.168.105.2")!, gateway = IPv4Address("192.168.105.1")!,
+        free = IPv4Address("192.168.105.9")!
 
     private func packet(from source: MACAddress, claiming address: IPv4Address) -> [UInt8] {
-        UDPFrame(from: (source, address, 4000), to: (.broadcast, IPv4Address("192.168.105.255")!, 4001)).bytes(payload: [1])
+        UDPFrame(from: (source, address, 4000), to: (.broadcast, IPv4Address("192.168.105.255")!, 4001)).bytes(
+            payload: [1])
     }
 
-    private func arp(from source: MACAddress, claiming address: IPv4Address, at hardware: MACAddress? = nil) -> [UInt8] {
-        var frame = ARPPacket(operation: .reply, senderHardware: hardware ?? source, senderAddress: address, targetHardware: .broadcast, targetAddress: free).frame(to: .broadcast)
+    private func arp(from source: MACAddress, claiming address: IPv4Address, at hardware: MACAddress? = nil) -> [UInt8]
+    {
+        var frame = ARPPacket(
+            operation: .reply, senderHardware: hardware ?? source, senderAddress: address, targetHardware: .broadcast,
+            targetAddress: free
+        ).frame(to: .broadcast)
         frame.replaceSubrange(6..<12, with: source.bytes)
         return frame
     }
@@ -24,16 +30,20 @@ import Wire
         let bench = try Bench()
         let owner = try bench.attach(), other = try bench.attach(), listener = try bench.attach()
         bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-        bench.control.note(owners: [AddressOwner(mine, mac(1), until: .max), AddressOwner(gateway, mac(9), until: .max)])
+        bench.control.note(owners: [
+            AddressOwner(mine, mac(1), until: .max), AddressOwner(gateway, mac(9), until: .max),
+        ])
         let honest = [
-            packet(from: mac(1), claiming: mine), arp(from: mac(1), claiming: mine), tagged(packet(from: mac(1), claiming: mine)), packet(from: mac(1), claiming: free),
+            packet(from: mac(1), claiming: mine), arp(from: mac(1), claiming: mine),
+            tagged(packet(from: mac(1), claiming: mine)), packet(from: mac(1), claiming: free),
             arp(from: mac(1), claiming: .any),
         ]
         for frame in honest { try owner.send(frame) }
         bench.settle()
         #expect(listener.received() == honest)
         let forged = [
-            packet(from: mac(2), claiming: mine), arp(from: mac(2), claiming: mine), arp(from: mac(2), claiming: mine, at: mac(1)), tagged(arp(from: mac(2), claiming: gateway)),
+            packet(from: mac(2), claiming: mine), arp(from: mac(2), claiming: mine),
+            arp(from: mac(2), claiming: mine, at: mac(1)), tagged(arp(from: mac(2), claiming: gateway)),
             packet(from: mac(2), claiming: gateway),
         ]
         let own = packet(from: mac(2), claiming: free)
@@ -62,7 +72,9 @@ import Wire
             }
             try other.send(Forged.deep(forged))
             // Zeros behind a short frame, as a link adds them, could make a packet of it.
-            for length in 15..<(forged[12] == 8 && forged[13] == 6 ? 42 : 34) { try other.send(Array(forged.prefix(length))) }
+            for length in 15..<(forged[12] == 8 && forged[13] == 6 ? 42 : 34) {
+                try other.send(Array(forged.prefix(length)))
+            }
             bench.settle()
             #expect(listener.received().isEmpty)
         }

@@ -10,14 +10,18 @@ private final class Table {
 
     func lookup(_ key: AddressTable.Key, now: UInt32) -> PortNumber? { table.lookup(key, now: now) }
     @discardableResult
-    func learn(_ key: AddressTable.Key, at port: PortNumber, now: UInt32) -> AddressTable.Learning { table.learn(key, at: port, now: now) }
+    func learn(_ key: AddressTable.Key, at port: PortNumber, now: UInt32) -> AddressTable.Learning {
+        table.learn(key, at: port, now: now)
+    }
     func pin(_ key: AddressTable.Key, to port: PortNumber) { table.pin(key, to: port) }
     func forget(_ port: PortNumber) { table.forget(port) }
     func count(at port: PortNumber) -> Int { table.count(at: port) }
 }
 
 @Suite struct AddressTableTests {
-    private func key(_ number: UInt64) -> AddressTable.Key { AddressTable.key(MACAddress(0x0200_0000_0000 | number), vlan: 0) }
+    private func key(_ number: UInt64) -> AddressTable.Key {
+        AddressTable.key(MACAddress(0x0200_0000_0000 | number), vlan: 0)
+    }
 
     @Test func learnedAddressesAreFoundUntilTheyAge() {
         let table = Table()
@@ -72,8 +76,12 @@ private final class Table {
         let table = Table()
         for number in 0..<100 { table.learn(key(UInt64(number)), at: 1, now: 0) }
         table.pin(key(5000), to: 2)
-        for number in 0..<200_000 { table.learn(AddressTable.key(MACAddress(0x0600_0000_0000 | UInt64(number)), vlan: 0), at: 7, now: 1) }
-        #expect((0..<100).allSatisfy { table.lookup(key(UInt64($0)), now: 2) == 1 }, "the neighbour's addresses are still known")
+        for number in 0..<200_000 {
+            table.learn(AddressTable.key(MACAddress(0x0600_0000_0000 | UInt64(number)), vlan: 0), at: 7, now: 1)
+        }
+        #expect(
+            (0..<100).allSatisfy { table.lookup(key(UInt64($0)), now: 2) == 1 },
+            "the neighbour's addresses are still known")
         #expect(table.lookup(key(5000), now: 2) == 2)
         #expect(table.count(at: 7) <= AddressTable.capacity - 101)
         // A newcomer finds a place all the same.

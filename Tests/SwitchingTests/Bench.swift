@@ -25,12 +25,16 @@ final class Bench {
     func takeForwarder() -> Forwarder { held.take()! }
 
     /// Attaches a port and returns it with the socket at its far end.
-    func attach(_ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, bundle: UInt16 = 0, mayServe: Bool = false, turning: Bool = true) throws -> FarEnd {
+    func attach(
+        _ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, bundle: UInt16 = 0,
+        mayServe: Bool = false, turning: Bool = true
+    ) throws -> FarEnd {
         let pair = try DescriptorPair.datagramSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
         var configuration = PortConfiguration(
-            name: "port", kind: .datagram, role: role, descriptor: try pair.first.duplicate().release(), maximumFrame: maximumFrame, receivesUnknown: receivesUnknown)
+            name: "port", kind: .datagram, role: role, descriptor: try pair.first.duplicate().release(),
+            maximumFrame: maximumFrame, receivesUnknown: receivesUnknown)
         configuration.bundle = bundle
         configuration.mayServe = mayServe
         let number = try #require(control.attach(configuration))
@@ -44,7 +48,8 @@ final class Bench {
         pair.first.setBuffers(send: sendBuffer, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
         let configuration = PortConfiguration(
-            name: "stream", kind: .stream, role: .guest, descriptor: try pair.first.duplicate().release(), maximumFrame: StreamFrames.maximumFrameLength)
+            name: "stream", kind: .stream, role: .guest, descriptor: try pair.first.duplicate().release(),
+            maximumFrame: StreamFrames.maximumFrameLength)
         let number = try #require(control.attach(configuration))
         forwarder.turn(timeout: 0)
         return StreamEnd(number: number, socket: try pair.second.duplicate())
@@ -104,7 +109,9 @@ final class StreamEnd {
         self.socket = consume socket
     }
 
-    static func wrap(_ frame: [UInt8]) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } + frame }
+    static func wrap(_ frame: [UInt8]) -> [UInt8] {
+        (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } + frame
+    }
 
     /// Sends bytes as they are. Returns how many were taken.
     @discardableResult
@@ -135,7 +142,9 @@ final class StreamEnd {
 
 func mac(_ number: UInt64) -> MACAddress { MACAddress(0x0200_0000_0000 | number) }
 
-func frame(to destination: MACAddress, from source: MACAddress, _ payload: [UInt8] = [], type: UInt16 = 0x88b5) -> [UInt8] {
+func frame(
+    to destination: MACAddress, from source: MACAddress, _ payload: [UInt8] = [], type: UInt16 = 0x88b5
+) -> [UInt8] {
     var writer = ByteWriter()
     EthernetHeader(destination: destination, source: source, type: type).emit(into: &writer)
     writer.put(payload)

@@ -22,7 +22,9 @@ import Wire
             try socket.bind(to: UnixPath(path))
             socket.setBuffers(send: 1 << 20, receive: 4 << 20)
             socket.tellSenders()
-            let port = PortConfiguration(name: "door", kind: .datagramDoor, role: .service, descriptor: try socket.duplicate().release(), maximumFrame: 0, receivesUnknown: false)
+            let port = PortConfiguration(
+                name: "door", kind: .datagramDoor, role: .service, descriptor: try socket.duplicate().release(),
+                maximumFrame: 0, receivesUnknown: false)
             number = try #require(bench.control.attach(port))
             self.socket = consume socket
             bench.forwarder.turn(timeout: 0)
@@ -39,11 +41,15 @@ import Wire
 
         func strangers() -> [Stranger] {
             bench.settle()
-            return bench.control.takeEvents().compactMap { if case .stranger(number, let stranger) = $0 { stranger } else { nil } }
+            return bench.control.takeEvents().compactMap {
+                if case .stranger(number, let stranger) = $0 { stranger } else { nil }
+            }
         }
 
         func attach(_ stranger: Stranger) throws -> PortNumber {
-            var port = PortConfiguration(name: "client", kind: .datagramClient, role: .guest, descriptor: try socket.duplicate().release(), maximumFrame: 65_553)
+            var port = PortConfiguration(
+                name: "client", kind: .datagramClient, role: .guest, descriptor: try socket.duplicate().release(),
+                maximumFrame: 65_553)
             (port.door, port.peer, port.destination) = (number, stranger.name, stranger.name)
             defer { bench.control.rearm(number) }
             return try #require(bench.control.attach(port))
@@ -76,13 +82,20 @@ import Wire
         // All at once, mixed: each frame belongs to its own sender's port.
         var received = [[[UInt8]]](repeating: [], count: 5)
         for round in 0..<20 {
-            for (index, client) in clients.enumerated() { try client.send(frame(to: mac(UInt64(10 + (index + 1) % 5)), from: mac(UInt64(10 + index)), [UInt8(round)])) }
+            for (index, client) in clients.enumerated() {
+                try client.send(
+                    frame(to: mac(UInt64(10 + (index + 1) % 5)), from: mac(UInt64(10 + index)), [UInt8(round)]))
+            }
             // A socket of Linux takes ten datagrams (net.unix.max_dgram_qlen).
             hall.bench.settle()
             for (index, client) in clients.enumerated() { received[index] += client.received() }
         }
         for index in clients.indices {
-            #expect(received[index] == (0..<20).map { frame(to: mac(UInt64(10 + index)), from: mac(UInt64(10 + (index + 4) % 5)), [UInt8($0)]) })
+            #expect(
+                received[index]
+                    == (0..<20).map {
+                        frame(to: mac(UInt64(10 + index)), from: mac(UInt64(10 + (index + 4) % 5)), [UInt8($0)])
+                    })
         }
         #expect(hall.strangers().isEmpty && other.received().isEmpty)
         // One goes: it is a stranger again, the others are as they were.
@@ -127,7 +140,8 @@ import Wire
         hall.bench.settle()
         hall.bench.control.probe(number)
         hall.bench.settle()
-        #expect(hall.bench.control.takeEvents().contains { if case .unreachable(number, _) = $0 { true } else { false } })
+        #expect(
+            hall.bench.control.takeEvents().contains { if case .unreachable(number, _) = $0 { true } else { false } })
     }
 
     @Test func aFloodOfStrangersIsToldOfInPart() throws {
@@ -146,7 +160,8 @@ import Wire
         #expect(hall.strangers().last?.name == [])
     }
 
-    /// One answer makes room for one more: else those that wait for the control thread would grow without end while it is busy.
+    /// One answer makes room for one more: else those that wait for the control thread would grow without end while it
+    /// is busy.
     @Test func strangersThatWaitAreBounded() throws {
         let hall = try Hall()
         for number in 0..<40 {

@@ -22,7 +22,8 @@ import Wire
 
         func attach() throws {
             var configuration = PortConfiguration(
-                name: "device", kind: .device, role: .uplink, descriptor: try device.wakeup.descriptor.duplicate().release(), maximumFrame: 1514)
+                name: "device", kind: .device, role: .uplink,
+                descriptor: try device.wakeup.descriptor.duplicate().release(), maximumFrame: 1514)
             configuration.device = device.device
             configuration.worker = worker
             number = try #require(bench.control.attach(configuration))
@@ -101,10 +102,14 @@ import Wire
             end.note()
         }
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while scene.device.turns.count < 2 && MonotonicClock.now < deadline { _ = end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.millisecond) }
+        while scene.device.turns.count < 2 && MonotonicClock.now < deadline {
+            _ = end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.millisecond)
+        }
         #expect(scene.device.turns.count == 2)
         scene.bench.control.stop()
-        #expect(end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second) == .readable)
+        #expect(
+            end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+                == .readable)
     }
 
     private final class Runner: @unchecked Sendable {
@@ -124,8 +129,13 @@ import Wire
         for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
         scene.bench.forwarder.turn(timeout: 0)
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while scene.device.turns.count < 2 && MonotonicClock.now < deadline { scene.bench.forwarder.turn(timeout: MonotonicClock.millisecond) }
-        #expect(scene.device.turns == [TurnDevice.Turn(frames: 2, isReadable: false), TurnDevice.Turn(frames: 3, isReadable: false)])
+        while scene.device.turns.count < 2 && MonotonicClock.now < deadline {
+            scene.bench.forwarder.turn(timeout: MonotonicClock.millisecond)
+        }
+        #expect(
+            scene.device.turns == [
+                TurnDevice.Turn(frames: 2, isReadable: false), TurnDevice.Turn(frames: 3, isReadable: false),
+            ])
     }
 
     @Test func whatItSendsArrivesWhileItIsAttached() throws {
@@ -156,14 +166,17 @@ import Wire
         #expect(scene.bench.counters(c).framesIn == 0)
     }
 
-    /// A receiver that does not tell of room, filled by the device, gets the rest from the first worker: the device may not come again for long.
+    /// A receiver that does not tell of room, filled by the device, gets the rest from the first worker: the device may
+    /// not come again for long.
     @Test func theRestIsSentByTheFirstWorker() throws {
         let scene = try Scene()
         let a = try scene.bench.attach()
         try scene.attach()
         // Another device is such a receiver.
         let other = try TurnDevice()
-        var configuration = PortConfiguration(name: "other", kind: .device, role: .guest, descriptor: try other.wakeup.descriptor.duplicate().release(), maximumFrame: 1514)
+        var configuration = PortConfiguration(
+            name: "other", kind: .device, role: .guest, descriptor: try other.wakeup.descriptor.duplicate().release(),
+            maximumFrame: 1514)
         configuration.device = other.device
         _ = try #require(scene.bench.control.attach(configuration))
         scene.bench.settle()
@@ -174,7 +187,9 @@ import Wire
         #expect(other.heard.withLock { $0.frames } == 1)
         other.heard.withLock { $0.room = .max }
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while other.turns.isEmpty && MonotonicClock.now < deadline { scene.bench.forwarder.turn(timeout: MonotonicClock.millisecond) }
+        while other.turns.isEmpty && MonotonicClock.now < deadline {
+            scene.bench.forwarder.turn(timeout: MonotonicClock.millisecond)
+        }
         #expect(other.turns == [TurnDevice.Turn(frames: 4, isReadable: false)])
     }
 
@@ -195,7 +210,8 @@ import Wire
         }
         var received = 0, disorder = 0, last = -1
         func take() {
-            for one in a.received() where one.count >= 16 && one[6..<12].elementsEqual(frame(to: mac(1), from: mac(9))[6..<12]) {
+            for one in a.received()
+            where one.count >= 16 && one[6..<12].elementsEqual(frame(to: mac(1), from: mac(9))[6..<12]) {
                 let number = Int(one[14]) << 8 | Int(one[15])
                 if number <= last { disorder += 1 }
                 last = number
@@ -217,7 +233,9 @@ import Wire
         #expect(received == 2000)
         #expect(disorder == 0)
         control.stop()
-        #expect(end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second) == .readable)
+        #expect(
+            end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+                == .readable)
         // Nothing goes anywhere afterwards, and nothing breaks.
         scene.forward([frame(to: mac(1), from: mac(9), [0xff, 0xff])])
     }

@@ -69,7 +69,9 @@ import Wire
         bench.settle()
         #expect(b.received().isEmpty && uplink.received().isEmpty)
         let counters = bench.counters(a)
-        #expect(counters.drops(.runt) == 2 && counters.drops(.malformed) == 1 && counters.drops(.spoofed) == 1 && counters.drops(.oversize) == 1)
+        #expect(
+            counters.drops(.runt) == 2 && counters.drops(.malformed) == 1 && counters.drops(.spoofed) == 1
+                && counters.drops(.oversize) == 1)
         // The next good frame passes.
         let good = frame(to: mac(2), from: mac(1))
         try a.send(good)
@@ -81,7 +83,8 @@ import Wire
         let bench = try Bench()
         let a = try bench.attach(), b = try bench.attach(), gone = try bench.attach()
         let zero = MACAddress.zero
-        // Known addresses of a port that is gone leave empty places behind, which must not be taken for the one of zeros.
+        // Known addresses of a port that is gone leave empty places behind, which must not be taken for the one of
+        // zeros.
         for number in 0..<6000 {
             try gone.send(frame(to: mac(9999), from: mac(10_000 + UInt64(number))))
             if number % 50 == 0 { bench.settle() }
@@ -95,7 +98,9 @@ import Wire
         try a.send(frame(to: zero, from: mac(1), [8]))
         bench.settle()
         #expect(bench.counters(a).drops(.malformed) == 1)
-        #expect(b.received().suffix(2) == [frame(to: mac(9999), from: mac(1), [7]), frame(to: zero, from: mac(1), [8])], "unknown, so flooded")
+        #expect(
+            b.received().suffix(2) == [frame(to: mac(9999), from: mac(1), [7]), frame(to: zero, from: mac(1), [8])],
+            "unknown, so flooded")
     }
 
     @Test func framesTooLongForAPortAreDroppedThereOnly() throws {
@@ -114,7 +119,10 @@ import Wire
         var seen = 0
         let total = 3000
         for number in 0..<total {
-            try a.send(frame(to: .broadcast, from: mac(1), [UInt8(number >> 8), UInt8(number & 0xff)] + [UInt8](repeating: 0, count: 1498)))
+            try a.send(
+                frame(
+                    to: .broadcast, from: mac(1),
+                    [UInt8(number >> 8), UInt8(number & 0xff)] + [UInt8](repeating: 0, count: 1498)))
             if number % 32 == 31 || number == total - 1 {
                 bench.settle()
                 seen += lively.received().count
@@ -182,7 +190,8 @@ import Wire
     // MARK: The address service
 
     private func discover(from source: MACAddress) -> [UInt8] {
-        UDPFrame(from: (source, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: [UInt8](repeating: 0, count: 300))
+        UDPFrame(from: (source, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+            payload: [UInt8](repeating: 0, count: 300))
     }
 
     @Test func dhcpGoesToTheServiceAndNowhereElse() throws {
@@ -195,7 +204,9 @@ import Wire
         bench.control.setPolicy(ServicePolicy(takesDHCP: true))
         bench.settle()
         try guest.send(discover(from: mac(1)))
-        let renewal = UDPFrame(from: (mac(1), IPv4Address("192.168.105.2")!, 68), to: (mac(9), IPv4Address("192.168.105.1")!, 67)).bytes(payload: [0])
+        let renewal = UDPFrame(
+            from: (mac(1), IPv4Address("192.168.105.2")!, 68), to: (mac(9), IPv4Address("192.168.105.1")!, 67)
+        ).bytes(payload: [0])
         try guest.send(renewal)
         bench.settle()
         #expect(bench.control.takeServiceFrame()?.bytes == discover(from: mac(1)))

@@ -7,8 +7,12 @@ import Wire
 
 /// Senders that are faster than their receivers.
 @Suite struct HoldingTests {
-    private func numbered(_ number: Int, to destination: MACAddress, from source: MACAddress, length: Int = 1514) -> [UInt8] {
-        frame(to: destination, from: source, [UInt8(number >> 8 & 0xff), UInt8(number & 0xff)] + [UInt8](repeating: 7, count: length - 16))
+    private func numbered(
+        _ number: Int, to destination: MACAddress, from source: MACAddress, length: Int = 1514
+    ) -> [UInt8] {
+        frame(
+            to: destination, from: source,
+            [UInt8(number >> 8 & 0xff), UInt8(number & 0xff)] + [UInt8](repeating: 7, count: length - 16))
     }
 
     private func number(of frame: [UInt8]) -> Int { Int(frame[14]) << 8 | Int(frame[15]) }
@@ -32,7 +36,9 @@ import Wire
             var before: Int
             repeat {
                 before = sent
-                while sent < total, (try? a.send(numbered(sent, to: mac(2), from: mac(1), length: length))) != nil { sent += 1 }
+                while sent < total, (try? a.send(numbered(sent, to: mac(2), from: mac(1), length: length))) != nil {
+                    sent += 1
+                }
                 bench.settle()
             } while sent > before
             if sent < total { waited = true }

@@ -7,10 +7,14 @@ import Testing
 import Wire
 
 @Suite struct LoopTests {
-    /// A cable between two ports, as two switches have it that are connected twice: what comes out of one goes into the other.
+    /// A cable between two ports, as two switches have it that are connected twice: what comes out of one goes into the
+    /// other.
     /// - Parameter tagging: a switch on the way gives frames a tag.
-    private func carry(_ bench: Bench, _ one: FarEnd, _ other: FarEnd, limit: Int, tagging: Bool = false) throws -> Int {
-        func changed(_ frame: [UInt8]) -> [UInt8] { !tagging || frame[12] == 0x81 ? frame : frame[0..<12] + [0x81, 0, 0, 0] + frame[12...] }
+    private func carry(_ bench: Bench, _ one: FarEnd, _ other: FarEnd, limit: Int, tagging: Bool = false) throws -> Int
+    {
+        func changed(_ frame: [UInt8]) -> [UInt8] {
+            !tagging || frame[12] == 0x81 ? frame : frame[0..<12] + [0x81, 0, 0, 0] + frame[12...]
+        }
         var carried = 0
         while carried < limit {
             let a = one.received(), b = other.received()
@@ -121,7 +125,8 @@ import Wire
 @Suite struct SwitchFeatureTests {
     @Test func aHubCopiesEverythingToEverybody() throws {
         let bench = try Bench()
-        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach(), uplink = try bench.attach(.uplink, receivesUnknown: false)
+        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach(),
+            uplink = try bench.attach(.uplink, receivesUnknown: false)
         bench.control.setHub(true)
         bench.settle()
         try b.send(frame(to: .broadcast, from: mac(2)))
@@ -129,7 +134,8 @@ import Wire
         _ = (a.received(), c.received(), uplink.received())
         try a.send(frame(to: mac(2), from: mac(1)))
         bench.settle()
-        #expect(b.received().count == 1 && c.received().count == 1 && uplink.received().count == 1 && a.received().isEmpty)
+        #expect(
+            b.received().count == 1 && c.received().count == 1 && uplink.received().count == 1 && a.received().isEmpty)
     }
 
     @Test func isolatedGuestsReachTheWayOutAndNotEachOther() throws {
@@ -152,7 +158,8 @@ import Wire
 
     @Test func endsOfOnePortGetTheSameAndNothingFromEachOther() throws {
         let bench = try Bench()
-        let one = try bench.attach(bundle: 3), two = try bench.attach(bundle: 3), three = try bench.attach(bundle: 3), other = try bench.attach()
+        let one = try bench.attach(bundle: 3), two = try bench.attach(bundle: 3), three = try bench.attach(bundle: 3),
+            other = try bench.attach()
         try one.send(frame(to: .broadcast, from: mac(1)))
         bench.settle()
         #expect(other.received().count == 1 && two.received().isEmpty && three.received().isEmpty)

@@ -30,12 +30,15 @@ import Wire
             bench.control.note(owners: [AddressOwner(mine, mac(1), until: .max)])
             if takesStreams {
                 var configuration = PortConfiguration(
-                    name: "names", kind: .device, role: .service, descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514, receivesUnknown: false)
+                    name: "names", kind: .device, role: .service,
+                    descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514,
+                    receivesUnknown: false)
                 configuration.device = streams.device
                 configuration.worker = worker
                 streamPort = try #require(bench.control.attach(configuration))
             }
-            bench.control.setNames(NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
+            bench.control.setNames(
+                NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
             bench.settle()
             _ = streams.takeTurns()
         }
@@ -53,23 +56,33 @@ import Wire
         func takenStreams() -> Int { streams.takeTurns().reduce(0) { $0 + $1.frames } }
     }
 
-    private static func datagram(from source: MACAddress = mac(1), _ address: IPv4Address = mine, to destination: IPv4Address = gateway, _ port: UInt16 = 53, hardware: MACAddress = router) -> [UInt8] {
-        UDPFrame(from: (source, address, 4000), to: (hardware, destination, port)).bytes(payload: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
+    private static func datagram(
+        from source: MACAddress = mac(1), _ address: IPv4Address = mine, to destination: IPv4Address = gateway,
+        _ port: UInt16 = 53, hardware: MACAddress = router
+    ) -> [UInt8] {
+        UDPFrame(from: (source, address, 4000), to: (hardware, destination, port)).bytes(payload: [
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+        ])
     }
 
     private static func segment(to destination: IPv4Address = gateway, _ port: UInt16 = 53) -> [UInt8] {
         var writer = ByteWriter()
         EthernetHeader(destination: router, source: mac(1), type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: mine, destination: destination, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
-        TCPSegment(sourcePort: 4000, destinationPort: port, sequence: 1, flags: .syn).emit(into: &writer, source: mine, destination: destination)
+        IPv4Header(source: mine, destination: destination, protocolNumber: IPProtocol.tcp).emit(
+            into: &writer, payloadLength: 20)
+        TCPSegment(sourcePort: 4000, destinationPort: port, sequence: 1, flags: .syn).emit(
+            into: &writer, source: mine, destination: destination)
         return writer.bytes
     }
 
-    private static func tagged(_ frame: [UInt8], _ vlan: UInt8) -> [UInt8] { frame[0..<12] + [0x81, 0, 0x20, vlan] + frame[12...] }
+    private static func tagged(_ frame: [UInt8], _ vlan: UInt8) -> [UInt8] {
+        frame[0..<12] + [0x81, 0, 0x20, vlan] + frame[12...]
+    }
 
     @Test func questionsAreTakenWithTheirPort() throws {
         let scene = try Scene()
-        for frame in [Self.datagram(), Self.segment(), Self.tagged(Self.datagram(), 0), Self.tagged(Self.segment(), 0)] { try scene.guest.send(frame) }
+        for frame in [Self.datagram(), Self.segment(), Self.tagged(Self.datagram(), 0), Self.tagged(Self.segment(), 0)]
+        { try scene.guest.send(frame) }
         scene.bench.settle()
         #expect(scene.uplink.received().isEmpty)
         // Without its tags.
@@ -79,7 +92,9 @@ import Wire
         }
         #expect(scene.bench.control.takeQuestion() == nil)
         #expect(scene.takenStreams() == 2)
-        #expect(scene.bench.control.port(ofCaller: Self.mine) == scene.guest.number && scene.bench.control.port(ofCaller: Self.gateway) == 0)
+        #expect(
+            scene.bench.control.port(ofCaller: Self.mine) == scene.guest.number
+                && scene.bench.control.port(ofCaller: Self.gateway) == 0)
     }
 
     @Test func nothingElseIsTaken() throws {
@@ -88,7 +103,8 @@ import Wire
         fragment[20] = 0x20
         rest[21] = 1
         let passing = [
-            Self.datagram(to: elsewhere), Self.datagram(to: Self.gateway, 54), Self.segment(to: elsewhere), Self.segment(to: Self.gateway, 80), fragment, rest,
+            Self.datagram(to: elsewhere), Self.datagram(to: Self.gateway, 54), Self.segment(to: elsewhere),
+            Self.segment(to: Self.gateway, 80), fragment, rest,
         ]
         for frame in passing { try scene.guest.send(frame) }
         try scene.guest.send(Self.tagged(Self.datagram(), 7))
@@ -122,7 +138,8 @@ import Wire
             scene.bench.settle()
         }
         try other.send(Self.datagram(from: mac(2), IPv4Address("192.168.105.3")!))
-        let request = UDPFrame(from: (mac(2), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: [UInt8](repeating: 0, count: 300))
+        let request = UDPFrame(from: (mac(2), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
+            payload: [UInt8](repeating: 0, count: 300))
         try other.send(request)
         scene.bench.settle()
         var ports: [PortNumber] = []
@@ -157,7 +174,9 @@ import Wire
         var ports: [PortNumber] = []
         while let question = scene.bench.control.takeQuestion() { ports.append(question.port) }
         #expect(ports.sorted() == [scene.guest.number, tagging.number].sorted())
-        #expect(tagging.received() == [Self.datagram(from: mac(3), third)], "in the other VLAN it is a frame like any other")
+        #expect(
+            tagging.received() == [Self.datagram(from: mac(3), third)], "in the other VLAN it is a frame like any other"
+        )
         // Answers stay in that VLAN, by UDP as by TCP.
         let answer = frame(to: .broadcast, from: Self.router, [1])
         for send in [{ scene.forward(answer) }, { _ = scene.bench.control.sendAnswer(answer) }] {

@@ -7,9 +7,13 @@ import Wire
 
 /// Ports with different frame limits on one network.
 @Suite struct OversizePortTests {
-    private func packet(dontFragment: Bool, length: Int, from source: MACAddress, to destination: MACAddress) -> [UInt8] {
+    private func packet(dontFragment: Bool, length: Int, from source: MACAddress, to destination: MACAddress) -> [UInt8]
+    {
         var writer = ByteWriter()
-        IPv4Header(source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!, protocolNumber: IPProtocol.udp).emit(into: &writer, payloadLength: length - 20)
+        IPv4Header(
+            source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!,
+            protocolNumber: IPProtocol.udp
+        ).emit(into: &writer, payloadLength: length - 20)
         if !dontFragment {
             writer.patch16(0, at: 6)
             writer.patch16(0, at: 10)
@@ -73,7 +77,8 @@ import Wire
     private func segment(flags: UInt16 = 0x10, isDamaged: Bool = false) -> [UInt8] {
         let source = IPv4Address("192.168.105.2")!, destination = IPv4Address("192.168.105.3")!
         var writer = ByteWriter()
-        IPv4Header(source: source, destination: destination, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20 + 5000)
+        IPv4Header(source: source, destination: destination, protocolNumber: IPProtocol.tcp).emit(
+            into: &writer, payloadLength: 20 + 5000)
         let start = writer.count
         writer.put16(80)
         writer.put16(40_000)
@@ -83,7 +88,8 @@ import Wire
         writer.put16(500)
         writer.put32(0)
         writer.put([UInt8](repeating: 9, count: 5000))
-        var sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20 + 5000)
+        var sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20 + 5000)
         sum.add(writer.bytes.rawSpan.from(start))
         writer.patch16(sum.finished, at: start + 16)
         var packet = writer.bytes
@@ -114,7 +120,9 @@ import Wire
         _ = (jumbo.received(), short.received())
         try jumbo.send(segment(flags: flags, isDamaged: isDamaged))
         bench.settle()
-        #expect(short.received().isEmpty && bench.counters(short).drops(.oversize) == 1, "new checksums would hide the damage")
+        #expect(
+            short.received().isEmpty && bench.counters(short).drops(.oversize) == 1,
+            "new checksums would hide the damage")
         #expect(jumbo.received().count == 1, "who sent it is told what would have fitted")
     }
 

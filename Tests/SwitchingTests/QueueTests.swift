@@ -122,7 +122,9 @@ import Wire
         let ports = [try bench.attach(), try bench.attach()]
         let numbers = bench.control.ports.map(\.number).sorted()
         for (index, port) in ports.enumerated() {
-            try port.send(ARPPacket.probe(for: IPv4Address("10.0.0.1")!, from: MACAddress(0x0200_0000_0001 + UInt64(index))).frame(to: .broadcast))
+            try port.send(
+                ARPPacket.probe(for: IPv4Address("10.0.0.1")!, from: MACAddress(0x0200_0000_0001 + UInt64(index)))
+                    .frame(to: .broadcast))
             bench.settle()
             #expect(bench.control.takeServiceFrame()?.port == numbers[index])
         }

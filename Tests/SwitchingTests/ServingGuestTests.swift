@@ -33,8 +33,11 @@ import Wire
 
     @Test func requestsReachGuestsThatMayServe() throws {
         let bench = try Bench()
-        let client = try bench.attach(), other = try bench.attach(), byPort = try bench.attach(mayServe: true), byAddress = try bench.attach(), uplink = try bench.attach(.uplink)
-        start(bench) { $0.servers = [mac(8), mac(9)]; $0.hasServingPorts = true }
+        let client = try bench.attach(), other = try bench.attach(), byPort = try bench.attach(mayServe: true),
+            byAddress = try bench.attach(), uplink = try bench.attach(.uplink)
+        start(bench) {
+            $0.servers = [mac(8), mac(9)]; $0.hasServingPorts = true
+        }
         for address in [mac(8), mac(9)] { try byAddress.send(frame(to: mac(1), from: address)) }
         bench.settle()
         _ = (client.received(), other.received(), byPort.received(), uplink.received())
@@ -60,18 +63,24 @@ import Wire
             #expect(bench.control.takeServiceFrame()?.bytes == (isSeen ? question : nil), "\(name)")
             #expect(other.received() == [wrapped] && uplink.received() == [wrapped], "\(name)")
         }
-        for (name, wrapped) in Forged.wrappings(Forged.discover(from: mac(1))) where !name.contains("VLAN") && !name.contains("SNAP") {
+        for (name, wrapped) in Forged.wrappings(Forged.discover(from: mac(1)))
+        where !name.contains("VLAN") && !name.contains("SNAP") {
             try client.send(wrapped)
             bench.settle()
-            #expect(bench.control.takeServiceFrame()?.bytes == Forged.discover(from: mac(1)) && uplink.received().isEmpty, "\(name)")
+            #expect(
+                bench.control.takeServiceFrame()?.bytes == Forged.discover(from: mac(1)) && uplink.received().isEmpty,
+                "\(name)")
         }
     }
 
     @Test func aTrunkIsServedInTheUplinksVLANAndOthersAreNotJudged() throws {
         let bench = try Bench()
-        let trunk = try bench.attach(), access = try bench.attach(), elsewhere = try bench.attach(), uplink = try bench.attach(.uplink)
+        let trunk = try bench.attach(), access = try bench.attach(), elsewhere = try bench.attach(),
+            uplink = try bench.attach(.uplink)
         bench.control.setVLANAware(true)
-        for (end, vlan) in [(access, 10), (elsewhere, 20), (uplink, 10)] { bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: []) }
+        for (end, vlan) in [(access, 10), (elsewhere, 20), (uplink, 10)] {
+            bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: [])
+        }
         bench.control.setVLANs(of: trunk.number, untagged: PortConfiguration.noVLAN, tagged: [10, 20])
         bench.control.setVLANs(of: uplink.number, untagged: 10, tagged: [20])
         start(bench)
@@ -79,7 +88,9 @@ import Wire
         let discover = Forged.discover(from: mac(1))
         try trunk.send(tagged(10, discover))
         bench.settle()
-        #expect(bench.control.takeServiceFrame()?.bytes == discover && access.received() == [discover] && uplink.received().isEmpty)
+        #expect(
+            bench.control.takeServiceFrame()?.bytes == discover && access.received() == [discover]
+                && uplink.received().isEmpty)
         #expect(bench.control.sendFromService(frame(to: mac(1), from: mac(9))))
         bench.settle()
         #expect(trunk.received() == [tagged(10, frame(to: mac(1), from: mac(9)))])
@@ -124,7 +135,8 @@ import Wire
         #expect(other.received().isEmpty)
         var message = DHCPv4Message(isReply: true, transactionID: 0x5ec2_e75e, clientHardware: mac(1))
         message[.messageType] = [DHCPv4Message.Kind.offer.rawValue]
-        let offer = UDPFrame(from: (mac(9), IPv4Address("192.168.105.1")!, 67), to: (.broadcast, .broadcast, 68)).bytes(payload: message.bytes())
+        let offer = UDPFrame(from: (mac(9), IPv4Address("192.168.105.1")!, 67), to: (.broadcast, .broadcast, 68)).bytes(
+            payload: message.bytes())
         #expect(bench.control.sendFromService(offer))
         bench.settle()
         #expect(one.received() == [offer] && other.received().isEmpty)
@@ -134,14 +146,20 @@ import Wire
         var owners = LeaseOwners()
         let hour = 3600 * MonotonicClock.second
         for number in 1...200_000 as ClosedRange<UInt32> {
-            owners.note(IPv4Address(0x0a00_0000 + number), LeaseOwners.Owner(hardware: mac(UInt64(number)), until: hour + UInt64(number)), now: 0)
+            owners.note(
+                IPv4Address(0x0a00_0000 + number),
+                LeaseOwners.Owner(hardware: mac(UInt64(number)), until: hour + UInt64(number)), now: 0)
         }
         #expect(owners.count <= LeaseOwners.limit)
-        #expect(owners.owner(of: IPv4Address(0x0a00_0000 + 200_000))?.hardware == mac(200_000), "those that end first have gone")
+        #expect(
+            owners.owner(of: IPv4Address(0x0a00_0000 + 200_000))?.hardware == mac(200_000),
+            "those that end first have gone")
         #expect(owners.owner(of: IPv4Address(0x0a00_0001)) == nil)
         // What is over makes room.
         for number in 1...100_000 as ClosedRange<UInt32> {
-            owners.note(IPv4Address(0x0b00_0000 + number), LeaseOwners.Owner(hardware: mac(1), until: UInt64(number) * MonotonicClock.second), now: number - 1)
+            owners.note(
+                IPv4Address(0x0b00_0000 + number),
+                LeaseOwners.Owner(hardware: mac(1), until: UInt64(number) * MonotonicClock.second), now: number - 1)
         }
         #expect(owners.owner(of: IPv4Address(0x0b00_0000 + 100_000))?.hardware == mac(1))
     }
@@ -151,7 +169,9 @@ import Wire
         addresses.reset(to: [Forged.gateway6])
         for number in 0..<100 as Range<UInt64> { addresses.saw(IPv6Address(0xfd00 << 48, number), now: UInt32(number)) }
         #expect(addresses.count == GatewayAddresses.capacity && addresses.contains(Forged.gateway6, now: 100_000))
-        #expect(addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 100) && !addresses.contains(IPv6Address(0xfd00 << 48, 1), now: 100))
+        #expect(
+            addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 100)
+                && !addresses.contains(IPv6Address(0xfd00 << 48, 1), now: 100))
         let isOver = !addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 99 + GatewayAddresses.patience)
         #expect(isOver)
     }

@@ -7,7 +7,9 @@ import Wire
 
 @Suite struct SourceBindingsTests {
     private func address(_ number: UInt64) -> IPv6Address { IPv6Address(0xfd00 << 48, number) }
-    private func station(_ port: PortNumber, _ hardware: UInt64? = nil) -> Station { Station(port: port, hardware: mac(hardware ?? UInt64(port))) }
+    private func station(_ port: PortNumber, _ hardware: UInt64? = nil) -> Station {
+        Station(port: port, hardware: mac(hardware ?? UInt64(port)))
+    }
 
     private func made(_ ports: PortNumber, shared: Set<PortNumber> = []) -> SourceBindings {
         var bindings = SourceBindings(ports: Int(ports))
@@ -16,8 +18,12 @@ import Wire
     }
 
     /// Claims an address once a second until it is had or time is up. Returns the seconds that it took.
-    private func contest(_ bindings: inout SourceBindings, _ address: IPv6Address, by station: Station, from start: UInt32, limit: UInt32 = 200, every pause: UInt32 = 1) -> UInt32? {
-        for now in stride(from: start, to: start + limit, by: Int(pause)) where bindings.claim(address, by: station, now: now) == nil { return now - start }
+    private func contest(
+        _ bindings: inout SourceBindings, _ address: IPv6Address, by station: Station, from start: UInt32,
+        limit: UInt32 = 200, every pause: UInt32 = 1
+    ) -> UInt32? {
+        for now in stride(from: start, to: start + limit, by: Int(pause))
+        where bindings.claim(address, by: station, now: now) == nil { return now - start }
         return nil
     }
 
@@ -25,12 +31,20 @@ import Wire
         var bindings = made(4)
         #expect(bindings.claim(address(1), by: station(1), now: 10) == nil)
         let refusal = bindings.claim(address(1), by: station(2), now: 11)
-        #expect(refusal == SourceBindings.Refusal(holder: 1, isNew: false, question: SourceBindings.Question(address: address(1), holder: station(1))))
+        #expect(
+            refusal
+                == SourceBindings.Refusal(
+                    holder: 1, isNew: false, question: SourceBindings.Question(address: address(1), holder: station(1)))
+        )
         #expect(bindings.claim(address(1), by: station(2), now: 11)?.question == nil, "it has been asked")
         // One guest may use several hardware addresses, and the last one is asked for.
-        #expect(bindings.claim(address(1), by: station(1, 77), now: 12) == nil && bindings.holder(of: address(1)) == station(1, 77))
+        #expect(
+            bindings.claim(address(1), by: station(1, 77), now: 12) == nil
+                && bindings.holder(of: address(1)) == station(1, 77))
         bindings.detach(1)
-        #expect(bindings.claim(address(1), by: station(2), now: 12) == nil && bindings.claim(address(1), by: station(3), now: 12) != nil)
+        #expect(
+            bindings.claim(address(1), by: station(2), now: 12) == nil
+                && bindings.claim(address(1), by: station(3), now: 12) != nil)
     }
 
     @Test func whoAnswersKeepsAnAddressForEver() {
@@ -43,7 +57,9 @@ import Wire
         }
         // Idle for days, too: only unanswered questions count, however long ago the first was.
         #expect(bindings.claim(address(1), by: station(2), now: 500_000)?.question != nil)
-        for now in stride(from: 600_000, to: 1_200_000, by: 100_000) as StrideTo<UInt32> { #expect(bindings.claim(address(1), by: station(2), now: now)?.question != nil) }
+        for now in stride(from: 600_000, to: 1_200_000, by: 100_000) as StrideTo<UInt32> {
+            #expect(bindings.claim(address(1), by: station(2), now: now)?.question != nil)
+        }
         // The clock goes on while the host sleeps.
         #expect(bindings.claim(address(1), by: station(2), now: 2_000_000)?.question != nil)
     }
@@ -56,28 +72,39 @@ import Wire
             #expect((SourceBindings.silence...60).contains(took), "\(pause): \(took)")
             #expect(bindings.count(at: 1) == 0 && bindings.count(at: 2) == 1)
             // The other way round it takes as long.
-            #expect(contest(&bindings, address(1), by: station(1), from: 1000 + took, limit: SourceBindings.silence) == nil)
+            #expect(
+                contest(&bindings, address(1), by: station(1), from: 1000 + took, limit: SourceBindings.silence) == nil)
         }
         // A claim for which none could be sent does not count.
         var bindings = made(4)
         _ = bindings.claim(address(1), by: station(1), now: 10)
-        for now in 11..<1000 as Range<UInt32> { #expect(bindings.claim(address(1), by: station(2), mayAsk: false, now: now) != nil) }
+        for now in 11..<1000 as Range<UInt32> {
+            #expect(bindings.claim(address(1), by: station(2), mayAsk: false, now: now) != nil)
+        }
     }
 
     @Test func endsOfOnePortShareItsAddresses() {
         var bindings = SourceBindings(ports: 8)
-        for port in 1...3 as ClosedRange<PortNumber> { bindings.attach(port, bundle: port < 3 ? 1 : 2, isShared: false) }
-        #expect(bindings.claim(address(1), by: station(1), now: 1) == nil && bindings.claim(address(1), by: station(2), now: 1) == nil)
+        for port in 1...3 as ClosedRange<PortNumber> {
+            bindings.attach(port, bundle: port < 3 ? 1 : 2, isShared: false)
+        }
+        #expect(
+            bindings.claim(address(1), by: station(1), now: 1) == nil
+                && bindings.claim(address(1), by: station(2), now: 1) == nil)
         #expect(bindings.claim(address(1), by: station(3), now: 1) != nil)
         bindings.detach(1)
-        #expect(bindings.claim(address(1), by: station(2), now: 1) == nil && bindings.claim(address(1), by: station(3), now: 1) != nil)
+        #expect(
+            bindings.claim(address(1), by: station(2), now: 1) == nil
+                && bindings.claim(address(1), by: station(3), now: 1) != nil)
     }
 
     @Test func behindATrunkTheHardwareAddressCounts() {
         var bindings = made(4, shared: [1])
         #expect(bindings.claim(address(1), by: station(1, 11), now: 1) == nil)
         #expect(bindings.claim(address(1), by: station(1, 12), now: 1)?.question?.holder == station(1, 11))
-        for number in 0..<2000 as Range<UInt64> { #expect(bindings.claim(address(100 + number), by: station(1, 11), now: 2) == nil) }
+        for number in 0..<2000 as Range<UInt64> {
+            #expect(bindings.claim(address(100 + number), by: station(1, 11), now: 2) == nil)
+        }
         #expect(bindings.count(at: 1) == SourceBindings.sharedShare)
     }
 
@@ -86,8 +113,11 @@ import Wire
         for round in 0..<3 {
             for port in 1...70 as ClosedRange<PortNumber> { bindings.attach(port, bundle: 0, isShared: true) }
             for port in 1...70 as ClosedRange<PortNumber> {
-                for number in 0..<600 as Range<UInt64> { _ = bindings.claim(address(UInt64(port) << 16 | number), by: station(port), now: UInt32(round)) }
-                #expect(bindings.count(at: port) == (port <= 64 ? SourceBindings.sharedShare : SourceBindings.guestShare))
+                for number in 0..<600 as Range<UInt64> {
+                    _ = bindings.claim(address(UInt64(port) << 16 | number), by: station(port), now: UInt32(round))
+                }
+                #expect(
+                    bindings.count(at: port) == (port <= 64 ? SourceBindings.sharedShare : SourceBindings.guestShare))
             }
             for port in (1...70 as ClosedRange<PortNumber>).reversed() { bindings.detach(port) }
         }
@@ -95,10 +125,14 @@ import Wire
 
     @Test func theOldestOfAFullShareGoes() {
         var bindings = made(4)
-        for number in 0..<32 as Range<UInt64> { _ = bindings.claim(address(number), by: station(1), now: 100 + UInt32(number)) }
+        for number in 0..<32 as Range<UInt64> {
+            _ = bindings.claim(address(number), by: station(1), now: 100 + UInt32(number))
+        }
         _ = bindings.claim(address(0), by: station(1), now: 200)
         _ = bindings.claim(address(99), by: station(1), now: 201)
-        #expect(bindings.holder(of: address(1)) == nil && bindings.holder(of: address(0)) != nil && bindings.count(at: 1) == 32)
+        #expect(
+            bindings.holder(of: address(1)) == nil && bindings.holder(of: address(0)) != nil
+                && bindings.count(at: 1) == 32)
         #expect(bindings.claim(address(1), by: station(2), now: 201) == nil)
     }
 
@@ -125,13 +159,16 @@ import Wire
             let number = UInt64.random(in: 0..<(port % 3 == 0 ? addresses : 12), using: &random)
             let claimant = station(port, shared.contains(port) ? UInt64.random(in: 50...52, using: &random) : nil)
             let before = bindings.holder(of: address(number)), held = bindings.count(at: port)
-            let refusal = bindings.claim(address(number), by: claimant, isDetection: Bool.random(using: &random), mayAsk: step % 3 > 0, now: now)
+            let refusal = bindings.claim(
+                address(number), by: claimant, isDetection: Bool.random(using: &random), mayAsk: step % 3 > 0, now: now)
             let after = bindings.holder(of: address(number))
             let isOwn = before.map { $0.port == port && (!shared.contains(port) || $0 == claimant) } ?? true
             if refusal == nil {
                 #expect(after == claimant, "whoever is let through holds it")
                 if !isOwn, let use = used[number] {
-                    #expect(now - use.at >= SourceBindings.silence && asked[number, default: 0] >= SourceBindings.questions, "step \(step)")
+                    #expect(
+                        now - use.at >= SourceBindings.silence && asked[number, default: 0] >= SourceBindings.questions,
+                        "step \(step)")
                 }
                 used[number] = (claimant, now)
                 asked[number] = 0
@@ -148,16 +185,26 @@ import Wire
                     }
                 }
             }
-            #expect(bindings.count(at: port) <= (shared.contains(port) ? SourceBindings.sharedShare : SourceBindings.guestShare))
+            #expect(
+                bindings.count(at: port)
+                    <= (shared.contains(port) ? SourceBindings.sharedShare : SourceBindings.guestShare))
             // What a full share has given up is not held any more.
-            if before == nil && bindings.count(at: port) == held { for other in 0..<addresses where used[other] != nil && bindings.holder(of: address(other)) == nil { used[other] = nil } }
+            if before == nil && bindings.count(at: port) == held {
+                for other in 0..<addresses where used[other] != nil && bindings.holder(of: address(other)) == nil {
+                    used[other] = nil
+                }
+            }
         }
         // A guest that comes now finds room, whatever the others have done.
         let newcomer = station(ports - 1, 999)
         bindings.detach(newcomer.port)
         bindings.attach(newcomer.port, bundle: 0, isShared: false)
-        for number in 0..<32 as Range<UInt64> { #expect(bindings.claim(IPv6Address(0x2001 << 48, number), by: newcomer, now: now) == nil) }
-        for number in 0..<32 as Range<UInt64> { #expect(bindings.holder(of: IPv6Address(0x2001 << 48, number)) == newcomer) }
+        for number in 0..<32 as Range<UInt64> {
+            #expect(bindings.claim(IPv6Address(0x2001 << 48, number), by: newcomer, now: now) == nil)
+        }
+        for number in 0..<32 as Range<UInt64> {
+            #expect(bindings.holder(of: IPv6Address(0x2001 << 48, number)) == newcomer)
+        }
         // All that is held is found, and nothing else.
         let found = (0..<addresses).compactMap { bindings.holder(of: address($0)) }
         #expect(found.count + 32 == (1..<ports).reduce(0) { $0 + bindings.count(at: $1) })

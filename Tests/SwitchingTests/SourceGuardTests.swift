@@ -30,18 +30,31 @@ import Wire
             return uplink.received() == [frame]
         }
 
-        var offences: [GuestOffence] { bench.control.takeEvents().compactMap { if case .offence(_, let offence, _) = $0 { offence } else { nil } } }
+        var offences: [GuestOffence] {
+            bench.control.takeEvents().compactMap { if case .offence(_, let offence, _) = $0 { offence } else { nil } }
+        }
         var spoofed: UInt64 { bench.counters(rogue).drops(.spoofed) }
     }
 
-    private func echo(from source: MACAddress, as address: IPv6Address) -> [UInt8] { Forged.ipv6(from: source, as: address, [128, 0, 0, 0, 0, 0, 0, 0]) }
-    private func segment(from source: MACAddress, as address: IPv6Address) -> [UInt8] { Forged.ipv6(from: source, as: address, first: 6, [UInt8](repeating: 0, count: 20)) }
-
-    private func neighbor(_ type: UInt8, from source: MACAddress, as address: IPv6Address, _ target: IPv6Address, option: (UInt8, MACAddress)? = nil) -> [UInt8] {
-        Forged.ipv6(from: source, as: address, [type, 0, 0, 0, 0x20, 0, 0, 0] + target.bytes + (option.map { [$0.0, 1] + $0.1.bytes } ?? []))
+    private func echo(from source: MACAddress, as address: IPv6Address) -> [UInt8] {
+        Forged.ipv6(from: source, as: address, [128, 0, 0, 0, 0, 0, 0, 0])
+    }
+    private func segment(from source: MACAddress, as address: IPv6Address) -> [UInt8] {
+        Forged.ipv6(from: source, as: address, first: 6, [UInt8](repeating: 0, count: 20))
     }
 
-    private func detection(from source: MACAddress, _ target: IPv6Address) -> [UInt8] { neighbor(135, from: source, as: .unspecified, target) }
+    private func neighbor(
+        _ type: UInt8, from source: MACAddress, as address: IPv6Address, _ target: IPv6Address,
+        option: (UInt8, MACAddress)? = nil
+    ) -> [UInt8] {
+        Forged.ipv6(
+            from: source, as: address,
+            [type, 0, 0, 0, 0x20, 0, 0, 0] + target.bytes + (option.map { [$0.0, 1] + $0.1.bytes } ?? []))
+    }
+
+    private func detection(from source: MACAddress, _ target: IPv6Address) -> [UInt8] {
+        neighbor(135, from: source, as: .unspecified, target)
+    }
 
     @Test func noGuestUsesAnothersAddressAtAnyDepth() throws {
         for address in [linkLocal, global] {
@@ -49,10 +62,15 @@ import Wire
             #expect(try network.reaches(echo(from: mac(1), as: address), from: network.owner))
             let rogue6 = IPv6Address(linkLocalFrom: mac(2))
             let forged = [
-                echo(from: mac(2), as: address), segment(from: mac(2), as: address), Forged.ipv6(from: mac(2), as: address, first: 17, Forged.udp6(9)),
-                neighbor(136, from: mac(2), as: rogue6, address), neighbor(136, from: mac(2), as: address, address), neighbor(135, from: mac(2), as: address, rogue6),
-                detection(from: mac(2), address), Forged.ipv6(from: mac(2), as: address, first: 44, chain: [17, 0, 0, 9, 0, 0, 0, 1], [1, 2, 3]),
-                Forged.ipv6(from: mac(2), as: rogue6, first: 60, chain: [58, 0, 1, 4, 0, 0, 0, 0], [136, 0, 0, 0, 0x20, 0, 0, 0] + address.bytes),
+                echo(from: mac(2), as: address), segment(from: mac(2), as: address),
+                Forged.ipv6(from: mac(2), as: address, first: 17, Forged.udp6(9)),
+                neighbor(136, from: mac(2), as: rogue6, address), neighbor(136, from: mac(2), as: address, address),
+                neighbor(135, from: mac(2), as: address, rogue6),
+                detection(from: mac(2), address),
+                Forged.ipv6(from: mac(2), as: address, first: 44, chain: [17, 0, 0, 9, 0, 0, 0, 1], [1, 2, 3]),
+                Forged.ipv6(
+                    from: mac(2), as: rogue6, first: 60, chain: [58, 0, 1, 4, 0, 0, 0, 0],
+                    [136, 0, 0, 0, 0x20, 0, 0, 0] + address.bytes),
             ]
             var count: UInt64 = 0
             for (number, frame) in forged.enumerated() {
@@ -64,8 +82,13 @@ import Wire
             #expect(network.offences == [.address])
             // With its hardware address, too: the port counts.
             #expect(try !network.reaches(echo(from: mac(1), as: address)))
-            for frame in [echo(from: mac(1), as: address), segment(from: mac(1), as: address), neighbor(136, from: mac(1), as: address, address)] {
-                for (name, wrapped) in Forged.wrappings(frame) { #expect(try network.reaches(wrapped, from: network.owner), "\(name)") }
+            for frame in [
+                echo(from: mac(1), as: address), segment(from: mac(1), as: address),
+                neighbor(136, from: mac(1), as: address, address),
+            ] {
+                for (name, wrapped) in Forged.wrappings(frame) {
+                    #expect(try network.reaches(wrapped, from: network.owner), "\(name)")
+                }
             }
             #expect(network.bench.counters(network.owner).totalDrops == 0)
         }
@@ -73,22 +96,33 @@ import Wire
 
     @Test func everyUseBindsAnAddress() throws {
         let target = IPv6Address(0xfd00 << 48, 7), own = IPv6Address(linkLocalFrom: mac(1))
-        for first in [echo(from: mac(1), as: target), detection(from: mac(1), target), neighbor(136, from: mac(1), as: own, target), neighbor(135, from: mac(1), as: target, own)] {
+        for first in [
+            echo(from: mac(1), as: target), detection(from: mac(1), target),
+            neighbor(136, from: mac(1), as: own, target), neighbor(135, from: mac(1), as: target, own),
+        ] {
             let network = try Network(isolation: true)
             #expect(try network.reaches(first, from: network.owner))
-            #expect(try !network.reaches(echo(from: mac(2), as: target)) && !network.reaches(neighbor(136, from: mac(2), as: target, target)))
+            #expect(
+                try !network.reaches(echo(from: mac(2), as: target))
+                    && !network.reaches(neighbor(136, from: mac(2), as: target, target)))
         }
         // To ask for an address is no use of it, and the unspecified one and groups are no guest's.
         let network = try Network(isolation: true)
-        #expect(try network.reaches(neighbor(135, from: mac(1), as: own, target), from: network.owner) && network.reaches(echo(from: mac(2), as: target)))
+        #expect(
+            try network.reaches(neighbor(135, from: mac(1), as: own, target), from: network.owner)
+                && network.reaches(echo(from: mac(2), as: target)))
         for address in [IPv6Address.unspecified, .allNodes] {
-            #expect(try network.reaches(echo(from: mac(1), as: address), from: network.owner) && network.reaches(echo(from: mac(2), as: address)))
+            #expect(
+                try network.reaches(echo(from: mac(1), as: address), from: network.owner)
+                    && network.reaches(echo(from: mac(2), as: address)))
         }
     }
 
     @Test func anAddressIsFreeWhenItsPortHasGone() throws {
         let network = try Network(isolation: true)
-        #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner) && !network.reaches(echo(from: mac(1), as: global)))
+        #expect(
+            try network.reaches(echo(from: mac(1), as: global), from: network.owner)
+                && !network.reaches(echo(from: mac(1), as: global)))
         network.bench.control.detach(network.owner.number)
         network.bench.settle()
         #expect(try network.reaches(echo(from: mac(1), as: global)), "a card that was moved to another port")
@@ -96,11 +130,20 @@ import Wire
 
     @Test func theHolderIsAskedAndKeepsItsAddress() throws {
         let network = try Network(isolation: true)
-        #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner) && !network.reaches(echo(from: mac(2), as: global)))
+        #expect(
+            try network.reaches(echo(from: mac(1), as: global), from: network.owner)
+                && !network.reaches(echo(from: mac(2), as: global)))
         let questions = network.owner.received()
-        #expect(questions == [SourceBindings.solicitation(SourceBindings.Question(address: global, holder: Station(port: network.owner.number, hardware: mac(1))))])
+        #expect(
+            questions == [
+                SourceBindings.solicitation(
+                    SourceBindings.Question(
+                        address: global, holder: Station(port: network.owner.number, hardware: mac(1))))
+            ])
         let question = try #require(questions.first)
-        #expect(Array(question[0..<6]) == mac(1).bytes && question[20] == 58 && question[21] == 255 && question[54] == 135 && Array(question[62..<78]) == global.bytes)
+        #expect(
+            Array(question[0..<6]) == mac(1).bytes && question[20] == 58 && question[21] == 255 && question[54] == 135
+                && Array(question[62..<78]) == global.bytes)
         #expect(Array(question[38..<54]) == global.bytes && Array(question[80..<86]) == Array(question[6..<12]))
         #expect(network.rogue.received().isEmpty)
     }
@@ -118,7 +161,9 @@ import Wire
         _ = bystander.received()
         // One that looks for duplicates itself would give it up.
         let young = IPv6Address(0xfd00 << 48, 9)
-        #expect(try network.reaches(detection(from: mac(1), young), from: network.owner) && !network.reaches(detection(from: mac(2), young)))
+        #expect(
+            try network.reaches(detection(from: mac(1), young), from: network.owner)
+                && !network.reaches(detection(from: mac(2), young)))
         #expect(!network.owner.received().contains(detection(from: mac(2), young)))
     }
 
@@ -127,21 +172,28 @@ import Wire
         let router = try network.bench.attach(mayServe: true)
         #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner))
         #expect(try network.reaches(echo(from: mac(3), as: global), from: router))
-        #expect(try !network.reaches(neighbor(136, from: mac(3), as: IPv6Address(linkLocalFrom: mac(3)), global), from: router), "but does not answer for them")
+        #expect(
+            try !network.reaches(
+                neighbor(136, from: mac(3), as: IPv6Address(linkLocalFrom: mac(3)), global), from: router),
+            "but does not answer for them")
     }
 
     @Test func neighbourDiscoveryNamesTheSendersHardware() throws {
         let own = IPv6Address(linkLocalFrom: mac(2))
         let network = try Network(isolation: true)
         let honest = [
-            neighbor(136, from: mac(2), as: own, own, option: (2, mac(2))), neighbor(135, from: mac(2), as: own, linkLocal, option: (1, mac(2))),
-            Forged.ipv6(from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0, 1, 1] + mac(2).bytes), Forged.ipv6(from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0]),
+            neighbor(136, from: mac(2), as: own, own, option: (2, mac(2))),
+            neighbor(135, from: mac(2), as: own, linkLocal, option: (1, mac(2))),
+            Forged.ipv6(from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0, 1, 1] + mac(2).bytes),
+            Forged.ipv6(from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0]),
         ]
         for frame in honest { #expect(try network.reaches(frame)) }
         let forged = [
-            neighbor(136, from: mac(2), as: own, own, option: (2, mac(1))), neighbor(135, from: mac(2), as: own, linkLocal, option: (1, mac(1))),
+            neighbor(136, from: mac(2), as: own, own, option: (2, mac(1))),
+            neighbor(135, from: mac(2), as: own, linkLocal, option: (1, mac(1))),
             Forged.ipv6(from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0, 1, 1] + mac(1).bytes),
-            Forged.ipv6(from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0, 14, 1, 0, 0, 0, 0, 0, 0, 1, 1] + mac(1).bytes),
+            Forged.ipv6(
+                from: mac(2), as: own, [133, 0, 0, 0, 0, 0, 0, 0, 14, 1, 0, 0, 0, 0, 0, 0, 1, 1] + mac(1).bytes),
         ]
         for (number, frame) in forged.enumerated() {
             #expect(try !network.reaches(frame) && network.spoofed == UInt64(number + 1))
@@ -165,10 +217,14 @@ import Wire
         #expect(try !network.reaches(claim))
         #expect(try network.reaches(frame(to: mac(9), from: mac(0x5e)), from: network.rogue) && network.reaches(claim))
         #expect(try network.reaches(frame(to: mac(9), from: mac(0x5e)), from: network.owner) && !network.reaches(claim))
-        let arp = ARPPacket(operation: .reply, senderHardware: mac(0x5f), senderAddress: IPv4Address("192.168.105.9")!, targetHardware: mac(9), targetAddress: .any)
+        let arp = ARPPacket(
+            operation: .reply, senderHardware: mac(0x5f), senderAddress: IPv4Address("192.168.105.9")!,
+            targetHardware: mac(9), targetAddress: .any)
         var bytes = arp.frame(to: .broadcast)
         bytes.replaceSubrange(6..<12, with: mac(2).bytes)
-        #expect(try !network.reaches(bytes) && network.reaches(frame(to: mac(9), from: mac(0x5f))) && network.reaches(bytes))
+        #expect(
+            try !network.reaches(bytes) && network.reaches(frame(to: mac(9), from: mac(0x5f))) && network.reaches(bytes)
+        )
     }
 
     @Test func onAJoinedSwitchTheUplinkIsKeptFromIt() throws {
@@ -182,7 +238,9 @@ import Wire
     @Test func anotherVLANIsAnotherNetwork() throws {
         let network = try Network()
         network.bench.control.setVLANAware(true)
-        for (end, vlan) in [(network.owner, 10), (network.rogue, 20), (network.uplink, 10)] { network.bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: []) }
+        for (end, vlan) in [(network.owner, 10), (network.rogue, 20), (network.uplink, 10)] {
+            network.bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: [])
+        }
         let beside = try network.bench.attach()
         network.bench.control.setVLANs(of: beside.number, untagged: 20, tagged: [])
         network.bench.settle()
@@ -197,6 +255,8 @@ import Wire
 
     @Test func withoutRulesNothingIsBound() throws {
         let network = try Network(.nothing)
-        #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner) && network.reaches(echo(from: mac(2), as: global)))
+        #expect(
+            try network.reaches(echo(from: mac(1), as: global), from: network.owner)
+                && network.reaches(echo(from: mac(2), as: global)))
     }
 }

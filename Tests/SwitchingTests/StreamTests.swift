@@ -7,7 +7,9 @@ import Testing
 import Wire
 
 @Suite struct StreamTests {
-    private func ended(_ bench: Bench, _ end: StreamEnd) -> PortEvent? { bench.control.takeEvents().first { if case .ended(end.number, _) = $0 { true } else { false } } }
+    private func ended(_ bench: Bench, _ end: StreamEnd) -> PortEvent? {
+        bench.control.takeEvents().first { if case .ended(end.number, _) = $0 { true } else { false } }
+    }
 
     @Test func framesTravelBetweenAStreamAndADatagramPort() throws {
         let bench = try Bench()
@@ -24,7 +26,12 @@ import Wire
         let bench = try Bench()
         let stream = try bench.attachStream(), other = try bench.attachStream()
         var random = SeededGenerator(seed: 6)
-        let sent = (0..<500).map { frame(to: mac(2), from: mac(1), [UInt8($0 & 255)] + [UInt8](repeating: UInt8($0 & 255), count: Int.random(in: 0...2000, using: &random))) }
+        let sent = (0..<500).map {
+            frame(
+                to: mac(2), from: mac(1),
+                [UInt8($0 & 255)] + [UInt8](repeating: UInt8($0 & 255), count: Int.random(in: 0...2000, using: &random))
+            )
+        }
         let bytes = sent.flatMap(StreamEnd.wrap)
         var position = 0, received: [[UInt8]] = []
         while position < bytes.count {
@@ -64,9 +71,12 @@ import Wire
         let bench = try Bench()
         let bad = try bench.attachStream(), one = try bench.attachStream(), two = try bench.attachStream()
         let good = frame(to: mac(2), from: mac(9), [9])
-        try bad.send(raw: StreamEnd.wrap(good) + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) } + StreamEnd.wrap(good))
+        try bad.send(
+            raw: StreamEnd.wrap(good) + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
+                + StreamEnd.wrap(good))
         bench.settle()
-        #expect(one.receive() == [good] && two.receive() == [good], "what came before it counts, what came behind does not")
+        #expect(
+            one.receive() == [good] && two.receive() == [good], "what came before it counts, what came behind does not")
         #expect(ended(bench, bad) == .ended(bad.number, badLength: length))
         // Nobody has detached it yet: it neither spins nor takes anything.
         try bad.send(raw: StreamEnd.wrap(good))
@@ -105,11 +115,15 @@ import Wire
 
     @Test func aStalledClientLosesWholeFramesOfItsOwnOnly() throws {
         let bench = try Bench()
-        let stalled = try bench.attachStream(sendBuffer: 4096), other = try bench.attachStream(), sender = try bench.attach()
+        let stalled = try bench.attachStream(sendBuffer: 4096), other = try bench.attachStream(),
+            sender = try bench.attach()
         var random = SeededGenerator(seed: 7)
         // Broadcasts, each with its number, of all lengths.
         func broadcast(_ number: Int) -> [UInt8] {
-            frame(to: .broadcast, from: mac(1), [UInt8(number >> 8), UInt8(number & 255)] + [UInt8](repeating: UInt8(number & 255), count: Int.random(in: 0...9000, using: &random)))
+            frame(
+                to: .broadcast, from: mac(1),
+                [UInt8(number >> 8), UInt8(number & 255)]
+                    + [UInt8](repeating: UInt8(number & 255), count: Int.random(in: 0...9000, using: &random)))
         }
         var sent: [[UInt8]] = [], heard: [[UInt8]] = []
         for number in 0..<600 {
@@ -146,7 +160,9 @@ import Wire
         var random = SeededGenerator(seed: 8)
         for _ in 0..<200 {
             let client = try bench.attachStream()
-            let bytes = (0..<Int.random(in: 1...3000, using: &random)).map { _ in Bool.random(using: &random) ? 0 : UInt8.random(in: .min ... .max, using: &random) }
+            let bytes = (0..<Int.random(in: 1...3000, using: &random)).map { _ in
+                Bool.random(using: &random) ? 0 : UInt8.random(in: .min ... .max, using: &random)
+            }
             try client.send(raw: bytes)
             bench.settle()
             if Bool.random(using: &random) { client.close() }

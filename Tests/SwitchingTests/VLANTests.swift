@@ -7,16 +7,23 @@ import Testing
 import Wire
 
 /// A frame with an 802.1Q tag.
-private func tagged(_ vlan: UInt16, priority: UInt16 = 0, to destination: MACAddress, from source: MACAddress, _ payload: [UInt8] = []) -> [UInt8] {
+private func tagged(
+    _ vlan: UInt16, priority: UInt16 = 0, to destination: MACAddress, from source: MACAddress, _ payload: [UInt8] = []
+) -> [UInt8] {
     let control = priority << 13 | vlan
-    return frame(to: destination, from: source, [UInt8(control >> 8), UInt8(control & 0xff), 0x88, 0xb5] + payload, type: EtherType.vlan)
+    return frame(
+        to: destination, from: source, [UInt8(control >> 8), UInt8(control & 0xff), 0x88, 0xb5] + payload,
+        type: EtherType.vlan)
 }
 
 @Suite struct VLANTests {
     @Test func withoutVLANsTagsPassUnchanged() throws {
         let bench = try Bench()
         let a = try bench.attach(), b = try bench.attach()
-        let frames = [tagged(7, priority: 5, to: .broadcast, from: mac(1)), tagged(0, priority: 3, to: .broadcast, from: mac(1)), tagged(4094, to: mac(2), from: mac(1))]
+        let frames = [
+            tagged(7, priority: 5, to: .broadcast, from: mac(1)), tagged(0, priority: 3, to: .broadcast, from: mac(1)),
+            tagged(4094, to: mac(2), from: mac(1)),
+        ]
         for frame in frames { try a.send(frame) }
         bench.settle()
         #expect(b.received() == frames)
@@ -42,9 +49,13 @@ private func tagged(_ vlan: UInt16, priority: UInt16 = 0, to destination: MACAdd
 
         init() throws {
             bench = try Bench()
-            (a, b, c, d, trunk) = (try bench.attach(), try bench.attach(), try bench.attach(), try bench.attach(), try bench.attach())
+            (a, b, c, d, trunk) = (
+                try bench.attach(), try bench.attach(), try bench.attach(), try bench.attach(), try bench.attach()
+            )
             bench.control.setVLANAware(true)
-            for (end, vlan) in [(a, 10), (b, 10), (c, 20)] { bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: []) }
+            for (end, vlan) in [(a, 10), (b, 10), (c, 20)] {
+                bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: [])
+            }
             bench.control.setVLANs(of: trunk.number, untagged: PortConfiguration.noVLAN, tagged: [10, 20])
             bench.settle()
         }
@@ -113,7 +124,9 @@ private func tagged(_ vlan: UInt16, priority: UInt16 = 0, to destination: MACAdd
         try network.a.send(tagged(0, priority: 5, to: .broadcast, from: mac(1), [4]))
         network.bench.settle()
         #expect(network.b.received() == [frame(to: .broadcast, from: mac(1), [4])])
-        #expect(network.trunk.received() == [tagged(10, priority: 5, to: .broadcast, from: mac(1), [4])], "the priority survives")
+        #expect(
+            network.trunk.received() == [tagged(10, priority: 5, to: .broadcast, from: mac(1), [4])],
+            "the priority survives")
     }
 
     @Test func aPortMayUseTheTagOfItsOwnVLAN() throws {
@@ -164,12 +177,19 @@ private func tagged(_ vlan: UInt16, priority: UInt16 = 0, to destination: MACAdd
         let ends = [network.a, network.b, network.c, network.d, network.trunk]
         for _ in 0..<2000 {
             let sender = ends.randomElement(using: &generator)!
-            let source = mac(UInt64.random(in: 1...6, using: &generator)), destination = Bool.random(using: &generator) ? .broadcast : mac(UInt64.random(in: 1...6, using: &generator))
+            let source = mac(UInt64.random(in: 1...6, using: &generator)),
+                destination =
+                    Bool.random(using: &generator) ? .broadcast : mac(UInt64.random(in: 1...6, using: &generator))
             let payload = [UInt8](repeating: 0, count: Int.random(in: 0...40, using: &generator))
-            let vlan: UInt16? = Bool.random(using: &generator) ? [0, 10, 20, 30].randomElement(using: &generator)! : nil
-            try sender.send(vlan.map { tagged($0, to: destination, from: source, payload) } ?? frame(to: destination, from: source, payload))
+            let vlan: UInt16? =
+                Bool.random(using: &generator) ? [0, 10, 20, 30].randomElement(using: &generator)! : nil
+            try sender.send(
+                vlan.map { tagged($0, to: destination, from: source, payload) }
+                    ?? frame(to: destination, from: source, payload))
             network.bench.settle()
-            let from: UInt16 = sender === network.a || sender === network.b ? 10 : sender === network.c ? 20 : sender === network.d ? 0 : .max
+            let from: UInt16 =
+                sender === network.a || sender === network.b
+                ? 10 : sender === network.c ? 20 : sender === network.d ? 0 : .max
             let vlanSent = vlan.map { $0 == 0 ? from : $0 } ?? from
             for end in ends {
                 // So many addresses that move look like a loop: the switch's own probes are not of this traffic.

@@ -137,7 +137,9 @@ import Wire
         try Forwarder.start(control: control, workers: 4) { end.note() }
         #expect(control.settle())
         control.stop()
-        #expect(end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second) == .readable)
+        #expect(
+            end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+                == .readable)
         #expect(end.count.load(ordering: .relaxed) == 1)
     }
 
@@ -174,11 +176,14 @@ import Wire
 
         func stop() throws {
             isOver.store(true, ordering: .relaxed)
-            try #require(ended.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second) == .readable)
+            try #require(
+                ended.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+                    == .readable)
         }
     }
 
-    /// Four machines send to each other and to everybody, through ports that change hands all the time, and others come and go.
+    /// Four machines send to each other and to everybody, through ports that change hands all the time, and others come
+    /// and go.
     @Test func framesOfOneMachineStayInOrderWhilePortsChangeHands() throws {
         let bench = try Bench(workers: 2)
         let ends = try (0..<4).map { _ in try bench.attach() }
@@ -194,7 +199,8 @@ import Wire
         var last = [[Int]](repeating: [Int](repeating: 0, count: 4), count: 4), disorder = 0, received = 0
         func take(_ receiver: Int) {
             for one in ends[receiver].received() where one.count >= 40 {
-                let number = Int(one[16]) << 16 | Int(one[17]) << 8 | Int(one[18]), sender = Int(one[14]), target = Int(one[15])
+                let number = Int(one[16]) << 16 | Int(one[17]) << 8 | Int(one[18]), sender = Int(one[14]),
+                    target = Int(one[15])
                 // Those for everybody are counted by themselves.
                 if target == receiver {
                     if number <= last[sender][receiver] { disorder += 1 }
@@ -212,8 +218,16 @@ import Wire
                 let target = (sender + 1 + step % 3) % 4
                 sent[sender][target] += 1
                 let number = sent[sender][target]
-                let payload = [UInt8(sender), UInt8(target), UInt8(number >> 16 & 0xff), UInt8(number >> 8 & 0xff), UInt8(number & 0xff)] + [UInt8](repeating: 0, count: 60)
-                if (try? ends[sender].send(frame(to: mac(UInt64(target + 1)), from: mac(UInt64(sender + 1)), payload))) == nil { sent[sender][target] -= 1 }
+                let payload =
+                    [
+                        UInt8(sender), UInt8(target), UInt8(number >> 16 & 0xff), UInt8(number >> 8 & 0xff),
+                        UInt8(number & 0xff),
+                    ] + [UInt8](repeating: 0, count: 60)
+                if (try? ends[sender].send(frame(to: mac(UInt64(target + 1)), from: mac(UInt64(sender + 1)), payload)))
+                    == nil
+                {
+                    sent[sender][target] -= 1
+                }
             }
             if round % 50 == 0 { try? ends[sender].send(frame(to: .broadcast, from: mac(UInt64(sender + 1)), [9])) }
             if round % 100 == 0 {
@@ -248,7 +262,9 @@ import Wire
 
     @Test func whoHasNotHadATurnForLongHasNothingToDo() {
         var tables = Fabric.Tables(ports: 4, workers: 2)
-        tables.loads = [WorkerLoad(percent: 95, moment: 10_000_000_000), WorkerLoad(percent: 99, moment: 9_999_000_000)]
+        tables.loads = [
+            WorkerLoad(percent: 95, moment: 10_000_000_000), WorkerLoad(percent: 99, moment: 9_999_000_000),
+        ]
         #expect(tables.sharing(for: 0, at: 10_000_000_000) == .stay)
         #expect(tables.sharing(for: 0, at: 10_000_000_000 + Balance.period) == .stay)
         tables.loads[0].moment += 10 * Balance.period

@@ -15,12 +15,16 @@ package final class BackgroundProgram {
     private var termination: ChildProcess.Termination?
 
     /// Starts `arguments`; standard output and error are collected together, and passed on to `echo` as they come.
-    package init(_ arguments: [String], environment: [String: String?] = [:], name: String? = nil, echo: (@Sendable (String) -> Void)? = nil) throws {
+    package init(
+        _ arguments: [String], environment: [String: String?] = [:], name: String? = nil,
+        echo: (@Sendable (String) -> Void)? = nil
+    ) throws {
         self.name = name ?? arguments[0]
         let output = try DescriptorPair.pipe()
         let input = try DescriptorPair.pipe()
         process = try ChildProcess(
-            arguments, environment: environment, input: input.first.raw, output: output.second.raw, error: output.second.raw, leadsGroup: true)
+            arguments, environment: environment, input: input.first.raw, output: output.second.raw,
+            error: output.second.raw, leadsGroup: true)
         self.input = try input.second.duplicate()
         let reader = try output.first.duplicate().release()
         let collected = collected
@@ -51,8 +55,12 @@ package final class BackgroundProgram {
         while true {
             let text = output.dropFirst(offset)
             if let range = text.firstRange(of: pattern) { return String(text[..<range.upperBound]) }
-            if let end = poll(), !output.dropFirst(offset).contains(pattern) { throw TimedOut("\(name) ended (\(end)) before it printed '\(pattern)':\n\(output)") }
-            guard MonotonicClock.now < deadline else { throw TimedOut("\(name) did not print '\(pattern)' within \(seconds) s:\n\(output)") }
+            if let end = poll(), !output.dropFirst(offset).contains(pattern) {
+                throw TimedOut("\(name) ended (\(end)) before it printed '\(pattern)':\n\(output)")
+            }
+            guard MonotonicClock.now < deadline else {
+                throw TimedOut("\(name) did not print '\(pattern)' within \(seconds) s:\n\(output)")
+            }
             MonotonicClock.sleep(2 * MonotonicClock.millisecond)
         }
     }

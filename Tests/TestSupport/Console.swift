@@ -21,7 +21,9 @@ package final class Console {
         while true {
             let text = String(decoding: bytes, as: UTF8.self)
             if let end, text.hasSuffix(end) { return text }
-            guard socket.wait(for: .readable, until: deadline).contains(.readable) else { throw TimedOut("the console did not answer: \(text)") }
+            guard socket.wait(for: .readable, until: deadline).contains(.readable) else {
+                throw TimedOut("the console did not answer: \(text)")
+            }
             let more = try socket.receive(limit: 65_536)
             if more.isEmpty {
                 if end == nil { return text }
@@ -47,7 +49,9 @@ package final class Console {
         var sent = 0
         let deadline = MonotonicClock.now + 5 * MonotonicClock.second
         while sent < bytes.count {
-            guard socket.wait(for: .writable, until: deadline).contains(.writable) else { throw TimedOut("the console takes no more") }
+            guard socket.wait(for: .writable, until: deadline).contains(.writable) else {
+                throw TimedOut("the console takes no more")
+            }
             sent += try socket.send(Array(bytes[sent...].prefix(65_536)))
         }
     }

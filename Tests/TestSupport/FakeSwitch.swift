@@ -45,7 +45,9 @@ package final class FakeSwitch {
         }
     }
 
-    private static func serve(_ client: borrowing Descriptor, _ behaviour: Behaviour, _ path: String, _ received: Guarded<[UInt8]>) throws {
+    private static func serve(
+        _ client: borrowing Descriptor, _ behaviour: Behaviour, _ path: String, _ received: Guarded<[UInt8]>
+    ) throws {
         let deadline = MonotonicClock.now + 5 * MonotonicClock.second
         _ = client.wait(for: .readable, until: deadline)
         let request = try client.receive(limit: 256)

@@ -31,17 +31,22 @@ package final class GuestMachine {
     ///   - tools: programs, statically linked, that the guest has in /bin.
     ///   - wrapper: what is put in front of QEMU's command.
     package static func qemu(
-        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, device: String = "", options: [String] = [], tools: [String] = [],
+        _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil,
+        device: String = "", options: [String] = [], tools: [String] = [],
         folder: TemporaryFolder, wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
         let initrd = folder.file("initrd-qemu")
         if !Files.exists(initrd) {
-            try Initrd.write(to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 }, tools: tools)
+            try Initrd.write(
+                to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 },
+                tools: tools)
         }
         let command =
             Namespace.running(as: user) + wrapper + [
-                "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", cache + "/vmlinuz",
-                "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev, "-device",
+                "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none",
+                "-serial", "stdio", "-kernel", cache + "/vmlinuz",
+                "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev,
+                "-device",
                 "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
             ] + options
         return GuestMachine(name, try start(command, namespace, echo), folder)
@@ -53,21 +58,26 @@ package final class GuestMachine {
     ///   - user: runs it as this user, to whom `directory` belongs.
     ///   - directory: for its own files.
     package static func uml(
-        _ name: String, network: String, mac: String, in namespace: Namespace? = nil, user: String? = nil, directory: String? = nil, folder: TemporaryFolder,
+        _ name: String, network: String, mac: String, in namespace: Namespace? = nil, user: String? = nil,
+        directory: String? = nil, folder: TemporaryFolder,
         wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> GuestMachine {
         let directory = directory ?? folder.path
         let initrd = folder.file("initrd-uml")
         if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
         // eth0=vde,SOCKET,MAC
-        let command = Namespace.running(as: user) + wrapper + [
-            "env", "TMPDIR=" + directory, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)", "uml_dir=\(directory)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
-            "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
-        ]
+        let command =
+            Namespace.running(as: user) + wrapper + [
+                "env", "TMPDIR=" + directory, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)",
+                "uml_dir=\(directory)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
+                "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
+            ]
         return GuestMachine(name, try start(command, namespace, echo), folder)
     }
 
-    private static func start(_ command: [String], _ namespace: Namespace?, _ echo: (@Sendable (String) -> Void)?) throws -> BackgroundProgram {
+    private static func start(
+        _ command: [String], _ namespace: Namespace?, _ echo: (@Sendable (String) -> Void)?
+    ) throws -> BackgroundProgram {
         if let namespace { return try namespace.start(command, echo: echo) }
         return try BackgroundProgram(command, echo: echo)
     }
@@ -91,13 +101,17 @@ package final class GuestMachine {
         let end = try program.wait(for: "\n", after: position + text.count, within: 5)
         position += text.count + end.count
         let output = text.dropLast(Initrd.doneMark.count).replacing("\r", with: "")
-        return Result(status: end.split(separator: " ").last.flatMap { Int($0.filter(\.isNumber)) } ?? -1, output: String(output).trimmed)
+        return Result(
+            status: end.split(separator: " ").last.flatMap { Int($0.filter(\.isNumber)) } ?? -1,
+            output: String(output).trimmed)
     }
 
     /// Gets a lease for `eth0`. Returns what the client was told, such as `ip=192.168.105.2 ...`.
     package func lease() throws -> String {
         try run("ip link set eth0 up")
-        let result = try run("udhcpc -i eth0 -q -n -t 10 -T 1 -O mtu -s /etc/udhcpc.sh 2>/tmp/udhcpc.log || cat /tmp/udhcpc.log", within: 40)
+        let result = try run(
+            "udhcpc -i eth0 -q -n -t 10 -T 1 -O mtu -s /etc/udhcpc.sh 2>/tmp/udhcpc.log || cat /tmp/udhcpc.log",
+            within: 40)
         guard let line = result.output.split(separator: "\n").last(where: { $0.hasPrefix("ip=") }) else {
             throw CommandFailed(description: "\(name) got no lease: \(result.output)")
         }
@@ -109,7 +123,9 @@ package final class GuestMachine {
 
     package func signal(_ number: Int32) { program.signal(number) }
 
-    package func waitForEnd(within seconds: Double = 20) throws -> ChildProcess.Termination { try program.waitForEnd(within: seconds) }
+    package func waitForEnd(within seconds: Double = 20) throws -> ChildProcess.Termination {
+        try program.waitForEnd(within: seconds)
+    }
 
     /// The process on this machine.
     package var identifier: Int32 { program.identifier }
@@ -123,7 +139,8 @@ package final class GuestMachine {
 extension String {
     /// Without white space at both ends.
     package var trimmed: String {
-        guard let first = firstIndex(where: { !$0.isWhitespace }), let last = lastIndex(where: { !$0.isWhitespace }) else { return "" }
+        guard let first = firstIndex(where: { !$0.isWhitespace }), let last = lastIndex(where: { !$0.isWhitespace })
+        else { return "" }
         return String(self[first...last])
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// The root file system of a test guest: busybox, the modules of a virtio network card, and an agent that takes commands at the console.
-/// A `newc` cpio archive (Linux Documentation/driver-api/early-userspace/buffer-format.rst).
+/// The root file system of a test guest: busybox, the modules of a virtio network card, and an agent that takes
+/// commands at the console. A `newc` cpio archive (Linux Documentation/driver-api/early-userspace/buffer-format.rst).
 enum Initrd {
     /// Printed when the agent waits for its first command.
     static let readyMark = "@@agent-ready"
@@ -52,10 +52,17 @@ enum Initrd {
         for directory in ["bin", "modules", "dev"] { archive.add(directory, mode: 0o040755, []) }
         archive.add("init", mode: 0o100755, Array(initScript.utf8))
         archive.add("bin/busybox", mode: 0o100755, try Files.read("/bin/busybox"))
-        for tool in tools { archive.add("bin/" + (tool.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100755, try Files.read(tool)) }
+        for tool in tools {
+            archive.add(
+                "bin/" + (tool.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100755, try Files.read(tool))
+        }
         // The kernel opens it before anything is mounted; without it there is no console (character device 5, 1).
         archive.add("dev/console", mode: 0o020600, [], device: (5, 1))
-        for module in modules { archive.add("modules/" + (module.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100644, try Files.read(module)) }
+        for module in modules {
+            archive.add(
+                "modules/" + (module.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100644,
+                try Files.read(module))
+        }
         try Files.replace(path, archive.finished())
     }
 

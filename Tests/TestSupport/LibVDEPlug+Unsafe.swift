@@ -20,7 +20,8 @@ package final class LibVDEPlug {
         var mode: UInt32
     }
 
-    private typealias Open = @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, Int32, UnsafeRawPointer?) -> OpaquePointer?
+    private typealias Open =
+        @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, Int32, UnsafeRawPointer?) -> OpaquePointer?
     private typealias Transfer = @convention(c) (OpaquePointer, UnsafeMutableRawPointer, Int, Int32) -> Int
     private typealias Ask = @convention(c) (OpaquePointer) -> Int32
 
@@ -39,7 +40,9 @@ package final class LibVDEPlug {
     /// - Parameter port: 0 for any.
     package init(_ path: String, description: String, port: Int32 = 0) throws {
         var arguments = unsafe OpenArguments(port: port, group: nil, mode: 0o700)
-        guard let open = unsafe LibVDEPlug.symbol("vde_open_real", Open.self), let connection = unsafe open(path, description, 1, &arguments) else {
+        guard let open = unsafe LibVDEPlug.symbol("vde_open_real", Open.self),
+            let connection = unsafe open(path, description, 1, &arguments)
+        else {
             throw CommandFailed(description: "vde_open \(path): Errno.last \(Errno.last)")
         }
         unsafe self.connection = connection
@@ -54,7 +57,9 @@ package final class LibVDEPlug {
     package func send(_ frame: [UInt8]) -> Int {
         var frame = frame
         let count = frame.count
-        return unsafe frame.withUnsafeMutableBytes { unsafe LibVDEPlug.symbol("vde_send", Transfer.self)!(connection, $0.baseAddress!, count, 0) }
+        return unsafe frame.withUnsafeMutableBytes {
+            unsafe LibVDEPlug.symbol("vde_send", Transfer.self)!(connection, $0.baseAddress!, count, 0)
+        }
     }
 
     /// The next frame, if one comes within `seconds`.
@@ -64,7 +69,9 @@ package final class LibVDEPlug {
         _ = socket.release()
         guard ready.contains(.readable) else { return nil }
         var buffer = [UInt8](repeating: 0, count: 70_000)
-        let length = unsafe buffer.withUnsafeMutableBytes { unsafe LibVDEPlug.symbol("vde_recv", Transfer.self)!(connection, $0.baseAddress!, 70_000, 0) }
+        let length = unsafe buffer.withUnsafeMutableBytes {
+            unsafe LibVDEPlug.symbol("vde_recv", Transfer.self)!(connection, $0.baseAddress!, 70_000, 0)
+        }
         return length >= 0 ? Array(buffer.prefix(length)) : nil
     }
 

@@ -41,7 +41,8 @@ package final class Namespace {
     /// Removes what earlier runs left that were killed.
     private static let sweepOnce: Void = {
         for name in (try? Files.entries("/run/netns")) ?? [] where name.hasPrefix(prefix) {
-            guard let process = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process) else { continue }
+            guard let process = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process)
+            else { continue }
             _ = try? ChildProcess.run(["ip", "netns", "del", name])
             _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name])
         }
@@ -55,7 +56,11 @@ package final class Namespace {
     @discardableResult
     package func run(_ arguments: String..., input: String = "", inside: Bool = true) throws -> String {
         let result = try ChildProcess.run((inside ? prefix : []) + arguments, input: input)
-        guard result.succeeded else { throw CommandFailed(description: "\(arguments.joined(separator: " ")): \(result.termination)\n\(result.output)\(result.error)") }
+        guard result.succeeded else {
+            throw CommandFailed(
+                description:
+                    "\(arguments.joined(separator: " ")): \(result.termination)\n\(result.output)\(result.error)")
+        }
         return result.output
     }
 
@@ -66,7 +71,9 @@ package final class Namespace {
 
     package func ip(_ arguments: String...) throws {
         let result = try ChildProcess.run(["ip", "-n", name] + arguments)
-        guard result.succeeded else { throw CommandFailed(description: "ip \(arguments.joined(separator: " ")): \(result.error)") }
+        guard result.succeeded else {
+            throw CommandFailed(description: "ip \(arguments.joined(separator: " ")): \(result.error)")
+        }
     }
 
     /// Connects this host by a cable to another, which calls its end eth0. Both ends are up.
@@ -81,12 +88,14 @@ package final class Namespace {
     }
 
     /// Starts a program in here.
-    package func start(_ arguments: [String], environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil) throws -> BackgroundProgram {
+    package func start(
+        _ arguments: [String], environment: [String: String?] = [:], echo: (@Sendable (String) -> Void)? = nil
+    ) throws -> BackgroundProgram {
         try BackgroundProgram(prefix + arguments, environment: environment, name: arguments[0], echo: echo)
     }
 
-    /// The words to put in front of a command in here that keeps leases where the system's are, so that it finds none and they go with it: `ip netns exec`
-    /// gives each program mounts of its own.
+    /// The words to put in front of a command in here that keeps leases where the system's are, so that it finds none
+    /// and they go with it: `ip netns exec` gives each program mounts of its own.
     package static let withoutState = ["sh", "-c", "mount -t tmpfs none /var/lib && exec \"$@\"", "sh"]
 
     /// The words to put in front of a command so that it runs as `user`, without any privilege.
@@ -98,7 +107,9 @@ package final class Namespace {
     package func fetch(_ address: String, port: Int = 80, page: String = "/") throws -> String {
         let script = "exec 3<>/dev/tcp/\(address)/\(port); printf 'GET \(page) HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
         let answer = try run("timeout", "20", "bash", "-c", script)
-        guard let body = answer.firstRange(of: "\r\n\r\n") else { throw CommandFailed(description: "no page: \(answer)") }
+        guard let body = answer.firstRange(of: "\r\n\r\n") else {
+            throw CommandFailed(description: "no page: \(answer)")
+        }
         return String(answer[body.upperBound...]).trimmed
     }
 
@@ -107,12 +118,19 @@ package final class Namespace {
         try eventually("a server on port \(port)") { try run("ss", "-Hltn", "sport = :\(port)").contains(":\(port)") }
     }
 
-    /// Everything about this host that a network program could change: links, addresses, routes, firewall tables, forwarding settings.
+    /// Everything about this host that a network program could change: links, addresses, routes, firewall tables,
+    /// forwarding settings.
     package func snapshot() throws -> String {
-        let links = try run("ip", "-o", "link").split(separator: "\n").map { $0.split(separator: " ").dropFirst().joined(separator: " ") }.sorted()
-        let settings = try run("sh", "-c", "for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/*; do echo \"$f $(cat $f 2>/dev/null)\"; done")
+        let links = try run("ip", "-o", "link").split(separator: "\n").map {
+            $0.split(separator: " ").dropFirst().joined(separator: " ")
+        }.sorted()
+        let settings = try run(
+            "sh", "-c",
+            "for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/*; do echo \"$f $(cat $f 2>/dev/null)\"; done"
+        )
         return [
-            links.joined(separator: "\n"), try run("ip", "-o", "addr"), try run("ip", "route", "show", "table", "all"), try run("nft", "list", "ruleset"), settings,
+            links.joined(separator: "\n"), try run("ip", "-o", "addr"), try run("ip", "route", "show", "table", "all"),
+            try run("nft", "list", "ruleset"), settings,
         ].joined(separator: "\n--\n")
     }
 }

@@ -12,7 +12,10 @@ package final class VDESwitch {
     /// - Parameters:
     ///   - command: what is started: vde_switch, or `ours`.
     ///   - user: who runs it; nil for ourselves.
-    package init(in namespace: Namespace, at path: String, options: [String] = [], command: [String] = ["vde_switch"], user: String? = nil) throws {
+    package init(
+        in namespace: Namespace, at path: String, options: [String] = [], command: [String] = ["vde_switch"],
+        user: String? = nil
+    ) throws {
         self.path = path
         // Its console is standard input: it ends when that does.
         program = try namespace.start(Namespace.running(as: user) + command + ["--unix", path] + options)
@@ -36,21 +39,26 @@ package final class VMNetDaemon {
 
     /// Starts it in a namespace and waits until it is ready.
     package init(
-        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], level: String = "debug",
+        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:],
+        level: String = "debug",
         product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
     ) throws {
-        program = try VMNetDaemon.start(in: namespace, arguments, folder: folder, environment: environment, level: level, product: product, echo: echo)
+        program = try VMNetDaemon.start(
+            in: namespace, arguments, folder: folder, environment: environment, level: level, product: product,
+            echo: echo)
         let start = try program.wait(for: "vde_vmnet: ready: ", within: 20).count
         readyLine = try program.wait(for: "\n", after: start, within: 5).trimmed
     }
 
     /// Starts it without waiting.
     package static func start(
-        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:], level: String = "debug",
+        in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:],
+        level: String = "debug",
         product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
     ) throws -> BackgroundProgram {
         try namespace.start(
-            [Machine.product(product), "--state-dir", folder.file("state"), "--log-level", level] + arguments, environment: environment, echo: echo)
+            [Machine.product(product), "--state-dir", folder.file("state"), "--log-level", level] + arguments,
+            environment: environment, echo: echo)
     }
 
     /// Waits until it is known that nobody else serves addresses.
@@ -77,7 +85,8 @@ package final class PlugGuest {
         try namespace.ip("link", "set", PlugGuest.interface, "up")
     }
 
-    /// Gets a lease with busybox's client and configures the interface. Returns what the client was told, as `name=value` lines.
+    /// Gets a lease with busybox's client and configures the interface. Returns what the client was told, as
+    /// `name=value` lines.
     @discardableResult
     package func lease(_ options: String..., seconds: Int = 8) throws -> [String: String] {
         let script = folder.file("udhcpc-\(namespace.name)")
@@ -94,7 +103,10 @@ package final class PlugGuest {
 
                 """.utf8), mode: 0o755)
         let result = try namespace.attempt(
-            ["busybox", "udhcpc", "-i", PlugGuest.interface, "-n", "-q", "-f", "-s", script, "-t", "\(seconds)", "-T", "1", "-O", "mtu"] + options)
+            [
+                "busybox", "udhcpc", "-i", PlugGuest.interface, "-n", "-q", "-f", "-s", script, "-t", "\(seconds)",
+                "-T", "1", "-O", "mtu",
+            ] + options)
         guard result.succeeded else { throw CommandFailed(description: "udhcpc: \(result.output)\(result.error)") }
         var told: [String: String] = [:]
         for line in result.output.split(separator: "\n") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Random numbers that are the same in every run with one seed (SplitMix64, Steele et al. 2014), so that a failure can be had again.
+/// Random numbers that are the same in every run with one seed (SplitMix64, Steele et al. 2014), so that a failure can
+/// be had again.
 package struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 
@@ -14,11 +15,13 @@ package struct SeededGenerator: RandomNumberGenerator {
         return value ^ (value >> 31)
     }
 
-    package mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) } }
+    package mutating func bytes(_ count: Int) -> [UInt8] {
+        (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
+    }
 }
 
-/// Feeds a parser what no peer of good will would send: random bytes, and a good packet cut, stretched and changed in random places.
-/// The parser passes if it returns or throws; reading past the end would trap.
+/// Feeds a parser what no peer of good will would send: random bytes, and a good packet cut, stretched and changed in
+/// random places. The parser passes if it returns or throws; reading past the end would trap.
 package func fuzz(_ good: [UInt8], rounds: Int = 20_000, seed: UInt64 = 1, _ parse: ([UInt8]) -> Void) {
     var random = SeededGenerator(seed: seed)
     for round in 0..<rounds {
@@ -31,7 +34,8 @@ package func fuzz(_ good: [UInt8], rounds: Int = 20_000, seed: UInt64 = 1, _ par
         default:
             if round % 4 == 3 { bytes += random.bytes(Int.random(in: 0...32, using: &random)) }
             for _ in 0..<Int.random(in: 1...6, using: &random) where !bytes.isEmpty {
-                let value: UInt8 = [0, 1, 0x7f, 0x80, 0xff, UInt8.random(in: 0...255, using: &random)].randomElement(using: &random)!
+                let value: UInt8 = [0, 1, 0x7f, 0x80, 0xff, UInt8.random(in: 0...255, using: &random)].randomElement(
+                    using: &random)!
                 bytes[Int.random(in: bytes.indices, using: &random)] = value
             }
         }

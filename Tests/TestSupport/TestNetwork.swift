@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A host and, behind its uplink, another that plays the Internet: it has a web server and a name server, and knows nothing of private
-/// networks.
+/// A host and, behind its uplink, another that plays the Internet: it has a web server and a name server, and knows
+/// nothing of private networks.
 package final class TestNetwork {
     /// The machine on which vde_vmnet runs.
     package let host: Namespace
@@ -30,11 +30,14 @@ package final class TestNetwork {
         let pages = folder.file("www")
         try Files.makeDirectories(pages + "/cgi-bin")
         try Files.replace(pages + "/index.html", Array("Hello from the Internet\n".utf8))
-        try Files.replace(pages + "/cgi-bin/who", Array("#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s\\n' \"$REMOTE_ADDR\"\n".utf8), mode: 0o755)
+        try Files.replace(
+            pages + "/cgi-bin/who",
+            Array("#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s\\n' \"$REMOTE_ADDR\"\n".utf8), mode: 0o755)
         servers.append(try internet.start(["busybox", "httpd", "-f", "-p", "80", "-h", pages]))
         servers.append(
             try internet.start([
-                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--bind-interfaces", "--interface=eth0",
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
+                "--bind-interfaces", "--interface=eth0",
                 "--address=/\(TestNetwork.internetName)/\(TestNetwork.internetAddress)",
             ]))
         try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch internet.example\n")

@@ -10,7 +10,8 @@ package struct TimedOut: Error, CustomStringConvertible {
 /// Seconds to wait for what comes in an instant where nobody else works. Who gets it does not wait so long.
 package let ampleTime = 20.0
 
-/// Looks again and again until `condition` holds; throws when `seconds` have passed. For what announces itself in no other way.
+/// Looks again and again until `condition` holds; throws when `seconds` have passed. For what announces itself in no
+/// other way.
 package func eventually(_ what: String, within seconds: Double = 10, _ condition: () throws -> Bool) throws {
     let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
     while !(try condition()) {

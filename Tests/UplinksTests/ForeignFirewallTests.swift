@@ -4,21 +4,30 @@ import Uplinks
 import Wire
 
 private let own = "vde_vmnet_vmnet0"
-private let watcher = ForeignFirewall(tap: "vmnet0", network: GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24), egress: "wan")
+private let watcher = ForeignFirewall(
+    tap: "vmnet0", network: GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24), egress: "wan")
 
 /// What is found in a listing of nft, as `owner: first word of the loss`.
-private func findings(_ listing: String) -> [String] { watcher.findings(in: Ruleset(nft: listing)).map { "\($0.owner.rawValue): \($0.loss)" } }
+private func findings(_ listing: String) -> [String] {
+    watcher.findings(in: Ruleset(nft: listing)).map { "\($0.owner.rawValue): \($0.loss)" }
+}
 
 private let forward = "what guests send to the outside"
 
 @Suite struct ForeignFirewallTests {
     @Test func noRulesAreNoObstacle() {
         #expect(findings("").isEmpty)
-        #expect(findings("table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n").isEmpty)
+        #expect(
+            findings(
+                "table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+            ).isEmpty)
     }
 
     @Test func ourOwnTableIsNotAForeignOne() {
-        #expect(findings("table inet \(own) {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n").isEmpty)
+        #expect(
+            findings(
+                "table inet \(own) {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n"
+            ).isEmpty)
     }
 
     @Test func aPolicyOfDropIsFound() {
@@ -57,11 +66,19 @@ private let forward = "what guests send to the outside"
             """
         #expect(findings(listing).isEmpty)
         // Half of it is not enough.
-        #expect(findings(listing.replacing("\t\toifname \"vmnet0\" ct state established,related accept\n", with: "")) == ["nftables: \(forward)"])
+        #expect(
+            findings(listing.replacing("\t\toifname \"vmnet0\" ct state established,related accept\n", with: "")) == [
+                "nftables: \(forward)"
+            ])
         #expect(findings(listing.replacing("iifname \"vmnet0\" accept", with: "iifname \"vmnet*\" accept")).isEmpty)
-        #expect(findings(listing.replacing("iifname \"vmnet0\" accept", with: "iifname { \"virbr0\", \"vmnet0\" } accept")).isEmpty)
+        #expect(
+            findings(listing.replacing("iifname \"vmnet0\" accept", with: "iifname { \"virbr0\", \"vmnet0\" } accept"))
+                .isEmpty)
         #expect(findings(listing.replacing("iifname \"vmnet0\" accept", with: "iifname != \"eth9\" accept")).isEmpty)
-        #expect(findings(listing.replacing("iifname \"vmnet0\" accept", with: "iifname \"vmnet1\" accept")) == ["nftables: \(forward)"])
+        #expect(
+            findings(listing.replacing("iifname \"vmnet0\" accept", with: "iifname \"vmnet1\" accept")) == [
+                "nftables: \(forward)"
+            ])
     }
 
     @Test func dockersChainsAreRecognised() {
@@ -82,10 +99,13 @@ private let forward = "what guests send to the outside"
             }
             """
         #expect(findings(listing) == ["Docker: \(forward)"])
-        #expect(watcher.findings(in: Ruleset(nft: listing))[0].commands[0] == "iptables -I DOCKER-USER -i vmnet0 -j ACCEPT")
+        #expect(
+            watcher.findings(in: Ruleset(nft: listing))[0].commands[0] == "iptables -I DOCKER-USER -i vmnet0 -j ACCEPT")
         let remedied = listing.replacing(
             "\tchain DOCKER-USER {\n",
-            with: "\tchain DOCKER-USER {\n\t\toifname \"vmnet0\" ct state related,established counter packets 0 bytes 0 accept\n\t\tiifname \"vmnet0\" counter packets 0 bytes 0 accept\n")
+            with:
+                "\tchain DOCKER-USER {\n\t\toifname \"vmnet0\" ct state related,established counter packets 0 bytes 0 accept\n\t\tiifname \"vmnet0\" counter packets 0 bytes 0 accept\n"
+        )
         #expect(findings(remedied).isEmpty)
     }
 
@@ -127,8 +147,13 @@ private let forward = "what guests send to the outside"
             }
             """
         #expect(findings(listing) == ["ufw: \(forward)"])
-        let allowed = listing.replacing("\tchain ufw-user-input {\n", with: "\tchain ufw-user-input {\n\t\tiifname \"vmnet0\" udp dport 53 counter packets 0 bytes 0 accept\n")
-            .replacing("\tchain ufw-user-forward {\n", with: "\tchain ufw-user-forward {\n\t\tiifname \"vmnet0\" counter packets 0 bytes 0 accept\n")
+        let allowed = listing.replacing(
+            "\tchain ufw-user-input {\n",
+            with: "\tchain ufw-user-input {\n\t\tiifname \"vmnet0\" udp dport 53 counter packets 0 bytes 0 accept\n"
+        )
+        .replacing(
+            "\tchain ufw-user-forward {\n",
+            with: "\tchain ufw-user-forward {\n\t\tiifname \"vmnet0\" counter packets 0 bytes 0 accept\n")
         #expect(findings(allowed).isEmpty)
     }
 
@@ -173,8 +198,13 @@ private let forward = "what guests send to the outside"
             }
             """
         #expect(findings(listing) == ["firewalld: \(forward)"])
-        let trusted = listing.replacing("\tchain filter_INPUT_ZONES {\n", with: "\tchain filter_INPUT_ZONES {\n\t\tiifname \"vmnet0\" goto filter_IN_trusted\n")
-            .replacing("\tchain filter_FORWARD_ZONES {\n", with: "\tchain filter_FORWARD_ZONES {\n\t\tiifname \"vmnet0\" goto filter_IN_trusted\n")
+        let trusted = listing.replacing(
+            "\tchain filter_INPUT_ZONES {\n",
+            with: "\tchain filter_INPUT_ZONES {\n\t\tiifname \"vmnet0\" goto filter_IN_trusted\n"
+        )
+        .replacing(
+            "\tchain filter_FORWARD_ZONES {\n",
+            with: "\tchain filter_FORWARD_ZONES {\n\t\tiifname \"vmnet0\" goto filter_IN_trusted\n")
         #expect(findings(trusted).isEmpty)
     }
 
@@ -189,7 +219,8 @@ private let forward = "what guests send to the outside"
             """
         #expect(findings(listing).isEmpty)
         // A drop that may not hold is no drop.
-        let maybe = "table ip f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tmeta mark 7 drop\n\t}\n}\n"
+        let maybe =
+            "table ip f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tmeta mark 7 drop\n\t}\n}\n"
         #expect(findings(maybe).isEmpty)
     }
 
@@ -219,12 +250,19 @@ private let forward = "what guests send to the outside"
             """
         let found = watcher.findings(in: Ruleset(iptables: listing))
         #expect(found.map(\.owner) == [.iptables])
-        #expect(found[0].commands == ["iptables -I FORWARD -i vmnet0 -j ACCEPT", "iptables -I FORWARD -o vmnet0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"])
-        #expect(watcher.findings(in: Ruleset(iptables: listing.replacing("-i docker0 ! -o docker0", with: "-i vmnet+"))).isEmpty)
+        #expect(
+            found[0].commands == [
+                "iptables -I FORWARD -i vmnet0 -j ACCEPT",
+                "iptables -I FORWARD -o vmnet0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            ])
+        #expect(
+            watcher.findings(in: Ruleset(iptables: listing.replacing("-i docker0 ! -o docker0", with: "-i vmnet+")))
+                .isEmpty)
     }
 
     @Test func chainsThatJumpInCirclesEnd() {
-        let listing = "table ip f {\n\tchain a {\n\t\tjump b\n\t}\n\tchain b {\n\t\tjump a\n\t}\n\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\t\tjump a\n\t}\n}\n"
+        let listing =
+            "table ip f {\n\tchain a {\n\t\tjump b\n\t}\n\tchain b {\n\t\tjump a\n\t}\n\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\t\tjump a\n\t}\n}\n"
         #expect(findings(listing) == ["nftables: \(forward)"])
     }
 

@@ -4,7 +4,10 @@ import Testing
 import Uplinks
 
 @Suite struct PolicyRoutingTests {
-    private static let kernel = [RoutingRule(preference: 0, table: 255), RoutingRule(preference: 32_766, table: 254), RoutingRule(preference: 32_767, table: 253)]
+    private static let kernel = [
+        RoutingRule(preference: 0, table: 255), RoutingRule(preference: 32_766, table: 254),
+        RoutingRule(preference: 32_767, table: 253),
+    ]
 
     private func preference(_ rules: RoutingRule...) -> UInt32? { PolicyRouting.preference(among: Self.kernel + rules) }
 
@@ -17,7 +20,8 @@ import Uplinks
         // Tailscale: marked packets by main, default, then refused; all others by table 52.
         #expect(
             preference(
-                RoutingRule(preference: 5210, table: 254), RoutingRule(preference: 5230, table: 253), RoutingRule(preference: 5250, table: nil), RoutingRule(preference: 5270, table: 52)) == 5269)
+                RoutingRule(preference: 5210, table: 254), RoutingRule(preference: 5230, table: 253),
+                RoutingRule(preference: 5250, table: nil), RoutingRule(preference: 5270, table: 52)) == 5269)
         #expect(preference(RoutingRule(preference: 1, table: 100)) == nil, "nothing comes before it")
     }
 

@@ -17,11 +17,23 @@ import Wire
     }
 
     @Test func everyFormIsRead() throws {
-        #expect(try PublishedPort(parsing: "8080:192.168.105.2") == PublishedPort(.tcp, ports: 8080...8080, guest: guest, guestPort: 8080))
-        #expect(try PublishedPort(parsing: "2222:192.168.105.2:22") == PublishedPort(.tcp, ports: 2222...2222, guest: guest, guestPort: 22))
-        #expect(try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2") == PublishedPort(.tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 2222))
-        #expect(try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2:22/tcp") == PublishedPort(.tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 22))
-        #expect(try PublishedPort(parsing: "0.0.0.0:53:192.168.105.2/udp") == PublishedPort(.udp, ports: 53...53, guest: guest, guestPort: 53))
+        #expect(
+            try PublishedPort(parsing: "8080:192.168.105.2")
+                == PublishedPort(.tcp, ports: 8080...8080, guest: guest, guestPort: 8080))
+        #expect(
+            try PublishedPort(parsing: "2222:192.168.105.2:22")
+                == PublishedPort(.tcp, ports: 2222...2222, guest: guest, guestPort: 22))
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2")
+                == PublishedPort(
+                    .tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 2222))
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2:22/tcp")
+                == PublishedPort(.tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 22)
+        )
+        #expect(
+            try PublishedPort(parsing: "0.0.0.0:53:192.168.105.2/udp")
+                == PublishedPort(.udp, ports: 53...53, guest: guest, guestPort: 53))
         let range = try PublishedPort(parsing: "6000-6010:192.168.105.2:7000/udp")
         #expect(range == PublishedPort(.udp, ports: 6000...6010, guest: guest, guestPort: 7000))
         #expect(range.guestPorts == 7000...7010)
@@ -31,10 +43,16 @@ import Wire
         let mac = MACAddress("52:54:00:00:00:01")!
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
         #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, hardware: mac, guestPort: 22) && !one.isLed)
-        #expect(try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp") == PublishedPort(.udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, hardware: mac, guestPort: 6000))
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp")
+                == PublishedPort(
+                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, hardware: mac,
+                    guestPort: 6000))
         one.lead(to: guest)
         #expect(one.isLed && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
-        for text in ["2222:52:54:00:00:00:0g:22", "52:54:00:00:00:01", "2222:ff:ff:ff:ff:ff:ff:22", "80:52:54:00:00:00:01:22:22"] { #expect(refusal(text) != nil, "\(text)") }
+        for text in [
+            "2222:52:54:00:00:00:0g:22", "52:54:00:00:00:01", "2222:ff:ff:ff:ff:ff:ff:22", "80:52:54:00:00:00:01:22:22",
+        ] { #expect(refusal(text) != nil, "\(text)") }
     }
 
     @Test func whatLeadsNowhereHasNoRule() throws {
@@ -54,16 +72,21 @@ import Wire
     }
 
     @Test(arguments: [
-        "", ":", "8080", "8080:", ":192.168.105.2", "0:192.168.105.2", "65536:192.168.105.2", "+80:192.168.105.2", "80-:192.168.105.2", "-80:192.168.105.2", "90-80:192.168.105.2",
-        "80:192.168.105.2:0", "80:192.168.105.2:", "80-90:192.168.105.2:65530", "80:guest", "80:0.0.0.0", "80:127.0.0.1", "80:224.0.0.1", "80:255.255.255.255", "1.2.3:80:192.168.105.2",
-        "224.0.0.1:80:192.168.105.2", "127.0.0.1:192.168.105.2", "80:192.168.105.2/sctp", "80:192.168.105.2/", "80:192.168.105.2/udp/", "1.2.3.4:80:1.2.3.5:80:80", "80 :192.168.105.2",
+        "", ":", "8080", "8080:", ":192.168.105.2", "0:192.168.105.2", "65536:192.168.105.2", "+80:192.168.105.2",
+        "80-:192.168.105.2", "-80:192.168.105.2", "90-80:192.168.105.2",
+        "80:192.168.105.2:0", "80:192.168.105.2:", "80-90:192.168.105.2:65530", "80:guest", "80:0.0.0.0",
+        "80:127.0.0.1", "80:224.0.0.1", "80:255.255.255.255", "1.2.3:80:192.168.105.2",
+        "224.0.0.1:80:192.168.105.2", "127.0.0.1:192.168.105.2", "80:192.168.105.2/sctp", "80:192.168.105.2/",
+        "80:192.168.105.2/udp/", "1.2.3.4:80:1.2.3.5:80:80", "80 :192.168.105.2",
     ])
     func whatIsNoneIsRefusedInWords(text: String) {
         #expect(refusal(text)?.hasPrefix("'\(text)' ") == true)
     }
 
     @Test func overlapsAreSeen() throws {
-        func overlap(_ one: String, _ other: String) throws -> Bool { try PublishedPort(parsing: one).overlaps(PublishedPort(parsing: other)) }
+        func overlap(_ one: String, _ other: String) throws -> Bool {
+            try PublishedPort(parsing: one).overlaps(PublishedPort(parsing: other))
+        }
         #expect(try overlap("80-90:10.0.0.2", "90:10.0.0.3"))
         #expect(try overlap("127.0.0.1:80:10.0.0.2", "80:10.0.0.3"))
         #expect(try !overlap("127.0.0.1:80:10.0.0.2", "127.0.0.2:80:10.0.0.3"))
@@ -91,11 +114,15 @@ import Wire
     @Test func theTableLeadsToGuests() throws {
         var firewall = Firewall(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
         #expect(!firewall.script(isOwned: false).contains("dnat"))
-        firewall.published = try ["8080:192.168.105.2:80", "127.0.0.1:53:192.168.105.2/udp", "6000-6001:192.168.105.3:7000"].map { try PublishedPort(parsing: $0) }
+        firewall.published = try [
+            "8080:192.168.105.2:80", "127.0.0.1:53:192.168.105.2/udp", "6000-6001:192.168.105.3:7000",
+        ].map { try PublishedPort(parsing: $0) }
         let script = firewall.script(isOwned: false)
         #expect(script.contains("fib daddr type local tcp dport 8080 dnat ip to 192.168.105.2:80\n"))
         #expect(script.contains("ip daddr 127.0.0.1 udp dport 53 dnat ip to 192.168.105.2\n"))
-        #expect(script.contains("tcp dport 6000-6001 dnat ip to 192.168.105.3 : tcp dport map { 6000 : 7000, 6001 : 7001 }\n"))
+        #expect(
+            script.contains(
+                "tcp dport 6000-6001 dnat ip to 192.168.105.3 : tcp dport map { 6000 : 7000, 6001 : 7001 }\n"))
         #expect(script.contains("iif 7 ip daddr 127.0.0.0/8 drop"), "guests do not get at the host's loopback")
     }
 }

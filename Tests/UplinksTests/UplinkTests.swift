@@ -27,7 +27,10 @@ private func network(_ text: String) -> IPv4Network {
     }
 
     @Test func overlapsAreConflicts() {
-        let uses = [NetworkChooser.Use(network: network("192.168.0.0/16"), by: "tun0"), NetworkChooser.Use(network: network("10.0.0.8/29"), by: "eth0")]
+        let uses = [
+            NetworkChooser.Use(network: network("192.168.0.0/16"), by: "tun0"),
+            NetworkChooser.Use(network: network("10.0.0.8/29"), by: "eth0"),
+        ]
         #expect(NetworkChooser.conflict(of: network("192.168.105.0/24"), with: uses)?.by == "tun0")
         #expect(NetworkChooser.conflict(of: network("10.0.0.0/8"), with: uses)?.by == "eth0")
         #expect(NetworkChooser.conflict(of: network("172.31.5.0/24"), with: uses) == nil)
@@ -64,8 +67,14 @@ private func network(_ text: String) -> IPv4Network {
         #expect(denying.script(isOwned: false).contains("iif 7 reject with icmpx admin-prohibited"))
         #expect(!denying.script(isOwned: false).contains("iif 7 accept"))
         #expect(!denying.script(isOwned: false).contains("dport 53"))
-        denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap { AllowedDestination($0) }
-        for rule in ["ip daddr 203.0.113.0/24 tcp dport 443 accept", "ip daddr 203.0.113.0/24 udp dport 443 accept", "ip daddr 198.51.100.7/32 accept", "ip6 daddr 2001:db8::/32 tcp dport 443 accept", "ip daddr 192.168.105.1 udp dport 53 accept"] {
+        denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap {
+            AllowedDestination($0)
+        }
+        for rule in [
+            "ip daddr 203.0.113.0/24 tcp dport 443 accept", "ip daddr 203.0.113.0/24 udp dport 443 accept",
+            "ip daddr 198.51.100.7/32 accept", "ip6 daddr 2001:db8::/32 tcp dport 443 accept",
+            "ip daddr 192.168.105.1 udp dport 53 accept",
+        ] {
             #expect(denying.script(isOwned: false).contains("iif 7 \(rule)"), "\(rule)")
         }
     }

@@ -17,32 +17,51 @@ import Wire
 
     @Test func arpIsAnsweredForTheGatewayAndLearnedFrom() throws {
         var gateway = Scene.gateway()
-        let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
+        let question = ARPPacket(
+            operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero,
+            targetAddress: Scene.network.gateway)
         #expect(gateway.judge(question.frame(to: .broadcast)) == .done)
         let answer = try arp(gateway.toGuests.removeFirst())
-        #expect(answer == ARPPacket(operation: .reply, senderHardware: Scene.router, senderAddress: Scene.network.gateway, targetHardware: Scene.mac, targetAddress: Scene.guest))
+        #expect(
+            answer
+                == ARPPacket(
+                    operation: .reply, senderHardware: Scene.router, senderAddress: Scene.network.gateway,
+                    targetHardware: Scene.mac, targetAddress: Scene.guest))
         // The library asks for the guest, and hears it from us.
-        let asked = ARPPacket(operation: .request, senderHardware: .zero, senderAddress: Scene.network.gateway, targetHardware: .zero, targetAddress: Scene.guest)
+        let asked = ARPPacket(
+            operation: .request, senderHardware: .zero, senderAddress: Scene.network.gateway, targetHardware: .zero,
+            targetAddress: Scene.guest)
         #expect(gateway.judgeStack(asked.frame(to: .broadcast)) == .done)
         #expect(try arp(gateway.toStack.removeFirst()).senderHardware == Scene.mac)
         // Of one that was never heard the guests are asked.
-        let unknown = ARPPacket(operation: .request, senderHardware: .zero, senderAddress: Scene.network.gateway, targetHardware: .zero, targetAddress: Scene.other)
+        let unknown = ARPPacket(
+            operation: .request, senderHardware: .zero, senderAddress: Scene.network.gateway, targetHardware: .zero,
+            targetAddress: Scene.other)
         #expect(gateway.judgeStack(unknown.frame(to: .broadcast)) == .done)
         #expect(gateway.toGuests.removeFirst().prefix(6).allSatisfy { $0 == 0xff } && gateway.toStack.isEmpty)
-        let reply = ARPPacket(operation: .reply, senderHardware: Scene.otherMAC, senderAddress: Scene.other, targetHardware: Scene.router, targetAddress: Scene.network.gateway)
+        let reply = ARPPacket(
+            operation: .reply, senderHardware: Scene.otherMAC, senderAddress: Scene.other, targetHardware: Scene.router,
+            targetAddress: Scene.network.gateway)
         #expect(gateway.judge(reply.frame(to: Scene.router).replacingSource(Scene.otherMAC)) == .done)
         #expect(gateway.toStack.count == 1)
-        let pose = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.network.gateway, targetHardware: .zero, targetAddress: Scene.network.gateway)
+        let pose = ARPPacket(
+            operation: .request, senderHardware: Scene.mac, senderAddress: Scene.network.gateway, targetHardware: .zero,
+            targetAddress: Scene.network.gateway)
         #expect(gateway.judge(pose.frame(to: .broadcast)) == .drop(.spoofed))
     }
 
     @Test func loopbackLinkAndMetadataAreClosed() {
         var gateway = Scene.gateway()
-        for closed in ["127.0.0.1", "169.254.169.254", "169.254.1.1", "0.0.0.1", "192.168.105.1", "192.168.105.77", "240.0.0.1"] {
+        for closed in [
+            "127.0.0.1", "169.254.169.254", "169.254.1.1", "0.0.0.1", "192.168.105.1", "192.168.105.77", "240.0.0.1",
+        ] {
             #expect(gateway.judge(Scene.tcp(to: IPv4Address(closed)!)).isAllowedTCP != true, "\(closed)")
             #expect(gateway.judge(Scene.udp(to: IPv4Address(closed)!)) == .drop(.refused), "\(closed)")
         }
-        for closed in [IPv6Address(0, 1), IPv6Address(0xfe80 << 48, 9), IPv6Address(0, 0xffff_7f00_0001), IPv6Address(Scene.prefix, 1), IPv6Address(Scene.prefix, 9), IPv6Address(0xfd00_0ec2_0000_0000, 0x254)] {
+        for closed in [
+            IPv6Address(0, 1), IPv6Address(0xfe80 << 48, 9), IPv6Address(0, 0xffff_7f00_0001),
+            IPv6Address(Scene.prefix, 1), IPv6Address(Scene.prefix, 9), IPv6Address(0xfd00_0ec2_0000_0000, 0x254),
+        ] {
             #expect(gateway.judge(Scene.udp6(to: closed)) == .drop(.refused), "\(closed)")
         }
         // Whoever asks is told: destination unreachable, administratively prohibited.
@@ -51,7 +70,9 @@ import Wire
         #expect(open.judge(Scene.tcp(to: Scene.network.gateway, 631)).isAllowedTCP == true)
         #expect(open.judge(Scene.udp(to: Scene.network.gateway, 631)) == .pass)
         #expect(open.judge(Scene.tcp(to: IPv4Address("127.0.0.1")!)).isAllowedTCP == false)
-        #expect(open.judge(Scene.udp(to: IPv4Address("192.168.105.77")!)) == .drop(.refused), "the library would take it for the loopback")
+        #expect(
+            open.judge(Scene.udp(to: IPv4Address("192.168.105.77")!)) == .drop(.refused),
+            "the library would take it for the loopback")
     }
 
     /// `--vmnet-mode host`: nothing leads out, whatever else is allowed.
@@ -82,7 +103,9 @@ import Wire
             return
         }
         #expect(question.isAllowed && gateway.isForNames(question.key))
-        guard case .tcp(let other) = gateway.judge(Scene.tcp(to: Scene.network.gateway, 54)), case .tcp(let outside) = gateway.judge(Scene.tcp(to: Scene.outside, 53)) else {
+        guard case .tcp(let other) = gateway.judge(Scene.tcp(to: Scene.network.gateway, 54)),
+            case .tcp(let outside) = gateway.judge(Scene.tcp(to: Scene.outside, 53))
+        else {
             Issue.record("no segments")
             return
         }
@@ -104,26 +127,41 @@ import Wire
 
     @Test func routersAndNeighboursAreOurs() {
         var gateway = Scene.gateway()
-        let solicitation = Scene.ipv6(IPProtocol.icmpv6, from: IPv6Address(0xfe80 << 48, 2), to: IPv6Address(0xff02 << 48, 2), [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2)
+        let solicitation = Scene.ipv6(
+            IPProtocol.icmpv6, from: IPv6Address(0xfe80 << 48, 2), to: IPv6Address(0xff02 << 48, 2),
+            [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2)
         #expect(gateway.judge(solicitation) == .drop(.malformed), "the hop limit must be 255")
         #expect(gateway.judge(changed(solicitation, 21, 255)) == .done)
         let advertisement = gateway.toGuests.removeFirst()
         #expect(advertisement[54] == 134 && Array(advertisement.suffix(16)) == IPv6Address(Scene.prefix, 0).bytes)
-        var sum = InternetChecksum.pseudoHeader(addresses: Array(advertisement[22..<54]).rawSpan, protocolNumber: IPProtocol.icmpv6, length: advertisement.count - 54)
+        var sum = InternetChecksum.pseudoHeader(
+            addresses: Array(advertisement[22..<54]).rawSpan, protocolNumber: IPProtocol.icmpv6,
+            length: advertisement.count - 54)
         sum.add(Array(advertisement[54...]).rawSpan)
         #expect(sum.isValid)
-        let question = Scene.ipv6(IPProtocol.icmpv6, to: IPv6Address(Scene.prefix, 1).solicitedNode, [135, 0, 0, 0, 0, 0, 0, 0] + IPv6Address(Scene.prefix, 1).bytes, checksumAt: 2)
+        let question = Scene.ipv6(
+            IPProtocol.icmpv6, to: IPv6Address(Scene.prefix, 1).solicitedNode,
+            [135, 0, 0, 0, 0, 0, 0, 0] + IPv6Address(Scene.prefix, 1).bytes, checksumAt: 2)
         #expect(gateway.judge(changed(question, 21, 255)) == .done)
         #expect(gateway.toGuests.removeFirst()[54] == 136)
         // What the library says to neighbours goes no further; what it asks for is answered.
         #expect(gateway.judgeStack(changed(solicitation, 54, 134)) == .done)
-        let asked = Scene.ipv6(IPProtocol.icmpv6, from: IPv6Address(Scene.prefix, 1), to: Scene.guest6.solicitedNode, [135, 0, 0, 0, 0, 0, 0, 0] + Scene.guest6.bytes, checksumAt: 2)
+        let asked = Scene.ipv6(
+            IPProtocol.icmpv6, from: IPv6Address(Scene.prefix, 1), to: Scene.guest6.solicitedNode,
+            [135, 0, 0, 0, 0, 0, 0, 0] + Scene.guest6.bytes, checksumAt: 2)
         #expect(gateway.judgeStack(asked) == .done)
         #expect(gateway.toStack.removeFirst()[54] == 136)
-        #expect(gateway.judge(changed(Scene.ipv6(IPProtocol.icmpv6, from: IPv6Address(Scene.prefix, 1), to: .allNodes, [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2), 21, 255)) == .drop(.spoofed))
+        #expect(
+            gateway.judge(
+                changed(
+                    Scene.ipv6(
+                        IPProtocol.icmpv6, from: IPv6Address(Scene.prefix, 1), to: .allNodes,
+                        [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2), 21, 255)) == .drop(.spoofed))
     }
 }
 
 extension [UInt8] {
-    fileprivate func replacingSource(_ mac: MACAddress) -> [UInt8] { Array(self[0..<6]) + mac.bytes + Array(self[12...]) }
+    fileprivate func replacingSource(_ mac: MACAddress) -> [UInt8] {
+        Array(self[0..<6]) + mac.bytes + Array(self[12...])
+    }
 }

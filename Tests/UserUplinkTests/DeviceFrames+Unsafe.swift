@@ -49,7 +49,9 @@ final class Ears: FrameSink {
     /// At which port a hardware address was seen.
     let port = Guarded<(@Sendable (MACAddress) -> UInt16)?>(nil)
 
-    func origin(of hardware: MACAddress) -> FrameOrigin? { port.withLock { $0 }.map { FrameOrigin(port: $0(hardware), isShared: false) } }
+    func origin(of hardware: MACAddress) -> FrameOrigin? {
+        port.withLock { $0 }.map { FrameOrigin(port: $0(hardware), isShared: false) }
+    }
 
     /// Takes the first frame; nil if there is none.
     func take() -> [UInt8]? { frames.withLock { $0.isEmpty ? nil : $0.removeFirst() } }

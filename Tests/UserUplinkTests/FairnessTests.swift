@@ -11,8 +11,12 @@ private func linkLocal(_ number: Int) -> IPv6Address { IPv6Address(0xfe80 << 48,
 
 extension NeighborTable {
     /// Whether an address is admitted at once.
-    fileprivate mutating func admits(_ hardware: MACAddress, as address: Address, by owner: GuestOwner = .unknown, hasLease: Bool = false, now: UInt64) -> Bool {
-        knows(hardware, as: address, now: now) || claim(hardware, as: address, by: owner, hasLease: hasLease, now: now) == .admitted
+    fileprivate mutating func admits(
+        _ hardware: MACAddress, as address: Address, by owner: GuestOwner = .unknown, hasLease: Bool = false,
+        now: UInt64
+    ) -> Bool {
+        knows(hardware, as: address, now: now)
+            || claim(hardware, as: address, by: owner, hasLease: hasLease, now: now) == .admitted
     }
 }
 
@@ -20,7 +24,10 @@ extension NeighborTable {
     @Test func whoStaysSilentLosesTheAddress() {
         var table = NeighborTable<IPv4Address>(capacity: 8, perHardware: 2)
         let a = mac(1), b = mac(2)
-        var admitted = [table.admits(a, as: ip(2), now: 0), table.admits(b, as: ip(2), now: 30), table.admits(b, as: ip(2), now: 100)]
+        var admitted = [
+            table.admits(a, as: ip(2), now: 0), table.admits(b, as: ip(2), now: 30),
+            table.admits(b, as: ip(2), now: 100),
+        ]
         #expect(admitted == [true, false, true])
         #expect(table.hardware(of: ip(2)) == b)
         table.lease(ip(3), to: a, until: 1000, now: 100)
@@ -32,7 +39,10 @@ extension NeighborTable {
         var table = NeighborTable<IPv4Address>(capacity: 4, perHardware: 2)
         let admitted = (2...200).count { table.admits(mac($0), as: ip($0), by: .port(1), now: 0) }
         #expect(admitted == 2, "half of what there is")
-        let others = [table.admits(mac(202), as: ip(202), by: .port(2), now: 0), table.admits(mac(203), as: ip(203), by: .port(2), now: 0)]
+        let others = [
+            table.admits(mac(202), as: ip(202), by: .port(2), now: 0),
+            table.admits(mac(203), as: ip(203), by: .port(2), now: 0),
+        ]
         #expect(others == [true, false])
         let isAdmitted = table.admits(mac(204), as: ip(204), by: .port(1), hasLease: true, now: 0)
         #expect(isAdmitted, "a lease always finds room")
@@ -95,7 +105,9 @@ extension NeighborTable {
 
     @Test func oneGuestsClaimsLeaveRoomForAnothers() {
         var table = NeighborTable<IPv6Address>()
-        for number in 0..<200 { _ = table.admits(mac(1000 + number), as: linkLocal(number), by: .port(UInt16(number)), now: 10) }
+        for number in 0..<200 {
+            _ = table.admits(mac(1000 + number), as: linkLocal(number), by: .port(UInt16(number)), now: 10)
+        }
         let contested = (0..<199).count { table.claim(mac(1), as: linkLocal($0), by: .port(500), now: 11) != .refused }
         #expect(contested == 32)
         let other = table.claim(mac(2), as: linkLocal(199), by: .port(501), now: 11)
@@ -106,14 +118,22 @@ extension NeighborTable {
 /// What one guest takes by values that it makes up is not taken from others.
 @Suite struct FairnessTests {
     /// Even hardware addresses are at port 1, which makes values up; odd ones at the port of their number.
-    private func gateway(isShared: Bool = false, _ change: (inout UserGateway.Options) -> Void = { _ in }) -> UserGateway {
+    private func gateway(
+        isShared: Bool = false, _ change: (inout UserGateway.Options) -> Void = { _ in }
+    ) -> UserGateway {
         var gateway = Scene.gateway(change)
-        gateway.locate = { isShared || $0.value % 2 == 0 ? FrameOrigin(port: 1, isShared: isShared) : FrameOrigin(port: UInt16(truncatingIfNeeded: $0.value), isShared: false) }
+        gateway.locate = {
+            isShared || $0.value % 2 == 0
+                ? FrameOrigin(port: 1, isShared: isShared)
+                : FrameOrigin(port: UInt16(truncatingIfNeeded: $0.value), isShared: false)
+        }
         return gateway
     }
 
     private func solicitation(_ number: Int, from source: IPv6Address) -> [UInt8] {
-        var frame = Scene.ipv6(IPProtocol.icmpv6, from: source, to: IPv6Address(0xff02 << 48, 2), [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2)
+        var frame = Scene.ipv6(
+            IPProtocol.icmpv6, from: source, to: IPv6Address(0xff02 << 48, 2), [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2
+        )
         frame.replaceSubrange(6..<12, with: mac(number).bytes)
         frame[21] = 255
         return frame
@@ -126,25 +146,40 @@ extension NeighborTable {
     @Test func madeUpHardwareAddressesTakeNoNeighboursPlace() {
         var gateway = gateway()
         var admitted = 0
-        for number in 0..<1024 { for place in 0..<16 where gateway.judge(solicitation(2 * number, from: linkLocal(number * 100 + place))) == .done { admitted += 1 } }
+        for number in 0..<1024 {
+            for place in 0..<16
+            where gateway.judge(solicitation(2 * number, from: linkLocal(number * 100 + place))) == .done {
+                admitted += 1
+            }
+        }
         #expect(admitted == 2048)
         gateway.toGuests = []
-        for number in 0..<50 { #expect(gateway.judge(solicitation(20_001 + 2 * number, from: linkLocal(1_000_000 + number))) == .done) }
+        for number in 0..<50 {
+            #expect(gateway.judge(solicitation(20_001 + 2 * number, from: linkLocal(1_000_000 + number))) == .done)
+        }
         #expect(gateway.toGuests.count == 50)
     }
 
     @Test func behindASharedPortALeaseFindsRoom() {
         var gateway = gateway(isShared: true)
         gateway.lease(ip(9), to: mac(9), until: 1000, now: 0)
-        for number in 100..<600 { for place in 0..<16 { _ = gateway.judge(solicitation(number, from: linkLocal(number * 100 + place))) } }
-        #expect(gateway.judge(solicitation(9999, from: linkLocal(2))) == .drop(.spoofed), "one without a lease is one of many")
+        for number in 100..<600 {
+            for place in 0..<16 { _ = gateway.judge(solicitation(number, from: linkLocal(number * 100 + place))) }
+        }
+        #expect(
+            gateway.judge(solicitation(9999, from: linkLocal(2))) == .drop(.spoofed),
+            "one without a lease is one of many")
         #expect(gateway.judge(solicitation(9, from: linkLocal(3))) == .done)
     }
 
     @Test func madeUpAddressesTakeNobodysPorts() {
         var gateway = gateway { $0.flowLimit = 256 }
         var admitted = 0
-        for last in 10..<110 { for port in 1...4 as ClosedRange<UInt16> where gateway.judge(udp(2 * last, port, from: ip(last))) == .pass { admitted += 1 } }
+        for last in 10..<110 {
+            for port in 1...4 as ClosedRange<UInt16> where gateway.judge(udp(2 * last, port, from: ip(last))) == .pass {
+                admitted += 1
+            }
+        }
         #expect(admitted == 32, "half of 64")
         for last in 120..<130 { #expect(gateway.judge(udp(2 * last + 1, 5000, from: ip(last))) == .pass) }
     }
@@ -152,19 +187,24 @@ extension NeighborTable {
     @Test func madeUpAddressesTakeNobodysFragments() {
         var gateway = gateway()
         func fragment(_ number: Int, from source: IPv4Address, id: UInt16) -> UserGateway.Verdict {
-            var frame = Scene.ipv4(IPProtocol.udp, from: source, flags: 0x2000, id: id, [UInt8](repeating: 0, count: 16))
+            var frame = Scene.ipv4(
+                IPProtocol.udp, from: source, flags: 0x2000, id: id, [UInt8](repeating: 0, count: 16))
             frame.replaceSubrange(6..<12, with: mac(number).bytes)
             return gateway.judge(frame)
         }
         var begun = 0
-        for last in 10..<60 { for id in 0..<8 as Range<UInt16> where fragment(2 * last, from: ip(last), id: id) == .done { begun += 1 } }
+        for last in 10..<60 {
+            for id in 0..<8 as Range<UInt16> where fragment(2 * last, from: ip(last), id: id) == .done { begun += 1 }
+        }
         #expect(begun == 16)
         #expect(fragment(201, from: ip(100), id: 1) == .done)
     }
 
     @Test func oneGuestsRefusalsLeaveOthersTheirs() {
         var gateway = gateway { $0.policy.isDenying = true }
-        for last in 10..<110 { for port in 1...4 as ClosedRange<UInt16> { _ = gateway.judge(udp(2 * last, port, from: ip(last))) } }
+        for last in 10..<110 {
+            for port in 1...4 as ClosedRange<UInt16> { _ = gateway.judge(udp(2 * last, port, from: ip(last))) }
+        }
         #expect(gateway.toGuests.count == 100)
         gateway.toGuests = []
         _ = gateway.judge(udp(241, 5000, from: ip(120)))
@@ -173,7 +213,9 @@ extension NeighborTable {
 
     @Test func connectionsAreChargedToTheGuestAndNotToItsAddresses() {
         var table = FlowTable(capacity: 100)
-        func key(_ guest: Int, _ port: Int) -> FlowKey { FlowKey(6, guest: IPv6Address(0, UInt64(guest)), UInt16(port), remote: IPv6Address(0, 99), 80) }
+        func key(_ guest: Int, _ port: Int) -> FlowKey {
+            FlowKey(6, guest: IPv6Address(0, UInt64(guest)), UInt16(port), remote: IPv6Address(0, 99), 80)
+        }
         for port in 0..<20 { _ = table.insert(key(1, port), by: .port(1), now: 0) }
         // Another has an address for each of its connections.
         for number in 0..<500 { _ = table.insert(key(1000 + number, 1), by: .port(2), now: 1) }
@@ -186,7 +228,9 @@ extension NeighborTable {
     @Test func aVirtualAddressThatIsAnnouncedElsewhereIsThereInTwoSeconds() throws {
         var gateway = gateway()
         func announce(_ number: Int, now: UInt64) -> UserGateway.Verdict {
-            let packet = ARPPacket(operation: .request, senderHardware: mac(number), senderAddress: ip(100), targetHardware: .zero, targetAddress: ip(100))
+            let packet = ARPPacket(
+                operation: .request, senderHardware: mac(number), senderAddress: ip(100), targetHardware: .zero,
+                targetAddress: ip(100))
             return gateway.fromGuest(packet.frame(to: .broadcast).rawSpan, now: now)
         }
         #expect(announce(11, now: 10) == .done)

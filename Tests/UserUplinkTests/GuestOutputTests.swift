@@ -4,7 +4,9 @@ import Testing
 import Wire
 
 @Suite struct GuestOutputTests {
-    private func append(_ length: Int, _ value: UInt8, to output: GuestOutput) { output.append(length: length) { for place in 0..<length { $0.put8(value, at: place) } } }
+    private func append(_ length: Int, _ value: UInt8, to output: GuestOutput) {
+        output.append(length: length) { for place in 0..<length { $0.put8(value, at: place) } }
+    }
 
     private func heard(_ ears: Ears) -> [[UInt8]] {
         var frames: [[UInt8]] = []

@@ -18,7 +18,8 @@ import Wire
         init(limit: Int = 64, port: (@Sendable (MACAddress) -> UInt16)? = nil) throws {
             ears.port.withLock { $0 = port }
             inlet = try NameInlet()
-            relay = try NameRelay(Scene.network, hardware: Scene.router, mtu: 1500, limit: limit, names: inlet, to: ears)
+            relay = try NameRelay(
+                Scene.network, hardware: Scene.router, mtu: 1500, limit: limit, names: inlet, to: ears)
             device = relay.device
         }
 
@@ -37,7 +38,9 @@ import Wire
             var found: HeardSegment?
             try eventually(what) {
                 turn()
-                while found == nil, let frame = ears.take() { found = HeardSegment(frame).flatMap { accept($0) ? $0 : nil } }
+                while found == nil, let frame = ears.take() {
+                    found = HeardSegment(frame).flatMap { accept($0) ? $0 : nil }
+                }
                 return found != nil
             }
             return found!
@@ -47,8 +50,12 @@ import Wire
     @Test func aConnectionReachesTheInletWithItsGuest() throws {
         let port = try RelayPort()
         port.give(RelayScene.segment(4000, 53, .syn, sequence: 1000))
-        let answer = try port.hear("SYN-ACK") { $0.flags == [.syn, .ack] && $0.source == Scene.network.gateway && $0.sourcePort == 53 }
-        port.give(RelayScene.segment(4000, 53, [.ack, .psh], sequence: 1001, acknowledgment: answer.sequence &+ 1, payload: [1, 2, 3]))
+        let answer = try port.hear("SYN-ACK") {
+            $0.flags == [.syn, .ack] && $0.source == Scene.network.gateway && $0.sourcePort == 53
+        }
+        port.give(
+            RelayScene.segment(
+                4000, 53, [.ack, .psh], sequence: 1001, acknowledgment: answer.sequence &+ 1, payload: [1, 2, 3]))
         guard let arrival = port.inlet.take() else {
             Issue.record("no connection")
             return
@@ -66,7 +73,8 @@ import Wire
     @Test func otherPortsAndAddressesAreNobodys() throws {
         let port = try RelayPort()
         for frame in [
-            RelayScene.segment(4000, 54, .syn, sequence: 1), RelayScene.segment(4000, to: Scene.outside, 53, .syn, sequence: 1),
+            RelayScene.segment(4000, 54, .syn, sequence: 1),
+            RelayScene.segment(4000, to: Scene.outside, 53, .syn, sequence: 1),
             RelayScene.segment(4000, to: IPv4Address("127.0.0.1")!, 53, .syn, sequence: 1),
         ] { port.give(frame) }
         #expect(!port.hasCaller)
@@ -95,10 +103,15 @@ import Wire
         let port = try RelayPort(limit: 16) { $0 == Scene.otherMAC ? 2 : 1 }
         port.give(RelayScene.segment(4000, 53, .syn, sequence: 1, from: Scene.other, mac: Scene.otherMAC))
         let answer = try port.hear("SYN-ACK") { $0.flags == [.syn, .ack] && $0.port == 4000 }
-        port.give(RelayScene.segment(4000, 53, .ack, sequence: 2, acknowledgment: answer.sequence &+ 1, from: Scene.other, mac: Scene.otherMAC))
-        // As many as it likes, each with a hardware address of its own, and all of them younger than the other guest's connection.
+        port.give(
+            RelayScene.segment(
+                4000, 53, .ack, sequence: 2, acknowledgment: answer.sequence &+ 1, from: Scene.other,
+                mac: Scene.otherMAC))
+        // As many as it likes, each with a hardware address of its own, and all of them younger than the other guest's
+        // connection.
         for number in 10..<200 as Range<UInt32> {
-            let address = IPv4Address(Scene.network.network.base.value + number), hardware = MACAddress(0x5254_0000_1000 + UInt64(number))
+            let address = IPv4Address(Scene.network.network.base.value + number),
+                hardware = MACAddress(0x5254_0000_1000 + UInt64(number))
             port.give(RelayScene.segment(4000, 53, .syn, sequence: 1, from: address, mac: hardware))
         }
         var other: Descriptor?

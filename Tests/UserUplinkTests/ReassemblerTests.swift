@@ -8,7 +8,9 @@ import Wire
     private let payload = (0..<3000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
 
     private func fragment(_ range: Range<Int>, isLast: Bool, id: UInt16 = 1, of bytes: [UInt8]? = nil) -> [UInt8] {
-        Scene.ipv4(IPProtocol.udp, flags: UInt16(range.lowerBound / 8) | (isLast ? 0 : 0x2000), id: id, Array((bytes ?? payload)[range]))
+        Scene.ipv4(
+            IPProtocol.udp, flags: UInt16(range.lowerBound / 8) | (isLast ? 0 : 0x2000), id: id,
+            Array((bytes ?? payload)[range]))
     }
 
     private func take(_ frame: [UInt8], _ reassembler: inout Reassembler, now: UInt64 = 0) -> Reassembler.Outcome {
@@ -38,7 +40,8 @@ import Wire
         var reassembler = Reassembler()
         #expect(take(fragment(0..<800, isLast: false), &reassembler) == .incomplete)
         #expect(take(fragment(792..<1600, isLast: false), &reassembler) == .refused)
-        #expect(take(fragment(800..<3000, isLast: true), &reassembler) == .incomplete, "the first piece is gone with it")
+        #expect(
+            take(fragment(800..<3000, isLast: true), &reassembler) == .incomplete, "the first piece is gone with it")
     }
 
     @Test func contradictionsAreRefused() {
@@ -49,7 +52,9 @@ import Wire
         #expect(take(fragment(800..<1600, isLast: true, id: 2), &reassembler) == .incomplete)
         #expect(take(fragment(1600..<2400, isLast: true, id: 2), &reassembler) == .refused, "a second end")
         // The ping of death: beyond 65,535 bytes.
-        #expect(take(Scene.ipv4(IPProtocol.udp, flags: 8190, id: 3, [UInt8](repeating: 0, count: 800)), &reassembler) == .refused)
+        #expect(
+            take(Scene.ipv4(IPProtocol.udp, flags: 8190, id: 3, [UInt8](repeating: 0, count: 800)), &reassembler)
+                == .refused)
     }
 
     @Test func whatIsNeverFinishedIsForgotten() {
@@ -79,8 +84,12 @@ import Wire
         var random = SeededGenerator(seed: 5)
         for round in 0..<20_000 {
             let flags = UInt16.random(in: 0...0x3fff, using: &random) & (round % 2 == 0 ? 0x2007 : 0x3fff)
-            let frame = Scene.ipv4(IPProtocol.udp, flags: flags, id: UInt16.random(in: 0...3, using: &random), random.bytes(Int.random(in: 0...64, using: &random)))
-            if case .complete(let whole) = take(frame, &reassembler, now: UInt64(round / 100)) { #expect((try? IPv4View(whole.rawSpan)) != nil) }
+            let frame = Scene.ipv4(
+                IPProtocol.udp, flags: flags, id: UInt16.random(in: 0...3, using: &random),
+                random.bytes(Int.random(in: 0...64, using: &random)))
+            if case .complete(let whole) = take(frame, &reassembler, now: UInt64(round / 100)) {
+                #expect((try? IPv4View(whole.rawSpan)) != nil)
+            }
         }
     }
 }

@@ -23,9 +23,13 @@ struct HeardSegment {
     /// Parses a frame behind its virtio header; its checksum is finished as a port would do it, and looked at.
     init?(_ bytes: [UInt8]) {
         var bytes = bytes
-        guard let offload = VirtioNetHeader(parsing: bytes.rawSpan), bytes.withMutableRawSpan({ $0.completeChecksum(offload, from: VirtioNetHeader.length) }) else { return nil }
-        guard let ethernet = try? EthernetView(bytes.rawSpan.from(VirtioNetHeader.length)), let packet = try? IPv4View(ethernet.payload), packet.hasValidChecksum,
-            packet.protocolNumber == IPProtocol.tcp, let segment = try? TCPView(packet.payload), segment.hasValidChecksum(source: packet.source, destination: packet.destination)
+        guard let offload = VirtioNetHeader(parsing: bytes.rawSpan),
+            bytes.withMutableRawSpan({ $0.completeChecksum(offload, from: VirtioNetHeader.length) })
+        else { return nil }
+        guard let ethernet = try? EthernetView(bytes.rawSpan.from(VirtioNetHeader.length)),
+            let packet = try? IPv4View(ethernet.payload), packet.hasValidChecksum,
+            packet.protocolNumber == IPProtocol.tcp, let segment = try? TCPView(packet.payload),
+            segment.hasValidChecksum(source: packet.source, destination: packet.destination)
         else { return nil }
         source = packet.source
         sourcePort = segment.sourcePort
@@ -68,8 +72,10 @@ final class RelayScene {
 
     /// A guest's segment.
     static func segment(
-        _ port: UInt16, to destination: IPv4Address = Scene.network.gateway, _ destinationPort: UInt16, _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, window: UInt16 = 0xffff,
-        options: [UInt8] = [], payload: [UInt8] = [], from source: IPv4Address = Scene.guest, mac: MACAddress = Scene.mac
+        _ port: UInt16, to destination: IPv4Address = Scene.network.gateway, _ destinationPort: UInt16,
+        _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, window: UInt16 = 0xffff,
+        options: [UInt8] = [], payload: [UInt8] = [], from source: IPv4Address = Scene.guest,
+        mac: MACAddress = Scene.mac
     ) -> [UInt8] {
         var writer = ByteWriter()
         for value in [port, destinationPort] { writer.put16(value) }
@@ -81,7 +87,12 @@ final class RelayScene {
         writer.put32(0)
         writer.put(options)
         writer.put(payload)
-        writer.patch16(writer.checksum(from: 0, adding: .pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: writer.count)).finished, at: 16)
+        writer.patch16(
+            writer.checksum(
+                from: 0,
+                adding: .pseudoHeader(
+                    source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: writer.count)
+            ).finished, at: 16)
         return Scene.ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
     }
 
@@ -107,7 +118,9 @@ final class RelayScene {
     func heard() -> [HeardSegment] {
         var segments: [HeardSegment] = []
         output.send()
-        while let frame = ears.take() { if let segment = HeardSegment(frame) { segments.append(segment) } else { others.append(frame) } }
+        while let frame = ears.take() {
+            if let segment = HeardSegment(frame) { segments.append(segment) } else { others.append(frame) }
+        }
         return segments
     }
 
@@ -128,7 +141,9 @@ final class RelayScene {
     static func publish(_ scene: RelayScene, to guestPort: UInt16) throws -> UInt16 {
         for _ in 0..<100 {
             let port = UInt16.random(in: 20_000...60_000)
-            if (try? scene.relay.publish(IPv4Address("127.0.0.1")!, port, to: Scene.guest, guestPort)) != nil { return port }
+            if (try? scene.relay.publish(IPv4Address("127.0.0.1")!, port, to: Scene.guest, guestPort)) != nil {
+                return port
+            }
         }
         throw TimedOut(what: "a port")
     }
@@ -184,7 +199,10 @@ final class GuestEnd {
 
     static let allOptions: [UInt8] = [2, 4, 0x05, 0xb4, 1, 3, 3, 7, 1, 1, 4, 2]
 
-    init(_ scene: RelayScene, _ server: Listening, _ remotePort: UInt16, port: UInt16 = 4000, options: [UInt8] = allOptions) throws {
+    init(
+        _ scene: RelayScene, _ server: Listening, _ remotePort: UInt16, port: UInt16 = 4000,
+        options: [UInt8] = allOptions
+    ) throws {
         self.scene = scene
         self.port = port
         self.remotePort = remotePort
@@ -195,12 +213,20 @@ final class GuestEnd {
         got = answer.sequence &+ 1
         scene.give(RelayScene.segment(port, remotePort, .ack, sequence: next, acknowledgment: got))
         scene.turn()
-        guard !server.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty else { throw RelayScene.TimedOut(what: "a connection") }
+        guard !server.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty else {
+            throw RelayScene.TimedOut(what: "a connection")
+        }
         peer = Listening(try server.socket.accept())
     }
 
-    func send(_ flags: TCPFlags, _ payload: [UInt8] = [], at sequence: UInt32? = nil, acknowledgment: UInt32? = nil, window: UInt16 = 0xffff) {
-        scene.give(RelayScene.segment(port, remotePort, flags, sequence: sequence ?? next, acknowledgment: acknowledgment ?? got, window: window, payload: payload))
+    func send(
+        _ flags: TCPFlags, _ payload: [UInt8] = [], at sequence: UInt32? = nil, acknowledgment: UInt32? = nil,
+        window: UInt16 = 0xffff
+    ) {
+        scene.give(
+            RelayScene.segment(
+                port, remotePort, flags, sequence: sequence ?? next, acknowledgment: acknowledgment ?? got,
+                window: window, payload: payload))
     }
 
     /// Takes what has come, in order, and confirms it. Returns all segments.

@@ -6,7 +6,9 @@ import Testing
 import Wire
 
 @Suite struct StreamBufferTests {
-    private func bytes(_ start: Int, _ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: ($0 + start) &* 31 &+ ($0 + start) >> 8) } }
+    private func bytes(_ start: Int, _ count: Int) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: ($0 + start) &* 31 &+ ($0 + start) >> 8) }
+    }
 
     private func content(_ buffer: borrowing StreamBuffer, _ range: Range<Int>) -> [UInt8] {
         var copy = [UInt8](repeating: 0, count: range.count)
@@ -37,7 +39,8 @@ import Wire
                 } else {
                     let part = 10..<Int.random(in: 11...9000, using: &random)
                     guard buffer.reserve(count + part.upperBound, &memory) >= count + part.upperBound else { continue }
-                    buffer.write(bytes(start + count + part.lowerBound, part.count).rawSpan, at: count + part.lowerBound)
+                    buffer.write(
+                        bytes(start + count + part.lowerBound, part.count).rawSpan, at: count + part.lowerBound)
                     early = part
                 }
             default:

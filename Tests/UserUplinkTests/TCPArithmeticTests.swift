@@ -9,7 +9,9 @@ import Wire
 @Suite struct TCPArithmeticTests {
     private func sender(_ segments: Int, isSelective: Bool = true) -> TCPSending {
         var sending = TCPSending(first: 1000, window: 1 << 20, segmentSize: 1000, isSelective: isSelective)
-        for _ in 0..<segments { #expect(sending.next(available: segments * 1000, limit: 1000, now: 0)?.isAgain == false) }
+        for _ in 0..<segments {
+            #expect(sending.next(available: segments * 1000, limit: 1000, now: 0)?.isAgain == false)
+        }
         return sending
     }
 
@@ -25,7 +27,8 @@ import Wire
             steps += 1
             while let part = sending.next(available: sending.sent, limit: 65_000, now: now) {
                 guard part.range.lowerBound == 0 else { continue }
-                _ = sending.acknowledge(sending.first &+ UInt32(part.range.upperBound), window: 1 << 20, isPlain: true, now: now)
+                _ = sending.acknowledge(
+                    sending.first &+ UInt32(part.range.upperBound), window: 1 << 20, isPlain: true, now: now)
             }
             if let deadline = sending.deadline {
                 now = deadline
@@ -46,7 +49,9 @@ import Wire
         sending.note(arrived: 3000, 9000)
         sending.conclude(now: deadline)
         #expect(sending.acknowledge(9000, window: 1 << 20, isPlain: true, now: deadline) == .progress(6000))
-        #expect(sending.next(available: 2000, limit: 65_000, now: deadline) == TCPSending.Part(range: 0..<2000, isAgain: true))
+        #expect(
+            sending.next(available: 2000, limit: 65_000, now: deadline)
+                == TCPSending.Part(range: 0..<2000, isAgain: true))
     }
 
     /// RFC 6298 sections 2 and 3.
@@ -81,9 +86,16 @@ import Wire
             func send() -> Bool {
                 for _ in 0..<100_000 {
                     let before = sending.sent
-                    guard let part = sending.next(available: available(), limit: TCPSurroundings.longestPayload, now: now) else { return true }
-                    #expect(!part.range.isEmpty && part.range.lowerBound >= 0 && part.range.upperBound <= sending.sent && sending.sent <= available())
-                    #expect(part.isAgain ? sending.sent == before : part.range == before..<sending.sent && sending.sent <= sending.window)
+                    guard
+                        let part = sending.next(available: available(), limit: TCPSurroundings.longestPayload, now: now)
+                    else { return true }
+                    #expect(
+                        !part.range.isEmpty && part.range.lowerBound >= 0 && part.range.upperBound <= sending.sent
+                            && sending.sent <= available())
+                    #expect(
+                        part.isAgain
+                            ? sending.sent == before
+                            : part.range == before..<sending.sent && sending.sent <= sending.window)
                     #expect(sending.deadline != nil)
                 }
                 return false
@@ -91,13 +103,22 @@ import Wire
             for _ in 0..<400 {
                 #expect(send(), "it comes to an end")
                 now += UInt64.random(in: 0..<50_000_000, using: &random)
-                let number = sending.first &+ UInt32(truncatingIfNeeded: Int.random(in: -3 * segmentSize...sending.sent + segmentSize, using: &random))
+                let number =
+                    sending.first
+                    &+ UInt32(
+                        truncatingIfNeeded: Int.random(
+                            in: -3 * segmentSize...sending.sent + segmentSize, using: &random))
                 let window = [0, 1, 1000, 65_535, 1 << 20, 0xffff << 14].randomElement(using: &random)!
                 for _ in 0..<Int.random(in: 1...4, using: &random) {
-                    if case .progress(let count) = sending.acknowledge(number, window: window, isPlain: true, now: now) { left -= count }
+                    if case .progress(let count) = sending.acknowledge(number, window: window, isPlain: true, now: now)
+                    {
+                        left -= count
+                    }
                 }
                 for _ in 0..<Int.random(in: 0...4, using: &random) {
-                    let start = sending.first &+ UInt32(truncatingIfNeeded: Int.random(in: -1000...sending.sent, using: &random))
+                    let start =
+                        sending.first
+                        &+ UInt32(truncatingIfNeeded: Int.random(in: -1000...sending.sent, using: &random))
                     sending.note(arrived: start, start &+ UInt32(Int.random(in: 0...100_000, using: &random)))
                 }
                 sending.conclude(now: now)
@@ -112,7 +133,11 @@ import Wire
                 now += 1_000_000
                 while let part = sending.next(available: available(), limit: TCPSurroundings.longestPayload, now: now) {
                     guard part.range.lowerBound == 0 else { continue }
-                    if case .progress(let count) = sending.acknowledge(sending.first &+ UInt32(part.range.upperBound), window: 1 << 20, isPlain: true, now: now) { left -= count }
+                    if case .progress(let count) = sending.acknowledge(
+                        sending.first &+ UInt32(part.range.upperBound), window: 1 << 20, isPlain: true, now: now)
+                    {
+                        left -= count
+                    }
                 }
                 if let deadline = sending.deadline {
                     now = max(now, deadline)
@@ -123,7 +148,8 @@ import Wire
         }
     }
 
-    /// Whatever comes, in whatever order: the edge of what was announced never goes back, and nothing is taken beyond it.
+    /// Whatever comes, in whatever order: the edge of what was announced never goes back, and nothing is taken beyond
+    /// it.
     @Test func whateverAGuestSendsStaysInsideItsBounds() {
         for seed in UInt64(0)..<200 {
             var random = SeededGenerator(seed: seed)
@@ -131,26 +157,39 @@ import Wire
             var receiving = TCPReceiving(next: first), edge = 0, position = 0
             for _ in 0..<300 {
                 if Bool.random(using: &random) {
-                    let said = Int(receiving.announce(Int.random(in: 0...70_000, using: &random), scale: seed % 2 == 0 ? 7 : 0)) << (seed % 2 == 0 ? 7 : 0)
+                    let said =
+                        Int(
+                            receiving.announce(Int.random(in: 0...70_000, using: &random), scale: seed % 2 == 0 ? 7 : 0)
+                        ) << (seed % 2 == 0 ? 7 : 0)
                     #expect(said <= receiving.announced && receiving.announced - said < 128)
                 }
                 #expect(position + receiving.announced >= edge, "nothing is taken back")
                 edge = position + receiving.announced
-                let start = [Int.random(in: -2000...4000, using: &random), Int.random(in: -100_000...100_000, using: &random), 0].randomElement(using: &random)!
-                let length = Int.random(in: 0...3000, using: &random), room = [Int.max, Int.random(in: 0...5000, using: &random)].randomElement(using: &random)!
+                let start = [
+                    Int.random(in: -2000...4000, using: &random), Int.random(in: -100_000...100_000, using: &random), 0,
+                ].randomElement(using: &random)!
+                let length = Int.random(in: 0...3000, using: &random),
+                    room = [Int.max, Int.random(in: 0...5000, using: &random)].randomElement(using: &random)!
                 let wasOver = receiving.isOver, before = receiving.next
-                let placement = receiving.place(before &+ UInt32(truncatingIfNeeded: start), length: length, isLast: Int.random(in: 0..<40, using: &random) == 0, room: room)
+                let placement = receiving.place(
+                    before &+ UInt32(truncatingIfNeeded: start), length: length,
+                    isLast: Int.random(in: 0..<40, using: &random) == 0, room: room)
                 position += receiving.next.distance(after: before)
                 #expect(position <= edge + 1 && (position <= edge || receiving.isOver))
                 if let placement {
-                    #expect(!wasOver && placement.part.lowerBound >= 0 && placement.part.upperBound <= length && !placement.part.isEmpty)
-                    #expect(placement.offset == start + placement.part.lowerBound && placement.offset + placement.part.count <= room)
+                    #expect(
+                        !wasOver && placement.part.lowerBound >= 0 && placement.part.upperBound <= length
+                            && !placement.part.isEmpty)
+                    #expect(
+                        placement.offset == start + placement.part.lowerBound
+                            && placement.offset + placement.part.count <= room)
                     #expect(placement.inOrder == 0 || placement.offset == 0)
                 }
                 let reports = receiving.reports(3)
                 #expect(reports.count == min(3, receiving.early.ranges.count))
                 for report in reports {
-                    let lower = report.start.distance(after: receiving.next), upper = report.end.distance(after: receiving.next)
+                    let lower = report.start.distance(after: receiving.next),
+                        upper = report.end.distance(after: receiving.next)
                     #expect(lower > 0 && upper > lower && position + upper <= edge)
                 }
             }
@@ -172,8 +211,12 @@ import Wire
     @Test func whatCoversSeveralPartsJoinsTheLastOneToo() {
         var receiving = TCPReceiving(next: 0)
         _ = receiving.announce(60_000, scale: 0)
-        for start in [100, 300, 900] as [UInt32] { _ = receiving.place(start, length: 200, isLast: false, room: 60_000) }
-        #expect(receiving.place(0, length: 1000, isLast: false, room: 60_000) == TCPReceiving.Placement(part: 0..<1000, offset: 0, inOrder: 1100))
+        for start in [100, 300, 900] as [UInt32] {
+            _ = receiving.place(start, length: 200, isLast: false, room: 60_000)
+        }
+        #expect(
+            receiving.place(0, length: 1000, isLast: false, room: 60_000)
+                == TCPReceiving.Placement(part: 0..<1000, offset: 0, inOrder: 1100))
         #expect(receiving.next == 1100 && receiving.early.isEmpty)
     }
 
@@ -181,11 +224,14 @@ import Wire
     @Test func theEndNeedsNoRoomAndWaitsForTheRest() {
         var receiving = TCPReceiving(next: 100)
         #expect(receiving.place(101, length: 0, isLast: true, room: 0) == nil && !receiving.isOver)
-        #expect(receiving.place(100, length: 0, isLast: true, room: 0) == nil && receiving.isOver && receiving.next == 101)
+        #expect(
+            receiving.place(100, length: 0, isLast: true, room: 0) == nil && receiving.isOver && receiving.next == 101)
         var other = TCPReceiving(next: 100)
         _ = other.announce(1000, scale: 0)
         #expect(other.place(200, length: 50, isLast: true, room: 1000)?.offset == 100)
-        #expect(other.place(240, length: 50, isLast: false, room: 1000)?.part == 0..<10 && other.early.end == 150, "behind the end there is nothing")
+        #expect(
+            other.place(240, length: 50, isLast: false, room: 1000)?.part == 0..<10 && other.early.end == 150,
+            "behind the end there is nothing")
         #expect(other.place(100, length: 100, isLast: false, room: 1000)?.inOrder == 150)
         #expect(other.isOver && other.next == 251)
     }

@@ -18,10 +18,16 @@ import Wire
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
         let full = try GuestEnd(scene, server, port)
-        #expect(full.answer.source == Scene.network.gateway && full.answer.sourcePort == port && full.answer.acknowledgment == 1001)
-        #expect(full.answer.options.maximumSegment == 1460 && full.answer.options.windowScale == 7 && full.answer.options.permitsSelective)
+        #expect(
+            full.answer.source == Scene.network.gateway && full.answer.sourcePort == port
+                && full.answer.acknowledgment == 1001)
+        #expect(
+            full.answer.options.maximumSegment == 1460 && full.answer.options.windowScale == 7
+                && full.answer.options.permitsSelective)
         let plain = try GuestEnd(scene, server, port, port: 4001, options: [])
-        #expect(plain.answer.options.maximumSegment == 1460 && plain.answer.options.windowScale == nil && !plain.answer.options.permitsSelective)
+        #expect(
+            plain.answer.options.maximumSegment == 1460 && plain.answer.options.windowScale == nil
+                && !plain.answer.options.permitsSelective)
         #expect(scene.relay.count == 2)
     }
 
@@ -64,7 +70,9 @@ import Wire
         let message = try #require(scene.gateway.toGuests.first)
         // Host unreachable, about the guest's own packet.
         #expect(message[23] == IPProtocol.icmp && message[34] == 3 && message[35] == 1)
-        #expect(Array(message[42 + 12..<42 + 20]) == Scene.guest.bytes + Scene.network.gateway.bytes && message.rawSpan.big32(at: 42 + 24) == 77)
+        #expect(
+            Array(message[42 + 12..<42 + 20]) == Scene.guest.bytes + Scene.network.gateway.bytes
+                && message.rawSpan.big32(at: 42 + 24) == 77)
         #expect(scene.relay.count == 0)
         _ = waiting
     }
@@ -207,11 +215,15 @@ import Wire
         let scene = try RelayScene()
         let guest = try GuestEnd(scene, server, port)
         let all = bytes(4000), start = guest.next
-        func send(_ range: Range<Int>) { guest.send([.ack, .psh], Array(all[range]), at: start &+ UInt32(range.lowerBound)) }
+        func send(_ range: Range<Int>) {
+            guest.send([.ack, .psh], Array(all[range]), at: start &+ UInt32(range.lowerBound))
+        }
         send(1000..<2000)
         send(3000..<4000)
         let first = try scene.await()
-        #expect(first.acknowledgment == start && first.selective == [start &+ 3000, start &+ 4000, start &+ 1000, start &+ 2000])
+        #expect(
+            first.acknowledgment == start
+                && first.selective == [start &+ 3000, start &+ 4000, start &+ 1000, start &+ 2000])
         send(500..<1500)
         send(0..<1000)
         #expect(try scene.await().acknowledgment == start &+ 2000)
@@ -228,11 +240,16 @@ import Wire
         #expect(heard == all)
         // Far beyond what was announced; a SYN in the middle; a confirmation of what was never sent.
         guest.next = start &+ 4000
-        for (flags, sequence, acknowledgment, taken) in [([.ack], start &+ 9_000_000, guest.got, 0), (.syn, guest.next, guest.got, 0), ([.ack], guest.next, guest.got &+ 5000, 1)]
-            as [(TCPFlags, UInt32, UInt32, UInt32)] {
+        for (flags, sequence, acknowledgment, taken) in [
+            ([.ack], start &+ 9_000_000, guest.got, 0), (.syn, guest.next, guest.got, 0),
+            ([.ack], guest.next, guest.got &+ 5000, 1),
+        ]
+            as [(TCPFlags, UInt32, UInt32, UInt32)]
+        {
             guest.send(flags, flags == .syn ? [] : [7], at: sequence, acknowledgment: acknowledgment)
             let answer = try scene.await()
-            #expect(answer.flags == .ack && answer.sequence == guest.got && answer.acknowledgment == start &+ 4000 &+ taken)
+            #expect(
+                answer.flags == .ack && answer.sequence == guest.got && answer.acknowledgment == start &+ 4000 &+ taken)
         }
         #expect(scene.relay.count == 1)
     }
@@ -283,7 +300,9 @@ import Wire
         }
         #expect(scene.relay.count == 24 && resets.first == old.port && !resets.contains(9))
         #expect(Set(resets) == Set([old.port] + (5000..<5017)))
-        try eventually("the server hears of it") { (try? old.peer.socket.receive(limit: 1)) == nil && old.peer.socket.pendingError == 0 }
+        try eventually("the server hears of it") {
+            (try? old.peer.socket.receive(limit: 1)) == nil && old.peer.socket.pendingError == 0
+        }
         #expect(throws: SystemError.self) { try old.peer.socket.send([1]) }
     }
 
@@ -298,20 +317,29 @@ import Wire
         }
         let client = try come()
         let question = try scene.await("the question")
-        #expect(question.flags == .syn && question.source == Scene.network.gateway && question.port == 80 && question.options.windowScale == 7)
+        #expect(
+            question.flags == .syn && question.source == Scene.network.gateway && question.port == 80
+                && question.options.windowScale == 7)
         // It is repeated.
         scene.offset += 1100 * MonotonicClock.millisecond
         #expect(try scene.await("it again").sequence == question.sequence)
-        scene.give(RelayScene.segment(80, question.sourcePort, [.syn, .ack], sequence: 500, acknowledgment: question.sequence &+ 1, options: GuestEnd.allOptions))
+        scene.give(
+            RelayScene.segment(
+                80, question.sourcePort, [.syn, .ack], sequence: 500, acknowledgment: question.sequence &+ 1,
+                options: GuestEnd.allOptions))
         #expect(try scene.await().acknowledgment == 501)
-        scene.give(RelayScene.segment(80, question.sourcePort, [.ack, .psh], sequence: 501, acknowledgment: question.sequence &+ 1, payload: [4, 5, 6]))
+        scene.give(
+            RelayScene.segment(
+                80, question.sourcePort, [.ack, .psh], sequence: 501, acknowledgment: question.sequence &+ 1,
+                payload: [4, 5, 6]))
         scene.turn()
         #expect(!client.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
         #expect(try client.socket.receive(limit: 10) == [4, 5, 6])
         // A guest that does not want.
         let other = try come()
         let second = try scene.await { $0.flags == .syn }
-        scene.give(RelayScene.segment(80, second.sourcePort, [.rst, .ack], sequence: 0, acknowledgment: second.sequence &+ 1))
+        scene.give(
+            RelayScene.segment(80, second.sourcePort, [.rst, .ack], sequence: 0, acknowledgment: second.sequence &+ 1))
         scene.turn()
         #expect(!other.socket.wait(for: .hangup, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
         #expect(throws: SystemError.self) { try other.socket.receive(limit: 10) }
@@ -345,7 +373,9 @@ import Wire
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
         let neighbour = try GuestEnd(scene, server, port), victim = try GuestEnd(scene, server, port, port: 4001)
-        let good = RelayScene.segment(4001, port, [.ack, .psh], sequence: victim.next, acknowledgment: victim.got, options: [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9], payload: bytes(200))
+        let good = RelayScene.segment(
+            4001, port, [.ack, .psh], sequence: victim.next, acknowledgment: victim.got,
+            options: [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9], payload: bytes(200))
         var turns = 0
         for seed in UInt64(1)...4 {
             fuzz(Array(good[34...]), rounds: 4000, seed: seed) { bytes in
@@ -355,7 +385,9 @@ import Wire
                 if bytes[0] & 3 != 0 { bytes.replaceSubrange(0..<4, with: good[34..<38]) }
                 if Array(bytes[0..<2]) == Array(neighbour.port.bytes) { return }
                 bytes.replaceSubrange(16..<18, with: [0, 0])
-                var sum = InternetChecksum.pseudoHeader(source: Scene.guest, destination: Scene.network.gateway, protocolNumber: IPProtocol.tcp, length: bytes.count)
+                var sum = InternetChecksum.pseudoHeader(
+                    source: Scene.guest, destination: Scene.network.gateway, protocolNumber: IPProtocol.tcp,
+                    length: bytes.count)
                 sum.add(bytes.rawSpan)
                 bytes.replaceSubrange(16..<18, with: sum.finished.bytes)
                 scene.give(Scene.ipv4(IPProtocol.tcp, to: Scene.network.gateway, bytes))

@@ -19,7 +19,8 @@ import Wire
         return false
     }
 
-    /// RFC 9293 section 3.8.6.3: every second segment of full length at once; what is shorter may be all that a guest has, and one alone is not left for long.
+    /// RFC 9293 section 3.8.6.3: every second segment of full length at once; what is shorter may be all that a guest
+    /// has, and one alone is not left for long.
     @Test func segmentsOfFullLengthAreConfirmedInPairs() throws {
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
@@ -71,7 +72,8 @@ import Wire
         let scene = try RelayScene(memory: 0)
         let guest = try GuestEnd(scene, server, port)
         let all = bytes(300_000)
-        // As a guest that believes what it was told of room: until it hears otherwise, everything at once, and again from where it was heard.
+        // As a guest that believes what it was told of room: until it hears otherwise, everything at once, and again
+        // from where it was heard.
         var heard: [UInt8] = [], start = guest.next
         let first = start
         try guest.run("all of it") {
@@ -106,7 +108,8 @@ import Wire
     @Test func memoryIsGivenBack() throws {
         let (server, port) = try RelayScene.server()
         let scene = try RelayScene()
-        let ended = try GuestEnd(scene, server, port), gone = try GuestEnd(scene, server, port, port: 4001), quiet = try GuestEnd(scene, server, port, port: 4002)
+        let ended = try GuestEnd(scene, server, port), gone = try GuestEnd(scene, server, port, port: 4001),
+            quiet = try GuestEnd(scene, server, port, port: 4002)
         for guest in [ended, gone, quiet] {
             // Both ways: what comes early, and what is not confirmed.
             guest.send([.ack, .psh], [1])
@@ -160,22 +163,30 @@ import Wire
         #expect(again.answer.acknowledgment == 1001 && scene.relay.count == 1)
     }
 
-    /// A guest that still has a connection of which nothing is known here: its confirmation is answered by a reset, and then it can be asked.
+    /// A guest that still has a connection of which nothing is known here: its confirmation is answered by a reset, and
+    /// then it can be asked.
     @Test func aGuestThatBelievesInAnOldConnectionIsToldOtherwise() throws {
         let scene = try RelayScene()
         let port = try RelayScene.publish(scene, to: 80)
         let client = Listening(try UnixSocket.internetStream())
         try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
         let question = try scene.await { $0.flags == .syn }
-        scene.give(RelayScene.segment(80, question.sourcePort, .ack, sequence: 7_000_000, acknowledgment: question.sequence &- 5000))
+        scene.give(
+            RelayScene.segment(
+                80, question.sourcePort, .ack, sequence: 7_000_000, acknowledgment: question.sequence &- 5000))
         let reset = try scene.await()
         #expect(reset.flags == .rst && reset.sequence == question.sequence &- 5000)
-        scene.give(RelayScene.segment(80, question.sourcePort, [.rst, .ack], sequence: 0, acknowledgment: question.sequence &- 5000))
+        scene.give(
+            RelayScene.segment(
+                80, question.sourcePort, [.rst, .ack], sequence: 0, acknowledgment: question.sequence &- 5000))
         scene.turn()
         #expect(scene.heard().isEmpty && scene.relay.count == 1, "a reset of that one is not of this one")
         scene.offset += 1100 * MonotonicClock.millisecond
         let again = try scene.await { $0.flags == .syn }
-        scene.give(RelayScene.segment(80, again.sourcePort, [.syn, .ack], sequence: 500, acknowledgment: again.sequence &+ 1, options: GuestEnd.allOptions))
+        scene.give(
+            RelayScene.segment(
+                80, again.sourcePort, [.syn, .ack], sequence: 500, acknowledgment: again.sequence &+ 1,
+                options: GuestEnd.allOptions))
         #expect(try scene.await().acknowledgment == 501)
     }
 
@@ -271,7 +282,9 @@ import Wire
         var random = SeededGenerator(seed: 8), heard: [UInt8] = []
         try guest.run("all of it") {
             let base = heard.count
-            for offset in (base..<min(all.count, base + 200)).shuffled(using: &random) { guest.send(.ack, [all[offset]], at: start &+ UInt32(offset)) }
+            for offset in (base..<min(all.count, base + 200)).shuffled(using: &random) {
+                guest.send(.ack, [all[offset]], at: start &+ UInt32(offset))
+            }
             scene.turn()
             while let piece = try? guest.peer.socket.receive(limit: 65_536), !piece.isEmpty { heard += piece }
             return heard.count == all.count

@@ -20,7 +20,8 @@ private struct Bench {
     var now: UInt64 = 1000
 
     init(_ change: (inout UserGateway.Options) -> Void = { _ in }) {
-        var options = UserGateway.Options(network: GuestNetwork(gateway: gatewayAddress, prefixLength: 24), hardware: gatewayHardware)
+        var options = UserGateway.Options(
+            network: GuestNetwork(gateway: gatewayAddress, prefixLength: 24), hardware: gatewayHardware)
         options.answersNames = true
         change(&options)
         gateway = UserGateway(options)
@@ -31,15 +32,24 @@ private struct Bench {
         gateway.fromGuest(frame.rawSpan, now: now)
     }
 
-    func udp(_ number: Int = 2, from source: IPv4Address? = nil, port: UInt16 = 5000, to destination: IPv4Address = outside, _ destinationPort: UInt16 = 7, payload: [UInt8] = Array("hello".utf8)) -> [UInt8] {
-        UDPFrame(from: (mac(number), source ?? ip(number), port), to: (gatewayHardware, destination, destinationPort)).bytes(payload: payload)
+    func udp(
+        _ number: Int = 2, from source: IPv4Address? = nil, port: UInt16 = 5000, to destination: IPv4Address = outside,
+        _ destinationPort: UInt16 = 7, payload: [UInt8] = Array("hello".utf8)
+    ) -> [UInt8] {
+        UDPFrame(from: (mac(number), source ?? ip(number), port), to: (gatewayHardware, destination, destinationPort))
+            .bytes(payload: payload)
     }
 
-    func tcp(_ number: Int = 2, port: UInt16, to destination: IPv4Address = outside, _ destinationPort: UInt16 = 80, _ flags: TCPFlags = .syn, sequence: UInt32 = 1) -> [UInt8] {
+    func tcp(
+        _ number: Int = 2, port: UInt16, to destination: IPv4Address = outside, _ destinationPort: UInt16 = 80,
+        _ flags: TCPFlags = .syn, sequence: UInt32 = 1
+    ) -> [UInt8] {
         var writer = ByteWriter(capacity: 64)
         EthernetHeader(destination: gatewayHardware, source: mac(number), type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: ip(number), destination: destination, protocolNumber: IPProtocol.tcp).emit(into: &writer, payloadLength: 20)
-        TCPSegment(sourcePort: port, destinationPort: destinationPort, sequence: sequence, flags: flags).emit(into: &writer, source: ip(number), destination: destination)
+        IPv4Header(source: ip(number), destination: destination, protocolNumber: IPProtocol.tcp).emit(
+            into: &writer, payloadLength: 20)
+        TCPSegment(sourcePort: port, destinationPort: destinationPort, sequence: sequence, flags: flags).emit(
+            into: &writer, source: ip(number), destination: destination)
         return writer.bytes
     }
 
@@ -83,7 +93,8 @@ extension UserGateway.Verdict {
     /// libslirp does not cut up what comes by IPv6.
     @Test func whatIsTooLongForTheGuestsLinkIsDropped() {
         var gateway = Scene.gateway()
-        let head = Scene.ipv6(IPProtocol.udp, from: Scene.outside6, to: Scene.guest6, [UInt8](repeating: 0, count: 8), checksumAt: 6)
+        let head = Scene.ipv6(
+            IPProtocol.udp, from: Scene.outside6, to: Scene.guest6, [UInt8](repeating: 0, count: 8), checksumAt: 6)
         for length in [1515, 65_553, 65_554, 65_589] {
             var frame = head + [UInt8](repeating: 0, count: length - head.count)
             let verdict = frame.withMutableRawSpan { gateway.fromStack(&$0, now: 0) }
@@ -98,16 +109,27 @@ extension UserGateway.Verdict {
             Issue.record("no segment")
             return
         }
-        #expect(arrival.key == FlowKey(IPProtocol.tcp, guest: IPv6Address(0, UInt64(ip(2).value)), 40_000, remote: IPv6Address(0, UInt64(outside.value)), 80))
+        #expect(
+            arrival.key
+                == FlowKey(
+                    IPProtocol.tcp, guest: IPv6Address(0, UInt64(ip(2).value)), 40_000,
+                    remote: IPv6Address(0, UInt64(outside.value)), 80))
         #expect(arrival.hardware == mac(2) && arrival.isAllowed)
     }
 
     @Test func theGatewayAnswersForItself() throws {
         var bench = Bench()
-        #expect(bench.send(ARPPacket(operation: .request, senderHardware: mac(2), senderAddress: ip(2), targetHardware: .zero, targetAddress: gatewayAddress).frame(to: .broadcast)) == .done)
+        #expect(
+            bench.send(
+                ARPPacket(
+                    operation: .request, senderHardware: mac(2), senderAddress: ip(2), targetHardware: .zero,
+                    targetAddress: gatewayAddress
+                ).frame(to: .broadcast)) == .done)
         let frame = try #require(bench.gateway.toGuests.first)
         let answer = try ARPPacket(parsing: EthernetView(frame.rawSpan).payload)
-        #expect(answer.operation == .reply && answer.senderHardware == gatewayHardware && answer.senderAddress == gatewayAddress && answer.targetHardware == mac(2))
+        #expect(
+            answer.operation == .reply && answer.senderHardware == gatewayHardware
+                && answer.senderAddress == gatewayAddress && answer.targetHardware == mac(2))
     }
 
     // MARK: Who speaks for whom
@@ -116,8 +138,16 @@ extension UserGateway.Verdict {
         var bench = Bench()
         #expect(bench.send(bench.udp(2)) == .pass)
         #expect(bench.send(bench.udp(3, from: ip(2))) == .drop(.spoofed))
-        #expect(bench.send(ARPPacket(operation: .reply, senderHardware: mac(3), senderAddress: ip(2), targetHardware: gatewayHardware, targetAddress: gatewayAddress).frame(to: gatewayHardware)) == .drop(.spoofed))
-        var forged = ARPPacket(operation: .request, senderHardware: mac(2), senderAddress: ip(2), targetHardware: .zero, targetAddress: gatewayAddress).frame(to: .broadcast)
+        #expect(
+            bench.send(
+                ARPPacket(
+                    operation: .reply, senderHardware: mac(3), senderAddress: ip(2), targetHardware: gatewayHardware,
+                    targetAddress: gatewayAddress
+                ).frame(to: gatewayHardware)) == .drop(.spoofed))
+        var forged = ARPPacket(
+            operation: .request, senderHardware: mac(2), senderAddress: ip(2), targetHardware: .zero,
+            targetAddress: gatewayAddress
+        ).frame(to: .broadcast)
         forged.replaceSubrange(6..<12, with: mac(4).bytes)
         #expect(bench.send(forged) == .drop(.spoofed))
         // A lease says whose an address is, whoever was there first.
@@ -126,7 +156,10 @@ extension UserGateway.Verdict {
         #expect(bench.send(bench.udp(2)) == .drop(.spoofed))
     }
 
-    @Test(arguments: ["192.168.105.1", "192.168.105.0", "192.168.105.255", "255.255.255.255", "224.0.0.1", "127.0.0.1", "10.0.0.5", "203.0.113.1"])
+    @Test(arguments: [
+        "192.168.105.1", "192.168.105.0", "192.168.105.255", "255.255.255.255", "224.0.0.1", "127.0.0.1", "10.0.0.5",
+        "203.0.113.1",
+    ])
     func sourcesThatNoGuestHasAreSpoofed(source: String) {
         var bench = Bench()
         #expect(bench.send(bench.udp(2, from: IPv4Address(source)!)) == .drop(.spoofed))
@@ -143,7 +176,8 @@ extension UserGateway.Verdict {
         #expect(bench.send(bench.tcp(port: 1000, to: gatewayAddress, 22)).isAllowedTCP == false)
         let frame = try #require(bench.gateway.toGuests.first)
         let answer = try IPv4View(EthernetView(frame.rawSpan).payload)
-        #expect(answer.source == gatewayAddress && answer.destination == ip(2) && answer.protocolNumber == IPProtocol.icmp)
+        #expect(
+            answer.source == gatewayAddress && answer.destination == ip(2) && answer.protocolNumber == IPProtocol.icmp)
         #expect(answer.payload.big16(at: 0) == 0x030d && answer.hasValidChecksum)
         // Not more than a hundred a second.
         for _ in 0..<1000 { _ = bench.send(bench.udp(to: gatewayAddress, 22)) }
@@ -158,7 +192,9 @@ extension UserGateway.Verdict {
         var bench = Bench()
         let good = bench.udp(), segment = bench.tcp(port: 1)
         #expect(bench.send(good) == .pass)
-        for length in 0..<good.count - 5 { #expect(bench.send(Array(good.prefix(length))) != .pass, "cut at \(length)") }
+        for length in 0..<good.count - 5 {
+            #expect(bench.send(Array(good.prefix(length))) != .pass, "cut at \(length)")
+        }
         #expect(bench.send(bench.changed(good) { $0[17] -= 10 }) != .pass, "the lengths differ")
         #expect(bench.send(bench.changed(good) { $0[22] = 0 }) == .drop(.malformed), "time to live")
         #expect(bench.send(bench.udp(port: 0)) == .drop(.malformed))
@@ -203,18 +239,31 @@ extension UserGateway.Verdict {
         // The rest of what was refused is the start of something that never ends.
         #expect(bench.send(bench.fragment(504, Array(whole[504...]), more: false)) == .done)
         // Beyond 64 KiB, in pieces of odd length, or an end before what is there.
-        #expect(bench.send(bench.fragment(65_528, [UInt8](repeating: 0, count: 100), more: false, identification: 1)) == .drop(.fragment))
-        #expect(bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 13), more: true, identification: 2)) == .drop(.fragment))
-        #expect(bench.send(bench.fragment(800, [UInt8](repeating: 0, count: 80), more: true, identification: 3)) == .done)
-        #expect(bench.send(bench.fragment(400, [UInt8](repeating: 0, count: 80), more: false, identification: 3)) == .drop(.fragment))
+        #expect(
+            bench.send(bench.fragment(65_528, [UInt8](repeating: 0, count: 100), more: false, identification: 1))
+                == .drop(.fragment))
+        #expect(
+            bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 13), more: true, identification: 2))
+                == .drop(.fragment))
+        #expect(
+            bench.send(bench.fragment(800, [UInt8](repeating: 0, count: 80), more: true, identification: 3)) == .done)
+        #expect(
+            bench.send(bench.fragment(400, [UInt8](repeating: 0, count: 80), more: false, identification: 3))
+                == .drop(.fragment))
     }
 
     @Test func halfPacketsAreBoundedAndForgotten() {
         var bench = Bench()
-        for number in 0..<100 { _ = bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: UInt16(number))) }
-        #expect(bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: 999)) == .drop(.fragment))
+        for number in 0..<100 {
+            _ = bench.send(
+                bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: UInt16(number)))
+        }
+        #expect(
+            bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: 999))
+                == .drop(.fragment))
         bench.now += 16
-        #expect(bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: 999)) == .done)
+        #expect(
+            bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: 999)) == .done)
     }
 
     // MARK: Floods
@@ -231,11 +280,18 @@ extension UserGateway.Verdict {
     // MARK: Anything
 
     @Test func whateverGuestsSendWhatPassesIsSound() {
-        var bench = Bench { $0.prefix = 0xfd00_0001_0002_0003; $0.policy.opensHostLoopback = true }
+        var bench = Bench {
+            $0.prefix = 0xfd00_0001_0002_0003; $0.policy.opensHostLoopback = true
+        }
         let frames = [
             bench.udp(), bench.tcp(port: 77), bench.fragment(0, [UInt8](repeating: 3, count: 64), more: true),
-            ARPPacket(operation: .request, senderHardware: mac(2), senderAddress: ip(2), targetHardware: .zero, targetAddress: gatewayAddress).frame(to: gatewayHardware),
-            NeighborDiscovery.advertisement(of: IPv6Address(0xfd00_0001_0002_0003, 9), at: mac(2), to: (IPv6Address(0xfd00_0001_0002_0003, 1), gatewayHardware), isRouter: false),
+            ARPPacket(
+                operation: .request, senderHardware: mac(2), senderAddress: ip(2), targetHardware: .zero,
+                targetAddress: gatewayAddress
+            ).frame(to: gatewayHardware),
+            NeighborDiscovery.advertisement(
+                of: IPv6Address(0xfd00_0001_0002_0003, 9), at: mac(2),
+                to: (IPv6Address(0xfd00_0001_0002_0003, 1), gatewayHardware), isRouter: false),
         ]
         for (number, frame) in frames.enumerated() {
             fuzz(frame, seed: UInt64(number)) { bytes in
@@ -259,17 +315,25 @@ extension UserGateway.Verdict {
         let folder = try TemporaryFolder()
         let source = folder.file("layout.c"), program = folder.file("layout")
         let fields = [
-            "offsetof(SlirpConfig, vnetwork)", "offsetof(SlirpConfig, vprefix_addr6)", "offsetof(SlirpConfig, vhost6)", "offsetof(SlirpConfig, if_mtu)", "offsetof(SlirpConfig, disable_host_loopback)",
-            "offsetof(SlirpConfig, disable_dns)", "offsetof(SlirpConfig, disable_dhcp)", "offsetof(SlirpCb, notify)", "offsetof(SlirpCb, timer_new_opaque)",
+            "offsetof(SlirpConfig, vnetwork)", "offsetof(SlirpConfig, vprefix_addr6)", "offsetof(SlirpConfig, vhost6)",
+            "offsetof(SlirpConfig, if_mtu)", "offsetof(SlirpConfig, disable_host_loopback)",
+            "offsetof(SlirpConfig, disable_dns)", "offsetof(SlirpConfig, disable_dhcp)", "offsetof(SlirpCb, notify)",
+            "offsetof(SlirpCb, timer_new_opaque)",
         ]
         try Files.replace(
             source,
-            Array("#include <stddef.h>\n#include <stdio.h>\n#include <slirp/libslirp.h>\nint main(void) { \(fields.map { "printf(\"%zu \", \($0));" }.joined()) return 0; }\n".utf8))
+            Array(
+                "#include <stddef.h>\n#include <stdio.h>\n#include <slirp/libslirp.h>\nint main(void) { \(fields.map { "printf(\"%zu \", \($0));" }.joined()) return 0; }\n"
+                    .utf8))
         let compiled = try ChildProcess.run(["cc", "-o", program, source])
         try #require(compiled.succeeded, "\(compiled.error)")
         let told = try ChildProcess.run([program]).output.split(separator: " ").compactMap { UInt32($0) }
         var ours = platform_slirp_layout()
         unsafe platform_slirp_layout(&ours)
-        #expect(told == [ours.network, ours.prefix, ours.host6, ours.mtu, ours.loopback, ours.dns, ours.dhcp, ours.notify, ours.timer])
+        #expect(
+            told == [
+                ours.network, ours.prefix, ours.host6, ours.mtu, ours.loopback, ours.dns, ours.dhcp, ours.notify,
+                ours.timer,
+            ])
     }
 }

@@ -17,7 +17,8 @@ private func makeNetwork(opensHostLoopback: Bool, to ears: Ears) throws(UserFail
 
 private let hasLibrary = (try? makeNetwork(opensHostLoopback: false, to: Ears()).stop()) == true
 
-/// The NAT with its thread, with frames and turns as the forwarder hands them over: behind a virtio header that a guest's kernel may have made.
+/// The NAT with its thread, with frames and turns as the forwarder hands them over: behind a virtio header that a
+/// guest's kernel may have made.
 @Suite(.enabled(if: hasLibrary, "needs libslirp"))
 struct UserNetworkTests {
     private func run(opensHostLoopback: Bool = true, _ body: (UserNetwork, NetworkPort) throws -> Void) throws {
@@ -35,9 +36,13 @@ struct UserNetworkTests {
     }
 
     /// With the sum of the pseudo-header where the checksum belongs, as a kernel leaves it to the network card.
-    private func opened(_ frame: [UInt8], at offset: Int, _ protocolNumber: UInt8, _ change: (inout VirtioNetHeader) -> Void = { _ in }) -> [UInt8] {
+    private func opened(
+        _ frame: [UInt8], at offset: Int, _ protocolNumber: UInt8, _ change: (inout VirtioNetHeader) -> Void = { _ in }
+    ) -> [UInt8] {
         let source = IPv4Address(frame.rawSpan.big32(at: 26)), destination = IPv4Address(frame.rawSpan.big32(at: 30))
-        let sum = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: protocolNumber, length: frame.count - 34).folded
+        let sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: protocolNumber, length: frame.count - 34
+        ).folded
         let start = header {
             $0.flags = .needsChecksum
             $0.checksumStart = 34
@@ -62,7 +67,9 @@ struct UserNetworkTests {
         }
     }
 
-    private func datagram(to port: UInt16, _ payload: [UInt8]) -> [UInt8] { Scene.udp(to: Scene.network.gateway, port, payload) }
+    private func datagram(to port: UInt16, _ payload: [UInt8]) -> [UInt8] {
+        Scene.udp(to: Scene.network.gateway, port, payload)
+    }
 
     /// Waits for a frame that `accept` makes something of.
     private func hear<Result>(_ port: NetworkPort, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
@@ -80,9 +87,13 @@ struct UserNetworkTests {
 
     /// That it still works: the gateway's address is answered for.
     private func expectAnswer(_ port: NetworkPort) throws {
-        let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
+        let question = ARPPacket(
+            operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero,
+            targetAddress: Scene.network.gateway)
         #expect(port.give(header() + question.frame(to: .broadcast)))
-        let answer = try hear(port, "an answer") { try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14)) }
+        let answer = try hear(port, "an answer") {
+            try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14))
+        }
         #expect(answer.operation == .reply && answer.senderHardware == Scene.router)
     }
 
@@ -99,7 +110,10 @@ struct UserNetworkTests {
             // The library drops what has another checksum.
             let (server, number) = try makeServer(), whole = datagram(to: number, [1, 2, 3])
             #expect(port.give(opened(whole, at: 6, IPProtocol.udp)))
-            #expect(!server.socket.wait(for: .readable, until: MonotonicClock.now + UInt64(ampleTime) * MonotonicClock.second).isEmpty)
+            #expect(
+                !server.socket.wait(
+                    for: .readable, until: MonotonicClock.now + UInt64(ampleTime) * MonotonicClock.second
+                ).isEmpty)
             #expect(try server.socket.receive(limit: 100) == [1, 2, 3])
             // A sum that would lie outside the frame, or over addresses that are not in it.
             #expect(port.give(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = UInt16(whole.count) }))
@@ -142,8 +156,13 @@ struct UserNetworkTests {
     @Test func aSuperFrameOfAStreamArrivesWhole() throws {
         try run { network, port in
             let (server, number) = try RelayScene.server()
-            func give(_ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, options: [UInt8] = [], payload: [UInt8] = [], isOpen: Bool) {
-                let frame = RelayScene.segment(4000, number, flags, sequence: sequence, acknowledgment: acknowledgment, options: options, payload: payload)
+            func give(
+                _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, options: [UInt8] = [],
+                payload: [UInt8] = [], isOpen: Bool
+            ) {
+                let frame = RelayScene.segment(
+                    4000, number, flags, sequence: sequence, acknowledgment: acknowledgment, options: options,
+                    payload: payload)
                 let whole =
                     isOpen
                     ? opened(frame, at: 16, IPProtocol.tcp) {
@@ -172,7 +191,8 @@ struct UserNetworkTests {
             _ = try peer.socket.send(Array(payload[..<3000]))
             #expect(try hearSegment(port) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
             // A checksum that is there is looked at.
-            var bad = RelayScene.segment(4000, number, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
+            var bad = RelayScene.segment(
+                4000, number, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
             bad[50] ^= 1
             #expect(port.give(header() + bad))
             try expectAnswer(port)
@@ -185,7 +205,9 @@ struct UserNetworkTests {
         try run { _, port in
             #expect(port.give(header() + Scene.ping(to: Scene.network.gateway)))
             try eventually("an answer") {
-                while let frame = port.ears.take() { if frame.count > 46, frame[VirtioNetHeader.length + 23] == IPProtocol.icmp { return true } }
+                while let frame = port.ears.take() {
+                    if frame.count > 46, frame[VirtioNetHeader.length + 23] == IPProtocol.icmp { return true }
+                }
                 return false
             }
         }
@@ -194,7 +216,9 @@ struct UserNetworkTests {
     /// Whoever finds the turn taken need not wait: who has it comes again at once.
     @Test func aTurnThatWasMissedIsMadeUpFor() throws {
         try run { _, port in
-            let question = ARPPacket(operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero, targetAddress: Scene.network.gateway)
+            let question = ARPPacket(
+                operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero,
+                targetAddress: Scene.network.gateway)
             port.ears.enter()
             defer { port.ears.leave() }
             let inner = Guarded<UInt64?>(nil), device = port.device
@@ -215,7 +239,13 @@ struct UserNetworkTests {
             port.ears.enter()
             defer { port.ears.leave() }
             let (server, number) = try RelayScene.server()
-            for source in 0..<150 as Range<UInt16> { #expect(port.device.give(header() + RelayScene.segment(5000 + source, number, .syn, sequence: 1, options: GuestEnd.allOptions))) }
+            for source in 0..<150 as Range<UInt16> {
+                #expect(
+                    port.device.give(
+                        header()
+                            + RelayScene.segment(5000 + source, number, .syn, sequence: 1, options: GuestEnd.allOptions)
+                    ))
+            }
             var answers: [Int] = [], isOver = false
             while !isOver && answers.count < 100 {
                 isOver = port.device.turn(isReadable: false) > MonotonicClock.now
@@ -244,10 +274,15 @@ struct UserNetworkTests {
             var answer: HeardSegment?
             try eventually("an answer") {
                 _ = port.device.turn(isReadable: true)
-                while answer == nil, let frame = port.ears.take() { answer = HeardSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil } }
+                while answer == nil, let frame = port.ears.take() {
+                    answer = HeardSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil }
+                }
                 return answer != nil
             }
-            give(RelayScene.segment(4000, number, [.ack, .psh], sequence: 1001, acknowledgment: answer!.sequence &+ 1, payload: [1, 2, 3]))
+            give(
+                RelayScene.segment(
+                    4000, number, [.ack, .psh], sequence: 1001, acknowledgment: answer!.sequence &+ 1,
+                    payload: [1, 2, 3]))
             #expect(!server.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)
             let peer = Listening(try server.socket.accept())
             #expect(!peer.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second).isEmpty)

@@ -16,7 +16,9 @@ import Wire
         virtualSwitch = VirtualSwitch(control: control, limit: 32)
         console = ManagementConsole(
             virtualSwitch,
-            ManagementConsole.Surroundings(version: "1.2.3", directory: "/tmp/vde", mode: 0o600, path: "/tmp/mgmt", pathMode: 0o600, closeEnd: { _, _ in }))
+            ManagementConsole.Surroundings(
+                version: "1.2.3", directory: "/tmp/vde", mode: 0o600, path: "/tmp/mgmt", pathMode: 0o600,
+                closeEnd: { _, _ in }))
     }
 
     private func ask(_ line: String, user: UInt32? = nil) -> String {
@@ -26,9 +28,12 @@ import Wire
     /// What Debian's vde_switch 2.3.2 answers to the same commands, in this order.
     @Test func portCommandsAnswerAsVDESwitchDoes() {
         let dialogue: [(String, String)] = [
-            ("port/print", "0000 DATA END WITH '.'\n.\n1000 Success\n"), ("port/create 5", "1000 Success\n"), ("port/create 5", "1017 File exists\n"),
-            ("port/create 0", "1000 Success\n"), ("port/create", "1000 Success\n"), ("port/createauto", "0000 DATA END WITH '.'\nPort 0003\n.\n1000 Success\n"),
-            ("port/create 40", "1022 Invalid argument\n"), ("port/print 5", "0000 DATA END WITH '.'\n.\n1006 No such device or address\n"),
+            ("port/print", "0000 DATA END WITH '.'\n.\n1000 Success\n"), ("port/create 5", "1000 Success\n"),
+            ("port/create 5", "1017 File exists\n"),
+            ("port/create 0", "1000 Success\n"), ("port/create", "1000 Success\n"),
+            ("port/createauto", "0000 DATA END WITH '.'\nPort 0003\n.\n1000 Success\n"),
+            ("port/create 40", "1022 Invalid argument\n"),
+            ("port/print 5", "0000 DATA END WITH '.'\n.\n1006 No such device or address\n"),
             (
                 "port/allprint 5",
                 """
@@ -42,40 +47,69 @@ import Wire
 
                 """
             ),
-            ("port/setvlan 5 10", "1006 No such device or address\n"), ("vlan/create 10", "1000 Success\n"), ("vlan/create 10", "1017 File exists\n"),
-            ("vlan/create 0", "1022 Invalid argument\n"), ("vlan/create 4095", "1022 Invalid argument\n"), ("vlan/create 4094", "1022 Invalid argument\n"),
-            ("vlan/create 4093", "1000 Success\n"), ("port/setvlan 5 10", "1000 Success\n"), ("port/setvlan 5 4095", "1000 Success\n"),
-            ("port/setvlan 9 10", "1006 No such device or address\n"), ("vlan/addport 10 5", "1000 Success\n"), ("vlan/addport 10 9", "1006 No such device or address\n"),
-            ("vlan/addport 11 5", "1006 No such device or address\n"), ("vlan/print", "0000 DATA END WITH '.'\nVLAN 0000\nVLAN 0010\nVLAN 4093\n.\n1000 Success\n"),
+            ("port/setvlan 5 10", "1006 No such device or address\n"), ("vlan/create 10", "1000 Success\n"),
+            ("vlan/create 10", "1017 File exists\n"),
+            ("vlan/create 0", "1022 Invalid argument\n"), ("vlan/create 4095", "1022 Invalid argument\n"),
+            ("vlan/create 4094", "1022 Invalid argument\n"),
+            ("vlan/create 4093", "1000 Success\n"), ("port/setvlan 5 10", "1000 Success\n"),
+            ("port/setvlan 5 4095", "1000 Success\n"),
+            ("port/setvlan 9 10", "1006 No such device or address\n"), ("vlan/addport 10 5", "1000 Success\n"),
+            ("vlan/addport 10 9", "1006 No such device or address\n"),
+            ("vlan/addport 11 5", "1006 No such device or address\n"),
+            ("vlan/print", "0000 DATA END WITH '.'\nVLAN 0000\nVLAN 0010\nVLAN 4093\n.\n1000 Success\n"),
             ("vlan/print 77", "0000 DATA END WITH '.'\n.\n1006 No such device or address\n"),
-            ("vlan/allprint 10", "0000 DATA END WITH '.'\nVLAN 0010\n -- Port 0005 tagged=1 active=0 status=Learning\n.\n1000 Success\n"),
-            ("vlan/delport 10 5", "1000 Success\n"), ("vlan/delport 10 5", "1000 Success\n"), ("port/setvlan 5 10", "1000 Success\n"),
-            ("vlan/remove 10", "1098 Address already in use\n"), ("port/setvlan 5 0", "1000 Success\n"), ("vlan/remove 10", "1000 Success\n"),
-            ("vlan/remove 10", "1006 No such device or address\n"), ("vlan/remove 0", "1098 Address already in use\n"), ("vlan/remove 4093", "1000 Success\n"),
-            ("port/sethub 1", "1000 Success\n"), ("port/showinfo", "0000 DATA END WITH '.'\nNumports=32\nHUB=true\ncounters=true\n.\n1000 Success\n"),
-            ("port/sethub 0", "1000 Success\n"), ("port/setnumports 3", "1098 Address already in use\n"), ("port/setnumports 40", "1000 Success\n"),
-            ("port/setnumports 0", "1022 Invalid argument\n"), ("port/remove 5", "1000 Success\n"), ("port/remove 5", "1006 No such device or address\n"),
-            ("port/remove 99", "1022 Invalid argument\n"), ("port/create 7", "1000 Success\n"), ("port/allocatable 7 1", "1000 Success\n"),
-            ("port/setuser 7 nobody", "1000 Success\n"), ("port/setuser 7 nosuchuser", "1022 Invalid argument\n"), ("port/setuser 7 NONE", "1000 Success\n"),
-            ("port/setgroup 7 nogroup", "1000 Success\n"), ("port/setuser 7", "1022 Invalid argument\n"), ("port/epclose 7 3", "1006 No such device or address\n"),
-            ("port/resetcounter", "1000 Success\n"), ("port/resetcounter 7", "1000 Success\n"), ("hash/find xx", "0000 DATA END WITH '.'\n.\n1022 Invalid argument\n"),
-            ("hash/setexpire 200", "1000 Success\n"), ("load /nonexistent", "1002 No such file or directory\n"), ("load", "1002 No such file or directory\n"),
-            ("foo", "1038 Function not implemented\n"), ("port", "1038 Function not implemented\n"), ("port/", "1038 Function not implemented\n"),
-            ("SHOWINFO", "1038 Function not implemented\n"), ("# a comment", ""), ("   ", ""), ("logout", "9999 END OF SESSION"), ("shutdown", "9999 END OF SESSION"),
+            (
+                "vlan/allprint 10",
+                "0000 DATA END WITH '.'\nVLAN 0010\n -- Port 0005 tagged=1 active=0 status=Learning\n.\n1000 Success\n"
+            ),
+            ("vlan/delport 10 5", "1000 Success\n"), ("vlan/delport 10 5", "1000 Success\n"),
+            ("port/setvlan 5 10", "1000 Success\n"),
+            ("vlan/remove 10", "1098 Address already in use\n"), ("port/setvlan 5 0", "1000 Success\n"),
+            ("vlan/remove 10", "1000 Success\n"),
+            ("vlan/remove 10", "1006 No such device or address\n"), ("vlan/remove 0", "1098 Address already in use\n"),
+            ("vlan/remove 4093", "1000 Success\n"),
+            ("port/sethub 1", "1000 Success\n"),
+            ("port/showinfo", "0000 DATA END WITH '.'\nNumports=32\nHUB=true\ncounters=true\n.\n1000 Success\n"),
+            ("port/sethub 0", "1000 Success\n"), ("port/setnumports 3", "1098 Address already in use\n"),
+            ("port/setnumports 40", "1000 Success\n"),
+            ("port/setnumports 0", "1022 Invalid argument\n"), ("port/remove 5", "1000 Success\n"),
+            ("port/remove 5", "1006 No such device or address\n"),
+            ("port/remove 99", "1022 Invalid argument\n"), ("port/create 7", "1000 Success\n"),
+            ("port/allocatable 7 1", "1000 Success\n"),
+            ("port/setuser 7 nobody", "1000 Success\n"), ("port/setuser 7 nosuchuser", "1022 Invalid argument\n"),
+            ("port/setuser 7 NONE", "1000 Success\n"),
+            ("port/setgroup 7 nogroup", "1000 Success\n"), ("port/setuser 7", "1022 Invalid argument\n"),
+            ("port/epclose 7 3", "1006 No such device or address\n"),
+            ("port/resetcounter", "1000 Success\n"), ("port/resetcounter 7", "1000 Success\n"),
+            ("hash/find xx", "0000 DATA END WITH '.'\n.\n1022 Invalid argument\n"),
+            ("hash/setexpire 200", "1000 Success\n"), ("load /nonexistent", "1002 No such file or directory\n"),
+            ("load", "1002 No such file or directory\n"),
+            ("foo", "1038 Function not implemented\n"), ("port", "1038 Function not implemented\n"),
+            ("port/", "1038 Function not implemented\n"),
+            ("SHOWINFO", "1038 Function not implemented\n"), ("# a comment", ""), ("   ", ""),
+            ("logout", "9999 END OF SESSION"), ("shutdown", "9999 END OF SESSION"),
             ("ds/showinfo", "0000 DATA END WITH '.'\nctl dir /tmp/vde\nstd mode 0600\n.\n1000 Success\n"),
         ]
         for (question, answer) in dialogue { #expect(ask(question) == answer, "\(question)") }
     }
 
     @Test func nonsenseIsRefusedAndNothingElse() {
-        for line in ["port/create abc", "port/create -1", "port/create 99999999999999999999", "port/setvlan 1", "vlan/create", "port/sethub 7", "hash/setexpire 0", "hash/setexpire -5"] {
+        for line in [
+            "port/create abc", "port/create -1", "port/create 99999999999999999999", "port/setvlan 1", "vlan/create",
+            "port/sethub 7", "hash/setexpire 0", "hash/setexpire -5",
+        ] {
             #expect(ask(line).hasPrefix("1022"), "\(line)")
         }
         var random = SeededGenerator(seed: 3)
-        let words = ["port/create", "port/remove", "port/setvlan", "vlan/create", "vlan/addport", "vlan/remove", "port/allocatable", "port/setnumports", "port/print", "vlan/allprint", "help", "port/epclose"]
+        let words = [
+            "port/create", "port/remove", "port/setvlan", "vlan/create", "vlan/addport", "vlan/remove",
+            "port/allocatable", "port/setnumports", "port/print", "vlan/allprint", "help", "port/epclose",
+        ]
         for _ in 0..<5000 {
             let count = Int.random(in: 0...3, using: &random)
-            let arguments = (0..<count).map { _ in ["0", "1", "5", "32", "33", "4093", "4095", "70000", "-1", "x", ""].randomElement(using: &random)! }
+            let arguments = (0..<count).map { _ in
+                ["0", "1", "5", "32", "33", "4093", "4095", "70000", "-1", "x", ""].randomElement(using: &random)!
+            }
             _ = ask(([words.randomElement(using: &random)!] + arguments).joined(separator: " "))
         }
         #expect(ask("port/showinfo").contains("1000 Success"))
@@ -88,7 +122,9 @@ import Wire
 
     @Test func helpListsEveryCommand() {
         let all = ask("help")
-        for command in ["port/print", "hash/setexpire", "vlan/addport", "load", "shutdown"] { #expect(all.contains("\n" + command)) }
+        for command in ["port/print", "hash/setexpire", "vlan/addport", "load", "shutdown"] {
+            #expect(all.contains("\n" + command))
+        }
         #expect(all.contains("COMMAND PATH       SYNTAX          HELP\n"))
         #expect(!ask("help port").contains("vlan/"))
     }
@@ -96,7 +132,9 @@ import Wire
     // MARK: Dialogue
 
     /// All that is answered to what has come.
-    private func answers(_ dialogue: inout ConsoleDialogue, _ text: String) -> (text: String, end: ManagementConsole.Reply.End?) {
+    private func answers(
+        _ dialogue: inout ConsoleDialogue, _ text: String
+    ) -> (text: String, end: ManagementConsole.Reply.End?) {
         dialogue.take(Array(text.utf8))
         var all = ""
         while let (text, end) = dialogue.next(console, user: nil) {
@@ -122,7 +160,10 @@ import Wire
         var dialogue = ConsoleDialogue()
         #expect(answers(&dialogue, "port/sh").text.isEmpty)
         let both = answers(&dialogue, "owinfo\n\n# c\nfoo\n")
-        #expect(both.text == "0000 DATA END WITH '.'\nNumports=32\nHUB=false\ncounters=true\n.\n1000 Success\n\nvde$ \nvde$ \nvde$ 1038 Function not implemented\n\nvde$ ")
+        #expect(
+            both.text
+                == "0000 DATA END WITH '.'\nNumports=32\nHUB=false\ncounters=true\n.\n1000 Success\n\nvde$ \nvde$ \nvde$ 1038 Function not implemented\n\nvde$ "
+        )
         #expect(both.end == nil)
         let last = answers(&dialogue, "logout\nport/showinfo\n")
         #expect(last.text == "9999 END OF SESSION" && last.end == .logout)
@@ -133,7 +174,9 @@ import Wire
         for _ in 0..<16 { #expect(answers(&dialogue, String(repeating: "a", count: 65_536)).text.isEmpty) }
         let after = answers(&dialogue, "\nport/showinfo\n").text
         #expect(after.hasPrefix("1090 Message too long\n\nvde$ 0000 DATA"))
-        #expect(answers(&dialogue, String(repeating: "a", count: 4097) + "\nfoo\n").text.hasPrefix("1090 Message too long\n\nvde$ 1038"))
+        #expect(
+            answers(&dialogue, String(repeating: "a", count: 4097) + "\nfoo\n").text.hasPrefix(
+                "1090 Message too long\n\nvde$ 1038"))
     }
 
     // MARK: Files
@@ -142,7 +185,10 @@ import Wire
         let folder = try TemporaryFolder()
         let path = folder.file("rc")
         try Files.replace(path, Array("port/create 3\n# comment\n\nfoo\nvlan/create 5\n".utf8))
-        #expect(ask("load \(path)") == "vde[\(path)]: port/create 3\n1000 Success\nvde[\(path)]: foo\n1038 Function not implemented\nvde[\(path)]: vlan/create 5\n1000 Success\n1000 Success\n")
+        #expect(
+            ask("load \(path)")
+                == "vde[\(path)]: port/create 3\n1000 Success\nvde[\(path)]: foo\n1038 Function not implemented\nvde[\(path)]: vlan/create 5\n1000 Success\n1000 Success\n"
+        )
         let failures = try console.run(file: path)
         #expect(failures.map(\.line) == ["port/create 3", "foo", "vlan/create 5"])
         try Files.replace(path, Array("load \(path)\n".utf8))
@@ -174,8 +220,12 @@ import Wire
 
     private func attach(_ number: Int, _ identifier: Int32, user: UInt32?) throws {
         let pair = try DescriptorPair.datagramSockets()
-        let port = PortConfiguration(name: "p", kind: .datagram, role: .guest, descriptor: try pair.first.duplicate().release(), maximumFrame: 2000)
-        #expect(it.attach(port, to: number, identifier: identifier, module: "unix prog", description: "d", user: user) != nil)
+        let port = PortConfiguration(
+            name: "p", kind: .datagram, role: .guest, descriptor: try pair.first.duplicate().release(),
+            maximumFrame: 2000)
+        #expect(
+            it.attach(port, to: number, identifier: identifier, module: "unix prog", description: "d", user: user)
+                != nil)
     }
 
     private func refusal(_ kind: VDERequest.Kind, user: UInt32) -> String? {

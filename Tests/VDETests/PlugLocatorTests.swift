@@ -33,7 +33,10 @@ import VDE
         #expect(try PlugLocator(nil, home: nil) == .defaultSwitch(candidates: Array(places.dropFirst(2)), port: 0))
     }
 
-    @Test(arguments: ["/tmp/vde[x]", "/tmp/vde[-1]", "/tmp/vde[+1]", "/tmp/vde[16777216]", "[]", "ptp://", "vxvde://239.0.0.1", "tap://tap0", "/tmp/vde[1 ]"])
+    @Test(arguments: [
+        "/tmp/vde[x]", "/tmp/vde[-1]", "/tmp/vde[+1]", "/tmp/vde[16777216]", "[]", "ptp://", "vxvde://239.0.0.1",
+        "tap://tap0", "/tmp/vde[1 ]",
+    ])
     func whatCannotBeUsedIsSaid(text: String) {
         #expect(throws: PlugLocator.Unusable.self) { try locator(text) }
     }

@@ -6,7 +6,9 @@ import VDE
 import Wire
 
 private func join(_ path: String, port: Int = 0, seconds: Double = 2) throws(PlugError) -> Plug {
-    try Plug.join(path: path, port: port, options: PlugOptions(description: "a test"), deadline: MonotonicClock.now + UInt64(seconds * 1e9))
+    try Plug.join(
+        path: path, port: port, options: PlugOptions(description: "a test"),
+        deadline: MonotonicClock.now + UInt64(seconds * 1e9))
 }
 
 /// The cause for which joining failed; nil if it did not.
@@ -64,11 +66,14 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         let ones = try FakeSwitch(in: folder, .answering([UInt8](repeating: 0xff, count: 110)), name: "ones")
         #expect(cause(ones.path) == .badReply)
         // A proper address of nothing.
-        let nowhere = try FakeSwitch(in: folder, .answering(UnixAddressLayout.native.encode(path: Array("/nowhere".utf8))!), name: "nowhere")
+        let nowhere = try FakeSwitch(
+            in: folder, .answering(UnixAddressLayout.native.encode(path: Array("/nowhere".utf8))!), name: "nowhere")
         #expect(cause(nowhere.path) == .system)
         let short = try FakeSwitch(in: folder, .answering([1, 2, 3]), name: "short")
         #expect(cause(short.path, seconds: 0.2) == .silent)
-        for fake in [zeros, ones, nowhere, short] { #expect(try Files.entries(fake.path).filter { $0.hasPrefix(".") }.isEmpty) }
+        for fake in [zeros, ones, nowhere, short] {
+            #expect(try Files.entries(fake.path).filter { $0.hasPrefix(".") }.isEmpty)
+        }
     }
 
     @Test func pathsThatAreNoSwitchAreTold() throws {
@@ -92,7 +97,8 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
     @Test func socketsOfAKilledRunAreSweptAndOthersAreNot() throws {
         let fake = try FakeSwitch(in: folder, .proper)
         // 4,194,305 is above every process id (proc(5), pid_max).
-        let ours = fake.path + "/.vde_vmnet-4194305-0", alive = fake.path + "/.vde_vmnet-1-0", others = fake.path + "/.4194305-00000"
+        let ours = fake.path + "/.vde_vmnet-4194305-0", alive = fake.path + "/.vde_vmnet-1-0",
+            others = fake.path + "/.4194305-00000"
         for path in [ours, alive, others] {
             let socket = try UnixSocket.datagram()
             try socket.bind(to: UnixPath(path))

@@ -17,7 +17,8 @@ import Wire
     }
 
     @Test func aRequestInOnePieceIsComplete() {
-        #expect(taken(request()) == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "a guest")))
+        #expect(
+            taken(request()) == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "a guest")))
         #expect(taken(request("")) == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "")))
     }
 
@@ -28,11 +29,14 @@ import Wire
         let half = reader.take(Array(bytes[..<first]))
         if first < 12 + UnixAddressLayout.native.length { #expect(half == .incomplete) }
         #expect(reader.take(Array(bytes[first...])) == .settling)
-        #expect(reader.finish() == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "a guest")))
+        #expect(
+            reader.finish() == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "a guest")))
     }
 
     @Test func whatIsNoRequestIsKnownAsSoonAsPossible() {
-        guard case .invalid(let magic) = taken([1, 2, 3, 4]), case .invalid(let version) = taken(Array(request()[..<4]) + [2, 0, 0, 0]) else {
+        guard case .invalid(let magic) = taken([1, 2, 3, 4]),
+            case .invalid(let version) = taken(Array(request()[..<4]) + [2, 0, 0, 0])
+        else {
             Issue.record("accepted")
             return
         }
@@ -57,7 +61,9 @@ import Wire
         }
         #expect(request.description == "a guest?.?1000 Success?[2J?")
         // One of 300 bytes is cut, and one with a zero ends there.
-        guard case .complete(let long) = taken(self.request() + [UInt8](repeating: 0x78, count: 300)), case .complete(let zero) = taken(self.request() + [0, 0x78]) else {
+        guard case .complete(let long) = taken(self.request() + [UInt8](repeating: 0x78, count: 300)),
+            case .complete(let zero) = taken(self.request() + [0, 0x78])
+        else {
             Issue.record("refused")
             return
         }
@@ -93,10 +99,12 @@ import Wire
 
 @Suite struct SwitchAccessTests {
     /// The table of vde_switch's rules.
-    @Test(arguments: [
-        (nil, nil, 0o2700, 0o600), (0o660, nil, 0o2770, 0o660), (0o666, nil, 0o2777, 0o666), (0o600, nil, 0o2700, 0o600), (0o640, nil, 0o2750, 0o640), (nil, 0o755, 0o755, 0o644),
-        (nil, 0o2770, 0o2770, 0o660), (0o600, 0o711, 0o711, 0o600), (0o622, nil, 0o2733, 0o622),
-    ] as [(UInt16?, UInt16?, UInt16, UInt16)])
+    @Test(
+        arguments: [
+            (nil, nil, 0o2700, 0o600), (0o660, nil, 0o2770, 0o660), (0o666, nil, 0o2777, 0o666),
+            (0o600, nil, 0o2700, 0o600), (0o640, nil, 0o2750, 0o640), (nil, 0o755, 0o755, 0o644),
+            (nil, 0o2770, 0o2770, 0o660), (0o600, 0o711, 0o711, 0o600), (0o622, nil, 0o2733, 0o622),
+        ] as [(UInt16?, UInt16?, UInt16, UInt16)])
     func modesFollowFromEachOther(mode: UInt16?, directoryMode: UInt16?, directory: UInt16, control: UInt16) {
         let access = SwitchAccess(mode: mode, directoryMode: directoryMode)
         #expect(access.effectiveDirectoryMode == directory)

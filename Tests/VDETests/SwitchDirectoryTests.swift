@@ -44,7 +44,9 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
     @Test func whatADeadSwitchLeftIsRemovedAndNothingElse() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path)
-        for name in ["ctl", "001.5", "017.12", ".4711-00000"] { try UnixSocket.datagram().bind(to: UnixPath(path + "/" + name)) }
+        for name in ["ctl", "001.5", "017.12", ".4711-00000"] {
+            try UnixSocket.datagram().bind(to: UnixPath(path + "/" + name))
+        }
         let directory = try SwitchDirectory(path, access: SwitchAccess())
         #expect(try Files.entries(path).sorted() == [".4711-00000", "ctl"])
         directory.remove()
@@ -169,7 +171,8 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         try Files.makeDirectory(folder.file("victim"))
         try Files.replace(folder.file("victim/ctl"), [])
         _ = try ChildProcess.run(["ln", "-s", folder.file("victim"), folder.file("vde")])
-        let socket = try directory.makeDataSocket(port: 1, end: 5, peer: Array(folder.file("peer").utf8), user: Accounts.effectiveUser)
+        let socket = try directory.makeDataSocket(
+            port: 1, end: 5, peer: Array(folder.file("peer").utf8), user: Accounts.effectiveUser)
         #expect(try Files.entries(folder.file("moved")).sorted() == ["001.5", "ctl"])
         directory.removeDataSocket(socket.name)
         directory.remove()
@@ -187,7 +190,9 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         _ = try socket.descriptor.send([1])
         #expect(try peer.receive(limit: 2) == [1])
         directory.removeDataSocket(socket.name)
-        #expect(throws: SystemError.self) { _ = try directory.makeDataSocket(port: 2, end: 6, peer: name, user: Accounts.effectiveUser + 1).path }
+        #expect(throws: SystemError.self) {
+            _ = try directory.makeDataSocket(port: 2, end: 6, peer: name, user: Accounts.effectiveUser + 1).path
+        }
         directory.remove()
     }
 
@@ -204,7 +209,9 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         try Files.replace(folder.file("file"), [])
         _ = try ChildProcess.run(["ln", "-s", folder.file("peer"), folder.file("link")])
         for (name, user) in [("missing", own), ("file", own), ("link", own), ("peer", own + 1)] {
-            #expect(throws: SystemError.self) { _ = try directory.makeDataSocket(port: 8, end: 13, peer: Array(folder.file(name).utf8), user: user).path }
+            #expect(throws: SystemError.self) {
+                _ = try directory.makeDataSocket(port: 8, end: 13, peer: Array(folder.file(name).utf8), user: user).path
+            }
         }
         #expect(try Files.entries(directory.path).sorted() == ["007.12", "ctl"])
         directory.removeDataSocket(socket.name)

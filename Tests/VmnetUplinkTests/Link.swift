@@ -19,7 +19,8 @@ final class Link {
         receiver = ReceiveVector(for: batch)
     }
 
-    /// Sends copies of `frame` in one go. Returns how many were taken, and the errno or status that stopped the next one.
+    /// Sends copies of `frame` in one go. Returns how many were taken, and the errno or status that stopped the next
+    /// one.
     func send(_ frame: [UInt8], count: Int = 1) -> (sent: Int, error: Int32) {
         batch.removeAll()
         batch.append(copying: frame.rawSpan)

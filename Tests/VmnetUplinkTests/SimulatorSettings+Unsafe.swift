@@ -11,8 +11,12 @@ enum SimulatorSettings {
     /// The forwarding rules that hold, as `tcp 8080 192.168.64.2 80`, in order.
     static var rules: [String] {
         var found = [vmnet_simulator_rule](repeating: vmnet_simulator_rule(), count: 64)
-        let count = unsafe found.withUnsafeMutableBufferPointer { unsafe vmnet_simulator_rules($0.baseAddress, Int32($0.count)) }
-        return found.prefix(Int(count)).map { "\($0.protocol == 6 ? "tcp" : "udp") \($0.external_port) \(IPv4Address($0.address)) \($0.internal_port)" }.sorted()
+        let count = unsafe found.withUnsafeMutableBufferPointer {
+            unsafe vmnet_simulator_rules($0.baseAddress, Int32($0.count))
+        }
+        return found.prefix(Int(count)).map {
+            "\($0.protocol == 6 ? "tcp" : "udp") \($0.external_port) \(IPv4Address($0.address)) \($0.internal_port)"
+        }.sorted()
     }
 
     /// Where the last network that was made leads out.

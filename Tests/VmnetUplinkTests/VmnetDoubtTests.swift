@@ -47,7 +47,8 @@ extension VmnetFrameworkTests {
         let link = try Link(options)
         for _ in 0..<2 {
             let frame = question() + [UInt8](repeating: 0, count: 1000)
-            #expect((offload == .virtio ? link.sendWithHeaders(frame, count: 60) : link.send(frame, count: 60)) == (60, 0))
+            #expect(
+                (offload == .virtio ? link.sendWithHeaders(frame, count: 60) : link.send(frame, count: 60)) == (60, 0))
             let (frames, error) = link.receive(60)
             #expect(frames.count == 60 && error == 0)
         }

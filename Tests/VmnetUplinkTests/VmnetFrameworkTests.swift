@@ -74,7 +74,9 @@ import Wire
         let exhausted = try Link()
         #expect(exhausted.send(question(), count: 10) == (0, Errno.noBuffers))
         try exhausted.stop()
-        simulate { $0.exhausted_every = 2; $0.batch = 4 }
+        simulate {
+            $0.exhausted_every = 2; $0.batch = 4
+        }
         let sometimes = try Link()
         #expect(sometimes.send(question(), count: 10) == (4, Errno.noBuffers))
         try sometimes.stop()
@@ -128,7 +130,8 @@ import Wire
     @Test func optionsAreHandedOn() throws {
         simulate()
         var options = VmnetOptions(mode: .host)
-        options.network = GuestNetwork(gateway: IPv4Address("10.1.0.1")!, prefixLength: 16, lastLease: IPv4Address("10.1.0.99")!)
+        options.network = GuestNetwork(
+            gateway: IPv4Address("10.1.0.1")!, prefixLength: 16, lastLease: IPv4Address("10.1.0.99")!)
         options.mtu = 9000
         options.interfaceID = Array(1...16)
         options.networkID = Array(2...17)
@@ -152,7 +155,9 @@ import Wire
         #expect(VmnetFramework().hasVirtioHeaders)
         let link = try Link(options)
         let device = link.interface.device
-        #expect(device.headerLength == 12 && device.maximumSuperFrame == 65_550 - 12, "whether the header counts is not known")
+        #expect(
+            device.headerLength == 12 && device.maximumSuperFrame == 65_550 - 12,
+            "whether the header counts is not known")
         #expect(link.interface.parameters.maximumFrame == 1514)
         for round in [1, 100] {
             #expect(link.sendWithHeaders(question(), count: round) == (round, 0))
@@ -196,7 +201,10 @@ import Wire
         var options = VmnetOptions(mode: .shared)
         options.published = try published("8080:192.168.64.2:80", "6000-6001:192.168.64.3/udp")
         let link = try Link(options)
-        #expect(SimulatorSettings.rules == ["tcp 8080 192.168.64.2 80", "udp 6000 192.168.64.3 6000", "udp 6001 192.168.64.3 6001"])
+        #expect(
+            SimulatorSettings.rules == [
+                "tcp 8080 192.168.64.2 80", "udp 6000 192.168.64.3 6000", "udp 6001 192.168.64.3 6001",
+            ])
         try link.stop()
         #expect(SimulatorSettings.rules == [])
     }
@@ -256,7 +264,8 @@ import Wire
         #expect(link.interface.parameters.network?.gateway.description == "192.168.64.1")
         #expect(failure()?.status == 1001, "the classic way")
         #expect(failure(objectOptions())?.description.contains("1001") == true, "another object")
-        #expect(failure(objectOptions(gateway: "192.168.64.1"))?.description.contains("192.168.64.0/24 is in use") == true)
+        #expect(
+            failure(objectOptions(gateway: "192.168.64.1"))?.description.contains("192.168.64.0/24 is in use") == true)
         try link.stop()
         #expect(failure(objectOptions()) == nil)
         #expect(vmnet_simulator_objects() == 0)
@@ -279,7 +288,13 @@ import Wire
         #expect(status { $0.nat66Prefix = "no prefix" } == 1003)
         #expect(status { $0.mode = .bridged("en0") } == 1003)
         #expect(status { $0.reservations = [AddressReservation("52:54:00:00:00:01,10.0.0.1")!] } == 1003)
-        #expect(status { $0.published = [PublishedPort(.tcp, ports: 80...81, guest: .any, guestPort: 80), PublishedPort(.tcp, ports: 81...81, guest: .any, guestPort: 1)].compactMap(\.self) } == 1001)
+        #expect(
+            status {
+                $0.published = [
+                    PublishedPort(.tcp, ports: 80...81, guest: .any, guestPort: 80),
+                    PublishedPort(.tcp, ports: 81...81, guest: .any, guestPort: 1),
+                ].compactMap(\.self)
+            } == 1001)
         simulate { $0.network_status = 1002 }
         #expect(status { _ in } == 1002)
         simulate { $0.start_status = 1009 }
@@ -299,23 +314,31 @@ import Wire
         try eventually("its end") { vmnet_simulator_objects() == 0 }
         simulate { $0.start_delay = 800 }
         #expect(failure(objectOptions())?.description.contains("did not answer") == true)
-        try eventually("the end of the interface") { vmnet_simulator_objects() == 0 && vmnet_simulator_interfaces() == before }
+        try eventually("the end of the interface") {
+            vmnet_simulator_objects() == 0 && vmnet_simulator_interfaces() == before
+        }
     }
 
     @Test func bootpdServesAnObjectAsItIsTold() throws {
         simulate()
-        for (disables, reserves, expected) in [(false, false, "192.168.64.2"), (false, true, "192.168.64.77"), (true, false, nil)] as [(Bool, Bool, String?)] {
+        for (disables, reserves, expected) in [
+            (false, false, "192.168.64.2"), (false, true, "192.168.64.77"), (true, false, nil),
+        ] as [(Bool, Bool, String?)] {
             var options = objectOptions()
             options.disablesDHCP = disables
-            if reserves { options.reservations = [AddressReservation(hardware: guestMAC, address: IPv4Address("192.168.64.77")!)] }
+            if reserves {
+                options.reservations = [AddressReservation(hardware: guestMAC, address: IPv4Address("192.168.64.77")!)]
+            }
             let link = try Link(options)
             var discover = DHCPv4Message(isReply: false, transactionID: 7, clientHardware: guestMAC)
             discover[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
-            let frame = UDPFrame(from: (guestMAC, .any, DHCPPort.client), to: (.broadcast, .broadcast, DHCPPort.server)).bytes(payload: discover.bytes())
+            let frame = UDPFrame(from: (guestMAC, .any, DHCPPort.client), to: (.broadcast, .broadcast, DHCPPort.server))
+                .bytes(payload: discover.bytes())
             #expect(link.send(frame) == (1, 0))
             let answer = link.receive(1, seconds: expected == nil ? 0.2 : 5).frames.first
             let offered = answer.flatMap { frame -> IPv4Address? in
-                guard let ip = try? IPv4View(EthernetView(frame.rawSpan).payload), let udp = try? UDPView(ip.payload) else { return nil }
+                guard let ip = try? IPv4View(EthernetView(frame.rawSpan).payload), let udp = try? UDPView(ip.payload)
+                else { return nil }
                 return (try? DHCPv4Message(parsing: udp.payload))?.yourAddress
             }
             #expect(offered?.description == expected)
@@ -358,7 +381,9 @@ import Wire
         #expect(found?.status == status)
         #expect(found?.description.contains("\(status)") == true)
         for isRoot in [true, false] { #expect(VmnetStatus.failure(status, isRoot: isRoot).description.count > 30) }
-        #expect(VmnetStatus.failure(1001, isRoot: false).isPermission && !VmnetStatus.failure(1001, isRoot: true).isPermission)
+        #expect(
+            VmnetStatus.failure(1001, isRoot: false).isPermission
+                && !VmnetStatus.failure(1001, isRoot: true).isPermission)
     }
 
     @Test func aStartThatFailsInAnOddWayEnds() {
@@ -394,6 +419,8 @@ import Wire
     @Test func whatCanBeBridgedIsListed() {
         simulate()
         #expect(VmnetFramework().bridgeableInterfaces().sorted() == ["en0", "en1"])
-        #expect(failure(VmnetOptions(mode: .bridged("en9")))?.description.contains("en9 cannot be bridged; --vmnet-interface takes one of: en") == true)
+        #expect(
+            failure(VmnetOptions(mode: .bridged("en9")))?.description.contains(
+                "en9 cannot be bridged; --vmnet-interface takes one of: en") == true)
     }
 }

@@ -4,11 +4,17 @@ import Testing
 import Wire
 
 @Suite struct IPv6AddressTests {
-    @Test(arguments: [
-        (0x2001_0db8_0000_0000, 1, "2001:db8::1"), (0, 0, "::"), (0, 1, "::1"), (0xfe80_0000_0000_0000, 0, "fe80::"), (0x2001_0000_0000_0001, 0x0000_0000_0000_0001, "2001:0:0:1::1"),
-        (0x2001_0db8_0000_0001, 0x0001_0001_0001_0001, "2001:db8:0:1:1:1:1:1"), (0x2001_0db8_0000_0000, 0x0001_0000_0000_0001, "2001:db8::1:0:0:1"), (0, 0xffff_0102_0304_0005, "::ffff:102:304:5"),
-    ] as [(UInt64, UInt64, String)])
-    func itIsWrittenAsRecommended(high: UInt64, low: UInt64, text: String) { #expect(IPv6Address(high, low).description == text) }
+    @Test(
+        arguments: [
+            (0x2001_0db8_0000_0000, 1, "2001:db8::1"), (0, 0, "::"), (0, 1, "::1"),
+            (0xfe80_0000_0000_0000, 0, "fe80::"), (0x2001_0000_0000_0001, 0x0000_0000_0000_0001, "2001:0:0:1::1"),
+            (0x2001_0db8_0000_0001, 0x0001_0001_0001_0001, "2001:db8:0:1:1:1:1:1"),
+            (0x2001_0db8_0000_0000, 0x0001_0000_0000_0001, "2001:db8::1:0:0:1"),
+            (0, 0xffff_0102_0304_0005, "::ffff:102:304:5"),
+        ] as [(UInt64, UInt64, String)])
+    func itIsWrittenAsRecommended(high: UInt64, low: UInt64, text: String) {
+        #expect(IPv6Address(high, low).description == text)
+    }
 }
 
 @Suite struct AddressReservationTests {
@@ -19,8 +25,10 @@ import Wire
     }
 
     @Test(arguments: [
-        "", ",", "52:54:00:00:00:01", "52:54:00:00:00:01,", ",192.168.105.10", "52:54:00:00:00:01,192.168.105", "52:54:00:00:00:01,192.168.105.10,x", "192.168.105.10,52:54:00:00:00:01",
-        "53:54:00:00:00:01,192.168.105.10", "00:00:00:00:00:00,192.168.105.10", "ff:ff:ff:ff:ff:ff,192.168.105.10", "52:54:00:00:00:01,0.0.0.0", "52:54:00:00:00:01,127.0.0.1",
+        "", ",", "52:54:00:00:00:01", "52:54:00:00:00:01,", ",192.168.105.10", "52:54:00:00:00:01,192.168.105",
+        "52:54:00:00:00:01,192.168.105.10,x", "192.168.105.10,52:54:00:00:00:01",
+        "53:54:00:00:00:01,192.168.105.10", "00:00:00:00:00:00,192.168.105.10", "ff:ff:ff:ff:ff:ff,192.168.105.10",
+        "52:54:00:00:00:01,0.0.0.0", "52:54:00:00:00:01,127.0.0.1",
         "52:54:00:00:00:01,224.0.0.1", "52:54:00:00:00:01,255.255.255.255",
     ])
     func anythingElseIsNone(text: String) { #expect(AddressReservation(text) == nil) }
@@ -29,7 +37,8 @@ import Wire
         var generator = SeededGenerator(seed: 41)
         let alphabet = Array("0123456789abcdef:-.,+ ")
         for _ in 0..<20_000 {
-            let text = String((0..<Int.random(in: 0...36, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })
+            let text = String(
+                (0..<Int.random(in: 0...36, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })
             if let one = AddressReservation(text) { #expect(AddressReservation(one.description) == one) }
         }
     }
@@ -41,7 +50,10 @@ import Wire
         #expect(MACAddress(text)?.description == "52:54:00:12:34:56")
     }
 
-    @Test(arguments: ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:5g", "52:54:00:12:34:", "525:4:00:12:34:56", "+1:2:3:4:5:6"])
+    @Test(arguments: [
+        "", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:5g", "52:54:00:12:34:", "525:4:00:12:34:56",
+        "+1:2:3:4:5:6",
+    ])
     func otherMACAddressesAreNot(text: String) {
         #expect(MACAddress(text) == nil)
     }
@@ -67,14 +79,18 @@ import Wire
         #expect(IPv4Address(text)?.description == text)
     }
 
-    @Test(arguments: ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.04", "1.2.3.-4", "1.2.3.+4", "1..2.3", "a.b.c.d", "1.2.3.4 "])
+    @Test(arguments: [
+        "", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.04", "1.2.3.-4", "1.2.3.+4", "1..2.3", "a.b.c.d", "1.2.3.4 ",
+    ])
     func otherIPv4AddressesAreNot(text: String) {
         #expect(IPv4Address(text) == nil)
     }
 
     @Test(arguments: [
-        ("10.0.0.0", true), ("10.255.255.255", true), ("11.0.0.0", false), ("172.15.255.255", false), ("172.16.0.0", true), ("172.31.255.255", true),
-        ("172.32.0.0", false), ("192.167.255.255", false), ("192.168.0.0", true), ("192.169.0.0", false), ("169.254.1.1", false),
+        ("10.0.0.0", true), ("10.255.255.255", true), ("11.0.0.0", false), ("172.15.255.255", false),
+        ("172.16.0.0", true), ("172.31.255.255", true),
+        ("172.32.0.0", false), ("192.167.255.255", false), ("192.168.0.0", true), ("192.169.0.0", false),
+        ("169.254.1.1", false),
     ])
     func privateRangesAreThoseOfRFC1918(text: String, isPrivate: Bool) {
         #expect(IPv4Address(text)!.isPrivate == isPrivate)

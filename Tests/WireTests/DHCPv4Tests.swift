@@ -5,7 +5,8 @@ import Wire
 
 @Suite struct DHCPv4Tests {
     private var sample: DHCPv4Message {
-        var message = DHCPv4Message(isReply: true, transactionID: 0x1234_5678, clientHardware: MACAddress("52:54:00:12:34:56")!)
+        var message = DHCPv4Message(
+            isReply: true, transactionID: 0x1234_5678, clientHardware: MACAddress("52:54:00:12:34:56")!)
         message.secondsElapsed = 9
         message.wantsBroadcast = true
         message.clientAddress = IPv4Address("192.168.105.9")!
@@ -52,7 +53,9 @@ import Wire
         }
         for length in DHCPv4Message.fixedLength..<bytes.count {
             guard let parsed = try? DHCPv4Message(parsing: bytes.rawSpan.extracting(0..<length)) else { continue }
-            for option in parsed.options { #expect(sample.options.contains { $0.code == option.code && $0.value == option.value }) }
+            for option in parsed.options {
+                #expect(sample.options.contains { $0.code == option.code && $0.value == option.value })
+            }
         }
     }
 

@@ -14,7 +14,10 @@ import Wire
         #expect(!DNSName("badexample.org")!.isWithin(DNSName("example.org")!))
     }
 
-    @Test(arguments: ["", ".", "a..b", String(repeating: "a", count: 64), Array(repeating: "abcdefg", count: 33).joined(separator: ".")])
+    @Test(arguments: [
+        "", ".", "a..b", String(repeating: "a", count: 64),
+        Array(repeating: "abcdefg", count: 33).joined(separator: "."),
+    ])
     func otherNamesAreNot(text: String) {
         #expect(DNSName(text) == nil)
     }
@@ -32,14 +35,17 @@ import Wire
 
     @Test func answersCarryTheirRecords() throws {
         let question = DNSQuestion(name: name, type: DNSType.a)
-        let bytes = DNSMessage.answer(id: 1, wantsRecursion: true, question: question, records: [[192, 0, 2, 1], [192, 0, 2, 2]], timeToLive: 60)
+        let bytes = DNSMessage.answer(
+            id: 1, wantsRecursion: true, question: question, records: [[192, 0, 2, 1], [192, 0, 2, 2]], timeToLive: 60)
         let view = try DNSView(bytes.rawSpan)
         #expect(view.isResponse && view.responseCode == 0 && view.answerCount == 2)
         #expect(try view.addresses() == ["192.0.2.1", "192.0.2.2"])
         for length in DNSView.headerLength..<bytes.count {
             #expect(throws: WireError.truncated) { _ = try DNSView(bytes.rawSpan.extracting(0..<length)).addresses() }
         }
-        let six = DNSMessage.answer(id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.aaaa), records: [[UInt8](repeating: 0, count: 15) + [1]], timeToLive: 60)
+        let six = DNSMessage.answer(
+            id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.aaaa),
+            records: [[UInt8](repeating: 0, count: 15) + [1]], timeToLive: 60)
         #expect(try DNSView(six.rawSpan).addresses() == ["0:0:0:0:0:0:0:1"])
     }
 
@@ -78,8 +84,11 @@ import Wire
         for length in 33..<query.count {
             #expect(throws: WireError.truncated) { _ = try DNSView(query.rawSpan.extracting(0..<length)).extended() }
         }
-        #expect(try DNSView(DNSMessage.query(id: 1, DNSQuestion(name: name, type: DNSType.a)).rawSpan).extended() == nil)
-        var answer = DNSMessage.answer(id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+        #expect(
+            try DNSView(DNSMessage.query(id: 1, DNSQuestion(name: name, type: DNSType.a)).rawSpan).extended() == nil)
+        var answer = DNSMessage.answer(
+            id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]],
+            timeToLive: 60)
         answer += query.suffix(11)
         answer[11] = 1
         #expect(try DNSView(answer.rawSpan).extended()?.payloadSize == 4096)
@@ -98,14 +107,18 @@ import Wire
         #expect(try view.extended() == ExtendedDNS(payloadSize: 1232, codeAndFlags: 0x8000))
         // An operation is answered as what it is.
         query[2] = 5 << 3
-        #expect(try DNSView(DNSMessage.failure(of: DNSView(query.rawSpan), code: .notImplemented).rawSpan).operation == 5)
+        #expect(
+            try DNSView(DNSMessage.failure(of: DNSView(query.rawSpan), code: .notImplemented).rawSpan).operation == 5)
         // What cannot be read is not repeated.
         let broken = Array(extendedQuery().prefix(20))
-        #expect(try DNSView(DNSMessage.failure(of: DNSView(broken.rawSpan), code: .formatError).rawSpan).questionCount == 0)
+        #expect(
+            try DNSView(DNSMessage.failure(of: DNSView(broken.rawSpan), code: .formatError).rawSpan).questionCount == 0)
     }
 
     @Test func truncatedAnswersKeepTheirExtension() throws {
-        var answer = DNSMessage.answer(id: 7, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+        var answer = DNSMessage.answer(
+            id: 7, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]],
+            timeToLive: 60)
         answer += extendedQuery().suffix(11)
         answer[11] = 1
         let short = try #require(DNSMessage.truncated(answer))
@@ -120,7 +133,9 @@ import Wire
     }
 
     @Test func hostileMessagesDoNotTrap() {
-        let bytes = DNSMessage.answer(id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]], timeToLive: 60)
+        let bytes = DNSMessage.answer(
+            id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]],
+            timeToLive: 60)
         fuzz(bytes) { bytes in
             guard let view = try? DNSView(bytes.rawSpan) else { return }
             _ = try? view.question()

@@ -10,7 +10,10 @@ import Wire
             #expect(network.contains(address))
             guard length > 0 else { continue }
             let bit = 128 - length
-            let neighbour = bit >= 64 ? IPv6Address(address.high ^ 1 << UInt64(bit - 64), address.low) : IPv6Address(address.high, address.low ^ 1 << UInt64(bit))
+            let neighbour =
+                bit >= 64
+                ? IPv6Address(address.high ^ 1 << UInt64(bit - 64), address.low)
+                : IPv6Address(address.high, address.low ^ 1 << UInt64(bit))
             #expect(!network.contains(neighbour), "\(length)")
         }
     }

@@ -18,7 +18,8 @@ import Wire
             body += bytes
         }
         body += rest
-        return [0x60, 0, 0, 0, UInt8(body.count >> 8), UInt8(body.count & 0xff), chain.first?.number ?? number, 255] + [UInt8](repeating: 1, count: 32) + body
+        return [0x60, 0, 0, 0, UInt8(body.count >> 8), UInt8(body.count & 0xff), chain.first?.number ?? number, 255]
+            + [UInt8](repeating: 1, count: 32) + body
     }
 
     private func random(_ generator: inout SeededGenerator) -> Extension {
@@ -45,14 +46,20 @@ import Wire
             if valid { #expect(IPv6UpperLayer(whole.rawSpan) == .header(58, at: place)) }
             for length in 0...whole.count {
                 let found = IPv6UpperLayer(Array(whole.prefix(length)).rawSpan)
-                if length < place { #expect(found == .undetermined) } else if valid { #expect(found == .header(58, at: place)) }
+                if length < place {
+                    #expect(found == .undetermined)
+                } else if valid {
+                    #expect(found == .header(58, at: place))
+                }
             }
         }
     }
 
     @Test func longerChainsAreNotFollowed() {
         let options = Extension(number: 60, bytes: [0, 0, 1, 4, 0, 0, 0, 0])
-        #expect(IPv6UpperLayer(packet(Array(repeating: options, count: 16), then: 58, []).rawSpan) == .header(58, at: 40 + 16 * 8))
+        #expect(
+            IPv6UpperLayer(packet(Array(repeating: options, count: 16), then: 58, []).rawSpan)
+                == .header(58, at: 40 + 16 * 8))
         #expect(IPv6UpperLayer(packet(Array(repeating: options, count: 17), then: 58, []).rawSpan) == .undetermined)
     }
 
@@ -72,7 +79,11 @@ import Wire
     }
 
     @Test func rubbishIsReadWithinItsBounds() {
-        let chain = [Extension(number: 0, bytes: [0, 1] + [UInt8](repeating: 0, count: 14)), Extension(number: 44, bytes: [0, 0, 0, 1, 1, 2, 3, 4]), Extension(number: 51, bytes: [0, 4] + [UInt8](repeating: 0, count: 22))]
+        let chain = [
+            Extension(number: 0, bytes: [0, 1] + [UInt8](repeating: 0, count: 14)),
+            Extension(number: 44, bytes: [0, 0, 0, 1, 1, 2, 3, 4]),
+            Extension(number: 51, bytes: [0, 4] + [UInt8](repeating: 0, count: 22)),
+        ]
         fuzz(packet(chain, then: 17, [0, 1, 2, 3, 4, 5, 6, 7])) { bytes in
             if case .header(_, let place) = IPv6UpperLayer(bytes.rawSpan) { #expect(place <= bytes.count) }
             if bytes.count >= 40 { #expect((40...bytes.count).contains(IPv6UpperLayer.end(of: bytes.rawSpan))) }

@@ -7,7 +7,9 @@ import Wire
     private let addresses = [UInt8](repeating: 2, count: 12)
     private let snap: [UInt8] = [0, 36, 0xaa, 0xaa, 3, 0, 0, 0]
 
-    private func tag(_ vlan: UInt16, service: Bool = false) -> [UInt8] { (service ? [0x88, 0xa8] : [0x81, 0]) + [UInt8(vlan >> 8) | 0x60, UInt8(vlan & 0xff)] }
+    private func tag(_ vlan: UInt16, service: Bool = false) -> [UInt8] {
+        (service ? [0x88, 0xa8] : [0x81, 0]) + [UInt8(vlan >> 8) | 0x60, UInt8(vlan & 0xff)]
+    }
 
     @Test func tagsAndSNAPAreLookedThroughUpToFour() {
         let payload: [UInt8] = [0x08, 0x06] + [UInt8](repeating: 7, count: 28)
@@ -15,7 +17,8 @@ import Wire
         for depth in 0...4 {
             let header = LinkHeader((addresses + levels.prefix(depth).flatMap(\.self) + payload).rawSpan)
             #expect(header.type == EtherType.arp && header.depth == depth && !header.isTooDeep && !header.hasInnerVLAN)
-            #expect(header.length == 14 + levels.prefix(depth).map(\.count).reduce(0, +) && header.hasSNAP == (depth > 2))
+            #expect(
+                header.length == 14 + levels.prefix(depth).map(\.count).reduce(0, +) && header.hasSNAP == (depth > 2))
         }
         let deep = LinkHeader((addresses + [[UInt8]](repeating: tag(0), count: 5).flatMap(\.self) + payload).rawSpan)
         #expect(deep.isTooDeep)
@@ -27,7 +30,8 @@ import Wire
     @Test func onlyTheOutermostTagIsTheSwitchsOwn() {
         let payload: [UInt8] = [0x08, 0, 0x45, 0]
         for (tags, isInner) in [
-            ([tag(5)], false), ([tag(5, service: true)], true), ([tag(0), tag(5)], true), ([tag(5), tag(0)], false), ([tag(0), tag(0, service: true)], false),
+            ([tag(5)], false), ([tag(5, service: true)], true), ([tag(0), tag(5)], true), ([tag(5), tag(0)], false),
+            ([tag(0), tag(0, service: true)], false),
         ] {
             #expect(LinkHeader((addresses + tags.flatMap(\.self) + payload).rawSpan).hasInnerVLAN == isInner)
         }
@@ -37,7 +41,10 @@ import Wire
         let payload: [UInt8] = [0x08, 0, 0x45, 0, 1, 2, 3, 4]
         let plain = addresses + payload
         #expect(LinkHeader.withoutPriorityTags((addresses + tag(0) + tag(0, service: true) + payload).rawSpan) == plain)
-        for other in [plain, addresses + tag(1) + payload, addresses + tag(0) + tag(1) + payload, addresses + snap + payload, addresses + tag(0) + snap + payload] {
+        for other in [
+            plain, addresses + tag(1) + payload, addresses + tag(0) + tag(1) + payload, addresses + snap + payload,
+            addresses + tag(0) + snap + payload,
+        ] {
             #expect(LinkHeader.withoutPriorityTags(other.rawSpan) == nil)
         }
     }

@@ -22,7 +22,9 @@ private let guest = IPv4Address("192.168.105.2")!
         #expect(view.type == EtherType.ipv6)
         #expect(view.payload.copied() == [1, 2, 3])
         for length in 0..<14 {
-            #expect(throws: WireError.truncated) { _ = try EthernetView(writer.bytes.rawSpan.extracting(0..<length)).type }
+            #expect(throws: WireError.truncated) {
+                _ = try EthernetView(writer.bytes.rawSpan.extracting(0..<length)).type
+            }
         }
     }
 
@@ -39,7 +41,9 @@ private let guest = IPv4Address("192.168.105.2")!
     // MARK: ARP
 
     @Test func arpRoundTrips() throws {
-        let packet = ARPPacket(operation: .reply, senderHardware: hostMAC, senderAddress: host, targetHardware: guestMAC, targetAddress: guest)
+        let packet = ARPPacket(
+            operation: .reply, senderHardware: hostMAC, senderAddress: host, targetHardware: guestMAC,
+            targetAddress: guest)
         let frame = packet.frame(to: guestMAC)
         #expect(frame.count == 42)
         let view = try EthernetView(frame.rawSpan)
@@ -94,7 +98,10 @@ private let guest = IPv4Address("192.168.105.2")!
     @Test func contradictoryIPv4LengthsAreRefused() {
         var writer = ByteWriter()
         IPv4Header(source: guest, destination: host, protocolNumber: 17).emit(into: &writer, payloadLength: 0)
-        for (first, total, error) in [(0x65, 20, WireError.badVersion), (0x44, 20, .badLength), (0x46, 20, .badLength), (0x45, 19, .badLength), (0x45, 21, .truncated)] as [(UInt8, UInt8, WireError)] {
+        for (first, total, error) in [
+            (0x65, 20, WireError.badVersion), (0x44, 20, .badLength), (0x46, 20, .badLength), (0x45, 19, .badLength),
+            (0x45, 21, .truncated),
+        ] as [(UInt8, UInt8, WireError)] {
             var bytes = writer.bytes
             bytes[0] = first
             bytes[3] = total
@@ -109,7 +116,9 @@ private let guest = IPv4Address("192.168.105.2")!
     @Test func fragmentsAreTold() throws {
         var writer = ByteWriter()
         IPv4Header(source: guest, destination: host, protocolNumber: 17).emit(into: &writer, payloadLength: 0)
-        for (high, low, isFragment) in [(0x40, 0, false), (0x20, 0, true), (0x00, 1, true), (0x1f, 0xff, true), (0, 0, false)] as [(UInt8, UInt8, Bool)] {
+        for (high, low, isFragment) in [
+            (0x40, 0, false), (0x20, 0, true), (0x00, 1, true), (0x1f, 0xff, true), (0, 0, false),
+        ] as [(UInt8, UInt8, Bool)] {
             var bytes = writer.bytes
             (bytes[6], bytes[7]) = (high, low)
             #expect(try IPv4View(bytes.rawSpan).isFragment == isFragment)
@@ -198,7 +207,9 @@ private let guest = IPv4Address("192.168.105.2")!
         for length in 0..<20 {
             #expect(throws: WireError.truncated) { _ = try TCPView(writer.bytes.rawSpan.extracting(0..<length)).flags }
         }
-        for (offset, error) in [(0x40, WireError.badLength), (0x60, .truncated), (0xf0, .truncated)] as [(UInt8, WireError)] {
+        for (offset, error) in [(0x40, WireError.badLength), (0x60, .truncated), (0xf0, .truncated)]
+            as [(UInt8, WireError)]
+        {
             var bytes = writer.bytes
             bytes[12] = offset
             #expect(throws: error) { _ = try TCPView(bytes.rawSpan).flags }

@@ -6,7 +6,8 @@ import Wire
 @Suite struct TCPOptionsTests {
     private func segment(_ options: [UInt8]) -> [UInt8] {
         let padded = options + [UInt8](repeating: 0, count: (4 - options.count % 4) % 4)
-        return [UInt8](repeating: 0, count: 12) + [UInt8((20 + padded.count) / 4) << 4] + [UInt8](repeating: 0, count: 7) + padded
+        return [UInt8](repeating: 0, count: 12) + [UInt8((20 + padded.count) / 4) << 4]
+            + [UInt8](repeating: 0, count: 7) + padded
     }
 
     private func parse(_ options: [UInt8]) throws -> (options: TCPOptions, selective: [UInt32]) {
@@ -25,7 +26,11 @@ import Wire
         #expect(try parse([1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 9]).selective == [1, 2, 5, 9])
     }
 
-    @Test(arguments: [[2, 3, 5], [1, 1, 1, 1, 1, 2, 4, 5], [3, 0], [3, 1], [4, 3, 0, 3, 4, 1, 1], [0, 2, 4, 5, 0xb4], [253, 200], [2]] as [[UInt8]])
+    @Test(
+        arguments: [
+            [2, 3, 5], [1, 1, 1, 1, 1, 2, 4, 5], [3, 0], [3, 1], [4, 3, 0, 3, 4, 1, 1], [0, 2, 4, 5, 0xb4], [253, 200],
+            [2],
+        ] as [[UInt8]])
     func whatContradictsItselfIsNot(options: [UInt8]) throws {
         let parsed = try parse(options)
         #expect(parsed.options == TCPOptions() && parsed.selective.isEmpty)

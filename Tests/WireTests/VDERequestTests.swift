@@ -32,7 +32,9 @@ import Wire
                 #expect(bytes.count <= 256)
                 #expect(try VDERequest(parsing: bytes.rawSpan, layout: layout) == request)
                 for length in 0..<12 + layout.length {
-                    #expect(throws: WireError.truncated) { try VDERequest(parsing: bytes.rawSpan.extracting(0..<length), layout: layout) }
+                    #expect(throws: WireError.truncated) {
+                        try VDERequest(parsing: bytes.rawSpan.extracting(0..<length), layout: layout)
+                    }
                 }
             }
         }
@@ -47,15 +49,21 @@ import Wire
 
     @Test func pathsThatDoNotFitAreRefused() {
         for (layout, limit) in [(UnixAddressLayout.linux, 107), (.darwin, 103)] {
-            #expect(VDERequest(kind: .newPort0, path: [UInt8](repeating: 0x61, count: limit), description: "").encode(layout) != nil)
-            #expect(VDERequest(kind: .newPort0, path: [UInt8](repeating: 0x61, count: limit + 1), description: "").encode(layout) == nil)
+            #expect(
+                VDERequest(kind: .newPort0, path: [UInt8](repeating: 0x61, count: limit), description: "").encode(
+                    layout) != nil)
+            #expect(
+                VDERequest(kind: .newPort0, path: [UInt8](repeating: 0x61, count: limit + 1), description: "").encode(
+                    layout) == nil)
             #expect(VDERequest(kind: .newPort0, path: [], description: "").encode(layout) == nil)
         }
     }
 
     @Test func wrongMagicVersionAndKindAreRefused() throws {
         let good = try #require(VDERequest(kind: .newControl(port: 0), path: path, description: "").encode(.linux))
-        for (offset, value, error) in [(0, 0, WireError.badField), (4, 2, .badVersion), (4, 4, .badVersion), (8, 2, .badField), (12, 2, .badField)] as [(Int, UInt8, WireError)] {
+        for (offset, value, error) in [
+            (0, 0, WireError.badField), (4, 2, .badVersion), (4, 4, .badVersion), (8, 2, .badField), (12, 2, .badField),
+        ] as [(Int, UInt8, WireError)] {
             var bytes = good
             bytes[offset] = value
             #expect(throws: error) { try VDERequest(parsing: bytes.rawSpan, layout: .linux) }
@@ -68,8 +76,12 @@ import Wire
         let reply = try #require(UnixAddressLayout.linux.encode(path: Array("/tmp/vde/001.7".utf8)))
         #expect(reply.count == 110)
         #expect(try UnixAddressLayout.linux.decodePath(reply.rawSpan) == Array("/tmp/vde/001.7".utf8))
-        #expect(throws: WireError.badField) { try UnixAddressLayout.linux.decodePath([UInt8](repeating: 0, count: 110).rawSpan) }
-        #expect(throws: WireError.truncated) { try UnixAddressLayout.linux.decodePath(reply.rawSpan.extracting(0..<109)) }
+        #expect(throws: WireError.badField) {
+            try UnixAddressLayout.linux.decodePath([UInt8](repeating: 0, count: 110).rawSpan)
+        }
+        #expect(throws: WireError.truncated) {
+            try UnixAddressLayout.linux.decodePath(reply.rawSpan.extracting(0..<109))
+        }
     }
 
     @Test func abstractNamesAreKeptWhole() throws {
