@@ -11,12 +11,12 @@ let toolchain: String? = {
     return URL(fileURLWithPath: found).resolvingSymlinksInPath().deletingLastPathComponent().deletingLastPathComponent()
         .path + "/lib/swift"
 }()
-let blocks: [CSetting] = [
-    .define("_GNU_SOURCE", .when(platforms: [.linux])),
-    .unsafeFlags(["-fblocks"] + (toolchain.map { ["-isystem", $0] } ?? []), .when(platforms: [.linux])),
-]
+let gnu: [CSetting] = [.define("_GNU_SOURCE", .when(platforms: [.linux]))]
+let blocks: [CSetting] =
+    gnu + [.unsafeFlags(["-fblocks"] + (toolchain.map { ["-isystem", $0] } ?? []), .when(platforms: [.linux]))]
 let blocksRuntime: [LinkerSetting] = [
-    .linkedLibrary("dispatch", .when(platforms: [.linux])), .linkedLibrary("BlocksRuntime", .when(platforms: [.linux])),
+    .linkedLibrary("dispatch", .when(platforms: [.linux])),
+    .linkedLibrary("BlocksRuntime", .when(platforms: [.linux])),
     .linkedFramework("vmnet", .when(platforms: [.macOS])),
 ]
 
@@ -30,6 +30,24 @@ let swift: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let atomics = Target.Dependency.product(name: "Atomics", package: "swift-atomics")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+func library(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swift)
+}
+
+func program(_ name: String, _ dependencies: Target.Dependency..., path: String? = nil) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: swift)
+}
+
+/// Tests of one target of the same name.
+func tests(of name: String, _ dependencies: Target.Dependency...) -> Target {
+    .testTarget(
+        name: name + "Tests", dependencies: [.target(name: name), "TestSupport"] + dependencies, swiftSettings: swift)
+}
+
 let package = Package(
     name: "vde_vmnet",
     platforms: [.macOS(.v13)],
@@ -39,86 +57,58 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     ],
     targets: [
-        .target(name: "CPlatform", cSettings: [.define("_GNU_SOURCE", .when(platforms: [.linux]))]),
-        .target(name: "Wire", swiftSettings: swift),
-        .target(name: "Frames", dependencies: ["Wire"], swiftSettings: swift),
-        .target(name: "Platform", dependencies: ["CPlatform", "Wire", "Frames"], swiftSettings: swift),
-        .target(
-            name: "Switching",
-            dependencies: ["Platform", "Frames", "Wire", .product(name: "Atomics", package: "swift-atomics")],
-            swiftSettings: swift),
-        .target(name: "VDE", dependencies: ["Switching", "Platform", "Wire"], swiftSettings: swift),
-        .target(name: "Doors", dependencies: ["Platform"], swiftSettings: swift),
-        .target(name: "AddressService", dependencies: ["Wire", "Frames"], swiftSettings: swift),
-        .target(name: "Uplinks", dependencies: ["Platform", "Wire"], swiftSettings: swift),
-        .target(
-            name: "UserUplink",
-            dependencies: [
-                "CPlatform", "Uplinks", "Frames", "Platform", "Wire",
-                .product(name: "Atomics", package: "swift-atomics"),
-            ], swiftSettings: swift),
-        .target(
-            name: "Daemon",
-            dependencies: [
-                "AddressService", "Switching", "Uplinks", "UserUplink", "VDE", "Doors", "Platform", "Wire",
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: swift),
+        // What everything stands on: formats, the operating system, frames in memory and on descriptors.
+        .target(name: "CPlatform", cSettings: gnu),
+        library("Wire"),
+        library("Platform", "CPlatform", "Wire"),
+        library("FrameIO", "CPlatform", "Platform", "Wire"),
+        library("NetworkModel", "Platform", "Wire"),
+        library("EventLoop", "Platform", logging),
+
+        // The switch, and how guests and other switches are connected to it.
+        library("Switching", "FrameIO", "Platform", "Wire", atomics),
+        library("VDEPlug", "Platform", "Wire"),
+        library("VDESwitch", "Switching", "Platform", "Wire"),
+        library("Doors", "Platform"),
+
+        // What guests are served, and the ways out.
+        library("AddressService", "NetworkModel", "Wire"),
+        library("Uplinks", "FrameIO", "NetworkModel", "Platform", "Wire"),
+        library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Wire", atomics),
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
         .target(name: "CVmnet", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        .target(
-            name: "VmnetUplink", dependencies: ["CVmnet", "Uplinks", "Frames", "Platform", "Wire"], swiftSettings: swift
-        ),
-        .target(name: "NetworkCheck", dependencies: ["Platform", "Wire"], swiftSettings: swift),
-        .target(
-            name: "Commands",
-            dependencies: [
-                "Daemon", "Doors", "NetworkCheck", "Switching", "Uplinks", "VDE", "Platform", "Wire",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: swift),
-        .executableTarget(
-            name: "vde_vmnet",
-            dependencies: ["Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))],
-            swiftSettings: swift),
+        library("VmnetUplink", "CVmnet", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Wire"),
+
+        // The program.
+        library("NetworkCheck", "Platform", "VDEPlug", "Wire"),
+        library(
+            "Daemon", "AddressService", "Doors", "EventLoop", "FrameIO", "NetworkModel", "Platform", "Switching",
+            "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Wire", logging),
+        library(
+            "Commands", "Daemon", "Doors", "EventLoop", "NetworkCheck", "NetworkModel", "Platform", "Switching",
+            "Uplinks", "VDEPlug", "VDESwitch", "Wire", argumentParser, logging),
+        program("vde_vmnet", "Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))),
 
         .target(
             name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
-        .testTarget(name: "WireTests", dependencies: ["Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(name: "FramesTests", dependencies: ["Frames", "Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(
-            name: "SwitchingTests", dependencies: ["Switching", "Frames", "Platform", "Wire", "TestSupport"],
-            swiftSettings: swift),
-        .testTarget(
-            name: "AddressServiceTests", dependencies: ["AddressService", "Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(
-            name: "VDETests", dependencies: ["VDE", "Switching", "Platform", "Wire", "TestSupport"],
-            swiftSettings: swift),
-        .testTarget(name: "DoorsTests", dependencies: ["Doors", "Platform", "TestSupport"], swiftSettings: swift),
-        .testTarget(
-            name: "UplinksTests", dependencies: ["Uplinks", "Platform", "Wire", "TestSupport"], swiftSettings: swift),
-        .testTarget(
-            name: "UserUplinkTests",
-            dependencies: ["UserUplink", "Frames", "CPlatform", "Uplinks", "Platform", "Wire", "TestSupport"],
-            swiftSettings: swift),
-        .testTarget(
-            name: "DaemonTests",
-            dependencies: [
-                "Daemon", "AddressService", "Uplinks", "Platform", "Wire", "TestSupport",
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: swift),
-        .testTarget(
-            name: "CommandsTests",
-            dependencies: [
-                "Commands", "Daemon", "Doors", "Platform", "Uplinks", "VDE", "Wire",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: swift),
-        .testTarget(
-            name: "NetworkCheckTests", dependencies: ["NetworkCheck", "AddressService", "Platform", "Wire"],
-            swiftSettings: swift),
+        tests(of: "Wire"),
+        tests(of: "FrameIO", "Wire"),
+        tests(of: "NetworkModel", "Platform", "Wire"),
+        tests(of: "EventLoop", "Platform", logging),
+        tests(of: "Switching", "FrameIO", "Platform", "Wire"),
+        tests(of: "VDEPlug", "Platform", "Wire"),
+        tests(of: "VDESwitch", "Platform", "Switching", "Wire"),
+        tests(of: "Doors", "Platform"),
+        tests(of: "AddressService", "NetworkModel", "Wire"),
+        tests(of: "Uplinks", "NetworkModel", "Platform", "Wire"),
+        tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Wire"),
+        tests(of: "NetworkCheck", "AddressService", "NetworkModel", "Platform", "VDEPlug", "Wire"),
+        tests(
+            of: "Daemon", "AddressService", "EventLoop", "NetworkModel", "Platform", "Uplinks", "Wire", logging),
+        tests(
+            of: "Commands", "Daemon", "Doors", "NetworkModel", "Platform", "Uplinks", "VDEPlug", "VDESwitch", "Wire",
+            argumentParser),
         .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
     ],
     cLanguageStandard: .gnu17
@@ -128,27 +118,18 @@ let package = Package(
     // The simulator stands for what a Mac has, and whole hosts are made of Linux's namespaces.
     package.targets += [
         .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        .executableTarget(
-            name: "vde_vmnet_simulated",
-            dependencies: ["Commands", "VmnetUplink", "VmnetSimulator", "Uplinks", "Platform"], swiftSettings: swift),
-        .executableTarget(
-            name: "vde_vmnet_demo", dependencies: ["TestSupport", "Platform", "Wire"], path: "Tests/Demo",
-            swiftSettings: swift),
+        program("vde_vmnet_simulated", "Commands", "Platform", "Uplinks", "VmnetSimulator", "VmnetUplink"),
+        program("vde_vmnet_demo", "Platform", "TestSupport", "Wire", path: "Tests/Demo"),
         .target(name: "Allocations", path: "Benchmarks/Allocations"),
-        .executableTarget(
-            name: "vde_vmnet_bench",
-            dependencies: [
-                "Allocations", "TestSupport", "VDE", "Switching", "VmnetUplink", "VmnetSimulator", "Uplinks", "Frames",
-                "Platform", "Wire",
-            ],
-            path: "Benchmarks/Bench", swiftSettings: swift),
-        .testTarget(
-            name: "VmnetUplinkTests",
-            dependencies: ["VmnetUplink", "VmnetSimulator", "Uplinks", "Frames", "Platform", "Wire", "TestSupport"],
-            swiftSettings: swift),
+        program(
+            "vde_vmnet_bench", "Allocations", "FrameIO", "NetworkModel", "Platform", "Switching", "TestSupport",
+            "Uplinks", "VDEPlug", "VmnetSimulator", "VmnetUplink", "Wire", path: "Benchmarks/Bench"),
+        tests(of: "VmnetUplink", "FrameIO", "NetworkModel", "Platform", "Uplinks", "VmnetSimulator", "Wire"),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["TestSupport", "VDE", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated"],
+            dependencies: [
+                "FrameIO", "TestSupport", "VDEPlug", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated",
+            ],
             swiftSettings: swift),
     ]
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
 import Platform
 import TestSupport
-import VDE
+import VDEPlug
 
 /// How fast frames go from one client to another that has come in by the same door: a system call each to send, as QEMU
 /// does it.

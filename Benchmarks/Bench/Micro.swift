@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Allocations
-import Frames
+import FrameIO
 import Platform
 import Switching
 import TestSupport

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import TestSupport
-import VDE
+import VDEPlug
 
 /// What a guest that has stopped reading costs the others: two clients exchange frames while a third, which is sent
 /// every fourth of them too, reads or does not.

@@ -3,7 +3,7 @@ import ArgumentParser
 import Daemon
 import NetworkCheck
 import Platform
-import VDE
+import VDEPlug
 import Wire
 
 /// `vde_vmnet check VDE`: joins a network as a tiny guest and tries what guests do.

@@ -2,9 +2,10 @@
 import ArgumentParser
 import Daemon
 import Logging
+import NetworkModel
 import Platform
 import Uplinks
-import VDE
+import VDEPlug
 import Wire
 
 /// `vde_vmnet [join] VDE`: joins somebody's VDE network and leads it out.

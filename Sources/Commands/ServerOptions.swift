@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
-import VDE
+import VDESwitch
 import Wire
 
 /// The option of `join` about guests that are routers and DHCP servers.

@@ -3,7 +3,7 @@ import ArgumentParser
 import Daemon
 import Logging
 import Platform
-import VDE
+import VDESwitch
 
 /// `vde_vmnet switch`: a plain switch, started in the words of vde_switch(1).
 package struct Switch: ParsableCommand {

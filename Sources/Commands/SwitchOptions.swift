@@ -2,7 +2,8 @@
 import ArgumentParser
 import Daemon
 import Platform
-import VDE
+import VDEPlug
+import VDESwitch
 
 /// The options of `join` that make it a switch.
 struct SwitchOptions: ParsableArguments {

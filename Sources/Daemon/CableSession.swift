@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
 import Logging
 import Platform
 import Switching
-import VDE
+import VDEPlug
 
 /// Keeps one end of a point-to-point cable attached to the forwarder, whoever comes to the other end, goes, and comes
 /// again.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Uplinks
-import VDE
+import VDEPlug
 import Wire
 
 /// What the daemon is to do, checked as far as it can be without touching anything.

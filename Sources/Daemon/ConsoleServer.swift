@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Doors
+import EventLoop
 import Logging
 import Platform
-import VDE
+import VDESwitch
 
 /// The switch's console on a socket, for any number of terminals and scripts.
 final class ConsoleServer {
@@ -34,8 +35,8 @@ final class ConsoleServer {
     private let console: ManagementConsole
     private let loop: ControlLoop
     private let logger: Logger
-    private var listener: Listener?
-    private var complaints = Throttle()
+    private var listener: AcceptLoop?
+    private var complaints = RateLimitedLogger()
     private var clients: [Int32: Client] = [:]
     var onShutdown: () -> Void = {}
 
@@ -61,9 +62,9 @@ final class ConsoleServer {
                 error.cause == .permissionDenied ? .noPermission : .cannotCreate, "no console by --mgmt: \(error)")
         }
         listener = try orUnavailable { () throws(SystemError) in
-            try Listener(
+            try AcceptLoop(
                 door.socket.duplicate(), cost: 1, of: quota, loop: loop,
-                onExhaustion: { [unowned self] in complaints.say("no console client can be taken in: \($0)", to: logger)
+                onExhaustion: { [unowned self] in complaints.log("no console client can be taken in: \($0)", to: logger)
                 }, onClient: { [unowned self] in take(in: $0, $1) })
         }
     }
@@ -71,7 +72,7 @@ final class ConsoleServer {
     private func take(in socket: consuming Descriptor, _ admission: ClientQuota.Admission) {
         guard let peer = try? socket.peerCredentials() else { return }
         guard clients.count < ConsoleServer.maximumClients else {
-            return complaints.say(
+            return complaints.log(
                 "the console has \(ConsoleServer.maximumClients) clients; another was turned away", to: logger)
         }
         let client = Client(socket, user: peer.user, admission)

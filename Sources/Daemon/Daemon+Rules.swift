@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Logging
+import NetworkModel
 import Switching
 import Uplinks
-import VDE
+import VDESwitch
 import Wire
 
 extension Configuration {

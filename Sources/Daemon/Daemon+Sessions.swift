@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
 import Logging
 import Platform
-import VDE
+import VDEPlug
 
 extension Daemon {
     /// The guests' side: our own switch, or a connection to another.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Uplinks
-import VDE
 import Wire
 
 extension Daemon {

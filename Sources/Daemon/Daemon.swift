@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
+import EventLoop
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Uplinks
-import VDE
 import Wire
 
 /// One network, from start to end: joins the guests' side, opens the way out, serves addresses and names, and leaves
@@ -18,7 +19,7 @@ package final class Daemon {
     private var pidfile: Pidfile?
     var session: (any NetworkSession)?
     private var doors: DoorSession?
-    private var idleWatch: IdleWatch?
+    private var idleWatch: IdleTimer?
     var uplink: Uplink?
     var uplinkPort: PortNumber?
     var privileged: Privileged?
@@ -171,7 +172,7 @@ package final class Daemon {
         own?.onDisconnect = { [unowned doors] in doors.disconnect($0) }
         try doors.open()
         guard let seconds = configuration.doors.idleExit else { return }
-        let watch = IdleWatch(
+        let watch = IdleTimer(
             seconds: seconds, loop: loop,
             isIdle: { [unowned doors] in doors.clients.isEmpty && !(own?.hasClients ?? false) }
         ) { [unowned self] in
@@ -179,8 +180,8 @@ package final class Daemon {
             loop.stop()
         }
         idleWatch = watch
-        doors.onChange = { [unowned watch] in watch.look() }
-        own?.onChange = { [unowned watch] in watch.look() }
+        doors.onChange = { [unowned watch] in watch.update() }
+        own?.onChange = { [unowned watch] in watch.update() }
     }
 
     private func writePidfile() throws(ExitError) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Doors
+import EventLoop
+import FrameIO
 import Platform
 import Switching
-import VDE
+import VDESwitch
 
 // Clients of datagram doors. Each is known by the name that its socket has, and is answered there.
 //
@@ -19,23 +21,23 @@ extension DoorSession {
         let name = PrintableText.line((try? UnixPath(stranger.name))?.description ?? "")
         let user = stranger.user.map { " of \(Accounts.userName($0))" } ?? ""
         guard !stranger.name.isEmpty else {
-            return complaints.say(
+            return complaints.log(
                 "\(door.path): a program\(user) sends from a socket without a name, to which nothing can be sent back; it must bind one first",
                 to: logger)
         }
         guard stranger.name[0] == 0 || stranger.name[0] == UInt8(ascii: "/") else {
-            return complaints.say(
+            return complaints.log(
                 "\(door.path): a program\(user) has bound the relative path \(name), which means something else here; it must bind an absolute one",
                 to: logger)
         }
         guard stranger.user != nil || !tellsSenders else {
-            return complaints.say(
+            return complaints.log(
                 "\(door.path): a datagram of \(name) was sent before its sender could be known, and is lost; the socket's unit wants PassCredentials=yes",
                 to: logger)
         }
         // Its socket, and the pin.
         guard let admission = quota.admit(2) else {
-            return complaints.say(
+            return complaints.log(
                 "\(door.path): turned away \(name)\(user): all descriptors for clients are in use", to: logger)
         }
         do throws(SystemError) {
@@ -49,7 +51,7 @@ extension DoorSession {
         } catch {
             let reason =
                 error.code == Errno.notPermitted ? "it belongs to somebody else than who sends from it" : error.reason
-            complaints.say("\(door.path): turned away \(name)\(user): \(reason)", to: logger)
+            complaints.log("\(door.path): turned away \(name)\(user): \(reason)", to: logger)
         }
     }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
 import Platform
 import Switching
 
@@ -29,33 +30,5 @@ struct DescriptorBudget: Equatable {
         flows = hasFlows ? total - others : 0
         names = min(DescriptorBudget.mostForNames, others / 3)
         clients = max(2, others - names - min(DescriptorBudget.own, others / 4))
-    }
-}
-
-/// Descriptors that are left for clients. Every accepted client counts until it has gone. On the main thread.
-final class ClientQuota {
-    let limit: Int
-    private(set) var used = 0
-
-    init(limit: Int) { self.limit = limit }
-
-    /// Reserves the descriptors of one client; nil when too few are left.
-    func admit(_ cost: Int) -> Admission? {
-        guard used + cost <= limit else { return nil }
-        return Admission(self, cost)
-    }
-
-    /// A client's descriptors, which are free again when this goes.
-    final class Admission {
-        private let quota: ClientQuota
-        private let cost: Int
-
-        fileprivate init(_ quota: ClientQuota, _ cost: Int) {
-            self.quota = quota
-            self.cost = cost
-            quota.used += cost
-        }
-
-        deinit { quota.used -= cost }
     }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Doors
+import EventLoop
+import FrameIO
 import Logging
 import Platform
 import Switching
@@ -36,9 +38,9 @@ final class DoorSession {
     private(set) var tellsSenders = false
     /// Datagram doors by their number in the forwarder.
     private(set) var halls: [PortNumber: Door] = [:]
-    private var listeners: [Listener] = []
+    private var listeners: [AcceptLoop] = []
     private(set) var clients: [PortNumber: DoorClient] = [:]
-    var complaints = Throttle()
+    var complaints = RateLimitedLogger()
     private var probeTimer: ControlLoop.TimerID?
     /// The program's end of the pair, until it has been started.
     private var programEnd: Descriptor?
@@ -103,10 +105,10 @@ final class DoorSession {
             door.socket.setNonBlocking()
             listeners.append(
                 try orUnavailable { () throws(SystemError) in
-                    try Listener(
+                    try AcceptLoop(
                         door.socket.duplicate(), cost: 1, of: quota, loop: loop,
                         onExhaustion: { [unowned self] in
-                            complaints.say("no client can be taken in at \(path): \($0)", to: logger)
+                            complaints.log("no client can be taken in at \(path): \($0)", to: logger)
                         },
                         onClient: { [unowned self] in take(in: $0, $1, at: path) })
                 })
@@ -213,7 +215,7 @@ final class DoorSession {
         guard let number = attach(port, client) else {
             _ = Descriptor(adopting: port.descriptor)
             if port.pin >= 0 { _ = Descriptor(adopting: port.pin) }
-            return complaints.say("turned away \(client.description): no port is left", to: logger)
+            return complaints.log("turned away \(client.description): no port is left", to: logger)
         }
         clients[number] = client
         onChange()
@@ -248,7 +250,7 @@ final class DoorSession {
         guard let client = clients.removeValue(forKey: port) else { return }
         detach(port)
         if let reason {
-            complaints.say("ended \(client.description): \(reason)", to: logger)
+            complaints.log("ended \(client.description): \(reason)", to: logger)
         } else {
             logger.debug("\(client.description) has gone")
         }

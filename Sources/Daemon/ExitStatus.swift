@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Platform
-import VDE
+import VDEPlug
 
 /// How the program ends (sysexits(3) where a number fits).
 package enum ExitStatus: Int32, Sendable {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
 import Platform
 
 /// A connection to somebody's VDE network that is kept up for as long as the daemon runs.
@@ -11,20 +12,4 @@ package protocol NetworkSession: AnyObject {
     func join() throws(ExitError)
     /// Leaves: nothing of ours stays behind.
     func leave()
-}
-
-/// The pauses between attempts to reach something that is away: growing, bounded.
-struct Backoff {
-    private static let first = 50 * MonotonicClock.millisecond
-    private static let longest = 2 * MonotonicClock.second
-
-    private var pause = Backoff.first
-
-    /// Nanoseconds to wait before the next attempt.
-    mutating func next() -> UInt64 {
-        defer { pause = min(pause * 2, Backoff.longest) }
-        return pause
-    }
-
-    mutating func reset() { pause = Backoff.first }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
 import Logging
 import Platform
 import Switching
-import VDE
+import VDEPlug
 
 /// Keeps a port of somebody's VDE switch attached to the forwarder: joins, notices when the switch goes, and joins
 /// again.

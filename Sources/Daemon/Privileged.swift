@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Logging
+import NetworkModel
 import Platform
 import Uplinks
-import VDE
+import VDESwitch
 import Wire
 
 /// Everything that changes the host, done and undone in one place, with a record on disk of what was done.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Switching
-import VDE
+import VDESwitch
 
 /// What kind of switch the daemon is to be.
 package struct SwitchConfiguration: Sendable {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
+import FrameIO
 import Logging
 import Platform
 import Switching
-import VDE
+import VDESwitch
 import Wire
 
 /// The switch that the daemon is itself: takes clients in, and lets them go.
@@ -53,8 +55,8 @@ package final class SwitchSession: NetworkSession {
     private var clients: [Int32: Client] = [:]
     /// Clients without a port, in the order in which they came.
     private var waiting: [Int32] = []
-    private var listener: Listener?
-    private var complaints = Throttle()
+    private var listener: AcceptLoop?
+    private var complaints = RateLimitedLogger()
 
     init(
         _ configuration: SwitchConfiguration, neighbours: [String], quota: ClientQuota, loop: ControlLoop,
@@ -105,9 +107,9 @@ package final class SwitchSession: NetworkSession {
         if configuration.isHub { virtualSwitch.setHub(true) }
         guard let directory else { return }
         listener = try orUnavailable { () throws(SystemError) in
-            try Listener(
+            try AcceptLoop(
                 directory.listener.duplicate(), cost: 2, of: quota, loop: loop,
-                onExhaustion: { [unowned self] in complaints.say("no client can be taken in: \($0)", to: logger) },
+                onExhaustion: { [unowned self] in complaints.log("no client can be taken in: \($0)", to: logger) },
                 onClient: { [unowned self] in take(in: $0, $1) })
         }
     }
@@ -311,7 +313,7 @@ package final class SwitchSession: NetworkSession {
 
     /// Closes the connection, which is how the protocol says no, and says why in the log.
     private func refuse(_ client: Client, _ reason: String) {
-        complaints.say(
+        complaints.log(
             "refused a client of \(Accounts.userName(client.user)) (process \(client.process)): \(reason)", to: logger)
         end(client)
     }

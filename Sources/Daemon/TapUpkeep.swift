@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Logging
+import NetworkModel
 import Platform
 import Uplinks
 import Wire

@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Uplinks
 import Wire
-
-/// Bytes of the longest frame.
-enum FrameLimits {
-    /// On a link of this MTU, to which the Ethernet header and one VLAN tag do not count.
-    static func link(mtu: Int) -> Int { mtu + 14 + 4 }
-
-    /// On a stream: what the programs at its other end take.
-    static let stream = StreamFrames.maximumFrameLength
-
-    /// For a device whose MTU is somebody else's to set: the kernel drops what is too long.
-    static let device = link(mtu: 65_535)
-}
 
 /// The way out, opened and ready to be attached to the forwarder.
 struct Uplink {
@@ -88,9 +78,9 @@ struct Uplink {
     static func claimNetwork(
         _ configuration: Configuration, _ directory: String, _ logger: Logger
     ) throws(ExitError) -> (GuestNetwork, Privileged) {
-        let uses = try orUnavailable(NetworkChooser.uses)
-        for network in configuration.network.map({ [$0] }) ?? NetworkChooser.candidates {
-            if configuration.network == nil, NetworkChooser.conflict(of: network.network, with: uses) != nil {
+        let uses = try orUnavailable(SubnetAllocator.uses)
+        for network in configuration.network.map({ [$0] }) ?? SubnetAllocator.candidates {
+            if configuration.network == nil, SubnetAllocator.conflict(of: network.network, with: uses) != nil {
                 continue
             }
             let name = network.network.description.replacing("/", with: "-")
@@ -102,7 +92,7 @@ struct Uplink {
                     "\(network.network) is served by another vde_vmnet\(process > 0 ? " (process \(process))" : ""); stop it first, or choose another --vmnet-gateway"
                 )
             case .claimed(let privileged):
-                if let conflict = NetworkChooser.conflict(of: network.network, with: uses) {
+                if let conflict = SubnetAllocator.conflict(of: network.network, with: uses) {
                     privileged.undo()
                     throw ExitError(
                         .unavailable,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
+import EventLoop
+import FrameIO
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Uplinks

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Uplinks

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Frames
 import Platform
 
 // A sender that is faster than its receiver is made to wait instead of losing what it sends: its port is not read for a

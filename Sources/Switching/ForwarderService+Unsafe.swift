@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Frames
+import FrameIO
 import Platform
 import Wire
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
 import Wire
 
 /// What the forwarder looks at in a frame, read once.

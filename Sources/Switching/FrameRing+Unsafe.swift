@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
-import Frames
 import Wire
 
 /// A queue of frames between two threads, one of which only appends and the other only removes. Bounded: what does not

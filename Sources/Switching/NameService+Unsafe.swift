@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
-import Frames
+import FrameIO
 import Platform
 import Wire
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Frames
+import FrameIO
 import Platform
 
 // How a port sends through a stream: every frame whole, or not at all.

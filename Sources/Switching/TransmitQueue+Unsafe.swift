@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Frames
+import FrameIO
 import Platform
 
 /// Frames that wait for a receiver: a ring of bytes of fixed size, allocated when it is first needed. When it is full,

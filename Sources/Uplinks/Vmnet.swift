@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import NetworkModel
 import Platform
 import Wire
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
 import CPlatform
-import Frames
+import FrameIO
+import NetworkModel
 import Platform
 import Uplinks
 import Wire

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CVmnet
-import Frames
+import FrameIO
+import NetworkModel
 import Platform
 import Uplinks
 import Wire

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
+import NetworkModel
 import Wire
 
 private let second: UInt64 = 1_000_000_000

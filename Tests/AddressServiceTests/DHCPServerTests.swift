@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
+import NetworkModel
 import TestSupport
 import Testing
 import Wire

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
-@testable import Commands
 import Daemon
+import NetworkModel
 import Testing
 import Uplinks
-import VDE
+import VDEPlug
+import VDESwitch
 import Wire
+@testable import Commands
 
 private func configuration(_ arguments: String...) throws -> Configuration {
     try Join.parse(arguments).makeConfiguration()

@@ -2,6 +2,7 @@
 import ArgumentParser
 @testable import Commands
 import Daemon
+import NetworkModel
 import Testing
 import Uplinks
 import Wire

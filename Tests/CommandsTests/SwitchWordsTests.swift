@@ -3,7 +3,7 @@ import ArgumentParser
 @testable import Commands
 import Daemon
 import Testing
-import VDE
+import VDESwitch
 
 /// The switch that a line for vde_switch asks for.
 private func configured(_ words: String...) throws -> (own: SwitchConfiguration, whole: Configuration) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
-@testable import Daemon
 import Logging
+import NetworkModel
 import Platform
 import Testing
 import Uplinks
 import Wire
+@testable import Daemon
 
 /// Log lines as they come.
 private final class Lines: LogHandler, @unchecked Sendable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
-import VDE
+import VDEPlug
 
 /// A port of a switch, held by the test itself, which can send what no guest would.
 final class PlugHolder {

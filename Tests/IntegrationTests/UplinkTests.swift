@@ -2,7 +2,6 @@
 import Platform
 import TestSupport
 import Testing
-import VDE
 import Wire
 
 extension IntegrationTests {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
+import FrameIO
 @testable import Platform
 
 #if canImport(Darwin)

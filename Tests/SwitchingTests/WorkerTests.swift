@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
-import Frames
 import Platform
 import Testing
 import Wire

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Testing
 import Uplinks
@@ -11,16 +12,16 @@ private func network(_ text: String) -> IPv4Network {
 
 @Suite struct NetworkChooserTests {
     @Test func theFirstCandidateIsTheDocumentedOne() {
-        let first = NetworkChooser.candidates[0]
+        let first = SubnetAllocator.candidates[0]
         #expect(first.network == network("192.168.105.0/24"))
         #expect(first.gateway.description == "192.168.105.1")
         #expect(first.firstLease.description == "192.168.105.2")
         #expect(first.lastLease.description == "192.168.105.254")
-        #expect(NetworkChooser.candidates[1].network == network("192.168.106.0/24"))
+        #expect(SubnetAllocator.candidates[1].network == network("192.168.106.0/24"))
     }
 
     @Test func allCandidatesArePrivateAndDifferent() {
-        let networks = NetworkChooser.candidates.map(\.network)
+        let networks = SubnetAllocator.candidates.map(\.network)
         #expect(networks.allSatisfy { $0.base.isPrivate && $0.broadcast.isPrivate })
         #expect(Set(networks).count == networks.count)
         #expect(networks.contains { !network("192.168.0.0/16").overlaps($0) }, "a VPN over all of 192.168 leaves some")
@@ -28,16 +29,16 @@ private func network(_ text: String) -> IPv4Network {
 
     @Test func overlapsAreConflicts() {
         let uses = [
-            NetworkChooser.Use(network: network("192.168.0.0/16"), by: "tun0"),
-            NetworkChooser.Use(network: network("10.0.0.8/29"), by: "eth0"),
+            SubnetAllocator.Use(network: network("192.168.0.0/16"), by: "tun0"),
+            SubnetAllocator.Use(network: network("10.0.0.8/29"), by: "eth0"),
         ]
-        #expect(NetworkChooser.conflict(of: network("192.168.105.0/24"), with: uses)?.by == "tun0")
-        #expect(NetworkChooser.conflict(of: network("10.0.0.0/8"), with: uses)?.by == "eth0")
-        #expect(NetworkChooser.conflict(of: network("172.31.5.0/24"), with: uses) == nil)
+        #expect(SubnetAllocator.conflict(of: network("192.168.105.0/24"), with: uses)?.by == "tun0")
+        #expect(SubnetAllocator.conflict(of: network("10.0.0.0/8"), with: uses)?.by == "eth0")
+        #expect(SubnetAllocator.conflict(of: network("172.31.5.0/24"), with: uses) == nil)
     }
 
     @Test func thisHostsOwnAddressesAreUses() throws {
-        #expect(try NetworkChooser.uses().contains { $0.network.contains(IPv4Address("127.0.0.1")!) })
+        #expect(try SubnetAllocator.uses().contains { $0.network.contains(IPv4Address("127.0.0.1")!) })
     }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Testing
 import Uplinks
-@testable import UserUplink
 import Wire
+@testable import UserUplink
 
 /// Conversations through the gateway, from their beginning to their end.
 @Suite struct ConversationTests {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
-import Frames
-@testable import Platform
+import Platform
 import Wire
+
+@testable import FrameIO
 
 #if canImport(Darwin)
     import Darwin

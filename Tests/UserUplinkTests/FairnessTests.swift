@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import NetworkModel
 import Platform
 import Testing
 import Uplinks
-@testable import UserUplink
 import Wire
+@testable import UserUplink
 
 private func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
 private func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }

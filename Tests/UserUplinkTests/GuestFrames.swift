@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Uplinks
-@testable import UserUplink
 import Wire
+@testable import UserUplink
 
 /// The network of these tests, a guest on it, and frames as the guest would send them.
 enum Scene {

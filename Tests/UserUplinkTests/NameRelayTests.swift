@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import NetworkModel
 import Platform
 import TestSupport
 import Testing
-@testable import UserUplink
 import Uplinks
 import Wire
+@testable import UserUplink
 
 /// Guests' TCP to the name server, frames on one side and sockets on the other.
 @Suite struct NameRelayTests {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
+import FrameIO
+import NetworkModel
 import Platform
 import TestSupport
 import Testing

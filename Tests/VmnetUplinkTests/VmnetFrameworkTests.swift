@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import Frames
+import FrameIO
+import NetworkModel
 import Platform
 import TestSupport
 import Testing
 import Uplinks
 import VmnetSimulator
-@testable import VmnetUplink
 import Wire
+@testable import VmnetUplink
 
 /// The simulator's settings are one for all.
 @Suite(.serialized) struct VmnetFrameworkTests {

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Bytes of the longest frame.
+package enum FrameLimits {
+    /// On a link of this MTU, to which the Ethernet header and one VLAN tag do not count.
+    package static func link(mtu: Int) -> Int { mtu + 14 + 4 }
+
+    /// On a stream: what the programs at its other end take.
+    package static let stream = StreamFrames.maximumFrameLength
+
+    /// For a device whose MTU is somebody else's to set: the kernel drops what is too long.
+    package static let device = link(mtu: 65_535)
+}

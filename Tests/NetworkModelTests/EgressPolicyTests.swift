@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+import TestSupport
+import Testing
+import NetworkModel
+import Wire
+
+@Suite struct EgressPolicyTests {
+    private func ip(_ text: String) -> IPv4Address { IPv4Address(text)! }
+
+    @Test func byDefaultOnlyTheHostsOwnIsClosed() {
+        let policy = EgressPolicy()
+        for open in ["203.0.113.1", "192.168.1.1", "10.0.0.1", "8.8.8.8"] { #expect(policy.allows(ip(open), port: 80)) }
+        for closed in [
+            "127.0.0.1", "127.1.2.3", "169.254.169.254", "169.254.0.1", "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.1.1.1",
+            "240.0.0.1", "255.255.255.255",
+        ] {
+            #expect(!policy.allows(ip(closed), port: 80), "\(closed)")
+        }
+        #expect(policy.allows(IPv6Address(0x2001_0db8_0000_0000, 1), port: 80))
+        for closed in [
+            IPv6Address(0, 1), IPv6Address(0, 0), IPv6Address(0xfe80 << 48, 1), IPv6Address(0xff02 << 48, 1),
+            IPv6Address(0, 0xffff_7f00_0001), IPv6Address(0xfd00_0ec2_0000_0000, 0x254),
+        ] {
+            #expect(!policy.allows(closed, port: 80), "\(closed)")
+        }
+    }
+
+    @Test func aDenialHasItsExceptions() {
+        var policy = EgressPolicy()
+        policy.isDenying = true
+        #expect(!policy.allows(ip("203.0.113.1"), port: 443) && !policy.allowsNames)
+        policy.allowed = ["203.0.113.0/24:443", "198.51.100.7", "2001:db8::/32", "127.0.0.1"].compactMap {
+            AllowedDestination($0)
+        }
+        #expect(policy.allowed.count == 4 && policy.allowsNames)
+        #expect(
+            policy.allows(ip("203.0.113.9"), port: 443) && !policy.allows(ip("203.0.113.9"), port: 80)
+                && !policy.allows(ip("203.0.113.9"), port: nil))
+        #expect(
+            policy.allows(ip("198.51.100.7"), port: 1) && policy.allows(ip("198.51.100.7"), port: nil)
+                && !policy.allows(ip("198.51.100.8"), port: 1))
+        #expect(
+            policy.allows(IPv6Address(0x2001_0db8_0000_0001, 1), port: 1)
+                && !policy.allows(IPv6Address(0x2001_0db9_0000_0000, 1), port: 1))
+        #expect(!policy.allows(ip("127.0.0.1"), port: 1), "an exception does not open the host's loopback")
+    }
+
+    @Test(arguments: [
+        "203.0.113.0/24", "203.0.113.7/32:443", "[2001:db8::]/32", "[2001:db8::]/32:443", "[::]/0", "0.0.0.0/0",
+    ])
+    func destinationsAreReadBack(text: String) { #expect(AllowedDestination(text)?.description == text) }
+
+    @Test func shortFormsAreUnderstood() {
+        #expect(AllowedDestination("203.0.113.7:443")?.description == "203.0.113.7/32:443")
+        #expect(AllowedDestination("2001:db8::1")?.description == "[2001:db8::1]/128")
+        #expect(AllowedDestination("203.0.113.7/24")?.description == "203.0.113.0/24")
+    }
+
+    @Test(arguments: [
+        "", ":", "/", "203.0.113", "203.0.113.0/33", "203.0.113.0/", "203.0.113.0:0", "203.0.113.0:65536",
+        "203.0.113.0:x", "203.0.113.0/24/8", "[2001:db8::", "[2001:db8::]x", "2001:db8::/129", "fe80::1%eth0",
+        "name:80",
+    ])
+    func otherTextsAreNone(text: String) { #expect(AllowedDestination(text) == nil) }
+
+    @Test func noTextDoesHarm() {
+        var generator = SeededGenerator(seed: 42)
+        let alphabet = Array("0123456789abcdef:.[]/%x ")
+        for _ in 0..<20_000 {
+            let text = String(
+                (0..<Int.random(in: 0...30, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })
+            if let one = AllowedDestination(text) { #expect(AllowedDestination(one.description) == one, "\(text)") }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+import TestSupport
+import Testing
+import NetworkModel
+import Wire
+
+@Suite struct PublishedPortTests {
+    private let guest = IPv4Address("192.168.105.2")!
+
+    private func refusal(_ text: String) -> String? {
+        do {
+            _ = try PublishedPort(parsing: text)
+            return nil
+        } catch {
+            return error.description
+        }
+    }
+
+    @Test func everyFormIsRead() throws {
+        #expect(
+            try PublishedPort(parsing: "8080:192.168.105.2")
+                == PublishedPort(.tcp, ports: 8080...8080, guest: guest, guestPort: 8080))
+        #expect(
+            try PublishedPort(parsing: "2222:192.168.105.2:22")
+                == PublishedPort(.tcp, ports: 2222...2222, guest: guest, guestPort: 22))
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2")
+                == PublishedPort(
+                    .tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 2222))
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2:22/tcp")
+                == PublishedPort(.tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 22)
+        )
+        #expect(
+            try PublishedPort(parsing: "0.0.0.0:53:192.168.105.2/udp")
+                == PublishedPort(.udp, ports: 53...53, guest: guest, guestPort: 53))
+        let range = try PublishedPort(parsing: "6000-6010:192.168.105.2:7000/udp")
+        #expect(range == PublishedPort(.udp, ports: 6000...6010, guest: guest, guestPort: 7000))
+        #expect(range.guestPorts == 7000...7010)
+    }
+
+    @Test func aGuestMayBeAHardwareAddress() throws {
+        let mac = MACAddress("52:54:00:00:00:01")!
+        var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
+        #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, hardware: mac, guestPort: 22) && !one.isLed)
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp")
+                == PublishedPort(
+                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, hardware: mac,
+                    guestPort: 6000))
+        one.lead(to: guest)
+        #expect(one.isLed && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
+        for text in [
+            "2222:52:54:00:00:00:0g:22", "52:54:00:00:00:01", "2222:ff:ff:ff:ff:ff:ff:22", "80:52:54:00:00:00:01:22:22",
+        ] { #expect(refusal(text) != nil, "\(text)") }
+    }
+
+    @Test func descriptionsAreReadBack() throws {
+        for text in ["8080:10.0.0.2:80/tcp", "127.0.0.1:1-65535:10.0.0.2:1/udp", "5000-5009:10.0.0.2:6000/tcp"] {
+            #expect(try PublishedPort(parsing: text).description == text)
+        }
+    }
+
+    @Test(arguments: [
+        "", ":", "8080", "8080:", ":192.168.105.2", "0:192.168.105.2", "65536:192.168.105.2", "+80:192.168.105.2",
+        "80-:192.168.105.2", "-80:192.168.105.2", "90-80:192.168.105.2",
+        "80:192.168.105.2:0", "80:192.168.105.2:", "80-90:192.168.105.2:65530", "80:guest", "80:0.0.0.0",
+        "80:127.0.0.1", "80:224.0.0.1", "80:255.255.255.255", "1.2.3:80:192.168.105.2",
+        "224.0.0.1:80:192.168.105.2", "127.0.0.1:192.168.105.2", "80:192.168.105.2/sctp", "80:192.168.105.2/",
+        "80:192.168.105.2/udp/", "1.2.3.4:80:1.2.3.5:80:80", "80 :192.168.105.2",
+    ])
+    func whatIsNoneIsRefusedInWords(text: String) {
+        #expect(refusal(text)?.hasPrefix("'\(text)' ") == true)
+    }
+
+    @Test func overlapsAreSeen() throws {
+        func overlap(_ one: String, _ other: String) throws -> Bool {
+            try PublishedPort(parsing: one).overlaps(PublishedPort(parsing: other))
+        }
+        #expect(try overlap("80-90:10.0.0.2", "90:10.0.0.3"))
+        #expect(try overlap("127.0.0.1:80:10.0.0.2", "80:10.0.0.3"))
+        #expect(try !overlap("127.0.0.1:80:10.0.0.2", "127.0.0.2:80:10.0.0.3"))
+        #expect(try !overlap("80:10.0.0.2", "80:10.0.0.2/udp"))
+        #expect(try !overlap("80-89:10.0.0.2", "90:10.0.0.2"))
+    }
+
+    @Test func guestsAreOfTheNetwork() throws {
+        let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24)
+        #expect(network.refusal(of: try PublishedPort(parsing: "80:192.168.105.2")) == nil)
+        for other in ["192.168.106.2", "192.168.105.0", "192.168.105.255", "192.168.105.1"] {
+            #expect(network.refusal(of: try PublishedPort(parsing: "80:\(other)"))?.contains(other) == true)
+        }
+    }
+
+    @Test func anyTextIsReadOrRefused() {
+        fuzz(Array("127.0.0.1:6000-6010:192.168.105.2:7000/udp".utf8)) { bytes in
+            let text = String(decoding: bytes, as: UTF8.self)
+            guard let published = try? PublishedPort(parsing: text) else { return }
+            #expect(published.ports.lowerBound > 0 && Int(published.guestPort) + published.ports.count - 1 <= 65_535)
+            #expect((try? PublishedPort(parsing: published.description)) == published)
+        }
+    }
+}
