@@ -59,55 +59,59 @@ let package = Package(
     targets: [
         // What everything stands on: formats, the operating system, frames in memory and on descriptors.
         .target(name: "CPlatform", cSettings: gnu),
+        library("Timing"),
         library("Wire"),
-        library("Platform", "CPlatform", "Wire"),
-        library("FrameIO", "CPlatform", "Platform", "Wire"),
-        library("NetworkModel", "Platform", "Wire"),
-        library("EventLoop", "Platform", logging),
+        library("Platform", "CPlatform", "Timing", "Wire"),
+        library("FrameIO", "CPlatform", "Platform", "Timing", "Wire"),
+        library("NetworkModel", "Platform", "Timing", "Wire"),
+        library("EventLoop", "Platform", "Timing", logging),
 
         // The switch, and how guests and other switches are connected to it.
-        library("Switching", "FrameIO", "Platform", "Wire", atomics),
-        library("VDEPlug", "Platform", "Wire"),
-        library("VDESwitch", "Switching", "Platform", "Wire"),
-        library("Doors", "Platform"),
+        library("Switching", "FrameIO", "Platform", "Timing", "Wire", atomics),
+        library("VDEPlug", "Platform", "Timing", "Wire"),
+        library("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
+        library("Listeners", "Platform", "Timing"),
 
         // What guests are served, and the ways out.
-        library("AddressService", "NetworkModel", "Wire"),
-        library("Uplinks", "FrameIO", "NetworkModel", "Platform", "Wire"),
-        library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Wire", atomics),
+        library("AddressService", "NetworkModel", "Timing", "Wire"),
+        library("Uplinks", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
+        library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire", atomics),
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
         .target(name: "CVmnet", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        library("VmnetUplink", "CVmnet", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Wire"),
+        library("VmnetUplink", "CVmnet", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire"),
 
         // The program.
-        library("NetworkCheck", "Platform", "VDEPlug", "Wire"),
+        library("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
         library(
-            "Daemon", "AddressService", "Doors", "EventLoop", "FrameIO", "NetworkModel", "Platform", "Switching",
-            "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Wire", logging),
+            "Daemon", "AddressService", "Listeners", "EventLoop", "FrameIO", "NetworkModel", "Platform", "Switching",
+            "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Timing", "Wire", logging),
         library(
-            "Commands", "Daemon", "Doors", "EventLoop", "NetworkCheck", "NetworkModel", "Platform", "Switching",
-            "Uplinks", "VDEPlug", "VDESwitch", "Wire", argumentParser, logging),
+            "Commands", "Daemon", "Listeners", "EventLoop", "NetworkCheck", "NetworkModel", "Platform", "Switching",
+            "Uplinks", "VDEPlug", "VDESwitch", "Timing", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))),
 
         .target(
             name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
+        tests(of: "Timing"),
         tests(of: "Wire"),
-        tests(of: "FrameIO", "Wire"),
-        tests(of: "NetworkModel", "Platform", "Wire"),
+        tests(of: "FrameIO", "Timing", "Wire"),
+        tests(of: "NetworkModel", "Platform", "Timing", "Wire"),
         tests(of: "EventLoop", "Platform", logging),
-        tests(of: "Switching", "FrameIO", "Platform", "Wire"),
-        tests(of: "VDEPlug", "Platform", "Wire"),
-        tests(of: "VDESwitch", "Platform", "Switching", "Wire"),
-        tests(of: "Doors", "Platform"),
-        tests(of: "AddressService", "NetworkModel", "Wire"),
-        tests(of: "Uplinks", "NetworkModel", "Platform", "Wire"),
-        tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Wire"),
-        tests(of: "NetworkCheck", "AddressService", "NetworkModel", "Platform", "VDEPlug", "Wire"),
+        tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
+        tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
+        tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
+        tests(of: "Listeners", "Platform", "Timing"),
+        tests(of: "AddressService", "NetworkModel", "Timing", "Wire"),
+        tests(of: "Uplinks", "NetworkModel", "Platform", "Timing", "Wire"),
+        tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire"),
+        tests(of: "NetworkCheck", "AddressService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
         tests(
-            of: "Daemon", "AddressService", "EventLoop", "NetworkModel", "Platform", "Uplinks", "Wire", logging),
+            of: "Daemon", "AddressService", "EventLoop", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire",
+            logging),
         tests(
-            of: "Commands", "Daemon", "Doors", "NetworkModel", "Platform", "Uplinks", "VDEPlug", "VDESwitch", "Wire",
+            of: "Commands", "Daemon", "Listeners", "NetworkModel", "Platform", "Uplinks", "VDEPlug", "VDESwitch",
+            "Timing", "Wire",
             argumentParser),
         .testTarget(name: "HouseTests", dependencies: ["Platform", "TestSupport"], swiftSettings: swift),
     ],
@@ -124,7 +128,7 @@ let package = Package(
         program(
             "vde_vmnet_bench", "Allocations", "FrameIO", "NetworkModel", "Platform", "Switching", "TestSupport",
             "Uplinks", "VDEPlug", "VmnetSimulator", "VmnetUplink", "Wire", path: "Benchmarks/Bench"),
-        tests(of: "VmnetUplink", "FrameIO", "NetworkModel", "Platform", "Uplinks", "VmnetSimulator", "Wire"),
+        tests(of: "VmnetUplink", "FrameIO", "NetworkModel", "Platform", "Uplinks", "VmnetSimulator", "Timing", "Wire"),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

@@ -5,7 +5,7 @@ import TestSupport
 /// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented
 /// setting, in turn.
 ///
-///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, costs, streams, guests, user, life, stalled, doors, vmnet, micro
+///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, costs, streams, guests, user, life, stalled, listeners, vmnet, micro
 @main
 struct Bench {
     static func main() throws {
@@ -29,7 +29,7 @@ struct Bench {
         }
         let groups =
             arguments.isEmpty
-            ? ["frames", "costs", "streams", "guests", "user", "life", "stalled", "doors", "vmnet", "micro"]
+            ? ["frames", "costs", "streams", "guests", "user", "life", "stalled", "listeners", "vmnet", "micro"]
             : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
         let report = Report()
@@ -43,7 +43,7 @@ struct Bench {
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
                 case "life": try LifeRows(report: report, scale: scale).run()
                 case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
-                case "doors": try DoorRates.measure(report, scale, isQuick: isQuick)
+                case "listeners": try ListenerRates.measure(report, scale, isQuick: isQuick)
                 case "vmnet": try VmnetShim.measure(report, scale)
                 case "micro": try Micro.measure(report)
                 default: throw CommandFailed(description: "there is no group '\(group)'")

@@ -160,7 +160,7 @@ enum Micro {
 
     /// A forwarder with two ports, and their far ends.
     private final class Turned {
-        let control: ForwarderControl
+        let control: SwitchControl
         var forwarder: Forwarder
         let first: Descriptor, second: Descriptor
         let batch: FrameBatch
@@ -172,7 +172,7 @@ enum Micro {
         ///   - judging: guests have rules, and addresses their holders.
         ///   - isIPv6: the frames are.
         init(judging: Bool = false, isIPv6: Bool = false) throws {
-            control = try ForwarderControl()
+            control = try SwitchControl()
             forwarder = try Forwarder(control: control)
             if judging {
                 control.setRules(GuestRules(.everywhere))
@@ -192,7 +192,7 @@ enum Micro {
         }
 
         /// A port's far end.
-        private static func attach(to control: ForwarderControl) throws -> Descriptor {
+        private static func attach(to control: SwitchControl) throws -> Descriptor {
             let pair = try DescriptorPair.datagramSockets()
             pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
             pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)

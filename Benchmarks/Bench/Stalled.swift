@@ -10,8 +10,8 @@ enum Stalled {
 
     /// A client that reads as fast as it can, on a thread of its own, and counts.
     private final class Reader: @unchecked Sendable {
-        private let count = Guarded(0)
-        private let isStopped = Guarded(false)
+        private let count = Mutex(0)
+        private let isStopped = Mutex(false)
 
         init(_ socket: borrowing Descriptor) throws {
             let raw = try socket.duplicate().release()

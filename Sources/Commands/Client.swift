@@ -3,7 +3,7 @@ import ArgumentParser
 import Daemon
 import Platform
 
-/// `vde_vmnet client SOCKET CMD...`: starts a program with a connection to a stream door as its descriptor 3.
+/// `vde_vmnet client SOCKET CMD...`: starts a program with a connection to a stream listener as its descriptor 3.
 package struct Client: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "client",

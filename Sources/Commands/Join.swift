@@ -33,7 +33,7 @@ package struct Join: ParsableCommand {
     var own: SwitchOptions
 
     @OptionGroup(title: "Other ways in")
-    var doors: DoorOptions
+    var listeners: ListenerOptions
 
     @Option(
         help: ArgumentHelp(
@@ -140,7 +140,7 @@ package struct Join: ParsableCommand {
 
     package mutating func run() throws {
         if !own.isSwitch { try Root.checkWord(vde) }
-        guard !doors.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
+        guard !listeners.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
         let configuration = try makeConfiguration()
         if uplink == .auto, configuration.uplink == .user {
@@ -149,8 +149,8 @@ package struct Join: ParsableCommand {
             )
         }
         let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
-        try daemon.run { [doors] in
-            guard !doors.fd.isEmpty else { return StandardOutput.write("vde_vmnet: ready: \($0.summary)\n") }
+        try daemon.run { [listeners] in
+            guard !listeners.fd.isEmpty else { return StandardOutput.write("vde_vmnet: ready: \($0.summary)\n") }
             StandardOutput.write($0.json.text + "\n")
             logger.info("ready: \($0.summary)")
         }
@@ -179,16 +179,16 @@ package struct Join: ParsableCommand {
         }
         // Without a VDE argument, but with another way in, a switch without a directory.
         // First, for what the service manager has passed on tells which listeners there are.
-        let inheriting = try doors.makeDoors(mode: own.vdeMode?.value, group: group)
+        let inheriting = try listeners.makeListeners(mode: own.vdeMode?.value, group: group)
         let framework = [.auto, .vmnet].contains(uplink) ? Root.vmnet : nil
         let resolved = try OptionRules.check(given(locator, hasVmnet: framework != nil))
         let side =
-            try own.makeSwitch(locator, group: group, hasOtherDoors: vde == nil && doors.isGiven).map {
+            try own.makeSwitch(locator, group: group, hasOtherListeners: vde == nil && listeners.isGiven).map {
                 Configuration.Side.serve($0)
             } ?? .join(locator)
         var configuration = Configuration(side: side, mode: try makeMode())
         configuration.vdeGroup = group
-        configuration.doors = inheriting
+        configuration.listeners = inheriting
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = resolved
         if let vmnetMtu {
@@ -236,14 +236,14 @@ package struct Join: ParsableCommand {
         given.uplink = uplink
         given.mode = vmnetMode ?? .shared
         given.hasVmnet = hasVmnet
-        given.listeners = doors.listeners
+        given.listeners = listeners.listeners
         if own.isSwitch {
             given.listeners.insert(.ownSwitch)
-        } else if vde != nil || !doors.isGiven {
+        } else if vde != nil || !listeners.isGiven {
             if case .pointToPoint = locator { given.listeners.insert(.cable) } else { given.listeners.insert(.joined) }
         }
         own.note(in: &given)
-        doors.note(in: &given)
+        listeners.note(in: &given)
         given.note(.vdeGroup, vdeGroup != nil)
         given.note(.uplinkNone, uplink == .none)
         given.note(.mode, vmnetMode != nil)

@@ -37,9 +37,9 @@ package struct Run: ParsableCommand {
 
     func makeConfiguration() throws -> Configuration {
         var configuration = try network.makeConfiguration()
-        configuration.doors.program = command
+        configuration.listeners.program = command
         if let caller = Accounts.sudoCaller, caller.user != 0 {
-            configuration.doors.programUser = GuestProgram.User(
+            configuration.listeners.programUser = GuestProgram.User(
                 name: Accounts.account(caller.user)?.name ?? String(caller.user), user: caller.user, group: caller.group
             )
         }

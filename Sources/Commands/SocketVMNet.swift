@@ -4,9 +4,9 @@ import Daemon
 import Platform
 import Wire
 
-/// What this program is when it is called `socket_vmnet`: a stream door with the options, defaults and exit statuses of
-/// that program (lima-vm/socket_vmnet, cli.c and main.c), so that Lima, Colima and others start it without knowing. It
-/// is told apart by its name only.
+/// What this program is when it is called `socket_vmnet`: a stream listener with the options, defaults and exit
+/// statuses of that program (lima-vm/socket_vmnet, cli.c and main.c), so that Lima, Colima and others start it without
+/// knowing. It is told apart by its name only.
 struct SocketVMNet: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "socket_vmnet",

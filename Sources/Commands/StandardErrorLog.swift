@@ -7,7 +7,7 @@ import Platform
 /// instead.
 struct StandardErrorLog: LogHandler {
     /// Whether this process has left its terminal.
-    static let isInBackground = Guarded(false)
+    static let isInBackground = Mutex(false)
 
     private let start = MonotonicClock.now
 

@@ -53,10 +53,11 @@ struct SwitchOptions: ParsableArguments {
     }
 
     /// The switch that they ask for; nil for none.
-    /// - Parameter hasOtherDoors: VDE is not spoken of, and there are other ways in.
-    func makeSwitch(_ locator: PlugLocator, group: UInt32?, hasOtherDoors: Bool = false) throws -> SwitchConfiguration?
-    {
-        if hasOtherDoors && !isSwitch {
+    /// - Parameter hasOtherListeners: VDE is not spoken of, and there are other ways in.
+    func makeSwitch(
+        _ locator: PlugLocator, group: UInt32?, hasOtherListeners: Bool = false
+    ) throws -> SwitchConfiguration? {
+        if hasOtherListeners && !isSwitch {
             return try configure(SwitchConfiguration(path: nil), group: group)
         }
         guard isSwitch else { return nil }

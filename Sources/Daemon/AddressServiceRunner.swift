@@ -27,7 +27,7 @@ package final class AddressServiceRunner {
     private static let firstInterval = 30 * MonotonicClock.second
 
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let file: LeaseFile
     private let logger: Logger
     private let watchesOthers: Bool
@@ -54,7 +54,7 @@ package final class AddressServiceRunner {
     ///   - watchesOthers: stay silent where another server answers.
     package init(
         _ configuration: DHCPConfiguration, leases: [Lease], file: LeaseFile, watchesOthers: Bool, loop: ControlLoop,
-        control: ForwarderControl, logger: Logger
+        control: SwitchControl, logger: Logger
     ) {
         self.loop = loop
         self.control = control

@@ -24,7 +24,7 @@ package final class CableSession: NetworkSession {
     private let group: UInt32?
     private let maximumFrame: Int
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     package var onRejoin: () -> Void = {}
 
@@ -33,7 +33,7 @@ package final class CableSession: NetworkSession {
     private var timer: ControlLoop.TimerID?
 
     package init(
-        path: String, group: UInt32?, maximumFrame: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger
+        path: String, group: UInt32?, maximumFrame: Int, loop: ControlLoop, control: SwitchControl, logger: Logger
     ) {
         self.path = path
         self.group = group

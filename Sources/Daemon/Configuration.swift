@@ -50,7 +50,7 @@ package struct Configuration: Sendable {
 
     package var side: Side
     /// Ways in besides VDE.
-    package var doors = DoorConfiguration()
+    package var listeners = ListenerConfiguration()
     package var uplink: UplinkKind = .auto
     /// The group that may write to our socket on somebody's switch.
     package var vdeGroup: UInt32?

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Doors
+import Listeners
 import EventLoop
 import Logging
 import Platform
@@ -31,11 +31,11 @@ final class ConsoleServer {
         }
     }
 
-    private let door: Door
+    private let listener: Listener
     private let console: ManagementConsole
     private let loop: ControlLoop
     private let logger: Logger
-    private var listener: AcceptLoop?
+    private var acceptLoop: AcceptLoop?
     private var complaints = RateLimitedLogger()
     private var clients: [Int32: Client] = [:]
     var onShutdown: () -> Void = {}
@@ -49,9 +49,10 @@ final class ConsoleServer {
         self.console = console
         self.loop = loop
         self.logger = logger
-        let access = DoorAccess(mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
-        do throws(DoorError) {
-            door = try Door(.stream, at: configuration.path, access: access, isLocked: isLocked)
+        let access = ListenerAccess(
+            mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
+        do throws(ListenerError) {
+            listener = try Listener(.stream, at: configuration.path, access: access, isLocked: isLocked)
         } catch {
             if error.cause == .occupied {
                 throw ExitError(
@@ -61,9 +62,9 @@ final class ConsoleServer {
             throw ExitError(
                 error.cause == .permissionDenied ? .noPermission : .cannotCreate, "no console by --mgmt: \(error)")
         }
-        listener = try orUnavailable { () throws(SystemError) in
+        acceptLoop = try orUnavailable { () throws(SystemError) in
             try AcceptLoop(
-                door.socket.duplicate(), cost: 1, of: quota, loop: loop,
+                listener.socket.duplicate(), cost: 1, of: quota, loop: loop,
                 onExhaustion: { [unowned self] in complaints.log("no console client can be taken in: \($0)", to: logger)
                 }, onClient: { [unowned self] in take(in: $0, $1) })
         }
@@ -169,8 +170,8 @@ final class ConsoleServer {
     /// Ends all conversations, and removes the socket.
     func close() {
         for client in Array(clients.values) { close(client) }
-        listener?.close()
-        door.remove()
+        acceptLoop?.close()
+        listener.remove()
     }
 }
 

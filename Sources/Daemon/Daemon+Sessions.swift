@@ -11,7 +11,8 @@ extension Daemon {
         switch configuration.side {
         case .serve(let own):
             let neighbours =
-                [configuration.pidfile].compactMap(\.self) + configuration.doors.streams + configuration.doors.datagrams
+                [configuration.pidfile].compactMap(\.self) + configuration.listeners.streams
+                + configuration.listeners.datagrams
             return SwitchSession(
                 own, neighbours: neighbours, quota: quota, loop: loop, control: control, logger: logger)
         case .join(let there): locator = there

@@ -14,11 +14,11 @@ package final class Daemon {
     let configuration: Configuration
     let logger: Logger
     let loop: ControlLoop
-    let control: ForwarderControl
+    let control: SwitchControl
 
     private var pidfile: Pidfile?
     var session: (any NetworkSession)?
-    private var doors: DoorSession?
+    private var listeners: ListenerSession?
     private var idleWatch: IdleTimer?
     var uplink: Uplink?
     var uplinkPort: PortNumber?
@@ -51,7 +51,7 @@ package final class Daemon {
         descriptors = DescriptorBudget(total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless)
         quota = ClientQuota(limit: descriptors.clients)
         loop = try orUnavailable(ControlLoop.init)
-        control = try orUnavailable(ForwarderControl.init)
+        control = try orUnavailable(SwitchControl.init)
     }
 
     /// Runs until a signal ends it.
@@ -77,7 +77,7 @@ package final class Daemon {
         // A signal may come before it is ready.
         guard let summary = try start() else { return }
         // A program is the user's own, and gets what the user has; it is started when its network is ready.
-        let startsProgram = !configuration.doors.program.isEmpty
+        let startsProgram = !configuration.listeners.program.isEmpty
         if !startsProgram { Privileges.drop(logger) }
         onReady(
             StartReport(
@@ -85,7 +85,7 @@ package final class Daemon {
                 vmnet: vmnetParameters))
         ServiceManager.notify("READY=1\nSTATUS=\(summary)")
         if startsProgram {
-            program = try doors?.startProgram()
+            program = try listeners?.startProgram()
             Privileges.drop(logger)
         }
         loop.run()
@@ -109,7 +109,7 @@ package final class Daemon {
             try session.join()
         }
         // Before what is slow: who starts us waits for the sockets.
-        try openDoors(session)
+        try openListeners(session)
         guard try openWayOut(session) else { return nil }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .serve(let own) = configuration.side {
@@ -148,39 +148,39 @@ package final class Daemon {
                 loop.stop()
             }
         }
-        let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, doors?.description]
+        let words = [uplink?.summary ?? vmnetSummary ?? userLink?.summary, session.description, listeners?.description]
             .compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
 
-    private func openDoors(_ session: any NetworkSession) throws(ExitError) {
+    private func openListeners(_ session: any NetworkSession) throws(ExitError) {
         let own = session as? SwitchSession
-        let doors = DoorSession(
-            configuration.doors, lockedDirectory: own?.directoryPath, quota: quota, loop: loop, control: control,
+        let listeners = ListenerSession(
+            configuration.listeners, lockedDirectory: own?.directoryPath, quota: quota, loop: loop, control: control,
             logger: logger
         ) { [control] in
             own == nil ? control.attach($0) : own!.attachClient($0, $1)
         } detach: { [control] in
             if let own { own.detachClient($0) } else { control.detach($0) }
         }
-        self.doors = doors
-        doors.onEnd = { [unowned self] in
+        self.listeners = listeners
+        listeners.onEnd = { [unowned self] in
             guard own?.hasDirectory == false else { return }
             logger.info("ending: the machine that this was started for has gone")
             loop.stop()
         }
-        own?.onDisconnect = { [unowned doors] in doors.disconnect($0) }
-        try doors.open()
-        guard let seconds = configuration.doors.idleExit else { return }
+        own?.onDisconnect = { [unowned listeners] in listeners.disconnect($0) }
+        try listeners.open()
+        guard let seconds = configuration.listeners.idleExit else { return }
         let watch = IdleTimer(
             seconds: seconds, loop: loop,
-            isIdle: { [unowned doors] in doors.clients.isEmpty && !(own?.hasClients ?? false) }
+            isIdle: { [unowned listeners] in listeners.clients.isEmpty && !(own?.hasClients ?? false) }
         ) { [unowned self] in
             logger.info("ending: no machine has been here for \(seconds) s")
             loop.stop()
         }
         idleWatch = watch
-        doors.onChange = { [unowned watch] in watch.update() }
+        listeners.onChange = { [unowned watch] in watch.update() }
         own?.onChange = { [unowned watch] in watch.update() }
     }
 
@@ -257,7 +257,7 @@ package final class Daemon {
         }
         if let program {
             // Its end is ours.
-            logger.info("signal \(number) is passed on to \(configuration.doors.program[0])")
+            logger.info("signal \(number) is passed on to \(configuration.listeners.program[0])")
             return program.signal(number)
         }
         logger.info("ending on signal \(number)")
@@ -281,7 +281,7 @@ package final class Daemon {
             default: report(event)
             }
             vmnetLink?.handle(event)
-            doors?.handle(event)
+            listeners?.handle(event)
             if event.port == uplinkPort {
                 if case .unreachable(_, let code) = event, code != Errno.ioError {
                     fail("the uplink \(uplink!.port.name) has failed", code)
@@ -294,7 +294,7 @@ package final class Daemon {
 
     /// What a port is called in messages: with its number where the console has one.
     func name(of port: PortNumber) -> String {
-        (session as? SwitchSession)?.name(of: port) ?? doors?.name(of: port) ?? control.ports.first {
+        (session as? SwitchSession)?.name(of: port) ?? listeners?.name(of: port) ?? control.ports.first {
             $0.number == port
         }?.name ?? "a port that is gone"
     }
@@ -311,7 +311,7 @@ package final class Daemon {
         ServiceManager.notify("STOPPING=1")
         // The network has failed under it.
         if let program {
-            programEnd = ProgramEnd.await(program, called: configuration.doors.program[0], signals: signals, logger)
+            programEnd = ProgramEnd.await(program, called: configuration.listeners.program[0], signals: signals, logger)
         }
         for port in control.ports { logger.debug("\(name(of: port.number)): \(port.counters)") }
         privileged?.closeNetwork()
@@ -319,7 +319,7 @@ package final class Daemon {
         vmnetLink?.stop()
         if userLink == nil { names?.close(isForwarding: isForwarding) }
         userLink?.stop()
-        doors?.close()
+        listeners?.close()
         session?.leave()
         if isForwarding { control.stop() }
         privileged?.undo()

@@ -11,7 +11,7 @@ struct DescriptorBudget: Equatable {
     /// What the process itself has open, and opens for a moment: files, its children's pipes.
     private static let own = 64
     /// A full switch, on which a client costs two, its terminals, and clients that have not said what they want.
-    private static let mostForClients = 2 * ForwarderControl.portCapacity + 256
+    private static let mostForClients = 2 * SwitchControl.portCapacity + 256
 
     /// What the process may open.
     let total: Int

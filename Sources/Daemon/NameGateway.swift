@@ -17,7 +17,7 @@ final class NameGateway {
     /// Questions that are dealt with before others on this thread have their turn.
     private static let burst = 64
     /// Relays that a forwarder that does not respond may still be using.
-    private static let abandoned = Guarded<[NameRelay]>([])
+    private static let abandoned = Mutex<[NameRelay]>([])
 
     private let presence: Uplink.Presence
     /// Each port of the switch leads to one guest, as far as is known.
@@ -25,7 +25,7 @@ final class NameGateway {
     private let mtu: Int
     private let server: NameServer
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     /// Carries guests' TCP connections to this thread.
     let inlet: NameInlet
@@ -38,7 +38,7 @@ final class NameGateway {
     ///   - descriptors: how many it may open.
     init(
         _ presence: Uplink.Presence, mtu: Int, knowsPorts: Bool, resolvers: Resolvers, descriptors: Int,
-        loop: ControlLoop, control: ForwarderControl, logger: Logger
+        loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.presence = presence
         self.mtu = mtu

@@ -33,7 +33,7 @@ package final class PlugSession: NetworkSession {
     }
 
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let options: PlugOptions
     private let maximumFrame: Int
     private let logger: Logger
@@ -50,7 +50,7 @@ package final class PlugSession: NetworkSession {
     /// - Parameter candidates: where the switch may be; the first that answers is taken.
     package init(
         candidates: [String], port: Int, options: PlugOptions, maximumFrame: Int, loop: ControlLoop,
-        control: ForwarderControl, logger: Logger
+        control: SwitchControl, logger: Logger
     ) {
         self.candidates = candidates
         self.port = port

@@ -16,12 +16,12 @@ extension Capabilities {
             servesDirectory = own.path != nil
             hasConsole = own.console != nil
         }
-        let doors = configuration.doors
-        let hasDoors = !doors.streams.isEmpty || !doors.datagrams.isEmpty || !doors.activated.isEmpty
+        let listeners = configuration.listeners
+        let hasListeners = !listeners.streams.isEmpty || !listeners.datagrams.isEmpty || !listeners.activated.isEmpty
         // Sockets of machines that run as other users, each closed to all but its user; sockets of ours in directories
         // of other users, which are made and removed there; the database of Open vSwitch, which may be closed to root's
         // group.
-        if servesDirectory || joins || hasConsole || hasDoors || configuration.pidfile != nil
+        if servesDirectory || joins || hasConsole || hasListeners || configuration.pidfile != nil
             || configuration.mode.isBridged
         {
             needed.formUnion([.dacOverride, .fileOwner])
@@ -29,7 +29,7 @@ extension Capabilities {
         // Each machine's data socket is given to its user, ours on another switch to the group of that.
         if servesDirectory || joins { needed.insert(.chown) }
         // The program of `run` is the caller's.
-        if let user = doors.programUser, user.user != Accounts.effectiveUser { needed.insert(.kill) }
+        if let user = listeners.programUser, user.user != Accounts.effectiveUser { needed.insert(.kill) }
         return needed
     }
 }

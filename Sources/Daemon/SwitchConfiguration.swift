@@ -18,7 +18,7 @@ package struct SwitchConfiguration: Sendable {
         }
     }
 
-    /// The directory by which clients find it; nil for none, where they come in through other doors only.
+    /// The directory by which clients find it; nil for none, where they come in through other listeners only.
     package var path: String?
     package var access = SwitchAccess()
     /// The highest port number.

@@ -38,11 +38,11 @@ package final class SwitchSession: NetworkSession {
     }
 
     private let configuration: SwitchConfiguration
-    /// What may lie in the switch's directory besides its own: the pidfile, other doors.
+    /// What may lie in the switch's directory besides its own: the pidfile, other listeners.
     private let neighbours: [String]
     private let quota: ClientQuota
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     package let virtualSwitch: VirtualSwitch
     /// Called when the console ends the switch.
@@ -60,7 +60,7 @@ package final class SwitchSession: NetworkSession {
 
     init(
         _ configuration: SwitchConfiguration, neighbours: [String], quota: ClientQuota, loop: ControlLoop,
-        control: ForwarderControl, logger: Logger
+        control: SwitchControl, logger: Logger
     ) {
         self.configuration = configuration
         self.neighbours = neighbours
@@ -169,8 +169,8 @@ package final class SwitchSession: NetworkSession {
             port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
     }
 
-    /// Gives a client of another door a port, and takes over its descriptor. Nil when all ports are in use.
-    func attachClient(_ port: PortConfiguration, _ client: DoorClient) -> PortNumber? {
+    /// Gives a client of another listener a port, and takes over its descriptor. Nil when all ports are in use.
+    func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber? {
         guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user)
         else { return nil }
         var port = port
@@ -191,7 +191,7 @@ package final class SwitchSession: NetworkSession {
         return virtualSwitch.ports[number]?.ends.first { $0.attachment == attachment }.map { (number, $0.identifier) }
     }
 
-    /// Called when the console ends a client of another door.
+    /// Called when the console ends a client of another listener.
     var onDisconnect: (PortNumber) -> Void = { _ in }
 
     /// Takes the port of a device away.

@@ -32,7 +32,7 @@ final class TrafficReport {
 
     private let interval: UInt64
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     private let uplink: () -> PortNumber?
     private var fromGone: (host: Counts, vm: Counts) = (Counts(), Counts())
@@ -41,7 +41,7 @@ final class TrafficReport {
 
     /// - Parameter uplink: the port that is not a guest's.
     init(
-        seconds: Int, loop: ControlLoop, control: ForwarderControl, logger: Logger, uplink: @escaping () -> PortNumber?
+        seconds: Int, loop: ControlLoop, control: SwitchControl, logger: Logger, uplink: @escaping () -> PortNumber?
     ) {
         interval = UInt64(seconds) * MonotonicClock.second
         self.loop = loop

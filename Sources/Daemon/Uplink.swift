@@ -179,7 +179,7 @@ struct Uplink {
             throw refuse("--tap-name", "a NIC is bridged by a packet socket, without a TAP; a Linux bridge takes one")
         }
         // The line of JSON for --fd shows it.
-        if configuration.interfaceID != nil, configuration.doors.descriptors.isEmpty {
+        if configuration.interfaceID != nil, configuration.listeners.descriptors.isEmpty {
             throw refuse(
                 "--vmnet-interface-id", "a NIC is bridged by a packet socket, which has no hardware address of its own")
         }

@@ -14,7 +14,7 @@ import Wire
 /// and asks names for guests.
 final class UserLink {
     /// A NAT whose thread does not end.
-    private static let abandoned = Guarded<[UserNetwork]>([])
+    private static let abandoned = Mutex<[UserNetwork]>([])
 
     let presence: Uplink.Presence
     private let network: UserNetwork
@@ -22,7 +22,7 @@ final class UserLink {
     private let worker: DeviceWorker
     private let claim: Privileged
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     private let mtu: Int
     private let detach: (PortNumber) -> Void
@@ -35,7 +35,7 @@ final class UserLink {
     /// Starts the library; nothing moves yet.
     init(
         _ configuration: Configuration, resolvers: Resolvers, descriptors: DescriptorBudget, loop: ControlLoop,
-        control: ForwarderControl, logger: Logger, detach: @escaping (PortNumber) -> Void
+        control: SwitchControl, logger: Logger, detach: @escaping (PortNumber) -> Void
     ) throws(ExitError) {
         self.loop = loop
         self.control = control

@@ -10,12 +10,12 @@ import Uplinks
 /// growing pauses, while the guests' ports stay as they are.
 final class VmnetLink {
     /// Interfaces of which the forwarder does not let go.
-    private static let abandoned = Guarded<[any VmnetInterface]>([])
+    private static let abandoned = Mutex<[any VmnetInterface]>([])
 
     private let provider: any VmnetProvider
     private var options: VmnetOptions
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     private let attach: (PortConfiguration) -> PortNumber?
     private let detach: (PortNumber) -> Void
@@ -32,7 +32,7 @@ final class VmnetLink {
     ///   - attach: makes a port of the forwarder.
     ///   - detach: takes it away.
     init(
-        _ provider: any VmnetProvider, _ options: VmnetOptions, loop: ControlLoop, control: ForwarderControl,
+        _ provider: any VmnetProvider, _ options: VmnetOptions, loop: ControlLoop, control: SwitchControl,
         logger: Logger,
         attach: @escaping (PortConfiguration) -> PortNumber?, detach: @escaping (PortNumber) -> Void
     ) {

@@ -22,7 +22,7 @@ final class VmnetWatch {
     private let options: VmnetOptions
     private let provider: any VmnetProvider
     private let loop: ControlLoop
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let logger: Logger
     private let port: () -> PortNumber?
     private let onLoss: (String) -> Void
@@ -43,7 +43,7 @@ final class VmnetWatch {
     ///   - port: the interface's; nil while it is being replaced.
     ///   - onLoss: called with the reason to replace it.
     init(
-        _ options: VmnetOptions, provider: any VmnetProvider, loop: ControlLoop, control: ForwarderControl,
+        _ options: VmnetOptions, provider: any VmnetProvider, loop: ControlLoop, control: SwitchControl,
         logger: Logger, port: @escaping () -> PortNumber?,
         onLoss: @escaping (String) -> Void
     ) {
@@ -105,7 +105,7 @@ final class VmnetWatch {
             onLoss("the vmnet interface is silent since the machine has slept")
         } else if let gateway = options.network?.gateway {
             control.send(
-                ARPPacket.probe(for: gateway, from: ForwarderControl.ownAddress).frame(to: .broadcast), outOf: port)
+                ARPPacket.probe(for: gateway, from: SwitchControl.ownAddress).frame(to: .broadcast), outOf: port)
             current.count += 1
             questions = current
         }

@@ -6,7 +6,7 @@ import Platform
 extension ControlLoop {
     /// What the worker hands over.
     private final class Handover<Value: Sendable>: Sendable {
-        let value = Guarded<Value?>(nil)
+        let value = Mutex<Value?>(nil)
         let wakeup: Wakeup
 
         init() throws(SystemError) { wakeup = try Wakeup() }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// The main thread's loop: everything that is not the data path. One thing at a time, nothing that waits.
 package final class ControlLoop {
@@ -60,6 +61,17 @@ package final class ControlLoop {
     @discardableResult
     package func schedule(after nanoseconds: UInt64, _ handler: @escaping () -> Void) -> TimerID {
         schedule(at: MonotonicClock.now + nanoseconds, handler)
+    }
+
+    /// Calls `handler` once, at `due` or soon after.
+    @discardableResult
+    package func schedule(at due: Instant, _ handler: @escaping () -> Void) -> TimerID {
+        schedule(at: UInt64(bitPattern: due.nanoseconds), handler)
+    }
+
+    @discardableResult
+    package func schedule(after amount: TimeAmount, _ handler: @escaping () -> Void) -> TimerID {
+        schedule(at: BootClock.now + amount, handler)
     }
 
     package func cancel(_ timer: TimerID?) { timers.removeAll { $0.id == timer } }

@@ -11,7 +11,7 @@ import CPlatform
 
 /// A mutex for the data path: held for a batch or a turn at most, mostly free. Not recursive.
 @safe
-package struct Latch: ~Copyable, @unchecked Sendable {
+package struct Lock: ~Copyable, @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
 
     package init() {
@@ -36,7 +36,7 @@ package struct Latch: ~Copyable, @unchecked Sendable {
 /// Lets many threads work side by side, or one alone. Who wants to be alone waits for those inside, and nobody goes in
 /// before it. Not recursive.
 @safe
-package struct Gate: ~Copyable, @unchecked Sendable {
+package struct ReadWriteLock: ~Copyable, @unchecked Sendable {
     private let lock: UnsafeMutablePointer<pthread_rwlock_t>
 
     package init() {
@@ -50,11 +50,11 @@ package struct Gate: ~Copyable, @unchecked Sendable {
     }
 
     /// Begins work beside others.
-    package func enter() { unsafe pthread_rwlock_rdlock(lock) }
+    package func lockShared() { unsafe pthread_rwlock_rdlock(lock) }
 
     /// Begins work alone.
-    package func close() { unsafe pthread_rwlock_wrlock(lock) }
+    package func lockExclusive() { unsafe pthread_rwlock_wrlock(lock) }
 
     /// Ends either.
-    package func leave() { unsafe pthread_rwlock_unlock(lock) }
+    package func unlock() { unsafe pthread_rwlock_unlock(lock) }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
+import Timing
 
 #if canImport(Darwin)
     import Darwin
@@ -8,6 +9,18 @@ import CPlatform
 #else
     import Glibc
 #endif
+
+/// Time that never jumps and goes on while the system sleeps (CLOCK_BOOTTIME, mach_continuous_time). On the data path
+/// taken once for a batch.
+package enum BootClock {
+    package static var now: Instant { Instant(nanoseconds: Int64(bitPattern: platform_clock_boot())) }
+
+    /// How long the system has slept since it was started: differences count only. A little more or less at each look.
+    package static var asleep: TimeAmount { TimeAmount(nanoseconds: Int64(bitPattern: platform_clock_asleep())) }
+
+    /// Suspends the calling thread.
+    package static func sleep(_ amount: TimeAmount) { usleep(UInt32(clamping: amount.microseconds)) }
+}
 
 /// Time in nanoseconds that never jumps and goes on while the machine sleeps. Taken once per batch, not per frame.
 package enum MonotonicClock {

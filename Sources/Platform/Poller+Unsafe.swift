@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
+import Timing
 
 /// What a descriptor is ready for, or is to be watched for.
 @usableFromInline
@@ -53,6 +54,18 @@ package struct Poller: ~Copyable {
     @inlinable
     package func wait(timeout: UInt64?, atMost count: Int = capacity) -> Int {
         let limit = timeout.map { Int64(min($0, 1 << 62)) } ?? -1
+        return Int(
+            max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(min(count, Poller.capacity)), limit)))
+    }
+
+    /// Waits for events and returns how many there are, to be asked for with `event(_:)` before the next wait.
+    /// - Parameters:
+    ///   - deadline: until when; `distantFuture` waits for ever.
+    ///   - now: the time, as the caller has it.
+    ///   - count: how many at most; the others come first the next time.
+    @inlinable
+    package func wait(until deadline: Instant, now: Instant, atMost count: Int = capacity) -> Int {
+        let limit = deadline == .distantFuture ? -1 : max(0, (deadline - now).nanoseconds)
         return Int(
             max(0, unsafe platform_poller_wait(descriptor.raw, events, Int32(min(count, Poller.capacity)), limit)))
     }

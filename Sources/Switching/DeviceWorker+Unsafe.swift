@@ -10,16 +10,16 @@ import Wire
 /// thread comes in by `enter`. For one port at a time.
 @safe
 package final class DeviceWorker: FrameSink, @unchecked Sendable {
-    private let control: ForwarderControl
+    private let control: SwitchControl
     // Both change only while the gate is closed: there while the port is attached and the forwarder has not ended.
     private var forwarder: UnsafeMutablePointer<Forwarder>?
     private var port: PortNumber = 0
 
-    package init(_ control: ForwarderControl) { self.control = control }
+    package init(_ control: SwitchControl) { self.control = control }
 
-    package func enter() { control.gate.enter() }
+    package func enter() { control.gate.lockShared() }
 
-    package func leave() { control.gate.leave() }
+    package func leave() { control.gate.unlock() }
 
     package var isAttached: Bool { unsafe forwarder != nil }
 

@@ -73,11 +73,11 @@ final class Fabric: @unchecked Sendable {
         var worker: Int
     }
 
-    let control: ForwarderControl
+    let control: SwitchControl
     let workers: Int
     /// The control's.
-    var gate: Gate { _read { yield control.gate } }
-    let tables = Latch()
+    var gate: ReadWriteLock { _read { yield control.gate } }
+    let tables = Lock()
     /// Readable from the end on.
     let ending: Wakeup
     /// Seconds for which a port with a loop behind it stays closed before it is tried again.
@@ -97,8 +97,8 @@ final class Fabric: @unchecked Sendable {
     /// A worker waits in its own, any may change what is watched there.
     let pollers: UnsafeMutablePointer<Poller>
 
-    init(_ control: ForwarderControl, workers: Int, closingPause: UInt32, patience: UInt64) throws(SystemError) {
-        let capacity = ForwarderControl.portCapacity
+    init(_ control: SwitchControl, workers: Int, closingPause: UInt32, patience: UInt64) throws(SystemError) {
+        let capacity = SwitchControl.portCapacity
         ending = try Wakeup()
         var made: [OwnedPoller] = []
         for index in 0..<workers {

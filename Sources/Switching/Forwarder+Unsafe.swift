@@ -40,7 +40,7 @@ package struct Forwarder: ~Copyable {
     var lastTrial: UInt32 = 0
     var wantsProbes = false
     var device = DeviceTurn()
-    var reception: DoorReception
+    var reception: DatagramListenerState
     /// Frames that are made here.
     var scratch = FrameBatch(capacity: 16)
     var origin = BatchOrigin(port: 0)
@@ -53,7 +53,7 @@ package struct Forwarder: ~Copyable {
     private static let spinLimit: UInt64 = 50_000
 
     // The fabric's, whose memory stays where it is.
-    let control: ForwarderControl
+    let control: SwitchControl
     let shared: UnsafeMutablePointer<Fabric.State>
     let guarded: UnsafeMutablePointer<Fabric.Tables>
     let ports: UnsafeMutablePointer<Port>
@@ -82,7 +82,7 @@ package struct Forwarder: ~Copyable {
     ///   - closingPause: seconds for which a port with a loop behind it stays closed before it is tried again.
     ///   - patience: nanoseconds for which a sender waits for a full receiver.
     package init(
-        control: ForwarderControl, workers: Int = 1, closingPause: UInt32 = 30,
+        control: SwitchControl, workers: Int = 1, closingPause: UInt32 = 30,
         patience: UInt64 = 20 * MonotonicClock.millisecond
     ) throws(SystemError) {
         self.init(
@@ -90,14 +90,14 @@ package struct Forwarder: ~Copyable {
         let service = PortConfiguration(
             name: "address service", kind: .service, role: .service, descriptor: -1,
             maximumFrame: FrameRing.slotCapacity, receivesUnknown: false)
-        attach(ForwarderControl.servicePort, service, control.serviceCounters)
+        attach(SwitchControl.servicePort, service, control.serviceCounters)
     }
 
     /// The other workers of a switch, which are to be run side by side with this first one.
     package func makeHelper(_ index: Int) -> Forwarder { Forwarder(joining: fabric, index) }
 
     private init(joining fabric: Fabric, _ index: Int) {
-        let capacity = ForwarderControl.portCapacity
+        let capacity = SwitchControl.portCapacity
         self.fabric = fabric
         self.index = index
         control = fabric.control
@@ -110,7 +110,7 @@ package struct Forwarder: ~Copyable {
         unsafe pollers = fabric.pollers
         batch = FrameBatch(capacity: Forwarder.batchCapacity)
         receiver = ReceiveVector(for: batch)
-        reception = DoorReception(for: batch)
+        reception = DatagramListenerState(for: batch)
         sender = SendVector()
         unsafe pending = .allocate(capacity: capacity * Forwarder.batchCapacity)
         unsafe pendingCounts = .allocate(capacity: capacity)
@@ -142,7 +142,7 @@ package struct Forwarder: ~Copyable {
     /// One turn: waits up to `timeout` nanoseconds (nil: for ever) and handles what is ready then.
     package mutating func turn(timeout: UInt64?) {
         let count = wait(timeout)
-        fabric.gate.enter()
+        fabric.gate.lockShared()
         let moment = MonotonicClock.now
         now = UInt32(truncatingIfNeeded: moment / MonotonicClock.second)
         var hasCommands = false
@@ -166,7 +166,7 @@ package struct Forwarder: ~Copyable {
         if isHolding { losePatience(moment) }
         // What a device had to do counts as work for who has made it.
         if takeDeviceTurn() && fabric.workers > 1, let last { noteEffort(last) }
-        fabric.gate.leave()
+        fabric.gate.unlock()
         // Last, so that no port is detached while an event of this turn still names it.
         if index == 0 && (hasCommands || (hasClosedPorts && lastTrial != now)) { manage() }
         if balance.isDue { shareWork() }
@@ -205,11 +205,11 @@ package struct Forwarder: ~Copyable {
 
     /// Does what no other worker may have a turn beside. What this worker's poller has told must be done with.
     mutating func alone(_ body: (inout Forwarder) -> Void) {
-        fabric.gate.close()
+        fabric.gate.lockExclusive()
         body(&self)
         generation = state.generation
         isStopped = state.isStopped
-        fabric.gate.leave()
+        fabric.gate.unlock()
     }
 
     private mutating func wait(_ timeout: UInt64?) -> Int {
@@ -225,7 +225,7 @@ package struct Forwarder: ~Copyable {
     // MARK: One port's turn
 
     private mutating func drain(_ number: Int) {
-        if unsafe ports[number].kind == .datagramDoor { return drainDoor(number) }
+        if unsafe ports[number].kind == .datagramListener { return drainListener(number) }
         var batches = 0
         // What lies in a stream's buffer is all sent on: nothing would tell of it again.
         while unsafe batches < Forwarder.turnBatches || ports[number].ingress.incoming.holdsFrame {

@@ -35,7 +35,7 @@ extension Forwarder {
     /// do so with tags.
     func isInServiceVLAN(_ passage: Passage) -> Bool {
         state.isVLANAware
-            ? unsafe passage.vlan == ports[Int(ForwarderControl.servicePort)].untaggedVLAN : passage.vlan == 0
+            ? unsafe passage.vlan == ports[Int(SwitchControl.servicePort)].untaggedVLAN : passage.vlan == 0
     }
 
     /// Hands a guest's frame to the address service if it wants it. Returns true if no others are to have it.
@@ -45,15 +45,15 @@ extension Forwarder {
         case .none:
             return false
         case .arp:
-            if state.policy.watchesARP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
+            if state.policy.watchesARP { note(passage.index, .keep, for: SwitchControl.servicePort) }
             return false
         case .dhcpRequest:
             guard state.policy.takesDHCP else { return false }
-            note(passage.index, .keep, for: ForwarderControl.servicePort)
+            note(passage.index, .keep, for: SwitchControl.servicePort)
             show(passage)
             return true
         case .dhcpReply:
-            if state.policy.watchesDHCP { note(passage.index, .keep, for: ForwarderControl.servicePort) }
+            if state.policy.watchesDHCP { note(passage.index, .keep, for: SwitchControl.servicePort) }
             return false
         }
     }

@@ -143,9 +143,9 @@ extension Forwarder {
         return choice.port
     }
 
-    /// A datagram door and its clients stay together, at the first worker.
+    /// A datagram listener and its clients stay together, at the first worker.
     private func mayHandOver(_ number: PortNumber) -> Bool {
-        unsafe ports[Int(number)].kind != .datagramDoor && ports[Int(number)].configuration.door == nil
+        unsafe ports[Int(number)].kind != .datagramListener && ports[Int(number)].configuration.listener == nil
     }
 
     /// Gives a port to another worker, alone, if it is this one's.

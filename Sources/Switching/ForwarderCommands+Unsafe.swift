@@ -103,7 +103,7 @@ extension Forwarder {
         let place = unsafe Int(places[Int(number)])
         guard place >= 0 else { return }
         takeRest(from: Int(number))
-        reception.strangers.removeAll { $0.door == number }
+        reception.strangers.removeAll { $0.listener == number }
         tables.addresses.forget(number)
         tables.addressGuard.detach(number)
         reception.peers.remove(number)
@@ -128,8 +128,10 @@ extension Forwarder {
 
     /// Takes what a client had sent before it went, or as much of it as a socket holds.
     private mutating func takeRest(from number: Int) {
-        if let door = unsafe ports[number].configuration.door {
-            if isAttached(door), unsafe ports[Int(door)].kind == .datagramDoor { drainDoor(Int(door)) }
+        if let listener = unsafe ports[number].configuration.listener {
+            if isAttached(listener), unsafe ports[Int(listener)].kind == .datagramListener {
+                drainListener(Int(listener))
+            }
             return
         }
         guard unsafe ports[number].role == .guest,
@@ -152,7 +154,7 @@ extension Forwarder {
         // The services are where the way out is.
         switch unsafe ports[Int(number)].role {
         case .guest: break
-        case .service: unsafe ports[Int(number)].untaggedVLAN = ports[Int(ForwarderControl.servicePort)].untaggedVLAN
+        case .service: unsafe ports[Int(number)].untaggedVLAN = ports[Int(SwitchControl.servicePort)].untaggedVLAN
         case .uplink:
             for place in 0..<state.activeCount where unsafe ports[Int(active[place])].role == .service {
                 unsafe ports[Int(active[place])].untaggedVLAN = untagged
@@ -224,7 +226,7 @@ extension Forwarder {
         guard isAttached(asked.holder.port) else { return }
         batch.removeAll()
         batch.append(copying: SourceBindings.solicitation(asked).rawSpan)
-        let service = Int(ForwarderControl.servicePort)
+        let service = Int(SwitchControl.servicePort)
         let vlan = unsafe state.isVLANAware ? ports[service].untaggedVLAN : 0
         batch[0].vlan = vlan
         fabric.tables.lock()
@@ -245,7 +247,7 @@ extension Forwarder {
 
     /// Sends a probe out of one port, even if it is closed. The batch must be done with.
     mutating func probe(_ number: PortNumber) {
-        guard number != ForwarderControl.servicePort else { return }
+        guard number != SwitchControl.servicePort else { return }
         fabric.tables.lock()
         let frame = tables.loopGuard.probe(for: number)
         fabric.tables.unlock()

@@ -31,9 +31,9 @@ extension Forwarder {
     private func mayHold(_ ingress: Int) -> Bool {
         switch unsafe ports[ingress].kind {
         case .stream: true
-        // Who sends to a datagram door cannot be kept waiting alone, and does not wait but asks again and again: both
-        // were measured to cost more.
-        case .datagram: unsafe ports[ingress].configuration.door == nil
+        // Who sends to a datagram listener cannot be kept waiting alone, and does not wait but asks again and again:
+        // both were measured to cost more.
+        case .datagram: unsafe ports[ingress].configuration.listener == nil
         case .tap: hasOneOther(than: ingress)
         default: false
         }
@@ -44,7 +44,7 @@ extension Forwarder {
         var others = 0
         for place in 0..<state.activeCount where unsafe Int(active[place]) != number {
             switch unsafe ports[Int(active[place])].kind {
-            case .service, .datagramDoor: continue
+            case .service, .datagramListener: continue
             default: others += 1
             }
             if others > 1 { return false }

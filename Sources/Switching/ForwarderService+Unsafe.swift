@@ -7,7 +7,7 @@ import Wire
 
 extension Forwarder {
     mutating func drainService() {
-        let number = Int(ForwarderControl.servicePort)
+        let number = Int(SwitchControl.servicePort)
         while true {
             batch.removeAll()
             while batch.count < batch.capacity {
@@ -23,7 +23,7 @@ extension Forwarder {
     }
 
     mutating func deliverToService(_ departures: UnsafeBufferPointer<Departure>) {
-        let number = Int(ForwarderControl.servicePort)
+        let number = Int(SwitchControl.servicePort)
         unsafe ports[number].sending.lock()
         for place in 0..<departures.count {
             let index = unsafe departures[place].index

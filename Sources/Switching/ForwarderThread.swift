@@ -12,7 +12,7 @@ extension Forwarder {
     /// Starts the threads of a forwarder, which run until `control.stop()`.
     /// - Parameter onEnd: called by the last of them.
     package static func start(
-        control: ForwarderControl, workers: Int = 1, onEnd: @escaping @Sendable () -> Void = {}
+        control: SwitchControl, workers: Int = 1, onEnd: @escaping @Sendable () -> Void = {}
     ) throws(SystemError) {
         let first = try Forwarder(control: control, workers: workers)
         let running = ManagedAtomic<Int>(1)
@@ -22,9 +22,9 @@ extension Forwarder {
             do {
                 try WorkerThread.start(named: "forwarder \(index + 1)") { run(helper, running, onEnd) }
             } catch {
-                first.fabric.gate.close()
+                first.fabric.gate.lockExclusive()
                 first.end()
-                first.fabric.gate.leave()
+                first.fabric.gate.unlock()
                 throw error
             }
         }

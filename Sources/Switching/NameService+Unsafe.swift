@@ -63,10 +63,10 @@ extension Forwarder {
     /// Passes a guest's question for a name to the name service. Returns false if the frame is anything else.
     mutating func takeName(_ passage: Passage, _ service: NameService) -> Bool {
         // Where VLANs are not looked at, a tag without one is the sender's priority and no more.
-        guard passage.vlan == (state.isVLANAware ? unsafe ports[Int(ForwarderControl.servicePort)].untaggedVLAN : 0)
+        guard passage.vlan == (state.isVLANAware ? unsafe ports[Int(SwitchControl.servicePort)].untaggedVLAN : 0)
         else { return false }
         switch NameTransport(of: batch.bytes(of: batch[passage.index]), to: service) {
-        case .datagram?: note(passage.index, .keep, for: ForwarderControl.servicePort)
+        case .datagram?: note(passage.index, .keep, for: SwitchControl.servicePort)
         case .stream?:
             let address = batch.bytes(of: batch[passage.index]).big32(at: passage.isTagged ? 30 : 26)
             control.callers.note(IPv4Address(address), PortNumber(passage.ingress))

@@ -2,11 +2,11 @@
 import Platform
 import Wire
 
-/// Which port the sender of a datagram is, by the name that it has bound and the door it has come to. Open addressing;
-/// names lie where they never move.
+/// Which port the sender of a datagram is, by the name that it has bound and the listener it has come to. Open
+/// addressing; names lie where they never move.
 @safe
 struct PeerTable: ~Copyable {
-    /// Room for a name, behind its length and its door.
+    /// Room for a name, behind its length and its listener.
     private static let nameStride = 128
     private static let nameOffset = 8
 
@@ -36,8 +36,8 @@ struct PeerTable: ~Copyable {
         unsafe slots.deallocate()
     }
 
-    private func hash(_ name: RawSpan, _ door: PortNumber) -> UInt64 {
-        var value = seed ^ UInt64(door)
+    private func hash(_ name: RawSpan, _ listener: PortNumber) -> UInt64 {
+        var value = seed ^ UInt64(listener)
         var position = 0
         while position + 4 <= name.byteCount {
             value = (value ^ UInt64(name.big32(at: position))) &* 0x9e37_79b9_7f4a_7c15
@@ -52,10 +52,10 @@ struct PeerTable: ~Copyable {
         return value
     }
 
-    private func isName(_ port: PortNumber, _ name: RawSpan, _ door: PortNumber) -> Bool {
+    private func isName(_ port: PortNumber, _ name: RawSpan, _ listener: PortNumber) -> Bool {
         let block = unsafe names + Int(port) * PeerTable.nameStride
         guard unsafe Int(block.load(as: UInt16.self)) == name.byteCount,
-            unsafe block.load(fromByteOffset: 2, as: PortNumber.self) == door
+            unsafe block.load(fromByteOffset: 2, as: PortNumber.self) == listener
         else { return false }
         for index in 0..<name.byteCount
         where unsafe block.load(fromByteOffset: PeerTable.nameOffset + index, as: UInt8.self) != name.byte(at: index) {
@@ -64,29 +64,29 @@ struct PeerTable: ~Copyable {
         return true
     }
 
-    /// The port of the sender with this name at this door; nil for a stranger.
-    func find(_ name: RawSpan, at door: PortNumber) -> PortNumber? {
-        let value = hash(name, door)
+    /// The port of the sender with this name at this listener; nil for a stranger.
+    func find(_ name: RawSpan, at listener: PortNumber) -> PortNumber? {
+        let value = hash(name, listener)
         var slot = Int(truncatingIfNeeded: value) & mask
         while unsafe slots[slot] != 0 {
-            if unsafe hashes[slot] == value && isName(slots[slot], name, door) { return unsafe slots[slot] }
+            if unsafe hashes[slot] == value && isName(slots[slot], name, listener) { return unsafe slots[slot] }
             slot = (slot + 1) & mask
         }
         return nil
     }
 
-    mutating func insert(_ port: PortNumber, _ name: [UInt8], at door: PortNumber) {
-        guard name.count <= PeerTable.nameStride - PeerTable.nameOffset, find(name.rawSpan, at: door) == nil else {
+    mutating func insert(_ port: PortNumber, _ name: [UInt8], at listener: PortNumber) {
+        guard name.count <= PeerTable.nameStride - PeerTable.nameOffset, find(name.rawSpan, at: listener) == nil else {
             return
         }
         let block = unsafe names + Int(port) * PeerTable.nameStride
         unsafe block.storeBytes(of: UInt16(name.count), as: UInt16.self)
-        unsafe block.storeBytes(of: door, toByteOffset: 2, as: PortNumber.self)
+        unsafe block.storeBytes(of: listener, toByteOffset: 2, as: PortNumber.self)
         for (index, byte) in name.enumerated() {
             unsafe block.storeBytes(of: byte, toByteOffset: PeerTable.nameOffset + index, as: UInt8.self)
         }
         known.insert(port)
-        enter(port, hash(name.rawSpan, door))
+        enter(port, hash(name.rawSpan, listener))
     }
 
     private func enter(_ port: PortNumber, _ value: UInt64) {

@@ -48,7 +48,7 @@ struct Port: ~Copyable {
     var worker = 0
 
     var ingress: PortIngress
-    let sending = Latch()
+    let sending = Lock()
     var egress: PortEgress
 
     // What `tables` guards.

@@ -11,7 +11,7 @@ package enum PortKind: BitwiseCopyable, Sendable {
     /// A connected stream socket, each plain frame behind its length: QEMU stream, socket_vmnet's clients.
     case stream
     /// An unconnected datagram socket to which many clients send: no port itself, each of them is one.
-    case datagramDoor
+    case datagramListener
     /// A client of such a socket that takes datagrams from that socket alone: sent to by its name.
     case datagramClient
     /// A TAP with 12-byte virtio headers.
@@ -73,9 +73,9 @@ package struct PortConfiguration: Sendable {
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
 
-    /// For a client of a datagram door: the door, the name that it has bound, and the name to send to, where that is
-    /// another.
-    package var door: PortNumber?
+    /// For a client of a datagram listener: the listener, the name that it has bound, and the name to send to, where
+    /// that is another.
+    package var listener: PortNumber?
     package var peer: [UInt8] = []
     package var destination: [UInt8] = []
     /// What keeps the destination what it is, which the forwarder takes over; -1 for nothing.
@@ -114,11 +114,11 @@ package enum PortEvent: Equatable, Sendable {
     /// The other end does not take frames: a positive errno. Reported once until the port is attached anew or
     /// `rearm`ed.
     case unreachable(PortNumber, Int32)
-    /// An empty datagram came: a libvdeplug peer says goodbye; or at a datagram door one that is no frame: a program
-    /// greets. Reported once until the port is attached anew or `rearm`ed.
+    /// An empty datagram came: a libvdeplug peer says goodbye; or at a datagram listener one that is no frame: a
+    /// program greets. Reported once until the port is attached anew or `rearm`ed.
     case goodbye(PortNumber)
-    /// Somebody has sent to a datagram door who has no port. At most a few are told of that were not answered by a
-    /// `rearm` of the door each.
+    /// Somebody has sent to a datagram listener who has no port. At most a few are told of that were not answered by a
+    /// `rearm` of the listener each.
     case stranger(PortNumber, Stranger)
     /// A stream is over: its client has closed it, or announced a frame of a length that none has.
     case ended(PortNumber, badLength: UInt32?)

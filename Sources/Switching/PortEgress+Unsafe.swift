@@ -28,7 +28,7 @@ struct PortEgress: ~Copyable {
     var sentOfFirst = 0
     /// A stream is over.
     var hasEnded = false
-    /// For a client of a datagram door.
+    /// For a client of a datagram listener.
     private let destination: DatagramDestination?
 
     init(_ configuration: PortConfiguration, _ counters: PortCounters) {
@@ -57,7 +57,7 @@ struct PortEgress: ~Copyable {
             unsafe transmitWhole(
                 departures, headerLength: device!.headerLength, maximumSuperFrame: device!.maximumSuperFrame,
                 of: &batch, with: &vector)
-        case .service, .datagramDoor: TransmitOutcome()
+        case .service, .datagramListener: TransmitOutcome()
         }
     }
 

@@ -49,7 +49,7 @@ struct PortIngress: ~Copyable {
             case .tap: TapFrames.receive(from: raw, into: &batch, byteLimit: PortIngress.batchBytes)
             case .packet: PacketFrames.receive(from: raw, into: &batch, byteLimit: PortIngress.batchBytes)
             case .device: receiveFromDevice(into: &batch, with: &vector)
-            case .service, .datagramDoor, .datagramClient: ReceiveOutcome()
+            case .service, .datagramListener, .datagramClient: ReceiveOutcome()
             }
         error = outcome.error
         failures = outcome.error == 0 ? 0 : failures + 1

@@ -15,7 +15,7 @@ package final class NameInlet: Sendable {
         let guest: IPv4Address
     }
 
-    private let arrivals = Guarded<[Arrival]>([])
+    private let arrivals = Mutex<[Arrival]>([])
     /// Becomes readable when there is something to take.
     package let notification: Wakeup
 

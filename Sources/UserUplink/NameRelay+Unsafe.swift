@@ -19,7 +19,7 @@ package final class NameRelay: @unchecked Sendable {
 
     private let fromGuests = PacketRing(capacity: NameRelay.guestCapacity)
     /// Leases that were given since the last turn, with their ends in seconds.
-    private let leases = Guarded<[IPv4Address: (hardware: MACAddress, end: UInt64)]>([:])
+    private let leases = Mutex<[IPv4Address: (hardware: MACAddress, end: UInt64)]>([:])
     private let turn = TurnLatch()
     // What belongs to the turn.
     private let output: GuestOutput

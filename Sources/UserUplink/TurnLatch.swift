@@ -5,7 +5,7 @@ import Platform
 /// Gives a device's turn to one thread at a time. A worker that finds it taken does not wait: the thread that has it is
 /// asked for another one.
 struct TurnLatch: ~Copyable, Sendable {
-    private let latch = Latch()
+    private let latch = Lock()
     /// A turn was wanted while another thread had it.
     private let hasMissed = ManagedAtomic<Bool>(false)
 

@@ -51,7 +51,7 @@ package final class UserNetwork: @unchecked Sendable {
     /// TCP connections, and parts of their streams that were sent again, a second ago at most.
     private let connections = ManagedAtomic<Int>(0)
     private let repeated = ManagedAtomic<Int>(0)
-    private let drops = Guarded([Int](repeating: 0, count: UserDrop.allCases.count))
+    private let drops = Mutex([Int](repeating: 0, count: UserDrop.allCases.count))
 
     /// Who has the turn. Whoever has it does not come into the sink any more, and does not let the library work: both
     /// is done before.

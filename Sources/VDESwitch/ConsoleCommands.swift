@@ -45,7 +45,7 @@ extension ManagementConsole {
         printing("showinfo", "", "show version and process") { (console, _) throws(ConsoleError) in
             var lines =
                 console.banner + [
-                    "pid \(Accounts.processID) MAC \(ForwarderControl.ownAddress) uptime \(console.uptime)"
+                    "pid \(Accounts.processID) MAC \(SwitchControl.ownAddress) uptime \(console.uptime)"
                 ]
             if let path = console.surroundings.path {
                 lines.append("mgmt \(path) perm 0\(String(console.surroundings.pathMode, radix: 8))")

@@ -74,11 +74,11 @@ package final class VirtualSwitch {
     /// Stands for no particular port.
     package static let anyPort = 0
     /// The highest port that can be asked for: the forwarder has ends for so many, less the address service.
-    package static let maximumPorts = ForwarderControl.portCapacity - 1
+    package static let maximumPorts = SwitchControl.portCapacity - 1
     /// VLANs that can be made, as in vde_switch.
     package static let vlans: ClosedRange<UInt16> = 1...4093
 
-    package let control: ForwarderControl
+    package let control: SwitchControl
     /// The highest port number.
     package private(set) var limit: Int
     package private(set) var ports: [Int: SwitchPort] = [:]
@@ -91,7 +91,7 @@ package final class VirtualSwitch {
     /// Ports whose guests may be routers and DHCP servers.
     package var servingPorts: Set<Int> = []
 
-    package init(control: ForwarderControl, limit: Int) {
+    package init(control: SwitchControl, limit: Int) {
         self.control = control
         self.limit = min(max(limit, 1), VirtualSwitch.maximumPorts)
     }

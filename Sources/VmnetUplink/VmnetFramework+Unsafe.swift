@@ -188,7 +188,7 @@ private final class StartedInterface: VmnetInterface, @unchecked Sendable {
     private let headerLength: Int
     private let longest: Int
     private let stopPatience: UInt64
-    private let isStopped = Guarded(false)
+    private let isStopped = Mutex(false)
 
     init(
         _ raw: OpaquePointer, _ parameters: VmnetParameters, _ signal: Signal, headerLength: Int, longest: Int,

@@ -162,7 +162,7 @@ private struct Line {
     }
 
     /// What was parsed already: the parser takes its time.
-    private static let known = Guarded<[[String]: Result<String, Refusal>]>([:])
+    private static let known = Mutex<[[String]: Result<String, Refusal>]>([:])
 
     /// The configuration in words, or the message with which the line is refused.
     func parsed(hasVmnet: Bool) -> Result<String, Refusal> {

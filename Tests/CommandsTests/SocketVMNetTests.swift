@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
-import Doors
+import Listeners
 import Testing
 import Wire
 
@@ -99,8 +99,8 @@ import Wire
         let join = try #require(try Root.parseAsRoot(words) as? Join)
         let configuration = try join.makeConfiguration()
         #expect(
-            configuration.doors.streams == ["/tmp/s"] && configuration.doors.access.mode == 0o770
-                && configuration.doors.access.group == 0)
+            configuration.listeners.streams == ["/tmp/s"] && configuration.listeners.access.mode == 0o770
+                && configuration.listeners.access.group == 0)
         guard case .serve(let own) = configuration.side else {
             Issue.record("it is a switch")
             return

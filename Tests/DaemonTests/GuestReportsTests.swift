@@ -8,7 +8,7 @@ import Wire
 
 @Suite struct GuestReportsTests {
     private final class Lines: @unchecked Sendable {
-        let lines = Guarded<[String]>([])
+        let lines = Mutex<[String]>([])
     }
 
     private struct Handler: LogHandler {

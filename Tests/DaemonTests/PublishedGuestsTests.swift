@@ -10,7 +10,7 @@ import Wire
 
 /// Log lines as they come.
 private final class Lines: LogHandler, @unchecked Sendable {
-    private let lines = Guarded<[String]>([])
+    private let lines = Mutex<[String]>([])
     var metadata: Logger.Metadata = [:]
     var logLevel = Logger.Level.info
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

@@ -4,7 +4,7 @@ import Platform
 /// What the demo prints: commands, their output indented, and a line for each thing that is shown.
 final class Show: Sendable {
     private let start = MonotonicClock.now
-    private let results = Guarded<(passed: Int, failed: Int)>((0, 0))
+    private let results = Mutex<(passed: Int, failed: Int)>((0, 0))
 
     func say(_ text: String) { StandardOutput.write("  \(text)\n") }
 

@@ -21,7 +21,7 @@ private final class ListenerScene {
         folder = try TemporaryFolder()
         loop = try ControlLoop()
         quota = ClientQuota(limit: limit)
-        path = try UnixPath(folder.file("door"))
+        path = try UnixPath(folder.file("listener"))
         let socket = try UnixSocket.stream()
         try socket.bind(to: path)
         try socket.listen()
@@ -96,7 +96,7 @@ private final class ListenerScene {
     }
 
     @Test func noClientIsNoFailure() throws {
-        let folder = try TemporaryFolder(), path = try UnixPath(folder.file("door"))
+        let folder = try TemporaryFolder(), path = try UnixPath(folder.file("listener"))
         let socket = try UnixSocket.stream()
         try socket.bind(to: path)
         try socket.listen()

@@ -24,7 +24,7 @@ extension IntegrationTests {
                 descriptor: socket, user: nil, environment: [:])
         }
 
-        @Test func aStreamSocketThatTheServiceManagerMadeIsADoor() throws {
+        @Test func aStreamSocketThatTheServiceManagerMadeIsAListener() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
             let listener = try UnixSocket.stream()
@@ -48,14 +48,14 @@ extension IntegrationTests {
         @Test func aDatagramSocketToo() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
-            let door = try UnixSocket.datagram()
-            try door.bind(to: UnixPath(path))
+            let listener = try UnixSocket.datagram()
+            try listener.bind(to: UnixPath(path))
             // PassCredentials=yes
-            door.tellSenders()
+            listener.tellSenders()
             let machine = try DatagramClient(network.folder.file("machine"), to: path),
                 source = MACAddress(0x0200_0000_0001)
             try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
-            let daemon = try start(network, door, [])
+            let daemon = try start(network, listener, [])
             try eventually("an answer", within: 20) { machine.received().contains { $0.starts(with: source.bytes) } }
             machine.close()
             try eventually("its end") { daemon.poll() == .exited(0) }
@@ -78,7 +78,7 @@ extension IntegrationTests {
         }
 
         @Test func aMachineByVDEKeepsItAwake() throws {
-            let scene = try DoorScene(vde: true, ["--idle-exit", "1"])
+            let scene = try ListenerScene(vde: true, ["--idle-exit", "1"])
             let guest = try PlugGuest("guest", path: scene.vde, folder: scene.folder)
             let stream = try SocketEnd(streamAt: scene.stream)
             try scene.daemon.program.wait(for: "has joined")

@@ -5,13 +5,13 @@ import Testing
 import Wire
 
 /// What no client should do, nor who starts us, and the others who must not notice.
-extension IntegrationTests.Doors {
+extension IntegrationTests.Listeners {
     /// A neighbour of bad clients.
     private struct Neighbour {
         let end: SocketEnd
         let address = MACAddress(0x0200_0000_0001)
 
-        init(_ scene: DoorScene) throws { end = try SocketEnd(streamAt: scene.stream) }
+        init(_ scene: ListenerScene) throws { end = try SocketEnd(streamAt: scene.stream) }
 
         /// Asks who has the gateway, and is answered.
         func isWell() throws {
@@ -24,7 +24,7 @@ extension IntegrationTests.Doors {
     }
 
     @Test func aFrameThatComesByteByByteIsOneLikeOthers() throws {
-        let scene = try DoorScene()
+        let scene = try ListenerScene()
         let neighbour = try Neighbour(scene), slow = try SocketEnd(streamAt: scene.stream),
             source = MACAddress(0x0200_0000_0003)
         let frame = ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast)
@@ -39,7 +39,7 @@ extension IntegrationTests.Doors {
     /// More than there are ports: who comes too late is turned away, and has a port when others have gone.
     @Test func moreThanThereArePortsAreTurnedAway() throws {
         ProcessLimits.raiseDescriptors()
-        let scene = try DoorScene()
+        let scene = try ListenerScene()
         let neighbour = try Neighbour(scene)
         var crowd = try (0..<1200).map { _ in try SocketEnd(streamAt: scene.stream) }
         try scene.daemon.program.wait(for: "no port is left")
@@ -76,7 +76,7 @@ extension IntegrationTests.Doors {
     }
 
     @Test func sendersThatCannotBeAnsweredAreNamed() throws {
-        let scene = try DoorScene()
+        let scene = try ListenerScene()
         let nobody = try UnixSocket.datagram()
         try nobody.connect(to: UnixPath(scene.dgram))
         _ = try nobody.send([UInt8](repeating: 1, count: 60))
@@ -98,7 +98,7 @@ extension IntegrationTests.Doors {
     }
 
     @Test func badClientsEndAlone() throws {
-        let scene = try DoorScene()
+        let scene = try ListenerScene()
         let good = try SocketEnd(streamAt: scene.stream), source = MACAddress(0x0200_0000_0001)
         func isWell() throws {
             try good.send(

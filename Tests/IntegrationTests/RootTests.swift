@@ -127,12 +127,13 @@ extension IntegrationTests {
         /// everything put back.
         @Test func whatIsKeptIsEnough() throws {
             let network = try TestNetwork()
-            let home = try home(network), path = home + "/vde", door = home + "/door", pidfile = home + "/pid"
+            let home = try home(network), path = home + "/vde", listener = home + "/listener", pidfile = home + "/pid"
             let before = try network.host.snapshot()
             let daemon = try VMNetDaemon(
                 in: network.host,
                 [
-                    "--switch", "--mgmt", home + "/mgmt", "--stream", door, "--dgram", home + "/dgram", "-p", pidfile,
+                    "--switch", "--mgmt", home + "/mgmt", "--stream", listener, "--dgram", home + "/dgram", "-p",
+                    pidfile,
                     path,
                 ], folder: network.folder, environment: sudo)
             let check = try network.host.attempt(
@@ -164,7 +165,7 @@ extension IntegrationTests {
             try Files.setOwner(link, user: caller, group: caller)
             for words in [
                 ["--switch", "--uplink", "none", link], ["switch", "-s", link, "--nostdin"],
-                ["--uplink", "none", "--stream", link + "/door"],
+                ["--uplink", "none", "--stream", link + "/listener"],
                 ["--uplink", "none", "--switch", home + "/own", "-p", link + "/pid"],
                 ["--uplink", "none", "--switch", home + "/own", "--mgmt", link + "/mgmt"],
             ] {

@@ -8,7 +8,7 @@ import Wire
 
 /// A forwarder that is turned by hand, and the far ends of its ports.
 final class Bench {
-    let control: ForwarderControl
+    let control: SwitchControl
     private var held: Forwarder?
 
     /// Without one, somebody else turns it.
@@ -18,7 +18,7 @@ final class Bench {
     }
 
     init(closingPause: UInt32 = 30, patience: UInt64 = 20 * MonotonicClock.millisecond, workers: Int = 1) throws {
-        control = try ForwarderControl()
+        control = try SwitchControl()
         held = try Forwarder(control: control, workers: workers, closingPause: closingPause, patience: patience)
     }
 

@@ -202,7 +202,7 @@ import Wire
         bench.settle()
         try a.send(frame(to: .broadcast, from: mac(1)))
         bench.settle()
-        let control = bench.control, answer = Guarded<[KnownAddress]?>(nil)
+        let control = bench.control, answer = Mutex<[KnownAddress]?>(nil)
         try WorkerThread.start(named: "asker") {
             let addresses = control.addresses()
             answer.withLock { $0 = addresses ?? [] }

@@ -27,7 +27,7 @@ final class TurnDevice: Sendable {
         var isReadable: Bool
     }
 
-    let heard = Guarded(Heard())
+    let heard = Mutex(Heard())
     let wakeup: Wakeup
 
     init() throws { wakeup = try Wakeup() }

@@ -131,7 +131,7 @@ import Wire
     }
 
     @Test func allWorkersEndOnce() throws {
-        let control = try ForwarderControl()
+        let control = try SwitchControl()
         let end = try End()
         try Forwarder.start(control: control, workers: 4) { end.note() }
         #expect(control.settle())

@@ -5,7 +5,7 @@ import Platform
 package final class BackgroundProgram {
     /// The two streams in the order in which the lines came.
     private final class Collected: @unchecked Sendable {
-        let text = Guarded("")
+        let text = Mutex("")
     }
 
     package let name: String

@@ -21,7 +21,7 @@ package final class FakeSwitch {
 
     package let path: String
     private let listener: Descriptor
-    private let received = Guarded<[UInt8]>([])
+    private let received = Mutex<[UInt8]>([])
 
     /// The request that came, as bytes.
     package var request: [UInt8] { received.withLock { $0 } }
@@ -46,7 +46,7 @@ package final class FakeSwitch {
     }
 
     private static func serve(
-        _ client: borrowing Descriptor, _ behaviour: Behaviour, _ path: String, _ received: Guarded<[UInt8]>
+        _ client: borrowing Descriptor, _ behaviour: Behaviour, _ path: String, _ received: Mutex<[UInt8]>
     ) throws {
         let deadline = MonotonicClock.now + 5 * MonotonicClock.second
         _ = client.wait(for: .readable, until: deadline)

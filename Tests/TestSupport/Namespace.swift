@@ -3,7 +3,7 @@ import Platform
 
 /// A network namespace: a host of its own on this machine, deleted with the value.
 package final class Namespace {
-    private static let counter = Guarded(0)
+    private static let counter = Mutex(0)
     private static let prefix = "vde_vmnet-"
 
     package let name: String

@@ -44,7 +44,7 @@ package enum Machine {
 
 /// A folder that is removed with everything in it.
 package final class TemporaryFolder {
-    private static let counter = Guarded(0)
+    private static let counter = Mutex(0)
 
     package let path: String
 

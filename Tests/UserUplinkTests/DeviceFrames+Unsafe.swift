@@ -24,15 +24,15 @@ extension FrameDevice {
 
 /// A guest's ears: takes what guests are sent, each frame behind its virtio header.
 final class Ears: FrameSink {
-    private let frames = Guarded<[[UInt8]]>([])
+    private let frames = Mutex<[[UInt8]]>([])
     /// Held by who is inside, so that a test can keep others out.
-    private let door = Latch()
+    private let listener = Lock()
     /// Called when frames come.
-    let hook = Guarded<(@Sendable () -> Void)?>(nil)
+    let hook = Mutex<(@Sendable () -> Void)?>(nil)
 
-    func enter() { door.lock() }
+    func enter() { listener.lock() }
 
-    func leave() { door.unlock() }
+    func leave() { listener.unlock() }
 
     var isAttached: Bool { true }
 
@@ -48,7 +48,7 @@ final class Ears: FrameSink {
     }
 
     /// At which port a hardware address was seen.
-    let port = Guarded<(@Sendable (MACAddress) -> UInt16)?>(nil)
+    let port = Mutex<(@Sendable (MACAddress) -> UInt16)?>(nil)
 
     func origin(of hardware: MACAddress) -> FrameOrigin? {
         port.withLock { $0 }.map { FrameOrigin(port: $0(hardware), isShared: false) }

@@ -223,7 +223,7 @@ struct UserNetworkTests {
                 targetAddress: Scene.network.gateway)
             port.ears.enter()
             defer { port.ears.leave() }
-            let inner = Guarded<UInt64?>(nil), device = port.device
+            let inner = Mutex<UInt64?>(nil), device = port.device
             #expect(device.give(header() + question.frame(to: .broadcast)))
             port.ears.hook.withLock { $0 = { inner.withLock { $0 = device.turn(isReadable: false) } } }
             let outer = device.turn(isReadable: false)

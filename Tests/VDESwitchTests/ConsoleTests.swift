@@ -7,12 +7,12 @@ import VDESwitch
 import Wire
 
 @Suite struct ConsoleTests {
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let virtualSwitch: VirtualSwitch
     private let console: ManagementConsole
 
     init() throws {
-        control = try ForwarderControl()
+        control = try SwitchControl()
         virtualSwitch = VirtualSwitch(control: control, limit: 32)
         console = ManagementConsole(
             virtualSwitch,
@@ -203,18 +203,18 @@ import Wire
         let folder = try TemporaryFolder()
         let path = folder.file("secret")
         try Files.replace(path, Array("a secret\n".utf8), mode: 0o644)
-        // Even what seems open to all may lie behind a closed door, or be changed for a link meanwhile.
+        // Even what seems open to all may lie behind a closed listener, or be changed for a link meanwhile.
         #expect(ask("load \(path)", user: Accounts.effectiveUser + 1) == "1013 Permission denied\n")
         #expect(ask("load \(path)", user: Accounts.effectiveUser).contains("a secret"))
     }
 }
 
 @Suite struct VirtualSwitchTests {
-    private let control: ForwarderControl
+    private let control: SwitchControl
     private let it: VirtualSwitch
 
     init() throws {
-        control = try ForwarderControl()
+        control = try SwitchControl()
         it = VirtualSwitch(control: control, limit: 3)
     }
 

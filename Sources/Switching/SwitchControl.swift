@@ -4,7 +4,7 @@ import Wire
 
 /// The other threads' side of a forwarder: attaches and detaches ports, hands frames of the address service in, tells
 /// what happened.
-package final class ForwarderControl: Sendable {
+package final class SwitchControl: Sendable {
     enum Command: Sendable {
         case attach(PortNumber, PortConfiguration, PortCounters)
         case detach(PortNumber)
@@ -43,9 +43,9 @@ package final class ForwarderControl: Sendable {
     /// The service's port is always there.
     package static let servicePort: PortNumber = 0
 
-    private let state = Guarded(State())
+    private let state = Mutex(State())
     /// Workers are inside for a turn each; who changes ports or settings is there alone (`Fabric`).
-    let gate = Gate()
+    let gate = ReadWriteLock()
     /// Wakes the forwarder.
     let wakeup: Wakeup
     /// Becomes readable when `events` or frames for the service have come.
@@ -74,7 +74,7 @@ package final class ForwarderControl: Sendable {
         let counters = PortCounters()
         let number: PortNumber? = state.withLock { state in
             // In turn, so that what is still on its way about a port that has gone is not taken for another's.
-            let capacity = PortNumber(ForwarderControl.portCapacity)
+            let capacity = PortNumber(SwitchControl.portCapacity)
             let numbers = [state.next..<capacity, 1..<state.next].joined()
             guard let number = numbers.first(where: { state.ports[$0] == nil }) else { return nil }
             state.next = number + 1 < capacity ? number + 1 : 1
@@ -259,7 +259,7 @@ extension PortEvent {
 
 /// What one thread asks of another.
 final class Answer<Value: Sendable>: Sendable {
-    private let value = Guarded<Value?>(nil)
+    private let value = Mutex<Value?>(nil)
     private let wakeup: Wakeup
 
     init() throws(SystemError) { wakeup = try Wakeup() }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import Doors
+import Listeners
 import Platform
 
-/// The doors of the daemon besides VDE.
-package struct DoorConfiguration: Equatable, Sendable {
+/// The listeners of the daemon besides VDE.
+package struct ListenerConfiguration: Equatable, Sendable {
     /// Where stream sockets are made.
     package var streams: [String] = []
     /// Where datagram sockets are made.
     package var datagrams: [String] = []
-    package var access = DoorAccess()
+    package var access = ListenerAccess()
 
     /// What the service manager has made.
     package var activated: [ActivatedSocket] = []

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// The directory of a door as it was opened. Its path may lead elsewhere a moment later, where another user may rename
-/// what is on the way; what root makes there, gives away or removes is named by the directory that was opened.
-struct DoorPlace: ~Copyable, Sendable {
+/// The directory of a listener as it was opened. Its path may lead elsewhere a moment later, where another user may
+/// rename what is on the way; what root makes there, gives away or removes is named by the directory that was opened.
+struct SocketDirectory: ~Copyable, Sendable {
     /// How long to wait for another process that makes a socket beside ours, in nanoseconds. That takes it far less
     /// than a millisecond.
     static let patience = MonotonicClock.second
@@ -21,7 +21,7 @@ struct DoorPlace: ~Copyable, Sendable {
         let name = try Directory.name(of: path)
         let directory = try Directory.open(above: path, .ownersOfLinks)
         let lock = isLocked ? nil : try? directory.reopen()
-        self.isLocked = isLocked || (try? lock?.lock(until: MonotonicClock.now + DoorPlace.patience)) ?? false
+        self.isLocked = isLocked || (try? lock?.lock(until: MonotonicClock.now + SocketDirectory.patience)) ?? false
         self.lock = lock
         self.name = name
         self.directory = directory
@@ -29,7 +29,7 @@ struct DoorPlace: ~Copyable, Sendable {
 
     /// Waits for another process that may be making the socket; behind that, one that does not answer was left.
     func settle() {
-        if !isLocked { MonotonicClock.sleep(DoorPlace.patience) }
+        if !isLocked { MonotonicClock.sleep(SocketDirectory.patience) }
     }
 
     /// Whether a user cannot put anything into the directory, which is root's, as we are: a socket of that user's there

@@ -4,18 +4,18 @@ import Platform
 import TestSupport
 import VDEPlug
 
-/// How fast frames go from one client to another that has come in by the same door: a system call each to send, as QEMU
-/// does it.
-enum DoorRates {
+/// How fast frames go from one client to another that has come in by the same listener: a system call each to send, as
+/// QEMU does it.
+enum ListenerRates {
     private static let length = 1514
 
-    enum Door: String, CaseIterable {
+    enum Listener: String, CaseIterable {
         case vde = "vde"
         case stream = "stream"
         /// Takes datagrams from anybody, as QEMU does.
         case dgram = "dgram, a socket of its own"
-        /// Takes them from the door alone, as vfkit and krunkit do.
-        case connected = "dgram, through the door's"
+        /// Takes them from the listener alone, as vfkit and krunkit do.
+        case connected = "dgram, through the listener's"
     }
 
     private final class Client {
@@ -24,9 +24,9 @@ enum DoorRates {
         let isStream: Bool
         private var plug: Plug?
 
-        init(_ door: Door, _ name: String, _ folder: TemporaryFolder, at path: String) throws {
-            isStream = door == .stream
-            switch door {
+        init(_ listener: Listener, _ name: String, _ folder: TemporaryFolder, at path: String) throws {
+            isStream = listener == .stream
+            switch listener {
             case .vde:
                 let plug = try Plug.join(
                     path: path, port: 0, options: PlugOptions(description: "measure"),
@@ -45,9 +45,9 @@ enum DoorRates {
                 let socket = try UnixSocket.datagram()
                 try socket.bind(to: UnixPath(folder.file(name)))
                 socket.setBuffers(send: 1 << 20, receive: 4 << 20)
-                if door == .connected { try socket.connect(to: UnixPath(path)) }
+                if listener == .connected { try socket.connect(to: UnixPath(path)) }
                 self.socket = try socket.duplicate()
-                destination = door == .dgram ? path : nil
+                destination = listener == .dgram ? path : nil
             }
         }
 
@@ -69,20 +69,20 @@ enum DoorRates {
         }
     }
 
-    /// The group "doors".
+    /// The group "listeners".
     static func measure(_ report: Report, _ scale: Scale, isQuick: Bool) throws {
-        report.progress("from client to client, by each door")
-        let folder = try TemporaryFolder(), host = try Namespace("doors")
+        report.progress("from client to client, by each listener")
+        let folder = try TemporaryFolder(), host = try Namespace("listeners")
         let vde = folder.file("vde"), stream = folder.file("stream"), dgram = folder.file("dgram")
         let daemon = try VMNetDaemon(
             in: host, ["--switch", vde, "--stream", stream, "--dgram", dgram, "--uplink", "none"], folder: folder,
             level: "warning")
         scale.rounds {
-            for door in $0 ? Door.allCases.reversed() : Door.allCases {
-                let what = "1514 B from client to client, a call each, by \(door.rawValue)"
+            for listener in $0 ? Listener.allCases.reversed() : Listener.allCases {
+                let what = "1514 B from client to client, a call each, by \(listener.rawValue)"
                 report.attempt(what, Report.ours) {
                     let result = try run(
-                        door, at: door == .vde ? vde : door == .stream ? stream : dgram,
+                        listener, at: listener == .vde ? vde : listener == .stream ? stream : dgram,
                         frames: isQuick ? 30_000 : 200_000)
                     report.add(what, "1000 frames/s", Report.ours, result.rate / 1000)
                     report.add(what, "% delivered", Report.ours, result.delivered * 100)
@@ -93,17 +93,19 @@ enum DoorRates {
     }
 
     /// Frames a second, and which part of them has arrived.
-    private static func run(_ door: Door, at path: String, frames: Int) throws -> (rate: Double, delivered: Double) {
+    private static func run(
+        _ listener: Listener, at path: String, frames: Int
+    ) throws -> (rate: Double, delivered: Double) {
         let folder = try TemporaryFolder()
-        let sender = try Client(door, "sender", folder, at: path),
-            receiver = try Client(door, "receiver", folder, at: path)
+        let sender = try Client(listener, "sender", folder, at: path),
+            receiver = try Client(listener, "receiver", folder, at: path)
         func frame(to last: UInt8, from source: UInt8) -> [UInt8] {
             [2, 0, 0, 0, 0, last, 2, 0, 0, 0, 0, source, 0x88, 0xb6] + [UInt8](repeating: 0, count: length - 14)
         }
         try receiver.send(frame(to: 1, from: 2))
         try sender.send(frame(to: 2, from: 1))
         MonotonicClock.sleep(100 * MonotonicClock.millisecond)
-        let count = Guarded(0), raw = try receiver.socket.duplicate().release(), isStream = receiver.isStream
+        let count = Mutex(0), raw = try receiver.socket.duplicate().release(), isStream = receiver.isStream
         try WorkerThread.start(named: "reader") {
             let socket = Descriptor(adopting: raw)
             var bytes = 0

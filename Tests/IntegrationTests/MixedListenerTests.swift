@@ -5,10 +5,10 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// One network entered by every door at once.
-    @Suite struct MixedDoors {
+    /// One network entered by every listener at once.
+    @Suite struct MixedListeners {
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func machinesOfEveryDoorReachEachOtherAndTheOutside() throws {
+        func machinesOfEveryListenerReachEachOtherAndTheOutside() throws {
             let network = try TestNetwork()
             try network.startInternet()
             let folder = network.folder
@@ -28,7 +28,7 @@ extension IntegrationTests {
                     Machine.product("vde_vmnet"), "run", "--switch", vde, "--stream", stream, "--dgram", dgram,
                     "--state-dir", folder.file("state"), "--log-level", "error", "--",
                 ])
-            try eventually("the doors") { [vde + "/ctl", stream, dgram].allSatisfy { Files.exists($0) } }
+            try eventually("the listeners") { [vde + "/ctl", stream, dgram].allSatisfy { Files.exists($0) } }
             let guests = [
                 first,
                 try machine("vde", "vde,id=net0,sock=\(vde)", 2),
@@ -69,7 +69,7 @@ extension IntegrationTests {
 
         /// QEMU 8 connects again by itself (`reconnect=`); QEMU 7.2 does not, so this client stands for it.
         @Test func aStreamClientComesBackAfterTheDaemon() throws {
-            let scene = try DoorScene()
+            let scene = try ListenerScene()
             let source = MACAddress(0x0200_0000_0001)
             func isWell(_ client: SocketEnd) throws {
                 try client.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
@@ -89,7 +89,7 @@ extension IntegrationTests {
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aDatagramMachineOutlivesTheDaemon() throws {
-            let scene = try DoorScene()
+            let scene = try ListenerScene()
             let guest = try scene.machine("guest", scene.dgramNetdev("guest"), 1)
             try guest.waitUntilBooted()
             let address = GuestMachine.address(in: try guest.lease())

@@ -6,8 +6,8 @@ import TestSupport
 import Testing
 import Wire
 
-/// A datagram door without the control thread's part: strangers are attached by the test.
-@Suite struct DatagramDoorTests {
+/// A datagram listener without the control thread's part: strangers are attached by the test.
+@Suite struct DatagramListenerTests {
     private final class Hall {
         let bench: Bench
         let folder: TemporaryFolder
@@ -18,20 +18,20 @@ import Wire
         init() throws {
             bench = try Bench()
             folder = try TemporaryFolder()
-            path = folder.file("door")
+            path = folder.file("listener")
             let socket = try UnixSocket.datagram()
             try socket.bind(to: UnixPath(path))
             socket.setBuffers(send: 1 << 20, receive: 4 << 20)
             socket.tellSenders()
             let port = PortConfiguration(
-                name: "door", kind: .datagramDoor, role: .service, descriptor: try socket.duplicate().release(),
+                name: "listener", kind: .datagramListener, role: .service, descriptor: try socket.duplicate().release(),
                 maximumFrame: 0, receivesUnknown: false)
             number = try #require(bench.control.attach(port))
             self.socket = consume socket
             bench.forwarder.turn(timeout: 0)
         }
 
-        /// A client whose socket is connected to the door's.
+        /// A client whose socket is connected to the listener's.
         func client(_ name: String, _ isConnected: Bool = true) throws -> FarEnd {
             let socket = try UnixSocket.datagram()
             try socket.bind(to: UnixPath(folder.file(name)))
@@ -51,7 +51,7 @@ import Wire
             var port = PortConfiguration(
                 name: "client", kind: .datagramClient, role: .guest, descriptor: try socket.duplicate().release(),
                 maximumFrame: 65_553)
-            (port.door, port.peer, port.destination) = (number, stranger.name, stranger.name)
+            (port.listener, port.peer, port.destination) = (number, stranger.name, stranger.name)
             defer { bench.control.rearm(number) }
             return try #require(bench.control.attach(port))
         }

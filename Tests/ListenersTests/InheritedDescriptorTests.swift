@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Doors
+import Listeners
 import Platform
 import TestSupport
 import Testing
@@ -7,7 +7,7 @@ import Testing
 /// What may be given to `--fd`, and what is said of the rest.
 @Suite struct InheritedDescriptorTests {
     private func complaint(_ raw: Int32) -> String? {
-        do throws(DoorError) {
+        do throws(ListenerError) {
             _ = try InheritedDescriptor(raw)
             return nil
         } catch {
@@ -50,20 +50,20 @@ import Testing
         #expect(complaint(alone.raw)?.contains("not connected") == true)
     }
 
-    @Test func doorsOfTheServiceManagerAreToldApart() throws {
+    @Test func listenersOfTheServiceManagerAreToldApart() throws {
         let folder = try TemporaryFolder()
         let listener = try UnixSocket.stream(), datagram = try UnixSocket.datagram(),
             pair = try DescriptorPair.streamSockets()
         try listener.bind(to: UnixPath(folder.file("stream")))
         try datagram.bind(to: UnixPath(folder.file("dgram")))
-        #expect(throws: DoorError.self, "it does not listen") { try ActivatedSocket(listener.raw) }
+        #expect(throws: ListenerError.self, "it does not listen") { try ActivatedSocket(listener.raw) }
         try listener.listen()
         let stream = try ActivatedSocket(listener.raw), dgram = try ActivatedSocket(datagram.raw),
             machine = try ActivatedSocket(pair.first.raw)
-        #expect(stream.kind == .door(.stream) && stream.path == folder.file("stream"))
-        #expect(dgram.kind == .door(.datagram) && dgram.path == folder.file("dgram"))
+        #expect(stream.kind == .listener(.stream) && stream.path == folder.file("stream"))
+        #expect(dgram.kind == .listener(.datagram) && dgram.path == folder.file("dgram"))
         #expect(machine.kind == .machine(try InheritedDescriptor(pair.first.raw)))
         let internet = try UnixSocket.internetStream()
-        #expect(throws: DoorError.self) { try ActivatedSocket(internet.raw) }
+        #expect(throws: ListenerError.self) { try ActivatedSocket(internet.raw) }
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Who may come in through a door.
-package struct DoorAccess: Equatable, Sendable {
+/// Who may come in through a listener.
+package struct ListenerAccess: Equatable, Sendable {
     /// Of the socket.
     package var mode: UInt16
     package var user: UInt32?
@@ -16,7 +16,7 @@ package struct DoorAccess: Equatable, Sendable {
 }
 
 /// A unix socket at a path through which machines come in. It is there only for as long as it is ours.
-package final class Door: Sendable {
+package final class Listener: Sendable {
     package enum Kind: Sendable {
         /// Clients connect; each then has a connection of its own.
         case stream
@@ -45,29 +45,29 @@ package final class Door: Sendable {
     /// Makes the socket, in place of one that a process which is gone has left, and for a stream listens.
     /// - Parameter isLocked: this process holds the lock of the directory already, as that of its switch.
     /// - Throws: why not; nothing is left behind then.
-    package init(_ kind: Kind, at path: String, access: DoorAccess, isLocked: Bool = false) throws(DoorError) {
+    package init(_ kind: Kind, at path: String, access: ListenerAccess, isLocked: Bool = false) throws(ListenerError) {
         self.kind = kind
         self.path = Files.absolute(path)
         do throws(SystemError) {
             _ = try UnixPath(self.path)
-            var socket = try Door.makeSocket(kind)
+            var socket = try Listener.makeSocket(kind)
             // Held until the socket answers: one that is bound and does not listen yet looks like one that was left.
-            let place = try DoorPlace(self.path, isLocked: isLocked)
+            let place = try SocketDirectory(self.path, isLocked: isLocked)
             do throws(SystemError) {
-                try Door.bind(socket, place, kind, access)
+                try Listener.bind(socket, place, kind, access)
             } catch {
                 guard error.code == Errno.addressInUse else { throw error }
-                try Door.clear(place, self.path, kind, access)
-                socket = try Door.makeSocket(kind)
-                try Door.bind(socket, place, kind, access)
+                try Listener.clear(place, self.path, kind, access)
+                socket = try Listener.makeSocket(kind)
+                try Listener.bind(socket, place, kind, access)
             }
             bound = Bound(try place.directory.again(), place.name, try place.directory.status(of: place.name))
             self.socket = socket
         } catch {
             switch error.code {
-            case Errno.busy: throw DoorError(.occupied, error.operation)
-            case Errno.exists: throw DoorError(.notOurs, error.operation)
-            default: throw DoorError(error)
+            case Errno.busy: throw ListenerError(.occupied, error.operation)
+            case Errno.exists: throw ListenerError(.notOurs, error.operation)
+            default: throw ListenerError(error)
             }
         }
     }
@@ -87,7 +87,7 @@ package final class Door: Sendable {
     }
 
     private static func bind(
-        _ socket: borrowing Descriptor, _ place: borrowing DoorPlace, _ kind: Kind, _ access: DoorAccess
+        _ socket: borrowing Descriptor, _ place: borrowing SocketDirectory, _ kind: Kind, _ access: ListenerAccess
     ) throws(SystemError) {
         let own = Directory.SocketAccess(mode: access.mode, user: access.user, group: access.group)
         // With room for all machines of a host that starts them together.
@@ -97,7 +97,7 @@ package final class Door: Sendable {
     /// Removes what is at `path` if it is a socket that a dead process of ours has left.
     /// - Throws: "busy" or "exists" with the whole message in place of the operation.
     private static func clear(
-        _ place: borrowing DoorPlace, _ path: String, _ kind: Kind, _ access: DoorAccess
+        _ place: borrowing SocketDirectory, _ path: String, _ kind: Kind, _ access: ListenerAccess
     ) throws(SystemError) {
         func refuse(_ code: Int32, _ text: String) -> SystemError { SystemError(code: code, text) }
         let status = try place.directory.status(of: place.name)
@@ -106,7 +106,7 @@ package final class Door: Sendable {
         }
         // Without the lock, another one may just be making it.
         if case .nobody = holder(in: place, kind) { place.settle() }
-        let deadline = MonotonicClock.now + DoorPlace.patience
+        let deadline = MonotonicClock.now + SocketDirectory.patience
         search: while true {
             switch holder(in: place, kind) {
             case .nobody: break search
@@ -144,7 +144,7 @@ package final class Door: Sendable {
         case secret
     }
 
-    private static func holder(in place: borrowing DoorPlace, _ kind: Kind) -> Holder {
+    private static func holder(in place: borrowing SocketDirectory, _ kind: Kind) -> Holder {
         guard let socket = try? kind == .stream ? UnixSocket.stream() : UnixSocket.datagram() else {
             return .process(0)
         }

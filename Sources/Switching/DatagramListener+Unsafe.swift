@@ -6,16 +6,16 @@ import Wire
 // One datagram socket to which many clients send. Each frame is as if it had come in at its sender's own port; who is
 // not known yet is told to the control thread, which attaches a port.
 
-/// What the forwarder needs for datagram doors.
-struct DoorReception: ~Copyable {
-    let vector: DoorVector
+/// What the forwarder needs for datagram listeners.
+struct DatagramListenerState: ~Copyable {
+    let vector: NamedReceiveVector
     var peers: PeerTable
     /// Datagrams whose senders were told of and not dealt with yet, in the order in which they came.
-    var strangers: [(door: PortNumber, name: [UInt8], frame: [UInt8])] = []
+    var strangers: [(listener: PortNumber, name: [UInt8], frame: [UInt8])] = []
 
     init(for batch: borrowing FrameBatch) {
-        vector = DoorVector(for: batch)
-        peers = PeerTable(ports: ForwarderControl.portCapacity)
+        vector = NamedReceiveVector(for: batch)
+        peers = PeerTable(ports: SwitchControl.portCapacity)
     }
 }
 
@@ -23,13 +23,13 @@ extension Forwarder {
     /// Strangers that are told of before the control thread has dealt with the last ones.
     private static let maximumStrangers = 32
 
-    /// Makes a port that has come through a door known there, and forwards what has waited for it, before anything that
-    /// comes from now on. The port is attached.
+    /// Makes a port that has come through a listener known there, and forwards what has waited for it, before anything
+    /// that comes from now on. The port is attached.
     mutating func open(_ number: PortNumber, _ configuration: PortConfiguration) {
-        guard let door = configuration.door else { return }
-        reception.peers.insert(number, configuration.peer, at: door)
+        guard let listener = configuration.listener else { return }
+        reception.peers.insert(number, configuration.peer, at: listener)
         for index in reception.strangers.indices
-        where reception.strangers[index].door == door && reception.strangers[index].name == configuration.peer {
+        where reception.strangers[index].listener == listener && reception.strangers[index].name == configuration.peer {
             // One that is no frame was a greeting.
             if reception.strangers[index].frame.count >= 14 { take(reception.strangers[index].frame, from: number) }
             reception.strangers[index].frame = []
@@ -37,29 +37,29 @@ extension Forwarder {
     }
 
     /// The oldest of those that were told of has been dealt with; others may still wait.
-    mutating func forgetStranger(at door: PortNumber) {
-        if let index = reception.strangers.firstIndex(where: { $0.door == door }) {
+    mutating func forgetStranger(at listener: PortNumber) {
+        if let index = reception.strangers.firstIndex(where: { $0.listener == listener }) {
             reception.strangers.remove(at: index)
         }
     }
 
-    /// A door's turn.
-    mutating func drainDoor(_ door: Int) {
+    /// A listener's turn.
+    mutating func drainListener(_ listener: Int) {
         for _ in 0..<Forwarder.turnBatches {
             batch.removeAll()
-            let outcome = unsafe reception.vector.receive(from: ports[door].raw, into: &batch)
-            if outcome.truncated > 0 { unsafe ports[door].counters.dropped(.oversize, frames: outcome.truncated) }
-            if outcome.error != 0 { return report(door, outcome.error) }
+            let outcome = unsafe reception.vector.receive(from: ports[listener].raw, into: &batch)
+            if outcome.truncated > 0 { unsafe ports[listener].counters.dropped(.oversize, frames: outcome.truncated) }
+            if outcome.error != 0 { return report(listener, outcome.error) }
             var first = 0
             while first < batch.count {
-                let sender = find(first, door)
+                let sender = find(first, listener)
                 var end = first + 1
-                while end < batch.count, find(end, door) == sender { end += 1 }
+                while end < batch.count, find(end, listener) == sender { end += 1 }
                 if let sender {
                     if batch[first].length < 14 { greet(sender) }
                     forward(from: Int(sender), first..<end)
                 } else {
-                    tell(of: first..<end, door)
+                    tell(of: first..<end, listener)
                 }
                 first = end
             }
@@ -75,21 +75,22 @@ extension Forwarder {
         control.report(.goodbye(number))
     }
 
-    private func find(_ index: Int, _ door: Int) -> PortNumber? {
-        reception.peers.find(reception.vector.name(of: index), at: PortNumber(door))
+    private func find(_ index: Int, _ listener: Int) -> PortNumber? {
+        reception.peers.find(reception.vector.name(of: index), at: PortNumber(listener))
     }
 
     /// Tells the control thread of frames whose senders have no port.
-    private mutating func tell(of frames: Range<Int>, _ door: Int) {
+    private mutating func tell(of frames: Range<Int>, _ listener: Int) {
         for index in frames {
-            guard reception.strangers.count(where: { $0.door == PortNumber(door) }) < Forwarder.maximumStrangers else {
-                unsafe ports[door].counters.dropped(.queueFull)
+            guard reception.strangers.count(where: { $0.listener == PortNumber(listener) }) < Forwarder.maximumStrangers
+            else {
+                unsafe ports[listener].counters.dropped(.queueFull)
                 continue
             }
             let stranger = Stranger(
                 name: reception.vector.name(of: index).copied(), user: reception.vector.user(of: index))
-            reception.strangers.append((PortNumber(door), stranger.name, batch.bytes(of: batch[index]).copied()))
-            control.report(.stranger(PortNumber(door), stranger))
+            reception.strangers.append((PortNumber(listener), stranger.name, batch.bytes(of: batch[index]).copied()))
+            control.report(.stranger(PortNumber(listener), stranger))
         }
     }
 

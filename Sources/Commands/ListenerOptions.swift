@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
-import Doors
+import Listeners
 import Platform
 
 /// The options of `join` that let machines in by other ways than VDE.
-struct DoorOptions: ParsableArguments {
+struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "A socket for QEMU's -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH and for clients of socket_vmnet. May be given several times.",
@@ -50,7 +50,7 @@ struct DoorOptions: ParsableArguments {
         given.note(.socketGroup, socketGroup != nil)
     }
 
-    /// The service manager's sockets, as far as they are any use: what is not is said by `makeDoors`.
+    /// The service manager's sockets, as far as they are any use: what is not is said by `makeListeners`.
     private var activated: [ActivatedSocket] { (try? ActivatedSocket.all()) ?? [] }
 
     /// `run` starts a machine: it says so by this word, for options are checked before it has a say.
@@ -60,8 +60,8 @@ struct DoorOptions: ParsableArguments {
     /// - Parameters:
     ///   - mode: of VDE's sockets, where it was given.
     ///   - group: of VDE's sockets.
-    func makeDoors(mode: UInt16?, group: UInt32?) throws -> DoorConfiguration {
-        var configuration = DoorConfiguration()
+    func makeListeners(mode: UInt16?, group: UInt32?) throws -> ListenerConfiguration {
+        var configuration = ListenerConfiguration()
         var seen: Set<String> = []
         for (option, path) in stream.map({ ("--stream", $0) }) + dgram.map({ ("--dgram", $0) }) {
             if path.isEmpty { throw ValidationError("\(option) needs a path") }
@@ -72,14 +72,14 @@ struct DoorOptions: ParsableArguments {
         configuration.datagrams = dgram.map { Files.absolute($0) }
         configuration.streams = stream.map { Files.absolute($0) }
         for number in fd {
-            do throws(DoorError) {
+            do throws(ListenerError) {
                 configuration.descriptors.append(try InheritedDescriptor(number))
             } catch {
                 throw ValidationError("--fd \(number): \(error)")
             }
         }
         if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice") }
-        do throws(DoorError) {
+        do throws(ListenerError) {
             // With `Accept=yes` one may be named by --fd as well; nobody is to have it twice.
             configuration.activated = try ActivatedSocket.all().filter { !fd.contains($0.raw) }
         } catch {
@@ -97,7 +97,7 @@ struct DoorOptions: ParsableArguments {
             if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
         }
         let caller = Accounts.sudoCaller
-        configuration.access = DoorAccess(
+        configuration.access = ListenerAccess(
             mode: mode ?? (socketGroup == nil ? 0o600 : 0o660), user: caller?.user, group: owner ?? caller?.group)
         return configuration
     }

@@ -4,8 +4,8 @@ import TestSupport
 import Testing
 import Wire
 
-/// A host with a daemon of ours that machines enter by several doors.
-final class DoorScene {
+/// A host with a daemon of ours that machines enter by several listeners.
+final class ListenerScene {
     let network: TestNetwork
     var daemon: VMNetDaemon
     let vde: String
@@ -55,7 +55,7 @@ final class SocketEnd {
         socket = try pair.first.duplicate()
     }
 
-    /// Connected to a stream door.
+    /// Connected to a stream listener.
     init(streamAt path: String) throws {
         isStream = true
         let connection = try UnixSocket.stream()
@@ -92,16 +92,16 @@ final class SocketEnd {
     func close() { socket = nil }
 }
 
-/// A client of a datagram door that has connected its socket, as the programs on macOS do.
+/// A client of a datagram listener that has connected its socket, as the programs on macOS do.
 final class DatagramClient {
     private var socket: Descriptor?
     let address = MACAddress(0x0200_0000_00ff)
 
-    init(_ path: String, to door: String) throws {
+    init(_ path: String, to listener: String) throws {
         let socket = try UnixSocket.datagram()
         try socket.bind(to: UnixPath(path))
         socket.setBuffers(send: 1 << 20, receive: 4 << 20)
-        try socket.connect(to: UnixPath(door))
+        try socket.connect(to: UnixPath(listener))
         self.socket = consume socket
     }
 
@@ -118,10 +118,10 @@ final class DatagramClient {
 
 extension IntegrationTests {
     /// Ways in besides VDE.
-    @Suite struct Doors {
+    @Suite struct Listeners {
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aMachineComesInByAStreamWithoutAnyVDE() throws {
-            let scene = try DoorScene(internet: true)
+            let scene = try ListenerScene(internet: true)
             #expect(
                 scene.daemon.readyLine.hasSuffix(
                     "gateway 192.168.105.1, stream at \(scene.stream), dgram at \(scene.dgram)"))
@@ -136,8 +136,8 @@ extension IntegrationTests {
         }
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func machinesOfTwoDoorsReachEachOther() throws {
-            let scene = try DoorScene(vde: true)
+        func machinesOfTwoListenersReachEachOther() throws {
+            let scene = try ListenerScene(vde: true)
             let one = try scene.machine("stream", scene.streamNetdev, 1),
                 two = try scene.machine("vde", "vde,id=net0,sock=\(scene.vde)", 2)
             var addresses: [String] = []
@@ -161,7 +161,7 @@ extension IntegrationTests {
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func aClientProgramHandsTheStreamToQEMU() throws {
-            let scene = try DoorScene()
+            let scene = try ListenerScene()
             let guest = try GuestMachine.qemu(
                 "guest", netdev: "socket,id=net0,fd=3", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder,
                 wrapper: [Machine.product("vde_vmnet"), "client", scene.stream])
@@ -271,7 +271,7 @@ extension IntegrationTests {
         }
 
         /// A switch keeps its directory locked for as long as it lives.
-        @Test func doorsMayLieInTheDirectoryOfTheSwitch() throws {
+        @Test func listenersMayLieInTheDirectoryOfTheSwitch() throws {
             let network = try TestNetwork()
             let vde = network.folder.file("vde"), stream = vde + "/stream", dgram = vde + "/dgram"
             func start() throws -> VMNetDaemon {
@@ -292,7 +292,7 @@ extension IntegrationTests {
 
         @Test(arguments: [true, false])
         func anInheritedDescriptorIsAPortUntilItEnds(isStream: Bool) throws {
-            let scene = try DoorScene()
+            let scene = try ListenerScene()
             let output = try DescriptorPair.pipe()
             var daemon: ChildProcess?
             let ours = try SocketEnd(isStream: isStream) { end in
@@ -326,8 +326,8 @@ extension IntegrationTests {
         }
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func machinesShareADatagramDoorAndComeBack() throws {
-            let scene = try DoorScene(internet: true)
+        func machinesShareADatagramListenerAndComeBack() throws {
+            let scene = try ListenerScene(internet: true)
             let one = try scene.machine("one", scene.dgramNetdev("one"), 1)
             var two = try scene.machine("two", scene.dgramNetdev("two"), 2)
             var addresses: [String] = []
@@ -350,9 +350,9 @@ extension IntegrationTests {
         }
 
         /// As vfkit and krunkit do: bind, connect, greet; the system then lets through to them what comes from the
-        /// door's socket only.
-        @Test func connectedClientsAreAnsweredByTheDoorItself() throws {
-            let scene = try DoorScene()
+        /// listener's socket only.
+        @Test func connectedClientsAreAnsweredByTheListenerItself() throws {
+            let scene = try ListenerScene()
             let clients = try (1...3).map { number in
                 let client = try DatagramClient(scene.folder.file("client-\(number)"), to: scene.dgram)
                 if number != 2 { try client.send(Array("VFKT".utf8)) }
@@ -390,7 +390,7 @@ extension IntegrationTests {
 
         @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
         func packetsThatAreTooLongForTheWayOutAreNotLostWithoutAWord() throws {
-            let scene = try DoorScene()
+            let scene = try ListenerScene()
             let guest = try scene.machine("guest", scene.streamNetdev, 1)
             try guest.waitUntilBooted()
             _ = try guest.lease()

@@ -4,7 +4,7 @@ import Platform
 /// A socket that systemd or launchd made, and on whose first client they have started this process.
 package struct ActivatedSocket: Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
-        case door(Door.Kind)
+        case listener(Listener.Kind)
         /// A connection, of a socket unit with `Accept=yes`.
         case machine(InheritedDescriptor)
     }
@@ -14,11 +14,11 @@ package struct ActivatedSocket: Equatable, Sendable {
     package let path: String
 
     /// What launchd gave, which is told once.
-    private static let launchd = Guarded<[Int32]?>(nil)
+    private static let launchd = Mutex<[Int32]?>(nil)
 
     /// All that there are. Takes nothing over.
-    /// - Throws: which of them is nothing to make a door of.
-    package static func all() throws(DoorError) -> [ActivatedSocket] {
+    /// - Throws: which of them is nothing to make a listener of.
+    package static func all() throws(ListenerError) -> [ActivatedSocket] {
         let fromLaunchd = launchd.withLock { known in
             let found = known ?? StartSockets.fromLaunchd("stream") + StartSockets.fromLaunchd("dgram")
             known = found
@@ -29,11 +29,11 @@ package struct ActivatedSocket: Equatable, Sendable {
         return sockets
     }
 
-    package init(_ raw: Int32) throws(DoorError) {
+    package init(_ raw: Int32) throws(ListenerError) {
         self.raw = raw
         path = StartSockets.path(of: raw)
         guard let found = try? SocketKind(of: raw), found.isUnix, found.isStream || found.isDatagram else {
-            throw DoorError(
+            throw ListenerError(
                 .unsuitable,
                 "the service manager has passed descriptor \(raw), which is no unix socket; give ListenStream or ListenDatagram a path"
             )
@@ -42,13 +42,13 @@ package struct ActivatedSocket: Equatable, Sendable {
             kind = .machine(try InheritedDescriptor(raw))
         } else if found.isStream {
             guard found.isListening else {
-                throw DoorError(
+                throw ListenerError(
                     .unsuitable,
                     "the service manager has passed descriptor \(raw), a stream socket that does not listen")
             }
-            kind = .door(.stream)
+            kind = .listener(.stream)
         } else {
-            kind = .door(.datagram)
+            kind = .listener(.datagram)
         }
     }
 }

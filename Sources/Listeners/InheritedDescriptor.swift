@@ -9,36 +9,36 @@ package struct InheritedDescriptor: Equatable, Sendable {
 
     /// Looks at descriptor `raw` and takes nothing over.
     /// - Throws: what it is instead of what it should be.
-    package init(_ raw: Int32) throws(DoorError) {
+    package init(_ raw: Int32) throws(ListenerError) {
         let kind: SocketKind
         do throws(SystemError) {
             kind = try SocketKind(of: raw)
         } catch {
             switch error.code {
             case Errno.badDescriptor:
-                throw DoorError(
+                throw ListenerError(
                     .unsuitable, "descriptor \(raw) is not open; the program that starts this one must pass it on")
             case Errno.notSocket:
-                throw DoorError(
+                throw ListenerError(
                     .unsuitable,
                     "descriptor \(raw) is no socket; it must be one end of a connected unix socket, as socketpair makes them"
                 )
-            default: throw DoorError(.unsuitable, error.description)
+            default: throw ListenerError(.unsuitable, error.description)
             }
         }
         guard kind.isUnix else {
-            throw DoorError(
+            throw ListenerError(
                 .unsuitable,
                 "descriptor \(raw) is a socket of another kind than unix; frames are taken from unix sockets only")
         }
         guard kind.isStream || kind.isDatagram else {
-            throw DoorError(.unsuitable, "descriptor \(raw) is neither a stream nor a datagram socket")
+            throw ListenerError(.unsuitable, "descriptor \(raw) is neither a stream nor a datagram socket")
         }
         guard !kind.isListening else {
-            throw DoorError(.unsuitable, "descriptor \(raw) is a listening socket; use --stream with its path")
+            throw ListenerError(.unsuitable, "descriptor \(raw) is a listening socket; use --stream with its path")
         }
         guard kind.isConnected else {
-            throw DoorError(
+            throw ListenerError(
                 .unsuitable,
                 "descriptor \(raw) is not connected to anything; its other end must be held by the machine's program")
         }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Why a door cannot be where it was asked to be: the thing, the cause, and what to do next.
-package struct DoorError: Error, Sendable, CustomStringConvertible {
+/// Why a listener cannot be where it was asked to be: the thing, the cause, and what to do next.
+package struct ListenerError: Error, Sendable, CustomStringConvertible {
     package enum Cause: Equatable, Sendable {
         /// Somebody serves it already.
         case occupied
         /// Something else is there.
         case notOurs
-        /// The descriptor or the path is nothing to make a door of.
+        /// The descriptor or the path is nothing to make a listener of.
         case unsuitable
         case permissionDenied
         case system

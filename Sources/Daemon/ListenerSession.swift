@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import Doors
+import Listeners
 import EventLoop
 import FrameIO
 import Logging
 import Platform
 import Switching
 
-/// Who has come in through a door.
-struct DoorClient {
+/// Who has come in through a listener.
+struct ListenerClient {
     /// For the console and messages, such as `stream /tmp/vm.sock, process 1234 of alice`.
     let description: String
     /// What the console calls the kind of its port.
@@ -15,31 +15,31 @@ struct DoorClient {
     let user: UInt32
     /// The system does not tell when it goes: it is sent something from time to time.
     var needsProbes = false
-    /// Of a datagram door: what it has bound, and the door.
+    /// Of a datagram listener: what it has bound, and the listener.
     var name: [UInt8] = []
-    var door: PortNumber?
+    var listener: PortNumber?
     /// Its descriptors.
     var admission: ClientQuota.Admission?
 }
 
-/// The doors besides VDE: takes clients in, each as a port of the switch, and lets them go.
-final class DoorSession {
+/// The listeners besides VDE: takes clients in, each as a port of the switch, and lets them go.
+final class ListenerSession {
     private static let probePause = 2 * MonotonicClock.second
 
-    private let configuration: DoorConfiguration
+    private let configuration: ListenerConfiguration
     let quota: ClientQuota
     private let loop: ControlLoop
     let logger: Logger
-    let control: ForwarderControl
-    private let attach: (PortConfiguration, DoorClient) -> PortNumber?
+    let control: SwitchControl
+    private let attach: (PortConfiguration, ListenerClient) -> PortNumber?
     private let detach: (PortNumber) -> Void
-    private(set) var doors: [Door] = []
+    private(set) var listeners: [Listener] = []
     /// Whether the system tells whose program a datagram comes from.
     private(set) var tellsSenders = false
-    /// Datagram doors by their number in the forwarder.
-    private(set) var halls: [PortNumber: Door] = [:]
-    private var listeners: [AcceptLoop] = []
-    private(set) var clients: [PortNumber: DoorClient] = [:]
+    /// Datagram listeners by their number in the forwarder.
+    private(set) var halls: [PortNumber: Listener] = [:]
+    private var acceptLoops: [AcceptLoop] = []
+    private(set) var clients: [PortNumber: ListenerClient] = [:]
     var complaints = RateLimitedLogger()
     private var probeTimer: ControlLoop.TimerID?
     /// The program's end of the pair, until it has been started.
@@ -54,9 +54,9 @@ final class DoorSession {
     ///     is still ours.
     ///   - detach: takes it away.
     init(
-        _ configuration: DoorConfiguration, lockedDirectory: String?, quota: ClientQuota, loop: ControlLoop,
-        control: ForwarderControl, logger: Logger,
-        attach: @escaping (PortConfiguration, DoorClient) -> PortNumber?, detach: @escaping (PortNumber) -> Void
+        _ configuration: ListenerConfiguration, lockedDirectory: String?, quota: ClientQuota, loop: ControlLoop,
+        control: SwitchControl, logger: Logger,
+        attach: @escaping (PortConfiguration, ListenerClient) -> PortNumber?, detach: @escaping (PortNumber) -> Void
     ) {
         self.lockedDirectory = lockedDirectory
         self.configuration = configuration
@@ -68,10 +68,10 @@ final class DoorSession {
         self.detach = detach
     }
 
-    /// For the ready line; nil without doors.
+    /// For the ready line; nil without listeners.
     var description: String? {
         let words =
-            doors.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path }
+            listeners.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path }
             + configuration.descriptors.map { "descriptor \($0.raw)" }
         return words.isEmpty ? nil : words.joined(separator: ", ")
     }
@@ -86,8 +86,8 @@ final class DoorSession {
         for path in configuration.datagrams { try open(make(.datagram, at: path)) }
         for socket in configuration.activated {
             switch socket.kind {
-            case .door(let kind):
-                try open(Door(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
+            case .listener(let kind):
+                try open(Listener(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
             case .machine(let descriptor): take(over: descriptor)
             }
         }
@@ -96,40 +96,40 @@ final class DoorSession {
         probe()
     }
 
-    private func open(_ door: Door) throws(ExitError) {
-        doors.append(door)
-        let path = door.path
-        switch door.kind {
+    private func open(_ listener: Listener) throws(ExitError) {
+        listeners.append(listener)
+        let path = listener.path
+        switch listener.kind {
         case .stream:
             // Who made it may have left it blocking.
-            door.socket.setNonBlocking()
-            listeners.append(
+            listener.socket.setNonBlocking()
+            acceptLoops.append(
                 try orUnavailable { () throws(SystemError) in
                     try AcceptLoop(
-                        door.socket.duplicate(), cost: 1, of: quota, loop: loop,
+                        listener.socket.duplicate(), cost: 1, of: quota, loop: loop,
                         onExhaustion: { [unowned self] in
                             complaints.log("no client can be taken in at \(path): \($0)", to: logger)
                         },
                         onClient: { [unowned self] in take(in: $0, $1, at: path) })
                 })
         case .datagram:
-            tellsSenders = door.socket.tellSenders()
-            let descriptor = try orUnavailable { () throws(SystemError) in try door.socket.duplicate() }.release()
+            tellsSenders = listener.socket.tellSenders()
+            let descriptor = try orUnavailable { () throws(SystemError) in try listener.socket.duplicate() }.release()
             let port = PortConfiguration(
-                name: "dgram \(path)", kind: .datagramDoor, role: .service, descriptor: descriptor, maximumFrame: 0,
+                name: "dgram \(path)", kind: .datagramListener, role: .service, descriptor: descriptor, maximumFrame: 0,
                 receivesUnknown: false)
             guard let number = control.attach(port) else {
                 _ = Descriptor(adopting: descriptor)
                 throw ExitError(.unavailable, "no port is left for \(path)")
             }
-            halls[number] = door
+            halls[number] = listener
         }
     }
 
     private func take(over descriptor: InheritedDescriptor) {
         let socket = Descriptor(inheriting: descriptor.raw)
         setBuffers(of: socket, isStream: descriptor.isStream)
-        let client = DoorClient(
+        let client = ListenerClient(
             description: "descriptor \(descriptor.raw)", module: descriptor.isStream ? "stream" : "dgram",
             user: Accounts.effectiveUser, needsProbes: !descriptor.isStream)
         admit(client, socket, kind: descriptor.isStream ? .stream : .datagram)
@@ -141,7 +141,7 @@ final class DoorSession {
         setBuffers(of: pair.second, isStream: false)
         let ours = try orUnavailable { () throws(SystemError) in try pair.first.duplicate() }
         admit(
-            DoorClient(description: configuration.program[0], module: "dgram", user: Accounts.effectiveUser), ours,
+            ListenerClient(description: configuration.program[0], module: "dgram", user: Accounts.effectiveUser), ours,
             kind: .datagram)
         programEnd = try orUnavailable { () throws(SystemError) in try pair.second.duplicate() }
         // A program may expect to wait for frames; how our end is used does not depend on it.
@@ -174,12 +174,12 @@ final class DoorSession {
 
     private func probe() {
         for (port, client) in clients where client.needsProbes { control.probe(port) }
-        probeTimer = loop.schedule(after: DoorSession.probePause) { [unowned self] in probe() }
+        probeTimer = loop.schedule(after: ListenerSession.probePause) { [unowned self] in probe() }
     }
 
-    private func make(_ kind: Door.Kind, at path: String) throws(ExitError) -> Door {
-        do throws(DoorError) {
-            return try Door(
+    private func make(_ kind: Listener.Kind, at path: String) throws(ExitError) -> Listener {
+        do throws(ListenerError) {
+            return try Listener(
                 kind, at: path, access: configuration.access,
                 isLocked: Files.parent(Files.resolved(path)) == lockedDirectory)
         } catch {
@@ -194,7 +194,7 @@ final class DoorSession {
     private func take(in socket: consuming Descriptor, _ admission: ClientQuota.Admission, at path: String) {
         guard let peer = try? socket.peerCredentials() else { return }
         setBuffers(of: socket, isStream: true)
-        var client = DoorClient(
+        var client = ListenerClient(
             description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream",
             user: peer.user)
         client.admission = admission
@@ -204,7 +204,7 @@ final class DoorSession {
     /// Gives a client a port. Where none is left, that is said.
     /// - Parameter complete: adds to the port what its kind needs.
     func admit(
-        _ client: DoorClient, _ socket: consuming Descriptor, kind: PortKind,
+        _ client: ListenerClient, _ socket: consuming Descriptor, kind: PortKind,
         _ complete: (inout PortConfiguration) -> Void = { _ in }
     ) {
         let maximumFrame = kind == .stream ? FrameLimits.stream : FrameLimits.device
@@ -224,7 +224,7 @@ final class DoorSession {
 
     /// What the forwarder tells of a client's port.
     func handle(_ event: PortEvent) {
-        if case .stranger(let door, let stranger) = event { return admit(stranger, at: door) }
+        if case .stranger(let listener, let stranger) = event { return admit(stranger, at: listener) }
         guard let client = clients[event.port] else { return }
         switch event {
         case .ended(_, nil): end(event.port, nil)
@@ -269,8 +269,8 @@ final class DoorSession {
     func close() {
         isClosing = true
         loop.cancel(probeTimer)
-        for listener in listeners { listener.close() }
-        for door in doors { door.remove() }
+        for acceptLoop in acceptLoops { acceptLoop.close() }
+        for listener in listeners { listener.remove() }
         for port in Array(clients.keys) { end(port, nil) }
         for port in halls.keys { control.detach(port) }
     }

@@ -10,7 +10,7 @@
 /// A value behind a mutex, for the few things that threads share off the data path (`Synchronization.Mutex` needs macOS
 /// 15).
 @safe
-package final class Guarded<Value>: @unchecked Sendable {
+package final class Mutex<Value>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private var value: Value
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Doors
+import Listeners
 import Platform
 import TestSupport
 import Testing
@@ -91,16 +91,16 @@ private let other: UInt32 = 65_534
     @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"), arguments: [UInt16(0o755), 0o777, 0o1777])
     func aSocketInAnotherUsersDirectoryIsWholeWhenItIsThere(mode: UInt16) throws {
         try directory("home", mode: mode, owner: other)
-        let path = folder.file("home/door")
-        let door = try Door(.stream, at: path, access: DoorAccess(mode: 0o620, user: other, group: other))
+        let path = folder.file("home/listener")
+        let listener = try Listener(.stream, at: path, access: ListenerAccess(mode: 0o620, user: other, group: other))
         let status = try Files.status(path, followLinks: false)
         #expect(status.kind == .socket && status.owner == other && status.group == other && status.mode == 0o620)
-        #expect(try Files.entries(folder.file("home")) == ["door"])
+        #expect(try Files.entries(folder.file("home")) == ["listener"])
         let client = try UnixSocket.stream()
         try client.connect(to: UnixPath(path))
-        #expect(throws: DoorError.self) { try Door(.stream, at: path, access: DoorAccess(user: other)) }
-        #expect(try Files.entries(folder.file("home")) == ["door"])
-        door.remove()
+        #expect(throws: ListenerError.self) { try Listener(.stream, at: path, access: ListenerAccess(user: other)) }
+        #expect(try Files.entries(folder.file("home")) == ["listener"])
+        listener.remove()
         #expect(try Files.entries(folder.file("home")).isEmpty)
     }
 
@@ -108,13 +108,13 @@ private let other: UInt32 = 65_534
     @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"), .timeLimit(.minutes(2)))
     func whatIsPutInItsPlaceIsNotGivenAway() throws {
         try directory("home", owner: other)
-        let path = folder.file("home/door"), bait = folder.file("home/bait")
+        let path = folder.file("home/listener"), bait = folder.file("home/bait")
         // Of root's, closed, and under one name, as what root has just made.
         let precious = try UnixSocket.stream()
         try precious.bind(to: UnixPath(bait))
         try Files.setMode(bait, 0o600)
         let before = try Files.status(bait, followLinks: false)
-        let isOver = Guarded(false), rounds = Guarded(0)
+        let isOver = Mutex(false), rounds = Mutex(0)
         try WorkerThread.start(named: "attacker") {
             while !isOver.withLock({ $0 }) {
                 try? Files.rename(bait, to: path)
@@ -124,8 +124,10 @@ private let other: UInt32 = 65_534
             rounds.withLock { $0 = -1 }
         }
         for _ in 0..<300 {
-            if let door = try? Door(.stream, at: path, access: DoorAccess(mode: 0o666, user: other, group: other)) {
-                door.remove()
+            if let listener = try? Listener(
+                .stream, at: path, access: ListenerAccess(mode: 0o666, user: other, group: other))
+            {
+                listener.remove()
             }
             for name in [path, bait] where (try? Files.status(name, followLinks: false))?.inode == before.inode {
                 let now = try? Files.status(name, followLinks: false)

@@ -12,7 +12,7 @@ import Platform
 
 /// Receives datagrams of many senders at one socket, each with its sender's name. As `ReceiveVector` otherwise.
 @safe
-package struct DoorVector: ~Copyable {
+package struct NamedReceiveVector: ~Copyable {
     private let messages: UnsafeMutablePointer<platform_message>
     private let pieces: UnsafeMutablePointer<iovec>
     private let names: UnsafeMutableRawPointer

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import Doors
+import Listeners
 import Platform
 import TestSupport
 import Testing
 
-/// What is said of a door that cannot be opened; "none" if it can.
-private func complaint(_ kind: Door.Kind, _ path: String) -> String {
-    do throws(DoorError) {
-        try Door(kind, at: path, access: DoorAccess()).remove()
+/// What is said of a listener that cannot be opened; "none" if it can.
+private func complaint(_ kind: Listener.Kind, _ path: String) -> String {
+    do throws(ListenerError) {
+        try Listener(kind, at: path, access: ListenerAccess()).remove()
         return "none"
     } catch {
         return error.description
@@ -16,8 +16,8 @@ private func complaint(_ kind: Door.Kind, _ path: String) -> String {
 
 /// Leaves a dead socket behind, as a killed daemon does. A program that a test beside this one is just starting may
 /// still hold it for a moment.
-private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = DoorAccess()) throws {
-    do { _ = try Door(kind, at: path, access: access).path }
+private func leave(_ kind: Listener.Kind, at path: String, access: ListenerAccess = ListenerAccess()) throws {
+    do { _ = try Listener(kind, at: path, access: access).path }
     try eventually("the end of \(path)", within: ampleTime) {
         do throws(SystemError) {
             try (kind == .stream ? UnixSocket.stream() : UnixSocket.datagram()).connect(to: UnixPath(path))
@@ -28,42 +28,42 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
     }
 }
 
-@Suite struct DoorTests {
-    private func cause(_ kind: Door.Kind, _ path: String) -> DoorError.Cause? {
-        do throws(DoorError) {
-            try Door(kind, at: path, access: DoorAccess()).remove()
+@Suite struct ListenerTests {
+    private func cause(_ kind: Listener.Kind, _ path: String) -> ListenerError.Cause? {
+        do throws(ListenerError) {
+            try Listener(kind, at: path, access: ListenerAccess()).remove()
             return nil
         } catch {
             return error.cause
         }
     }
 
-    @Test(arguments: [Door.Kind.stream, .datagram])
-    func aDoorIsThereWithItsModeAndGoes(kind: Door.Kind) throws {
+    @Test(arguments: [Listener.Kind.stream, .datagram])
+    func aListenerIsThereWithItsModeAndGoes(kind: Listener.Kind) throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
-        let door = try Door(kind, at: path, access: DoorAccess(mode: 0o620))
+        let path = folder.file("listener")
+        let listener = try Listener(kind, at: path, access: ListenerAccess(mode: 0o620))
         let status = try Files.status(path)
         #expect(status.kind == .socket && status.mode == 0o620)
-        door.remove()
+        listener.remove()
         #expect(!Files.exists(path))
     }
 
-    @Test(arguments: [Door.Kind.stream, .datagram])
-    func aLivingDoorIsNotTakenAway(kind: Door.Kind) throws {
+    @Test(arguments: [Listener.Kind.stream, .datagram])
+    func aLiveListenerIsNotTakenAway(kind: Listener.Kind) throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
-        let door = try Door(kind, at: path, access: DoorAccess())
+        let path = folder.file("listener")
+        let listener = try Listener(kind, at: path, access: ListenerAccess())
         #expect(cause(kind, path) == .occupied)
-        #expect(cause(kind == .stream ? .datagram : .stream, path) == .occupied, "nor by a door of the other kind")
+        #expect(cause(kind == .stream ? .datagram : .stream, path) == .occupied, "nor by a listener of the other kind")
         #expect(Files.exists(path))
-        door.remove()
+        listener.remove()
     }
 
-    @Test(arguments: [Door.Kind.stream, .datagram])
-    func whatADeadProcessLeftIsReplaced(kind: Door.Kind) throws {
+    @Test(arguments: [Listener.Kind.stream, .datagram])
+    func whatADeadProcessLeftIsReplaced(kind: Listener.Kind) throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
+        let path = folder.file("listener")
         try leave(kind, at: path)
         #expect(Files.exists(path))
         #expect(cause(kind, path) == nil)
@@ -74,8 +74,8 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
         .enabled(if: Accounts.effectiveUser == 0), arguments: [(UInt16(0o755), true), (0o775, false), (0o1777, false)])
     func whatRootGaveToAnotherIsReplacedWhereOnlyRootCanHavePutIt(mode: UInt16, isReplaced: Bool) throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
-        try leave(.stream, at: path, access: DoorAccess(user: 4711))
+        let path = folder.file("listener")
+        try leave(.stream, at: path, access: ListenerAccess(user: 4711))
         try Files.setMode(folder.path, mode)
         #expect(try Files.status(path).owner == 4711)
         #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
@@ -87,8 +87,8 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
         let nogroup = try #require(Accounts.account(65534)).group
         for (group, isReplaced) in [(UInt32(0), true), (nogroup, false)] {
             let folder = try TemporaryFolder()
-            let path = folder.file("door")
-            try leave(.stream, at: path, access: DoorAccess(user: 65534))
+            let path = folder.file("listener")
+            try leave(.stream, at: path, access: ListenerAccess(user: 65534))
             try Files.setOwner(folder.path, user: 0, group: group)
             try Files.setMode(folder.path, 0o775)
             #expect(cause(.stream, path) == (isReplaced ? nil : .notOurs))
@@ -98,11 +98,11 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
     /// A process that has bound its socket and does not listen yet.
     @Test func whoIsAboutToListenIsWaitedFor() throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
+        let path = folder.file("listener")
         let directory = try Files.open(folder.path, [.readOnly, .directory]), socket = try UnixSocket.stream()
         #expect(try directory.tryLock())
         try socket.bind(to: UnixPath(path))
-        let answer = Guarded("")
+        let answer = Mutex("")
         try WorkerThread.start(named: "second") {
             answer.withLock { $0 = "it has come" }
             let text = complaint(.stream, path)
@@ -118,7 +118,7 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
 
     @Test func aDirectoryThatAnotherProcessKeepsLockedIsStillUsed() throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
+        let path = folder.file("listener")
         let directory = try Files.open(folder.path, [.readOnly, .directory])
         #expect(try directory.tryLock())
         #expect(complaint(.stream, path) == "none")
@@ -126,22 +126,22 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
         #expect(complaint(.stream, path) == "none", "what was left is replaced all the same")
         try leave(.stream, at: path)
         // The lock is our own process's.
-        #expect(throws: Never.self) { try Door(.stream, at: path, access: DoorAccess(), isLocked: true) }
+        #expect(throws: Never.self) { try Listener(.stream, at: path, access: ListenerAccess(), isLocked: true) }
     }
 
-    /// However many start at once, with a dead socket in the way or without: one has the door, the others hear of it,
-    /// and it answers.
-    @Test(arguments: [Door.Kind.stream, .datagram], [false, true])
-    func oneOfManyThatStartAtOnceHasIt(kind: Door.Kind, isLeftOver: Bool) async throws {
+    /// However many start at once, with a dead socket in the way or without: one has the listener, the others hear of
+    /// it, and it answers.
+    @Test(arguments: [Listener.Kind.stream, .datagram], [false, true])
+    func oneOfManyThatStartAtOnceHasIt(kind: Listener.Kind, isLeftOver: Bool) async throws {
         for _ in 0..<20 {
             let folder = try TemporaryFolder()
-            let path = folder.file("door")
+            let path = folder.file("listener")
             if isLeftOver { try leave(kind, at: path) }
-            let outcomes = await withTaskGroup(of: (Door?, String?).self) { group in
+            let outcomes = await withTaskGroup(of: (Listener?, String?).self) { group in
                 for _ in 0..<8 {
                     group.addTask {
-                        do throws(DoorError) {
-                            return (try Door(kind, at: path, access: DoorAccess()), nil)
+                        do throws(ListenerError) {
+                            return (try Listener(kind, at: path, access: ListenerAccess()), nil)
                         } catch {
                             return (nil, error.description)
                         }
@@ -163,8 +163,8 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
 
     @Test(.enabled(if: Accounts.effectiveUser == 0)) func whatIsClosedToUsIsNotCalledServed() throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
-        try leave(.stream, at: path, access: DoorAccess(mode: 0o600))
+        let path = folder.file("listener")
+        try leave(.stream, at: path, access: ListenerAccess(mode: 0o600))
         try Files.setMode(folder.path, 0o1777)
         let result = try ChildProcess.run([
             "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Machine.product("vde_vmnet"), "--uplink",
@@ -186,17 +186,17 @@ private func leave(_ kind: Door.Kind, at path: String, access: DoorAccess = Door
 
     @Test func whatOthersPutInItsPlaceStays() throws {
         let folder = try TemporaryFolder()
-        let path = folder.file("door")
-        let door = try Door(.stream, at: path, access: DoorAccess())
+        let path = folder.file("listener")
+        let listener = try Listener(.stream, at: path, access: ListenerAccess())
         try Files.remove(path)
         try Files.replace(path, [1])
-        door.remove()
+        listener.remove()
         #expect(Files.exists(path))
     }
 
     @Test func pathsThatCannotBe() throws {
         let folder = try TemporaryFolder()
         #expect(cause(.stream, folder.file(String(repeating: "x", count: 120))) == .unsuitable)
-        #expect(cause(.stream, folder.file("nowhere/door")) == .system)
+        #expect(cause(.stream, folder.file("nowhere/listener")) == .system)
     }
 }

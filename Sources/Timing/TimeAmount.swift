@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A length of time, in nanoseconds: 292 years at most, negative where the later of two instants is subtracted.
+///
+/// `Swift.Duration` counts attoseconds in 128 bits, which the data path cannot afford.
+@frozen
+@usableFromInline
+package struct TimeAmount: Comparable, Hashable, BitwiseCopyable, Sendable {
+    @usableFromInline package var nanoseconds: Int64
+
+    @inlinable
+    package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+    @inlinable package static var zero: TimeAmount { TimeAmount(nanoseconds: 0) }
+
+    @inlinable package static func nanoseconds(_ count: Int64) -> TimeAmount { TimeAmount(nanoseconds: count) }
+    @inlinable package static func microseconds(_ count: Int64) -> TimeAmount { TimeAmount(nanoseconds: count * 1000) }
+    @inlinable package static func milliseconds(_ count: Int64) -> TimeAmount {
+        TimeAmount(nanoseconds: count * 1_000_000)
+    }
+    @inlinable package static func seconds(_ count: Int64) -> TimeAmount {
+        TimeAmount(nanoseconds: count * 1_000_000_000)
+    }
+    @inlinable package static func minutes(_ count: Int64) -> TimeAmount { .seconds(60 * count) }
+    @inlinable package static func hours(_ count: Int64) -> TimeAmount { .seconds(3600 * count) }
+
+    /// Whole units, rounded towards zero.
+    @inlinable package var microseconds: Int64 { nanoseconds / 1000 }
+    @inlinable package var milliseconds: Int64 { nanoseconds / 1_000_000 }
+    @inlinable package var seconds: Int64 { nanoseconds / 1_000_000_000 }
+
+    @inlinable
+    package static func < (one: TimeAmount, other: TimeAmount) -> Bool { one.nanoseconds < other.nanoseconds }
+
+    @inlinable
+    package static func + (one: TimeAmount, other: TimeAmount) -> TimeAmount {
+        TimeAmount(nanoseconds: one.nanoseconds + other.nanoseconds)
+    }
+
+    @inlinable
+    package static func - (one: TimeAmount, other: TimeAmount) -> TimeAmount {
+        TimeAmount(nanoseconds: one.nanoseconds - other.nanoseconds)
+    }
+
+    @inlinable
+    package static func * (amount: TimeAmount, factor: Int64) -> TimeAmount {
+        TimeAmount(nanoseconds: amount.nanoseconds * factor)
+    }
+
+    @inlinable
+    package static func * (factor: Int64, amount: TimeAmount) -> TimeAmount { amount * factor }
+
+    @inlinable
+    package static func / (amount: TimeAmount, divisor: Int64) -> TimeAmount {
+        TimeAmount(nanoseconds: amount.nanoseconds / divisor)
+    }
+
+    /// How many times `divisor` fits, rounded towards zero.
+    @inlinable
+    package static func / (amount: TimeAmount, divisor: TimeAmount) -> Int64 {
+        amount.nanoseconds / divisor.nanoseconds
+    }
+
+    @inlinable
+    package static func += (amount: inout TimeAmount, other: TimeAmount) { amount = amount + other }
+
+    @inlinable
+    package static func -= (amount: inout TimeAmount, other: TimeAmount) { amount = amount - other }
+}
+
+extension TimeAmount: CustomStringConvertible {
+    /// In the largest unit that leaves no rest: `3 s`, `1500 ms`, `20 µs`.
+    @usableFromInline package var description: String {
+        for (unit, name) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1000, "µs")] as [(Int64, String)]
+        where nanoseconds % unit == 0 { return "\(nanoseconds / unit) \(name)" }
+        return "\(nanoseconds) ns"
+    }
+}
