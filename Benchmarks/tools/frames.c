@@ -4,7 +4,7 @@
 //
 //   frames flood PATH BYTES SECONDS      one sends as fast as it is let, the other counts
 //   frames pingpong PATH BYTES SECONDS   one frame in flight, there and back
-//   frames idle PATH COUNT               COUNT clients that announce themselves and then do nothing; ends with its standard input
+//   frames idle PATH COUNT               COUNT clients that announce themselves and do nothing until EOF on stdin
 //
 // Prints `name value` lines. PATH may be one for both clients or two, separated by a comma.
 #define _GNU_SOURCE
@@ -81,7 +81,10 @@ static unsigned char *frame(size_t size, unsigned char to, unsigned char from) {
     return bytes;
 }
 
-static struct shared { volatile uint64_t sent, cpu, done; } *shared;
+struct shared {
+    volatile uint64_t sent, cpu, done;
+};
+static struct shared *shared;
 
 static void flood(char *first, char *second, size_t size, double seconds) {
     void *receiver = join(second);

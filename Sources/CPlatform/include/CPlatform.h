@@ -22,13 +22,13 @@
 #define PLATFORM_IS_DARWIN 0
 #endif
 
-// ---- What Swift sees on one system only: errno, and functions with a variable number of arguments ----------------------------------
+// ---- What Swift sees on one system only: errno, and functions with a variable number of arguments ----
 
 static inline int platform_errno(void) { return errno; }
 static inline int platform_open(const char *path, int flags, unsigned mode) { return open(path, flags, mode); }
 static inline int platform_fcntl(int fd, int command, int argument) { return fcntl(fd, command, argument); }
 
-// ---- Sockets (posix/socket.c) ------------------------------------------------------------------------------------------------------
+// ---- Sockets (posix/socket.c) ----
 
 /// A socket of `domain` and `type` that never raises SIGPIPE. Returns the descriptor.
 int platform_socket(int domain, int type);
@@ -102,7 +102,7 @@ void platform_stream_reset(int fd);
 /// Parses a numeric address, an IPv6 one with scope included.
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
 
-// ---- Batches of datagrams (linux/batch.c, darwin/batch.c) ------------------------------------------------------------------------------------------
+// ---- Batches of datagrams (linux/batch.c, darwin/batch.c) ----
 
 #if !PLATFORM_IS_DARWIN
 /// One datagram of a batch. Reach its fields through the functions below.
@@ -150,7 +150,7 @@ ssize_t platform_unix_send(int fd, const void *bytes, size_t count, const void *
 /// /proc/self/fd/N, whatever happens to the path. Returns the descriptor; -ENOTSOCK, -EPERM as platform_unix_connect_owned, -ENOTSUP on macOS.
 int platform_unix_pin(const uint8_t *path, size_t length, uint32_t owner);
 
-// ---- Poller (linux/poller.c, darwin/poller.c) -------------------------------------------------------------------------------------------------------
+// ---- Poller (linux/poller.c, darwin/poller.c) ----
 
 enum { PLATFORM_READABLE = 1, PLATFORM_WRITABLE = 2, PLATFORM_HANGUP = 4 };
 struct platform_event {
@@ -176,7 +176,7 @@ int platform_wakeup_create(int descriptors[2]);
 void platform_wakeup_signal(int fd);
 void platform_wakeup_drain(int fd);
 
-// ---- Processes, threads, signals (posix/process.c) ---------------------------------------------------------------------------------
+// ---- Processes, threads, signals (posix/process.c) ----
 
 /// Starts a program with default signal handling; the three descriptors become its standard ones (-1: /dev/null). Looks `path` up in PATH
 /// if it has no slash. With `new_group` the child leads a process group of its own. Returns 0 and the pid.
@@ -224,7 +224,7 @@ void platform_syslog(int priority, const char *text);
 /// The process's environment.
 char **platform_environment(void);
 
-// ---- Directories by descriptor (posix/directory.c) --------------------------------------------------------------------------------------
+// ---- Directories by descriptor (posix/directory.c) ----
 
 /// A descriptor of a directory with which nothing but what is in it can be named; no right to read it is needed.
 int platform_directory_root(void);
@@ -250,7 +250,7 @@ int platform_directory_can_be_shared_unseen(void);
 /// Opens a file for reading as another user, with the rights of that user alone. Needs the right to become that user (-EPERM).
 int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint32_t *groups, int group_count);
 
-// ---- Privileges (linux/privileges.c, darwin/privileges.c: nothing) -----------------------------------------------------------------------
+// ---- Privileges (linux/privileges.c, darwin/privileges.c: nothing) ----
 
 /// Chooses the capabilities (a bit for each, by its number) that threads keep which are started from now on.
 void platform_privileges_keep(uint64_t capabilities);
@@ -258,7 +258,7 @@ void platform_privileges_keep(uint64_t capabilities);
 /// platform_privileges_keep. Capabilities that are inherited stay a non-root user's, as far as they are kept: that is how programs started get them.
 int platform_privileges_drop(void);
 
-// ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; darwin/network.c: -ENOTSUP) ---------------------------------------
+// ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; darwin/network.c: -ENOTSUP) ----
 
 struct platform_route {
     uint32_t destination;  // host order
@@ -334,7 +334,7 @@ int platform_packet_open(uint32_t index);
 /// Returns the frame's length.
 ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
 
-// ---- nftables by libnftables, found at run time (posix/nftables.c) ----------------------------------------------------------------------
+// ---- nftables by libnftables, found at run time (posix/nftables.c) ----
 
 struct platform_nftables;
 /// Opens the library with a netlink socket of its own, which children do not inherit. -ENOENT without the library or with one of another
@@ -346,7 +346,7 @@ int platform_nftables_run(struct platform_nftables *nftables, const char *comman
 /// Closes the socket: the kernel removes the tables that it owns.
 void platform_nftables_close(struct platform_nftables *nftables);
 
-// ---- User-mode NAT by libslirp, found at run time (posix/slirp.c) ----------------------------------------------------------------------
+// ---- User-mode NAT by libslirp, found at run time (posix/slirp.c) ----
 
 struct platform_slirp;
 struct platform_slirp_options {
