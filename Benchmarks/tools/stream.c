@@ -2,10 +2,10 @@
 //
 // A source and a sink of TCP, small enough for a guest's initrd (linked statically).
 //
-//   stream serve PORT                                     takes any number of clients
-//   stream up|down HOST PORT SECONDS STREAMS         sends to or receives from a server; prints the receiver's Mbit/s
-//   stream connect HOST PORT SECONDS 1               connections, one after the other; prints connections/s
-//   stream check-up|check-down HOST PORT MEGABYTES 1      compares checksums; prints `same` or `different`
+//   stream serve PORT                                  takes any number of clients
+//   stream up|down HOST PORT SECONDS STREAMS           sends to or receives from a server; prints the receiver's Mbit/s
+//   stream connect HOST PORT SECONDS 1                 connections, one after the other; prints connections/s
+//   stream check-up|check-down HOST PORT MEGABYTES 1   compares checksums; prints `same` or `different`
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
