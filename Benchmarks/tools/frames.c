@@ -24,7 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
-struct vde_open_args { int port; const char *group; unsigned mode; };
+struct vde_open_args {
+    int port;
+    const char *group;
+    unsigned mode;
+};
 static void *(*vde_open_real)(char *, char *, int, struct vde_open_args *);
 static ssize_t (*vde_send)(void *, const void *, size_t, int);
 static ssize_t (*vde_recv)(void *, void *, size_t, int);
@@ -61,7 +65,8 @@ static uint64_t now(void) {
 static uint64_t cpu(void) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * 1000000000u + ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000u;
+    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * 1000000000u +
+        ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000u;
 }
 
 static void patience(void *connection, long microseconds) {
@@ -127,7 +132,9 @@ static void flood(char *first, char *second, size_t size, double seconds) {
         if (length < 22 || buffer[11] != 1 || buffer[0] != 2) continue;
         uint64_t number;
         memcpy(&number, buffer + 14, 8);
-        if ((size_t)length != size || buffer[length - 1] != (size > 22 ? (unsigned char)((size - 1) * 7) : buffer[length - 1])) damaged++;
+        if ((size_t)length != size ||
+            buffer[length - 1] != (size > 22 ? (unsigned char)((size - 1) * 7) : buffer[length - 1]))
+            damaged++;
         if (number < expected) reordered++;
         expected = number + 1;
         if ((received++ & 63) == 0) last_time = now();
@@ -136,9 +143,11 @@ static void flood(char *first, char *second, size_t size, double seconds) {
     uint64_t own = cpu() - before;
     waitpid(child, NULL, 0);
     double span = last_time > first_time ? (double)(last_time - first_time) / 1e9 : seconds;
-    printf("sent %llu\nreceived %llu\nreordered %llu\ndamaged %llu\nrate %.1f\nlost %.4f\nsender_cpu_ns %.1f\nreceiver_cpu_ns %.1f\n", (unsigned long long)shared->sent,
-           (unsigned long long)received, (unsigned long long)reordered, (unsigned long long)damaged, (double)received / span, 100.0 * (1 - (double)received / (double)shared->sent),
-           (double)shared->cpu / (double)shared->sent, (double)own / (double)received);
+    printf("sent %llu\nreceived %llu\nreordered %llu\ndamaged %llu\nrate %.1f\nlost %.4f\nsender_cpu_ns "
+           "%.1f\nreceiver_cpu_ns %.1f\n",
+        (unsigned long long)shared->sent, (unsigned long long)received, (unsigned long long)reordered,
+        (unsigned long long)damaged, (double)received / span, 100.0 * (1 - (double)received / (double)shared->sent),
+        (double)shared->cpu / (double)shared->sent, (double)own / (double)received);
 }
 
 static int compare(const void *a, const void *b) {
@@ -183,7 +192,8 @@ static void pingpong(char *first, char *second, size_t size, double seconds) {
     for (int i = 0; i < 50 && waitpid(child, NULL, WNOHANG) == 0; i++) usleep(10000);
     if (!count) fail("no answer came");
     qsort(times, count, sizeof *times, compare);
-    printf("median_us %.3f\np99_us %.3f\ncount %zu\nlost %zu\n", times[count / 2] / 1e3, times[count * 99 / 100] / 1e3, count, lost);
+    printf("median_us %.3f\np99_us %.3f\ncount %zu\nlost %zu\n", times[count / 2] / 1e3, times[count * 99 / 100] / 1e3,
+        count, lost);
 }
 
 static void idle(char *path, int count) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The floor to measure a switch against: takes two clients of the VDE protocol and copies frames between them with recvmmsg and sendmmsg,
-// 64 at a time. It looks at nothing, learns nothing and waits for a slow receiver. usage: relay DIRECTORY
+// The floor to measure a switch against: takes two clients of the VDE protocol and copies frames between them with
+// recvmmsg and sendmmsg, 64 at a time. It looks at nothing, learns nothing and waits for a slow receiver. usage: relay
+// DIRECTORY
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -57,7 +58,8 @@ int main(int count, char **arguments) {
         for (int i = 0; i < 2; i++) accept_client(listener, arguments[1], i);
         int running = 1;
         while (running) {
-            struct pollfd entries[4] = {{data[0], POLLIN, 0}, {data[1], POLLIN, 0}, {controls[0], POLLIN, 0}, {controls[1], POLLIN, 0}};
+            struct pollfd entries[4] = {
+                {data[0], POLLIN, 0}, {data[1], POLLIN, 0}, {controls[0], POLLIN, 0}, {controls[1], POLLIN, 0}};
             if (poll(entries, 4, -1) < 0) continue;
             for (int i = 0; i < 2; i++) {
                 if (entries[2 + i].revents && !entries[0].revents && !entries[1].revents) running = 0;

@@ -22,8 +22,13 @@
 #include <unistd.h>
 
 enum { CHUNK = 256 * 1024 };
-struct order { uint8_t direction, checked, unused[6]; double amount; };
-struct result { uint64_t bytes, nanoseconds, sum; };
+struct order {
+    uint8_t direction, checked, unused[6];
+    double amount;
+};
+struct result {
+    uint64_t bytes, nanoseconds, sum;
+};
 
 static uint64_t now(void) {
     struct timespec time;
@@ -33,7 +38,8 @@ static uint64_t now(void) {
 
 static int whole(int fd, void *bytes, size_t length, int writing) {
     for (size_t done = 0; done < length;) {
-        ssize_t part = writing ? send(fd, (char *)bytes + done, length - done, MSG_NOSIGNAL) : recv(fd, (char *)bytes + done, length - done, 0);
+        ssize_t part = writing ? send(fd, (char *)bytes + done, length - done, MSG_NOSIGNAL)
+                               : recv(fd, (char *)bytes + done, length - done, 0);
         if (part <= 0) return -1;
         done += (size_t)part;
     }
@@ -158,7 +164,9 @@ int main(int count, char **arguments) {
         }
     }
     if (count != 6) {
-        fprintf(stderr, "usage: stream serve PORT | stream up|down|connect|check-up|check-down HOST PORT SECONDS|MEGABYTES STREAMS\n");
+        fprintf(stderr,
+            "usage: stream serve PORT | stream up|down|connect|check-up|check-down HOST PORT SECONDS|MEGABYTES "
+            "STREAMS\n");
         return 64;
     }
     const char *word = arguments[1];

@@ -20,7 +20,8 @@ void answer_release(struct answer *answer) {
 }
 
 int answer_wait(struct answer *answer, uint64_t timeout) {
-    return dispatch_semaphore_wait(answer->done, dispatch_time(DISPATCH_TIME_NOW, (int64_t)timeout)) == 0 ? 0 : -ETIMEDOUT;
+    return dispatch_semaphore_wait(answer->done, dispatch_time(DISPATCH_TIME_NOW, (int64_t)timeout)) == 0 ? 0
+                                                                                                          : -ETIMEDOUT;
 }
 
 int answer_claim(struct answer *answer, int state) {

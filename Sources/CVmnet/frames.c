@@ -12,7 +12,8 @@ static int halve(int *batch, int count) {
     return 1;
 }
 
-/// Describes where frames are to go. Sizes are the framework's to change, so all of them are set again each time. Returns how many there is room for.
+/// Describes where frames are to go. Sizes are the framework's to change, so all of them are set again each time.
+/// Returns how many there is room for.
 static int prepare_reads(struct cvmnet *it, const struct iovec *frames, int count) {
     int limit = count < it->read_batch ? count : it->read_batch;
     size_t offered = 0;
@@ -41,7 +42,9 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count) {
     if (filled < 0 || filled > limit) return -EIO;
     for (int i = 0; i < filled; i++) {
         // Only this tells a frame's length. One that claims more than there was room for is no frame.
-        frames[i].iov_len = it->reads[i].vm_pkt_size <= it->room && it->reads[i].vm_pkt_size <= frames[i].iov_len ? it->reads[i].vm_pkt_size : 0;
+        frames[i].iov_len = it->reads[i].vm_pkt_size <= it->room && it->reads[i].vm_pkt_size <= frames[i].iov_len
+            ? it->reads[i].vm_pkt_size
+            : 0;
     }
     return filled;
 }

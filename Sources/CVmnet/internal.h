@@ -16,8 +16,8 @@
 /// Frames in one call where the system does not say (documented: 200 frames and 256 KiB).
 enum { DEFAULT_BATCH = 200, MAXIMUM_BATCH = 256, MAXIMUM_WRITE = 256 * 1024 };
 
-/// Room to read into in one call, in bytes: as much as others are known to offer, 16 of the longest frames. For each frame more than it says that it needs,
-/// since nobody knows whether a header or a tag counts.
+/// Room to read into in one call, in bytes: as much as others are known to offer, 16 of the longest frames. For each
+/// frame more than it says that it needs, since nobody knows whether a header or a tag counts.
 enum { MAXIMUM_READ = 16 * (65550 + 76), SPARE_ROOM = 76 };
 
 struct cvmnet {
@@ -34,7 +34,8 @@ struct cvmnet {
     uint8_t padded[12 + 60];
 };
 
-/// What a handler and its waiter share. It lives until the last of them has let go of it, since the framework may answer late or never.
+/// What a handler and its waiter share. It lives until the last of them has let go of it, since the framework may
+/// answer late or never.
 struct answer {
     dispatch_semaphore_t done;
     atomic_int holders;
@@ -63,12 +64,14 @@ const char *optional_key(const char *symbol);
 struct network_request;
 
 /// What `options` want of a network object. NULL with a status where the system does not take it.
-struct network_request *network_request_create(const struct cvmnet_options *options, vmnet_return_t *status, int *failed_rule);
+struct network_request *network_request_create(
+    const struct cvmnet_options *options, vmnet_return_t *status, int *failed_rule);
 /// Makes the network. May hang. NULL with a status.
 void *network_create(struct network_request *request, vmnet_return_t *status);
 void network_request_free(struct network_request *request);
 void network_release(void *network);
-interface_ref network_start_interface(void *network, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler);
+interface_ref network_start_interface(void *network, xpc_object_t description, dispatch_queue_t queue,
+    vmnet_start_interface_completion_handler_t handler);
 /// The addresses of a network, which an interface on it does not tell.
 void network_describe(void *network, struct cvmnet_parameters *parameters);
 

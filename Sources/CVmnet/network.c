@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Network objects (macOS 26): a network that is described, then made, and on which interfaces are started. Everything is looked up, since
-// older systems have none of it, and older SDKs no declarations.
+// Network objects (macOS 26): a network that is described, then made, and on which interfaces are started. Everything
+// is looked up, since older systems have none of it, and older SDKs no declarations.
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +16,14 @@ struct api {
     vmnet_return_t (*set_mtu)(void *configuration, uint32_t mtu);
     vmnet_return_t (*add_dhcp_reservation)(void *configuration, const uint8_t client[6], const struct in_addr *address);
     // The guest's port comes first here, the Mac's second.
-    vmnet_return_t (*add_port_forwarding_rule)(
-        void *configuration, uint8_t protocol, sa_family_t family, uint16_t internal_port, uint16_t external_port, const void *internal_address);
+    vmnet_return_t (*add_port_forwarding_rule)(void *configuration, uint8_t protocol, sa_family_t family,
+        uint16_t internal_port, uint16_t external_port, const void *internal_address);
     void (*disable_dhcp)(void *configuration);
     void *(*create)(void *configuration, vmnet_return_t *status);
     void (*get_ipv4_subnet)(void *network, struct in_addr *subnet, struct in_addr *mask);
     void (*get_ipv6_prefix)(void *network, struct in6_addr *prefix, uint8_t *length);
-    interface_ref (*start_interface)(void *network, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler);
+    interface_ref (*start_interface)(void *network, xpc_object_t description, dispatch_queue_t queue,
+        vmnet_start_interface_completion_handler_t handler);
     void (*release)(const void *object);
 };
 
@@ -67,7 +68,8 @@ struct network_request {
 };
 
 /// Hands `options` on until something is not taken.
-static vmnet_return_t configure(const struct network_request *request, const struct cvmnet_options *options, int *failed_rule) {
+static vmnet_return_t configure(
+    const struct network_request *request, const struct cvmnet_options *options, int *failed_rule) {
     const struct api *api = &request->api;
     void *configuration = request->configuration;
     vmnet_return_t status = VMNET_SUCCESS;
@@ -75,7 +77,9 @@ static vmnet_return_t configure(const struct network_request *request, const str
     struct in6_addr prefix;
     // The gateway, not the network's own address: of a macOS 26 that took the latter, interfaces did not start.
     if (options->start_address) {
-        if (inet_pton(AF_INET, options->start_address, &address) != 1 || inet_pton(AF_INET, options->subnet_mask, &mask) != 1) return VMNET_INVALID_ARGUMENT;
+        if (inet_pton(AF_INET, options->start_address, &address) != 1 ||
+            inet_pton(AF_INET, options->subnet_mask, &mask) != 1)
+            return VMNET_INVALID_ARGUMENT;
         status = api->set_ipv4_subnet(configuration, &address, &mask);
     }
     if (status == VMNET_SUCCESS && options->nat66_prefix) {
@@ -83,7 +87,8 @@ static vmnet_return_t configure(const struct network_request *request, const str
         status = api->set_ipv6_prefix(configuration, &prefix, 64);
     }
     if (status == VMNET_SUCCESS && options->mtu) status = api->set_mtu(configuration, (uint32_t)options->mtu);
-    if (status == VMNET_SUCCESS && options->external_interface) status = api->set_external_interface(configuration, options->external_interface);
+    if (status == VMNET_SUCCESS && options->external_interface)
+        status = api->set_external_interface(configuration, options->external_interface);
     if (options->without_dhcp) api->disable_dhcp(configuration);
     for (int i = 0; i < options->reservation_count && status == VMNET_SUCCESS; i++) {
         memcpy(&address, options->reservations[i].address, sizeof address);
@@ -92,13 +97,15 @@ static vmnet_return_t configure(const struct network_request *request, const str
     for (int i = 0; i < options->rule_count && status == VMNET_SUCCESS; i++) {
         const struct cvmnet_rule *rule = &options->rules[i];
         memcpy(&address, rule->address, sizeof address);
-        status = api->add_port_forwarding_rule(configuration, rule->protocol, AF_INET, rule->internal_port, rule->external_port, &address);
+        status = api->add_port_forwarding_rule(
+            configuration, rule->protocol, AF_INET, rule->internal_port, rule->external_port, &address);
         if (status != VMNET_SUCCESS) *failed_rule = i;
     }
     return status;
 }
 
-struct network_request *network_request_create(const struct cvmnet_options *options, vmnet_return_t *status, int *failed_rule) {
+struct network_request *network_request_create(
+    const struct cvmnet_options *options, vmnet_return_t *status, int *failed_rule) {
     struct network_request *request = calloc(1, sizeof *request);
     *status = VMNET_MEM_FAILURE;
     if (!request) return NULL;
@@ -110,7 +117,9 @@ struct network_request *network_request_create(const struct cvmnet_options *opti
     return NULL;
 }
 
-void *network_create(struct network_request *request, vmnet_return_t *status) { return request->api.create(request->configuration, status); }
+void *network_create(struct network_request *request, vmnet_return_t *status) {
+    return request->api.create(request->configuration, status);
+}
 
 void network_request_free(struct network_request *request) {
     if (request->configuration) request->api.release(request->configuration);
@@ -122,7 +131,8 @@ void network_release(void *network) {
     if (find(&api)) api.release(network);
 }
 
-interface_ref network_start_interface(void *network, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler) {
+interface_ref network_start_interface(void *network, xpc_object_t description, dispatch_queue_t queue,
+    vmnet_start_interface_completion_handler_t handler) {
     struct api api;
     return find(&api) ? api.start_interface(network, description, queue, handler) : NULL;
 }

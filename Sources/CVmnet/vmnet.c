@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting and stopping interfaces. CVmnet is the only code that speaks to vmnet.framework, XPC and dispatch.
 //
-// Keys and functions that macOS 13 lacks are looked up when they are needed. No memory is allocated for a frame: descriptors are made once.
+// Keys and functions that macOS 13 lacks are looked up when they are needed. No memory is allocated for a frame:
+// descriptors are made once.
 #include "CVmnet.h"
 
 #include <dispatch/dispatch.h>
@@ -56,10 +57,12 @@ static xpc_object_t describe(const struct cvmnet_options *options) {
     xpc_dictionary_set_bool(description, vmnet_allocate_mac_address_key, options->interface_id != NULL);
     if (options->offload != CVMNET_NO_OFFLOAD) xpc_dictionary_set_bool(description, vmnet_enable_tso_key, true);
     // The two must not be combined.
-    const char *layout = optional_key(options->offload == CVMNET_VIRTIO_OFFLOAD ? "vmnet_enable_virtio_header_key" : "vmnet_enable_checksum_offload_key");
+    const char *layout = optional_key(options->offload == CVMNET_VIRTIO_OFFLOAD ? "vmnet_enable_virtio_header_key"
+                                                                                : "vmnet_enable_checksum_offload_key");
     if (options->offload != CVMNET_NO_OFFLOAD && layout) xpc_dictionary_set_bool(description, layout, true);
     // Said either way: where it is left out, some systems make a new network for every interface.
-    if (options->mode != VMNET_BRIDGED_MODE) xpc_dictionary_set_bool(description, vmnet_enable_isolation_key, options->isolation != 0);
+    if (options->mode != VMNET_BRIDGED_MODE)
+        xpc_dictionary_set_bool(description, vmnet_enable_isolation_key, options->isolation != 0);
     return description;
 }
 
@@ -80,11 +83,12 @@ static void describe_network(const struct cvmnet_options *options, xpc_object_t 
 }
 
 static vmnet_return_t enable_events(struct cvmnet *it, int wakeup) {
-    vmnet_return_t status = vmnet_interface_set_event_callback(it->interface, VMNET_INTERFACE_PACKETS_AVAILABLE, it->events, ^(interface_event_t mask, xpc_object_t event) {
-        // How many there are is an estimate and not looked at: the reader reads until nothing is left.
-        (void)mask, (void)event;
-        (void)!write(wakeup, &(uint64_t){1}, 8);
-    });
+    vmnet_return_t status = vmnet_interface_set_event_callback(
+        it->interface, VMNET_INTERFACE_PACKETS_AVAILABLE, it->events, ^(interface_event_t mask, xpc_object_t event) {
+          // How many there are is an estimate and not looked at: the reader reads until nothing is left.
+          (void)mask, (void)event;
+          (void)!write(wakeup, &(uint64_t){1}, 8);
+        });
     // What has come before.
     (void)!write(wakeup, &(uint64_t){1}, 8);
     return status;
@@ -100,18 +104,20 @@ static void destroy(struct cvmnet *it) {
 static void discard(struct cvmnet *it, vmnet_return_t status) {
     if (status != VMNET_SUCCESS) return destroy(it);
     vmnet_return_t stopping = vmnet_stop_interface(it->interface, it->control, ^(vmnet_return_t outcome) {
-        (void)outcome;
-        destroy(it);
+      (void)outcome;
+      destroy(it);
     });
     if (stopping != VMNET_SUCCESS) destroy(it);
 }
 
 /// A start's handler: hands over what was started, or ends it where nobody waits any more.
-static void started(struct cvmnet *it, struct answer *answer, vmnet_return_t status, xpc_object_t result, void *network) {
+static void started(
+    struct cvmnet *it, struct answer *answer, vmnet_return_t status, xpc_object_t result, void *network) {
     if (status == VMNET_SUCCESS && result) copy_parameters(&answer->parameters, result);
     if (status == VMNET_SUCCESS && network) network_describe(network, &answer->parameters);
     answer->status = status;
-    int is_awaited = answer_claim(answer, ANSWERED), is_abandoned = !is_awaited && atomic_load(&answer->state) == ABANDONED;
+    int is_awaited = answer_claim(answer, ANSWERED),
+        is_abandoned = !is_awaited && atomic_load(&answer->state) == ABANDONED;
     // From here on the interface keeps it.
     if (network && (is_awaited || is_abandoned)) network_release(network);
     if (is_awaited) dispatch_semaphore_signal(answer->done);
@@ -120,14 +126,14 @@ static void started(struct cvmnet *it, struct answer *answer, vmnet_return_t sta
 }
 
 /// Makes the network and starts the interface there, on the control queue: either may hang.
-static void start_on_network(struct cvmnet *it, struct answer *answer, struct network_request *request, xpc_object_t description) {
+static void start_on_network(
+    struct cvmnet *it, struct answer *answer, struct network_request *request, xpc_object_t description) {
     vmnet_return_t status = VMNET_FAILURE;
     void *network = network_create(request, &status);
     network_request_free(request);
     if (network && atomic_load(&answer->state) != ABANDONED) {
-        it->interface = network_start_interface(network, description, it->control, ^(vmnet_return_t outcome, xpc_object_t result) {
-            started(it, answer, outcome, result, network);
-        });
+        it->interface = network_start_interface(network, description, it->control,
+            ^(vmnet_return_t outcome, xpc_object_t result) { started(it, answer, outcome, result, network); });
         xpc_release(description);
         // Without a handle the handler is not to be counted on. Should it come, it finds that everything is done.
         if (!it->interface && answer_claim(answer, ANSWERED)) {
@@ -143,20 +149,23 @@ static void start_on_network(struct cvmnet *it, struct answer *answer, struct ne
 }
 
 /// Begins a start. Returns whether its handler is to be counted on.
-static int begin_start(struct cvmnet *it, struct answer *answer, const struct cvmnet_options *options, struct network_request *request) {
+static int begin_start(
+    struct cvmnet *it, struct answer *answer, const struct cvmnet_options *options, struct network_request *request) {
     xpc_object_t description = describe(options);
     if (request) {
         dispatch_async(it->control, ^{ start_on_network(it, answer, request, description); });
         return 1;
     }
     describe_network(options, description);
-    it->interface = vmnet_start_interface(description, it->control, ^(vmnet_return_t status, xpc_object_t result) { started(it, answer, status, result, NULL); });
+    it->interface = vmnet_start_interface(description, it->control,
+        ^(vmnet_return_t status, xpc_object_t result) { started(it, answer, status, result, NULL); });
     xpc_release(description);
     return it->interface != NULL;
 }
 
 /// Starts and waits. `it` is destroyed where that fails, now or when the framework answers at last.
-static int start_interface(struct cvmnet *it, const struct cvmnet_options *options, uint64_t timeout, struct cvmnet_parameters *parameters) {
+static int start_interface(
+    struct cvmnet *it, const struct cvmnet_options *options, uint64_t timeout, struct cvmnet_parameters *parameters) {
     struct network_request *request = NULL;
     if (options->network_object) {
         vmnet_return_t status;
@@ -185,7 +194,8 @@ static int start_interface(struct cvmnet *it, const struct cvmnet_options *optio
     return error;
 }
 
-int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface, struct cvmnet_parameters *parameters) {
+int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface,
+    struct cvmnet_parameters *parameters) {
     *parameters = (struct cvmnet_parameters){.failed_rule = -1};
     if (options->offload == CVMNET_VIRTIO_OFFLOAD && !cvmnet_has_virtio_header()) return -ENOTSUP;
     if (options->network_object && !cvmnet_has_network_objects()) return -ENOTSUP;
@@ -221,7 +231,8 @@ int cvmnet_stop(struct cvmnet *it, uint64_t timeout) {
     dispatch_sync(it->events, ^{});
     struct answer *answer = answer_create();
     if (!answer) return -ENOMEM;
-    vmnet_return_t status = vmnet_stop_interface(it->interface, it->control, ^(vmnet_return_t outcome) { answer_give(answer, outcome); });
+    vmnet_return_t status =
+        vmnet_stop_interface(it->interface, it->control, ^(vmnet_return_t outcome) { answer_give(answer, outcome); });
     // No handler will come.
     if (status != VMNET_SUCCESS) answer_give(answer, status);
     int error = answer_wait(answer, timeout);

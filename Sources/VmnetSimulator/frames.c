@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames and events of interfaces. Frames for an interface wait in a ring; when it is full they are dropped in silence, as the kernel does.
+// Frames and events of interfaces. Frames for an interface wait in a ring; when it is full they are dropped in silence,
+// as the kernel does.
 #include <string.h>
 #include <unistd.h>
 
@@ -20,32 +21,38 @@ void fire(struct vmnet_interface *it) {
     int estimate = it->count, high = it->settings.high_estimates;
     vmnet_interface_event_callback_t callback = it->callback;
     dispatch_async(it->queue, ^{
-        xpc_object_t event = xpc_dictionary_create(NULL, NULL, 0);
-        // An estimate, and not a good one.
-        xpc_dictionary_set_uint64(event, vmnet_estimated_packets_available_key, (uint64_t)(high ? estimate * 2 + 1 : estimate / 2));
+      xpc_object_t event = xpc_dictionary_create(NULL, NULL, 0);
+      // An estimate, and not a good one.
+      xpc_dictionary_set_uint64(
+          event, vmnet_estimated_packets_available_key, (uint64_t)(high ? estimate * 2 + 1 : estimate / 2));
+      pthread_mutex_lock(&simulator_mutex);
+      it->is_event_pending = 0;
+      int is_wanted = it->callback != NULL;
+      pthread_mutex_unlock(&simulator_mutex);
+      if (is_wanted) callback(VMNET_INTERFACE_PACKETS_AVAILABLE, event);
+      xpc_release(event);
+      // As long as there is something, there is another event.
+      if (it->settings.edge_events) return;
+      dispatch_after(dispatch_time(DISPATCH_TIME_NOW, 1000000), it->queue, ^{
         pthread_mutex_lock(&simulator_mutex);
-        it->is_event_pending = 0;
-        int is_wanted = it->callback != NULL;
+        if (it->count > 0) fire(it);
         pthread_mutex_unlock(&simulator_mutex);
-        if (is_wanted) callback(VMNET_INTERFACE_PACKETS_AVAILABLE, event);
-        xpc_release(event);
-        // As long as there is something, there is another event.
-        if (it->settings.edge_events) return;
-        dispatch_after(dispatch_time(DISPATCH_TIME_NOW, 1000000), it->queue, ^{
-            pthread_mutex_lock(&simulator_mutex);
-            if (it->count > 0) fire(it);
-            pthread_mutex_unlock(&simulator_mutex);
-        });
+      });
     });
 }
 
 // Whether frames vanish on their way.
-static int is_silent(const struct vmnet_interface *it) { return it->settings.silent_after && it->written >= it->settings.silent_after; }
+static int is_silent(const struct vmnet_interface *it) {
+    return it->settings.silent_after && it->written >= it->settings.silent_after;
+}
 
 static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t length) {
     if (it->is_stopped || length > it->maximum || is_silent(it)) return;
-    if (it->settings.drops_tagged && length >= it->header + 14 && frame[it->header + 12] == 0x81 && frame[it->header + 13] == 0) return;
-    if (it->count == (it->settings.queue_depth && it->settings.queue_depth < SLOTS ? (int)it->settings.queue_depth : SLOTS)) {
+    if (it->settings.drops_tagged && length >= it->header + 14 && frame[it->header + 12] == 0x81 &&
+        frame[it->header + 13] == 0)
+        return;
+    if (it->count ==
+        (it->settings.queue_depth && it->settings.queue_depth < SLOTS ? (int)it->settings.queue_depth : SLOTS)) {
         total_dropped++;
         return;
     }
@@ -56,7 +63,8 @@ static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t len
 }
 
 void deliver_early(struct vmnet_interface *it) {
-    // A broadcast of a protocol that is nobody's (IEEE 802, local experiments), behind an empty header where there is one.
+    // A broadcast of a protocol that is nobody's (IEEE 802, local experiments), behind an empty header where there is
+    // one.
     uint8_t bytes[12 + 60] = {0};
     memset(bytes + it->header, 0xff, 6);
     memcpy(bytes + it->header + 6, "\x3e\x22\xfb\0\0\1\x88\xb5", 8);
@@ -111,7 +119,8 @@ vmnet_return_t vmnet_read(interface_ref it, struct vmpktdesc *packets, int *pktc
     vmnet_return_t status = check(it, packets, *pktcnt);
     int filled = 0;
     for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt && it->count > 0; i++) {
-        size_t room = packets[i].vm_pkt_size < packets[i].vm_pkt_iov->iov_len ? packets[i].vm_pkt_size : packets[i].vm_pkt_iov->iov_len;
+        size_t room = packets[i].vm_pkt_size < packets[i].vm_pkt_iov->iov_len ? packets[i].vm_pkt_size
+                                                                              : packets[i].vm_pkt_iov->iov_len;
         if (packets[i].vm_pkt_iovcnt != 1 || (room < it->maximum && !it->settings.short_reads)) {
             status = VMNET_INVALID_ARGUMENT;
             break;
@@ -132,7 +141,9 @@ static void accept_frame(struct vmnet_interface *it, const uint8_t *frame, size_
     total_written++;
     if (is_silent(it)) return;
     if (network->tap >= 0) network_write_tap(network, frame, length);
-    else if (network->mode != VMNET_BRIDGED_MODE && !(it->settings.checks_sources && memory_host_doubts(&network->host, frame + it->header, length - it->header))) memory_host_receive(&network->host, frame + it->header, length - it->header, deliver_from_host, network);
+    else if (network->mode != VMNET_BRIDGED_MODE &&
+        !(it->settings.checks_sources && memory_host_doubts(&network->host, frame + it->header, length - it->header)))
+        memory_host_receive(&network->host, frame + it->header, length - it->header, deliver_from_host, network);
     for (int i = 0; i < INTERFACES; i++) {
         struct vmnet_interface *other = interfaces[i];
         if (!other || other == it || other->network != network || (other->is_isolated && it->is_isolated)) continue;
@@ -145,16 +156,21 @@ vmnet_return_t vmnet_write(interface_ref it, struct vmpktdesc *packets, int *pkt
     vmnet_return_t status = check(it, packets, *pktcnt);
     int taken = 0, limit = *pktcnt;
     it->writes++;
-    if (status == VMNET_SUCCESS && it->settings.exhausted_every && it->writes % it->settings.exhausted_every == 0) status = VMNET_BUFFER_EXHAUSTED;
+    if (status == VMNET_SUCCESS && it->settings.exhausted_every && it->writes % it->settings.exhausted_every == 0)
+        status = VMNET_BUFFER_EXHAUSTED;
     if (it->settings.partial_every && it->writes % it->settings.partial_every == 0) limit = 1;
     int is_able = status == VMNET_SUCCESS;
     for (int i = 0; status == VMNET_SUCCESS && i < *pktcnt; i++) {
         if (it->settings.errors_take_some) limit = i;
         if (packets[i].vm_pkt_size > it->maximum) status = VMNET_PACKET_TOO_BIG;
-        else if (packets[i].vm_pkt_iovcnt != 1 || packets[i].vm_pkt_size < (it->settings.least_frame ? it->settings.least_frame : 14) + it->header || packets[i].vm_pkt_iov->iov_len != packets[i].vm_pkt_size) status = VMNET_INVALID_ARGUMENT;
+        else if (packets[i].vm_pkt_iovcnt != 1 ||
+            packets[i].vm_pkt_size < (it->settings.least_frame ? it->settings.least_frame : 14) + it->header ||
+            packets[i].vm_pkt_iov->iov_len != packets[i].vm_pkt_size)
+            status = VMNET_INVALID_ARGUMENT;
     }
     if (status == VMNET_SUCCESS && it->settings.errors_take_some) limit = *pktcnt;
-    for (int i = 0; is_able && (status == VMNET_SUCCESS || it->settings.errors_take_some) && i < limit && i < *pktcnt; i++) {
+    for (int i = 0; is_able && (status == VMNET_SUCCESS || it->settings.errors_take_some) && i < limit && i < *pktcnt;
+         i++) {
         accept_frame(it, packets[i].vm_pkt_iov->iov_base, packets[i].vm_pkt_size);
         taken++;
     }

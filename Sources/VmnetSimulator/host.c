@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host in memory, on the other side of a shared or host network: ARP (RFC 826), echo (RFC 792), and DHCP as bootpd does it (RFC 2131),
-// with leases of a day for hardware addresses in the order in which they come.
+// The host in memory, on the other side of a shared or host network: ARP (RFC 826), echo (RFC 792), and DHCP as bootpd
+// does it (RFC 2131), with leases of a day for hardware addresses in the order in which they come.
 #include <arpa/inet.h>
 #include <string.h>
 
@@ -27,7 +27,8 @@ static uint16_t checksum(const uint8_t *bytes, size_t length) {
     return (uint16_t)~sum;
 }
 
-static void answer_arp(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
+static void answer_arp(
+    struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
     if (length < 42 || get16(frame + 20) != 1 || get32(frame + 38) != host->address) return;
     uint8_t reply[42];
     memcpy(reply, frame + 6, 6);
@@ -40,7 +41,8 @@ static void answer_arp(struct memory_host *host, const uint8_t *frame, size_t le
     output(context, reply, sizeof reply);
 }
 
-static void answer_echo(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
+static void answer_echo(
+    struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
     size_t header = (size_t)(frame[14] & 15) * 4, total = get16(frame + 16);
     if (header < 20 || total < header + 8 || length < 14 + total || total > 1500 || frame[14 + header] != 8) return;
     uint8_t reply[1514];
@@ -73,11 +75,13 @@ static uint32_t lease(struct memory_host *host, const uint8_t *mac) {
     return address;
 }
 
-static void answer_dhcp(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
+static void answer_dhcp(
+    struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
     const uint8_t *message = frame + 42;
     if (host->without_dhcp || length < 42 + 244 || message[0] != 1 || get32(message + 236) != 0x63825363) return;
     uint8_t kind = 0;
-    for (const uint8_t *option = message + 240; option + 2 < frame + length && *option != 255; option += *option ? 2 + option[1] : 1) {
+    for (const uint8_t *option = message + 240; option + 2 < frame + length && *option != 255;
+         option += *option ? 2 + option[1] : 1) {
         if (*option == 53) kind = option[2];
     }
     uint32_t address = kind == 1 || kind == 3 ? lease(host, message + 28) : 0;
@@ -97,7 +101,11 @@ static void answer_dhcp(struct memory_host *host, const uint8_t *frame, size_t l
     put32(bootp + 236, 0x63825363);
     uint8_t *option = bootp + 240;
     *option++ = 53, *option++ = 1, *option++ = kind == 1 ? 2 : 5;
-    struct { uint8_t code; uint32_t value; } values[] = {{54, host->address}, {51, 86400}, {1, host->mask}, {host->is_router ? 3 : 0, host->address}, {host->is_router ? 6 : 0, host->address}};
+    struct {
+        uint8_t code;
+        uint32_t value;
+    } values[] = {{54, host->address}, {51, 86400}, {1, host->mask}, {host->is_router ? 3 : 0, host->address},
+        {host->is_router ? 6 : 0, host->address}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         if (!values[i].code) continue;
         *option++ = values[i].code, *option++ = 4;
@@ -126,12 +134,14 @@ int memory_host_doubts(const struct memory_host *host, const uint8_t *frame, siz
     return 1;
 }
 
-void memory_host_receive(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
+void memory_host_receive(
+    struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context) {
     if (length < 34) return;
     switch (get16(frame + 12)) {
     case 0x0806: answer_arp(host, frame, length, output, context); break;
     case 0x0800:
-        if (frame[23] == 17 && (frame[14] & 15) == 5 && length >= 42 && get16(frame + 36) == 67) answer_dhcp(host, frame, length, output, context);
+        if (frame[23] == 17 && (frame[14] & 15) == 5 && length >= 42 && get16(frame + 36) == 67)
+            answer_dhcp(host, frame, length, output, context);
         if (frame[23] == 1 && get32(frame + 30) == host->address) answer_echo(host, frame, length, output, context);
         break;
     default: break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The names of dictionary entries: symbols, whose values are their names without the ending. And what is found by its name: the symbols
-// that are newer than macOS 13.
+// The names of dictionary entries: symbols, whose values are their names without the ending. And what is found by its
+// name: the symbols that are newer than macOS 13.
 #include <string.h>
 
 #include "simulator.h"
@@ -52,7 +52,8 @@ void *vmnet_lookup(const char *symbol) {
         int since;
     } symbols[] = {
 #define DATA(name, since) {#name, &name, since}
-#define CODE(name, since) {#name, (void *)name, since}
+#define CODE(name, since)                                                                                              \
+    { #name, (void *)name, since }
         DATA(vmnet_enable_checksum_offload_key, ALWAYS),
         DATA(vmnet_read_max_packets_key, ALWAYS),
         DATA(vmnet_write_max_packets_key, ALWAYS),
@@ -76,7 +77,8 @@ void *vmnet_lookup(const char *symbol) {
     struct vmnet_simulator_settings settings = simulator_settings();
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         if (strcmp(symbols[i].name, symbol) != 0) continue;
-        int is_missing = (symbols[i].since == VIRTIO && settings.lacks_virtio_header) || (symbols[i].since == OBJECTS && settings.lacks_network_objects);
+        int is_missing = (symbols[i].since == VIRTIO && settings.lacks_virtio_header) ||
+            (symbols[i].since == OBJECTS && settings.lacks_network_objects);
         return is_missing ? NULL : symbols[i].value;
     }
     return NULL;

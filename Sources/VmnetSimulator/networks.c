@@ -10,7 +10,8 @@
 
 enum { TAP_HEADER = 12 };
 
-/// Finishes a checksum that the kernel has left to the device (virtio 1.1, section 5.1.6.2): members without headers get whole frames.
+/// Finishes a checksum that the kernel has left to the device (virtio 1.1, section 5.1.6.2): members without headers
+/// get whole frames.
 static void finish_checksum(const uint8_t *header, uint8_t *frame, size_t length) {
     uint16_t start, offset;
     memcpy(&start, header + 6, 2);
@@ -25,7 +26,8 @@ static void finish_checksum(const uint8_t *header, uint8_t *frame, size_t length
 
 void network_write_tap(struct network *network, const uint8_t *frame, size_t length) {
     uint8_t none[TAP_HEADER] = {0};
-    struct iovec pieces[2] = {{.iov_base = none, .iov_len = network->tap_header - network->header}, {.iov_base = (void *)frame, .iov_len = length}};
+    struct iovec pieces[2] = {{.iov_base = none, .iov_len = network->tap_header - network->header},
+        {.iov_base = (void *)frame, .iov_len = length}};
     (void)!writev(network->tap, pieces, 2);
 }
 
@@ -52,22 +54,37 @@ static int open_tap(struct network *network, const char *name) {
     return pipe2(network->stop, O_CLOEXEC) == 0 && pthread_create(&network->thread, NULL, read_tap, network) == 0;
 }
 
-vmnet_return_t network_join(struct vmnet_interface *it, uint32_t start, uint32_t end, uint32_t mask, int has_segments, struct object *object) {
+vmnet_return_t network_join(
+    struct vmnet_interface *it, uint32_t start, uint32_t end, uint32_t mask, int has_segments, struct object *object) {
     if (it->mode != VMNET_BRIDGED_MODE && object_overlaps(start, mask, object)) return VMNET_FAILURE;
     for (int i = 0; i < INTERFACES; i++) {
         struct network *other = interfaces[i] ? interfaces[i]->network : NULL;
         if (!other || it->mode == VMNET_BRIDGED_MODE || (other->start & other->mask) != (start & mask)) continue;
         // The same range in the other mode, or with other bounds, is somebody else's.
-        if (it->is_alone || other->mode != it->mode || other->start != start || other->end != end || other->mask != mask || other->header != it->header || other->object != object) return VMNET_FAILURE;
+        if (it->is_alone || other->mode != it->mode || other->start != start || other->end != end ||
+            other->mask != mask || other->header != it->header || other->object != object)
+            return VMNET_FAILURE;
         it->network = other;
         other->members++;
         return VMNET_SUCCESS;
     }
     struct network *network = calloc(1, sizeof *network);
     *network = (struct network){
-        .mode = it->mode, .start = start, .end = end, .mask = mask, .members = 1, .tap = -1, .header = it->header,
-        .tap_header = it->header || has_segments ? TAP_HEADER : 0, .object = object,
-        .host = {.address = start, .first = start + 1, .last = end, .mask = mask, .mac = {0x3e, 0x22, 0xfb, 0, 0, 1}, .is_router = it->mode == VMNET_SHARED_MODE},
+        .mode = it->mode,
+        .start = start,
+        .end = end,
+        .mask = mask,
+        .members = 1,
+        .tap = -1,
+        .header = it->header,
+        .tap_header = it->header || has_segments ? TAP_HEADER : 0,
+        .object = object,
+        .host = {.address = start,
+            .first = start + 1,
+            .last = end,
+            .mask = mask,
+            .mac = {0x3e, 0x22, 0xfb, 0, 0, 1},
+            .is_router = it->mode == VMNET_SHARED_MODE},
     };
     it->network = network;
     if (it->settings.tap[0] && !open_tap(network, it->settings.tap)) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Network objects of macOS 26: configurations, and networks that are made of them, which reserve their range for as long as they live.
+// Network objects of macOS 26: configurations, and networks that are made of them, which reserve their range for as
+// long as they live.
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,11 +66,13 @@ int object_overlaps(uint32_t start, uint32_t mask, const struct object *except) 
 // ---- Configurations
 
 void *vmnet_network_configuration_create(uint32_t mode, vmnet_return_t *status) {
-    vmnet_return_t outcome = mode == VMNET_SHARED_MODE || mode == VMNET_HOST_MODE ? VMNET_SUCCESS : VMNET_INVALID_ARGUMENT;
+    vmnet_return_t outcome =
+        mode == VMNET_SHARED_MODE || mode == VMNET_HOST_MODE ? VMNET_SUCCESS : VMNET_INVALID_ARGUMENT;
     if (status) *status = outcome;
     if (outcome != VMNET_SUCCESS) return NULL;
     pthread_mutex_lock(&simulator_mutex);
-    struct object *object = add((struct object){.mode = mode, .start = mode == VMNET_HOST_MODE ? 0xc0a88001 : 0xc0a84001, .mask = 0xffffff00});
+    struct object *object = add(
+        (struct object){.mode = mode, .start = mode == VMNET_HOST_MODE ? 0xc0a88001 : 0xc0a84001, .mask = 0xffffff00});
     pthread_mutex_unlock(&simulator_mutex);
     return object;
 }
@@ -80,7 +83,8 @@ vmnet_return_t vmnet_network_configuration_set_external_interface(struct object 
     return VMNET_SUCCESS;
 }
 
-vmnet_return_t vmnet_network_configuration_set_ipv4_subnet(struct object *it, const struct in_addr *address, const struct in_addr *mask) {
+vmnet_return_t vmnet_network_configuration_set_ipv4_subnet(
+    struct object *it, const struct in_addr *address, const struct in_addr *mask) {
     it->start = ntohl(address->s_addr);
     it->mask = ntohl(mask->s_addr);
     if (simulator_settings().subnet_ends_dhcp) it->without_dhcp = 1;
@@ -88,7 +92,8 @@ vmnet_return_t vmnet_network_configuration_set_ipv4_subnet(struct object *it, co
     return (it->start & ~it->mask) <= 1 ? VMNET_SUCCESS : VMNET_INVALID_ARGUMENT;
 }
 
-vmnet_return_t vmnet_network_configuration_set_ipv6_prefix(struct object *it, const struct in6_addr *prefix, uint8_t length) {
+vmnet_return_t vmnet_network_configuration_set_ipv6_prefix(
+    struct object *it, const struct in6_addr *prefix, uint8_t length) {
     if (length != 64 || prefix->s6_addr[0] != 0xfd) return VMNET_INVALID_ARGUMENT;
     it->prefix = *prefix;
     return VMNET_SUCCESS;
@@ -99,7 +104,8 @@ vmnet_return_t vmnet_network_configuration_set_mtu(struct object *it, uint32_t m
     return VMNET_SUCCESS;
 }
 
-vmnet_return_t vmnet_network_configuration_add_dhcp_reservation(struct object *it, const uint8_t client[6], const struct in_addr *address) {
+vmnet_return_t vmnet_network_configuration_add_dhcp_reservation(
+    struct object *it, const uint8_t client[6], const struct in_addr *address) {
     if (it->reservation_count == 16) return VMNET_MEM_FAILURE;
     uint32_t value = ntohl(address->s_addr);
     if ((value & it->mask) != (it->start & it->mask) || value == it->start) return VMNET_INVALID_ARGUMENT;
@@ -108,8 +114,8 @@ vmnet_return_t vmnet_network_configuration_add_dhcp_reservation(struct object *i
     return VMNET_SUCCESS;
 }
 
-vmnet_return_t vmnet_network_configuration_add_port_forwarding_rule(
-    struct object *it, uint8_t protocol, sa_family_t family, uint16_t internal_port, uint16_t external_port, const void *internal_address) {
+vmnet_return_t vmnet_network_configuration_add_port_forwarding_rule(struct object *it, uint8_t protocol,
+    sa_family_t family, uint16_t internal_port, uint16_t external_port, const void *internal_address) {
     struct in_addr guest;
     if (family != AF_INET) return VMNET_INVALID_ARGUMENT;
     memcpy(&guest, internal_address, sizeof guest);
@@ -129,7 +135,10 @@ void *vmnet_network_create(struct object *configuration, vmnet_return_t *status)
     pthread_mutex_lock(&simulator_mutex);
     struct object *network = NULL;
     vmnet_return_t outcome = (vmnet_return_t)settings.network_status;
-    if (!outcome) outcome = is_private(configuration->start) && !object_overlaps(configuration->start, configuration->mask, NULL) ? VMNET_SUCCESS : VMNET_FAILURE;
+    if (!outcome)
+        outcome = is_private(configuration->start) && !object_overlaps(configuration->start, configuration->mask, NULL)
+            ? VMNET_SUCCESS
+            : VMNET_FAILURE;
     if (outcome == VMNET_SUCCESS) network = add(*configuration);
     if (network) {
         network->is_made = 1;
@@ -153,6 +162,7 @@ void vmnet_network_get_ipv6_prefix(struct object *it, struct in6_addr *prefix, u
     *length = it->prefix.s6_addr[0] ? 64 : 0;
 }
 
-interface_ref vmnet_interface_start_with_network(struct object *network, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler) {
+interface_ref vmnet_interface_start_with_network(struct object *network, xpc_object_t description,
+    dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler) {
     return simulated_start(network, description, queue, handler);
 }

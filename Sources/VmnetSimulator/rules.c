@@ -17,10 +17,12 @@ static int is_same_port(int i, uint8_t protocol, uint16_t external_port) {
     return rules[i].owner && rules[i].rule.protocol == protocol && rules[i].rule.external_port == external_port;
 }
 
-vmnet_return_t simulated_rules_add(const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port) {
+vmnet_return_t simulated_rules_add(
+    const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port) {
     struct vmnet_simulator_settings settings = simulator_settings();
     if (settings.rule_status) return (vmnet_return_t)settings.rule_status;
-    if (!external_port || !internal_port || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)) return VMNET_INVALID_ARGUMENT;
+    if (!external_port || !internal_port || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
+        return VMNET_INVALID_ARGUMENT;
     int place = -1;
     for (int i = 0; i < RULES; i++) {
         if (is_same_port(i, protocol, external_port)) return VMNET_FAILURE;
@@ -28,9 +30,11 @@ vmnet_return_t simulated_rules_add(const void *owner, uint8_t protocol, uint16_t
     }
     if (place < 0) return VMNET_MEM_FAILURE;
     rules[place].owner = owner;
-    rules[place].rule = (struct vmnet_simulator_rule){.protocol = protocol, .external_port = external_port, .internal_port = internal_port, .address = address};
+    rules[place].rule = (struct vmnet_simulator_rule){
+        .protocol = protocol, .external_port = external_port, .internal_port = internal_port, .address = address};
     if (settings.report) {
-        fprintf(stderr, "VMNET_SIMULATOR: %s port %u leads to %u.%u.%u.%u, port %u\n", protocol == IPPROTO_TCP ? "tcp" : "udp", external_port, address >> 24, address >> 16 & 255,
+        fprintf(stderr, "VMNET_SIMULATOR: %s port %u leads to %u.%u.%u.%u, port %u\n",
+            protocol == IPPROTO_TCP ? "tcp" : "udp", external_port, address >> 24, address >> 16 & 255,
             address >> 8 & 255, address & 255, internal_port);
     }
     return VMNET_SUCCESS;
@@ -58,13 +62,15 @@ int vmnet_simulator_rules(struct vmnet_simulator_rule *found, int capacity) {
     return count;
 }
 
-vmnet_return_t vmnet_interface_add_ip_port_forwarding_rule(
-    interface_ref it, uint8_t protocol, uint16_t external_port, uint8_t family, const void *address, uint16_t internal_port, vmnet_interface_completion_handler_t handler) {
+vmnet_return_t vmnet_interface_add_ip_port_forwarding_rule(interface_ref it, uint8_t protocol, uint16_t external_port,
+    uint8_t family, const void *address, uint16_t internal_port, vmnet_interface_completion_handler_t handler) {
     if (family != AF_INET) return VMNET_INVALID_ARGUMENT;
     struct in_addr guest;
     memcpy(&guest, address, sizeof guest);
     pthread_mutex_lock(&simulator_mutex);
-    vmnet_return_t status = it->mode == VMNET_SHARED_MODE ? simulated_rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port) : VMNET_INVALID_ARGUMENT;
+    vmnet_return_t status = it->mode == VMNET_SHARED_MODE
+        ? simulated_rules_add(it, protocol, external_port, ntohl(guest.s_addr), internal_port)
+        : VMNET_INVALID_ARGUMENT;
     pthread_mutex_unlock(&simulator_mutex);
     if (it->settings.rule_handler_early) {
         handler(status);

@@ -70,8 +70,7 @@ static void take_environment(void) {
         SETTING(stop_status);
         SETTING(rule_handler_early);
         SETTING(slowness);
-        else fprintf(stderr, "VMNET_SIMULATOR: there is no setting '%s'\n", pair);
-    }
+        else fprintf(stderr, "VMNET_SIMULATOR: there is no setting '%s'\n", pair); }
 }
 
 void vmnet_simulator_set(const struct vmnet_simulator_settings *wanted) {

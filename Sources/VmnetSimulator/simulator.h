@@ -14,7 +14,8 @@
 /// The settings as they are now.
 struct vmnet_simulator_settings simulator_settings(void);
 
-/// A TAP with this address (0: none) and `header` bytes of virtio header. Returns its descriptor, -1 without the right to one.
+/// A TAP with this address (0: none) and `header` bytes of virtio header. Returns its descriptor, -1 without the right
+/// to one.
 int simulated_tap(const char *name, uint32_t address, uint32_t mask, size_t header);
 
 /// A frame on its way from the other side of the network to the interface.
@@ -27,13 +28,17 @@ struct memory_host {
     /// Nothing is given out, as on a host network with an identifier.
     int without_dhcp;
     int is_router;
-    struct { uint8_t mac[6]; uint32_t address; } leases[256];
+    struct {
+        uint8_t mac[6];
+        uint32_t address;
+    } leases[256];
     int lease_count;
 };
 
 /// Whether a frame is of IPv4 from an address that was not given out.
 int memory_host_doubts(const struct memory_host *host, const uint8_t *frame, size_t length);
-void memory_host_receive(struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context);
+void memory_host_receive(
+    struct memory_host *host, const uint8_t *frame, size_t length, host_output output, void *context);
 
 /// A frame's slot: a segment of 64 KiB, its Ethernet header, and a virtio header.
 enum { SLOTS = 512, SLOT_SIZE = 65536 + 64, INTERFACES = 32 };
@@ -66,11 +71,16 @@ struct vmnet_interface {
     int is_event_pending;
     int head, count;
     uint64_t writes, written;
-    struct slot { size_t length; uint8_t bytes[SLOT_SIZE]; } *slots;
+    struct slot {
+        size_t length;
+        uint8_t bytes[SLOT_SIZE];
+    } * slots;
 };
 
 /// RFC 1918.
-static inline int is_private(uint32_t address) { return address >> 24 == 10 || address >> 20 == 0xac1 || address >> 16 == 0xc0a8; }
+static inline int is_private(uint32_t address) {
+    return address >> 24 == 10 || address >> 20 == 0xac1 || address >> 16 == 0xc0a8;
+}
 
 /// Guards everything here.
 extern pthread_mutex_t simulator_mutex;
@@ -88,7 +98,8 @@ void deliver_early(struct vmnet_interface *it);
 void deliver_from_host(void *network, const uint8_t *frame, size_t length);
 
 /// Puts an interface into its network; a network of `object` where that is not NULL.
-vmnet_return_t network_join(struct vmnet_interface *it, uint32_t start, uint32_t end, uint32_t mask, int has_segments, struct object *object);
+vmnet_return_t network_join(
+    struct vmnet_interface *it, uint32_t start, uint32_t end, uint32_t mask, int has_segments, struct object *object);
 /// Writes a frame of a member, as it came, to the TAP.
 void network_write_tap(struct network *network, const uint8_t *frame, size_t length);
 void network_leave(struct vmnet_interface *it);
@@ -102,7 +113,10 @@ struct object {
     int without_dhcp;
     char external_interface[16];
     struct in6_addr prefix;
-    struct { uint8_t mac[6]; uint32_t address; } reservations[16];
+    struct {
+        uint8_t mac[6];
+        uint32_t address;
+    } reservations[16];
     int reservation_count;
 };
 
@@ -113,9 +127,11 @@ int object_overlaps(uint32_t start, uint32_t mask, const struct object *except);
 /// Forgets the rules of an owner: an interface, or an object.
 void simulated_rules_remove(const void *owner);
 void simulated_rules_move(const void *from, const void *to);
-vmnet_return_t simulated_rules_add(const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port);
+vmnet_return_t simulated_rules_add(
+    const void *owner, uint8_t protocol, uint16_t external_port, uint32_t address, uint16_t internal_port);
 
 /// Starts an interface, on an object or, with NULL, in the classic way.
-interface_ref simulated_start(struct object *object, xpc_object_t description, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler);
+interface_ref simulated_start(struct object *object, xpc_object_t description, dispatch_queue_t queue,
+    vmnet_start_interface_completion_handler_t handler);
 
 #endif

@@ -47,9 +47,15 @@ static struct entry *set(xpc_object_t dictionary, const char *key, enum kind kin
     return entry;
 }
 
-void xpc_dictionary_set_uint64(xpc_object_t dictionary, const char *key, uint64_t value) { set(dictionary, key, UINT64)->number = value; }
-void xpc_dictionary_set_bool(xpc_object_t dictionary, const char *key, bool value) { set(dictionary, key, BOOL)->number = value; }
-void xpc_dictionary_set_string(xpc_object_t dictionary, const char *key, const char *value) { set(dictionary, key, STRING)->string = strdup(value); }
+void xpc_dictionary_set_uint64(xpc_object_t dictionary, const char *key, uint64_t value) {
+    set(dictionary, key, UINT64)->number = value;
+}
+void xpc_dictionary_set_bool(xpc_object_t dictionary, const char *key, bool value) {
+    set(dictionary, key, BOOL)->number = value;
+}
+void xpc_dictionary_set_string(xpc_object_t dictionary, const char *key, const char *value) {
+    set(dictionary, key, STRING)->string = strdup(value);
+}
 void xpc_dictionary_set_uuid(xpc_object_t dictionary, const char *key, const unsigned char value[16]) {
     memcpy(set(dictionary, key, UUID)->uuid, value, 16);
 }
@@ -79,7 +85,9 @@ const uint8_t *xpc_dictionary_get_uuid(xpc_object_t dictionary, const char *key)
     return entry ? entry->uuid : NULL;
 }
 
-xpc_object_t xpc_dictionary_get_value(xpc_object_t dictionary, const char *key) { return (xpc_object_t)(void *)find(dictionary, key); }
+xpc_object_t xpc_dictionary_get_value(xpc_object_t dictionary, const char *key) {
+    return (xpc_object_t)(void *)find(dictionary, key);
+}
 
 // An array is a dictionary whose keys do not matter; the one that was set last comes first.
 size_t xpc_array_get_count(xpc_object_t array) { return array->count; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches of datagrams by recvmsg_x and sendmsg_x (xnu bsd/kern/uipc_syscalls.c), which Apple may take away: looked up when first used, and
-// replaced by one call for each datagram where they are missing or not to be had.
+// Batches of datagrams by recvmsg_x and sendmsg_x (xnu bsd/kern/uipc_syscalls.c), which Apple may take away: looked up
+// when first used, and replaced by one call for each datagram where they are missing or not to be had.
 #include "CPlatform.h"
 
 #if PLATFORM_IS_DARWIN
@@ -12,7 +12,8 @@
 
 #if defined(__APPLE__)
 // struct msghdr_x is the fields of struct msghdr and the length.
-_Static_assert(sizeof(struct platform_message) == 56 && offsetof(struct platform_message, length) == 48, "struct platform_message is struct msghdr_x");
+_Static_assert(sizeof(struct platform_message) == 56 && offsetof(struct platform_message, length) == 48,
+    "struct platform_message is struct msghdr_x");
 #endif
 
 typedef ssize_t (*batch_call)(int, const struct platform_message *, unsigned, int);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kqueue(2). A descriptor that is watched for writing as well has two filters, each of which makes an event of its own: they are put
-// together, so that callers see one event for each descriptor, as on Linux.
+// kqueue(2). A descriptor that is watched for writing as well has two filters, each of which makes an event of its own:
+// they are put together, so that callers see one event for each descriptor, as on Linux.
 #include "CPlatform.h"
 
 #if PLATFORM_IS_DARWIN
@@ -26,15 +26,20 @@ static int change(int poller, int fd, int16_t filter, uint16_t flags, uint64_t t
 
 static int set(int poller, int fd, uint64_t token, uint32_t interest) {
     // The read filter is there always: through it the other end's leaving is told.
-    int error = change(poller, fd, EVFILT_READ, EV_ADD | (interest & PLATFORM_READABLE ? EV_ENABLE : EV_DISABLE), token);
+    int error =
+        change(poller, fd, EVFILT_READ, EV_ADD | (interest & PLATFORM_READABLE ? EV_ENABLE : EV_DISABLE), token);
     if (error) return error;
     if (interest & PLATFORM_WRITABLE) return change(poller, fd, EVFILT_WRITE, EV_ADD | EV_ENABLE, token);
     error = change(poller, fd, EVFILT_WRITE, EV_DELETE, token);
     return error == -ENOENT ? 0 : error;
 }
 
-int platform_poller_add(int poller, int fd, uint64_t token, uint32_t interest) { return set(poller, fd, token, interest); }
-int platform_poller_modify(int poller, int fd, uint64_t token, uint32_t interest) { return set(poller, fd, token, interest); }
+int platform_poller_add(int poller, int fd, uint64_t token, uint32_t interest) {
+    return set(poller, fd, token, interest);
+}
+int platform_poller_modify(int poller, int fd, uint64_t token, uint32_t interest) {
+    return set(poller, fd, token, interest);
+}
 
 int platform_poller_remove(int poller, int fd) {
     change(poller, fd, EVFILT_WRITE, EV_DELETE, 0);
@@ -59,7 +64,8 @@ int platform_poller_wait(int poller, struct platform_event *events, int capacity
     return total;
 }
 
-// From macOS 13 on the filter looks at the receiver's room, from 15 on a reader wakes the writer, and even so one byte of room counts.
+// From macOS 13 on the filter looks at the receiver's room, from 15 on a reader wakes the writer, and even so one byte
+// of room counts.
 int platform_poller_tells_of_room(void) { return 0; }
 
 int platform_wakeup_create(int descriptors[2]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kqueue, recvmsg_x and sendmsg_x on Linux, for the build that tests the macOS code: with xnu's rules, among them that a full receiver is
-// ENOBUFS, and that nobody tells when it has room again.
+// kqueue, recvmsg_x and sendmsg_x on Linux, for the build that tests the macOS code: with xnu's rules, among them that
+// a full receiver is ENOBUFS, and that nobody tells when it has room again.
 #include "CPlatform.h"
 
 #if defined(PLATFORM_AS_DARWIN) && !defined(__APPLE__)
@@ -15,8 +15,8 @@
 
 enum { DESCRIPTORS = 65536, MOST_DATAGRAMS = 100 };
 
-/// The two filters of a descriptor. Of each queue, since a descriptor may be in several; a descriptor that is closed leaves its filters behind,
-/// which the next one of that number must set anew, as ours do.
+/// The two filters of a descriptor. Of each queue, since a descriptor may be in several; a descriptor that is closed
+/// leaves its filters behind, which the next one of that number must set anew, as ours do.
 struct filters {
     uint8_t has_read, has_write, reads, writes, is_known;
     void *read_data, *write_data;
@@ -48,7 +48,8 @@ static int apply(int queue, const struct kevent *change) {
         else it->write_data = change->udata;
         *is_on = (change->flags & EV_DISABLE) == 0;
     }
-    struct epoll_event event = {.events = (it->reads ? EPOLLIN : 0u) | (it->writes ? EPOLLOUT : 0u), .data.fd = (int)change->ident};
+    struct epoll_event event = {
+        .events = (it->reads ? EPOLLIN : 0u) | (it->writes ? EPOLLOUT : 0u), .data.fd = (int)change->ident};
     if (!it->has_read && !it->has_write) {
         (void)epoll_ctl(queue, EPOLL_CTL_DEL, (int)change->ident, NULL);
         it->is_known = 0;
@@ -59,7 +60,8 @@ static int apply(int queue, const struct kevent *change) {
     return epoll_ctl(queue, EPOLL_CTL_ADD, (int)change->ident, &event) < 0 ? errno : 0;
 }
 
-int kevent(int queue, const struct kevent *changes, int change_count, struct kevent *events, int event_count, const struct timespec *timeout) {
+int kevent(int queue, const struct kevent *changes, int change_count, struct kevent *events, int event_count,
+    const struct timespec *timeout) {
     for (int i = 0; i < change_count; i++) {
         pthread_mutex_lock(&mutex);
         int error = apply(queue, &changes[i]);
@@ -71,7 +73,8 @@ int kevent(int queue, const struct kevent *changes, int change_count, struct kev
     int64_t milliseconds = timeout ? (int64_t)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000 : -1;
     // Each descriptor may make two events.
     int wanted = event_count / 2 < 32 ? event_count / 2 : 32;
-    int count = epoll_wait(queue, ready, wanted > 0 ? wanted : 1, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+    int count =
+        epoll_wait(queue, ready, wanted > 0 ? wanted : 1, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
     if (count < 0) return -1;
     int total = 0;
     pthread_mutex_lock(&mutex);
@@ -80,10 +83,12 @@ int kevent(int queue, const struct kevent *changes, int change_count, struct kev
         struct filters *it = &queues[queue][fd];
         uint16_t end = ready[i].events & (EPOLLHUP | EPOLLERR) ? EV_EOF : 0;
         if (it->has_read && (ready[i].events & EPOLLIN || end)) {
-            events[total++] = (struct kevent){.ident = (uintptr_t)fd, .filter = EVFILT_READ, .flags = end, .udata = it->read_data};
+            events[total++] =
+                (struct kevent){.ident = (uintptr_t)fd, .filter = EVFILT_READ, .flags = end, .udata = it->read_data};
         }
         if (it->has_write && (ready[i].events & EPOLLOUT || end) && total < event_count) {
-            events[total++] = (struct kevent){.ident = (uintptr_t)fd, .filter = EVFILT_WRITE, .flags = end, .udata = it->write_data};
+            events[total++] =
+                (struct kevent){.ident = (uintptr_t)fd, .filter = EVFILT_WRITE, .flags = end, .udata = it->write_data};
         }
     }
     pthread_mutex_unlock(&mutex);
@@ -107,7 +112,8 @@ static ssize_t send_many(int fd, struct platform_message *messages, unsigned cou
     if (flags & ~MSG_DONTWAIT) return errno = EINVAL, -1;
     if (count > MOST_DATAGRAMS) count = MOST_DATAGRAMS;
     for (unsigned i = 0; i < count; i++) {
-        if (messages[i].header.msg_name || messages[i].header.msg_control || messages[i].header.msg_flags) return errno = EINVAL, -1;
+        if (messages[i].header.msg_name || messages[i].header.msg_control || messages[i].header.msg_flags)
+            return errno = EINVAL, -1;
         if (sendmsg(fd, &messages[i].header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
             if (errno == EAGAIN) errno = ENOBUFS;
             return i > 0 ? (ssize_t)i : -1;
@@ -118,6 +124,8 @@ static ssize_t send_many(int fd, struct platform_message *messages, unsigned cou
 
 void *platform_symbol(const char *name) {
     if (getenv("PLATFORM_WITHOUT_BATCHES")) return NULL;
-    return strcmp(name, "recvmsg_x") == 0 ? (void *)receive_many : strcmp(name, "sendmsg_x") == 0 ? (void *)send_many : NULL;
+    return strcmp(name, "recvmsg_x") == 0 ? (void *)receive_many
+        : strcmp(name, "sendmsg_x") == 0  ? (void *)send_many
+                                          : NULL;
 }
 #endif

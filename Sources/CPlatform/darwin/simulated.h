@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What darwin/batch.c and darwin/poller.c need of macOS. With PLATFORM_AS_DARWIN Linux has it too, by simulated.c: a build of its own, in
-// which tests run the macOS code of sockets and events.
+// What darwin/batch.c and darwin/poller.c need of macOS. With PLATFORM_AS_DARWIN Linux has it too, by simulated.c: a
+// build of its own, in which tests run the macOS code of sockets and events.
 #ifndef PLATFORM_SIMULATED_H
 #define PLATFORM_SIMULATED_H
 
@@ -25,11 +25,13 @@ struct kevent {
 };
 enum { EVFILT_READ = -1, EVFILT_WRITE = -2 };
 enum { EV_ADD = 0x1, EV_DELETE = 0x2, EV_ENABLE = 0x4, EV_DISABLE = 0x8, EV_ERROR = 0x4000, EV_EOF = 0x8000 };
-#define EV_SET(event, id, kind, what, extra, number, pointer) \
-    (*(event) = (struct kevent){.ident = (id), .filter = (kind), .flags = (what), .fflags = (extra), .data = (number), .udata = (pointer)})
+#define EV_SET(event, id, kind, what, extra, number, pointer)                                                          \
+    (*(event) = (struct kevent){                                                                                       \
+         .ident = (id), .filter = (kind), .flags = (what), .fflags = (extra), .data = (number), .udata = (pointer)})
 
 int kqueue(void);
-int kevent(int queue, const struct kevent *changes, int change_count, struct kevent *events, int event_count, const struct timespec *timeout);
+int kevent(int queue, const struct kevent *changes, int change_count, struct kevent *events, int event_count,
+    const struct timespec *timeout);
 /// recvmsg_x and sendmsg_x; NULL for both where PLATFORM_WITHOUT_BATCHES is in the environment.
 void *platform_symbol(const char *name);
 #endif

@@ -5,8 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-_Static_assert(sizeof(struct platform_message) == sizeof(struct mmsghdr) && offsetof(struct platform_message, length) == offsetof(struct mmsghdr, msg_len),
-               "struct platform_message is struct mmsghdr");
+_Static_assert(sizeof(struct platform_message) == sizeof(struct mmsghdr) &&
+        offsetof(struct platform_message, length) == offsetof(struct mmsghdr, msg_len),
+    "struct platform_message is struct mmsghdr");
 
 int platform_receive_batch(int fd, struct platform_message *messages, unsigned count) {
     int received = recvmmsg(fd, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL);
@@ -18,7 +19,8 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
     return sent < 0 ? -errno : sent;
 }
 
-_Static_assert(PLATFORM_CONTROL_SIZE == CMSG_SPACE(sizeof(struct ucred)), "room for the credentials and for nothing else");
+_Static_assert(
+    PLATFORM_CONTROL_SIZE == CMSG_SPACE(sizeof(struct ucred)), "room for the credentials and for nothing else");
 
 int platform_tell_senders(int fd) { return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) == 0; }
 

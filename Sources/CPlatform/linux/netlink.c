@@ -55,7 +55,8 @@ static int transact(struct request *request) {
         ssize_t length = recv(fd, reply, sizeof reply, 0);
         struct nlmsghdr *message = (struct nlmsghdr *)reply;
         if (length < 0) outcome = -errno;
-        else if (NLMSG_OK(message, (size_t)length) && message->nlmsg_type == NLMSG_ERROR) outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error;
+        else if (NLMSG_OK(message, (size_t)length) && message->nlmsg_type == NLMSG_ERROR)
+            outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error;
     }
     close(fd);
     return outcome;
@@ -77,7 +78,8 @@ int platform_link_change(uint32_t index, const struct platform_link_change *chan
 
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length) {
     struct request request;
-    uint32_t network = htonl(address), broadcast = htonl(address | (prefix_length >= 32 ? 0 : UINT32_MAX >> prefix_length));
+    uint32_t network = htonl(address),
+             broadcast = htonl(address | (prefix_length >= 32 ? 0 : UINT32_MAX >> prefix_length));
     start(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof request.address);
     request.address.ifa_family = AF_INET;
     request.address.ifa_prefixlen = prefix_length;
@@ -107,11 +109,11 @@ static int parse_route(struct nlmsghdr *message, struct platform_route *route) {
         if (RTA_PAYLOAD(item) < 4) continue;
         memcpy(&value, RTA_DATA(item), 4);
         switch (item->rta_type) {
-            case RTA_DST: route->destination = ntohl(value); break;
-            case RTA_GATEWAY: route->gateway = ntohl(value); break;
-            case RTA_OIF: route->interface = value; break;
-            case RTA_PRIORITY: route->metric = value; break;
-            case RTA_TABLE: route->table = value; break;
+        case RTA_DST: route->destination = ntohl(value); break;
+        case RTA_GATEWAY: route->gateway = ntohl(value); break;
+        case RTA_OIF: route->interface = value; break;
+        case RTA_PRIORITY: route->metric = value; break;
+        case RTA_TABLE: route->table = value; break;
         }
     }
     return 1;
@@ -129,7 +131,8 @@ static int dump(struct request *request, void (*visit)(struct nlmsghdr *message,
             outcome = length < 0 ? -errno : -EIO;
             break;
         }
-        for (struct nlmsghdr *message = (struct nlmsghdr *)reply; NLMSG_OK(message, (size_t)length); message = NLMSG_NEXT(message, length)) {
+        for (struct nlmsghdr *message = (struct nlmsghdr *)reply; NLMSG_OK(message, (size_t)length);
+             message = NLMSG_NEXT(message, length)) {
             // What is asked for by itself is answered by one message.
             if (message->nlmsg_type == NLMSG_DONE || !(request->header.nlmsg_flags & NLM_F_DUMP)) done = 1;
             if (message->nlmsg_type == NLMSG_ERROR) outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error, done = 1;
@@ -181,9 +184,9 @@ static void read_link(struct nlmsghdr *message, void *context) {
     link->is_up = (body->ifi_flags & IFF_UP) != 0;
     for (struct rtattr *item = IFLA_RTA(body); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
         switch (item->rta_type) {
-            case IFLA_MTU: link->mtu = number(item); break;
-            case IFLA_MASTER: link->master = number(item); break;
-            case IFLA_GROUP: link->group = number(item); break;
+        case IFLA_MTU: link->mtu = number(item); break;
+        case IFLA_MASTER: link->master = number(item); break;
+        case IFLA_GROUP: link->group = number(item); break;
         }
     }
 }
@@ -200,8 +203,12 @@ int platform_route_add(uint32_t index, uint32_t network, uint8_t prefix_length, 
     struct request request;
     uint32_t destination = htonl(network), preferred = htonl(source);
     start(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof request.route);
-    request.route = (struct rtmsg){
-        .rtm_family = AF_INET, .rtm_dst_len = prefix_length, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_KERNEL, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST};
+    request.route = (struct rtmsg){.rtm_family = AF_INET,
+        .rtm_dst_len = prefix_length,
+        .rtm_table = RT_TABLE_MAIN,
+        .rtm_protocol = RTPROT_KERNEL,
+        .rtm_scope = RT_SCOPE_LINK,
+        .rtm_type = RTN_UNICAST};
     add(&request, RTA_DST, &destination, 4);
     add(&request, RTA_OIF, &index, 4);
     add(&request, RTA_PREFSRC, &preferred, 4);
@@ -249,10 +256,10 @@ static void collect_rule(struct nlmsghdr *message, void *context) {
     if (message->nlmsg_type != RTM_NEWRULE || body->family != AF_INET) return;
     for (struct rtattr *item = (struct rtattr *)(body + 1); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
         switch (item->rta_type) {
-            case FRA_PRIORITY: rule.priority = number(item); break;
-            case FRA_DST: rule.destination = ntohl(number(item)); break;
-            case FRA_TABLE: rule.table = number(item); break;
-            case FRA_L3MDEV: rule.is_l3mdev = 1; break;
+        case FRA_PRIORITY: rule.priority = number(item); break;
+        case FRA_DST: rule.destination = ntohl(number(item)); break;
+        case FRA_TABLE: rule.table = number(item); break;
+        case FRA_L3MDEV: rule.is_l3mdev = 1; break;
         }
     }
     append(context, &rule);
@@ -270,8 +277,10 @@ int platform_rules(struct platform_rule *rules, int capacity) {
 int platform_rule_change(int is_added, uint32_t network, uint8_t prefix_length, uint32_t priority) {
     struct request request;
     uint32_t destination = htonl(network), none = 0;
-    start(&request, is_added ? RTM_NEWRULE : RTM_DELRULE, is_added ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof request.rule);
-    request.rule = (struct fib_rule_hdr){.family = AF_INET, .dst_len = prefix_length, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL};
+    start(
+        &request, is_added ? RTM_NEWRULE : RTM_DELRULE, is_added ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof request.rule);
+    request.rule = (struct fib_rule_hdr){
+        .family = AF_INET, .dst_len = prefix_length, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL};
     add(&request, FRA_DST, &destination, 4);
     add(&request, FRA_PRIORITY, &priority, 4);
     add(&request, FRA_SUPPRESS_PREFIXLEN, &none, 4);
@@ -306,8 +315,8 @@ uint64_t platform_network_namespace(void) {
 
 int platform_network_monitor(void) {
     // The NETCONF group reports forwarding switched on or off.
-    return monitor(
-        NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1));
+    return monitor(NETLINK_ROUTE,
+        RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1));
 }
 
 int platform_firewall_monitor(void) { return monitor(NETLINK_NETFILTER, 1u << (NFNLGRP_NFTABLES - 1)); }

@@ -20,20 +20,26 @@ static int control(int poller, int operation, int fd, uint64_t token, uint32_t i
     return epoll_ctl(poller, operation, fd, &event) < 0 ? -errno : 0;
 }
 
-int platform_poller_add(int poller, int fd, uint64_t token, uint32_t interest) { return control(poller, EPOLL_CTL_ADD, fd, token, interest); }
-int platform_poller_modify(int poller, int fd, uint64_t token, uint32_t interest) { return control(poller, EPOLL_CTL_MOD, fd, token, interest); }
+int platform_poller_add(int poller, int fd, uint64_t token, uint32_t interest) {
+    return control(poller, EPOLL_CTL_ADD, fd, token, interest);
+}
+int platform_poller_modify(int poller, int fd, uint64_t token, uint32_t interest) {
+    return control(poller, EPOLL_CTL_MOD, fd, token, interest);
+}
 int platform_poller_remove(int poller, int fd) { return control(poller, EPOLL_CTL_DEL, fd, 0, 0); }
 
 int platform_poller_wait(int poller, struct platform_event *events, int capacity, int64_t timeout) {
     struct epoll_event ready[64];
     // epoll_pwait2 with its nanoseconds is Linux 5.11; milliseconds, rounded up, serve every timer here.
     int64_t milliseconds = timeout < 0 ? -1 : timeout / 1000000 + (timeout % 1000000 != 0);
-    int count = epoll_wait(poller, ready, capacity < 64 ? capacity : 64, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+    int count = epoll_wait(
+        poller, ready, capacity < 64 ? capacity : 64, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
     if (count < 0) return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < count; i++) {
         events[i].token = ready[i].data.u64;
-        events[i].ready = (ready[i].events & EPOLLIN ? PLATFORM_READABLE : 0) | (ready[i].events & EPOLLOUT ? PLATFORM_WRITABLE : 0)
-                          | (ready[i].events & (EPOLLERR | EPOLLHUP) ? PLATFORM_HANGUP : 0);
+        events[i].ready = (ready[i].events & EPOLLIN ? PLATFORM_READABLE : 0) |
+            (ready[i].events & EPOLLOUT ? PLATFORM_WRITABLE : 0) |
+            (ready[i].events & (EPOLLERR | EPOLLHUP) ? PLATFORM_HANGUP : 0);
     }
     return count;
 }

@@ -9,7 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The capabilities of a process are those of each of its threads (capabilities(7)). Threads that are started later do this themselves, first of all.
+// The capabilities of a process are those of each of its threads (capabilities(7)). Threads that are started later do
+// this themselves, first of all.
 static _Atomic uint64_t kept = UINT64_MAX;
 
 void platform_privileges_keep(uint64_t capabilities) { atomic_store(&kept, capabilities); }
@@ -20,7 +21,8 @@ static void reduce(struct __user_cap_data_struct sets[2], uint64_t keep, int is_
         uint32_t mask = (uint32_t)(keep >> (32 * half));
         sets[half].effective &= mask;
         sets[half].permitted &= mask;
-        // A child of root's gets its capabilities from the bounding set; another user's has them by inheritance or not at all.
+        // A child of root's gets its capabilities from the bounding set; another user's has them by inheritance or not
+        // at all.
         sets[half].inheritable &= is_root ? 0 : mask;
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is at a name in a directory that is open, and nothing else: no function here resolves a path of more than one component.
+// What is at a name in a directory that is open, and nothing else: no function here resolves a path of more than one
+// component.
 #include "CPlatform.h"
 
 #include <errno.h>
@@ -14,7 +15,8 @@
 
 #if defined(__APPLE__)
 #include <sys/acl.h>
-// Exported by libsystem_pthread since macOS 10.12: changes the working directory of the calling thread only; -1 gives it the process's again.
+// Exported by libsystem_pthread since macOS 10.12: changes the working directory of the calling thread only; -1 gives
+// it the process's again.
 extern int pthread_fchdir_np(int fd);
 #endif
 
@@ -34,7 +36,8 @@ int platform_directory_enter(int directory, const char *name) {
     return result(openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
 #else
     int entry = openat(directory, name, O_SEARCH | O_NOFOLLOW | O_CLOEXEC);
-    if (entry < 0 && (errno == ELOOP || errno == ENOTDIR)) entry = openat(directory, name, O_RDONLY | O_SYMLINK | O_CLOEXEC);
+    if (entry < 0 && (errno == ELOOP || errno == ENOTDIR))
+        entry = openat(directory, name, O_RDONLY | O_SYMLINK | O_CLOEXEC);
     return result(entry);
 #endif
 }
@@ -132,7 +135,8 @@ static int send_descriptor(int socket, int descriptor) {
     } control;
     memset(&control, 0, sizeof control);
     struct iovec piece = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
@@ -148,8 +152,12 @@ int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint
     fcntl(ends[1], F_SETFD, FD_CLOEXEC);
     gid_t list[64];
     int count = 0;
-    while (count < group_count && count < 64) { list[count] = groups[count]; count++; }
-    // A process of its own becomes the user, for the system alone knows what a user may read. Nothing but system calls between fork and exit.
+    while (count < group_count && count < 64) {
+        list[count] = groups[count];
+        count++;
+    }
+    // A process of its own becomes the user, for the system alone knows what a user may read. Nothing but system calls
+    // between fork and exit.
     pid_t child = fork();
     if (child == 0) {
         int failed = setgroups(count, list) < 0 || setgid(group) < 0 || setuid(user) < 0;
@@ -160,7 +168,9 @@ int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint
     if (child < 0) error = -errno;
     if (child > 0) {
         while (waitpid(child, &outcome, 0) < 0 && errno == EINTR) {}
-        error = WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0 ? platform_receive_descriptor(ends[0]) : WIFEXITED(outcome) ? -WEXITSTATUS(outcome) : -EACCES;
+        error = WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0 ? platform_receive_descriptor(ends[0])
+            : WIFEXITED(outcome)                                ? -WEXITSTATUS(outcome)
+                                                                : -EACCES;
     }
     close(ends[0]);
     close(ends[1]);

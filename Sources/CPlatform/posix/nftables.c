@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libnftables, the library that nft(8) is made of, found at run time. Its interface is declared here by its facts (libnftables(3), ABI 1, nftables 0.9.9 and later).
-// Unlike a child process, it keeps one netlink socket open, which may own a table (Linux 5.12).
+// libnftables, the library that nft(8) is made of, found at run time. Its interface is declared here by its facts
+// (libnftables(3), ABI 1, nftables 0.9.9 and later). Unlike a child process, it keeps one netlink socket open, which
+// may own a table (Linux 5.12).
 #include "CPlatform.h"
 
 #include <dlfcn.h>
@@ -25,14 +26,16 @@ struct platform_nftables {
     const char *(*error)(void *context);
 };
 
-/// The library opens its socket without close-on-exec, and children are not to share it: what a child holds open stays owner of our tables.
+/// The library opens its socket without close-on-exec, and children are not to share it: what a child holds open stays
+/// owner of our tables.
 static void close_on_exec(void) {
     for (int fd = 3; fd < 1024; fd++) {
         int protocol = 0, domain = 0;
         socklen_t size = sizeof protocol;
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_NETLINK) continue;
         size = sizeof protocol;
-        if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == NETLINK_NETFILTER) fcntl(fd, F_SETFD, FD_CLOEXEC);
+        if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == NETLINK_NETFILTER)
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
 }
 
@@ -52,9 +55,11 @@ int platform_nftables_open(struct platform_nftables **result) {
     *(void **)&nftables->buffer_error = dlsym(library, "nft_ctx_buffer_error");
     *(void **)&nftables->output = dlsym(library, "nft_ctx_get_output_buffer");
     *(void **)&nftables->error = dlsym(library, "nft_ctx_get_error_buffer");
-    int is_whole = nftables->create && nftables->destroy && nftables->run && nftables->buffer_output && nftables->buffer_error && nftables->output && nftables->error;
+    int is_whole = nftables->create && nftables->destroy && nftables->run && nftables->buffer_output &&
+        nftables->buffer_error && nftables->output && nftables->error;
     if (is_whole) nftables->context = nftables->create(0);
-    if (!nftables->context || nftables->buffer_output(nftables->context) != 0 || nftables->buffer_error(nftables->context) != 0) {
+    if (!nftables->context || nftables->buffer_output(nftables->context) != 0 ||
+        nftables->buffer_error(nftables->context) != 0) {
         if (nftables->context) nftables->destroy(nftables->context);
         free(nftables);
         return -ENOENT;
@@ -64,7 +69,8 @@ int platform_nftables_open(struct platform_nftables **result) {
     return 0;
 }
 
-int platform_nftables_run(struct platform_nftables *nftables, const char *commands, const char **output, const char **error) {
+int platform_nftables_run(
+    struct platform_nftables *nftables, const char *commands, const char **output, const char **error) {
     int outcome = nftables->run(nftables->context, commands);
     // It may have opened its socket again.
     close_on_exec();
@@ -85,7 +91,8 @@ int platform_nftables_open(struct platform_nftables **result) {
     return -ENOTSUP;
 }
 
-int platform_nftables_run(struct platform_nftables *nftables, const char *commands, const char **output, const char **error) {
+int platform_nftables_run(
+    struct platform_nftables *nftables, const char *commands, const char **output, const char **error) {
     (void)nftables, (void)commands, (void)output, (void)error;
     return -ENOTSUP;
 }

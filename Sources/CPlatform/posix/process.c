@@ -25,8 +25,8 @@ extern char **environ;
 
 char **platform_environment(void) { return environ; }
 
-int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int error, int new_group,
-                   int32_t *pid) {
+int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output,
+    int error, int new_group, int32_t *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -35,13 +35,14 @@ int platform_spawn(const char *path, char *const arguments[], char *const enviro
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     for (int target = 0; target < 3; target++) {
-        // dup2 of a descriptor onto itself would keep its close-on-exec flag on older systems; we never pass 0..2 for another number.
+        // dup2 of a descriptor onto itself would keep its close-on-exec flag on older systems; we never pass 0..2 for
+        // another number.
         if (descriptors[target] < 0)
             posix_spawn_file_actions_addopen(&actions, target, "/dev/null", target == 0 ? O_RDONLY : O_WRONLY, 0);
-        else
-            posix_spawn_file_actions_adddup2(&actions, descriptors[target], target);
+        else posix_spawn_file_actions_adddup2(&actions, descriptors[target], target);
     }
-    // Close-on-exec comes late: if this process is killed before the child has started the program, the child would keep our locks and sockets alive.
+    // Close-on-exec comes late: if this process is killed before the child has started the program, the child would
+    // keep our locks and sockets alive.
     short flags = (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (new_group ? POSIX_SPAWN_SETPGROUP : 0));
 #if defined(__APPLE__)
     flags |= POSIX_SPAWN_CLOEXEC_DEFAULT;
@@ -68,8 +69,8 @@ static int hand_over(int fd) {
     return dup2(fd, 3);
 }
 
-int platform_spawn_guest(const char *path, char *const arguments[], char *const environment[], int fd, uint32_t user, uint32_t group,
-                         const uint32_t *groups, int group_count, int32_t *pid) {
+int platform_spawn_guest(const char *path, char *const arguments[], char *const environment[], int fd, uint32_t user,
+    uint32_t group, const uint32_t *groups, int group_count, int32_t *pid) {
     int ends[2];
     if (pipe(ends) < 0) return -errno;
     fcntl(ends[0], F_SETFD, FD_CLOEXEC);
@@ -97,7 +98,10 @@ int platform_spawn_guest(const char *path, char *const arguments[], char *const 
             gid_t list[256];
 #endif
             int count = 0;
-            while (count < group_count && count < (int)(sizeof list / sizeof *list)) { list[count] = groups[count]; count++; }
+            while (count < group_count && count < (int)(sizeof list / sizeof *list)) {
+                list[count] = groups[count];
+                count++;
+            }
             failed = setgroups(count, list) < 0 || setgid(group) < 0 || setuid(user) < 0;
         }
         sigset_t none;
@@ -220,7 +224,8 @@ static void *run(void *argument) {
 #else
     pthread_setname_np(start.name);
 #endif
-    // Nothing that a thread of ours does needs more; what cannot be given up for one could not for the main thread either, which reports it.
+    // Nothing that a thread of ours does needs more; what cannot be given up for one could not for the main thread
+    // either, which reports it.
     (void)platform_privileges_drop();
     start.body(start.context);
     return NULL;
@@ -293,7 +298,8 @@ uint64_t platform_clock_asleep(void) {
 }
 
 void platform_random(void *bytes, size_t length) {
-    // Both systems have getentropy: at most 256 bytes a call, from the kernel's generator, never failing once the system is up.
+    // Both systems have getentropy: at most 256 bytes a call, from the kernel's generator, never failing once the
+    // system is up.
     for (size_t done = 0; done < length;) {
         size_t piece = length - done < 256 ? length - done : 256;
         if (getentropy((char *)bytes + done, piece) != 0) abort();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libslirp, found when it is wanted, so that neither building nor starting this program needs it. Its interface is declared here by its facts
-// (libslirp's libslirp.h, versions 4.1 to 4.9, of which Debian 12 has 4.7.0); a test compares them with the header of the installed package.
+// libslirp, found when it is wanted, so that neither building nor starting this program needs it. Its interface is
+// declared here by its facts (libslirp's libslirp.h, versions 4.1 to 4.9, of which Debian 12 has 4.7.0); a test
+// compares them with the header of the installed package.
 #include "CPlatform.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// The structures of slirp_new. Later versions append fields, and look at them only if `version` says that they are there.
+// The structures of slirp_new. Later versions append fields, and look at them only if `version` says that they are
+// there.
 struct slirp_callbacks {
     ssize_t (*send_packet)(const void *frame, size_t length, void *context);
     void (*guest_error)(const char *message, void *context);
@@ -48,10 +50,10 @@ struct slirp_configuration {
     const char *vdomainname;
     size_t if_mtu, if_mru;
     bool disable_host_loopback, enable_emu;
-    struct sockaddr_in *outbound_addr;     // 2
+    struct sockaddr_in *outbound_addr;  // 2
     struct sockaddr_in6 *outbound_addr6;
-    bool disable_dns;                      // 3
-    bool disable_dhcp;                     // 4
+    bool disable_dns;   // 3
+    bool disable_dhcp;  // 4
 };
 
 enum { SLIRP_POLL_IN = 1, SLIRP_POLL_OUT = 2, SLIRP_POLL_PRI = 4, SLIRP_POLL_ERR = 8, SLIRP_POLL_HUP = 16 };
@@ -84,10 +86,18 @@ static int64_t clock_get_ns(void *context) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 // The one timer there is sends router advertisements, which are ours to send.
-static void *timer_new(void (*callback)(void *), void *argument, void *context) { (void)callback, (void)argument; return context; }
-static void *timer_new_opaque(int id, void *argument, void *context) { (void)id, (void)argument; return context; }
+static void *timer_new(void (*callback)(void *), void *argument, void *context) {
+    (void)callback, (void)argument;
+    return context;
+}
+static void *timer_new_opaque(int id, void *argument, void *context) {
+    (void)id, (void)argument;
+    return context;
+}
 static void timer_free(void *timer, void *context) { (void)timer, (void)context; }
-static void timer_mod(void *timer, int64_t milliseconds, void *context) { (void)timer, (void)milliseconds, (void)context; }
+static void timer_mod(void *timer, int64_t milliseconds, void *context) {
+    (void)timer, (void)milliseconds, (void)context;
+}
 static void ignore_descriptor(int fd, void *context) { (void)fd, (void)context; }
 static void notify(void *context) { (void)context; }
 static void init_completed(void *slirp, void *context) { (void)slirp, (void)context; }
@@ -95,7 +105,10 @@ static void init_completed(void *slirp, void *context) { (void)slirp, (void)cont
 static void *find_library(void) {
     static const char *const names[] = {
 #if defined(__APPLE__)
-        "libslirp.0.dylib", "/opt/homebrew/lib/libslirp.0.dylib", "/usr/local/lib/libslirp.0.dylib", "/opt/local/lib/libslirp.0.dylib",
+        "libslirp.0.dylib",
+        "/opt/homebrew/lib/libslirp.0.dylib",
+        "/usr/local/lib/libslirp.0.dylib",
+        "/opt/local/lib/libslirp.0.dylib",
 #else
         "libslirp.so.0",
 #endif
@@ -107,7 +120,8 @@ static void *find_library(void) {
     return NULL;
 }
 
-// The highest configuration that a version of the library takes; 0 for one that is too old, or of an interface that is not known.
+// The highest configuration that a version of the library takes; 0 for one that is too old, or of an interface that is
+// not known.
 static uint32_t configuration_version(const char *text) {
     int major = 0, minor = 0;
     if (sscanf(text, "%d.%d", &major, &minor) != 2 || major != 4 || minor < 1) return 0;
@@ -123,13 +137,18 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
     if (!slirp->library) goto fail;
     error = -ENOTSUP;
     const char *(*version_string)(void) = (const char *(*)(void))dlsym(slirp->library, "slirp_version_string");
-    slirp->create = (void *(*)(const struct slirp_configuration *, const struct slirp_callbacks *, void *))dlsym(slirp->library, "slirp_new");
+    slirp->create = (void *(*)(const struct slirp_configuration *, const struct slirp_callbacks *, void *))dlsym(
+        slirp->library, "slirp_new");
     slirp->cleanup = (void (*)(void *))dlsym(slirp->library, "slirp_cleanup");
     slirp->input = (void (*)(void *, const uint8_t *, int))dlsym(slirp->library, "slirp_input");
-    slirp->fill = (void (*)(void *, uint32_t *, int (*)(int, int, void *), void *))dlsym(slirp->library, "slirp_pollfds_fill");
+    slirp->fill =
+        (void (*)(void *, uint32_t *, int (*)(int, int, void *), void *))dlsym(slirp->library, "slirp_pollfds_fill");
     slirp->poll = (void (*)(void *, int, int (*)(int, void *), void *))dlsym(slirp->library, "slirp_pollfds_poll");
-    slirp->add_forward = (int (*)(void *, int, struct in_addr, int, struct in_addr, int))dlsym(slirp->library, "slirp_add_hostfwd");
-    if (!version_string || !slirp->create || !slirp->cleanup || !slirp->input || !slirp->fill || !slirp->poll || !slirp->add_forward) goto fail;
+    slirp->add_forward =
+        (int (*)(void *, int, struct in_addr, int, struct in_addr, int))dlsym(slirp->library, "slirp_add_hostfwd");
+    if (!version_string || !slirp->create || !slirp->cleanup || !slirp->input || !slirp->fill || !slirp->poll ||
+        !slirp->add_forward)
+        goto fail;
     snprintf(slirp->version, sizeof slirp->version, "%s", version_string());
     struct slirp_configuration configuration = {
         .version = configuration_version(slirp->version),
@@ -151,10 +170,17 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
     memcpy(&configuration.vhost6, options->host6, 16);
     memcpy(&configuration.vnameserver6, options->host6, 16);
     if (configuration.version == 0) goto fail;
-    slirp->callbacks = (struct slirp_callbacks){
-        .send_packet = send_packet, .guest_error = guest_error, .clock_get_ns = clock_get_ns, .timer_new = timer_new, .timer_free = timer_free,
-        .timer_mod = timer_mod, .register_poll_fd = ignore_descriptor, .unregister_poll_fd = ignore_descriptor, .notify = notify,
-        .init_completed = init_completed, .timer_new_opaque = timer_new_opaque};
+    slirp->callbacks = (struct slirp_callbacks){.send_packet = send_packet,
+        .guest_error = guest_error,
+        .clock_get_ns = clock_get_ns,
+        .timer_new = timer_new,
+        .timer_free = timer_free,
+        .timer_mod = timer_mod,
+        .register_poll_fd = ignore_descriptor,
+        .unregister_poll_fd = ignore_descriptor,
+        .notify = notify,
+        .init_completed = init_completed,
+        .timer_new_opaque = timer_new_opaque};
     error = -EIO;
     slirp->slirp = slirp->create(&configuration, &slirp->callbacks, slirp);
     if (!slirp->slirp) goto fail;
@@ -174,9 +200,12 @@ void platform_slirp_close(struct platform_slirp *slirp) {
     free(slirp);
 }
 
-void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length) { slirp->input(slirp->slirp, frame, (int)length); }
+void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length) {
+    slirp->input(slirp->slirp, frame, (int)length);
+}
 
-int platform_slirp_publish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port) {
+int platform_slirp_publish(
+    struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port) {
     struct in_addr host_address = {htonl(host)}, guest_address = {htonl(guest)};
     errno = 0;
     int result = slirp->add_forward(slirp->slirp, is_udp, host_address, host_port, guest_address, guest_port);
@@ -205,8 +234,9 @@ static int ready_events(int index, void *context) {
     struct platform_slirp *slirp = context;
     if (index < 0 || index >= slirp->count) return 0;
     short ready = slirp->descriptors[index].revents;
-    return (ready & POLLIN ? SLIRP_POLL_IN : 0) | (ready & POLLOUT ? SLIRP_POLL_OUT : 0) | (ready & POLLPRI ? SLIRP_POLL_PRI : 0) | (ready & POLLERR ? SLIRP_POLL_ERR : 0) |
-           (ready & POLLHUP ? SLIRP_POLL_HUP : 0);
+    return (ready & POLLIN ? SLIRP_POLL_IN : 0) | (ready & POLLOUT ? SLIRP_POLL_OUT : 0) |
+        (ready & POLLPRI ? SLIRP_POLL_PRI : 0) | (ready & POLLERR ? SLIRP_POLL_ERR : 0) |
+        (ready & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
 int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout) {
@@ -220,12 +250,16 @@ int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeo
 }
 
 int platform_slirp_layout(struct platform_slirp_layout *layout) {
-    *layout = (struct platform_slirp_layout){
-        .callbacks = sizeof(struct slirp_callbacks), .configuration = sizeof(struct slirp_configuration),
-        .network = offsetof(struct slirp_configuration, vnetwork), .prefix = offsetof(struct slirp_configuration, vprefix_addr6),
-        .host6 = offsetof(struct slirp_configuration, vhost6), .mtu = offsetof(struct slirp_configuration, if_mtu),
-        .loopback = offsetof(struct slirp_configuration, disable_host_loopback), .dns = offsetof(struct slirp_configuration, disable_dns),
-        .dhcp = offsetof(struct slirp_configuration, disable_dhcp), .notify = offsetof(struct slirp_callbacks, notify),
+    *layout = (struct platform_slirp_layout){.callbacks = sizeof(struct slirp_callbacks),
+        .configuration = sizeof(struct slirp_configuration),
+        .network = offsetof(struct slirp_configuration, vnetwork),
+        .prefix = offsetof(struct slirp_configuration, vprefix_addr6),
+        .host6 = offsetof(struct slirp_configuration, vhost6),
+        .mtu = offsetof(struct slirp_configuration, if_mtu),
+        .loopback = offsetof(struct slirp_configuration, disable_host_loopback),
+        .dns = offsetof(struct slirp_configuration, disable_dns),
+        .dhcp = offsetof(struct slirp_configuration, disable_dhcp),
+        .notify = offsetof(struct slirp_callbacks, notify),
         .timer = offsetof(struct slirp_callbacks, timer_new_opaque)};
     return (int)(sizeof *layout / sizeof(uint32_t));
 }

@@ -19,8 +19,9 @@
 static int result(int value) { return value < 0 ? -errno : value; }
 
 #ifndef SOCK_CLOEXEC
-// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set behind it. We never fork without exec, and spawned
-// programs get their descriptors by posix_spawn, so that nothing can slip through in between.
+// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set behind it. We never
+// fork without exec, and spawned programs get their descriptors by posix_spawn, so that nothing can slip through in
+// between.
 static int prepare(int fd) {
     if (fd < 0) return -errno;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
@@ -71,7 +72,10 @@ int platform_unix_pin(const uint8_t *path, size_t length, uint32_t owner) {
     memcpy(name, path, length);
     int file = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (file < 0) return -errno;
-    int error = fstat(file, &status) < 0 ? -errno : !S_ISSOCK(status.st_mode) ? -ENOTSOCK : owner != 0 && status.st_uid != owner ? -EPERM : 0;
+    int error = fstat(file, &status) < 0       ? -errno
+        : !S_ISSOCK(status.st_mode)            ? -ENOTSOCK
+        : owner != 0 && status.st_uid != owner ? -EPERM
+                                               : 0;
     if (error) close(file);
     return error ? error : file;
 #else
@@ -91,7 +95,8 @@ const uint8_t *platform_message_name(const struct platform_message *message, siz
         if (end) count = (size_t)(end - path);
     }
 #if defined(__APPLE__)
-    else count = 0;
+    else
+        count = 0;
 #endif
     *length = count;
     return path;
@@ -116,7 +121,8 @@ int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint
     socklen_t size;
     int error = unix_address(path, length, &address, &size);
     if (error) return error;
-    if (path[0] == 0) return owner != 0 && owner != geteuid() ? -EPERM : result(connect(fd, (struct sockaddr *)&address, size));
+    if (path[0] == 0)
+        return owner != 0 && owner != geteuid() ? -EPERM : result(connect(fd, (struct sockaddr *)&address, size));
     char name[sizeof address.sun_path + 1] = {0};
     memcpy(name, path, length);
     struct stat status;
@@ -145,7 +151,9 @@ int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint
 int platform_unix_disconnect(int fd) {
     struct sockaddr address = {.sa_family = AF_UNSPEC};
     // macOS dissolves the association and then complains about the empty name.
-    return connect(fd, &address, sizeof address) < 0 && errno != EAFNOSUPPORT && errno != ENOENT && errno != EINVAL ? -errno : 0;
+    return connect(fd, &address, sizeof address) < 0 && errno != EAFNOSUPPORT && errno != ENOENT && errno != EINVAL
+        ? -errno
+        : 0;
 }
 
 int platform_accept(int fd) {
@@ -213,11 +221,14 @@ int platform_receive_descriptor(int fd) {
         char room[CMSG_SPACE(sizeof(int))];
     } control;
     struct iovec piece = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
     ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
     if (length < 0) return -errno;
     struct cmsghdr *header = length > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) return -ENODATA;
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+        header->cmsg_len != CMSG_LEN(sizeof(int)))
+        return -ENODATA;
     int received;
     memcpy(&received, CMSG_DATA(header), sizeof received);
     fcntl(received, F_SETFD, FD_CLOEXEC);
@@ -338,7 +349,9 @@ void platform_stream_prepare(int fd) {
 
 int platform_stream_finish(int fd) { return result(shutdown(fd, SHUT_WR)); }
 
-void platform_stream_reset(int fd) { setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger)); }
+void platform_stream_reset(int fd) {
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+}
 
 int platform_inet_parse(const char *text, struct platform_inet_address *address) {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM}, *found = NULL;
@@ -349,10 +362,11 @@ int platform_inet_parse(const char *text, struct platform_inet_address *address)
 }
 
 int platform_poll_one(int fd, uint32_t interest, int64_t timeout) {
-    struct pollfd entry = {.fd = fd, .events = (interest & PLATFORM_READABLE ? POLLIN : 0) | (interest & PLATFORM_WRITABLE ? POLLOUT : 0)};
+    struct pollfd entry = {
+        .fd = fd, .events = (interest & PLATFORM_READABLE ? POLLIN : 0) | (interest & PLATFORM_WRITABLE ? POLLOUT : 0)};
     int64_t milliseconds = timeout < 0 ? -1 : (timeout + 999999) / 1000000;
     int count = poll(&entry, 1, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
     if (count < 0) return errno == EINTR ? 0 : -errno;
-    return (entry.revents & POLLIN ? PLATFORM_READABLE : 0) | (entry.revents & POLLOUT ? PLATFORM_WRITABLE : 0)
-           | (entry.revents & (POLLERR | POLLHUP | POLLNVAL) ? PLATFORM_HANGUP : 0);
+    return (entry.revents & POLLIN ? PLATFORM_READABLE : 0) | (entry.revents & POLLOUT ? PLATFORM_WRITABLE : 0) |
+        (entry.revents & (POLLERR | POLLHUP | POLLNVAL) ? PLATFORM_HANGUP : 0);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vmnet.framework without blocks, XPC and dispatch: what Swift and the forwarder need of it. Compiled as it is on a Mac, and on Linux
-// against VmnetSimulator.
+// vmnet.framework without blocks, XPC and dispatch: what Swift and the forwarder need of it. Compiled as it is on a
+// Mac, and on Linux against VmnetSimulator.
 //
 // Functions that can fail return 0, a negative errno, or a vmnet status above 1000 as a positive number.
 #ifndef CVMNET_H
@@ -13,8 +13,8 @@
 
 enum { CVMNET_HOST = 1000, CVMNET_SHARED = 1001, CVMNET_BRIDGED = 1002 };
 
-/// How TCP segments of up to 64 KiB come and go in one piece: not at all; as they are, with checksums that are the framework's to fill in
-/// (macOS 12); or behind a virtio header of 12 bytes, which every frame has then (macOS 15.4).
+/// How TCP segments of up to 64 KiB come and go in one piece: not at all; as they are, with checksums that are the
+/// framework's to fill in (macOS 12); or behind a virtio header of 12 bytes, which every frame has then (macOS 15.4).
 enum { CVMNET_NO_OFFLOAD = 0, CVMNET_PLAIN_OFFLOAD = 1, CVMNET_VIRTIO_OFFLOAD = 2 };
 
 /// An address that bootpd keeps for one client.
@@ -55,8 +55,8 @@ struct cvmnet_options {
     /// Rules for shared mode, which hold as long as the interface.
     const struct cvmnet_rule *rules;
     int rule_count;
-    /// The network is an object of this program's (macOS 26), for what comes next: nobody else joins it, and its gateway is the first address
-    /// of the network.
+    /// The network is an object of this program's (macOS 26), for what comes next: nobody else joins it, and its
+    /// gateway is the first address of the network.
     int network_object;
     /// The physical interface that leads out, for shared.
     const char *external_interface;
@@ -88,22 +88,27 @@ struct cvmnet_parameters {
 
 struct cvmnet;
 
-/// Starts an interface and waits for it, `timeout` nanoseconds at most (-ETIMEDOUT). `wakeup` is written to (8 bytes that count one, as for
-/// an eventfd) whenever frames may have come; it stays the caller's, who closes it after `cvmnet_stop`.
-int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface, struct cvmnet_parameters *parameters);
-/// Stops and frees it. Nothing is written to the wake-up any more afterwards. -ETIMEDOUT if the system did not say so in time.
+/// Starts an interface and waits for it, `timeout` nanoseconds at most (-ETIMEDOUT). `wakeup` is written to (8 bytes
+/// that count one, as for an eventfd) whenever frames may have come; it stays the caller's, who closes it after
+/// `cvmnet_stop`.
+int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface,
+    struct cvmnet_parameters *parameters);
+/// Stops and frees it. Nothing is written to the wake-up any more afterwards. -ETIMEDOUT if the system did not say so
+/// in time.
 int cvmnet_stop(struct cvmnet *interface, uint64_t timeout);
-/// Reads up to `count` frames without waiting: `iov_len` is a buffer's room, and the frame's length afterwards. Returns how many, or a
-/// negative errno or status. One thread at a time.
+/// Reads up to `count` frames without waiting: `iov_len` is a buffer's room, and the frame's length afterwards. Returns
+/// how many, or a negative errno or status. One thread at a time.
 int cvmnet_receive(void *interface, struct iovec *frames, int count);
-/// Writes up to `count` frames, the first bytes of every `stride`th element of `frames`. Returns how many were taken, or a negative errno
-/// or status if none was: -ENOBUFS for a moment's lack of room, -EMSGSIZE if the first frame is one that vmnet does not take. One thread at a time, which may be another than the reader's.
+/// Writes up to `count` frames, the first bytes of every `stride`th element of `frames`. Returns how many were taken,
+/// or a negative errno or status if none was: -ENOBUFS for a moment's lack of room, -EMSGSIZE if the first frame is one
+/// that vmnet does not take. One thread at a time, which may be another than the reader's.
 int cvmnet_send(void *interface, const struct iovec *frames, int stride, int count);
 /// Whether this system's framework has virtio headers.
 int cvmnet_has_virtio_header(void);
 /// Whether it has network objects.
 int cvmnet_has_network_objects(void);
-/// The physical interfaces that can be bridged, each ended by a zero byte, an empty one at the end. Returns how many there are.
+/// The physical interfaces that can be bridged, each ended by a zero byte, an empty one at the end. Returns how many
+/// there are.
 int cvmnet_bridgeable(char *names, size_t capacity);
 
 #endif

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vmnet's C API on Linux, with documented behaviour, so that the code that runs on a Mac runs here as well. Behaviour that is uncertain can
-// be had both ways, and everything that can go wrong can be made to go wrong.
+// vmnet's C API on Linux, with documented behaviour, so that the code that runs on a Mac runs here as well. Behaviour
+// that is uncertain can be had both ways, and everything that can go wrong can be made to go wrong.
 //
-// The other side of a shared or host network is a small host in memory (ARP, ping, DHCP in the way of bootpd), or a TAP of the real host,
-// whose addresses and NAT are then the test's to set up. A bridged network has nobody on it but what the TAP brings.
+// The other side of a shared or host network is a small host in memory (ARP, ping, DHCP in the way of bootpd), or a TAP
+// of the real host, whose addresses and NAT are then the test's to set up. A bridged network has nobody on it but what
+// the TAP brings.
 #ifndef VMNET_SIMULATOR_H
 #define VMNET_SIMULATOR_H
 
@@ -100,8 +101,9 @@ struct vmnet_simulator_settings {
     char tap[16];
 };
 
-/// The settings for interfaces that are started from now on. The first call of the API takes them from the environment variable
-/// VMNET_SIMULATOR instead, if there is one: names and values like `edge_events=1,start_status=1009,tap=bridge100`.
+/// The settings for interfaces that are started from now on. The first call of the API takes them from the environment
+/// variable VMNET_SIMULATOR instead, if there is one: names and values like
+/// `edge_events=1,start_status=1009,tap=bridge100`.
 void vmnet_simulator_set(const struct vmnet_simulator_settings *settings);
 /// Frames that the interfaces have taken, and dropped because nobody read them in time.
 void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped);

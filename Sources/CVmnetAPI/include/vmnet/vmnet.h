@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of Apple's vmnet API that this program uses, declared from its documentation: for Linux, where VmnetSimulator defines it, and for
-// compilers without Apple's SDK. With the SDK, its own header is used.
+// The part of Apple's vmnet API that this program uses, declared from its documentation: for Linux, where
+// VmnetSimulator defines it, and for compilers without Apple's SDK. With the SDK, its own header is used.
 #ifndef CVMNETAPI_VMNET_H
 #define CVMNETAPI_VMNET_H
 
@@ -22,7 +22,11 @@
 #define VMNET_SINCE(version)
 #endif
 
-typedef enum : uint32_t { VMNET_HOST_MODE = 1000, VMNET_SHARED_MODE = 1001, VMNET_BRIDGED_MODE = 1002 } operating_modes_t;
+typedef enum : uint32_t {
+    VMNET_HOST_MODE = 1000,
+    VMNET_SHARED_MODE = 1001,
+    VMNET_BRIDGED_MODE = 1002
+} operating_modes_t;
 
 typedef enum : uint32_t { VMNET_INTERFACE_PACKETS_AVAILABLE = 1 << 0 } interface_event_t;
 
@@ -71,12 +75,14 @@ extern const char *vmnet_host_subnet_mask_key VMNET_SINCE(11.0);
 extern const char *vmnet_enable_isolation_key VMNET_SINCE(11.0);
 extern const char *vmnet_enable_tso_key VMNET_SINCE(11.0);
 
-interface_ref vmnet_start_interface(xpc_object_t interface_desc, dispatch_queue_t queue, vmnet_start_interface_completion_handler_t handler) VMNET_SINCE(10.10);
-vmnet_return_t vmnet_interface_set_event_callback(
-    interface_ref interface, interface_event_t event_mask, dispatch_queue_t queue, vmnet_interface_event_callback_t callback) VMNET_SINCE(10.10);
+interface_ref vmnet_start_interface(xpc_object_t interface_desc, dispatch_queue_t queue,
+    vmnet_start_interface_completion_handler_t handler) VMNET_SINCE(10.10);
+vmnet_return_t vmnet_interface_set_event_callback(interface_ref interface, interface_event_t event_mask,
+    dispatch_queue_t queue, vmnet_interface_event_callback_t callback) VMNET_SINCE(10.10);
 vmnet_return_t vmnet_read(interface_ref interface, struct vmpktdesc *packets, int *pktcnt) VMNET_SINCE(10.10);
 vmnet_return_t vmnet_write(interface_ref interface, struct vmpktdesc *packets, int *pktcnt) VMNET_SINCE(10.10);
-vmnet_return_t vmnet_stop_interface(interface_ref interface, dispatch_queue_t queue, vmnet_interface_completion_handler_t handler) VMNET_SINCE(10.10);
+vmnet_return_t vmnet_stop_interface(
+    interface_ref interface, dispatch_queue_t queue, vmnet_interface_completion_handler_t handler) VMNET_SINCE(10.10);
 xpc_object_t vmnet_copy_shared_interface_list(void) VMNET_SINCE(10.15);
 
 #endif
