@@ -10,7 +10,7 @@ struct GuestRows {
 
     private struct Peer {
         let who: String
-        let machine: GuestMachine
+        let machine: VirtualMachine
         /// The host as the guest sees it.
         let target: String
         let kept: [Any]
@@ -19,7 +19,7 @@ struct GuestRows {
     private static let jumbo = "\(Report.ours), MTU 65520"
 
     func run() throws {
-        guard GuestMachine.canRunQEMU else { return report.note("no machines: \(GuestMachine.qemuReason)") }
+        guard VirtualMachine.canRunQEMU else { return report.note("no machines: \(VirtualMachine.qemuReason)") }
         report.progress("machines")
         var peers: [Peer] = []
         for (who, make) in [
@@ -53,8 +53,8 @@ struct GuestRows {
 
     private func machine(
         _ name: String, netdev: String, device: String = "", in namespace: Namespace, _ folder: TemporaryFolder
-    ) throws -> GuestMachine {
-        let machine = try GuestMachine.qemu(
+    ) throws -> VirtualMachine {
+        let machine = try VirtualMachine.qemu(
             name, netdev: netdev, mac: "52:54:00:00:00:01", in: namespace, device: device, tools: [Tool.stream],
             folder: folder)
         try machine.waitUntilBooted()
@@ -79,7 +79,7 @@ struct GuestRows {
             kept: [vde, host, folder, try server(in: host)])
     }
 
-    private func configure(_ machine: GuestMachine, _ address: String) throws {
+    private func configure(_ machine: VirtualMachine, _ address: String) throws {
         try machine.run("ip link set eth0 up; ip addr add \(address)/24 dev eth0")
     }
 

@@ -44,7 +44,7 @@ struct LifeRows {
         report.add("resident memory, idle", "MB", "vde_switch", ProcessorTime.memory(of: vde.program.identifier) / 1e6)
         report.want("resident memory, idle", "MB", .atMost(15))
         func lease() throws -> Double {
-            let check = try network.host.attempt([Machine.product("vde_vmnet"), "check", "--json", vde.path])
+            let check = try network.host.attempt([TestHost.product("vde_vmnet"), "check", "--json", vde.path])
             guard let hop = check.output.firstRange(of: "\"hop\":\"lease\""),
                 let time = check.output[hop.upperBound...].firstRange(of: "\"milliseconds\":")
             else {

@@ -15,7 +15,7 @@ struct Bench {
             return try Micro.turn(
                 frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
         }
-        guard Machine.isRoot else {
+        guard TestHost.isRoot else {
             StandardOutput.writeError("Measuring makes network namespaces and needs root; type: make bench\n")
             ProcessExit.exit(77)
         }

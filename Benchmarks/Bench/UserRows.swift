@@ -10,7 +10,7 @@ struct UserRows {
 
     private struct Peer {
         let who: String
-        let machines: [GuestMachine]
+        let machines: [VirtualMachine]
         let kept: [Any]
     }
 
@@ -20,7 +20,7 @@ struct UserRows {
     private static let target = TestNetwork.internetAddress
 
     func run() throws {
-        guard GuestMachine.canRunQEMU else { return report.note("no machines: \(GuestMachine.qemuReason)") }
+        guard VirtualMachine.canRunQEMU else { return report.note("no machines: \(VirtualMachine.qemuReason)") }
         report.progress("NAT in user mode")
         var peers: [Peer] = []
         for (who, make) in [
@@ -104,13 +104,13 @@ struct UserRows {
 
     private func machine(
         _ number: Int, _ netdev: String, device: String = "", _ network: TestNetwork
-    ) throws -> GuestMachine {
-        try GuestMachine.qemu(
+    ) throws -> VirtualMachine {
+        try VirtualMachine.qemu(
             "guest\(number)", netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: network.host, device: device,
             tools: [Tool.stream], folder: network.folder)
     }
 
-    private func ready(_ who: String, _ machines: [GuestMachine], _ kept: [Any]) throws -> Peer {
+    private func ready(_ who: String, _ machines: [VirtualMachine], _ kept: [Any]) throws -> Peer {
         for machine in machines {
             try machine.waitUntilBooted()
             _ = try machine.lease()

@@ -9,7 +9,7 @@ import Wire
 struct Demo {
     static func main() {
         let isMac = CommandLine.arguments.dropFirst().first == "mac"
-        guard Machine.isRoot else {
+        guard TestHost.isRoot else {
             if isMac {
                 StandardOutput.writeError("This demo makes network namespaces and needs root; type: make demo-mac\n")
                 ProcessExit.exit(77)
@@ -71,13 +71,13 @@ struct Demo {
         show.command("linux.uml eth0=vde,\(path) ...")
         let booting = MonotonicClock.now
         let guests = [
-            try GuestMachine.qemu(
+            try VirtualMachine.qemu(
                 "qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", in: network.host, user: user,
                 folder: network.folder),
-            try GuestMachine.qemu(
+            try VirtualMachine.qemu(
                 "qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", in: network.host, user: user,
                 folder: network.folder),
-            try GuestMachine.uml(
+            try VirtualMachine.uml(
                 "uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", in: network.host, user: user,
                 directory: directory, folder: network.folder),
         ]
@@ -88,7 +88,7 @@ struct Demo {
         var addresses: [String] = []
         for guest in guests {
             show.check("\(guest.name): lease by DHCP") {
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
                 return addresses.last!
             }
         }
@@ -101,7 +101,7 @@ struct Demo {
         show.command("vde_vmnet check \(path)")
         show.check("vde_vmnet check") {
             let result = try network.host.attempt(
-                Namespace.running(as: user) + [Machine.product("vde_vmnet"), "check", path])
+                Namespace.running(as: user) + [TestHost.product("vde_vmnet"), "check", path])
             show.output(result.output)
             guard result.succeeded else { throw CommandFailed(description: result.error) }
             return ""
@@ -119,7 +119,7 @@ struct Demo {
     }
 
     private static func showReach(
-        _ guests: [GuestMachine], _ addresses: [String], _ network: TestNetwork, _ show: Show
+        _ guests: [VirtualMachine], _ addresses: [String], _ network: TestNetwork, _ show: Show
     ) throws {
         let server = try network.host.start([
             "busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word from the host",
@@ -164,7 +164,7 @@ struct Demo {
     }
 }
 
-extension GuestMachine {
+extension VirtualMachine {
     /// Runs a command that must succeed and print `pattern`; returns the line with it.
     func succeed(_ command: String, showing pattern: String) throws -> String {
         let result = try run(command)

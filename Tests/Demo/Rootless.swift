@@ -88,7 +88,7 @@ enum RootlessDemo {
         let started = MonotonicClock.now
         let daemon = try BackgroundProgram(
             plain + [
-                Machine.product("vde_vmnet"), "--switch", "--state-dir", folder.file("state"), "--publish",
+                TestHost.product("vde_vmnet"), "--switch", "--state-dir", folder.file("state"), "--publish",
                 "8080:192.168.105.2:80", path,
             ],
             environment: ["XDG_RUNTIME_DIR": folder.path], name: "vde_vmnet", echo: { show.output($0) })
@@ -101,11 +101,11 @@ enum RootlessDemo {
         show.command("linux.uml eth0=vde,\(path) ...")
         let booting = MonotonicClock.now
         let guests = [
-            try GuestMachine.qemu(
+            try VirtualMachine.qemu(
                 "qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", folder: folder, wrapper: plain),
-            try GuestMachine.qemu(
+            try VirtualMachine.qemu(
                 "qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", folder: folder, wrapper: plain),
-            try GuestMachine.uml(
+            try VirtualMachine.uml(
                 "uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", folder: folder, wrapper: plain),
         ]
         for guest in guests { try guest.waitUntilBooted() }
@@ -115,7 +115,7 @@ enum RootlessDemo {
         var addresses: [String] = []
         for guest in guests {
             show.check("\(guest.name): lease by DHCP") {
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
                 return addresses.last!
             }
         }
@@ -146,7 +146,7 @@ enum RootlessDemo {
         show.heading("The same from vde_vmnet's own tiny guest")
         show.command("vde_vmnet check \(path)")
         show.check("vde_vmnet check") {
-            let result = try ChildProcess.run(plain + [Machine.product("vde_vmnet"), "check", path])
+            let result = try ChildProcess.run(plain + [TestHost.product("vde_vmnet"), "check", path])
             show.output(result.output)
             guard result.succeeded else { throw CommandFailed(description: result.error) }
             return ""

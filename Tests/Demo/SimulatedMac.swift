@@ -28,13 +28,13 @@ enum SimulatedMacDemo {
         )
         show.heading("A virtual machine of QEMU (software emulation, Debian's kernel)")
         show.command("qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...")
-        let guest = try GuestMachine.qemu(
+        let guest = try VirtualMachine.qemu(
             "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", in: network.host,
             folder: network.folder)
         try guest.waitUntilBooted()
         var address = ""
         show.check("lease by DHCP") {
-            address = GuestMachine.address(in: try guest.lease())
+            address = VirtualMachine.address(in: try guest.lease())
             return address
         }
         show.check("ping the gateway") { try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=") }

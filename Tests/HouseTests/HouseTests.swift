@@ -8,9 +8,9 @@ import Testing
     /// Paths of the files below `folder`, relative to the package.
     private static func files(_ folder: String, _ suffixes: [String]) throws -> [String] {
         var found: [String] = []
-        for name in try Files.entries(Machine.packageRoot + "/" + folder).sorted() {
+        for name in try Files.entries(TestHost.packageRoot + "/" + folder).sorted() {
             let path = folder + "/" + name
-            if try Files.status(Machine.packageRoot + "/" + path, followLinks: false).kind == .directory {
+            if try Files.status(TestHost.packageRoot + "/" + path, followLinks: false).kind == .directory {
                 found += try files(path, suffixes)
             } else if suffixes.contains(where: { name.hasSuffix($0) }) {
                 found.append(path)
@@ -23,7 +23,7 @@ import Testing
     private static let tests = (try? files("Tests", [".swift"])) ?? []
 
     private func lines(_ path: String) throws -> [Substring] {
-        String(decoding: try Files.read(Machine.packageRoot + "/" + path), as: UTF8.self).split(
+        String(decoding: try Files.read(TestHost.packageRoot + "/" + path), as: UTF8.self).split(
             separator: "\n", omittingEmptySubsequences: false)
     }
 

@@ -47,7 +47,7 @@ private let other: UInt32 = 65_534
         #expect(top.path == "/")
     }
 
-    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"))
+    @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
     func aLinkIsFollowedOnlyToWhatItsOwnerOwns() throws {
         try directory("roots")
         try directory("others", owner: other)
@@ -66,7 +66,7 @@ private let other: UInt32 = 65_534
         #expect(opened("toRoots", .everything) == folder.file("roots"))
     }
 
-    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"))
+    @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
     func aWholePathIsOursOrItIsNot() throws {
         try directory("others", owner: other)
         try directory("others/roots")
@@ -88,7 +88,7 @@ private let other: UInt32 = 65_534
         #expect(try Files.entries(folder.file("sticky/others")) == ["roots"])
     }
 
-    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"), arguments: [UInt16(0o755), 0o777, 0o1777])
+    @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"), arguments: [UInt16(0o755), 0o777, 0o1777])
     func aSocketInAnotherUsersDirectoryIsWholeWhenItIsThere(mode: UInt16) throws {
         try directory("home", mode: mode, owner: other)
         let path = folder.file("home/listener")
@@ -105,7 +105,7 @@ private let other: UInt32 = 65_534
     }
 
     /// The owner of a directory exchanges what root makes there for sockets and files that are not to be given away.
-    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"), .timeLimit(.minutes(2)))
+    @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"), .timeLimit(.minutes(2)))
     func whatIsPutInItsPlaceIsNotGivenAway() throws {
         try directory("home", owner: other)
         let path = folder.file("home/listener"), bait = folder.file("home/bait")

@@ -167,7 +167,7 @@ private func leave(_ kind: Listener.Kind, at path: String, access: ListenerAcces
         try leave(.stream, at: path, access: ListenerAccess(mode: 0o600))
         try Files.setMode(folder.path, 0o1777)
         let result = try ChildProcess.run([
-            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Machine.product("vde_vmnet"), "--uplink",
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", TestHost.product("vde_vmnet"), "--uplink",
             "none", "--stream", path,
         ])
         #expect(

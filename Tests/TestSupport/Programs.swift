@@ -7,7 +7,7 @@ package final class VDESwitch {
     package let program: BackgroundProgram
 
     /// Ours, in vde_switch's words.
-    package static var ours: [String] { [Machine.product("vde_vmnet"), "switch"] }
+    package static var ours: [String] { [TestHost.product("vde_vmnet"), "switch"] }
 
     /// - Parameters:
     ///   - command: what is started: vde_switch, or `ours`.
@@ -57,7 +57,7 @@ package final class VMNetDaemon {
         product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
     ) throws -> BackgroundProgram {
         try namespace.start(
-            [Machine.product(product), "--state-dir", folder.file("state"), "--log-level", level] + arguments,
+            [TestHost.product(product), "--state-dir", folder.file("state"), "--log-level", level] + arguments,
             environment: environment, echo: echo)
     }
 

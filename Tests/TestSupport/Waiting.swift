@@ -21,7 +21,7 @@ package func eventually(_ what: String, within seconds: Double = 10, _ condition
 }
 
 /// What the machine offers to tests.
-package enum Machine {
+package enum TestHost {
     package static let isRoot = Accounts.effectiveUser == 0
     package static let rootReason = "needs root, for network namespaces"
 

@@ -99,7 +99,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(try Files.entries(long).isEmpty)
     }
 
-    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"))
+    @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
     func somebodyElsesDirectoryIsRefused() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path)
@@ -114,7 +114,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
     }
 
     /// What the rule of packaging/sudoers lets a user try: a link to a directory of root's, or that directory itself.
-    @Test(.enabled(if: Machine.isRoot, "\(Machine.rootReason)"))
+    @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
     func whatIsRootsIsNotGivenToWhoCalledSudo() throws {
         let user: UInt32 = 65_534, victim = folder.file("sbin"), link = folder.file("vde"), own = folder.file("own")
         let access = SwitchAccess(mode: 0o600, owner: (user, user))

@@ -5,21 +5,21 @@ import Testing
 
 extension IntegrationTests {
     /// Start, end, and what is left behind.
-    @Suite struct Life {
+    @Suite struct Lifecycle {
         /// Runs the command to its end.
         private func run(
             _ network: TestNetwork, _ arguments: String..., user: String? = nil, environment: [String: String?] = [:]
         ) throws -> ChildProcess.Output {
             try network.host.attempt(
                 Namespace.running(as: user) + [
-                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"),
+                    TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"),
                 ] + arguments, environment: environment)
         }
 
         private func status(_ number: Int32) -> ChildProcess.Termination { .exited(number) }
 
         @Test(arguments: [Signal.interrupt, Signal.terminate, Signal.hangup])
-        func everySignalEndsItCleanly(signal: Int32) throws {
+        func everySignalEndsDaemonCleanly(signal: Int32) throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let before = try network.host.snapshot()
@@ -35,7 +35,7 @@ extension IntegrationTests {
             #expect(try Files.entries(vde.path) == ["ctl"], "no socket of ours is left with the switch")
         }
 
-        @Test func afterAKillTheNextRunPutsEverythingBack() throws {
+        @Test func nextRunUndoesChangesOfKilledRun() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let before = try network.host.snapshot()
@@ -52,7 +52,7 @@ extension IntegrationTests {
             #expect(try network.host.snapshot() == before)
         }
 
-        @Test func twoDaemonsShareAHostAndTheLastOneTidiesUp() throws {
+        @Test func lastOfTwoDaemonsRestoresHost() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let before = try network.host.snapshot()
@@ -68,7 +68,7 @@ extension IntegrationTests {
             #expect(try network.host.snapshot() == before)
         }
 
-        @Test func oneGatewayAndOnePidfileAreForOneDaemon() throws {
+        @Test func gatewayAndPidfileBelongToOneDaemon() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let pidfile = network.folder.file("pid")
@@ -83,7 +83,7 @@ extension IntegrationTests {
             #expect(try first.stop() == .exited(0))
         }
 
-        @Test func systemdIsToldWhenItIsReady() throws {
+        @Test func systemdIsNotifiedWhenReady() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let socket = try UnixSocket.datagram()
@@ -98,7 +98,7 @@ extension IntegrationTests {
             #expect(String(decoding: try socket.receive(limit: 1000), as: UTF8.self) == "STOPPING=1")
         }
 
-        @Test func withoutPrivilegeItSaysWhatToDo() throws {
+        @Test func missingPrivilegeIsReportedWithRemedy() throws {
             let network = try TestNetwork()
             let directory = network.folder.file("user")
             try Files.makeDirectory(directory)
@@ -124,7 +124,7 @@ extension IntegrationTests {
         @Test func setUserIDIsRefused() throws {
             let network = try TestNetwork()
             let copy = network.folder.file("vde_vmnet")
-            _ = try ChildProcess.run(["cp", Machine.product("vde_vmnet"), copy])
+            _ = try ChildProcess.run(["cp", TestHost.product("vde_vmnet"), copy])
             try Files.setMode(copy, 0o4755)
             try Files.setMode(network.folder.path, 0o755)
             let result = try network.host.attempt(Namespace.running(as: "nobody") + [copy, "/nowhere"])
@@ -132,7 +132,7 @@ extension IntegrationTests {
             #expect(result.error.contains("set-user-id"))
         }
 
-        @Test func badPathsAreNamedAndNothingIsTouched() throws {
+        @Test func badPathsAreReportedAndLeftAlone() throws {
             let network = try TestNetwork()
             let folder = network.folder
             let before = try network.host.snapshot()
@@ -155,7 +155,7 @@ extension IntegrationTests {
             #expect(try network.host.snapshot() == before)
         }
 
-        @Test func theDefaultSwitchIsFoundWhereLibvdeplugLooks() throws {
+        @Test func defaultSwitchIsFoundByLibvdeplug() throws {
             let network = try TestNetwork()
             try Files.makeDirectory(network.folder.file(".vde2"))
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
@@ -166,7 +166,7 @@ extension IntegrationTests {
             #expect(try vde.command("port/allprint").contains("vde_vmnet user=root"))
         }
 
-        @Test func aTapNameOrANetworkInUseIsNamed() throws {
+        @Test func usedTapNameOrNetworkIsReported() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             try network.host.ip("addr", "add", "10.1.2.3/16", "dev", "wan")

@@ -5,15 +5,15 @@ import Testing
 
 extension IntegrationTests {
     /// Options that cannot do anything on this host are refused by name, and not ignored.
-    @Suite struct OptionRefusals {
+    @Suite struct RefusedOptions {
         private func run(
             _ host: Namespace, _ options: String...
         ) throws -> (status: ChildProcess.Termination, message: String) {
-            let result = try host.attempt(["timeout", "20", Machine.product("vde_vmnet"), "--switch"] + options)
+            let result = try host.attempt(["timeout", "20", TestHost.product("vde_vmnet"), "--switch"] + options)
             return (result.termination, result.error)
         }
 
-        @Test func whatCannotBeBridgedIsRefused() throws {
+        @Test func unbridgeableInterfaceIsRefused() throws {
             let network = try TestNetwork(), host = network.host
             let first = try VMNetDaemon(
                 in: host, ["--switch", "--tap-name", "first0", network.folder.file("first")], folder: network.folder)
@@ -26,7 +26,7 @@ extension IntegrationTests {
                 #expect(
                     status == .exited(64) && message.contains("--vmnet-interface \(interface)")
                         && message.contains(reason), "\(message)")
-                #expect(!(try host.run(Machine.product("vde_vmnet"), "interfaces").contains(interface)))
+                #expect(!(try host.run(TestHost.product("vde_vmnet"), "interfaces").contains(interface)))
             }
             #expect(
                 try run(host, "--vmnet-mode", "bridged", "--vmnet-interface", "nowhere0", network.folder.file("second"))
@@ -34,7 +34,7 @@ extension IntegrationTests {
             #expect(try first.stop() == .exited(0))
         }
 
-        @Test func aNICHasNoTAPAndNoHelper() throws {
+        @Test func nicExcludesTapAndHelperOptions() throws {
             let network = try TestNetwork()
             for option in [
                 ["--tap-name", "t0"], ["--bridge-helper", "/bin/true"],
@@ -42,7 +42,7 @@ extension IntegrationTests {
             ] {
                 let result = try network.host.attempt(
                     [
-                        "timeout", "20", Machine.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged",
+                        "timeout", "20", TestHost.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged",
                         "--vmnet-interface", "wan",
                     ] + option + [network.folder.file("vde")])
                 #expect(
@@ -53,13 +53,13 @@ extension IntegrationTests {
         }
 
         /// A user-mode NAT has no TAP, so that a name for one keeps `auto` from falling back to it.
-        @Test func autoDoesNotFallBackToWhatIgnoresAnOption() throws {
+        @Test func autoSkipsUplinksThatIgnoreAnOption() throws {
             let network = try TestNetwork(), directory = network.folder.file("user")
             try network.host.run(
                 "sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
             let result = try network.host.attempt(
                 ["timeout", "20"] + Namespace.running(as: "nobody") + [
-                    Machine.product("vde_vmnet"), "--switch", "--tap-name", "t0", directory + "/vde",
+                    TestHost.product("vde_vmnet"), "--switch", "--tap-name", "t0", directory + "/vde",
                 ],
                 environment: ["HOME": directory, "XDG_RUNTIME_DIR": directory])
             #expect(
@@ -67,12 +67,12 @@ extension IntegrationTests {
                 "\(result.error)")
         }
 
-        @Test func aUserWithoutPrivilegeGetsAHostNetworkInUserMode() throws {
-            let scene = try RootlessScene(["--vmnet-mode", "host"])
-            #expect(scene.ready.contains("by user-mode NAT"))
-            let told = try scene.guest().lease()
+        @Test func unprivilegedHostModeUsesUserUplink() throws {
+            let fixture = try RootlessFixture(["--vmnet-mode", "host"])
+            #expect(fixture.ready.contains("by user-mode NAT"))
+            let told = try fixture.guest().lease()
             #expect(told["ip"] == "192.168.105.2" && told["router"] == nil)
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
     }
 }

@@ -133,7 +133,7 @@ extension IntegrationTests {
             switch -s DIR/v -nostdin -f DIR/GONE % 66 --rcfile: open DIR/GONE
             """
 
-        @Test func eachHasItsStatusAndItsMessage() throws {
+        @Test func everyErrorHasStatusAndMessage() throws {
             let host = try Namespace("host"), folder = try TemporaryFolder()
             try Files.replace(folder.file("afile"), [1])
             try Files.makeDirectories(folder.file("empty"))
@@ -151,7 +151,7 @@ extension IntegrationTests {
                 // is found.
                 let command = "cd \(folder.path) && exec timeout 20 env HOME=\(folder.path) \"$@\" </dev/null"
                 let result = try host.attempt(
-                    Namespace.withoutState + ["sh", "-c", command, "sh", Machine.product("vde_vmnet")] + words)
+                    Namespace.withoutState + ["sh", "-c", command, "sh", TestHost.product("vde_vmnet")] + words)
                 let message = result.error
                 #expect(result.termination == .exited(Int32(expected[0])!), "\(line): \(result.termination) \(message)")
                 for part in parts { #expect(message.contains(part), "\(line): '\(part)' is not in: \(message)") }
@@ -162,9 +162,9 @@ extension IntegrationTests {
         }
 
         /// A network of `check` that is not there is a finding, with what to do.
-        @Test func checkSaysHowToStartANetwork() throws {
+        @Test func checkReportsHowToStartNetwork() throws {
             let host = try Namespace("host"), folder = try TemporaryFolder()
-            let result = try host.attempt([Machine.product("vde_vmnet"), "check", folder.file("absent")])
+            let result = try host.attempt([TestHost.product("vde_vmnet"), "check", folder.file("absent")])
             #expect(
                 result.termination == .exited(1)
                     && result.output.contains(
@@ -173,7 +173,7 @@ extension IntegrationTests {
         }
 
         /// Whoever looks for the fault in a guest is told where it is.
-        @Test(arguments: ["tap", "user"]) func anOfflineHostIsTold(uplink: String) throws {
+        @Test(arguments: ["tap", "user"]) func offlineHostIsReported(uplink: String) throws {
             let network = try TestNetwork()
             func start(_ name: String) throws -> VMNetDaemon {
                 try VMNetDaemon(

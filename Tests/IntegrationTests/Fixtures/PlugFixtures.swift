@@ -3,7 +3,7 @@ import Platform
 import VDEPlug
 
 /// A port of a switch, held by the test itself, which can send what no guest would.
-final class PlugHolder {
+final class PlugPort {
     private let plug: Plug
 
     init(path: String, description: String = "a test") throws {
@@ -28,7 +28,7 @@ final class PlugHolder {
 }
 
 /// The second end of a cable, held by the test itself.
-final class CableHolder {
+final class CablePort {
     private let cable: PointToPoint
 
     init(path: String) throws { cable = try PointToPoint(path: path, group: nil) }

@@ -5,28 +5,30 @@ import Testing
 
 extension IntegrationTests {
     /// Machines with kernels of their own.
-    @Suite struct Guests {
+    @Suite struct GuestKernels {
         @Test(
-            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
-            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
-        func severalMachinesReachEverythingAndAreReached() throws {
-            let scene = try Scene([], internet: true)
-            let network = scene.network
+            .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
+            .enabled(if: VirtualMachine.canRunUML, "\(VirtualMachine.umlReason)"))
+        func guestsReachEverythingAndAreReached() throws {
+            let fixture = try DaemonFixture([], internet: true)
+            let network = fixture.network
             let guests = [
-                try GuestMachine.qemu(
-                    "qemu-a", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:01", in: scene.host,
-                    folder: scene.folder),
-                try GuestMachine.qemu(
-                    "qemu-b", netdev: "vde,id=net0,sock=\(scene.vde.path)", mac: "52:54:00:00:00:02", in: scene.host,
-                    folder: scene.folder),
-                try GuestMachine.uml(
-                    "uml", network: "vde,\(scene.vde.path)", mac: "52:54:00:00:00:03", in: scene.host,
-                    folder: scene.folder),
+                try VirtualMachine.qemu(
+                    "qemu-a", netdev: "vde,id=net0,sock=\(fixture.vde.path)", mac: "52:54:00:00:00:01",
+                    in: fixture.host,
+                    folder: fixture.folder),
+                try VirtualMachine.qemu(
+                    "qemu-b", netdev: "vde,id=net0,sock=\(fixture.vde.path)", mac: "52:54:00:00:00:02",
+                    in: fixture.host,
+                    folder: fixture.folder),
+                try VirtualMachine.uml(
+                    "uml", network: "vde,\(fixture.vde.path)", mac: "52:54:00:00:00:03", in: fixture.host,
+                    folder: fixture.folder),
             ]
             var addresses: [String] = []
             for (number, guest) in guests.enumerated() {
                 try guest.waitUntilBooted()
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
                 #expect(addresses[number] == "192.168.105.\(2 + number)")
             }
             for (number, guest) in guests.enumerated() {
@@ -48,42 +50,42 @@ extension IntegrationTests {
                 #expect(try guest.run("ping -c 1 -W 5 \(neighbour)").status == 0, "\(guest.name) pings \(neighbour)")
                 // The host opens TCP to the guest's own address.
                 try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
-                #expect(try scene.host.fetch(addresses[number]) == "this is \(guest.name)")
+                #expect(try fixture.host.fetch(addresses[number]) == "this is \(guest.name)")
             }
             // TCP to the host.
-            let server = try scene.host.start(["busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word"])
-            try scene.host.waitForListener(on: 7000)
+            let server = try fixture.host.start(["busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word"])
+            try fixture.host.waitForListener(on: 7000)
             for guest in guests { #expect(try guest.run("nc \(gateway) 7000").output == "a word") }
             server.kill()
             // From outside nobody gets in.
             try network.internet.ip("route", "add", "192.168.105.0/24", "via", TestNetwork.hostAddress)
             #expect(try !network.internet.pings(addresses[0], seconds: 1))
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func qemuJoinsACableWithoutASwitch() throws {
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func qemuJoinsCableWithoutSwitch() throws {
             let network = try TestNetwork()
             let path = network.folder.file("cable")
             let daemon = try VMNetDaemon(in: network.host, [path + "[]"], folder: network.folder)
-            let guest = try GuestMachine.qemu(
+            let guest = try VirtualMachine.qemu(
                 "guest", netdev: "vde,id=net0,sock=ptp://\(path)", mac: "52:54:00:00:00:01", in: network.host,
                 folder: network.folder)
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(path))
         }
 
         @Test(arguments: ["udhcpc", "dhclient", "dhcpcd"])
-        func everyUsualClientGetsALease(client: String) throws {
-            let scene = try Scene()
-            let guest = try scene.guest()
+        func commonDHCPClientsGetLease(client: String) throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest()
             let interface = PlugGuest.interface
-            let files = scene.folder
+            let files = fixture.folder
             let resolvers = Files.text("/etc/resolv.conf")
-            // Its own script writes to this machine's resolv.conf.
+            // Its own script writes to this guest's resolv.conf.
             let script = files.file("dhclient-script")
             try Files.replace(
                 script,
@@ -126,7 +128,7 @@ extension IntegrationTests {
             switch client {
             case "dhclient":
                 try run(["dhclient", "-r"] + dhclient)
-                try scene.daemon.program.wait(for: "released 192.168.105.2", within: 5)
+                try fixture.daemon.program.wait(for: "released 192.168.105.2", within: 5)
             default:
                 break
             }

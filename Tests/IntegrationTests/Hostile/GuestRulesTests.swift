@@ -45,21 +45,21 @@ extension IntegrationTests {
         }
 
         /// Waits until the host has answered, and so has taken what was sent before.
-        private func waitForHost(_ holder: PlugHolder) {
+        private func waitForHost(_ plug: PlugPort) {
             let question = ARPPacket(
                 operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!,
                 targetHardware: .zero, targetAddress: gatewayAddress)
-            holder.send(question.frame(to: .broadcast))
+            plug.send(question.frame(to: .broadcast))
             #expect(
-                holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
+                plug.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
         }
 
         /// Frames that the other gets, up to one that was sent behind them.
-        private func received(_ other: PlugHolder, from holder: PlugHolder) -> [[UInt8]] {
+        private func received(_ other: PlugPort, from plug: PlugPort) -> [[UInt8]] {
             let mark =
                 MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) }
                 + [UInt8](repeating: 0, count: 38)
-            holder.send(mark)
+            plug.send(mark)
             var frames: [[UInt8]] = []
             #expect(
                 other.receive(seconds: ampleTime) { frame in
@@ -70,19 +70,19 @@ extension IntegrationTests {
         }
 
         @Test(arguments: [true, false])
-        func theHostTakesNoRouterOfAGuests(isOwn: Bool) throws {
-            let own = isOwn ? try OwnScene() : nil, joined = isOwn ? nil : try Scene()
+        func hostIgnoresGuestRouterAdvertisements(isOwn: Bool) throws {
+            let own = isOwn ? try OwnSwitchFixture() : nil, joined = isOwn ? nil : try DaemonFixture()
             let host = own?.host ?? joined!.host, program = (own?.daemon ?? joined!.daemon).program
             try host.run("sh", "-c", "echo 2 > /proc/sys/net/ipv6/conf/vmnet0/accept_ra")
             let path = own?.path ?? joined!.vde.path
-            let holder = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let plug = try PlugPort(path: path), other = try PlugPort(path: path)
             let frames = wrapped(advertisement(prefix: 0x2001_0db8_0bad_0000))
-            for frame in frames { holder.send(frame) }
-            waitForHost(holder)
+            for frame in frames { plug.send(frame) }
+            waitForHost(plug)
             #expect(
                 try !host.run("ip", "-6", "route", "show").contains("proto ra")
                     && !host.run("ip", "-6", "addr", "show", "dev", "vmnet0").contains("2001:db8"))
-            let seen = received(other, from: holder)
+            let seen = received(other, from: plug)
             // vde_switch passes no tags on, but all else.
             for frame in [frames[0], frames[3]] {
                 #expect(seen.contains(frame) == !isOwn, "a switch that is not ours is not in our hands")
@@ -96,7 +96,7 @@ extension IntegrationTests {
         }
 
         /// Whatever the uplink, and by whatever listener a guest has come in.
-        @Test func everyUplinkAndListenerHasTheRules() throws {
+        @Test func guestRulesApplyToEveryUplinkAndListener() throws {
             for uplink in ["tap", "user", "vmnet"] {
                 let network = try TestNetwork()
                 let path = network.folder.file("own"), stream = network.folder.file("stream"),
@@ -105,7 +105,7 @@ extension IntegrationTests {
                     in: network.host, ["--uplink", uplink, "--stream", stream, "--dgram", datagram, "--switch", path],
                     folder: network.folder, environment: ["VMNET_SIMULATOR": ""],
                     product: uplink == "vmnet" ? "vde_vmnet_simulated" : "vde_vmnet")
-                let other = try PlugHolder(path: path), holder = try PlugHolder(path: path)
+                let other = try PlugPort(path: path), plug = try PlugPort(path: path)
                 let gateway = IPv4Address(uplink == "vmnet" ? "192.168.64.1" : IntegrationTests.gateway)!
                 let claim = ARPPacket(
                     operation: .reply, senderHardware: rogue, senderAddress: gateway, targetHardware: client,
@@ -120,7 +120,7 @@ extension IntegrationTests {
                 try byDatagram.bind(to: UnixPath(network.folder.file("peer")))
                 try byDatagram.connect(to: UnixPath(datagram))
                 let ways: [(String, ([UInt8]) throws -> Void)] = [
-                    ("VDE", { holder.send($0) }),
+                    ("VDE", { plug.send($0) }),
                     ("stream", { _ = try byStream.send([0, 0, UInt8($0.count >> 8), UInt8($0.count & 0xff)] + $0) }),
                     ("datagram", { _ = try byDatagram.send($0) }),
                 ]
@@ -143,98 +143,99 @@ extension IntegrationTests {
             }
         }
 
-        @Test func aServerAmongGuestsIsNamed() throws {
+        @Test func guestServerIsReported() throws {
             for uplink in ["tap", "user"] {
-                let scene = try OwnScene(["--uplink", uplink])
-                let holder = try PlugHolder(path: scene.path), server = try PlugHolder(path: scene.path)
-                holder.send(discover())
+                let fixture = try OwnSwitchFixture(["--uplink", uplink])
+                let plug = try PlugPort(path: fixture.path), server = try PlugPort(path: fixture.path)
+                plug.send(discover())
                 #expect(server.receive(seconds: ampleTime) { $0 == discover() } != nil)
                 server.send(offer())
-                try scene.daemon.program.wait(
+                try fixture.daemon.program.wait(
                     for:
                         "\(rogue) at port 3 (a test) answers DHCP requests, which is dropped: guests do not serve here; --allow-server 3 or",
                     within: ampleTime)
-                #expect(!received(holder, from: server).contains(offer()))
-                #expect(try scene.daemon.stop() == .exited(0))
+                #expect(!received(plug, from: server).contains(offer()))
+                #expect(try fixture.daemon.stop() == .exited(0))
             }
         }
 
         @Test(arguments: [["--allow-server", "3"], ["--allow-server", "52:54:00:00:00:66"], ["--dhcp", "off"]])
-        func whoMayServeDoes(options: [String]) throws {
-            let scene = try OwnScene(options)
+        func allowedGuestServes(options: [String]) throws {
+            let fixture = try OwnSwitchFixture(options)
             #expect(
-                scene.daemon.program.output.contains(
+                fixture.daemon.program.output.contains(
                     options[0] == "--dhcp" ? "any guest may answer DHCP (--dhcp off)" : "guests may serve: "))
-            let holder = try PlugHolder(path: scene.path), server = try PlugHolder(path: scene.path)
+            let plug = try PlugPort(path: fixture.path), server = try PlugPort(path: fixture.path)
             // Where its address is known.
-            _ = received(holder, from: server)
+            _ = received(plug, from: server)
             for _ in 0..<2 {
-                holder.send(discover())
+                plug.send(discover())
                 #expect(server.receive(seconds: ampleTime) { $0 == discover() } != nil)
             }
             server.send(offer())
-            #expect(holder.receive(seconds: ampleTime) { $0 == offer() } != nil)
+            #expect(plug.receive(seconds: ampleTime) { $0 == offer() } != nil)
             server.send(advertisement(prefix: 0x2001_0db8_0bad_0000))
             #expect(
-                received(holder, from: server).contains(advertisement(prefix: 0x2001_0db8_0bad_0000))
+                received(plug, from: server).contains(advertisement(prefix: 0x2001_0db8_0bad_0000))
                     == (options[0] != "--dhcp"))
         }
 
-        @Test func anAddressThatTheHostGetsLaterIsTheGatewaysToo() throws {
-            let scene = try OwnScene()
-            let holder = try PlugHolder(path: scene.path), other = try PlugHolder(path: scene.path)
+        @Test func laterHostAddressBelongsToGateway() throws {
+            let fixture = try OwnSwitchFixture()
+            let plug = try PlugPort(path: fixture.path), other = try PlugPort(path: fixture.path)
             let address = IPv6Address(0xfd00_0005 << 32, 0x77)
             let claim = NeighborDiscovery.advertisement(
                 of: address, at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)), isRouter: false)
-            holder.send(claim)
-            #expect(received(other, from: holder).contains(claim), "as long as it is nobody's")
+            plug.send(claim)
+            #expect(received(other, from: plug).contains(claim), "as long as it is nobody's")
             for place in ["all", "vmnet0"] {
-                try scene.host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/\(place)/accept_dad")
+                try fixture.host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/\(place)/accept_dad")
             }
-            try scene.host.ip("-6", "addr", "add", "fd00:5::77/64", "dev", "vmnet0")
+            try fixture.host.ip("-6", "addr", "add", "fd00:5::77/64", "dev", "vmnet0")
             // The kernel asks whether it is free.
             #expect(
                 other.receive(seconds: ampleTime) {
                     $0.count >= 78 && $0[12...13] == [0x86, 0xdd] && $0[54] == 135
                         && Array($0[62..<78]) == address.bytes
                 } != nil)
-            holder.send(claim)
-            #expect(!received(other, from: holder).contains(claim))
-            let hardware = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
+            plug.send(claim)
+            #expect(!received(other, from: plug).contains(claim))
+            let hardware = MACAddress(try fixture.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
             let linkLocal = NeighborDiscovery.advertisement(
                 of: IPv6Address(linkLocalFrom: hardware), at: rogue, to: (.allNodes, MACAddress(0x3333_0000_0001)),
                 isRouter: true)
-            holder.send(linkLocal)
-            #expect(!received(other, from: holder).contains(linkLocal))
-            try scene.daemon.program.wait(for: "claims an address of the gateway, which is dropped", within: ampleTime)
+            plug.send(linkLocal)
+            #expect(!received(other, from: plug).contains(linkLocal))
+            try fixture.daemon.program.wait(
+                for: "claims an address of the gateway, which is dropped", within: ampleTime)
         }
 
         /// A kernel takes tags of priority out, and so does the NAT in user mode.
-        @Test func aGuestThatTagsPrioritiesReachesTheGateway() throws {
+        @Test func priorityTaggedGuestReachesGateway() throws {
             for uplink in ["tap", "user"] {
-                let scene = try OwnScene(["--uplink", uplink])
-                let holder = try PlugHolder(path: scene.path)
+                let fixture = try OwnSwitchFixture(["--uplink", uplink])
+                let plug = try PlugPort(path: fixture.path)
                 let question = ARPPacket(
                     operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!,
                     targetHardware: .zero, targetAddress: gatewayAddress
                 ).frame(to: .broadcast)
-                holder.send(question[0..<12] + [0x81, 0, 0xa0, 0] + question[12...])
+                plug.send(question[0..<12] + [0x81, 0, 0xa0, 0] + question[12...])
                 #expect(
-                    holder.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 }
+                    plug.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 }
                         != nil, "\(uplink)")
             }
         }
 
-        @Test func aSwitchAloneJudgesNothing() throws {
+        @Test func plainSwitchAppliesNoGuestRules() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             let daemon = try VMNetDaemon(
                 in: network.host, ["--switch", "--uplink", "none", path], folder: network.folder)
-            let holder = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let plug = try PlugPort(path: path), other = try PlugPort(path: path)
             let nested = [[UInt8]](repeating: [0x88, 0xa8, 0, 7], count: 6).flatMap(\.self)
             let frames = wrapped(advertisement(prefix: 1)) + [offer(), offer()[0..<12] + nested + offer()[12...]]
-            for frame in frames { holder.send(frame) }
-            let seen = received(other, from: holder)
+            for frame in frames { plug.send(frame) }
+            let seen = received(other, from: plug)
             #expect(frames.allSatisfy { seen.contains($0) })
             _ = daemon
         }

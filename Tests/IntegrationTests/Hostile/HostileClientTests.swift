@@ -27,12 +27,12 @@ private final class RawClient {
 
 extension IntegrationTests {
     /// Clients of our own switch that do what none should, and those beside them who must not notice.
-    @Suite struct HostileSwitch {
+    @Suite struct HostileClients {
         private func start(_ options: [String] = []) throws -> (TestNetwork, String, BackgroundProgram) {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             let program = try network.host.start(
-                [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", network.folder.file("mgmt")]
+                [TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", network.folder.file("mgmt")]
                     + options + [path])
             try program.wait(for: "ready")
             return (network, path, program)
@@ -43,7 +43,7 @@ extension IntegrationTests {
         }
 
         /// Two clients that are connected, as the neighbours.
-        private func reaches(_ one: PlugHolder, _ other: PlugHolder) -> Bool {
+        private func reaches(_ one: PlugPort, _ other: PlugPort) -> Bool {
             let frame =
                 MACAddress.broadcast.bytes + [6, 0, 0, 0, 0, 9, 0x88, 0xb6]
                 + Random.value(UInt64.self).littleEndianBytes + [UInt8](repeating: 0, count: 40)
@@ -52,14 +52,14 @@ extension IntegrationTests {
         }
 
         /// Who floods through one worker is no concern of others, whoever's worker they have; and the end is one end.
-        @Test func severalWorkersAreOneSwitch() throws {
+        @Test func severalWorkersFormOneSwitch() throws {
             let (network, path, program) = try start(["--workers", "3"])
             try eventually("three workers") {
                 let tasks = try Files.entries("/proc/\(program.identifier)/task")
                 return Set(tasks.compactMap { Files.text("/proc/\(program.identifier)/task/\($0)/comm") }).isSuperset(
                     of: ["forwarder", "forwarder 2", "forwarder 3"])
             }
-            let holders = try (0..<6).map { _ in try PlugHolder(path: path) }
+            let plugs = try (0..<6).map { _ in try PlugPort(path: path) }
             func frame(to target: Int, from sender: Int, _ number: Int) -> [UInt8] {
                 [
                     6, 0, 0, 0, 0, UInt8(target), 6, 0, 0, 0, 0, UInt8(sender), 0x88, 0xb6, UInt8(number >> 8),
@@ -67,35 +67,35 @@ extension IntegrationTests {
                 ] + [UInt8](repeating: 0, count: 1400)
             }
             // Where everybody is.
-            for (index, holder) in holders.enumerated() {
-                holder.send(MACAddress.broadcast.bytes + frame(to: 0, from: index, 0)[6...])
+            for (index, plug) in plugs.enumerated() {
+                plug.send(MACAddress.broadcast.bytes + frame(to: 0, from: index, 0)[6...])
             }
-            #expect(reaches(holders[5], holders[0]))
+            #expect(reaches(plugs[5], plugs[0]))
             // Two that keep workers busy, so that ports are handed over, while two others talk.
             let deadline = MonotonicClock.now + MonotonicClock.second
             while MonotonicClock.now < deadline {
                 for sender in 0..<2 {
-                    for number in 0..<200 { holders[sender].send(frame(to: 2 + sender, from: sender, number)) }
+                    for number in 0..<200 { plugs[sender].send(frame(to: 2 + sender, from: sender, number)) }
                 }
                 for receiver in 2..<4 {
                     for number in 0..<200 {
                         let expected = frame(to: receiver, from: receiver - 2, number)
                         #expect(
-                            holders[receiver].receive(seconds: ampleTime) { $0.count > 1000 && $0[0] == 6 } == expected)
+                            plugs[receiver].receive(seconds: ampleTime) { $0.count > 1000 && $0[0] == 6 } == expected)
                     }
                 }
-                #expect(reaches(holders[4], holders[5]))
+                #expect(reaches(plugs[4], plugs[5]))
             }
-            for holder in holders.dropFirst() { #expect(reaches(holders[0], holder)) }
+            for plug in plugs.dropFirst() { #expect(reaches(plugs[0], plug)) }
             program.signal(Signal.terminate)
             #expect(try program.waitForEnd() == .exited(0))
             #expect(!Files.exists(path))
             _ = network
         }
 
-        @Test func requestsThatAreNoneAreRefusedByClosing() throws {
+        @Test func malformedRequestsAreClosed() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let one = try PlugPort(path: path), other = try PlugPort(path: path)
             let socket = try UnixSocket.datagram()
             let own = network.folder.file("client")
             try socket.bind(to: UnixPath(own))
@@ -129,7 +129,7 @@ extension IntegrationTests {
             #expect(try program.stop() == .exited(0))
         }
 
-        @Test func somebodyElsesSocketIsNotWrittenTo() throws {
+        @Test func foreignSocketIsNotWrittenTo() throws {
             let (network, path, program) = try start(["--vde-mode", "0666", "--vde-dirmode", "0777"])
             let victim = network.folder.file("victim")
             let socket = try UnixSocket.datagram()
@@ -146,9 +146,9 @@ extension IntegrationTests {
             try program.wait(for: "belongs to somebody else")
         }
 
-        @Test func tenThousandWhoSayNothingKeepNobodyOut() throws {
+        @Test func tenThousandSilentClientsBlockNoOther() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let one = try PlugPort(path: path), other = try PlugPort(path: path)
             var silent: [RawClient] = []
             for number in 0..<10_000 {
                 silent.append(try RawClient(path))
@@ -156,7 +156,7 @@ extension IntegrationTests {
                 if silent.count > 400 { silent.removeFirst(200) }
                 if number % 2500 == 0 { #expect(reaches(one, other)) }
             }
-            let late = try PlugHolder(path: path)
+            let late = try PlugPort(path: path)
             #expect(reaches(late, one) && reaches(one, late))
             let open = try Files.entries("/proc/\(program.identifier)/fd").count
             #expect(open < 300, "\(open) descriptors")
@@ -164,20 +164,20 @@ extension IntegrationTests {
             withExtendedLifetime(network) {}
         }
 
-        @Test func morePortsThanThereAreAreRefused() throws {
+        @Test func requestsBeyondPortLimitAreRefused() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(
                 in: network.host, at: network.folder.file("vde"), options: ["-n", "2"], command: VDESwitch.ours)
-            let one = try PlugHolder(path: vde.path), other = try PlugHolder(path: vde.path)
-            #expect(throws: (any Error).self) { try PlugHolder(path: vde.path) }
+            let one = try PlugPort(path: vde.path), other = try PlugPort(path: vde.path)
+            #expect(throws: (any Error).self) { try PlugPort(path: vde.path) }
             try vde.program.wait(for: "all 2 ports are in use")
             #expect(reaches(one, other))
         }
 
-        @Test func framesOfEverySizeHurtNobody() throws {
+        @Test func framesOfEverySizeAreHandled() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path),
-                attacker = try PlugHolder(path: path)
+            let one = try PlugPort(path: path), other = try PlugPort(path: path),
+                attacker = try PlugPort(path: path)
             var random = SeededGenerator(seed: 5)
             for length in [
                 0, 1, 13, 14, 15, 17, 18, 60, 1514, 1518, 1519, 9018, 65_535, 65_536, 65_553, 65_554, 66_000, 100_000,
@@ -201,10 +201,10 @@ extension IntegrationTests {
             withExtendedLifetime(network) {}
         }
 
-        @Test func theAddressOfZerosHurtsNobody() throws {
+        @Test func zeroAddressIsHandled() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path),
-                attacker = try PlugHolder(path: path)
+            let one = try PlugPort(path: path), other = try PlugPort(path: path),
+                attacker = try PlugPort(path: path)
             let zero = [UInt8](repeating: 0, count: 6), own: [UInt8] = [6, 0, 0, 0, 0, 1]
             for _ in 0..<100 {
                 for (destination, source) in [
@@ -218,7 +218,7 @@ extension IntegrationTests {
             withExtendedLifetime(network) {}
         }
 
-        @Test func whatAClientSaysOfItselfStaysOnItsLine() throws {
+        @Test func clientDescriptionStaysOnOneLine() throws {
             let (network, path, program) = try start()
             let client = try RawClient(path)
             client.send(request("/tmp/x\nvde_vmnet: error: forged \u{1b}[31mline"))
@@ -228,10 +228,10 @@ extension IntegrationTests {
             withExtendedLifetime(network) {}
         }
 
-        @Test func aFloodOfAddressesCostsItsSenderOnly() throws {
+        @Test func addressFloodCostsOnlyItsSender() throws {
             let (network, path, program) = try start()
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path),
-                attacker = try PlugHolder(path: path), listener = try PlugHolder(path: path)
+            let one = try PlugPort(path: path), other = try PlugPort(path: path),
+                attacker = try PlugPort(path: path), listener = try PlugPort(path: path)
             let first: [UInt8] = [6, 0, 0, 0, 1, 1], second: [UInt8] = [6, 0, 0, 0, 1, 2]
             func frame(_ destination: [UInt8], _ source: [UInt8], _ mark: UInt8) -> [UInt8] {
                 destination + source + [0x88, 0xb6, mark] + [UInt8](repeating: 0, count: 50)
@@ -264,10 +264,10 @@ extension IntegrationTests {
             #expect(try program.stop() == .exited(0))
         }
 
-        @Test func theConsoleStandsEverything() throws {
+        @Test func consoleSurvivesAnyInput() throws {
             let (network, path, program) = try start()
             let mgmt = network.folder.file("mgmt")
-            let one = try PlugHolder(path: path), other = try PlugHolder(path: path)
+            let one = try PlugPort(path: path), other = try PlugPort(path: path)
             let console = try Console(mgmt)
             try console.send([UInt8](repeating: 0x61, count: 1 << 20))
             #expect(try console.ask("").contains("1090 Message too long"))
@@ -287,7 +287,7 @@ extension IntegrationTests {
             #expect(try program.stop() == .exited(0))
         }
 
-        @Test func aFullDiskOrAMissingDirectoryIsNamed() throws {
+        @Test func fullDiskOrMissingDirectoryIsReported() throws {
             let network = try TestNetwork()
             let disk = network.folder.file("disk")
             try Files.makeDirectory(disk)
@@ -295,7 +295,7 @@ extension IntegrationTests {
             _ = try network.host.run("mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "none", disk, inside: false)
             defer { _ = try? ChildProcess.run(["umount", disk]) }
             let program = try network.host.start([
-                Machine.product("vde_vmnet"), "--switch", "--uplink", "none", disk + "/vde",
+                TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", disk + "/vde",
             ])
             try program.wait(for: "ready")
             // The directory and ctl took what there was: a client's port has no room.

@@ -7,7 +7,7 @@ import Wire
 
 extension IntegrationTests {
     /// Guests of ill will, and the neighbours who must not notice.
-    @Suite struct Hostile {
+    @Suite struct HostileGuests {
         private func mac(_ number: Int) -> MACAddress { MACAddress(0x0600_0000_0000 | UInt64(number)) }
 
         private func discover(_ hardware: MACAddress) -> [UInt8] {
@@ -26,11 +26,11 @@ extension IntegrationTests {
             return text.split(separator: "\n").compactMap { Int($0.filter(\.isNumber)) }.max() ?? 0
         }
 
-        @Test func framesThatAreNoFramesHurtNobody() throws {
-            let scene = try Scene()
-            let guest = try scene.guest()
+        @Test func malformedFramesAreDropped() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest()
             try guest.lease()
-            let attacker = try PlugHolder(path: scene.vde.path)
+            let attacker = try PlugPort(path: fixture.vde.path)
             let neighbour = try guest.namespace.start(["ping", "-i", "0.05", "-c", "60", "-W", "2", gateway])
             var random = SeededGenerator(seed: 11)
             for length in [0, 1, 13, 14, 15, 41, 42, 59, 1514, 1518] {
@@ -53,14 +53,14 @@ extension IntegrationTests {
             // 65 KB does not pass a vde_switch; on a cable it does (below).
             #expect(try neighbour.waitForEnd(within: 20) == .exited(0))
             #expect(neighbour.output.contains(" 0% packet loss"), "\(neighbour.output)")
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test func jumboFramesOnACableHarmNobody() throws {
+        @Test func jumboFramesOnCableAreHandled() throws {
             let network = try TestNetwork()
             let path = network.folder.file("cable")
             let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", path + "[]"], folder: network.folder)
-            let cable = try CableHolder(path: path)
+            let cable = try CablePort(path: path)
             let header = MACAddress.broadcast.bytes + mac(1).bytes + [0x88, 0xb5]
             for length in [1519, 9014, 65_000, 65_553] {
                 cable.send(header + [UInt8](repeating: 0, count: length - 14))
@@ -77,29 +77,29 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func aFloodOfTenThousandClientsLeavesTheOthersAlone() throws {
-            let scene = try Scene()
-            let guest = try scene.guest("early", mac: "52:54:00:00:00:01")
+        @Test func tenThousandDHCPClientsLeaveOthersServed() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest("early", mac: "52:54:00:00:00:01")
             #expect(try guest.lease()["ip"] == "192.168.105.2")
-            let attacker = try PlugHolder(path: scene.vde.path)
+            let attacker = try PlugPort(path: fixture.vde.path)
             let neighbour = try guest.namespace.start(["ping", "-i", "0.05", "-c", "80", "-W", "2", gateway])
             for number in 0..<10_000 { attacker.send(discover(mac(number))) }
             // Who has an address keeps it, and can renew it in the middle of it all.
             #expect(try guest.lease()["ip"] == "192.168.105.2")
             // Who comes now gets one: discovers alone take none.
-            let late = try scene.guest("late")
+            let late = try fixture.guest("late")
             try late.lease(seconds: 15)
             #expect(try late.namespace.pings(gateway))
             #expect(try neighbour.waitForEnd(within: 20) == .exited(0))
-            #expect(try residentKilobytes(scene.daemon.program) < 60_000)
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try residentKilobytes(fixture.daemon.program) < 60_000)
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test func forgedRequestsTakeNothingFromAnybody() throws {
-            let scene = try Scene()
-            let guest = try scene.guest("victim", mac: "52:54:00:00:00:01")
+        @Test func forgedRequestsChangeNoLease() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest("victim", mac: "52:54:00:00:00:01")
             try guest.lease()
-            let attacker = try PlugHolder(path: scene.vde.path)
+            let attacker = try PlugPort(path: fixture.vde.path)
             let victim = IPv4Address("192.168.105.2")!, server = IPv4Address(gateway)!
             for kind in [DHCPv4Message.Kind.request, .release, .decline] {
                 var message = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: mac(1))
@@ -119,29 +119,29 @@ extension IntegrationTests {
             }
             #expect(refusal != nil)
             #expect(try guest.lease()["ip"] == "192.168.105.2")
-            let other = try scene.guest("other")
+            let other = try fixture.guest("other")
             #expect(try other.lease()["ip"] == "192.168.105.3")
         }
 
-        @Test func whoPosesAsTheGatewayIsNotHeard() throws {
-            let scene = try Scene()
-            let guest = try scene.guest()
+        @Test func gatewayImpersonationIsDropped() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest()
             try guest.lease()
-            let hardware = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
-            let attacker = try PlugHolder(path: scene.vde.path)
+            let hardware = MACAddress(try fixture.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
+            let attacker = try PlugPort(path: fixture.vde.path)
             let claim = ARPPacket(
                 operation: .reply, senderHardware: hardware, senderAddress: IPv4Address(gateway)!,
                 targetHardware: .broadcast, targetAddress: .any)
             for _ in 0..<20 { attacker.send(claim.frame(to: .broadcast)) }
             try eventually("all of them are counted") {
-                scene.daemon.program.signal(Signal.user1)
-                return scene.daemon.program.output.contains("20 spoofed")
+                fixture.daemon.program.signal(Signal.user1)
+                return fixture.daemon.program.output.contains("20 spoofed")
             }
         }
 
-        @Test func nobodySpeaksForANeighbour() throws {
-            let scene = try Scene()
-            let guest = try scene.guest(), other = try scene.guest("other")
+        @Test func neighborImpersonationIsDropped() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest(), other = try fixture.guest("other")
             let address = try #require(try guest.lease()["ip"])
             try other.lease()
             #expect(try other.namespace.pings(gateway))
@@ -150,17 +150,17 @@ extension IntegrationTests {
                 try !other.namespace.attempt(["ping", "-c", "2", "-i", "0.2", "-W", "2", "-I", address, gateway])
                     .succeeded)
             try eventually("they are counted") {
-                scene.daemon.program.signal(Signal.user1)
-                return scene.daemon.program.output.contains(" spoofed")
+                fixture.daemon.program.signal(Signal.user1)
+                return fixture.daemon.program.output.contains(" spoofed")
             }
             // Each by itself, with what ping says.
-            for (end, destination) in [(guest.namespace, gateway), (scene.host, address)] {
+            for (end, destination) in [(guest.namespace, gateway), (fixture.host, address)] {
                 let ping = try end.attempt(["ping", "-c", "1", "-W", "5", destination])
                 #expect(ping.succeeded, "\(destination): \(ping.output)\(ping.error)")
             }
         }
 
-        @Test func aFullDiskIsSaidAndSurvived() throws {
+        @Test func fullDiskIsReportedAndSurvived() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             // A state directory of 16 KiB, filled to the brim once the daemon runs.
@@ -171,7 +171,7 @@ extension IntegrationTests {
             let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder)
             _ = try ChildProcess.run(["sh", "-c", "cat /dev/zero > \(state)/filler"])
             // The file's own page has room for a while.
-            let attacker = try PlugHolder(path: vde.path)
+            let attacker = try PlugPort(path: vde.path)
             try eventually("the complaint", within: 30) {
                 for number in 0..<5 {
                     let hardware = mac(Int.random(in: 1000...1_000_000) + number)
@@ -192,7 +192,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        private func offeredAddress(_ plug: PlugHolder) -> IPv4Address? {
+        private func offeredAddress(_ plug: PlugPort) -> IPv4Address? {
             var address: IPv4Address?
             _ = plug.receive(seconds: 1) { frame in
                 guard let ip = try? IPv4View(frame.rawSpan.from(min(14, frame.count))),

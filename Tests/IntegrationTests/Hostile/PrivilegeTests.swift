@@ -41,7 +41,7 @@ private let files = dacOverride | fileOwner
 
 extension IntegrationTests {
     /// What root does for a user, and what a user cannot make root do.
-    @Suite struct Root {
+    @Suite struct Privilege {
         private var sudo: [String: String?] { ["SUDO_UID": "\(caller)", "SUDO_GID": "\(caller)"] }
 
         /// The words that run a program where `directory` is /run/vde_vmnet.
@@ -92,7 +92,7 @@ extension IntegrationTests {
                 (["--switch", "--uplink", "none", "SWITCH"], files | chown | netAdmin),
                 (["--stream", "SWITCH"], files | netAdmin | netRaw),
             ] as [([String], UInt64)])
-        func everyThreadHasWhatIsNeededAndNoMore(words: [String], kept: UInt64) throws {
+        func everyThreadKeepsOnlyNeededCapabilities(words: [String], kept: UInt64) throws {
             let network = try TestNetwork()
             let daemon = try VMNetDaemon(
                 in: network.host, words.map { $0 == "SWITCH" ? network.folder.file("vde") : $0 }, folder: network.folder
@@ -103,12 +103,12 @@ extension IntegrationTests {
         }
 
         @Test(arguments: [false, true])
-        func theProgramOfRunIsNotBoundByWhatTheNetworkGaveUp(isSudo: Bool) throws {
+        func programOfRunKeepsCallerPrivileges(isSudo: Bool) throws {
             let network = try TestNetwork()
             let script = "cat /proc/self/status; echo begun; exec sleep 100"
             let runner = try network.host.start(
                 [
-                    Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c",
+                    TestHost.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c",
                     script,
                 ], environment: isSudo ? sudo : [:])
             let program = Rights(try runner.wait(for: "begun"))
@@ -123,9 +123,9 @@ extension IntegrationTests {
             #expect(try runner.waitForEnd() == .exited(128 + Signal.terminate))
         }
 
-        /// What comes after the start, and at the end: other users' machines, leases, what leads out now, and
+        /// What comes after the start, and at the end: other users' guests, leases, what leads out now, and
         /// everything put back.
-        @Test func whatIsKeptIsEnough() throws {
+        @Test func keptCapabilitiesSuffice() throws {
             let network = try TestNetwork()
             let home = try home(network), path = home + "/vde", listener = home + "/listener", pidfile = home + "/pid"
             let before = try network.host.snapshot()
@@ -137,7 +137,7 @@ extension IntegrationTests {
                     path,
                 ], folder: network.folder, environment: sudo)
             let check = try network.host.attempt(
-                Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "check", path])
+                Namespace.running(as: "nobody") + [TestHost.product("vde_vmnet"), "check", path])
             #expect(check.succeeded, "\(check.output)\(check.error)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
@@ -156,7 +156,7 @@ extension IntegrationTests {
 
         // MARK: What a user cannot make root do
 
-        @Test func aLinkDoesNotMakeADirectoryOfRootsTheCallers() throws {
+        @Test func symlinkGivesNoRootDirectoryToCaller() throws {
             let network = try TestNetwork()
             let home = try home(network), victim = network.folder.file("sbin"), link = home + "/vde"
             try Files.makeDirectory(victim)
@@ -170,7 +170,7 @@ extension IntegrationTests {
                 ["--uplink", "none", "--switch", home + "/own", "--mgmt", link + "/mgmt"],
             ] {
                 let result = try network.host.attempt(
-                    ["timeout", "5", Machine.product("vde_vmnet")] + words, environment: sudo)
+                    ["timeout", "5", TestHost.product("vde_vmnet")] + words, environment: sudo)
                 #expect(
                     [.exited(69), .exited(73), .exited(77)].contains(result.termination),
                     "\(words): \(result.termination)")
@@ -181,14 +181,14 @@ extension IntegrationTests {
             #expect(try Files.status(victim) == before && Files.entries(victim).isEmpty)
         }
 
-        @Test func aFileThatTheCallerCannotReadIsNotReadForTheCaller() throws {
+        @Test func unreadableFileIsNotReadForCaller() throws {
             let network = try TestNetwork()
             try Files.setMode(network.folder.path, 0o755)
             let secret = network.folder.file("secret"), open = network.folder.file("open"),
                 path = network.folder.file("vde")
             try Files.replace(secret, Array("root:secret:1\n".utf8), mode: 0o600)
             try Files.replace(open, Array("load \(secret)\nnonsense\n".utf8), mode: 0o644)
-            let words = [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path, "--rcfile"]
+            let words = [TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", path, "--rcfile"]
             let refused = try network.host.attempt(words + [secret], environment: sudo)
             #expect(
                 refused.termination == .exited(66) && refused.error.contains("Permission denied")
@@ -208,7 +208,7 @@ extension IntegrationTests {
         }
 
         /// As in /tmp, where another user may have made `vde_vmnet-UID`.
-        @Test func recordsAreNotBelievedInADirectoryOfAnotherUser() throws {
+        @Test func recordsInForeignDirectoryAreIgnored() throws {
             let network = try TestNetwork()
             let theirs = network.folder.file("theirs"), home = try home(network)
             try Files.makeDirectory(theirs)
@@ -217,7 +217,7 @@ extension IntegrationTests {
             try Files.setOwner(theirs, user: 1, group: 1)
             let result = try network.host.attempt(
                 Namespace.running(as: "nobody") + [
-                    "timeout", "5", Machine.product("vde_vmnet"), "--switch", "--uplink", "user", "--state-dir",
+                    "timeout", "5", TestHost.product("vde_vmnet"), "--switch", "--uplink", "user", "--state-dir",
                     home + "/state", home + "/vde",
                 ],
                 environment: ["XDG_RUNTIME_DIR": theirs, "HOME": home])
@@ -225,14 +225,14 @@ extension IntegrationTests {
             #expect(try Files.entries(theirs + "/vde_vmnet").isEmpty)
         }
 
-        @Test func aForgedRecordIsReportedAndChangesNothing() throws {
+        @Test func forgedRecordIsReportedAndIgnored() throws {
             let network = try TestNetwork()
             let runtime = network.folder.file("run"), precious = network.folder.file("precious")
             try Files.makeDirectory(runtime, mode: 0o755)
             try Files.replace(precious, Array("precious".utf8))
             let words =
                 withRuntime(runtime) + [
-                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch",
+                    TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch",
                     network.folder.file("vde"),
                 ]
             let first = try network.host.start(words)
@@ -254,13 +254,13 @@ extension IntegrationTests {
 
         // MARK: Locks, disks, and kills
 
-        @Test func theLockOfAnotherInstanceHoldsNothingUp() throws {
+        @Test func lockOfAnotherInstanceDelaysNothing() throws {
             let network = try TestNetwork()
             let runtime = network.folder.file("run"), path = network.folder.file("vde")
             try Files.makeDirectory(runtime, mode: 0o700)
             let words =
                 withRuntime(runtime) + [
-                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch",
+                    TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch",
                 ]
             let daemon = try network.host.start(words + [path])
             try daemon.wait(for: "vde_vmnet: ready: ")
@@ -291,7 +291,7 @@ extension IntegrationTests {
             #expect(try network.host.run("cat", "/proc/sys/net/ipv4/conf/new/forwarding").trimmed == "0")
         }
 
-        @Test func aFullDiskKeepsNobodyFromStarting() throws {
+        @Test func fullDiskDoesNotPreventStart() throws {
             let network = try TestNetwork()
             let state = network.folder.file("state"), path = network.folder.file("vde")
             try Files.makeDirectory(state)
@@ -313,10 +313,10 @@ extension IntegrationTests {
         }
 
         @Test(.enabled(if: Files.exists("/usr/bin/strace"), "needs strace"))
-        func aKillWhileAProgramIsBeingStartedLeavesNoLock() throws {
+        func killDuringSpawnLeavesNoLock() throws {
             let network = try TestNetwork()
             let path = network.folder.file("vde"),
-                words = [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path]
+                words = [TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path]
             // Between the child's first instruction and the program it starts.
             let tracer = try network.host.start(
                 ["strace", "-f", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:delay_enter=4000000"]

@@ -12,8 +12,8 @@ extension IntegrationTests {
         private static let allNodes = MACAddress(0x3333_0000_0001)
 
         private struct Place {
-            let scene: OwnScene
-            let rogue: PlugHolder, victim: PlugHolder
+            let fixture: OwnSwitchFixture
+            let rogue: PlugPort, victim: PlugPort
             let gateway: MACAddress
             /// The host's address of the same scope.
             let host: IPv6Address
@@ -22,13 +22,13 @@ extension IntegrationTests {
 
         /// A victim that uses an address and has told the host where it is.
         private func arrange(isGlobal: Bool) throws -> Place {
-            let scene = try OwnScene(["--vmnet-isolation"])
-            try scene.host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "vmnet0", "nodad")
-            let gateway = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
+            let fixture = try OwnSwitchFixture(["--vmnet-isolation"])
+            try fixture.host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "vmnet0", "nodad")
+            let gateway = MACAddress(try fixture.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
             let host = isGlobal ? Self.host : IPv6Address(linkLocalFrom: gateway)
             let address = isGlobal ? IPv6Address(Self.prefix, 0x77) : IPv6Address(linkLocalFrom: victim)
             let place = Place(
-                scene: scene, rogue: try PlugHolder(path: scene.path), victim: try PlugHolder(path: scene.path),
+                fixture: fixture, rogue: try PlugPort(path: fixture.path), victim: try PlugPort(path: fixture.path),
                 gateway: gateway, host: host, address: address)
             #expect(echoes(place, place.victim, from: victim, as: address), "the victim speaks with the host")
             return place
@@ -54,31 +54,31 @@ extension IntegrationTests {
 
         /// Asks the host for an echo and answers its questions for the address, until the echo comes.
         private func echoes(
-            _ place: Place, _ holder: PlugHolder, from source: MACAddress, as address: IPv6Address
+            _ place: Place, _ plug: PlugPort, from source: MACAddress, as address: IPv6Address
         ) -> Bool {
             let payload = (0..<16).map { _ in Random.value(UInt8.self) }
-            holder.send(echo(place, from: source, as: address, payload))
-            return holder.receive(seconds: ampleTime) { frame in
-                answer(frame, holder, place, source, address)
+            plug.send(echo(place, from: source, as: address, payload))
+            return plug.receive(seconds: ampleTime) { frame in
+                answer(frame, plug, place, source, address)
                 return frame.count >= 78 && frame[54] == 129 && Array(frame[62..<78]) == payload
             } != nil
         }
 
         /// Answers a question for an address, as a kernel does.
         private func answer(
-            _ frame: [UInt8], _ holder: PlugHolder, _ place: Place, _ source: MACAddress, _ address: IPv6Address
+            _ frame: [UInt8], _ plug: PlugPort, _ place: Place, _ source: MACAddress, _ address: IPv6Address
         ) {
             guard frame.count >= 78, frame[12...13] == [0x86, 0xdd], frame[54] == 135,
                 Array(frame[62..<78]) == address.bytes
             else { return }
             let asker = IPv6Address(frame.rawSpan, at: 22)
-            holder.send(
+            plug.send(
                 NeighborDiscovery.advertisement(
                     of: address, at: source, to: (asker, MACAddress(frame.rawSpan.big64(at: 6) >> 16)), isRouter: false)
             )
         }
 
-        @Test(arguments: [true, false]) func theHostReflectsNothingToAnotherGuest(isGlobal: Bool) throws {
+        @Test(arguments: [true, false]) func hostReflectsNothingToOtherGuest(isGlobal: Bool) throws {
             let place = try arrange(isGlobal: isGlobal)
             let own = IPv6Address(linkLocalFrom: rogue)
             let tag = (0..<16).map { _ in Random.value(UInt8.self) }
@@ -109,16 +109,16 @@ extension IntegrationTests {
                     return frame.count >= 78 && frame[54] == 129 && Array(frame[62..<78]) == payload
                 } != nil)
             #expect(!seen.contains { !$0.ranges(of: tag).isEmpty }, "the host sends the rogue's bytes to the victim")
-            try place.scene.daemon.program.wait(
+            try place.fixture.daemon.program.wait(
                 for: "claims an IPv6 address of another guest, which is dropped", within: ampleTime)
-            #expect(try place.scene.daemon.stop() == .exited(0))
+            #expect(try place.fixture.daemon.stop() == .exited(0))
         }
 
-        @Test(arguments: [true, false]) func anAdvertisementTakesNoAddressFromAnotherGuest(isGlobal: Bool) throws {
+        @Test(arguments: [true, false]) func advertisementTakesNoAddressFromOtherGuest(isGlobal: Bool) throws {
             let place = try arrange(isGlobal: isGlobal)
             let own = IPv6Address(linkLocalFrom: rogue)
             func neighbours() throws -> String {
-                try place.scene.host.run("ip", "-6", "neigh", "show", "dev", "vmnet0")
+                try place.fixture.host.run("ip", "-6", "neigh", "show", "dev", "vmnet0")
             }
             #expect(try neighbours().contains("\(place.address) lladdr \(victim)"))
             let question = NeighborDiscovery.frame(
@@ -139,15 +139,15 @@ extension IntegrationTests {
                 try neighbours().contains("\(place.address) lladdr \(victim)")
                     && !neighbours().contains("\(place.address) lladdr \(rogue)"))
             #expect(echoes(place, place.victim, from: victim, as: place.address))
-            #expect(try place.scene.daemon.stop() == .exited(0))
+            #expect(try place.fixture.daemon.stop() == .exited(0))
         }
 
         /// Addresses made from router advertisements, temporary ones included, and the same card at another port.
-        @Test func anOrdinaryGuestMakesAddressesAndMoves() throws {
-            let scene = try OwnScene(["--vmnet-isolation"])
-            try scene.host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "vmnet0", "nodad")
-            let gateway = MACAddress(try scene.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
-            let router = try scene.host.start([
+        @Test func ordinaryGuestConfiguresAddressesAndMoves() throws {
+            let fixture = try OwnSwitchFixture(["--vmnet-isolation"])
+            try fixture.host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "vmnet0", "nodad")
+            let gateway = MACAddress(try fixture.host.run("cat", "/sys/class/net/vmnet0/address").trimmed)!
+            let router = try fixture.host.start([
                 "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0",
                 "--bind-interfaces", "--enable-ra", "--dhcp-range=fd00:105::,ra-only,64",
             ])
@@ -158,7 +158,7 @@ extension IntegrationTests {
                 last?.stop()
                 // The same guest with its addresses, at once, while the switch may not have noticed that the old port
                 // is gone.
-                let guest = try PlugGuest("guest\(round)", path: scene.path, mac: hardware, folder: scene.folder)
+                let guest = try PlugGuest("guest\(round)", path: fixture.path, mac: hardware, folder: fixture.folder)
                 last = guest
                 let namespace = guest.namespace
                 // With duplicate address detection, as guests have it.
@@ -191,8 +191,8 @@ extension IntegrationTests {
                 ])
                 #expect(local.succeeded, "\(round): \(local.output)")
             }
-            #expect(!scene.daemon.program.output.contains("claims an IPv6 address"))
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(!fixture.daemon.program.output.contains("claims an IPv6 address"))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
     }
 }

@@ -6,9 +6,9 @@ import Wire
 
 extension IntegrationTests {
     /// What programs that start us with `--fd`, as they start vmnet-helper, are told.
-    @Suite struct DescriptorFacts {
+    @Suite struct DescriptorReadiness {
         /// By a user without privilege, which root is not asked for.
-        @Test(arguments: ["shared", "host"]) func aUserModeNetworkTellsItsAddresses(mode: String) throws {
+        @Test(arguments: ["shared", "host"]) func userModeNetworkReportsItsAddresses(mode: String) throws {
             let network = try TestNetwork(), directory = network.folder.file("user")
             try network.host.run(
                 "sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
@@ -16,7 +16,7 @@ extension IntegrationTests {
                 log = try DescriptorPair.pipe()
             let command =
                 Namespace.running(as: "nobody") + [
-                    Machine.product("vde_vmnet"), "--fd", "0", "--vmnet-mode", mode, "--stats-interval", "1",
+                    TestHost.product("vde_vmnet"), "--fd", "0", "--vmnet-mode", mode, "--stats-interval", "1",
                     "--state-dir", directory + "/state",
                 ]
             let daemon = try ChildProcess(

@@ -4,182 +4,71 @@ import TestSupport
 import Testing
 import Wire
 
-/// A host with a daemon of ours that machines enter by several listeners.
-final class ListenerScene {
-    let network: TestNetwork
-    var daemon: VMNetDaemon
-    let vde: String
-    let stream: String
-    let dgram: String
-    private let arguments: [String]
-
-    /// - Parameter options: what is asked for besides the way in.
-    init(vde hasVDE: Bool = false, _ options: [String] = [], internet: Bool = false) throws {
-        network = try TestNetwork()
-        if internet { try network.startInternet() }
-        vde = network.folder.file("vde")
-        stream = network.folder.file("stream")
-        dgram = network.folder.file("dgram")
-        arguments = (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram] + options
-        daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
-    }
-
-    /// Another daemon with the same options.
-    func restart() throws { daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder) }
-
-    var host: Namespace { network.host }
-    var folder: TemporaryFolder { network.folder }
-
-    var streamNetdev: String { "stream,id=net0,server=off,addr.type=unix,addr.path=\(stream)" }
-
-    func dgramNetdev(_ name: String) -> String {
-        "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)"
-    }
-
-    func machine(_ name: String, _ netdev: String, _ number: Int) throws -> GuestMachine {
-        try GuestMachine.qemu(name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: host, folder: folder)
-    }
-}
-
-/// The machine's end of a pair of sockets.
-final class SocketEnd {
-    private let isStream: Bool
-    private var socket: Descriptor?
-    private var rest: [UInt8] = []
-
-    /// - Parameter give: hands the other end over to somebody, before it is closed here.
-    init(isStream: Bool, _ give: (Int32) throws -> Void) throws {
-        self.isStream = isStream
-        let pair = try isStream ? DescriptorPair.streamSockets() : DescriptorPair.datagramSockets()
-        try give(pair.second.raw)
-        socket = try pair.first.duplicate()
-    }
-
-    /// Connected to a stream listener.
-    init(streamAt path: String) throws {
-        isStream = true
-        let connection = try UnixSocket.stream()
-        // Waits for its turn where many come at once.
-        connection.setBlocking()
-        try connection.connect(to: UnixPath(path))
-        socket = consume connection
-    }
-
-    func send(_ frame: [UInt8]) throws {
-        try send(raw: (isStream ? (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } : []) + frame)
-    }
-
-    func send(raw bytes: [UInt8]) throws { try socket!.write(bytes) }
-
-    /// The frames that have arrived.
-    func received() -> [[UInt8]] {
-        var frames: [[UInt8]] = []
-        while let bytes = try? socket!.receive(limit: 70_000), !bytes.isEmpty {
-            if isStream { rest += bytes } else { frames.append(bytes) }
-        }
-        while rest.count >= 4 {
-            let length = rest[..<4].reduce(0) { $0 << 8 | Int($1) }
-            guard rest.count >= 4 + length else { break }
-            frames.append(Array(rest[4..<4 + length]))
-            rest.removeFirst(4 + length)
-        }
-        return frames
-    }
-
-    /// Whether the other end has closed the stream.
-    var isOver: Bool { (try? socket!.receive(limit: 70_000))?.isEmpty ?? false }
-
-    func close() { socket = nil }
-}
-
-/// A client of a datagram listener that has connected its socket, as the programs on macOS do.
-final class DatagramClient {
-    private var socket: Descriptor?
-    let address = MACAddress(0x0200_0000_00ff)
-
-    init(_ path: String, to listener: String) throws {
-        let socket = try UnixSocket.datagram()
-        try socket.bind(to: UnixPath(path))
-        socket.setBuffers(send: 1 << 20, receive: 4 << 20)
-        try socket.connect(to: UnixPath(listener))
-        self.socket = consume socket
-    }
-
-    func send(_ frame: [UInt8]) throws { _ = try socket!.send(frame) }
-
-    func received() -> [[UInt8]] {
-        var frames: [[UInt8]] = []
-        while let frame = try? socket!.receive(limit: 70_000) { frames.append(frame) }
-        return frames
-    }
-
-    func close() { socket = nil }
-}
-
 extension IntegrationTests {
     /// Ways in besides VDE.
     @Suite struct Listeners {
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func aMachineComesInByAStreamWithoutAnyVDE() throws {
-            let scene = try ListenerScene(internet: true)
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func guestConnectsByStreamWithoutVDE() throws {
+            let fixture = try ListenerFixture(internet: true)
             #expect(
-                scene.daemon.readyLine.hasSuffix(
-                    "gateway 192.168.105.1, stream at \(scene.stream), dgram at \(scene.dgram)"))
-            let guest = try scene.machine("guest", scene.streamNetdev, 1)
+                fixture.daemon.readyLine.hasSuffix(
+                    "gateway 192.168.105.1, stream at \(fixture.stream), dgram at \(fixture.dgram)"))
+            let guest = try fixture.vm("guest", fixture.streamNetdev, 1)
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(
                 try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
-            #expect(try scene.host.pings("192.168.105.2"))
-            #expect(try scene.daemon.stop() == .exited(0))
-            #expect(!Files.exists(scene.stream) && !Files.exists(scene.dgram))
+            #expect(try fixture.host.pings("192.168.105.2"))
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(!Files.exists(fixture.stream) && !Files.exists(fixture.dgram))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func machinesOfTwoListenersReachEachOther() throws {
-            let scene = try ListenerScene(vde: true)
-            let one = try scene.machine("stream", scene.streamNetdev, 1),
-                two = try scene.machine("vde", "vde,id=net0,sock=\(scene.vde)", 2)
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func guestsOfTwoListenersReachEachOther() throws {
+            let fixture = try ListenerFixture(vde: true)
+            let one = try fixture.vm("stream", fixture.streamNetdev, 1),
+                two = try fixture.vm("vde", "vde,id=net0,sock=\(fixture.vde)", 2)
             var addresses: [String] = []
             for guest in [one, two] {
                 try guest.waitUntilBooted()
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
             }
             #expect(addresses == ["192.168.105.2", "192.168.105.3"])
             #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
             #expect(try two.run("ping -c 1 -W 5 \(addresses[0])").status == 0)
             one.kill()
-            try scene.daemon.program.wait(for: "has gone")
-            let again = try scene.machine("again", scene.streamNetdev, 1)
+            try fixture.daemon.program.wait(for: "has gone")
+            let again = try fixture.vm("again", fixture.streamNetdev, 1)
             try again.waitUntilBooted()
             #expect(
-                GuestMachine.address(in: try again.lease()) == addresses[0],
+                VirtualMachine.address(in: try again.lease()) == addresses[0],
                 "a machine that was restarted has its address")
             #expect(try two.run("ping -c 1 -W 5 \(addresses[0])").status == 0)
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func aClientProgramHandsTheStreamToQEMU() throws {
-            let scene = try ListenerScene()
-            let guest = try GuestMachine.qemu(
-                "guest", netdev: "socket,id=net0,fd=3", mac: "52:54:00:00:00:01", in: scene.host, folder: scene.folder,
-                wrapper: [Machine.product("vde_vmnet"), "client", scene.stream])
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func clientProgramPassesStreamToQEMU() throws {
+            let fixture = try ListenerFixture()
+            let guest = try VirtualMachine.qemu(
+                "guest", netdev: "socket,id=net0,fd=3", mac: "52:54:00:00:00:01", in: fixture.host,
+                folder: fixture.folder,
+                wrapper: [TestHost.product("vde_vmnet"), "client", fixture.stream])
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
         }
 
         @Test(
-            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
             arguments: ["dgram,id=net0,local.type=fd,local.str=3", "socket,id=net0,fd=3"])
-        func aNetworkAndAMachineComeAndGoTogether(netdev: String) throws {
+        func runStartsAndEndsGuestWithNetwork(netdev: String) throws {
             let network = try TestNetwork()
-            let guest = try GuestMachine.qemu(
+            let guest = try VirtualMachine.qemu(
                 "guest", netdev: netdev, mac: "52:54:00:00:00:01", in: network.host, folder: network.folder,
-                wrapper: [Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--"])
+                wrapper: [TestHost.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--"])
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
             #expect(try network.host.pings("192.168.105.2"))
             // QEMU ends on SIGTERM with 0, and we with it.
@@ -188,11 +77,11 @@ extension IntegrationTests {
             #expect(try network.host.run("ip", "-o", "link").contains(" vmnet0:") == false, "the network has gone")
         }
 
-        @Test func theEndOfAProgramIsOurs() throws {
+        @Test func runReturnsExitStatusOfProgram() throws {
             let host = try Namespace("host")
             func run(_ script: String, _ environment: [String: String?] = [:]) throws -> ChildProcess.Output {
                 try host.attempt(
-                    [Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "sh", "-c", script],
+                    [TestHost.product("vde_vmnet"), "run", "--uplink", "none", "--", "sh", "-c", script],
                     environment: environment)
             }
             #expect(try run("exit 7").termination == .exited(7))
@@ -204,12 +93,12 @@ extension IntegrationTests {
                 try run("id -u; id -g; echo $USER", ["SUDO_UID": "65534", "SUDO_GID": "65534"]).output
                     == "65534\n65534\nnobody\n")
             let missing = try host.attempt([
-                Machine.product("vde_vmnet"), "run", "--uplink", "none", "--", "/nowhere/program",
+                TestHost.product("vde_vmnet"), "run", "--uplink", "none", "--", "/nowhere/program",
             ])
             #expect(missing.termination == .exited(127) && missing.error.contains("/nowhere/program: No such file"))
-            let nothing = try host.attempt([Machine.product("vde_vmnet"), "run", "--uplink", "none"])
+            let nothing = try host.attempt([TestHost.product("vde_vmnet"), "run", "--uplink", "none"])
             #expect(nothing.termination == .exited(64))
-            let alone = try host.attempt([Machine.product("vde_vmnet"), "client", "/nowhere/socket", "true"])
+            let alone = try host.attempt([TestHost.product("vde_vmnet"), "client", "/nowhere/socket", "true"])
             #expect(
                 alone.termination == .exited(69)
                     && alone.error.contains("is vde_vmnet --stream /nowhere/socket running"))
@@ -217,11 +106,11 @@ extension IntegrationTests {
 
         /// Both ways out of waiting for a program that does not want to end: patience, and whoever asks a second time.
         @Test(arguments: [false, true])
-        func aProgramThatOutlivesItsNetworkIsKilled(isAskedAgain: Bool) throws {
+        func programThatIgnoresSIGTERMIsKilled(isAskedAgain: Bool) throws {
             let network = try TestNetwork()
             let script = "trap 'echo heard' TERM INT; echo up; while :; do sleep 0.1; done"
             let runner = try network.host.start([
-                Machine.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c",
+                TestHost.product("vde_vmnet"), "run", "--state-dir", network.folder.file("state"), "--", "sh", "-c",
                 script,
             ])
             _ = try runner.wait(for: "up\n", within: 20)
@@ -248,13 +137,14 @@ extension IntegrationTests {
 
         /// The network ends at its console; the exit status is the program's.
         @Test(arguments: [true, false])
-        func whenTheNetworkIsShutDownSoIsTheProgram(isWilling: Bool) throws {
+        func networkShutdownEndsProgram(isWilling: Bool) throws {
             let network = try TestNetwork()
             let folder = network.folder, mgmt = folder.file("mgmt")
             let script =
                 "trap 'echo asked; \(isWilling ? "exit 5" : "")' TERM; trap 'echo asked again' INT; echo up; while :; do sleep 0.1; done"
             let runner = try network.host.start([
-                Machine.product("vde_vmnet"), "run", "--uplink", "none", "--switch", folder.file("vde"), "--mgmt", mgmt,
+                TestHost.product("vde_vmnet"), "run", "--uplink", "none", "--switch", folder.file("vde"), "--mgmt",
+                mgmt,
                 "--", "sh", "-c", script,
             ])
             try runner.wait(for: "up\n")
@@ -271,7 +161,7 @@ extension IntegrationTests {
         }
 
         /// A switch keeps its directory locked for as long as it lives.
-        @Test func listenersMayLieInTheDirectoryOfTheSwitch() throws {
+        @Test func listenersShareDirectoryOfSwitch() throws {
             let network = try TestNetwork()
             let vde = network.folder.file("vde"), stream = vde + "/stream", dgram = vde + "/dgram"
             func start() throws -> VMNetDaemon {
@@ -284,21 +174,21 @@ extension IntegrationTests {
             _ = try killed.program.waitForEnd()
             #expect(try Files.entries(vde).sorted() == ["ctl", "dgram", "stream"])
             let daemon = try start()
-            _ = try SocketEnd(streamAt: stream)
+            _ = try StreamClient(streamAt: stream)
             try daemon.program.wait(for: "stream \(stream), process \(Accounts.processID) of root has joined")
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(vde))
         }
 
         @Test(arguments: [true, false])
-        func anInheritedDescriptorIsAPortUntilItEnds(isStream: Bool) throws {
-            let scene = try ListenerScene()
+        func inheritedDescriptorIsPortUntilClosed(isStream: Bool) throws {
+            let fixture = try ListenerFixture()
             let output = try DescriptorPair.pipe()
             var daemon: ChildProcess?
-            let ours = try SocketEnd(isStream: isStream) { end in
+            let ours = try StreamClient(isStream: isStream) { end in
                 daemon = try ChildProcess(
-                    scene.host.prefix + [
-                        Machine.product("vde_vmnet"), "--fd", "0", "--state-dir", scene.folder.file("state2"),
+                    fixture.host.prefix + [
+                        TestHost.product("vde_vmnet"), "--fd", "0", "--state-dir", fixture.folder.file("state2"),
                     ], input: end, output: output.second.raw, error: 2)
             }
             var facts = ""
@@ -322,39 +212,39 @@ extension IntegrationTests {
             try eventually("an answer") { ours.received().contains { $0.starts(with: source.bytes) } }
             ours.close()
             try eventually("its end") { daemon?.poll() == .exited(0) }
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func machinesShareADatagramListenerAndComeBack() throws {
-            let scene = try ListenerScene(internet: true)
-            let one = try scene.machine("one", scene.dgramNetdev("one"), 1)
-            var two = try scene.machine("two", scene.dgramNetdev("two"), 2)
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func guestsShareDatagramListenerAndReconnect() throws {
+            let fixture = try ListenerFixture(internet: true)
+            let one = try fixture.vm("one", fixture.dgramNetdev("one"), 1)
+            var two = try fixture.vm("two", fixture.dgramNetdev("two"), 2)
             var addresses: [String] = []
             for guest in [one, two] {
                 try guest.waitUntilBooted()
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
             }
             #expect(addresses == ["192.168.105.2", "192.168.105.3"])
             #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
             #expect(try two.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
             two.kill()
-            try scene.daemon.program.wait(for: "/two of root has gone")
+            try fixture.daemon.program.wait(for: "/two of root has gone")
             // With the same name, after its first socket.
-            try Files.remove(scene.folder.file("two"))
-            two = try scene.machine("two", scene.dgramNetdev("two"), 2)
+            try Files.remove(fixture.folder.file("two"))
+            two = try fixture.vm("two", fixture.dgramNetdev("two"), 2)
             try two.waitUntilBooted()
-            #expect(GuestMachine.address(in: try two.lease()) == addresses[1])
+            #expect(VirtualMachine.address(in: try two.lease()) == addresses[1])
             #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
         /// As vfkit and krunkit do: bind, connect, greet; the system then lets through to them what comes from the
         /// listener's socket only.
-        @Test func connectedClientsAreAnsweredByTheListenerItself() throws {
-            let scene = try ListenerScene()
+        @Test func connectedClientsAreAnsweredByListenerSocket() throws {
+            let fixture = try ListenerFixture()
             let clients = try (1...3).map { number in
-                let client = try DatagramClient(scene.folder.file("client-\(number)"), to: scene.dgram)
+                let client = try DatagramClient(fixture.folder.file("client-\(number)"), to: fixture.dgram)
                 if number != 2 { try client.send(Array("VFKT".utf8)) }
                 return client
             }
@@ -368,10 +258,10 @@ extension IntegrationTests {
             }
             // One is started again with its name, greets, and is answered though its first socket was never seen to go.
             clients[0].close()
-            try Files.remove(scene.folder.file("client-1"))
-            let again = try DatagramClient(scene.folder.file("client-1"), to: scene.dgram)
+            try Files.remove(fixture.folder.file("client-1"))
+            let again = try DatagramClient(fixture.folder.file("client-1"), to: fixture.dgram)
             try again.send(Array("VFKT".utf8))
-            try scene.daemon.program.wait(for: "client-1 of root has gone")
+            try fixture.daemon.program.wait(for: "client-1 of root has gone")
             try again.send(
                 ARPPacket.probe(for: IPv4Address(gateway)!, from: MACAddress(0x0200_0000_0001)).frame(to: .broadcast))
             try eventually("an answer for the new one") {
@@ -380,23 +270,23 @@ extension IntegrationTests {
             // They hear each other.
             let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
             clients[1].close()
-            try scene.daemon.program.wait(for: "client-2 of root has gone")
+            try fixture.daemon.program.wait(for: "client-2 of root has gone")
             try again.send(MACAddress.broadcast.bytes + word.dropFirst(6))
             try eventually("a broadcast") {
                 clients[2].received().contains(MACAddress.broadcast.bytes + word.dropFirst(6))
             }
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func packetsThatAreTooLongForTheWayOutAreNotLostWithoutAWord() throws {
-            let scene = try ListenerScene()
-            let guest = try scene.machine("guest", scene.streamNetdev, 1)
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func packetsTooLongForUplinkAreAnswered() throws {
+            let fixture = try ListenerFixture()
+            let guest = try fixture.vm("guest", fixture.streamNetdev, 1)
             try guest.waitUntilBooted()
             _ = try guest.lease()
             try guest.run("ip link set eth0 mtu 3000")
             #expect(try guest.run("ping -c 1 -W 5 -s 2500 \(gateway)").status == 0)
-            // The first is answered: too long, 1500. From then on the machine cuts them up itself.
+            // The first is answered: too long, 1500. From then on the guest cuts them up itself.
             let first = try guest.run("ping -c 1 -W 2 -s 2500 \(TestNetwork.internetAddress)")
             #expect(first.status != 0, "\(first.output)")
             let second = try guest.run("ping -c 1 -W 5 -s 2500 \(TestNetwork.internetAddress)")

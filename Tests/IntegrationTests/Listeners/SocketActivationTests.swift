@@ -6,8 +6,8 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// Started by the first machine, as systemd does it (sd_listen_fds(3)), ended when there is none.
-    @Suite struct Activation {
+    /// Started by the first guest, as systemd does it (sd_listen_fds(3)), ended when there is none.
+    @Suite struct SocketActivation {
         /// Starts the daemon with `socket` as the service manager would, once somebody has come.
         private func start(
             _ network: TestNetwork, _ socket: borrowing Descriptor, _ options: [String]
@@ -17,89 +17,90 @@ extension IntegrationTests {
 
         private func start(_ network: TestNetwork, _ socket: Int32, _ options: [String]) throws -> ChildProcess {
             let words =
-                [Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--idle-exit", "1"]
+                [TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--idle-exit", "1"]
                 + options
             return try GuestProgram.start(
                 network.host.prefix + ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"] + words,
                 descriptor: socket, user: nil, environment: [:])
         }
 
-        @Test func aStreamSocketThatTheServiceManagerMadeIsAListener() throws {
+        @Test func activatedStreamSocketBecomesListener() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
             let listener = try UnixSocket.stream()
             try listener.bind(to: UnixPath(path))
             try listener.listen()
             for _ in 0..<2 {
-                // The machine comes first, and waits.
-                let machine = try SocketEnd(streamAt: path), source = MACAddress(0x0200_0000_0001)
-                try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+                // The guest comes first, and waits.
+                let vm = try StreamClient(streamAt: path), source = MACAddress(0x0200_0000_0001)
+                try vm.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
                 let daemon = try start(network, listener, [])
                 try eventually("an answer", within: 20) {
-                    machine.received().contains { $0.starts(with: source.bytes) }
+                    vm.received().contains { $0.starts(with: source.bytes) }
                 }
                 #expect(daemon.poll() == nil)
-                machine.close()
+                vm.close()
                 try eventually("its end") { daemon.poll() == .exited(0) }
                 #expect(Files.exists(path), "the socket is the service manager's")
             }
         }
 
-        @Test func aDatagramSocketToo() throws {
+        @Test func activatedDatagramSocketBecomesListener() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
             let listener = try UnixSocket.datagram()
             try listener.bind(to: UnixPath(path))
             // PassCredentials=yes
             listener.tellSenders()
-            let machine = try DatagramClient(network.folder.file("machine"), to: path),
+            let vm = try DatagramClient(network.folder.file("machine"), to: path),
                 source = MACAddress(0x0200_0000_0001)
-            try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+            try vm.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
             let daemon = try start(network, listener, [])
-            try eventually("an answer", within: 20) { machine.received().contains { $0.starts(with: source.bytes) } }
-            machine.close()
+            try eventually("an answer", within: 20) { vm.received().contains { $0.starts(with: source.bytes) } }
+            vm.close()
             try eventually("its end") { daemon.poll() == .exited(0) }
             #expect(Files.exists(path))
         }
 
-        @Test func aConnectionThatIsNamedByItsNumberTooIsOneMachine() throws {
+        @Test func connectionNamedByFdIsOneGuest() throws {
             let network = try TestNetwork()
             var daemon: ChildProcess?
-            let machine = try SocketEnd(isStream: true) { daemon = try start(network, $0, ["--fd", "3"]) },
+            let vm = try StreamClient(isStream: true) { daemon = try start(network, $0, ["--fd", "3"]) },
                 source = MACAddress(0x0200_0000_0001)
             for _ in 0..<5 {
-                try machine.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
+                try vm.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
                 try eventually("an answer", within: 20) {
-                    machine.received().contains { $0.starts(with: source.bytes) }
+                    vm.received().contains { $0.starts(with: source.bytes) }
                 }
             }
-            machine.close()
+            vm.close()
             try eventually("its end") { daemon!.poll() == .exited(0) }
         }
 
-        @Test func aMachineByVDEKeepsItAwake() throws {
-            let scene = try ListenerScene(vde: true, ["--idle-exit", "1"])
-            let guest = try PlugGuest("guest", path: scene.vde, folder: scene.folder)
-            let stream = try SocketEnd(streamAt: scene.stream)
-            try scene.daemon.program.wait(for: "has joined")
+        @Test func guestOnVDESocketPreventsIdleExit() throws {
+            let fixture = try ListenerFixture(vde: true, ["--idle-exit", "1"])
+            let guest = try PlugGuest("guest", path: fixture.vde, folder: fixture.folder)
+            let stream = try StreamClient(streamAt: fixture.stream)
+            try fixture.daemon.program.wait(for: "has joined")
             stream.close()
-            try scene.daemon.program.wait(for: "has gone")
+            try fixture.daemon.program.wait(for: "has gone")
             // Longer than it would wait without anybody.
             try guest.lease()
             #expect(try guest.namespace.run("ping", "-c", "3", "-W", "5", gateway).contains(" 0% packet loss"))
-            #expect(scene.daemon.program.poll() == nil)
+            #expect(fixture.daemon.program.poll() == nil)
             guest.stop()
-            #expect(try scene.daemon.program.waitForEnd() == .exited(0))
+            #expect(try fixture.daemon.program.waitForEnd() == .exited(0))
         }
 
-        @Test func whatIsNoSocketIsSaid() throws {
+        @Test func nonSocketDescriptorIsReported() throws {
             let network = try TestNetwork()
             let result = try network.host.attempt([
-                "sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \(Machine.product("vde_vmnet")) --uplink none 3</dev/null",
+                "sh", "-c",
+                "LISTEN_PID=$$ LISTEN_FDS=1 exec \(TestHost.product("vde_vmnet")) --uplink none 3</dev/null",
             ])
             #expect(result.termination == .exited(64) && result.error.contains("descriptor 3, which is no unix socket"))
             let idle = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--idle-exit", "5", network.folder.file("vde"),
+                TestHost.product("vde_vmnet"), "--idle-exit", "5", network.folder.file("vde"),
             ])
             #expect(
                 idle.termination == .exited(64) && idle.error.contains("--idle-exit does not go with a switch to join"))

@@ -8,9 +8,9 @@ extension IntegrationTests {
     @Suite struct SocketVMNet {
         /// Puts our program there under both names, as users do. Returns their paths.
         private func install(in folder: TemporaryFolder) throws -> (daemon: String, client: String) {
-            let build = Files.parent(Machine.product("vde_vmnet")), prefix = "/opt/socket_vmnet"
+            let build = Files.parent(TestHost.product("vde_vmnet")), prefix = "/opt/socket_vmnet"
             let result = try ChildProcess.run([
-                "make", "-s", "-C", Machine.packageRoot, "install-compat", "DESTDIR=" + folder.path, "BIN=" + build,
+                "make", "-s", "-C", TestHost.packageRoot, "install-compat", "DESTDIR=" + folder.path, "BIN=" + build,
             ])
             #expect(result.succeeded, "\(result.error)")
             let programs = ["socket_vmnet", "socket_vmnet_client"].map { "\(folder.path)\(prefix)/bin/\($0)" }
@@ -31,11 +31,11 @@ extension IntegrationTests {
         /// The program of the simulated Mac under socket_vmnet's name.
         private func installSimulated(in folder: TemporaryFolder) throws -> String {
             let path = folder.file("socket_vmnet")
-            #expect(try ChildProcess.run(["cp", Machine.product("vde_vmnet_simulated"), path]).succeeded)
+            #expect(try ChildProcess.run(["cp", TestHost.product("vde_vmnet_simulated"), path]).succeeded)
             return path
         }
 
-        @Test func theClientHasTheConnectionAsDescriptor3() throws {
+        @Test func clientGetsConnectionAsDescriptor3() throws {
             let network = try TestNetwork()
             let programs = try install(in: network.folder), socket = network.folder.file("socket")
             let command = Namespace.withoutState + [programs.daemon, "--vmnet-gateway=192.168.105.1", socket]
@@ -52,8 +52,8 @@ extension IntegrationTests {
             #expect(try daemon.stop(within: 4) == .exited(1))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func limaStartsAndStopsIt() throws {
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func limaStartsAndStopsDaemon() throws {
             let network = try TestNetwork()
             let folder = network.folder
             let socket = folder.file("socket_vmnet.shared"), pidfile = folder.file("shared_socket_vmnet.pid")
@@ -70,11 +70,11 @@ extension IntegrationTests {
             try eventually("its group") { (try? Files.status(socket))?.group == Accounts.group(named: "nogroup") }
             let status = try Files.status(socket)
             #expect(status.mode == 0o770 && status.owner == 0)
-            let guest = try GuestMachine.qemu(
+            let guest = try VirtualMachine.qemu(
                 "guest", netdev: "socket,id=net0,fd=3", mac: "52:54:00:00:00:01", in: network.host, folder: folder,
                 wrapper: [programs.client, socket])
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try network.host.pings("192.168.105.2"))
             // Colima looks whether it is there; a second one is turned away and harms nobody.
             #expect(try network.host.attempt(["pkill", "-0", "-F", pidfile]).succeeded)
@@ -87,7 +87,7 @@ extension IntegrationTests {
             #expect(try daemon.waitForEnd() == .exited(1), "as socket_vmnet")
         }
 
-        @Test func exitStatusesAreThoseOfSocketVMNet() throws {
+        @Test func exitStatusesMatchSocketVMNet() throws {
             let folder = try TemporaryFolder()
             let (daemon, client) = try install(in: folder)
             func status(_ arguments: String...) throws -> ChildProcess.Termination {
@@ -105,7 +105,7 @@ extension IntegrationTests {
 
         /// vmnet takes its time, or does not answer at all.
         @Test(arguments: ["start_delay=30000", "start_silent=1", "stop_silent=1"])
-        func theSocketIsThereBeforeVmnetIsAndTheEndIsQuick(fault: String) throws {
+        func socketPrecedesVmnetAndEndIsQuick(fault: String) throws {
             let network = try TestNetwork()
             let socket = network.folder.file("socket"), pidfile = network.folder.file("pid")
             let daemon = try network.host.start(
@@ -115,7 +115,7 @@ extension IntegrationTests {
                 ],
                 environment: ["VMNET_SIMULATOR": fault])
             try eventually("the socket") { Files.exists(socket) && Files.exists(pidfile) }
-            let client = try SocketEnd(streamAt: socket)
+            let client = try StreamClient(streamAt: socket)
             try client.send([UInt8](repeating: 2, count: 60))
             #expect(try network.host.attempt(["pkill", "-F", pidfile]).succeeded)
             #expect(try daemon.waitForEnd(within: 4) == .exited(1))

@@ -24,7 +24,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let result = try network.host.attempt(
-                [Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch"]
+                [TestHost.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch"]
                     + options + [network.folder.file("own")],
                 environment: ["VMNET_SIMULATOR": settings])
             #expect(try network.host.snapshot() == before)
@@ -41,7 +41,7 @@ extension IntegrationTests {
             "byte_limit=1700", "queue_depth=4,edge_events=1", "drops_tagged=1",
             "errors_take_some=1,errors_keep_count=1,least_frame=60", "early_frames=1,edge_events=1",
         ])
-        func aNetworkWorksHoweverTheFrameworkBehaves(settings: String) throws {
+        func networkWorksWithEveryFrameworkVariant(settings: String) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, settings)
             #expect(daemon.readyLine == "192.168.64.0/24 by vmnet, gateway 192.168.64.1, switch at \(path)")
@@ -57,7 +57,7 @@ extension IntegrationTests {
             #expect(!Files.exists(path))
         }
 
-        @Test func bootpdServesWhereItIsAskedTo() throws {
+        @Test func bootpdServesOnRequest() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, "", ["--dhcp", "system"])
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -65,7 +65,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func withoutDHCPThereIsNone() throws {
+        @Test func dhcpOffServesNoAddresses() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(
                 network, "",
@@ -79,7 +79,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func theNetworkIsTheOneThatWasAskedFor() throws {
+        @Test func networkMatchesOptions() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(
                 network, "",
@@ -95,7 +95,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func aPluggedInOneWorksAsWell() throws {
+        @Test func joinedSwitchWorks() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let daemon = try VMNetDaemon(
@@ -107,11 +107,11 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        /// A whole machine, with NAT behind a TAP that stands for the Mac's bridge.
+        /// A whole guest, with NAT behind a TAP that stands for the Mac's bridge.
         @Test(
-            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
+            .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
             arguments: ["tap=bridge100", "tap=bridge100,edge_events=1"])
-        func aMachineReachesTheInternetAndIsReached(settings: String) throws {
+        func guestReachesInternetAndIsReached(settings: String) throws {
             let network = try TestNetwork()
             try network.startInternet()
             let (daemon, path) = try start(network, settings)
@@ -121,11 +121,11 @@ extension IntegrationTests {
                 input:
                     "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }\n"
             )
-            let guest = try GuestMachine.qemu(
+            let guest = try VirtualMachine.qemu(
                 "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host,
                 folder: network.folder)
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.64.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.64.2")
             #expect(try guest.run("ping -c 1 -W 5 192.168.64.1").status == 0)
             #expect(
                 try guest.run("wget -q -O - http://\(TestNetwork.internetAddress)/").output == "Hello from the Internet"
@@ -139,7 +139,7 @@ extension IntegrationTests {
         @Test(arguments: [
             "tap=bridge100", "tap=bridge100,edge_events=1,batch=8", "tap=bridge100,lacks_virtio_header=1",
         ])
-        func segmentsOf64KilobytesAreCutUpForGuests(settings: String) throws {
+        func gsoFramesAreSegmentedForGuests(settings: String) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, settings, ["--vmnet-offload"])
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -171,12 +171,12 @@ extension IntegrationTests {
             ["--vmnet-external-interface", "en0"],
             ["--dhcp", "system", "--dhcp-host", "52:54:00:00:00:01,192.168.64.9"],
         ])
-        func whatAnOlderSystemLacksIsSaid(options: [String]) throws {
+        func featureMissingOnOlderSystemIsReported(options: [String]) throws {
             let result = try refused("lacks_network_objects=1", options)
             #expect(result.termination == .exited(64) && result.error.contains("needs macOS 26"), "\(result.error)")
         }
 
-        @Test func anObjectLeadsOutWhereItIsTold() throws {
+        @Test func networkObjectUsesChosenInterface() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(
                 network, "", ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
@@ -192,7 +192,7 @@ extension IntegrationTests {
         }
 
         @Test(arguments: ["system", "builtin"])
-        func aMachineHasItsOwnAddress(who: String) throws {
+        func reservedGuestGetsItsAddress(who: String) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(
                 network, "", ["--dhcp", who, "--dhcp-host", "52:54:00:00:00:0a,192.168.64.77"])
@@ -207,7 +207,7 @@ extension IntegrationTests {
         /// With an object nobody serves, and where there are none, Apple's server is not asked; one of a guest's still
         /// is.
         @Test(arguments: ["", "lacks_network_objects=1"])
-        func offMeansThatNobodyHereServes(settings: String) throws {
+        func dhcpOffDisablesEveryServer(settings: String) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, settings, ["--dhcp", "off"])
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -245,7 +245,7 @@ extension IntegrationTests {
                 "\(result.error)")
         }
 
-        @Test func aSignalEndsAStartThatHangs() throws {
+        @Test func signalEndsHangingStart() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             let program = try VMNetDaemon.start(
@@ -258,7 +258,7 @@ extension IntegrationTests {
         }
 
         /// While the framework takes its time to start another interface, everything else goes on.
-        @Test func aSlowRestartKeepsNobodyWaiting() throws {
+        @Test func slowRestartBlocksNoOther() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, "vanish_after=1,start_delay=3000")
             let one = try PlugGuest("one", path: path, folder: network.folder)
@@ -280,7 +280,7 @@ extension IntegrationTests {
         // MARK: Faults
 
         /// A bridged interface that is dead after sleep says nothing of it.
-        @Test func aBridgedInterfaceIsReplacedWhenTheMachineHasSlept() throws {
+        @Test func sleepReplacesBridgedInterface() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own"), slept = network.folder.file("slept")
             try Files.replace(slept, Array("0".utf8))
@@ -310,7 +310,7 @@ extension IntegrationTests {
 
         /// Whatever a read or a write of an interface that is gone says: the reference does not tell.
         @Test(arguments: [0, 1001, 1002, 1004, 1005])
-        func anInterfaceThatVanishesIsStartedAgainUnderItsGuests(goneStatus: Int) throws {
+        func vanishedInterfaceIsRestarted(goneStatus: Int) throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, "vanish_after=40,gone_status=\(goneStatus)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -327,13 +327,13 @@ extension IntegrationTests {
             (1004, "not ready"), (1005, "denies access"),
             (1007, "out of buffers"), (1009, "Internet Sharing is on"), (1010, "authorization"), (1099, "status 1099"),
         ])
-        func everyStatusIsASentence(status: Int, words: String) throws {
+        func everyStatusHasMessage(status: Int, words: String) throws {
             let result = try refused("start_status=\(status)")
             #expect(result.termination == .exited([1005, 1010].contains(status) ? 77 : 69))
             #expect(result.error.contains(words), "\(result.error)")
         }
 
-        @Test func aStartThatNeverAnswersComesToAnEnd() throws {
+        @Test func unansweredStartTimesOut() throws {
             let none = try refused("start_without_handle=1")
             #expect(none.termination == .exited(69) && none.error.contains("refused (1001)"), "\(none.error)")
             let silent = try refused("start_silent=1")
@@ -341,11 +341,11 @@ extension IntegrationTests {
                 silent.termination == .exited(69) && silent.error.contains("did not answer in time"), "\(silent.error)")
         }
 
-        @Test func aStartThatFailsLaterStopsTheInterface() throws {
+        @Test func lateStartFailureStopsInterface() throws {
             let network = try TestNetwork()
             try Files.replace(network.folder.file("state"), [])
             let result = try network.host.attempt([
-                Machine.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch",
+                TestHost.product(SimulatedMac.product), "--state-dir", network.folder.file("state"), "--switch",
                 network.folder.file("own"),
             ])
             #expect(
@@ -354,7 +354,7 @@ extension IntegrationTests {
             #expect(!result.error.contains("does not return"))
         }
 
-        @Test func aStopThatNeverAnswersComesToAnEnd() throws {
+        @Test func unansweredStopTimesOut() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, "stop_silent=1")
             daemon.program.signal(Signal.terminate)
@@ -363,14 +363,14 @@ extension IntegrationTests {
             #expect(!Files.exists(path))
         }
 
-        @Test func whatCannotBeBridgedIsAnsweredWithWhatCan() throws {
+        @Test func unbridgeableInterfaceListsBridgeableOnes() throws {
             let result = try refused("", ["--vmnet-mode", "bridged", "--vmnet-interface", "en7"])
             #expect(result.termination == .exited(69))
             #expect(
                 result.error.contains("en7 cannot be bridged; --vmnet-interface takes one of: en0, en1"),
                 "\(result.error)")
             let network = try TestNetwork()
-            #expect(try network.host.run(Machine.product(SimulatedMac.product), "interfaces") == "en0\nen1\n")
+            #expect(try network.host.run(TestHost.product(SimulatedMac.product), "interfaces") == "en0\nen1\n")
             let path = network.folder.file("own")
             let daemon = try VMNetDaemon(
                 in: network.host, ["--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "en0", path],
@@ -379,13 +379,13 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func onLinuxWhatNeedsAMacIsRefused() throws {
+        @Test func macOnlyOptionsAreRefusedOnLinux() throws {
             let network = try TestNetwork()
             for options in [
                 ["--uplink", "vmnet"], ["--vmnet-external-interface", "en0"], ["--vmnet-nat66-prefix", "fd00:1::"],
                 ["--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "--vmnet-mode", "host"],
             ] {
-                let result = try network.host.attempt([Machine.product("vde_vmnet")] + options + ["/tmp/vde"])
+                let result = try network.host.attempt([TestHost.product("vde_vmnet")] + options + ["/tmp/vde"])
                 #expect(
                     result.termination == .exited(64) && result.error.contains("needs vmnet.framework"),
                     "\(result.error)")

@@ -7,7 +7,7 @@ import Testing
 extension IntegrationTests.SimulatedMac {
     /// A network that the host is part of is asked whether it is still there.
     @Test(arguments: ["tap=bridge100,silent_after=40", "tap=bridge100", "silent_after=40", ""])
-    func aSharedInterfaceIsReplacedOnlyIfItHasNotSurvivedSleep(settings: String) throws {
+    func sharedInterfaceIsReplacedOnlyIfSleepKilledIt(settings: String) throws {
         let network = try TestNetwork()
         let path = network.folder.file("own"), slept = network.folder.file("slept")
         try Files.replace(slept, Array("0".utf8))
@@ -39,7 +39,7 @@ extension IntegrationTests.SimulatedMac {
         #expect(try daemon.stop() == .exited(0))
     }
 
-    @Test func aBridgedInterfaceIsReplacedWhenItsAdapterHasComeBack() throws {
+    @Test func returnedAdapterReplacesBridgedInterface() throws {
         let network = try TestNetwork()
         try network.host.ip("link", "add", "en0", "type", "bridge")
         let path = network.folder.file("own")
@@ -56,7 +56,7 @@ extension IntegrationTests.SimulatedMac {
 
     /// By what an interface may send that bootpd has given nothing: Apple's text and practice contradict each other.
     @Test(arguments: ["checks_sources=1", ""])
-    func bootpdsAddressesAreTakenWhateverIsTrueOfOthers(settings: String) throws {
+    func bootpdAddressesAreAccepted(settings: String) throws {
         let network = try TestNetwork()
         let (daemon, path) = try start(network, settings, ["--dhcp", "system"])
         let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -66,7 +66,7 @@ extension IntegrationTests.SimulatedMac {
     }
 
     @Test(arguments: ["subnet_ends_dhcp=1", "object_refuses_header=1", ""])
-    func whateverAnObjectDoesOursServes(settings: String) throws {
+    func oursServesWhateverNetworkObjectDoes(settings: String) throws {
         let network = try TestNetwork()
         let (daemon, path) = try start(
             network, settings, ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
@@ -79,7 +79,7 @@ extension IntegrationTests.SimulatedMac {
 
     /// The host may have no address on a network with an identifier.
     @Test(arguments: [[], ["--vmnet-gateway", "192.168.128.1"]])
-    func aNetworkWithoutAddressesServesThoseThatAreChosen(options: [String]) throws {
+    func addresslessNetworkServesChosenAddresses(options: [String]) throws {
         let network = try TestNetwork()
         let (daemon, path) = try start(
             network, "hides_addresses=1",

@@ -7,18 +7,18 @@ import Wire
 extension IntegrationTests.Rootless {
     /// Each connection that is tried takes a descriptor: those of a flood must not take all there are, nor cost anybody
     /// else theirs.
-    @Test func aFloodOfUnansweredConnectionsLeavesDescriptorsForOthers() throws {
-        let scene = try RootlessScene(internet: true, wrapper: ["prlimit", "--nofile=1024:1024", "--"])
+    @Test func connectFloodLeavesDescriptorsForOthers() throws {
+        let fixture = try RootlessFixture(internet: true, wrapper: ["prlimit", "--nofile=1024:1024", "--"])
         #expect(
-            scene.daemon.output.contains("for up to 512 conversations at a time (this process may open 1024 files)"))
-        let guest = try scene.guest()
+            fixture.daemon.output.contains("for up to 512 conversations at a time (this process may open 1024 files)"))
+        let guest = try fixture.guest()
         try guest.lease()
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
         let router = try #require(
             try guest.namespace.run("ip", "neigh", "show", "192.168.105.1").split(separator: " ").compactMap {
                 MACAddress($0)
             }.first)
-        let hostile = try PlugHolder(path: scene.path)
+        let hostile = try PlugPort(path: fixture.path)
         let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!
         // 198.51.100.1 is behind the Internet's router, which is none: packets for it vanish.
         for number in 0..<20_000 {
@@ -34,13 +34,13 @@ extension IntegrationTests.Rootless {
         #expect(
             hostile.receive { $0.count >= 54 && $0[23] == IPProtocol.tcp && TCPFlags(rawValue: $0[47]).contains(.rst) }
                 != nil)
-        let descriptors = try Files.entries("/proc/\(scene.daemon.identifier)/fd").count
+        let descriptors = try Files.entries("/proc/\(fixture.daemon.identifier)/fd").count
         #expect(descriptors < 512, "\(descriptors)")
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
         // Who comes now gets in, and an address, and out.
-        let late = try scene.guest("late")
+        let late = try fixture.guest("late")
         try late.lease()
         #expect(try late.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
-        #expect(try scene.daemon.stop() == .exited(0))
+        #expect(try fixture.daemon.stop() == .exited(0))
     }
 }

@@ -14,13 +14,13 @@ extension IntegrationTests.Rootless {
     }
 
     /// Starts the Internet's web server for IPv6, and what the host has on its own loopback address.
-    private func startServers(_ scene: RootlessScene) throws -> [BackgroundProgram] {
-        let host = scene.host, internet = scene.network.internet
+    private func startServers(_ fixture: RootlessFixture) throws -> [BackgroundProgram] {
+        let host = fixture.host, internet = fixture.network.internet
         try host.ip("addr", "add", "2001:db8::2/64", "dev", "wan")
         try internet.ip("addr", "add", "\(Self.outside)/64", "dev", "eth0")
         return [
-            try internet.startWeb("the Internet of IPv6", folder: scene.folder, address: "[::]:80"),
-            try host.startWeb("secret", folder: scene.folder, address: "[::1]:99"),
+            try internet.startWeb("the Internet of IPv6", folder: fixture.folder, address: "[::]:80"),
+            try host.startWeb("secret", folder: fixture.folder, address: "[::1]:99"),
         ]
     }
 
@@ -37,10 +37,10 @@ extension IntegrationTests.Rootless {
         return found
     }
 
-    @Test func nobodySpeaksForAnotherInIPv6() throws {
-        let scene = try RootlessScene()
-        let servers = try startServers(scene)
-        let guest = try scene.guest(), other = try scene.guest("other")
+    @Test func ipv6ImpersonationIsDropped() throws {
+        let fixture = try RootlessFixture()
+        let servers = try startServers(fixture)
+        let guest = try fixture.guest(), other = try fixture.guest("other")
         let own = try address(of: guest), others = try address(of: other)
         #expect(own != others)
         #expect(try guest.namespace.fetch(Self.outside) == "the Internet of IPv6")
@@ -51,25 +51,25 @@ extension IntegrationTests.Rootless {
         try eventually("a warning", within: ampleTime) {
             let isThrough = try reaches(other, Self.outside, 80)
             #expect(!isThrough)
-            return scene.daemon.output.contains("claims an IPv6 address of another guest, which is dropped")
+            return fixture.daemon.output.contains("claims an IPv6 address of another guest, which is dropped")
         }
         #expect(try guest.namespace.fetch(Self.outside) == "the Internet of IPv6")
-        #expect(try scene.daemon.stop() == .exited(0))
+        #expect(try fixture.daemon.stop() == .exited(0))
         _ = servers
     }
 
-    @Test func policiesHoldForIPv6() throws {
-        let scene = try RootlessScene([
+    @Test func policiesApplyToIPv6() throws {
+        let fixture = try RootlessFixture([
             "--uplink", "user", "--host-loopback", "--egress", "deny", "--allow", "[2001:db8::]/32:80",
         ])
-        let servers = try startServers(scene)
-        let more = try scene.network.internet.startWeb("another port", folder: scene.folder, address: "[::]:8000")
-        let guest = try scene.guest()
+        let servers = try startServers(fixture)
+        let more = try fixture.network.internet.startWeb("another port", folder: fixture.folder, address: "[::]:8000")
+        let guest = try fixture.guest()
         let router = try address(of: guest).split(separator: ":").prefix(4).joined(separator: ":") + "::1"
         #expect(try reaches(guest, Self.outside, 80))
         #expect(try !reaches(guest, Self.outside, 8000))
         #expect(try reaches(guest, router, 99), "--host-loopback opens it")
-        #expect(try scene.daemon.stop() == .exited(0))
+        #expect(try fixture.daemon.stop() == .exited(0))
         _ = (servers, more)
     }
 }

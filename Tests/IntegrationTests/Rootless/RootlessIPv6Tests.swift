@@ -12,13 +12,13 @@ extension IntegrationTests {
             ]).succeeded
         }
 
-        @Test func guestsMakeTheirAddressesAndGetOut() throws {
-            let scene = try RootlessScene(["--uplink", "user"])
-            try scene.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
-            try scene.network.internet.ip("-6", "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
-            let web = try scene.network.internet.startWeb("six", folder: scene.folder, address: "[::]:80")
-            let secret = try scene.host.startWeb("secret", folder: scene.folder, address: "[::1]:81")
-            let guest = try scene.guest()
+        @Test func guestsConfigureIPv6AndReachOutside() throws {
+            let fixture = try RootlessFixture(["--uplink", "user"])
+            try fixture.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
+            try fixture.network.internet.ip("-6", "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
+            let web = try fixture.network.internet.startWeb("six", folder: fixture.folder, address: "[::]:80")
+            let secret = try fixture.host.startWeb("secret", folder: fixture.folder, address: "[::1]:81")
+            let guest = try fixture.guest()
             var prefix = ""
             try eventually("an address by router advertisement", within: 15) {
                 let words = try guest.namespace.run(
@@ -36,7 +36,7 @@ extension IntegrationTests {
             #expect(try !reaches(guest, prefix + "::1", 81) && !reaches(guest, prefix + "::9", 81))
             // libslirp hands over datagrams of any length by IPv6, which no link of guests takes.
             let socket = "use Socket qw(:all); socket(S, AF_INET6, SOCK_DGRAM, 0) or die;"
-            let server = try scene.network.internet.start([
+            let server = try fixture.network.internet.start([
                 "perl", "-e",
                 socket
                     + "bind(S, pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1'))) or die; while (my $from = recv(S, my $length, 100, 0)) { send(S, 'x' x $length, 0, $from) }",
@@ -49,7 +49,7 @@ extension IntegrationTests {
                     "perl", "-e", socket + asking.replacing("LENGTH", with: "\(length)"))
                 #expect(heard == "900")
             }
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
             _ = (web, secret, server)
         }
     }

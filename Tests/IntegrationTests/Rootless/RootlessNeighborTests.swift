@@ -7,11 +7,11 @@ import Wire
 extension IntegrationTests {
     /// Guests of a user-mode NAT and the addresses that they speak for.
     @Suite struct RootlessNeighbours {
-        /// As two machines do of which one stands in for the other (VRRP): the second announces the address when the
+        /// As two guests do of which one stands in for the other (VRRP): the second announces the address when the
         /// first has let go of it.
-        @Test func aVirtualAddressMovesToAnotherGuest() throws {
-            let scene = try RootlessScene(["--uplink", "user"])
-            let guests = [try scene.guest("one"), try scene.guest("two")]
+        @Test func virtualAddressMovesToAnotherGuest() throws {
+            let fixture = try RootlessFixture(["--uplink", "user"])
+            let guests = [try fixture.guest("one"), try fixture.guest("two")]
             let address = "192.168.105.200"
             for guest in guests { try guest.lease() }
             func reaches(_ guest: PlugGuest) throws -> Bool {
@@ -28,9 +28,9 @@ extension IntegrationTests {
         }
 
         /// One guest makes up hardware addresses, each with its own addresses.
-        @Test func aFloodOfNeighboursTakesNoNewcomersPlace() throws {
-            let scene = try RootlessScene(["--uplink", "user"])
-            let holder = try PlugHolder(path: scene.path)
+        @Test func neighborFloodLeavesRoomForNewGuests() throws {
+            let fixture = try RootlessFixture(["--uplink", "user"])
+            let plug = try PlugPort(path: fixture.path)
             let solicitation: (UInt64, UInt64) -> [UInt8] = { hardware, host in
                 let header = IPv6Header(
                     source: IPv6Address(0xfe80 << 48, host), destination: IPv6Address(0xff02 << 48, 2),
@@ -41,12 +41,12 @@ extension IntegrationTests {
             }
             for number in 0..<400 as Range<UInt64> {
                 for place in 0..<16 as Range<UInt64> {
-                    holder.send(solicitation(number, 0x10_0000 + number * 16 + place))
+                    plug.send(solicitation(number, 0x10_0000 + number * 16 + place))
                 }
                 // What comes back is not of interest, and must not fill the socket.
-                while holder.receive(seconds: 0, { _ in true }) != nil {}
+                while plug.receive(seconds: 0, { _ in true }) != nil {}
             }
-            let guest = try scene.guest()
+            let guest = try fixture.guest()
             try eventually("an address by router advertisement", within: 15) {
                 try guest.namespace.run("ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global")
                     .contains("inet6 fd")

@@ -4,76 +4,23 @@ import TestSupport
 import Testing
 import Wire
 
-/// A network that a user without any privilege has made, with nothing but our program.
-final class RootlessScene {
-    let network: TestNetwork
-    let path: String
-    let daemon: BackgroundProgram
-    let ready: String
-
-    /// - Parameters:
-    ///   - wrapper: what is put in front of the daemon's command.
-    ///   - prepare: settings of the host, before the daemon starts.
-    init(
-        _ options: [String] = [], internet: Bool = false, wrapper: [String] = [],
-        prepare: (Namespace) throws -> Void = { _ in }
-    ) throws {
-        network = try TestNetwork()
-        if internet { try network.startInternet() }
-        try prepare(network.host)
-        let directory = network.folder.file("user")
-        try network.host.run(
-            "sh", "-c", "mkdir \(directory) && chown nobody \(directory) && chmod 755 \(network.folder.path)")
-        path = directory + "/vde"
-        daemon = try network.host.start(
-            wrapper + Namespace.running(as: "nobody") + [
-                Machine.product("vde_vmnet"), "--switch", "--state-dir", directory + "/state",
-            ] + options + [path],
-            environment: ["HOME": directory, "XDG_RUNTIME_DIR": directory])
-        ready = try daemon.wait(for: "switch at \(path)\n", within: 20)
-    }
-
-    var host: Namespace { network.host }
-    var folder: TemporaryFolder { network.folder }
-
-    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {
-        try PlugGuest(name, path: path, mac: mac, folder: folder)
-    }
-
-    func machine(_ name: String, _ number: Int) throws -> GuestMachine {
-        try GuestMachine.qemu(
-            name, netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:0\(number)", in: host, user: "nobody",
-            folder: folder)
-    }
-
-    /// Waits until the user-mode NAT has dropped something for this reason.
-    func waitUntilDropped(_ reason: String) throws {
-        try eventually("frames dropped as \(reason)") {
-            let before = daemon.output.count
-            daemon.signal(Signal.user1)
-            let start = try daemon.wait(for: "user-mode NAT: ", after: before, within: 5).count
-            return try daemon.wait(for: "\n", after: before + start, within: 5).contains(reason)
-        }
-    }
-}
-
 extension IntegrationTests {
     @Suite struct Rootless {
-        /// The whole of it, with real machines, all of them nobody's.
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func aUsersNetworkIsComplete() throws {
-            let scene = try RootlessScene(["--publish", "8080:192.168.105.2:80"], internet: true) {
+        /// The whole of it, with real guests, all of them nobody's.
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func unprivilegedNetworkIsComplete() throws {
+            let fixture = try RootlessFixture(["--publish", "8080:192.168.105.2:80"], internet: true) {
                 try $0.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=0 65535")
             }
-            #expect(scene.ready.contains("192.168.105.0/24 by user-mode NAT, gateway 192.168.105.1"))
-            #expect(scene.ready.contains("this host does not reach guests at their own addresses"))
-            let web = try scene.host.startWeb(
-                "the host's page", folder: scene.folder, address: "\(TestNetwork.hostAddress):80")
-            let guests = try [1, 2].map { try scene.machine("guest\($0)", $0) }
+            #expect(fixture.ready.contains("192.168.105.0/24 by user-mode NAT, gateway 192.168.105.1"))
+            #expect(fixture.ready.contains("this host does not reach guests at their own addresses"))
+            let web = try fixture.host.startWeb(
+                "the host's page", folder: fixture.folder, address: "\(TestNetwork.hostAddress):80")
+            let guests = try [1, 2].map { try fixture.vm("guest\($0)", $0) }
             var addresses: [String] = []
             for guest in guests {
                 try guest.waitUntilBooted()
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
             }
             #expect(addresses == ["192.168.105.2", "192.168.105.3"])
             for (number, guest) in guests.enumerated() {
@@ -90,24 +37,24 @@ extension IntegrationTests {
                         TestNetwork.hostAddress))
             }
             try guests[0].run("mkdir -p /www && echo 'this is guest1' > /www/index.html && httpd -p 80 -h /www")
-            #expect(try scene.host.fetch("127.0.0.1", port: 8080) == "this is guest1")
-            #expect(try scene.network.internet.fetch(TestNetwork.hostAddress, port: 8080) == "this is guest1")
-            let check = try scene.host.attempt(
+            #expect(try fixture.host.fetch("127.0.0.1", port: 8080) == "this is guest1")
+            #expect(try fixture.network.internet.fetch(TestNetwork.hostAddress, port: 8080) == "this is guest1")
+            let check = try fixture.host.attempt(
                 Namespace.running(as: "nobody") + [
-                    Machine.product("vde_vmnet"), "check", scene.path, "--tcp", "\(TestNetwork.internetAddress):80",
+                    TestHost.product("vde_vmnet"), "check", fixture.path, "--tcp", "\(TestNetwork.internetAddress):80",
                 ])
             #expect(check.succeeded, "\(check.output)")
-            #expect(try scene.daemon.stop() == .exited(0))
-            #expect(!Files.exists(scene.path))
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(!Files.exists(fixture.path))
             _ = web
         }
 
         /// What listens on the host's loopback, and a cloud's metadata server.
-        private func startSecrets(_ scene: RootlessScene) throws -> [BackgroundProgram] {
-            try scene.host.ip("addr", "add", "169.254.169.254/32", "dev", "lo")
+        private func startSecrets(_ fixture: RootlessFixture) throws -> [BackgroundProgram] {
+            try fixture.host.ip("addr", "add", "169.254.169.254/32", "dev", "lo")
             return [
-                try scene.host.startWeb("secret", folder: scene.folder, address: "127.0.0.1:99"),
-                try scene.host.startWeb("metadata", folder: scene.folder, address: "169.254.169.254:81"),
+                try fixture.host.startWeb("secret", folder: fixture.folder, address: "127.0.0.1:99"),
+                try fixture.host.startWeb("metadata", folder: fixture.folder, address: "169.254.169.254:81"),
             ]
         }
 
@@ -118,30 +65,31 @@ extension IntegrationTests {
             ]).succeeded
         }
 
-        @Test func theHostsLoopbackIsClosedUnlessItIsOpened() throws {
+        @Test func hostLoopbackIsClosedByDefault() throws {
             for isOpen in [false, true] {
-                let scene = try RootlessScene(isOpen ? ["--uplink", "user", "--host-loopback"] : [], internet: true)
-                let secrets = try startSecrets(scene)
-                let guest = try scene.guest()
+                let fixture = try RootlessFixture(
+                    isOpen ? ["--uplink", "user", "--host-loopback"] : [], internet: true)
+                let secrets = try startSecrets(fixture)
+                let guest = try fixture.guest()
                 try guest.lease()
                 #expect(try reaches(guest, gateway, 99) == isOpen)
                 #expect(try !reaches(guest, "169.254.169.254", 81))
                 #expect(try reaches(guest, TestNetwork.internetAddress, 80))
-                #expect(try scene.daemon.stop() == .exited(0))
+                #expect(try fixture.daemon.stop() == .exited(0))
                 _ = secrets
             }
         }
 
         @Test(arguments: ["user", "tap"])
-        func whatIsNotAllowedIsRefused(uplink: String) throws {
+        func deniedDestinationIsRefused(uplink: String) throws {
             let options = [
                 "--uplink", uplink, "--egress", "deny", "--allow", "\(TestNetwork.internetAddress)/32:80", "--allow",
                 "198.51.100.0/24",
             ]
             let network: TestNetwork, path: String, stop: () throws -> ChildProcess.Termination
             if uplink == "user" {
-                let scene = try RootlessScene(options, internet: true)
-                (network, path, stop) = (scene.network, scene.path, { try scene.daemon.stop() })
+                let fixture = try RootlessFixture(options, internet: true)
+                (network, path, stop) = (fixture.network, fixture.path, { try fixture.daemon.stop() })
             } else {
                 network = try TestNetwork()
                 try network.startInternet()
@@ -166,54 +114,56 @@ extension IntegrationTests {
             _ = (web, own)
         }
 
-        @Test func datagramsAndStreamsArePublished() throws {
-            let scene = try RootlessScene(
+        @Test func datagramAndStreamPortsArePublished() throws {
+            let fixture = try RootlessFixture(
                 ["127.0.0.1:2222:192.168.105.2:80", "6000-6001:192.168.105.2:7000/udp"].flatMap { ["--publish", $0] })
-            let guest = try scene.guest()
+            let guest = try fixture.guest()
             try guest.lease()
-            let web = try guest.namespace.startWeb("the guest's page", folder: scene.folder),
+            let web = try guest.namespace.startWeb("the guest's page", folder: fixture.folder),
                 echo = try guest.namespace.startDatagramEcho(ports: 7000...7001)
-            #expect(try scene.host.fetch("127.0.0.1", port: 2222) == "the guest's page")
-            #expect(throws: (any Error).self) { try scene.network.internet.fetch(TestNetwork.hostAddress, port: 2222) }
-            #expect(try scene.network.internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
-            #expect(try scene.host.askDatagram("127.0.0.1", port: 6001) == "7001 heard hello")
-            // A port that somebody has is named with its holder.
+            #expect(try fixture.host.fetch("127.0.0.1", port: 2222) == "the guest's page")
+            #expect(throws: (any Error).self) {
+                try fixture.network.internet.fetch(TestNetwork.hostAddress, port: 2222)
+            }
+            #expect(try fixture.network.internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
+            #expect(try fixture.host.askDatagram("127.0.0.1", port: 6001) == "7001 heard hello")
+            // A port that somebody has is named with its plug.
             let second = try VMNetDaemon.start(
-                in: scene.host,
+                in: fixture.host,
                 [
                     "--uplink", "user", "--switch", "--vmnet-gateway", "192.168.106.1", "--publish",
-                    "6000:192.168.106.2/udp", scene.folder.file("second"),
-                ], folder: scene.folder)
+                    "6000:192.168.106.2/udp", fixture.folder.file("second"),
+                ], folder: fixture.folder)
             #expect(try second.waitForEnd() == .exited(69))
             #expect(second.output.contains("udp port 6000 is taken by vde_vmnet (process "), "\(second.output)")
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
             _ = (web, echo)
         }
 
-        @Test func transfersArriveAsTheyWereSent() throws {
-            let scene = try RootlessScene(["--publish", "7101:192.168.105.2"])
-            let guest = try scene.guest()
+        @Test func transfersArriveUnchanged() throws {
+            let fixture = try RootlessFixture(["--publish", "7101:192.168.105.2"])
+            let guest = try fixture.guest()
             try guest.lease()
-            let (file, expected) = try makeFile(scene, megabytes: 100)
-            let source = try serve(file, at: 7100, in: scene.network.internet)
+            let (file, expected) = try makeFile(fixture, megabytes: 100)
+            let source = try serve(file, at: 7100, in: fixture.network.internet)
             #expect(try fetchSum(TestNetwork.internetAddress, 7100, in: guest.namespace) == expected, "down")
             let own = try serve(file, at: 7101, in: guest.namespace)
-            #expect(try fetchSum(TestNetwork.hostAddress, 7101, in: scene.network.internet) == expected, "up")
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fetchSum(TestNetwork.hostAddress, 7101, in: fixture.network.internet) == expected, "up")
+            #expect(try fixture.daemon.stop() == .exited(0))
             _ = (source, own)
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func theyDoWithTheLargestPackets() throws {
-            let scene = try RootlessScene(["--vmnet-mtu", "65520", "--publish", "7101:192.168.105.2"])
-            let guest = try GuestMachine.qemu(
-                "guest", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
-                user: "nobody", device: ",host_mtu=65520", folder: scene.folder)
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func largestPacketsArriveUnchanged() throws {
+            let fixture = try RootlessFixture(["--vmnet-mtu", "65520", "--publish", "7101:192.168.105.2"])
+            let guest = try VirtualMachine.qemu(
+                "guest", netdev: "vde,id=net0,sock=\(fixture.path)", mac: "52:54:00:00:00:01", in: fixture.host,
+                user: "nobody", device: ",host_mtu=65520", folder: fixture.folder)
             try guest.waitUntilBooted()
             _ = try guest.lease()
             #expect(try guest.run("cat /sys/class/net/eth0/mtu").output == "65520")
-            let (file, expected) = try makeFile(scene, megabytes: 64)
-            let source = try serve(file, at: 7100, in: scene.network.internet)
+            let (file, expected) = try makeFile(fixture, megabytes: 64)
+            let source = try serve(file, at: 7100, in: fixture.network.internet)
             #expect(
                 try guest.run("nc \(TestNetwork.internetAddress) 7100 </dev/null | sha256sum", within: 120).output
                     .prefix(64) == expected, "down")
@@ -224,14 +174,14 @@ extension IntegrationTests {
                 try guest.run("netstat -ltn | grep -q :7101").status == 0
             }
             let half = try ChildProcess.run(["sh", "-c", "head -c 33554432 \(file) | sha256sum"]).output.prefix(64)
-            #expect(try fetchSum(TestNetwork.hostAddress, 7101, in: scene.network.internet) == half, "up")
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fetchSum(TestNetwork.hostAddress, 7101, in: fixture.network.internet) == half, "up")
+            #expect(try fixture.daemon.stop() == .exited(0))
             _ = source
         }
 
         /// A file of random bytes, and its checksum.
-        private func makeFile(_ scene: RootlessScene, megabytes: Int) throws -> (path: String, sum: Substring) {
-            let file = scene.folder.file("data")
+        private func makeFile(_ fixture: RootlessFixture, megabytes: Int) throws -> (path: String, sum: Substring) {
+            let file = fixture.folder.file("data")
             _ = try ChildProcess.run(["dd", "if=/dev/urandom", "of=" + file, "bs=1M", "count=\(megabytes)"])
             return (file, try ChildProcess.run(["sha256sum", file]).output.prefix(64))
         }
@@ -246,30 +196,30 @@ extension IntegrationTests {
             try client.run("timeout", "25", "bash", "-c", "sha256sum </dev/tcp/\(address)/\(port)").prefix(64)
         }
 
-        @Test func transfersSurviveALossyCable() throws {
-            let scene = try RootlessScene()
-            let far = try VDESwitch(in: scene.host, at: scene.folder.file("far"))
+        @Test func transfersSurvivePacketLoss() throws {
+            let fixture = try RootlessFixture()
+            let far = try VDESwitch(in: fixture.host, at: fixture.folder.file("far"))
             // 1 % of the frames lost, and frames overtake each other.
-            let cable = try scene.host.start([
-                "dpipe", "vde_plug", scene.path, "=", "wirefilter", "-l", "1", "-d", "2+1", "=", "vde_plug", far.path,
+            let cable = try fixture.host.start([
+                "dpipe", "vde_plug", fixture.path, "=", "wirefilter", "-l", "1", "-d", "2+1", "=", "vde_plug", far.path,
             ])
-            let guest = try PlugGuest("guest", path: far.path, folder: scene.folder)
+            let guest = try PlugGuest("guest", path: far.path, folder: fixture.folder)
             try guest.lease(seconds: 20)
-            let (file, expected) = try makeFile(scene, megabytes: 4)
-            let source = try serve(file, at: 7100, in: scene.network.internet)
+            let (file, expected) = try makeFile(fixture, megabytes: 4)
+            let source = try serve(file, at: 7100, in: fixture.network.internet)
             #expect(try fetchSum(TestNetwork.internetAddress, 7100, in: guest.namespace) == expected)
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
             _ = (source, cable)
         }
 
         /// What one guest does to the NAT costs others nothing: forged sources, broken and overlapping packets, floods
         /// of connections and of questions.
-        @Test func aHostileGuestDisturbsNobody() throws {
-            let scene = try RootlessScene(internet: true)
-            let guest = try scene.guest()
+        @Test func hostileGuestDisturbsNoOther() throws {
+            let fixture = try RootlessFixture(internet: true)
+            let guest = try fixture.guest()
             try guest.lease()
             #expect(try guest.namespace.pings(gateway))
-            let hostile = try PlugHolder(path: scene.path)
+            let hostile = try PlugPort(path: fixture.path)
             let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!,
                 outside = IPv4Address(TestNetwork.internetAddress)!
             let router = try #require(
@@ -285,13 +235,13 @@ extension IntegrationTests {
             for victim in ["192.168.105.2", "192.168.105.1", "192.168.105.255", "255.255.255.255", "127.0.0.1"] {
                 hostile.send(datagram(from: IPv4Address(victim)!, 1, to: outside, 7))
             }
-            try scene.waitUntilDropped("spoofed")
+            try fixture.waitUntilDropped("spoofed")
             let good = datagram(from: address, 5, to: outside, 7, [UInt8](repeating: 7, count: 400))
             for length in stride(from: 14, to: good.count, by: 3) { hostile.send(Array(good.prefix(length))) }
             hostile.send(datagram(from: address, 0, to: outside, 7))
-            try scene.waitUntilDropped("malformed")
+            try fixture.waitUntilDropped("malformed")
             hostile.send(good.dropLast() + [0])
-            try scene.waitUntilDropped("badChecksum")
+            try fixture.waitUntilDropped("badChecksum")
             var random = SeededGenerator(seed: 5)
             for number in 0..<20_000 {
                 var writer = ByteWriter(capacity: 64)
@@ -321,18 +271,18 @@ extension IntegrationTests {
             #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
             // What was refused outside keeps no socket.
             try eventually("its sockets are closed", within: 60) {
-                try Files.entries("/proc/\(scene.daemon.identifier)/fd").count < 200
+                try Files.entries("/proc/\(fixture.daemon.identifier)/fd").count < 200
             }
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test func withoutTheLibraryThePackageIsNamed() throws {
+        @Test func missingLibraryIsReportedWithPackage() throws {
             let network = try TestNetwork()
             // An empty folder over where the library is.
             let command = [
                 "unshare", "-m", "sh", "-c",
                 "for f in /usr/lib/*/libslirp.so.0; do mount --bind /dev/null $f; done; exec \"$@\"", "sh",
-                Machine.product("vde_vmnet"),
+                TestHost.product("vde_vmnet"),
             ]
             let result = try network.host.attempt(
                 command + [

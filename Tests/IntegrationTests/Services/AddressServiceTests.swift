@@ -5,8 +5,8 @@ import Testing
 
 extension IntegrationTests {
     /// DHCP and names, as real clients see them.
-    @Suite struct Addresses {
-        @Test func theSameGuestGetsTheSameAddressAfterARestart() throws {
+    @Suite struct AddressServices {
+        @Test func guestKeepsAddressAcrossRestart() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             for (number, signal) in [Signal.terminate, Signal.kill, Signal.terminate].enumerated() {
@@ -22,9 +22,9 @@ extension IntegrationTests {
             }
         }
 
-        @Test func whatTheServerTellsIsWhatTheNetworkIs() throws {
-            let scene = try Scene(internet: true)
-            let told = try scene.guest().lease("-O", "domain", "-O", "broadcast")
+        @Test func leaseDescribesTheNetwork() throws {
+            let fixture = try DaemonFixture(internet: true)
+            let told = try fixture.guest().lease("-O", "domain", "-O", "broadcast")
             #expect(told["subnet"] == "255.255.255.0")
             #expect(told["router"] == gateway && told["dns"] == gateway && told["serverid"] == gateway)
             #expect(told["broadcast"] == "192.168.105.255")
@@ -33,29 +33,29 @@ extension IntegrationTests {
             #expect(told["domain"] == "internet.example")
         }
 
-        @Test func ownRangesAreKept() throws {
-            let scene = try Scene([
+        @Test func configuredRangeIsUsed() throws {
+            let fixture = try DaemonFixture([
                 "--dhcp", "builtin", "--vmnet-gateway", "10.77.0.1", "--vmnet-mask", "255.255.0.0", "--vmnet-dhcp-end",
                 "10.77.0.3",
             ])
             var guests: [PlugGuest] = []
             for (name, address) in [("a", "10.77.0.2"), ("b", "10.77.0.3")] {
-                guests.append(try scene.guest(name))
+                guests.append(try fixture.guest(name))
                 #expect(try guests.last!.lease()["ip"] == address)
             }
-            let third = try scene.guest("c")
+            let third = try fixture.guest("c")
             #expect(throws: CommandFailed.self) { try third.lease(seconds: 2) }
-            #expect(scene.daemon.program.output.contains("no address left"))
+            #expect(fixture.daemon.program.output.contains("no address left"))
         }
 
-        @Test func anAddressInUseIsNotGivenOut() throws {
-            let scene = try Scene()
-            let squatter = try scene.guest("squatter")
+        @Test func addressInUseIsNotOffered() throws {
+            let fixture = try DaemonFixture()
+            let squatter = try fixture.guest("squatter")
             try squatter.namespace.ip("addr", "add", "192.168.105.2/24", "dev", PlugGuest.interface)
-            #expect(try scene.guest().lease()["ip"] == "192.168.105.3")
+            #expect(try fixture.guest().lease()["ip"] == "192.168.105.3")
         }
 
-        @Test func anotherServerIsLeftAlone() throws {
+        @Test func existingServerSilencesOurs() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             // Somebody else's network on the same switch: a namespace with dnsmasq.
@@ -72,13 +72,13 @@ extension IntegrationTests {
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             #expect(try guest.lease(seconds: 10)["serverid"] == "192.168.50.1")
             // The tiny guest of `check` is at home there too.
-            let check = try network.host.attempt([Machine.product("vde_vmnet"), "check", vde.path])
+            let check = try network.host.attempt([TestHost.product("vde_vmnet"), "check", vde.path])
             #expect(check.succeeded, "\(check.output)")
             #expect(check.output.contains("from 192.168.50.1"))
             _ = dnsmasq
         }
 
-        @Test func aServerThatComesLaterMakesOursStandBack() throws {
+        @Test func laterServerSilencesOurs() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
@@ -97,24 +97,24 @@ extension IntegrationTests {
         }
 
         @Test(arguments: ["off", "system"])
-        func whereWeDoNotServeTheHostHearsTheGuests(who: String) throws {
-            let scene = try Scene(["--dhcp", who])
-            let guest = try scene.guest()
+        func hostReceivesDHCPIfOursIsOff(who: String) throws {
+            let fixture = try DaemonFixture(["--dhcp", who])
+            let guest = try fixture.guest()
             if who == "off" { #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) } }
-            let dnsmasq = try scene.host.start([
+            let dnsmasq = try fixture.host.start([
                 "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=vmnet0",
                 "--bind-interfaces", "--no-ping",
                 "--dhcp-range=192.168.105.100,192.168.105.110",
-                "--dhcp-leasefile=\(scene.folder.file("dnsmasq.leases"))",
+                "--dhcp-leasefile=\(fixture.folder.file("dnsmasq.leases"))",
             ])
             try dnsmasq.wait(for: "DHCP, IP range", within: 10)
             #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.1") == true)
         }
 
-        @Test func whereWeServeTheHostsStackHearsNoDHCP() throws {
-            let scene = try Scene()
-            let guest = try scene.guest()
-            let listener = try scene.host.start([
+        @Test func hostReceivesNoDHCPIfOursServes() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest()
+            let listener = try fixture.host.start([
                 "tcpdump", "-n", "-l", "-i", "vmnet0", "udp", "port", "67", "or", "udp", "port", "68",
             ])
             try listener.wait(for: "listening on", within: 10)
@@ -137,35 +137,35 @@ extension IntegrationTests {
 
         // MARK: Names
 
-        @Test func namesAreForwardedByUDPAndTCP() throws {
-            let scene = try Scene(internet: true)
-            let guest = try scene.guest()
+        @Test func dnsIsForwardedOverUDPAndTCP() throws {
+            let fixture = try DaemonFixture(internet: true)
+            let guest = try fixture.guest()
             try guest.lease()
             let answer = try guest.namespace.attempt([
                 "busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway,
             ])
             #expect(answer.output.contains(TestNetwork.internetAddress), "\(answer.output)")
             #expect(
-                try scene.check("--name", TestNetwork.internetName).output.contains(
+                try fixture.check("--name", TestNetwork.internetName).output.contains(
                     "is \(TestNetwork.internetAddress), says \(gateway)"))
-            #expect(try DNSClient.askByTCP(scene, TestNetwork.internetName).contains(TestNetwork.internetAddress))
-            #expect(try DNSClient.askByTCP(scene, "localhost").contains("127.0.0.1"))
+            #expect(try DNSClient.askByTCP(fixture, TestNetwork.internetName).contains(TestNetwork.internetAddress))
+            #expect(try DNSClient.askByTCP(fixture, "localhost").contains("127.0.0.1"))
             // Nobody but guests is served.
             #expect(
-                try scene.network.internet.attempt([
+                try fixture.network.internet.attempt([
                     "busybox", "nslookup", "-type=a", "localhost", TestNetwork.hostAddress,
                 ]).succeeded == false)
         }
 
-        @Test func resolversAreReadAgainWhenTheyChange() throws {
-            let scene = try Scene(internet: true)
+        @Test func changedResolversAreReread() throws {
+            let fixture = try DaemonFixture(internet: true)
             // A resolver that is not there, then the right one.
-            try scene.host.setResolvers("nameserver 203.0.113.77\n")
+            try fixture.host.setResolvers("nameserver 203.0.113.77\n")
             MonotonicClock.sleep(1100 * MonotonicClock.millisecond)
-            #expect(try scene.check("--name", TestNetwork.internetName).succeeded == false)
-            try scene.host.setResolvers("nameserver 203.0.113.77\nnameserver \(TestNetwork.internetAddress)\n")
+            #expect(try fixture.check("--name", TestNetwork.internetName).succeeded == false)
+            try fixture.host.setResolvers("nameserver 203.0.113.77\nnameserver \(TestNetwork.internetAddress)\n")
             MonotonicClock.sleep(1100 * MonotonicClock.millisecond)
-            let check = try scene.check("--name", TestNetwork.internetName)
+            let check = try fixture.check("--name", TestNetwork.internetName)
             #expect(check.succeeded, "the second of two is asked when the first is silent: \(check.output)")
         }
     }
@@ -173,8 +173,8 @@ extension IntegrationTests {
 
 /// A DNS client over TCP made of nothing but bash, in a guest of its own.
 enum DNSClient {
-    static func askByTCP(_ scene: Scene, _ name: String) throws -> String {
-        let guest = try scene.guest("resolver")
+    static func askByTCP(_ fixture: DaemonFixture, _ name: String) throws -> String {
+        let guest = try fixture.guest("resolver")
         try guest.lease()
         return try askByTCP(guest, name)
     }

@@ -7,7 +7,7 @@ import Wire
 
 extension IntegrationTests {
     /// Real DHCP clients that come with an address already, or go without a word.
-    @Suite struct AddressClients {
+    @Suite struct DHCPClients {
         private let interface = PlugGuest.interface
 
         /// Runs dhclient once, as after a reboot: with the lease that it remembers.
@@ -42,62 +42,64 @@ extension IntegrationTests {
             return result.output + result.error
         }
 
-        @Test func aClientFromAnotherNetworkIsToldSoAtOnce() throws {
-            let scene = try OwnScene()
-            let guest = try scene.guest()
-            let output = try dhclient(guest, remembering: "192.168.64.7", scene.folder)
+        @Test func clientOfAnotherNetworkGetsNAK() throws {
+            let fixture = try OwnSwitchFixture()
+            let guest = try fixture.guest()
+            let output = try dhclient(guest, remembering: "192.168.64.7", fixture.folder)
             #expect(output.contains("DHCPNAK"), "\(output)")
             #expect(output.contains("bound to 192.168.105.2"), "\(output)")
         }
 
-        @Test func aClientKeepsAnAddressThatTheServerHasForgotten() throws {
-            let scene = try OwnScene()
-            let guest = try scene.guest()
-            let output = try dhclient(guest, remembering: "192.168.105.77", scene.folder)
+        @Test func clientKeepsAddressThatServerForgot() throws {
+            let fixture = try OwnSwitchFixture()
+            let guest = try fixture.guest()
+            let output = try dhclient(guest, remembering: "192.168.105.77", fixture.folder)
             #expect(
                 output.contains("bound to 192.168.105.77") && !output.contains("DHCPNAK")
                     && !output.contains("DHCPDISCOVER"), "\(output)")
         }
 
-        @Test func aClientThatStillHasItsAddressIsOfferedIt() throws {
-            let scene = try OwnScene()
-            let guest = try scene.guest()
+        @Test func clientWithAddressIsOfferedTheSame() throws {
+            let fixture = try OwnSwitchFixture()
+            let guest = try fixture.guest()
             try guest.namespace.ip("addr", "add", "192.168.105.2/24", "dev", interface)
             #expect(try guest.lease()["ip"] == "192.168.105.2")
         }
 
-        @Test func aBootROMAndTheSystemBehindItHaveOneAddress() throws {
-            let scene = try OwnScene()
-            let guest = try scene.guest()
+        @Test func bootROMAndItsSystemShareOneAddress() throws {
+            let fixture = try OwnSwitchFixture()
+            let guest = try fixture.guest()
             // busybox sends the hardware address as its identifier; then another.
             #expect(try guest.lease()["ip"] == "192.168.105.2")
             try guest.namespace.ip("addr", "flush", "dev", interface)
             #expect(try guest.lease("-x", "0x3d:ff00010203040506")["ip"] == "192.168.105.2")
         }
 
-        @Test func addressesOfMachinesThatHaveGoneAreReused() throws {
-            let scene = try OwnScene(["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.4"])
+        @Test func addressesOfDepartedGuestsAreReused() throws {
+            let fixture = try OwnSwitchFixture([
+                "--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.4",
+            ])
             for number in 1...7 {
-                let guest = try scene.guest("guest\(number)")
+                let guest = try fixture.guest("guest\(number)")
                 #expect(try guest.lease()["ip"] == "192.168.105.\(2 + (number - 1) % 3)")
                 guest.stop()
                 try eventually("the port is gone") {
-                    scene.daemon.program.output.split(separator: "\n").count { $0.contains("has gone") } == number
+                    fixture.daemon.program.output.split(separator: "\n").count { $0.contains("has gone") } == number
                 }
             }
         }
 
         /// A conversation of a client that the test plays itself. Returns whether it got an address.
-        private func lease(_ hardware: MACAddress, through holder: PlugHolder) -> Bool {
+        private func lease(_ hardware: MACAddress, through plug: PlugPort) -> Bool {
             func exchange(_ change: (inout DHCPv4Message) -> Void) -> DHCPv4Message? {
                 var message = DHCPv4Message(
                     isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
                 change(&message)
-                holder.send(
+                plug.send(
                     UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
                         payload: message.bytes()))
                 var answer: DHCPv4Message?
-                _ = holder.receive(seconds: 1) { frame in
+                _ = plug.receive(seconds: 1) { frame in
                     guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload),
                         udp.destinationPort == 68
                     else { return false }
@@ -116,40 +118,40 @@ extension IntegrationTests {
         }
 
         @Test(arguments: [[], ["--uplink", "user"]])
-        func onePortLeavesHalfOfTheAddressesToOthers(options: [String]) throws {
-            let scene = try OwnScene(
+        func onePortGetsAtMostHalfOfThePool(options: [String]) throws {
+            let fixture = try OwnSwitchFixture(
                 options + ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.9"])
-            let holder = try PlugHolder(path: scene.path)
+            let plug = try PlugPort(path: fixture.path)
             var taken = 0
-            while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: holder) { taken += 1 }
+            while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: plug) { taken += 1 }
             #expect(taken == 4)
-            try scene.daemon.program.wait(
+            try fixture.daemon.program.wait(
                 for: "4 are left for the others; if further machines are behind it, name it with --trunk", within: 5)
-            for name in ["a", "b"] { #expect(try scene.guest(name).lease()["ip"]?.hasPrefix("192.168.105.") == true) }
+            for name in ["a", "b"] { #expect(try fixture.guest(name).lease()["ip"]?.hasPrefix("192.168.105.") == true) }
         }
 
         /// A port that is named, and one behind which there is a cable to another switch.
         @Test(arguments: [(["--trunk", "2"], "a test"), ([], "vdeplug: user=root pid=1")])
-        func aTrunkMayHaveMore(options: [String], program: String) throws {
-            let scene = try OwnScene(
+        func trunkPortExceedsTheShare(options: [String], program: String) throws {
+            let fixture = try OwnSwitchFixture(
                 options + ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.9"])
-            let holder = try PlugHolder(path: scene.path, description: program)
+            let plug = try PlugPort(path: fixture.path, description: program)
             var taken = 0
-            while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: holder) { taken += 1 }
+            while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: plug) { taken += 1 }
             #expect(taken == 7)
-            #expect(try scene.guest().lease()["ip"] == "192.168.105.9")
+            #expect(try fixture.guest().lease()["ip"] == "192.168.105.9")
         }
 
-        @Test func aCheckGivesItsAddressBackAndLeavesTheFirstOnes() throws {
-            let scene = try OwnScene()
-            let check = try scene.host.attempt([Machine.product("vde_vmnet"), "check", scene.path])
+        @Test func checkReleasesItsAddressAndSparesTheFirst() throws {
+            let fixture = try OwnSwitchFixture()
+            let check = try fixture.host.attempt([TestHost.product("vde_vmnet"), "check", fixture.path])
             #expect(check.output.contains("192.168.105.254/24 from 192.168.105.1 for 120 s"), "\(check.output)")
-            try scene.daemon.program.wait(for: "released 192.168.105.254", within: 5)
-            #expect(try scene.guest().lease()["ip"] == "192.168.105.2")
+            try fixture.daemon.program.wait(for: "released 192.168.105.254", within: 5)
+            #expect(try fixture.guest().lease()["ip"] == "192.168.105.2")
         }
 
         /// ProxyDHCP servers tell boot ROMs where their program is, and give no addresses.
-        @Test func aProxyForBootROMsDoesNotMakeOursStandBack() throws {
+        @Test func proxyDHCPServerDoesNotSilenceOurs() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
@@ -162,7 +164,7 @@ extension IntegrationTests {
                 "--pxe-service=x86PC,x,b.ipxe", "--dhcp-leasefile=\(network.folder.file("dnsmasq.leases"))",
             ])
             try proxy.wait(for: "DHCP, proxy on subnet", within: 10)
-            let holder = try PlugHolder(path: vde.path)
+            let plug = try PlugPort(path: vde.path)
             let hardware = MACAddress("52:54:00:00:77:01")!, proxyAddress = IPv4Address("192.168.105.200")!
             func broadcast(_ kind: DHCPv4Message.Kind, _ change: (inout DHCPv4Message) -> Void) {
                 var message = DHCPv4Message(isReply: false, transactionID: 7, clientHardware: hardware)
@@ -171,11 +173,11 @@ extension IntegrationTests {
                 message[.vendorClass] = Array("PXEClient:Arch:00000:UNDI:002001".utf8)
                 change(&message)
                 var payload = message.bytes()
-                // Architecture, interface and machine (RFC 4578), by which the proxy knows a boot ROM.
+                // Architecture, interface and guest (RFC 4578), by which the proxy knows a boot ROM.
                 payload.replaceSubrange(
                     payload.lastIndex(of: 255)!...,
                     with: [93, 2, 0, 0, 94, 3, 1, 2, 1, 97, 17] + [UInt8](repeating: 0, count: 17) + [255])
-                holder.send(
+                plug.send(
                     UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: payload))
             }
             func isDHCP(_ frame: [UInt8], _ accept: (DHCPv4Message, IPv4Address) -> Bool) -> Bool {
@@ -188,7 +190,7 @@ extension IntegrationTests {
             }
             func proxyAnswers() -> Bool {
                 broadcast(.discover) { _ in }
-                return holder.receive {
+                return plug.receive {
                     isDHCP($0) { $0.kind == .offer && $1 == proxyAddress && $0.yourAddress == .any }
                 } != nil
             }
@@ -199,7 +201,7 @@ extension IntegrationTests {
                 $0.set(.requestedAddress, [IPv4Address("192.168.105.50")!])
             }
             #expect(
-                holder.receive {
+                plug.receive {
                     isDHCP($0) { message, _ in
                         !message.isReply && message.kind == .discover && message.clientHardware != hardware
                     }

@@ -80,7 +80,7 @@ extension IntegrationTests {
         }
 
         @Test(.enabled(if: LibVDEPlug.isAvailable, "needs libvdeplug"))
-        func libvdeplug() throws {
+        func libvdeplugClientsSeeTheSame() throws {
             try bothAlike { it in
                 let console = try Console(it.mgmt)
                 var a: LibVDEPlug? = try LibVDEPlug(it.path, description: "first")
@@ -129,7 +129,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func plugsCablesAndTAPs() throws {
+        @Test func plugsCablesAndTAPsSeeTheSame() throws {
             try bothAlike { it in
                 let other = try it.another("other")
                 let near = try it.guest("near", "10.9.0.1"), next = try it.guest("next", "10.9.0.2"),
@@ -149,7 +149,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func slirpvde() throws {
+        @Test func slirpvdeSeesTheSame() throws {
             try bothAlike { it in
                 let slirp = try it.network.host.start(["slirpvde", "--dhcp", "--sock", it.path])
                 let guest = try PlugGuest("guest", path: it.path, mac: "52:54:00:00:00:09", folder: it.network.folder)
@@ -160,7 +160,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func pcapplugAndWirefilter() throws {
+        @Test func pcapplugAndWirefilterSeeTheSame() throws {
             try bothAlike { it in
                 // A station behind an interface of the host, which vde_pcapplug bridges.
                 let station = try Namespace("station")
@@ -193,14 +193,14 @@ extension IntegrationTests {
         }
 
         @Test(
-            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
-            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
-        func machines() throws {
+            .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
+            .enabled(if: VirtualMachine.canRunUML, "\(VirtualMachine.umlReason)"))
+        func qemuAndUMLSeeTheSame() throws {
             try bothAlike { it in
-                let qemu = try GuestMachine.qemu(
+                let qemu = try VirtualMachine.qemu(
                     "qemu", netdev: "vde,id=net0,sock=\(it.path)", mac: "52:54:00:00:00:01", in: it.network.host,
                     folder: it.network.folder)
-                let uml = try GuestMachine.uml(
+                let uml = try VirtualMachine.uml(
                     "uml", network: "vde,\(it.path)", mac: "52:54:00:00:00:02", in: it.network.host,
                     folder: it.network.folder)
                 for (number, guest) in [qemu, uml].enumerated() {
@@ -222,7 +222,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func theConsolesClients() throws {
+        @Test func consoleClientsSeeTheSame() throws {
             try bothAlike { it in
                 for command in [
                     "port/create 3", "vlan/create 7", "vlan/addport 7 3", "vlan/allprint", "port/allprint",
@@ -249,7 +249,7 @@ extension IntegrationTests {
         }
 
         /// Every command whose answer is the same, in one go.
-        @Test func theConsolesAnswers() throws {
+        @Test func consoleAnswersAreTheSame() throws {
             try bothAlike { it in
                 let console = try Console(it.mgmt)
                 let client = try it.guest("guest", "10.9.0.1", mac: "52:54:00:00:00:01")
@@ -282,7 +282,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func startAndEnd() throws {
+        @Test func startAndEndAreTheSame() throws {
             try bothAlike(options: ["-n", "4", "-m", "0660", "-g", "daemon"]) { it in
                 for name in ["", "/ctl"] {
                     let status = try Files.status(it.path + name)
@@ -309,7 +309,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func inTheBackground() throws {
+        @Test func daemonModeIsTheSame() throws {
             for command in [["vde_switch"], VDESwitch.ours] {
                 let network = try TestNetwork()
                 let path = network.folder.file("vde"), pidfile = network.folder.file("pid"),

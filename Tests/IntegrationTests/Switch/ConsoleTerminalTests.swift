@@ -5,7 +5,7 @@ import Testing
 
 extension IntegrationTests {
     /// Programs of vde2 that talk to a console.
-    @Suite struct Terminals {
+    @Suite struct ConsoleTerminals {
         /// vdeterm sends a command without the end of its line, and needs a terminal, which script(1) gives it.
         @Test func vdetermIsAnswered() throws {
             let network = try TestNetwork(), mgmt = network.folder.file("mgmt")
@@ -22,7 +22,7 @@ extension IntegrationTests {
         }
 
         /// Commands that come without an end and in one piece are one command each, and a line in pieces is one line.
-        @Test func aPauseEndsALine() throws {
+        @Test func pauseEndsLine() throws {
             let network = try TestNetwork(), mgmt = network.folder.file("mgmt")
             let daemon = try VMNetDaemon(
                 in: network.host, ["--switch", "--uplink", "none", "--mgmt", mgmt, network.folder.file("vde")],

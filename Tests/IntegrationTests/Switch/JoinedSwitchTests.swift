@@ -5,8 +5,8 @@ import Testing
 
 extension IntegrationTests {
     /// Somebody else's VDE network: who runs it, how it is joined, and what happens when it goes.
-    @Suite struct Switches {
-        @Test func itRejoinsByItselfWhenTheSwitchComesBack() throws {
+    @Suite struct JoinedSwitches {
+        @Test func daemonRejoinsReturningSwitch() throws {
             let network = try TestNetwork()
             let path = network.folder.file("vde")
             var vde: VDESwitch? = try VDESwitch(in: network.host, at: path)
@@ -31,7 +31,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func aSwitchThatIsJustBeingStartedIsWaitedFor() throws {
+        @Test func startingSwitchIsAwaited() throws {
             let network = try TestNetwork()
             let path = network.folder.file("vde")
             let daemon = try VMNetDaemon.start(in: network.host, [path], folder: network.folder)
@@ -42,7 +42,7 @@ extension IntegrationTests {
             _ = vde
         }
 
-        @Test func aSwitchOfAnotherUserIsJoined() throws {
+        @Test func switchOfOtherUserIsJoined() throws {
             let network = try TestNetwork()
             let directory = network.folder.file("user")
             try Files.makeDirectory(directory)
@@ -54,7 +54,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        @Test func theGroupGivenMayWrite() throws {
+        @Test func givenGroupMayWrite() throws {
             let network = try TestNetwork()
             let directory = network.folder.file("user")
             try Files.makeDirectory(directory)
@@ -66,14 +66,14 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
             // A group that the switch is not in shuts it out, and it says so by refusing.
             let refused = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vde-group", "adm",
+                TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vde-group", "adm",
                 vde.path,
             ])
             #expect(refused.termination == .exited(69))
             #expect(refused.error.contains("refused"))
         }
 
-        @Test func aPortCanBeChosen() throws {
+        @Test func portIsChosenByNumber() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let daemon = try VMNetDaemon(in: network.host, [vde.path + "[7]"], folder: network.folder)
@@ -82,7 +82,7 @@ extension IntegrationTests {
             #expect(listing.contains("vde_vmnet user=root pid=\(daemon.program.identifier)"))
             // Debian's switch refuses a port out of range by silence.
             let refused = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), vde.path + "[4000]",
+                TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), vde.path + "[4000]",
             ])
             #expect(refused.termination == .exited(69))
             #expect(refused.error.contains("did not answer") || refused.error.contains("refused"))
@@ -92,12 +92,12 @@ extension IntegrationTests {
             (FakeSwitch.Behaviour.silent, "did not answer"), (.refusing, "refused"), (.halfway(60), "refused"),
             (.answering([UInt8](repeating: 0x41, count: 110)), "does not speak the VDE protocol"),
         ])
-        func aSwitchThatMisbehavesIsNamed(behaviour: FakeSwitch.Behaviour, word: String) throws {
+        func misbehavingSwitchIsReported(behaviour: FakeSwitch.Behaviour, word: String) throws {
             let network = try TestNetwork()
             let fake = try FakeSwitch(in: network.folder, behaviour)
             let before = try network.host.snapshot()
             let result = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), fake.path,
+                TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), fake.path,
             ])
             #expect(result.termination == .exited(69))
             #expect(result.error.contains(word), "\(result.error)")
@@ -105,7 +105,7 @@ extension IntegrationTests {
         }
 
         @Test(arguments: [true, false])
-        func aCableWorksWhicheverEndComesFirst(isOurs first: Bool) throws {
+        func cableWorksInEitherStartOrder(isOurs first: Bool) throws {
             let network = try TestNetwork()
             let path = network.folder.file("cable")
             var daemon: VMNetDaemon?
@@ -126,14 +126,14 @@ extension IntegrationTests {
             #expect(!Files.exists(path + (first ? "" : "+")))
         }
 
-        @Test func aThirdEndIsTurnedAway() throws {
+        @Test func thirdCableEndIsRejected() throws {
             let network = try TestNetwork()
             let path = network.folder.file("cable")
             let daemon = try VMNetDaemon(in: network.host, [path + "[]"], folder: network.folder)
             let guest = try PlugGuest("guest", path: "ptp://" + path, folder: network.folder)
             try guest.lease()
             let third = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), path + "[]",
+                TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), path + "[]",
             ])
             #expect(third.termination == .exited(75))
             #expect(third.error.contains("both ends"))

@@ -4,55 +4,34 @@ import TestSupport
 import Testing
 import Wire
 
-/// A host on which vde_vmnet is the switch.
-final class OwnScene {
-    let network: TestNetwork
-    let path: String
-    let daemon: VMNetDaemon
-
-    init(_ options: [String] = [], internet: Bool = false, environment: [String: String?] = [:]) throws {
-        network = try TestNetwork()
-        if internet { try network.startInternet() }
-        path = network.folder.file("own")
-        daemon = try VMNetDaemon(
-            in: network.host, ["--switch"] + options + [path], folder: network.folder, environment: environment)
-    }
-
-    var host: Namespace { network.host }
-    var folder: TemporaryFolder { network.folder }
-
-    func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {
-        try PlugGuest(name, path: path, mac: mac, folder: folder)
-    }
-
-}
-
 extension IntegrationTests {
     /// `vde_vmnet --switch`: no other switch is needed.
     @Suite struct OwnSwitch {
         @Test(
-            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
-            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
-        func oneCommandIsAWholeNetwork() throws {
-            let scene = try OwnScene(internet: true)
+            .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
+            .enabled(if: VirtualMachine.canRunUML, "\(VirtualMachine.umlReason)"))
+        func oneCommandMakesWholeNetwork() throws {
+            let fixture = try OwnSwitchFixture(internet: true)
             #expect(
-                scene.daemon.readyLine == "192.168.105.0/24 on vmnet0, gateway 192.168.105.1, switch at \(scene.path)")
-            let before = try scene.host.attempt([
-                Machine.product("vde_vmnet"), "check", scene.path, "--name", TestNetwork.internetName,
+                fixture.daemon.readyLine
+                    == "192.168.105.0/24 on vmnet0, gateway 192.168.105.1, switch at \(fixture.path)")
+            let before = try fixture.host.attempt([
+                TestHost.product("vde_vmnet"), "check", fixture.path, "--name", TestNetwork.internetName,
             ])
             #expect(before.succeeded, "\(before.output)")
             #expect(!before.output.contains("failed"))
             let guests = [
-                try GuestMachine.qemu(
-                    "qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
-                    folder: scene.folder),
-                try GuestMachine.uml(
-                    "uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:03", in: scene.host, folder: scene.folder),
+                try VirtualMachine.qemu(
+                    "qemu", netdev: "vde,id=net0,sock=\(fixture.path)", mac: "52:54:00:00:00:01", in: fixture.host,
+                    folder: fixture.folder),
+                try VirtualMachine.uml(
+                    "uml", network: "vde,\(fixture.path)", mac: "52:54:00:00:00:03", in: fixture.host,
+                    folder: fixture.folder),
             ]
             var addresses: [String] = []
             for guest in guests {
                 try guest.waitUntilBooted()
-                addresses.append(GuestMachine.address(in: try guest.lease()))
+                addresses.append(VirtualMachine.address(in: try guest.lease()))
             }
             for (number, guest) in guests.enumerated() {
                 #expect(try guest.run("ping -c 1 -W 5 \(addresses[1 - number])").status == 0)
@@ -60,14 +39,14 @@ extension IntegrationTests {
                     try guest.run("wget -q -O - http://\(TestNetwork.internetName)/").output
                         == "Hello from the Internet", "\(guest.name) fetches")
                 try guest.run("mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
-                #expect(try scene.host.fetch(addresses[number]) == "this is \(guest.name)")
+                #expect(try fixture.host.fetch(addresses[number]) == "this is \(guest.name)")
             }
-            #expect(try scene.daemon.stop() == .exited(0))
-            #expect(!Files.exists(scene.path))
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(!Files.exists(fixture.path))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func startedThroughSudoItIsTheCallers() throws {
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func sudoGivesSwitchToCaller() throws {
             let network = try TestNetwork()
             let user = try #require(Accounts.user(named: "nobody")),
                 group = try #require(Accounts.group(named: "nogroup"))
@@ -79,23 +58,23 @@ extension IntegrationTests {
                 let status = try Files.status(name)
                 #expect(status.owner == user && status.group == group && status.mode == mode, "\(name)")
             }
-            let guest = try GuestMachine.qemu(
+            let guest = try VirtualMachine.qemu(
                 "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host, user: "nobody",
                 folder: network.folder)
             try guest.waitUntilBooted()
-            #expect(GuestMachine.address(in: try guest.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             let socket = try #require(try Files.entries(path).first { $0.hasPrefix("002.") })
             #expect(try Files.status(path + "/" + socket).owner == user)
             // Others stay out, and root does not.
             let other = try network.host.attempt(
-                Namespace.running(as: "daemon") + [Machine.product("vde_vmnet"), "check", path])
+                Namespace.running(as: "daemon") + [TestHost.product("vde_vmnet"), "check", path])
             #expect(other.termination == .exited(1) && other.output.contains("Permission denied"))
-            #expect(try network.host.attempt([Machine.product("vde_vmnet"), "check", path]).succeeded)
+            #expect(try network.host.attempt([TestHost.product("vde_vmnet"), "check", path]).succeeded)
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(path))
         }
 
-        @Test func withoutAWayOutItNeedsNoPrivilege() throws {
+        @Test func noUplinkNeedsNoPrivilege() throws {
             let network = try TestNetwork()
             let directory = network.folder.file("user")
             try Files.makeDirectory(directory)
@@ -103,7 +82,7 @@ extension IntegrationTests {
             let path = directory + "/vde"
             let before = try network.host.snapshot()
             let daemon = try network.host.start(
-                Namespace.running(as: "nobody") + [Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
+                Namespace.running(as: "nobody") + [TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", path])
             try daemon.wait(for: "vde_vmnet: ready: switch at \(path)\n")
             #expect(try network.host.snapshot() == before)
             let one = try PlugGuest("one", path: path, folder: network.folder),
@@ -116,7 +95,7 @@ extension IntegrationTests {
             // With one, it says what it takes.
             let refused = try network.host.attempt(
                 Namespace.running(as: "nobody") + [
-                    Machine.product("vde_vmnet"), "--state-dir", directory + "/state", "--uplink", "tap", "--switch",
+                    TestHost.product("vde_vmnet"), "--state-dir", directory + "/state", "--uplink", "tap", "--switch",
                     path,
                 ])
             #expect(refused.termination == .exited(77), "\(refused.error)")
@@ -124,14 +103,14 @@ extension IntegrationTests {
             #expect(!Files.exists(path))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func guestsAreToldTheMTUAndJumboFramesPass() throws {
-            let scene = try OwnScene(["--vmnet-mtu", "9000"])
-            #expect(try scene.host.run("ip", "link", "show", "vmnet0").contains("mtu 9000"))
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func guestsLearnMTUAndJumboFramesPass() throws {
+            let fixture = try OwnSwitchFixture(["--vmnet-mtu", "9000"])
+            #expect(try fixture.host.run("ip", "link", "show", "vmnet0").contains("mtu 9000"))
             let guests = try [1, 2].map {
-                try GuestMachine.qemu(
-                    "jumbo\($0)", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:0\($0)",
-                    in: scene.host, folder: scene.folder)
+                try VirtualMachine.qemu(
+                    "jumbo\($0)", netdev: "vde,id=net0,sock=\(fixture.path)", mac: "52:54:00:00:00:0\($0)",
+                    in: fixture.host, folder: fixture.folder)
             }
             for guest in guests {
                 try guest.waitUntilBooted()
@@ -145,14 +124,14 @@ extension IntegrationTests {
             }
             // Unfragmented, as the host counts it.
             #expect(
-                try scene.host.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "8972", "192.168.105.2"])
+                try fixture.host.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "8972", "192.168.105.2"])
                     .succeeded)
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test func isolatedGuestsReachTheWayOutOnly() throws {
-            let scene = try OwnScene(["--vmnet-isolation"], internet: true)
-            let one = try scene.guest("one"), two = try scene.guest("two")
+        @Test func isolatedGuestsReachOnlyUplink() throws {
+            let fixture = try OwnSwitchFixture(["--vmnet-isolation"], internet: true)
+            let one = try fixture.guest("one"), two = try fixture.guest("two")
             #expect(try one.lease()["ip"] == "192.168.105.2")
             #expect(try two.lease()["ip"] == "192.168.105.3")
             for guest in [one, two] {
@@ -160,11 +139,11 @@ extension IntegrationTests {
                 #expect(try guest.namespace.pings(TestNetwork.internetAddress))
             }
             #expect(try !one.namespace.pings("192.168.105.3", seconds: 1))
-            #expect(try scene.host.pings("192.168.105.3"))
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.host.pings("192.168.105.3"))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test func vlansKeepGuestsApartAndTheWayOutIsInOneOfThem() throws {
+        @Test func vlansSeparateGuestsAndUplinkIsInOne() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             let file = network.folder.file("rc")
@@ -193,13 +172,13 @@ extension IntegrationTests {
 
         // MARK: Cables
 
-        @Test func twoSwitchesConnectedByACableAreOne() throws {
-            let scene = try OwnScene()
-            let other = scene.folder.file("other")
-            let second = try scene.host.start([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", other])
+        @Test func twoCabledSwitchesFormOne() throws {
+            let fixture = try OwnSwitchFixture()
+            let other = fixture.folder.file("other")
+            let second = try fixture.host.start([TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", other])
             try second.wait(for: "ready")
-            let cable = try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other])
-            let guest = try PlugGuest("far", path: other, folder: scene.folder)
+            let cable = try fixture.host.start(["dpipe", "vde_plug", fixture.path, "=", "vde_plug", other])
+            let guest = try PlugGuest("far", path: other, folder: fixture.folder)
             #expect(try guest.lease(seconds: 15)["ip"] == "192.168.105.2")
             #expect(try guest.namespace.pings(gateway))
             cable.kill()
@@ -207,14 +186,15 @@ extension IntegrationTests {
             #expect(try second.stop() == .exited(0))
         }
 
-        @Test func aSecondOneMayBePluggedIntoTheFirst() throws {
-            let scene = try OwnScene()
+        @Test func secondSwitchPlugsIntoFirst() throws {
+            let fixture = try OwnSwitchFixture()
             // It finds out that the first serves addresses, and keeps silent.
             let second = try VMNetDaemon(
-                in: scene.network.internet, ["--vmnet-gateway", "192.168.120.1", "--tap-name", "second", scene.path],
-                folder: scene.folder)
+                in: fixture.network.internet,
+                ["--vmnet-gateway", "192.168.120.1", "--tap-name", "second", fixture.path],
+                folder: fixture.folder)
             try second.program.wait(for: "192.168.105.1 serves DHCP on this network", within: 10)
-            let guest = try scene.guest()
+            let guest = try fixture.guest()
             #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.") == true)
             try guest.namespace.ip("addr", "add", "192.168.120.9/24", "dev", PlugGuest.interface)
             #expect(try guest.namespace.pings("192.168.120.1"), "and both hosts are on the network")
@@ -222,43 +202,43 @@ extension IntegrationTests {
             #expect(try second.stop() == .exited(0))
         }
 
-        @Test func aLoopOfTwoCablesIsClosedAndNamed() throws {
-            let scene = try OwnScene()
-            let other = scene.folder.file("other")
-            let second = try scene.host.start(["vde_switch", "--unix", other])
+        @Test func loopOfTwoCablesIsClosedAndReported() throws {
+            let fixture = try OwnSwitchFixture()
+            let other = fixture.folder.file("other")
+            let second = try fixture.host.start(["vde_switch", "--unix", other])
             try eventually("vde_switch") { Files.exists(other + "/ctl") }
-            let guest = try scene.guest()
+            let guest = try fixture.guest()
             let cables = [
-                try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other]),
-                try scene.host.start(["dpipe", "vde_plug", scene.path, "=", "vde_plug", other]),
+                try fixture.host.start(["dpipe", "vde_plug", fixture.path, "=", "vde_plug", other]),
+                try fixture.host.start(["dpipe", "vde_plug", fixture.path, "=", "vde_plug", other]),
             ]
             // Addresses that are flooded: whatever the guest and the host say.
             try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
             for number in 100..<110 {
                 _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.05", "192.168.105.\(number)"])
             }
-            try scene.daemon.program.wait(for: "are connected to each other outside (a loop)", within: 20)
+            try fixture.daemon.program.wait(for: "are connected to each other outside (a loop)", within: 20)
             #expect(try guest.lease(seconds: 15)["ip"] == "192.168.105.2", "the network works")
             #expect(try guest.namespace.pings(gateway))
             for cable in cables { cable.kill() }
             second.kill()
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
         // MARK: Start and end
 
-        @Test func aSecondOneOnTheSameDirectoryNamesTheFirst() throws {
-            let scene = try OwnScene()
-            let again = try scene.host.attempt([
-                Machine.product("vde_vmnet"), "--switch", "--uplink", "none", scene.path,
+        @Test func secondSwitchOnDirectoryReportsFirst() throws {
+            let fixture = try OwnSwitchFixture()
+            let again = try fixture.host.attempt([
+                TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", fixture.path,
             ])
             #expect(again.termination == .exited(75))
-            #expect(again.error.contains("process \(scene.daemon.program.identifier)"))
-            #expect(try scene.host.attempt([Machine.product("vde_vmnet"), "check", scene.path]).succeeded)
+            #expect(again.error.contains("process \(fixture.daemon.program.identifier)"))
+            #expect(try fixture.host.attempt([TestHost.product("vde_vmnet"), "check", fixture.path]).succeeded)
         }
 
         @Test(arguments: [["--switch", "--uplink", "none"], ["--switch"]])
-        func afterAKillTheNextRunTakesOver(options: [String]) throws {
+        func nextRunReplacesKilledSwitch(options: [String]) throws {
             let network = try TestNetwork()
             let path = network.folder.file("own"), console = network.folder.file("mgmt")
             let arguments = options + ["--mgmt", console, path]
@@ -277,7 +257,7 @@ extension IntegrationTests {
             #expect(!Files.exists(path) && !Files.exists(console))
         }
 
-        @Test func aConsoleInUseAndWhatIsNoneAreLeftAlone() throws {
+        @Test func usedConsoleAndNonSocketAreLeftInPlace() throws {
             let network = try TestNetwork()
             let console = network.folder.file("mgmt"), file = network.folder.file("file")
             let first = try VMNetDaemon(
@@ -285,7 +265,7 @@ extension IntegrationTests {
                 folder: network.folder)
             func attempt(_ console: String) throws -> ChildProcess.Output {
                 try network.host.attempt([
-                    Machine.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", console,
+                    TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", "--mgmt", console,
                     network.folder.file("two"),
                 ])
             }
@@ -309,7 +289,7 @@ extension IntegrationTests {
             #expect(try Files.read(console) == [2] && Files.read(file) == [1])
         }
 
-        @Test func consoleAndPidfileMayLieInTheDirectoryBehindALink() throws {
+        @Test func consoleAndPidfileAllowLinkedDirectory() throws {
             let network = try TestNetwork()
             try Files.makeDirectory(network.folder.file("real"))
             _ = try ChildProcess.run(["ln", "-s", network.folder.file("real"), network.folder.file("link")])
@@ -325,49 +305,50 @@ extension IntegrationTests {
             }
         }
 
-        @Test func aDaemonWithoutStandardStreamsStarts() throws {
+        @Test func daemonWithoutStandardStreamsStarts() throws {
             let network = try TestNetwork()
             let path = network.folder.file("vde"), pidfile = network.folder.file("pid")
             let line = (VDESwitch.ours + ["-s", path, "-d", "-p", pidfile]).joined(separator: " ")
             let started = try network.host.attempt(["timeout", "10", "sh", "-c", "\(line) <&- >&- 2>&-"])
             #expect(started.succeeded, "\(started.termination)")
             let process = try #require(Files.text(pidfile).flatMap { Int32($0) })
-            let holder = try PlugHolder(path: path)
+            let plug = try PlugPort(path: path)
             Accounts.signal(process, Signal.terminate)
             try eventually("its end") { !Accounts.isAlive(process) }
             #expect(!Files.exists(path))
-            withExtendedLifetime(holder) {}
+            withExtendedLifetime(plug) {}
         }
 
         /// What docs/switch.md tells users about a switch that was killed.
         @Test(
-            .enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"),
-            .enabled(if: GuestMachine.canRunUML, "\(GuestMachine.umlReason)"))
-        func machinesOutliveAKilledSwitchAndGetANewCard() throws {
-            let scene = try OwnScene()
-            let monitor = scene.folder.file("monitor")
-            let qemu = try GuestMachine.qemu(
-                "qemu", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
+            .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
+            .enabled(if: VirtualMachine.canRunUML, "\(VirtualMachine.umlReason)"))
+        func guestsSurviveKilledSwitchWithNewCard() throws {
+            let fixture = try OwnSwitchFixture()
+            let monitor = fixture.folder.file("monitor")
+            let qemu = try VirtualMachine.qemu(
+                "qemu", netdev: "vde,id=net0,sock=\(fixture.path)", mac: "52:54:00:00:00:01", in: fixture.host,
                 device: ",id=card0", options: ["-monitor", "unix:\(monitor),server,nowait"],
-                folder: scene.folder)
-            let uml = try GuestMachine.uml(
-                "uml", network: "vde,\(scene.path)", mac: "52:54:00:00:00:02", in: scene.host, folder: scene.folder)
-            let plug = try PlugGuest("plug", path: scene.path, folder: scene.folder)
+                folder: fixture.folder)
+            let uml = try VirtualMachine.uml(
+                "uml", network: "vde,\(fixture.path)", mac: "52:54:00:00:00:02", in: fixture.host,
+                folder: fixture.folder)
+            let plug = try PlugGuest("plug", path: fixture.path, folder: fixture.folder)
             let joined = try VMNetDaemon(
-                in: scene.network.internet, ["--vmnet-gateway", "192.168.130.1", "--dhcp", "off", scene.path],
-                folder: scene.folder)
+                in: fixture.network.internet, ["--vmnet-gateway", "192.168.130.1", "--dhcp", "off", fixture.path],
+                folder: fixture.folder)
             for guest in [qemu, uml] {
                 try guest.waitUntilBooted()
                 _ = try guest.lease()
             }
-            scene.daemon.program.signal(Signal.kill)
-            _ = try scene.daemon.program.waitForEnd()
+            fixture.daemon.program.signal(Signal.kill)
+            _ = try fixture.daemon.program.waitForEnd()
             try joined.program.wait(for: "has gone; waiting for it to come back")
             try eventually("vde_plug2tap's end") {
                 (try? plug.namespace.run("ip", "link", "show", PlugGuest.interface)) == nil
             }
-            let again = try VMNetDaemon(in: scene.host, ["--switch", scene.path], folder: scene.folder)
-            try joined.program.wait(for: "joined the switch at \(scene.path) again")
+            let again = try VMNetDaemon(in: fixture.host, ["--switch", fixture.path], folder: fixture.folder)
+            try joined.program.wait(for: "joined the switch at \(fixture.path) again")
             for guest in [qemu, uml] {
                 #expect(try guest.run("ping -c 1 -W 1 \(gateway)").status != 0, "\(guest.name) runs, with a dead link")
             }
@@ -376,48 +357,50 @@ extension IntegrationTests {
             _ = try control.ask("device_del card0")
             try eventually("the card is out") { try qemu.run("ip link show eth0").status != 0 }
             _ = try control.ask("netdev_del net0")
-            _ = try control.ask("netdev_add vde,id=net1,sock=\(scene.path)")
+            _ = try control.ask("netdev_add vde,id=net1,sock=\(fixture.path)")
             _ = try control.ask("device_add virtio-net-pci,netdev=net1,mac=52:54:00:00:00:01,id=card1")
             try eventually("the card is in") { try qemu.run("ip link show eth0").status == 0 }
-            #expect(GuestMachine.address(in: try qemu.lease()) == "192.168.105.2")
+            #expect(VirtualMachine.address(in: try qemu.lease()) == "192.168.105.2")
             #expect(try qemu.run("ping -c 1 -W 5 \(gateway)").status == 0)
             #expect(try again.stop() == .exited(0))
         }
 
-        @Test func somebodyElsesDirectoryIsLeftAlone() throws {
+        @Test func foreignDirectoryIsLeftAlone() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             try Files.makeDirectory(path)
             try Files.setOwner(path, user: 65_534, group: nil)
             let before = try Files.status(path)
-            let refused = try network.host.attempt([Machine.product("vde_vmnet"), "--switch", "--uplink", "none", path])
+            let refused = try network.host.attempt([
+                TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", path,
+            ])
             #expect(refused.termination == .exited(73) && refused.error.contains("belongs to nobody"))
             #expect(try Files.status(path) == before)
             let home = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path,
+                TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path,
             ])
             #expect(home.termination == .exited(73) && home.error.contains("holds something else"))
             let long = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--switch", "--uplink", "none",
+                TestHost.product("vde_vmnet"), "--switch", "--uplink", "none",
                 "/tmp/" + String(repeating: "x", count: 100),
             ])
             #expect(long.termination == .exited(64) && long.error.contains("too long"))
         }
 
-        @Test(.enabled(if: GuestMachine.canRunQEMU, "\(GuestMachine.qemuReason)"))
-        func aStoppedGuestLosesItsOwnFramesOnly() throws {
-            let scene = try OwnScene()
-            let stuck = try GuestMachine.qemu(
-                "stuck", netdev: "vde,id=net0,sock=\(scene.path)", mac: "52:54:00:00:00:01", in: scene.host,
-                folder: scene.folder)
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func stoppedGuestLosesOnlyItsFrames() throws {
+            let fixture = try OwnSwitchFixture()
+            let stuck = try VirtualMachine.qemu(
+                "stuck", netdev: "vde,id=net0,sock=\(fixture.path)", mac: "52:54:00:00:00:01", in: fixture.host,
+                folder: fixture.folder)
             try stuck.waitUntilBooted()
             _ = try stuck.lease()
             stuck.signal(Signal.stop)
-            let one = try scene.guest("one"), two = try scene.guest("two")
+            let one = try fixture.guest("one"), two = try fixture.guest("two")
             try one.lease()
             let address = try #require(try two.lease()["ip"])
             // Broadcasts fill the one that never reads, many times over.
-            let sender = try PlugHolder(path: scene.path)
+            let sender = try PlugPort(path: fixture.path)
             let pings = try one.namespace.start(["ping", "-i", "0.01", "-c", "100", "-W", "2", address])
             for _ in 0..<5000 {
                 sender.send(
@@ -426,8 +409,8 @@ extension IntegrationTests {
             #expect(try pings.waitForEnd(within: 20) == .exited(0))
             #expect(pings.output.contains(" 0% packet loss"), "\(pings.output)")
             try eventually("its drops are counted") {
-                scene.daemon.program.signal(Signal.user1)
-                return scene.daemon.program.output.contains("queueFull")
+                fixture.daemon.program.signal(Signal.user1)
+                return fixture.daemon.program.output.contains("queueFull")
             }
             // When it goes on, it is on the network as before.
             stuck.signal(Signal.resume)

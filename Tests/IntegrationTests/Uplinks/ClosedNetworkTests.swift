@@ -24,7 +24,7 @@ extension IntegrationTests {
             try guest.namespace.ip("-6", "route", "add", "default", "via", Self.host6)
         }
 
-        @Test(arguments: [false, true]) func hostModeIsClosedOnARouter(isLater: Bool) throws {
+        @Test(arguments: [false, true]) func hostModeIsClosedOnRouter(isLater: Bool) throws {
             let network = try TestNetwork()
             let host = network.host
             if !isLater { try makeRouter(network) }
@@ -54,7 +54,7 @@ extension IntegrationTests {
             #expect(try host.run("nft", "list", "ruleset").isEmpty)
         }
 
-        @Test func theTapOfANetworkIsNoWayOutOfAnother() throws {
+        @Test func tapOfOneNetworkIsNoUplinkOfAnother() throws {
             let network = try TestNetwork()
             let closed = try VMNetDaemon(
                 in: network.host, ["--switch", network.folder.file("one"), "--vmnet-mode", "host"],
@@ -70,7 +70,7 @@ extension IntegrationTests {
             #expect(try shared.stop() == .exited(0))
         }
 
-        @Test func isolationHoldsByWayOfTheHost() throws {
+        @Test func isolationHoldsAcrossHost() throws {
             let network = try TestNetwork()
             try makeRouter(network)
             let path = network.folder.file("vde")
@@ -98,7 +98,7 @@ extension IntegrationTests {
         }
 
         /// Docker publishes ports of its containers by a destination NAT; that is no permission for our guests.
-        @Test func aDenialIsNotOpenedByThePortsOfOthers() throws {
+        @Test func foreignPublishedPortDoesNotOpenDenial() throws {
             let network = try TestNetwork()
             let host = network.host
             let container = try Namespace("container")
@@ -128,7 +128,7 @@ extension IntegrationTests {
         }
 
         /// Conntrack outlives a daemon, and what it calls established was not permitted by the next one.
-        @Test func aDenialEndsWhatBeganBefore() throws {
+        @Test func denialEndsEstablishedConnections() throws {
             let network = try TestNetwork()
             let host = network.host, path = network.folder.file("vde")
             let script =
@@ -151,7 +151,7 @@ extension IntegrationTests {
         }
 
         /// An interface that the administrator of a router has closed stays closed, while we run and afterwards.
-        @Test func whatTheAdministratorHasClosedIsNotOpened() throws {
+        @Test func closedForwardingStaysClosed() throws {
             let network = try TestNetwork()
             try makeRouter(network)
             let host = network.host
@@ -171,10 +171,10 @@ extension IntegrationTests {
 
         /// A TAP that is renamed, or made a port of a bridge, is where its rules do not hold: it is down, and back when
         /// that ends.
-        @Test func aMisplacedTapIsDown() throws {
-            let scene = try Scene(["--dhcp", "builtin", "--egress", "deny"])
-            let host = scene.host, program = scene.daemon.program
-            let guest = try scene.guest()
+        @Test func misplacedTapIsSetDown() throws {
+            let fixture = try DaemonFixture(["--dhcp", "builtin", "--egress", "deny"])
+            let host = fixture.host, program = fixture.daemon.program
+            let guest = try fixture.guest()
             try guest.lease()
             try host.ip("link", "set", "vmnet0", "down")
             try host.ip("link", "set", "vmnet0", "name", "guest0")
@@ -186,14 +186,14 @@ extension IntegrationTests {
             #expect(try !guest.namespace.pings(gateway, seconds: 1))
             try host.ip("link", "set", "guest0", "name", "vmnet0")
             try eventually("the TAP is up again") { try guest.namespace.pings(gateway, seconds: 1) }
-            try host.ip("link", "set", "vmnet0", "netns", scene.network.internet.name)
+            try host.ip("link", "set", "vmnet0", "netns", fixture.network.internet.name)
             try program.wait(
                 for: "vmnet0 was moved to another network namespace, where its rules do not hold", within: 10)
             #expect(try program.waitForEnd() == .exited(69))
         }
 
         /// BCP 38, towards the outside and towards the host itself.
-        @Test func forgedSourcesGoNowhere() throws {
+        @Test func forgedSourcesAreDropped() throws {
             let network = try TestNetwork()
             try makeRouter(network)
             let host = network.host
@@ -237,23 +237,23 @@ extension IntegrationTests {
 
         // MARK: Rules that other programs remove
 
-        @Test func aFirewallReloadPassesOurTableBy() throws {
-            let scene = try Scene(["--dhcp", "builtin", "--egress", "deny"])
-            let host = scene.host
-            let guest = try scene.guest()
+        @Test func firewallReloadKeepsOurTable() throws {
+            let fixture = try DaemonFixture(["--dhcp", "builtin", "--egress", "deny"])
+            let host = fixture.host
+            let guest = try fixture.guest()
             try guest.lease()
             for command in ["flush ruleset", "flush table inet vde_vmnet_vmnet0", "delete table inet vde_vmnet_vmnet0"]
             { _ = try host.attempt(["nft", command]) }
-            try scene.daemon.program.wait(for: "vde_vmnet_vmnet0_guards; it is in place again", within: 10)
+            try fixture.daemon.program.wait(for: "vde_vmnet_vmnet0_guards; it is in place again", within: 10)
             #expect(try host.run("nft", "list", "table", "inet", "vde_vmnet_vmnet0_guards").contains("iifname \"wan\""))
             #expect(try host.run("nft", "list", "table", "inet", "vde_vmnet_vmnet0").contains("admin-prohibited"))
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.daemon.stop() == .exited(0))
             #expect(try host.run("nft", "list", "ruleset").isEmpty)
         }
 
         /// Before Linux 5.12, or without libnftables, the table is nobody's, and any program may remove it.
-        @Test func withoutAnOwnerTheTableComesBack() throws {
+        @Test func unownedTableIsRestored() throws {
             let network = try TestNetwork()
             let host = network.host
             // nft(8) with a copy of the library, which our program does not find.
@@ -271,7 +271,7 @@ extension IntegrationTests {
             let program = try host.start(
                 [
                     "unshare", "-m", "sh", "-c", "mount --bind /dev/null \(library); exec \"$@\"", "sh",
-                    Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path,
+                    TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path,
                     "--egress", "deny",
                 ],
                 environment: ["PATH": folder + ":/usr/sbin:/usr/bin:/sbin:/bin"])

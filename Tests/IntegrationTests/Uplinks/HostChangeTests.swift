@@ -5,7 +5,7 @@ import Testing
 
 extension IntegrationTests {
     /// The host's network changes under a running daemon, as on a laptop.
-    @Suite struct ChangingHost {
+    @Suite struct HostChanges {
         /// A host with a web server and a resolver behind its uplink, other ones behind a VPN, and a guest.
         private final class Laptop {
             let network: TestNetwork
@@ -73,7 +73,7 @@ extension IntegrationTests {
             }
         }
 
-        @Test func aLaptopsDay() throws {
+        @Test func hostChangesUplinkVPNAndResolver() throws {
             let laptop = try Laptop()
             let host = laptop.host, guest = laptop.guest.namespace
             #expect(try laptop.reachesGateway())
@@ -156,7 +156,7 @@ extension IntegrationTests {
         }
 
         /// Leases follow the host: its search domains, and the MTU of the way out unless one was chosen.
-        @Test func leasesFollowTheHost() throws {
+        @Test func leasesFollowHostSettings() throws {
             let network = try TestNetwork()
             let host = network.host
             try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch corp.example lab.example\n")
@@ -179,7 +179,7 @@ extension IntegrationTests {
         }
 
         /// A rule of a killed instance goes with the next start.
-        @Test func theRuleOfAKilledInstanceIsRemoved() throws {
+        @Test func ruleOfKilledInstanceIsRemoved() throws {
             let network = try TestNetwork()
             let host = network.host
             try host.ip("rule", "add", "pref", "100", "lookup", "77")
@@ -210,7 +210,7 @@ extension IntegrationTests {
             """
 
         /// A tunnel with a smaller MTU on a path where ICMP is lost: TCP gets through, as that of the host itself does.
-        @Test(arguments: ["4", "6"]) func segmentsFitTheUplink(version: String) throws {
+        @Test(arguments: ["4", "6"]) func segmentsFitUplinkMTU(version: String) throws {
             let network = try TestNetwork()
             let host = network.host, internet = network.internet
             let isIPv6 = version == "6"

@@ -5,8 +5,8 @@ import Testing
 
 extension IntegrationTests {
     /// Ports of the host that lead to guests.
-    @Suite struct Publish {
-        @Test func publishedPortsLeadToGuests() throws {
+    @Suite struct PublishedPorts {
+        @Test func publishedPortsReachGuests() throws {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
@@ -62,7 +62,7 @@ extension IntegrationTests {
 
         /// A guest that is known by its hardware address is found where its lease is, and another that gets that
         /// address later is not.
-        @Test(arguments: ["tap", "user"]) func aHardwareAddressIsFollowed(uplink: String) throws {
+        @Test(arguments: ["tap", "user"]) func publishedHardwareAddressIsFollowed(uplink: String) throws {
             let network = try TestNetwork(), host = network.host, path = network.folder.file("vde"),
                 mac = "52:54:00:00:00:01"
             func start(_ options: [String]) throws -> VMNetDaemon {
@@ -102,7 +102,7 @@ extension IntegrationTests {
             _ = second
         }
 
-        @Test func aTakenPortIsNamedWithItsHolder() throws {
+        @Test func usedPortIsReportedWithOwner() throws {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let web = try network.host.startWeb("mine", folder: network.folder, address: "8080")

@@ -6,7 +6,7 @@ import Testing
 extension IntegrationTests {
     /// TCP streams through a TAP, where segments are put together and super-frames are cut up: what arrives is what was
     /// sent.
-    @Suite struct StreamTransfer {
+    @Suite struct StreamTransfers {
         private static let megabytes = 24
 
         /// Sends the same random file from one host to another. Returns false if another one arrives.
@@ -29,31 +29,31 @@ extension IntegrationTests {
             Int(try namespace.run("cat", "/sys/class/net/\(interface)/statistics/rx_packets").trimmed) ?? 0
         }
 
-        @Test func bothWaysToAPlainClient() throws {
-            let scene = try OwnScene()
-            let guest = try scene.guest()
+        @Test func streamsFlowBothWaysToPlainClient() throws {
+            let fixture = try OwnSwitchFixture()
+            let guest = try fixture.guest()
             let address = try #require(try guest.lease()["ip"])
-            let before = try received("vmnet0", in: scene.host)
-            #expect(try transfer(from: guest.namespace, to: scene.host, at: "192.168.105.1", folder: scene.folder))
+            let before = try received("vmnet0", in: fixture.host)
+            #expect(try transfer(from: guest.namespace, to: fixture.host, at: "192.168.105.1", folder: fixture.folder))
             // Fewer than there were segments: some were put together.
-            #expect(try received("vmnet0", in: scene.host) - before < Self.megabytes * 1_048_576 / 1448 * 9 / 10)
-            #expect(try transfer(from: scene.host, to: guest.namespace, at: address, folder: scene.folder))
+            #expect(try received("vmnet0", in: fixture.host) - before < Self.megabytes * 1_048_576 / 1448 * 9 / 10)
+            #expect(try transfer(from: fixture.host, to: guest.namespace, at: address, folder: fixture.folder))
         }
 
-        @Test func bothWaysBetweenTwoTaps() throws {
-            let scene = try OwnScene()
+        @Test func streamsFlowBothWaysBetweenTwoTaps() throws {
+            let fixture = try OwnSwitchFixture()
             let other = try Namespace("other")
             let far = try VMNetDaemon(
                 in: other,
                 [
                     "--uplink", "tap", "--vmnet-mode", "host", "--dhcp", "off", "--vmnet-gateway", "192.168.105.77",
-                    "--state-dir", scene.folder.file("far"), scene.path,
+                    "--state-dir", fixture.folder.file("far"), fixture.path,
                 ],
-                folder: scene.folder)
+                folder: fixture.folder)
             #expect(far.readyLine.contains("192.168.105.77"))
             for _ in 0..<2 {
-                #expect(try transfer(from: other, to: scene.host, at: "192.168.105.1", folder: scene.folder))
-                #expect(try transfer(from: scene.host, to: other, at: "192.168.105.77", folder: scene.folder))
+                #expect(try transfer(from: other, to: fixture.host, at: "192.168.105.1", folder: fixture.folder))
+                #expect(try transfer(from: fixture.host, to: other, at: "192.168.105.77", folder: fixture.folder))
             }
             #expect(try far.stop() == .exited(0))
         }

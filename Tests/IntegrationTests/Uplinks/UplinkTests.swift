@@ -18,7 +18,7 @@ extension IntegrationTests {
             return server
         }
 
-        @Test func hostModeHasNoWayOut() throws {
+        @Test func hostModeHasNoUplink() throws {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
@@ -33,7 +33,7 @@ extension IntegrationTests {
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
             #expect(try network.host.pings("192.168.105.2"))
             let check = try network.host.attempt([
-                Machine.product("vde_vmnet"), "check", vde.path, "--tcp", "\(TestNetwork.internetAddress):80",
+                TestHost.product("vde_vmnet"), "check", vde.path, "--tcp", "\(TestNetwork.internetAddress):80",
             ])
             #expect(check.succeeded)
             #expect(check.output.split(separator: "\n").count { $0.hasPrefix("skipped") } == 2, "\(check.output)")
@@ -44,13 +44,13 @@ extension IntegrationTests {
         /// A user joins a bridge through QEMU's helper, where its list allows it, and the host and the guest reach each
         /// other.
         @Test(.enabled(if: Files.exists("/usr/lib/qemu/qemu-bridge-helper"), "needs qemu-system-common"))
-        func aUserJoinsABridgeThroughQEMUsHelper() throws {
+        func userJoinsBridgeThroughQEMUHelper() throws {
             let network = try TestNetwork()
             let host = network.host
             try host.ip("link", "add", "virbr0", "type", "bridge")
             try host.ip("addr", "add", "10.11.12.1/24", "dev", "virbr0")
             try host.ip("link", "set", "virbr0", "up")
-            // The machine's own helper and list are left alone: a copy of each, the list in a copy of /etc of the
+            // The guest's own helper and list are left alone: a copy of each, the list in a copy of /etc of the
             // program's own.
             let helper = network.folder.file("qemu-bridge-helper"), etc = network.folder.file("etc"),
                 home = network.folder.file("home")
@@ -68,7 +68,7 @@ extension IntegrationTests {
                     "sh",
                 ] + Namespace.running(as: "nobody")
                 + [
-                    Machine.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "virbr0",
+                    TestHost.product("vde_vmnet"), "--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "virbr0",
                     "--bridge-helper", helper, path,
                 ]
             let environment: [String: String?] = ["HOME": home, "XDG_RUNTIME_DIR": home]
@@ -101,7 +101,7 @@ extension IntegrationTests {
         }
 
         /// The guests of each reach the outside, and none of them warns of the other's table.
-        @Test func twoNetworksGoOutSideBySide() throws {
+        @Test func twoNetworksReachOutsideSideBySide() throws {
             let network = try TestNetwork()
             try network.startInternet()
             let before = try network.host.snapshot()
@@ -122,7 +122,7 @@ extension IntegrationTests {
             #expect(try network.host.snapshot() == before)
         }
 
-        @Test func aLinuxBridgeTakesTheTapAsAPort() throws {
+        @Test func linuxBridgeAcceptsTapAsPort() throws {
             let network = try TestNetwork()
             let lan = try startLAN(network)
             let host = network.host
@@ -155,7 +155,7 @@ extension IntegrationTests {
             .enabled(
                 if: Files.exists("/usr/sbin/ovs-vswitchd"),
                 "needs Open vSwitch, which is not installed for a test alone"))
-        func anOpenVSwitchBridgeTakesTheTapAsAPort() throws {
+        func openVSwitchBridgeAcceptsTapAsPort() throws {
             let network = try TestNetwork()
             let host = network.host
             let directory = network.folder.file("ovs")
@@ -192,7 +192,7 @@ extension IntegrationTests {
             _ = (database, daemonOVS)
         }
 
-        @Test func aNICIsBridgedByAPacketSocket() throws {
+        @Test func packetSocketBridgesNIC() throws {
             let network = try TestNetwork()
             let lan = try startLAN(network)
             let before = try network.host.snapshot()
@@ -214,11 +214,11 @@ extension IntegrationTests {
             _ = lan
         }
 
-        @Test func vlanTagsSurviveTheNIC() throws {
+        @Test func vlanTagsSurviveNIC() throws {
             let network = try TestNetwork()
             // Ours at both ends of a wire: what one sends tagged, the kernel of the other untags on arrival, and the
             // tag is put back.
-            var cables: [CableHolder] = []
+            var cables: [CablePort] = []
             var daemons: [VMNetDaemon] = []
             for (namespace, interface) in [(network.host, "wan"), (network.internet, "eth0")] {
                 let path = network.folder.file("cable-\(interface)")
@@ -226,7 +226,7 @@ extension IntegrationTests {
                     try VMNetDaemon(
                         in: namespace, ["--vmnet-mode", "bridged", "--vmnet-interface", interface, path + "[]"],
                         folder: network.folder))
-                cables.append(try CableHolder(path: path))
+                cables.append(try CablePort(path: path))
                 // The first frame tells the daemon that there is somebody.
                 cables.last!.send(
                     [UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, UInt8(cables.count)]
@@ -247,18 +247,18 @@ extension IntegrationTests {
             }
         }
 
-        @Test func interfacesThatDoNotExistAreAnsweredWithThoseThatDo() throws {
+        @Test func unknownInterfaceListsExistingOnes() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let result = try network.host.attempt([
-                Machine.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vmnet-mode", "bridged",
+                TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vmnet-mode", "bridged",
                 "--vmnet-interface", "eth7", vde.path,
             ])
             #expect(result.termination == .exited(69))
             #expect(result.error.contains("no interface eth7") && result.error.contains("wan"))
         }
 
-        @Test func withoutNftNothingIsHalfDone() throws {
+        @Test func missingNftLeavesNoPartialChange() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let before = try network.host.snapshot()
@@ -268,7 +268,7 @@ extension IntegrationTests {
             for mode in ["shared", "host"] {
                 let result = try network.host.attempt(
                     [
-                        "unshare", "-m", "sh", "-c", command, "sh", Machine.product("vde_vmnet"), "--vmnet-mode", mode,
+                        "unshare", "-m", "sh", "-c", command, "sh", TestHost.product("vde_vmnet"), "--vmnet-mode", mode,
                         "--state-dir", network.folder.file("state"), vde.path,
                     ])
                 #expect(result.termination == .exited(69))
@@ -277,10 +277,10 @@ extension IntegrationTests {
             }
         }
 
-        @Test func guestsFollowTheHostToANewUplink() throws {
-            let scene = try Scene()
-            let host = scene.host
-            let guest = try scene.guest()
+        @Test func guestsFollowHostToNewUplink() throws {
+            let fixture = try DaemonFixture()
+            let host = fixture.host
+            let guest = try fixture.guest()
             try guest.lease()
             // A second way out appears, as when Wi-Fi comes up or a VPN is dialled.
             let vpn = try Namespace("vpn")
@@ -295,28 +295,28 @@ extension IntegrationTests {
             #expect(try guest.namespace.pings("198.51.100.1"))
             #expect(try guest.namespace.pings(TestNetwork.internetAddress), "the old one still works")
             // The host has not become a router between the two.
-            try scene.network.internet.ip("route", "add", "198.51.100.0/24", "via", TestNetwork.hostAddress)
+            try fixture.network.internet.ip("route", "add", "198.51.100.0/24", "via", TestNetwork.hostAddress)
             try vpn.ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
-            #expect(try !scene.network.internet.pings("198.51.100.1", seconds: 1))
+            #expect(try !fixture.network.internet.pings("198.51.100.1", seconds: 1))
             // Once somebody makes it one, we do not stand in the way.
             try host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
             try eventually("our guards are gone") {
                 try !host.run("nft", "list", "ruleset").contains("iifname \"wan\"")
             }
-            #expect(try scene.network.internet.pings("198.51.100.1"))
-            #expect(try scene.daemon.stop() == .exited(0))
+            #expect(try fixture.network.internet.pings("198.51.100.1"))
+            #expect(try fixture.daemon.stop() == .exited(0))
             #expect(
                 try host.run("cat", "/proc/sys/net/ipv4/conf/wan/forwarding").trimmed == "1",
                 "whoever made it a router still wants it to be one")
         }
 
-        @Test func guestsCannotPoseAsOthers() throws {
-            let scene = try Scene()
-            let guest = try scene.guest()
+        @Test func guestImpersonationIsDropped() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest()
             try guest.lease()
             // A packet with a source of somewhere else does not leave the host.
             try guest.namespace.ip("addr", "add", "198.51.100.9/32", "dev", PlugGuest.interface)
-            let listener = try scene.network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp"])
+            let listener = try fixture.network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp"])
             try listener.wait(for: "listening on", within: 10)
             _ = try guest.namespace.attempt([
                 "ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress,
@@ -326,14 +326,15 @@ extension IntegrationTests {
             #expect(!listener.output.contains("198.51.100.9"))
         }
 
-        @Test func transfersArriveAsTheyWereSent() throws {
-            let scene = try Scene()
-            let guest = try scene.guest()
+        @Test func transfersArriveUnchanged() throws {
+            let fixture = try DaemonFixture()
+            let guest = try fixture.guest()
             let address = try guest.lease()["ip"]!
-            try transfer(from: scene.host, gateway, to: guest.namespace, folder: scene.folder)
-            try transfer(from: guest.namespace, address, to: scene.host, folder: scene.folder)
+            try transfer(from: fixture.host, gateway, to: guest.namespace, folder: fixture.folder)
+            try transfer(from: guest.namespace, address, to: fixture.host, folder: fixture.folder)
             try transfer(
-                from: scene.network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: scene.folder)
+                from: fixture.network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: fixture.folder
+            )
         }
 
         /// Sends 20 MB by TCP and compares the checksums at both ends.
@@ -355,7 +356,7 @@ extension IntegrationTests {
         // MARK: Firewalls of others
 
         @Test(arguments: ["iptables", "iptables-legacy", "docker", "nftables"])
-        func aForeignDropIsAnsweredWithTheCommandThatHelps(kind: String) throws {
+        func foreignDropIsReportedWithRemedy(kind: String) throws {
             let network = try TestNetwork()
             let host = network.host
             let iptables = kind == "iptables-legacy" ? "iptables-legacy" : "iptables-nft"

@@ -2,7 +2,7 @@
 import Platform
 
 /// A real machine with a kernel of its own, driven through its console.
-package final class GuestMachine {
+package final class VirtualMachine {
     package let name: String
     private let program: BackgroundProgram
     private let folder: TemporaryFolder
@@ -17,7 +17,7 @@ package final class GuestMachine {
 
     deinit { kill() }
 
-    private static var cache: String { Machine.packageRoot + "/.cache/guest" }
+    private static var cache: String { TestHost.packageRoot + "/.cache/guest" }
 
     package static let canRunQEMU = Files.exists(cache + "/vmlinuz") && Files.exists("/usr/bin/qemu-system-x86_64")
     package static let canRunUML = Files.exists("/usr/bin/linux.uml")
@@ -34,7 +34,7 @@ package final class GuestMachine {
         _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil,
         device: String = "", options: [String] = [], tools: [String] = [],
         folder: TemporaryFolder, wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
-    ) throws -> GuestMachine {
+    ) throws -> VirtualMachine {
         let initrd = folder.file("initrd-qemu")
         if !Files.exists(initrd) {
             try Initrd.write(
@@ -49,7 +49,7 @@ package final class GuestMachine {
                 "-device",
                 "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
             ] + options
-        return GuestMachine(name, try start(command, namespace, echo), folder)
+        return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
     /// Starts a user-mode Linux.
@@ -61,7 +61,7 @@ package final class GuestMachine {
         _ name: String, network: String, mac: String, in namespace: Namespace? = nil, user: String? = nil,
         directory: String? = nil, folder: TemporaryFolder,
         wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
-    ) throws -> GuestMachine {
+    ) throws -> VirtualMachine {
         let directory = directory ?? folder.path
         let initrd = folder.file("initrd-uml")
         if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
@@ -72,7 +72,7 @@ package final class GuestMachine {
                 "uml_dir=\(directory)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
                 "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
             ]
-        return GuestMachine(name, try start(command, namespace, echo), folder)
+        return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
     private static func start(

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+/// A host with a daemon of ours that guests enter by several listeners.
+final class ListenerFixture {
+    let network: TestNetwork
+    var daemon: VMNetDaemon
+    let vde: String
+    let stream: String
+    let dgram: String
+    private let arguments: [String]
+
+    /// - Parameter options: what is asked for besides the way in.
+    init(vde hasVDE: Bool = false, _ options: [String] = [], internet: Bool = false) throws {
+        network = try TestNetwork()
+        if internet { try network.startInternet() }
+        vde = network.folder.file("vde")
+        stream = network.folder.file("stream")
+        dgram = network.folder.file("dgram")
+        arguments = (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram] + options
+        daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
+    }
+
+    /// Another daemon with the same options.
+    func restart() throws { daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder) }
+
+    var host: Namespace { network.host }
+    var folder: TemporaryFolder { network.folder }
+
+    var streamNetdev: String { "stream,id=net0,server=off,addr.type=unix,addr.path=\(stream)" }
+
+    func dgramNetdev(_ name: String) -> String {
+        "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)"
+    }
+
+    func vm(_ name: String, _ netdev: String, _ number: Int) throws -> VirtualMachine {
+        try VirtualMachine.qemu(name, netdev: netdev, mac: "52:54:00:00:00:0\(number)", in: host, folder: folder)
+    }
+}
