@@ -9,7 +9,8 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall sign install-macos install-compat test gate coverage demo demo-mac bench bench-quick bench-tools clean check-swift
+.PHONY: all install uninstall sign install-macos install-compat test prove format lint gate coverage demo demo-mac
+.PHONY: bench bench-quick bench-tools clean check-swift
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
@@ -25,7 +26,8 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vde_vmnet
 
-# macOS 26 and later: with this signature no root is needed. Signed aside and put in place in one step, for a running program must not change.
+# macOS 26 and later: with this signature no root is needed. Signed aside and put in place in one step, because a
+# running program must not change.
 sign:
 	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
 	cp $(BIN)/vde_vmnet $(BIN)/vde_vmnet.signed
@@ -41,8 +43,8 @@ install-macos:
 	mv -f $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet
 	install -m 644 packaging/launchd/*.plist packaging/sudoers LICENSE README.md docs/macos.md $(DESTDIR)$(MACPREFIX)/share
 
-# Under the names by which Lima, Colima and others start socket_vmnet: docs/lima.md. Files of root, no links: Lima refuses a path that leads
-# through one, or that others may write to.
+# Under the names by which Lima, Colima and others start socket_vmnet: docs/lima.md. Lima refuses a path with a symbolic
+# link in it, or one that other users may write to: so these are files of root.
 install-compat: COMPATPREFIX = /opt/socket_vmnet
 install-compat:
 	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
@@ -58,6 +60,27 @@ test: check-swift
 	@ci/host-state >.build/host-state
 	$(SWIFT) test --skip-build
 	@ci/host-state .build/host-state
+
+# Long proofs: every test that draws random input does so ROUNDS times as often. Not part of CI.
+ROUNDS ?= 25
+prove: check-swift
+	@ci/install-packages build test
+	@ci/fetch-guest-kernel
+	$(SWIFT) build --build-tests
+	@ci/host-state >.build/host-state
+	VDE_VMNET_ROUNDS=$(ROUNDS) $(SWIFT) test --skip-build
+	@ci/host-state .build/host-state
+
+# Rewrites Swift and C files by the rules of .swift-format and .clang-format.
+format: check-swift
+	@ci/install-packages lint
+	@ci/lint --format
+
+# The form of all files, and the source rules, which Tests/SourceRulesTests applies too.
+lint: check-swift
+	@ci/install-packages build lint
+	@ci/lint
+	@$(SWIFT) run --quiet source_rules
 
 gate: check-swift
 	@ci/install-packages gate
@@ -84,13 +107,14 @@ demo-mac: check-swift
 	$(SWIFT) build -c release --product vde_vmnet_demo
 	@$(SUDO) $(BIN)/vde_vmnet_demo mac
 
-# Everything in docs/performance.md, on this machine; quick: a taste of it, which changes no file.
+# All measurements of docs/performance.md, on this host; quick: a part of them, which changes no file.
 bench bench-quick: bench-tools
 	@ci/install-packages build demo bench
 	@ci/fetch-guest-kernel
 	$(RELEASE) --product vde_vmnet
 	$(RELEASE) --product vde_vmnet_bench
-	@$(SUDO) env BENCH_TOOLS=$(CURDIR)/.build/bench $(BIN)/vde_vmnet_bench $(if $(filter bench-quick,$@),--quick,--output docs/performance)
+	@$(SUDO) env BENCH_TOOLS=$(CURDIR)/.build/bench $(BIN)/vde_vmnet_bench \
+	  $(if $(filter bench-quick,$@),--quick,--output docs/performance)
 
 bench-tools: check-swift
 	@ci/install-packages build
@@ -104,4 +128,5 @@ clean:
 
 check-swift:
 	@command -v $(firstword $(SWIFT)) >/dev/null || { \
-	  echo "Swift is missing. Install Swift 6.2 or later from https://www.swift.org/install/linux/ and type the same again."; exit 1; }
+	  echo "Swift is missing. Install Swift 6.2 or later from https://www.swift.org/install/linux/ and run make again."; \
+	  exit 1; }
