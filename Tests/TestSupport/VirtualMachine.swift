@@ -9,7 +9,8 @@ package final class VirtualMachine {
     /// Characters of the console's output that have been dealt with.
     private var position = 0
 
-    private init(_ name: String, _ program: BackgroundProgram, _ folder: TemporaryFolder) {
+    /// A machine that `program` has started, whose console are the program's standard streams.
+    package init(_ name: String, _ program: BackgroundProgram, _ folder: TemporaryFolder) {
         self.name = name
         self.program = program
         self.folder = folder
@@ -35,21 +36,26 @@ package final class VirtualMachine {
         device: String = "", options: [String] = [], tools: [String] = [],
         folder: TemporaryFolder, wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> VirtualMachine {
+        let command =
+            Namespace.running(as: user) + wrapper + ["qemu-system-x86_64"] + (try qemuOptions(folder, tools: tools)) + [
+                "-netdev", netdev, "-device", "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
+            ] + options
+        return VirtualMachine(name, try start(command, namespace, echo), folder)
+    }
+
+    /// QEMU's options without those of the network card: software emulation, and the test's kernel and root file system.
+    package static func qemuOptions(_ folder: TemporaryFolder, tools: [String] = []) throws -> [String] {
         let initrd = folder.file("initrd-qemu")
         if !Files.exists(initrd) {
             try Initrd.write(
                 to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 },
                 tools: tools)
         }
-        let command =
-            Namespace.running(as: user) + wrapper + [
-                "qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none",
-                "-serial", "stdio", "-kernel", cache + "/vmlinuz",
-                "-initrd", initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-netdev", netdev,
-                "-device",
-                "virtio-net-pci,netdev=net0,romfile=,mac=\(mac)\(device)",
-            ] + options
-        return VirtualMachine(name, try start(command, namespace, echo), folder)
+        return [
+            "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
+            "-kernel", cache + "/vmlinuz", "-initrd", initrd, "-append",
+            "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init",
+        ]
     }
 
     /// Starts a user-mode Linux.
@@ -63,16 +69,24 @@ package final class VirtualMachine {
         wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> VirtualMachine {
         let directory = directory ?? folder.path
-        let initrd = folder.file("initrd-uml")
-        if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
         // eth0=vde,SOCKET,MAC
         let command =
-            Namespace.running(as: user) + wrapper + [
-                "env", "TMPDIR=" + directory, "linux.uml", "mem=64M", "umid=\(name)-\(Accounts.processID)",
-                "uml_dir=\(directory)/", "initrd=" + initrd, "rdinit=/init", "quiet", "loglevel=0",
-                "con0=fd:0,fd:1", "con=null", "eth0=\(network),\(mac)", "root=/dev/ram0",
-            ]
+            Namespace.running(as: user) + wrapper + ["env", "TMPDIR=" + directory, "linux.uml"]
+            + (try umlOptions(folder, directory: directory, id: name)) + ["eth0=\(network),\(mac)"]
         return VirtualMachine(name, try start(command, namespace, echo), folder)
+    }
+
+    /// Options of a user-mode Linux without those of the network card.
+    /// - Parameter directory: for its own files.
+    package static func umlOptions(
+        _ folder: TemporaryFolder, directory: String, id: String = "uml"
+    ) throws -> [String] {
+        let initrd = folder.file("initrd-uml")
+        if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
+        return [
+            "mem=64M", "umid=\(id)-\(Accounts.processID)", "uml_dir=\(directory)/", "initrd=" + initrd,
+            "rdinit=/init", "quiet", "loglevel=0", "con0=fd:0,fd:1", "con=null", "root=/dev/ram0",
+        ]
     }
 
     private static func start(
@@ -120,6 +134,9 @@ package final class VirtualMachine {
 
     /// The address in what `lease` returned.
     package static func address(in lease: String) -> String { String(lease.dropFirst(3).prefix { $0 != " " }) }
+
+    /// Switches the guest off from inside; its program ends.
+    package func powerOff() throws { try program.type("poweroff -f\n") }
 
     package func signal(_ number: Int32) { program.signal(number) }
 
