@@ -113,6 +113,7 @@ let package = Package(
             of: "Commands", "Daemon", "Listeners", "NetworkModel", "Platform", "Uplinks", "VDEPlug", "VDESwitch",
             "Timing", "Wire",
             argumentParser),
+        .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation and nothing of ours.
         .target(name: "SourceRules", path: "Tests/SourceRules"),
         .executableTarget(name: "source_rules", dependencies: ["SourceRules"], path: "Tests/SourceRulesTool"),

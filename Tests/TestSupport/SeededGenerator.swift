@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Random numbers that are the same in every run with one seed (SplitMix64, Steele et al. 2014), so that a failure can
-/// be had again.
+/// be reproduced.
 package struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 
@@ -20,11 +20,12 @@ package struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// Feeds a parser what no peer of good will would send: random bytes, and a good packet cut, stretched and changed in
-/// random places. The parser passes if it returns or throws; reading past the end would trap.
+/// Feeds a parser hostile input: random bytes, and a good packet cut, stretched and changed in random places. The
+/// parser passes if it returns or throws; reading past the end would trap.
+/// - Parameter rounds: of everyday tests; `Rounds.factor` multiplies them.
 package func fuzz(_ good: [UInt8], rounds: Int = 20_000, seed: UInt64 = 1, _ parse: ([UInt8]) -> Void) {
     var random = SeededGenerator(seed: seed)
-    for round in 0..<rounds {
+    for round in 0..<Rounds.of(rounds) {
         var bytes = good
         switch round % 4 {
         case 0:

@@ -86,10 +86,9 @@ struct DNSClientFixture {
 
     func ask(_ message: [UInt8], from address: IPv4Address = address) {
         plug.send(
-            UDPFrame(
-                from: (DNSClientFixture.hardware, address, 4000),
-                to: (router, IPv4Address(IntegrationTests.gateway)!, 53)
-            ).bytes(payload: message))
+            Frames.udp(
+                from: Endpoint(DNSClientFixture.hardware, address, port: 4000),
+                to: Endpoint(router, IPv4Address(IntegrationTests.gateway)!, port: 53), message))
     }
 
     /// The first answer that `accept` wants.

@@ -30,26 +30,21 @@ extension IntegrationTests {
         }
 
         private func discover() -> [UInt8] {
-            var message = DHCPv4Message(isReply: false, transactionID: 0x1234_5678, clientHardware: client)
-            message.wantsBroadcast = true
-            message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
-            return UDPFrame(from: (client, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
+            Frames.dhcp(.discover, from: client) { $0.wantsBroadcast = true }
         }
 
         private func offer() -> [UInt8] {
             var message = DHCPv4Message(isReply: true, transactionID: 0x1234_5678, clientHardware: client)
             message.yourAddress = IPv4Address("192.168.105.222")!
             message[.messageType] = [DHCPv4Message.Kind.offer.rawValue]
-            let frame = UDPFrame(from: (rogue, IPv4Address("192.168.105.66")!, 67), to: (.broadcast, .broadcast, 68))
-            return frame.bytes(payload: message.bytes())
+            let server = Endpoint(rogue, IPv4Address("192.168.105.66")!, port: 67)
+            return Frames.udp(from: server, to: Endpoint(.broadcast, .broadcast, port: 68), message.bytes())
         }
 
         /// Waits until the host has answered, and so has taken what was sent before.
         private func waitForHost(_ plug: PlugPort) {
-            let question = ARPPacket(
-                operation: .request, senderHardware: rogue, senderAddress: IPv4Address("192.168.105.66")!,
-                targetHardware: .zero, targetAddress: gatewayAddress)
-            plug.send(question.frame(to: .broadcast))
+            plug.send(
+                Frames.arpRequest(from: Endpoint(rogue, IPv4Address("192.168.105.66")!), for: gatewayAddress))
             #expect(
                 plug.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
         }

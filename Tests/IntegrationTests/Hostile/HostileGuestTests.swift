@@ -11,11 +11,7 @@ extension IntegrationTests {
         private func mac(_ number: Int) -> MACAddress { MACAddress(0x0600_0000_0000 | UInt64(number)) }
 
         private func discover(_ hardware: MACAddress) -> [UInt8] {
-            var message = DHCPv4Message(
-                isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
-            message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
-            return UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-                payload: message.bytes())
+            Frames.dhcp(.discover, from: hardware, transactionID: UInt32(truncatingIfNeeded: hardware.value))
         }
 
         private func residentKilobytes(_ program: BackgroundProgram) throws -> Int {
@@ -49,7 +45,8 @@ extension IntegrationTests {
                 frame[offset] ^= 0x55
                 attacker.send(frame)
             }
-            attacker.send(UDPFrame(from: (mac(3), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: []))
+            attacker.send(
+                Frames.udp(from: Endpoint(mac(3), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67)))
             // 65 KB does not pass a vde_switch; on a cable it does (below).
             #expect(try neighbour.waitForEnd(within: 20) == .exited(0))
             #expect(neighbour.output.contains(" 0% packet loss"), "\(neighbour.output)")
@@ -102,14 +99,12 @@ extension IntegrationTests {
             let attacker = try PlugPort(path: fixture.vde.path)
             let victim = IPv4Address("192.168.105.2")!, server = IPv4Address(gateway)!
             for kind in [DHCPv4Message.Kind.request, .release, .decline] {
-                var message = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: mac(1))
-                message[.messageType] = [kind.rawValue]
-                message[.clientIdentifier] = [1] + MACAddress("52:54:00:00:00:01")!.bytes
-                message.set(.serverIdentifier, [server])
-                if kind == .release { message.clientAddress = victim } else { message.set(.requestedAddress, [victim]) }
                 attacker.send(
-                    UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: message.bytes())
-                )
+                    Frames.dhcp(kind, from: mac(1), transactionID: 1) {
+                        $0[.clientIdentifier] = [1] + MACAddress("52:54:00:00:00:01")!.bytes
+                        $0.set(.serverIdentifier, [server])
+                        if kind == .release { $0.clientAddress = victim } else { $0.set(.requestedAddress, [victim]) }
+                    })
             }
             let refusal = attacker.receive { frame in
                 guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload) else {
@@ -177,13 +172,11 @@ extension IntegrationTests {
                     let hardware = mac(Int.random(in: 1000...1_000_000) + number)
                     attacker.send(discover(hardware))
                     guard let address = offeredAddress(attacker) else { continue }
-                    var request = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: hardware)
-                    request[.messageType] = [DHCPv4Message.Kind.request.rawValue]
-                    request.set(.requestedAddress, [address])
-                    request.set(.serverIdentifier, [IPv4Address(gateway)!])
                     attacker.send(
-                        UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-                            payload: request.bytes()))
+                        Frames.dhcp(.request, from: hardware, transactionID: 1) {
+                            $0.set(.requestedAddress, [address])
+                            $0.set(.serverIdentifier, [IPv4Address(gateway)!])
+                        })
                 }
                 return daemon.program.output.contains("leases cannot be written")
             }
@@ -195,10 +188,7 @@ extension IntegrationTests {
         private func offeredAddress(_ plug: PlugPort) -> IPv4Address? {
             var address: IPv4Address?
             _ = plug.receive(seconds: 1) { frame in
-                guard let ip = try? IPv4View(frame.rawSpan.from(min(14, frame.count))),
-                    let udp = try? UDPView(ip.payload),
-                    let message = try? DHCPv4Message(parsing: udp.payload), message.kind == .offer
-                else { return false }
+                guard let message = Frames.dhcpMessage(in: frame), message.kind == .offer else { return false }
                 address = message.yourAddress
                 return true
             }

@@ -22,13 +22,10 @@ extension IntegrationTests.Rootless {
         let own = MACAddress(0x5254_0000_0666), address = IPv4Address("192.168.105.66")!
         // 198.51.100.1 is behind the Internet's router, which is none: packets for it vanish.
         for number in 0..<20_000 {
-            var writer = ByteWriter(capacity: 64)
-            EthernetHeader(destination: router, source: own, type: EtherType.ipv4).emit(into: &writer)
-            IPv4Header(source: address, destination: IPv4Address("198.51.100.1")!, protocolNumber: IPProtocol.tcp).emit(
-                into: &writer, payloadLength: 20)
-            let segment = TCPSegment(sourcePort: UInt16(number + 1), destinationPort: 80, sequence: 1, flags: .syn)
-            segment.emit(into: &writer, source: address, destination: IPv4Address("198.51.100.1")!)
-            hostile.send(writer.bytes)
+            hostile.send(
+                Frames.tcp(
+                    .syn, from: Endpoint(own, address, port: UInt16(number + 1)),
+                    to: Endpoint(router, IPv4Address("198.51.100.1")!, port: 80), sequence: 1))
         }
         // Who sends them is told of each that had to make room.
         #expect(

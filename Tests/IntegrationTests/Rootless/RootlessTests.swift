@@ -230,7 +230,9 @@ extension IntegrationTests {
                 from source: IPv4Address, _ port: UInt16, to destination: IPv4Address, _ destinationPort: UInt16,
                 _ payload: [UInt8] = [1]
             ) -> [UInt8] {
-                UDPFrame(from: (own, source, port), to: (router, destination, destinationPort)).bytes(payload: payload)
+                Frames.udp(
+                    from: Endpoint(own, source, port: port),
+                    to: Endpoint(router, destination, port: destinationPort), payload)
             }
             for victim in ["192.168.105.2", "192.168.105.1", "192.168.105.255", "255.255.255.255", "127.0.0.1"] {
                 hostile.send(datagram(from: IPv4Address(victim)!, 1, to: outside, 7))
@@ -244,15 +246,11 @@ extension IntegrationTests {
             try fixture.waitUntilDropped("badChecksum")
             var random = SeededGenerator(seed: 5)
             for number in 0..<20_000 {
-                var writer = ByteWriter(capacity: 64)
-                EthernetHeader(destination: router, source: own, type: EtherType.ipv4).emit(into: &writer)
-                IPv4Header(source: address, destination: outside, protocolNumber: IPProtocol.tcp).emit(
-                    into: &writer, payloadLength: 20)
-                TCPSegment(
-                    sourcePort: UInt16(number + 1), destinationPort: UInt16.random(in: 1...65_535, using: &random),
-                    sequence: 1, flags: .syn
-                ).emit(into: &writer, source: address, destination: outside)
-                hostile.send(writer.bytes)
+                let port = UInt16.random(in: 1...65_535, using: &random)
+                hostile.send(
+                    Frames.tcp(
+                        .syn, from: Endpoint(own, address, port: UInt16(number + 1)),
+                        to: Endpoint(router, outside, port: port), sequence: 1))
                 if number % 5000 == 0 {
                     #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
                 }

@@ -91,27 +91,22 @@ extension IntegrationTests {
 
         /// A conversation of a client that the test plays itself. Returns whether it got an address.
         private func lease(_ hardware: MACAddress, through plug: PlugPort) -> Bool {
-            func exchange(_ change: (inout DHCPv4Message) -> Void) -> DHCPv4Message? {
-                var message = DHCPv4Message(
-                    isReply: false, transactionID: UInt32(truncatingIfNeeded: hardware.value), clientHardware: hardware)
-                change(&message)
+            func exchange(
+                _ kind: DHCPv4Message.Kind, _ change: (inout DHCPv4Message) -> Void
+            ) -> DHCPv4Message? {
                 plug.send(
-                    UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-                        payload: message.bytes()))
+                    Frames.dhcp(
+                        kind, from: hardware, transactionID: UInt32(truncatingIfNeeded: hardware.value), change))
                 var answer: DHCPv4Message?
                 _ = plug.receive(seconds: 1) { frame in
-                    guard let ip = try? IPv4View(frame.rawSpan.from(14)), let udp = try? UDPView(ip.payload),
-                        udp.destinationPort == 68
-                    else { return false }
-                    answer = try? DHCPv4Message(parsing: udp.payload)
+                    answer = Frames.dhcpMessage(in: frame) ?? answer
                     return answer?.clientHardware == hardware
                 }
                 return answer
             }
-            let offer = exchange { $0[.messageType] = [DHCPv4Message.Kind.discover.rawValue] }
+            let offer = exchange(.discover) { _ in }
             guard let offer, offer.kind == .offer else { return false }
-            return exchange {
-                $0[.messageType] = [DHCPv4Message.Kind.request.rawValue]
+            return exchange(.request) {
                 $0.set(.requestedAddress, [offer.yourAddress])
                 $0.set(.serverIdentifier, [offer.address(.serverIdentifier)!])
             }?.kind == .ack
@@ -178,7 +173,8 @@ extension IntegrationTests {
                     payload.lastIndex(of: 255)!...,
                     with: [93, 2, 0, 0, 94, 3, 1, 2, 1, 97, 17] + [UInt8](repeating: 0, count: 17) + [255])
                 plug.send(
-                    UDPFrame(from: (hardware, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: payload))
+                    Frames.udp(
+                        from: Endpoint(hardware, port: 68), to: Endpoint(.broadcast, .broadcast, port: 67), payload))
             }
             func isDHCP(_ frame: [UInt8], _ accept: (DHCPv4Message, IPv4Address) -> Bool) -> Bool {
                 guard let ethernet = try? EthernetView(frame.rawSpan), ethernet.type == EtherType.ipv4,
