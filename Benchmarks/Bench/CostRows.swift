@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 
 /// What a frame costs where no clock is needed: system calls, and instructions of our own. Both come out the same on a
-/// busy machine.
+/// busy host.
 struct CostRows {
     let report: Report
     let scale: Scale

@@ -2,7 +2,7 @@
 import Platform
 import TestSupport
 
-/// TCP of a real machine, QEMU in software emulation, over every back-end that this system has: all machines are
+/// TCP of a real guest, QEMU in software emulation, over every back-end that this system has: all guests are
 /// started first, and then used in turn.
 struct GuestRows {
     let report: Report
@@ -10,7 +10,7 @@ struct GuestRows {
 
     private struct Peer {
         let who: String
-        let machine: VirtualMachine
+        let vm: VirtualMachine
         /// The host as the guest sees it.
         let target: String
         let kept: [Any]
@@ -34,7 +34,7 @@ struct GuestRows {
             scale.rounds {
                 for peer in $0 ? peers.reversed() : peers {
                     report.attempt(what, peer.who) {
-                        let result = try peer.machine.run(
+                        let result = try peer.vm.run(
                             "/bin/stream \(direction) \(peer.target) 5001 \(2 * scale.seconds) 1", within: 60)
                         guard result.output.hasPrefix("mbits "),
                             let rate = Double(result.output.split(separator: " ").last ?? "")
@@ -51,14 +51,14 @@ struct GuestRows {
         }
     }
 
-    private func machine(
+    private func vm(
         _ name: String, netdev: String, device: String = "", in namespace: Namespace, _ folder: TemporaryFolder
     ) throws -> VirtualMachine {
-        let machine = try VirtualMachine.qemu(
+        let vm = try VirtualMachine.qemu(
             name, netdev: netdev, mac: "52:54:00:00:00:01", in: namespace, device: device, tools: [Tool.stream],
             folder: folder)
-        try machine.waitUntilBooted()
-        return machine
+        try vm.waitUntilBooted()
+        return vm
     }
 
     private func server(in host: Namespace) throws -> BackgroundProgram {
@@ -72,15 +72,15 @@ struct GuestRows {
         let vde = try VDESwitch(in: host, at: folder.file("vde"), options: ["--tap", "tap0"])
         try host.ip("addr", "add", "192.168.105.1/24", "dev", "tap0")
         try host.ip("link", "set", "tap0", "up")
-        let machine = try machine("theirs", netdev: "vde,id=net0,sock=\(vde.path)", in: host, folder)
-        try configure(machine, "192.168.105.2")
+        let vm = try vm("theirs", netdev: "vde,id=net0,sock=\(vde.path)", in: host, folder)
+        try configure(vm, "192.168.105.2")
         return Peer(
-            who: "vde_switch", machine: machine, target: "192.168.105.1",
+            who: "vde_switch", vm: vm, target: "192.168.105.1",
             kept: [vde, host, folder, try server(in: host)])
     }
 
-    private func configure(_ machine: VirtualMachine, _ address: String) throws {
-        try machine.run("ip link set eth0 up; ip addr add \(address)/24 dev eth0")
+    private func configure(_ vm: VirtualMachine, _ address: String) throws {
+        try vm.run("ip link set eth0 up; ip addr add \(address)/24 dev eth0")
     }
 
     private func own(mtu: Int?) throws -> Peer? {
@@ -88,12 +88,12 @@ struct GuestRows {
         let options = mtu.map { ["--vmnet-mtu", "\($0)"] } ?? []
         let daemon = try VMNetDaemon(
             in: host, ["--switch"] + options + [folder.file("vde")], folder: folder, level: "warning")
-        let machine = try machine(
+        let vm = try vm(
             "ours", netdev: "vde,id=net0,sock=\(folder.file("vde"))", device: mtu.map { ",host_mtu=\($0)" } ?? "",
             in: host, folder)
-        _ = try machine.lease()
+        _ = try vm.lease()
         return Peer(
-            who: mtu == nil ? Report.ours : GuestRows.jumbo, machine: machine, target: "192.168.105.1",
+            who: mtu == nil ? Report.ours : GuestRows.jumbo, vm: vm, target: "192.168.105.1",
             kept: [daemon, host, folder, try server(in: host)])
     }
 
@@ -106,17 +106,17 @@ struct GuestRows {
         let network = try TestNetwork()
         let socket = network.folder.file("passt.sock")
         try Files.setMode(network.folder.path, 0o777)
-        // Buffers as passt(1) wants them for high throughput. They are the whole machine's, and go back to what they
+        // Buffers as passt(1) wants them for high throughput. They belong to the whole host, and go back to what they
         // were.
         let limits = try SocketLimits(16_777_216)
         let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--runas", "0"])
         try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }
-        let machine = try machine(
+        let vm = try vm(
             "passt", netdev: "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520",
             in: network.host, network.folder)
-        let lease = try machine.lease()
+        let lease = try vm.lease()
         return Peer(
-            who: "passt, MTU 65520", machine: machine, target: router(lease),
+            who: "passt, MTU 65520", vm: vm, target: router(lease),
             kept: [limits, network, passt, try server(in: network.host)])
     }
 
@@ -126,25 +126,25 @@ struct GuestRows {
 
     private func user() throws -> Peer? {
         let folder = try TemporaryFolder(), host = try Namespace("user")
-        let machine = try machine("user", netdev: "user,id=net0", in: host, folder)
-        let lease = try machine.lease()
+        let vm = try vm("user", netdev: "user,id=net0", in: host, folder)
+        let lease = try vm.lease()
         return Peer(
-            who: "QEMU user", machine: machine, target: router(lease), kept: [folder, host, try server(in: host)])
+            who: "QEMU user", vm: vm, target: router(lease), kept: [folder, host, try server(in: host)])
     }
 
     private func tap() throws -> Peer? {
         let folder = try TemporaryFolder(), host = try Namespace("tap")
-        let machine = try machine("tap", netdev: "tap,id=net0,ifname=tap0,script=no,downscript=no", in: host, folder)
+        let vm = try vm("tap", netdev: "tap,id=net0,ifname=tap0,script=no,downscript=no", in: host, folder)
         try host.ip("addr", "add", "192.168.105.1/24", "dev", "tap0")
         try host.ip("link", "set", "tap0", "up")
-        try configure(machine, "192.168.105.2")
+        try configure(vm, "192.168.105.2")
         return Peer(
-            who: "QEMU tap with TSO", machine: machine, target: "192.168.105.1",
+            who: "QEMU tap with TSO", vm: vm, target: "192.168.105.1",
             kept: [folder, host, try server(in: host)])
     }
 }
 
-/// The machine's limits for socket buffers, raised for as long as this lives.
+/// The host's limits for socket buffers, raised for as long as this lives.
 private final class SocketLimits {
     private static let paths = ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"]
     private let before: [String]

@@ -60,5 +60,5 @@ struct LifeRows {
         _ = try daemon.stop()
     }
 
-    private func milliseconds(since moment: UInt64) -> Double { Double(MonotonicClock.now - moment) / 1e6 }
+    private func milliseconds(since start: UInt64) -> Double { Double(MonotonicClock.now - start) / 1e6 }
 }

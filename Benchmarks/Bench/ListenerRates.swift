@@ -12,7 +12,7 @@ enum ListenerRates {
     enum Listener: String, CaseIterable {
         case vde = "vde"
         case stream = "stream"
-        /// Takes datagrams from anybody, as QEMU does.
+        /// Takes datagrams from any sender, as QEMU does.
         case dgram = "dgram, a socket of its own"
         /// Takes them from the listener alone, as vfkit and krunkit do.
         case connected = "dgram, through the listener's"

@@ -2,10 +2,12 @@
 import Platform
 import TestSupport
 
-/// `make bench`: what docs/performance.md tells of, measured on this machine, each program at its best documented
+/// `make bench`: the measurements of docs/performance.md on this host, each program at its best documented
 /// setting, in turn.
 ///
-///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]     groups: frames, costs, streams, guests, user, life, stalled, listeners, vmnet, micro
+///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]
+///
+/// Groups: frames, costs, streams, guests, user, life, stalled, listeners, vmnet, micro.
 @main
 struct Bench {
     static func main() throws {
@@ -50,7 +52,7 @@ struct Bench {
                 }
             }
         }
-        for (name, value) in report.machine.lines { StandardOutput.write("\(name): \(value)\n") }
+        for (name, value) in report.host.lines { StandardOutput.write("\(name): \(value)\n") }
         StandardOutput.write("\n" + report.table + "\n")
         if let folder { try report.write(to: folder) }
     }

@@ -50,7 +50,7 @@ final class Report {
 
     private(set) var rows: [Row] = []
     private(set) var notes: [String] = []
-    let machine = MachineDescription()
+    let host = HostDescription()
 
     func add(_ what: String, _ unit: String, _ who: String, _ value: Double) {
         let index = rows.firstIndex { $0.what == what && $0.unit == unit } ?? rows.count
@@ -78,7 +78,8 @@ final class Report {
     /// A table in Markdown, which reads well in a terminal too.
     var table: String {
         var text =
-            "| what | unit | program | median | lowest to highest | of vde_switch's | goal | |\n|---|---|---|---:|---|---:|---|---|\n"
+            "| what | unit | program | median | lowest to highest | of vde_switch's | goal | |\n"
+            + "|---|---|---|---:|---|---:|---|---|\n"
         for row in rows {
             let base = row.values(of: "vde_switch")
             for (place, series) in row.series.enumerated() {
@@ -92,9 +93,11 @@ final class Report {
                     goal.result(in: row).map { "\(goal.isMet(by: $0) ? "met" : "not met") (\($0.short))" }
                 }
                 text +=
-                    "| \(place == 0 ? row.what : "") | \(place == 0 ? row.unit : "") | \(series.who) | \(series.values.median.short) | "
+                    "| \(place == 0 ? row.what : "") | \(place == 0 ? row.unit : "") | \(series.who) | "
+                    + "\(series.values.median.short) | "
                 text +=
-                    "\((series.values.min() ?? 0).short) to \((series.values.max() ?? 0).short) (\(series.values.count)) | \(ratio) | "
+                    "\((series.values.min() ?? 0).short) to \((series.values.max() ?? 0).short) "
+                    + "(\(series.values.count)) | \(ratio) | "
                 text += "\(goals.map(\.text).joined(separator: "; ")) | \(verdicts.joined(separator: "; ")) |\n"
             }
         }
@@ -107,19 +110,25 @@ final class Report {
         }
         let rows = rows.map { row in
             let series = row.series.map {
-                "{\"program\": \(quoted($0.who)), \"median\": \($0.values.median.plain), \"values\": [\($0.values.map(\.plain).joined(separator: ", "))]}"
+                "{\"program\": \(quoted($0.who)), \"median\": \($0.values.median.plain), \"values\": "
+                    + "[\($0.values.map(\.plain).joined(separator: ", "))]}"
             }
             let goals = row.goals.compactMap { goal in
                 goal.result(in: row).map {
-                    "{\"program\": \(quoted(goal.subject)), \"goal\": \(quoted(goal.text)), \"result\": \($0.plain), \"met\": \(goal.isMet(by: $0))}"
+                    "{\"program\": \(quoted(goal.subject)), \"goal\": \(quoted(goal.text)), \"result\": \($0.plain), "
+                        + "\"met\": \(goal.isMet(by: $0))}"
                 }
             }
             return
-                "    {\"what\": \(quoted(row.what)), \"unit\": \(quoted(row.unit)),\n     \"series\": [\(series.joined(separator: ",\n       "))],\n     \"goals\": [\(goals.joined(separator: ", "))]}"
+                "    {\"what\": \(quoted(row.what)), \"unit\": \(quoted(row.unit)),\n     \"series\": "
+                + "[\(series.joined(separator: ",\n       "))],\n     \"goals\": "
+                + "[\(goals.joined(separator: ", "))]}"
         }
-        let lines = machine.lines.map { "{\(quoted($0.0)): \(quoted($0.1))}" }
+        let lines = host.lines.map { "{\(quoted($0.0)): \(quoted($0.1))}" }
         return
-            "{\n  \"machine\": [\(lines.joined(separator: ", "))],\n  \"notes\": [\(notes.map(quoted).joined(separator: ", "))],\n  \"rows\": [\n\(rows.joined(separator: ",\n"))\n  ]\n}\n"
+            "{\n  \"machine\": [\(lines.joined(separator: ", "))],\n  \"notes\": "
+            + "[\(notes.map(quoted).joined(separator: ", "))],\n  \"rows\": [\n\(rows.joined(separator: ",\n"))\n"
+            + "  ]\n}\n"
     }
 
     /// Writes the table, the numbers and the plot into a folder.
@@ -127,7 +136,7 @@ final class Report {
         try Files.makeDirectories(folder)
         var text =
             "# Results of `make bench`\n\nWritten by the program; docs/performance.md says what the rows mean.\n\n"
-        for (name, value) in machine.lines { text += "* \(name): \(value)\n" }
+        for (name, value) in host.lines { text += "* \(name): \(value)\n" }
         text += "\n" + table
         if !notes.isEmpty { text += "\n" + notes.map { "* \($0)" }.joined(separator: "\n") + "\n" }
         text += "\n![Ratios](results.svg)\n"

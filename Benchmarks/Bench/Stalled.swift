@@ -8,7 +8,7 @@ import VDEPlug
 enum Stalled {
     private static let length = 1514
 
-    /// A client that reads as fast as it can, on a thread of its own, and counts.
+    /// A client that reads as fast as it can, on its own thread, and counts.
     private final class Reader: @unchecked Sendable {
         private let count = Mutex(0)
         private let isStopped = Mutex(false)
@@ -75,7 +75,7 @@ enum Stalled {
             framesPerSecond: Double(frames) / seconds, delivered: Double(reader.total - before) / Double(frames))
     }
 
-    /// In turn, so that both meet the same machine.
+    /// Alternately, so that both run under the same conditions.
     static func measure(_ report: Report, _ scale: Scale, isQuick: Bool) throws {
         report.progress("a guest that has stopped reading")
         let folder = try TemporaryFolder(), host = try Namespace("stalled")

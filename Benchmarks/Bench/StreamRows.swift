@@ -2,7 +2,7 @@
 import Platform
 import TestSupport
 
-/// A host with a TAP behind a switch, and guests that are namespaces with a TAP of vde_plug2tap's, or of ours.
+/// A host with a TAP behind a switch, and guests that are namespaces with a TAP that vde_plug2tap or we serve.
 final class StreamScene {
     enum Switch { case theirs, ours, oursIntoTheirs }
 
@@ -91,7 +91,7 @@ final class StreamScene {
     }
 }
 
-/// TCP and ping between guests without a machine and the host.
+/// TCP and ping between guests that are namespaces and the host.
 struct StreamRows {
     let report: Report
     let scale: Scale
@@ -156,7 +156,8 @@ struct StreamRows {
             for (_, scene) in scenes { while scene.guests.count < guests { try scene.addPlainGuest() } }
             for (direction, label) in [("up", "guests to host"), ("down", "host to guests")] {
                 let what =
-                    "TCP, \(guests) guest\(guests > 1 ? "s" : "") with \(streams) stream\(streams > 1 ? "s" : "") each, \(label), total"
+                    "TCP, \(guests) guest\(guests > 1 ? "s" : "") with \(streams) stream\(streams > 1 ? "s" : "") "
+                    + "each, \(label), total"
                 scale.rounds {
                     for (who, scene) in $0 ? scenes.reversed() : scenes {
                         report.attempt(what, who) {

@@ -2,7 +2,7 @@
 import Platform
 import TestSupport
 
-/// NAT in user mode beside that of QEMU and of passt: real machines (software emulation) and a server behind the host's
+/// NAT in user mode beside that of QEMU and of passt: real guests (software emulation) and a server behind the host's
 /// own uplink.
 struct UserRows {
     let report: Report
@@ -10,7 +10,7 @@ struct UserRows {
 
     private struct Peer {
         let who: String
-        let machines: [VirtualMachine]
+        let vms: [VirtualMachine]
         let kept: [Any]
     }
 
@@ -24,8 +24,8 @@ struct UserRows {
         report.progress("NAT in user mode")
         var peers: [Peer] = []
         for (who, make) in [
-            (UserRows.user, user), (Report.ours, { try own(mtu: nil, machines: 3) }),
-            (UserRows.jumbo, { try own(mtu: 65_520, machines: 1) }), (UserRows.passt, passt),
+            (UserRows.user, user), (Report.ours, { try own(mtu: nil, vms: 3) }),
+            (UserRows.jumbo, { try own(mtu: 65_520, vms: 1) }), (UserRows.passt, passt),
         ] as [(String, () throws -> Peer?)] {
             report.attempt("a machine behind NAT in user mode", who) { if let peer = try make() { peers.append(peer) } }
         }
@@ -49,7 +49,7 @@ struct UserRows {
                 report.attempt(what, peer.who) {
                     report.add(
                         what, unit, peer.who,
-                        try UserRows.number(in: peer.machines[0].run("/bin/stream \(order)", within: 60).output))
+                        try UserRows.number(in: peer.vms[0].run("/bin/stream \(order)", within: 60).output))
                 }
             }
         }
@@ -58,19 +58,20 @@ struct UserRows {
     /// What each of several guests gets that send at the same time: of the least, how much the most is.
     private func share(_ peers: [Peer]) throws {
         guard let own = peers.first(where: { $0.who == Report.ours }) else { return }
-        let what = "NAT in user mode, \(own.machines.count) guests at once"
+        let what = "NAT in user mode, \(own.vms.count) guests at once"
         scale.rounds { _ in
             report.attempt(what, own.who) {
-                for machine in own.machines {
-                    try machine.run(
-                        "(/bin/stream up \(UserRows.target) 5001 \(2 * scale.seconds) 1 >/tmp/rate; echo end >>/tmp/rate) >/dev/null 2>&1 &"
+                for vm in own.vms {
+                    try vm.run(
+                        "(/bin/stream up \(UserRows.target) 5001 \(2 * scale.seconds) 1 >/tmp/rate; echo end "
+                            + ">>/tmp/rate) >/dev/null 2>&1 &"
                     )
                 }
-                let rates = try own.machines.map { machine in
+                let rates = try own.vms.map { vm in
                     try eventually("the end of a transfer", within: 60) {
-                        try machine.run("grep -q end /tmp/rate").status == 0
+                        try vm.run("grep -q end /tmp/rate").status == 0
                     }
-                    return try UserRows.number(in: machine.run("head -n 1 /tmp/rate").output)
+                    return try UserRows.number(in: vm.run("head -n 1 /tmp/rate").output)
                 }
                 report.add(what, "Mbit/s, all together", own.who, rates.reduce(0, +))
                 report.add(
@@ -102,7 +103,7 @@ struct UserRows {
         return (network, server)
     }
 
-    private func machine(
+    private func vm(
         _ number: Int, _ netdev: String, device: String = "", _ network: TestNetwork
     ) throws -> VirtualMachine {
         try VirtualMachine.qemu(
@@ -110,30 +111,30 @@ struct UserRows {
             tools: [Tool.stream], folder: network.folder)
     }
 
-    private func ready(_ who: String, _ machines: [VirtualMachine], _ kept: [Any]) throws -> Peer {
-        for machine in machines {
-            try machine.waitUntilBooted()
-            _ = try machine.lease()
+    private func ready(_ who: String, _ vms: [VirtualMachine], _ kept: [Any]) throws -> Peer {
+        for vm in vms {
+            try vm.waitUntilBooted()
+            _ = try vm.lease()
         }
-        return Peer(who: who, machines: machines, kept: kept)
+        return Peer(who: who, vms: vms, kept: kept)
     }
 
-    private func own(mtu: Int?, machines count: Int) throws -> Peer? {
+    private func own(mtu: Int?, vms count: Int) throws -> Peer? {
         let (network, server) = try network()
         let path = network.folder.file("vde")
         let daemon = try VMNetDaemon(
             in: network.host,
             ["--switch", "--uplink", "user"] + (mtu.map { ["--vmnet-mtu", "\($0)"] } ?? []) + [path],
             folder: network.folder, level: "warning")
-        let machines = try (1...count).map {
-            try machine($0, "vde,id=net0,sock=\(path)", device: mtu.map { ",host_mtu=\($0)" } ?? "", network)
+        let vms = try (1...count).map {
+            try vm($0, "vde,id=net0,sock=\(path)", device: mtu.map { ",host_mtu=\($0)" } ?? "", network)
         }
-        return try ready(mtu == nil ? Report.ours : UserRows.jumbo, machines, [network, server, daemon])
+        return try ready(mtu == nil ? Report.ours : UserRows.jumbo, vms, [network, server, daemon])
     }
 
     private func user() throws -> Peer? {
         let (network, server) = try network()
-        return try ready(UserRows.user, [try machine(1, "user,id=net0", network)], [network, server])
+        return try ready(UserRows.user, [try vm(1, "user,id=net0", network)], [network, server])
     }
 
     /// Its defaults, which offer an MTU of 65,520 by DHCP.
@@ -147,8 +148,8 @@ struct UserRows {
         // The server is at the gateway's address, which would be the host's loopback otherwise.
         let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--no-map-gw", "--runas", "0"])
         try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }
-        let machine = try machine(
+        let vm = try vm(
             1, "stream,id=net0,server=off,addr.type=unix,addr.path=\(socket)", device: ",host_mtu=65520", network)
-        return try ready(UserRows.passt, [machine], [network, server, passt])
+        return try ready(UserRows.passt, [vm], [network, server, passt])
     }
 }

@@ -69,12 +69,12 @@ static uint64_t cpu(void) {
         ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000u;
 }
 
-static void patience(void *connection, long microseconds) {
+static void set_receive_timeout(void *connection, long microseconds) {
     struct timeval limit = {microseconds / 1000000, microseconds % 1000000};
     setsockopt(vde_datafd(connection), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 }
 
-// The clients of several of these at one switch have addresses of their own.
+// The clients of several processes at one switch need different addresses.
 static unsigned char identity;
 
 static unsigned char *frame(size_t size, unsigned char to, unsigned char from) {
@@ -93,7 +93,7 @@ static struct shared *shared;
 
 static void flood(char *first, char *second, size_t size, double seconds) {
     void *receiver = join(second);
-    patience(receiver, 100000);
+    set_receive_timeout(receiver, 100000);
     vde_send(receiver, frame(60, 0xff, 2), 60, 0);
     usleep(20000);
     pid_t child = fork();
@@ -115,7 +115,7 @@ static void flood(char *first, char *second, size_t size, double seconds) {
         shared->cpu = cpu() - before;
         shared->sent = sent;
         shared->done = 1;
-        // Whoever closes too early loses what still waits in the socket.
+        // Closing too early would lose what still waits in the socket.
         usleep(400000);
         _exit(0);
     }
@@ -171,7 +171,7 @@ static void pingpong(char *first, char *second, size_t size, double seconds) {
         }
     }
     void *client = join(first);
-    patience(client, 200000);
+    set_receive_timeout(client, 200000);
     unsigned char *question = frame(size, 2, 1);
     static unsigned char buffer[70000];
     static uint32_t times[4000000];

@@ -4,7 +4,7 @@ import TestSupport
 import Wire
 
 /// `make demo`, `make demo-mac`: the main job, shown on hosts made of network namespaces; to a user without privilege,
-/// without it. Nothing of this machine's own network is touched.
+/// without it. The network of this host is not changed.
 @main
 struct Demo {
     static func main() {
@@ -30,7 +30,8 @@ struct Demo {
 
     private static func run(_ show: Show) throws {
         show.say(
-            "A machine with two network namespaces: a host, and behind it one that plays the Internet (\(TestNetwork.internetAddress))."
+            "Two network namespaces: a host, and behind it one that plays the Internet "
+                + "(\(TestNetwork.internetAddress))."
         )
         let network = try TestNetwork()
         try network.startInternet()
@@ -45,7 +46,7 @@ struct Demo {
     }
 
     private static func withNetwork(_ network: TestNetwork, _ show: Show) throws {
-        // The machines belong to a user without any privilege, who has called vde_vmnet through sudo.
+        // The guests belong to a user without any privilege, who has called vde_vmnet through sudo.
         let user = "nobody"
         guard let uid = Accounts.user(named: user), let gid = Accounts.group(named: "nogroup") else {
             throw CommandFailed(description: "there is no user \(user)")

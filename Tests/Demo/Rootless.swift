@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 import Wire
 
-/// The demo for a user without any privilege: machines, switch and a NAT in user mode, in namespaces that any user may
+/// The demo for a user without any privilege: guests, switch and a NAT in user mode, in namespaces that any user may
 /// make.
 enum RootlessDemo {
     private static let inside = "--inside"
@@ -11,14 +11,16 @@ enum RootlessDemo {
     private static let name = "www.host.example"
     private static let gateway = "192.168.105.1"
 
-    /// Runs it in a network of its own, and ends the process.
+    /// Runs it in its own network namespace, and ends the process.
     static func start(_ arguments: [String]) -> Never {
         if arguments.contains(inside) { run() }
         let own = (try? Files.realPath("/proc/self/exe")) ?? ""
         let namespaces = ["unshare", "--user", "--map-current-user", "--net", "--mount", "--keep-caps"]
         guard (try? ChildProcess.run(namespaces + ["true"]))?.succeeded == true else {
             StandardOutput.writeError(
-                "The demo makes a network of its own, which users may not do on this machine (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns); as root it may: sudo .build/release/vde_vmnet_demo\n"
+                "The demo makes its own network namespace, which users may not do on this host "
+                    + "(kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns); as root it "
+                    + "may: sudo .build/release/vde_vmnet_demo\n"
             )
             ProcessExit.exit(77)
         }
@@ -77,7 +79,8 @@ enum RootlessDemo {
     private static func present(_ show: Show) throws {
         let folder = try TemporaryFolder()
         show.say(
-            "You have no privilege, and need none. This happens in a network namespace of your own, whose host has the address \(hostAddress)."
+            "You have no privilege, and need none. This runs in your own network namespace, whose host has "
+                + "the address \(hostAddress)."
         )
         let servers = try makeHost(folder)
         defer { for server in servers { server.kill() } }

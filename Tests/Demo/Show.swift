@@ -21,7 +21,7 @@ final class Show: Sendable {
         StandardOutput.write("  FAILED  \(text)\n")
     }
 
-    /// Runs `body` and says how it went; what it returns is shown with it.
+    /// Runs `body` and prints whether it succeeded, with the text that it returns.
     func check(_ what: String, _ body: () throws -> String) {
         do {
             let detail = try body()
@@ -32,7 +32,7 @@ final class Show: Sendable {
         }
     }
 
-    func milliseconds(since moment: UInt64) -> UInt64 { (MonotonicClock.now - moment) / MonotonicClock.millisecond }
+    func milliseconds(since start: UInt64) -> UInt64 { (MonotonicClock.now - start) / MonotonicClock.millisecond }
 
     /// Prints the last line. True if nothing failed.
     func summary() -> Bool {

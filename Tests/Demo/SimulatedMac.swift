@@ -2,14 +2,15 @@
 import Platform
 import TestSupport
 
-/// `make demo-mac`: a machine behind vde_vmnet as it is on a Mac, with its C file and a simulated vmnet.framework whose
+/// `make demo-mac`: a guest behind vde_vmnet as it is on a Mac, with its C files and a simulated vmnet.framework whose
 /// bridge is a TAP of this system; what macOS would do for the network (NAT) is set up here.
 enum SimulatedMacDemo {
     private static let gateway = "192.168.64.1"
 
     static func run(_ show: Show) throws {
         show.say(
-            "Nothing of this is a Mac: vmnet.framework is simulated, its bridge100 a TAP in a network namespace, its NAT a rule of nftables."
+            "Nothing of this is a Mac: vmnet.framework is simulated, its bridge100 a TAP in a network namespace, its "
+                + "NAT a rule of nftables."
         )
         let network = try TestNetwork()
         try network.startInternet()
@@ -24,7 +25,8 @@ enum SimulatedMacDemo {
         try network.host.run(
             "nft", "-f", "-",
             input:
-                "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }\n"
+                "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" "
+                + "masquerade; }; }\n"
         )
         show.heading("A virtual machine of QEMU (software emulation, Debian's kernel)")
         show.command("qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...")

@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// Everything that runs the built command, in network namespaces of its own, one test at a time.
+/// Everything that runs the built command, in separate network namespaces, one test at a time.
 @Suite(.serialized, .enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
 struct IntegrationTests {
     /// Our gateway on the default network.

@@ -112,7 +112,8 @@ enum Documentation {
             else { return nil }
             return file.offence(
                 .documentation, line: index + 1,
-                "`\(declaration.kind == declaration.name ? "" : declaration.kind + " ")\(declaration.name)` is `package` and has no doc comment"
+                "`\(declaration.kind == declaration.name ? "" : declaration.kind + " ")\(declaration.name)` is "
+                    + "`package` and has no doc comment"
             )
         }
     }

@@ -5,7 +5,7 @@ import Platform
 package final class Console {
     private let socket: Descriptor
     private let prompt: String
-    /// What the console said at first.
+    /// The greeting of the console.
     package private(set) var greeting = ""
 
     package init(_ path: String, prompt: String = "vde$ ") throws {

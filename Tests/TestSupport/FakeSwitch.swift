@@ -2,7 +2,7 @@
 import Platform
 import Wire
 
-/// The other side of a VDE handshake, which does what it is told instead of what is right.
+/// The other side of a VDE handshake, which behaves as a test chooses.
 package final class FakeSwitch {
     package enum Behaviour: Sendable {
         /// Answers as a switch does, and echoes the first frame back.

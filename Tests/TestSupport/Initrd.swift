@@ -17,7 +17,8 @@ enum Initrd {
         /bin/busybox mount -t devtmpfs dev /dev 2>/dev/null
         /bin/busybox --install -s
         export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-        for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover virtio_net; do
+        for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
+        virtio_net; do
           [ -f /modules/$m.ko ] && insmod /modules/$m.ko
         done
         ip link set lo up

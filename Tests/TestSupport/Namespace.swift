@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A network namespace: a host of its own on this machine, deleted with the value.
+/// A network namespace: a separate host, deleted with the value.
 package final class Namespace {
     private static let counter = Mutex(0)
     private static let prefix = "vde_vmnet-"
 
     package let name: String
 
-    /// - Parameter role: part of the name, for whoever looks at `ip netns`.
+    /// - Parameter role: part of the name, for a reader of `ip netns`.
     package init(_ role: String) throws {
         Namespace.sweepOnce
         let number = Namespace.counter.withLock { count in
@@ -29,7 +29,7 @@ package final class Namespace {
 
     private var hasResolvers = false
 
-    /// Gives programs in here a resolv.conf of their own (ip-netns(8)).
+    /// Gives programs in here their own resolv.conf (ip-netns(8)).
     package func setResolvers(_ text: String) throws {
         hasResolvers = true
         try Files.makeDirectories("/etc/netns/" + name)
@@ -95,7 +95,7 @@ package final class Namespace {
     }
 
     /// The words to put in front of a command in here that keeps leases where the system's are, so that it finds none
-    /// and they go with it: `ip netns exec` gives each program mounts of its own.
+    /// and they go with it: `ip netns exec` gives each program its own mounts.
     package static let withoutState = ["sh", "-c", "mount -t tmpfs none /var/lib && exec \"$@\"", "sh"]
 
     /// The words to put in front of a command so that it runs as `user`, without any privilege.
@@ -126,7 +126,8 @@ package final class Namespace {
         }.sorted()
         let settings = try run(
             "sh", "-c",
-            "for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/*; do echo \"$f $(cat $f 2>/dev/null)\"; done"
+            "for f in /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/*; do echo \"$f $(cat $f "
+                + "2>/dev/null)\"; done"
         )
         return [
             links.joined(separator: "\n"), try run("ip", "-o", "addr"), try run("ip", "route", "show", "table", "all"),

@@ -11,7 +11,7 @@ package final class VDESwitch {
 
     /// - Parameters:
     ///   - command: what is started: vde_switch, or `ours`.
-    ///   - user: who runs it; nil for ourselves.
+    ///   - user: the user that runs it; nil for the test's own.
     package init(
         in namespace: Namespace, at path: String, options: [String] = [], command: [String] = ["vde_switch"],
         user: String? = nil
@@ -34,7 +34,7 @@ package final class VDESwitch {
 /// Our own daemon, as a user starts it.
 package final class VMNetDaemon {
     package let program: BackgroundProgram
-    /// What it said when it was ready: network, interface, gateway, switch.
+    /// What it printed when it was ready: network, interface, gateway, switch.
     package let readyLine: String
 
     /// Starts it in a namespace and waits until it is ready.
@@ -61,13 +61,13 @@ package final class VMNetDaemon {
             environment: environment, echo: echo)
     }
 
-    /// Waits until it is known that nobody else serves addresses.
+    /// Waits until it is known that no other server gives addresses.
     package func waitUntilServing() throws { try program.wait(for: "ours serves", within: 10) }
 
     package func stop() throws -> ChildProcess.Termination { try program.stop() }
 }
 
-/// A guest without a machine: a namespace whose network card is plugged into a VDE network by libvdeplug's own program.
+/// A guest without a kernel: a namespace whose network card is plugged into a VDE network by libvdeplug's own program.
 package final class PlugGuest {
     package let namespace: Namespace
     private let plug: BackgroundProgram
@@ -85,7 +85,7 @@ package final class PlugGuest {
         try namespace.ip("link", "set", PlugGuest.interface, "up")
     }
 
-    /// Gets a lease with busybox's client and configures the interface. Returns what the client was told, as
+    /// Gets a lease with busybox's client and configures the interface. Returns what the client received, as
     /// `name=value` lines.
     @discardableResult
     package func lease(_ options: String..., seconds: Int = 8) throws -> [String: String] {
@@ -108,12 +108,12 @@ package final class PlugGuest {
                 "-T", "1", "-O", "mtu",
             ] + options)
         guard result.succeeded else { throw CommandFailed(description: "udhcpc: \(result.output)\(result.error)") }
-        var told: [String: String] = [:]
+        var values: [String: String] = [:]
         for line in result.output.split(separator: "\n") {
             let parts = line.split(separator: "=", maxSplits: 1)
-            if parts.count == 2 { told[String(parts[0])] = parts[1].trimmingQuotes }
+            if parts.count == 2 { values[String(parts[0])] = parts[1].trimmingQuotes }
         }
-        return told
+        return values
     }
 
     package func stop() { plug.kill() }

@@ -4,7 +4,7 @@ import Platform
 /// A host and, behind its uplink, another that plays the Internet: it has a web server and a name server, and knows
 /// nothing of private networks.
 package final class TestNetwork {
-    /// The machine on which vde_vmnet runs.
+    /// The host on which vde_vmnet runs.
     package let host: Namespace
     /// The Internet: 203.0.113.1 (RFC 5737).
     package let internet: Namespace
@@ -25,7 +25,7 @@ package final class TestNetwork {
         try host.ip("route", "add", "default", "via", TestNetwork.internetAddress)
     }
 
-    /// Starts the Internet's web server, which tells who asks, and its name server, and makes it the host's resolver.
+    /// Starts the Internet's web server, which returns its client's address, and its name server, the host's resolver.
     package func startInternet() throws {
         let pages = folder.file("www")
         try Files.makeDirectories(pages + "/cgi-bin")

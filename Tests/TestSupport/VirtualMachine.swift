@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A real machine with a kernel of its own, driven through its console.
+/// A real guest with its own kernel, driven through its console.
 package final class VirtualMachine {
     package let name: String
     private let program: BackgroundProgram
@@ -9,7 +9,7 @@ package final class VirtualMachine {
     /// Characters of the console's output that have been dealt with.
     private var position = 0
 
-    /// A machine that `program` has started, whose console are the program's standard streams.
+    /// A guest that `program` has started, whose console are the program's standard streams.
     package init(_ name: String, _ program: BackgroundProgram, _ folder: TemporaryFolder) {
         self.name = name
         self.program = program
@@ -43,7 +43,7 @@ package final class VirtualMachine {
         return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
-    /// QEMU's options without those of the network card: software emulation, and the test's kernel and root file system.
+    /// QEMU's options without those of the network card: software emulation, the test's kernel and root file system.
     package static func qemuOptions(_ folder: TemporaryFolder, tools: [String] = []) throws -> [String] {
         let initrd = folder.file("initrd-qemu")
         if !Files.exists(initrd) {
@@ -120,7 +120,7 @@ package final class VirtualMachine {
             output: String(output).trimmed)
     }
 
-    /// Gets a lease for `eth0`. Returns what the client was told, such as `ip=192.168.105.2 ...`.
+    /// Gets a lease for `eth0`. Returns what the client received, such as `ip=192.168.105.2 ...`.
     package func lease() throws -> String {
         try run("ip link set eth0 up")
         let result = try run(
@@ -144,7 +144,7 @@ package final class VirtualMachine {
         try program.waitForEnd(within: seconds)
     }
 
-    /// The process on this machine.
+    /// The process on this host.
     package var identifier: Int32 { program.identifier }
 
     /// Everything the console has shown.

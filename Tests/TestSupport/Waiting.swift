@@ -7,7 +7,7 @@ package struct TimedOut: Error, CustomStringConvertible {
     package init(_ description: String) { self.description = description }
 }
 
-/// Seconds to wait for what comes in an instant where nobody else works. Who gets it does not wait so long.
+/// Seconds to wait for what comes at once on an idle host; a wait ends with the event.
 package let ampleTime = 20.0
 
 /// Looks again and again until `condition` holds; throws when `seconds` have passed. For what announces itself in no
@@ -20,7 +20,7 @@ package func eventually(_ what: String, within seconds: Double = 10, _ condition
     }
 }
 
-/// What the machine offers to tests.
+/// What the host offers to tests.
 package enum TestHost {
     package static let isRoot = Accounts.effectiveUser == 0
     package static let rootReason = "needs root, for network namespaces"

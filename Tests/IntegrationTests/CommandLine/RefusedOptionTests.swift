@@ -70,8 +70,8 @@ extension IntegrationTests {
         @Test func unprivilegedHostModeUsesUserUplink() throws {
             let fixture = try RootlessFixture(["--vmnet-mode", "host"])
             #expect(fixture.ready.contains("by user-mode NAT"))
-            let told = try fixture.guest().lease()
-            #expect(told["ip"] == "192.168.105.2" && told["router"] == nil)
+            let lease = try fixture.guest().lease()
+            #expect(lease["ip"] == "192.168.105.2" && lease["router"] == nil)
             #expect(try fixture.daemon.stop() == .exited(0))
         }
     }

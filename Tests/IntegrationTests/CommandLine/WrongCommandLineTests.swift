@@ -5,7 +5,7 @@ import Testing
 
 extension IntegrationTests {
     /// Command lines as people make them who have not read the manual: each with its exit status (sysexits(3)) and what
-    /// its message must say.
+    /// its message must contain.
     @Suite struct WrongCommandLines {
         /// The words, the status, and parts of the message between bars. DIR is a folder with a plain file `afile` and
         /// an empty folder `empty`; GONE is not there.
@@ -147,8 +147,8 @@ extension IntegrationTests {
                 let parts = expected[1].split(separator: "|").map { part in
                     String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
                 }
-                // In the folder, so that no word is a path by chance, and as nobody's home, so that no default switch
-                // is found.
+                // In the folder, so that no word is a path by chance. It is HOME too, so that no default switch is
+                // found.
                 let command = "cd \(folder.path) && exec timeout 20 env HOME=\(folder.path) \"$@\" </dev/null"
                 let result = try host.attempt(
                     Namespace.withoutState + ["sh", "-c", command, "sh", TestHost.product("vde_vmnet")] + words)
@@ -172,7 +172,7 @@ extension IntegrationTests {
                 "\(result.output)")
         }
 
-        /// Whoever looks for the fault in a guest is told where it is.
+        /// The message names the host's fault to a user who looks for it in the guest.
         @Test(arguments: ["tap", "user"]) func offlineHostIsReported(uplink: String) throws {
             let network = try TestNetwork()
             func start(_ name: String) throws -> VMNetDaemon {

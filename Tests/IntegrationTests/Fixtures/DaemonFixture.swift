@@ -2,7 +2,7 @@
 import Platform
 import TestSupport
 
-/// A host with a switch and a daemon of ours on it.
+/// A host with a vde_switch and our daemon on it.
 final class DaemonFixture {
     let network: TestNetwork
     let vde: VDESwitch

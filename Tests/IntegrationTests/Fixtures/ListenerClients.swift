@@ -10,7 +10,7 @@ final class StreamClient {
     private var socket: Descriptor?
     private var rest: [UInt8] = []
 
-    /// - Parameter give: hands the other end over to somebody, before it is closed here.
+    /// - Parameter give: passes the other end on, before it is closed here.
     init(isStream: Bool, _ give: (Int32) throws -> Void) throws {
         self.isStream = isStream
         let pair = try isStream ? DescriptorPair.streamSockets() : DescriptorPair.datagramSockets()

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Wire
 
-/// A host with a daemon of ours that guests enter by several listeners.
+/// A host with our daemon, to which guests connect by several listeners.
 final class ListenerFixture {
     let network: TestNetwork
     var daemon: VMNetDaemon

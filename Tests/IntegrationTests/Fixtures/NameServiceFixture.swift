@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Wire
 
-/// A host with resolvers of its own on its loopback address, and our switch with one of the ways out.
+/// A host with resolvers on its loopback address, and our switch with one of the uplinks.
 final class NameServiceFixture {
     enum Uplink: String, CaseIterable, CustomTestStringConvertible {
         case tap, user

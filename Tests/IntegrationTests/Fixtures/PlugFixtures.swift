@@ -10,7 +10,7 @@ final class PlugPort {
         plug = try Plug.join(
             path: path, port: 0, options: PlugOptions(description: description),
             deadline: MonotonicClock.now + 2 * MonotonicClock.second)
-        // A flood must not be held up by small buffers of ours.
+        // Small buffers here must not slow a flood down.
         plug.data.setBuffers(send: 4 << 20, receive: 4 << 20)
     }
 

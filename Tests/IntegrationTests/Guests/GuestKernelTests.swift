@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// Machines with kernels of their own.
+    /// Guests with their own kernels.
     @Suite struct GuestKernels {
         @Test(
             .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
@@ -57,7 +57,7 @@ extension IntegrationTests {
             try fixture.host.waitForListener(on: 7000)
             for guest in guests { #expect(try guest.run("nc \(gateway) 7000").output == "a word") }
             server.kill()
-            // From outside nobody gets in.
+            // Nothing gets in from outside.
             try network.internet.ip("route", "add", "192.168.105.0/24", "via", TestNetwork.hostAddress)
             #expect(try !network.internet.pings(addresses[0], seconds: 1))
             #expect(try fixture.daemon.stop() == .exited(0))
@@ -116,7 +116,7 @@ extension IntegrationTests {
                 try Files.replace(files.file("dhclient.conf"), Array("timeout 10;\n".utf8))
                 try run(["dhclient", "-1", "-v"] + dhclient)
             case "dhcpcd":
-                // Its identifiers and leases in mounts of its own.
+                // Its identifiers and leases in its own mounts.
                 try guest.namespace.run(
                     "sh", "-c", "mount -t tmpfs none /var/lib/dhcpcd && exec dhcpcd \"$@\"", "sh", "--oneshot",
                     "--ipv4only", "--nobackground", "--nohook", "resolv.conf", "--timeout", "15", interface)

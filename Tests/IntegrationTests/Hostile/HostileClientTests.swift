@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Wire
 
-/// A client of a switch's control socket that says what it likes.
+/// A client of a switch's control socket that sends any bytes.
 private final class RawClient {
     let control: Descriptor
 
@@ -51,7 +51,7 @@ extension IntegrationTests {
             return other.receive(seconds: ampleTime) { $0 == frame } != nil
         }
 
-        /// Who floods through one worker is no concern of others, whoever's worker they have; and the end is one end.
+        /// A flood through one worker does not affect the ports of others, and the daemon ends as one.
         @Test func severalWorkersFormOneSwitch() throws {
             let (network, path, program) = try start(["--workers", "3"])
             try eventually("three workers") {
@@ -66,7 +66,7 @@ extension IntegrationTests {
                     UInt8(number & 0xff),
                 ] + [UInt8](repeating: 0, count: 1400)
             }
-            // Where everybody is.
+            // Each address is learned.
             for (index, plug) in plugs.enumerated() {
                 plug.send(MACAddress.broadcast.bytes + frame(to: 0, from: index, 0)[6...])
             }
@@ -137,7 +137,8 @@ extension IntegrationTests {
             try Files.setMode(victim, 0o777)
             // A stranger names root's socket as his own.
             let script = """
-                use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un("\(path)/ctl")) or die "connect: $!";
+                use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un("\(path)/ctl")) or die \
+                "connect: $!";
                 send(S, pack("LLLSa108", 0xfeedface, 3, 0, 1, "\(victim)") . "stranger", 0); alarm 5;
                 recv(S, $answer, 200, 0); print length($answer);
                 """
@@ -255,7 +256,7 @@ extension IntegrationTests {
                     return end.receive(seconds: 0.2) { $0[14] == 99 } != nil
                 }
             }
-            // Theirs are still known: nobody else hears them.
+            // The others are still known: their frames are not flooded.
             one.send(frame(second, first, 77))
             #expect(other.receive { $0.starts(with: second) && $0[14] == 77 } != nil)
             #expect(listener.receive(seconds: 0.2) { $0.starts(with: second) && $0[14] == 77 } == nil)
@@ -274,7 +275,7 @@ extension IntegrationTests {
             var random = SeededGenerator(seed: 7)
             try console.send(random.bytes(100_000).map { $0 == 0x0a ? 0x20 : $0 } + [0x0a])
             _ = try console.ask("port/showinfo")
-            // One that asks and never reads is let go in the end, or waits; it holds up nobody.
+            // A client that sends commands and never reads is disconnected, or waits; it delays no other.
             let greedy = try Console(mgmt)
             _ = try? greedy.send(Array(String(repeating: "help\n", count: 20_000).utf8))
             #expect(try Console(mgmt).ask("port/print").contains("1000 Success"))

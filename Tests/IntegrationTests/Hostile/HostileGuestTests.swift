@@ -6,7 +6,7 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// Guests of ill will, and the neighbours who must not notice.
+    /// Hostile guests, and the neighbours that they must not disturb.
     @Suite struct HostileGuests {
         private func mac(_ number: Int) -> MACAddress { MACAddress(0x0600_0000_0000 | UInt64(number)) }
 
@@ -81,9 +81,9 @@ extension IntegrationTests {
             let attacker = try PlugPort(path: fixture.vde.path)
             let neighbour = try guest.namespace.start(["ping", "-i", "0.05", "-c", "80", "-W", "2", gateway])
             for number in 0..<10_000 { attacker.send(discover(mac(number))) }
-            // Who has an address keeps it, and can renew it in the middle of it all.
+            // A guest with an address keeps it, and can renew it during the flood.
             #expect(try guest.lease()["ip"] == "192.168.105.2")
-            // Who comes now gets one: discovers alone take none.
+            // A new guest gets one: discovers alone take none.
             let late = try fixture.guest("late")
             try late.lease(seconds: 15)
             #expect(try late.namespace.pings(gateway))
@@ -148,7 +148,7 @@ extension IntegrationTests {
                 fixture.daemon.program.signal(Signal.user1)
                 return fixture.daemon.program.output.contains(" spoofed")
             }
-            // Each by itself, with what ping says.
+            // Each alone, with the output of ping.
             for (end, destination) in [(guest.namespace, gateway), (fixture.host, address)] {
                 let ping = try end.attempt(["ping", "-c", "1", "-W", "5", destination])
                 #expect(ping.succeeded, "\(destination): \(ping.output)\(ping.error)")

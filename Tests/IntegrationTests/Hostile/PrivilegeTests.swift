@@ -6,7 +6,7 @@ import Testing
 /// The user on whose behalf root acts, and who wants more.
 private let caller: UInt32 = 65_534
 
-/// What is left of root's rights, as `/proc/PID/task/TID/status` tells of one thread.
+/// What is left of root's rights, as `/proc/PID/task/TID/status` lists for one thread.
 private struct Rights: Equatable {
     var inherited: UInt64 = 0, permitted: UInt64 = 0, effective: UInt64 = 0, bounding: UInt64 = 0, ambient: UInt64 = 0
     var canGainMore = true
@@ -141,7 +141,7 @@ extension IntegrationTests {
             #expect(check.succeeded, "\(check.output)\(check.error)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
-            // A new way out: its forwarding is switched on, and off at the end.
+            // A new uplink: its forwarding is switched on, and off at the end.
             try network.host.ip("link", "add", "new", "type", "veth", "peer", "name", "newer")
             for name in ["new", "newer"] { try network.host.ip("link", "set", name, "up") }
             try network.host.ip("route", "add", "10.77.0.0/16", "dev", "new")
@@ -275,7 +275,7 @@ extension IntegrationTests {
             )
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
-            // Another one says who is in its way.
+            // Another instance names the process that holds the lock.
             let other = try network.host.attempt(words + [network.folder.file("other")])
             #expect(
                 other.termination == .exited(75)

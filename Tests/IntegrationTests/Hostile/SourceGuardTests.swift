@@ -20,7 +20,7 @@ extension IntegrationTests {
             let address: IPv6Address
         }
 
-        /// A victim that uses an address and has told the host where it is.
+        /// A victim that uses an address which the host has in its neighbour table.
         private func arrange(isGlobal: Bool) throws -> Place {
             let fixture = try OwnSwitchFixture(["--vmnet-isolation"])
             try fixture.host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "vmnet0", "nodad")

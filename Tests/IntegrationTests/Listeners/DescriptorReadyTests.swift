@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// What programs that start us with `--fd`, as they start vmnet-helper, are told.
+    /// What programs that start us with `--fd`, as they start vmnet-helper, read on standard output.
     @Suite struct DescriptorReadiness {
         /// By a user without privilege, which root is not asked for.
         @Test(arguments: ["shared", "host"]) func userModeNetworkReportsItsAddresses(mode: String) throws {

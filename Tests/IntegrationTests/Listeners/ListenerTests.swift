@@ -104,7 +104,7 @@ extension IntegrationTests {
                     && alone.error.contains("is vde_vmnet --stream /nowhere/socket running"))
         }
 
-        /// Both ways out of waiting for a program that does not want to end: patience, and whoever asks a second time.
+        /// A program that ignores SIGTERM is killed after a timeout, or at a second signal.
         @Test(arguments: [false, true])
         func programThatIgnoresSIGTERMIsKilled(isAskedAgain: Bool) throws {
             let network = try TestNetwork()
@@ -114,18 +114,18 @@ extension IntegrationTests {
                 script,
             ])
             _ = try runner.wait(for: "up\n", within: 20)
-            func waitUntilHeard(times: Int) throws {
+            func waitUntilReported(times: Int) throws {
                 try eventually("signal \(times)") {
                     runner.output.split(separator: "\n").count { $0 == "heard" } == times
                 }
             }
             runner.signal(Signal.interrupt)
-            try waitUntilHeard(times: 1)
+            try waitUntilReported(times: 1)
             try network.host.ip("link", "del", "vmnet0")
-            try waitUntilHeard(times: 2)
+            try waitUntilReported(times: 2)
             if isAskedAgain {
                 runner.signal(Signal.terminate)
-                try waitUntilHeard(times: 3)
+                try waitUntilReported(times: 3)
                 runner.signal(Signal.terminate)
             }
             #expect(try runner.waitForEnd(within: 20) == .exited(69))
@@ -141,7 +141,8 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let folder = network.folder, mgmt = folder.file("mgmt")
             let script =
-                "trap 'echo asked; \(isWilling ? "exit 5" : "")' TERM; trap 'echo asked again' INT; echo up; while :; do sleep 0.1; done"
+                "trap 'echo asked; \(isWilling ? "exit 5" : "")' TERM; trap 'echo asked again' INT; echo up; while "
+                + ":; do sleep 0.1; done"
             let runner = try network.host.start([
                 TestHost.product("vde_vmnet"), "run", "--uplink", "none", "--switch", folder.file("vde"), "--mgmt",
                 mgmt,
@@ -267,7 +268,7 @@ extension IntegrationTests {
             try eventually("an answer for the new one") {
                 again.received().contains { $0.starts(with: MACAddress(0x0200_0000_0001).bytes) }
             }
-            // They hear each other.
+            // They receive each other's frames.
             let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
             clients[1].close()
             try fixture.daemon.program.wait(for: "client-2 of root has gone")

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Wire
 
-/// What no client should do, nor who starts us, and the others who must not notice.
+/// Input that no client should send, and the others that it must not disturb.
 extension IntegrationTests.Listeners {
     /// A neighbour of bad clients.
     private struct Neighbour {
@@ -36,7 +36,7 @@ extension IntegrationTests.Listeners {
         #expect(try fixture.daemon.stop() == .exited(0))
     }
 
-    /// More than there are ports: who comes too late is turned away, and has a port when others have gone.
+    /// More clients than ports: those beyond the limit are rejected, and get a port when others have disconnected.
     @Test func clientsBeyondPortLimitAreRejected() throws {
         ProcessLimits.raiseDescriptors()
         let fixture = try ListenerFixture()
@@ -77,11 +77,11 @@ extension IntegrationTests.Listeners {
 
     @Test func unanswerableSendersAreReported() throws {
         let fixture = try ListenerFixture()
-        let nobody = try UnixSocket.datagram()
-        try nobody.connect(to: UnixPath(fixture.dgram))
-        _ = try nobody.send([UInt8](repeating: 1, count: 60))
+        let unnamed = try UnixSocket.datagram()
+        try unnamed.connect(to: UnixPath(fixture.dgram))
+        _ = try unnamed.send([UInt8](repeating: 1, count: 60))
         try fixture.daemon.program.wait(for: "sends from a socket without a name")
-        // A name of somebody else's: the socket was moved away, and a link to another one laid in its place.
+        // Another process's name: the socket was moved away, and a link to another one put in its place.
         let victim = try DatagramClient(fixture.folder.file("victim"), to: fixture.dgram)
         let liar = try DatagramClient(fixture.folder.file("liar"), to: fixture.dgram)
         try Files.remove(fixture.folder.file("liar"))

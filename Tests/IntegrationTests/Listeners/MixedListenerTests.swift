@@ -44,7 +44,8 @@ extension IntegrationTests {
                 addresses.append(VirtualMachine.address(in: try guest.lease()))
                 // A quarter of a megabyte to be fetched, and a server.
                 try guest.run(
-                    "mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && dd if=/dev/urandom of=/www/big bs=4096 count=64 2>/dev/null && httpd -p 80 -h /www"
+                    "mkdir -p /www && echo 'this is \(guest.name)' > /www/index.html && dd if=/dev/urandom "
+                        + "of=/www/big bs=4096 count=64 2>/dev/null && httpd -p 80 -h /www"
                 )
             }
             #expect(Set(addresses).count == 4)
@@ -96,7 +97,7 @@ extension IntegrationTests {
             fixture.daemon.program.signal(Signal.kill)
             _ = try fixture.daemon.program.waitForEnd()
             try fixture.restart()
-            // It sends to the path, and so reaches whoever is there.
+            // It sends to the path, and so reaches the process that serves it.
             #expect(try guest.run("ping -c 1 -W 10 \(gateway)").status == 0)
             #expect(VirtualMachine.address(in: try guest.lease()) == address)
             #expect(try fixture.daemon.stop() == .exited(0))

@@ -8,7 +8,7 @@ import Wire
 extension IntegrationTests {
     /// Started by the first guest, as systemd does it (sd_listen_fds(3)), ended when there is none.
     @Suite struct SocketActivation {
-        /// Starts the daemon with `socket` as the service manager would, once somebody has come.
+        /// Starts the daemon with `socket` as the service manager would, once a client has connected.
         private func start(
             _ network: TestNetwork, _ socket: borrowing Descriptor, _ options: [String]
         ) throws -> ChildProcess {
@@ -84,7 +84,7 @@ extension IntegrationTests {
             try fixture.daemon.program.wait(for: "has joined")
             stream.close()
             try fixture.daemon.program.wait(for: "has gone")
-            // Longer than it would wait without anybody.
+            // Longer than it would wait without a client.
             try guest.lease()
             #expect(try guest.namespace.run("ping", "-c", "3", "-W", "5", gateway).contains(" 0% packet loss"))
             #expect(fixture.daemon.program.poll() == nil)

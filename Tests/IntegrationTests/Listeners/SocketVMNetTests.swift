@@ -65,7 +65,7 @@ extension IntegrationTests {
                     "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0", socket,
                 ]
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil])
-            // Nobody waits for it to say that it is ready.
+            // Lima does not wait until it reports that it is ready.
             try eventually("the socket") { Files.exists(socket) }
             try eventually("its group") { (try? Files.status(socket))?.group == Accounts.group(named: "nogroup") }
             let status = try Files.status(socket)
@@ -76,7 +76,7 @@ extension IntegrationTests {
             try guest.waitUntilBooted()
             #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.105.2")
             #expect(try network.host.pings("192.168.105.2"))
-            // Colima looks whether it is there; a second one is turned away and harms nobody.
+            // Colima checks whether it is there; a second one is rejected and harms no other.
             #expect(try network.host.attempt(["pkill", "-0", "-F", pidfile]).succeeded)
             let second = try network.host.attempt(command)
             #expect(second.termination == .exited(1) && second.error.contains("is held by process"))

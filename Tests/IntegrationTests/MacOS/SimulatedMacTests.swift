@@ -46,10 +46,10 @@ extension IntegrationTests {
             let (daemon, path) = try start(network, settings)
             #expect(daemon.readyLine == "192.168.64.0/24 by vmnet, gateway 192.168.64.1, switch at \(path)")
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
-            let told = try guest.lease()
+            let lease = try guest.lease()
             #expect(
-                told["ip"] == "192.168.64.2" && told["router"] == "192.168.64.1" && told["dns"] == "192.168.64.1"
-                    && told["lease"] == "1800", "ours serves, not bootpd")
+                lease["ip"] == "192.168.64.2" && lease["router"] == "192.168.64.1" && lease["dns"] == "192.168.64.1"
+                    && lease["lease"] == "1800", "ours serves, not bootpd")
             #expect(
                 try guest.namespace.attempt(["ping", "-c", "50", "-i", "0.01", "-W", "5", "192.168.64.1"]).output
                     .contains(" 0% packet loss"))
@@ -89,8 +89,8 @@ extension IntegrationTests {
                 ])
             #expect(daemon.readyLine.hasPrefix("10.77.0.0/16 by vmnet, gateway 10.77.0.1"))
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
-            let told = try guest.lease()
-            #expect(told["ip"] == "10.77.0.2" && told["mtu"] == "9000")
+            let lease = try guest.lease()
+            #expect(lease["ip"] == "10.77.0.2" && lease["mtu"] == "9000")
             #expect(try guest.namespace.pings("10.77.0.1"))
             #expect(try daemon.stop() == .exited(0))
         }
@@ -119,7 +119,8 @@ extension IntegrationTests {
             try network.host.run(
                 "nft", "-f", "-",
                 input:
-                    "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }; }\n"
+                    "table ip sharing { chain post { type nat hook postrouting priority srcnat; oifname \"wan\" "
+                    + "masquerade; }; }\n"
             )
             let guest = try VirtualMachine.qemu(
                 "guest", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:00:00:01", in: network.host,
@@ -197,14 +198,14 @@ extension IntegrationTests {
             let (daemon, path) = try start(
                 network, "", ["--dhcp", who, "--dhcp-host", "52:54:00:00:00:0a,192.168.64.77"])
             let own = try PlugGuest("own", path: path, mac: "52:54:00:00:00:0a", folder: network.folder)
-            let told = try own.lease()
-            #expect(told["ip"] == "192.168.64.77" && told["lease"] == (who == "system" ? "86400" : "1800"))
+            let lease = try own.lease()
+            #expect(lease["ip"] == "192.168.64.77" && lease["lease"] == (who == "system" ? "86400" : "1800"))
             let other = try PlugGuest("other", path: path, mac: "52:54:00:00:00:0b", folder: network.folder)
             #expect(try other.lease()["ip"] == "192.168.64.2")
             #expect(try daemon.stop() == .exited(0))
         }
 
-        /// With an object nobody serves, and where there are none, Apple's server is not asked; one of a guest's still
+        /// A network object has no server; without objects Apple's server is not asked; a server in a guest still
         /// is.
         @Test(arguments: ["", "lacks_network_objects=1"])
         func dhcpOffDisablesEveryServer(settings: String) throws {
@@ -279,7 +280,7 @@ extension IntegrationTests {
 
         // MARK: Faults
 
-        /// A bridged interface that is dead after sleep says nothing of it.
+        /// A bridged interface that is dead after sleep reports no event.
         @Test func sleepReplacesBridgedInterface() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own"), slept = network.folder.file("slept")
@@ -308,7 +309,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        /// Whatever a read or a write of an interface that is gone says: the reference does not tell.
+        /// Any status of a read or a write of an interface that is gone: the reference does not define it.
         @Test(arguments: [0, 1001, 1002, 1004, 1005])
         func vanishedInterfaceIsRestarted(goneStatus: Int) throws {
             let network = try TestNetwork()

@@ -71,8 +71,8 @@ extension IntegrationTests.SimulatedMac {
         let (daemon, path) = try start(
             network, settings, ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])
         let guest = try PlugGuest("guest", path: path, folder: network.folder)
-        let told = try guest.lease()
-        #expect(told["ip"] == "10.78.0.2" && told["lease"] == "1800")
+        let lease = try guest.lease()
+        #expect(lease["ip"] == "10.78.0.2" && lease["lease"] == "1800")
         #expect(try guest.namespace.pings("10.78.0.1"))
         #expect(try daemon.stop() == .exited(0))
     }

@@ -5,8 +5,8 @@ import Testing
 import Wire
 
 extension IntegrationTests.Rootless {
-    /// Each connection that is tried takes a descriptor: those of a flood must not take all there are, nor cost anybody
-    /// else theirs.
+    /// Each connection that is tried takes a descriptor: those of a flood must not take all there are, nor those of
+    /// other guests.
     @Test func connectFloodLeavesDescriptorsForOthers() throws {
         let fixture = try RootlessFixture(internet: true, wrapper: ["prlimit", "--nofile=1024:1024", "--"])
         #expect(
@@ -27,14 +27,14 @@ extension IntegrationTests.Rootless {
                     .syn, from: Endpoint(own, address, port: UInt16(number + 1)),
                     to: Endpoint(router, IPv4Address("198.51.100.1")!, port: 80), sequence: 1))
         }
-        // Who sends them is told of each that had to make room.
+        // Their sender receives a reset for each that had to make room.
         #expect(
             hostile.receive { $0.count >= 54 && $0[23] == IPProtocol.tcp && TCPFlags(rawValue: $0[47]).contains(.rst) }
                 != nil)
         let descriptors = try Files.entries("/proc/\(fixture.daemon.identifier)/fd").count
         #expect(descriptors < 512, "\(descriptors)")
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
-        // Who comes now gets in, and an address, and out.
+        // A new guest connects, gets an address and reaches the outside.
         let late = try fixture.guest("late")
         try late.lease()
         #expect(try late.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")

@@ -45,7 +45,7 @@ extension IntegrationTests.Rootless {
         #expect(own != others)
         #expect(try guest.namespace.fetch(Self.outside) == "the Internet of IPv6")
         #expect(try guest.namespace.pings(others), "guests reach each other")
-        // Who takes another's address is not heard.
+        // Frames of a guest that uses another's address are dropped.
         try other.namespace.ip("-6", "addr", "flush", "dev", PlugGuest.interface, "scope", "global")
         try other.namespace.ip("-6", "addr", "add", "\(own)/64", "dev", PlugGuest.interface)
         try eventually("a warning", within: ampleTime) {

@@ -39,15 +39,18 @@ extension IntegrationTests {
             let server = try fixture.network.internet.start([
                 "perl", "-e",
                 socket
-                    + "bind(S, pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1'))) or die; while (my $from = recv(S, my $length, 100, 0)) { send(S, 'x' x $length, 0, $from) }",
+                    + "bind(S, pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1'))) or die; while (my $from = "
+                    + "recv(S, my $length, 100, 0)) { send(S, 'x' x $length, 0, $from) }",
             ])
             let asking =
-                "my $to = pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1')); for (1..50) { send(S, $_, 0, $to) for LENGTH, 900; my $set = ''; vec($set, fileno(S), 1) = 1; "
-                + "next unless select($set, undef, undef, 0.2); recv(S, my $answer, 70000, 0) // next; print length $answer; exit 0 } exit 1"
+                "my $to = pack_sockaddr_in6(7, inet_pton(AF_INET6, '2001:db8::1')); for (1..50) { send(S, $_, 0, "
+                + "$to) for LENGTH, 900; my $set = ''; vec($set, fileno(S), 1) = 1; "
+                + "next unless select($set, undef, undef, 0.2); recv(S, my $answer, 70000, 0) // next; print length "
+                + "$answer; exit 0 } exit 1"
             for length in [65_500, 65_527] {
-                let heard = try guest.namespace.run(
+                let received = try guest.namespace.run(
                     "perl", "-e", socket + asking.replacing("LENGTH", with: "\(length)"))
-                #expect(heard == "900")
+                #expect(received == "900")
             }
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = (web, secret, server)

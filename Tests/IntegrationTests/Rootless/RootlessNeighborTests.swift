@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// Guests of a user-mode NAT and the addresses that they speak for.
+    /// Guests of a user-mode NAT and the addresses that they claim.
     @Suite struct RootlessNeighbours {
         /// As two guests do of which one stands in for the other (VRRP): the second announces the address when the
         /// first has let go of it.

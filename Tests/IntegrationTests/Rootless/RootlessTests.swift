@@ -6,7 +6,7 @@ import Wire
 
 extension IntegrationTests {
     @Suite struct Rootless {
-        /// The whole of it, with real guests, all of them nobody's.
+        /// All of it, with real guests that run as the user `nobody`.
         @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
         func unprivilegedNetworkIsComplete() throws {
             let fixture = try RootlessFixture(["--publish", "8080:192.168.105.2:80"], internet: true) {
@@ -127,7 +127,7 @@ extension IntegrationTests {
             }
             #expect(try fixture.network.internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
             #expect(try fixture.host.askDatagram("127.0.0.1", port: 6001) == "7001 heard hello")
-            // A port that somebody has is named with its plug.
+            // A used port is reported with its owner.
             let second = try VMNetDaemon.start(
                 in: fixture.host,
                 [
@@ -168,7 +168,8 @@ extension IntegrationTests {
                 try guest.run("nc \(TestNetwork.internetAddress) 7100 </dev/null | sha256sum", within: 120).output
                     .prefix(64) == expected, "down")
             try guest.run(
-                "(nc \(TestNetwork.internetAddress) 7100 </dev/null | head -c 33554432 >/data; nc -l -p 7101 </data) >/dev/null 2>&1 &"
+                "(nc \(TestNetwork.internetAddress) 7100 </dev/null | head -c 33554432 >/data; nc -l -p 7101 </data) "
+                    + ">/dev/null 2>&1 &"
             )
             try eventually("the guest's server", within: 60) {
                 try guest.run("netstat -ltn | grep -q :7101").status == 0
@@ -256,7 +257,7 @@ extension IntegrationTests {
                 }
             }
             for number in 0..<5000 {
-                // A question for a name that nobody has.
+                // A query for a name that does not exist.
                 let question: [UInt8] =
                     [UInt8(number >> 8), UInt8(number & 0xff), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 8]
                     + Array("x\(1_000_000 + number)".utf8) + [0, 0, 1, 0, 1]

@@ -24,13 +24,13 @@ extension IntegrationTests {
 
         @Test func leaseDescribesTheNetwork() throws {
             let fixture = try DaemonFixture(internet: true)
-            let told = try fixture.guest().lease("-O", "domain", "-O", "broadcast")
-            #expect(told["subnet"] == "255.255.255.0")
-            #expect(told["router"] == gateway && told["dns"] == gateway && told["serverid"] == gateway)
-            #expect(told["broadcast"] == "192.168.105.255")
-            #expect(told["mtu"] == "1500")
-            #expect(told["lease"] == "1800")
-            #expect(told["domain"] == "internet.example")
+            let lease = try fixture.guest().lease("-O", "domain", "-O", "broadcast")
+            #expect(lease["subnet"] == "255.255.255.0")
+            #expect(lease["router"] == gateway && lease["dns"] == gateway && lease["serverid"] == gateway)
+            #expect(lease["broadcast"] == "192.168.105.255")
+            #expect(lease["mtu"] == "1500")
+            #expect(lease["lease"] == "1800")
+            #expect(lease["domain"] == "internet.example")
         }
 
         @Test func configuredRangeIsUsed() throws {
@@ -58,7 +58,7 @@ extension IntegrationTests {
         @Test func existingServerSilencesOurs() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
-            // Somebody else's network on the same switch: a namespace with dnsmasq.
+            // Another network on the same switch: a namespace with dnsmasq.
             let other = try PlugGuest("server", path: vde.path, folder: network.folder)
             try other.namespace.ip("addr", "add", "192.168.50.1/24", "dev", PlugGuest.interface)
             let dnsmasq = try other.namespace.start([
@@ -150,7 +150,7 @@ extension IntegrationTests {
                     "is \(TestNetwork.internetAddress), says \(gateway)"))
             #expect(try DNSClient.askByTCP(fixture, TestNetwork.internetName).contains(TestNetwork.internetAddress))
             #expect(try DNSClient.askByTCP(fixture, "localhost").contains("127.0.0.1"))
-            // Nobody but guests is served.
+            // Only guests are served.
             #expect(
                 try fixture.network.internet.attempt([
                     "busybox", "nslookup", "-type=a", "localhost", TestNetwork.hostAddress,
@@ -171,7 +171,7 @@ extension IntegrationTests {
     }
 }
 
-/// A DNS client over TCP made of nothing but bash, in a guest of its own.
+/// A DNS client over TCP in bash, inside its own guest.
 enum DNSClient {
     static func askByTCP(_ fixture: DaemonFixture, _ name: String) throws -> String {
         let guest = try fixture.guest("resolver")
@@ -189,7 +189,8 @@ enum DNSClient {
             "\\x00\\x" + String(length + 0x100, radix: 16).dropFirst()
             + "\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\(labels)\\x00\\x00\\x01\\x00\\x01"
         let script =
-            "exec 3<>/dev/tcp/192.168.105.1/53; printf '\(message)' >&3; timeout 5 head -c \(length + 2 + 16) <&3 | tail -c 4 | od -An -tu1"
+            "exec 3<>/dev/tcp/192.168.105.1/53; printf '\(message)' >&3; timeout 5 head -c \(length + 2 + 16) <&3 | "
+            + "tail -c 4 | od -An -tu1"
         let bytes = try guest.namespace.run("bash", "-c", script)
         return bytes.split(separator: " ").map { $0.filter(\.isNumber) }.joined(separator: ".")
     }

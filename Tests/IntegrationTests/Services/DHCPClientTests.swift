@@ -145,7 +145,7 @@ extension IntegrationTests {
             #expect(try fixture.guest().lease()["ip"] == "192.168.105.2")
         }
 
-        /// ProxyDHCP servers tell boot ROMs where their program is, and give no addresses.
+        /// ProxyDHCP servers send boot ROMs the path of their program, and give no addresses.
         @Test func proxyDHCPServerDoesNotSilenceOurs() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))

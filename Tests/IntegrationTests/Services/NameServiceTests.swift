@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// Names for guests, by both ways out that are ours.
+    /// Names for guests, by both of our uplinks on Linux.
     @Suite struct NameServices {
         @Test(arguments: NameServiceFixture.Uplink.allCases)
         func queriesOfOneGuestDoNotStarveOthers(uplink: NameServiceFixture.Uplink) throws {
@@ -124,7 +124,8 @@ extension IntegrationTests {
             try fixture.network.host.run(
                 "nft", "-f", "-",
                 input:
-                    "table inet closed {\n chain input { type filter hook input priority 0; policy drop; iifname lo accept; }\n}\n"
+                    "table inet closed {\n chain input { type filter hook input priority 0; policy drop; iifname lo "
+                    + "accept; }\n}\n"
             )
             #expect(try fixture.resolves(guest))
             #expect(try DNSClient.askByTCP(guest, NameServiceFixture.good) == NameServiceFixture.address)

@@ -97,16 +97,19 @@ extension IntegrationTests {
                 }
                 b.send(frame(1, 2))
                 it.note(
-                    "a hears b: \(a!.receive(seconds: ampleTime) == frame(1, 2)), fifth: \(fifth.receive(seconds: 0.05) != nil)"
+                    "a hears b: \(a!.receive(seconds: ampleTime) == frame(1, 2)), fifth: "
+                        + "\(fifth.receive(seconds: 0.05) != nil)"
                 )
-                // What is for one end of a port is for all of them, and nobody hears his siblings.
+                // A frame for one member of a port goes to all of them, and no member receives frames of another.
                 fifth.send(frame(1, 5))
                 it.note(
-                    "a hears fifth: \(a!.receive(seconds: ampleTime) == frame(1, 5)), shared: \(shared.receive(seconds: 0.05) != nil)"
+                    "a hears fifth: \(a!.receive(seconds: ampleTime) == frame(1, 5)), shared: "
+                        + "\(shared.receive(seconds: 0.05) != nil)"
                 )
                 a!.send(frame(5, 1))
                 it.note(
-                    "fifth: \(fifth.receive(seconds: ampleTime) != nil), shared: \(shared.receive(seconds: ampleTime) != nil), b: \(b.receive(seconds: 0.05) != nil)"
+                    "fifth: \(fifth.receive(seconds: ampleTime) != nil), shared: "
+                        + "\(shared.receive(seconds: ampleTime) != nil), b: \(b.receive(seconds: 0.05) != nil)"
                 )
                 // Empty and short frames are of no consequence, and one goes all the way.
                 for length in [0, 1, 13] { a!.send([UInt8](repeating: 1, count: length)) }
@@ -153,8 +156,8 @@ extension IntegrationTests {
             try bothAlike { it in
                 let slirp = try it.network.host.start(["slirpvde", "--dhcp", "--sock", it.path])
                 let guest = try PlugGuest("guest", path: it.path, mac: "52:54:00:00:00:09", folder: it.network.folder)
-                let told = try guest.lease(seconds: 15)
-                it.note("lease \(told["ip"] ?? "") router \(told["router"] ?? "")")
+                let lease = try guest.lease(seconds: 15)
+                it.note("lease \(lease["ip"] ?? "") router \(lease["router"] ?? "")")
                 try it.notePing(guest, "10.0.2.2")
                 slirp.kill()
             }
@@ -179,9 +182,8 @@ extension IntegrationTests {
                 try station.ip("neigh", "replace", "10.9.0.1", "lladdr", "52:54:00:00:00:01", "dev", "eth0")
                 let stationMAC = try station.run("cat", "/sys/class/net/eth0/address").trimmed
                 try guest.namespace.ip("neigh", "replace", "10.9.0.7", "lladdr", stationMAC, "dev", PlugGuest.interface)
-                it.note(
-                    "the guest answers: \(try station.attempt(["ping", "-f", "-c", "3000", "-s", "1400", "-w", "3", "10.9.0.1"]).succeeded)"
-                )
+                let flood = try station.attempt(["ping", "-f", "-c", "3000", "-s", "1400", "-w", "3", "10.9.0.1"])
+                it.note("the guest answers: \(flood.succeeded)")
                 plug.kill()
                 let other = try it.another("other")
                 let far = try it.guest("far", "10.9.0.3", path: other.path)

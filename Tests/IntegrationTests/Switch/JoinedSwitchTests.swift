@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// Somebody else's VDE network: who runs it, how it is joined, and what happens when it goes.
+    /// A VDE network of another program: its owner, how it is joined, and what happens when it goes.
     @Suite struct JoinedSwitches {
         @Test func daemonRejoinsReturningSwitch() throws {
             let network = try TestNetwork()
@@ -64,7 +64,7 @@ extension IntegrationTests {
             let daemon = try VMNetDaemon(
                 in: network.host, ["--vde-group", "nogroup", vde.path], folder: network.folder)
             #expect(try daemon.stop() == .exited(0))
-            // A group that the switch is not in shuts it out, and it says so by refusing.
+            // A group that the switch is not in keeps it out, and it refuses the join.
             let refused = try network.host.attempt([
                 TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--vde-group", "adm",
                 vde.path,

@@ -92,7 +92,7 @@ extension IntegrationTests {
             #expect(try one.namespace.pings("10.9.0.2"))
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(path))
-            // With one, it says what it takes.
+            // With one, it prints its usage.
             let refused = try network.host.attempt(
                 Namespace.running(as: "nobody") + [
                     TestHost.product("vde_vmnet"), "--state-dir", directory + "/state", "--uplink", "tap", "--switch",
@@ -147,12 +147,19 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let path = network.folder.file("own")
             let file = network.folder.file("rc")
-            // The way out is port 1; ports 2 and 3 are in VLAN 0 with it, 4 and 5 in 20.
+            // The uplink is port 1; ports 2 and 3 are in VLAN 0 with it, 4 and 5 in 20.
             try Files.replace(
                 file,
                 Array(
-                    "vlan/create 20\nport/create 4\nport/create 5\nport/setvlan 4 20\nport/setvlan 5 20\nno/such/command\n"
-                        .utf8))
+                    """
+                    vlan/create 20
+                    port/create 4
+                    port/create 5
+                    port/setvlan 4 20
+                    port/setvlan 5 20
+                    no/such/command
+
+                    """.utf8))
             let daemon = try VMNetDaemon(
                 in: network.host, ["--switch", "--rcfile", file, path], folder: network.folder)
             #expect(daemon.program.output.contains("'no/such/command' failed: Function not implemented"))
@@ -212,7 +219,7 @@ extension IntegrationTests {
                 try fixture.host.start(["dpipe", "vde_plug", fixture.path, "=", "vde_plug", other]),
                 try fixture.host.start(["dpipe", "vde_plug", fixture.path, "=", "vde_plug", other]),
             ]
-            // Addresses that are flooded: whatever the guest and the host say.
+            // Addresses that are flooded: anything that the guest and the host send.
             try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
             for number in 100..<110 {
                 _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.05", "192.168.105.\(number)"])
@@ -282,7 +289,7 @@ extension IntegrationTests {
                 third.termination == .exited(73)
                     && third.error.contains("--mgmt: \(file) is there already, and no socket; choose another path"),
                 "\(third.error)")
-            // What somebody has put in its place stays.
+            // A file that another program has put in its place stays.
             try Files.remove(console)
             try Files.replace(console, [2])
             #expect(try first.stop() == .exited(0))
@@ -319,7 +326,7 @@ extension IntegrationTests {
             withExtendedLifetime(plug) {}
         }
 
-        /// What docs/switch.md tells users about a switch that was killed.
+        /// What docs/switch.md describes of a switch that was killed.
         @Test(
             .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
             .enabled(if: VirtualMachine.canRunUML, "\(VirtualMachine.umlReason)"))

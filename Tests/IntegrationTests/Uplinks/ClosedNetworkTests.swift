@@ -107,7 +107,8 @@ extension IntegrationTests {
             try host.run(
                 "nft", "-f", "-",
                 input:
-                    "table ip docker { chain pre { type nat hook prerouting priority dstnat; fib daddr type local tcp dport 8080 dnat to 172.17.0.2:80; }; }\n"
+                    "table ip docker { chain pre { type nat hook prerouting priority dstnat; fib daddr type local "
+                    + "tcp dport 8080 dnat to 172.17.0.2:80; }; }\n"
             )
             try host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
             let web = try container.startWeb("a container's page", folder: network.folder)
@@ -132,12 +133,16 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let host = network.host, path = network.folder.file("vde")
             let script =
-                "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(TestNetwork.internetAddress)', LocalPort => 2000); print qq{up\n}; while ($s->recv(my $m, 99)) { print qq{$m\n}; $s->send('answer') }"
+                "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(TestNetwork.internetAddress)', "
+                + "LocalPort => 2000); print qq{up\n}; while ($s->recv(my $m, 99)) { print qq{$m\n}; "
+                + "$s->send('answer') }"
             let echo = try network.internet.start(["perl", "-MIO::Socket::INET", "-e", script])
             try echo.wait(for: "up", within: 10)
             func ask(_ guest: PlugGuest, _ text: String) throws -> Bool {
                 let script =
-                    "my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 1000, PeerAddr => '\(TestNetwork.internetAddress)', PeerPort => 2000) or die; alarm 2; $s->send('\(text)'); $s->recv(my $m, 99); exit($m ne 'answer')"
+                    "my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 1000, PeerAddr => "
+                    + "'\(TestNetwork.internetAddress)', PeerPort => 2000) or die; alarm 2; $s->send('\(text)'); "
+                    + "$s->recv(my $m, 99); exit($m ne 'answer')"
                 return try guest.namespace.attempt(["perl", "-MIO::Socket::INET", "-e", script]).succeeded
             }
             for (options, isOpen) in [([], true), (["--egress", "deny"], false)] as [([String], Bool)] {
@@ -181,7 +186,8 @@ extension IntegrationTests {
             try host.ip("link", "set", "guest0", "up")
             try program.wait(
                 for:
-                    "vmnet0 was renamed to guest0; it is down until that ends; mend it with: sudo ip link set guest0 name vmnet0",
+                    "vmnet0 was renamed to guest0; it is down until that ends; mend it with: sudo ip link set guest0 "
+                    + "name vmnet0",
                 within: 10)
             #expect(try !guest.namespace.pings(gateway, seconds: 1))
             try host.ip("link", "set", "guest0", "name", "vmnet0")
@@ -208,13 +214,15 @@ extension IntegrationTests {
             let outside = try network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp6 or icmp"])
             let echo = try host.start([
                 "perl", "-MIO::Socket::INET", "-e",
-                "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 7007); print qq{up\\n}; while ($s->recv(my $m, 99)) { print 'from ', $s->peerhost, qq{\\n} }",
+                "$|=1; my $s = IO::Socket::INET->new(Proto => 'udp', LocalPort => 7007); print qq{up\\n}; while "
+                    + "($s->recv(my $m, 99)) { print 'from ', $s->peerhost, qq{\\n} }",
             ])
             try outside.wait(for: "listening on", within: 10)
             try echo.wait(for: "up", within: 10)
             func send(from source: String) throws {
                 let script =
-                    "my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(source)', PeerAddr => '\(gateway)', PeerPort => 7007) or die; $s->send('x')"
+                    "my $s = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '\(source)', PeerAddr => "
+                    + "'\(gateway)', PeerPort => 7007) or die; $s->send('x')"
                 try guest.namespace.run("perl", "-MIO::Socket::INET", "-e", script)
             }
             try send(from: "198.51.100.9")
@@ -252,7 +260,7 @@ extension IntegrationTests {
             #expect(try host.run("nft", "list", "ruleset").isEmpty)
         }
 
-        /// Before Linux 5.12, or without libnftables, the table is nobody's, and any program may remove it.
+        /// Before Linux 5.12, or without libnftables, the table has no owner, and any program may remove it.
         @Test func unownedTableIsRestored() throws {
             let network = try TestNetwork()
             let host = network.host
@@ -312,11 +320,11 @@ extension IntegrationTests {
                 ).contains("fd")
             }
             #expect(try guests[0].namespace.run("ip", "-6", "route", "show", "default").isEmpty)
-            let told = try guests.map { try $0.lease() }
-            #expect(told.allSatisfy { $0["router"] == nil && $0["dns"] == nil }, "\(told)")
+            let lease = try guests.map { try $0.lease() }
+            #expect(lease.allSatisfy { $0["router"] == nil && $0["dns"] == nil }, "\(lease)")
             let guest = guests[0].namespace
             try guest.ip("route", "add", "default", "via", gateway)
-            #expect(try guest.pings(told[1]["ip"]!) && guest.pings(gateway))
+            #expect(try guest.pings(lease[1]["ip"]!) && guest.pings(gateway))
             #expect(try !guest.pings(TestNetwork.internetAddress, seconds: 1))
             #expect(throws: (any Error).self) { try guest.fetch(TestNetwork.internetAddress) }
             for server in [gateway, TestNetwork.internetAddress] {

@@ -155,7 +155,7 @@ extension IntegrationTests {
             pings.kill()
         }
 
-        /// Leases follow the host: its search domains, and the MTU of the way out unless one was chosen.
+        /// Leases follow the host: its search domains, and the MTU of the uplink unless one was chosen.
         @Test func leasesFollowHostSettings() throws {
             let network = try TestNetwork()
             let host = network.host
@@ -163,13 +163,13 @@ extension IntegrationTests {
             let path = network.folder.file("vde")
             let daemon = try VMNetDaemon(in: host, ["--switch", path], folder: network.folder)
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
-            var told = try guest.lease("-O", "search")
-            #expect(told["mtu"] == "1500" && told["search"] == "corp.example lab.example", "\(told)")
+            var lease = try guest.lease("-O", "search")
+            #expect(lease["mtu"] == "1500" && lease["search"] == "corp.example lab.example", "\(lease)")
             try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch vpn.example\n")
             try host.ip("link", "set", "wan", "mtu", "1280")
             try eventually("a lease that follows") {
-                told = try guest.lease("-O", "search")
-                return told["mtu"] == "1280" && told["search"] == "vpn.example" && told["domain"] == "vpn.example"
+                lease = try guest.lease("-O", "search")
+                return lease["mtu"] == "1280" && lease["search"] == "vpn.example" && lease["domain"] == "vpn.example"
             }
             #expect(try daemon.stop() == .exited(0))
             let fixed = try VMNetDaemon(in: host, ["--switch", path, "--vmnet-mtu", "1400"], folder: network.folder)

@@ -45,7 +45,9 @@ extension IntegrationTests {
             // The guest's own kernel is made to send 127.0.0.1 to us.
             try other.namespace.run(
                 "sh", "-ec",
-                "ip route add table 100 127.0.0.1/32 via \(gateway) dev eth0; ip rule add pref 1 to 127.0.0.1 table 100; ip rule add pref 2 table local; ip rule del pref 0; sysctl -q -w net.ipv4.conf.all.route_localnet=1"
+                "ip route add table 100 127.0.0.1/32 via \(gateway) dev eth0; ip rule add pref 1 to 127.0.0.1 table "
+                    + "100; ip rule add pref 2 table local; ip rule del pref 0; sysctl -q -w "
+                    + "net.ipv4.conf.all.route_localnet=1"
             )
             let attack = ["timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/99"]
             let arrivals = try host.start(["tcpdump", "-n", "-l", "-i", "vmnet0", "dst port 99"])
@@ -118,7 +120,7 @@ extension IntegrationTests {
                 folder: network.folder)
             #expect(try foreign.waitForEnd() == .exited(69))
             #expect(foreign.output.contains("8.8.8.8 is not an address of this host"), "\(foreign.output)")
-            // Two of ours cannot have one port either.
+            // Two of our instances cannot have one port either.
             let first = try VMNetDaemon(
                 in: network.host, ["--switch", "--publish", "53:192.168.105.2/udp", network.folder.file("vde")],
                 folder: network.folder)
@@ -147,10 +149,12 @@ extension Namespace {
     /// Answers every datagram with the port that it came to and what was in it.
     func startDatagramEcho(ports: ClosedRange<Int>) throws -> BackgroundProgram {
         let script = """
-            my %s = map { $_ => IO::Socket::INET->new(Proto => "udp", LocalPort => $_) } \(ports.lowerBound)..\(ports.upperBound);
+            my %s = map { $_ => IO::Socket::INET->new(Proto => "udp", LocalPort => $_) } \
+            \(ports.lowerBound)..\(ports.upperBound);
             $| = 1; print "listening\\n";
             my $select = IO::Select->new(values %s);
-            while (1) { for my $s ($select->can_read) { my $from = $s->recv(my $text, 65535); $s->send($s->sockport . " heard $text", 0, $from) } }
+            while (1) { for my $s ($select->can_read) { my $from = $s->recv(my $text, 65535); $s->send($s->sockport . \
+            " heard $text", 0, $from) } }
             """
         let server = try start(["perl", "-MIO::Socket::INET", "-MIO::Select", "-e", script])
         try server.wait(for: "listening", within: 10)
@@ -160,8 +164,10 @@ extension Namespace {
     /// The answer to the datagram `hello`.
     func askDatagram(_ address: String, port: Int) throws -> String {
         let script = """
-            my $s = IO::Socket::INET->new(Proto => "udp", PeerAddr => "\(address)", PeerPort => \(port)) or die; my $select = IO::Select->new($s);
-            for (1..5) { $s->send("hello"); if ($select->can_read(1)) { $s->recv(my $answer, 65535); print $answer; exit 0 } } exit 1
+            my $s = IO::Socket::INET->new(Proto => "udp", PeerAddr => "\(address)", PeerPort => \(port)) or die; my \
+            $select = IO::Select->new($s);
+            for (1..5) { $s->send("hello"); if ($select->can_read(1)) { $s->recv(my $answer, 65535); print $answer; \
+            exit 0 } } exit 1
             """
         return try run("perl", "-MIO::Socket::INET", "-MIO::Select", "-e", script)
     }

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// TCP streams through a TAP, where segments are put together and super-frames are cut up: what arrives is what was
+    /// TCP streams through a TAP, where segments are coalesced and GSO frames are segmented: what arrives is what was
     /// sent.
     @Suite struct StreamTransfers {
         private static let megabytes = 24

@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 extension IntegrationTests {
-    /// The ways out.
+    /// The uplinks.
     @Suite struct Uplinks {
         /// Makes the Internet a local network with a DHCP server, for guests that are bridged to it.
         private func startLAN(_ network: TestNetwork) throws -> BackgroundProgram {
@@ -26,8 +26,8 @@ extension IntegrationTests {
                 in: network.host, ["--vmnet-mode", "host", "--dhcp", "builtin", vde.path], folder: network.folder)
             #expect(try !network.host.run("nft", "list", "ruleset").contains("masquerade"))
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
-            let told = try guest.lease()
-            #expect(told["router"] == nil && told["dns"] == nil)
+            let lease = try guest.lease()
+            #expect(lease["router"] == nil && lease["dns"] == nil)
             #expect(try guest.namespace.pings(gateway))
             try guest.namespace.ip("route", "add", "default", "via", gateway)
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
@@ -58,13 +58,15 @@ extension IntegrationTests {
             try host.run("cp", "-a", "/etc", etc)
             try host.run(
                 "sh", "-c",
-                "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir \(home); chown nobody \(home); chmod 755 \(network.folder.path)"
+                "mkdir -p \(etc)/qemu && rm -f \(etc)/qemu/bridge.conf; mkdir \(home); chown nobody \(home); chmod "
+                    + "755 \(network.folder.path)"
             )
             let path = home + "/vde"
             let command =
                 [
                     "unshare", "-m", "sh", "-c",
-                    "mount --bind \(etc) /etc && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"",
+                    "mount --bind \(etc) /etc && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 "
+                        + "&& exec \"$@\"",
                     "sh",
                 ] + Namespace.running(as: "nobody")
                 + [
@@ -141,10 +143,10 @@ extension IntegrationTests {
                 in: host, ["--vmnet-mode", "bridged", "--vmnet-interface", "br0", vde.path], folder: network.folder)
             #expect(daemon.readyLine.contains("bridged to br0 by vmnet0"))
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
-            let told = try guest.lease(seconds: 30)
-            #expect(told["serverid"] == TestNetwork.internetAddress)
+            let lease = try guest.lease(seconds: 30)
+            #expect(lease["serverid"] == TestNetwork.internetAddress)
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
-            #expect(try host.pings(told["ip"]!), "the host is on the bridge too")
+            #expect(try host.pings(lease["ip"]!), "the host is on the bridge too")
             #expect(try host.run("cat", "/sys/class/net/br0/address") == bridgeAddress)
             #expect(try daemon.stop() == .exited(0))
             #expect(try host.snapshot() == before)
@@ -202,13 +204,13 @@ extension IntegrationTests {
                 folder: network.folder)
             #expect(daemon.program.output.contains("guests and this host do not reach each other"))
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
-            let told = try guest.lease()
-            #expect(told["serverid"] == TestNetwork.internetAddress)
+            let lease = try guest.lease()
+            #expect(lease["serverid"] == TestNetwork.internetAddress)
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
-            // Super-frames with unfinished checksums come from the veth; each way a transfer arrives as it was sent.
+            // GSO frames with unfinished checksums come from the veth; each way a transfer arrives as it was sent.
             try transfer(
                 from: network.internet, TestNetwork.internetAddress, to: guest.namespace, folder: network.folder)
-            try transfer(from: guest.namespace, told["ip"]!, to: network.internet, folder: network.folder)
+            try transfer(from: guest.namespace, lease["ip"]!, to: network.internet, folder: network.folder)
             #expect(try daemon.stop() == .exited(0))
             #expect(try network.host.snapshot() == before)
             _ = lan
@@ -227,7 +229,7 @@ extension IntegrationTests {
                         in: namespace, ["--vmnet-mode", "bridged", "--vmnet-interface", interface, path + "[]"],
                         folder: network.folder))
                 cables.append(try CablePort(path: path))
-                // The first frame tells the daemon that there is somebody.
+                // The first frame makes the daemon attach a port.
                 cables.last!.send(
                     [UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, UInt8(cables.count)]
                         + [UInt8](repeating: 0, count: 48))
@@ -264,7 +266,8 @@ extension IntegrationTests {
             let before = try network.host.snapshot()
             // A mount namespace in which neither nft nor its library is there.
             let command =
-                "for f in /usr/sbin/nft /sbin/nft $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p'); do [ -e $f ] && mount --bind /dev/null $f; done; exec \"$@\""
+                "for f in /usr/sbin/nft /sbin/nft $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p'); do [ -e "
+                + "$f ] && mount --bind /dev/null $f; done; exec \"$@\""
             for mode in ["shared", "host"] {
                 let result = try network.host.attempt(
                     [
@@ -282,7 +285,7 @@ extension IntegrationTests {
             let host = fixture.host
             let guest = try fixture.guest()
             try guest.lease()
-            // A second way out appears, as when Wi-Fi comes up or a VPN is dialled.
+            // A second uplink appears, as when Wi-Fi comes up or a VPN is dialled.
             let vpn = try Namespace("vpn")
             try host.ip("link", "add", "tun7", "type", "veth", "peer", "name", "eth0", "netns", vpn.name)
             try host.ip("addr", "add", "198.51.100.2/24", "dev", "tun7")
@@ -298,7 +301,7 @@ extension IntegrationTests {
             try fixture.network.internet.ip("route", "add", "198.51.100.0/24", "via", TestNetwork.hostAddress)
             try vpn.ip("route", "add", "203.0.113.0/24", "via", "198.51.100.2")
             #expect(try !fixture.network.internet.pings("198.51.100.1", seconds: 1))
-            // Once somebody makes it one, we do not stand in the way.
+            // Once another program makes it one, we do not prevent it.
             try host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
             try eventually("our guards are gone") {
                 try !host.run("nft", "list", "ruleset").contains("iifname \"wan\"")
@@ -368,7 +371,10 @@ extension IntegrationTests {
             case "nftables":
                 try host.run(
                     "nft",
-                    "add table inet site; add chain inet site forward { type filter hook forward priority 0; policy drop; }; add chain inet site input { type filter hook input priority 0; policy drop; }; add rule inet site input ct state established accept; add rule inet site input icmp type echo-request accept"
+                    "add table inet site; add chain inet site forward { type filter hook forward priority 0; policy "
+                        + "drop; }; add chain inet site input { type filter hook input priority 0; policy drop; }; "
+                        + "add rule inet site input ct state established accept; add rule inet site input icmp type "
+                        + "echo-request accept"
                 )
             default:
                 try host.run(iptables, "-P", "FORWARD", "DROP")

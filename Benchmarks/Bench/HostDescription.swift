@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 
 /// On what the numbers were measured.
-struct MachineDescription {
+struct HostDescription {
     let lines: [(String, String)]
 
     init() {
@@ -30,7 +30,7 @@ struct MachineDescription {
             ),
             ("busy before the start", "load \(file("/proc/loadavg"))"),
             ("date", printed(["date", "-u", "+%Y-%m-%d %H:%M UTC"])),
-            ("peers", MachineDescription.versions(["vde2", "libvdeplug2", "qemu-system-x86", "passt"])),
+            ("peers", HostDescription.versions(["vde2", "libvdeplug2", "qemu-system-x86", "passt"])),
         ]
     }
 
