@@ -64,77 +64,24 @@ struct Demo {
             environment: ["SUDO_UID": "\(uid)", "SUDO_GID": "\(gid)"], level: "info", echo: { show.output($0) })
         show.say("ready after \(show.milliseconds(since: started)) ms")
 
-        show.heading(
-            "Three virtual machines, as \(user): two of QEMU (software emulation, Debian's kernel), one user-mode Linux"
-        )
-        show.command(
-            "qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...     (twice)")
-        show.command("linux.uml eth0=vde,\(path) ...")
-        let booting = MonotonicClock.now
-        let guests = [
-            try VirtualMachine.qemu(
-                "qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", in: network.host, user: user,
-                folder: network.folder),
-            try VirtualMachine.qemu(
-                "qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", in: network.host, user: user,
-                folder: network.folder),
-            try VirtualMachine.uml(
-                "uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", in: network.host, user: user,
-                directory: directory, folder: network.folder),
-        ]
-        for guest in guests { try guest.waitUntilBooted() }
-        show.say("booted in \(show.milliseconds(since: booting)) ms")
-
-        show.heading("What they can do")
-        var addresses: [String] = []
-        for guest in guests {
-            show.check("\(guest.name): lease by DHCP") {
-                addresses.append(VirtualMachine.address(in: try guest.lease()))
-                return addresses.last!
-            }
-        }
-        guard addresses.count == guests.count else {
-            throw CommandFailed(description: "without addresses there is nothing more to show")
-        }
-        try showReach(guests, addresses, network, show)
+        var group = try GuestGroup(
+            on: path, in: network.host, as: user, directory: directory, folder: network.folder, show: show)
+        try group.getLeases()
+        try showReach(group, network, show)
 
         show.heading("The same from vde_vmnet's own tiny guest, as \(user)")
-        show.command("vde_vmnet check \(path)")
-        show.check("vde_vmnet check") {
-            let result = try network.host.attempt(
-                Namespace.running(as: user) + [TestHost.product("vde_vmnet"), "check", path])
-            show.output(result.output)
-            guard result.succeeded else { throw CommandFailed(description: result.error) }
-            return ""
-        }
-
-        show.heading("The end")
-        for guest in guests { guest.kill() }
-        let stopping = MonotonicClock.now
-        show.check("vde_vmnet ends cleanly, and takes its switch away") {
-            guard try daemon.stop() == .exited(0), !Files.exists(path) else {
-                throw CommandFailed(description: "\(daemon.program.output)")
-            }
-            return "in \(show.milliseconds(since: stopping)) ms"
-        }
+        show.ownCheck(of: path) { try network.host.attempt(Namespace.running(as: user) + $0) }
+        show.end(group.guests, daemon.program, path: path)
     }
 
-    private static func showReach(
-        _ guests: [VirtualMachine], _ addresses: [String], _ network: TestNetwork, _ show: Show
-    ) throws {
+    private static func showReach(_ group: GuestGroup, _ network: TestNetwork, _ show: Show) throws {
         let server = try network.host.start([
             "busybox", "nc", "-ll", "-p", "7000", "-e", "echo", "a word from the host",
         ])
         try network.host.waitForListener(on: 7000)
         defer { server.kill() }
-        for (number, guest) in guests.enumerated() {
-            let next = (number + 1) % guests.count
-            show.check("\(guest.name): ping the host") {
-                try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=")
-            }
-            show.check("\(guest.name): ping \(guests[next].name)") {
-                try guest.succeed("ping -c 1 -W 5 \(addresses[next])", showing: "time=")
-            }
+        for (number, guest) in group.guests.enumerated() {
+            group.ping(from: number, gateway: gateway, called: "the host")
             show.check("\(guest.name): resolve a name") {
                 try guest.succeed("nslookup -type=a \(TestNetwork.internetName)", showing: TestNetwork.internetAddress)
                     + " is \(TestNetwork.internetName)"
@@ -151,9 +98,9 @@ struct Demo {
             show.check("the host: TCP to \(guest.name)'s own address") {
                 try guest.run(
                     "mkdir -p /www && echo 'a word from \(guest.name)' > /www/index.html && httpd -p 80 -h /www")
-                let page = try network.host.fetch(addresses[number])
+                let page = try network.host.fetch(group.addresses[number])
                 guard page == "a word from \(guest.name)" else { throw CommandFailed(description: "got: \(page)") }
-                return "\"\(page)\" from \(addresses[number])"
+                return "\"\(page)\" from \(group.addresses[number])"
             }
         }
     }
@@ -162,17 +109,5 @@ struct Demo {
         let old = Set(before.split(separator: "\n")), new = Set(after.split(separator: "\n"))
         return (old.subtracting(new).map { "- " + $0 } + new.subtracting(old).map { "+ " + $0 }).sorted().joined(
             separator: "\n")
-    }
-}
-
-extension VirtualMachine {
-    /// Runs a command that must succeed and print `pattern`; returns the line with it.
-    func succeed(_ command: String, showing pattern: String) throws -> String {
-        let result = try run(command)
-        guard result.status == 0, let line = result.output.split(separator: "\n").first(where: { $0.contains(pattern) })
-        else {
-            throw CommandFailed(description: "\(command): status \(result.status)\n\(result.output)")
-        }
-        return String(line).trimmed
     }
 }

@@ -98,41 +98,11 @@ enum RootlessDemo {
         try daemon.wait(for: "vde_vmnet: ready: ")
         show.say("ready after \(show.milliseconds(since: started)) ms")
 
-        show.heading("Three virtual machines: two of QEMU (software emulation, Debian's kernel), one user-mode Linux")
-        show.command(
-            "qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...     (twice)")
-        show.command("linux.uml eth0=vde,\(path) ...")
-        let booting = MonotonicClock.now
-        let guests = [
-            try VirtualMachine.qemu(
-                "qemu-a", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:56", folder: folder, wrapper: plain),
-            try VirtualMachine.qemu(
-                "qemu-b", netdev: "vde,id=net0,sock=\(path)", mac: "52:54:00:12:34:57", folder: folder, wrapper: plain),
-            try VirtualMachine.uml(
-                "uml", network: "vde,\(path)", mac: "52:54:00:12:34:58", folder: folder, wrapper: plain),
-        ]
-        for guest in guests { try guest.waitUntilBooted() }
-        show.say("booted in \(show.milliseconds(since: booting)) ms")
-
-        show.heading("What they can do")
-        var addresses: [String] = []
-        for guest in guests {
-            show.check("\(guest.name): lease by DHCP") {
-                addresses.append(VirtualMachine.address(in: try guest.lease()))
-                return addresses.last!
-            }
-        }
-        guard addresses.count == guests.count else {
-            throw CommandFailed(description: "without addresses there is nothing more to show")
-        }
+        var group = try GuestGroup(on: path, folder: folder, wrapper: plain, show: show)
+        try group.getLeases()
+        let guests = group.guests
         for (number, guest) in guests.enumerated() {
-            let next = (number + 1) % guests.count
-            show.check("\(guest.name): ping the gateway") {
-                try guest.succeed("ping -c 1 -W 5 \(gateway)", showing: "time=")
-            }
-            show.check("\(guest.name): ping \(guests[next].name)") {
-                try guest.succeed("ping -c 1 -W 5 \(addresses[next])", showing: "time=")
-            }
+            group.ping(from: number, gateway: gateway, called: "the gateway")
             show.check("\(guest.name): a page by its name, from the host's server") {
                 try guest.succeed("wget -q -O - http://\(name)/", showing: "Hello")
             }
@@ -147,22 +117,7 @@ enum RootlessDemo {
         }
 
         show.heading("The same from vde_vmnet's own tiny guest")
-        show.command("vde_vmnet check \(path)")
-        show.check("vde_vmnet check") {
-            let result = try ChildProcess.run(plain + [TestHost.product("vde_vmnet"), "check", path])
-            show.output(result.output)
-            guard result.succeeded else { throw CommandFailed(description: result.error) }
-            return ""
-        }
-
-        show.heading("The end")
-        for guest in guests { guest.kill() }
-        let stopping = MonotonicClock.now
-        show.check("vde_vmnet ends cleanly, and takes its switch away") {
-            guard try daemon.stop() == .exited(0), !Files.exists(path) else {
-                throw CommandFailed(description: daemon.output)
-            }
-            return "in \(show.milliseconds(since: stopping)) ms"
-        }
+        show.ownCheck(of: path) { try ChildProcess.run(plain + $0) }
+        show.end(guests, daemon, path: path)
     }
 }

@@ -46,19 +46,12 @@ enum SimulatedMacDemo {
                 "wget -q -O - http://\(TestNetwork.internetAddress)/cgi-bin/who", showing: TestNetwork.hostAddress)
             return "\"\(page)\"; the server saw \(seen)"
         }
-        show.check("the host: TCP to the machine's own address") {
-            try guest.run("mkdir -p /www && echo 'a word from the machine' > /www/index.html && httpd -p 80 -h /www")
+        show.check("the host: TCP to the guest's own address") {
+            try guest.run("mkdir -p /www && echo 'a word from the guest' > /www/index.html && httpd -p 80 -h /www")
             let page = try network.host.fetch(address)
-            guard page == "a word from the machine" else { throw CommandFailed(description: "got: \(page)") }
+            guard page == "a word from the guest" else { throw CommandFailed(description: "got: \(page)") }
             return "\"\(page)\" from \(address)"
         }
-        show.heading("The end")
-        guest.kill()
-        show.check("vde_vmnet ends cleanly, and takes its switch away") {
-            guard try daemon.stop() == .exited(0), !Files.exists(path) else {
-                throw CommandFailed(description: "\(daemon.program.output)")
-            }
-            return ""
-        }
+        show.end([guest], daemon.program, path: path)
     }
 }
