@@ -3,6 +3,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
 RELEASE = $(SWIFT) build -c release --static-swift-stdlib
+# SwiftPM leaves directories in TMPDIR at every call: those of the tests go with `make clean`.
+TEST_SWIFT = mkdir -p .build/tmp && TMPDIR=$(CURDIR)/.build/tmp $(SWIFT)
 BIN = .build/release
 # A user's PATH often lacks the directories of dnsmasq, ip and nft.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -56,9 +58,9 @@ install-compat:
 test: check-swift
 	@ci/install-packages build test
 	@ci/fetch-guest-kernel
-	$(SWIFT) build --build-tests
+	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
-	$(SWIFT) test --skip-build
+	$(TEST_SWIFT) test --skip-build
 	@ci/host-state .build/host-state
 
 # Long proofs: every test that draws random input does so ROUNDS times as often. Not part of CI.
@@ -66,9 +68,9 @@ ROUNDS ?= 25
 prove: check-swift
 	@ci/install-packages build test
 	@ci/fetch-guest-kernel
-	$(SWIFT) build --build-tests
+	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
-	VDE_VMNET_ROUNDS=$(ROUNDS) $(SWIFT) test --skip-build
+	export VDE_VMNET_ROUNDS=$(ROUNDS) && $(TEST_SWIFT) test --skip-build
 	@ci/host-state .build/host-state
 
 # Rewrites Swift and C files by the rules of .swift-format and .clang-format.

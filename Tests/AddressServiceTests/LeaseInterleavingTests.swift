@@ -183,7 +183,7 @@ private let second: UInt64 = 1_000_000_000
 
     @Test(arguments: [false, true])
     func noOrderOfMessagesBreaksAPromise(isJoined: Bool) {
-        for seed in 0..<60 as Range<UInt64> {
+        for seed in Rounds.seeds(60) {
             var network = Network(seed: seed, isJoined: isJoined)
             for step in 0..<250 {
                 network.step()

@@ -144,7 +144,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         var random = SeededGenerator(seed: 12)
         let shape = Shape(ipv6: ipv6)
         var merged = 0
-        for round in 0..<1500 {
+        for round in 0..<Rounds.of(1500) {
             var frames: [[UInt8]] = []
             for part in 0..<Int.random(in: 1...4, using: &random) {
                 frames += stream(

@@ -82,7 +82,7 @@ import Wire
     @Test func anyFragmentsAreTaken() {
         var reassembler = Reassembler()
         var random = SeededGenerator(seed: 5)
-        for round in 0..<20_000 {
+        for round in 0..<Rounds.of(20_000) {
             let flags = UInt16.random(in: 0...0x3fff, using: &random) & (round % 2 == 0 ? 0x2007 : 0x3fff)
             let frame = Scene.ipv4(
                 IPProtocol.udp, flags: flags, id: UInt16.random(in: 0...3, using: &random),

@@ -76,7 +76,7 @@ import Wire
     /// A guest that confirms, reports and announces at random, and then comes to its senses.
     @Test(arguments: [true, false])
     func whateverAGuestConfirmsTheStreamGoesOn(isSelective: Bool) {
-        for seed in UInt64(0)..<40 {
+        for seed in Rounds.seeds(40) {
             var random = SeededGenerator(seed: seed), now: UInt64 = 1
             let segmentSize = [64, 536, 1460, 65_480][Int(seed % 4)]
             let first = UInt32.max - 100_000
@@ -151,7 +151,7 @@ import Wire
     /// Whatever comes, in whatever order: the edge of what was announced never goes back, and nothing is taken beyond
     /// it.
     @Test func whateverAGuestSendsStaysInsideItsBounds() {
-        for seed in UInt64(0)..<200 {
+        for seed in Rounds.seeds(200) {
             var random = SeededGenerator(seed: seed)
             let first = UInt32.max - 5000
             var receiving = TCPReceiving(next: first), edge = 0, position = 0

@@ -137,7 +137,7 @@ private struct Link {
 @Suite struct TCPLinkTests {
     @Test(arguments: [(1460, true), (1460, false), (64, true), (65_480, true), (536, false), (8960, true)])
     func theWholeStreamArrivesOverALossyLink(segmentSize: Int, isSelective: Bool) {
-        for seed in UInt64(0)..<6 {
+        for seed in Rounds.seeds(6) {
             for loss in [0, 1, 10] {
                 var link = Link(
                     seed: seed, length: segmentSize * 300 + Int(seed) * 7, segmentSize: segmentSize,
@@ -255,7 +255,7 @@ private struct Link {
 @Suite struct TCPReceivingTests {
     @Test func segmentsInAnyOrderMakeTheStream() {
         var random = SeededGenerator(seed: 3)
-        for round in 0..<60 {
+        for round in 0..<Rounds.of(60) {
             let length = Int.random(in: 1...5000, using: &random),
                 first = UInt32.random(in: 0...UInt32.max, using: &random)
             var receiving = TCPReceiving(next: first)
