@@ -21,10 +21,12 @@ import Testing
         for share in Confinement.unsafeShares(try #require(Self.tree)) { print(share) }
     }
 
-    /// The table of layers names no target that has gone.
-    @Test func layersAreSorted() {
+    @Test func layersNameExistingTargetsOnce() throws {
         let names = Layers.layers.flatMap { $0 }
         #expect(Set(names).count == names.count)
+        let targets = Set(try #require(Self.tree).sources.compactMap(\.target))
+        let unknown = Set(names).subtracting(targets).sorted()
+        #expect(unknown.isEmpty, "no such folder in Sources; remove them from `Layers.layers`")
     }
 }
 
@@ -169,5 +171,9 @@ import Testing
         #expect(unknown("swift test --filter 'WireTests|GoneTests'") == ["no test, suite or target is named GoneTests"])
         #expect(unknown("swift test --filter PacketTests --skip \"$unknown\"") == [])
         #expect(unknown("tests='portIsRead|portIsGone'") == ["no test, suite or target is named portIsGone"])
+        let line = "| a promise, `--switch` | `PacketTests/portIsRead`, `portIsGone` |"
+        #expect(
+            offences(.testNames, "docs/security.md", line, [test]) == ["no test, suite or target is named portIsGone"])
+        #expect(offences(.testNames, "docs/macos.md", "Setting: `a`. Tests: `portIsGone`.", [test]).count == 1)
     }
 }
