@@ -62,9 +62,7 @@ extension SocketAddress: Hashable, CustomStringConvertible {
 
     package var description: String {
         if let ipv4 { return "\(ipv4):\(port)" }
-        let groups = stride(from: 0, to: 16, by: 2).map {
-            String(UInt16(words[$0]) << 8 | UInt16(words[$0 + 1]), radix: 16)
-        }
-        return "[" + groups.joined(separator: ":") + (raw.scope == 0 ? "" : "%\(raw.scope)") + "]:\(port)"
+        let address = IPv6Address(words.rawSpan, at: 0)
+        return "[\(address)" + (raw.scope == 0 ? "" : "%\(raw.scope)") + "]:\(port)"
     }
 }

@@ -46,7 +46,7 @@ import Wire
         let six = DNSMessage.answer(
             id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.aaaa),
             records: [[UInt8](repeating: 0, count: 15) + [1]], timeToLive: 60)
-        #expect(try DNSView(six.rawSpan).addresses() == ["0:0:0:0:0:0:0:1"])
+        #expect(try DNSView(six.rawSpan).addresses() == ["::1"])
     }
 
     @Test func failuresNameTheirCode() throws {

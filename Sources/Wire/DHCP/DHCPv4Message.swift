@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A DHCP message over Ethernet (RFC 2131 section 2): the payload of a UDP datagram between ports 67 and 68.
+package struct DHCPv4Message: Equatable, Sendable {
+    /// Message types (RFC 2132 section 9.6).
+    package enum Kind: UInt8, Sendable {
+        case discover = 1, offer, request, decline, ack, nak, release, inform
+    }
+
+    /// Offsets in bytes from the start of the message (RFC 2131 section 2).
+    package enum Field {
+        package static let operation = 0
+        package static let hardwareType = 1
+        package static let hardwareLength = 2
+        package static let transactionID = 4
+        package static let secondsElapsed = 8
+        package static let flags = 10
+        package static let clientAddress = 12
+        package static let yourAddress = 16
+        package static let nextServer = 20
+        package static let relay = 24
+        package static let clientHardware = 28
+        static let serverName = 44..<108
+        static let bootFile = 108..<236
+        package static let cookie = 236
+    }
+
+    private enum Operation {
+        static let request: UInt8 = 1, reply: UInt8 = 2
+    }
+
+    /// Bits of `Field.flags`.
+    private static let broadcastFlag: UInt16 = 0x8000
+    /// Hardware type and address length of Ethernet.
+    private static let ethernet: UInt8 = 1
+    private static let ethernetAddressLength: UInt8 = 6
+    /// Option codes without a length (RFC 2132 sections 3.1 and 3.2).
+    private static let pad: UInt8 = 0
+    private static let end: UInt8 = 255
+    /// Bytes that one option can carry; a longer value is split (RFC 3396).
+    private static let longestOption = 255
+    /// Messages are padded to the length of a BOOTP message (RFC 1542 section 2.1).
+    private static let minimumLength = 300
+
+    /// Bytes before the options: the BOOTP header and the magic cookie.
+    package static let fixedLength = 240
+    /// Bytes of the IP datagram that every client must accept (RFC 2131 section 2).
+    package static let minimumMaximumSize = 576
+    private static let cookie: UInt32 = 0x6382_5363
+
+    /// True for BOOTREPLY, which servers send.
+    package var isReply: Bool
+    /// `xid`, chosen by the client.
+    package var transactionID: UInt32
+    /// `secs`, since the client began.
+    package var secondsElapsed: UInt16 = 0
+    /// The client cannot receive unicast before it is configured.
+    package var wantsBroadcast = false
+    /// `ciaddr`: the address that the client has.
+    package var clientAddress: IPv4Address = .any
+    /// `yiaddr`: the address that the server assigns.
+    package var yourAddress: IPv4Address = .any
+    /// `siaddr`.
+    package var nextServer: IPv4Address = .any
+    /// `giaddr`: the relay agent.
+    package var relay: IPv4Address = .any
+    /// `chaddr`.
+    package var clientHardware: MACAddress
+    /// Options in the order in which they were first read, or are to be written. The pieces of a split option are joined
+    /// (RFC 3396).
+    package private(set) var options: [(code: UInt8, value: [UInt8])] = []
+
+    /// A message without options.
+    package init(isReply: Bool, transactionID: UInt32, clientHardware: MACAddress) {
+        self.isReply = isReply
+        self.transactionID = transactionID
+        self.clientHardware = clientHardware
+    }
+
+    package static func == (a: DHCPv4Message, b: DHCPv4Message) -> Bool {
+        a.isReply == b.isReply && a.transactionID == b.transactionID && a.secondsElapsed == b.secondsElapsed
+            && a.wantsBroadcast == b.wantsBroadcast
+            && a.clientAddress == b.clientAddress && a.yourAddress == b.yourAddress && a.nextServer == b.nextServer
+            && a.relay == b.relay
+            && a.clientHardware == b.clientHardware
+            && a.options.elementsEqual(b.options) { $0.code == $1.code && $0.value == $1.value }
+    }
+
+    // MARK: Parsing
+
+    /// - Throws: `truncated` below 240 bytes or if an option reaches beyond its field; `badField` for another hardware
+    ///   type than Ethernet, an unknown operation, or a missing cookie.
+    package init(parsing bytes: RawSpan) throws(WireError) {
+        guard bytes.byteCount >= DHCPv4Message.fixedLength else { throw .truncated }
+        let operation = bytes.byte(at: Field.operation)
+        guard operation == Operation.request || operation == Operation.reply,
+            bytes.byte(at: Field.hardwareType) == DHCPv4Message.ethernet,
+            bytes.byte(at: Field.hardwareLength) == DHCPv4Message.ethernetAddressLength,
+            bytes.big32(at: Field.cookie) == DHCPv4Message.cookie
+        else { throw .badField }
+        isReply = operation == Operation.reply
+        transactionID = bytes.big32(at: Field.transactionID)
+        secondsElapsed = bytes.big16(at: Field.secondsElapsed)
+        wantsBroadcast = bytes.big16(at: Field.flags) & DHCPv4Message.broadcastFlag != 0
+        clientAddress = IPv4Address(bytes, at: Field.clientAddress)
+        yourAddress = IPv4Address(bytes, at: Field.yourAddress)
+        nextServer = IPv4Address(bytes, at: Field.nextServer)
+        relay = IPv4Address(bytes, at: Field.relay)
+        clientHardware = MACAddress(bytes, at: Field.clientHardware)
+        try parseOptions(bytes.from(DHCPv4Message.fixedLength))
+        // The file and sname fields may carry further options (RFC 2132 section 9.3), file first.
+        let overload = self[.overload]?.first ?? 0
+        if overload & 1 != 0 { try parseOptions(bytes.extracting(Field.bootFile)) }
+        if overload & 2 != 0 { try parseOptions(bytes.extracting(Field.serverName)) }
+    }
+
+    private mutating func parseOptions(_ bytes: RawSpan) throws(WireError) {
+        var offset = 0
+        while offset < bytes.byteCount {
+            let code = bytes.byte(at: offset)
+            if code == DHCPv4Message.end { return }
+            offset += 1
+            if code == DHCPv4Message.pad { continue }
+            guard offset < bytes.byteCount else { throw .truncated }
+            let length = Int(bytes.byte(at: offset))
+            offset += 1
+            guard length <= bytes.byteCount - offset else { throw .truncated }
+            append(code, bytes.extracting(offset..<offset + length).copied())
+            offset += length
+        }
+        // Some BOOTP-era clients leave out the end option.
+    }
+
+    private mutating func append(_ code: UInt8, _ value: [UInt8]) {
+        if let index = options.firstIndex(where: { $0.code == code }) {
+            options[index].value += value
+        } else {
+            options.append((code, value))
+        }
+    }
+
+    // MARK: Options
+
+    /// An option's value; nil if absent. Setting replaces it, or removes it with nil.
+    package subscript(option: DHCPOption) -> [UInt8]? {
+        get { options.first { $0.code == option.rawValue }?.value }
+        set {
+            options.removeAll { $0.code == option.rawValue }
+            if let newValue { options.append((option.rawValue, newValue)) }
+        }
+    }
+
+    /// The message type (option 53); nil without a valid one.
+    package var kind: Kind? {
+        guard let value = self[.messageType], value.count == 1 else { return nil }
+        return Kind(rawValue: value[0])
+    }
+
+    /// The first address of an option that holds one or more; nil if it is absent or of a wrong length.
+    package func address(_ option: DHCPOption) -> IPv4Address? { addresses(option).first }
+
+    /// All addresses of an option; none if it is absent or of a wrong length.
+    package func addresses(_ option: DHCPOption) -> [IPv4Address] {
+        guard let value = self[option], value.count % 4 == 0 else { return [] }
+        return stride(from: 0, to: value.count, by: 4).map { IPv4Address(value.rawSpan.big32(at: $0)) }
+    }
+
+    /// An option of 32 bits; nil if it is absent or of a wrong length.
+    package func seconds(_ option: DHCPOption) -> UInt32? {
+        guard let value = self[option], value.count == 4 else { return nil }
+        return value.rawSpan.big32(at: 0)
+    }
+
+    /// An option of 16 bits; nil if it is absent or of a wrong length.
+    package func short(_ option: DHCPOption) -> UInt16? {
+        guard let value = self[option], value.count == 2 else { return nil }
+        return value.rawSpan.big16(at: 0)
+    }
+
+    /// Sets an option that holds addresses, or removes it if there are none.
+    package mutating func set(_ option: DHCPOption, _ addresses: [IPv4Address]) {
+        self[option] = addresses.isEmpty ? nil : addresses.flatMap(\.bytes)
+    }
+
+    /// Sets a list of domain names (RFC 3397 section 2), without compression; names that do not fit into the option's
+    /// 255 bytes are left out.
+    package mutating func set(_ option: DHCPOption, names: [DNSName]) {
+        var bytes: [UInt8] = []
+        for name in names {
+            var writer = ByteWriter(capacity: 64)
+            name.emit(into: &writer)
+            if bytes.count + writer.bytes.count > DHCPv4Message.longestOption { break }
+            bytes += writer.bytes
+        }
+        self[option] = bytes.isEmpty ? nil : bytes
+    }
+
+    /// Sets an option of 32 bits.
+    package mutating func set(_ option: DHCPOption, seconds: UInt32) { self[option] = IPv4Address(seconds).bytes }
+
+    /// Sets an option of 16 bits.
+    package mutating func set(_ option: DHCPOption, short: UInt16) {
+        self[option] = [UInt8(short >> 8), UInt8(truncatingIfNeeded: short)]
+    }
+
+    // MARK: Emitting
+
+    /// The message as bytes, padded to BOOTP's 300.
+    /// - Parameter limit: bytes that may be written; an option that does not fit is left out.
+    package func bytes(limit: Int = .max) -> [UInt8] {
+        var writer = ByteWriter(capacity: 400)
+        writer.put8(isReply ? Operation.reply : Operation.request)
+        writer.put8(DHCPv4Message.ethernet)
+        writer.put8(DHCPv4Message.ethernetAddressLength)
+        writer.put8(0)
+        writer.put32(transactionID)
+        writer.put16(secondsElapsed)
+        writer.put16(wantsBroadcast ? DHCPv4Message.broadcastFlag : 0)
+        for address in [clientAddress, yourAddress, nextServer, relay] { writer.put(address) }
+        writer.put(clientHardware)
+        writer.putZeros(Field.cookie - writer.count)
+        writer.put32(DHCPv4Message.cookie)
+        for (code, value) in options {
+            // An option longer than 255 bytes is split (RFC 3396).
+            let pieces = max(1, (value.count + DHCPv4Message.longestOption - 1) / DHCPv4Message.longestOption)
+            guard writer.count + value.count + 2 * pieces + 1 <= limit else { continue }
+            for piece in 0..<pieces {
+                let part = value.dropFirst(piece * DHCPv4Message.longestOption).prefix(DHCPv4Message.longestOption)
+                writer.put8(code)
+                writer.put8(UInt8(part.count))
+                writer.put(part)
+            }
+        }
+        writer.put8(DHCPv4Message.end)
+        writer.putZeros(max(0, DHCPv4Message.minimumLength - writer.count))
+        return writer.bytes
+    }
+}

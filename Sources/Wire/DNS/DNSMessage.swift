@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Response codes (RFC 1035 section 4.1.1).
+package enum DNSResponseCode: UInt8, Sendable {
+    case noError = 0, formatError, serverFailure, nameError, notImplemented, refused
+}
+
+/// DNS messages to send.
+package enum DNSMessage {
+    /// A recursive query with one question.
+    package static func query(id: UInt16, _ question: DNSQuestion) -> [UInt8] {
+        var writer = ByteWriter(capacity: 64)
+        emitHeader(into: &writer, id: id, flags: DNSView.Flags.recursionDesired, answers: 0)
+        question.emit(into: &writer)
+        return writer.bytes
+    }
+
+    /// An answer to `question`: `records` hold the data of one record each, 4 or 16 bytes; none if the name has no
+    /// record of the type.
+    package static func answer(
+        id: UInt16, wantsRecursion: Bool, question: DNSQuestion, records: [[UInt8]], timeToLive: UInt32
+    ) -> [UInt8] {
+        var writer = ByteWriter(capacity: 96)
+        emitHeader(
+            into: &writer, id: id,
+            flags: DNSView.Flags.response | DNSView.Flags.authoritative | DNSView.Flags.recursionAvailable
+                | (wantsRecursion ? DNSView.Flags.recursionDesired : 0), answers: UInt16(records.count))
+        question.emit(into: &writer)
+        for record in records {
+            writer.put16(0xc000 | UInt16(DNSView.headerLength))  // a pointer to the question's name
+            writer.put16(question.type)
+            writer.put16(question.recordClass)
+            writer.put32(timeToLive)
+            writer.put16(UInt16(record.count))
+            writer.put(record)
+        }
+        return writer.bytes
+    }
+
+    /// A failure for a query whose question may be unreadable.
+    package static func failure(
+        id: UInt16, wantsRecursion: Bool, question: DNSQuestion?, code: DNSResponseCode
+    ) -> [UInt8] {
+        var writer = ByteWriter(capacity: 64)
+        emitHeader(
+            into: &writer, id: id,
+            flags: DNSView.Flags.response | DNSView.Flags.recursionAvailable
+                | (wantsRecursion ? DNSView.Flags.recursionDesired : 0) | UInt16(code.rawValue), answers: 0,
+            questions: question == nil ? 0 : 1)
+        question?.emit(into: &writer)
+        return writer.bytes
+    }
+
+    /// A failure for `query`: its id, operation, RD and CD (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6), its
+    /// question byte for byte if it can be read, and an OPT record if it has one (RFC 6891 section 6.1.1).
+    package static func failure(of query: DNSView, code: DNSResponseCode) -> [UInt8] {
+        let end = (try? query.questionAndEnd())?.end
+        let extended = (try? query.extended()) ?? nil
+        var writer = ByteWriter(capacity: 96)
+        let copied = DNSView.Flags.operation | DNSView.Flags.recursionDesired | DNSView.Flags.checkingDisabled
+        let flags =
+            DNSView.Flags.response | DNSView.Flags.recursionAvailable | (query.flags & copied) | UInt16(code.rawValue)
+        emitHeader(
+            into: &writer, id: query.id, flags: flags, answers: 0, questions: end == nil ? 0 : 1,
+            additional: extended == nil ? 0 : 1)
+        if let end { writer.put(query.bytes.extracting(DNSView.headerLength..<end).copied()) }
+        extended?.reply.emit(into: &writer)
+        return writer.bytes
+    }
+
+    /// The same answer with no record but OPT and with the TC bit, so that the client repeats the query over TCP (RFC
+    /// 2181 section 9, RFC 6891 section 7); nil if `message` cannot be parsed.
+    package static func truncated(_ message: [UInt8]) -> [UInt8]? {
+        guard let view = try? DNSView(message.rawSpan), let (_, end) = try? view.questionAndEnd() else { return nil }
+        let extended = (try? view.extended()) ?? nil
+        var writer = ByteWriter(capacity: 96)
+        emitHeader(
+            into: &writer, id: view.id, flags: view.flags | DNSView.Flags.truncated, answers: 0,
+            additional: extended == nil ? 0 : 1)
+        writer.put(message[DNSView.headerLength..<end])
+        extended?.emit(into: &writer)
+        return writer.bytes
+    }
+
+    private static func emitHeader(
+        into writer: inout ByteWriter, id: UInt16, flags: UInt16, answers: UInt16, questions: UInt16 = 1,
+        additional: UInt16 = 0
+    ) {
+        writer.put16(id)
+        writer.put16(flags)
+        writer.put16(questions)
+        writer.put16(answers)
+        writer.put16(0)
+        writer.put16(additional)
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Record types used here (IANA "DNS Parameters").
+package enum DNSType {
+    /// An IPv4 address.
+    package static let a: UInt16 = 1
+    /// An IPv6 address (RFC 3596).
+    package static let aaaa: UInt16 = 28
+    /// The pseudo-record of EDNS (RFC 6891 section 6.1).
+    package static let opt: UInt16 = 41
+    /// Zone transfers (RFC 1995, RFC 5936).
+    package static let ixfr: UInt16 = 251
+    package static let axfr: UInt16 = 252
+}
+
+/// A domain name as its labels, without the root's empty one. Compared without regard to ASCII case (RFC 4343).
+package struct DNSName: Hashable, Sendable {
+    /// Bytes of a label (RFC 1035 section 2.3.4).
+    private static let labelLengths = 1...63
+    /// Bytes of a whole name, length bytes and the root included.
+    private static let maximumLength = 255
+
+    /// Lower-case labels of 1 to 63 bytes.
+    package let labels: [[UInt8]]
+
+    /// Parses `text` such as `www.example.org` or `www.example.org.`; nil if a label is empty or too long, or the whole
+    /// exceeds 255 bytes.
+    package init?(_ text: String) {
+        var text = Substring(text)
+        if text.last == "." { text = text.dropLast() }
+        let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
+            $0.map(DNSName.lowercased)
+        }
+        guard labels.allSatisfy({ DNSName.labelLengths.contains($0.count) }),
+            labels.reduce(1, { $0 + 1 + $1.count }) <= DNSName.maximumLength
+        else {
+            return nil
+        }
+        self.labels = labels
+    }
+
+    /// Parses a name inside a message, following compression pointers (RFC 1035 section 4.1.4), which must point
+    /// backwards.
+    /// - Parameter offset: where the name begins; on return, where the bytes behind it begin.
+    /// - Throws: `truncated`, `badLength` above 255 bytes, `badField` for a pointer that does not point backwards.
+    package init(parsing message: RawSpan, at offset: inout Int) throws(WireError) {
+        var labels: [[UInt8]] = []
+        var position = offset
+        var lowest = offset
+        var length = 1
+        var end: Int?
+        while true {
+            guard position < message.byteCount else { throw .truncated }
+            let count = Int(message.byte(at: position))
+            switch count >> 6 {
+            case 0:
+                position += 1
+                if count == 0 {
+                    offset = end ?? position
+                    self.labels = labels
+                    return
+                }
+                guard count <= message.byteCount - position else { throw .truncated }
+                length += 1 + count
+                guard length <= DNSName.maximumLength else { throw .badLength }
+                labels.append(message.extracting(position..<position + count).copied().map(DNSName.lowercased))
+                position += count
+            case 3:
+                guard position + 2 <= message.byteCount else { throw .truncated }
+                if end == nil { end = position + 2 }
+                position = Int(message.big16(at: position) & 0x3fff)
+                guard position < lowest else { throw .badField }
+                lowest = position
+            default:
+                throw .badField
+            }
+        }
+    }
+
+    private static func lowercased(_ byte: UInt8) -> UInt8 {
+        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
+    }
+
+    /// Bytes of the name without compression.
+    var encodedLength: Int { labels.reduce(1) { $0 + 1 + $1.count } }
+
+    /// Appends the name without compression.
+    package func emit(into writer: inout ByteWriter) {
+        for label in labels {
+            writer.put8(UInt8(label.count))
+            writer.put(label)
+        }
+        writer.put8(0)
+    }
+
+    /// True if this name is `suffix` or below it.
+    package func isWithin(_ suffix: DNSName) -> Bool {
+        labels.count >= suffix.labels.count && labels.suffix(suffix.labels.count).elementsEqual(suffix.labels)
+    }
+}
+
+extension DNSName: CustomStringConvertible {
+    package var description: String {
+        labels.isEmpty ? "." : labels.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ".")
+    }
+}

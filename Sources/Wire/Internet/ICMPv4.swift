@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The layout of an ICMP message (RFC 792).
+@usableFromInline
+package enum ICMPHeader {
+    /// Bytes in front of a message's data: type, code, checksum, and four bytes whose meaning depends on the type.
+    @inlinable package static var length: Int { 8 }
+
+    /// Offsets in bytes from the start of the message.
+    @usableFromInline
+    package enum Field {
+        @inlinable package static var type: Int { 0 }
+        @inlinable package static var code: Int { 1 }
+        @inlinable package static var checksum: Int { 2 }
+        /// The four bytes whose meaning depends on the type.
+        @inlinable package static var rest: Int { 4 }
+        /// Of echo messages.
+        @inlinable package static var identifier: Int { 4 }
+        /// Of echo messages.
+        @inlinable package static var sequence: Int { 6 }
+        /// Of "fragmentation needed" (RFC 1191 section 4).
+        @inlinable package static var nextHopMTU: Int { 6 }
+    }
+}
+
+/// ICMP message types (RFC 792, RFC 950).
+@usableFromInline
+package enum ICMPType {
+    @inlinable package static var echoReply: UInt8 { 0 }
+    @inlinable package static var destinationUnreachable: UInt8 { 3 }
+    @inlinable package static var echoRequest: UInt8 { 8 }
+    @inlinable package static var timestamp: UInt8 { 13 }
+    @inlinable package static var timestampReply: UInt8 { 14 }
+}
+
+/// Codes of "destination unreachable" (RFC 792, RFC 1812 section 5.2.7.1).
+@usableFromInline
+package enum ICMPUnreachableCode {
+    @inlinable package static var network: UInt8 { 0 }
+    @inlinable package static var host: UInt8 { 1 }
+    @inlinable package static var fragmentationNeeded: UInt8 { 4 }
+    @inlinable package static var administrativelyProhibited: UInt8 { 13 }
+}
+
+/// Reads an ICMP message (RFC 792).
+@usableFromInline
+package struct ICMPv4View: ~Escapable {
+    /// The whole message.
+    @usableFromInline package let bytes: RawSpan
+
+    /// - Throws: `truncated` below 8 bytes.
+    @inlinable
+    @_lifetime(copy bytes)
+    package init(_ bytes: RawSpan) throws(WireError) {
+        guard bytes.byteCount >= ICMPHeader.length else { throw .truncated }
+        self.bytes = bytes
+    }
+
+    @inlinable
+    package var type: UInt8 { bytes.byte(at: ICMPHeader.Field.type) }
+    @inlinable
+    package var code: UInt8 { bytes.byte(at: ICMPHeader.Field.code) }
+    @inlinable
+    package var checksum: UInt16 { bytes.big16(at: ICMPHeader.Field.checksum) }
+    /// Of echo messages.
+    @inlinable
+    package var identifier: UInt16 { bytes.big16(at: ICMPHeader.Field.identifier) }
+    /// Of echo messages.
+    @inlinable
+    package var sequence: UInt16 { bytes.big16(at: ICMPHeader.Field.sequence) }
+    /// The bytes behind the first eight: an echo's data, or the packet that an error quotes.
+    @inlinable
+    package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(ICMPHeader.length) } }
+
+    /// True if the checksum is right.
+    @inlinable
+    package var hasValidChecksum: Bool {
+        var sum = InternetChecksum()
+        sum.add(bytes)
+        return sum.isValid
+    }
+}

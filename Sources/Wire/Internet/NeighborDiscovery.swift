@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Reads a message of neighbour discovery that has a target: a neighbour solicitation or advertisement, or a redirect
+/// (RFC 4861 sections 4.3 to 4.5).
+@usableFromInline
+package struct NDPView: ~Escapable {
+    /// Bytes in front of the options: the ICMPv6 header and the target.
+    @inlinable package static var headerLength: Int { ICMPHeader.length + 16 }
+
+    /// Offsets in bytes from the start of the message.
+    @usableFromInline
+    package enum Field {
+        /// Of advertisements: `Flags`.
+        @inlinable package static var flags: Int { 4 }
+        @inlinable package static var target: Int { 8 }
+    }
+
+    /// Bits of an advertisement's first byte behind the checksum (RFC 4861 section 4.4).
+    @usableFromInline
+    package enum Flags {
+        @inlinable package static var router: UInt8 { 0x80 }
+        @inlinable package static var solicited: UInt8 { 0x40 }
+        @inlinable package static var override: UInt8 { 0x20 }
+    }
+
+    /// The whole message.
+    @usableFromInline package let bytes: RawSpan
+
+    /// - Parameter bytes: the message from its type to the packet's end.
+    /// - Throws: `truncated` below 24 bytes; `badField` for a type without a target.
+    @inlinable
+    @_lifetime(copy bytes)
+    package init(_ bytes: RawSpan) throws(WireError) {
+        guard bytes.byteCount >= NDPView.headerLength else { throw .truncated }
+        guard (ICMPv6Type.neighborSolicitation...ICMPv6Type.redirect).contains(bytes.byte(at: ICMPHeader.Field.type))
+        else { throw .badField }
+        self.bytes = bytes
+    }
+
+    @inlinable
+    package var type: UInt8 { bytes.byte(at: ICMPHeader.Field.type) }
+    /// Of advertisements: `Flags`.
+    @inlinable
+    package var flags: UInt8 { bytes.byte(at: Field.flags) }
+    @inlinable
+    package var target: IPv6Address { IPv6Address(bytes, at: Field.target) }
+    @inlinable
+    package var options: NDPOptions { @_lifetime(copy self) get { NDPOptions(bytes.from(NDPView.headerLength)) } }
+}
+
+/// Reads the options of a message of neighbour discovery one by one (RFC 4861 section 4.6).
+@usableFromInline
+package struct NDPOptions: ~Escapable {
+    /// Option types.
+    @usableFromInline
+    package enum Kind {
+        @inlinable package static var sourceLinkLayerAddress: UInt8 { 1 }
+        @inlinable package static var targetLinkLayerAddress: UInt8 { 2 }
+        @inlinable package static var prefixInformation: UInt8 { 3 }
+        @inlinable package static var mtu: UInt8 { 5 }
+    }
+
+    /// Options are a multiple of this many bytes long.
+    @inlinable package static var unit: Int { 8 }
+    /// Offset of the address in an option with a link-layer address.
+    @inlinable package static var addressOffset: Int { 2 }
+
+    @usableFromInline let bytes: RawSpan
+    @usableFromInline var offset = 0
+
+    /// - Parameter bytes: the options, to the packet's end.
+    @inlinable
+    @_lifetime(copy bytes)
+    package init(_ bytes: RawSpan) { self.bytes = bytes }
+
+    /// True behind the last option.
+    @inlinable
+    package var isAtEnd: Bool { offset == bytes.byteCount }
+
+    /// The next option, type and length included.
+    /// - Throws: `truncated` if the option reaches beyond the message, `badLength` for a length of 0.
+    @inlinable
+    @_lifetime(copy self)
+    package mutating func next() throws(WireError) -> RawSpan {
+        guard bytes.byteCount - offset >= NDPOptions.unit else { throw .truncated }
+        let length = Int(bytes.byte(at: offset + 1)) * NDPOptions.unit
+        guard length > 0 else { throw .badLength }
+        guard length <= bytes.byteCount - offset else { throw .truncated }
+        let option = bytes.extracting(offset..<offset + length)
+        offset += length
+        return option
+    }
+}
+
+/// Messages of neighbour discovery to send (RFC 4861 section 4). Hosts ignore one whose hop limit is not 255.
+package enum NeighborDiscovery {
+    package static let routerSolicitation = ICMPv6Type.routerSolicitation
+    package static let routerAdvertisement = ICMPv6Type.routerAdvertisement
+    package static let neighborSolicitation = ICMPv6Type.neighborSolicitation
+    package static let neighborAdvertisement = ICMPv6Type.neighborAdvertisement
+    package static let redirect = ICMPv6Type.redirect
+
+    /// Hop limit of all messages: no router has forwarded them.
+    package static let hopLimit: UInt8 = 255
+
+    /// An ICMPv6 message in an Ethernet frame.
+    /// - Parameter body: what follows type, code and checksum.
+    package static func frame(
+        _ header: IPv6Header, from source: MACAddress, to destination: MACAddress, type: UInt8, code: UInt8 = 0,
+        body: [UInt8]
+    ) -> [UInt8] {
+        let length = ICMPHeader.Field.rest + body.count
+        var writer = ByteWriter(capacity: EthernetHeader.length + IPv6Header.length + length)
+        EthernetHeader(destination: destination, source: source, type: EtherType.ipv6).emit(into: &writer)
+        header.emit(into: &writer, payloadLength: length)
+        let start = writer.count
+        writer.put8(type)
+        writer.put8(code)
+        writer.put16(0)
+        writer.put(body)
+        writer.patch16(
+            writer.checksum(from: start, adding: header.pseudoHeader(length: length)).finished,
+            at: start + ICMPHeader.Field.checksum)
+        return writer.bytes
+    }
+
+    /// A neighbour solicitation for `target` (section 4.3).
+    /// - Parameters:
+    ///   - source: the sender's addresses.
+    ///   - destination: the hardware address of the group `target.solicitedNode`, or of one host of it.
+    package static func solicitation(
+        for target: IPv6Address, from source: (IPv6Address, MACAddress), to destination: MACAddress
+    ) -> [UInt8] {
+        var body = ByteWriter(capacity: 28)
+        body.put32(0)
+        body.put(target)
+        put(NDPOptions.Kind.sourceLinkLayerAddress, source.1, into: &body)
+        let header = IPv6Header(
+            source: source.0, destination: target.solicitedNode, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
+        return frame(header, from: source.1, to: destination, type: neighborSolicitation, body: body.bytes)
+    }
+
+    /// A neighbour advertisement: `target` is at `hardware` (section 4.4).
+    /// - Parameter isRouter: whether the sender is a router.
+    package static func advertisement(
+        of target: IPv6Address, at hardware: MACAddress, to destination: (IPv6Address, MACAddress), isRouter: Bool
+    ) -> [UInt8] {
+        let flags =
+            (isRouter ? NDPView.Flags.router : 0) | (destination.0.isMulticast ? 0 : NDPView.Flags.solicited)
+            | NDPView.Flags.override
+        var body = ByteWriter(capacity: 28)
+        body.put32(UInt32(flags) << 24)
+        body.put(target)
+        put(NDPOptions.Kind.targetLinkLayerAddress, hardware, into: &body)
+        let header = IPv6Header(
+            source: target, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
+        return frame(header, from: hardware, to: destination.1, type: neighborAdvertisement, body: body.bytes)
+    }
+
+    /// A router advertisement with a prefix of 64 bits from which hosts make their addresses (section 4.2, 4.6.2).
+    /// - Parameters:
+    ///   - lifetime: seconds for which the prefix is good, and the sender a default router.
+    ///   - isDefaultRouter: false on a network without an uplink.
+    ///   - mtu: bytes, for the MTU option.
+    package static func routerAdvertisement(
+        from source: (IPv6Address, MACAddress), to destination: (IPv6Address, MACAddress), prefix: UInt64,
+        lifetime: UInt16, isDefaultRouter: Bool = true, mtu: Int
+    ) -> [UInt8] {
+        var body = ByteWriter(capacity: 64)
+        body.put8(64)  // hop limit for hosts
+        body.put8(0)  // no DHCPv6
+        body.put16(isDefaultRouter ? lifetime : 0)
+        body.put32(0)  // reachable time: unspecified
+        body.put32(0)  // retransmission timer: unspecified
+        put(NDPOptions.Kind.sourceLinkLayerAddress, source.1, into: &body)
+        body.put8(NDPOptions.Kind.mtu)
+        body.put8(1)
+        body.put16(0)
+        body.put32(UInt32(mtu))
+        body.put8(NDPOptions.Kind.prefixInformation)
+        body.put8(4)
+        body.put8(64)  // bits of the prefix
+        body.put8(0xc0)  // on-link, and for addresses
+        body.put32(UInt32(lifetime))
+        body.put32(UInt32(lifetime))
+        body.put32(0)
+        body.put(IPv6Address(prefix, 0))
+        let header = IPv6Header(
+            source: source.0, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
+        return frame(header, from: source.1, to: destination.1, type: routerAdvertisement, body: body.bytes)
+    }
+
+    private static func put(_ kind: UInt8, _ hardware: MACAddress, into body: inout ByteWriter) {
+        body.put8(kind)
+        body.put8(1)
+        body.put(hardware)
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// TCP's control bits (RFC 9293 section 3.1).
+@usableFromInline
+package struct TCPFlags: OptionSet, BitwiseCopyable, Sendable {
+    @usableFromInline package let rawValue: UInt8
+    @inlinable package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    @inlinable package static var fin: TCPFlags { TCPFlags(rawValue: 0x01) }
+    @inlinable package static var syn: TCPFlags { TCPFlags(rawValue: 0x02) }
+    @inlinable package static var rst: TCPFlags { TCPFlags(rawValue: 0x04) }
+    @inlinable package static var psh: TCPFlags { TCPFlags(rawValue: 0x08) }
+    @inlinable package static var ack: TCPFlags { TCPFlags(rawValue: 0x10) }
+    @inlinable package static var urg: TCPFlags { TCPFlags(rawValue: 0x20) }
+    @inlinable package static var ece: TCPFlags { TCPFlags(rawValue: 0x40) }
+    @inlinable package static var cwr: TCPFlags { TCPFlags(rawValue: 0x80) }
+}
+
+/// The layout of a TCP header (RFC 9293 section 3.1).
+@usableFromInline
+package enum TCPHeader {
+    /// Bytes of a header without options, which is the shortest.
+    @inlinable package static var length: Int { 20 }
+
+    /// Offsets in bytes from the start of the segment.
+    @usableFromInline
+    package enum Field {
+        @inlinable package static var sourcePort: Int { 0 }
+        @inlinable package static var destinationPort: Int { 2 }
+        @inlinable package static var sequence: Int { 4 }
+        @inlinable package static var acknowledgment: Int { 8 }
+        /// The header's length in words of 32 bits, in the high half of the byte.
+        @inlinable package static var dataOffset: Int { 12 }
+        @inlinable package static var flags: Int { 13 }
+        @inlinable package static var window: Int { 14 }
+        @inlinable package static var checksum: Int { 16 }
+        @inlinable package static var urgentPointer: Int { 18 }
+    }
+}
+
+/// Reads a TCP segment (RFC 9293 section 3.1).
+@usableFromInline
+package struct TCPView: ~Escapable {
+    @usableFromInline package let bytes: RawSpan
+    /// 20 to 60.
+    @usableFromInline package let headerLength: Int
+
+    /// - Throws: `truncated` if the header reaches beyond `bytes`; `badLength` if the data offset is below 5.
+    @inlinable
+    @_lifetime(copy bytes)
+    package init(_ bytes: RawSpan) throws(WireError) {
+        guard bytes.byteCount >= TCPHeader.length else { throw .truncated }
+        let header = Int(bytes.byte(at: TCPHeader.Field.dataOffset) >> 4) * 4
+        guard header >= TCPHeader.length else { throw .badLength }
+        guard header <= bytes.byteCount else { throw .truncated }
+        self.bytes = bytes
+        headerLength = header
+    }
+
+    @inlinable
+    package var sourcePort: UInt16 { bytes.big16(at: TCPHeader.Field.sourcePort) }
+    @inlinable
+    package var destinationPort: UInt16 { bytes.big16(at: TCPHeader.Field.destinationPort) }
+    @inlinable
+    package var sequence: UInt32 { bytes.big32(at: TCPHeader.Field.sequence) }
+    @inlinable
+    package var acknowledgment: UInt32 { bytes.big32(at: TCPHeader.Field.acknowledgment) }
+    @inlinable
+    package var flags: TCPFlags { TCPFlags(rawValue: bytes.byte(at: TCPHeader.Field.flags)) }
+    @inlinable
+    package var window: UInt16 { bytes.big16(at: TCPHeader.Field.window) }
+    @inlinable
+    package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(headerLength) } }
+
+    @inlinable
+    package var checksum: UInt16 { bytes.big16(at: TCPHeader.Field.checksum) }
+
+    /// True if the checksum is right for these addresses.
+    package func hasValidChecksum(source: IPv4Address, destination: IPv4Address) -> Bool {
+        var sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: bytes.byteCount)
+        sum.add(bytes)
+        return sum.isValid
+    }
+}
+
+/// A TCP segment without options and payload, to send.
+package struct TCPSegment: Equatable, Sendable {
+    package var sourcePort: UInt16
+    package var destinationPort: UInt16
+    package var sequence: UInt32
+    package var acknowledgment: UInt32 = 0
+    package var flags: TCPFlags
+    package var window: UInt16 = 0xffff
+
+    package init(sourcePort: UInt16, destinationPort: UInt16, sequence: UInt32, flags: TCPFlags) {
+        self.sourcePort = sourcePort
+        self.destinationPort = destinationPort
+        self.sequence = sequence
+        self.flags = flags
+    }
+
+    /// Writes the segment with its checksum for these addresses.
+    package func emit(into writer: inout ByteWriter, source: IPv4Address, destination: IPv4Address) {
+        emit(
+            into: &writer,
+            InternetChecksum.pseudoHeader(
+                source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: TCPHeader.length))
+    }
+
+    /// The same with the sum over any pseudo-header.
+    package func emit(into writer: inout ByteWriter, _ pseudoHeader: InternetChecksum) {
+        let start = writer.count
+        writer.put16(sourcePort)
+        writer.put16(destinationPort)
+        writer.put32(sequence)
+        writer.put32(acknowledgment)
+        writer.put8(5 << 4)
+        writer.put8(flags.rawValue)
+        writer.put16(window)
+        writer.put32(0)
+        writer.patch16(
+            writer.checksum(from: start, adding: pseudoHeader).finished, at: start + TCPHeader.Field.checksum)
+    }
+}

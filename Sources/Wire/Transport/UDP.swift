@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The layout of a UDP header (RFC 768).
+@usableFromInline
+package enum UDPHeader {
+    /// Bytes of a header.
+    @inlinable package static var length: Int { 8 }
+
+    /// Offsets in bytes from the start of the datagram.
+    @usableFromInline
+    package enum Field {
+        @inlinable package static var sourcePort: Int { 0 }
+        @inlinable package static var destinationPort: Int { 2 }
+        /// Of header and payload.
+        @inlinable package static var length: Int { 4 }
+        @inlinable package static var checksum: Int { 6 }
+    }
+}
+
+/// Reads a UDP datagram (RFC 768).
+@usableFromInline
+package struct UDPView: ~Escapable {
+    /// The same as `UDPHeader.length`.
+    @inlinable package static var headerLength: Int { UDPHeader.length }
+
+    /// The datagram up to its length field.
+    @usableFromInline package let bytes: RawSpan
+
+    /// - Throws: `truncated` if header or length reach beyond `bytes`; `badLength` below 8.
+    @inlinable
+    @_lifetime(copy bytes)
+    package init(_ bytes: RawSpan) throws(WireError) {
+        guard bytes.byteCount >= UDPHeader.length else { throw .truncated }
+        let length = Int(bytes.big16(at: UDPHeader.Field.length))
+        guard length >= UDPHeader.length else { throw .badLength }
+        guard length <= bytes.byteCount else { throw .truncated }
+        self.bytes = bytes.extracting(0..<length)
+    }
+
+    @inlinable
+    package var sourcePort: UInt16 { bytes.big16(at: UDPHeader.Field.sourcePort) }
+    @inlinable
+    package var destinationPort: UInt16 { bytes.big16(at: UDPHeader.Field.destinationPort) }
+    @inlinable
+    package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(UDPHeader.length) } }
+
+    /// 0 where the sender computed none.
+    @inlinable
+    package var checksum: UInt16 { bytes.big16(at: UDPHeader.Field.checksum) }
+
+    /// True if the checksum is right for these addresses, or absent (0, which IPv4 allows).
+    package func hasValidChecksum(source: IPv4Address, destination: IPv4Address) -> Bool {
+        guard checksum != 0 else { return true }
+        var sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: IPProtocol.udp, length: bytes.byteCount)
+        sum.add(bytes)
+        return sum.isValid
+    }
+}
+
+/// A UDP datagram over IPv4 in an Ethernet frame, to send.
+package struct UDPFrame: Sendable {
+    /// Bytes of all headers.
+    package static let headerLength = EthernetHeader.length + IPv4Header.length + UDPHeader.length
+
+    package var ethernet: EthernetHeader
+    package var ip: IPv4Header
+    package var sourcePort: UInt16
+    package var destinationPort: UInt16
+
+    /// - Parameters:
+    ///   - source: the sender's hardware address, IPv4 address and port.
+    ///   - destination: the receiver's.
+    package init(from source: (MACAddress, IPv4Address, UInt16), to destination: (MACAddress, IPv4Address, UInt16)) {
+        ethernet = EthernetHeader(destination: destination.0, source: source.0, type: EtherType.ipv4)
+        ip = IPv4Header(source: source.1, destination: destination.1, protocolNumber: IPProtocol.udp)
+        sourcePort = source.2
+        destinationPort = destination.2
+    }
+
+    /// The whole frame around `payload`, checksums included.
+    package func bytes(payload: [UInt8]) -> [UInt8] {
+        var writer = ByteWriter(capacity: UDPFrame.headerLength + payload.count)
+        ethernet.emit(into: &writer)
+        let length = UDPHeader.length + payload.count
+        ip.emit(into: &writer, payloadLength: length)
+        let start = writer.count
+        writer.put16(sourcePort)
+        writer.put16(destinationPort)
+        writer.put16(UInt16(length))
+        writer.put16(0)
+        writer.put(payload)
+        let pseudo = InternetChecksum.pseudoHeader(
+            source: ip.source, destination: ip.destination, protocolNumber: IPProtocol.udp, length: length)
+        writer.patch16(
+            writer.checksum(from: start, adding: pseudo).finishedForUDP, at: start + UDPHeader.Field.checksum)
+        return writer.bytes
+    }
+}
