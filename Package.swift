@@ -63,7 +63,7 @@ let package = Package(
         library("Wire"),
         library("Platform", "CPlatform", "Timing", "Wire"),
         library("FrameIO", "CPlatform", "Platform", "Timing", "Wire"),
-        library("NetworkModel", "Platform", "Timing", "Wire"),
+        library("NetworkModel", "Wire"),
         library("EventLoop", "Platform", "Timing", logging),
 
         // The switch, and how guests and other switches are connected to it.
@@ -96,7 +96,7 @@ let package = Package(
         tests(of: "Timing"),
         tests(of: "Wire"),
         tests(of: "FrameIO", "Timing", "Wire"),
-        tests(of: "NetworkModel", "Platform", "Timing", "Wire"),
+        tests(of: "NetworkModel", "Wire"),
         tests(of: "EventLoop", "Platform", logging),
         tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),

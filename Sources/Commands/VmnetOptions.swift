@@ -75,7 +75,7 @@ struct VmnetOptionGroup: ParsableArguments {
                 "\(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every interface of such a network"
             )
         }
-        if let network = configuration.network, !network.isLedByFirstAddress {
+        if let network = configuration.network, !network.gatewayIsFirstHost {
             throw ValidationError(
                 "\(option) wants a gateway that is the first address of its network, here \(network.network.base.advanced(by: 1)), and no --vmnet-dhcp-end"
             )

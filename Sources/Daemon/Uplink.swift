@@ -78,9 +78,9 @@ struct Uplink {
     static func claimNetwork(
         _ configuration: Configuration, _ directory: String, _ logger: Logger
     ) throws(ExitError) -> (GuestNetwork, Privileged) {
-        let uses = try orUnavailable(SubnetAllocator.uses)
+        let used = try orUnavailable(UsedSubnet.ofHost)
         for network in configuration.network.map({ [$0] }) ?? SubnetAllocator.candidates {
-            if configuration.network == nil, SubnetAllocator.conflict(of: network.network, with: uses) != nil {
+            if configuration.network == nil, SubnetAllocator.conflict(of: network.network, with: used) != nil {
                 continue
             }
             let name = network.network.description.replacing("/", with: "-")
@@ -92,11 +92,11 @@ struct Uplink {
                     "\(network.network) is served by another vde_vmnet\(process > 0 ? " (process \(process))" : ""); stop it first, or choose another --vmnet-gateway"
                 )
             case .claimed(let privileged):
-                if let conflict = SubnetAllocator.conflict(of: network.network, with: uses) {
+                if let conflict = SubnetAllocator.conflict(of: network.network, with: used) {
                     privileged.undo()
                     throw ExitError(
                         .unavailable,
-                        "\(network.network) overlaps \(conflict.network), which this host uses on \(conflict.by); choose another --vmnet-gateway, or leave it out"
+                        "\(network.network) overlaps \(conflict.network), which this host uses on \(conflict.interface); choose another --vmnet-gateway, or leave it out"
                     )
                 }
                 return (network, privileged)

@@ -206,7 +206,7 @@ extension Configuration {
         // An object is ours alone, and its gateway the first address: only where nothing speaks against that.
         let mayBeObject =
             provider.hasNetworkObjects && networkIdentifier == nil && interfaceID == nil
-            && network.map(\.isLedByFirstAddress) ?? true
+            && network.map(\.gatewayIsFirstHost) ?? true
         if case .bridged = mode {} else { options.disablesDHCP = dhcp == .off && mayBeObject }
         // Virtio headers are not for interfaces on an object.
         if hasVmnetOffload {

@@ -1,30 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-import Platform
 import Wire
 
-/// Where guests may go, beyond their own network.
+/// Destinations that guests may reach beyond their own network.
 package struct EgressPolicy: Equatable, Sendable {
-    /// The gateway's address leads to services on the host's loopback address (user mode).
+    /// Connections to the gateway's address reach services on the host's loopback address (user mode).
     package var opensHostLoopback = false
-    /// Nowhere at all: the network has no way out (`--vmnet-mode host`).
+    /// No destination: the network has no uplink (`--vmnet-mode host`).
     package var isClosed = false
-    /// Nothing but `allowed`.
+    /// No destination but `allowed`.
     package var isDenying = false
+    /// Exceptions from `isDenying`.
     package var allowed: [AllowedDestination] = []
 
+    /// Allows everything but what no guest may reach.
     package init() {}
 
-    /// Names are of use to guests that may reach something.
+    /// Whether guests may resolve names: only if they may reach a destination.
     package var allowsNames: Bool { !isClosed && (!isDenying || !allowed.isEmpty) }
 
-    /// Whether guests may reach an address of the outside: by default all but the host's loopback, link-local
-    /// addresses, those of nobody, and the address of clouds' metadata servers (169.254.169.254 is link-local).
+    /// Whether guests may reach an address beyond their network: by default all but loopback, link-local (with the
+    /// metadata servers of clouds, 169.254.169.254), unspecified, multicast and reserved addresses.
+    /// - Parameter port: of TCP or UDP; nil for ICMP.
     package func allows(_ address: IPv4Address, port: UInt16?) -> Bool {
-        let first = address.value >> 24
-        guard !isClosed, first != 0, first != 127, address.value >> 16 != 0xa9fe, first < 224 else { return false }
+        guard !isClosed, address.value >> 24 != 0, !address.isLoopback, !address.isLinkLocal,
+            address.value < 0xe000_0000
+        else { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 
+    /// The same for IPv6, and IPv4 addresses embedded in it.
     package func allows(_ address: IPv6Address, port: UInt16?) -> Bool {
         guard !isClosed, !address.isLinkLocal, !address.isMulticast, address != .unspecified, !address.isLoopback,
             address.embeddedIPv4 == nil, address != EgressPolicy.metadata6
@@ -32,11 +36,11 @@ package struct EgressPolicy: Equatable, Sendable {
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 
-    /// `fd00:ec2::254`, where a cloud has its metadata server for IPv6.
+    /// `fd00:ec2::254`, the IPv6 metadata server of a cloud.
     private static let metadata6 = IPv6Address(0xfd00_0ec2_0000_0000, 0x254)
 }
 
-/// A destination that is allowed where others are not: `CIDR[:PORT]`.
+/// A destination that stays allowed when others are denied: `CIDR[:PORT]`.
 ///
 ///     203.0.113.0/24          203.0.113.7:443          [2001:db8::]/32:443          2001:db8::/32
 package struct AllowedDestination: Hashable, Sendable {
@@ -46,17 +50,17 @@ package struct AllowedDestination: Hashable, Sendable {
     }
 
     package let network: Network
-    /// nil for every port, and for pings.
+    /// nil for every port, and for ICMP.
     package let port: UInt16?
 
-    /// The same as matches of nftables: one, or one for each transport.
+    /// The destination as nftables matches: one, or one for each transport if there is a port.
     package var matches: [String] {
-        let place =
+        let match =
             switch network {
             case .v4(let network): "ip daddr \(network)"
             case .v6(let network): "ip6 daddr \(network)"
             }
-        return port.map { port in ["tcp", "udp"].map { "\(place) \($0) dport \(port)" } } ?? [place]
+        return port.map { port in ["tcp", "udp"].map { "\(match) \($0) dport \(port)" } } ?? [match]
     }
 
     func contains(_ address: IPv4Address, port: UInt16?) -> Bool {
@@ -69,7 +73,7 @@ package struct AllowedDestination: Hashable, Sendable {
         return network.contains(address) && (self.port == nil || self.port == port)
     }
 
-    /// nil for a text in no such form.
+    /// Parses the form above; nil for any other text.
     package init?(_ text: String) {
         var rest = text[...]
         var address = "", isIPv6 = false
@@ -88,7 +92,7 @@ package struct AllowedDestination: Hashable, Sendable {
             address = String(rest[..<end])
             rest = rest[end...]
         }
-        // What is left: [/LENGTH][:PORT].
+        // The rest: [/LENGTH][:PORT].
         var port: UInt16?
         if let colon = rest.firstIndex(of: ":") {
             guard let number = AllowedDestination.number(rest[rest.index(after: colon)...]),
@@ -106,7 +110,7 @@ package struct AllowedDestination: Hashable, Sendable {
         }
         self.port = port
         if isIPv6 {
-            guard !address.contains("%"), let parsed = SocketAddress(address, port: 0)?.ipv6 else { return nil }
+            guard let parsed = IPv6Address(address) else { return nil }
             network = .v6(IPv6Network(containing: parsed, prefixLength: length))
         } else {
             guard let parsed = IPv4Address(address) else { return nil }

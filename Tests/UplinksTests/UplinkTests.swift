@@ -10,8 +10,8 @@ private func network(_ text: String) -> IPv4Network {
     return IPv4Network(containing: IPv4Address(parts[0])!, prefixLength: Int(parts[1])!)
 }
 
-@Suite struct NetworkChooserTests {
-    @Test func theFirstCandidateIsTheDocumentedOne() {
+@Suite struct SubnetAllocatorTests {
+    @Test func firstCandidateIsDocumentedDefault() {
         let first = SubnetAllocator.candidates[0]
         #expect(first.network == network("192.168.105.0/24"))
         #expect(first.gateway.description == "192.168.105.1")
@@ -20,25 +20,25 @@ private func network(_ text: String) -> IPv4Network {
         #expect(SubnetAllocator.candidates[1].network == network("192.168.106.0/24"))
     }
 
-    @Test func allCandidatesArePrivateAndDifferent() {
+    @Test func candidatesArePrivateAndDistinct() {
         let networks = SubnetAllocator.candidates.map(\.network)
         #expect(networks.allSatisfy { $0.base.isPrivate && $0.broadcast.isPrivate })
         #expect(Set(networks).count == networks.count)
         #expect(networks.contains { !network("192.168.0.0/16").overlaps($0) }, "a VPN over all of 192.168 leaves some")
     }
 
-    @Test func overlapsAreConflicts() {
-        let uses = [
-            SubnetAllocator.Use(network: network("192.168.0.0/16"), by: "tun0"),
-            SubnetAllocator.Use(network: network("10.0.0.8/29"), by: "eth0"),
+    @Test func overlappingSubnetsConflict() {
+        let used = [
+            UsedSubnet(network: network("192.168.0.0/16"), interface: "tun0"),
+            UsedSubnet(network: network("10.0.0.8/29"), interface: "eth0"),
         ]
-        #expect(SubnetAllocator.conflict(of: network("192.168.105.0/24"), with: uses)?.by == "tun0")
-        #expect(SubnetAllocator.conflict(of: network("10.0.0.0/8"), with: uses)?.by == "eth0")
-        #expect(SubnetAllocator.conflict(of: network("172.31.5.0/24"), with: uses) == nil)
+        #expect(SubnetAllocator.conflict(of: network("192.168.105.0/24"), with: used)?.interface == "tun0")
+        #expect(SubnetAllocator.conflict(of: network("10.0.0.0/8"), with: used)?.interface == "eth0")
+        #expect(SubnetAllocator.conflict(of: network("172.31.5.0/24"), with: used) == nil)
     }
 
-    @Test func thisHostsOwnAddressesAreUses() throws {
-        #expect(try SubnetAllocator.uses().contains { $0.network.contains(IPv4Address("127.0.0.1")!) })
+    @Test func hostAddressesAreUsedSubnets() throws {
+        #expect(try UsedSubnet.ofHost().contains { $0.network.contains(IPv4Address("127.0.0.1")!) })
     }
 }
 
