@@ -65,6 +65,7 @@ let package = Package(
         library("FrameIO", "CPlatform", "Platform", "Timing", "Wire"),
         library("NetworkModel", "Wire"),
         library("EventLoop", "Platform", "Timing", logging),
+        library("Lifecycle", "Platform"),
 
         // The switch, and how guests and other switches are connected to it.
         library("Switching", "FrameIO", "Platform", "Timing", "Wire", atomics),
@@ -84,10 +85,11 @@ let package = Package(
         // The program.
         library("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
         library(
-            "Daemon", "AddressService", "Listeners", "EventLoop", "FrameIO", "NetworkModel", "Platform", "Switching",
-            "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Timing", "Wire", logging),
+            "Daemon", "AddressService", "Listeners", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform",
+            "Switching", "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Timing", "Wire", logging),
         library(
-            "Commands", "Daemon", "Listeners", "EventLoop", "NetworkCheck", "NetworkModel", "Platform", "Switching",
+            "Commands", "Daemon", "Listeners", "EventLoop", "Lifecycle", "NetworkCheck", "NetworkModel", "Platform",
+            "Switching",
             "Uplinks", "VDEPlug", "VDESwitch", "Timing", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))),
 
@@ -98,6 +100,7 @@ let package = Package(
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Wire"),
         tests(of: "EventLoop", "Platform", logging),
+        tests(of: "Lifecycle"),
         tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
         tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
@@ -107,10 +110,12 @@ let package = Package(
         tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire"),
         tests(of: "NetworkCheck", "AddressService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
         tests(
-            of: "Daemon", "AddressService", "EventLoop", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire",
+            of: "Daemon", "AddressService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Uplinks", "Timing",
+            "Wire",
             logging),
         tests(
-            of: "Commands", "Daemon", "Listeners", "NetworkModel", "Platform", "Uplinks", "VDEPlug", "VDESwitch",
+            of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Uplinks", "VDEPlug",
+            "VDESwitch",
             "Timing", "Wire",
             argumentParser),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),

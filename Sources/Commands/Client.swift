@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
+import Lifecycle
 import Platform
 
 /// `vde_vmnet client SOCKET CMD...`: starts a program with a connection to a stream listener as its descriptor 3.

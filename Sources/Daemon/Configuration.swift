@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Lifecycle
 import NetworkModel
 import Platform
 import Uplinks

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import AddressService
 import EventLoop
+import Lifecycle
 import Logging
 import NetworkModel
 import Platform
@@ -48,7 +49,8 @@ package final class Daemon {
         self.logger = logger
         guestReports = GuestReports(logger: logger)
         let mayBeRootless = configuration.uplink == .user || configuration.uplink == .auto
-        descriptors = DescriptorBudget(total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless)
+        descriptors = DescriptorBudget(
+            total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless, ports: SwitchControl.portCapacity)
         quota = ClientQuota(limit: descriptors.clients)
         loop = try orUnavailable(ControlLoop.init)
         control = try orUnavailable(SwitchControl.init)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Lifecycle
 import Platform
 
 /// Where we keep what outlives a run (leases), and what belongs to a run (locks and records of what to undo).

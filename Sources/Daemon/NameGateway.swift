@@ -2,6 +2,7 @@
 import AddressService
 import EventLoop
 import FrameIO
+import Lifecycle
 import Logging
 import NetworkModel
 import Platform

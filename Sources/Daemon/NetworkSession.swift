@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import EventLoop
+import Lifecycle
 import Platform
 
 /// A connection to somebody's VDE network that is kept up for as long as the daemon runs.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Lifecycle
 import Platform
 
 /// A file with our process id, for other programs to read, and for one of us at a time.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import EventLoop
 import FrameIO
+import Lifecycle
 import Logging
 import Platform
 import Switching

@@ -2,6 +2,7 @@
 import ArgumentParser
 @testable import Commands
 import Daemon
+import Lifecycle
 import Testing
 import VDESwitch
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-
 import Platform
-import VDEPlug
 
 /// How the program ends (sysexits(3) where a number fits).
 package enum ExitStatus: Int32, Sendable {
@@ -25,19 +23,7 @@ package enum ExitStatus: Int32, Sendable {
     case programNotFound = 127
 }
 
-extension ExitStatus {
-    /// For a network that cannot be joined.
-    init(_ cause: PlugError.Cause) {
-        switch cause {
-        case .permissionDenied: self = .noPermission
-        case .occupied: self = .alreadyRunning
-        case .notASwitch, .pathTooLong: self = .usage
-        case .noSwitch, .refused, .silent, .badReply, .system: self = .unavailable
-        }
-    }
-}
-
-/// Why the program ends before its time: the thing, the cause, the next step.
+/// Why the program cannot start or go on: a message with the thing, the cause and the next step, and the exit status.
 package struct ExitError: Error, Sendable, CustomStringConvertible {
     package let status: ExitStatus
     package let description: String
@@ -48,8 +34,8 @@ package struct ExitError: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// Runs `body`; a system call that fails ends the program with status 69.
-func orUnavailable<Result: ~Copyable>(_ body: () throws(SystemError) -> Result) throws(ExitError) -> Result {
+/// Runs `body`, and reports a failed system call as `ExitStatus.unavailable`.
+package func orUnavailable<Result: ~Copyable>(_ body: () throws(SystemError) -> Result) throws(ExitError) -> Result {
     do throws(SystemError) {
         return try body()
     } catch {
