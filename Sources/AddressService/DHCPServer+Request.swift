@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Wire
 
 // Leases: given, extended, given back (RFC 2131 sections 4.3.2 to 4.3.5).
@@ -128,6 +129,7 @@ extension DHCPServer {
             } ?? ""
         let lease = Lease(
             address: address, client: applicant.client, hardware: message.clientHardware, hostName: name,
+            name: heldName(of: message, on: address, applicant, now: now, into: &outbox),
             expires: now + UInt64(seconds) * 1_000_000_000)
         table.commit(lease, presence: .at(applicant.port))
         watch.granted(address)
@@ -138,6 +140,27 @@ extension DHCPServer {
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)
         outbox.frames.append(reply.frame())
+    }
+
+    /// The name that the client of a lease on `address` gets with it: the one that it sends, if that is free, or the one
+    /// that it holds, if it sends none. A name belongs to the first client that runs a lease with it.
+    private mutating func heldName(
+        of message: DHCPv4Message, on address: IPv4Address, _ applicant: Applicant, now: UInt64,
+        into outbox: inout Outbox
+    ) -> GuestName? {
+        let before = table.lease(of: applicant.client).flatMap {
+            $0.hardware == applicant.hardware && $0.expires > now ? $0 : nil
+        }
+        guard let sent = ClientName(message) else { return before?.name }
+        guard let name = sent.guest else { return nil }
+        guard let holder = table.holder(of: name, now: now), holder.client != applicant.client,
+            holder.address != address
+        else { return name }
+        // Clones renew often, and have the same name each time.
+        if before.map({ $0.name != nil || $0.address != address }) ?? true {
+            noteNameConflict(name, holder.hardware, applicant, now: now, into: &outbox)
+        }
+        return nil
     }
 
     private mutating func countNewcomer(_ port: ClientPort, _ now: UInt64) {
@@ -191,6 +214,7 @@ extension DHCPServer {
     private mutating func end(_ address: IPv4Address, now: UInt64, into outbox: inout Outbox) {
         guard var lease = table.lease(on: address) else { return }
         lease.expires = min(lease.expires, now)
+        lease.name = nil
         table.end(address, now: now)
         outbox.changes.append(lease)
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Wire
 
 /// A DHCP server for one network (RFC 2131, options of RFC 2132): frames in, frames out; time is handed in.
@@ -51,6 +52,7 @@ package struct DHCPServer: Sendable {
     var rates: [ClientPort: NewcomerRate] = [:]
     private var lastExhaustionNote: UInt64?
     private var lastShareNote: UInt64?
+    private var lastNameNote: UInt64?
 
     package init(_ configuration: DHCPConfiguration, leases: [Lease] = []) {
         self.configuration = configuration
@@ -235,6 +237,16 @@ package struct DHCPServer: Sendable {
             .warning,
             "no address left for \(hardware): all \(table.size) are leased; give a larger range with --vmnet-dhcp-end and --vmnet-mask"
         )
+    }
+
+    mutating func noteNameConflict(
+        _ name: GuestName, _ holder: MACAddress, _ applicant: Applicant, now: UInt64, into outbox: inout Outbox
+    ) {
+        guard isDue(&lastNameNote, now) else { return }
+        outbox.note(
+            .info,
+            "\(applicant.hardware) calls itself \(name) as well, which is the name of \(holder) until its lease ends",
+            at: applicant.port)
     }
 
     private func isDue(_ last: inout UInt64?, _ now: UInt64) -> Bool {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Wire
 
 /// Who a client is (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address where it sends
@@ -30,15 +31,21 @@ package struct Lease: Equatable, Sendable {
     package var hardware: MACAddress
     /// The name the client gave itself (option 12), empty if none.
     package var hostName: String
+    /// The name that the client holds: no two leases that run have one name. nil if it has sent none, none that a guest
+    /// may have, or one that another client holds.
+    package var name: GuestName?
     /// When it ends or ended, in nanoseconds of the service's clock.
     package var expires: UInt64
 
-    package init(address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, expires: UInt64)
-    {
+    package init(
+        address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, name: GuestName? = nil,
+        expires: UInt64
+    ) {
         self.address = address
         self.client = client
         self.hardware = hardware
         self.hostName = hostName
+        self.name = name
         self.expires = expires
     }
 }

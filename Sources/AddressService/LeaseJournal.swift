@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Wire
 
 /// The form in which leases are kept in a file: a line each, appended whenever a lease changes; of several lines on one
@@ -9,7 +10,7 @@ import Wire
 ///     192.168.105.2 52:54:00:12:34:56 01525400123456 1790000000 76656e7573 #5d0c11aa
 ///
 /// Fields: address, hardware address, client identifier, end in seconds since 1970, host name (both in hexadecimal, `-`
-/// if empty).
+/// if empty). A sixth field follows where the client holds a name: that name, as text.
 package enum LeaseJournal {
     package static let header = "vde_vmnet leases 1\n"
 
@@ -28,7 +29,9 @@ package enum LeaseJournal {
         let lease = record.lease
         let body =
             "\(lease.address) \(lease.hardware) \(hexadecimal(lease.client.bytes)) \(record.ends) \(hexadecimal(Array(lease.hostName.utf8)))"
-        return "\(body) #\(checksum(body))\n"
+        // Without a name the line is as it was before there were names, so that earlier versions can read it.
+        let full = lease.name.map { "\(body) \($0)" } ?? body
+        return "\(full) #\(checksum(full))\n"
     }
 
     package struct Contents: Equatable, Sendable {
@@ -77,13 +80,16 @@ package enum LeaseJournal {
         let body = String(text[..<mark.lowerBound])
         guard text[mark.upperBound...] == checksum(body) else { return nil }
         let fields = body.split(separator: " ", omittingEmptySubsequences: false)
-        guard fields.count == 5, let address = IPv4Address(fields[0]), let hardware = MACAddress(fields[1]),
+        guard (5...6).contains(fields.count), let address = IPv4Address(fields[0]),
+            let hardware = MACAddress(fields[1]),
             let client = bytes(fields[2]),
             let ends = Int64(fields[3]), let name = bytes(fields[4])
         else { return nil }
+        // The checksum is right, so a text that is no name now was one to another version.
+        let held = fields.count == 6 ? GuestName(fields[5]) : nil
         let lease = Lease(
             address: address, client: ClientIdentity(bytes: client), hardware: hardware,
-            hostName: String(decoding: name, as: UTF8.self), expires: 0)
+            hostName: String(decoding: name, as: UTF8.self), name: held, expires: 0)
         return Record(lease: lease, ends: ends)
     }
 

@@ -52,6 +52,8 @@ package struct LeaseTable: Sendable {
     private var entries: [IPv4Address: Entry] = [:]
     private var addresses: [ClientIdentity: IPv4Address] = [:]
     private var offers: [ClientIdentity: IPv4Address] = [:]
+    /// Where the lease is that has a name; no other lease has it.
+    private var names: [GuestName: IPv4Address] = [:]
     /// The lowest address that nobody has had or been offered, and that is nobody's own.
     private var firstUnused: IPv4Address
     /// Addresses that belong to machines, in the pool or outside.
@@ -119,11 +121,26 @@ package struct LeaseTable: Sendable {
         entry.goneSince != nil || entry.presence == .at(applicant.port)
     }
 
-    /// Makes `lease` the one of its client and its address. Also restores leases after a restart.
+    /// The lease that runs and has this name.
+    package func holder(of name: GuestName, now: UInt64) -> Lease? {
+        names[name].flatMap { entries[$0]?.lease }.flatMap { $0.expires > now ? $0 : nil }
+    }
+
+    private mutating func forgetName(on address: IPv4Address) {
+        guard let name = entries[address]?.lease?.name else { return }
+        names[name] = nil
+        entries[address]!.lease!.name = nil
+    }
+
+    /// Makes `lease` the one of its client and its address, and the only one with its name. Also restores leases after a
+    /// restart.
     /// - Parameter presence: where its client is, unless that is known already.
     package mutating func commit(_ lease: Lease, presence: Presence = .at(.network)) {
         guard contains(lease.address) else { return }
         withdrawOffer(from: lease.client)
+        for address in [addresses[lease.client], lease.address, lease.name.flatMap { names[$0] }] {
+            if let address { forgetName(on: address) }
+        }
         if let before = addresses[lease.client], before != lease.address { entries[before]?.lease = nil }
         var entry = entry(lease.address)
         if let other = entry.lease, other.client != lease.client { addresses[other.client] = nil }
@@ -131,15 +148,17 @@ package struct LeaseTable: Sendable {
         let isSame = entry.lease?.client == lease.client && entry.lease?.hardware == lease.hardware
         if !isSame || entry.goneSince != nil || entry.presence == .at(.network) { entry.presence = presence }
         entry.lease = lease
+        if let name = lease.name { names[name] = lease.address }
         entry.offeredTo = nil
         entry.offerEnds = 0
         entries[lease.address] = entry
         addresses[lease.client] = lease.address
     }
 
-    /// Ends a lease now; the client is still remembered.
+    /// Ends a lease now; the client is still remembered, its name is free.
     package mutating func end(_ address: IPv4Address, now: UInt64) {
         guard let expires = entries[address]?.lease?.expires else { return }
+        forgetName(on: address)
         entries[address]!.lease!.expires = min(now, expires)
     }
 
@@ -147,6 +166,7 @@ package struct LeaseTable: Sendable {
     /// - Parameter port: where that was said.
     package mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: UInt64) {
         guard contains(address) else { return }
+        forgetName(on: address)
         var entry = entry(address)
         if let client = entry.lease?.client { addresses[client] = nil }
         if let client = entry.offeredTo { offers[client] = nil }

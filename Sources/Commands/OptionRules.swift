@@ -38,6 +38,8 @@ enum OptionName: String, CaseIterable, Sendable {
     case publish = "--publish"
     case publishHardware = "--publish PORT:MAC"
     case publishHardwareUDP = "--publish PORT:MAC/udp"
+    case publishName = "--publish PORT:NAME"
+    case publishNameUDP = "--publish PORT:NAME/udp"
     case egress = "--egress"
     case egressDeny = "--egress deny"
     case allow = "--allow"
@@ -208,7 +210,7 @@ extension OptionRules {
             .allowServer, condition: .excludes([.isolation]),
             because: "isolation keeps guests from each other, servers included"),
         OptionRule(
-            .publishHardware, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
+            .publishHardware, .publishName, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
             because: "only a lease of vde_vmnet's own DHCP server tells where that guest is"),
         // Listeners
         OptionRule(
@@ -274,10 +276,10 @@ extension OptionRules {
             .egress, .allow, condition: .uplinks([.tap, .user]),
             because: "where guests go can be restricted with --uplink tap and --uplink user only"),
         OptionRule(
-            .publishHardware, condition: .uplinks([.tap, .user]),
+            .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),
         OptionRule(
-            .publishHardwareUDP, condition: .uplinks([.tap]),
+            .publishHardwareUDP, .publishNameUDP, condition: .uplinks([.tap]),
             because: "libslirp's UDP ports cannot follow a lease; give an address, and fix it with --dhcp-host"),
         OptionRule(
             .hostLoopback, condition: .uplinks([.user]),

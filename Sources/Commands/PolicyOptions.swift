@@ -37,7 +37,7 @@ struct PolicyOptions: ParsableArguments {
 
     /// The options for which `--uplink auto` may come to user mode, for a message.
     var needingUserMode: String {
-        hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address"
+        hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address or name"
     }
 
     func apply(to configuration: inout Configuration) throws {

@@ -9,15 +9,24 @@ import Wire
 struct PublishOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. BIND is an address of this host (default: all of them, 0.0.0.0). GUEST is the guest's address (--dhcp-host fixes one), or its MAC, whose lease is followed. May be given again.",
+            "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. BIND is an address of this host (default: all of them, 0.0.0.0). GUEST is the guest's address (--dhcp-host fixes one), its MAC, or the host name that it sends by DHCP; both follow its lease. May be given again.",
             valueName: "ports"))
     var publish: [String] = []
 
     func note(in given: inout GivenOptions) {
         let parsed = publish.compactMap { try? PublishedPort(parsing: $0) }
         given.note(.publish, !publish.isEmpty)
-        given.note(.publishHardware, parsed.contains { $0.hardware != nil })
-        given.note(.publishHardwareUDP, parsed.contains { $0.hardware != nil && $0.transport == .udp })
+        for one in parsed {
+            switch one.followed {
+            case .hardware?:
+                given.note(.publishHardware, true)
+                given.note(.publishHardwareUDP, one.transport == .udp)
+            case .name?:
+                given.note(.publishName, true)
+                given.note(.publishNameUDP, one.transport == .udp)
+            case nil: break
+            }
+        }
     }
 
     func makePublished(_ network: GuestNetwork?) throws -> [PublishedPort] {

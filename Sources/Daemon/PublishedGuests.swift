@@ -5,8 +5,8 @@ import NetworkModel
 import Uplinks
 import Wire
 
-/// Follows the guests to which published ports lead: by their leases where they are named by hardware address, and with
-/// a warning where an address that is published changes hands.
+/// Follows the guests to which published ports lead: by their leases where a port follows a guest, and with a warning where
+/// an address that is published changes hands.
 final class PublishedGuests {
     private var published: [PublishedPort]
     private let logger: Logger
@@ -19,7 +19,7 @@ final class PublishedGuests {
         self.published = published
         self.logger = logger
         self.onChange = onChange
-        for one in published where one.hardware != nil {
+        for one in published where one.followed != nil {
             logger.info("--publish \(one) leads nowhere until that guest has a lease")
         }
     }
@@ -37,12 +37,13 @@ final class PublishedGuests {
 
     private func follow(_ lease: Lease) {
         for index in published.indices {
-            guard let hardware = published[index].hardware else { continue }
-            if hardware == lease.hardware, published[index].guest != lease.address {
+            guard let followed = published[index].followed else { continue }
+            let isLeased = followed.hasLease(of: lease.hardware, named: lease.name)
+            if isLeased, published[index].guest != lease.address {
                 published[index].lead(to: lease.address)
                 logger.info("--publish \(published[index]) leads to \(lease.address)")
-            } else if hardware != lease.hardware, published[index].guest == lease.address {
-                // It is another guest's now.
+            } else if !isLeased, published[index].guest == lease.address {
+                // It is another guest's now, or the guest has another name.
                 published[index].lead(to: .any)
                 logger.info("--publish \(published[index]) leads nowhere until that guest has a lease again")
             }
@@ -50,7 +51,7 @@ final class PublishedGuests {
     }
 
     private func warn(of lease: Lease) {
-        guard let one = published.first(where: { $0.hardware == nil && $0.guest == lease.address }) else { return }
+        guard let one = published.first(where: { $0.followed == nil && $0.guest == lease.address }) else { return }
         let holder = holders.updateValue(lease.hardware, forKey: lease.address)
         guard let holder, holder != lease.hardware else { return }
         logger.warning(

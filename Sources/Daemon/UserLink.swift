@@ -134,7 +134,7 @@ final class UserLink {
     // MARK: Leases
 
     /// Addresses belong to those who have leases.
-    func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.expires) }) }
+    func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.name, $0.expires) }) }
 
     // MARK: Counters, end
 

@@ -7,6 +7,7 @@ import Wire
 ///     127.0.0.1:2222:192.168.105.2:22 the guest's port 22, for this host only
 ///     6000-6010:192.168.105.2:7000/udp
 ///     2222:52:54:00:00:00:01:22       the port 22 of the guest with this hardware address, whatever its lease is
+///     2222:web:22                     the same of the guest that holds this name with its lease
 package struct PublishedPort: Hashable, Sendable {
     package enum Transport: String, Sendable {
         case tcp, udp
@@ -18,7 +19,7 @@ package struct PublishedPort: Hashable, Sendable {
     /// The host's ports.
     package let ports: ClosedRange<UInt16>
     /// Of the guest whose lease decides `guest`; nil where the address was given.
-    package let hardware: MACAddress?
+    package let followed: FollowedGuest?
     /// `any` while the guest has no lease.
     package private(set) var guest: IPv4Address
     /// The guest's port behind the first of `ports`; the others follow in order.
@@ -27,21 +28,21 @@ package struct PublishedPort: Hashable, Sendable {
     /// - Returns: nil if the ports of the guest would go beyond 65,535, or one is 0.
     package init?(
         _ transport: Transport, bind: IPv4Address = .any, ports: ClosedRange<UInt16>, guest: IPv4Address,
-        hardware: MACAddress? = nil, guestPort: UInt16
+        followed: FollowedGuest? = nil, guestPort: UInt16
     ) {
         guard ports.lowerBound > 0, guestPort > 0, Int(guestPort) + ports.count - 1 <= 65_535 else { return nil }
         self.transport = transport
         self.bind = bind
         self.ports = ports
         self.guest = guest
-        self.hardware = hardware
+        self.followed = followed
         self.guestPort = guestPort
     }
 
     /// Whether it is known where it leads.
     package var isLed: Bool { guest != .any }
 
-    /// Leads it to this address of the guest with `hardware`; `any` for nowhere.
+    /// Leads it to this address of the guest that is followed; `any` for nowhere.
     package mutating func lead(to address: IPv4Address) { guest = address }
 
     /// The guest's ports, as many as the host's.
@@ -69,11 +70,14 @@ extension PublishedPort {
             throw refuse("may end in /tcp or /udp only")
         }
         var parts = halves[0].split(separator: ":", omittingEmptySubsequences: false)
-        var hardware: MACAddress?
+        var followed: FollowedGuest?
         // A hardware address has five colons of its own. It stands behind the port, and that behind an address to bind.
         let place = parts.first?.contains(".") == true ? 2 : 1
         if parts.count >= place + 6, let address = MACAddress(parts[place..<place + 6].joined(separator: ":")) {
-            hardware = address
+            guard !address.isGroup else {
+                throw refuse("has \(address), which is no single guest's hardware address")
+            }
+            followed = .hardware(address)
             parts.replaceSubrange(place..<place + 6, with: ["guest"])
         }
         guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
@@ -91,14 +95,17 @@ extension PublishedPort {
         guard let first = bounds[0], let last = bounds[bounds.count - 1], first <= last else {
             throw refuse("has '\(parts[0])' where a port from 1 to 65535, or a range of them, belongs")
         }
-        guard let guest = hardware == nil ? IPv4Address(parts[1]) : .any,
-            hardware != nil || (guest != .any && !guest.isLoopback && !guest.isMulticastOrBroadcast)
+        if followed == nil, GuestName.isReserved(parts[1]) {
+            throw refuse("has '\(parts[1])' where a guest belongs, a name that no guest can have here")
+        }
+        if followed == nil, let name = GuestName(parts[1]) { followed = .name(name) }
+        guard let guest = followed == nil ? IPv4Address(parts[1]) : .any,
+            followed != nil || (guest != .any && !guest.isLoopback && !guest.isMulticastOrBroadcast)
         else {
             throw refuse(
-                "has '\(parts[1])' where a guest's address belongs, such as 192.168.105.2 or 52:54:00:00:00:01")
-        }
-        if let hardware, hardware.isGroup {
-            throw refuse("has \(hardware), which is no single guest's hardware address")
+                "has '\(parts[1])' where a guest belongs: an address such as 192.168.105.2, "
+                    + "a hardware address such as 52:54:00:00:00:01, or a name such as web "
+                    + "(letters, digits and hyphens, 63 at most, one letter at least)")
         }
         var guestPort = first
         if parts.count == 3 {
@@ -109,7 +116,7 @@ extension PublishedPort {
         }
         guard
             let published = PublishedPort(
-                transport, bind: bind, ports: first...last, guest: guest, hardware: hardware, guestPort: guestPort)
+                transport, bind: bind, ports: first...last, guest: guest, followed: followed, guestPort: guestPort)
         else {
             throw refuse("goes beyond the guest's port 65535")
         }
@@ -130,13 +137,13 @@ extension PublishedPort: CustomStringConvertible {
     package var description: String {
         let range = ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
         return (bind == .any ? "" : "\(bind):")
-            + "\(range):\(hardware.map(\.description) ?? guest.description):\(guestPort)/\(transport.rawValue)"
+            + "\(range):\(followed.map(\.description) ?? guest.description):\(guestPort)/\(transport.rawValue)"
     }
 }
 
 extension GuestNetwork {
     /// Why no guest of this network can be meant; nil if one can.
     package func refusal(of published: PublishedPort) -> String? {
-        published.hardware == nil ? refusal(ofGuest: published.guest) : nil
+        published.followed == nil ? refusal(ofGuest: published.guest) : nil
     }
 }

@@ -10,16 +10,16 @@ final class TCPRelay {
     /// A published port: whoever comes to it is led to a guest's.
     private final class Listener {
         let socket: Descriptor
-        /// `any` while the guest with `hardware` has no lease.
+        /// `any` while the guest that is followed has no lease.
         var guest: IPv4Address
-        let hardware: MACAddress?
+        let followed: FollowedGuest?
         let port: UInt16
         var isWatched = false
 
-        init(_ socket: consuming Descriptor, _ guest: IPv4Address, _ hardware: MACAddress?, _ port: UInt16) {
+        init(_ socket: consuming Descriptor, _ guest: IPv4Address, _ followed: FollowedGuest?, _ port: UInt16) {
             self.socket = socket
             self.guest = guest
-            self.hardware = hardware
+            self.followed = followed
             self.port = port
         }
     }
@@ -315,20 +315,21 @@ final class TCPRelay {
 
     /// Takes a port of the host. Nobody is let in before the first `serve`.
     func publish(
-        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16, hardware: MACAddress? = nil
+        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        following followed: FollowedGuest? = nil
     ) throws(SystemError) {
         let socket = try UnixSocket.internetStream()
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
-        listeners.append(Listener(socket, guest, hardware, port))
+        listeners.append(Listener(socket, guest, followed, port))
         watch(listener: listeners.count - 1)
     }
 
-    /// Leads the ports that are published for a hardware address to its lease.
-    func lease(_ address: IPv4Address, to hardware: MACAddress) {
+    /// Leads the ports that follow a guest to its lease.
+    func lease(_ address: IPv4Address, to hardware: MACAddress, named name: GuestName?) {
         for listener in listeners {
-            guard let wanted = listener.hardware else { continue }
-            if wanted == hardware {
+            guard let followed = listener.followed else { continue }
+            if followed.hasLease(of: hardware, named: name) {
                 listener.guest = address
             } else if listener.guest == address {
                 listener.guest = .any

@@ -130,7 +130,7 @@ package final class UserNetwork: @unchecked Sendable {
             return -min(0, unsafe platform_slirp_publish(stack, 1, one.bind.value, host, one.guest.value, guest))
         }
         do throws(SystemError) {
-            try relay.publish(one.bind, host, to: one.guest, guest, hardware: one.hardware)
+            try relay.publish(one.bind, host, to: one.guest, guest, following: one.followed)
             return 0
         } catch {
             return error.code
@@ -242,15 +242,15 @@ package final class UserNetwork: @unchecked Sendable {
         return true
     }
 
-    /// Tells of leases that were given: address, client, and the end in nanoseconds of the clock.
-    package func note(_ given: [(IPv4Address, MACAddress, UInt64)]) {
+    /// Tells of leases that were given: address, client, its name, and the end in nanoseconds of the clock.
+    package func note(_ given: [(IPv4Address, MACAddress, GuestName?, UInt64)]) {
         // Where a client is the switch knows.
         sink.enter()
         turn.lock()
         let moment = MonotonicClock.now
-        for (address, hardware, end) in given {
+        for (address, hardware, name, end) in given {
             gateway.lease(address, to: hardware, until: end / MonotonicClock.second, now: now)
-            if end > moment { relay.lease(address, to: hardware) }
+            if end > moment { relay.lease(address, to: hardware, named: name) }
         }
         turn.unlock()
         sink.leave()

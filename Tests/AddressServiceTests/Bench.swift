@@ -78,14 +78,19 @@ struct Bench {
     }
 
     /// The whole conversation of a client that takes what it is offered. Returns its address.
+    /// - Parameter naming: sets options in both messages of the client.
     @discardableResult
     mutating func lease(
-        _ client: MACAddress, asking: IPv4Address? = nil, identifier: [UInt8]? = nil, at port: ClientPort = .network
+        _ client: MACAddress, asking: IPv4Address? = nil, identifier: [UInt8]? = nil, at port: ClientPort = .network,
+        naming: (inout DHCPv4Message) -> Void = { _ in }
     ) -> IPv4Address? {
         var discover = message(.discover, client) { $0[.clientIdentifier] = identifier }
+        naming(&discover)
         if let asking { discover.set(.requestedAddress, [asking]) }
         guard let offer = (send(discover, at: port) + wait(second)).last, offer.kind == .offer else { return nil }
-        let answer = send(selecting(offer, identifier: identifier), at: port).last
+        var request = selecting(offer, identifier: identifier)
+        naming(&request)
+        let answer = send(request, at: port).last
         return answer?.kind == .ack ? answer?.yourAddress : nil
     }
 

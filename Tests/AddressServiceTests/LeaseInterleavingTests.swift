@@ -96,8 +96,18 @@ private let second: UInt64 = 1_000_000_000
         ) {
             let client = clients[index]
             let source = kind == .release ? client.held?.address ?? .any : .any
-            let message = bench.message(kind, client.hardware) { change(&$0) }
+            let name = makeName()
+            let message = bench.message(kind, client.hardware) {
+                $0[.hostName] = name
+                change(&$0)
+            }
             run(bench.send(message, from: source, at: client.port))
+        }
+
+        /// One of few names, or none.
+        private mutating func makeName() -> [UInt8]? {
+            let number = Int.random(in: 0..<6, using: &random)
+            return number == 0 ? nil : Array("name\(number)".utf8)
         }
 
         mutating func step() {
@@ -109,7 +119,8 @@ private let second: UInt64 = 1_000_000_000
             case 6..<12:
                 guard let offer = clients[index].offer else { return }
                 clients[index].offer = nil
-                let request = bench.selecting(offer)
+                var request = bench.selecting(offer)
+                request[.hostName] = makeName()
                 run(bench.send(request, at: clients[index].port))
             case 12, 13:
                 guard let held = clients[index].held else { return }
@@ -141,7 +152,11 @@ private let second: UInt64 = 1_000_000_000
                 }
             case 17:
                 guard let held = clients[index].held, held.ends > bench.now else { return }
-                let message = bench.message(.request, clients[index].hardware) { $0.clientAddress = held.address }
+                let name = makeName()
+                let message = bench.message(.request, clients[index].hardware) {
+                    $0.clientAddress = held.address
+                    $0[.hostName] = name
+                }
                 run(bench.send(message, from: held.address, to: ip(1), at: clients[index].port))
             case 18: run(bench.wait(UInt64.random(in: 1...20, using: &random) * second))
             default: run(bench.wait(UInt64.random(in: 1...700, using: &random) * second))
@@ -161,6 +176,9 @@ private let second: UInt64 = 1_000_000_000
             users[held.address] = client.hardware
             #expect(table.lease(on: held.address)?.hardware == client.hardware, "\(label): the table knows")
         }
+        // No name belongs to two leases that run.
+        let names = table.leases.filter { $0.expires > now }.compactMap(\.name)
+        #expect(Set(names).count == names.count, "\(label): \(names)")
         // No port exceeds its share: half of the pool for a guest's.
         for port in Set(network.clients.map(\.port)) {
             let held = table.usage(of: port, now: now).held

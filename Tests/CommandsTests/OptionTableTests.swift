@@ -59,6 +59,8 @@ private enum Expected {
         --publish 2222:10.0.0.2:22                  | ++++- | +-- | +++++++ |
         --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | +++++++ |
         --publish 2222:52:54:00:00:00:01:22/udp     | ++--- | +-- | +++++++ |
+        --publish 2222:web:22                       | +++-- | +-- | +++++++ |
+        --publish 2222:web:22/udp                   | ++--- | +-- | +++++++ |
         --egress allow                              | +++-- | +-- | +++++++ |
         --egress deny                               | +++-- | +-- | +++++++ |
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
@@ -79,6 +81,8 @@ private enum Expected {
         ("--allow-server", ["--vmnet-isolation"]),
         ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--publish 2222:52:54:00:00:00:01:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--publish 2222:web:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--publish 2222:web:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--vmnet-external-interface", ["--vmnet-interface-id", "--vmnet-dhcp-end"]),
     ]
 

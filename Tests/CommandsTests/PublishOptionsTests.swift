@@ -24,6 +24,19 @@ import Wire
         #expect(configuration.published.map(\.description) == ["8080:192.168.105.2:80/tcp", "53:192.168.105.3:53/udp"])
     }
 
+    @Test func refusalsNameTheFormThatWasGiven() throws {
+        #expect(refusal("--publish", "2222:localhost:22", "v")?.contains("'localhost'") == true)
+        #expect(
+            refusal("--publish", "2222:web:22", "--dhcp", "off", "v")?.contains(
+                "--publish PORT:NAME does not go with --dhcp off") == true)
+        #expect(
+            refusal("--publish", "2222:web:22/udp", "--uplink", "user", "--switch", "v")?.contains(
+                "--publish PORT:NAME/udp does not go with --uplink user") == true)
+        #expect(
+            refusal("--publish", "80:web", "--publish", "80:db", "v")?.contains("take the same port of this host")
+                == true)
+    }
+
     @Test func whatCannotBePublishedIsRefused() {
         #expect(refusal("--publish", "8080", "v")?.contains("[BIND:]PORT[-END]:GUEST[:PORT][/udp]") == true)
         #expect(

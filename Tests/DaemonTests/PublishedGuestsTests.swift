@@ -33,10 +33,12 @@ private final class Lines: LogHandler, @unchecked Sendable {
     private let two = IPv4Address("192.168.105.2")!, three = IPv4Address("192.168.105.3")!
     private let one = MACAddress("52:54:00:00:00:01")!, other = MACAddress("52:54:00:00:00:02")!
 
-    private func lease(_ address: IPv4Address, _ hardware: MACAddress, until: UInt64 = 100) -> Lease {
+    private func lease(
+        _ address: IPv4Address, _ hardware: MACAddress, _ name: String? = nil, until: UInt64 = 100
+    ) -> Lease {
         Lease(
             address: address, client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "",
-            expires: until)
+            name: name.flatMap { GuestName($0) }, expires: until)
     }
 
     @Test func aHardwareAddressIsFollowedFromLeaseToLease() throws {
@@ -66,6 +68,28 @@ private final class Lines: LogHandler, @unchecked Sendable {
         #expect(
             lines.take().last
                 == "info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease again")
+    }
+
+    @Test func nameIsFollowedFromLeaseToLease() throws {
+        let lines = Lines()
+        var led: [String] = []
+        let guests = PublishedGuests(
+            [try PublishedPort(parsing: "2222:web:22")], logger: Logger(label: "t") { _ in lines }
+        ) { led.append($0[0].guest.description) }
+        #expect(lines.take() == ["info: --publish 2222:web:22/tcp leads nowhere until that guest has a lease"])
+        guests.note([lease(two, one, "web", until: 10), lease(three, other)], now: 10)
+        #expect(led.isEmpty, "that lease is over, and the other has no name")
+        guests.note([lease(two, one, "web")], now: 10)
+        #expect(lines.take() == ["info: --publish 2222:web:22/tcp leads to 192.168.105.2"])
+        // A lease without the name changes nothing, unless it is on the address.
+        guests.note([lease(three, other, "db")], now: 20)
+        #expect(led == ["192.168.105.2"])
+        guests.note([lease(two, one, "www")], now: 30)
+        #expect(
+            lines.take() == ["info: --publish 2222:web:22/tcp leads nowhere until that guest has a lease again"])
+        guests.note([lease(three, other, "web")], now: 40)
+        guests.note([lease(three, one)], now: 50)
+        #expect(led == ["192.168.105.2", "0.0.0.0", "192.168.105.3", "0.0.0.0"])
     }
 
     @Test func anAddressThatChangesHandsIsReportedOnce() throws {

@@ -42,11 +42,13 @@ import Wire
     @Test func aGuestMayBeAHardwareAddress() throws {
         let mac = MACAddress("52:54:00:00:00:01")!
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
-        #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, hardware: mac, guestPort: 22) && !one.isLed)
+        #expect(
+            one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, followed: .hardware(mac), guestPort: 22)
+                && !one.isLed)
         #expect(
             try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp")
                 == PublishedPort(
-                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, hardware: mac,
+                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, followed: .hardware(mac),
                     guestPort: 6000))
         one.lead(to: guest)
         #expect(one.isLed && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
@@ -55,8 +57,65 @@ import Wire
         ] { #expect(refusal(text) != nil, "\(text)") }
     }
 
+    @Test func guestMayBeAHostName() throws {
+        func name(_ text: String) throws -> FollowedGuest { .name(try #require(GuestName(text))) }
+        var one = try PublishedPort(parsing: "2222:web:22")
+        #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, followed: try name("web"), guestPort: 22))
+        #expect(!one.isLed && network.refusal(of: one) == nil)
+        #expect(
+            try PublishedPort(parsing: "127.0.0.1:8080-8081:WEB-1:80/udp")
+                == PublishedPort(
+                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 8080...8081, guest: .any, followed: try name("web-1"),
+                    guestPort: 80))
+        #expect(
+            try PublishedPort(parsing: "80:guest")
+                == PublishedPort(.tcp, ports: 80...80, guest: .any, followed: try name("guest"), guestPort: 80))
+        one.lead(to: guest)
+        #expect(one.isLed && one.guest == guest && one.description == "2222:web:22/tcp")
+    }
+
+    /// What could be read as an address or a port is no name.
+    @Test(arguments: [
+        "2222", "80-90", "8-8", "-", "-web", "web-", "web_1", "web.local", "wéb", "web ", "0x7f000001", "0X7F",
+        "52-54-00-00-00-01", "aa-bb-cc-dd-ee-ff", "1-2-3-4-5-f", "1.2.3", "1.2.3.4.5", "[web]", "*", "",
+        String(repeating: "a", count: 64),
+    ])
+    func textThatIsNoHostNameIsRefusedWithTheWantedForms(text: String) throws {
+        #expect(GuestName(text) == nil)
+        let reason = try #require(refusal("2222:\(text):22"))
+        for part in ["'\(text)'", "192.168.105.2", "52:54:00:00:00:01", "web"] {
+            #expect(reason.contains(part), "\(reason)")
+        }
+    }
+
+    @Test(arguments: ["localhost", "gateway", "Host", "WPAD", "isatap"])
+    func reservedNameIsRefused(text: String) throws {
+        #expect(GuestName(text) == nil)
+        #expect(try #require(refusal("2222:\(text)")).contains("'\(text)' where a guest belongs, a name that no guest"))
+    }
+
+    @Test func hostNameIsOneLabelWithoutRegardToCase() {
+        #expect(GuestName("Web-01") == GuestName("wEB-01") && GuestName("Web-01")?.description == "web-01")
+        for text in ["a", "1a", "0x", "0xg", "fe", "dead-beef", "3com", String(repeating: "a", count: 63)] {
+            #expect((GuestName(text) != nil) == (text != "0x"), "\(text)")
+        }
+    }
+
+    /// A truncated hardware address and an IPv6 address do not become names.
+    @Test(arguments: [
+        "2222:52:54:00:00:00", "2222:52:54:00:00:00:22", "2222:fe80::1:22", "2222:[fe80::1]:22", "fe80::1",
+        "2222:52:54", "web:2222:22", "localhost:2222:web:22", "2222:web:ssh", "2222:web:22:22", "web", "2222:web:",
+        "1.2.3:80:web", "1.2.3.4:web:22", "2222:web/22",
+    ])
+    func nameInAWrongPlaceIsRefused(text: String) {
+        #expect(refusal(text)?.hasPrefix("'\(text)' ") == true)
+    }
+
     @Test func descriptionsAreReadBack() throws {
-        for text in ["8080:10.0.0.2:80/tcp", "127.0.0.1:1-65535:10.0.0.2:1/udp", "5000-5009:10.0.0.2:6000/tcp"] {
+        for text in [
+            "127.0.0.1:1-2:web-1:1/udp",
+            "8080:10.0.0.2:80/tcp", "127.0.0.1:1-65535:10.0.0.2:1/udp", "5000-5009:10.0.0.2:6000/tcp",
+        ] {
             #expect(try PublishedPort(parsing: text).description == text)
         }
     }
@@ -64,7 +123,7 @@ import Wire
     @Test(arguments: [
         "", ":", "8080", "8080:", ":192.168.105.2", "0:192.168.105.2", "65536:192.168.105.2", "+80:192.168.105.2",
         "80-:192.168.105.2", "-80:192.168.105.2", "90-80:192.168.105.2",
-        "80:192.168.105.2:0", "80:192.168.105.2:", "80-90:192.168.105.2:65530", "80:guest", "80:0.0.0.0",
+        "80:192.168.105.2:0", "80:192.168.105.2:", "80-90:192.168.105.2:65530", "80:0.0.0.0",
         "80:127.0.0.1", "80:224.0.0.1", "80:255.255.255.255", "1.2.3:80:192.168.105.2",
         "224.0.0.1:80:192.168.105.2", "127.0.0.1:192.168.105.2", "80:192.168.105.2/sctp", "80:192.168.105.2/",
         "80:192.168.105.2/udp/", "1.2.3.4:80:1.2.3.5:80:80", "80 :192.168.105.2",
@@ -84,20 +143,29 @@ import Wire
         #expect(try !overlap("80-89:10.0.0.2", "90:10.0.0.2"))
     }
 
+    private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24)
+
     @Test func guestsAreOfTheNetwork() throws {
-        let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24)
         #expect(network.refusal(of: try PublishedPort(parsing: "80:192.168.105.2")) == nil)
         for other in ["192.168.106.2", "192.168.105.0", "192.168.105.255", "192.168.105.1"] {
             #expect(network.refusal(of: try PublishedPort(parsing: "80:\(other)"))?.contains(other) == true)
         }
     }
 
-    @Test func anyTextIsReadOrRefused() {
-        fuzz(Array("127.0.0.1:6000-6010:192.168.105.2:7000/udp".utf8)) { bytes in
+    @Test(arguments: [
+        "127.0.0.1:6000-6010:192.168.105.2:7000/udp", "127.0.0.1:6000-6010:web-1:7000/udp",
+        "6000:52:54:00:00:00:01:22",
+    ])
+    func anyTextIsReadOrRefused(sample: String) {
+        fuzz(Array(sample.utf8)) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
             guard let published = try? PublishedPort(parsing: text) else { return }
             #expect(published.ports.lowerBound > 0 && Int(published.guestPort) + published.ports.count - 1 <= 65_535)
             #expect((try? PublishedPort(parsing: published.description)) == published)
+            guard case .name(let name)? = published.followed else { return }
+            let label = name.description.utf8
+            #expect((1...63).contains(label.count) && label.first != 0x2d && Array(label).last != 0x2d)
+            #expect(label.allSatisfy { $0 == 0x2d || (0x30...0x39).contains($0) || (0x61...0x7a).contains($0) })
         }
     }
 }

@@ -7,9 +7,10 @@ import Wire
 @Suite struct PublishedPortRuleTests {
     private let guest = IPv4Address("192.168.105.2")!
 
-    @Test func whatLeadsNowhereHasNoRule() throws {
+    @Test(arguments: ["2222:52:54:00:00:00:01:22", "2222:web:22"])
+    func whatLeadsNowhereHasNoRule(text: String) throws {
         var rules = Firewall(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
-        var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
+        var one = try PublishedPort(parsing: text)
         rules.published = [one]
         #expect(!rules.script(isOwned: false).contains("dnat"))
         one.lead(to: guest)

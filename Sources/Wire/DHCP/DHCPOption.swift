@@ -39,6 +39,8 @@ package enum DHCPOption: UInt8, Sendable {
     case rebindingTime = 59
     case vendorClass = 60
     case clientIdentifier = 61
+    /// RFC 4702.
+    case clientFQDN = 81
     /// RFC 3397.
     case domainSearch = 119
 }

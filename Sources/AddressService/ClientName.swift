@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Wire
+
+/// The name that a client sends in a DHCP message.
+struct ClientName {
+    /// nil if the client sends a text that no guest may have for a name.
+    let guest: GuestName?
+
+    /// Reads the client FQDN option (RFC 4702), and the host name option (RFC 2132 section 3.14) where there is no
+    /// usable FQDN. Of a qualified name the first label counts.
+    /// - Returns: nil if the client sends neither option.
+    init?(_ message: DHCPv4Message) {
+        guard message[.clientFQDN] != nil || message[.hostName] != nil else { return nil }
+        guest =
+            message[.clientFQDN].flatMap(ClientName.firstLabel(ofFQDN:)).flatMap(ClientName.name)
+            ?? message[.hostName].flatMap(ClientName.name)
+    }
+
+    /// The first label of a domain name in ASCII. Trailing zero octets do not count (RFC 2132 section 2).
+    private static func name(_ text: [UInt8]) -> GuestName? {
+        let label = text.prefix { $0 != UInt8(ascii: ".") && $0 != 0 }
+        return label.count <= GuestName.maximumLength ? GuestName(String(decoding: label, as: UTF8.self)) : nil
+    }
+
+    /// A value begins with one octet of flags and two of return codes; the E flag marks the encoding of RFC 1035 section
+    /// 3.1 (RFC 4702 section 2).
+    private static func firstLabel(ofFQDN value: [UInt8]) -> [UInt8]? {
+        guard value.count > 3 else { return nil }
+        if value[0] & 0x04 == 0 { return Array(value[3...]) }
+        let length = Int(value[3])
+        guard (1...GuestName.maximumLength).contains(length), value.count - 4 >= length else { return nil }
+        let label = Array(value[4..<4 + length])
+        // A dot or a zero within a label is no separator.
+        return label.contains(UInt8(ascii: ".")) || label.contains(0) ? nil : label
+    }
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+import AddressService
+import NetworkModel
+import TestSupport
+import Testing
+import Wire
+
+private let second: UInt64 = 1_000_000_000
+
+/// Names that clients send, and which of them they hold with their leases.
+@Suite struct ClientNameTests {
+    /// Options of a message with which a client names itself.
+    private struct Naming: Sendable, CustomTestStringConvertible {
+        var hostName: [UInt8]?
+        var fqdn: [UInt8]?
+        var testDescription: String {
+            "\(hostName.map { String(decoding: $0, as: UTF8.self) } ?? "-") \(fqdn.map { "\($0)" } ?? "-")"
+        }
+
+        init(_ hostName: String? = nil, fqdn: [UInt8]? = nil) {
+            self.hostName = hostName.map { Array($0.utf8) }
+            self.fqdn = fqdn
+        }
+
+        func put(in message: inout DHCPv4Message) {
+            message[.hostName] = hostName
+            if let fqdn { message[.clientFQDN] = fqdn }
+        }
+    }
+
+    private func name(of lease: Lease?) -> String? { lease?.name?.description }
+
+    private func label(_ text: String) -> [UInt8] { [UInt8(text.utf8.count)] + Array(text.utf8) }
+
+    // MARK: Options
+
+    @Test func firstLabelOfEachOptionIsTheName() {
+        let cases: [(Naming, String?)] = [
+            (Naming("web"), "web"), (Naming("WEB-1"), "web-1"), (Naming("web.example.org"), "web"),
+            (Naming("web\0\0"), "web"), (Naming(String(repeating: "a", count: 63)), String(repeating: "a", count: 63)),
+            // The flag E: names as DNS has them, without a final zero octet too.
+            (Naming(fqdn: [4, 0, 0] + label("Web") + label("example") + [0]), "web"),
+            (Naming(fqdn: [5, 255, 255] + label("web")), "web"),
+            (Naming(fqdn: [0, 0, 0] + Array("web.example.org".utf8)), "web"),
+            (Naming(fqdn: [1, 0, 0] + Array("web".utf8)), "web"),
+            // RFC 4702 section 3.1: the FQDN before the host name, where it is usable.
+            (Naming("db", fqdn: [4, 0, 0] + label("web")), "web"), (Naming("db", fqdn: [4, 0, 0]), "db"),
+            (Naming("db", fqdn: [4, 0, 0] + label("localhost")), "db"),
+            (Naming("db", fqdn: [4, 0, 0, 9] + Array("web".utf8)), "db"), (Naming("db", fqdn: [4]), "db"),
+            // No names.
+            (Naming(), nil), (Naming(""), nil), (Naming("."), nil), (Naming(".web"), nil), (Naming("web_1"), nil),
+            (Naming("-web"), nil), (Naming("web-"), nil), (Naming("2222"), nil), (Naming("80-90"), nil),
+            (Naming("w\u{e9}b"), nil), (Naming("we b"), nil), (Naming(String(repeating: "a", count: 64)), nil),
+            (Naming(String(repeating: "a", count: 250)), nil), (Naming("52-54-00-00-00-01"), nil),
+            (Naming("192.168.105.2"), nil), (Naming("0x7f000001"), nil),
+            (Naming("localhost"), nil), (Naming("gateway"), nil), (Naming("HOST"), nil), (Naming("wpad.lan"), nil),
+            (Naming("isatap"), nil),
+            (Naming(fqdn: [4, 0, 0, 0]), nil), (Naming(fqdn: [4, 0, 0, 64] + [UInt8](repeating: 97, count: 64)), nil),
+            (Naming(fqdn: [4, 0, 0, 0xc0, 12]), nil), (Naming(fqdn: [4, 0, 0, 7] + Array("web.lan".utf8)), nil),
+            (Naming(fqdn: [4, 0, 0, 4] + Array("web\0".utf8)), nil), (Naming(fqdn: []), nil),
+        ]
+        for (naming, wanted) in cases {
+            var bench = Bench()
+            #expect(bench.lease(mac(1)) { naming.put(in: &$0) } == ip(2))
+            #expect(name(of: bench.server.table.lease(on: ip(2))) == wanted, "\(naming.testDescription)")
+            #expect(name(of: bench.outbox.changes.last) == wanted)
+        }
+    }
+
+    @Test func anyOptionIsReadOrIgnored() {
+        fuzz([4, 0, 0] + label("web") + label("lan") + [0], rounds: 3000) { bytes in
+            var bench = Bench()
+            let value = Array(bytes.prefix(255))
+            guard
+                bench.lease(
+                    mac(1),
+                    naming: {
+                        $0[.clientFQDN] = value
+                        $0[.hostName] = value
+                    }) != nil
+            else { return }
+            let name = bench.server.table.lease(on: ip(2))?.name
+            #expect(name == nil || GuestName(name!.description) == name)
+        }
+    }
+
+    // MARK: Who holds a name
+
+    @Test func secondClientDoesNotTakeAName() {
+        var bench = Bench()
+        #expect(bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        for number in 2...9 {
+            #expect(bench.lease(mac(number)) { $0[.hostName] = Array("WEB".utf8) } == ip(number + 1))
+        }
+        #expect(bench.names == ["web": ip(2)])
+        let notes = bench.outbox.notes.filter { $0.text.contains("calls itself web as well") }
+        #expect(notes.count == 1 && notes[0].text.contains("\(mac(2))") && notes[0].text.contains("\(mac(1))"))
+        // Nor when it renews, of which there is no further note.
+        bench.now += 600 * second
+        bench.renew(mac(3), ip(4), "web")
+        #expect(bench.names == ["web": ip(2)])
+        #expect(bench.outbox.notes.count { $0.text.contains("calls itself") } == 1)
+    }
+
+    @Test func nameIsFreeWhenItsLeaseHasEnded() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        bench.now += 900 * second
+        bench.renew(mac(2), ip(3), "web")
+        #expect(bench.names == ["web": ip(2)])
+        bench.now += 901 * second
+        bench.renew(mac(2), ip(3), "web")
+        #expect(bench.names == ["web": ip(3)])
+        // Its first client comes back.
+        #expect(bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        #expect(bench.names == ["web": ip(3)])
+    }
+
+    @Test func nameIsFreeWhenItsLeaseIsReleased() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        let release = bench.message(.release, mac(1)) { $0.clientAddress = ip(2) }
+        _ = bench.send(release, from: ip(2), to: ip(1))
+        #expect(bench.names.isEmpty && bench.outbox.changes.last?.name == nil)
+        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        #expect(bench.names == ["web": ip(3)])
+    }
+
+    @Test func nameIsFreeWhenItsClientDeclinesTheAddress() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        _ = bench.send(
+            bench.message(.decline, mac(1)) {
+                $0.set(.requestedAddress, [ip(2)])
+                $0.set(.serverIdentifier, [ip(1)])
+            })
+        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        #expect(bench.names == ["web": ip(3)])
+    }
+
+    @Test func renewalWithAnotherNameFreesTheOldOne() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        bench.lease(mac(2)) { $0[.hostName] = Array("db".utf8) }
+        bench.renew(mac(1), ip(2), "www")
+        #expect(bench.names == ["www": ip(2), "db": ip(3)])
+        // A name that another holds: neither.
+        bench.renew(mac(1), ip(2), "db")
+        #expect(bench.names == ["db": ip(3)])
+        bench.renew(mac(1), ip(2), "web")
+        #expect(bench.names == ["web": ip(2), "db": ip(3)])
+        // A text that is no name.
+        bench.renew(mac(1), ip(2), "localhost")
+        #expect(bench.names == ["db": ip(3)])
+    }
+
+    @Test func renewalWithoutANameKeepsIt() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        bench.renew(mac(1), ip(2), nil)
+        #expect(bench.names == ["web": ip(2)])
+        // A lease that had ended begins without.
+        bench.now += 1801 * second
+        #expect(bench.lease(mac(1)) == ip(2))
+        #expect(bench.names.isEmpty)
+    }
+
+    @Test func nameMovesWithItsClient() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        // Another network card, silence at the old one.
+        #expect(bench.lease(mac(2), identifier: [1] + mac(1).bytes) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        #expect(bench.names == ["web": ip(2)])
+        #expect(bench.server.table.lease(on: ip(2))?.hardware == mac(2))
+        // Another client identifier of the same hardware.
+        #expect(bench.lease(mac(2), identifier: [255, 7, 7]) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        #expect(bench.names == ["web": ip(2)])
+    }
+
+    @Test func evictedLeaseGivesItsNameBack() {
+        var bench = Bench(last: 2) { $0.knowsPorts = true }
+        let first = ClientPort(1, .guest), other = ClientPort(2, .guest)
+        #expect(bench.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        bench.server.portGone(1, now: bench.now)
+        #expect(bench.names == ["web": ip(2)], "the lease runs")
+        #expect(bench.lease(mac(2), at: other) == ip(2))
+        #expect(bench.names.isEmpty)
+    }
+
+    // MARK: Restarts
+
+    @Test func nameSurvivesARestartWithItsLease() {
+        var bench = Bench()
+        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        let file =
+            LeaseJournal.header
+            + bench.outbox.changes.map {
+                LeaseJournal.line(for: LeaseJournal.Record(lease: $0, ends: Int64($0.expires / second)))
+            }.joined()
+        let leases = LeaseJournal.settled(LeaseJournal.parse(Array(file.utf8)).records).map {
+            var lease = $0.lease
+            lease.expires = UInt64($0.ends) * second
+            return lease
+        }
+        var again = Bench(leases: leases)
+        again.renew(mac(2), ip(3), "web")
+        #expect(again.names == ["web": ip(2)])
+        again.renew(mac(1), ip(2), "web")
+        #expect(again.names == ["web": ip(2)])
+    }
+
+    /// Of two leases with one name in a file, as a clock that went back makes them, the one that ends last has it.
+    @Test func oneOfTwoRestoredLeasesHasTheName() {
+        func lease(_ number: Int, _ ends: UInt64) -> Lease {
+            Lease(
+                address: ip(number + 1), client: ClientIdentity(hardware: mac(number)), hardware: mac(number),
+                hostName: "web", name: GuestName("web"), expires: ends * second)
+        }
+        let bench = Bench(leases: [lease(1, 1_100), lease(2, 1_200)])
+        #expect(bench.names == ["web": ip(3)])
+    }
+}
+
+extension Bench {
+    /// The names of leases that run.
+    fileprivate var names: [String: IPv4Address] {
+        var names: [String: IPv4Address] = [:]
+        for lease in server.table.leases where lease.expires > now {
+            guard let name = lease.name else { continue }
+            #expect(names.updateValue(lease.address, forKey: name.description) == nil, "\(name) is held twice")
+            #expect(server.table.holder(of: name, now: now) == lease)
+        }
+        return names
+    }
+
+    fileprivate mutating func renew(_ client: MACAddress, _ address: IPv4Address, _ name: String?) {
+        let renewal = message(.request, client) {
+            $0.clientAddress = address
+            $0[.hostName] = name.map { Array($0.utf8) }
+        }
+        #expect(send(renewal, from: address, to: ip(1)).last?.kind == .ack)
+    }
+}
