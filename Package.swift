@@ -74,7 +74,11 @@ let package = Package(
         library("Listeners", "Platform", "Timing"),
 
         // What guests are served, and the ways out.
-        library("AddressService", "NetworkModel", "Timing", "Wire"),
+        library(
+            "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire", logging),
+        library(
+            "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "UserUplink",
+            "Timing", "Wire", logging),
         library("Uplinks", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
         library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire", atomics),
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
@@ -85,7 +89,8 @@ let package = Package(
         // The program.
         library("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
         library(
-            "Daemon", "AddressService", "Listeners", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform",
+            "Daemon", "DHCPService", "Listeners", "EventLoop", "FrameIO", "Lifecycle", "NameService", "NetworkModel",
+            "Platform",
             "Switching", "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Timing", "Wire", logging),
         library(
             "Commands", "Daemon", "Listeners", "EventLoop", "Lifecycle", "NetworkCheck", "NetworkModel", "Platform",
@@ -96,7 +101,7 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
         tests(of: "Timing"),
-        tests(of: "Wire"),
+        tests(of: "Wire", "Platform"),
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Wire"),
         tests(of: "EventLoop", "Platform", logging),
@@ -105,12 +110,13 @@ let package = Package(
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
         tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
         tests(of: "Listeners", "Platform", "Timing"),
-        tests(of: "AddressService", "NetworkModel", "Timing", "Wire"),
+        tests(of: "DHCPService", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        tests(of: "NameService", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         tests(of: "Uplinks", "NetworkModel", "Platform", "Timing", "Wire"),
         tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire"),
-        tests(of: "NetworkCheck", "AddressService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
+        tests(of: "NetworkCheck", "DHCPService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
         tests(
-            of: "Daemon", "AddressService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Uplinks", "Timing",
+            of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Uplinks", "Timing",
             "Wire",
             logging),
         tests(

@@ -2,6 +2,7 @@
 import FrameIO
 import Lifecycle
 import Logging
+import NameService
 import NetworkModel
 import Platform
 import Switching
@@ -43,7 +44,6 @@ extension Daemon {
         setRules(link.presence, others: link.gatewayIPv6)
         try startServices(link.presence, nameServers: link.nameServers)
         names = link.names
-        addressService?.onLeases = { [unowned link] in link.note($0) }
     }
 
     private func openUplink(_ session: any NetworkSession) throws(ExitError) {

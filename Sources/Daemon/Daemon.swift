@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import DHCPService
 import EventLoop
 import Lifecycle
 import Logging
+import NameService
 import NetworkModel
 import Platform
 import Switching
@@ -32,8 +33,8 @@ package final class Daemon {
     /// How the program that was started has ended, if one was.
     package private(set) var programEnd: ChildProcess.Termination?
     var userLink: UserLink?
-    var addressService: AddressServiceRunner?
-    var names: NameGateway?
+    var addressService: DHCPServerRunner?
+    var names: DNSGateway?
     private var hostWatch: HostWatch?
     var guestReports: GuestReports
     let descriptors: DescriptorBudget
@@ -220,14 +221,18 @@ package final class Daemon {
         let (file, leases) = try LeaseFile.open(path, logger: logger)
         // On a cable there is one guest and nobody else; on somebody's switch there may be another server.
         let watchesOthers = configuration.dhcp == .auto && session is PlugSession
-        addressService = AddressServiceRunner(
+        addressService = DHCPServerRunner(
             dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger
         )
         if let facts { addressService?.refreshConfiguration = { facts.apply(to: &$0) } }
         addressService?.portName = { [unowned self] in name(of: $0) }
-        addressService?.onLeases = { [unowned self] in names?.note($0) }
-        addressService?.publishedGuests = PublishedGuests(configuration.published, logger: logger) { [unowned self] in
+        let published = PublishedGuests(configuration.published, logger: logger) { [unowned self] in
             privileged?.publish($0)
+        }
+        addressService?.onLeases = { [unowned self] leases in
+            names?.note(leases.map { ($0.address, $0.hardware, $0.expires) })
+            userLink?.note(leases)
+            published.note(leases, now: MonotonicClock.now)
         }
     }
 
@@ -235,8 +240,9 @@ package final class Daemon {
     /// none where they may ask for nothing.
     private func startNames(_ presence: Uplink.Presence, _ resolvers: Resolvers) throws(ExitError) -> [IPv4Address] {
         guard configuration.egress.allowsNames else { return [] }
-        names = try NameGateway(
-            presence, mtu: configuration.mtu, knowsPorts: session is SwitchSession, resolvers: resolvers,
+        names = try DNSGateway(
+            presence.network, hardware: presence.hardware, mtu: configuration.mtu, knowsPorts: session is SwitchSession,
+            resolvers: resolvers,
             descriptors: descriptors.names, loop: loop, control: control, logger: logger)
         try names?.open(endsStreams: true)
         return [presence.network.gateway]

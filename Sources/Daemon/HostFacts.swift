@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import DHCPService
+import NameService
 import NetworkModel
 import Platform
 import Uplinks

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import DHCPService
 import EventLoop
 import FrameIO
 import Lifecycle
 import Logging
+import NameService
 import NetworkModel
 import Platform
 import Switching
@@ -31,7 +32,7 @@ final class UserLink {
     /// Set when the forwarder has started, from when on it may be using the device.
     var isForwarding = false
     /// Answers questions for names, where guests may ask any.
-    private(set) var names: NameGateway?
+    private(set) var names: DNSGateway?
 
     /// Starts the library; nothing moves yet.
     init(
@@ -56,8 +57,9 @@ final class UserLink {
         do throws(ExitError) {
             try configuration.checkGuests(of: guests)
             if options.policy.allowsNames {
-                names = try NameGateway(
-                    presence, mtu: configuration.mtu, knowsPorts: false, resolvers: resolvers,
+                names = try DNSGateway(
+                    presence.network, hardware: presence.hardware, mtu: configuration.mtu, knowsPorts: false,
+                    resolvers: resolvers,
                     descriptors: descriptors.names, loop: loop, control: control, logger: logger)
                 options.answersNames = true
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Foundation
+import Platform
 import TestSupport
 import Testing
 import Wire
@@ -81,9 +81,8 @@ import Wire
     }
 
     private func systemParse(_ text: String) -> [UInt8]? {
-        var address = in6_addr()
-        guard inet_pton(AF_INET6, text, &address) == 1 else { return nil }
-        return withUnsafeBytes(of: &address) { Array($0) }
+        // A zone belongs to a socket address.
+        text.contains("%") ? nil : SocketAddress(text, port: 0)?.ipv6?.bytes
     }
 }
 

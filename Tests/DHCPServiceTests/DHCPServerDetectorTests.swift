@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import DHCPService
 import Testing
 import Wire
 
 /// A detector, a clock, and other servers' answers.
 private struct DetectorBench {
     let hardware = MACAddress("02:00:00:00:00:09")!
-    var detector: ServerDetector
+    var detector: DHCPServerDetector
     var now: UInt64 = 0
     /// The questions so far.
     var questions: [DHCPv4Message] = []
 
-    init() { detector = ServerDetector(seed: 0x1234_5678_9abc_def0, hardware: hardware, now: 0) }
+    init() { detector = DHCPServerDetector(seed: 0x1234_5678_9abc_def0, hardware: hardware, now: 0) }
 
     /// Lets the next thing happen; returns false when nothing is left to happen.
     mutating func step() throws -> Bool {
@@ -44,7 +44,7 @@ private struct DetectorBench {
     }
 }
 
-@Suite struct ServerDetectorTests {
+@Suite struct DHCPServerDetectorTests {
     @Test func silenceMeansAlone() throws {
         var bench = DetectorBench()
         try bench.finish()
@@ -118,7 +118,7 @@ private struct DetectorBench {
         }
         let some = IPv4Address("10.0.2.15")!
         let verdicts = [frame(.offer, some), frame(.ack, some), frame(.offer, .any), frame(.nak, some)].map {
-            ServerDetector.isAnswer($0.rawSpan)
+            DHCPServerDetector.isAnswer($0.rawSpan)
         }
         #expect(verdicts == [true, true, false, false])
     }
@@ -133,8 +133,8 @@ private struct DetectorBench {
                 payload: message.bytes())
         }
         let others = request(IPv4Address("10.0.2.2")!), ours = request(own), nobodys = request(nil)
-        #expect(ServerDetector.choosesAnother(others.rawSpan, own: own) == true)
-        #expect(ServerDetector.choosesAnother(ours.rawSpan, own: own) == false)
-        #expect(ServerDetector.choosesAnother(nobodys.rawSpan, own: own) == false)
+        #expect(DHCPServerDetector.selectsOtherServer(others.rawSpan, own: own) == true)
+        #expect(DHCPServerDetector.selectsOtherServer(ours.rawSpan, own: own) == false)
+        #expect(DHCPServerDetector.selectsOtherServer(nobodys.rawSpan, own: own) == false)
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import NameService
 import TestSupport
 import Testing
 import Wire
 
-private typealias Forwarder = NameForwarder<String, String>
+private typealias Forwarder = DNSForwarder<String, String>
 private let second: UInt64 = 1_000_000_000
 
 /// A forwarder whose servers are called `a`, `b` and so on, and what was asked of them.
@@ -12,7 +12,7 @@ private struct NameBench {
     struct Asked: Equatable {
         let server: String
         let query: [UInt8]
-        let transport: NameTransport
+        let transport: DNSTransport
         let transaction: UInt64
     }
 
@@ -28,8 +28,8 @@ private struct NameBench {
         forwarder = Forwarder(servers: servers, limits: limits)
     }
 
-    static func guest(_ number: Int, port: UInt16 = 0) -> NameGuest {
-        NameGuest(port: port == 0 ? UInt16(number) : port, address: IPv4Address(UInt32(0xc0a8_6900 + number)))
+    static func guest(_ number: Int, port: UInt16 = 0) -> DNSGuest {
+        DNSGuest(port: port == 0 ? UInt16(number) : port, address: IPv4Address(UInt32(0xc0a8_6900 + number)))
     }
 
     static func query(_ name: String, id: UInt16 = 7) -> [UInt8] {
@@ -52,7 +52,7 @@ private struct NameBench {
     @discardableResult
     mutating func ask(
         _ name: String = "www.example.org", id: UInt16 = 7, of number: Int = 1, port: UInt16 = 0, client: String? = nil,
-        over transport: NameTransport = .datagram, query: [UInt8]? = nil
+        over transport: DNSTransport = .datagram, query: [UInt8]? = nil
     ) -> Asked? {
         let before = asked.count, query = query ?? NameBench.query(name, id: id)
         let question = DNSQuestion(name: DNSName(name)!, type: DNSType.a)
@@ -66,7 +66,7 @@ private struct NameBench {
     /// The same where it must lead to a question.
     mutating func mustAsk(
         _ name: String = "www.example.org", of number: Int = 1, port: UInt16 = 0,
-        over transport: NameTransport = .datagram, query: [UInt8]? = nil
+        over transport: DNSTransport = .datagram, query: [UInt8]? = nil
     ) throws -> Asked {
         guard let asked = ask(name, of: number, port: port, over: transport, query: query) else {
             throw CommandFailed(description: "nothing was asked: \(replies)")
@@ -104,7 +104,7 @@ private struct NameBench {
     var code: UInt8? { replies.last.flatMap { try? DNSView($0.message.rawSpan).responseCode } }
 }
 
-@Suite struct NameForwarderTests {
+@Suite struct DNSForwarderTests {
     @Test func answersGoBackUnderTheClientsID() throws {
         var bench = NameBench(["a"])
         let asked = try bench.mustAsk()
@@ -159,8 +159,8 @@ private struct NameBench {
         #expect(single.code == DNSResponseCode.serverFailure.rawValue)
     }
 
-    @Test(arguments: [NameTransport.datagram, .stream], [NameTransport.datagram, .stream])
-    func theServerThatAnsweredIsAskedFirstOverBothTransports(first: NameTransport, then: NameTransport) throws {
+    @Test(arguments: [DNSTransport.datagram, .stream], [DNSTransport.datagram, .stream])
+    func theServerThatAnsweredIsAskedFirstOverBothTransports(first: DNSTransport, then: DNSTransport) throws {
         var bench = NameBench(["dead", "good"])
         bench.ask(over: first)
         bench.now = 2 * second
@@ -170,8 +170,8 @@ private struct NameBench {
         #expect(bench.ask("next.example.org", over: then)?.server == "good")
     }
 
-    @Test(arguments: [NameTransport.datagram, .stream], [DNSResponseCode.serverFailure, .refused])
-    func refusalsOfOneServerAreAskedOfTheNext(transport: NameTransport, code: DNSResponseCode) throws {
+    @Test(arguments: [DNSTransport.datagram, .stream], [DNSResponseCode.serverFailure, .refused])
+    func refusalsOfOneServerAreAskedOfTheNext(transport: DNSTransport, code: DNSResponseCode) throws {
         var bench = NameBench(["a", "b"])
         bench.fail(try bench.mustAsk(over: transport), code)
         #expect(bench.asked.map(\.server) == ["a", "b"] && bench.replies.isEmpty)
@@ -263,7 +263,7 @@ private struct NameBench {
 
     @Test func answersThatAClientDoesNotTakeAreTruncated() throws {
         func size(
-            _ query: [UInt8], _ transport: NameTransport, _ records: Int
+            _ query: [UInt8], _ transport: DNSTransport, _ records: Int
         ) throws -> (isTruncated: Bool, count: Int) {
             var bench = NameBench(["a"])
             let asked = try bench.mustAsk(over: transport, query: query)

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import Platform
 
 /// The host's resolvers, from `/etc/resolv.conf`, read again when the file has changed, has gone, or is back.

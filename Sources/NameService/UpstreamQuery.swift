@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import EventLoop
 import Platform
 import Wire
 
 /// A query on its way to one resolver, by a socket of its own that is connected to it, so that the kernel lets in
 /// nothing else (RFC 5452 section 9).
-final class UpstreamQuestion {
+final class UpstreamQuery {
     /// Bytes of the largest message, behind its length where it is sent by TCP.
     private static let longest = 65_535 + 2
 
     let server: SocketAddress
-    private let transport: NameTransport
+    private let transport: DNSTransport
     private let socket: Descriptor
     private let loop: ControlLoop
     private let query: [UInt8]
@@ -26,7 +25,7 @@ final class UpstreamQuestion {
     ///     server's address.
     ///   - onFailure: called once when none can come any more.
     init(
-        _ query: [UInt8], to server: SocketAddress, over transport: NameTransport, loop: ControlLoop,
+        _ query: [UInt8], to server: SocketAddress, over transport: DNSTransport, loop: ControlLoop,
         onAnswer: @escaping ([UInt8]) -> Void,
         onFailure: @escaping () -> Void
     ) throws(SystemError) {
@@ -70,7 +69,7 @@ final class UpstreamQuestion {
 
     private func receiveDatagram() {
         do throws(SystemError) {
-            onAnswer(try socket.receive(limit: UpstreamQuestion.longest))
+            onAnswer(try socket.receive(limit: UpstreamQuery.longest))
         } catch {
             // "Connection refused" comes back by ICMP from a resolver that is not there.
             if error.code != Errno.again { fail() }
@@ -90,7 +89,7 @@ final class UpstreamQuestion {
 
     private func read() {
         do throws(SystemError) {
-            let more = try socket.receive(limit: UpstreamQuestion.longest)
+            let more = try socket.receive(limit: UpstreamQuery.longest)
             guard !more.isEmpty else { return fail() }
             input += more
         } catch {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import Lifecycle
 import Logging
 import Platform

@@ -2,7 +2,7 @@
 import Wire
 
 /// How a query came, which is how it is passed on: an answer that is too long for UDP is asked for again by TCP.
-package enum NameTransport: Hashable, Sendable {
+package enum DNSTransport: Hashable, Sendable {
     case datagram, stream
 }
 
@@ -15,11 +15,11 @@ package enum NameTransport: Hashable, Sendable {
 ///
 /// The caller gives each transaction sockets of its own, hence random ports, connected to the server, so that no other
 /// can answer it.
-package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
+package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
     package enum Action: Sendable {
         /// Send `query` to `server`, from a socket that belongs to `transaction`. Only the sockets of the two servers
         /// asked last are of use.
-        case ask(Server, query: [UInt8], over: NameTransport, transaction: UInt64)
+        case ask(Server, query: [UInt8], over: DNSTransport, transaction: UInt64)
         case reply([UInt8], to: Client)
         /// Close the transaction's sockets.
         case finish(transaction: UInt64)
@@ -39,12 +39,12 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     private struct Waiter: Sendable {
         let client: Client
         let id: UInt16
-        let guest: NameGuest
+        let guest: DNSGuest
     }
 
     /// Queries whose answer is the same to the last bit.
     private struct Key: Hashable, Sendable {
-        let transport: NameTransport
+        let transport: DNSTransport
         /// Without the id.
         let query: ArraySlice<UInt8>
     }
@@ -55,7 +55,7 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
         let query: [UInt8]
         let upstreamID: UInt16
         /// In whose share it counts.
-        let owner: NameGuest
+        let owner: DNSGuest
         /// Bytes of the longest answer that its clients take.
         let longestAnswer: Int
         var waiters: [Waiter]
@@ -99,8 +99,8 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     /// Takes a query that is to be forwarded.
     /// - Parameter randomID: a fresh random number.
     package mutating func forward(
-        _ query: [UInt8], _ question: DNSQuestion, over transport: NameTransport = .datagram, from client: Client,
-        of guest: NameGuest, randomID: UInt16,
+        _ query: [UInt8], _ question: DNSQuestion, over transport: DNSTransport = .datagram, from client: Client,
+        of guest: DNSGuest, randomID: UInt16,
         now: UInt64
     ) -> [Action] {
         guard let message = try? DNSView(query.rawSpan) else { return [] }
@@ -147,7 +147,7 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
     }
 
     /// Makes room for one more transaction. Returns what that takes; nil if `guest` has its share.
-    private mutating func makeRoom(for guest: NameGuest) -> [Action]? {
+    private mutating func makeRoom(for guest: DNSGuest) -> [Action]? {
         var actions: [Action] = []
         if transactions.count >= limits.transactions {
             guard let victim = owned.victim(for: guest),
@@ -160,7 +160,7 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
 
     /// Makes room for one more query that waits.
     /// - Parameter number: the transaction that it is to wait for, which must stay.
-    private mutating func makeRoomToWait(for guest: NameGuest, besides number: UInt64?) -> [Action]? {
+    private mutating func makeRoomToWait(for guest: DNSGuest, besides number: UInt64?) -> [Action]? {
         guard waiting.count >= limits.waiting else { return [] }
         guard let victim = waiting.victim(for: guest) else { return nil }
         let places = transactions.filter { $0.key != number && $0.value.waiters.contains { $0.guest == victim } }
@@ -284,7 +284,7 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
         let reply =
             answer.count <= transaction.longestAnswer
             ? answer : DNSMessage.truncated(answer) ?? failure(transaction.query, .serverFailure)
-        return transaction.waiters.map { .reply(NameForwarder.withID($0.id, reply), to: $0.client) } + [
+        return transaction.waiters.map { .reply(DNSForwarder.withID($0.id, reply), to: $0.client) } + [
             .finish(transaction: number)
         ]
     }
@@ -297,7 +297,7 @@ package struct NameForwarder<Client: Hashable & Sendable, Server: Hashable & Sen
 
     private func failure(_ query: [UInt8], _ code: DNSResponseCode, id: UInt16? = nil) -> [UInt8] {
         guard let message = try? DNSView(query.rawSpan) else { return [] }
-        return NameForwarder.withID(id ?? message.id, DNSMessage.failure(of: message, code: code))
+        return DNSForwarder.withID(id ?? message.id, DNSMessage.failure(of: message, code: code))
     }
 
     private static func withID(_ id: UInt16, _ message: [UInt8]) -> [UInt8] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import DHCPService
 import NetworkModel
 import TestSupport
 import Testing

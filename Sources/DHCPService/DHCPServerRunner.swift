@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import EventLoop
 import Logging
 import Platform
@@ -8,14 +7,14 @@ import Wire
 
 /// Runs the DHCP server on the main thread: takes guests' frames from the forwarder, keeps the leases on disk, sends
 /// the answers.
-package final class AddressServiceRunner {
+package final class DHCPServerRunner {
     private enum State {
         /// Finding out whether somebody else serves this network; requests wait meanwhile.
-        case detecting(ServerDetector, waiting: [ServiceFrame])
+        case detecting(DHCPServerDetector, waiting: [ServiceFrame])
         /// With a detector while there is a suspicion that another server has come.
-        case serving(ServerDetector?)
+        case serving(DHCPServerDetector?)
         /// Somebody else does. Looked at again when the time comes.
-        case silent(ServerDetector?, nextLook: UInt64)
+        case silent(DHCPServerDetector?, nextLook: UInt64)
     }
 
     /// Requests kept while it is not known who serves the network.
@@ -34,18 +33,17 @@ package final class AddressServiceRunner {
     /// From which other servers are looked for: an address that is never taken, and always the same, so that it
     /// occupies one offer of theirs.
     private let detectorHardware = MACAddress((Random.value() & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
-    private var silence = AddressServiceRunner.firstInterval
+    private var silence = DHCPServerRunner.firstInterval
     private var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
     /// Told of leases that were given or have changed, those that there are already included.
-    var onLeases: ([Lease]) -> Void = { _ in }
+    package var onLeases: ([Lease]) -> Void = { _ in }
     /// Brings what clients are told in line with the host, before requests are answered.
-    var refreshConfiguration: (inout DHCPConfiguration) -> Void = { _ in }
+    package var refreshConfiguration: (inout DHCPConfiguration) -> Void = { _ in }
     private var nextRefresh: UInt64 = 0
     /// What a port is called in messages.
-    var portName: (PortNumber) -> String = { "port \($0)" }
-    var publishedGuests: PublishedGuests?
+    package var portName: (PortNumber) -> String = { "port \($0)" }
     /// Before this moment no suspicion is followed.
     private var nextSuspicion: UInt64 = 0
 
@@ -66,12 +64,12 @@ package final class AddressServiceRunner {
         if watchesOthers { state = .detecting(makeDetector(), waiting: []) }
     }
 
-    private func makeDetector() -> ServerDetector {
-        ServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now)
+    private func makeDetector() -> DHCPServerDetector {
+        DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now)
     }
 
     /// Whether ours is the server of this network, as far as is known.
-    var isServing: Bool { if case .serving = state { true } else { false } }
+    package var isServing: Bool { if case .serving = state { true } else { false } }
 
     /// Begins, once the forwarder has its ports.
     package func start() {
@@ -130,8 +128,8 @@ package final class AddressServiceRunner {
             // A guest that chose another server, or a server's answer. Guests can make up both, so it is a reason to
             // ask, not to believe.
             if detector == nil, now >= nextSuspicion,
-                ServerDetector.choosesAnother(frame.bytes.rawSpan, own: server.configuration.server)
-                    || ServerDetector.isAnswer(frame.bytes.rawSpan)
+                DHCPServerDetector.selectsOtherServer(frame.bytes.rawSpan, own: server.configuration.server)
+                    || DHCPServerDetector.isAnswer(frame.bytes.rawSpan)
             {
                 nextSuspicion = now + Self.interval
                 detector = makeDetector()
@@ -199,7 +197,6 @@ package final class AddressServiceRunner {
     private func note(_ leases: [Lease]) {
         control.note(owners: leases.map { AddressOwner($0.address, $0.hardware, until: $0.expires) })
         onLeases(leases)
-        publishedGuests?.note(leases, now: MonotonicClock.now)
     }
 
     /// Does what is due, writes leases, then sends, and sets the timer for what comes next.
@@ -236,14 +233,5 @@ package final class AddressServiceRunner {
             var outbox = Outbox()
             finish(&outbox)
         }
-    }
-}
-
-extension DHCPConfiguration {
-    /// Notes what the session says of the network: whether another server is possible, and whether every client's port
-    /// is known.
-    mutating func adapt(to session: (any NetworkSession)?) {
-        isAuthoritative = !(session is PlugSession)
-        knowsPorts = session is SwitchSession
     }
 }

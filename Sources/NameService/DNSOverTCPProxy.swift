@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import EventLoop
 import Platform
 import Wire
@@ -9,15 +8,15 @@ import Wire
 ///
 /// There are few connections at a time. When another comes, the guest with the most loses the one that has been idle
 /// for longest.
-final class NameStreams {
+final class DNSOverTCPProxy {
     /// How long a connection may be idle, in nanoseconds.
     private static let patience = 10 * MonotonicClock.second
 
     private let loop: ControlLoop
     private let limit: Int
-    private let onQuery: ([UInt8], UInt64, NameGuest) -> Void
+    private let onQuery: ([UInt8], UInt64, DNSGuest) -> Void
     private let onEnd: (UInt64) -> Void
-    private var connections: [UInt64: NameStream] = [:]
+    private var connections: [UInt64: DNSTCPConnection] = [:]
     private var shares = GuestShares()
     private var next: UInt64 = 0
 
@@ -26,7 +25,7 @@ final class NameStreams {
     ///   - onQuery: called with each query, the number of its connection, and whose that is.
     ///   - onEnd: called when a connection has ended; its queries need no answers any more.
     init(
-        loop: ControlLoop, limit: Int, onQuery: @escaping ([UInt8], UInt64, NameGuest) -> Void,
+        loop: ControlLoop, limit: Int, onQuery: @escaping ([UInt8], UInt64, DNSGuest) -> Void,
         onEnd: @escaping (UInt64) -> Void
     ) {
         self.loop = loop
@@ -38,7 +37,7 @@ final class NameStreams {
     var count: Int { connections.count }
 
     /// Takes a guest's connection in.
-    func take(in socket: consuming Descriptor, of guest: NameGuest) {
+    func take(in socket: consuming Descriptor, of guest: DNSGuest) {
         let share = max(1, limit / 4)
         if shares.held(by: guest) >= share {
             endOldest(of: guest)
@@ -49,7 +48,7 @@ final class NameStreams {
         next += 1
         let number = next
         shares.add(guest)
-        let connection = NameStream(socket, guest: guest, loop: loop, patience: NameStreams.patience) {
+        let connection = DNSTCPConnection(socket, guest: guest, loop: loop, patience: DNSOverTCPProxy.patience) {
             [unowned self] in
             onQuery($0, number, guest)
         } onEnd: { [unowned self] in
@@ -60,7 +59,7 @@ final class NameStreams {
     }
 
     /// The one that has been idle for longest, those that wait for nothing first.
-    private func endOldest(of guest: NameGuest) {
+    private func endOldest(of guest: DNSGuest) {
         let own = connections.filter { $0.value.guest == guest }
         guard
             let oldest = own.min(by: {
@@ -81,12 +80,12 @@ final class NameStreams {
 }
 
 /// One client's connection.
-private final class NameStream {
+private final class DNSTCPConnection {
     /// Queries under way at a time; further ones wait in the socket.
     private static let maximumQueries = 8
     private static let longest = 65_535 + 2
 
-    let guest: NameGuest
+    let guest: DNSGuest
     private let socket: Descriptor
     private let loop: ControlLoop
     private let patience: UInt64
@@ -104,7 +103,7 @@ private final class NameStream {
     private var timer: ControlLoop.TimerID?
 
     init(
-        _ socket: consuming Descriptor, guest: NameGuest, loop: ControlLoop, patience: UInt64,
+        _ socket: consuming Descriptor, guest: DNSGuest, loop: ControlLoop, patience: UInt64,
         onQuery: @escaping ([UInt8]) -> Void, onEnd: @escaping () -> Void
     ) {
         self.socket = socket
@@ -140,7 +139,7 @@ private final class NameStream {
     private func watch() {
         if isOver { return }
         let wanted: Readiness? =
-            !output.isEmpty ? .writable : isEnding || underWay >= NameStream.maximumQueries ? nil : .readable
+            !output.isEmpty ? .writable : isEnding || underWay >= DNSTCPConnection.maximumQueries ? nil : .readable
         if wanted == interest { return }
         loop.unwatch(socket.raw)
         interest = wanted
@@ -156,7 +155,7 @@ private final class NameStream {
 
     private func read() {
         do throws(SystemError) {
-            let more = try socket.receive(limit: NameStream.longest)
+            let more = try socket.receive(limit: DNSTCPConnection.longest)
             isEnding = more.isEmpty
             input += more
         } catch {
@@ -172,7 +171,7 @@ private final class NameStream {
         if isTakingQueries { return }
         isTakingQueries = true
         var start = 0
-        while !isOver, output.isEmpty, underWay < NameStream.maximumQueries, input.count >= start + 2 {
+        while !isOver, output.isEmpty, underWay < DNSTCPConnection.maximumQueries, input.count >= start + 2 {
             let length = Int(input.rawSpan.big16(at: start))
             guard input.count >= start + 2 + length else { break }
             let query = Array(input[start + 2..<start + 2 + length])

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
+import DHCPService
 import Testing
 import Wire
 

@@ -4,7 +4,7 @@ import Wire
 /// Knows which addresses of a pool are in use, from the answers to probes of our own (RFC 5227).
 ///
 /// A claim of an address that was not probed is not kept, so that made-up claims leave no trace.
-struct ConflictWatch: Sendable {
+struct AddressConflictDetector: Sendable {
     /// How long the user of an address has to answer a probe, in nanoseconds. A machine on this host answers in one
     /// millisecond, one in software emulation in ten.
     static let patience: UInt64 = 50_000_000
@@ -26,14 +26,14 @@ struct ConflictWatch: Sendable {
 
     /// The client that was seen using `address` after a recent probe.
     func user(of address: IPv4Address, now: UInt64) -> User? {
-        guard let user = sightings[address], user.at + ConflictWatch.memory > now else { return nil }
+        guard let user = sightings[address], user.at + AddressConflictDetector.memory > now else { return nil }
         return user
     }
 
     /// When a probe for `address` will have been silent for long enough, or has been; nil without a recent one.
     func silenceEnds(_ address: IPv4Address, now: UInt64) -> UInt64? {
-        guard let since = probes[address], now < since + ConflictWatch.memory else { return nil }
-        return since + ConflictWatch.patience
+        guard let since = probes[address], now < since + AddressConflictDetector.memory else { return nil }
+        return since + AddressConflictDetector.patience
     }
 
     /// True if a recent probe for `address` has gone unanswered for long enough.
@@ -42,11 +42,11 @@ struct ConflictWatch: Sendable {
     }
 
     mutating func probed(_ address: IPv4Address, now: UInt64) {
-        if probes.count + sightings.count >= ConflictWatch.capacity {
-            probes = probes.filter { $0.value + ConflictWatch.memory > now }
-            sightings = sightings.filter { $0.value.at + ConflictWatch.memory > now }
+        if probes.count + sightings.count >= AddressConflictDetector.capacity {
+            probes = probes.filter { $0.value + AddressConflictDetector.memory > now }
+            sightings = sightings.filter { $0.value.at + AddressConflictDetector.memory > now }
         }
-        guard probes.count + sightings.count < ConflictWatch.capacity else { return }
+        guard probes.count + sightings.count < AddressConflictDetector.capacity else { return }
         probes[address] = now
     }
 

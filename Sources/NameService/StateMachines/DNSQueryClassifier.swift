@@ -2,7 +2,7 @@
 import Wire
 
 /// What becomes of a DNS query.
-package enum NameTriage: Equatable, Sendable {
+package enum DNSQueryClassifier: Equatable, Sendable {
     /// The answer is known here, or that there is none.
     case answer([UInt8])
     /// One of the host's resolvers is to be asked.
@@ -33,7 +33,7 @@ package enum NameTriage: Equatable, Sendable {
             self = .answer(DNSMessage.failure(of: message, code: .refused))
             return
         }
-        guard question.name.isWithin(NameTriage.localhost) else {
+        guard question.name.isWithin(DNSQueryClassifier.localhost) else {
             self = .forward(question)
             return
         }

@@ -164,7 +164,7 @@ extension DHCPServer {
     }
 
     private mutating func countNewcomer(_ port: ClientPort, _ now: UInt64) {
-        if port.kind != .guest { rates[port, default: NewcomerRate()].take(now) }
+        if port.kind != .guest { rates[port, default: NewClientRate()].take(now) }
     }
 
     private mutating func refuse(_ message: DHCPv4Message, _ reason: String, into outbox: inout Outbox) {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import EventLoop
 import FrameIO
 import Lifecycle
@@ -7,29 +6,30 @@ import Logging
 import NetworkModel
 import Platform
 import Switching
-import Uplinks
 import UserUplink
 import Wire
 
 /// The gateway's port 53 without a socket on it: the forwarder takes guests' UDP questions as frames, and terminates
 /// their TCP connections here. This works the same for a TAP and the user-mode NAT, leaves port 53 of the host to the
 /// host, and gives the switch port that a question came in by.
-final class NameGateway {
+package final class DNSGateway {
     /// Questions that are dealt with before others on this thread have their turn.
     private static let burst = 64
     /// Relays that a forwarder that does not respond may still be using.
     private static let abandoned = Mutex<[NameRelay]>([])
 
-    private let presence: Uplink.Presence
+    private let guests: GuestNetwork
+    /// Of the gateway.
+    private let hardware: MACAddress
     /// Each port of the switch leads to one guest, as far as is known.
     private let knowsPorts: Bool
     private let mtu: Int
-    private let server: NameServer
+    private let server: DNSProxy
     private let loop: ControlLoop
     private let control: SwitchControl
     private let logger: Logger
     /// Carries guests' TCP connections to this thread.
-    let inlet: NameInlet
+    package let inlet: NameInlet
     /// Terminates them if the uplink does not.
     private var relay: NameRelay?
     private var port: PortNumber?
@@ -37,18 +37,20 @@ final class NameGateway {
     /// - Parameters:
     ///   - knowsPorts: the switch is ours, so that a port tells guests apart better than an address that they choose.
     ///   - descriptors: how many it may open.
-    init(
-        _ presence: Uplink.Presence, mtu: Int, knowsPorts: Bool, resolvers: Resolvers, descriptors: Int,
+    package init(
+        _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, knowsPorts: Bool, resolvers: Resolvers,
+        descriptors: Int,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
-        self.presence = presence
+        self.guests = guests
+        self.hardware = hardware
         self.mtu = mtu
         self.knowsPorts = knowsPorts
         self.loop = loop
         self.control = control
         self.logger = logger
         inlet = try orUnavailable(NameInlet.init)
-        server = NameServer(resolvers: resolvers, descriptors: descriptors, loop: loop, logger: logger)
+        server = DNSProxy(resolvers: resolvers, descriptors: descriptors, loop: loop, logger: logger)
         server.onReply = { [unowned self] in answer($0, to: $1) }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in takeConnections() }
@@ -57,15 +59,15 @@ final class NameGateway {
 
     /// Starts taking guests' questions.
     /// - Parameter endsStreams: the uplink does not terminate TCP, so it is terminated here.
-    func open(endsStreams: Bool) throws(ExitError) {
+    package func open(endsStreams: Bool) throws(ExitError) {
         if endsStreams { try orUnavailable { () throws(SystemError) in try openRelay() } }
-        control.setNames(NameService(address: presence.network.gateway, hardware: presence.hardware, streams: port))
+        control.setNames(NameService(address: guests.gateway, hardware: hardware, streams: port))
     }
 
     private func openRelay() throws(SystemError) {
         let worker = DeviceWorker(control)
         let made = try NameRelay(
-            presence.network, hardware: presence.hardware, mtu: mtu, limit: server.streamLimit, names: inlet, to: worker
+            guests, hardware: hardware, mtu: mtu, limit: server.streamLimit, names: inlet, to: worker
         )
         var configuration = PortConfiguration(
             name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
@@ -84,8 +86,8 @@ final class NameGateway {
     // MARK: Questions
 
     /// Handles the questions that guests have sent since the last call, up to a bound.
-    func receive() {
-        for _ in 0..<NameGateway.burst {
+    package func receive() {
+        for _ in 0..<DNSGateway.burst {
             guard let (frame, port) = control.takeQuestion() else { return }
             take(frame, port)
         }
@@ -98,19 +100,19 @@ final class NameGateway {
             let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0,
             datagram.hasValidChecksum(source: packet.source, destination: packet.destination)
         else { return }
-        let source = packet.source, network = presence.network.network
-        guard network.contains(source), source != presence.network.gateway, source != network.base,
+        let source = packet.source, network = guests.network
+        guard network.contains(source), source != guests.gateway, source != network.base,
             source != network.broadcast
         else { return }
-        let asker = NameAsker(hardware: ethernet.source, address: source, port: datagram.sourcePort)
-        server.receive(datagram.payload.copied(), from: asker, of: NameGuest(port: port, address: source))
+        let asker = DNSDatagramClient(hardware: ethernet.source, address: source, port: datagram.sourcePort)
+        server.receive(datagram.payload.copied(), from: asker, of: DNSGuest(port: port, address: source))
     }
 
-    private func answer(_ message: [UInt8], to asker: NameAsker) {
+    private func answer(_ message: [UInt8], to asker: DNSDatagramClient) {
         let fits = message.count + 42 <= FrameRing.slotCapacity && message.count + 28 <= mtu
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
         let frame = UDPFrame(
-            from: (presence.hardware, presence.network.gateway, NameService.port),
+            from: (hardware, guests.gateway, NameService.port),
             to: (asker.hardware, asker.address, asker.port))
         control.sendAnswer(frame.bytes(payload: whole))
     }
@@ -118,21 +120,21 @@ final class NameGateway {
     private func takeConnections() {
         inlet.notification.drain()
         while let arrival = inlet.take() {
-            let guest = NameGuest(port: control.port(ofCaller: arrival.guest), address: arrival.guest)
+            let guest = DNSGuest(port: control.port(ofCaller: arrival.guest), address: arrival.guest)
             server.streams.take(in: arrival.release(), of: guest)
         }
     }
 
     /// Notes new leases: a leased address counts for its holder only.
-    func note(_ leases: [Lease]) { relay?.note(leases.map { ($0.address, $0.hardware, $0.expires) }) }
+    package func note(_ leases: [(IPv4Address, MACAddress, UInt64)]) { relay?.note(leases) }
 
     /// Stops taking questions.
     /// - Parameter isForwarding: the forwarder has started, so it may be using the relay.
-    func close(isForwarding: Bool) {
+    package func close(isForwarding: Bool) {
         control.setNames(nil)
         loop.unwatch(inlet.notification.descriptor.raw)
         guard let relay else { return }
         if let port { control.detach(port) }
-        if isForwarding && !control.settle() { NameGateway.abandoned.withLock { $0.append(relay) } }
+        if isForwarding && !control.settle() { DNSGateway.abandoned.withLock { $0.append(relay) } }
     }
 }

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import EventLoop
 import Logging
 import Platform
 import Wire
 
 /// The destination of a DNS answer.
-enum NameClient: Hashable, Sendable {
+enum DNSClient: Hashable, Sendable {
     /// The sender of a frame.
-    case datagram(NameAsker)
+    case datagram(DNSDatagramClient)
     /// A connection, by its number.
     case stream(UInt64)
 }
 
 /// The sender of a frame with a question.
-struct NameAsker: Hashable, Sendable {
+struct DNSDatagramClient: Hashable, Sendable {
     let hardware: MACAddress
     let address: IPv4Address
     let port: UInt16
@@ -22,16 +21,16 @@ struct NameAsker: Hashable, Sendable {
 
 /// Answers guests' questions for names by asking the host's resolvers. The caller brings the questions and delivers the
 /// answers, by frames or by connections.
-final class NameServer {
+final class DNSProxy {
     private let loop: ControlLoop
     private let logger: Logger
     private let resolvers: Resolvers
-    private var forwarder: NameForwarder<NameClient, SocketAddress>
-    private var questions: [UInt64: [UpstreamQuestion]] = [:]
+    private var forwarder: DNSForwarder<DNSClient, SocketAddress>
+    private var questions: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
     /// Sends an answer to the sender of a frame.
-    var onReply: ([UInt8], NameAsker) -> Void = { _, _ in }
-    private(set) lazy var streams = NameStreams(loop: loop, limit: streamLimit) { [unowned self] in
+    var onReply: ([UInt8], DNSDatagramClient) -> Void = { _, _ in }
+    private(set) lazy var streams = DNSOverTCPProxy(loop: loop, limit: streamLimit) { [unowned self] in
         handle($0, over: .stream, from: .stream($1), of: $2)
         schedule()
     } onEnd: { [unowned self] in
@@ -46,22 +45,22 @@ final class NameServer {
         self.resolvers = resolvers
         self.loop = loop
         self.logger = logger
-        var limits = NameForwarder<NameClient, SocketAddress>.Limits()
+        var limits = DNSForwarder<DNSClient, SocketAddress>.Limits()
         // Of a question two sockets are open at a time, of a guest's connection both ends.
         limits.transactions = max(2, min(limits.transactions, descriptors / 3))
         limits.transactionsPerGuest = max(1, limits.transactions / 2)
         streamLimit = max(2, min(64, descriptors / 6))
-        forwarder = NameForwarder(servers: resolvers.servers, limits: limits)
+        forwarder = DNSForwarder(servers: resolvers.servers, limits: limits)
     }
 
     /// Takes a message that a guest has sent by UDP.
-    func receive(_ message: [UInt8], from asker: NameAsker, of guest: NameGuest) {
+    func receive(_ message: [UInt8], from asker: DNSDatagramClient, of guest: DNSGuest) {
         handle(message, over: .datagram, from: .datagram(asker), of: guest)
         schedule()
     }
 
-    private func handle(_ query: [UInt8], over transport: NameTransport, from client: NameClient, of guest: NameGuest) {
-        switch NameTriage(query: query.rawSpan) {
+    private func handle(_ query: [UInt8], over transport: DNSTransport, from client: DNSClient, of guest: DNSGuest) {
+        switch DNSQueryClassifier(query: query.rawSpan) {
         case .ignore: if case .stream(let number) = client { streams.end(number) }
         case .answer(let answer): reply(answer, to: client)
         case .forward(let question):
@@ -77,14 +76,14 @@ final class NameServer {
         }
     }
 
-    private func reply(_ message: [UInt8], to client: NameClient) {
+    private func reply(_ message: [UInt8], to client: DNSClient) {
         switch client {
         case .datagram(let asker): onReply(message, asker)
         case .stream(let number): streams.reply(message, to: number)
         }
     }
 
-    private func perform(_ actions: [NameForwarder<NameClient, SocketAddress>.Action]) {
+    private func perform(_ actions: [DNSForwarder<DNSClient, SocketAddress>.Action]) {
         for action in actions {
             switch action {
             case .reply(let message, let client): reply(message, to: client)
@@ -96,13 +95,13 @@ final class NameServer {
     }
 
     /// Sends a query from a socket of its own, whose port the kernel draws at random.
-    private func ask(_ server: SocketAddress, _ query: [UInt8], _ transport: NameTransport, _ transaction: UInt64) {
+    private func ask(_ server: SocketAddress, _ query: [UInt8], _ transport: DNSTransport, _ transaction: UInt64) {
         let earlier = questions[transaction] ?? []
         if let same = earlier.first(where: { $0.server == server && !$0.isOver }) { return same.repeatQuery() }
         // The previous server may be slow and still answer.
         for question in earlier.dropLast() { question.close() }
         do throws(SystemError) {
-            let question = try UpstreamQuestion(query, to: server, over: transport, loop: loop) { [unowned self] in
+            let question = try UpstreamQuery(query, to: server, over: transport, loop: loop) { [unowned self] in
                 perform(forwarder.receive($0, from: server, transaction: transaction, now: MonotonicClock.now))
                 schedule()
             } onFailure: { [unowned self] in

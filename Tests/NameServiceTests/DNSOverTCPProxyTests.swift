@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import AddressService
 import EventLoop
 import Logging
 import Platform
@@ -7,21 +6,21 @@ import TestSupport
 import Testing
 import Wire
 
-@testable import Daemon
+@testable import NameService
 
 /// A name server without any network: its resolver is a port of the loopback address at which nothing listens, or the
 /// test itself.
 private final class NameScene {
     let folder: TemporaryFolder
     let loop: ControlLoop
-    let server: NameServer
+    let server: DNSProxy
     var answers: [[UInt8]] = []
 
     init(_ resolvers: String = "nameserver 127.9.9.9\n", descriptors: Int = 384) throws {
         folder = try TemporaryFolder()
         loop = try ControlLoop()
         try Files.replace(folder.file("resolv.conf"), Array(resolvers.utf8))
-        server = NameServer(
+        server = DNSProxy(
             resolvers: Resolvers(path: folder.file("resolv.conf")), descriptors: descriptors, loop: loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server.onReply = { [unowned self] message, _ in answers.append(message) }
@@ -30,7 +29,7 @@ private final class NameScene {
     /// A guest's end of a connection.
     func connect(_ guest: Int = 1) throws -> StreamEnd {
         let pair = try DescriptorPair.streamSockets()
-        server.streams.take(in: try pair.first.duplicate(), of: NameGuest(address: IPv4Address(UInt32(guest))))
+        server.streams.take(in: try pair.first.duplicate(), of: DNSGuest(address: IPv4Address(UInt32(guest))))
         return StreamEnd(try pair.second.duplicate())
     }
 
@@ -80,7 +79,7 @@ private final class StreamEnd {
     }
 }
 
-@Suite struct NameStreamsTests {
+@Suite struct DNSOverTCPProxyTests {
     /// Each is answered at once, and by the time the last one's turn comes there must not be thousands of answers on
     /// the stack.
     @Test func thousandsOfQueriesInOnePieceAreAnsweredOneAfterTheOther() throws {
@@ -180,36 +179,5 @@ private final class StreamEnd {
             good.listen()
             return good.ids == [7]
         }
-    }
-}
-
-@Suite struct ResolversTests {
-    private let second = MonotonicClock.second
-
-    @Test func aFileThatGoesAndComesBackIsFollowed() throws {
-        let folder = try TemporaryFolder(), path = folder.file("resolv.conf")
-        try Files.replace(path, Array("nameserver 192.0.2.1\n".utf8))
-        let resolvers = Resolvers(path: path)
-        let servers = resolvers.servers
-        #expect(servers.map(\.description) == ["192.0.2.1:53"])
-        try Files.rename(path, to: folder.file("away"))
-        var now = MonotonicClock.now + 2 * second
-        #expect(resolvers.refresh(now: now) && resolvers.servers.isEmpty)
-        #expect(!resolvers.refresh(now: now), "still away")
-        // The very same file: nothing of it has changed.
-        try Files.rename(folder.file("away"), to: path)
-        #expect(resolvers.refresh(now: now) && resolvers.servers == servers)
-        now += second / 2
-        try Files.replace(path, Array("nameserver 192.0.2.1\nnameserver 192.0.2.2\n".utf8))
-        #expect(!resolvers.refresh(now: now), "not looked at more than once a second")
-        now += second
-        #expect(resolvers.refresh(now: now) && resolvers.servers.count == 2)
-        // Empty for a moment, as an editor may leave it.
-        try Files.overwrite(path, "")
-        now += 2 * second
-        #expect(resolvers.refresh(now: now) && resolvers.servers.isEmpty)
-        try Files.overwrite(path, "nameserver 192.0.2.3\n")
-        now += 2 * second
-        #expect(resolvers.refresh(now: now) && resolvers.servers.map(\.description) == ["192.0.2.3:53"])
     }
 }

@@ -6,7 +6,7 @@ import Wire
 /// Only a full offer that answers the question counts: not a proxy's, which gives no address (PXE specification 2.1,
 /// section 2.2.3), nor what was sent to others. The server that made it is asked once more, with another transaction,
 /// and must offer again.
-package struct ServerDetector: Sendable {
+package struct DHCPServerDetector: Sendable {
     package enum Verdict: Equatable, Sendable {
         case undecided
         /// Nobody answered, or not twice.
@@ -36,7 +36,7 @@ package struct ServerDetector: Sendable {
         self.hardware = hardware
         transactionID = UInt32(truncatingIfNeeded: seed)
         secondID = UInt32(truncatingIfNeeded: seed >> 32)
-        ends = now + ServerDetector.patience
+        ends = now + DHCPServerDetector.patience
         nextQuestion = now
     }
 
@@ -47,7 +47,7 @@ package struct ServerDetector: Sendable {
         if now >= ends {
             verdict = .alone
         } else if now >= nextQuestion {
-            nextQuestion = now + ServerDetector.interval
+            nextQuestion = now + DHCPServerDetector.interval
             var message = DHCPv4Message(isReply: false, transactionID: transactionID, clientHardware: hardware)
             message.wantsBroadcast = true
             message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
@@ -59,7 +59,7 @@ package struct ServerDetector: Sendable {
 
     /// Takes a frame; an offer that answers the question settles it, the second time.
     package mutating func receive(_ frame: RawSpan, now: UInt64) {
-        guard verdict == .undecided, let message = ServerDetector.answer(in: frame), message.kind == .offer,
+        guard verdict == .undecided, let message = DHCPServerDetector.answer(in: frame), message.kind == .offer,
             message.transactionID == transactionID,
             message.clientHardware == hardware, let server = message.address(.serverIdentifier)
         else { return }
@@ -67,7 +67,7 @@ package struct ServerDetector: Sendable {
             self.suspect = server
             transactionID = secondID
             nextQuestion = now
-            ends = now + ServerDetector.patience
+            ends = now + DHCPServerDetector.patience
             return
         }
         if server == suspect { verdict = .served(by: server) }
@@ -91,7 +91,7 @@ package struct ServerDetector: Sendable {
 
     /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from
     /// there.
-    package static func choosesAnother(_ frame: RawSpan, own: IPv4Address) -> Bool {
+    package static func selectsOtherServer(_ frame: RawSpan, own: IPv4Address) -> Bool {
         guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4,
             let ip = try? IPv4View(ethernet.payload),
             ip.protocolNumber == IPProtocol.udp, !ip.isFragment, let udp = try? UDPView(ip.payload),

@@ -3,7 +3,7 @@ import Wire
 
 /// The guest in whose share something counts. A guest can choose among addresses that are not leased to others, but not
 /// its port of the switch.
-package struct NameGuest: Hashable, Sendable {
+package struct DNSGuest: Hashable, Sendable {
     /// Of the switch; 0 where it is not known.
     package let port: UInt16
     package let address: IPv4Address
@@ -18,21 +18,21 @@ package struct NameGuest: Hashable, Sendable {
 /// when the resource is exhausted.
 package struct GuestShares: Sendable {
     private var ports: [UInt16: Int] = [:]
-    private var guests: [NameGuest: Int] = [:]
+    private var guests: [DNSGuest: Int] = [:]
     package private(set) var count = 0
 
     package init() {}
 
-    package func held(by guest: NameGuest) -> Int { guests[guest] ?? 0 }
+    package func held(by guest: DNSGuest) -> Int { guests[guest] ?? 0 }
 
-    package mutating func add(_ guest: NameGuest) {
+    package mutating func add(_ guest: DNSGuest) {
         ports[guest.port, default: 0] += 1
         guests[guest, default: 0] += 1
         count += 1
     }
 
     /// - Precondition: `guest` has one.
-    package mutating func remove(_ guest: NameGuest) {
+    package mutating func remove(_ guest: DNSGuest) {
         precondition(held(by: guest) > 0)
         count -= 1
         ports[guest.port]! -= 1
@@ -43,7 +43,7 @@ package struct GuestShares: Sendable {
 
     /// Which guest has to give one up for another of `guest`: the one with the most behind the port with the most. nil
     /// if `guest` would take from one that has no more than itself.
-    package func victim(for guest: NameGuest) -> NameGuest? {
+    package func victim(for guest: DNSGuest) -> DNSGuest? {
         guard let (port, most) = ports.max(by: { $0.value < $1.value }) else { return nil }
         if port != guest.port && !isUnfair(most, ports[guest.port] ?? 0) { return nil }
         guard let (found, held) = guests.filter({ $0.key.port == port }).max(by: { $0.value < $1.value }) else {

@@ -33,7 +33,7 @@ package struct Applicant: Sendable {
 
 /// How fast new clients may come by one port (the generic cell rate algorithm, ITU-T I.371): so many at once, and then
 /// one a second.
-struct NewcomerRate: Sendable {
+struct NewClientRate: Sendable {
     static let burst: UInt64 = 64
     /// Nanoseconds.
     static let interval: UInt64 = 1_000_000_000
@@ -41,10 +41,10 @@ struct NewcomerRate: Sendable {
     /// When the whole burst is available again.
     private var full: UInt64 = 0
 
-    func isExhausted(_ now: UInt64) -> Bool { full > now + (NewcomerRate.burst - 1) * NewcomerRate.interval }
+    func isExhausted(_ now: UInt64) -> Bool { full > now + (NewClientRate.burst - 1) * NewClientRate.interval }
 
     /// Whether more than half of the burst is used.
-    func isBusy(_ now: UInt64) -> Bool { full > now + NewcomerRate.burst / 2 * NewcomerRate.interval }
+    func isBusy(_ now: UInt64) -> Bool { full > now + NewClientRate.burst / 2 * NewClientRate.interval }
 
-    mutating func take(_ now: UInt64) { full = max(full, now) + NewcomerRate.interval }
+    mutating func take(_ now: UInt64) { full = max(full, now) + NewClientRate.interval }
 }

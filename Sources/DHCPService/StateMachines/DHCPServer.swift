@@ -46,10 +46,10 @@ package struct DHCPServer: Sendable {
     package var configuration: DHCPConfiguration
     package internal(set) var table: LeaseTable
     package internal(set) var counters = Counters()
-    var watch = ConflictWatch()
+    var watch = AddressConflictDetector()
     var pending: [PendingKey: Pending] = [:]
     /// Of ports that lead to many clients.
-    var rates: [ClientPort: NewcomerRate] = [:]
+    var rates: [ClientPort: NewClientRate] = [:]
     private var lastExhaustionNote: UInt64?
     private var lastShareNote: UInt64?
     private var lastNameNote: UInt64?
@@ -210,7 +210,7 @@ package struct DHCPServer: Sendable {
     /// Whether the client's port may have one more address.
     mutating func mayHaveMore(_ applicant: Applicant, now: UInt64, into outbox: inout Outbox) -> Bool {
         let port = applicant.port
-        if port.kind != .guest && rates[port, default: NewcomerRate()].isExhausted(now) {
+        if port.kind != .guest && rates[port, default: NewClientRate()].isExhausted(now) {
             counters.limited += 1
             return false
         }

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+import DHCPService
+import Lifecycle
+import Logging
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+@Suite struct LeaseFileTests {
+    private let folder: TemporaryFolder
+    private var path: String { folder.file("leases") }
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func lease(_ last: Int, seconds: Int = 1800) -> Lease {
+        let hardware = MACAddress(UInt64(last))
+        let now = MonotonicClock.now
+        return Lease(
+            address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: hardware),
+            hardware: hardware, hostName: "vm\(last)",
+            expires: seconds >= 0
+                ? now + UInt64(seconds) * MonotonicClock.second
+                : now - min(now, UInt64(-seconds) * MonotonicClock.second))
+    }
+
+    private func reload() throws -> [Lease] { try LeaseFile.open(path, logger: quiet).leases }
+
+    @Test func leasesSurviveARestart() throws {
+        let (file, none) = try LeaseFile.open(path, logger: quiet)
+        #expect(none.isEmpty)
+        file.append([lease(2), lease(3)], all: [])
+        file.append([lease(2, seconds: 600)], all: [])
+        let found = try reload()
+        #expect(found.map(\.address.description).sorted() == ["192.168.105.2", "192.168.105.3"])
+        let remaining = Int(
+            (found.first { $0.hostName == "vm2" }!.expires - MonotonicClock.now) / MonotonicClock.second)
+        #expect((595...601).contains(remaining), "the last change counts: \(remaining) s")
+        #expect(try reload().map(\.client) == found.map(\.client))
+    }
+
+    @Test func endedLeasesAreRememberedInOrder() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(3, seconds: -100), lease(2, seconds: -50), lease(4)], all: [])
+        #expect(try reload().map(\.hostName) == ["vm3", "vm2", "vm4"])
+    }
+
+    @Test func everyAppendIsOnDiskBeforeItReturns() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        for number in 2..<20 {
+            file.append([lease(number)], all: [])
+            #expect(LeaseJournal.parse(try Files.read(path)).records.count == number - 1)
+        }
+    }
+
+    @Test func aTornLineIsForgottenSilently() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(2), lease(3)], all: [])
+        let bytes = try Files.read(path)
+        try Files.replace(path, Array(bytes.dropLast(5)))
+        #expect(try reload().map(\.hostName) == ["vm2"])
+        #expect(try Files.entries(folder.path) == ["leases"])
+    }
+
+    @Test func aDamagedFileIsSetAside() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(2), lease(3)], all: [])
+        var bytes = try Files.read(path)
+        bytes[LeaseJournal.header.utf8.count + 3] = 0
+        try Files.replace(path, bytes)
+        #expect(try reload().map(\.hostName) == ["vm3"])
+        #expect(try Files.entries(folder.path).contains { $0.hasPrefix("leases.damaged-") })
+        #expect(try reload().map(\.hostName) == ["vm3"])
+    }
+
+    @Test func somebodyElsesFileIsSetAsideWhole() throws {
+        try Files.replace(path, Array("dear diary".utf8))
+        #expect(try reload().isEmpty)
+        let aside = try #require(try Files.entries(folder.path).first { $0.hasPrefix("leases.damaged-") })
+        #expect(Files.text(folder.file(aside)) == "dear diary")
+    }
+
+    @Test func theFileIsRewrittenWhenItHasGrown() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        let now = [lease(2), lease(3)]
+        for _ in 0..<1100 { file.append([lease(2)], all: now) }
+        #expect(try Files.status(path).size < 60_000)
+        #expect(try reload().count == 2)
+    }
+
+    @Test(.enabled(if: Files.exists("/dev/full"), "needs /dev/full"))
+    func aFullDiskDoesNotStopTheService() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        try Files.remove(path)
+        file.append([lease(2)], all: [])
+        // The directory is not there any more: neither appending nor rewriting can work for good, and nothing throws.
+        #expect(throws: ExitError.self) { try LeaseFile.open("/dev/full/leases", logger: quiet).leases }
+    }
+
+    @Test func noOtherUserReadsIt() throws {
+        try Files.replace(path, [], mode: 0o644)
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        file.append([lease(2)], all: [])
+        #expect(try Files.status(path).mode == 0o600)
+    }
+
+    @Test func aLinkInItsPlaceIsNotFollowed() throws {
+        try Files.replace(folder.file("precious"), Array("precious".utf8))
+        _ = try ChildProcess.run(["ln", "-s", folder.file("precious"), path])
+        #expect(throws: ExitError.self) { try LeaseFile.open(path, logger: quiet).leases }
+        #expect(Files.text(folder.file("precious")) == "precious")
+    }
+}
