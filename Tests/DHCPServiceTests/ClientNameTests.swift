@@ -97,7 +97,7 @@ private let second: UInt64 = 1_000_000_000
         #expect(notes.count == 1 && notes[0].text.contains("\(mac(2))") && notes[0].text.contains("\(mac(1))"))
         // Nor when it renews, of which there is no further note.
         bench.now += 600 * second
-        bench.renew(mac(3), ip(4), "web")
+        bench.renew(mac(3), ip(4), "WEB")
         #expect(bench.names == ["web": ip(2)])
         #expect(bench.outbox.notes.count { $0.text.contains("calls itself") } == 1)
     }

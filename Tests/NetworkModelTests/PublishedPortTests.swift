@@ -103,7 +103,7 @@ import Wire
 
     /// A truncated hardware address and an IPv6 address do not become names.
     @Test(arguments: [
-        "2222:52:54:00:00:00", "2222:52:54:00:00:00:22", "2222:fe80::1:22", "2222:[fe80::1]:22", "fe80::1",
+        "2222:52:54:00:00:00", "2222:fe80::1:22", "2222:[fe80::1]:22", "fe80::1",
         "2222:52:54", "web:2222:22", "localhost:2222:web:22", "2222:web:ssh", "2222:web:22:22", "web", "2222:web:",
         "1.2.3:80:web", "1.2.3.4:web:22", "2222:web/22",
     ])

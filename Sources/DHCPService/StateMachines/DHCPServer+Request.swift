@@ -127,10 +127,10 @@ extension DHCPServer {
             message[.hostName].map {
                 String(decoding: $0.prefix(63).filter { (0x21...0x7e).contains($0) }, as: UTF8.self)
             } ?? ""
-        let lease = Lease(
+        var lease = Lease(
             address: address, client: applicant.client, hardware: message.clientHardware, hostName: name,
-            name: heldName(of: message, on: address, applicant, now: now, into: &outbox),
             expires: now + UInt64(seconds) * 1_000_000_000)
+        lease.name = heldName(of: message, with: lease, at: applicant.port, now: now, into: &outbox)
         table.commit(lease, presence: .at(applicant.port))
         watch.granted(address)
         outbox.changes.append(lease)
@@ -142,23 +142,22 @@ extension DHCPServer {
         outbox.frames.append(reply.frame())
     }
 
-    /// The name that the client of a lease on `address` gets with it: the one that it sends, if that is free, or the one
-    /// that it holds, if it sends none. A name belongs to the first client that runs a lease with it.
+    /// The name that the client gets with `lease`: the one that it sends, if no other client holds that, or the one that
+    /// it holds, if it sends none. A name belongs to the first client that has a running lease with it.
     private mutating func heldName(
-        of message: DHCPv4Message, on address: IPv4Address, _ applicant: Applicant, now: UInt64,
-        into outbox: inout Outbox
+        of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: UInt64, into outbox: inout Outbox
     ) -> GuestName? {
-        let before = table.lease(of: applicant.client).flatMap {
-            $0.hardware == applicant.hardware && $0.expires > now ? $0 : nil
+        let before = table.lease(of: lease.client).flatMap {
+            $0.hardware == lease.hardware && $0.expires > now ? $0 : nil
         }
         guard let sent = ClientName(message) else { return before?.name }
         guard let name = sent.guest else { return nil }
-        guard let holder = table.holder(of: name, now: now), holder.client != applicant.client,
-            holder.address != address
+        guard let holder = table.holder(of: name, now: now), holder.client != lease.client,
+            holder.address != lease.address
         else { return name }
-        // Clones renew often, and have the same name each time.
-        if before.map({ $0.name != nil || $0.address != address }) ?? true {
-            noteNameConflict(name, holder.hardware, applicant, now: now, into: &outbox)
+        // A clone sends the name of its original with every renewal, which is no news.
+        if before?.name != nil || before?.hostName != lease.hostName {
+            noteNameConflict(name, of: holder.hardware, with: lease.hardware, at: port, now: now, into: &outbox)
         }
         return nil
     }

@@ -239,14 +239,15 @@ package struct DHCPServer: Sendable {
         )
     }
 
+    /// Reports a client that sends the name of another, once a minute at most.
     mutating func noteNameConflict(
-        _ name: GuestName, _ holder: MACAddress, _ applicant: Applicant, now: UInt64, into outbox: inout Outbox
+        _ name: GuestName, of holder: MACAddress, with hardware: MACAddress, at port: ClientPort, now: UInt64,
+        into outbox: inout Outbox
     ) {
         guard isDue(&lastNameNote, now) else { return }
         outbox.note(
-            .info,
-            "\(applicant.hardware) calls itself \(name) as well, which is the name of \(holder) until its lease ends",
-            at: applicant.port)
+            .info, "\(hardware) calls itself \(name) as well, which is the name of \(holder) until its lease ends",
+            at: port)
     }
 
     private func isDue(_ last: inout UInt64?, _ now: UInt64) -> Bool {

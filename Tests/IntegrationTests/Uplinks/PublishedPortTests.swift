@@ -104,6 +104,86 @@ extension IntegrationTests {
             _ = second
         }
 
+        /// A port that is published to a host name leads to the first guest that takes the name with its lease, and to no
+        /// other as long as that lease runs, over a restart too.
+        @Test(arguments: ["tap", "user"]) func hostNameIsFollowed(uplink: String) throws {
+            let network = try TestNetwork(), host = network.host, path = network.folder.file("vde")
+            func start() throws -> VMNetDaemon {
+                try VMNetDaemon(
+                    in: host,
+                    ["--switch", "--uplink", uplink, "--publish", "127.0.0.1:2222:Web:80"]
+                        + (uplink == "tap" ? ["--publish", "6000:web:7000/udp"] : []) + [path], folder: network.folder)
+            }
+            func guest(_ number: Int) throws -> PlugGuest {
+                try PlugGuest("guest\(number)", path: path, mac: "52:54:00:00:00:0\(number)", folder: network.folder)
+            }
+            let port = "--publish 127.0.0.1:2222:web:80/tcp leads"
+            let daemon = try start()
+            try daemon.program.wait(for: "\(port) nowhere until that guest has a lease")
+            var one: PlugGuest? = try guest(1), two: PlugGuest? = try guest(2)
+            // A name that no guest may have, and none, lead nowhere.
+            #expect(try one!.lease("-x", "hostname:localhost")["ip"] == "192.168.105.2")
+            #expect(try two!.lease()["ip"] == "192.168.105.3")
+            #expect(throws: (any Error).self) { try host.fetch("127.0.0.1", port: 2222) }
+            try one!.lease("-x", "hostname:WEB")
+            try daemon.program.wait(for: "\(port) to 192.168.105.2")
+            let first = try one!.namespace.startWeb("the page of 1", folder: network.folder)
+            let second = try two!.namespace.startWeb("the page of 2", folder: network.folder)
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the page of 1")
+            if uplink == "tap" {
+                let echo = try one!.namespace.startDatagramEcho(ports: 7000...7000)
+                #expect(try network.internet.askDatagram(TestNetwork.hostAddress, port: 6000) == "7000 heard hello")
+                echo.kill()
+            }
+
+            // A second guest of that name does not get the port.
+            try two!.lease("-x", "hostname:web")
+            try daemon.program.wait(for: "52:54:00:00:00:02 calls itself web as well")
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the page of 1")
+            // It does when the first one has another name. busybox's -F is the FQDN option.
+            try one!.lease("-x", "hostname:db")
+            try daemon.program.wait(for: "\(port) nowhere until that guest has a lease again")
+            #expect(throws: (any Error).self) { try host.fetch("127.0.0.1", port: 2222) }
+            try two!.lease("-F", "web.example.org")
+            try daemon.program.wait(for: "\(port) to 192.168.105.3")
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the page of 2")
+            first.kill()
+            second.kill()
+            (one, two) = (nil, nil)
+            #expect(try daemon.stop() == .exited(0))
+
+            // The lease is remembered with the name: the first guest does not get it back.
+            let again = try start()
+            try again.program.wait(for: "\(port) to 192.168.105.3")
+            let third = try guest(1), holder = try guest(2)
+            #expect(try third.lease("-x", "hostname:web")["ip"] == "192.168.105.2")
+            try again.program.wait(for: "52:54:00:00:00:01 calls itself web as well")
+            #expect(try holder.lease()["ip"] == "192.168.105.3")
+            let page = try holder.namespace.startWeb("the same page of 2", folder: network.folder)
+            let other = try third.namespace.startWeb("the other page", folder: network.folder)
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the same page of 2")
+            // Until that guest releases its lease, with a client that does so; the address is configured already.
+            let files = network.folder, configuration = files.file("dhclient.conf")
+            try Files.replace(configuration, Array("timeout 10;\nsend host-name \"web\";\n".utf8))
+            func dhclient(_ options: [String]) throws {
+                let words =
+                    options + [
+                        "-sf", "/bin/true", "-cf", configuration, "-lf", files.file("dhclient.leases"), "-pf",
+                        files.file("dhclient.pid"), PlugGuest.interface,
+                    ]
+                let result = try holder.namespace.attempt(["dhclient"] + words)
+                if !result.succeeded { throw CommandFailed(description: "dhclient: \(result.output)\(result.error)") }
+            }
+            try dhclient(["-1"])
+            try dhclient(["-r"])
+            try again.program.wait(for: "released 192.168.105.3")
+            try third.lease("-x", "hostname:web")
+            try again.program.wait(for: "\(port) to 192.168.105.2")
+            #expect(try host.fetch("127.0.0.1", port: 2222) == "the other page")
+            #expect(try again.stop() == .exited(0))
+            _ = (page, other)
+        }
+
         @Test func usedPortIsReportedWithOwner() throws {
             let network = try TestNetwork()
             let before = try network.host.snapshot()
