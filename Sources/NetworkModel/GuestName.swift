@@ -10,6 +10,7 @@ package struct GuestName: Hashable, Sendable, CustomStringConvertible {
     /// traffic that is not meant for it: RFC 6761 section 6.3, WPAD, and RFC 5214 section 8.3 (`isatap`).
     private static let reserved: Set = ["localhost", "gateway", "host", "wpad", "isatap"]
 
+    /// The name in lower case.
     package let description: String
 
     /// - Returns: nil for any other text. Names differ in more than their case.
@@ -37,27 +38,5 @@ package struct GuestName: Hashable, Sendable, CustomStringConvertible {
     /// `0x7f000001` is an address to inet_aton(3).
     private static func isHexadecimal(_ name: String) -> Bool {
         name.hasPrefix("0x") && name.dropFirst(2).allSatisfy(\.isHexDigit)
-    }
-}
-
-/// By what a published port finds its guest, whose lease decides the address.
-package enum FollowedGuest: Hashable, Sendable, CustomStringConvertible {
-    case hardware(MACAddress)
-    case name(GuestName)
-
-    /// Whether a lease is that guest's.
-    /// - Parameter name: the name that is held with the lease.
-    package func hasLease(of hardware: MACAddress, named name: GuestName?) -> Bool {
-        switch self {
-        case .hardware(let wanted): wanted == hardware
-        case .name(let wanted): wanted == name
-        }
-    }
-
-    package var description: String {
-        switch self {
-        case .hardware(let hardware): hardware.description
-        case .name(let name): name.description
-        }
     }
 }

@@ -18,7 +18,7 @@ package struct PublishedPort: Hashable, Sendable {
     package let bind: IPv4Address
     /// The host's ports.
     package let ports: ClosedRange<UInt16>
-    /// Of the guest whose lease decides `guest`; nil where the address was given.
+    /// The guest whose lease decides the address `guest`; nil if that was given.
     package let followed: FollowedGuest?
     /// `any` while the guest has no lease.
     package private(set) var guest: IPv4Address

@@ -2,6 +2,7 @@
 import DHCPService
 import Lifecycle
 import Logging
+import NetworkModel
 import Platform
 import TestSupport
 import Testing
@@ -61,6 +62,20 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let bytes = try Files.read(path)
         try Files.replace(path, Array(bytes.dropLast(5)))
         #expect(try reload().map(\.hostName) == ["vm2"])
+        #expect(try Files.entries(folder.path) == ["leases"])
+    }
+
+    /// A file without names is not taken for a damaged one, and is added to.
+    @Test func namesAreKeptWithLeases() throws {
+        let (file, _) = try LeaseFile.open(path, logger: quiet)
+        var named = lease(3)
+        named.name = GuestName("vm3")
+        file.append([lease(2)], all: [])
+        #expect(try reload().map(\.name) == [nil])
+        file.append([named], all: [])
+        try LeaseFile.open(path, logger: quiet).file.append([named], all: [])
+        let found = try reload()
+        #expect(Set(found.map(\.name)) == [nil, GuestName("vm3")] && found.count == 2)
         #expect(try Files.entries(folder.path) == ["leases"])
     }
 
