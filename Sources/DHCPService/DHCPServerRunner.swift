@@ -3,6 +3,7 @@ import EventLoop
 import Logging
 import Platform
 import Switching
+import Timing
 import Wire
 
 /// Runs the DHCP server on the main thread: takes guests' frames from the forwarder, keeps the leases on disk, sends
@@ -14,16 +15,16 @@ package final class DHCPServerRunner {
         /// With a detector while there is a suspicion that another server has come.
         case serving(DHCPServerDetector?)
         /// Somebody else does. Looked at again when the time comes.
-        case silent(DHCPServerDetector?, nextLook: UInt64)
+        case silent(DHCPServerDetector?, nextCheck: Instant)
     }
 
     /// Requests kept while it is not known who serves the network.
     private static let maximumWaiting = 64
     /// How often a suspicion is followed, and how often at least the other server is looked for while ours is off, in
     /// nanoseconds.
-    private static let interval = 300 * MonotonicClock.second
+    private static let checkInterval = TimeAmount.minutes(5)
     /// After what time it is looked for again at first, which doubles each time that it is there.
-    private static let firstInterval = 30 * MonotonicClock.second
+    private static let firstCheckInterval = TimeAmount.seconds(30)
 
     private let loop: ControlLoop
     private let control: SwitchControl
@@ -33,7 +34,7 @@ package final class DHCPServerRunner {
     /// From which other servers are looked for: an address that is never taken, and always the same, so that it
     /// occupies one offer of theirs.
     private let detectorHardware = MACAddress((Random.value() & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
-    private var silence = DHCPServerRunner.firstInterval
+    private var nextCheckInterval = DHCPServerRunner.firstCheckInterval
     private var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
@@ -41,11 +42,11 @@ package final class DHCPServerRunner {
     package var onLeases: ([Lease]) -> Void = { _ in }
     /// Brings what clients are told in line with the host, before requests are answered.
     package var refreshConfiguration: (inout DHCPConfiguration) -> Void = { _ in }
-    private var nextRefresh: UInt64 = 0
+    private var nextRefresh = Instant.distantPast
     /// What a port is called in messages.
     package var portName: (PortNumber) -> String = { "port \($0)" }
     /// Before this moment no suspicion is followed.
-    private var nextSuspicion: UInt64 = 0
+    private var nextSuspicion = Instant.distantPast
 
     /// - Parameters:
     ///   - leases: from `file`.
@@ -65,7 +66,7 @@ package final class DHCPServerRunner {
     }
 
     private func makeDetector() -> DHCPServerDetector {
-        DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, now: MonotonicClock.now)
+        DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, now: BootClock.now)
     }
 
     /// Whether ours is the server of this network, as far as is known.
@@ -93,9 +94,9 @@ package final class DHCPServerRunner {
     /// Takes what guests have sent since the last call, and notes which ports are gone.
     package func receive() {
         var outbox = Outbox()
-        let now = MonotonicClock.now
+        let now = BootClock.now
         if now >= nextRefresh {
-            nextRefresh = now + MonotonicClock.second
+            nextRefresh = now + .seconds(1)
             refreshConfiguration(&server.configuration)
         }
         // What a port has sent before it went comes first.
@@ -104,7 +105,7 @@ package final class DHCPServerRunner {
         finish(&outbox)
     }
 
-    private func serve(_ frame: ServiceFrame, now: UInt64, into outbox: inout Outbox) {
+    private func serve(_ frame: ServiceFrame, now: Instant, into outbox: inout Outbox) {
         let reach = control.reach(of: frame.port)
         let port =
             switch reach {
@@ -115,7 +116,7 @@ package final class DHCPServerRunner {
         server.receive(frame.bytes.rawSpan, from: port, isAttached: reach != nil, now: now, into: &outbox)
     }
 
-    private func receive(_ frame: ServiceFrame, now: UInt64, into outbox: inout Outbox) {
+    private func receive(_ frame: ServiceFrame, now: Instant, into outbox: inout Outbox) {
         switch state {
         case .detecting(var detector, var waiting):
             detector.receive(frame.bytes.rawSpan, now: now)
@@ -131,13 +132,13 @@ package final class DHCPServerRunner {
                 DHCPServerDetector.selectsOtherServer(frame.bytes.rawSpan, own: server.configuration.server)
                     || DHCPServerDetector.isAnswer(frame.bytes.rawSpan)
             {
-                nextSuspicion = now + Self.interval
+                nextSuspicion = now + Self.checkInterval
                 detector = makeDetector()
             }
             state = .serving(detector)
-        case .silent(var detector, let nextLook):
+        case .silent(var detector, let nextCheck):
             detector?.receive(frame.bytes.rawSpan, now: now)
-            state = .silent(detector, nextLook: nextLook)
+            state = .silent(detector, nextCheck: nextCheck)
         }
     }
 
@@ -148,22 +149,22 @@ package final class DHCPServerRunner {
                 "\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)"
             )
         }
-        state = .silent(nil, nextLook: MonotonicClock.now + silence)
-        silence = min(2 * silence, Self.interval)
+        state = .silent(nil, nextCheck: BootClock.now + nextCheckInterval)
+        nextCheckInterval = min(2 * nextCheckInterval, Self.checkInterval)
         control.setPolicy(ServicePolicy(watchesDHCP: true))
     }
 
-    private func serve(_ waiting: [ServiceFrame], now: UInt64, into outbox: inout Outbox) {
+    private func serve(_ waiting: [ServiceFrame], now: Instant, into outbox: inout Outbox) {
         logger.info(
             "no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
         state = .serving(nil)
-        silence = Self.firstInterval
+        nextCheckInterval = Self.firstCheckInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
         for frame in waiting { serve(frame, now: now, into: &outbox) }
     }
 
     /// Moves on where a detector has come to a verdict.
-    private func advance(now: UInt64, into outbox: inout Outbox) {
+    private func advance(now: Instant, into outbox: inout Outbox) {
         switch state {
         case .detecting(var detector, let waiting):
             detector.tick(now: now, into: &outbox)
@@ -180,12 +181,12 @@ package final class DHCPServerRunner {
             case .alone: state = .serving(nil)
             case .served(let other): yield(to: other)
             }
-        case .silent(let running, let nextLook):
-            guard running != nil || now >= nextLook else { return }
+        case .silent(let running, let nextCheck):
+            guard running != nil || now >= nextCheck else { return }
             var detector = running ?? makeDetector()
             detector.tick(now: now, into: &outbox)
             switch detector.verdict {
-            case .undecided: state = .silent(detector, nextLook: nextLook)
+            case .undecided: state = .silent(detector, nextCheck: nextCheck)
             case .alone: serve([], now: now, into: &outbox)
             case .served(let other): yield(to: other)
             }
@@ -195,13 +196,13 @@ package final class DHCPServerRunner {
     }
 
     private func note(_ leases: [Lease]) {
-        control.note(owners: leases.map { AddressOwner($0.address, $0.hardware, until: $0.expires) })
+        control.note(owners: leases.map { AddressOwner($0.address, $0.hardware, until: UInt64(bitPattern: $0.expires.nanoseconds)) })
         onLeases(leases)
     }
 
     /// Does what is due, writes leases, then sends, and sets the timer for what comes next.
     private func finish(_ outbox: inout Outbox) {
-        let now = MonotonicClock.now
+        let now = BootClock.now
         advance(now: now, into: &outbox)
         if case .serving = state { server.tick(now: now, into: &outbox) }
         file.append(outbox.changes, all: server.table.leases)
@@ -222,11 +223,11 @@ package final class DHCPServerRunner {
     private func schedule() {
         loop.cancel(timer)
         timer = nil
-        let due: UInt64? =
+        let due: Instant? =
             switch state {
             case .detecting(let detector, _): detector.nextDeadline
             case .serving(let detector): [server.nextDeadline, detector?.nextDeadline].compactMap(\.self).min()
-            case .silent(let detector, let nextLook): detector?.nextDeadline ?? nextLook
+            case .silent(let detector, let nextCheck): detector?.nextDeadline ?? nextCheck
             }
         guard let due else { return }
         timer = loop.schedule(at: due) { [unowned self] in

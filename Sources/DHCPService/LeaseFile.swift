@@ -2,6 +2,7 @@
 import Lifecycle
 import Logging
 import Platform
+import Timing
 import Wire
 
 /// The leases of one network on disk. Every change is on the disk before its client hears of it; the file is rewritten
@@ -66,25 +67,18 @@ package final class LeaseFile {
                 "the lease file was damaged (\(damage)); it was set aside as \(directory.path(of: aside)); \(contents.records.count) sound lines are kept"
             )
         }
-        let now = MonotonicClock.now, wall = WallClock.seconds
+        let now = BootClock.now, wall = WallClock.seconds
         return LeaseJournal.settled(contents.records).map { record in
             var lease = record.lease
             // An end that lies far ahead is a clock that was wrong, not a lease of ours.
             let remaining = min(max(record.ends - wall, -1 << 30), 86_400)
-            lease.expires =
-                remaining >= 0
-                ? now + UInt64(remaining) * MonotonicClock.second
-                : now - min(now, UInt64(-remaining) * MonotonicClock.second)
+            lease.expires = max(.distantPast, now + .seconds(remaining))
             return lease
         }
     }
 
     private static func line(_ lease: Lease) -> String {
-        let now = MonotonicClock.now
-        let remaining =
-            lease.expires >= now
-            ? Int64((lease.expires - now) / MonotonicClock.second)
-            : -Int64((now - lease.expires) / MonotonicClock.second)
+        let remaining = (lease.expires - BootClock.now).seconds
         return LeaseJournal.line(for: LeaseJournal.Record(lease: lease, ends: WallClock.seconds + remaining))
     }
 

@@ -7,6 +7,7 @@ import NameService
 import NetworkModel
 import Platform
 import Switching
+import Timing
 import Uplinks
 import Wire
 
@@ -232,7 +233,7 @@ package final class Daemon {
         addressService?.onLeases = { [unowned self] leases in
             names?.note(leases.map { ($0.address, $0.hardware, $0.expires) })
             userLink?.note(leases)
-            published.note(leases, now: MonotonicClock.now)
+            published.note(leases, now: BootClock.now)
         }
     }
 

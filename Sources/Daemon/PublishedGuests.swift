@@ -2,6 +2,7 @@
 import DHCPService
 import Logging
 import NetworkModel
+import Timing
 import Uplinks
 import Wire
 
@@ -25,8 +26,7 @@ final class PublishedGuests {
     }
 
     /// Takes leases that were given or have changed.
-    /// - Parameter now: nanoseconds of the monotonic clock.
-    func note(_ leases: [Lease], now: UInt64) {
+    func note(_ leases: [Lease], now: Instant) {
         let before = published
         for lease in leases where lease.expires > now {
             follow(lease)

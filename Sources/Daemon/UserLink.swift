@@ -8,6 +8,7 @@ import NameService
 import NetworkModel
 import Platform
 import Switching
+import Timing
 import Uplinks
 import UserUplink
 import Wire
@@ -136,7 +137,7 @@ final class UserLink {
     // MARK: Leases
 
     /// Addresses belong to those who have leases.
-    func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.name, $0.expires) }) }
+    func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.name, UInt64(bitPattern: $0.expires.nanoseconds)) }) }
 
     // MARK: Counters, end
 

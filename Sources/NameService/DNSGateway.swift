@@ -6,6 +6,7 @@ import Logging
 import NetworkModel
 import Platform
 import Switching
+import Timing
 import UserUplink
 import Wire
 
@@ -126,7 +127,9 @@ package final class DNSGateway {
     }
 
     /// Notes new leases: a leased address counts for its holder only.
-    package func note(_ leases: [(IPv4Address, MACAddress, UInt64)]) { relay?.note(leases) }
+    package func note(_ leases: [(address: IPv4Address, hardware: MACAddress, expires: Instant)]) {
+        relay?.note(leases.map { ($0.address, $0.hardware, UInt64(bitPattern: $0.expires.nanoseconds)) })
+    }
 
     /// Stops taking questions.
     /// - Parameter isForwarding: the forwarder has started, so it may be using the relay.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import EventLoop
 import Platform
+import Timing
 import Wire
 
 /// Guests' DNS over TCP (RFC 7766): any number of queries at a time on one connection, each answered when its answer is
@@ -9,8 +10,8 @@ import Wire
 /// There are few connections at a time. When another comes, the guest with the most loses the one that has been idle
 /// for longest.
 final class DNSOverTCPProxy {
-    /// How long a connection may be idle, in nanoseconds.
-    private static let patience = 10 * MonotonicClock.second
+    /// How long a connection may be idle (RFC 7766 section 6.2.3).
+    private static let idleTimeout = TimeAmount.seconds(10)
 
     private let loop: ControlLoop
     private let limit: Int
@@ -48,7 +49,7 @@ final class DNSOverTCPProxy {
         next += 1
         let number = next
         shares.add(guest)
-        let connection = DNSTCPConnection(socket, guest: guest, loop: loop, patience: DNSOverTCPProxy.patience) {
+        let connection = DNSTCPConnection(socket, guest: guest, loop: loop, idleTimeout: DNSOverTCPProxy.idleTimeout) {
             [unowned self] in
             onQuery($0, number, guest)
         } onEnd: { [unowned self] in
@@ -88,10 +89,10 @@ private final class DNSTCPConnection {
     let guest: DNSGuest
     private let socket: Descriptor
     private let loop: ControlLoop
-    private let patience: UInt64
+    private let idleTimeout: TimeAmount
     private let onQuery: ([UInt8]) -> Void
     private let onEnd: () -> Void
-    private(set) var lastUse = MonotonicClock.now
+    private(set) var lastUse = BootClock.now
     private var input: [UInt8] = []
     private var output: [UInt8] = []
     private var underWay = 0
@@ -103,13 +104,13 @@ private final class DNSTCPConnection {
     private var timer: ControlLoop.TimerID?
 
     init(
-        _ socket: consuming Descriptor, guest: DNSGuest, loop: ControlLoop, patience: UInt64,
+        _ socket: consuming Descriptor, guest: DNSGuest, loop: ControlLoop, idleTimeout: TimeAmount,
         onQuery: @escaping ([UInt8]) -> Void, onEnd: @escaping () -> Void
     ) {
         self.socket = socket
         self.guest = guest
         self.loop = loop
-        self.patience = patience
+        self.idleTimeout = idleTimeout
         self.onQuery = onQuery
         self.onEnd = onEnd
     }
@@ -130,9 +131,9 @@ private final class DNSTCPConnection {
     }
 
     private func noteUse() {
-        lastUse = MonotonicClock.now
+        lastUse = BootClock.now
         loop.cancel(timer)
-        timer = loop.schedule(after: patience) { [unowned self] in onEnd() }
+        timer = loop.schedule(after: idleTimeout) { [unowned self] in onEnd() }
     }
 
     /// A client that does not take its answers is not read from, nor one that has asked enough for now.

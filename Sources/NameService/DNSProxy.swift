@@ -2,6 +2,7 @@
 import EventLoop
 import Logging
 import Platform
+import Timing
 import Wire
 
 /// The destination of a DNS answer.
@@ -72,7 +73,7 @@ final class DNSProxy {
             perform(
                 forwarder.forward(
                     query, question, over: transport, from: client, of: guest, randomID: Random.value(),
-                    now: MonotonicClock.now))
+                    now: BootClock.now))
         }
     }
 
@@ -102,17 +103,17 @@ final class DNSProxy {
         for question in earlier.dropLast() { question.close() }
         do throws(SystemError) {
             let question = try UpstreamQuery(query, to: server, over: transport, loop: loop) { [unowned self] in
-                perform(forwarder.receive($0, from: server, transaction: transaction, now: MonotonicClock.now))
+                perform(forwarder.receive($0, from: server, transaction: transaction, now: BootClock.now))
                 schedule()
             } onFailure: { [unowned self] in
-                perform(forwarder.unreachable(server, transaction: transaction, now: MonotonicClock.now))
+                perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
                 schedule()
             }
             questions[transaction] = earlier.suffix(1) + [question]
         } catch {
             questions[transaction] = earlier.suffix(1)
             logger.debug("cannot ask \(server): \(error)")
-            perform(forwarder.unreachable(server, transaction: transaction, now: MonotonicClock.now))
+            perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
         }
     }
 
@@ -120,7 +121,7 @@ final class DNSProxy {
         loop.cancel(timer)
         timer = forwarder.nextDeadline.map { due in
             loop.schedule(at: due) { [unowned self] in
-                perform(forwarder.tick(now: MonotonicClock.now))
+                perform(forwarder.tick(now: BootClock.now))
                 schedule()
             }
         }

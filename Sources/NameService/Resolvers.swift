@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// The host's resolvers, from `/etc/resolv.conf`, read again when the file has changed, has gone, or is back.
 package final class Resolvers {
     private let path: String
     /// nil while there is no file.
     private var seen: (modified: Int64, inode: UInt64, size: Int)?
-    private var nextLook: UInt64 = 0
+    private var nextCheck = Instant.distantPast
     package private(set) var servers: [SocketAddress] = []
     package private(set) var domain: String?
     package private(set) var search: [String] = []
@@ -19,9 +20,9 @@ package final class Resolvers {
     /// Looks at the file, once a second at most, and at every call while there is none. Returns true if the servers are
     /// others now.
     @discardableResult
-    package func refresh(now: UInt64 = MonotonicClock.now) -> Bool {
-        guard seen == nil || now >= nextLook else { return false }
-        nextLook = now + MonotonicClock.second
+    package func refresh(now: Instant = BootClock.now) -> Bool {
+        guard seen == nil || now >= nextCheck else { return false }
+        nextCheck = now + .seconds(1)
         let before = servers
         guard let status = try? Files.status(path) else {
             // The same file may come back.

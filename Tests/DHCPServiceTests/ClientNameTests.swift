@@ -3,9 +3,10 @@ import DHCPService
 import NetworkModel
 import TestSupport
 import Testing
+import Timing
 import Wire
 
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 
 /// Names that clients send, and which of them they hold with their leases.
 @Suite struct ClientNameTests {
@@ -197,11 +198,11 @@ private let second: UInt64 = 1_000_000_000
         let file =
             LeaseJournal.header
             + bench.outbox.changes.map {
-                LeaseJournal.line(for: LeaseJournal.Record(lease: $0, ends: Int64($0.expires / second)))
+                LeaseJournal.line(for: LeaseJournal.Record(lease: $0, ends: ($0.expires - .distantPast).seconds))
             }.joined()
         let leases = LeaseJournal.settled(LeaseJournal.parse(Array(file.utf8)).records).map {
             var lease = $0.lease
-            lease.expires = UInt64($0.ends) * second
+            lease.expires = .distantPast + .seconds($0.ends)
             return lease
         }
         var again = Bench(leases: leases)
@@ -213,10 +214,10 @@ private let second: UInt64 = 1_000_000_000
 
     /// Of two leases with one name in a file, as a clock that went back makes them, the one that ends last has it.
     @Test func oneOfTwoRestoredLeasesHasTheName() {
-        func lease(_ number: Int, _ ends: UInt64) -> Lease {
+        func lease(_ number: Int, _ ends: Int64) -> Lease {
             Lease(
                 address: ip(number + 1), client: ClientIdentity(hardware: mac(number)), hardware: mac(number),
-                hostName: "web", name: GuestName("web"), expires: ends * second)
+                hostName: "web", name: GuestName("web"), expires: .distantPast + ends * second)
         }
         let bench = Bench(leases: [lease(1, 1_100), lease(2, 1_200)])
         #expect(bench.names == ["web": ip(3)])

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
 import NetworkModel
+import Timing
 import Wire
 
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 let serverHardware = MACAddress("02:00:00:00:00:01")!
 
 func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
@@ -12,7 +13,7 @@ func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(num
 /// A server and a clock, and the clients' side of the conversation.
 struct Bench {
     var server: DHCPServer
-    var now: UInt64 = 1_000 * second
+    var now = Instant.distantPast + .seconds(1000)
     /// Everything that was sent, journalled and noted.
     var outbox = Outbox()
 
@@ -67,8 +68,8 @@ struct Bench {
     }
 
     /// Lets time pass, and what is due happen.
-    mutating func wait(_ nanoseconds: UInt64) -> [DHCPv4Message] {
-        let end = now + nanoseconds
+    mutating func wait(_ time: TimeAmount) -> [DHCPv4Message] {
+        let end = now + time
         while let due = server.nextDeadline, due <= end {
             now = max(now, due)
             server.tick(now: now, into: &outbox)

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
 import Testing
+import Timing
 import Wire
 
 /// A detector, a clock, and other servers' answers.
 private struct DetectorBench {
     let hardware = MACAddress("02:00:00:00:00:09")!
     var detector: DHCPServerDetector
-    var now: UInt64 = 0
+    var now = Instant.distantPast
     /// The questions so far.
     var questions: [DHCPv4Message] = []
 
-    init() { detector = DHCPServerDetector(seed: 0x1234_5678_9abc_def0, hardware: hardware, now: 0) }
+    init() { detector = DHCPServerDetector(seed: 0x1234_5678_9abc_def0, hardware: hardware, now: .distantPast) }
 
     /// Lets the next thing happen; returns false when nothing is left to happen.
     mutating func step() throws -> Bool {
@@ -50,7 +51,7 @@ private struct DetectorBench {
         try bench.finish()
         #expect(bench.detector.verdict == .alone)
         #expect(bench.questions.count == 4)
-        #expect(bench.now == 3_500_000_000)
+        #expect(bench.now == .distantPast + .milliseconds(3500))
     }
 
     @Test func aServerThatOffersTwiceServes() throws {
@@ -73,7 +74,7 @@ private struct DetectorBench {
         _ = try bench.step()
         bench.answer(address: .any) { $0[.vendorClass] = Array("PXEClient".utf8) }
         try bench.finish()
-        #expect(bench.detector.verdict == .alone && bench.now == 3_500_000_000)
+        #expect(bench.detector.verdict == .alone && bench.now == .distantPast + .milliseconds(3500))
     }
 
     @Test func whatDoesNotAnswerTheQuestionDecidesNothing() throws {

@@ -3,9 +3,10 @@ import DHCPService
 import NetworkModel
 import TestSupport
 import Testing
+import Timing
 import Wire
 
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 
 @Suite struct DHCPServerTests {
     // MARK: Getting an address
@@ -61,7 +62,7 @@ private let second: UInt64 = 1_000_000_000
     @Test func whoHasAnotherAddressMovesToItsOwn() throws {
         let lease = Lease(
             address: ip(5), client: ClientIdentity(hardware: mac(7)), hardware: mac(7), hostName: "",
-            expires: 5_000 * second)
+            expires: .distantPast + .seconds(5_000))
         var bench = Bench(leases: [lease], reservations: [AddressReservation(hardware: mac(7), address: ip(9))])
         let renewal = bench.message(.request, mac(7)) { $0.clientAddress = ip(5) }
         #expect(bench.send(renewal, from: ip(5), to: ip(1)).last?.kind == .nak)
@@ -73,12 +74,12 @@ private let second: UInt64 = 1_000_000_000
     @Test func anAddressThatSomebodyStillHoldsIsNotTakenAway() {
         let lease = Lease(
             address: ip(9), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "",
-            expires: 1_100 * second)
+            expires: .distantPast + .seconds(1_100))
         var bench = Bench(leases: [lease], reservations: [AddressReservation(hardware: mac(7), address: ip(9))])
         #expect(bench.lease(mac(7)) == ip(2), "for the time being")
         let renewal = bench.message(.request, mac(1)) { $0.clientAddress = ip(9) }
         #expect(bench.send(renewal, from: ip(9), to: ip(1)).last?.kind == .nak)
-        bench.now = 1_200 * second
+        bench.now = .distantPast + .seconds(1200)
         #expect(bench.lease(mac(7)) == ip(9))
         #expect(bench.lease(mac(1)) == ip(3))
     }
@@ -91,8 +92,8 @@ private let second: UInt64 = 1_000_000_000
         let probe = try #require(bench.outbox.frames.first)
         #expect(probe == ARPPacket.probe(for: ip(2), from: serverHardware).frame(to: .broadcast))
         #expect(bench.takeReplies().isEmpty)
-        #expect(bench.wait(49_000_000).isEmpty)
-        #expect(bench.wait(1_000_000).map(\.kind) == [.offer])
+        #expect(bench.wait(.milliseconds(49)).isEmpty)
+        #expect(bench.wait(.milliseconds(1)).map(\.kind) == [.offer])
     }
 
     @Test func whoAnswersTheProbeKeepsItsAddress() {
@@ -379,7 +380,7 @@ private let second: UInt64 = 1_000_000_000
         // Each asks once, lives for a minute and is never heard of again; 8.64 s apart makes 10,000 a day.
         for number in 0..<10_000 {
             #expect(bench.lease(mac(number)) != nil, "guest \(number)")
-            _ = bench.wait(8 * second + 640_000_000)
+            _ = bench.wait(8 * second + .milliseconds(640))
         }
         #expect(bench.server.counters.exhausted == 0)
     }
@@ -388,7 +389,7 @@ private let second: UInt64 = 1_000_000_000
         let leases = [(1, 3, 200), (2, 2, 100), (3, 4, 300)].map { number, last, ended in
             Lease(
                 address: ip(last), client: ClientIdentity(hardware: mac(number)), hardware: mac(number), hostName: "",
-                expires: UInt64(ended) * second)
+                expires: .distantPast + Int64(ended) * second)
         }
         var bench = Bench(last: 4, leases: leases)
         #expect(bench.lease(mac(10)) == ip(2))
@@ -485,10 +486,10 @@ private let second: UInt64 = 1_000_000_000
     @Test func restoredLeasesAreHonoured() {
         let lease = Lease(
             address: ip(40), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "vm",
-            expires: 2_000 * second)
+            expires: .distantPast + .seconds(2_000))
         let outside = Lease(
             address: IPv4Address("10.0.0.1")!, client: ClientIdentity(hardware: mac(2)), hardware: mac(2), hostName: "",
-            expires: 2_000 * second)
+            expires: .distantPast + .seconds(2_000))
         var bench = Bench(leases: [lease, outside])
         #expect(
             bench.send(bench.message(.discover, mac(1))).map(\.yourAddress) == [ip(40)], "no probe for who held it last"

@@ -6,6 +6,7 @@ import NetworkModel
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -18,13 +19,11 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
     private func lease(_ last: Int, seconds: Int = 1800) -> Lease {
         let hardware = MACAddress(UInt64(last))
-        let now = MonotonicClock.now
+        let now = BootClock.now
         return Lease(
             address: IPv4Address("192.168.105.\(last)")!, client: ClientIdentity(hardware: hardware),
             hardware: hardware, hostName: "vm\(last)",
-            expires: seconds >= 0
-                ? now + UInt64(seconds) * MonotonicClock.second
-                : now - min(now, UInt64(-seconds) * MonotonicClock.second))
+            expires: max(.distantPast, now + .seconds(Int64(seconds))))
     }
 
     private func reload() throws -> [Lease] { try LeaseFile.open(path, logger: quiet).leases }
@@ -36,8 +35,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         file.append([lease(2, seconds: 600)], all: [])
         let found = try reload()
         #expect(found.map(\.address.description).sorted() == ["192.168.105.2", "192.168.105.3"])
-        let remaining = Int(
-            (found.first { $0.hostName == "vm2" }!.expires - MonotonicClock.now) / MonotonicClock.second)
+        let remaining = (found.first { $0.hostName == "vm2" }!.expires - BootClock.now).seconds
         #expect((595...601).contains(remaining), "the last change counts: \(remaining) s")
         #expect(try reload().map(\.client) == found.map(\.client))
     }

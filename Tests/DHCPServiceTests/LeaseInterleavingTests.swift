@@ -2,9 +2,10 @@
 import DHCPService
 import TestSupport
 import Testing
+import Timing
 import Wire
 
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 
 /// Random conversations of many clients at many ports, of good will and of ill. Whatever their order, no address
 /// belongs to two clients, no port exceeds its share, and the journal comes to what the server knows.
@@ -15,11 +16,11 @@ private let second: UInt64 = 1_000_000_000
         var port: ClientPort
         var offer: DHCPv4Message?
         /// Its address, until the end of its lease.
-        var held: (address: IPv4Address, ends: UInt64)?
+        var held: (address: IPv4Address, ends: Instant)?
         /// It does not answer any more.
         var isGone = false
 
-        func isUsing(_ address: IPv4Address, _ now: UInt64) -> Bool {
+        func isUsing(_ address: IPv4Address, _ now: Instant) -> Bool {
             !isGone && held.map { $0.address == address && $0.ends > now } ?? false
         }
     }
@@ -63,7 +64,7 @@ private let second: UInt64 = 1_000_000_000
                 replies = bench.takeReplies()
                 if replies.isEmpty {
                     guard bench.server.nextDeadline != nil else { break }
-                    replies = bench.wait(50_000_000)
+                    replies = bench.wait(.milliseconds(50))
                 }
             }
             journal += bench.outbox.changes
@@ -77,7 +78,7 @@ private let second: UInt64 = 1_000_000_000
             switch reply.kind {
             case .offer: clients[index].offer = reply
             case .ack:
-                clients[index].held = (reply.yourAddress, bench.now + UInt64(reply.seconds(.leaseTime) ?? 0) * second)
+                clients[index].held = (reply.yourAddress, bench.now + Int64(reply.seconds(.leaseTime) ?? 0) * second)
             case .nak: clients[index].held = nil
             default: break
             }
@@ -158,8 +159,8 @@ private let second: UInt64 = 1_000_000_000
                     $0[.hostName] = name
                 }
                 run(bench.send(message, from: held.address, to: ip(1), at: clients[index].port))
-            case 18: run(bench.wait(UInt64.random(in: 1...20, using: &random) * second))
-            default: run(bench.wait(UInt64.random(in: 1...700, using: &random) * second))
+            case 18: run(bench.wait(Int64.random(in: 1...20, using: &random) * second))
+            default: run(bench.wait(Int64.random(in: 1...700, using: &random) * second))
             }
         }
     }
@@ -192,7 +193,7 @@ private let second: UInt64 = 1_000_000_000
         }
         // The journal comes to the same leases.
         let replayed = LeaseJournal.settled(
-            network.journal.map { LeaseJournal.Record(lease: $0, ends: Int64($0.expires / second)) }
+            network.journal.map { LeaseJournal.Record(lease: $0, ends: ($0.expires - .distantPast).seconds) }
         ).map(\.lease)
         let other = DHCPServer(network.bench.server.configuration, leases: replayed)
         func running(_ leases: [Lease]) -> [Lease] { leases.filter { $0.expires > now } }

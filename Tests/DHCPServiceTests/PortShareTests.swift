@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
 import Testing
+import Timing
 import Wire
 
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 
 private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .guest) }
 
@@ -55,7 +56,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         for number in 0..<80 {
             _ = bench.send(bench.message(.discover, mac(number)), at: trunk)
             // All within four seconds.
-            if let offer = bench.wait(50_000_000).last, bench.send(bench.selecting(offer), at: trunk).last?.kind == .ack
+            if let offer = bench.wait(.milliseconds(50)).last, bench.send(bench.selecting(offer), at: trunk).last?.kind == .ack
             {
                 taken += 1
             }
@@ -75,7 +76,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         var times: [UInt32] = []
         for number in 0..<50 {
             _ = bench.send(bench.message(.discover, mac(number)))
-            let offer = try #require(bench.wait(50_000_000).last)
+            let offer = try #require(bench.wait(.milliseconds(50)).last)
             times.append(try #require(bench.send(bench.selecting(offer)).last?.seconds(.leaseTime)))
         }
         #expect(times.first == 1800 && times.last == 120)
@@ -93,7 +94,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
             var replies = bench.send(bench.message(.discover, mac(1)), at: guest(1))
             for _ in 0..<40 where replies.isEmpty {
                 for last in 2...41 { bench.arp(.reply, from: mac(666 + attempt), ip(last), at: guest(66)) }
-                replies += bench.takeReplies() + bench.wait(50_000_000)
+                replies += bench.takeReplies() + bench.wait(.milliseconds(50))
             }
             found = replies.last?.yourAddress
         }
@@ -218,7 +219,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
     @Test func leasesFromBeforeARestartAreReusedLast() {
         let old = Lease(
             address: ip(2), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "",
-            expires: 5_000 * second)
+            expires: .distantPast + .seconds(5_000))
         var bench = Bench(last: 3, leases: [old]) { $0.knowsPorts = true }
         #expect(bench.lease(mac(2), at: guest(2)) == ip(3))
         bench.server.portGone(2, now: bench.now)

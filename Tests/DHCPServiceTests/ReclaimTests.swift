@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
 import Testing
+import Timing
 import Wire
 
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 
 /// Clients that have, or believe to have, an address of which the server does not know.
 @Suite struct ReclaimTests {
@@ -28,7 +29,7 @@ private let second: UInt64 = 1_000_000_000
         for _ in 0..<20 {
             bench.arp(.reply, from: mac(1), ip(2))
             let before = bench.outbox.frames.count
-            let replies = bench.wait(50_000_000)
+            let replies = bench.wait(.milliseconds(50))
             probes += max(0, bench.outbox.frames.count - before)
             guard replies.isEmpty else {
                 #expect(replies.map(\.yourAddress) == [ip(2)])
@@ -69,7 +70,7 @@ private let second: UInt64 = 1_000_000_000
         #expect(bench.send(message).isEmpty)
         // Sent again meanwhile.
         #expect(bench.send(message).isEmpty)
-        #expect(bench.wait(50_000_000).map(\.kind) == [.ack])
+        #expect(bench.wait(.milliseconds(50)).map(\.kind) == [.ack])
         #expect(bench.outbox.changes.map(\.address) == [ip(77)])
         #expect(bench.server.table.lease(on: ip(77))?.hardware == mac(1))
     }
@@ -78,7 +79,7 @@ private let second: UInt64 = 1_000_000_000
         var bench = alone()
         _ = bench.send(rebind(bench, mac(1), ip(77)), from: ip(77))
         bench.arp(.reply, from: mac(1), ip(77))
-        #expect(bench.wait(50_000_000).map(\.kind) == [.ack])
+        #expect(bench.wait(.milliseconds(50)).map(\.kind) == [.ack])
     }
 
     @Test func anAddressThatAnotherUsesIsRefused() {
@@ -143,7 +144,7 @@ private let second: UInt64 = 1_000_000_000
             var offers = bench.send(bench.message(.discover, mac(1)) { $0[.clientIdentifier] = identifier })
             for _ in 0..<8 where offers.isEmpty {
                 for last in 2..<2 + number { bench.arp(.reply, from: mac(1), ip(last)) }
-                offers += bench.wait(50_000_000)
+                offers += bench.wait(.milliseconds(50))
             }
             guard let offer = offers.last else {
                 Issue.record("no offer for client \(number)")

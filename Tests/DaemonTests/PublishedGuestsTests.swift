@@ -4,6 +4,7 @@ import Logging
 import NetworkModel
 import Platform
 import Testing
+import Timing
 import Uplinks
 import Wire
 @testable import Daemon
@@ -34,11 +35,11 @@ private final class Lines: LogHandler, @unchecked Sendable {
     private let one = MACAddress("52:54:00:00:00:01")!, other = MACAddress("52:54:00:00:00:02")!
 
     private func lease(
-        _ address: IPv4Address, _ hardware: MACAddress, _ name: String? = nil, until: UInt64 = 100
+        _ address: IPv4Address, _ hardware: MACAddress, _ name: String? = nil, until: Int64 = 100
     ) -> Lease {
         Lease(
             address: address, client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "",
-            name: name.flatMap { GuestName($0) }, expires: until)
+            name: name.flatMap { GuestName($0) }, expires: .distantPast + .seconds(until))
     }
 
     @Test func aHardwareAddressIsFollowedFromLeaseToLease() throws {
@@ -53,14 +54,14 @@ private final class Lines: LogHandler, @unchecked Sendable {
         #expect(
             lines.take() == ["info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease"]
         )
-        guests.note([lease(two, one, until: 10)], now: 10)
+        guests.note([lease(two, one, until: 10)], now: .distantPast + .seconds(10))
         #expect(led.isEmpty, "that lease is over")
-        guests.note([lease(two, one)], now: 10)
-        guests.note([lease(two, one, until: 200)], now: 20)
-        guests.note([lease(three, one)], now: 30)
+        guests.note([lease(two, one)], now: .distantPast + .seconds(10))
+        guests.note([lease(two, one, until: 200)], now: .distantPast + .seconds(20))
+        guests.note([lease(three, one)], now: .distantPast + .seconds(30))
         // Its old address is nothing to it any more.
-        guests.note([lease(two, other)], now: 40)
-        guests.note([lease(three, other)], now: 50)
+        guests.note([lease(two, other)], now: .distantPast + .seconds(40))
+        guests.note([lease(three, other)], now: .distantPast + .seconds(50))
         #expect(
             led == [
                 ["192.168.105.2", "192.168.105.9"], ["192.168.105.3", "192.168.105.9"], ["0.0.0.0", "192.168.105.9"],
@@ -77,18 +78,18 @@ private final class Lines: LogHandler, @unchecked Sendable {
             [try PublishedPort(parsing: "2222:web:22")], logger: Logger(label: "t") { _ in lines }
         ) { led.append($0[0].guest.description) }
         #expect(lines.take() == ["info: --publish 2222:web:22/tcp leads nowhere until that guest has a lease"])
-        guests.note([lease(two, one, "web", until: 10), lease(three, other)], now: 10)
+        guests.note([lease(two, one, "web", until: 10), lease(three, other)], now: .distantPast + .seconds(10))
         #expect(led.isEmpty, "that lease is over, and the other has no name")
-        guests.note([lease(two, one, "web")], now: 10)
+        guests.note([lease(two, one, "web")], now: .distantPast + .seconds(10))
         #expect(lines.take() == ["info: --publish 2222:web:22/tcp leads to 192.168.105.2"])
         // A lease without the name changes nothing, unless it is on the address.
-        guests.note([lease(three, other, "db")], now: 20)
+        guests.note([lease(three, other, "db")], now: .distantPast + .seconds(20))
         #expect(led == ["192.168.105.2"])
-        guests.note([lease(two, one, "www")], now: 30)
+        guests.note([lease(two, one, "www")], now: .distantPast + .seconds(30))
         #expect(
             lines.take() == ["info: --publish 2222:web:22/tcp leads nowhere until that guest has a lease again"])
-        guests.note([lease(three, other, "web")], now: 40)
-        guests.note([lease(three, one)], now: 50)
+        guests.note([lease(three, other, "web")], now: .distantPast + .seconds(40))
+        guests.note([lease(three, one)], now: .distantPast + .seconds(50))
         #expect(led == ["192.168.105.2", "0.0.0.0", "192.168.105.3", "0.0.0.0"])
     }
 
@@ -97,11 +98,11 @@ private final class Lines: LogHandler, @unchecked Sendable {
         let guests = PublishedGuests(
             [try PublishedPort(parsing: "8080:192.168.105.2:80")], logger: Logger(label: "t") { _ in lines }
         ) { _ in Issue.record("nothing leads elsewhere") }
-        guests.note([lease(two, one), lease(three, other)], now: 10)
-        guests.note([lease(two, one)], now: 20)
+        guests.note([lease(two, one), lease(three, other)], now: .distantPast + .seconds(10))
+        guests.note([lease(two, one)], now: .distantPast + .seconds(20))
         #expect(lines.take().isEmpty)
-        guests.note([lease(two, other)], now: 30)
-        guests.note([lease(two, other)], now: 40)
+        guests.note([lease(two, other)], now: .distantPast + .seconds(30))
+        guests.note([lease(two, other)], now: .distantPast + .seconds(40))
         #expect(
             lines.take() == [
                 "warning: --publish 8080:192.168.105.2:80/tcp leads to another guest now: 192.168.105.2 was leased to 52:54:00:00:00:01 and is leased to 52:54:00:00:00:02; publish the hardware address instead, or reserve the address: --dhcp-host 52:54:00:00:00:01,192.168.105.2"

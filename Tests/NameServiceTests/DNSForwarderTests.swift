@@ -2,10 +2,11 @@
 import NameService
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 private typealias Forwarder = DNSForwarder<String, String>
-private let second: UInt64 = 1_000_000_000
+private let second = TimeAmount.seconds(1)
 
 /// A forwarder whose servers are called `a`, `b` and so on, and what was asked of them.
 private struct NameBench {
@@ -17,7 +18,7 @@ private struct NameBench {
     }
 
     var forwarder: Forwarder
-    var now: UInt64 = 0
+    var now = Instant.distantPast
     var asked: [Asked] = []
     var replies: [(client: String, message: [UInt8])] = []
     var open: Set<UInt64> = []
@@ -136,7 +137,7 @@ private struct NameBench {
         ]
         for (message, server, transaction) in forged {
             #expect(
-                bench.forwarder.receive(message, from: server, transaction: transaction, now: 1).isEmpty, "\(message)")
+                bench.forwarder.receive(message, from: server, transaction: transaction, now: .distantPast + .nanoseconds(1)).isEmpty, "\(message)")
         }
         bench.resolve(asked)
         #expect(bench.replies.count == 1)
@@ -151,7 +152,7 @@ private struct NameBench {
         #expect(bench.asked.map(\.server) == ["a", "b", "c"])
         #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
         // Before it asks again or gives up (resolver(5)).
-        #expect(bench.now < 5 * second)
+        #expect(bench.now < .distantPast + 5 * second)
         var single = NameBench(["a"])
         single.ask()
         single.waitForAll()
@@ -163,7 +164,7 @@ private struct NameBench {
     func theServerThatAnsweredIsAskedFirstOverBothTransports(first: DNSTransport, then: DNSTransport) throws {
         var bench = NameBench(["dead", "good"])
         bench.ask(over: first)
-        bench.now = 2 * second
+        bench.now = .distantPast + 2 * second
         bench.take(bench.forwarder.tick(now: bench.now))
         #expect(bench.asked.last?.server == "good")
         bench.resolve(bench.asked.last!)
@@ -185,7 +186,7 @@ private struct NameBench {
     @Test func aRefusalWaitsForAServerThatMayStillAnswer() throws {
         var bench = NameBench(["slow", "b"])
         let slow = try bench.mustAsk()
-        bench.now = 2 * second
+        bench.now = .distantPast + 2 * second
         bench.take(bench.forwarder.tick(now: bench.now))
         bench.fail(bench.asked[1], .refused)
         #expect(bench.replies.isEmpty)
@@ -204,9 +205,9 @@ private struct NameBench {
     @Test func unreachableServersAreSkippedAtOnce() throws {
         var bench = NameBench(["a", "b"])
         let asked = try bench.mustAsk()
-        bench.take(bench.forwarder.unreachable("a", transaction: asked.transaction, now: 1))
+        bench.take(bench.forwarder.unreachable("a", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
         #expect(bench.asked.last?.server == "b")
-        bench.take(bench.forwarder.unreachable("b", transaction: asked.transaction, now: 1))
+        bench.take(bench.forwarder.unreachable("b", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
         #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
     }
 
@@ -214,7 +215,7 @@ private struct NameBench {
         var bench = NameBench(["a", "b"])
         bench.ask()
         bench.forwarder.servers = ["c"]
-        bench.now = 2 * second
+        bench.now = .distantPast + 2 * second
         bench.take(bench.forwarder.tick(now: bench.now))
         #expect(bench.asked.last?.server == "c")
         #expect(bench.ask("next.example.org")?.server == "c")
@@ -377,7 +378,7 @@ private struct NameBench {
                     bench.take(bench.forwarder.forget(client))
                 }
             default:
-                bench.now += UInt64.random(in: 0...second, using: &random)
+                bench.now += .nanoseconds(Int64.random(in: 0...second.nanoseconds, using: &random))
                 bench.take(bench.forwarder.tick(now: bench.now))
                 bench.forwarder.servers = [["a", "b", "c"], ["b"], [], ["c", "d"]].randomElement(using: &random)!
             }

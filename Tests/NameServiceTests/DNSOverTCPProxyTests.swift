@@ -4,6 +4,7 @@ import Logging
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 @testable import NameService
@@ -35,10 +36,10 @@ private final class NameScene {
 
     /// Lets the server work until `isDone`.
     func run(_ what: String, until isDone: () throws -> Bool) throws {
-        let deadline = MonotonicClock.now + UInt64(ampleTime) * MonotonicClock.second
+        let deadline = BootClock.now + .seconds(Int64(ampleTime))
         while !(try isDone()) {
-            guard MonotonicClock.now < deadline else { throw TimedOut(what) }
-            _ = loop.schedule(after: MonotonicClock.millisecond) {}
+            guard BootClock.now < deadline else { throw TimedOut(what) }
+            _ = loop.schedule(after: .milliseconds(1)) {}
             loop.turn()
         }
     }

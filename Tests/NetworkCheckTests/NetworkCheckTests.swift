@@ -3,6 +3,7 @@ import DHCPService
 import NetworkCheck
 import Platform
 import Testing
+import Timing
 import Wire
 
 private let gateway = IPv4Address("192.168.105.1")!
@@ -35,7 +36,7 @@ private final class FakeNetwork: GuestLink {
         }
     }
 
-    private var now: UInt64 = 1_000_000_000
+    private var now = Instant.distantPast + .seconds(1)
 
     func receive(until deadline: UInt64) -> [UInt8]? { pending.isEmpty ? nil : pending.removeFirst() }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// The port of the switch by which a client's frame came in.
@@ -34,17 +35,18 @@ package struct Applicant: Sendable {
 /// How fast new clients may come by one port (the generic cell rate algorithm, ITU-T I.371): so many at once, and then
 /// one a second.
 struct NewClientRate: Sendable {
-    static let burst: UInt64 = 64
-    /// Nanoseconds.
-    static let interval: UInt64 = 1_000_000_000
+    /// New clients that may come at once.
+    static let burst: Int64 = 64
+    /// One more may come after each.
+    static let interval = TimeAmount.seconds(1)
 
     /// When the whole burst is available again.
-    private var full: UInt64 = 0
+    private var full = Instant.distantPast
 
-    func isExhausted(_ now: UInt64) -> Bool { full > now + (NewClientRate.burst - 1) * NewClientRate.interval }
+    func isExhausted(_ now: Instant) -> Bool { full > now + NewClientRate.interval * (NewClientRate.burst - 1) }
 
     /// Whether more than half of the burst is used.
-    func isBusy(_ now: UInt64) -> Bool { full > now + NewClientRate.burst / 2 * NewClientRate.interval }
+    func isBusy(_ now: Instant) -> Bool { full > now + NewClientRate.interval * (NewClientRate.burst / 2) }
 
-    mutating func take(_ now: UInt64) { full = max(full, now) + NewClientRate.interval }
+    mutating func take(_ now: Instant) { full = max(full, now) + NewClientRate.interval }
 }

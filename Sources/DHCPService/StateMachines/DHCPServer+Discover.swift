@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 // Offers (RFC 2131 section 4.3.1).
 
 extension DHCPServer {
-    /// Seconds of the first lease of a new client where many come at once: who is there renews it for the whole time.
+    /// The first lease of a new client while many new clients arrive at once, in seconds. A client that stays renews it
+    /// for the whole lease time.
     private static let firstLeaseTime: UInt32 = 120
 
     mutating func discover(
-        _ message: DHCPv4Message, from port: ClientPort, attempts: Int, now: UInt64, into outbox: inout Outbox
+        _ message: DHCPv4Message, from port: ClientPort, attempts: Int, now: Instant, into outbox: inout Outbox
     ) {
         var applicant = applicant(of: message, at: port, now: now)
         var attempts = attempts
@@ -77,7 +79,7 @@ extension DHCPServer {
 
     /// Lets a client wait until a probe for an address has been silent for long enough, and sends that probe if need
     /// be.
-    mutating func wait(_ item: Pending, now: UInt64, into outbox: inout Outbox) {
+    mutating func wait(_ item: Pending, now: Instant, into outbox: inout Outbox) {
         if watch.silenceEnds(item.address, now: now) == nil {
             watch.probed(item.address, now: now)
             outbox.frames.append(
@@ -89,7 +91,7 @@ extension DHCPServer {
     }
 
     mutating func sendOffer(
-        _ address: IPv4Address, to applicant: Applicant, for message: DHCPv4Message, now: UInt64,
+        _ address: IPv4Address, to applicant: Applicant, for message: DHCPv4Message, now: Instant,
         into outbox: inout Outbox
     ) {
         guard mayHold(address, applicant, now: now) else { return }
@@ -103,7 +105,7 @@ extension DHCPServer {
 
     /// Seconds: what the client asks for, at most the configured time, and less of it when addresses become scarce or
     /// new clients come in crowds.
-    func leaseTime(for message: DHCPv4Message, _ applicant: Applicant, isNew: Bool, now: UInt64) -> UInt32 {
+    func leaseTime(for message: DHCPv4Message, _ applicant: Applicant, isNew: Bool, now: Instant) -> UInt32 {
         let used = table.running(at: now) * 100 / table.size
         var most =
             used < 50 ? configuration.leaseTime : used < 80 ? configuration.leaseTime / 3 : configuration.leaseTime / 6

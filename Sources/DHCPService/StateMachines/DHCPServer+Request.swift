@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Timing
 import Wire
 
 // Leases: given, extended, given back (RFC 2131 sections 4.3.2 to 4.3.5).
 
 extension DHCPServer {
     mutating func request(
-        _ message: DHCPv4Message, from port: ClientPort, isUnicast: Bool, now: UInt64, into outbox: inout Outbox
+        _ message: DHCPv4Message, from port: ClientPort, isUnicast: Bool, now: Instant, into outbox: inout Outbox
     ) {
         let applicant = applicant(of: message, at: port, now: now)
         let held = table.lease(of: applicant.client)
@@ -62,7 +63,7 @@ extension DHCPServer {
     /// that is alone answers: it gives the address if no other client has or uses it, and refuses it otherwise.
     /// - Parameter isForUs: the client means this server.
     private mutating func reclaim(
-        _ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: UInt64,
+        _ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: Instant,
         into outbox: inout Outbox
     ) {
         guard configuration.isAuthoritative else {
@@ -94,7 +95,7 @@ extension DHCPServer {
     }
 
     /// Answers a client that wanted an address of which nothing is known, when it is known who uses it.
-    mutating func settle(_ item: Pending, isSilent: Bool, now: UInt64, into outbox: inout Outbox) {
+    mutating func settle(_ item: Pending, isSilent: Bool, now: Instant, into outbox: inout Outbox) {
         let user = watch.user(of: item.address, now: now)
         // The client answers for the address itself, which may be that of another client identifier of its hardware
         // address.
@@ -112,7 +113,7 @@ extension DHCPServer {
     // MARK: Answers
 
     private mutating func grant(
-        _ address: IPv4Address, to applicant: Applicant, _ message: DHCPv4Message, now: UInt64,
+        _ address: IPv4Address, to applicant: Applicant, _ message: DHCPv4Message, now: Instant,
         into outbox: inout Outbox
     ) {
         let isMore = isOneMore(address, for: applicant, now: now)
@@ -129,7 +130,7 @@ extension DHCPServer {
             } ?? ""
         var lease = Lease(
             address: address, client: applicant.client, hardware: message.clientHardware, hostName: name,
-            expires: now + UInt64(seconds) * 1_000_000_000)
+            expires: now + .seconds(Int64(seconds)))
         lease.name = heldName(of: message, with: lease, at: applicant.port, now: now, into: &outbox)
         table.commit(lease, presence: .at(applicant.port))
         watch.granted(address)
@@ -145,7 +146,7 @@ extension DHCPServer {
     /// The name that the client gets with `lease`: the one that it sends, if no other client holds that, or the one that
     /// it holds, if it sends none. A name belongs to the first client that has a running lease with it.
     private mutating func heldName(
-        of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: UInt64, into outbox: inout Outbox
+        of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: Instant, into outbox: inout Outbox
     ) -> GuestName? {
         let before = table.lease(of: lease.client).flatMap {
             $0.hardware == lease.hardware && $0.expires > now ? $0 : nil
@@ -162,7 +163,7 @@ extension DHCPServer {
         return nil
     }
 
-    private mutating func countNewcomer(_ port: ClientPort, _ now: UInt64) {
+    private mutating func countNewcomer(_ port: ClientPort, _ now: Instant) {
         if port.kind != .guest { rates[port, default: NewClientRate()].take(now) }
     }
 
@@ -173,7 +174,7 @@ extension DHCPServer {
 
     // MARK: Decline, release, inform (RFC 2131 sections 4.3.3 to 4.3.5)
 
-    mutating func decline(_ message: DHCPv4Message, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+    mutating func decline(_ message: DHCPv4Message, from port: ClientPort, now: Instant, into outbox: inout Outbox) {
         let applicant = applicant(of: message, at: port, now: now)
         guard message.address(.serverIdentifier) == configuration.server,
             let address = message.address(.requestedAddress),
@@ -190,12 +191,12 @@ extension DHCPServer {
         countNewcomer(port, now)
         outbox.note(
             .warning,
-            "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / 60_000_000_000) minutes",
+            "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / .minutes(1)) minutes",
             at: port)
         quarantine(address, by: port, now: now, into: &outbox)
     }
 
-    mutating func release(_ message: DHCPv4Message, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+    mutating func release(_ message: DHCPv4Message, from port: ClientPort, now: Instant, into outbox: inout Outbox) {
         let applicant = applicant(of: message, at: port, now: now)
         guard message.address(.serverIdentifier).map({ $0 == configuration.server }) ?? true,
             let lease = table.lease(of: applicant.client),
@@ -210,7 +211,7 @@ extension DHCPServer {
     }
 
     /// Ends the lease on an address.
-    private mutating func end(_ address: IPv4Address, now: UInt64, into outbox: inout Outbox) {
+    private mutating func end(_ address: IPv4Address, now: Instant, into outbox: inout Outbox) {
         guard var lease = table.lease(on: address) else { return }
         lease.expires = min(lease.expires, now)
         lease.name = nil
@@ -219,7 +220,7 @@ extension DHCPServer {
     }
 
     /// Sets an address aside that is used without a lease, and ends the lease of a client that is not there.
-    mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+    mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: Instant, into outbox: inout Outbox) {
         if let lease = table.lease(on: address), lease.expires > now { end(address, now: now, into: &outbox) }
         table.quarantine(address, by: port, now: now)
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Timing
 import Wire
 
 /// A DHCP server for one network (RFC 2131, options of RFC 2132): frames in, frames out; time is handed in.
@@ -26,7 +27,7 @@ package struct DHCPServer: Sendable {
         var request: DHCPv4Message
         var applicant: Applicant
         var address: IPv4Address
-        var due: UInt64
+        var due: Instant
         var attempts: Int
         var purpose = Purpose.offer
     }
@@ -40,8 +41,8 @@ package struct DHCPServer: Sendable {
     static let maximumPending = 256
     /// Addresses tried for one client before it has to ask again.
     static let maximumAttempts = 16
-    /// Between two notes of one kind, in nanoseconds.
-    private static let notePause: UInt64 = 60_000_000_000
+    /// Minimum time between two notes of one kind.
+    private static let noteInterval = TimeAmount.minutes(1)
 
     package var configuration: DHCPConfiguration
     package internal(set) var table: LeaseTable
@@ -50,21 +51,21 @@ package struct DHCPServer: Sendable {
     var pending: [PendingKey: Pending] = [:]
     /// Of ports that lead to many clients.
     var rates: [ClientPort: NewClientRate] = [:]
-    private var lastExhaustionNote: UInt64?
-    private var lastShareNote: UInt64?
-    private var lastNameNote: UInt64?
+    private var lastExhaustionNote: Instant?
+    private var lastShareNote: Instant?
+    private var lastNameNote: Instant?
 
     package init(_ configuration: DHCPConfiguration, leases: [Lease] = []) {
         self.configuration = configuration
         table = LeaseTable(
             first: configuration.first, last: configuration.last, reservations: configuration.reservations)
         for lease in leases {
-            table.commit(lease, presence: configuration.knowsPorts ? .gone(since: .max) : .at(.network))
+            table.commit(lease, presence: configuration.knowsPorts ? .gone(since: .distantFuture) : .at(.network))
         }
     }
 
-    /// When `tick` wants to be called next, in nanoseconds.
-    package var nextDeadline: UInt64? { pending.values.map(\.due).min() }
+    /// When `tick` must be called next; nil while no client waits.
+    package var nextDeadline: Instant? { pending.values.map(\.due).min() }
 
     // MARK: Input
 
@@ -74,7 +75,7 @@ package struct DHCPServer: Sendable {
     ///   - isAttached: whether that port is still there. The clients of one that is gone give addresses back, and get
     ///     none.
     package mutating func receive(
-        _ frame: RawSpan, from port: ClientPort = .network, isAttached: Bool = true, now: UInt64,
+        _ frame: RawSpan, from port: ClientPort = .network, isAttached: Bool = true, now: Instant,
         into outbox: inout Outbox
     ) {
         do throws(WireError) {
@@ -110,14 +111,14 @@ package struct DHCPServer: Sendable {
     }
 
     /// A port is gone, and its clients with it.
-    package mutating func portGone(_ number: UInt16, now: UInt64) {
+    package mutating func portGone(_ number: UInt16, now: Instant) {
         table.portGone(number, now: now)
         for key in pending.keys where key.port.number == number && key.port.kind != .network { pending[key] = nil }
         rates = rates.filter { $0.key.number != number || $0.key.kind == .network }
     }
 
     /// Does what has become due.
-    package mutating func tick(now: UInt64, into outbox: inout Outbox) {
+    package mutating func tick(now: Instant, into outbox: inout Outbox) {
         for (key, item) in pending where item.due <= now {
             pending[key] = nil
             let isSilent = watch.isSilent(item.address, now: now) && mayHold(item.address, item.applicant, now: now)
@@ -135,7 +136,7 @@ package struct DHCPServer: Sendable {
         }
     }
 
-    private mutating func heard(_ packet: ARPPacket, from port: ClientPort, now: UInt64, into outbox: inout Outbox) {
+    private mutating func heard(_ packet: ARPPacket, from port: ClientPort, now: Instant, into outbox: inout Outbox) {
         let address = packet.senderAddress, hardware = packet.senderHardware
         guard table.contains(address), hardware != configuration.serverHardware else { return }
         let isHolder = table.lease(on: address)?.hardware == hardware
@@ -159,7 +160,7 @@ package struct DHCPServer: Sendable {
     }
 
     private mutating func handle(
-        _ message: DHCPv4Message, from port: ClientPort, destination: IPv4Address, now: UInt64,
+        _ message: DHCPv4Message, from port: ClientPort, destination: IPv4Address, now: Instant,
         into outbox: inout Outbox
     ) {
         switch message.kind {
@@ -179,7 +180,7 @@ package struct DHCPServer: Sendable {
     }
 
     /// The client that sends `message`: a clone that was told apart keeps its own identity.
-    func applicant(of message: DHCPv4Message, at port: ClientPort, now: UInt64) -> Applicant {
+    func applicant(of message: DHCPv4Message, at port: ClientPort, now: Instant) -> Applicant {
         let plain = ClientIdentity(message)
         let distinguished = plain.distinguished(by: message.clientHardware)
         let isClone = table.lease(of: distinguished) != nil || table.offer(to: distinguished, now: now) != nil
@@ -189,13 +190,13 @@ package struct DHCPServer: Sendable {
     // MARK: What clients may have
 
     /// True if nobody else holds `address` and it belongs to no other machine.
-    func mayHold(_ address: IPv4Address, _ applicant: Applicant, evicting: Bool = true, now: UInt64) -> Bool {
+    func mayHold(_ address: IPv4Address, _ applicant: Applicant, evicting: Bool = true, now: Instant) -> Bool {
         table.isFree(address, for: applicant, evicting: evicting, now: now) && table.suits(address, applicant, now: now)
     }
 
     /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send
     /// another's.
-    func mayTake(_ address: IPv4Address, _ applicant: Applicant, now: UInt64) -> Bool {
+    func mayTake(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
         if let held = table.lease(of: applicant.client), held.address == address, held.hardware == applicant.hardware {
             return true
         }
@@ -203,12 +204,12 @@ package struct DHCPServer: Sendable {
     }
 
     /// Whether `address` would be one more for the client's port.
-    func isOneMore(_ address: IPv4Address, for applicant: Applicant, now: UInt64) -> Bool {
+    func isOneMore(_ address: IPv4Address, for applicant: Applicant, now: Instant) -> Bool {
         !table.isHeld(address, by: applicant, now: now) && !table.isReserved(address, for: applicant.hardware)
     }
 
     /// Whether the client's port may have one more address.
-    mutating func mayHaveMore(_ applicant: Applicant, now: UInt64, into outbox: inout Outbox) -> Bool {
+    mutating func mayHaveMore(_ applicant: Applicant, now: Instant, into outbox: inout Outbox) -> Bool {
         let port = applicant.port
         if port.kind != .guest && rates[port, default: NewClientRate()].isExhausted(now) {
             counters.limited += 1
@@ -230,7 +231,7 @@ package struct DHCPServer: Sendable {
         return false
     }
 
-    mutating func noteExhaustion(_ hardware: MACAddress, now: UInt64, into outbox: inout Outbox) {
+    mutating func noteExhaustion(_ hardware: MACAddress, now: Instant, into outbox: inout Outbox) {
         counters.exhausted += 1
         guard isDue(&lastExhaustionNote, now) else { return }
         outbox.note(
@@ -241,7 +242,7 @@ package struct DHCPServer: Sendable {
 
     /// Reports a client that sends the name of another, once a minute at most.
     mutating func noteNameConflict(
-        _ name: GuestName, of holder: MACAddress, with hardware: MACAddress, at port: ClientPort, now: UInt64,
+        _ name: GuestName, of holder: MACAddress, with hardware: MACAddress, at port: ClientPort, now: Instant,
         into outbox: inout Outbox
     ) {
         guard isDue(&lastNameNote, now) else { return }
@@ -250,8 +251,8 @@ package struct DHCPServer: Sendable {
             at: port)
     }
 
-    private func isDue(_ last: inout UInt64?, _ now: UInt64) -> Bool {
-        if let before = last, now - before <= DHCPServer.notePause { return false }
+    private func isDue(_ last: inout Instant?, _ now: Instant) -> Bool {
+        if let before = last, now - before <= DHCPServer.noteInterval { return false }
         last = now
         return true
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// Finds out whether somebody else serves DHCP on a network, by asking for an address that is never taken.
@@ -16,8 +17,8 @@ package struct DHCPServerDetector: Sendable {
     }
 
     /// dnsmasq, the slowest of the usual servers, pings an address for three seconds before it offers it.
-    private static let patience: UInt64 = 3_500_000_000
-    private static let interval: UInt64 = 1_000_000_000
+    private static let offerTime = TimeAmount.milliseconds(3500)
+    private static let discoverInterval = TimeAmount.seconds(1)
 
     package private(set) var verdict = Verdict.undecided
     private let hardware: MACAddress
@@ -26,28 +27,28 @@ package struct DHCPServerDetector: Sendable {
     private let secondID: UInt32
     /// The server that has answered the first one.
     private var suspect: IPv4Address?
-    private var ends: UInt64
-    private var nextQuestion: UInt64
+    private var ends: Instant
+    private var nextDiscover: Instant
 
     /// - Parameters:
     ///   - seed: random; the transactions are made of it.
     ///   - hardware: from which the questions come. One that stays the same occupies one offer of a server.
-    package init(seed: UInt64, hardware: MACAddress, now: UInt64) {
+    package init(seed: UInt64, hardware: MACAddress, now: Instant) {
         self.hardware = hardware
         transactionID = UInt32(truncatingIfNeeded: seed)
         secondID = UInt32(truncatingIfNeeded: seed >> 32)
-        ends = now + DHCPServerDetector.patience
-        nextQuestion = now
+        ends = now + DHCPServerDetector.offerTime
+        nextDiscover = now
     }
 
-    package var nextDeadline: UInt64? { verdict == .undecided ? min(nextQuestion, ends) : nil }
+    package var nextDeadline: Instant? { verdict == .undecided ? min(nextDiscover, ends) : nil }
 
-    package mutating func tick(now: UInt64, into outbox: inout Outbox) {
+    package mutating func tick(now: Instant, into outbox: inout Outbox) {
         guard verdict == .undecided else { return }
         if now >= ends {
             verdict = .alone
-        } else if now >= nextQuestion {
-            nextQuestion = now + DHCPServerDetector.interval
+        } else if now >= nextDiscover {
+            nextDiscover = now + DHCPServerDetector.discoverInterval
             var message = DHCPv4Message(isReply: false, transactionID: transactionID, clientHardware: hardware)
             message.wantsBroadcast = true
             message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
@@ -58,7 +59,7 @@ package struct DHCPServerDetector: Sendable {
     }
 
     /// Takes a frame; an offer that answers the question settles it, the second time.
-    package mutating func receive(_ frame: RawSpan, now: UInt64) {
+    package mutating func receive(_ frame: RawSpan, now: Instant) {
         guard verdict == .undecided, let message = DHCPServerDetector.answer(in: frame), message.kind == .offer,
             message.transactionID == transactionID,
             message.clientHardware == hardware, let server = message.address(.serverIdentifier)
@@ -66,8 +67,8 @@ package struct DHCPServerDetector: Sendable {
         guard let suspect else {
             self.suspect = server
             transactionID = secondID
-            nextQuestion = now
-            ends = now + DHCPServerDetector.patience
+            nextDiscover = now
+            ends = now + DHCPServerDetector.offerTime
             return
         }
         if server == suspect { verdict = .served(by: server) }

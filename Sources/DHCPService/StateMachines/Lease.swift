@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Timing
 import Wire
 
 /// Who a client is (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address where it sends
@@ -34,12 +35,12 @@ package struct Lease: Equatable, Sendable {
     /// The name that the client holds: no two leases that run have one name. nil if it has sent none, none that a guest
     /// may have, or one that another client holds.
     package var name: GuestName?
-    /// When it ends or ended, in nanoseconds of the service's clock.
-    package var expires: UInt64
+    /// When it ends or ended, on `BootClock`.
+    package var expires: Instant
 
     package init(
         address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, name: GuestName? = nil,
-        expires: UInt64
+        expires: Instant
     ) {
         self.address = address
         self.client = client

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Timing
 import Wire
 
 /// The form in which leases are kept in a file: a line each, appended whenever a lease changes; of several lines on one
@@ -89,7 +90,7 @@ package enum LeaseJournal {
         let held = fields.count == 6 ? GuestName(fields[5]) : nil
         let lease = Lease(
             address: address, client: ClientIdentity(bytes: client), hardware: hardware,
-            hostName: String(decoding: name, as: UTF8.self), name: held, expires: 0)
+            hostName: String(decoding: name, as: UTF8.self), name: held, expires: .distantPast)
         return Record(lease: lease, ends: ends)
     }
 

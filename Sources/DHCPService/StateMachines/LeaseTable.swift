@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Timing
 import Wire
 
 /// The addresses of one pool and who has them.
@@ -16,18 +17,18 @@ import Wire
 package struct LeaseTable: Sendable {
     /// A pool does not grow beyond this, so that a flood of made-up clients is bounded by memory that is there.
     package static let maximumPool = 65_536
-    /// How long an offer is kept for its client, in nanoseconds.
-    static let offerTime: UInt64 = 30_000_000_000
-    /// How long an address that somebody uses without a lease is left alone, in nanoseconds.
-    static let quarantineTime: UInt64 = 600_000_000_000
+    /// How long an offer is kept for its client.
+    static let offerTime = TimeAmount.seconds(30)
+    /// How long an address that is in use without a lease is not assigned.
+    static let quarantineTime = TimeAmount.minutes(10)
     /// A trunk's leases may be so many times the addresses that are left for other ports. A guest's may be as many.
     private static let trunkShare = 4
 
     /// Where the client of a lease is.
     package enum Presence: Equatable, Sendable {
         case at(ClientPort)
-        /// Its port is gone since then; `.max` where it has not been seen since a restart.
-        case gone(since: UInt64)
+        /// Its port has been gone since then; `distantFuture` for a client that was not seen since a restart.
+        case gone(since: Instant)
     }
 
     private struct Entry: Sendable {
@@ -36,15 +37,15 @@ package struct LeaseTable: Sendable {
         var presence = Presence.at(.network)
         var offeredTo: ClientIdentity?
         var offeredHardware = MACAddress.zero
-        var offerEnds: UInt64 = 0
+        var offerEnds = Instant.distantPast
         /// In use by somebody without a lease until then.
-        var quarantineEnds: UInt64 = 0
+        var quarantineEnds = Instant.distantPast
         /// The port whose claim is the reason.
         var quarantinedBy: ClientPort?
 
-        func isRunning(_ now: UInt64) -> Bool { (lease?.expires ?? 0) > now }
+        func isRunning(_ now: Instant) -> Bool { (lease?.expires ?? .distantPast) > now }
 
-        var goneSince: UInt64? { if case .gone(let since) = presence { since } else { nil } }
+        var goneSince: Instant? { if case .gone(let since) = presence { since } else { nil } }
     }
 
     package let first: IPv4Address
@@ -98,16 +99,16 @@ package struct LeaseTable: Sendable {
     package var leases: [Lease] { entries.values.compactMap(\.lease).sorted { $0.address < $1.address } }
 
     /// How many leases run.
-    package func running(at now: UInt64) -> Int { entries.values.count { $0.isRunning(now) } }
+    package func running(at now: Instant) -> Int { entries.values.count { $0.isRunning(now) } }
 
     /// Whether the client, or another client identifier of its hardware address, holds `address` now.
-    package func isHeld(_ address: IPv4Address, by applicant: Applicant, now: UInt64) -> Bool {
+    package func isHeld(_ address: IPv4Address, by applicant: Applicant, now: Instant) -> Bool {
         guard let entry = entries[address], let lease = entry.lease, lease.expires > now else { return false }
         return lease.hardware == applicant.hardware && (lease.client == applicant.client || isHere(entry, applicant))
     }
 
     /// Whether `address` is leased to another client identifier, though perhaps of the same hardware address.
-    func isLeasedToAnother(_ address: IPv4Address, than client: ClientIdentity, now: UInt64) -> Bool {
+    func isLeasedToAnother(_ address: IPv4Address, than client: ClientIdentity, now: Instant) -> Bool {
         guard let lease = entries[address]?.lease else { return false }
         return lease.expires > now && lease.client != client
     }
@@ -122,7 +123,7 @@ package struct LeaseTable: Sendable {
     }
 
     /// The lease that runs and has this name.
-    package func holder(of name: GuestName, now: UInt64) -> Lease? {
+    package func holder(of name: GuestName, now: Instant) -> Lease? {
         names[name].flatMap { entries[$0]?.lease }.flatMap { $0.expires > now ? $0 : nil }
     }
 
@@ -150,13 +151,13 @@ package struct LeaseTable: Sendable {
         entry.lease = lease
         if let name = lease.name { names[name] = lease.address }
         entry.offeredTo = nil
-        entry.offerEnds = 0
+        entry.offerEnds = .distantPast
         entries[lease.address] = entry
         addresses[lease.client] = lease.address
     }
 
     /// Ends a lease now; the client is still remembered, its name is free.
-    package mutating func end(_ address: IPv4Address, now: UInt64) {
+    package mutating func end(_ address: IPv4Address, now: Instant) {
         guard let expires = entries[address]?.lease?.expires else { return }
         forgetName(on: address)
         entries[address]!.lease!.expires = min(now, expires)
@@ -164,7 +165,7 @@ package struct LeaseTable: Sendable {
 
     /// Somebody uses `address` without a lease: leave it alone for a while, and forget who had it.
     /// - Parameter port: where that was said.
-    package mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: UInt64) {
+    package mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: Instant) {
         guard contains(address) else { return }
         forgetName(on: address)
         var entry = entry(address)
@@ -184,13 +185,13 @@ package struct LeaseTable: Sendable {
     }
 
     /// A port is gone, and with it the clients there and what was claimed there.
-    package mutating func portGone(_ number: UInt16, now: UInt64) {
+    package mutating func portGone(_ number: UInt16, now: Instant) {
         for (address, entry) in entries {
             if case .at(let port) = entry.presence, port.number == number, port.kind != .network {
                 entries[address]!.presence = .gone(since: now)
             }
             if let port = entry.quarantinedBy, port.number == number, port.kind != .network {
-                entries[address]!.quarantineEnds = 0
+                entries[address]!.quarantineEnds = .distantPast
                 entries[address]!.quarantinedBy = nil
             }
         }
@@ -198,7 +199,7 @@ package struct LeaseTable: Sendable {
 
     /// How many addresses of the pool count for a port, and how many are left: a lease counts for the port where its
     /// client is, an address in quarantine for the port where that was said.
-    package func usage(of port: ClientPort, now: UInt64) -> (held: Int, free: Int) {
+    package func usage(of port: ClientPort, now: Instant) -> (held: Int, free: Int) {
         var held = 0, taken = ownedInPool
         for (address, entry) in entries where owners[address] == nil && isInPool(address) {
             if entry.quarantineEnds > now {
@@ -214,7 +215,7 @@ package struct LeaseTable: Sendable {
 
     /// Whether one more address may count for a port. No guest's port takes more than it leaves for the others (the
     /// dynamic threshold of shared buffers, Choudhury and Hahne 1998), so that a port without any finds one.
-    package func hasRoom(for port: ClientPort, now: UInt64) -> Bool {
+    package func hasRoom(for port: ClientPort, now: Instant) -> Bool {
         if port.kind == .network { return true }
         let (held, free) = usage(of: port, now: now)
         return held < (port.kind == .guest ? free : free * LeaseTable.trunkShare)
@@ -223,14 +224,14 @@ package struct LeaseTable: Sendable {
     // MARK: Choosing
 
     /// Whether a machine may have this address: its own, while that is to be had; else one that no other machine owns.
-    package func suits(_ address: IPv4Address, _ applicant: Applicant, now: UInt64) -> Bool {
+    package func suits(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
         guard let own = reservations[applicant.hardware] else { return owners[address] == nil }
         return address == own || (owners[address] == nil && !isFree(own, for: applicant, now: now))
     }
 
     /// True if `address` may be given to a client: in the pool, and held by no other client.
     /// - Parameter evicting: leases of clients whose port is gone do not count.
-    package func isFree(_ address: IPv4Address, for applicant: Applicant, evicting: Bool = false, now: UInt64) -> Bool {
+    package func isFree(_ address: IPv4Address, for applicant: Applicant, evicting: Bool = false, now: Instant) -> Bool {
         guard contains(address) else { return false }
         guard let entry = entries[address] else { return true }
         if entry.quarantineEnds > now { return false }
@@ -240,7 +241,7 @@ package struct LeaseTable: Sendable {
     }
 
     private func isFit(
-        _ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false, _ now: UInt64
+        _ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false, _ now: Instant
     ) -> Bool {
         !excluded.contains(address) && isFree(address, for: applicant, evicting: evicting, now: now)
             && suits(address, applicant, now: now)
@@ -248,7 +249,7 @@ package struct LeaseTable: Sendable {
 
     /// The address with which a client has to do already: the one that belongs to its hardware, else the one it had,
     /// else the one it was offered.
-    func familiar(for applicant: Applicant, excluding excluded: [IPv4Address], now: UInt64) -> IPv4Address? {
+    func familiar(for applicant: Applicant, excluding excluded: [IPv4Address], now: Instant) -> IPv4Address? {
         if let reserved = reservations[applicant.hardware], !excluded.contains(reserved),
             isFree(reserved, for: applicant, now: now)
         {
@@ -268,7 +269,7 @@ package struct LeaseTable: Sendable {
     /// - Parameter fromEnd: fresh ones are taken from the end of the pool.
     func fresh(
         for applicant: Applicant, asking: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address],
-        now: UInt64
+        now: Instant
     ) -> IPv4Address? {
         if let shared = addressOfHardware(applicant, excluded, now) { return shared }
         if let asking, isFit(asking, applicant, excluded, now), !isOffered(asking, now: now) { return asking }
@@ -277,7 +278,7 @@ package struct LeaseTable: Sendable {
     }
 
     /// The address that another client identifier of the same hardware address has, or had last.
-    private func addressOfHardware(_ applicant: Applicant, _ excluded: [IPv4Address], _ now: UInt64) -> IPv4Address? {
+    private func addressOfHardware(_ applicant: Applicant, _ excluded: [IPv4Address], _ now: Instant) -> IPv4Address? {
         var best: Lease?
         for (address, entry) in entries {
             guard let lease = entry.lease, lease.hardware == applicant.hardware, isHere(entry, applicant),
@@ -289,14 +290,14 @@ package struct LeaseTable: Sendable {
         return best?.address
     }
 
-    private func leastRecent(for applicant: Applicant, _ excluded: [IPv4Address], _ now: UInt64) -> IPv4Address? {
-        typealias Candidate = (since: UInt64, expires: UInt64, address: IPv4Address)
+    private func leastRecent(for applicant: Applicant, _ excluded: [IPv4Address], _ now: Instant) -> IPv4Address? {
+        typealias Candidate = (since: Instant, expires: Instant, address: IPv4Address)
         var vacant: Candidate?, gone: Candidate?, offered: Candidate?
         func note(_ candidate: Candidate, in best: inout Candidate?) {
             if best.map({ candidate < $0 }) ?? true { best = candidate }
         }
         for (address, entry) in entries where isFit(address, applicant, excluded, evicting: true, now) {
-            let expires = entry.lease?.expires ?? 0
+            let expires = entry.lease?.expires ?? .distantPast
             if entry.offerEnds > now {
                 note((entry.offerEnds, expires, address), in: &offered)
             } else if !entry.isRunning(now) {
@@ -318,7 +319,7 @@ package struct LeaseTable: Sendable {
 
     // MARK: Offers
 
-    package func offer(to client: ClientIdentity, now: UInt64) -> IPv4Address? {
+    package func offer(to client: ClientIdentity, now: Instant) -> IPv4Address? {
         guard let address = offers[client], let entry = entries[address], entry.offeredTo == client,
             entry.offerEnds > now
         else { return nil }
@@ -326,16 +327,16 @@ package struct LeaseTable: Sendable {
     }
 
     /// True if `address` is offered to this client, which asked from this hardware.
-    package func isOffered(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) -> Bool
+    package func isOffered(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: Instant) -> Bool
     {
         offer(to: client, now: now) == address && entries[address]?.offeredHardware == hardware
     }
 
     /// True if `address` is offered to any client.
-    func isOffered(_ address: IPv4Address, now: UInt64) -> Bool { (entries[address]?.offerEnds ?? 0) > now }
+    func isOffered(_ address: IPv4Address, now: Instant) -> Bool { (entries[address]?.offerEnds ?? .distantPast) > now }
 
     /// Sets `address` aside for `client` for a while.
-    package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: UInt64) {
+    package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: Instant) {
         if let before = offers[client], before != address { withdrawOffer(from: client) }
         var entry = entry(address)
         if let other = entry.offeredTo, other != client { offers[other] = nil }
@@ -350,7 +351,7 @@ package struct LeaseTable: Sendable {
         guard let address = offers.removeValue(forKey: client) else { return }
         if entries[address]?.offeredTo == client {
             entries[address]!.offeredTo = nil
-            entries[address]!.offerEnds = 0
+            entries[address]!.offerEnds = .distantPast
         }
     }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// How a query came, which is how it is passed on: an answer that is too long for UDP is asked for again by TCP.
@@ -65,12 +66,12 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         var failed: [Server] = []
         /// What the last of them has answered.
         var refusal: [UInt8]?
-        var due: UInt64
+        var due: Instant
     }
 
     /// How long a resolver may take before the next is asked as well, in nanoseconds. Three times that is less than the
     /// five seconds after which clients ask again or elsewhere (resolver(5)), so that they get an answer in any case.
-    private static var patience: UInt64 { 1_500_000_000 }
+    private static var retryInterval: TimeAmount { .milliseconds(1500) }
     private static var maximumAttempts: Int { 3 }
 
     /// The resolvers; none makes every query fail at once.
@@ -89,7 +90,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         self.limits = limits
     }
 
-    package var nextDeadline: UInt64? { transactions.values.lazy.map(\.due).min() }
+    package var nextDeadline: Instant? { transactions.values.lazy.map(\.due).min() }
 
     /// Questions under way, and queries that wait for them.
     package var load: (transactions: Int, waiting: Int) { (transactions.count, waiting.count) }
@@ -101,7 +102,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
     package mutating func forward(
         _ query: [UInt8], _ question: DNSQuestion, over transport: DNSTransport = .datagram, from client: Client,
         of guest: DNSGuest, randomID: UInt16,
-        now: UInt64
+        now: Instant
     ) -> [Action] {
         guard let message = try? DNSView(query.rawSpan) else { return [] }
         let waiter = Waiter(client: client, id: message.id, guest: guest)
@@ -203,13 +204,13 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
             ?? usable.min { transaction.asked.lastIndex(of: $0)! < transaction.asked.lastIndex(of: $1)! }
     }
 
-    private mutating func ask(_ number: UInt64, now: UInt64) -> [Action] {
+    private mutating func ask(_ number: UInt64, now: Instant) -> [Action] {
         guard let transaction = transactions[number] else { return [] }
         guard transaction.asked.count < Self.maximumAttempts, let server = nextServer(transaction) else {
             return end(number, .serverFailure)
         }
         transactions[number]!.asked.append(server)
-        transactions[number]!.due = now + Self.patience
+        transactions[number]!.due = now + Self.retryInterval
         var query = transaction.query
         query[0] = UInt8(transaction.upstreamID >> 8)
         query[1] = UInt8(truncatingIfNeeded: transaction.upstreamID)
@@ -218,7 +219,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
 
     /// Takes what a transaction's socket received. Anything but the answer to the question asked is ignored.
     package mutating func receive(
-        _ answer: [UInt8], from server: Server, transaction number: UInt64, now: UInt64
+        _ answer: [UInt8], from server: Server, transaction number: UInt64, now: Instant
     ) -> [Action] {
         guard let transaction = transactions[number], transaction.asked.contains(server),
             let message = try? DNSView(answer.rawSpan), message.isResponse,
@@ -240,11 +241,11 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
     }
 
     /// A resolver cannot be reached, or ends the connection: the next is asked at once.
-    package mutating func unreachable(_ server: Server, transaction number: UInt64, now: UInt64) -> [Action] {
+    package mutating func unreachable(_ server: Server, transaction number: UInt64, now: Instant) -> [Action] {
         fail(server, number, now: now)
     }
 
-    private mutating func fail(_ server: Server, _ number: UInt64, now: UInt64) -> [Action] {
+    private mutating func fail(_ server: Server, _ number: UInt64, now: Instant) -> [Action] {
         guard transactions[number] != nil else { return [] }
         if !transactions[number]!.failed.contains(server) { transactions[number]!.failed.append(server) }
         guard let transaction = transactions[number], let next = nextServer(transaction) else {
@@ -254,7 +255,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         return transaction.asked.contains(next) ? [] : ask(number, now: now)
     }
 
-    package mutating func tick(now: UInt64) -> [Action] {
+    package mutating func tick(now: Instant) -> [Action] {
         var actions: [Action] = []
         for number in transactions.filter({ $0.value.due <= now }).keys.sorted() {
             guard let transaction = transactions[number] else { continue }
