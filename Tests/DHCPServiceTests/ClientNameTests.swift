@@ -183,7 +183,7 @@ private let second = TimeAmount.seconds(1)
         var bench = Bench(last: 2) { $0.knowsPorts = true }
         let first = ClientPort(1, .guest), other = ClientPort(2, .guest)
         #expect(bench.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
-        bench.server.portGone(1, now: bench.now)
+        bench.server.portDetached(1, now: bench.now)
         #expect(bench.names == ["web": ip(2)], "the lease runs")
         #expect(bench.lease(mac(2), at: other) == ip(2))
         #expect(bench.names.isEmpty)

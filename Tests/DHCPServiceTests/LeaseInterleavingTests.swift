@@ -143,7 +143,7 @@ private let second = TimeAmount.seconds(1)
                 // The port goes, with everybody there; they come back elsewhere, or not.
                 guard clients[index].port.kind == .guest else { return }
                 let number = clients[index].port.number
-                bench.server.portGone(number, now: bench.now)
+                bench.server.portDetached(number, now: bench.now)
                 nextPort += 1
                 for other in clients.indices where clients[other].port.number == number {
                     clients[other].port = ClientPort(nextPort, .guest)

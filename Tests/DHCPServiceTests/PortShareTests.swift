@@ -101,7 +101,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         #expect(found != nil)
         #expect(bench.server.table.usage(of: guest(66), now: bench.now).held <= 20)
         // What was claimed at a port that is gone is not in use.
-        bench.server.portGone(66, now: bench.now)
+        bench.server.portDetached(66, now: bench.now)
         #expect(bench.server.table.usage(of: guest(1), now: bench.now).free == 40)
     }
 
@@ -162,7 +162,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         for number in 1...5 { #expect(bench.lease(mac(number), at: guest(number)) == ip(number + 1)) }
         for number in [3, 1, 2] {
             bench.now += second
-            bench.server.portGone(UInt16(number), now: bench.now)
+            bench.server.portDetached(UInt16(number), now: bench.now)
         }
         #expect(bench.lease(mac(11), at: guest(11)) == ip(4))
         #expect(bench.lease(mac(12), at: guest(12)) == ip(2))
@@ -170,14 +170,14 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         #expect(bench.lease(mac(2), at: guest(22)) == ip(3))
         #expect(bench.lease(mac(13), at: guest(13)) == nil, "the others are there")
         // One that comes too late gets another, when there is one.
-        bench.server.portGone(5, now: bench.now)
+        bench.server.portDetached(5, now: bench.now)
         #expect(bench.lease(mac(3), at: guest(33)) == ip(6))
     }
 
     @Test func anAddressIsNotReusedWhileItsClientAnswersElsewhere() {
         var bench = Bench(last: 3)
         for number in 1...2 { bench.lease(mac(number), at: guest(number)) }
-        bench.server.portGone(1, now: bench.now)
+        bench.server.portDetached(1, now: bench.now)
         // Moved to another port, without a word to the server.
         _ = bench.send(bench.message(.discover, mac(9)), at: guest(9))
         bench.arp(.reply, from: mac(1), ip(2), at: guest(21))
@@ -189,7 +189,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
     @Test func aClientThatIsBackBeforeItsAddressIsTakenKeepsIt() throws {
         var bench = Bench(last: 2)
         bench.lease(mac(1), at: guest(1))
-        bench.server.portGone(1, now: bench.now)
+        bench.server.portDetached(1, now: bench.now)
         _ = bench.send(bench.message(.discover, mac(9)), at: guest(9))
         let offer = try #require(bench.wait(second).last)
         #expect(offer.yourAddress == ip(2))
@@ -201,7 +201,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
     @Test func clientsBehindAJoinedSwitchHaveNoPortThatGoes() {
         var bench = Bench(last: 3)
         for number in 1...2 { bench.lease(mac(number)) }
-        bench.server.portGone(0, now: bench.now)
+        bench.server.portDetached(0, now: bench.now)
         #expect(bench.lease(mac(9)) == nil)
     }
 
@@ -222,7 +222,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
             expires: .distantPast + .seconds(5_000))
         var bench = Bench(last: 3, leases: [old]) { $0.knowsPorts = true }
         #expect(bench.lease(mac(2), at: guest(2)) == ip(3))
-        bench.server.portGone(2, now: bench.now)
+        bench.server.portDetached(2, now: bench.now)
         #expect(bench.lease(mac(3), at: guest(3)) == ip(3))
         #expect(bench.lease(mac(4), at: guest(4)) == ip(2))
     }

@@ -167,7 +167,7 @@ private let second = TimeAmount.seconds(1)
         let here = ClientPort(1, .guest), there = ClientPort(2, .guest)
         #expect(bench.lease(mac(1), at: here) == ip(2))
         #expect(bench.lease(mac(1), identifier: [255, 9], at: there) == ip(3))
-        bench.server.portGone(1, now: bench.now)
+        bench.server.portDetached(1, now: bench.now)
         #expect(bench.lease(mac(1), identifier: [255, 8], at: there) != nil)
     }
 

@@ -2,66 +2,68 @@
 import Timing
 import Wire
 
-/// Knows which addresses of a pool are in use, from the answers to probes of our own (RFC 5227).
+/// Detects which addresses of a pool are in use, from the ARP replies to the server's own probes (RFC 5227 section 2.1).
 ///
-/// A claim of an address that was not probed is not kept, so that made-up claims leave no trace.
+/// A claim of an address that was not probed is not stored, so that forged claims use no memory.
 struct AddressConflictDetector: Sendable {
-    /// How long the user of an address has to answer a probe, in nanoseconds. A machine on this host answers in one
-    /// millisecond, one in software emulation in ten.
+    /// How long the user of an address has to answer a probe. RFC 5227 waits for seconds, because its link may be slow; a
+    /// guest on this host answers within a millisecond, in software emulation within ten.
     static let answerTime = TimeAmount.milliseconds(50)
-    /// How long silence after a probe, or a sighting, counts, in nanoseconds: hardly longer than it takes to lease the
-    /// address.
+    /// How long the result of a probe counts: little longer than a client takes to request the address.
     private static let memory = TimeAmount.seconds(2)
-    /// More than the probes of `memory`: the server waits for 256 at a time, each for `answerTime`.
+    /// Entries. More than there are probes in `memory`: at most 256 clients wait at a time, each for `answerTime`.
     private static let capacity = 16_384
 
-    /// A client that was seen using an address.
+    /// A host that answered a probe.
     struct User: Sendable {
         let hardware: MACAddress
         let port: ClientPort
-        fileprivate let at: Instant
+        fileprivate let seenAt: Instant
     }
 
     private var probes: [IPv4Address: Instant] = [:]
     private var sightings: [IPv4Address: User] = [:]
 
-    /// The client that was seen using `address` after a recent probe.
+    /// The host that answered a recent probe for `address`; nil if none did.
     func user(of address: IPv4Address, now: Instant) -> User? {
-        guard let user = sightings[address], user.at + AddressConflictDetector.memory > now else { return nil }
+        guard let user = sightings[address], user.seenAt + AddressConflictDetector.memory > now else { return nil }
         return user
     }
 
-    /// When a probe for `address` will have been silent for long enough, or has been; nil without a recent one.
-    func silenceEnds(_ address: IPv4Address, now: Instant) -> Instant? {
+    /// When the answer time of the recent probe for `address` ends or ended; nil without a recent probe, and for one that
+    /// was answered.
+    func probeEnds(_ address: IPv4Address, now: Instant) -> Instant? {
         guard let since = probes[address], now < since + AddressConflictDetector.memory else { return nil }
         return since + AddressConflictDetector.answerTime
     }
 
-    /// True if a recent probe for `address` has gone unanswered for long enough.
-    func isSilent(_ address: IPv4Address, now: Instant) -> Bool {
-        silenceEnds(address, now: now).map { $0 <= now } ?? false
+    /// Whether a recent probe for `address` was not answered in time.
+    func isUnanswered(_ address: IPv4Address, now: Instant) -> Bool {
+        probeEnds(address, now: now).map { $0 <= now } ?? false
     }
 
-    mutating func probed(_ address: IPv4Address, now: Instant) {
+    /// Notes that the server sends a probe for `address`.
+    mutating func noteProbe(_ address: IPv4Address, now: Instant) {
         if probes.count + sightings.count >= AddressConflictDetector.capacity {
             probes = probes.filter { $0.value + AddressConflictDetector.memory > now }
-            sightings = sightings.filter { $0.value.at + AddressConflictDetector.memory > now }
+            sightings = sightings.filter { $0.value.seenAt + AddressConflictDetector.memory > now }
         }
         guard probes.count + sightings.count < AddressConflictDetector.capacity else { return }
         probes[address] = now
     }
 
-    /// Whether `address` was probed a moment ago.
-    func isWatched(_ address: IPv4Address, now: Instant) -> Bool {
-        silenceEnds(address, now: now) != nil || user(of: address, now: now) != nil
+    /// Whether `address` was probed recently.
+    func wasProbed(_ address: IPv4Address, now: Instant) -> Bool {
+        probeEnds(address, now: now) != nil || user(of: address, now: now) != nil
     }
 
-    mutating func saw(_ hardware: MACAddress, at port: ClientPort, using address: IPv4Address, now: Instant) {
-        guard isWatched(address, now: now) else { return }
+    /// Notes that a host claims `address`, if that was probed.
+    mutating func noteUse(_ hardware: MACAddress, at port: ClientPort, using address: IPv4Address, now: Instant) {
+        guard wasProbed(address, now: now) else { return }
         probes[address] = nil
-        sightings[address] = User(hardware: hardware, port: port, at: now)
+        sightings[address] = User(hardware: hardware, port: port, seenAt: now)
     }
 
-    /// From now on somebody uses `address` by right: what silence there was means nothing any more.
-    mutating func granted(_ address: IPv4Address) { probes[address] = nil }
+    /// The address is leased: the next client for it needs a probe of its own.
+    mutating func noteLease(_ address: IPv4Address) { probes[address] = nil }
 }

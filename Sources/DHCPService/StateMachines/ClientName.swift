@@ -4,11 +4,11 @@ import Wire
 
 /// The name that a client sends in a DHCP message.
 struct ClientName {
-    /// nil if the client sends a text that no guest may have for a name.
+    /// Nil if the client sent a text that is no valid name.
     let guest: GuestName?
 
-    /// Reads the client FQDN option (RFC 4702), and the host name option (RFC 2132 section 3.14) where there is no
-    /// usable FQDN. Of a qualified name the first label counts.
+    /// Reads the client FQDN option (RFC 4702), and the host name option (RFC 2132 section 3.14) if there is no
+    /// usable FQDN. The name is the first label of a qualified name.
     /// - Returns: nil if the client sends neither option.
     init?(_ message: DHCPv4Message) {
         guard message[.clientFQDN] != nil || message[.hostName] != nil else { return nil }
@@ -17,7 +17,7 @@ struct ClientName {
             ?? message[.hostName].flatMap(ClientName.name)
     }
 
-    /// The first label of a domain name in ASCII. Trailing zero octets do not count (RFC 2132 section 2).
+    /// The first label of a domain name in ASCII. Trailing zero octets are ignored (RFC 2132 section 2).
     private static func name(_ text: [UInt8]) -> GuestName? {
         let label = text.prefix { $0 != UInt8(ascii: ".") && $0 != 0 }
         return label.count <= GuestName.maximumLength ? GuestName(String(decoding: label, as: UTF8.self)) : nil
@@ -31,7 +31,7 @@ struct ClientName {
         let length = Int(value[3])
         guard (1...GuestName.maximumLength).contains(length), value.count - 4 >= length else { return nil }
         let label = Array(value[4..<4 + length])
-        // A dot or a zero within a label is no separator.
+        // Within a label, a dot or a zero does not separate labels.
         return label.contains(UInt8(ascii: ".")) || label.contains(0) ? nil : label
     }
 }

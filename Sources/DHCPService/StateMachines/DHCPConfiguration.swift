@@ -2,32 +2,40 @@
 import NetworkModel
 import Wire
 
-/// What the DHCP server tells its clients.
+/// Configuration of the DHCP server: the options for clients, and how it assigns addresses.
 package struct DHCPConfiguration: Equatable, Sendable {
     package var network: IPv4Network
-    /// Our address on the network: the server identifier, and the source of replies.
+    /// The server's address on the network: the server identifier (option 54), and the source of replies.
     package var server: IPv4Address
     package var serverHardware: MACAddress
-    /// First and last address that is given out.
+    /// The first address that is assigned.
     package var first: IPv4Address
+    /// The last address that is assigned.
     package var last: IPv4Address
-    /// nil where there is no way out.
+    /// The default gateway (option 3); nil on a network without an uplink.
     package var router: IPv4Address?
+    /// Option 6.
     package var nameServers: [IPv4Address] = []
+    /// Option 15.
     package var domain: String?
-    /// Domains in which clients look names up, the first one included (RFC 3397).
+    /// Search domains (option 119, RFC 3397), `domain` included.
     package var searchDomains: [String] = []
+    /// Option 26, in bytes.
     package var mtu: UInt16 = 1500
-    /// Addresses that belong to machines, in the range or outside.
+    /// Reserved addresses, in the range or outside.
     package var reservations: [AddressReservation] = []
-    /// True where no other server is possible: a client that believes to have an address of which nothing is known here
-    /// is answered, too.
+    /// True if there can be no other server: the server then also answers a client that requests an address of which it
+    /// has no record (RFC 2131 section 4.3.2, INIT-REBOOT).
     package var isAuthoritative = false
-    /// True where every client's port is known: what was leased before a restart is at none of them until it is seen.
+    /// True if the port of every client is known: a lease from before a restart counts for no port until its client is
+    /// seen.
     package var knowsPorts = false
-    /// Seconds, at most.
+    /// The longest lease, in seconds.
     package var leaseTime: UInt32 = 1800
 
+    /// - Parameters:
+    ///   - first: the first address that is assigned.
+    ///   - last: the last one.
     package init(
         network: IPv4Network, server: IPv4Address, serverHardware: MACAddress, first: IPv4Address, last: IPv4Address
     ) {

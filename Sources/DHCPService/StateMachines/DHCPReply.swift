@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// A server's answer to one message: which options it carries and where it is sent (RFC 2131 sections 4.1 and 4.3).
+/// The reply to one message: its options and its destination (RFC 2131 sections 4.1 and 4.3).
 struct DHCPReply {
+    /// Clients assume this MTU unless they are told another.
+    private static let usualMTU: UInt16 = 1500
+
     private var message: DHCPv4Message
     private let request: DHCPv4Message
     private let configuration: DHCPConfiguration
@@ -17,30 +20,32 @@ struct DHCPReply {
         message.wantsBroadcast = request.wantsBroadcast
         message[.messageType] = [kind.rawValue]
         message.set(.serverIdentifier, [configuration.server])
-        // RFC 6842: the identifier goes back, so that several clients behind one address can tell their answers apart.
+        // RFC 6842: the server returns the identifier, so that several clients behind one hardware address recognise
+        // their replies.
         message[.clientIdentifier] = request[.clientIdentifier]
         if kind != .nak {
             message.clientAddress = request.kind == .request || request.kind == .inform ? request.clientAddress : .any
         }
     }
 
-    /// Adds what clients want to know of the network; where the message has no room for all, the last go.
+    /// Adds the options that describe the network. If the message is too short for all, the last ones are left out.
     private func describeNetwork(in message: inout DHCPv4Message) {
-        let wanted = request[.parameterRequestList]
-        func isWanted(_ option: DHCPOption) -> Bool { wanted?.contains(option.rawValue) ?? true }
-        // What no client can do without is sent to all; the rest to those that ask, or give no list.
+        let requested = request[.parameterRequestList]
+        func isRequested(_ option: DHCPOption) -> Bool { requested?.contains(option.rawValue) ?? true }
+        // Every client gets the options that it needs to communicate; the others are for clients that request them or
+        // send no list.
         message.set(.subnetMask, [configuration.network.mask])
         if let router = configuration.router { message.set(.router, [router]) }
         message.set(.domainNameServer, configuration.nameServers)
-        if isWanted(.interfaceMTU) || configuration.mtu != 1500 { message.set(.interfaceMTU, short: configuration.mtu) }
-        if isWanted(.broadcastAddress) { message.set(.broadcastAddress, [configuration.network.broadcast]) }
-        if isWanted(.domainName), let domain = configuration.domain { message[.domainName] = Array(domain.utf8) }
-        if isWanted(.domainSearch) {
+        if isRequested(.interfaceMTU) || configuration.mtu != DHCPReply.usualMTU { message.set(.interfaceMTU, short: configuration.mtu) }
+        if isRequested(.broadcastAddress) { message.set(.broadcastAddress, [configuration.network.broadcast]) }
+        if isRequested(.domainName), let domain = configuration.domain { message[.domainName] = Array(domain.utf8) }
+        if isRequested(.domainSearch) {
             message.set(.domainSearch, names: configuration.searchDomains.compactMap { DNSName($0) })
         }
     }
 
-    /// Gives `address` for `seconds`; renewal and rebinding at half and seven eighths of them.
+    /// Assigns `address` for `seconds`, with T1 at half and T2 at seven eighths of them (RFC 2131 section 4.4.5).
     mutating func grant(_ address: IPv4Address, seconds: UInt32) {
         message.yourAddress = address
         message.set(.leaseTime, seconds: seconds)
@@ -48,7 +53,7 @@ struct DHCPReply {
         message.set(.rebindingTime, seconds: seconds / 8 * 7)
     }
 
-    /// The whole Ethernet frame.
+    /// The reply as an Ethernet frame.
     func frame() -> [UInt8] {
         var hardware = request.clientHardware
         var address: IPv4Address
@@ -68,7 +73,7 @@ struct DHCPReply {
         var message = message
         if kind != .nak { describeNetwork(in: &message) }
         return frame.bytes(
-            payload: message.bytes(limit: min(limit, Int(configuration.mtu)) - IPv4Header.length - UDPView.headerLength)
+            payload: message.bytes(limit: min(limit, Int(configuration.mtu)) - IPv4Header.length - UDPHeader.length)
         )
     }
 }

@@ -17,25 +17,25 @@ extension DHCPServer {
         // Addresses that others were seen to use.
         var excluded: [IPv4Address] = []
         while attempts < DHCPServer.maximumAttempts {
-            var candidate = table.familiar(for: applicant, excluding: excluded, now: now)
+            var candidate = table.knownAddress(for: applicant, excluding: excluded, now: now)
             if candidate == nil {
                 // Before what costs most.
-                guard mayWait(applicant) else { return counters.ignored += 1 }
-                candidate = table.fresh(
+                guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
+                candidate = table.newAddress(
                     for: applicant, asking: message.address(.requestedAddress),
                     fromEnd: message[.vendorClass] == DHCPVendorClass.check, excluding: excluded, now: now)
             }
             guard let address = candidate else {
                 return noteExhaustion(message.clientHardware, now: now, into: &outbox)
             }
-            if isOneMore(address, for: applicant, now: now) && !mayHaveMore(applicant, now: now, into: &outbox) {
+            if addsToShare(address, for: applicant, now: now) && !mayLeaseMore(applicant, now: now, into: &outbox) {
                 return
             }
             let held = table.lease(on: address)
             if held?.client == applicant.client && held?.hardware == applicant.hardware {
                 return sendOffer(address, to: applicant, for: message, now: now, into: &outbox)
             }
-            if let user = watch.user(of: address, now: now) {
+            if let user = conflictDetector.user(of: address, now: now) {
                 // The client has not let go of the address. Where another client identifier of its hardware address
                 // holds it, both may be there.
                 if user.hardware == applicant.hardware
@@ -55,22 +55,22 @@ extension DHCPServer {
                 excluded.append(address)
                 continue
             }
-            if watch.isSilent(address, now: now) {
+            if conflictDetector.isUnanswered(address, now: now) {
                 return sendOffer(address, to: applicant, for: message, now: now, into: &outbox)
             }
-            guard mayWait(applicant) else { return counters.ignored += 1 }
+            guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
             // Two clients must not wait for the same address.
             table.offer(address, to: applicant.client, hardware: message.clientHardware, now: now)
-            return wait(
-                Pending(request: message, applicant: applicant, address: address, due: now, attempts: attempts),
+            return waitForProbe(
+                WaitingClient(request: message, applicant: applicant, address: address, due: now, attempts: attempts),
                 now: now, into: &outbox)
         }
         counters.ignored += 1
     }
 
     /// Whether one more client of this port may wait for a probe: none takes more places than it leaves for others.
-    func mayWait(_ applicant: Applicant) -> Bool {
-        if pending[PendingKey(port: applicant.port, hardware: applicant.hardware)] != nil { return true }
+    func hasRoomToWait(_ applicant: Applicant) -> Bool {
+        if pending[WaitingKey(port: applicant.port, hardware: applicant.hardware)] != nil { return true }
         let free = DHCPServer.maximumPending - pending.count
         return free > 0
             && (applicant.port.kind == .network || pending.count < free
@@ -79,15 +79,15 @@ extension DHCPServer {
 
     /// Lets a client wait until a probe for an address has been silent for long enough, and sends that probe if need
     /// be.
-    mutating func wait(_ item: Pending, now: Instant, into outbox: inout Outbox) {
-        if watch.silenceEnds(item.address, now: now) == nil {
-            watch.probed(item.address, now: now)
+    mutating func waitForProbe(_ item: WaitingClient, now: Instant, into outbox: inout Outbox) {
+        if conflictDetector.probeEnds(item.address, now: now) == nil {
+            conflictDetector.noteProbe(item.address, now: now)
             outbox.frames.append(
                 ARPPacket.probe(for: item.address, from: configuration.serverHardware).frame(to: .broadcast))
         }
         var item = item
-        item.due = watch.silenceEnds(item.address, now: now) ?? now
-        pending[PendingKey(port: item.applicant.port, hardware: item.applicant.hardware)] = item
+        item.due = conflictDetector.probeEnds(item.address, now: now) ?? now
+        pending[WaitingKey(port: item.applicant.port, hardware: item.applicant.hardware)] = item
     }
 
     mutating func sendOffer(
@@ -99,7 +99,7 @@ extension DHCPServer {
         var reply = DHCPReply(.offer, to: message, configuration)
         reply.grant(
             address,
-            seconds: leaseTime(for: message, applicant, isNew: isOneMore(address, for: applicant, now: now), now: now))
+            seconds: leaseTime(for: message, applicant, isNew: addsToShare(address, for: applicant, now: now), now: now))
         outbox.frames.append(reply.frame())
     }
 

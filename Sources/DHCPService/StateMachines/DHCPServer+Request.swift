@@ -24,7 +24,7 @@ extension DHCPServer {
                 counters.ignored += 1
                 return
             }
-            guard mayTake(wanted, applicant, now: now), mayHold(wanted, applicant, now: now) else {
+            guard holdsOrWasOffered(wanted, applicant, now: now), mayHold(wanted, applicant, now: now) else {
                 refuse(message, "\(wanted) was not offered to it", into: &outbox)
                 return
             }
@@ -35,7 +35,7 @@ extension DHCPServer {
                 counters.ignored += 1
                 return
             }
-            guard let held else { return reclaim(wanted, message, applicant, isForUs: false, now: now, into: &outbox) }
+            guard let held else { return reclaim(wanted, message, applicant, isForThisServer: false, now: now, into: &outbox) }
             if held.address == wanted && held.hardware == message.clientHardware && mayHold(wanted, applicant, now: now)
             {
                 grant(wanted, to: applicant, message, now: now, into: &outbox)
@@ -45,7 +45,7 @@ extension DHCPServer {
         } else {
             // RENEWING (sent to us alone) and REBINDING (sent to all).
             guard let held else {
-                return reclaim(message.clientAddress, message, applicant, isForUs: isUnicast, now: now, into: &outbox)
+                return reclaim(message.clientAddress, message, applicant, isForThisServer: isUnicast, now: now, into: &outbox)
             }
             if held.address == message.clientAddress, held.hardware == message.clientHardware,
                 table.suits(held.address, applicant, now: now)
@@ -61,48 +61,48 @@ extension DHCPServer {
 
     /// A client that is unknown here believes to have an address. It may have it from another server, so that only one
     /// that is alone answers: it gives the address if no other client has or uses it, and refuses it otherwise.
-    /// - Parameter isForUs: the client means this server.
+    /// - Parameter isForThisServer: the client means this server.
     private mutating func reclaim(
-        _ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForUs: Bool, now: Instant,
+        _ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForThisServer: Bool, now: Instant,
         into outbox: inout Outbox
     ) {
         guard configuration.isAuthoritative else {
-            if isForUs {
+            if isForThisServer {
                 refuse(message, "\(wanted) is not leased to it", into: &outbox)
             } else {
                 counters.ignored += 1
             }
             return
         }
-        let isAnothers =
+        let isOfferedToOther =
             table.isOffered(wanted, now: now)
             && !table.isOffered(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
-        guard mayHold(wanted, applicant, evicting: false, now: now), !isAnothers else {
+        guard mayHold(wanted, applicant, evicting: false, now: now), !isOfferedToOther else {
             return refuse(
                 message,
                 configuration.network.contains(wanted)
                     ? "\(wanted) is not to be had" : "\(wanted) belongs to another network", into: &outbox)
         }
-        if isOneMore(wanted, for: applicant, now: now) && !mayHaveMore(applicant, now: now, into: &outbox) { return }
-        let item = Pending(
+        if addsToShare(wanted, for: applicant, now: now) && !mayLeaseMore(applicant, now: now, into: &outbox) { return }
+        let item = WaitingClient(
             request: message, applicant: applicant, address: wanted, due: now, attempts: 0, purpose: .reclaim)
-        if watch.user(of: wanted, now: now) != nil || watch.isSilent(wanted, now: now) {
-            return settle(item, isSilent: watch.isSilent(wanted, now: now), now: now, into: &outbox)
+        if conflictDetector.user(of: wanted, now: now) != nil || conflictDetector.isUnanswered(wanted, now: now) {
+            return finishReclaim(item, isUnanswered: conflictDetector.isUnanswered(wanted, now: now), now: now, into: &outbox)
         }
-        guard mayWait(applicant) else { return counters.ignored += 1 }
+        guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
         table.offer(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
-        wait(item, now: now, into: &outbox)
+        waitForProbe(item, now: now, into: &outbox)
     }
 
     /// Answers a client that wanted an address of which nothing is known, when it is known who uses it.
-    mutating func settle(_ item: Pending, isSilent: Bool, now: Instant, into outbox: inout Outbox) {
-        let user = watch.user(of: item.address, now: now)
+    mutating func finishReclaim(_ item: WaitingClient, isUnanswered: Bool, now: Instant, into outbox: inout Outbox) {
+        let user = conflictDetector.user(of: item.address, now: now)
         // The client answers for the address itself, which may be that of another client identifier of its hardware
         // address.
         let isItsOwn =
             user?.hardware == item.applicant.hardware
             && !table.isLeasedToAnother(item.address, than: item.applicant.client, now: now)
-        if (isSilent || isItsOwn) && mayHold(item.address, item.applicant, evicting: false, now: now) {
+        if (isUnanswered || isItsOwn) && mayHold(item.address, item.applicant, evicting: false, now: now) {
             grant(item.address, to: item.applicant, item.request, now: now, into: &outbox)
         } else {
             table.withdrawOffer(from: item.applicant.client)
@@ -116,12 +116,12 @@ extension DHCPServer {
         _ address: IPv4Address, to applicant: Applicant, _ message: DHCPv4Message, now: Instant,
         into outbox: inout Outbox
     ) {
-        let isMore = isOneMore(address, for: applicant, now: now)
+        let isMore = addsToShare(address, for: applicant, now: now)
         let seconds = leaseTime(for: message, applicant, isNew: isMore, now: now)
         if isMore {
             // It asks again; by then its port may have room.
-            guard mayHaveMore(applicant, now: now, into: &outbox) else { return }
-            countNewcomer(applicant.port, now)
+            guard mayLeaseMore(applicant, now: now, into: &outbox) else { return }
+            countNewClient(applicant.port, now)
         }
         let isNew = table.lease(on: address)?.client != applicant.client
         let name =
@@ -133,7 +133,7 @@ extension DHCPServer {
             expires: now + .seconds(Int64(seconds)))
         lease.name = heldName(of: message, with: lease, at: applicant.port, now: now, into: &outbox)
         table.commit(lease, presence: .at(applicant.port))
-        watch.granted(address)
+        conflictDetector.noteLease(address)
         outbox.changes.append(lease)
         if isNew {
             outbox.note(.info, "lease \(address) to \(message.clientHardware)\(name.isEmpty ? "" : " (\(name))")")
@@ -163,7 +163,7 @@ extension DHCPServer {
         return nil
     }
 
-    private mutating func countNewcomer(_ port: ClientPort, _ now: Instant) {
+    private mutating func countNewClient(_ port: ClientPort, _ now: Instant) {
         if port.kind != .guest { rates[port, default: NewClientRate()].take(now) }
     }
 
@@ -178,7 +178,7 @@ extension DHCPServer {
         let applicant = applicant(of: message, at: port, now: now)
         guard message.address(.serverIdentifier) == configuration.server,
             let address = message.address(.requestedAddress),
-            mayTake(address, applicant, now: now), !table.isElsewhere(address, than: port)
+            holdsOrWasOffered(address, applicant, now: now), !table.isElsewhere(address, than: port)
         else {
             counters.ignored += 1
             return
@@ -187,8 +187,8 @@ extension DHCPServer {
         end(address, now: now, into: &outbox)
         table.withdrawOffer(from: applicant.client)
         // An address that was declined counts for the port as a lease does: else one client could decline them all.
-        guard mayHaveMore(applicant, now: now, into: &outbox) else { return }
-        countNewcomer(port, now)
+        guard mayLeaseMore(applicant, now: now, into: &outbox) else { return }
+        countNewClient(port, now)
         outbox.note(
             .warning,
             "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / .minutes(1)) minutes",

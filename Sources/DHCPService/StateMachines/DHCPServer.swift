@@ -16,7 +16,7 @@ package struct DHCPServer: Sendable {
     }
 
     /// A client that waits for the silence after a probe.
-    struct Pending: Sendable {
+    struct WaitingClient: Sendable {
         enum Purpose: Sendable {
             /// It has sent a DISCOVER.
             case offer
@@ -32,7 +32,7 @@ package struct DHCPServer: Sendable {
         var purpose = Purpose.offer
     }
 
-    struct PendingKey: Hashable, Sendable {
+    struct WaitingKey: Hashable, Sendable {
         let port: ClientPort
         let hardware: MACAddress
     }
@@ -47,8 +47,8 @@ package struct DHCPServer: Sendable {
     package var configuration: DHCPConfiguration
     package internal(set) var table: LeaseTable
     package internal(set) var counters = Counters()
-    var watch = AddressConflictDetector()
-    var pending: [PendingKey: Pending] = [:]
+    var conflictDetector = AddressConflictDetector()
+    var pending: [WaitingKey: WaitingClient] = [:]
     /// Of ports that lead to many clients.
     var rates: [ClientPort: NewClientRate] = [:]
     private var lastExhaustionNote: Instant?
@@ -83,7 +83,7 @@ package struct DHCPServer: Sendable {
             switch ethernet.type {
             case EtherType.arp:
                 let packet = try ARPPacket(parsing: ethernet.payload)
-                if isAttached { heard(packet, from: port, now: now, into: &outbox) }
+                if isAttached { receive(packet, from: port, now: now, into: &outbox) }
             case EtherType.ipv4:
                 let ip = try IPv4View(ethernet.payload)
                 guard ip.protocolNumber == IPProtocol.udp, !ip.isFragment else { return }
@@ -111,8 +111,8 @@ package struct DHCPServer: Sendable {
     }
 
     /// A port is gone, and its clients with it.
-    package mutating func portGone(_ number: UInt16, now: Instant) {
-        table.portGone(number, now: now)
+    package mutating func portDetached(_ number: UInt16, now: Instant) {
+        table.portDetached(number, now: now)
         for key in pending.keys where key.port.number == number && key.port.kind != .network { pending[key] = nil }
         rates = rates.filter { $0.key.number != number || $0.key.kind == .network }
     }
@@ -121,31 +121,31 @@ package struct DHCPServer: Sendable {
     package mutating func tick(now: Instant, into outbox: inout Outbox) {
         for (key, item) in pending where item.due <= now {
             pending[key] = nil
-            let isSilent = watch.isSilent(item.address, now: now) && mayHold(item.address, item.applicant, now: now)
+            let isUnanswered = conflictDetector.isUnanswered(item.address, now: now) && mayHold(item.address, item.applicant, now: now)
             switch item.purpose {
             case .offer:
-                if isSilent {
+                if isUnanswered {
                     sendOffer(item.address, to: item.applicant, for: item.request, now: now, into: &outbox)
                 } else {
                     // The client itself has answered, or the address went elsewhere meanwhile.
                     discover(item.request, from: key.port, attempts: item.attempts + 1, now: now, into: &outbox)
                 }
             case .reclaim:
-                settle(item, isSilent: isSilent, now: now, into: &outbox)
+                finishReclaim(item, isUnanswered: isUnanswered, now: now, into: &outbox)
             }
         }
     }
 
-    private mutating func heard(_ packet: ARPPacket, from port: ClientPort, now: Instant, into outbox: inout Outbox) {
+    private mutating func receive(_ packet: ARPPacket, from port: ClientPort, now: Instant, into outbox: inout Outbox) {
         let address = packet.senderAddress, hardware = packet.senderHardware
         guard table.contains(address), hardware != configuration.serverHardware else { return }
         let isHolder = table.lease(on: address)?.hardware == hardware
         let isGone = if case .gone? = table.presence(on: address) { true } else { false }
-        guard watch.isWatched(address, now: now) || (isHolder && isGone) else { return }
+        guard conflictDetector.wasProbed(address, now: now) || (isHolder && isGone) else { return }
         // A port that has its share claims nothing more.
         if !isHolder || isGone { guard table.hasRoom(for: port, now: now) else { return } }
-        if isHolder { table.saw(clientOf: address, at: port) }
-        watch.saw(hardware, at: port, using: address, now: now)
+        if isHolder { table.noteClient(of: address, at: port) }
+        conflictDetector.noteUse(hardware, at: port, using: address, now: now)
         for (key, item) in pending where item.address == address && key.hardware != hardware {
             counters.conflicts += 1
             outbox.note(
@@ -154,7 +154,7 @@ package struct DHCPServer: Sendable {
             if !isHolder { quarantine(address, by: port, now: now, into: &outbox) }
             switch item.purpose {
             case .offer: discover(item.request, from: key.port, attempts: item.attempts + 1, now: now, into: &outbox)
-            case .reclaim: settle(item, isSilent: false, now: now, into: &outbox)
+            case .reclaim: finishReclaim(item, isUnanswered: false, now: now, into: &outbox)
             }
         }
     }
@@ -196,7 +196,7 @@ package struct DHCPServer: Sendable {
 
     /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send
     /// another's.
-    func mayTake(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
+    func holdsOrWasOffered(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
         if let held = table.lease(of: applicant.client), held.address == address, held.hardware == applicant.hardware {
             return true
         }
@@ -204,12 +204,12 @@ package struct DHCPServer: Sendable {
     }
 
     /// Whether `address` would be one more for the client's port.
-    func isOneMore(_ address: IPv4Address, for applicant: Applicant, now: Instant) -> Bool {
+    func addsToShare(_ address: IPv4Address, for applicant: Applicant, now: Instant) -> Bool {
         !table.isHeld(address, by: applicant, now: now) && !table.isReserved(address, for: applicant.hardware)
     }
 
     /// Whether the client's port may have one more address.
-    mutating func mayHaveMore(_ applicant: Applicant, now: Instant, into outbox: inout Outbox) -> Bool {
+    mutating func mayLeaseMore(_ applicant: Applicant, now: Instant, into outbox: inout Outbox) -> Bool {
         let port = applicant.port
         if port.kind != .guest && rates[port, default: NewClientRate()].isExhausted(now) {
             counters.limited += 1
@@ -221,7 +221,7 @@ package struct DHCPServer: Sendable {
         // Without any, it is no question of shares.
         if held == 0 {
             noteExhaustion(applicant.hardware, now: now, into: &outbox)
-        } else if isDue(&lastShareNote, now) {
+        } else if isNoteDue(&lastShareNote, now) {
             let remedy = port.kind == .guest ? "; if further machines are behind it, name it with --trunk" : ""
             outbox.note(
                 .warning,
@@ -233,7 +233,7 @@ package struct DHCPServer: Sendable {
 
     mutating func noteExhaustion(_ hardware: MACAddress, now: Instant, into outbox: inout Outbox) {
         counters.exhausted += 1
-        guard isDue(&lastExhaustionNote, now) else { return }
+        guard isNoteDue(&lastExhaustionNote, now) else { return }
         outbox.note(
             .warning,
             "no address left for \(hardware): all \(table.size) are leased; give a larger range with --vmnet-dhcp-end and --vmnet-mask"
@@ -245,13 +245,13 @@ package struct DHCPServer: Sendable {
         _ name: GuestName, of holder: MACAddress, with hardware: MACAddress, at port: ClientPort, now: Instant,
         into outbox: inout Outbox
     ) {
-        guard isDue(&lastNameNote, now) else { return }
+        guard isNoteDue(&lastNameNote, now) else { return }
         outbox.note(
             .info, "\(hardware) calls itself \(name) as well, which is the name of \(holder) until its lease ends",
             at: port)
     }
 
-    private func isDue(_ last: inout Instant?, _ now: Instant) -> Bool {
+    private func isNoteDue(_ last: inout Instant?, _ now: Instant) -> Bool {
         if let before = last, now - before <= DHCPServer.noteInterval { return false }
         last = now
         return true

@@ -2,37 +2,40 @@
 import Timing
 import Wire
 
-/// Finds out whether somebody else serves DHCP on a network, by asking for an address that is never taken.
+/// Detects another DHCP server on the network: it broadcasts a DISCOVER and never requests the address that it is
+/// offered.
 ///
-/// Only a full offer that answers the question counts: not a proxy's, which gives no address (PXE specification 2.1,
-/// section 2.2.3), nor what was sent to others. The server that made it is asked once more, with another transaction,
-/// and must offer again.
+/// Only an offer of an address in reply to that DISCOVER counts. Offers of a proxy, which have no address (PXE
+/// specification 2.1, section 2.2.3), and offers to other clients do not. The same server must
+/// also answer a second DISCOVER, which has another transaction id.
 package struct DHCPServerDetector: Sendable {
     package enum Verdict: Equatable, Sendable {
         case undecided
-        /// Nobody answered, or not twice.
+        /// No server answered twice.
         case alone
-        /// The identifier of the server that did.
+        /// The identifier of the server that answered twice.
         case served(by: IPv4Address)
     }
 
-    /// dnsmasq, the slowest of the usual servers, pings an address for three seconds before it offers it.
+    /// How long a server has for its offer. dnsmasq, the slowest of the common servers, pings an address for three seconds
+    /// before it offers it.
     private static let offerTime = TimeAmount.milliseconds(3500)
     private static let discoverInterval = TimeAmount.seconds(1)
 
+    /// What was found out so far.
     package private(set) var verdict = Verdict.undecided
     private let hardware: MACAddress
     private var transactionID: UInt32
-    /// Of the second question.
+    /// Transaction of the second DISCOVER.
     private let secondID: UInt32
-    /// The server that has answered the first one.
+    /// The server that answered the first DISCOVER.
     private var suspect: IPv4Address?
     private var ends: Instant
     private var nextDiscover: Instant
 
     /// - Parameters:
-    ///   - seed: random; the transactions are made of it.
-    ///   - hardware: from which the questions come. One that stays the same occupies one offer of a server.
+    ///   - seed: random; the two transaction ids are its halves.
+    ///   - hardware: source of the DISCOVERs. If it stays the same, it occupies one offer of a server only.
     package init(seed: UInt64, hardware: MACAddress, now: Instant) {
         self.hardware = hardware
         transactionID = UInt32(truncatingIfNeeded: seed)
@@ -41,8 +44,10 @@ package struct DHCPServerDetector: Sendable {
         nextDiscover = now
     }
 
+    /// When `tick` must be called next; nil after the decision.
     package var nextDeadline: Instant? { verdict == .undecided ? min(nextDiscover, ends) : nil }
 
+    /// Sends a DISCOVER if one is due, and decides when time is up.
     package mutating func tick(now: Instant, into outbox: inout Outbox) {
         guard verdict == .undecided else { return }
         if now >= ends {
@@ -58,7 +63,7 @@ package struct DHCPServerDetector: Sendable {
         }
     }
 
-    /// Takes a frame; an offer that answers the question settles it, the second time.
+    /// Examines a received frame. The second offer of one server decides.
     package mutating func receive(_ frame: RawSpan, now: Instant) {
         guard verdict == .undecided, let message = DHCPServerDetector.answer(in: frame), message.kind == .offer,
             message.transactionID == transactionID,
@@ -74,7 +79,7 @@ package struct DHCPServerDetector: Sendable {
         if server == suspect { verdict = .served(by: server) }
     }
 
-    /// The offer or acknowledgement of an address that `frame` carries, with the server's name.
+    /// The offer or acknowledgement of an address in `frame`, if that has a server identifier.
     private static func answer(in frame: RawSpan) -> DHCPv4Message? {
         guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4,
             let ip = try? IPv4View(ethernet.payload),
@@ -90,8 +95,7 @@ package struct DHCPServerDetector: Sendable {
     /// True if `frame` is a server's offer or acknowledgement of an address, for any client.
     package static func isAnswer(_ frame: RawSpan) -> Bool { answer(in: frame) != nil }
 
-    /// True if `frame` is a client's request that names another server than `own`: it must have had an offer from
-    /// there.
+    /// True if `frame` is a client's request that selects another server than `own`, which must have made it an offer.
     package static func selectsOtherServer(_ frame: RawSpan, own: IPv4Address) -> Bool {
         guard let ethernet = try? EthernetView(frame), ethernet.type == EtherType.ipv4,
             let ip = try? IPv4View(ethernet.payload),

@@ -3,16 +3,19 @@ import NetworkModel
 import Timing
 import Wire
 
-/// Who a client is (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address where it sends
-/// none.
+/// What identifies a client (RFC 2131 section 2, RFC 6842): its client identifier, or hardware type and address if it
+/// sends none.
 package struct ClientIdentity: Hashable, Sendable {
+    /// Option 61 without its length.
     package let bytes: [UInt8]
 
+    /// An identity read from a journal.
     package init(bytes: [UInt8]) { self.bytes = bytes }
 
+    /// The identity of a client without an identifier.
     package init(hardware: MACAddress) { bytes = [1] + hardware.bytes }
 
-    /// One byte would be a type without a value.
+    /// The identity of the sender of `message`. An identifier of one byte has a type and no value and is ignored.
     init(_ message: DHCPv4Message) {
         if let identifier = message[.clientIdentifier], identifier.count >= 2 {
             self.init(bytes: identifier)
@@ -21,23 +24,24 @@ package struct ClientIdentity: Hashable, Sendable {
         }
     }
 
-    /// A second client that sends the identifier of another, as cloned disks do.
+    /// The identity of a second client with the same identifier, as guests from a cloned disk have it.
     func distinguished(by hardware: MACAddress) -> ClientIdentity { ClientIdentity(bytes: bytes + hardware.bytes) }
 }
 
-/// An address that a client holds, or held last.
+/// An address that a client holds, or held before the lease ended.
 package struct Lease: Equatable, Sendable {
     package var address: IPv4Address
     package var client: ClientIdentity
     package var hardware: MACAddress
-    /// The name the client gave itself (option 12), empty if none.
+    /// The host name that the client sent (option 12); empty if none.
     package var hostName: String
-    /// The name that the client holds: no two leases that run have one name. nil if it has sent none, none that a guest
-    /// may have, or one that another client holds.
+    /// The name that the client holds: no two active leases have the same name. Nil if the client sent none, one that
+    /// is no valid name, or one that another client holds.
     package var name: GuestName?
     /// When it ends or ended, on `BootClock`.
     package var expires: Instant
 
+    /// A lease.
     package init(
         address: IPv4Address, client: ClientIdentity, hardware: MACAddress, hostName: String, name: GuestName? = nil,
         expires: Instant

@@ -3,21 +3,22 @@ import NetworkModel
 import Timing
 import Wire
 
-/// The form in which leases are kept in a file: a line each, appended whenever a lease changes; of several lines on one
-/// address, or for one client, the last counts. Text, so that it can be read, with a checksum at the end of each line,
-/// so that damage is noticed.
+/// The format of the lease file: a line for each change of a lease, appended. The last line for an address, and for a
+/// client, counts. It is text, so that an operator can read it; a checksum at the end of each line detects damage.
 ///
 ///     vde_vmnet leases 1
 ///     192.168.105.2 52:54:00:12:34:56 01525400123456 1790000000 76656e7573 #5d0c11aa
 ///
 /// Fields: address, hardware address, client identifier, end in seconds since 1970, host name (both in hexadecimal, `-`
-/// if empty). A sixth field follows where the client holds a name: that name, as text.
+/// if empty). A sixth field follows if the client holds a name: the name as text.
 package enum LeaseJournal {
+    /// The first line of the file.
     package static let header = "vde_vmnet leases 1\n"
 
-    /// A lease whose end is in seconds since 1970.
+    /// A lease and its end on the wall clock.
     package struct Record: Equatable, Sendable {
         package var lease: Lease
+        /// Seconds since 1970.
         package var ends: Int64
 
         package init(lease: Lease, ends: Int64) {
@@ -26,26 +27,29 @@ package enum LeaseJournal {
         }
     }
 
+    /// The line for a record, with its line feed.
     package static func line(for record: Record) -> String {
         let lease = record.lease
         let body =
             "\(lease.address) \(lease.hardware) \(hexadecimal(lease.client.bytes)) \(record.ends) \(hexadecimal(Array(lease.hostName.utf8)))"
-        // Without a name the line is as it was before there were names, so that earlier versions can read it.
+        // A line without a name has the form of earlier versions, so that they can read it.
         let full = lease.name.map { "\(body) \($0)" } ?? body
         return "\(full) #\(checksum(full))\n"
     }
 
+    /// The result of parsing a file.
     package struct Contents: Equatable, Sendable {
         package var records: [Record] = []
-        /// Lines that are not as they were written. A last line without its end is not among them: that is how a crash
-        /// leaves a file.
+        /// Lines with a wrong checksum or form. A last line without a line feed is not counted: a crash while it was
+        /// written leaves it.
         package var damagedLines = 0
-        /// The header is missing or of another version.
+        /// The header is missing or belongs to another version.
         package var isForeign = false
 
         package init() {}
     }
 
+    /// The records of a file. A file that cannot be parsed at all is reported as foreign.
     package static func parse(_ bytes: [UInt8]) -> Contents {
         var contents = Contents()
         guard !bytes.isEmpty else { return contents }
@@ -60,8 +64,7 @@ package enum LeaseJournal {
         return contents
     }
 
-    /// The leases that records come to, in the order in which they were written: of several on one address, or for one
-    /// client, the last counts.
+    /// The last record of each address and each client, sorted by the end of the lease.
     package static func settled(_ records: [Record]) -> [Record] {
         var byAddress: [IPv4Address: Record] = [:]
         var addresses: [ClientIdentity: IPv4Address] = [:]
@@ -86,7 +89,7 @@ package enum LeaseJournal {
             let client = bytes(fields[2]),
             let ends = Int64(fields[3]), let name = bytes(fields[4])
         else { return nil }
-        // The checksum is right, so a text that is no name now was one to another version.
+        // The checksum is right: another version accepted this text as a name.
         let held = fields.count == 6 ? GuestName(fields[5]) : nil
         let lease = Lease(
             address: address, client: ClientIdentity(bytes: client), hardware: hardware,
@@ -112,7 +115,7 @@ package enum LeaseJournal {
         return bytes
     }
 
-    /// FNV-1a, 32 bits: guards against accidents, not against malice.
+    /// FNV-1a, 32 bits: detects accidental damage, not forgery.
     private static func checksum(_ text: String) -> String {
         var hash: UInt32 = 0x811c_9dc5
         for byte in text.utf8 { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }

@@ -180,12 +180,12 @@ package struct LeaseTable: Sendable {
     // MARK: Ports
 
     /// The client of the lease on `address` was seen at `port`, perhaps again.
-    package mutating func saw(clientOf address: IPv4Address, at port: ClientPort) {
+    package mutating func noteClient(of address: IPv4Address, at port: ClientPort) {
         if entries[address]?.goneSince != nil { entries[address]!.presence = .at(port) }
     }
 
     /// A port is gone, and with it the clients there and what was claimed there.
-    package mutating func portGone(_ number: UInt16, now: Instant) {
+    package mutating func portDetached(_ number: UInt16, now: Instant) {
         for (address, entry) in entries {
             if case .at(let port) = entry.presence, port.number == number, port.kind != .network {
                 entries[address]!.presence = .gone(since: now)
@@ -249,7 +249,7 @@ package struct LeaseTable: Sendable {
 
     /// The address with which a client has to do already: the one that belongs to its hardware, else the one it had,
     /// else the one it was offered.
-    func familiar(for applicant: Applicant, excluding excluded: [IPv4Address], now: Instant) -> IPv4Address? {
+    func knownAddress(for applicant: Applicant, excluding excluded: [IPv4Address], now: Instant) -> IPv4Address? {
         if let reserved = reservations[applicant.hardware], !excluded.contains(reserved),
             isFree(reserved, for: applicant, now: now)
         {
@@ -265,9 +265,9 @@ package struct LeaseTable: Sendable {
     }
 
     /// An address for a client that has to do with none: that of its hardware address, else the one it asks for, else a
-    /// fresh one, else the one unused for longest.
-    /// - Parameter fromEnd: fresh ones are taken from the end of the pool.
-    func fresh(
+    /// newAddress one, else the one unused for longest.
+    /// - Parameter fromEnd: newAddress ones are taken from the end of the pool.
+    func newAddress(
         for applicant: Applicant, asking: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address],
         now: Instant
     ) -> IPv4Address? {

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a state machine of the address service wants done, collected over one or more inputs.
+/// The effects that a state machine requests, collected over one or more inputs. The runner carries them out.
 package struct Outbox: Sendable {
-    /// Frames to send to the guests, after `changes` are on the disk (RFC 2131 section 3.1: commit, then acknowledge).
+    /// Frames to send to guests, after `changes` are on disk (RFC 2131 section 3.1: commit, then acknowledge).
     package var frames: [[UInt8]] = []
-    /// Leases that were granted, extended or ended.
+    /// Leases that were assigned, extended or ended.
     package var changes: [Lease] = []
-    /// What an operator may want to know.
+    /// Log messages for the operator.
     package var notes: [Note] = []
 
+    /// No effects.
     package init() {}
 
+    /// A log message.
     package struct Note: Equatable, Sendable {
         package enum Level: Sendable { case debug, info, warning }
         package let level: Level
         package let text: String
-        /// The port that it is about, if there is one.
+        /// The port that the message is about, if any.
         package let port: ClientPort?
     }
 
