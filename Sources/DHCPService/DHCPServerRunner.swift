@@ -6,76 +6,104 @@ import Switching
 import Timing
 import Wire
 
-/// Runs the DHCP server on the main thread: takes guests' frames from the forwarder, keeps the leases on disk, sends
-/// the answers.
+/// Runs the DHCP server on the main thread: receives guests' frames from the switch, writes leases to disk, sends the
+/// replies.
+///
+/// # Rooms
+///
+/// `StateMachines/` has no clock, no file and no socket: `DHCPServer`, `LeaseTable`, `AddressConflictDetector` and
+/// `DHCPServerDetector` take the time and frames as arguments and return effects in an `Outbox`. This class and
+/// `LeaseFile` carry the effects out. Code that reads a clock or a file belongs here, not there.
+///
+/// # A message on its way
+///
+///     guest -> switch worker -> service ring -> receive() -> DHCPServer -> Outbox
+///     Outbox.changes -> LeaseFile.append (fsync) -> source guard, NAT and published ports
+///     Outbox.frames  -> SwitchControl.sendFromService -> guest
+///
+/// A lease is on disk before its ACK is sent (RFC 2131 section 3.1), so that a restarted server knows every address that
+/// a client may be using. The main thread waits for the disk; workers go on forwarding. Sending a reply is a command that
+/// the workers execute with the switch's exclusive lock.
+///
+/// # Other servers
+///
+/// On a network that is not the program's own there may be another server, so the runner probes for one first
+/// (`DHCPServerDetector`):
+///
+///     state        event                                        next state
+///     detecting    no offer twice in time                       serving, and the requests that waited are served
+///     detecting    one server offers twice                      yielding
+///     serving      a frame of another server, or for one        serving, with a detector (at most every 5 min)
+///     serving      the detector finds a server                  yielding
+///     yielding     after 30 s, doubling up to 5 min             yielding, with a detector
+///     yielding     the detector finds none                      serving
 package final class DHCPServerRunner {
     private enum State {
-        /// Finding out whether somebody else serves this network; requests wait meanwhile.
+        /// Probing for another server; requests wait meanwhile.
         case detecting(DHCPServerDetector, waiting: [ServiceFrame])
-        /// With a detector while there is a suspicion that another server has come.
+        /// Answering requests. With a detector while another server is suspected.
         case serving(DHCPServerDetector?)
-        /// Somebody else does. Looked at again when the time comes.
-        case silent(DHCPServerDetector?, nextCheck: Instant)
+        /// Another server serves the network. `nextCheck` is when to probe for it again.
+        case yielding(DHCPServerDetector?, nextCheck: Instant)
     }
 
-    /// Requests kept while it is not known who serves the network.
+    /// Requests that wait while detecting.
     private static let maximumWaiting = 64
-    /// How often a suspicion is followed, and how often at least the other server is looked for while ours is off, in
-    /// nanoseconds.
+    /// Minimum time between detections while serving, and the longest one while yielding.
     private static let checkInterval = TimeAmount.minutes(5)
-    /// After what time it is looked for again at first, which doubles each time that it is there.
+    /// The first time between detections while yielding; it doubles each time that the other server is found.
     private static let firstCheckInterval = TimeAmount.seconds(30)
 
     private let loop: ControlLoop
     private let control: SwitchControl
     private let file: LeaseFile
     private let logger: Logger
-    private let watchesOthers: Bool
-    /// From which other servers are looked for: an address that is never taken, and always the same, so that it
-    /// occupies one offer of theirs.
+    /// Another server is possible: probe for it and yield to it.
+    private let yieldsToOthers: Bool
+    /// Source of the detector's messages. It stays the same, so that it occupies one offer of another server only.
     private let detectorHardware = MACAddress((Random.value() & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
     private var nextCheckInterval = DHCPServerRunner.firstCheckInterval
     private var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
-    /// Told of leases that were given or have changed, those that there are already included.
+    /// Called with leases that were assigned or have changed, and at the start with all.
     package var onLeases: ([Lease]) -> Void = { _ in }
-    /// Brings what clients are told in line with the host, before requests are answered.
+    /// Called before requests are handled, at most once a second: updates options that depend on the host.
     package var refreshConfiguration: (inout DHCPConfiguration) -> Void = { _ in }
     private var nextRefresh = Instant.distantPast
-    /// What a port is called in messages.
+    /// The name of a port in log messages.
     package var portName: (PortNumber) -> String = { "port \($0)" }
-    /// Before this moment no suspicion is followed.
-    private var nextSuspicion = Instant.distantPast
+    /// When a suspicion may start the next detection.
+    private var nextDetection = Instant.distantPast
 
     /// - Parameters:
     ///   - leases: from `file`.
-    ///   - watchesOthers: stay silent where another server answers.
+    ///   - yieldsToOthers: do not answer while another server does.
     package init(
-        _ configuration: DHCPConfiguration, leases: [Lease], file: LeaseFile, watchesOthers: Bool, loop: ControlLoop,
+        _ configuration: DHCPConfiguration, leases: [Lease], file: LeaseFile, yieldsToOthers: Bool, loop: ControlLoop,
         control: SwitchControl, logger: Logger
     ) {
         self.loop = loop
         self.control = control
         self.file = file
         self.logger = logger
-        self.watchesOthers = watchesOthers
+        self.yieldsToOthers = yieldsToOthers
         server = DHCPServer(configuration, leases: leases)
         state = .serving(nil)
-        if watchesOthers { state = .detecting(makeDetector(), waiting: []) }
+        if yieldsToOthers { state = .detecting(makeDetector(), waiting: []) }
     }
 
     private func makeDetector() -> DHCPServerDetector {
         DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, now: BootClock.now)
     }
 
-    /// Whether ours is the server of this network, as far as is known.
+    /// Whether this server answers requests.
     package var isServing: Bool { if case .serving = state { true } else { false } }
 
-    /// Begins, once the forwarder has its ports.
+    /// Starts, after the switch has its ports.
     package func start() {
-        control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: watchesOthers, watchesARP: true))
-        // The gateway's address is nobody's either.
+        control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: yieldsToOthers, watchesARP: true))
+        // No guest may use the gateway's address either.
         control.note(owners: [
             AddressOwner(server.configuration.server, server.configuration.serverHardware, until: .max)
         ])
@@ -84,14 +112,14 @@ package final class DHCPServerRunner {
         finish(&outbox)
     }
 
-    /// The network behind the plug may be another one now: ask again who serves it.
+    /// Detects other servers anew: the plug may have been connected to another network.
     package func restart() {
-        guard watchesOthers else { return }
+        guard yieldsToOthers else { return }
         state = .detecting(makeDetector(), waiting: [])
         start()
     }
 
-    /// Takes what guests have sent since the last call, and notes which ports are gone.
+    /// Handles the frames that guests have sent since the last call, and ports that were detached.
     package func receive() {
         var outbox = Outbox()
         let now = BootClock.now
@@ -99,9 +127,9 @@ package final class DHCPServerRunner {
             nextRefresh = now + .seconds(1)
             refreshConfiguration(&server.configuration)
         }
-        // What a port has sent before it went comes first.
+        // Frames that a port sent before it was detached come first.
         while let frame = control.takeServiceFrame() { receive(frame, now: now, into: &outbox) }
-        for port in control.takeDetached() { server.portGone(port, now: now) }
+        for port in control.takeDetached() { server.portDetached(port, now: now) }
         finish(&outbox)
     }
 
@@ -124,46 +152,47 @@ package final class DHCPServerRunner {
             state = .detecting(detector, waiting: waiting)
         case .serving(var detector):
             serve(frame, now: now, into: &outbox)
-            guard watchesOthers else { return }
+            guard yieldsToOthers else { return }
             detector?.receive(frame.bytes.rawSpan, now: now)
-            // A guest that chose another server, or a server's answer. Guests can make up both, so it is a reason to
-            // ask, not to believe.
-            if detector == nil, now >= nextSuspicion,
+            // A guest selects another server, or a server replies. A guest can forge both, so they only start a
+            // detection.
+            if detector == nil, now >= nextDetection,
                 DHCPServerDetector.selectsOtherServer(frame.bytes.rawSpan, own: server.configuration.server)
                     || DHCPServerDetector.isAnswer(frame.bytes.rawSpan)
             {
-                nextSuspicion = now + Self.checkInterval
+                nextDetection = now + Self.checkInterval
                 detector = makeDetector()
             }
             state = .serving(detector)
-        case .silent(var detector, let nextCheck):
+        case .yielding(var detector, let nextCheck):
             detector?.receive(frame.bytes.rawSpan, now: now)
-            state = .silent(detector, nextCheck: nextCheck)
+            state = .yielding(detector, nextCheck: nextCheck)
         }
     }
 
     private func yield(to other: IPv4Address) {
-        if case .silent = state {
+        if case .yielding = state {
         } else {
             logger.notice(
-                "\(other) serves DHCP on this network, so ours is off; guests get their addresses from it (--dhcp builtin: ours all the same)"
+                "\(other) serves DHCP on this network, so the built-in server is off and guests get their addresses from it; --dhcp builtin turns it on nevertheless"
             )
         }
-        state = .silent(nil, nextCheck: BootClock.now + nextCheckInterval)
+        state = .yielding(nil, nextCheck: BootClock.now + nextCheckInterval)
         nextCheckInterval = min(2 * nextCheckInterval, Self.checkInterval)
         control.setPolicy(ServicePolicy(watchesDHCP: true))
     }
 
     private func serve(_ waiting: [ServiceFrame], now: Instant, into outbox: inout Outbox) {
         logger.info(
-            "no other DHCP server here; ours serves \(server.configuration.first) to \(server.configuration.last)")
+            "no other DHCP server on this network; the built-in server assigns \(server.configuration.first) to \(server.configuration.last)"
+        )
         state = .serving(nil)
         nextCheckInterval = Self.firstCheckInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
         for frame in waiting { serve(frame, now: now, into: &outbox) }
     }
 
-    /// Moves on where a detector has come to a verdict.
+    /// Runs the detector and changes the state by its verdict.
     private func advance(now: Instant, into outbox: inout Outbox) {
         switch state {
         case .detecting(var detector, let waiting):
@@ -181,12 +210,12 @@ package final class DHCPServerRunner {
             case .alone: state = .serving(nil)
             case .served(let other): yield(to: other)
             }
-        case .silent(let running, let nextCheck):
+        case .yielding(let running, let nextCheck):
             guard running != nil || now >= nextCheck else { return }
             var detector = running ?? makeDetector()
             detector.tick(now: now, into: &outbox)
             switch detector.verdict {
-            case .undecided: state = .silent(detector, nextCheck: nextCheck)
+            case .undecided: state = .yielding(detector, nextCheck: nextCheck)
             case .alone: serve([], now: now, into: &outbox)
             case .served(let other): yield(to: other)
             }
@@ -196,11 +225,14 @@ package final class DHCPServerRunner {
     }
 
     private func note(_ leases: [Lease]) {
-        control.note(owners: leases.map { AddressOwner($0.address, $0.hardware, until: UInt64(bitPattern: $0.expires.nanoseconds)) })
+        control.note(
+            owners: leases.map {
+                AddressOwner($0.address, $0.hardware, until: UInt64(bitPattern: $0.expires.nanoseconds))
+            })
         onLeases(leases)
     }
 
-    /// Does what is due, writes leases, then sends, and sets the timer for what comes next.
+    /// Handles what is due, writes leases, then sends frames, and sets the timer.
     private func finish(_ outbox: inout Outbox) {
         let now = BootClock.now
         advance(now: now, into: &outbox)
@@ -227,7 +259,7 @@ package final class DHCPServerRunner {
             switch state {
             case .detecting(let detector, _): detector.nextDeadline
             case .serving(let detector): [server.nextDeadline, detector?.nextDeadline].compactMap(\.self).min()
-            case .silent(let detector, let nextCheck): detector?.nextDeadline ?? nextCheck
+            case .yielding(let detector, let nextCheck): detector?.nextDeadline ?? nextCheck
             }
         guard let due else { return }
         timer = loop.schedule(at: due) { [unowned self] in

@@ -5,19 +5,20 @@ import Platform
 import Timing
 import Wire
 
-/// The leases of one network on disk. Every change is on the disk before its client hears of it; the file is rewritten
-/// when it has grown.
+/// The leases of one network on disk (`LeaseJournal`). A change is on disk before the server acknowledges it to the
+/// client; the file is rewritten when it has grown.
 package final class LeaseFile {
     private let directory: Directory
     private let name: String
     private let logger: Logger
-    /// Open for appending; nil as long as there was no room for it.
+    /// Open for appending; nil while the disk is full.
     private var file: Descriptor?
     private var lines: Int
     private var hasFailed = false
 
-    /// Opens or creates the file and reads it. A damaged file is set aside, and what is sound in it kept.
-    /// - Returns: the leases, their ends on the monotonic clock, in the order of those.
+    /// Opens or creates the file and reads it. A damaged file is renamed, and its valid lines are kept.
+    /// - Returns: the leases sorted by their ends, which are on `BootClock`.
+    /// - Throws: `ioError` if the file cannot be read or created.
     package static func open(_ path: String, logger: Logger) throws(ExitError) -> (file: LeaseFile, leases: [Lease]) {
         do throws(SystemError) {
             let name = try Directory.name(of: path)
@@ -38,15 +39,15 @@ package final class LeaseFile {
         lines = 0
     }
 
-    /// The first writing. A full disk keeps no instance from starting, as it stops none that runs: what is there is
-    /// kept, and added to when there is room.
+    /// Writes the file for the first time. A full disk does not prevent the start, as it does not stop a running
+    /// instance: the old file stays until there is room.
     private func begin(_ leases: [Lease]) throws(SystemError) {
         do throws(SystemError) {
             file = try rewrite(leases)
             lines = leases.count
         } catch {
             guard error.isFullDisk else { throw error }
-            complain(error)
+            report(error)
         }
     }
 
@@ -62,15 +63,15 @@ package final class LeaseFile {
         if contents.isForeign || contents.damagedLines > 0 {
             let aside = "\(name).damaged-\(WallClock.seconds)"
             try directory.rename(name, to: aside)
-            let damage = contents.isForeign ? "it is not one of ours" : "\(contents.damagedLines) bad lines"
+            let damage = contents.isForeign ? "it has another format" : "\(contents.damagedLines) bad lines"
             logger.warning(
-                "the lease file was damaged (\(damage)); it was set aside as \(directory.path(of: aside)); \(contents.records.count) sound lines are kept"
+                "the lease file was damaged (\(damage)); it was renamed to \(directory.path(of: aside)); \(contents.records.count) valid lines are kept"
             )
         }
         let now = BootClock.now, wall = WallClock.seconds
         return LeaseJournal.settled(contents.records).map { record in
             var lease = record.lease
-            // An end that lies far ahead is a clock that was wrong, not a lease of ours.
+            // No lease is longer than a day: an end far ahead comes from a wrong wall clock.
             let remaining = min(max(record.ends - wall, -1 << 30), 86_400)
             lease.expires = max(.distantPast, now + .seconds(remaining))
             return lease
@@ -88,9 +89,9 @@ package final class LeaseFile {
         return try directory.open(name, [.writeOnly, .append])
     }
 
-    /// Writes changes, and waits until they are on the disk. Without room for them the leases are granted all the same:
-    /// a guest without an address is worse off than one that may have to ask again after a crash.
-    /// - Parameter all: every lease, for when the file is rewritten.
+    /// Writes changes and waits until they are on disk. If that fails the leases are assigned nevertheless: a guest
+    /// without an address is worse off than one that may have to request again after a crash.
+    /// - Parameter all: every lease, in case the file is rewritten.
     package func append(_ changes: [Lease], all: @autoclosure () -> [Lease]) {
         guard !changes.isEmpty else { return }
         do throws(SystemError) {
@@ -105,14 +106,14 @@ package final class LeaseFile {
             if hasFailed { logger.notice("leases are being written again") }
             hasFailed = false
         } catch {
-            complain(error)
+            report(error)
         }
     }
 
-    private func complain(_ error: SystemError) {
+    private func report(_ error: SystemError) {
         if !hasFailed {
             logger.error(
-                "leases cannot be written: \(error) (\(directory.path(of: name))); they are granted, but a restart would forget them"
+                "leases cannot be written: \(error) (\(directory.path(of: name))); they are assigned, but lost at a restart"
             )
         }
         hasFailed = true
@@ -124,7 +125,7 @@ package final class LeaseFile {
             try file?.write(Array(changes.map(LeaseFile.line).joined().utf8))
             try file?.synchronize()
         } catch {
-            // Half a line must not spoil the next one.
+            // An incomplete line must not damage the next one.
             try? file?.truncate(to: before)
             throw error
         }

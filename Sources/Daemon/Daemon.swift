@@ -221,9 +221,10 @@ package final class Daemon {
         let path = "\(directory)/\(network.network.description.replacing("/", with: "-")).leases"
         let (file, leases) = try LeaseFile.open(path, logger: logger)
         // On a cable there is one guest and nobody else; on somebody's switch there may be another server.
-        let watchesOthers = configuration.dhcp == .auto && session is PlugSession
+        let yieldsToOthers = configuration.dhcp == .auto && session is PlugSession
         addressService = DHCPServerRunner(
-            dhcp, leases: leases, file: file, watchesOthers: watchesOthers, loop: loop, control: control, logger: logger
+            dhcp, leases: leases, file: file, yieldsToOthers: yieldsToOthers, loop: loop, control: control,
+            logger: logger
         )
         if let facts { addressService?.refreshConfiguration = { facts.apply(to: &$0) } }
         addressService?.portName = { [unowned self] in name(of: $0) }
@@ -242,10 +243,9 @@ package final class Daemon {
     private func startNames(_ presence: Uplink.Presence, _ resolvers: Resolvers) throws(ExitError) -> [IPv4Address] {
         guard configuration.egress.allowsNames else { return [] }
         names = try DNSGateway(
-            presence.network, hardware: presence.hardware, mtu: configuration.mtu, knowsPorts: session is SwitchSession,
-            resolvers: resolvers,
+            presence.network, hardware: presence.hardware, mtu: configuration.mtu, resolvers: resolvers,
             descriptors: descriptors.names, loop: loop, control: control, logger: logger)
-        try names?.open(endsStreams: true)
+        try names?.open(terminatesTCP: true)
         return [presence.network.gateway]
     }
 

@@ -59,8 +59,7 @@ final class UserLink {
             try configuration.checkGuests(of: guests)
             if options.policy.allowsNames {
                 names = try DNSGateway(
-                    presence.network, hardware: presence.hardware, mtu: configuration.mtu, knowsPorts: false,
-                    resolvers: resolvers,
+                    presence.network, hardware: presence.hardware, mtu: configuration.mtu, resolvers: resolvers,
                     descriptors: descriptors.names, loop: loop, control: control, logger: logger)
                 options.answersNames = true
             }
@@ -131,13 +130,15 @@ final class UserLink {
         try orUnavailable { () throws(SystemError) in
             try network.start()
         }
-        try names?.open(endsStreams: false)
+        try names?.open(terminatesTCP: false)
     }
 
     // MARK: Leases
 
     /// Addresses belong to those who have leases.
-    func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.name, UInt64(bitPattern: $0.expires.nanoseconds)) }) }
+    func note(_ leases: [Lease]) {
+        network.note(leases.map { ($0.address, $0.hardware, $0.name, UInt64(bitPattern: $0.expires.nanoseconds)) })
+    }
 
     // MARK: Counters, end
 

@@ -10,65 +10,78 @@ import Timing
 import UserUplink
 import Wire
 
-/// The gateway's port 53 without a socket on it: the forwarder takes guests' UDP questions as frames, and terminates
-/// their TCP connections here. This works the same for a TAP and the user-mode NAT, leaves port 53 of the host to the
-/// host, and gives the switch port that a question came in by.
+/// The gateway's port 53, without a socket on it.
+///
+/// # Theory of operation
+///
+///     guest --UDP--> switch --frame--> DNSGateway --query--> DNSProxy --> DNSForwarder
+///     guest --TCP--> NAT --socket pair--> NameInlet --> DNSOverTCPProxy --query--> DNSProxy
+///     DNSProxy --UDP or TCP--> the host's resolvers
+///
+/// The switch diverts UDP datagrams to the gateway's port 53 to this object (`SwitchControl.takeQuestion`). TCP
+/// connections to it are terminated by the user-mode NAT if that is the uplink, else by a `NameRelay`, which is the same
+/// code as a port of the switch; they arrive as the end of a socket pair. So DNS works the same for a TAP and the
+/// user-mode NAT, port 53 of the host stays free, and the switch port of each query is known, which a guest cannot choose
+/// (`GuestShares`).
+///
+/// All of it runs on the main thread, which never waits for a resolver. Only `NameRelay` and `NameInlet` are shared with
+/// the switch's workers. What becomes of a query is in `DNSQueryClassifier` and `DNSForwarder`.
 package final class DNSGateway {
-    /// Questions that are dealt with before others on this thread have their turn.
+    /// Queries that are handled before other work of this thread.
     private static let burst = 64
-    /// Relays that a forwarder that does not respond may still be using.
-    private static let abandoned = Mutex<[NameRelay]>([])
+    /// Relays that workers which do not respond may still be using; they are never freed.
+    private static let unreleased = Mutex<[NameRelay]>([])
 
     private let guests: GuestNetwork
-    /// Of the gateway.
+    /// The gateway's hardware address.
     private let hardware: MACAddress
-    /// Each port of the switch leads to one guest, as far as is known.
-    private let knowsPorts: Bool
     private let mtu: Int
-    private let server: DNSProxy
+    private let proxy: DNSProxy
     private let loop: ControlLoop
     private let control: SwitchControl
     private let logger: Logger
-    /// Carries guests' TCP connections to this thread.
+    /// Passes TCP connections of guests to this thread.
     package let inlet: NameInlet
-    /// Terminates them if the uplink does not.
+    /// Terminates TCP connections if the uplink does not.
     private var relay: NameRelay?
+    /// The relay's port.
     private var port: PortNumber?
 
     /// - Parameters:
-    ///   - knowsPorts: the switch is ours, so that a port tells guests apart better than an address that they choose.
-    ///   - descriptors: how many it may open.
+    ///   - hardware: the gateway's hardware address.
+    ///   - mtu: bytes of the longest packet for guests.
+    ///   - descriptors: how many descriptors the name service may open.
+    /// - Throws: `unavailable` without a free descriptor.
     package init(
-        _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, knowsPorts: Bool, resolvers: Resolvers,
+        _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
         descriptors: Int,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.guests = guests
         self.hardware = hardware
         self.mtu = mtu
-        self.knowsPorts = knowsPorts
         self.loop = loop
         self.control = control
         self.logger = logger
         inlet = try orUnavailable(NameInlet.init)
-        server = DNSProxy(resolvers: resolvers, descriptors: descriptors, loop: loop, logger: logger)
-        server.onReply = { [unowned self] in answer($0, to: $1) }
+        proxy = DNSProxy(resolvers: resolvers, descriptors: descriptors, loop: loop, logger: logger)
+        proxy.onReply = { [unowned self] in reply($0, to: $1) }
         try orUnavailable { () throws(SystemError) in
-            try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in takeConnections() }
+            try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in acceptConnections() }
         }
     }
 
-    /// Starts taking guests' questions.
-    /// - Parameter endsStreams: the uplink does not terminate TCP, so it is terminated here.
-    package func open(endsStreams: Bool) throws(ExitError) {
-        if endsStreams { try orUnavailable { () throws(SystemError) in try openRelay() } }
+    /// Starts to serve guests.
+    /// - Parameter terminatesTCP: false if the uplink terminates TCP connections.
+    package func open(terminatesTCP: Bool) throws(ExitError) {
+        if terminatesTCP { try orUnavailable { () throws(SystemError) in try openRelay() } }
         control.setNames(NameService(address: guests.gateway, hardware: hardware, streams: port))
     }
 
     private func openRelay() throws(SystemError) {
         let worker = DeviceWorker(control)
         let made = try NameRelay(
-            guests, hardware: hardware, mtu: mtu, limit: server.streamLimit, names: inlet, to: worker
+            guests, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, names: inlet, to: worker
         )
         var configuration = PortConfiguration(
             name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
@@ -80,22 +93,22 @@ package final class DNSGateway {
         self.port = control.attach(configuration)
         if self.port == nil {
             _ = Descriptor(adopting: configuration.descriptor)
-            logger.warning("no port is left for names by TCP; guests resolve names by UDP only")
+            logger.warning("no switch port is free for DNS over TCP; guests resolve names over UDP only")
         }
     }
 
-    // MARK: Questions
+    // MARK: Queries
 
-    /// Handles the questions that guests have sent since the last call, up to a bound.
+    /// Handles the queries that guests have sent since the last call, up to a bound.
     package func receive() {
         for _ in 0..<DNSGateway.burst {
             guard let (frame, port) = control.takeQuestion() else { return }
-            take(frame, port)
+            receive(frame, from: port)
         }
         control.notification.signal()
     }
 
-    private func take(_ frame: [UInt8], _ port: PortNumber) {
+    private func receive(_ frame: [UInt8], from port: PortNumber) {
         guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv4View(ethernet.payload),
             packet.hasValidChecksum,
             let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0,
@@ -105,39 +118,41 @@ package final class DNSGateway {
         guard network.contains(source), source != guests.gateway, source != network.base,
             source != network.broadcast
         else { return }
-        let asker = DNSDatagramClient(hardware: ethernet.source, address: source, port: datagram.sourcePort)
-        server.receive(datagram.payload.copied(), from: asker, of: DNSGuest(port: port, address: source))
+        let client = DNSDatagramClient(hardware: ethernet.source, address: source, port: datagram.sourcePort)
+        proxy.receive(datagram.payload.copied(), from: client, of: DNSGuest(port: port, address: source))
     }
 
-    private func answer(_ message: [UInt8], to asker: DNSDatagramClient) {
-        let fits = message.count + 42 <= FrameRing.slotCapacity && message.count + 28 <= mtu
+    private func reply(_ message: [UInt8], to client: DNSDatagramClient) {
+        let fits =
+            message.count + UDPFrame.headerLength <= FrameRing.slotCapacity
+            && message.count + IPv4Header.length + UDPHeader.length <= mtu
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
         let frame = UDPFrame(
             from: (hardware, guests.gateway, NameService.port),
-            to: (asker.hardware, asker.address, asker.port))
+            to: (client.hardware, client.address, client.port))
         control.sendAnswer(frame.bytes(payload: whole))
     }
 
-    private func takeConnections() {
+    private func acceptConnections() {
         inlet.notification.drain()
         while let arrival = inlet.take() {
             let guest = DNSGuest(port: control.port(ofCaller: arrival.guest), address: arrival.guest)
-            server.streams.take(in: arrival.release(), of: guest)
+            proxy.connections.accept(arrival.release(), of: guest)
         }
     }
 
-    /// Notes new leases: a leased address counts for its holder only.
+    /// Passes leases to the relay: a leased address can be used by its holder only.
     package func note(_ leases: [(address: IPv4Address, hardware: MACAddress, expires: Instant)]) {
         relay?.note(leases.map { ($0.address, $0.hardware, UInt64(bitPattern: $0.expires.nanoseconds)) })
     }
 
-    /// Stops taking questions.
-    /// - Parameter isForwarding: the forwarder has started, so it may be using the relay.
+    /// Stops to serve guests.
+    /// - Parameter isForwarding: workers run, so they may be using the relay.
     package func close(isForwarding: Bool) {
         control.setNames(nil)
         loop.unwatch(inlet.notification.descriptor.raw)
         guard let relay else { return }
         if let port { control.detach(port) }
-        if isForwarding && !control.settle() { DNSGateway.abandoned.withLock { $0.append(relay) } }
+        if isForwarding && !control.settle() { DNSGateway.unreleased.withLock { $0.append(relay) } }
     }
 }

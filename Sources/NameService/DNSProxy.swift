@@ -5,65 +5,65 @@ import Platform
 import Timing
 import Wire
 
-/// The destination of a DNS answer.
+/// The destination of a DNS response.
 enum DNSClient: Hashable, Sendable {
-    /// The sender of a frame.
+    /// The sender of a UDP datagram.
     case datagram(DNSDatagramClient)
-    /// A connection, by its number.
+    /// A TCP connection, by its number.
     case stream(UInt64)
 }
 
-/// The sender of a frame with a question.
+/// The sender of a query over UDP.
 struct DNSDatagramClient: Hashable, Sendable {
     let hardware: MACAddress
     let address: IPv4Address
     let port: UInt16
 }
 
-/// Answers guests' questions for names by asking the host's resolvers. The caller brings the questions and delivers the
-/// answers, by frames or by connections.
+/// Answers the DNS queries of guests with the host's resolvers. It connects the state machine (`DNSForwarder`) to sockets
+/// and timers on the main thread. The caller passes in queries over UDP and connections, and sends the responses over UDP.
 final class DNSProxy {
     private let loop: ControlLoop
     private let logger: Logger
     private let resolvers: Resolvers
     private var forwarder: DNSForwarder<DNSClient, SocketAddress>
-    private var questions: [UInt64: [UpstreamQuery]] = [:]
+    private var upstream: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
-    /// Sends an answer to the sender of a frame.
+    /// Sends a response over UDP.
     var onReply: ([UInt8], DNSDatagramClient) -> Void = { _, _ in }
-    private(set) lazy var streams = DNSOverTCPProxy(loop: loop, limit: streamLimit) { [unowned self] in
+    private(set) lazy var connections = DNSOverTCPProxy(loop: loop, limit: connectionLimit) { [unowned self] in
         handle($0, over: .stream, from: .stream($1), of: $2)
         schedule()
     } onEnd: { [unowned self] in
-        perform(forwarder.forget(.stream($0)))
+        perform(forwarder.removeClient(.stream($0)))
         schedule()
     }
-    /// Connections of guests at a time.
-    let streamLimit: Int
+    /// TCP connections of guests at a time.
+    let connectionLimit: Int
 
-    /// - Parameter descriptors: how many this may open, for connections of guests and to resolvers.
+    /// - Parameter descriptors: how many descriptors the proxy may open, for connections of guests and to resolvers.
     init(resolvers: Resolvers, descriptors: Int, loop: ControlLoop, logger: Logger) {
         self.resolvers = resolvers
         self.loop = loop
         self.logger = logger
         var limits = DNSForwarder<DNSClient, SocketAddress>.Limits()
-        // Of a question two sockets are open at a time, of a guest's connection both ends.
+        // A transaction has two sockets at a time; a guest's connection has a descriptor at both of its ends.
         limits.transactions = max(2, min(limits.transactions, descriptors / 3))
         limits.transactionsPerGuest = max(1, limits.transactions / 2)
-        streamLimit = max(2, min(64, descriptors / 6))
+        connectionLimit = max(2, min(64, descriptors / 6))
         forwarder = DNSForwarder(servers: resolvers.servers, limits: limits)
     }
 
-    /// Takes a message that a guest has sent by UDP.
-    func receive(_ message: [UInt8], from asker: DNSDatagramClient, of guest: DNSGuest) {
-        handle(message, over: .datagram, from: .datagram(asker), of: guest)
+    /// Handles a query that a guest sent over UDP.
+    func receive(_ message: [UInt8], from client: DNSDatagramClient, of guest: DNSGuest) {
+        handle(message, over: .datagram, from: .datagram(client), of: guest)
         schedule()
     }
 
     private func handle(_ query: [UInt8], over transport: DNSTransport, from client: DNSClient, of guest: DNSGuest) {
-        switch DNSQueryClassifier(query: query.rawSpan) {
-        case .ignore: if case .stream(let number) = client { streams.end(number) }
-        case .answer(let answer): reply(answer, to: client)
+        switch DNSQueryClassifier.classify(query.rawSpan) {
+        case .ignore: if case .stream(let number) = client { connections.end(number) }
+        case .answer(let response): reply(response, to: client)
         case .forward(let question):
             if resolvers.refresh() {
                 logger.info(
@@ -79,8 +79,8 @@ final class DNSProxy {
 
     private func reply(_ message: [UInt8], to client: DNSClient) {
         switch client {
-        case .datagram(let asker): onReply(message, asker)
-        case .stream(let number): streams.reply(message, to: number)
+        case .datagram(let sender): onReply(message, sender)
+        case .stream(let number): connections.reply(message, to: number)
         }
     }
 
@@ -88,31 +88,34 @@ final class DNSProxy {
         for action in actions {
             switch action {
             case .reply(let message, let client): reply(message, to: client)
-            case .finish(let transaction):
-                for question in questions.removeValue(forKey: transaction) ?? [] { question.close() }
-            case .ask(let server, let query, let transport, let transaction): ask(server, query, transport, transaction)
+            case .close(let transaction):
+                for query in upstream.removeValue(forKey: transaction) ?? [] { query.close() }
+            case .send(let server, let query, let transport, let transaction):
+                send(query, to: server, over: transport, transaction)
             }
         }
     }
 
-    /// Sends a query from a socket of its own, whose port the kernel draws at random.
-    private func ask(_ server: SocketAddress, _ query: [UInt8], _ transport: DNSTransport, _ transaction: UInt64) {
-        let earlier = questions[transaction] ?? []
-        if let same = earlier.first(where: { $0.server == server && !$0.isOver }) { return same.repeatQuery() }
-        // The previous server may be slow and still answer.
-        for question in earlier.dropLast() { question.close() }
+    /// Sends a query from a socket of its own, whose port the kernel chooses at random.
+    private func send(
+        _ query: [UInt8], to server: SocketAddress, over transport: DNSTransport, _ transaction: UInt64
+    ) {
+        let earlier = upstream[transaction] ?? []
+        if let same = earlier.first(where: { $0.server == server && !$0.isClosed }) { return same.sendAgain() }
+        // The previous server may still answer.
+        for older in earlier.dropLast() { older.close() }
         do throws(SystemError) {
-            let question = try UpstreamQuery(query, to: server, over: transport, loop: loop) { [unowned self] in
+            let new = try UpstreamQuery(query, to: server, over: transport, loop: loop) { [unowned self] in
                 perform(forwarder.receive($0, from: server, transaction: transaction, now: BootClock.now))
                 schedule()
             } onFailure: { [unowned self] in
                 perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
                 schedule()
             }
-            questions[transaction] = earlier.suffix(1) + [question]
+            upstream[transaction] = earlier.suffix(1) + [new]
         } catch {
-            questions[transaction] = earlier.suffix(1)
-            logger.debug("cannot ask \(server): \(error)")
+            upstream[transaction] = earlier.suffix(1)
+            logger.debug("cannot query \(server): \(error)")
             perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
         }
     }

@@ -3,36 +3,38 @@ import EventLoop
 import Platform
 import Wire
 
-/// A query on its way to one resolver, by a socket of its own that is connected to it, so that the kernel lets in
-/// nothing else (RFC 5452 section 9).
+/// A query to one resolver over a socket of its own that is connected to the resolver, so that the kernel accepts packets
+/// of no other host (RFC 5452 section 9).
 final class UpstreamQuery {
-    /// Bytes of the largest message, behind its length where it is sent by TCP.
-    private static let longest = 65_535 + 2
+    /// Bytes of the longest message with its length in front.
+    private static let readLimit = DNSMessage.lengthPrefix + DNSMessage.maximumLength
 
     let server: SocketAddress
     private let transport: DNSTransport
     private let socket: Descriptor
     private let loop: ControlLoop
+    /// With its length in front for TCP.
     private let query: [UInt8]
-    private let onAnswer: ([UInt8]) -> Void
+    private let onResponse: ([UInt8]) -> Void
     private let onFailure: () -> Void
+    /// Bytes of `query` that were sent over TCP.
     private var sent = 0
     private var input: [UInt8] = []
-    private(set) var isOver = false
+    private(set) var isClosed = false
 
     /// - Parameters:
-    ///   - onAnswer: called with each message that arrives, which may be forged by a host that can send from the
-    ///     server's address.
-    ///   - onFailure: called once when none can come any more.
+    ///   - onResponse: called with each message that is received. A host that can send from the server's address can forge
+    ///     it.
+    ///   - onFailure: called once when no further message can be received.
     init(
         _ query: [UInt8], to server: SocketAddress, over transport: DNSTransport, loop: ControlLoop,
-        onAnswer: @escaping ([UInt8]) -> Void,
+        onResponse: @escaping ([UInt8]) -> Void,
         onFailure: @escaping () -> Void
     ) throws(SystemError) {
         self.server = server
         self.transport = transport
         self.loop = loop
-        self.onAnswer = onAnswer
+        self.onResponse = onResponse
         self.onFailure = onFailure
         switch transport {
         case .datagram:
@@ -42,7 +44,7 @@ final class UpstreamQuery {
             _ = try socket.send(query)
             try loop.watch(socket.raw) { [unowned self] _ in receiveDatagram() }
         case .stream:
-            self.query = [UInt8(query.count >> 8), UInt8(truncatingIfNeeded: query.count)] + query
+            self.query = DNSMessage.withLengthPrefix(query)
             socket = try UnixSocket.internetStream(ipv6: !server.isIPv4)
             try socket.connect(to: server)
             try loop.watch(socket.raw, for: .writable) { [unowned self] _ in write() }
@@ -51,14 +53,14 @@ final class UpstreamQuery {
 
     deinit { close() }
 
-    /// Sends it once more, from the same port, where it may have been lost.
-    func repeatQuery() {
+    /// Sends the query once more over UDP, from the same port, because it may have been lost.
+    func sendAgain() {
         if transport == .datagram { _ = try? socket.send(query) }
     }
 
     func close() {
-        if isOver { return }
-        isOver = true
+        if isClosed { return }
+        isClosed = true
         loop.unwatch(socket.raw)
     }
 
@@ -69,9 +71,9 @@ final class UpstreamQuery {
 
     private func receiveDatagram() {
         do throws(SystemError) {
-            onAnswer(try socket.receive(limit: UpstreamQuery.longest))
+            onResponse(try socket.receive(limit: UpstreamQuery.readLimit))
         } catch {
-            // "Connection refused" comes back by ICMP from a resolver that is not there.
+            // ECONNREFUSED reports an ICMP "port unreachable": the host has no resolver.
             if error.code != Errno.again { fail() }
         }
     }
@@ -89,19 +91,19 @@ final class UpstreamQuery {
 
     private func read() {
         do throws(SystemError) {
-            let more = try socket.receive(limit: UpstreamQuery.longest)
+            let more = try socket.receive(limit: UpstreamQuery.readLimit)
             guard !more.isEmpty else { return fail() }
             input += more
         } catch {
             if error.code != Errno.again { fail() }
             return
         }
-        guard input.count >= 2 else { return }
-        let length = Int(input.rawSpan.big16(at: 0))
-        guard input.count >= 2 + length else { return }
-        let message = Array(input[2..<2 + length])
-        onAnswer(message)
-        // One question was asked: where that was no answer to it, there will be none.
-        if !isOver { fail() }
+        guard input.count >= DNSMessage.lengthPrefix else { return }
+        let end = DNSMessage.lengthPrefix + Int(input.rawSpan.big16(at: 0))
+        guard input.count >= end else { return }
+        let message = Array(input[DNSMessage.lengthPrefix..<end])
+        onResponse(message)
+        // The connection carries one query: if this was no response to it, none will come.
+        if !isClosed { fail() }
     }
 }

@@ -56,7 +56,8 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         for number in 0..<80 {
             _ = bench.send(bench.message(.discover, mac(number)), at: trunk)
             // All within four seconds.
-            if let offer = bench.wait(.milliseconds(50)).last, bench.send(bench.selecting(offer), at: trunk).last?.kind == .ack
+            if let offer = bench.wait(.milliseconds(50)).last,
+                bench.send(bench.selecting(offer), at: trunk).last?.kind == .ack
             {
                 taken += 1
             }

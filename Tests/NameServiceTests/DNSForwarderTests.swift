@@ -40,11 +40,11 @@ private struct NameBench {
     mutating func take(_ actions: [Forwarder.Action]) {
         for action in actions {
             switch action {
-            case .ask(let server, let query, let transport, let transaction):
+            case .send(let server, let query, let transport, let transaction):
                 asked.append(Asked(server: server, query: query, transport: transport, transaction: transaction))
                 open.insert(transaction)
             case .reply(let message, let client): replies.append((client, message))
-            case .finish(let transaction): #expect(open.remove(transaction) != nil, "it was open")
+            case .close(let transaction): #expect(open.remove(transaction) != nil, "it was open")
             }
         }
     }
@@ -137,7 +137,9 @@ private struct NameBench {
         ]
         for (message, server, transaction) in forged {
             #expect(
-                bench.forwarder.receive(message, from: server, transaction: transaction, now: .distantPast + .nanoseconds(1)).isEmpty, "\(message)")
+                bench.forwarder.receive(
+                    message, from: server, transaction: transaction, now: .distantPast + .nanoseconds(1)
+                ).isEmpty, "\(message)")
         }
         bench.resolve(asked)
         #expect(bench.replies.count == 1)
@@ -147,14 +149,14 @@ private struct NameBench {
 
     @Test func silentServersAreLeftForTheNextAndThenTheClientIsTold() throws {
         var bench = NameBench(["a", "b", "c"])
-        bench.ask()
+        bench.send()
         bench.waitForAll()
         #expect(bench.asked.map(\.server) == ["a", "b", "c"])
         #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
         // Before it asks again or gives up (resolver(5)).
         #expect(bench.now < .distantPast + 5 * second)
         var single = NameBench(["a"])
-        single.ask()
+        single.send()
         single.waitForAll()
         #expect(single.asked.map(\.server) == ["a", "a", "a"])
         #expect(single.code == DNSResponseCode.serverFailure.rawValue)
@@ -163,12 +165,12 @@ private struct NameBench {
     @Test(arguments: [DNSTransport.datagram, .stream], [DNSTransport.datagram, .stream])
     func theServerThatAnsweredIsAskedFirstOverBothTransports(first: DNSTransport, then: DNSTransport) throws {
         var bench = NameBench(["dead", "good"])
-        bench.ask(over: first)
+        bench.send(over: first)
         bench.now = .distantPast + 2 * second
         bench.take(bench.forwarder.tick(now: bench.now))
         #expect(bench.asked.last?.server == "good")
         bench.resolve(bench.asked.last!)
-        #expect(bench.ask("next.example.org", over: then)?.server == "good")
+        #expect(bench.send("next.example.org", over: then)?.server == "good")
     }
 
     @Test(arguments: [DNSTransport.datagram, .stream], [DNSResponseCode.serverFailure, .refused])
@@ -180,7 +182,7 @@ private struct NameBench {
         bench.fail(bench.asked[1], code)
         #expect(bench.code == code.rawValue && bench.open.isEmpty)
         // It is not held against them.
-        #expect(bench.ask("next.example.org", over: transport)?.server == "a")
+        #expect(bench.send("next.example.org", over: transport)?.server == "a")
     }
 
     @Test func aRefusalWaitsForAServerThatMayStillAnswer() throws {
@@ -193,7 +195,7 @@ private struct NameBench {
         bench.resolve(slow)
         #expect(bench.code == 0)
         // If that does not, the refusal is all there is.
-        bench.ask("next.example.org")
+        bench.send("next.example.org")
         bench.now += 2 * second
         bench.take(bench.forwarder.tick(now: bench.now))
         bench.fail(bench.asked.last!, .refused)
@@ -205,24 +207,26 @@ private struct NameBench {
     @Test func unreachableServersAreSkippedAtOnce() throws {
         var bench = NameBench(["a", "b"])
         let asked = try bench.mustAsk()
-        bench.take(bench.forwarder.unreachable("a", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
+        bench.take(
+            bench.forwarder.unreachable("a", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
         #expect(bench.asked.last?.server == "b")
-        bench.take(bench.forwarder.unreachable("b", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
+        bench.take(
+            bench.forwarder.unreachable("b", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
         #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
     }
 
     @Test func serversThatChangeAreFollowed() throws {
         var bench = NameBench(["a", "b"])
-        bench.ask()
+        bench.send()
         bench.forwarder.servers = ["c"]
         bench.now = .distantPast + 2 * second
         bench.take(bench.forwarder.tick(now: bench.now))
         #expect(bench.asked.last?.server == "c")
-        #expect(bench.ask("next.example.org")?.server == "c")
+        #expect(bench.send("next.example.org")?.server == "c")
         bench.forwarder.servers = []
         bench.waitForAll()
         #expect(bench.replies.count == 2 && bench.code == DNSResponseCode.serverFailure.rawValue)
-        bench.ask("at.once.example.org")
+        bench.send("at.once.example.org")
         #expect(bench.replies.count == 3 && bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
     }
 
@@ -231,9 +235,9 @@ private struct NameBench {
     @Test func aQuestionUnderWayIsNotAskedAgain() throws {
         var bench = NameBench(["a"])
         let asked = try bench.mustAsk()
-        #expect(bench.ask() == nil, "its own repetition")
-        #expect(bench.ask(id: 8, of: 2) == nil, "another guest's")
-        #expect(bench.ask(over: .stream)?.transport == .stream, "its answer may be longer")
+        #expect(bench.send() == nil, "its own repetition")
+        #expect(bench.send(id: 8, of: 2) == nil, "another guest's")
+        #expect(bench.send(over: .stream)?.transport == .stream, "its answer may be longer")
         #expect(bench.replies.isEmpty)
         bench.resolve(asked)
         #expect(bench.replies.map(\.client).sorted() == ["guest 1", "guest 2"])
@@ -242,21 +246,21 @@ private struct NameBench {
 
     @Test func whatADifferentQueryMayBeAnsweredByIsAsked() throws {
         var bench = NameBench(["a"])
-        bench.ask()
+        bench.send()
         // In other letters, which are to come back as they are, and with another flag.
         var letters = NameBench.query("www.example.org", id: 8), flags = NameBench.query("www.example.org", id: 9)
         letters[13] = UInt8(ascii: "W")
         flags[3] |= 0x10
-        for query in [letters, flags] { #expect(bench.ask(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
+        for query in [letters, flags] { #expect(bench.send(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
     }
 
     @Test func whoHasGoneIsNotWaitedFor() throws {
         var bench = NameBench(["a"])
-        bench.ask(client: "one", over: .stream)
-        bench.ask(id: 8, client: "two", over: .stream)
-        bench.take(bench.forwarder.forget("one"))
+        bench.send(client: "one", over: .stream)
+        bench.send(id: 8, client: "two", over: .stream)
+        bench.take(bench.forwarder.removeClient("one"))
         #expect(bench.open.count == 1)
-        bench.take(bench.forwarder.forget("two"))
+        bench.take(bench.forwarder.removeClient("two"))
         #expect(bench.open.isEmpty && bench.replies.isEmpty && bench.forwarder.load == (0, 0))
     }
 
@@ -294,37 +298,37 @@ private struct NameBench {
 
     @Test func oneGuestsFloodLeavesTheOthersTheirs() throws {
         var bench = NameBench(["a"])
-        for number in 0..<5000 { bench.ask("a\(number).example.org", of: 1) }
+        for number in 0..<5000 { bench.send("a\(number).example.org", of: 1) }
         #expect(bench.asked.count == 64, "its share")
         #expect(
             bench.replies.count == 5000 - 64 && bench.code == DNSResponseCode.refused.rawValue,
             "the others are answered, too")
         // A guest can use many addresses behind its port.
-        for number in 0..<5000 { bench.ask("b\(number).example.org", of: 2 + number % 250, port: 1) }
+        for number in 0..<5000 { bench.send("b\(number).example.org", of: 2 + number % 250, port: 1) }
         #expect(bench.open.count == 128)
         for number in 0..<40 {
             let asked = try bench.mustAsk("c\(number).example.org", of: 300, port: 9)
-            bench.ask("d\(number).example.org", of: 2 + number % 250, port: 1)
+            bench.send("d\(number).example.org", of: 2 + number % 250, port: 1)
             #expect(bench.open.count <= 128 && bench.open.contains(asked.transaction))
         }
         bench.waitForAll()
         #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty)
         #expect(bench.replies.count == 10_080, "each is answered")
-        #expect(bench.ask("e.example.org") != nil)
+        #expect(bench.send("e.example.org") != nil)
     }
 
     @Test func queriesThatWaitForOneAnswerAreBounded() throws {
         var bench = NameBench(["a"])
-        for number in 0..<3000 { bench.ask(id: UInt16(number), of: 1, client: "1.\(number)") }
+        for number in 0..<3000 { bench.send(id: UInt16(number), of: 1, client: "1.\(number)") }
         #expect(bench.forwarder.load == (1, 128))
         for guest in 2..<20 {
-            for number in 0..<128 { bench.ask(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
+            for number in 0..<128 { bench.send(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
         }
         #expect(bench.forwarder.load.waiting == 1024)
         // One more guest, at another port, takes a place from those with the most.
-        bench.ask("other.example.org", of: 40, port: 7)
+        bench.send("other.example.org", of: 40, port: 7)
         #expect(bench.forwarder.load == (2, 1024))
-        bench.ask(of: 41, port: 8)
+        bench.send(of: 41, port: 8)
         #expect(bench.forwarder.load == (2, 1024))
         bench.waitForAll()
         #expect(
@@ -348,7 +352,7 @@ private struct NameBench {
                 let guest = Int.random(in: 1...9, using: &random),
                     name = "n\(Int.random(in: 0..<30, using: &random)).example.org"
                 clients.insert("\(step)")
-                bench.ask(
+                bench.send(
                     name, id: UInt16(step), of: guest, port: UInt16(1 + guest % 3), client: "\(step)",
                     over: Bool.random(using: &random) ? .stream : .datagram)
             case 5:
@@ -375,7 +379,7 @@ private struct NameBench {
                     !bench.replies.contains(where: { $0.client == client })
                 {
                     gone.insert(client)
-                    bench.take(bench.forwarder.forget(client))
+                    bench.take(bench.forwarder.removeClient(client))
                 }
             default:
                 bench.now += .nanoseconds(Int64.random(in: 0...second.nanoseconds, using: &random))

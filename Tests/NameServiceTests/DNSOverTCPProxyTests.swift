@@ -30,7 +30,7 @@ private final class NameScene {
     /// A guest's end of a connection.
     func connect(_ guest: Int = 1) throws -> StreamEnd {
         let pair = try DescriptorPair.streamSockets()
-        server.streams.take(in: try pair.first.duplicate(), of: DNSGuest(address: IPv4Address(UInt32(guest))))
+        server.connections.accept(try pair.first.duplicate(), of: DNSGuest(address: IPv4Address(UInt32(guest))))
         return StreamEnd(try pair.second.duplicate())
     }
 
@@ -122,7 +122,7 @@ private final class StreamEnd {
             return client.hasEnded
         }
         #expect(client.ids.sorted() == [3, 4])
-        #expect(scene.server.streams.count == 0)
+        #expect(scene.server.connections.count == 0)
     }
 
     @Test func idleConnectionsOfOneGuestCostTheOthersNothing() throws {
@@ -131,12 +131,12 @@ private final class StreamEnd {
         var held: [StreamEnd] = []
         // The guest's oldest go first, and only its own.
         for _ in 0..<200 { held.append(try scene.connect(1)) }
-        #expect(scene.server.streams.count == 17)
+        #expect(scene.server.connections.count == 17)
         for end in held { end.listen() }
         #expect(held.prefix(184).allSatisfy(\.hasEnded) && !held.suffix(16).contains(where: \.hasEnded))
         // Several guests together leave room for each, too.
         for guest in 3..<9 { for _ in 0..<16 { held.append(try scene.connect(guest)) } }
-        #expect(scene.server.streams.count == 64)
+        #expect(scene.server.connections.count == 64)
         let late = try scene.connect(99)
         for end in [other, late] {
             try end.ask("localhost", id: 9)
@@ -145,7 +145,7 @@ private final class StreamEnd {
                 return end.ids == [9]
             }
         }
-        #expect(scene.server.streams.count == 64)
+        #expect(scene.server.connections.count == 64)
     }
 
     @Test func whoSendsNoQueriesIsLetGo() throws {
@@ -156,7 +156,7 @@ private final class StreamEnd {
             client.listen()
             return client.hasEnded
         }
-        #expect(scene.server.streams.count == 0)
+        #expect(scene.server.connections.count == 0)
     }
 
     /// Whatever comes in whatever pieces: no crash, and each connection is its own.

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Wire
 
-@Suite struct NameTests {
+@Suite struct DNSQueryClassifierTests {
     private func query(_ name: String, id: UInt16 = 7, type: UInt16 = DNSType.a) -> [UInt8] {
         DNSMessage.query(id: id, DNSQuestion(name: DNSName(name)!, type: type))
     }
@@ -15,7 +15,7 @@ import Wire
 
     @Test func localhostIsAnsweredHere() throws {
         for name in ["localhost", "LOCALHOST.", "a.localhost"] {
-            guard case .answer(let answer) = DNSQueryClassifier(query: query(name).rawSpan) else {
+            guard case .answer(let answer) = DNSQueryClassifier.classify(query(name).rawSpan) else {
                 Issue.record("\(name) was not answered")
                 continue
             }
@@ -23,31 +23,31 @@ import Wire
             #expect(view.id == 7)
             #expect(try view.addresses() == ["127.0.0.1"])
         }
-        guard case .answer(let six) = DNSQueryClassifier(query: query("localhost", type: DNSType.aaaa).rawSpan) else {
+        guard case .answer(let six) = DNSQueryClassifier.classify(query("localhost", type: DNSType.aaaa).rawSpan) else {
             return
         }
         #expect(try DNSView(six.rawSpan).addresses() == ["::1"])
     }
 
     @Test func otherNamesAreForwarded() {
-        #expect(DNSQueryClassifier(query: query("www.example.org").rawSpan) == .forward(question("www.example.org")))
-        #expect(DNSQueryClassifier(query: query("notlocalhost").rawSpan) == .forward(question("notlocalhost")))
+        #expect(DNSQueryClassifier.classify(query("www.example.org").rawSpan) == .forward(question("www.example.org")))
+        #expect(DNSQueryClassifier.classify(query("notlocalhost").rawSpan) == .forward(question("notlocalhost")))
     }
 
     @Test func answersAndRubbishAreNotQueries() throws {
         let answer = DNSMessage.answer(
             id: 1, wantsRecursion: true, question: question("a.b"), records: [], timeToLive: 0)
-        #expect(DNSQueryClassifier(query: answer.rawSpan) == .ignore)
-        #expect(DNSQueryClassifier(query: [1, 2, 3].rawSpan) == .ignore)
+        #expect(DNSQueryClassifier.classify(answer.rawSpan) == .ignore)
+        #expect(DNSQueryClassifier.classify([1, 2, 3].rawSpan) == .ignore)
         var update = query("a.b")
         update[2] |= 5 << 3
-        guard case .answer(let refusal) = DNSQueryClassifier(query: update.rawSpan) else {
+        guard case .answer(let refusal) = DNSQueryClassifier.classify(update.rawSpan) else {
             Issue.record("not answered")
             return
         }
         #expect(try DNSView(refusal.rawSpan).responseCode == DNSResponseCode.notImplemented.rawValue)
         let short = Array(query("a.b").prefix(15))
-        guard case .answer(let error) = DNSQueryClassifier(query: short.rawSpan) else {
+        guard case .answer(let error) = DNSQueryClassifier.classify(short.rawSpan) else {
             Issue.record("not answered")
             return
         }
@@ -58,7 +58,7 @@ import Wire
         func code(_ change: (inout [UInt8]) -> Void) throws -> UInt8? {
             var message = query("www.example.org")
             change(&message)
-            guard case .answer(let answer) = DNSQueryClassifier(query: message.rawSpan) else { return nil }
+            guard case .answer(let answer) = DNSQueryClassifier.classify(message.rawSpan) else { return nil }
             let view = try DNSView(answer.rawSpan)
             #expect(view.isResponse && view.id == 7 && view.operation == message[2] >> 3 & 0xf)
             return view.responseCode
@@ -78,7 +78,7 @@ import Wire
     /// Whatever a guest sends, a query is answered or forwarded, and an answer never.
     @Test func everyHeaderThatAsksIsAnswered() throws {
         fuzz(query("www.example.org")) { bytes in
-            switch DNSQueryClassifier(query: bytes.rawSpan) {
+            switch DNSQueryClassifier.classify(bytes.rawSpan) {
             case .ignore: #expect(bytes.count < 12 || bytes[2] & 0x80 != 0)
             case .forward: #expect(bytes[2] & 0xf8 == 0)
             case .answer(let answer):

@@ -37,7 +37,9 @@ struct DHCPReply {
         message.set(.subnetMask, [configuration.network.mask])
         if let router = configuration.router { message.set(.router, [router]) }
         message.set(.domainNameServer, configuration.nameServers)
-        if isRequested(.interfaceMTU) || configuration.mtu != DHCPReply.usualMTU { message.set(.interfaceMTU, short: configuration.mtu) }
+        if isRequested(.interfaceMTU) || configuration.mtu != DHCPReply.usualMTU {
+            message.set(.interfaceMTU, short: configuration.mtu)
+        }
         if isRequested(.broadcastAddress) { message.set(.broadcastAddress, [configuration.network.broadcast]) }
         if isRequested(.domainName), let domain = configuration.domain { message[.domainName] = Array(domain.utf8) }
         if isRequested(.domainSearch) {

@@ -8,21 +8,23 @@ extension DHCPServer {
     /// The first lease of a new client while many new clients arrive at once, in seconds. A client that stays renews it
     /// for the whole lease time.
     private static let firstLeaseTime: UInt32 = 120
+    /// Seconds.
+    private static let minimumLeaseTime: UInt32 = 60
 
     mutating func discover(
         _ message: DHCPv4Message, from port: ClientPort, attempts: Int, now: Instant, into outbox: inout Outbox
     ) {
         var applicant = applicant(of: message, at: port, now: now)
         var attempts = attempts
-        // Addresses that others were seen to use.
+        // Addresses that other hosts use.
         var excluded: [IPv4Address] = []
         while attempts < DHCPServer.maximumAttempts {
             var candidate = table.knownAddress(for: applicant, excluding: excluded, now: now)
             if candidate == nil {
-                // Before what costs most.
+                // Checked before the search, which costs most.
                 guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
                 candidate = table.newAddress(
-                    for: applicant, asking: message.address(.requestedAddress),
+                    for: applicant, requested: message.address(.requestedAddress),
                     fromEnd: message[.vendorClass] == DHCPVendorClass.check, excluding: excluded, now: now)
             }
             guard let address = candidate else {
@@ -36,8 +38,8 @@ extension DHCPServer {
                 return sendOffer(address, to: applicant, for: message, now: now, into: &outbox)
             }
             if let user = conflictDetector.user(of: address, now: now) {
-                // The client has not let go of the address. Where another client identifier of its hardware address
-                // holds it, both may be there.
+                // The client still uses the address itself; but if the lease belongs to another client identifier of its
+                // hardware address, both clients may be running.
                 if user.hardware == applicant.hardware
                     && !table.isLeasedToAnother(address, than: applicant.client, now: now)
                 {
@@ -46,8 +48,8 @@ extension DHCPServer {
                 attempts += 1
                 counters.conflicts += 1
                 if let held, held.client == applicant.client, held.hardware == user.hardware {
-                    // Two machines with one client identifier: the holder keeps the address, this one gets an identity
-                    // of its own.
+                    // Two clients with one client identifier: the holder keeps the address, this one gets an identity of
+                    // its own.
                     applicant.client = applicant.client.distinguished(by: message.clientHardware)
                 } else if held?.hardware != user.hardware {
                     quarantine(address, by: user.port, now: now, into: &outbox)
@@ -59,7 +61,7 @@ extension DHCPServer {
                 return sendOffer(address, to: applicant, for: message, now: now, into: &outbox)
             }
             guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
-            // Two clients must not wait for the same address.
+            // The offer keeps a second client from waiting for the same address.
             table.offer(address, to: applicant.client, hardware: message.clientHardware, now: now)
             return waitForProbe(
                 WaitingClient(request: message, applicant: applicant, address: address, due: now, attempts: attempts),
@@ -68,17 +70,16 @@ extension DHCPServer {
         counters.ignored += 1
     }
 
-    /// Whether one more client of this port may wait for a probe: none takes more places than it leaves for others.
+    /// Whether one more client of this port may wait for a probe: a port takes at most as many slots as it leaves free.
     func hasRoomToWait(_ applicant: Applicant) -> Bool {
-        if pending[WaitingKey(port: applicant.port, hardware: applicant.hardware)] != nil { return true }
-        let free = DHCPServer.maximumPending - pending.count
+        if waiting[WaitingKey(port: applicant.port, hardware: applicant.hardware)] != nil { return true }
+        let free = DHCPServer.maximumPending - waiting.count
         return free > 0
-            && (applicant.port.kind == .network || pending.count < free
-                || pending.keys.count { $0.port == applicant.port } < free)
+            && (applicant.port.kind == .network || waiting.count < free
+                || waiting.keys.count { $0.port == applicant.port } < free)
     }
 
-    /// Lets a client wait until a probe for an address has been silent for long enough, and sends that probe if need
-    /// be.
+    /// Makes a client wait for the result of a probe, and sends the probe unless one was sent recently.
     mutating func waitForProbe(_ item: WaitingClient, now: Instant, into outbox: inout Outbox) {
         if conflictDetector.probeEnds(item.address, now: now) == nil {
             conflictDetector.noteProbe(item.address, now: now)
@@ -87,7 +88,7 @@ extension DHCPServer {
         }
         var item = item
         item.due = conflictDetector.probeEnds(item.address, now: now) ?? now
-        pending[WaitingKey(port: item.applicant.port, hardware: item.applicant.hardware)] = item
+        waiting[WaitingKey(port: item.applicant.port, hardware: item.applicant.hardware)] = item
     }
 
     mutating func sendOffer(
@@ -99,17 +100,18 @@ extension DHCPServer {
         var reply = DHCPReply(.offer, to: message, configuration)
         reply.grant(
             address,
-            seconds: leaseTime(for: message, applicant, isNew: addsToShare(address, for: applicant, now: now), now: now))
+            seconds: leaseTime(for: message, applicant, isNew: addsToShare(address, for: applicant, now: now), now: now)
+        )
         outbox.frames.append(reply.frame())
     }
 
-    /// Seconds: what the client asks for, at most the configured time, and less of it when addresses become scarce or
-    /// new clients come in crowds.
+    /// The lease time in seconds: what the client requests, at most the configured time, and less when addresses become
+    /// scarce or many new clients arrive at once.
     func leaseTime(for message: DHCPv4Message, _ applicant: Applicant, isNew: Bool, now: Instant) -> UInt32 {
         let used = table.running(at: now) * 100 / table.size
-        var most =
+        var limit =
             used < 50 ? configuration.leaseTime : used < 80 ? configuration.leaseTime / 3 : configuration.leaseTime / 6
-        if isNew, rates[applicant.port]?.isBusy(now) == true { most = min(most, DHCPServer.firstLeaseTime) }
-        return max(60, min(most, message.seconds(.leaseTime) ?? .max))
+        if isNew, rates[applicant.port]?.isBusy(now) == true { limit = min(limit, DHCPServer.firstLeaseTime) }
+        return max(DHCPServer.minimumLeaseTime, min(limit, message.seconds(.leaseTime) ?? .max))
     }
 }

@@ -3,7 +3,7 @@ import NetworkModel
 import Timing
 import Wire
 
-// Leases: given, extended, given back (RFC 2131 sections 4.3.2 to 4.3.5).
+// Leases: assigned, extended, declined and released (RFC 2131 sections 4.3.2 to 4.3.5).
 
 extension DHCPServer {
     mutating func request(
@@ -12,40 +12,44 @@ extension DHCPServer {
         let applicant = applicant(of: message, at: port, now: now)
         let held = table.lease(of: applicant.client)
         if let server = message.address(.serverIdentifier) {
-            // SELECTING: the client has chosen among offers.
+            // SELECTING: the client has selected an offer.
             guard server == configuration.server else {
                 table.withdrawOffer(from: applicant.client)
                 return
             }
             guard
-                let wanted = message.address(.requestedAddress)
+                let requested = message.address(.requestedAddress)
                     ?? (message.clientAddress == .any ? nil : message.clientAddress)
             else {
                 counters.ignored += 1
                 return
             }
-            guard holdsOrWasOffered(wanted, applicant, now: now), mayHold(wanted, applicant, now: now) else {
-                refuse(message, "\(wanted) was not offered to it", into: &outbox)
+            guard holdsOrWasOffered(requested, applicant, now: now), mayHold(requested, applicant, now: now) else {
+                refuse(message, "\(requested) was not offered to it", into: &outbox)
                 return
             }
-            grant(wanted, to: applicant, message, now: now, into: &outbox)
+            grant(requested, to: applicant, message, now: now, into: &outbox)
         } else if message.clientAddress == .any {
-            // INIT-REBOOT: the client asks for what it believes to be its own.
-            guard let wanted = message.address(.requestedAddress) else {
+            // INIT-REBOOT: the client verifies an address from before it restarted.
+            guard let requested = message.address(.requestedAddress) else {
                 counters.ignored += 1
                 return
             }
-            guard let held else { return reclaim(wanted, message, applicant, isForThisServer: false, now: now, into: &outbox) }
-            if held.address == wanted && held.hardware == message.clientHardware && mayHold(wanted, applicant, now: now)
+            guard let held else {
+                return reclaim(requested, message, applicant, isForThisServer: false, now: now, into: &outbox)
+            }
+            if held.address == requested && held.hardware == message.clientHardware
+                && mayHold(requested, applicant, now: now)
             {
-                grant(wanted, to: applicant, message, now: now, into: &outbox)
+                grant(requested, to: applicant, message, now: now, into: &outbox)
             } else {
-                refuse(message, "its address is \(held.address), not \(wanted)", into: &outbox)
+                refuse(message, "its address is \(held.address), not \(requested)", into: &outbox)
             }
         } else {
-            // RENEWING (sent to us alone) and REBINDING (sent to all).
+            // RENEWING (unicast) and REBINDING (broadcast).
             guard let held else {
-                return reclaim(message.clientAddress, message, applicant, isForThisServer: isUnicast, now: now, into: &outbox)
+                return reclaim(
+                    message.clientAddress, message, applicant, isForThisServer: isUnicast, now: now, into: &outbox)
             }
             if held.address == message.clientAddress, held.hardware == message.clientHardware,
                 table.suits(held.address, applicant, now: now)
@@ -57,47 +61,50 @@ extension DHCPServer {
         }
     }
 
-    // MARK: Addresses of which nothing is known here
+    // MARK: Requests without a record
 
-    /// A client that is unknown here believes to have an address. It may have it from another server, so that only one
-    /// that is alone answers: it gives the address if no other client has or uses it, and refuses it otherwise.
-    /// - Parameter isForThisServer: the client means this server.
+    /// A client without a record requests an address. Another server may have assigned it, so that only an authoritative
+    /// server answers: with ACK if no other client holds or uses the address, else with NAK.
+    /// - Parameter isForThisServer: the request was sent to this server by unicast.
     private mutating func reclaim(
-        _ wanted: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForThisServer: Bool, now: Instant,
+        _ requested: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForThisServer: Bool, now: Instant,
         into outbox: inout Outbox
     ) {
         guard configuration.isAuthoritative else {
             if isForThisServer {
-                refuse(message, "\(wanted) is not leased to it", into: &outbox)
+                refuse(message, "\(requested) is not leased to it", into: &outbox)
             } else {
                 counters.ignored += 1
             }
             return
         }
         let isOfferedToOther =
-            table.isOffered(wanted, now: now)
-            && !table.isOffered(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
-        guard mayHold(wanted, applicant, evicting: false, now: now), !isOfferedToOther else {
+            table.isOffered(requested, now: now)
+            && !table.isOffered(requested, to: applicant.client, hardware: applicant.hardware, now: now)
+        guard mayHold(requested, applicant, evicting: false, now: now), !isOfferedToOther else {
             return refuse(
                 message,
-                configuration.network.contains(wanted)
-                    ? "\(wanted) is not to be had" : "\(wanted) belongs to another network", into: &outbox)
+                configuration.network.contains(requested)
+                    ? "\(requested) is not available" : "\(requested) belongs to another network", into: &outbox)
         }
-        if addsToShare(wanted, for: applicant, now: now) && !mayLeaseMore(applicant, now: now, into: &outbox) { return }
+        if addsToShare(requested, for: applicant, now: now) && !mayLeaseMore(applicant, now: now, into: &outbox) {
+            return
+        }
         let item = WaitingClient(
-            request: message, applicant: applicant, address: wanted, due: now, attempts: 0, purpose: .reclaim)
-        if conflictDetector.user(of: wanted, now: now) != nil || conflictDetector.isUnanswered(wanted, now: now) {
-            return finishReclaim(item, isUnanswered: conflictDetector.isUnanswered(wanted, now: now), now: now, into: &outbox)
+            request: message, applicant: applicant, address: requested, due: now, attempts: 0, purpose: .reclaim)
+        if conflictDetector.user(of: requested, now: now) != nil || conflictDetector.isUnanswered(requested, now: now) {
+            return finishReclaim(
+                item, isUnanswered: conflictDetector.isUnanswered(requested, now: now), now: now, into: &outbox)
         }
         guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
-        table.offer(wanted, to: applicant.client, hardware: applicant.hardware, now: now)
+        table.offer(requested, to: applicant.client, hardware: applicant.hardware, now: now)
         waitForProbe(item, now: now, into: &outbox)
     }
 
-    /// Answers a client that wanted an address of which nothing is known, when it is known who uses it.
+    /// Answers a client that requested an address without a record, after the probe.
     mutating func finishReclaim(_ item: WaitingClient, isUnanswered: Bool, now: Instant, into outbox: inout Outbox) {
         let user = conflictDetector.user(of: item.address, now: now)
-        // The client answers for the address itself, which may be that of another client identifier of its hardware
+        // The client itself answered the probe, unless the answer came from another client identifier of its hardware
         // address.
         let isItsOwn =
             user?.hardware == item.applicant.hardware
@@ -119,7 +126,7 @@ extension DHCPServer {
         let isMore = addsToShare(address, for: applicant, now: now)
         let seconds = leaseTime(for: message, applicant, isNew: isMore, now: now)
         if isMore {
-            // It asks again; by then its port may have room.
+            // The client repeats the request; its port may have room then.
             guard mayLeaseMore(applicant, now: now, into: &outbox) else { return }
             countNewClient(applicant.port, now)
         }
@@ -186,12 +193,12 @@ extension DHCPServer {
         counters.conflicts += 1
         end(address, now: now, into: &outbox)
         table.withdrawOffer(from: applicant.client)
-        // An address that was declined counts for the port as a lease does: else one client could decline them all.
+        // A declined address counts for the port like a lease, or one client could decline the whole pool.
         guard mayLeaseMore(applicant, now: now, into: &outbox) else { return }
         countNewClient(port, now)
         outbox.note(
             .warning,
-            "\(message.clientHardware) found \(address) in use by somebody else; not given out for \(LeaseTable.quarantineTime / .minutes(1)) minutes",
+            "\(message.clientHardware) found \(address) in use by another host; it is not assigned for \(LeaseTable.quarantineTime / .minutes(1)) minutes",
             at: port)
         quarantine(address, by: port, now: now, into: &outbox)
     }
@@ -219,7 +226,7 @@ extension DHCPServer {
         outbox.changes.append(lease)
     }
 
-    /// Sets an address aside that is used without a lease, and ends the lease of a client that is not there.
+    /// Quarantines an address that a host uses without a lease, and ends the lease on it.
     mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: Instant, into outbox: inout Outbox) {
         if let lease = table.lease(on: address), lease.expires > now { end(address, now: now, into: &outbox) }
         table.quarantine(address, by: port, now: now)

@@ -3,24 +3,68 @@ import NetworkModel
 import Timing
 import Wire
 
-/// A DHCP server for one network (RFC 2131, options of RFC 2132): frames in, frames out; time is handed in.
+/// A DHCP server for one network (RFC 2131, options of RFC 2132): it takes frames and the time, and returns effects in an
+/// `Outbox`. It has no clock and no file.
+///
+/// # Theory of operation
+///
+/// The state of a client is not stored; a message shows it (RFC 2131 section 4.3.2, table 4):
+///
+///     client state  message                                       reply
+///     INIT          DISCOVER                                      OFFER, after a probe of the address
+///     SELECTING     REQUEST, server identifier, requested addr.   ACK if that was offered to it, else NAK; for another
+///                                                                 server: the offer is withdrawn
+///     INIT-REBOOT   REQUEST, requested address, no ciaddr         ACK for its lease, NAK for another address
+///     RENEWING      REQUEST, ciaddr, unicast                      ACK for its lease, else NAK
+///     REBINDING     REQUEST, ciaddr, broadcast                    ACK for its lease, else NAK
+///     BOUND         DECLINE                                       none; the address is quarantined for 10 min
+///     BOUND         RELEASE                                       none; the lease ends
+///     any           INFORM                                        ACK without an address
+///
+/// A server that may not be the only one (`isAuthoritative` is false) ignores a client without a record in INIT-REBOOT and
+/// REBINDING. The only server answers it after a probe: ACK if the address is free or the client itself answers for it,
+/// else NAK (`reclaim`).
+///
+/// # Choosing an address
+///
+/// In this order: the client's reserved address, its lease, its offer, the lease of another client identifier of its
+/// hardware address, the address that it requests, one that was never used, and the one that was unused for longest
+/// (`LeaseTable`). Before an address is offered that the client does not hold, an ARP probe asks for it
+/// (`AddressConflictDetector`); the client waits in `waiting` for 50 ms. A host that answers without a lease puts the
+/// address into quarantine, and the next address is tried.
+///
+/// # Several servers
+///
+/// An offer binds for 30 s and only for its client; a REQUEST for another server withdraws it. The runner decides whether
+/// the server answers at all (`DHCPServerRunner`).
+///
+/// # Quotas
+///
+/// A guest can make up clients. An address counts for the switch port of its client, and a port may hold as many as are
+/// free (`LeaseTable.hasRoom`), a trunk four times as many. A port with many clients may add 64 at once and then one a
+/// second (`NewClientRate`). At most 256 clients wait for probes, and no port takes more than it leaves
+/// (`hasRoomToWait`).
 package struct DHCPServer: Sendable {
-    /// Counts of what was refused, for the operator.
+    /// Counters for the operator.
     package struct Counters: Equatable, Sendable {
+        /// Frames that could not be parsed.
         package var malformed = 0
+        /// Messages that the server does not answer.
         package var ignored = 0
+        /// Clients for which no address was left.
         package var exhausted = 0
+        /// Addresses that a host used without a lease.
         package var conflicts = 0
-        /// New clients at a port that has its share, or at which too many came at once.
+        /// New clients at a port that has its share, or that adds clients too fast.
         package var limited = 0
     }
 
-    /// A client that waits for the silence after a probe.
+    /// A client whose request waits for the result of a probe.
     struct WaitingClient: Sendable {
         enum Purpose: Sendable {
-            /// It has sent a DISCOVER.
+            /// It sent a DISCOVER.
             case offer
-            /// It has sent a REQUEST for an address that it believes to be its own, and of which nothing is known here.
+            /// It sent a REQUEST for an address of which the server has no record.
             case reclaim
         }
 
@@ -37,24 +81,28 @@ package struct DHCPServer: Sendable {
         let hardware: MACAddress
     }
 
-    /// Clients that can wait for a probe at a time; a flood of discovers does not get more memory than this.
+    /// Clients that can wait for a probe at a time: the memory that a flood of DISCOVERs can take.
     static let maximumPending = 256
-    /// Addresses tried for one client before it has to ask again.
+    /// Addresses that are tried for one DISCOVER.
     static let maximumAttempts = 16
     /// Minimum time between two notes of one kind.
     private static let noteInterval = TimeAmount.minutes(1)
 
+    /// Options and addresses. The runner updates options that depend on the host.
     package var configuration: DHCPConfiguration
+    /// Leases and offers.
     package internal(set) var table: LeaseTable
+    /// Counted since the start.
     package internal(set) var counters = Counters()
     var conflictDetector = AddressConflictDetector()
-    var pending: [WaitingKey: WaitingClient] = [:]
-    /// Of ports that lead to many clients.
+    var waiting: [WaitingKey: WaitingClient] = [:]
+    /// Rates of ports with several clients.
     var rates: [ClientPort: NewClientRate] = [:]
     private var lastExhaustionNote: Instant?
     private var lastShareNote: Instant?
     private var lastNameNote: Instant?
 
+    /// - Parameter leases: from before a restart.
     package init(_ configuration: DHCPConfiguration, leases: [Lease] = []) {
         self.configuration = configuration
         table = LeaseTable(
@@ -65,15 +113,14 @@ package struct DHCPServer: Sendable {
     }
 
     /// When `tick` must be called next; nil while no client waits.
-    package var nextDeadline: Instant? { pending.values.map(\.due).min() }
+    package var nextDeadline: Instant? { waiting.values.map(\.due).min() }
 
     // MARK: Input
 
-    /// Takes a guest's frame: DHCP or ARP, anything else is ignored.
+    /// Handles a frame of a guest: DHCP or ARP; others are ignored.
     /// - Parameters:
-    ///   - port: by which it came in.
-    ///   - isAttached: whether that port is still there. The clients of one that is gone give addresses back, and get
-    ///     none.
+    ///   - port: from which it was received.
+    ///   - isAttached: whether that port still exists. Clients of a detached port can release addresses only.
     package mutating func receive(
         _ frame: RawSpan, from port: ClientPort = .network, isAttached: Bool = true, now: Instant,
         into outbox: inout Outbox
@@ -92,8 +139,7 @@ package struct DHCPServer: Sendable {
                 guard udp.destinationPort == DHCPPort.server else { return }
                 guard udp.hasValidChecksum(source: ip.source, destination: ip.destination) else { throw .badChecksum }
                 let message = try DHCPv4Message(parsing: udp.payload)
-                // Relays do not exist on this network, and a client that speaks for another's hardware is not one of
-                // ours.
+                // The network has no relay agents, and a client sends for its own hardware address only.
                 guard !message.isReply, message.relay == .any, message.clientHardware == ethernet.source,
                     !ethernet.source.isGroup,
                     isAttached || message.kind == .release || message.kind == .decline
@@ -110,24 +156,25 @@ package struct DHCPServer: Sendable {
         }
     }
 
-    /// A port is gone, and its clients with it.
+    /// A port was detached from the switch, and its clients with it.
     package mutating func portDetached(_ number: UInt16, now: Instant) {
         table.portDetached(number, now: now)
-        for key in pending.keys where key.port.number == number && key.port.kind != .network { pending[key] = nil }
+        for key in waiting.keys where key.port.number == number && key.port.kind != .network { waiting[key] = nil }
         rates = rates.filter { $0.key.number != number || $0.key.kind == .network }
     }
 
-    /// Does what has become due.
+    /// Handles the deadlines that have passed.
     package mutating func tick(now: Instant, into outbox: inout Outbox) {
-        for (key, item) in pending where item.due <= now {
-            pending[key] = nil
-            let isUnanswered = conflictDetector.isUnanswered(item.address, now: now) && mayHold(item.address, item.applicant, now: now)
+        for (key, item) in waiting where item.due <= now {
+            waiting[key] = nil
+            let isUnanswered =
+                conflictDetector.isUnanswered(item.address, now: now) && mayHold(item.address, item.applicant, now: now)
             switch item.purpose {
             case .offer:
                 if isUnanswered {
                     sendOffer(item.address, to: item.applicant, for: item.request, now: now, into: &outbox)
                 } else {
-                    // The client itself has answered, or the address went elsewhere meanwhile.
+                    // The client itself has answered, or another client has the address meanwhile.
                     discover(item.request, from: key.port, attempts: item.attempts + 1, now: now, into: &outbox)
                 }
             case .reclaim:
@@ -142,15 +189,15 @@ package struct DHCPServer: Sendable {
         let isHolder = table.lease(on: address)?.hardware == hardware
         let isGone = if case .gone? = table.presence(on: address) { true } else { false }
         guard conflictDetector.wasProbed(address, now: now) || (isHolder && isGone) else { return }
-        // A port that has its share claims nothing more.
+        // A port that has its share cannot claim further addresses.
         if !isHolder || isGone { guard table.hasRoom(for: port, now: now) else { return } }
         if isHolder { table.noteClient(of: address, at: port) }
         conflictDetector.noteUse(hardware, at: port, using: address, now: now)
-        for (key, item) in pending where item.address == address && key.hardware != hardware {
+        for (key, item) in waiting where item.address == address && key.hardware != hardware {
             counters.conflicts += 1
             outbox.note(
                 .info, "\(address) is in use by \(hardware)\(isHolder ? "" : " without a lease"); not given out")
-            pending[key] = nil
+            waiting[key] = nil
             if !isHolder { quarantine(address, by: port, now: now, into: &outbox) }
             switch item.purpose {
             case .offer: discover(item.request, from: key.port, attempts: item.attempts + 1, now: now, into: &outbox)
@@ -179,7 +226,7 @@ package struct DHCPServer: Sendable {
         }
     }
 
-    /// The client that sends `message`: a clone that was told apart keeps its own identity.
+    /// The client that sent `message`. A clone that was given an identity of its own keeps it.
     func applicant(of message: DHCPv4Message, at port: ClientPort, now: Instant) -> Applicant {
         let plain = ClientIdentity(message)
         let distinguished = plain.distinguished(by: message.clientHardware)
@@ -187,15 +234,16 @@ package struct DHCPServer: Sendable {
         return Applicant(client: isClone ? distinguished : plain, hardware: message.clientHardware, port: port)
     }
 
-    // MARK: What clients may have
+    // MARK: Permissions and quotas
 
-    /// True if nobody else holds `address` and it belongs to no other machine.
+    /// Whether no other client holds `address` and it is not reserved for another.
+    /// - Parameter evicting: leases of clients whose port is detached do not count.
     func mayHold(_ address: IPv4Address, _ applicant: Applicant, evicting: Bool = true, now: Instant) -> Bool {
         table.isFree(address, for: applicant, evicting: evicting, now: now) && table.suits(address, applicant, now: now)
     }
 
-    /// True if the client holds `address`, or was offered it. An identifier alone proves nothing: anybody can send
-    /// another's.
+    /// Whether the client holds `address` or was offered it. The hardware address must match as well, because any client
+    /// can send the identifier of another.
     func holdsOrWasOffered(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
         if let held = table.lease(of: applicant.client), held.address == address, held.hardware == applicant.hardware {
             return true
@@ -203,12 +251,12 @@ package struct DHCPServer: Sendable {
         return table.isOffered(address, to: applicant.client, hardware: applicant.hardware, now: now)
     }
 
-    /// Whether `address` would be one more for the client's port.
+    /// Whether a lease of `address` would add to the share of the client's port.
     func addsToShare(_ address: IPv4Address, for applicant: Applicant, now: Instant) -> Bool {
         !table.isHeld(address, by: applicant, now: now) && !table.isReserved(address, for: applicant.hardware)
     }
 
-    /// Whether the client's port may have one more address.
+    /// Whether the client's port may hold one more address. Counts and reports a refusal.
     mutating func mayLeaseMore(_ applicant: Applicant, now: Instant, into outbox: inout Outbox) -> Bool {
         let port = applicant.port
         if port.kind != .guest && rates[port, default: NewClientRate()].isExhausted(now) {
@@ -218,14 +266,14 @@ package struct DHCPServer: Sendable {
         if table.hasRoom(for: port, now: now) { return true }
         counters.limited += 1
         let (held, free) = table.usage(of: port, now: now)
-        // Without any, it is no question of shares.
+        // A port without addresses is refused because the pool is empty.
         if held == 0 {
             noteExhaustion(applicant.hardware, now: now, into: &outbox)
         } else if isNoteDue(&lastShareNote, now) {
-            let remedy = port.kind == .guest ? "; if further machines are behind it, name it with --trunk" : ""
+            let remedy = port.kind == .guest ? "; if it has several guests behind it, name it with --trunk" : ""
             outbox.note(
                 .warning,
-                "no address for \(applicant.hardware): its port has \(held), and \(free) are left for the others\(remedy)",
+                "no address for \(applicant.hardware): its port has \(held), and \(free) are left for the other ports\(remedy)",
                 at: port)
         }
         return false

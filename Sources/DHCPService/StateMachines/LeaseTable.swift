@@ -3,28 +3,28 @@ import NetworkModel
 import Timing
 import Wire
 
-/// The addresses of one pool and who has them.
+/// The addresses of one pool and the clients that hold them.
 ///
-/// A lease that has ended is remembered, so that its client finds its address again, until the address is needed: never
-/// used addresses go first, in order, then those whose lease ended longest ago, then those of clients whose port is
-/// gone, the one that has been gone for longest first. An offer is a weak claim. It keeps an address from being offered
-/// twice in a row, but where nothing else is left, the oldest offers are offered again: clients that discover and never
-/// request cannot empty the pool.
+/// A lease that has ended stays in the table, so that its client gets the same address again, until the address is
+/// needed. Addresses are reused in this order: those never used, ascending; those whose lease ended longest ago; those of
+/// clients whose port is detached, the longest detached first. An offer is a weak claim: it keeps an address from being
+/// offered to two clients in a row, but when nothing else is left the oldest offers are offered again, so that clients
+/// that send DISCOVER and never REQUEST cannot exhaust the pool.
 ///
-/// One hardware address has one lease for as long as that is safe: a client without a lease gets that of another client
+/// One hardware address has one lease as long as that is safe: a client without a lease gets the lease of another client
 /// identifier of its hardware address, such as a boot ROM's. RFC 4361 permits several clients at one hardware address;
-/// the server's probe tells them apart, for they answer it.
+/// the server's probe distinguishes them, because a running client answers it.
 package struct LeaseTable: Sendable {
-    /// A pool does not grow beyond this, so that a flood of made-up clients is bounded by memory that is there.
+    /// Addresses of the largest pool, which bounds the memory that a flood of forged clients can take.
     package static let maximumPool = 65_536
     /// How long an offer is kept for its client.
     static let offerTime = TimeAmount.seconds(30)
     /// How long an address that is in use without a lease is not assigned.
     static let quarantineTime = TimeAmount.minutes(10)
-    /// A trunk's leases may be so many times the addresses that are left for other ports. A guest's may be as many.
+    /// A trunk port may hold this many times the free addresses; a guest port as many as are free.
     private static let trunkShare = 4
 
-    /// Where the client of a lease is.
+    /// The port of a lease's client.
     package enum Presence: Equatable, Sendable {
         case at(ClientPort)
         /// Its port has been gone since then; `distantFuture` for a client that was not seen since a restart.
@@ -33,14 +33,14 @@ package struct LeaseTable: Sendable {
 
     private struct Entry: Sendable {
         var lease: Lease?
-        /// Of the lease's client.
+        /// Of the client of `lease`.
         var presence = Presence.at(.network)
         var offeredTo: ClientIdentity?
         var offeredHardware = MACAddress.zero
         var offerEnds = Instant.distantPast
-        /// In use by somebody without a lease until then.
+        /// Not assigned until then, because a host uses it without a lease.
         var quarantineEnds = Instant.distantPast
-        /// The port whose claim is the reason.
+        /// The port of that host.
         var quarantinedBy: ClientPort?
 
         func isRunning(_ now: Instant) -> Bool { (lease?.expires ?? .distantPast) > now }
@@ -48,49 +48,57 @@ package struct LeaseTable: Sendable {
         var goneSince: Instant? { if case .gone(let since) = presence { since } else { nil } }
     }
 
+    /// The first address of the pool.
     package let first: IPv4Address
+    /// The last address of the pool.
     package let last: IPv4Address
     private var entries: [IPv4Address: Entry] = [:]
     private var addresses: [ClientIdentity: IPv4Address] = [:]
     private var offers: [ClientIdentity: IPv4Address] = [:]
     /// Where the lease is that has a name; no other lease has it.
     private var names: [GuestName: IPv4Address] = [:]
-    /// The lowest address that nobody has had or been offered, and that is nobody's own.
+    /// The lowest address that was never leased or offered and is not reserved.
     private var firstUnused: IPv4Address
-    /// Addresses that belong to machines, in the pool or outside.
+    /// Reserved addresses, in the pool or outside.
     private var reservations: [MACAddress: IPv4Address] = [:]
-    private var owners: [IPv4Address: MACAddress] = [:]
-    private var ownedInPool = 0
+    private var reservedFor: [IPv4Address: MACAddress] = [:]
+    private var reservedInPool = 0
 
+    /// An empty table. The pool is cut at `maximumPool` addresses.
     package init(first: IPv4Address, last: IPv4Address, reservations: [AddressReservation] = []) {
         self.first = first
         self.last = min(max(first, last), first.advanced(by: LeaseTable.maximumPool - 1))
         firstUnused = first
         for one in reservations {
             self.reservations[one.hardware] = one.address
-            owners[one.address] = one.hardware
+            reservedFor[one.address] = one.hardware
         }
-        ownedInPool = owners.keys.count { isInPool($0) }
+        reservedInPool = reservedFor.keys.count { isInPool($0) }
         skipUsed()
     }
 
+    /// Addresses of the pool.
     package var size: Int { Int(last.value - first.value) + 1 }
 
     private func isInPool(_ address: IPv4Address) -> Bool { first <= address && address <= last }
 
-    package func contains(_ address: IPv4Address) -> Bool { isInPool(address) || owners[address] != nil }
+    /// Whether `address` is in the pool or reserved.
+    package func contains(_ address: IPv4Address) -> Bool { isInPool(address) || reservedFor[address] != nil }
 
-    /// Whether `address` belongs to the machine with this hardware address.
-    package func isReserved(_ address: IPv4Address, for hardware: MACAddress) -> Bool { owners[address] == hardware }
+    /// Whether `address` is reserved for this hardware address.
+    package func isReserved(_ address: IPv4Address, for hardware: MACAddress) -> Bool {
+        reservedFor[address] == hardware
+    }
 
     // MARK: Leases
 
-    /// The lease of a client, current or ended.
+    /// The lease of a client, active or ended.
     package func lease(of client: ClientIdentity) -> Lease? { addresses[client].flatMap { entries[$0]?.lease } }
 
-    /// The lease on an address, current or ended.
+    /// The lease on an address, active or ended.
     package func lease(on address: IPv4Address) -> Lease? { entries[address]?.lease }
 
+    /// The port of the client of the lease on `address`; nil without a lease.
     package func presence(on address: IPv4Address) -> Presence? {
         entries[address]?.lease == nil ? nil : entries[address]?.presence
     }
@@ -98,10 +106,10 @@ package struct LeaseTable: Sendable {
     /// All leases, ended ones included, in the order of their addresses.
     package var leases: [Lease] { entries.values.compactMap(\.lease).sorted { $0.address < $1.address } }
 
-    /// How many leases run.
+    /// The number of active leases.
     package func running(at now: Instant) -> Int { entries.values.count { $0.isRunning(now) } }
 
-    /// Whether the client, or another client identifier of its hardware address, holds `address` now.
+    /// Whether the client, or another client identifier of its hardware address, has an active lease on `address`.
     package func isHeld(_ address: IPv4Address, by applicant: Applicant, now: Instant) -> Bool {
         guard let entry = entries[address], let lease = entry.lease, lease.expires > now else { return false }
         return lease.hardware == applicant.hardware && (lease.client == applicant.client || isHere(entry, applicant))
@@ -113,7 +121,7 @@ package struct LeaseTable: Sendable {
         return lease.expires > now && lease.client != client
     }
 
-    /// Whether the client of the lease on `address` is at another port, which is there.
+    /// Whether the client of the lease on `address` is at another port that is attached.
     func isElsewhere(_ address: IPv4Address, than port: ClientPort) -> Bool {
         if case .at(let other)? = presence(on: address), other.kind != .network { other != port } else { false }
     }
@@ -156,15 +164,15 @@ package struct LeaseTable: Sendable {
         addresses[lease.client] = lease.address
     }
 
-    /// Ends a lease now; the client is still remembered, its name is free.
+    /// Ends a lease now; its client stays recorded, its name becomes free.
     package mutating func end(_ address: IPv4Address, now: Instant) {
         guard let expires = entries[address]?.lease?.expires else { return }
         forgetName(on: address)
         entries[address]!.lease!.expires = min(now, expires)
     }
 
-    /// Somebody uses `address` without a lease: leave it alone for a while, and forget who had it.
-    /// - Parameter port: where that was said.
+    /// A host uses `address` without a lease: the address is not assigned for `quarantineTime`, and its lease is removed.
+    /// - Parameter port: of that host, or of the client that reported it.
     package mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: Instant) {
         guard contains(address) else { return }
         forgetName(on: address)
@@ -179,12 +187,12 @@ package struct LeaseTable: Sendable {
 
     // MARK: Ports
 
-    /// The client of the lease on `address` was seen at `port`, perhaps again.
+    /// The client of the lease on `address` was seen at `port`, after its port was detached.
     package mutating func noteClient(of address: IPv4Address, at port: ClientPort) {
         if entries[address]?.goneSince != nil { entries[address]!.presence = .at(port) }
     }
 
-    /// A port is gone, and with it the clients there and what was claimed there.
+    /// A port was detached: its clients are gone, and quarantines that it caused end.
     package mutating func portDetached(_ number: UInt16, now: Instant) {
         for (address, entry) in entries {
             if case .at(let port) = entry.presence, port.number == number, port.kind != .network {
@@ -197,11 +205,11 @@ package struct LeaseTable: Sendable {
         }
     }
 
-    /// How many addresses of the pool count for a port, and how many are left: a lease counts for the port where its
-    /// client is, an address in quarantine for the port where that was said.
+    /// The number of addresses of the pool that count for a port, and of those that are free. A lease counts for the port
+    /// of its client, an address in quarantine for the port that caused it.
     package func usage(of port: ClientPort, now: Instant) -> (held: Int, free: Int) {
-        var held = 0, taken = ownedInPool
-        for (address, entry) in entries where owners[address] == nil && isInPool(address) {
+        var held = 0, taken = reservedInPool
+        for (address, entry) in entries where reservedFor[address] == nil && isInPool(address) {
             if entry.quarantineEnds > now {
                 taken += 1
                 if entry.quarantinedBy == port { held += 1 }
@@ -213,8 +221,8 @@ package struct LeaseTable: Sendable {
         return (held, size - taken)
     }
 
-    /// Whether one more address may count for a port. No guest's port takes more than it leaves for the others (the
-    /// dynamic threshold of shared buffers, Choudhury and Hahne 1998), so that a port without any finds one.
+    /// Whether one more address may count for a port. A guest port holds at most as many addresses as are free (the
+    /// dynamic threshold of shared buffers, Choudhury and Hahne 1998), so that there is always one for a new port.
     package func hasRoom(for port: ClientPort, now: Instant) -> Bool {
         if port.kind == .network { return true }
         let (held, free) = usage(of: port, now: now)
@@ -223,15 +231,17 @@ package struct LeaseTable: Sendable {
 
     // MARK: Choosing
 
-    /// Whether a machine may have this address: its own, while that is to be had; else one that no other machine owns.
+    /// Whether reservations permit this address for a client: its reserved one while that is free, else one that is not
+    /// reserved.
     package func suits(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
-        guard let own = reservations[applicant.hardware] else { return owners[address] == nil }
-        return address == own || (owners[address] == nil && !isFree(own, for: applicant, now: now))
+        guard let reserved = reservations[applicant.hardware] else { return reservedFor[address] == nil }
+        return address == reserved || (reservedFor[address] == nil && !isFree(reserved, for: applicant, now: now))
     }
 
-    /// True if `address` may be given to a client: in the pool, and held by no other client.
-    /// - Parameter evicting: leases of clients whose port is gone do not count.
-    package func isFree(_ address: IPv4Address, for applicant: Applicant, evicting: Bool = false, now: Instant) -> Bool {
+    /// Whether `address` is in the pool and no other client holds it.
+    /// - Parameter evicting: leases of clients whose port is detached do not count.
+    package func isFree(_ address: IPv4Address, for applicant: Applicant, evicting: Bool = false, now: Instant) -> Bool
+    {
         guard contains(address) else { return false }
         guard let entry = entries[address] else { return true }
         if entry.quarantineEnds > now { return false }
@@ -241,14 +251,14 @@ package struct LeaseTable: Sendable {
     }
 
     private func isFit(
-        _ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false, _ now: Instant
+        _ address: IPv4Address, _ applicant: Applicant, _ excluded: [IPv4Address], evicting: Bool = false,
+        _ now: Instant
     ) -> Bool {
         !excluded.contains(address) && isFree(address, for: applicant, evicting: evicting, now: now)
             && suits(address, applicant, now: now)
     }
 
-    /// The address with which a client has to do already: the one that belongs to its hardware, else the one it had,
-    /// else the one it was offered.
+    /// The address that a client already has a relation to: its reserved one, else its lease, else its offer.
     func knownAddress(for applicant: Applicant, excluding excluded: [IPv4Address], now: Instant) -> IPv4Address? {
         if let reserved = reservations[applicant.hardware], !excluded.contains(reserved),
             isFree(reserved, for: applicant, now: now)
@@ -256,7 +266,7 @@ package struct LeaseTable: Sendable {
             return reserved
         }
         if let own = addresses[applicant.client], isFit(own, applicant, excluded, now) { return own }
-        // An offer may be of an address whose client's port is gone.
+        // The offered address may be leased to a client whose port is detached.
         if let offered = offer(to: applicant.client, now: now), isFit(offered, applicant, excluded, evicting: true, now)
         {
             return offered
@@ -264,20 +274,20 @@ package struct LeaseTable: Sendable {
         return nil
     }
 
-    /// An address for a client that has to do with none: that of its hardware address, else the one it asks for, else a
-    /// newAddress one, else the one unused for longest.
-    /// - Parameter fromEnd: newAddress ones are taken from the end of the pool.
+    /// An address for a client without one: that of its hardware address, else the requested one, else one that was never
+    /// used, else the one unused for longest.
+    /// - Parameter fromEnd: search for an unused one from the end of the pool.
     func newAddress(
-        for applicant: Applicant, asking: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address],
+        for applicant: Applicant, requested: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address],
         now: Instant
     ) -> IPv4Address? {
         if let shared = addressOfHardware(applicant, excluded, now) { return shared }
-        if let asking, isFit(asking, applicant, excluded, now), !isOffered(asking, now: now) { return asking }
+        if let requested, isFit(requested, applicant, excluded, now), !isOffered(requested, now: now) { return asking }
         if let unused = fromEnd ? lastUnused : firstUnused, unused <= last, !excluded.contains(unused) { return unused }
         return leastRecent(for: applicant, excluded, now)
     }
 
-    /// The address that another client identifier of the same hardware address has, or had last.
+    /// The address of another client identifier of the same hardware address; the latest lease counts.
     private func addressOfHardware(_ applicant: Applicant, _ excluded: [IPv4Address], _ now: Instant) -> IPv4Address? {
         var best: Lease?
         for (address, entry) in entries {
@@ -311,14 +321,15 @@ package struct LeaseTable: Sendable {
 
     private var lastUnused: IPv4Address? {
         var address = last
-        while address > first && (entries[address] != nil || owners[address] != nil) {
+        while address > first && (entries[address] != nil || reservedFor[address] != nil) {
             address = address.advanced(by: -1)
         }
-        return entries[address] == nil && owners[address] == nil ? address : nil
+        return entries[address] == nil && reservedFor[address] == nil ? address : nil
     }
 
     // MARK: Offers
 
+    /// The address that is offered to `client`.
     package func offer(to client: ClientIdentity, now: Instant) -> IPv4Address? {
         guard let address = offers[client], let entry = entries[address], entry.offeredTo == client,
             entry.offerEnds > now
@@ -326,16 +337,17 @@ package struct LeaseTable: Sendable {
         return address
     }
 
-    /// True if `address` is offered to this client, which asked from this hardware.
-    package func isOffered(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: Instant) -> Bool
-    {
+    /// Whether `address` is offered to this client at this hardware address.
+    package func isOffered(
+        _ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: Instant
+    ) -> Bool {
         offer(to: client, now: now) == address && entries[address]?.offeredHardware == hardware
     }
 
-    /// True if `address` is offered to any client.
+    /// Whether `address` is offered to a client.
     func isOffered(_ address: IPv4Address, now: Instant) -> Bool { (entries[address]?.offerEnds ?? .distantPast) > now }
 
-    /// Sets `address` aside for `client` for a while.
+    /// Reserves `address` for `client` for `offerTime`.
     package mutating func offer(_ address: IPv4Address, to client: ClientIdentity, hardware: MACAddress, now: Instant) {
         if let before = offers[client], before != address { withdrawOffer(from: client) }
         var entry = entry(address)
@@ -347,6 +359,7 @@ package struct LeaseTable: Sendable {
         offers[client] = address
     }
 
+    /// Ends the offer to `client`.
     package mutating func withdrawOffer(from client: ClientIdentity) {
         guard let address = offers.removeValue(forKey: client) else { return }
         if entries[address]?.offeredTo == client {
@@ -363,7 +376,7 @@ package struct LeaseTable: Sendable {
     }
 
     private mutating func skipUsed() {
-        while firstUnused <= last && (entries[firstUnused] != nil || owners[firstUnused] != nil) {
+        while firstUnused <= last && (entries[firstUnused] != nil || reservedFor[firstUnused] != nil) {
             firstUnused = firstUnused.advanced(by: 1)
         }
     }

@@ -2,38 +2,62 @@
 import Timing
 import Wire
 
-/// How a query came, which is how it is passed on: an answer that is too long for UDP is asked for again by TCP.
+/// The transport of a query, over which it is also forwarded: a client that gets a truncated response over UDP repeats
+/// the query over TCP.
 package enum DNSTransport: Hashable, Sendable {
     case datagram, stream
 }
 
-/// Forwards DNS queries to the host's resolvers, and answers back (RFC 5625), wherever the queries come from: a new
-/// random id for each (RFC 5452), several servers in turn, a failure to the client when all are silent or refuse. What
-/// is known of the servers counts for UDP and TCP alike.
+/// Forwards DNS queries to the host's resolvers and their responses to the clients (RFC 5625). It has no clock and no
+/// sockets: the caller passes the time and carries out the actions that it returns.
 ///
-/// A query for which the same is being asked already waits for that answer. Each guest has a share of what there is;
-/// beyond it, it is refused.
+/// # Transactions
 ///
-/// The caller gives each transaction sockets of its own, hence random ports, connected to the server, so that no other
-/// can answer it.
+/// Each query that is forwarded is a transaction with a new random id (RFC 5452 section 4.3). A query that is equal to
+/// one under way, over the same transport, joins its transaction and gets its response (`Waiter`). The caller gives each
+/// transaction sockets of its own that are connected to the server, hence with random ports, so that no other host can
+/// answer.
+///
+///     event                       action
+///     query, no transaction       new transaction, query the preferred server
+///     query, same under way       wait for that transaction's response
+///     response                    reply to all waiters, close the transaction
+///     SERVFAIL or REFUSED,        query the next server; the last such response is the reply if none does better
+///       server unreachable
+///     1.5 s without a response    query the next server as well; after three queries SERVFAIL
+///     client gone                 remove its waiters; close a transaction without waiters
+///
+/// # Servers
+///
+/// The server that answered last is queried first, for UDP and TCP alike; then those that were not queried yet; then the
+/// one that was queried longest ago.
+///
+/// # Shares
+///
+/// Transactions and waiters are bounded, in all and per guest. When all are in use, the guest with the most behind the
+/// port with the most gives up its oldest to one with less (`GuestShares`). A query beyond a guest's share is answered
+/// with REFUSED.
 package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
     package enum Action: Sendable {
-        /// Send `query` to `server`, from a socket that belongs to `transaction`. Only the sockets of the two servers
-        /// asked last are of use.
-        case ask(Server, query: [UInt8], over: DNSTransport, transaction: UInt64)
+        /// Send `query` to the server, from a socket that belongs to `transaction`. The sockets of all servers but the two
+        /// that were queried last can be closed.
+        case send(Server, query: [UInt8], over: DNSTransport, transaction: UInt64)
+        /// Send a response to a client.
         case reply([UInt8], to: Client)
         /// Close the transaction's sockets.
-        case finish(transaction: UInt64)
+        case close(transaction: UInt64)
     }
 
+    /// Bounds of what guests can make the forwarder do.
     package struct Limits: Sendable {
-        /// Questions under way at a time, of all guests and of one.
+        /// Transactions at a time, of all guests and of one.
         package var transactions = 128
         package var transactionsPerGuest = 64
-        /// Queries that wait for them.
+        /// Queries that wait for a response, of all guests and of one.
         package var waiting = 1024
         package var waitingPerGuest = 128
 
+        /// The limits of a process that may open enough sockets.
         package init() {}
     }
 
@@ -43,7 +67,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         let guest: DNSGuest
     }
 
-    /// Queries whose answer is the same to the last bit.
+    /// Queries with equal keys get the same response, but for its id.
     private struct Key: Hashable, Sendable {
         let transport: DNSTransport
         /// Without the id.
@@ -55,29 +79,30 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         let question: DNSQuestion
         let query: [UInt8]
         let upstreamID: UInt16
-        /// In whose share it counts.
+        /// The guest in whose share it counts.
         let owner: DNSGuest
-        /// Bytes of the longest answer that its clients take.
-        let longestAnswer: Int
+        /// Bytes of the longest response that its clients accept.
+        let longestResponse: Int
         var waiters: [Waiter]
-        /// In order, with repetitions.
-        var asked: [Server] = []
-        /// Those that cannot help.
+        /// Servers in the order of the queries to them, with repetitions.
+        var queried: [Server] = []
+        /// Servers that refused, failed or are unreachable.
         var failed: [Server] = []
-        /// What the last of them has answered.
+        /// The response of the last of them that sent one.
         var refusal: [UInt8]?
         var due: Instant
     }
 
-    /// How long a resolver may take before the next is asked as well, in nanoseconds. Three times that is less than the
-    /// five seconds after which clients ask again or elsewhere (resolver(5)), so that they get an answer in any case.
+    /// How long a server has for its response before the next one is queried as well. Three times that is less than the
+    /// five seconds after which clients repeat the query or try another server (resolver(5)), so that they always get a
+    /// response.
     private static var retryInterval: TimeAmount { .milliseconds(1500) }
     private static var maximumAttempts: Int { 3 }
 
-    /// The resolvers; none makes every query fail at once.
+    /// The resolvers in order of preference. Without any, every query fails at once.
     package var servers: [Server]
     private let limits: Limits
-    /// The resolver that answered last is asked first.
+    /// The resolver that answered last.
     private var preferred: Server?
     private var transactions: [UInt64: Transaction] = [:]
     private var numbers: [Key: UInt64] = [:]
@@ -85,20 +110,25 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
     private var waiting = GuestShares()
     private var nextTransaction: UInt64 = 0
 
+    /// - Parameter servers: the resolvers in order of preference.
     package init(servers: [Server], limits: Limits = Limits()) {
         self.servers = servers
         self.limits = limits
     }
 
+    /// When `tick` must be called next; nil without transactions.
     package var nextDeadline: Instant? { transactions.values.lazy.map(\.due).min() }
 
-    /// Questions under way, and queries that wait for them.
+    /// Transactions under way, and queries that wait for a response.
     package var load: (transactions: Int, waiting: Int) { (transactions.count, waiting.count) }
 
     // MARK: Queries
 
-    /// Takes a query that is to be forwarded.
-    /// - Parameter randomID: a fresh random number.
+    /// Forwards a query.
+    /// - Parameters:
+    ///   - client: gets the response.
+    ///   - guest: in whose share the query counts.
+    ///   - randomID: a new random number, the id of the query to the resolver.
     package mutating func forward(
         _ query: [UInt8], _ question: DNSQuestion, over transport: DNSTransport = .datagram, from client: Client,
         of guest: DNSGuest, randomID: UInt16,
@@ -108,7 +138,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         let waiter = Waiter(client: client, id: message.id, guest: guest)
         let key = Key(transport: transport, query: query[2...])
         if let number = numbers[key], let transaction = transactions[number] {
-            // The client's own repetition: we are at it.
+            // The client repeats a query that is under way.
             if transaction.waiters.contains(where: { $0.client == client && $0.id == waiter.id }) { return [] }
             return join(number, waiter, query)
         }
@@ -128,14 +158,14 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         nextTransaction += 1
         numbers[key] = number
         transactions[number] = Transaction(
-            key: key, question: question, query: query, upstreamID: randomID, owner: guest, longestAnswer: size,
+            key: key, question: question, query: query, upstreamID: randomID, owner: guest, longestResponse: size,
             waiters: [waiter], due: now)
         owned.add(guest)
         waiting.add(guest)
-        return evicted + ask(number, now: now)
+        return evicted + sendQuery(number, now: now)
     }
 
-    /// Lets a query wait for the answer to the same one.
+    /// Makes a query wait for the response to an equal one.
     private mutating func join(_ number: UInt64, _ waiter: Waiter, _ query: [UInt8]) -> [Action] {
         guard waiting.held(by: waiter.guest) < limits.waitingPerGuest,
             let evicted = makeRoomToWait(for: waiter.guest, besides: number)
@@ -147,7 +177,8 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         return evicted
     }
 
-    /// Makes room for one more transaction. Returns what that takes; nil if `guest` has its share.
+    /// Makes room for one more transaction, if need be by ending another guest's.
+    /// - Returns: the actions for that; nil if `guest` has its share.
     private mutating func makeRoom(for guest: DNSGuest) -> [Action]? {
         var actions: [Action] = []
         if transactions.count >= limits.transactions {
@@ -159,79 +190,79 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         return makeRoomToWait(for: guest, besides: nil).map { actions + $0 }
     }
 
-    /// Makes room for one more query that waits.
-    /// - Parameter number: the transaction that it is to wait for, which must stay.
+    /// Makes room for one more waiter.
+    /// - Parameter number: the transaction that it will join, which must stay.
     private mutating func makeRoomToWait(for guest: DNSGuest, besides number: UInt64?) -> [Action]? {
         guard waiting.count >= limits.waiting else { return [] }
         guard let victim = waiting.victim(for: guest) else { return nil }
-        let places = transactions.filter { $0.key != number && $0.value.waiters.contains { $0.guest == victim } }
-        guard let oldest = places.keys.min(),
-            let place = transactions[oldest]?.waiters.firstIndex(where: { $0.guest == victim })
+        let candidates = transactions.filter { $0.key != number && $0.value.waiters.contains { $0.guest == victim } }
+        guard let oldest = candidates.keys.min(),
+            let index = transactions[oldest]?.waiters.firstIndex(where: { $0.guest == victim })
         else { return nil }
-        let waiter = transactions[oldest]!.waiters[place]
+        let waiter = transactions[oldest]!.waiters[index]
         return [.reply(failure(transactions[oldest]!.query, .refused, id: waiter.id), to: waiter.client)]
-            + leave(oldest, at: place)
+            + removeWaiter(of: oldest, at: index)
     }
 
-    /// The client has gone.
-    package mutating func forget(_ client: Client) -> [Action] {
+    /// Removes all waiters of a client that has disconnected.
+    package mutating func removeClient(_ client: Client) -> [Action] {
         var actions: [Action] = []
         for number in transactions.keys.sorted() {
-            while let place = transactions[number]?.waiters.firstIndex(where: { $0.client == client }) {
-                actions += leave(number, at: place)
+            while let index = transactions[number]?.waiters.firstIndex(where: { $0.client == client }) {
+                actions += removeWaiter(of: number, at: index)
             }
         }
         return actions
     }
 
-    /// A query does not wait any more.
-    private mutating func leave(_ number: UInt64, at place: Int) -> [Action] {
-        guard let waiter = transactions[number]?.waiters.remove(at: place) else { return [] }
+    /// Removes a waiter, and its transaction if that was the last one.
+    private mutating func removeWaiter(of number: UInt64, at index: Int) -> [Action] {
+        guard let waiter = transactions[number]?.waiters.remove(at: index) else { return [] }
         waiting.remove(waiter.guest)
         guard transactions[number]?.waiters.isEmpty == true else { return [] }
         remove(number)
-        return [.finish(transaction: number)]
+        return [.close(transaction: number)]
     }
 
     // MARK: Resolvers
 
-    /// The server to ask next: the preferred one first, then those that were not asked yet, then again the one that was
-    /// asked longest ago.
+    /// The server to query next: the preferred one first, then those that were not queried yet, then the one that was
+    /// queried longest ago.
     private func nextServer(_ transaction: Transaction) -> Server? {
         let start = preferred.flatMap { servers.firstIndex(of: $0) } ?? 0
         let usable = (servers[start...] + servers[..<start]).filter { !transaction.failed.contains($0) }
-        return usable.first { !transaction.asked.contains($0) }
-            ?? usable.min { transaction.asked.lastIndex(of: $0)! < transaction.asked.lastIndex(of: $1)! }
+        return usable.first { !transaction.queried.contains($0) }
+            ?? usable.min { transaction.queried.lastIndex(of: $0)! < transaction.queried.lastIndex(of: $1)! }
     }
 
-    private mutating func ask(_ number: UInt64, now: Instant) -> [Action] {
+    private mutating func sendQuery(_ number: UInt64, now: Instant) -> [Action] {
         guard let transaction = transactions[number] else { return [] }
-        guard transaction.asked.count < Self.maximumAttempts, let server = nextServer(transaction) else {
+        guard transaction.queried.count < Self.maximumAttempts, let server = nextServer(transaction) else {
             return end(number, .serverFailure)
         }
-        transactions[number]!.asked.append(server)
+        transactions[number]!.queried.append(server)
         transactions[number]!.due = now + Self.retryInterval
         var query = transaction.query
         query[0] = UInt8(transaction.upstreamID >> 8)
         query[1] = UInt8(truncatingIfNeeded: transaction.upstreamID)
-        return [.ask(server, query: query, over: transaction.key.transport, transaction: number)]
+        return [.send(server, query: query, over: transaction.key.transport, transaction: number)]
     }
 
-    /// Takes what a transaction's socket received. Anything but the answer to the question asked is ignored.
+    /// Handles a message that a transaction's socket received. Anything but a response to its query is ignored.
     package mutating func receive(
         _ answer: [UInt8], from server: Server, transaction number: UInt64, now: Instant
     ) -> [Action] {
-        guard let transaction = transactions[number], transaction.asked.contains(server),
+        guard let transaction = transactions[number], transaction.queried.contains(server),
             let message = try? DNSView(answer.rawSpan), message.isResponse,
             message.id == transaction.upstreamID, message.operation == 0
         else { return [] }
-        // A server that refuses to read the query may leave out the question.
+        // A server that rejects a query may leave out its question.
         let question = try? message.question()
         guard question == transaction.question || (message.questionCount == 0 && message.responseCode != 0) else {
             return []
         }
         let code = message.responseCode
-        // A resolver that cannot help, where there is another: RFC 1035 section 7.2 goes on to the next.
+        // RFC 1035 section 7.2: go on to the next server.
         if code == DNSResponseCode.serverFailure.rawValue || code == DNSResponseCode.refused.rawValue {
             transactions[number]!.refusal = answer
             return fail(server, number, now: now)
@@ -240,7 +271,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         return finish(number, with: answer)
     }
 
-    /// A resolver cannot be reached, or ends the connection: the next is asked at once.
+    /// A resolver is unreachable or has closed the connection: the next one is queried at once.
     package mutating func unreachable(_ server: Server, transaction number: UInt64, now: Instant) -> [Action] {
         fail(server, number, now: now)
     }
@@ -251,25 +282,27 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         guard let transaction = transactions[number], let next = nextServer(transaction) else {
             return end(number, .serverFailure)
         }
-        // One that was asked may still answer.
-        return transaction.asked.contains(next) ? [] : ask(number, now: now)
+        // A server that was queried already may still answer.
+        return transaction.queried.contains(next) ? [] : sendQuery(number, now: now)
     }
 
+    /// Handles deadlines that have passed.
     package mutating func tick(now: Instant) -> [Action] {
         var actions: [Action] = []
         for number in transactions.filter({ $0.value.due <= now }).keys.sorted() {
             guard let transaction = transactions[number] else { continue }
-            // Where all have been asked, one has answered, and the others are silent, its answer is as good as any.
-            let isSettled =
-                transaction.refusal != nil && nextServer(transaction).map { transaction.asked.contains($0) } ?? true
-            actions += isSettled ? end(number, .serverFailure) : ask(number, now: now)
+            // All servers were queried, one refused, and the others did not answer: its response is the reply.
+            let isDecided =
+                transaction.refusal != nil && nextServer(transaction).map { transaction.queried.contains($0) } ?? true
+            actions += isDecided ? end(number, .serverFailure) : sendQuery(number, now: now)
         }
         return actions
     }
 
-    // MARK: Ends
+    // MARK: Ending transactions
 
-    /// Ends a transaction by what a server has answered, if one has, else by a failure of our own.
+    /// Ends a transaction: with the response of a server that refused, if there is one, else with the forwarder's own
+    /// failure.
     private mutating func end(_ number: UInt64, _ code: DNSResponseCode) -> [Action] {
         guard let transaction = transactions[number] else { return [] }
         return finish(
@@ -283,10 +316,10 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         for waiter in transaction.waiters { waiting.remove(waiter.guest) }
         remove(number)
         let reply =
-            answer.count <= transaction.longestAnswer
+            answer.count <= transaction.longestResponse
             ? answer : DNSMessage.truncated(answer) ?? failure(transaction.query, .serverFailure)
         return transaction.waiters.map { .reply(DNSForwarder.withID($0.id, reply), to: $0.client) } + [
-            .finish(transaction: number)
+            .close(transaction: number)
         ]
     }
 

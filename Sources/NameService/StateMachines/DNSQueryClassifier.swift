@@ -1,51 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// What becomes of a DNS query.
-package enum DNSQueryClassifier: Equatable, Sendable {
-    /// The answer is known here, or that there is none.
-    case answer([UInt8])
-    /// One of the host's resolvers is to be asked.
-    case forward(DNSQuestion)
-    /// Not a query: no answer, so that two servers can never answer each other for ever.
-    case ignore
+/// Decides what to do with a DNS message from a client.
+package enum DNSQueryClassifier {
+    package enum Disposition: Equatable, Sendable {
+        /// The proxy answers by itself, with this response.
+        case answer([UInt8])
+        /// A resolver of the host answers.
+        case forward(DNSQuestion)
+        /// Not a query: no response, so that two servers never answer each other for ever.
+        case ignore
+    }
 
     private static let localhost = DNSName("localhost")!
+    /// Seconds for which clients may cache the address of `localhost`.
+    private static let localhostTimeToLive: UInt32 = 3600
 
-    /// Judges a message that a client sent. `localhost` and names below it are answered here and never leave the host
-    /// (RFC 6761 section 6.3). A query that cannot be forwarded gets an error, because a client treats silence as loss
-    /// and repeats the query (RFC 8906).
-    package init(query: RawSpan) {
-        guard let message = try? DNSView(query), !message.isResponse else {
-            self = .ignore
-            return
-        }
+    /// The proxy answers `localhost` and names below it, which never leave the host (RFC 6761 section 6.3). A query that
+    /// cannot be forwarded gets an error, because a client treats silence as loss and repeats the query (RFC 8906).
+    package static func classify(_ query: RawSpan) -> Disposition {
+        guard let message = try? DNSView(query), !message.isResponse else { return .ignore }
         guard message.operation == 0 else {
-            self = .answer(DNSMessage.failure(of: message, code: .notImplemented))
-            return
+            return .answer(DNSMessage.failure(of: message, code: .notImplemented))
         }
         guard let question = try? message.question() else {
-            self = .answer(DNSMessage.failure(of: message, code: .formatError))
-            return
+            return .answer(DNSMessage.failure(of: message, code: .formatError))
         }
-        // A zone transfer is more than one message, and a forwarder passes on one.
+        // A zone transfer is more than one message, and the forwarder passes on one.
         guard question.type != DNSType.axfr && question.type != DNSType.ixfr else {
-            self = .answer(DNSMessage.failure(of: message, code: .refused))
-            return
+            return .answer(DNSMessage.failure(of: message, code: .refused))
         }
-        guard question.name.isWithin(DNSQueryClassifier.localhost) else {
-            self = .forward(question)
-            return
-        }
+        guard question.name.isWithin(localhost) else { return .forward(question) }
         let records: [[UInt8]] =
             switch question.type {
             case DNSType.a: [[127, 0, 0, 1]]
-            case DNSType.aaaa: [[UInt8](repeating: 0, count: 15) + [1]]
+            case DNSType.aaaa: [IPv6Address.loopback.bytes]
             default: []
             }
-        self = .answer(
+        return .answer(
             DNSMessage.answer(
                 id: message.id, wantsRecursion: message.wantsRecursion, question: question, records: records,
-                timeToLive: 3600))
+                timeToLive: localhostTimeToLive))
     }
 }

@@ -1,37 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// The guest in whose share something counts. A guest can choose among addresses that are not leased to others, but not
-/// its port of the switch.
+/// The guest in whose share a query or connection counts. A guest can choose any address that is not leased to another,
+/// but not its switch port.
 package struct DNSGuest: Hashable, Sendable {
-    /// Of the switch; 0 where it is not known.
+    /// The switch port; 0 if it is unknown.
     package let port: UInt16
+    /// The source address.
     package let address: IPv4Address
 
+    /// A guest at a port.
     package init(port: UInt16 = 0, address: IPv4Address) {
         self.port = port
         self.address = address
     }
 }
 
-/// Max-min fair shares of a bounded resource: counts what each guest holds, and chooses the guest that must give one up
-/// when the resource is exhausted.
+/// Max-min fair shares of a bounded resource: counts the units that each guest holds, and chooses the guest that gives one
+/// up when the resource is exhausted.
 package struct GuestShares: Sendable {
     private var ports: [UInt16: Int] = [:]
     private var guests: [DNSGuest: Int] = [:]
+    /// Units that all guests hold.
     package private(set) var count = 0
 
+    /// No guest holds a unit.
     package init() {}
 
+    /// Units that `guest` holds.
     package func held(by guest: DNSGuest) -> Int { guests[guest] ?? 0 }
 
+    /// Gives a unit to `guest`.
     package mutating func add(_ guest: DNSGuest) {
         ports[guest.port, default: 0] += 1
         guests[guest, default: 0] += 1
         count += 1
     }
 
-    /// - Precondition: `guest` has one.
+    /// Takes a unit from `guest`.
+    /// - Precondition: `guest` holds one.
     package mutating func remove(_ guest: DNSGuest) {
         precondition(held(by: guest) > 0)
         count -= 1
@@ -41,8 +48,8 @@ package struct GuestShares: Sendable {
         if guests[guest] == 0 { guests[guest] = nil }
     }
 
-    /// Which guest has to give one up for another of `guest`: the one with the most behind the port with the most. nil
-    /// if `guest` would take from one that has no more than itself.
+    /// The guest that gives up a unit so that `guest` gets one: the guest with the most behind the port with the most. Nil
+    /// if that has no more than `guest` would.
     package func victim(for guest: DNSGuest) -> DNSGuest? {
         guard let (port, most) = ports.max(by: { $0.value < $1.value }) else { return nil }
         if port != guest.port && !isUnfair(most, ports[guest.port] ?? 0) { return nil }
@@ -53,6 +60,7 @@ package struct GuestShares: Sendable {
         return found
     }
 
-    /// One that has nothing yet takes from any; two that are even afterwards do not take from each other in turn.
+    /// A holder without a unit takes from any other. Two that would be even afterwards do not take from each other, so that
+    /// they do not alternate.
     private func isUnfair(_ most: Int, _ own: Int) -> Bool { most > own + (own == 0 ? 0 : 1) }
 }

@@ -30,6 +30,8 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
     @inlinable package static var customaryGateway: IPv6Address { IPv6Address(0xfe80 << 48, 1) }
     /// `::`, the source of a host without an address.
     @inlinable package static var unspecified: IPv6Address { IPv6Address(0, 0) }
+    /// `::1`.
+    @inlinable package static var loopback: IPv6Address { IPv6Address(0, 1) }
     /// `ff02::1` (RFC 4291 section 2.7.1).
     @inlinable package static var allNodes: IPv6Address { IPv6Address(0xff02 << 48, 1) }
 
@@ -38,7 +40,7 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
     /// `fe80::/10`.
     @inlinable package var isLinkLocal: Bool { high >> 54 == 0x3fa }
     /// `::1`.
-    @inlinable package var isLoopback: Bool { high == 0 && low == 1 }
+    @inlinable package var isLoopback: Bool { self == .loopback }
     /// The IPv4 address in `::a.b.c.d` or `::ffff:a.b.c.d` (RFC 4291 section 2.5.5), which the host treats as
     /// that IPv4 address.
     package var embeddedIPv4: IPv4Address? {

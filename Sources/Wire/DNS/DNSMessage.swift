@@ -7,6 +7,18 @@ package enum DNSResponseCode: UInt8, Sendable {
 
 /// DNS messages to send.
 package enum DNSMessage {
+    /// The port of servers (RFC 1035 section 4.2).
+    package static let port: UInt16 = 53
+    /// Bytes of the longest message.
+    package static let maximumLength = 65_535
+    /// Bytes of the length in front of a message over TCP (RFC 1035 section 4.2.2).
+    package static let lengthPrefix = 2
+
+    /// `message` with its length in front, for TCP (RFC 1035 section 4.2.2).
+    package static func withLengthPrefix(_ message: [UInt8]) -> [UInt8] {
+        [UInt8(message.count >> 8), UInt8(truncatingIfNeeded: message.count)] + message
+    }
+
     /// A recursive query with one question.
     package static func query(id: UInt16, _ question: DNSQuestion) -> [UInt8] {
         var writer = ByteWriter(capacity: 64)
