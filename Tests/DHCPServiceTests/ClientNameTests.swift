@@ -61,26 +61,26 @@ private let second = TimeAmount.seconds(1)
             (Naming(fqdn: [4, 0, 0, 4] + Array("web\0".utf8)), nil), (Naming(fqdn: []), nil),
         ]
         for (naming, wanted) in cases {
-            var bench = Bench()
-            #expect(bench.lease(mac(1)) { naming.put(in: &$0) } == ip(2))
-            #expect(name(of: bench.server.table.lease(on: ip(2))) == wanted, "\(naming.testDescription)")
-            #expect(name(of: bench.outbox.changes.last) == wanted)
+            var harness = DHCPHarness()
+            #expect(harness.lease(mac(1)) { naming.put(in: &$0) } == ip(2))
+            #expect(name(of: harness.server.table.lease(on: ip(2))) == wanted, "\(naming.testDescription)")
+            #expect(name(of: harness.outbox.changes.last) == wanted)
         }
     }
 
-    @Test func anyOptionIsReadOrIgnored() {
+    @Test func fuzzedOptionsAreReadOrIgnored() {
         fuzz([4, 0, 0] + label("web") + label("lan") + [0], rounds: 3000) { bytes in
-            var bench = Bench()
+            var harness = DHCPHarness()
             let value = Array(bytes.prefix(255))
             guard
-                bench.lease(
+                harness.lease(
                     mac(1),
                     naming: {
                         $0[.clientFQDN] = value
                         $0[.hostName] = value
                     }) != nil
             else { return }
-            let name = bench.server.table.lease(on: ip(2))?.name
+            let name = harness.server.table.lease(on: ip(2))?.name
             #expect(name == nil || GuestName(name!.description) == name)
         }
     }
@@ -88,116 +88,116 @@ private let second = TimeAmount.seconds(1)
     // MARK: Who holds a name
 
     @Test func secondClientDoesNotTakeAName() {
-        var bench = Bench()
-        #expect(bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        var harness = DHCPHarness()
+        #expect(harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))
         for number in 2...9 {
-            #expect(bench.lease(mac(number)) { $0[.hostName] = Array("WEB".utf8) } == ip(number + 1))
+            #expect(harness.lease(mac(number)) { $0[.hostName] = Array("WEB".utf8) } == ip(number + 1))
         }
-        #expect(bench.names == ["web": ip(2)])
-        let notes = bench.outbox.notes.filter { $0.text.contains("calls itself web as well") }
+        #expect(harness.names == ["web": ip(2)])
+        let notes = harness.outbox.notes.filter { $0.text.contains("calls itself web as well") }
         #expect(notes.count == 1 && notes[0].text.contains("\(mac(2))") && notes[0].text.contains("\(mac(1))"))
         // Nor when it renews, of which there is no further note.
-        bench.now += 600 * second
-        bench.renew(mac(3), ip(4), "WEB")
-        #expect(bench.names == ["web": ip(2)])
-        #expect(bench.outbox.notes.count { $0.text.contains("calls itself") } == 1)
+        harness.now += 600 * second
+        harness.renew(mac(3), ip(4), "WEB")
+        #expect(harness.names == ["web": ip(2)])
+        #expect(harness.outbox.notes.count { $0.text.contains("calls itself") } == 1)
     }
 
     @Test func nameIsFreeWhenItsLeaseHasEnded() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
-        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
-        bench.now += 900 * second
-        bench.renew(mac(2), ip(3), "web")
-        #expect(bench.names == ["web": ip(2)])
-        bench.now += 901 * second
-        bench.renew(mac(2), ip(3), "web")
-        #expect(bench.names == ["web": ip(3)])
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        harness.now += 900 * second
+        harness.renew(mac(2), ip(3), "web")
+        #expect(harness.names == ["web": ip(2)])
+        harness.now += 901 * second
+        harness.renew(mac(2), ip(3), "web")
+        #expect(harness.names == ["web": ip(3)])
         // Its first client comes back.
-        #expect(bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))
-        #expect(bench.names == ["web": ip(3)])
+        #expect(harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        #expect(harness.names == ["web": ip(3)])
     }
 
     @Test func nameIsFreeWhenItsLeaseIsReleased() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
-        let release = bench.message(.release, mac(1)) { $0.clientAddress = ip(2) }
-        _ = bench.send(release, from: ip(2), to: ip(1))
-        #expect(bench.names.isEmpty && bench.outbox.changes.last?.name == nil)
-        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
-        #expect(bench.names == ["web": ip(3)])
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        let release = harness.message(.release, mac(1)) { $0.clientAddress = ip(2) }
+        _ = harness.send(release, from: ip(2), to: ip(1))
+        #expect(harness.names.isEmpty && harness.outbox.changes.last?.name == nil)
+        harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        #expect(harness.names == ["web": ip(3)])
     }
 
     @Test func nameIsFreeWhenItsClientDeclinesTheAddress() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
-        _ = bench.send(
-            bench.message(.decline, mac(1)) {
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        _ = harness.send(
+            harness.message(.decline, mac(1)) {
                 $0.set(.requestedAddress, [ip(2)])
                 $0.set(.serverIdentifier, [ip(1)])
             })
-        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
-        #expect(bench.names == ["web": ip(3)])
+        harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        #expect(harness.names == ["web": ip(3)])
     }
 
     @Test func renewalWithAnotherNameFreesTheOldOne() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
-        bench.lease(mac(2)) { $0[.hostName] = Array("db".utf8) }
-        bench.renew(mac(1), ip(2), "www")
-        #expect(bench.names == ["www": ip(2), "db": ip(3)])
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        harness.lease(mac(2)) { $0[.hostName] = Array("db".utf8) }
+        harness.renew(mac(1), ip(2), "www")
+        #expect(harness.names == ["www": ip(2), "db": ip(3)])
         // A name that another holds: neither.
-        bench.renew(mac(1), ip(2), "db")
-        #expect(bench.names == ["db": ip(3)])
-        bench.renew(mac(1), ip(2), "web")
-        #expect(bench.names == ["web": ip(2), "db": ip(3)])
+        harness.renew(mac(1), ip(2), "db")
+        #expect(harness.names == ["db": ip(3)])
+        harness.renew(mac(1), ip(2), "web")
+        #expect(harness.names == ["web": ip(2), "db": ip(3)])
         // A text that is no name.
-        bench.renew(mac(1), ip(2), "localhost")
-        #expect(bench.names == ["db": ip(3)])
+        harness.renew(mac(1), ip(2), "localhost")
+        #expect(harness.names == ["db": ip(3)])
     }
 
     @Test func renewalWithoutANameKeepsIt() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
-        bench.renew(mac(1), ip(2), nil)
-        #expect(bench.names == ["web": ip(2)])
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        harness.renew(mac(1), ip(2), nil)
+        #expect(harness.names == ["web": ip(2)])
         // A lease that had ended begins without.
-        bench.now += 1801 * second
-        #expect(bench.lease(mac(1)) == ip(2))
-        #expect(bench.names.isEmpty)
+        harness.now += 1801 * second
+        #expect(harness.lease(mac(1)) == ip(2))
+        #expect(harness.names.isEmpty)
     }
 
     @Test func nameMovesWithItsClient() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
         // Another network card, silence at the old one.
-        #expect(bench.lease(mac(2), identifier: [1] + mac(1).bytes) { $0[.hostName] = Array("web".utf8) } == ip(2))
-        #expect(bench.names == ["web": ip(2)])
-        #expect(bench.server.table.lease(on: ip(2))?.hardware == mac(2))
+        #expect(harness.lease(mac(2), identifier: [1] + mac(1).bytes) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        #expect(harness.names == ["web": ip(2)])
+        #expect(harness.server.table.lease(on: ip(2))?.hardware == mac(2))
         // Another client identifier of the same hardware.
-        #expect(bench.lease(mac(2), identifier: [255, 7, 7]) { $0[.hostName] = Array("web".utf8) } == ip(2))
-        #expect(bench.names == ["web": ip(2)])
+        #expect(harness.lease(mac(2), identifier: [255, 7, 7]) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        #expect(harness.names == ["web": ip(2)])
     }
 
     @Test func evictedLeaseGivesItsNameBack() {
-        var bench = Bench(last: 2) { $0.knowsPorts = true }
+        var harness = DHCPHarness(last: 2) { $0.knowsPorts = true }
         let first = ClientPort(1, .guest), other = ClientPort(2, .guest)
-        #expect(bench.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
-        bench.server.portDetached(1, now: bench.now)
-        #expect(bench.names == ["web": ip(2)], "the lease runs")
-        #expect(bench.lease(mac(2), at: other) == ip(2))
-        #expect(bench.names.isEmpty)
+        #expect(harness.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        harness.server.portDetached(1, now: harness.now)
+        #expect(harness.names == ["web": ip(2)], "the lease runs")
+        #expect(harness.lease(mac(2), at: other) == ip(2))
+        #expect(harness.names.isEmpty)
     }
 
     // MARK: Restarts
 
     @Test func nameSurvivesARestartWithItsLease() {
-        var bench = Bench()
-        bench.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
-        bench.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        var harness = DHCPHarness()
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
         let file =
             LeaseJournal.header
-            + bench.outbox.changes.map {
+            + harness.outbox.changes.map {
                 LeaseJournal.line(for: LeaseJournal.Record(lease: $0, ends: ($0.expires - .distantPast).seconds))
             }.joined()
         let leases = LeaseJournal.settled(LeaseJournal.parse(Array(file.utf8)).records).map {
@@ -205,7 +205,7 @@ private let second = TimeAmount.seconds(1)
             lease.expires = .distantPast + .seconds($0.ends)
             return lease
         }
-        var again = Bench(leases: leases)
+        var again = DHCPHarness(leases: leases)
         again.renew(mac(2), ip(3), "web")
         #expect(again.names == ["web": ip(2)])
         again.renew(mac(1), ip(2), "web")
@@ -219,12 +219,12 @@ private let second = TimeAmount.seconds(1)
                 address: ip(number + 1), client: ClientIdentity(hardware: mac(number)), hardware: mac(number),
                 hostName: "web", name: GuestName("web"), expires: .distantPast + ends * second)
         }
-        let bench = Bench(leases: [lease(1, 1_100), lease(2, 1_200)])
-        #expect(bench.names == ["web": ip(3)])
+        let harness = DHCPHarness(leases: [lease(1, 1_100), lease(2, 1_200)])
+        #expect(harness.names == ["web": ip(3)])
     }
 }
 
-extension Bench {
+extension DHCPHarness {
     /// The names of leases that run.
     fileprivate var names: [String: IPv4Address] {
         var names: [String: IPv4Address] = [:]

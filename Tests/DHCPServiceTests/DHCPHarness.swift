@@ -11,7 +11,7 @@ func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
 func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }
 
 /// A server and a clock, and the clients' side of the conversation.
-struct Bench {
+struct DHCPHarness {
     var server: DHCPServer
     var now = Instant.distantPast + .seconds(1000)
     /// Everything that was sent, journalled and noted.

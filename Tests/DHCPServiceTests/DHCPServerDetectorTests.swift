@@ -5,7 +5,7 @@ import Timing
 import Wire
 
 /// A detector, a clock, and other servers' answers.
-private struct DetectorBench {
+private struct DetectorHarness {
     let hardware = MACAddress("02:00:00:00:00:09")!
     var detector: DHCPServerDetector
     var now = Instant.distantPast
@@ -46,69 +46,70 @@ private struct DetectorBench {
 }
 
 @Suite struct DHCPServerDetectorTests {
-    @Test func silenceMeansAlone() throws {
-        var bench = DetectorBench()
-        try bench.finish()
-        #expect(bench.detector.verdict == .alone)
-        #expect(bench.questions.count == 4)
-        #expect(bench.now == .distantPast + .milliseconds(3500))
+    @Test func noOfferMeansNoServer() throws {
+        var harness = DetectorHarness()
+        try harness.finish()
+        #expect(harness.detector.verdict == .alone)
+        #expect(harness.questions.count == 4)
+        #expect(harness.now == .distantPast + .milliseconds(3500))
     }
 
-    @Test func aServerThatOffersTwiceServes() throws {
-        var bench = DetectorBench()
-        #expect(try bench.step())
-        #expect(bench.questions[0].kind == .discover && bench.questions[0].wantsBroadcast)
-        bench.answer()
-        #expect(bench.detector.verdict == .undecided, "once may be a forgery, or late")
-        #expect(try bench.step())
-        #expect(bench.questions.count == 2 && bench.questions[1].transactionID != bench.questions[0].transactionID)
-        #expect(bench.questions[1].clientHardware == bench.questions[0].clientHardware)
-        bench.answer()
-        #expect(bench.detector.verdict == .served(by: IPv4Address("10.0.2.2")!))
-        #expect(bench.detector.nextDeadline == nil)
+    @Test func secondOfferIdentifiesServer() throws {
+        var harness = DetectorHarness()
+        #expect(try harness.step())
+        #expect(harness.questions[0].kind == .discover && harness.questions[0].wantsBroadcast)
+        harness.answer()
+        #expect(harness.detector.verdict == .undecided, "once may be a forgery, or late")
+        #expect(try harness.step())
+        #expect(
+            harness.questions.count == 2 && harness.questions[1].transactionID != harness.questions[0].transactionID)
+        #expect(harness.questions[1].clientHardware == harness.questions[0].clientHardware)
+        harness.answer()
+        #expect(harness.detector.verdict == .served(by: IPv4Address("10.0.2.2")!))
+        #expect(harness.detector.nextDeadline == nil)
     }
 
     /// A ProxyDHCP server tells boot ROMs of their programs beside the server that gives addresses.
-    @Test func aProxyIsNoServer() throws {
-        var bench = DetectorBench()
-        _ = try bench.step()
-        bench.answer(address: .any) { $0[.vendorClass] = Array("PXEClient".utf8) }
-        try bench.finish()
-        #expect(bench.detector.verdict == .alone && bench.now == .distantPast + .milliseconds(3500))
+    @Test func proxyDHCPOfferIsNotAServer() throws {
+        var harness = DetectorHarness()
+        _ = try harness.step()
+        harness.answer(address: .any) { $0[.vendorClass] = Array("PXEClient".utf8) }
+        try harness.finish()
+        #expect(harness.detector.verdict == .alone && harness.now == .distantPast + .milliseconds(3500))
     }
 
-    @Test func whatDoesNotAnswerTheQuestionDecidesNothing() throws {
-        var bench = DetectorBench()
-        _ = try bench.step()
-        let first = bench.questions[0].transactionID
-        bench.answer { $0.transactionID &+= 1 }
-        bench.answer { $0.clientHardware = MACAddress(4) }
-        bench.answer(.ack)
-        bench.answer { $0[.serverIdentifier] = nil }
-        bench.answer { $0.isReply = false }
-        bench.detector.receive([1, 2, 3].rawSpan, now: 0)
-        bench.detector.receive(ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan, now: 0)
-        _ = try bench.step()
-        #expect(bench.questions.last?.transactionID == first, "it still asks its first question")
-        try bench.finish()
-        #expect(bench.detector.verdict == .alone)
+    @Test func unrelatedMessagesDecideNothing() throws {
+        var harness = DetectorHarness()
+        _ = try harness.step()
+        let first = harness.questions[0].transactionID
+        harness.answer { $0.transactionID &+= 1 }
+        harness.answer { $0.clientHardware = MACAddress(4) }
+        harness.answer(.ack)
+        harness.answer { $0[.serverIdentifier] = nil }
+        harness.answer { $0.isReply = false }
+        harness.detector.receive([1, 2, 3].rawSpan, now: 0)
+        harness.detector.receive(ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan, now: 0)
+        _ = try harness.step()
+        #expect(harness.questions.last?.transactionID == first, "it still asks its first question")
+        try harness.finish()
+        #expect(harness.detector.verdict == .alone)
     }
 
-    @Test func oneForgedOfferIsFollowedAndForgotten() throws {
-        var bench = DetectorBench()
-        _ = try bench.step()
-        bench.answer()
-        _ = try bench.step()
+    @Test func singleForgedOfferDoesNotCount() throws {
+        var harness = DetectorHarness()
+        _ = try harness.step()
+        harness.answer()
+        _ = try harness.step()
         // The same transaction again, and another server.
-        let first = bench.questions[0].transactionID
-        bench.answer { $0.transactionID = first }
-        bench.answer(from: IPv4Address("10.9.9.9")!)
-        #expect(bench.detector.verdict == .undecided)
-        try bench.finish()
-        #expect(bench.detector.verdict == .alone)
+        let first = harness.questions[0].transactionID
+        harness.answer { $0.transactionID = first }
+        harness.answer(from: IPv4Address("10.9.9.9")!)
+        #expect(harness.detector.verdict == .undecided)
+        try harness.finish()
+        #expect(harness.detector.verdict == .alone)
     }
 
-    @Test func onlyAnswersThatGiveAnAddressAreSignsOfAServer() throws {
+    @Test func onlyRepliesWithAnAddressIndicateAServer() throws {
         func frame(_ kind: DHCPv4Message.Kind, _ address: IPv4Address) -> [UInt8] {
             var message = DHCPv4Message(isReply: true, transactionID: 1, clientHardware: MACAddress(9))
             message[.messageType] = [kind.rawValue]
@@ -124,7 +125,7 @@ private struct DetectorBench {
         #expect(verdicts == [true, true, false, false])
     }
 
-    @Test func aChoiceOfAnotherServerIsNoticed() {
+    @Test func requestForAnotherServerIsDetected() {
         let own = IPv4Address("192.168.105.1")!
         func request(_ server: IPv4Address?) -> [UInt8] {
             var message = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: MACAddress(9))

@@ -40,7 +40,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(try reload().map(\.client) == found.map(\.client))
     }
 
-    @Test func endedLeasesAreRememberedInOrder() throws {
+    @Test func endedLeasesAreRestoredInOrder() throws {
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         file.append([lease(3, seconds: -100), lease(2, seconds: -50), lease(4)], all: [])
         #expect(try reload().map(\.hostName) == ["vm3", "vm2", "vm4"])
@@ -54,7 +54,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
-    @Test func aTornLineIsForgottenSilently() throws {
+    @Test func incompleteLineIsIgnored() throws {
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         file.append([lease(2), lease(3)], all: [])
         let bytes = try Files.read(path)
@@ -77,7 +77,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(try Files.entries(folder.path) == ["leases"])
     }
 
-    @Test func aDamagedFileIsSetAside() throws {
+    @Test func damagedFileIsRenamed() throws {
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         file.append([lease(2), lease(3)], all: [])
         var bytes = try Files.read(path)
@@ -88,14 +88,14 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(try reload().map(\.hostName) == ["vm3"])
     }
 
-    @Test func somebodyElsesFileIsSetAsideWhole() throws {
+    @Test func foreignFileIsRenamedWhole() throws {
         try Files.replace(path, Array("dear diary".utf8))
         #expect(try reload().isEmpty)
         let aside = try #require(try Files.entries(folder.path).first { $0.hasPrefix("leases.damaged-") })
         #expect(Files.text(folder.file(aside)) == "dear diary")
     }
 
-    @Test func theFileIsRewrittenWhenItHasGrown() throws {
+    @Test func grownFileIsRewritten() throws {
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         let now = [lease(2), lease(3)]
         for _ in 0..<1100 { file.append([lease(2)], all: now) }
@@ -104,7 +104,7 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     }
 
     @Test(.enabled(if: Files.exists("/dev/full"), "needs /dev/full"))
-    func aFullDiskDoesNotStopTheService() throws {
+    func fullDiskDoesNotStopTheService() throws {
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         try Files.remove(path)
         file.append([lease(2)], all: [])
@@ -112,14 +112,14 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(throws: ExitError.self) { try LeaseFile.open("/dev/full/leases", logger: quiet).leases }
     }
 
-    @Test func noOtherUserReadsIt() throws {
+    @Test func otherUsersCannotReadTheFile() throws {
         try Files.replace(path, [], mode: 0o644)
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         file.append([lease(2)], all: [])
         #expect(try Files.status(path).mode == 0o600)
     }
 
-    @Test func aLinkInItsPlaceIsNotFollowed() throws {
+    @Test func symbolicLinkIsNotFollowed() throws {
         try Files.replace(folder.file("precious"), Array("precious".utf8))
         _ = try ChildProcess.run(["ln", "-s", folder.file("precious"), path])
         #expect(throws: ExitError.self) { try LeaseFile.open(path, logger: quiet).leases }

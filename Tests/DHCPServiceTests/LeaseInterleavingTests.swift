@@ -26,7 +26,7 @@ private let second = TimeAmount.seconds(1)
     }
 
     private struct Network {
-        var bench: Bench
+        var harness: DHCPHarness
         var random: SeededGenerator
         var clients: [Client] = []
         var journal: [Lease] = []
@@ -36,7 +36,7 @@ private let second = TimeAmount.seconds(1)
         init(seed: UInt64, isJoined: Bool) {
             random = SeededGenerator(seed: seed)
             poolSize = Int.random(in: 4...24, using: &random)
-            bench = Bench(last: poolSize + 1) {
+            harness = DHCPHarness(last: poolSize + 1) {
                 $0.isAuthoritative = !isJoined
                 $0.knowsPorts = !isJoined
             }
@@ -61,15 +61,15 @@ private let second = TimeAmount.seconds(1)
             for _ in 0..<40 {
                 for reply in replies { take(reply) }
                 answerProbes()
-                replies = bench.takeReplies()
+                replies = harness.takeReplies()
                 if replies.isEmpty {
-                    guard bench.server.nextDeadline != nil else { break }
-                    replies = bench.wait(.milliseconds(50))
+                    guard harness.server.nextDeadline != nil else { break }
+                    replies = harness.wait(.milliseconds(50))
                 }
             }
-            journal += bench.outbox.changes
-            bench.outbox.changes = []
-            bench.outbox.notes = []
+            journal += harness.outbox.changes
+            harness.outbox.changes = []
+            harness.outbox.notes = []
         }
 
         private mutating func take(_ reply: DHCPv4Message) {
@@ -78,7 +78,7 @@ private let second = TimeAmount.seconds(1)
             switch reply.kind {
             case .offer: clients[index].offer = reply
             case .ack:
-                clients[index].held = (reply.yourAddress, bench.now + Int64(reply.seconds(.leaseTime) ?? 0) * second)
+                clients[index].held = (reply.yourAddress, harness.now + Int64(reply.seconds(.leaseTime) ?? 0) * second)
             case .nak: clients[index].held = nil
             default: break
             }
@@ -87,8 +87,8 @@ private let second = TimeAmount.seconds(1)
         /// The probes among the frames that were sent are answered by the clients that use the address.
         private mutating func answerProbes() {
             for client in clients {
-                guard let held = client.held, client.isUsing(held.address, bench.now) else { continue }
-                bench.arp(.reply, from: client.hardware, held.address, at: client.port)
+                guard let held = client.held, client.isUsing(held.address, harness.now) else { continue }
+                harness.arp(.reply, from: client.hardware, held.address, at: client.port)
             }
         }
 
@@ -98,11 +98,11 @@ private let second = TimeAmount.seconds(1)
             let client = clients[index]
             let source = kind == .release ? client.held?.address ?? .any : .any
             let name = makeName()
-            let message = bench.message(kind, client.hardware) {
+            let message = harness.message(kind, client.hardware) {
                 $0[.hostName] = name
                 change(&$0)
             }
-            run(bench.send(message, from: source, at: client.port))
+            run(harness.send(message, from: source, at: client.port))
         }
 
         /// One of few names, or none.
@@ -120,14 +120,14 @@ private let second = TimeAmount.seconds(1)
             case 6..<12:
                 guard let offer = clients[index].offer else { return }
                 clients[index].offer = nil
-                var request = bench.selecting(offer)
+                var request = harness.selecting(offer)
                 request[.hostName] = makeName()
-                run(bench.send(request, at: clients[index].port))
+                run(harness.send(request, at: clients[index].port))
             case 12, 13:
                 guard let held = clients[index].held else { return }
                 clients[index].held = nil
-                let message = bench.message(.release, clients[index].hardware) { $0.clientAddress = held.address }
-                run(bench.send(message, from: held.address, to: ip(1), at: clients[index].port))
+                let message = harness.message(.release, clients[index].hardware) { $0.clientAddress = held.address }
+                run(harness.send(message, from: held.address, to: ip(1), at: clients[index].port))
             case 14:
                 guard let offered = clients[index].offer?.yourAddress ?? clients[index].held?.address else { return }
                 clients[index].held = nil
@@ -143,7 +143,7 @@ private let second = TimeAmount.seconds(1)
                 // The port goes, with everybody there; they come back elsewhere, or not.
                 guard clients[index].port.kind == .guest else { return }
                 let number = clients[index].port.number
-                bench.server.portDetached(number, now: bench.now)
+                harness.server.portDetached(number, now: harness.now)
                 nextPort += 1
                 for other in clients.indices where clients[other].port.number == number {
                     clients[other].port = ClientPort(nextPort, .guest)
@@ -152,21 +152,21 @@ private let second = TimeAmount.seconds(1)
                     clients[other].offer = nil
                 }
             case 17:
-                guard let held = clients[index].held, held.ends > bench.now else { return }
+                guard let held = clients[index].held, held.ends > harness.now else { return }
                 let name = makeName()
-                let message = bench.message(.request, clients[index].hardware) {
+                let message = harness.message(.request, clients[index].hardware) {
                     $0.clientAddress = held.address
                     $0[.hostName] = name
                 }
-                run(bench.send(message, from: held.address, to: ip(1), at: clients[index].port))
-            case 18: run(bench.wait(Int64.random(in: 1...20, using: &random) * second))
-            default: run(bench.wait(Int64.random(in: 1...700, using: &random) * second))
+                run(harness.send(message, from: held.address, to: ip(1), at: clients[index].port))
+            case 18: run(harness.wait(Int64.random(in: 1...20, using: &random) * second))
+            default: run(harness.wait(Int64.random(in: 1...700, using: &random) * second))
             }
         }
     }
 
     private func check(_ network: Network, _ label: String) {
-        let now = network.bench.now, table = network.bench.server.table
+        let now = network.harness.now, table = network.harness.server.table
         // No address belongs to two clients that are there.
         var users: [IPv4Address: MACAddress] = [:]
         for client in network.clients where !client.isGone {
@@ -195,13 +195,13 @@ private let second = TimeAmount.seconds(1)
         let replayed = LeaseJournal.settled(
             network.journal.map { LeaseJournal.Record(lease: $0, ends: ($0.expires - .distantPast).seconds) }
         ).map(\.lease)
-        let other = DHCPServer(network.bench.server.configuration, leases: replayed)
+        let other = DHCPServer(network.harness.server.configuration, leases: replayed)
         func running(_ leases: [Lease]) -> [Lease] { leases.filter { $0.expires > now } }
         #expect(running(other.table.leases) == running(table.leases), "\(label): the journal")
     }
 
     @Test(arguments: [false, true])
-    func noOrderOfMessagesBreaksAPromise(isJoined: Bool) {
+    func randomMessageOrderKeepsInvariants(isJoined: Bool) {
         for seed in Rounds.seeds(60) {
             var network = Network(seed: seed, isJoined: isJoined)
             for step in 0..<250 {

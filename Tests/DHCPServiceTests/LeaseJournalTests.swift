@@ -32,12 +32,12 @@ import Wire
         #expect(contents.damagedLines == 0 && !contents.isForeign)
     }
 
-    @Test func anEmptyFileIsFine() {
+    @Test func emptyFileHasNoRecords() {
         #expect(LeaseJournal.parse([]) == LeaseJournal.Contents())
         #expect(LeaseJournal.parse(Array(LeaseJournal.header.utf8)).records.isEmpty)
     }
 
-    @Test func aTornLastLineIsNotDamage() {
+    @Test func incompleteLastLineIsNotDamage() {
         let last = text.dropLast().lastIndex(of: UInt8(ascii: "\n"))! + 1
         for cut in last..<text.count {
             let contents = LeaseJournal.parse(Array(text[..<cut]))
@@ -72,7 +72,7 @@ import Wire
         }
     }
 
-    @Test func everyChangedByteIsNoticed() {
+    @Test func checksumDetectsEveryChangedByte() {
         let first = LeaseJournal.header.utf8.count
         for index in first..<text.count - 1 {
             var bytes = text
@@ -85,7 +85,7 @@ import Wire
 
     /// A client that has moved to an address with a shorter lease stays there, whatever its old lease would have
     /// lasted.
-    @Test func ofSeveralLinesTheLastCounts() {
+    @Test func lastLineCounts() {
         func record(_ last: Int, _ client: UInt64, _ ends: Int64) -> LeaseJournal.Record {
             LeaseJournal.Record(
                 lease: Lease(
@@ -101,7 +101,7 @@ import Wire
         #expect(LeaseJournal.settled(lost) == [record(2, 2, 300)])
     }
 
-    @Test func otherFilesAreForeign() {
+    @Test func filesOfOtherFormatAreForeign() {
         #expect(LeaseJournal.parse(Array("vde_vmnet leases 2\n".utf8)).isForeign)
         #expect(LeaseJournal.parse([0, 1, 2, 3]).isForeign)
         fuzz(text, rounds: 5000) { _ = LeaseJournal.parse($0) }

@@ -9,7 +9,7 @@ private typealias Forwarder = DNSForwarder<String, String>
 private let second = TimeAmount.seconds(1)
 
 /// A forwarder whose servers are called `a`, `b` and so on, and what was asked of them.
-private struct NameBench {
+private struct DNSForwarderHarness {
     struct Asked: Equatable {
         let server: String
         let query: [UInt8]
@@ -55,17 +55,17 @@ private struct NameBench {
         _ name: String = "www.example.org", id: UInt16 = 7, of number: Int = 1, port: UInt16 = 0, client: String? = nil,
         over transport: DNSTransport = .datagram, query: [UInt8]? = nil
     ) -> Asked? {
-        let before = asked.count, query = query ?? NameBench.query(name, id: id)
+        let before = asked.count, query = query ?? DNSForwarderHarness.query(name, id: id)
         let question = DNSQuestion(name: DNSName(name)!, type: DNSType.a)
         take(
             forwarder.forward(
                 query, question, over: transport, from: client ?? "guest \(number)",
-                of: NameBench.guest(number, port: port), randomID: 0xbeef, now: now))
+                of: DNSForwarderHarness.guest(number, port: port), randomID: 0xbeef, now: now))
         return asked.count > before ? asked.last : nil
     }
 
     /// The same where it must lead to a question.
-    mutating func mustAsk(
+    mutating func mustProbe(
         _ name: String = "www.example.org", of number: Int = 1, port: UInt16 = 0,
         over transport: DNSTransport = .datagram, query: [UInt8]? = nil
     ) throws -> Asked {
@@ -106,22 +106,22 @@ private struct NameBench {
 }
 
 @Suite struct DNSForwarderTests {
-    @Test func answersGoBackUnderTheClientsID() throws {
-        var bench = NameBench(["a"])
-        let asked = try bench.mustAsk()
+    @Test func responseHasTheClientsID() throws {
+        var harness = DNSForwarderHarness(["a"])
+        let asked = try harness.mustProbe()
         #expect(asked.server == "a" && asked.transport == .datagram)
         #expect(asked.query.rawSpan.big16(at: 0) == 0xbeef)
-        #expect(asked.query.dropFirst(2) == NameBench.query("www.example.org").dropFirst(2))
-        bench.resolve(asked)
-        let reply = try #require(bench.replies.first)
+        #expect(asked.query.dropFirst(2) == DNSForwarderHarness.query("www.example.org").dropFirst(2))
+        harness.resolve(asked)
+        let reply = try #require(harness.replies.first)
         #expect(reply.client == "guest 1" && reply.message.rawSpan.big16(at: 0) == 7)
         #expect(try DNSView(reply.message.rawSpan).addresses() == ["192.0.2.1"])
-        #expect(bench.forwarder.nextDeadline == nil && bench.open.isEmpty)
+        #expect(harness.forwarder.nextDeadline == nil && harness.open.isEmpty)
     }
 
     @Test func forgedAnswersAreIgnored() throws {
-        var bench = NameBench(["a", "b"])
-        let asked = try bench.mustAsk()
+        var harness = DNSForwarderHarness(["a", "b"])
+        let asked = try harness.mustProbe()
         func answer(_ name: String = "www.example.org", id: UInt16 = 0xbeef) -> [UInt8] {
             DNSMessage.answer(
                 id: id, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
@@ -131,31 +131,31 @@ private struct NameBench {
         update[2] |= 5 << 3
         let forged: [([UInt8], String, UInt64)] = [
             (answer(id: 0xbeee), "a", asked.transaction), (answer("www.example.com"), "a", asked.transaction),
-            (NameBench.query("www.example.org", id: 0xbeef), "a", asked.transaction),
+            (DNSForwarderHarness.query("www.example.org", id: 0xbeef), "a", asked.transaction),
             (answer(), "a", asked.transaction + 1), (answer(), "b", asked.transaction),
             (update, "a", asked.transaction), ([1, 2], "a", asked.transaction),
         ]
         for (message, server, transaction) in forged {
             #expect(
-                bench.forwarder.receive(
+                harness.forwarder.receive(
                     message, from: server, transaction: transaction, now: .distantPast + .nanoseconds(1)
                 ).isEmpty, "\(message)")
         }
-        bench.resolve(asked)
-        #expect(bench.replies.count == 1)
+        harness.resolve(asked)
+        #expect(harness.replies.count == 1)
     }
 
     // MARK: Servers
 
-    @Test func silentServersAreLeftForTheNextAndThenTheClientIsTold() throws {
-        var bench = NameBench(["a", "b", "c"])
-        bench.send()
-        bench.waitForAll()
-        #expect(bench.asked.map(\.server) == ["a", "b", "c"])
-        #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
+    @Test func unresponsiveServersLeadToServerFailure() throws {
+        var harness = DNSForwarderHarness(["a", "b", "c"])
+        harness.send()
+        harness.waitForAll()
+        #expect(harness.asked.map(\.server) == ["a", "b", "c"])
+        #expect(harness.code == DNSResponseCode.serverFailure.rawValue && harness.open.isEmpty)
         // Before it asks again or gives up (resolver(5)).
-        #expect(bench.now < .distantPast + 5 * second)
-        var single = NameBench(["a"])
+        #expect(harness.now < .distantPast + 5 * second)
+        var single = DNSForwarderHarness(["a"])
         single.send()
         single.waitForAll()
         #expect(single.asked.map(\.server) == ["a", "a", "a"])
@@ -163,125 +163,128 @@ private struct NameBench {
     }
 
     @Test(arguments: [DNSTransport.datagram, .stream], [DNSTransport.datagram, .stream])
-    func theServerThatAnsweredIsAskedFirstOverBothTransports(first: DNSTransport, then: DNSTransport) throws {
-        var bench = NameBench(["dead", "good"])
-        bench.send(over: first)
-        bench.now = .distantPast + 2 * second
-        bench.take(bench.forwarder.tick(now: bench.now))
-        #expect(bench.asked.last?.server == "good")
-        bench.resolve(bench.asked.last!)
-        #expect(bench.send("next.example.org", over: then)?.server == "good")
+    func lastAnsweringServerIsPreferredOverBothTransports(first: DNSTransport, then: DNSTransport) throws {
+        var harness = DNSForwarderHarness(["dead", "good"])
+        harness.send(over: first)
+        harness.now = .distantPast + 2 * second
+        harness.take(harness.forwarder.tick(now: harness.now))
+        #expect(harness.asked.last?.server == "good")
+        harness.resolve(harness.asked.last!)
+        #expect(harness.send("next.example.org", over: then)?.server == "good")
     }
 
     @Test(arguments: [DNSTransport.datagram, .stream], [DNSResponseCode.serverFailure, .refused])
-    func refusalsOfOneServerAreAskedOfTheNext(transport: DNSTransport, code: DNSResponseCode) throws {
-        var bench = NameBench(["a", "b"])
-        bench.fail(try bench.mustAsk(over: transport), code)
-        #expect(bench.asked.map(\.server) == ["a", "b"] && bench.replies.isEmpty)
+    func refusedQueryGoesToNextServer(transport: DNSTransport, code: DNSResponseCode) throws {
+        var harness = DNSForwarderHarness(["a", "b"])
+        harness.fail(try harness.mustProbe(over: transport), code)
+        #expect(harness.asked.map(\.server) == ["a", "b"] && harness.replies.isEmpty)
         // When all refuse, the client gets the refusal.
-        bench.fail(bench.asked[1], code)
-        #expect(bench.code == code.rawValue && bench.open.isEmpty)
+        harness.fail(harness.asked[1], code)
+        #expect(harness.code == code.rawValue && harness.open.isEmpty)
         // It is not held against them.
-        #expect(bench.send("next.example.org", over: transport)?.server == "a")
+        #expect(harness.send("next.example.org", over: transport)?.server == "a")
     }
 
-    @Test func aRefusalWaitsForAServerThatMayStillAnswer() throws {
-        var bench = NameBench(["slow", "b"])
-        let slow = try bench.mustAsk()
-        bench.now = .distantPast + 2 * second
-        bench.take(bench.forwarder.tick(now: bench.now))
-        bench.fail(bench.asked[1], .refused)
-        #expect(bench.replies.isEmpty)
-        bench.resolve(slow)
-        #expect(bench.code == 0)
+    @Test func refusalWaitsForOutstandingServers() throws {
+        var harness = DNSForwarderHarness(["slow", "b"])
+        let slow = try harness.mustProbe()
+        harness.now = .distantPast + 2 * second
+        harness.take(harness.forwarder.tick(now: harness.now))
+        harness.fail(harness.asked[1], .refused)
+        #expect(harness.replies.isEmpty)
+        harness.resolve(slow)
+        #expect(harness.code == 0)
         // If that does not, the refusal is all there is.
-        bench.send("next.example.org")
-        bench.now += 2 * second
-        bench.take(bench.forwarder.tick(now: bench.now))
-        bench.fail(bench.asked.last!, .refused)
-        let before = bench.asked.count
-        bench.waitForAll()
-        #expect(bench.code == DNSResponseCode.refused.rawValue && bench.asked.count == before)
+        harness.send("next.example.org")
+        harness.now += 2 * second
+        harness.take(harness.forwarder.tick(now: harness.now))
+        harness.fail(harness.asked.last!, .refused)
+        let before = harness.asked.count
+        harness.waitForAll()
+        #expect(harness.code == DNSResponseCode.refused.rawValue && harness.asked.count == before)
     }
 
     @Test func unreachableServersAreSkippedAtOnce() throws {
-        var bench = NameBench(["a", "b"])
-        let asked = try bench.mustAsk()
-        bench.take(
-            bench.forwarder.unreachable("a", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
-        #expect(bench.asked.last?.server == "b")
-        bench.take(
-            bench.forwarder.unreachable("b", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
-        #expect(bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
+        var harness = DNSForwarderHarness(["a", "b"])
+        let asked = try harness.mustProbe()
+        harness.take(
+            harness.forwarder.unreachable("a", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
+        #expect(harness.asked.last?.server == "b")
+        harness.take(
+            harness.forwarder.unreachable("b", transaction: asked.transaction, now: .distantPast + .nanoseconds(1)))
+        #expect(harness.code == DNSResponseCode.serverFailure.rawValue && harness.open.isEmpty)
     }
 
-    @Test func serversThatChangeAreFollowed() throws {
-        var bench = NameBench(["a", "b"])
-        bench.send()
-        bench.forwarder.servers = ["c"]
-        bench.now = .distantPast + 2 * second
-        bench.take(bench.forwarder.tick(now: bench.now))
-        #expect(bench.asked.last?.server == "c")
-        #expect(bench.send("next.example.org")?.server == "c")
-        bench.forwarder.servers = []
-        bench.waitForAll()
-        #expect(bench.replies.count == 2 && bench.code == DNSResponseCode.serverFailure.rawValue)
-        bench.send("at.once.example.org")
-        #expect(bench.replies.count == 3 && bench.code == DNSResponseCode.serverFailure.rawValue && bench.open.isEmpty)
+    @Test func changedServersAreUsed() throws {
+        var harness = DNSForwarderHarness(["a", "b"])
+        harness.send()
+        harness.forwarder.servers = ["c"]
+        harness.now = .distantPast + 2 * second
+        harness.take(harness.forwarder.tick(now: harness.now))
+        #expect(harness.asked.last?.server == "c")
+        #expect(harness.send("next.example.org")?.server == "c")
+        harness.forwarder.servers = []
+        harness.waitForAll()
+        #expect(harness.replies.count == 2 && harness.code == DNSResponseCode.serverFailure.rawValue)
+        harness.send("at.once.example.org")
+        #expect(
+            harness.replies.count == 3 && harness.code == DNSResponseCode.serverFailure.rawValue && harness.open.isEmpty
+        )
     }
 
     // MARK: Joining
 
-    @Test func aQuestionUnderWayIsNotAskedAgain() throws {
-        var bench = NameBench(["a"])
-        let asked = try bench.mustAsk()
-        #expect(bench.send() == nil, "its own repetition")
-        #expect(bench.send(id: 8, of: 2) == nil, "another guest's")
-        #expect(bench.send(over: .stream)?.transport == .stream, "its answer may be longer")
-        #expect(bench.replies.isEmpty)
-        bench.resolve(asked)
-        #expect(bench.replies.map(\.client).sorted() == ["guest 1", "guest 2"])
-        #expect(bench.replies.map { $0.message.rawSpan.big16(at: 0) }.sorted() == [7, 8])
+    @Test func equalQueryJoinsTransaction() throws {
+        var harness = DNSForwarderHarness(["a"])
+        let asked = try harness.mustProbe()
+        #expect(harness.send() == nil, "its own repetition")
+        #expect(harness.send(id: 8, of: 2) == nil, "another guest's")
+        #expect(harness.send(over: .stream)?.transport == .stream, "its answer may be longer")
+        #expect(harness.replies.isEmpty)
+        harness.resolve(asked)
+        #expect(harness.replies.map(\.client).sorted() == ["guest 1", "guest 2"])
+        #expect(harness.replies.map { $0.message.rawSpan.big16(at: 0) }.sorted() == [7, 8])
     }
 
-    @Test func whatADifferentQueryMayBeAnsweredByIsAsked() throws {
-        var bench = NameBench(["a"])
-        bench.send()
+    @Test func differentQueriesAreSeparateTransactions() throws {
+        var harness = DNSForwarderHarness(["a"])
+        harness.send()
         // In other letters, which are to come back as they are, and with another flag.
-        var letters = NameBench.query("www.example.org", id: 8), flags = NameBench.query("www.example.org", id: 9)
+        var letters = DNSForwarderHarness.query("www.example.org", id: 8),
+            flags = DNSForwarderHarness.query("www.example.org", id: 9)
         letters[13] = UInt8(ascii: "W")
         flags[3] |= 0x10
-        for query in [letters, flags] { #expect(bench.send(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
+        for query in [letters, flags] { #expect(harness.send(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
     }
 
-    @Test func whoHasGoneIsNotWaitedFor() throws {
-        var bench = NameBench(["a"])
-        bench.send(client: "one", over: .stream)
-        bench.send(id: 8, client: "two", over: .stream)
-        bench.take(bench.forwarder.removeClient("one"))
-        #expect(bench.open.count == 1)
-        bench.take(bench.forwarder.removeClient("two"))
-        #expect(bench.open.isEmpty && bench.replies.isEmpty && bench.forwarder.load == (0, 0))
+    @Test func disconnectedClientIsRemoved() throws {
+        var harness = DNSForwarderHarness(["a"])
+        harness.send(client: "one", over: .stream)
+        harness.send(id: 8, client: "two", over: .stream)
+        harness.take(harness.forwarder.removeClient("one"))
+        #expect(harness.open.count == 1)
+        harness.take(harness.forwarder.removeClient("two"))
+        #expect(harness.open.isEmpty && harness.replies.isEmpty && harness.forwarder.load == (0, 0))
     }
 
     // MARK: Sizes
 
-    @Test func answersThatAClientDoesNotTakeAreTruncated() throws {
+    @Test func longResponseIsTruncatedForUDP() throws {
         func size(
             _ query: [UInt8], _ transport: DNSTransport, _ records: Int
         ) throws -> (isTruncated: Bool, count: Int) {
-            var bench = NameBench(["a"])
-            let asked = try bench.mustAsk(over: transport, query: query)
+            var harness = DNSForwarderHarness(["a"])
+            let asked = try harness.mustProbe(over: transport, query: query)
             let question = DNSQuestion(name: DNSName("www.example.org")!, type: DNSType.a)
-            bench.answer(
+            harness.answer(
                 asked,
                 DNSMessage.answer(
                     id: 0xbeef, wantsRecursion: true, question: question,
                     records: .init(repeating: [192, 0, 2, 1], count: records), timeToLive: 1))
-            let reply = try #require(bench.replies.first)
+            let reply = try #require(harness.replies.first)
             return (try DNSView(reply.message.rawSpan).isTruncated, reply.message.count)
         }
-        let plain = NameBench.query("www.example.org")
+        let plain = DNSForwarderHarness.query("www.example.org")
         var writer = ByteWriter()
         writer.put(plain)
         ExtendedDNS(payloadSize: 1232).emit(into: &writer)
@@ -296,50 +299,51 @@ private struct NameBench {
 
     // MARK: Shares
 
-    @Test func oneGuestsFloodLeavesTheOthersTheirs() throws {
-        var bench = NameBench(["a"])
-        for number in 0..<5000 { bench.send("a\(number).example.org", of: 1) }
-        #expect(bench.asked.count == 64, "its share")
+    @Test func floodOfOneGuestLeavesOthersTheirShare() throws {
+        var harness = DNSForwarderHarness(["a"])
+        for number in 0..<5000 { harness.send("a\(number).example.org", of: 1) }
+        #expect(harness.asked.count == 64, "its share")
         #expect(
-            bench.replies.count == 5000 - 64 && bench.code == DNSResponseCode.refused.rawValue,
+            harness.replies.count == 5000 - 64 && harness.code == DNSResponseCode.refused.rawValue,
             "the others are answered, too")
         // A guest can use many addresses behind its port.
-        for number in 0..<5000 { bench.send("b\(number).example.org", of: 2 + number % 250, port: 1) }
-        #expect(bench.open.count == 128)
+        for number in 0..<5000 { harness.send("b\(number).example.org", of: 2 + number % 250, port: 1) }
+        #expect(harness.open.count == 128)
         for number in 0..<40 {
-            let asked = try bench.mustAsk("c\(number).example.org", of: 300, port: 9)
-            bench.send("d\(number).example.org", of: 2 + number % 250, port: 1)
-            #expect(bench.open.count <= 128 && bench.open.contains(asked.transaction))
+            let asked = try harness.mustProbe("c\(number).example.org", of: 300, port: 9)
+            harness.send("d\(number).example.org", of: 2 + number % 250, port: 1)
+            #expect(harness.open.count <= 128 && harness.open.contains(asked.transaction))
         }
-        bench.waitForAll()
-        #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty)
-        #expect(bench.replies.count == 10_080, "each is answered")
-        #expect(bench.send("e.example.org") != nil)
+        harness.waitForAll()
+        #expect(harness.forwarder.load == (0, 0) && harness.open.isEmpty)
+        #expect(harness.replies.count == 10_080, "each is answered")
+        #expect(harness.send("e.example.org") != nil)
     }
 
-    @Test func queriesThatWaitForOneAnswerAreBounded() throws {
-        var bench = NameBench(["a"])
-        for number in 0..<3000 { bench.send(id: UInt16(number), of: 1, client: "1.\(number)") }
-        #expect(bench.forwarder.load == (1, 128))
+    @Test func waitersAreBounded() throws {
+        var harness = DNSForwarderHarness(["a"])
+        for number in 0..<3000 { harness.send(id: UInt16(number), of: 1, client: "1.\(number)") }
+        #expect(harness.forwarder.load == (1, 128))
         for guest in 2..<20 {
-            for number in 0..<128 { bench.send(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
+            for number in 0..<128 { harness.send(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
         }
-        #expect(bench.forwarder.load.waiting == 1024)
+        #expect(harness.forwarder.load.waiting == 1024)
         // One more guest, at another port, takes a place from those with the most.
-        bench.send("other.example.org", of: 40, port: 7)
-        #expect(bench.forwarder.load == (2, 1024))
-        bench.send(of: 41, port: 8)
-        #expect(bench.forwarder.load == (2, 1024))
-        bench.waitForAll()
+        harness.send("other.example.org", of: 40, port: 7)
+        #expect(harness.forwarder.load == (2, 1024))
+        harness.send(of: 41, port: 8)
+        #expect(harness.forwarder.load == (2, 1024))
+        harness.waitForAll()
         #expect(
-            bench.forwarder.load == (0, 0) && bench.open.isEmpty && bench.replies.contains { $0.client == "guest 41" })
+            harness.forwarder.load == (0, 0) && harness.open.isEmpty
+                && harness.replies.contains { $0.client == "guest 41" })
     }
 
     /// Whatever happens, each query is answered once, and nothing stays behind.
     @Test(arguments: 1...8 as ClosedRange<UInt64>)
     func everyQueryIsAnsweredOnce(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
-        var bench = NameBench(["a", "b", "c"]) {
+        var harness = DNSForwarderHarness(["a", "b", "c"]) {
             $0.transactions = 12
             $0.transactionsPerGuest = 5
             $0.waiting = 40
@@ -352,47 +356,47 @@ private struct NameBench {
                 let guest = Int.random(in: 1...9, using: &random),
                     name = "n\(Int.random(in: 0..<30, using: &random)).example.org"
                 clients.insert("\(step)")
-                bench.send(
+                harness.send(
                     name, id: UInt16(step), of: guest, port: UInt16(1 + guest % 3), client: "\(step)",
                     over: Bool.random(using: &random) ? .stream : .datagram)
             case 5:
-                if let asked = bench.asked.suffix(40).randomElement(using: &random) {
-                    bench.fail(asked, Bool.random(using: &random) ? .refused : .serverFailure)
+                if let asked = harness.asked.suffix(40).randomElement(using: &random) {
+                    harness.fail(asked, Bool.random(using: &random) ? .refused : .serverFailure)
                 }
             case 6:
-                if let asked = bench.asked.suffix(40).randomElement(using: &random),
+                if let asked = harness.asked.suffix(40).randomElement(using: &random),
                     let question = try? DNSView(asked.query.rawSpan).question()
                 {
-                    bench.answer(
+                    harness.answer(
                         asked,
                         DNSMessage.answer(
                             id: 0xbeef, wantsRecursion: true, question: question, records: [[192, 0, 2, 1]],
                             timeToLive: 1))
                 }
             case 7:
-                if let asked = bench.asked.last {
-                    bench.take(
-                        bench.forwarder.unreachable(asked.server, transaction: asked.transaction, now: bench.now))
+                if let asked = harness.asked.last {
+                    harness.take(
+                        harness.forwarder.unreachable(asked.server, transaction: asked.transaction, now: harness.now))
                 }
             case 8:
                 if let client = clients.randomElement(using: &random),
-                    !bench.replies.contains(where: { $0.client == client })
+                    !harness.replies.contains(where: { $0.client == client })
                 {
                     gone.insert(client)
-                    bench.take(bench.forwarder.removeClient(client))
+                    harness.take(harness.forwarder.removeClient(client))
                 }
             default:
-                bench.now += .nanoseconds(Int64.random(in: 0...second.nanoseconds, using: &random))
-                bench.take(bench.forwarder.tick(now: bench.now))
-                bench.forwarder.servers = [["a", "b", "c"], ["b"], [], ["c", "d"]].randomElement(using: &random)!
+                harness.now += .nanoseconds(Int64.random(in: 0...second.nanoseconds, using: &random))
+                harness.take(harness.forwarder.tick(now: harness.now))
+                harness.forwarder.servers = [["a", "b", "c"], ["b"], [], ["c", "d"]].randomElement(using: &random)!
             }
             #expect(
-                bench.forwarder.load.transactions == bench.open.count && bench.open.count <= 12
-                    && bench.forwarder.load.waiting <= 40)
+                harness.forwarder.load.transactions == harness.open.count && harness.open.count <= 12
+                    && harness.forwarder.load.waiting <= 40)
         }
-        bench.waitForAll()
-        #expect(bench.forwarder.load == (0, 0) && bench.open.isEmpty)
-        #expect(bench.replies.count == Set(bench.replies.map(\.client)).count, "none twice")
-        #expect(Set(bench.replies.map(\.client)) == clients.subtracting(gone))
+        harness.waitForAll()
+        #expect(harness.forwarder.load == (0, 0) && harness.open.isEmpty)
+        #expect(harness.replies.count == Set(harness.replies.map(\.client)).count, "none twice")
+        #expect(Set(harness.replies.map(\.client)) == clients.subtracting(gone))
     }
 }

@@ -11,7 +11,7 @@ import Wire
 
 /// A name server without any network: its resolver is a port of the loopback address at which nothing listens, or the
 /// test itself.
-private final class NameScene {
+private final class DNSProxyHarness {
     let folder: TemporaryFolder
     let loop: ControlLoop
     let server: DNSProxy
@@ -28,10 +28,10 @@ private final class NameScene {
     }
 
     /// A guest's end of a connection.
-    func connect(_ guest: Int = 1) throws -> StreamEnd {
+    func connect(_ guest: Int = 1) throws -> ClientSocket {
         let pair = try DescriptorPair.streamSockets()
         server.connections.accept(try pair.first.duplicate(), of: DNSGuest(address: IPv4Address(UInt32(guest))))
-        return StreamEnd(try pair.second.duplicate())
+        return ClientSocket(try pair.second.duplicate())
     }
 
     /// Lets the server work until `isDone`.
@@ -45,7 +45,7 @@ private final class NameScene {
     }
 }
 
-private final class StreamEnd {
+private final class ClientSocket {
     let socket: Descriptor
     var received: [UInt8] = []
     private(set) var hasEnded = false
@@ -83,8 +83,8 @@ private final class StreamEnd {
 @Suite struct DNSOverTCPProxyTests {
     /// Each is answered at once, and by the time the last one's turn comes there must not be thousands of answers on
     /// the stack.
-    @Test func thousandsOfQueriesInOnePieceAreAnsweredOneAfterTheOther() throws {
-        let scene = try NameScene(), client = try scene.connect()
+    @Test func thousandsOfPipelinedQueriesAreAnswered() throws {
+        let harness = try DNSProxyHarness(), client = try harness.connect()
         client.socket.setBuffers(send: 1 << 20, receive: 1 << 20)
         // An unassigned operation, behind a question that takes a moment.
         let query: [UInt8] = [0, 12, 0x12, 0x34, 0x78, 0, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -92,7 +92,7 @@ private final class StreamEnd {
             [0, 19, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1]
             + [[UInt8]](repeating: query, count: 9300).flatMap(\.self)
         var sent = 0
-        try scene.run("all answers") {
+        try harness.run("all answers") {
             if sent < all.count, let more = try? client.socket.send(Array(all[sent...])) { sent += more }
             client.listen()
             return client.ids.count == 9301
@@ -100,83 +100,83 @@ private final class StreamEnd {
         #expect(client.received.count == 21 + 9300 * query.count)
     }
 
-    @Test func aSlowAnswerDoesNotHoldUpTheNext() throws {
-        let scene = try NameScene(), client = try scene.connect()
+    @Test func slowResponseDoesNotDelayTheNext() throws {
+        let harness = try DNSProxyHarness(), client = try harness.connect()
         // To find out that no resolver is there takes a turn of the loop at least.
         try client.ask("slow.example.org", id: 1)
         try client.ask("localhost", id: 2)
-        try scene.run("both answers") {
+        try harness.run("both answers") {
             client.listen()
             return client.ids.count == 2
         }
         #expect(client.ids == [2, 1])
     }
 
-    @Test func aClientThatHasSaidAllGetsItsAnswers() throws {
-        let scene = try NameScene(), client = try scene.connect()
+    @Test func halfClosedConnectionGetsItsResponses() throws {
+        let harness = try DNSProxyHarness(), client = try harness.connect()
         try client.ask("localhost", id: 3)
         try client.ask("gone.example.org", id: 4)
         client.socket.finishSending()
-        try scene.run("both answers, and then the end") {
+        try harness.run("both answers, and then the end") {
             client.listen()
             return client.hasEnded
         }
         #expect(client.ids.sorted() == [3, 4])
-        #expect(scene.server.connections.count == 0)
+        #expect(harness.server.connections.count == 0)
     }
 
-    @Test func idleConnectionsOfOneGuestCostTheOthersNothing() throws {
-        let scene = try NameScene()
-        let other = try scene.connect(2)
-        var held: [StreamEnd] = []
+    @Test func idleConnectionsOfOneGuestDoNotAffectOthers() throws {
+        let harness = try DNSProxyHarness()
+        let other = try harness.connect(2)
+        var held: [ClientSocket] = []
         // The guest's oldest go first, and only its own.
-        for _ in 0..<200 { held.append(try scene.connect(1)) }
-        #expect(scene.server.connections.count == 17)
+        for _ in 0..<200 { held.append(try harness.connect(1)) }
+        #expect(harness.server.connections.count == 17)
         for end in held { end.listen() }
         #expect(held.prefix(184).allSatisfy(\.hasEnded) && !held.suffix(16).contains(where: \.hasEnded))
         // Several guests together leave room for each, too.
-        for guest in 3..<9 { for _ in 0..<16 { held.append(try scene.connect(guest)) } }
-        #expect(scene.server.connections.count == 64)
-        let late = try scene.connect(99)
+        for guest in 3..<9 { for _ in 0..<16 { held.append(try harness.connect(guest)) } }
+        #expect(harness.server.connections.count == 64)
+        let late = try harness.connect(99)
         for end in [other, late] {
             try end.ask("localhost", id: 9)
-            try scene.run("an answer") {
+            try harness.run("an answer") {
                 end.listen()
                 return end.ids == [9]
             }
         }
-        #expect(scene.server.connections.count == 64)
+        #expect(harness.server.connections.count == 64)
     }
 
-    @Test func whoSendsNoQueriesIsLetGo() throws {
-        let scene = try NameScene(), client = try scene.connect()
+    @Test func idleConnectionIsClosed() throws {
+        let harness = try DNSProxyHarness(), client = try harness.connect()
         // An unsolicited answer.
         #expect(try client.socket.send([0, 12, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]) == 14)
-        try scene.run("the end") {
+        try harness.run("the end") {
             client.listen()
             return client.hasEnded
         }
-        #expect(scene.server.connections.count == 0)
+        #expect(harness.server.connections.count == 0)
     }
 
     /// Whatever comes in whatever pieces: no crash, and each connection is its own.
     @Test(arguments: 1...3 as ClosedRange<UInt64>)
-    func hostileStreamsEndAlone(seed: UInt64) throws {
-        let scene = try NameScene(), good = try scene.connect(2)
+    func hostileStreamEndsAlone(seed: UInt64) throws {
+        let harness = try DNSProxyHarness(), good = try harness.connect(2)
         var random = SeededGenerator(seed: seed), round = 0
-        var ends: [StreamEnd] = []
+        var ends: [ClientSocket] = []
         let query = DNSMessage.query(id: 1, DNSQuestion(name: DNSName("localhost")!, type: DNSType.a))
         fuzz([0, UInt8(query.count)] + query, rounds: 400, seed: seed) { bytes in
             round += 1
             if round % 20 == 0 { ends.removeAll() }
-            guard let end = ends.randomElement(using: &random) ?? (try? scene.connect(1)) else { return }
+            guard let end = ends.randomElement(using: &random) ?? (try? harness.connect(1)) else { return }
             ends.append(end)
             _ = try? end.socket.send(bytes)
-            _ = scene.loop.schedule(after: 0) {}
-            scene.loop.turn()
+            _ = harness.loop.schedule(after: 0) {}
+            harness.loop.turn()
         }
         try good.ask("localhost", id: 7)
-        try scene.run("an answer") {
+        try harness.run("an answer") {
             good.listen()
             return good.ids == [7]
         }

@@ -13,7 +13,7 @@ import Wire
 
     // MARK: Triage
 
-    @Test func localhostIsAnsweredHere() throws {
+    @Test func localhostIsAnsweredLocally() throws {
         for name in ["localhost", "LOCALHOST.", "a.localhost"] {
             guard case .answer(let answer) = DNSQueryClassifier.classify(query(name).rawSpan) else {
                 Issue.record("\(name) was not answered")
@@ -34,7 +34,7 @@ import Wire
         #expect(DNSQueryClassifier.classify(query("notlocalhost").rawSpan) == .forward(question("notlocalhost")))
     }
 
-    @Test func answersAndRubbishAreNotQueries() throws {
+    @Test func responsesAndMalformedMessagesAreIgnored() throws {
         let answer = DNSMessage.answer(
             id: 1, wantsRecursion: true, question: question("a.b"), records: [], timeToLive: 0)
         #expect(DNSQueryClassifier.classify(answer.rawSpan) == .ignore)
@@ -54,7 +54,7 @@ import Wire
         #expect(try DNSView(error.rawSpan).responseCode == DNSResponseCode.formatError.rawValue)
     }
 
-    @Test func whatCannotBeForwardedIsAnswered() throws {
+    @Test func unforwardableQueryGetsAnError() throws {
         func code(_ change: (inout [UInt8]) -> Void) throws -> UInt8? {
             var message = query("www.example.org")
             change(&message)
@@ -76,7 +76,7 @@ import Wire
     }
 
     /// Whatever a guest sends, a query is answered or forwarded, and an answer never.
-    @Test func everyHeaderThatAsksIsAnswered() throws {
+    @Test func everyQueryHeaderGetsAResponse() throws {
         fuzz(query("www.example.org")) { bytes in
             switch DNSQueryClassifier.classify(bytes.rawSpan) {
             case .ignore: #expect(bytes.count < 12 || bytes[2] & 0x80 != 0)

@@ -8,7 +8,7 @@ import Timing
 @Suite struct ResolversTests {
     private let second = TimeAmount.seconds(1)
 
-    @Test func aFileThatGoesAndComesBackIsFollowed() throws {
+    @Test func removedAndRestoredFileIsReadAgain() throws {
         let folder = try TemporaryFolder(), path = folder.file("resolv.conf")
         try Files.replace(path, Array("nameserver 192.0.2.1\n".utf8))
         let resolvers = Resolvers(path: path)

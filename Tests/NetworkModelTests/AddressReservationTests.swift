@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 @Suite struct AddressReservationTests {
-    @Test func itIsAMachineAndAnAddress() {
+    @Test func reservationIsHardwareAddressAndAddress() {
         let one = AddressReservation("52:54:00:0:0:1,192.168.105.10")
         #expect(one?.hardware.description == "52:54:00:00:00:01" && one?.address.description == "192.168.105.10")
         #expect(one.flatMap { AddressReservation($0.description) } == one)
@@ -18,9 +18,9 @@ import Wire
         "52:54:00:00:00:01,0.0.0.0", "52:54:00:00:00:01,127.0.0.1",
         "52:54:00:00:00:01,224.0.0.1", "52:54:00:00:00:01,255.255.255.255",
     ])
-    func anythingElseIsNone(text: String) { #expect(AddressReservation(text) == nil) }
+    func otherTextIsRejected(text: String) { #expect(AddressReservation(text) == nil) }
 
-    @Test func noTextDoesHarm() {
+    @Test func fuzzedTextDoesNotTrap() {
         var generator = SeededGenerator(seed: 41)
         let alphabet = Array("0123456789abcdef:-.,+ ")
         for _ in 0..<20_000 {

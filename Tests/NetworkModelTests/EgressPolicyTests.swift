@@ -7,7 +7,7 @@ import Wire
 @Suite struct EgressPolicyTests {
     private func ip(_ text: String) -> IPv4Address { IPv4Address(text)! }
 
-    @Test func byDefaultOnlyTheHostsOwnIsClosed() {
+    @Test func defaultPolicyClosesHostOnlyDestinations() {
         let policy = EgressPolicy()
         for open in ["203.0.113.1", "192.168.1.1", "10.0.0.1", "8.8.8.8"] { #expect(policy.allows(ip(open), port: 80)) }
         for closed in [
@@ -25,7 +25,7 @@ import Wire
         }
     }
 
-    @Test func aDenialHasItsExceptions() {
+    @Test func allowedDestinationsAreExceptionsFromDenial() {
         var policy = EgressPolicy()
         policy.isDenying = true
         #expect(!policy.allows(ip("203.0.113.1"), port: 443) && !policy.allowsNames)
@@ -61,9 +61,9 @@ import Wire
         "203.0.113.0:x", "203.0.113.0/24/8", "[2001:db8::", "[2001:db8::]x", "2001:db8::/129", "fe80::1%eth0",
         "name:80",
     ])
-    func otherTextsAreNone(text: String) { #expect(AllowedDestination(text) == nil) }
+    func otherTextsAreRejected(text: String) { #expect(AllowedDestination(text) == nil) }
 
-    @Test func noTextDoesHarm() {
+    @Test func fuzzedTextDoesNotTrap() {
         var generator = SeededGenerator(seed: 42)
         let alphabet = Array("0123456789abcdef:.[]/%x ")
         for _ in 0..<20_000 {

@@ -16,7 +16,7 @@ import Wire
         }
     }
 
-    @Test func everyFormIsRead() throws {
+    @Test func everyFormIsParsed() throws {
         #expect(
             try PublishedPort(parsing: "8080:192.168.105.2")
                 == PublishedPort(.tcp, ports: 8080...8080, guest: guest, guestPort: 8080))
@@ -39,7 +39,7 @@ import Wire
         #expect(range.guestPorts == 7000...7010)
     }
 
-    @Test func aGuestMayBeAHardwareAddress() throws {
+    @Test func hardwareAddressNamesAGuest() throws {
         let mac = MACAddress("52:54:00:00:00:01")!
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
         #expect(
@@ -128,11 +128,11 @@ import Wire
         "224.0.0.1:80:192.168.105.2", "127.0.0.1:192.168.105.2", "80:192.168.105.2/sctp", "80:192.168.105.2/",
         "80:192.168.105.2/udp/", "1.2.3.4:80:1.2.3.5:80:80", "80 :192.168.105.2",
     ])
-    func whatIsNoneIsRefusedInWords(text: String) {
+    func invalidFormIsRejectedWithAReason(text: String) {
         #expect(refusal(text)?.hasPrefix("'\(text)' ") == true)
     }
 
-    @Test func overlapsAreSeen() throws {
+    @Test func overlapsAreDetected() throws {
         func overlap(_ one: String, _ other: String) throws -> Bool {
             try PublishedPort(parsing: one).overlaps(PublishedPort(parsing: other))
         }
@@ -145,7 +145,7 @@ import Wire
 
     private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24)
 
-    @Test func guestsAreOfTheNetwork() throws {
+    @Test func guestAddressesAreInTheNetwork() throws {
         #expect(network.refusal(of: try PublishedPort(parsing: "80:192.168.105.2")) == nil)
         for other in ["192.168.106.2", "192.168.105.0", "192.168.105.255", "192.168.105.1"] {
             #expect(network.refusal(of: try PublishedPort(parsing: "80:\(other)"))?.contains(other) == true)
@@ -156,7 +156,7 @@ import Wire
         "127.0.0.1:6000-6010:192.168.105.2:7000/udp", "127.0.0.1:6000-6010:web-1:7000/udp",
         "6000:52:54:00:00:00:01:22",
     ])
-    func anyTextIsReadOrRefused(sample: String) {
+    func fuzzedTextIsParsedOrRejected(sample: String) {
         fuzz(Array(sample.utf8)) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
             guard let published = try? PublishedPort(parsing: text) else { return }

@@ -78,7 +78,7 @@ import Wire
         #expect(message[.hostName] == Array("vm".utf8))
     }
 
-    @Test func aLimitLeavesOutTheLastOptions() throws {
+    @Test func limitOmitsLastOptions() throws {
         var message = sample
         message[.domainName] = [UInt8](repeating: 0x61, count: 400)
         let bytes = message.bytes(limit: 548)
@@ -96,7 +96,7 @@ import Wire
         }
     }
 
-    @Test func wrongOptionLengthsAreNoValues() throws {
+    @Test func optionsOfWrongLengthHaveNoValue() throws {
         var message = sample
         message[.leaseTime] = [1, 2, 3]
         message[.router] = [1, 2, 3]

@@ -18,7 +18,7 @@ import Wire
         "", ".", "a..b", String(repeating: "a", count: 64),
         Array(repeating: "abcdefg", count: 33).joined(separator: "."),
     ])
-    func otherNamesAreNot(text: String) {
+    func otherNamesAreRejected(text: String) {
         #expect(DNSName(text) == nil)
     }
 
@@ -56,7 +56,7 @@ import Wire
         #expect(throws: WireError.badField) { _ = try view.question() }
     }
 
-    @Test func compressionPointersMustPointBack() throws {
+    @Test func compressionPointersMustPointBackwards() throws {
         // A pointer to itself, and two that point at each other.
         for tail in [[0xc0, 12], [0xc0, 14, 0xc0, 12]] as [[UInt8]] {
             let bytes: [UInt8] = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0] + tail + [0, 1, 0, 1]
@@ -77,7 +77,7 @@ import Wire
         return writer.bytes
     }
 
-    @Test func theExtensionIsFoundBehindOtherRecords() throws {
+    @Test func optRecordIsFoundBehindOtherRecords() throws {
         let query = extendedQuery()
         let found = try DNSView(query.rawSpan).extended()
         #expect(found == ExtendedDNS(payloadSize: 4096, codeAndFlags: 0x8000))
@@ -94,7 +94,7 @@ import Wire
         #expect(try DNSView(answer.rawSpan).extended()?.payloadSize == 4096)
     }
 
-    @Test func failuresAnswerTheQueryThatTheyAreFor() throws {
+    @Test func failureMatchesItsQuery() throws {
         var query = extendedQuery()
         // Letters as the client wrote them, by which it may tell its answers from forged ones.
         query[13] = UInt8(ascii: "W")

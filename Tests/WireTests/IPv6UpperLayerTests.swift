@@ -35,7 +35,7 @@ import Wire
         }
     }
 
-    @Test func randomChainsLeadToTheirEndAndNoCutHasOne() {
+    @Test func randomExtensionChainsAreFollowedAndCutOnesAreNot() {
         var generator = SeededGenerator(seed: 7113)
         for _ in 0..<300 {
             let chain = (0..<Int.random(in: 0...16, using: &generator)).map { _ in random(&generator) }
@@ -55,7 +55,7 @@ import Wire
         }
     }
 
-    @Test func longerChainsAreNotFollowed() {
+    @Test func longExtensionChainIsUndetermined() {
         let options = Extension(number: 60, bytes: [0, 0, 1, 4, 0, 0, 0, 0])
         #expect(
             IPv6UpperLayer(packet(Array(repeating: options, count: 16), then: 58, []).rawSpan)
@@ -63,13 +63,13 @@ import Wire
         #expect(IPv6UpperLayer(packet(Array(repeating: options, count: 17), then: 58, []).rawSpan) == .undetermined)
     }
 
-    @Test func laterFragmentsAreTold() {
+    @Test func laterFragmentsAreRecognised() {
         let later = Extension(number: 44, bytes: [0, 0, 0, 9, 1, 2, 3, 4])
         let options = Extension(number: 60, bytes: [0, 0, 1, 4, 0, 0, 0, 0])
         #expect(IPv6UpperLayer(packet([options, later], then: 58, [134]).rawSpan) == .laterFragment)
     }
 
-    @Test func whatLiesBehindThePacketIsPadding() {
+    @Test func bytesBehindThePacketArePadding() {
         var bytes = packet([], then: 58, [134, 0, 0, 0])
         #expect(IPv6UpperLayer.end(of: (bytes + [1, 2, 3]).rawSpan) == 44)
         bytes[5] = 200
@@ -78,7 +78,7 @@ import Wire
         #expect(IPv6UpperLayer.end(of: (bytes + [1, 2, 3]).rawSpan) == 47)
     }
 
-    @Test func rubbishIsReadWithinItsBounds() {
+    @Test func fuzzedFramesAreReadWithinBounds() {
         let chain = [
             Extension(number: 0, bytes: [0, 1] + [UInt8](repeating: 0, count: 14)),
             Extension(number: 44, bytes: [0, 0, 0, 1, 1, 2, 3, 4]),

@@ -11,7 +11,7 @@ import Wire
         (service ? [0x88, 0xa8] : [0x81, 0]) + [UInt8(vlan >> 8) | 0x60, UInt8(vlan & 0xff)]
     }
 
-    @Test func tagsAndSNAPAreLookedThroughUpToFour() {
+    @Test func upToFourTagsAndSNAPAreParsed() {
         let payload: [UInt8] = [0x08, 0x06] + [UInt8](repeating: 7, count: 28)
         let levels = [tag(0), tag(0, service: true), snap, tag(0)]
         for depth in 0...4 {
@@ -27,7 +27,7 @@ import Wire
         #expect(LinkHeader((addresses + [0, 36, 0xaa, 0xaa, 3, 0, 0, 0xf8] + payload).rawSpan).depth == 0)
     }
 
-    @Test func onlyTheOutermostTagIsTheSwitchsOwn() {
+    @Test func onlyOutermostTagIsHandledBySwitch() {
         let payload: [UInt8] = [0x08, 0, 0x45, 0]
         for (tags, isInner) in [
             ([tag(5)], false), ([tag(5, service: true)], true), ([tag(0), tag(5)], true), ([tag(5), tag(0)], false),
@@ -37,7 +37,7 @@ import Wire
         }
     }
 
-    @Test func tagsOfPriorityCanBeTakenOut() {
+    @Test func priorityTagsCanBeRemoved() {
         let payload: [UInt8] = [0x08, 0, 0x45, 0, 1, 2, 3, 4]
         let plain = addresses + payload
         #expect(LinkHeader.withoutPriorityTags((addresses + tag(0) + tag(0, service: true) + payload).rawSpan) == plain)
@@ -49,7 +49,7 @@ import Wire
         }
     }
 
-    @Test func noLengthIsTooShort() {
+    @Test func noLengthTraps() {
         let frame = addresses + tag(0) + snap + tag(0, service: true) + tag(0) + tag(0) + [0x08, 0]
         for length in 14...frame.count {
             let header = LinkHeader(Array(frame.prefix(length)).rawSpan)

@@ -113,7 +113,7 @@ private let guest = IPv4Address("192.168.105.2")!
         }
     }
 
-    @Test func fragmentsAreTold() throws {
+    @Test func fragmentsAreRecognised() throws {
         var writer = ByteWriter()
         IPv4Header(source: guest, destination: host, protocolNumber: 17).emit(into: &writer, payloadLength: 0)
         for (high, low, isFragment) in [
@@ -242,7 +242,7 @@ private let guest = IPv4Address("192.168.105.2")!
         fuzz(bytes) { _ = VirtioNetHeader(parsing: $0.rawSpan) }
     }
 
-    @Test func virtioHeadersThatMakeNoSenseAreRefused() {
+    @Test func contradictoryVirtioHeadersAreRejected() {
         var bytes = [UInt8](repeating: 0, count: 12)
         bytes[1] = 1
         #expect(VirtioNetHeader(parsing: bytes.rawSpan) == nil, "segmentation without a size")

@@ -18,7 +18,7 @@ import Wire
         return (TCPOptions(view), parts)
     }
 
-    @Test func whatMattersIsRead() throws {
+    @Test func relevantOptionsAreRead() throws {
         let all = try parse([2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]).options
         #expect(all.maximumSegment == 1460 && all.windowScale == 7 && all.permitsSelective)
         #expect(try parse([3, 3, 99]).options.windowScale == 14, "more is taken for 14 (RFC 7323 section 2.3)")
@@ -31,17 +31,17 @@ import Wire
             [2, 3, 5], [1, 1, 1, 1, 1, 2, 4, 5], [3, 0], [3, 1], [4, 3, 0, 3, 4, 1, 1], [0, 2, 4, 5, 0xb4], [253, 200],
             [2],
         ] as [[UInt8]])
-    func whatContradictsItselfIsNot(options: [UInt8]) throws {
+    func contradictoryOptionsAreIgnored(options: [UInt8]) throws {
         let parsed = try parse(options)
         #expect(parsed.options == TCPOptions() && parsed.selective.isEmpty)
     }
 
-    @Test func halfAPartIsNone() throws {
+    @Test func incompletePartIsIgnored() throws {
         #expect(try parse([5, 9, 0, 0, 0, 1, 0, 0, 0]).selective.isEmpty)
         #expect(try parse([5, 14, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 7]).selective == [1, 3])
     }
 
-    @Test func anyBytesAreTaken() {
+    @Test func writerAcceptsAnyBytes() {
         fuzz(segment([2, 4, 5, 0xb4, 1, 3, 3, 7, 4, 2, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9])) { bytes in
             guard let view = try? TCPView(bytes.rawSpan) else { return }
             _ = TCPOptions(view)

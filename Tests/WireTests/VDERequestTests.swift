@@ -84,7 +84,7 @@ import Wire
         }
     }
 
-    @Test func abstractNamesAreKeptWhole() throws {
+    @Test func abstractSocketNamesAreKeptWhole() throws {
         var bytes = [UInt8](repeating: 0, count: 110)
         bytes[0] = 1
         bytes[3] = 0x61
