@@ -112,7 +112,7 @@ package final class DHCPServerRunner {
         finish(&outbox)
     }
 
-    /// Detects other servers anew: the plug may have been connected to another network.
+    /// Restarts the detection of other servers: the plug may have been connected to another network.
     package func restart() {
         guard yieldsToOthers else { return }
         state = .detecting(makeDetector(), waiting: [])

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Timing
+import Wire
 
 /// The host's resolvers from `/etc/resolv.conf`. The file is read again when it has changed, and when it is back after it
 /// was missing.

@@ -3,7 +3,9 @@ import Wire
 
 /// An IPv4 address that DHCP assigns to one hardware address only: `52:54:00:00:00:01,192.168.105.10`.
 package struct AddressReservation: Hashable, Sendable {
+    /// Of the guest.
     package let hardware: MACAddress
+    /// The address that it gets.
     package let address: IPv4Address
 
     /// - Parameter address: within the guests' network; the caller checks that.

@@ -44,11 +44,13 @@ package struct EgressPolicy: Equatable, Sendable {
 ///
 ///     203.0.113.0/24          203.0.113.7:443          [2001:db8::]/32:443          2001:db8::/32
 package struct AllowedDestination: Hashable, Sendable {
+    /// A network of either version.
     package enum Network: Hashable, Sendable {
         case v4(IPv4Network)
         case v6(IPv6Network)
     }
 
+    /// The addresses that are allowed.
     package let network: Network
     /// nil for every port, and for ICMP.
     package let port: UInt16?

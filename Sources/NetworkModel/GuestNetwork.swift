@@ -3,6 +3,7 @@ import Wire
 
 /// The guests' network: a subnet, the host's address on it, and the range that DHCP assigns.
 package struct GuestNetwork: Equatable, Sendable {
+    /// The subnet.
     package let network: IPv4Network
     /// The host's address on it.
     package let gateway: IPv4Address

@@ -3,6 +3,7 @@ import Wire
 
 /// A subnet that the host uses already.
 package struct UsedSubnet: Hashable, Sendable {
+    /// The subnet.
     package let network: IPv4Network
     /// The interface with an address in it or with a route to it, for messages.
     package let interface: String

@@ -4,6 +4,7 @@ import Wire
 
 /// The switch port from which a client's frame was received.
 package struct ClientPort: Hashable, Sendable {
+    /// What is connected to a port.
     package enum Kind: Sendable {
         /// A port of the built-in switch with one guest behind it. Its leases may be reused when the port is detached and
         /// the pool is exhausted.
@@ -16,6 +17,7 @@ package struct ClientPort: Hashable, Sendable {
 
     /// The port's number; 0 for `network`.
     package let number: UInt16
+    /// What is connected to the port.
     package let kind: Kind
 
     /// Port `number` of the switch.
@@ -30,8 +32,11 @@ package struct ClientPort: Hashable, Sendable {
 
 /// The client of a request: its identity, its hardware address, and its port.
 package struct Applicant: Sendable {
+    /// The client, distinguished from its clones.
     package internal(set) var client: ClientIdentity
+    /// `chaddr`.
     package let hardware: MACAddress
+    /// The port of the request.
     package let port: ClientPort
 }
 

@@ -4,9 +4,11 @@ import Wire
 
 /// Configuration of the DHCP server: the options for clients, and how it assigns addresses.
 package struct DHCPConfiguration: Equatable, Sendable {
+    /// The guests' network (option 1 and 28).
     package var network: IPv4Network
     /// The server's address on the network: the server identifier (option 54), and the source of replies.
     package var server: IPv4Address
+    /// Source of replies.
     package var serverHardware: MACAddress
     /// The first address that is assigned.
     package var first: IPv4Address

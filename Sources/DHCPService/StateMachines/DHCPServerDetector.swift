@@ -9,6 +9,7 @@ import Wire
 /// specification 2.1, section 2.2.3), and offers to other clients do not. The same server must
 /// also answer a second DISCOVER, which has another transaction id.
 package struct DHCPServerDetector: Sendable {
+    /// The result of the detection.
     package enum Verdict: Equatable, Sendable {
         case undecided
         /// No server answered twice.

@@ -30,8 +30,11 @@ package struct ClientIdentity: Hashable, Sendable {
 
 /// An address that a client holds, or held before the lease ended.
 package struct Lease: Equatable, Sendable {
+    /// The address that is leased.
     package var address: IPv4Address
+    /// The client that holds it.
     package var client: ClientIdentity
+    /// The client's hardware address.
     package var hardware: MACAddress
     /// The host name that the client sent (option 12); empty if none.
     package var hostName: String

@@ -17,10 +17,12 @@ package enum LeaseJournal {
 
     /// A lease and its end on the wall clock.
     package struct Record: Equatable, Sendable {
+        /// Its `expires` is not part of the file.
         package var lease: Lease
         /// Seconds since 1970.
         package var ends: Int64
 
+        /// A record to write.
         package init(lease: Lease, ends: Int64) {
             self.lease = lease
             self.ends = ends
@@ -39,6 +41,7 @@ package enum LeaseJournal {
 
     /// The result of parsing a file.
     package struct Contents: Equatable, Sendable {
+        /// The valid lines in their order.
         package var records: [Record] = []
         /// Lines with a wrong checksum or form. A last line without a line feed is not counted: a crash while it was
         /// written leaves it.
@@ -46,6 +49,7 @@ package enum LeaseJournal {
         /// The header is missing or belongs to another version.
         package var isForeign = false
 
+        /// The contents of an empty file.
         package init() {}
     }
 

@@ -14,8 +14,11 @@ package struct Outbox: Sendable {
 
     /// A log message.
     package struct Note: Equatable, Sendable {
+        /// Levels of the logger.
         package enum Level: Sendable { case debug, info, warning }
+        /// The level to log at.
         package let level: Level
+        /// Without the port's name.
         package let text: String
         /// The port that the message is about, if any.
         package let port: ClientPort?

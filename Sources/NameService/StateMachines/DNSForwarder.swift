@@ -38,6 +38,7 @@ package enum DNSTransport: Hashable, Sendable {
 /// port with the most gives up its oldest to one with less (`GuestShares`). A query beyond a guest's share is answered
 /// with REFUSED.
 package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
+    /// What the caller does for the forwarder, in order.
     package enum Action: Sendable {
         /// Send `query` to the server, from a socket that belongs to `transaction`. The sockets of all servers but the two
         /// that were queried last can be closed.

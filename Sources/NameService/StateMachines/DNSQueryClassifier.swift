@@ -3,6 +3,7 @@ import Wire
 
 /// Decides what to do with a DNS message from a client.
 package enum DNSQueryClassifier {
+    /// What to do with a message.
     package enum Disposition: Equatable, Sendable {
         /// The proxy answers by itself, with this response.
         case answer([UInt8])

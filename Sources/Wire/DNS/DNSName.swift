@@ -10,6 +10,7 @@ package enum DNSType {
     package static let opt: UInt16 = 41
     /// Zone transfers (RFC 1995, RFC 5936).
     package static let ixfr: UInt16 = 251
+    /// A zone transfer (RFC 5936).
     package static let axfr: UInt16 = 252
 }
 

@@ -2,6 +2,7 @@
 
 /// A question (RFC 1035 section 4.1.2), which is also the head of a record.
 package struct DNSQuestion: Hashable, Sendable {
+    /// The name that is queried.
     package var name: DNSName
     /// `DNSType`, or any other.
     package var type: UInt16

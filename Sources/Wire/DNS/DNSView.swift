@@ -42,16 +42,22 @@ package struct DNSView: ~Escapable {
         self.bytes = bytes
     }
 
+    /// The transaction id.
     package var id: UInt16 { bytes.big16(at: Field.id) }
     var flags: UInt16 { bytes.big16(at: Field.flags) }
+    /// QR.
     package var isResponse: Bool { flags & Flags.response != 0 }
     /// OPCODE: 0 for a query.
     package var operation: UInt8 { UInt8(truncatingIfNeeded: (flags & Flags.operation) >> 11) }
     /// The response did not fit: the client repeats the query over TCP.
     package var isTruncated: Bool { flags & Flags.truncated != 0 }
+    /// RD.
     package var wantsRecursion: Bool { flags & Flags.recursionDesired != 0 }
+    /// RCODE; `DNSResponseCode` or a later one.
     package var responseCode: UInt8 { UInt8(truncatingIfNeeded: flags & Flags.responseCode) }
+    /// QDCOUNT.
     package var questionCount: Int { Int(bytes.big16(at: Field.questionCount)) }
+    /// ANCOUNT.
     package var answerCount: Int { Int(bytes.big16(at: Field.answerCount)) }
 
     /// The question. No resolver sends messages with none or several.

@@ -2,6 +2,7 @@
 
 /// An ICMP echo message (RFC 792): a ping or its reply.
 package struct ICMPEcho: Equatable, Sendable {
+    /// ICMP types of echo messages.
     package enum Kind: UInt8, Sendable {
         case reply = 0
         case request = 8

@@ -40,6 +40,7 @@ package struct IPv4Header: Equatable, Sendable {
 
     @usableFromInline package var source: IPv4Address
     @usableFromInline package var destination: IPv4Address
+    /// `IPProtocol`, or any other.
     @usableFromInline package var protocolNumber: UInt8
     /// Hops.
     @usableFromInline package var timeToLive: UInt8 = 64
@@ -47,6 +48,7 @@ package struct IPv4Header: Equatable, Sendable {
     /// Set unless the packet may be fragmented on its way.
     @usableFromInline package var dontFragment = true
 
+    /// A header with DF, 64 hops and identification 0.
     @inlinable
     package init(source: IPv4Address, destination: IPv4Address, protocolNumber: UInt8) {
         self.source = source
@@ -104,6 +106,7 @@ package struct IPv4View: ~Escapable {
     /// Bytes of header and payload.
     @inlinable
     package var totalLength: Int { bytes.byteCount }
+    /// Whether the header is longer than 20 bytes.
     @inlinable
     package var hasOptions: Bool { headerLength > IPv4Header.length }
     @inlinable
@@ -119,8 +122,10 @@ package struct IPv4View: ~Escapable {
 
     @inlinable
     var fragment: UInt16 { bytes.big16(at: IPv4Header.Field.fragment) }
+    /// The DF flag.
     @inlinable
     package var dontFragment: Bool { fragment & IPv4Header.Fragment.dontFragment != 0 }
+    /// The MF flag.
     @inlinable
     package var moreFragments: Bool { fragment & IPv4Header.Fragment.moreFragments != 0 }
     /// Bytes of the whole packet's payload in front of this fragment's; a multiple of eight.
@@ -173,6 +178,7 @@ package struct MutableIPv4View: ~Copyable, ~Escapable {
         bytes.put16(UInt16(truncatingIfNeeded: totalLength), at: IPv4Header.Field.totalLength)
     }
 
+    /// The identification field.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(identification: UInt16) {
@@ -188,10 +194,12 @@ package struct MutableIPv4View: ~Copyable, ~Escapable {
             moreFragments ? field | IPv4Header.Fragment.moreFragments : field, at: IPv4Header.Field.fragment)
     }
 
+    /// The source address.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(source: IPv4Address) { bytes.put32(source.value, at: IPv4Header.Field.source) }
 
+    /// The destination address.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(destination: IPv4Address) {

@@ -24,9 +24,11 @@ package struct IPv6Header: Equatable, Sendable {
 
     @usableFromInline package var source: IPv6Address
     @usableFromInline package var destination: IPv6Address
+    /// `IPProtocol`, or any other.
     @usableFromInline package var nextHeader: UInt8
     @usableFromInline package var hopLimit: UInt8 = 64
 
+    /// A header with 64 hops unless given.
     @inlinable
     package init(source: IPv6Address, destination: IPv6Address, nextHeader: UInt8, hopLimit: UInt8 = 64) {
         self.source = source
@@ -126,10 +128,12 @@ package struct MutableIPv6View: ~Copyable, ~Escapable {
         bytes.put16(UInt16(truncatingIfNeeded: payloadLength), at: IPv6Header.Field.payloadLength)
     }
 
+    /// The source address.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(source: IPv6Address) { bytes.put(source, at: IPv6Header.Field.source) }
 
+    /// The destination address.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(destination: IPv6Address) { bytes.put(destination, at: IPv6Header.Field.destination) }

@@ -44,6 +44,7 @@ package struct NDPView: ~Escapable {
     package var flags: UInt8 { bytes.byte(at: Field.flags) }
     @inlinable
     package var target: IPv6Address { IPv6Address(bytes, at: Field.target) }
+    /// The options behind the target.
     @inlinable
     package var options: NDPOptions { @_lifetime(copy self) get { NDPOptions(bytes.from(NDPView.headerLength)) } }
 }

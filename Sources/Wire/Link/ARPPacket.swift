@@ -3,6 +3,7 @@
 /// An ARP packet for IPv4 over Ethernet (RFC 826).
 @usableFromInline
 package struct ARPPacket: Equatable, Sendable {
+    /// Operations of RFC 826.
     @usableFromInline
     package enum Operation: UInt16, Sendable {
         case request = 1
@@ -36,6 +37,7 @@ package struct ARPPacket: Equatable, Sendable {
     @usableFromInline package var targetHardware: MACAddress
     @usableFromInline package var targetAddress: IPv4Address
 
+    /// A packet to send.
     package init(
         operation: Operation, senderHardware: MACAddress, senderAddress: IPv4Address, targetHardware: MACAddress,
         targetAddress: IPv4Address

@@ -37,6 +37,7 @@ package struct EthernetHeader: Equatable, Sendable {
     /// The EtherType of the payload.
     @usableFromInline package var type: UInt16
 
+    /// A header to send.
     @inlinable
     package init(destination: MACAddress, source: MACAddress, type: UInt16) {
         self.destination = destination

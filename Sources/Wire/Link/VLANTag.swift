@@ -15,6 +15,7 @@ package struct VLANTag: Equatable, BitwiseCopyable, Sendable {
     /// Priority (3 bits), drop eligible (1 bit), VLAN id (12 bits).
     @usableFromInline package var control: UInt16
 
+    /// A tag from its two fields.
     @inlinable
     package init(protocolIdentifier: UInt16, control: UInt16) {
         self.protocolIdentifier = protocolIdentifier

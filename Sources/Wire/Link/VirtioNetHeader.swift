@@ -9,6 +9,7 @@ package struct VirtioNetHeader: Equatable, BitwiseCopyable, Sendable {
     /// The form packet sockets use (`PACKET_VNET_HDR`), without `num_buffers`.
     @inlinable package static var shortLength: Int { 10 }
 
+    /// The `flags` field.
     @usableFromInline
     package struct Flags: OptionSet, BitwiseCopyable, Sendable {
         @usableFromInline package let rawValue: UInt8
@@ -17,6 +18,7 @@ package struct VirtioNetHeader: Equatable, BitwiseCopyable, Sendable {
         @inlinable package static var needsChecksum: Flags { Flags(rawValue: 1) }
     }
 
+    /// The `gso_type` field without its ECN bit.
     @usableFromInline
     package enum Segmentation: UInt8, BitwiseCopyable, Sendable {
         case none = 0
@@ -26,6 +28,7 @@ package struct VirtioNetHeader: Equatable, BitwiseCopyable, Sendable {
         case udp = 5
     }
 
+    /// The `flags` field.
     @usableFromInline package var flags: Flags
     /// The segmentation type without the ECN bit (0x80).
     @usableFromInline package var segmentation: Segmentation

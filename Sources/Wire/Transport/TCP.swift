@@ -41,6 +41,7 @@ package enum TCPHeader {
 /// Reads a TCP segment (RFC 9293 section 3.1).
 @usableFromInline
 package struct TCPView: ~Escapable {
+    /// The segment with its header.
     @usableFromInline package let bytes: RawSpan
     /// 20 to 60.
     @usableFromInline package let headerLength: Int
@@ -69,6 +70,7 @@ package struct TCPView: ~Escapable {
     package var flags: TCPFlags { TCPFlags(rawValue: bytes.byte(at: TCPHeader.Field.flags)) }
     @inlinable
     package var window: UInt16 { bytes.big16(at: TCPHeader.Field.window) }
+    /// The bytes behind header and options.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(headerLength) } }
 
@@ -93,6 +95,7 @@ package struct TCPSegment: Equatable, Sendable {
     package var flags: TCPFlags
     package var window: UInt16 = 0xffff
 
+    /// A segment with a window of 65,535 bytes.
     package init(sourcePort: UInt16, destinationPort: UInt16, sequence: UInt32, flags: TCPFlags) {
         self.sourcePort = sourcePort
         self.destinationPort = destinationPort

@@ -41,6 +41,7 @@ package struct UDPView: ~Escapable {
     package var sourcePort: UInt16 { bytes.big16(at: UDPHeader.Field.sourcePort) }
     @inlinable
     package var destinationPort: UInt16 { bytes.big16(at: UDPHeader.Field.destinationPort) }
+    /// The bytes behind the header.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(UDPHeader.length) } }
 
@@ -63,7 +64,9 @@ package struct UDPFrame: Sendable {
     /// Bytes of all headers.
     package static let headerLength = EthernetHeader.length + IPv4Header.length + UDPHeader.length
 
+    /// The link-layer header.
     package var ethernet: EthernetHeader
+    /// The network header.
     package var ip: IPv4Header
     package var sourcePort: UInt16
     package var destinationPort: UInt16

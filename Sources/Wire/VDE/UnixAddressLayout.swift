@@ -7,7 +7,9 @@ package struct UnixAddressLayout: Equatable, Sendable {
     /// True if byte 0 is `sun_len` and the family is one byte (BSD).
     package let hasLengthByte: Bool
 
+    /// unix(7).
     package static let linux = UnixAddressLayout(pathCapacity: 108, hasLengthByte: false)
+    /// unix(4) of macOS.
     package static let darwin = UnixAddressLayout(pathCapacity: 104, hasLengthByte: true)
 
     /// The layout of the system this was compiled for.

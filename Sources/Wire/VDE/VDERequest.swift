@@ -3,6 +3,7 @@
 /// A request on the control socket of a VDE switch, version 3 or 1 (vde-2's `switch.h`): the plug, the port that it
 /// asks for, and the address of its data socket.
 package struct VDERequest: Equatable, Sendable {
+    /// Request types of vde-2.
     package enum Kind: Equatable, Sendable {
         /// REQ_NEW_CONTROL: port `number`, or any free one for 0.
         case newControl(port: Int)
@@ -10,7 +11,9 @@ package struct VDERequest: Equatable, Sendable {
         case newPort0
     }
 
+    /// SWITCH_MAGIC.
     package static let magic: UInt32 = 0xfeed_face
+    /// The version that is sent.
     package static let version: UInt32 = 3
     /// The switch reads 256 bytes once; libvdeplug caps the text at 127.
     package static let maximumDescription = 127
@@ -22,12 +25,14 @@ package struct VDERequest: Equatable, Sendable {
         static let addressInVersion1 = 14
     }
 
+    /// What is requested.
     package var kind: Kind
     /// The path of the plug's bound data socket.
     package var path: [UInt8]
     /// Shown by the switch's `port/allprint`.
     package var description: String
 
+    /// A request to send.
     package init(kind: Kind, path: [UInt8], description: String) {
         self.kind = kind
         self.path = path
