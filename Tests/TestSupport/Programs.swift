@@ -62,7 +62,7 @@ package final class VMNetDaemon {
     }
 
     /// Waits until it is known that no other server gives addresses.
-    package func waitUntilServing() throws { try program.wait(for: "ours serves", within: 10) }
+    package func waitUntilServing() throws { try program.wait(for: "the built-in server assigns", within: 10) }
 
     package func stop() throws -> ChildProcess.Termination { try program.stop() }
 }

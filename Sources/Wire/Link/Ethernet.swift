@@ -80,10 +80,12 @@ package struct EthernetView: ~Escapable {
         self.bytes = bytes
     }
 
+    // One load of eight bytes each, which the fourteen of the header cover.
+
     @inlinable
-    package var destination: MACAddress { MACAddress(bytes, at: EthernetHeader.Field.destination) }
+    package var destination: MACAddress { MACAddress(bytes.big64(at: EthernetHeader.Field.destination) >> 16) }
     @inlinable
-    package var source: MACAddress { MACAddress(bytes, at: EthernetHeader.Field.source) }
+    package var source: MACAddress { MACAddress(bytes.big64(at: EthernetHeader.Field.source) >> 16) }
     /// The EtherType, or a length below 1536 for IEEE 802.3 framing.
     @inlinable
     package var type: UInt16 { bytes.big16(at: EthernetHeader.Field.type) }

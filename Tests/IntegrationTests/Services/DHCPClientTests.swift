@@ -121,7 +121,8 @@ extension IntegrationTests {
             while taken < 8, lease(MACAddress(0x0600_0000_0000 | UInt64(taken)), through: plug) { taken += 1 }
             #expect(taken == 4)
             try fixture.daemon.program.wait(
-                for: "4 are left for the others; if further machines are behind it, name it with --trunk", within: 5)
+                for: "4 are left for the other ports; if it has several guests behind it, name it with --trunk",
+                within: 5)
             for name in ["a", "b"] { #expect(try fixture.guest(name).lease()["ip"]?.hasPrefix("192.168.105.") == true) }
         }
 
@@ -205,7 +206,7 @@ extension IntegrationTests {
             #expect(proxyAnswers(), "while it does")
             let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
             #expect(try guest.lease()["serverid"] == gateway)
-            #expect(!daemon.program.output.contains("so ours is off"))
+            #expect(!daemon.program.output.contains("so the built-in server is off"))
         }
     }
 }
