@@ -149,7 +149,7 @@ private struct DNSForwarderHarness {
 
     @Test func unresponsiveServersLeadToServerFailure() throws {
         var harness = DNSForwarderHarness(["a", "b", "c"])
-        harness.send()
+        harness.ask()
         harness.waitForAll()
         #expect(harness.asked.map(\.server) == ["a", "b", "c"])
         #expect(harness.code == DNSResponseCode.serverFailure.rawValue && harness.open.isEmpty)
@@ -165,12 +165,12 @@ private struct DNSForwarderHarness {
     @Test(arguments: [DNSTransport.datagram, .stream], [DNSTransport.datagram, .stream])
     func lastAnsweringServerIsPreferredOverBothTransports(first: DNSTransport, then: DNSTransport) throws {
         var harness = DNSForwarderHarness(["dead", "good"])
-        harness.send(over: first)
+        harness.ask(over: first)
         harness.now = .distantPast + 2 * second
         harness.take(harness.forwarder.tick(now: harness.now))
         #expect(harness.asked.last?.server == "good")
         harness.resolve(harness.asked.last!)
-        #expect(harness.send("next.example.org", over: then)?.server == "good")
+        #expect(harness.ask("next.example.org", over: then)?.server == "good")
     }
 
     @Test(arguments: [DNSTransport.datagram, .stream], [DNSResponseCode.serverFailure, .refused])
@@ -182,7 +182,7 @@ private struct DNSForwarderHarness {
         harness.fail(harness.asked[1], code)
         #expect(harness.code == code.rawValue && harness.open.isEmpty)
         // It is not held against them.
-        #expect(harness.send("next.example.org", over: transport)?.server == "a")
+        #expect(harness.ask("next.example.org", over: transport)?.server == "a")
     }
 
     @Test func refusalWaitsForOutstandingServers() throws {
@@ -195,7 +195,7 @@ private struct DNSForwarderHarness {
         harness.resolve(slow)
         #expect(harness.code == 0)
         // If that does not, the refusal is all there is.
-        harness.send("next.example.org")
+        harness.ask("next.example.org")
         harness.now += 2 * second
         harness.take(harness.forwarder.tick(now: harness.now))
         harness.fail(harness.asked.last!, .refused)
@@ -217,16 +217,16 @@ private struct DNSForwarderHarness {
 
     @Test func changedServersAreUsed() throws {
         var harness = DNSForwarderHarness(["a", "b"])
-        harness.send()
+        harness.ask()
         harness.forwarder.servers = ["c"]
         harness.now = .distantPast + 2 * second
         harness.take(harness.forwarder.tick(now: harness.now))
         #expect(harness.asked.last?.server == "c")
-        #expect(harness.send("next.example.org")?.server == "c")
+        #expect(harness.ask("next.example.org")?.server == "c")
         harness.forwarder.servers = []
         harness.waitForAll()
         #expect(harness.replies.count == 2 && harness.code == DNSResponseCode.serverFailure.rawValue)
-        harness.send("at.once.example.org")
+        harness.ask("at.once.example.org")
         #expect(
             harness.replies.count == 3 && harness.code == DNSResponseCode.serverFailure.rawValue && harness.open.isEmpty
         )
@@ -237,9 +237,9 @@ private struct DNSForwarderHarness {
     @Test func equalQueryJoinsTransaction() throws {
         var harness = DNSForwarderHarness(["a"])
         let asked = try harness.mustProbe()
-        #expect(harness.send() == nil, "its own repetition")
-        #expect(harness.send(id: 8, of: 2) == nil, "another guest's")
-        #expect(harness.send(over: .stream)?.transport == .stream, "its answer may be longer")
+        #expect(harness.ask() == nil, "its own repetition")
+        #expect(harness.ask(id: 8, of: 2) == nil, "another guest's")
+        #expect(harness.ask(over: .stream)?.transport == .stream, "its answer may be longer")
         #expect(harness.replies.isEmpty)
         harness.resolve(asked)
         #expect(harness.replies.map(\.client).sorted() == ["guest 1", "guest 2"])
@@ -248,19 +248,19 @@ private struct DNSForwarderHarness {
 
     @Test func differentQueriesAreSeparateTransactions() throws {
         var harness = DNSForwarderHarness(["a"])
-        harness.send()
+        harness.ask()
         // In other letters, which are to come back as they are, and with another flag.
         var letters = DNSForwarderHarness.query("www.example.org", id: 8),
             flags = DNSForwarderHarness.query("www.example.org", id: 9)
         letters[13] = UInt8(ascii: "W")
         flags[3] |= 0x10
-        for query in [letters, flags] { #expect(harness.send(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
+        for query in [letters, flags] { #expect(harness.ask(query: query)?.query.dropFirst(2) == query.dropFirst(2)) }
     }
 
     @Test func disconnectedClientIsRemoved() throws {
         var harness = DNSForwarderHarness(["a"])
-        harness.send(client: "one", over: .stream)
-        harness.send(id: 8, client: "two", over: .stream)
+        harness.ask(client: "one", over: .stream)
+        harness.ask(id: 8, client: "two", over: .stream)
         harness.take(harness.forwarder.removeClient("one"))
         #expect(harness.open.count == 1)
         harness.take(harness.forwarder.removeClient("two"))
@@ -301,37 +301,37 @@ private struct DNSForwarderHarness {
 
     @Test func floodOfOneGuestLeavesOthersTheirShare() throws {
         var harness = DNSForwarderHarness(["a"])
-        for number in 0..<5000 { harness.send("a\(number).example.org", of: 1) }
+        for number in 0..<5000 { harness.ask("a\(number).example.org", of: 1) }
         #expect(harness.asked.count == 64, "its share")
         #expect(
             harness.replies.count == 5000 - 64 && harness.code == DNSResponseCode.refused.rawValue,
             "the others are answered, too")
         // A guest can use many addresses behind its port.
-        for number in 0..<5000 { harness.send("b\(number).example.org", of: 2 + number % 250, port: 1) }
+        for number in 0..<5000 { harness.ask("b\(number).example.org", of: 2 + number % 250, port: 1) }
         #expect(harness.open.count == 128)
         for number in 0..<40 {
             let asked = try harness.mustProbe("c\(number).example.org", of: 300, port: 9)
-            harness.send("d\(number).example.org", of: 2 + number % 250, port: 1)
+            harness.ask("d\(number).example.org", of: 2 + number % 250, port: 1)
             #expect(harness.open.count <= 128 && harness.open.contains(asked.transaction))
         }
         harness.waitForAll()
         #expect(harness.forwarder.load == (0, 0) && harness.open.isEmpty)
         #expect(harness.replies.count == 10_080, "each is answered")
-        #expect(harness.send("e.example.org") != nil)
+        #expect(harness.ask("e.example.org") != nil)
     }
 
     @Test func waitersAreBounded() throws {
         var harness = DNSForwarderHarness(["a"])
-        for number in 0..<3000 { harness.send(id: UInt16(number), of: 1, client: "1.\(number)") }
+        for number in 0..<3000 { harness.ask(id: UInt16(number), of: 1, client: "1.\(number)") }
         #expect(harness.forwarder.load == (1, 128))
         for guest in 2..<20 {
-            for number in 0..<128 { harness.send(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
+            for number in 0..<128 { harness.ask(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
         }
         #expect(harness.forwarder.load.waiting == 1024)
         // One more guest, at another port, takes a place from those with the most.
-        harness.send("other.example.org", of: 40, port: 7)
+        harness.ask("other.example.org", of: 40, port: 7)
         #expect(harness.forwarder.load == (2, 1024))
-        harness.send(of: 41, port: 8)
+        harness.ask(of: 41, port: 8)
         #expect(harness.forwarder.load == (2, 1024))
         harness.waitForAll()
         #expect(
@@ -356,7 +356,7 @@ private struct DNSForwarderHarness {
                 let guest = Int.random(in: 1...9, using: &random),
                     name = "n\(Int.random(in: 0..<30, using: &random)).example.org"
                 clients.insert("\(step)")
-                harness.send(
+                harness.ask(
                     name, id: UInt16(step), of: guest, port: UInt16(1 + guest % 3), client: "\(step)",
                     over: Bool.random(using: &random) ? .stream : .datagram)
             case 5:
