@@ -40,11 +40,11 @@ final class PublishedGuests {
             guard let followed = published[index].followed else { continue }
             let isLeased = followed.hasLease(of: lease.hardware, named: lease.name)
             if isLeased, published[index].guest != lease.address {
-                published[index].lead(to: lease.address)
+                published[index].setGuest(lease.address)
                 logger.info("--publish \(published[index]) leads to \(lease.address)")
             } else if !isLeased, published[index].guest == lease.address {
                 // It is another guest's now, or the guest has another name.
-                published[index].lead(to: .any)
+                published[index].setGuest(.any)
                 logger.info("--publish \(published[index]) leads nowhere until that guest has a lease again")
             }
         }

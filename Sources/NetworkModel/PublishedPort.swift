@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Ports of the host behind which a guest's are reached: `[BIND:]PORT[-END]:GUEST[:PORT][/udp]`.
+/// Ports of the host that are forwarded to ports of a guest: `[BIND:]PORT[-END]:GUEST[:PORT][/udp]`.
 ///
 ///     8080:192.168.105.2              the guest's port 8080
 ///     127.0.0.1:2222:192.168.105.2:22 the guest's port 22, for this host only
@@ -9,18 +9,20 @@ import Wire
 ///     2222:52:54:00:00:00:01:22       the port 22 of the guest with this hardware address, whatever its lease is
 ///     2222:web:22                     the same of the guest that holds this name with its lease
 package struct PublishedPort: Hashable, Sendable {
+    /// Transport protocols, by their names in command lines and rules.
     package enum Transport: String, Sendable {
         case tcp, udp
     }
 
+    /// Of both sides.
     package let transport: Transport
-    /// The host's address; `any` for all of them.
+    /// The host's address to bind; `any` for all addresses.
     package let bind: IPv4Address
     /// The host's ports.
     package let ports: ClosedRange<UInt16>
     /// The guest whose lease decides the address `guest`; nil if that was given.
     package let followed: FollowedGuest?
-    /// `any` while the guest has no lease.
+    /// The guest's address; `any` while the guest has no lease.
     package private(set) var guest: IPv4Address
     /// The guest's port behind the first of `ports`; the others follow in order.
     package let guestPort: UInt16
@@ -39,16 +41,16 @@ package struct PublishedPort: Hashable, Sendable {
         self.guestPort = guestPort
     }
 
-    /// Whether it is known where it leads.
-    package var isLed: Bool { guest != .any }
+    /// Whether the guest's address is known.
+    package var hasGuestAddress: Bool { guest != .any }
 
-    /// Leads it to this address of the guest that is followed; `any` for nowhere.
-    package mutating func lead(to address: IPv4Address) { guest = address }
+    /// Sets the address of the guest that is followed; `any` while it has no lease.
+    package mutating func setGuest(_ address: IPv4Address) { guest = address }
 
     /// The guest's ports, as many as the host's.
     package var guestPorts: ClosedRange<UInt16> { guestPort...(guestPort + (ports.upperBound - ports.lowerBound)) }
 
-    /// Whether both would take one port of the host.
+    /// Whether both need the same port of the host.
     package func overlaps(_ other: PublishedPort) -> Bool {
         transport == other.transport && ports.overlaps(other.ports)
             && (bind == other.bind || bind == .any || other.bind == .any)
@@ -56,12 +58,12 @@ package struct PublishedPort: Hashable, Sendable {
 }
 
 extension PublishedPort {
-    /// Why a text names no published port.
+    /// Why a text is no published port; a sentence that begins with the text in quotes.
     package struct Refusal: Error, Equatable, Sendable, CustomStringConvertible {
         package let description: String
     }
 
-    /// Reads the form above. `/tcp` may be written; addresses are dotted quads.
+    /// Parses the form above. `/tcp` may be given; addresses are dotted quads.
     package init(parsing text: String) throws(Refusal) {
         func refuse(_ reason: String) -> Refusal { Refusal(description: "'\(text)' \(reason)") }
         let halves = text.split(separator: "/", omittingEmptySubsequences: false)
@@ -71,14 +73,14 @@ extension PublishedPort {
         }
         var parts = halves[0].split(separator: ":", omittingEmptySubsequences: false)
         var followed: FollowedGuest?
-        // A hardware address has five colons of its own. It stands behind the port, and that behind an address to bind.
-        let place = parts.first?.contains(".") == true ? 2 : 1
-        if parts.count >= place + 6, let address = MACAddress(parts[place..<place + 6].joined(separator: ":")) {
+        // A hardware address contains five colons. It follows the port, which follows an address to bind.
+        let index = parts.first?.contains(".") == true ? 2 : 1
+        if parts.count >= index + 6, let address = MACAddress(parts[index..<index + 6].joined(separator: ":")) {
             guard !address.isGroup else {
                 throw refuse("has \(address), which is no single guest's hardware address")
             }
             followed = .hardware(address)
-            parts.replaceSubrange(place..<place + 6, with: ["guest"])
+            parts.replaceSubrange(index..<index + 6, with: ["guest"])
         }
         guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
         var bind = IPv4Address.any
@@ -142,7 +144,7 @@ extension PublishedPort: CustomStringConvertible {
 }
 
 extension GuestNetwork {
-    /// Why no guest of this network can be meant; nil if one can.
+    /// Why the port cannot be forwarded to a guest of this network; nil if it can.
     package func refusal(of published: PublishedPort) -> String? {
         published.followed == nil ? refusal(ofGuest: published.guest) : nil
     }

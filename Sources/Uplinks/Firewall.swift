@@ -116,7 +116,7 @@ package struct Firewall: Equatable, Sendable {
     }
 
     /// Ports of which it is known where they lead.
-    private var led: [PublishedPort] { published.filter(\.isLed) }
+    private var led: [PublishedPort] { published.filter(\.hasGuestAddress) }
 
     private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
 

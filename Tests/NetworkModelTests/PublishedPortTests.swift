@@ -44,14 +44,14 @@ import Wire
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
         #expect(
             one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, followed: .hardware(mac), guestPort: 22)
-                && !one.isLed)
+                && !one.hasGuestAddress)
         #expect(
             try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp")
                 == PublishedPort(
                     .udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, followed: .hardware(mac),
                     guestPort: 6000))
-        one.lead(to: guest)
-        #expect(one.isLed && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
+        one.setGuest(guest)
+        #expect(one.hasGuestAddress && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
         for text in [
             "2222:52:54:00:00:00:0g:22", "52:54:00:00:00:01", "2222:ff:ff:ff:ff:ff:ff:22", "80:52:54:00:00:00:01:22:22",
         ] { #expect(refusal(text) != nil, "\(text)") }
@@ -61,7 +61,7 @@ import Wire
         func name(_ text: String) throws -> FollowedGuest { .name(try #require(GuestName(text))) }
         var one = try PublishedPort(parsing: "2222:web:22")
         #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, followed: try name("web"), guestPort: 22))
-        #expect(!one.isLed && network.refusal(of: one) == nil)
+        #expect(!one.hasGuestAddress && network.refusal(of: one) == nil)
         #expect(
             try PublishedPort(parsing: "127.0.0.1:8080-8081:WEB-1:80/udp")
                 == PublishedPort(
@@ -70,8 +70,8 @@ import Wire
         #expect(
             try PublishedPort(parsing: "80:guest")
                 == PublishedPort(.tcp, ports: 80...80, guest: .any, followed: try name("guest"), guestPort: 80))
-        one.lead(to: guest)
-        #expect(one.isLed && one.guest == guest && one.description == "2222:web:22/tcp")
+        one.setGuest(guest)
+        #expect(one.hasGuestAddress && one.guest == guest && one.description == "2222:web:22/tcp")
     }
 
     /// What could be read as an address or a port is no name.

@@ -13,7 +13,7 @@ import Wire
         var one = try PublishedPort(parsing: text)
         rules.published = [one]
         #expect(!rules.script(isOwned: false).contains("dnat"))
-        one.lead(to: guest)
+        one.setGuest(guest)
         rules.published = [one]
         #expect(rules.script(isOwned: false).contains("tcp dport 2222 dnat ip to 192.168.105.2:22"))
     }
