@@ -156,7 +156,7 @@ private struct DNSForwarderHarness {
         // Before it asks again or gives up (resolver(5)).
         #expect(harness.now < .distantPast + 5 * second)
         var single = DNSForwarderHarness(["a"])
-        single.send()
+        single.ask()
         single.waitForAll()
         #expect(single.asked.map(\.server) == ["a", "a", "a"])
         #expect(single.code == DNSResponseCode.serverFailure.rawValue)

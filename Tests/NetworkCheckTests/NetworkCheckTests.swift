@@ -141,7 +141,7 @@ private final class FakeNetwork: GuestLink {
         #expect(hops["lease"]!.detail.contains("192.168.105.21/24"))
         #expect(hops["name"]!.detail.contains("127.0.0.1"))
         // The lease was given back.
-        #expect(network.server!.table.running(at: 2_000_000_000) == 0)
+        #expect(network.server!.table.running(at: Instant(nanoseconds: 2_000_000_000)) == 0)
     }
 
     @Test func theLeaseIsGivenBackWhateverFails() {
@@ -149,7 +149,7 @@ private final class FakeNetwork: GuestLink {
         mute.answersARP = false
         #expect(!check(mute).holds)
         #expect(mute.server!.table.leases.map(\.address) == [gateway.advanced(by: 20)])
-        #expect(mute.server!.table.running(at: 2_000_000_000) == 0)
+        #expect(mute.server!.table.running(at: Instant(nanoseconds: 2_000_000_000)) == 0)
     }
 
     @Test func aCheckThatIsKilledKeepsItsAddressNotForLong() throws {
