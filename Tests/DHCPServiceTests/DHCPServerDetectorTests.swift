@@ -87,8 +87,9 @@ private struct DetectorHarness {
         harness.answer(.ack)
         harness.answer { $0[.serverIdentifier] = nil }
         harness.answer { $0.isReply = false }
-        harness.detector.receive([1, 2, 3].rawSpan, now: 0)
-        harness.detector.receive(ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan, now: 0)
+        harness.detector.receive([1, 2, 3].rawSpan, now: .distantPast)
+        harness.detector.receive(
+            ARPPacket.probe(for: .any, from: MACAddress(9)).frame(to: .broadcast).rawSpan, now: .distantPast)
         _ = try harness.step()
         #expect(harness.questions.last?.transactionID == first, "it still asks its first question")
         try harness.finish()

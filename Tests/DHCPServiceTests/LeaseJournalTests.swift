@@ -3,6 +3,7 @@ import DHCPService
 import NetworkModel
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 @Suite struct LeaseJournalTests {
@@ -10,17 +11,17 @@ import Wire
         LeaseJournal.Record(
             lease: Lease(
                 address: IPv4Address("192.168.105.2")!, client: ClientIdentity(bytes: [255, 0, 1, 2]),
-                hardware: MACAddress("52:54:00:12:34:56")!, hostName: "venus", expires: 0),
+                hardware: MACAddress("52:54:00:12:34:56")!, hostName: "venus", expires: .distantPast),
             ends: 1_790_000_000),
         LeaseJournal.Record(
             lease: Lease(
                 address: IPv4Address("192.168.105.3")!, client: ClientIdentity(hardware: MACAddress(7)),
-                hardware: MACAddress(7), hostName: "", expires: 0),
+                hardware: MACAddress(7), hostName: "", expires: .distantPast),
             ends: -5),
         LeaseJournal.Record(
             lease: Lease(
                 address: IPv4Address("192.168.105.4")!, client: ClientIdentity(hardware: MACAddress(8)),
-                hardware: MACAddress(8), hostName: "Mars", name: GuestName("mars"), expires: 0),
+                hardware: MACAddress(8), hostName: "Mars", name: GuestName("mars"), expires: .distantPast),
             ends: 1_790_000_001),
     ]
 
@@ -90,7 +91,7 @@ import Wire
             LeaseJournal.Record(
                 lease: Lease(
                     address: ip(last), client: ClientIdentity(hardware: MACAddress(client)),
-                    hardware: MACAddress(client), hostName: "", expires: 0), ends: ends)
+                    hardware: MACAddress(client), hostName: "", expires: .distantPast), ends: ends)
         }
         let moved = [record(2, 1, 900), record(3, 1, 300)]
         #expect(LeaseJournal.settled(moved) == [record(3, 1, 300)])

@@ -282,7 +282,9 @@ package struct LeaseTable: Sendable {
         now: Instant
     ) -> IPv4Address? {
         if let shared = addressOfHardware(applicant, excluded, now) { return shared }
-        if let requested, isFit(requested, applicant, excluded, now), !isOffered(requested, now: now) { return requested }
+        if let requested, isFit(requested, applicant, excluded, now), !isOffered(requested, now: now) {
+            return requested
+        }
         if let unused = fromEnd ? lastUnused : firstUnused, unused <= last, !excluded.contains(unused) { return unused }
         return leastRecent(for: applicant, excluded, now)
     }
