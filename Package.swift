@@ -62,7 +62,7 @@ let package = Package(
         library("Timing"),
         library("Wire"),
         library("Platform", "CPlatform", "Timing", "Wire"),
-        library("FrameIO", "CPlatform", "Platform", "Timing", "Wire"),
+        library("FrameIO", "CPlatform", "Platform", "Timing", "Wire", atomics),
         library("NetworkModel", "Wire"),
         library("EventLoop", "Platform", "Timing", logging),
         library("Lifecycle", "Platform"),
@@ -142,7 +142,7 @@ let package = Package(
         .target(name: "Allocations", path: "Benchmarks/Allocations"),
         program(
             "vde_vmnet_bench", "Allocations", "FrameIO", "NetworkModel", "Platform", "Switching", "TestSupport",
-            "Uplinks", "VDEPlug", "VmnetSimulator", "VmnetUplink", "Wire", path: "Benchmarks/Bench"),
+            "Timing", "Uplinks", "VDEPlug", "VmnetSimulator", "VmnetUplink", "Wire", path: "Benchmarks/Bench"),
         tests(of: "VmnetUplink", "FrameIO", "NetworkModel", "Platform", "Uplinks", "VmnetSimulator", "Timing", "Wire"),
         .testTarget(
             name: "IntegrationTests",

@@ -4,6 +4,7 @@ import FrameIO
 import Platform
 import Switching
 import TestSupport
+import Timing
 import Wire
 
 /// The hot pieces alone, in this process: how long, and how often memory is asked for, which must be never.
@@ -161,7 +162,7 @@ enum Micro {
     /// A forwarder with two ports, and their far ends.
     private final class Turned {
         let control: SwitchControl
-        var forwarder: Forwarder
+        var forwarder: ForwardingWorker
         let first: Descriptor, second: Descriptor
         let batch: FrameBatch
         var sender = SendVector()
@@ -173,7 +174,7 @@ enum Micro {
         ///   - isIPv6: the frames are.
         init(judging: Bool = false, isIPv6: Bool = false) throws {
             control = try SwitchControl()
-            forwarder = try Forwarder(control: control)
+            forwarder = try ForwardingWorker(control: control)
             if judging {
                 control.setRules(GuestRules(.everywhere))
                 control.setPolicy(ServicePolicy(takesDHCP: true, watchesARP: true))
@@ -187,7 +188,7 @@ enum Micro {
             // Who is where.
             _ = try second.send(
                 [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 0x88, 0xb6] + [UInt8](repeating: 0, count: 46))
-            for _ in 0..<4 { forwarder.turn(timeout: 0) }
+            for _ in 0..<4 { forwarder.runOnce(timeout: .zero) }
             _ = try first.receive(limit: 100)
         }
 
@@ -207,7 +208,7 @@ enum Micro {
         func round() -> (time: UInt64, allocations: UInt64) {
             _ = sender.send(to: first.raw)
             let allocations = allocations_so_far(), start = MonotonicClock.now
-            forwarder.turn(timeout: 0)
+            forwarder.runOnce(timeout: .zero)
             let result = (MonotonicClock.now - start, allocations_so_far() - allocations)
             sink.removeAll()
             let frames = receiver.receive(from: second.raw, into: &sink).frames

@@ -12,9 +12,9 @@ struct WorkerOptions: ParsableArguments {
 
     /// Nil for as many as are of use here.
     func makeWorkers() throws -> Int? {
-        if let workers, !Forwarder.workerCounts.contains(workers) {
+        if let workers, !ForwardingWorker.allowedCounts.contains(workers) {
             throw ValidationError(
-                "--workers: \(workers) is not between \(Forwarder.workerCounts.lowerBound) and \(Forwarder.workerCounts.upperBound)"
+                "--workers: \(workers) is not between \(ForwardingWorker.allowedCounts.lowerBound) and \(ForwardingWorker.allowedCounts.upperBound)"
             )
         }
         return workers

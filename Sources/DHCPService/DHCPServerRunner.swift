@@ -104,8 +104,8 @@ package final class DHCPServerRunner {
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: yieldsToOthers, watchesARP: true))
         // No guest may use the gateway's address either.
-        control.note(owners: [
-            AddressOwner(server.configuration.server, server.configuration.serverHardware, until: .max)
+        control.bind([
+            LeaseBinding(server.configuration.server, server.configuration.serverHardware, until: .distantFuture)
         ])
         note(server.table.leases)
         var outbox = Outbox()
@@ -128,7 +128,7 @@ package final class DHCPServerRunner {
             refreshConfiguration(&server.configuration)
         }
         // Frames that a port sent before it was detached come first.
-        while let frame = control.takeServiceFrame() { receive(frame, now: now, into: &outbox) }
+        while let frame = control.removeServiceFrame() { receive(frame, now: now, into: &outbox) }
         for port in control.takeDetached() { server.portDetached(port, now: now) }
         finish(&outbox)
     }
@@ -225,10 +225,7 @@ package final class DHCPServerRunner {
     }
 
     private func note(_ leases: [Lease]) {
-        control.note(
-            owners: leases.map {
-                AddressOwner($0.address, $0.hardware, until: UInt64(bitPattern: $0.expires.nanoseconds))
-            })
+        control.bind(leases.map { LeaseBinding($0.address, $0.hardware, until: $0.expires) })
         onLeases(leases)
     }
 

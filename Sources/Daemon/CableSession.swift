@@ -88,7 +88,7 @@ package final class CableSession: NetworkSession {
             }
         case .goodbye:
             lost(end)
-        case .ended, .stranger, .loop, .loopEnded, .offence:
+        case .ended, .unknownPeer, .loop, .loopEnded, .offence:
             break
         }
     }

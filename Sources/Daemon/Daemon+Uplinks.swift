@@ -55,7 +55,7 @@ extension Daemon {
         }
         uplinkPort = port
         guard let presence = uplink.presence else { return }
-        control.pin(presence.hardware, to: port)
+        control.addStatic(presence.hardware, at: port)
         setRules(presence, others: [IPv6Address(linkLocalFrom: presence.hardware)])
         try startServices(presence)
     }

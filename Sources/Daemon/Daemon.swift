@@ -121,7 +121,8 @@ package final class Daemon {
         }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(control.notification.descriptor.raw) { [unowned self] _ in receiveNotification() }
-            try Forwarder.start(control: control, workers: configuration.workers ?? Forwarder.usefulWorkers)
+            try ForwardingWorker.start(
+                control: control, workers: configuration.workers ?? ForwardingWorker.defaultCount)
         }
         isForwarding = true
         vmnetLink?.isForwarding = true

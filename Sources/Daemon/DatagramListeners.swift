@@ -13,7 +13,7 @@ import VDESwitch
 // from the listener's alone (Linux, unix(7)): it is sent to by name.
 
 extension ListenerSession {
-    func admit(_ stranger: Stranger, at port: PortNumber) {
+    func admit(_ stranger: UnknownPeer, at port: PortNumber) {
         defer { control.rearm(port) }
         guard let listener = halls[port] else { return }
         // Others of its frames were on their way while the first one was dealt with.
@@ -56,7 +56,7 @@ extension ListenerSession {
     }
 
     private func admit(
-        _ client: ListenerClient, _ stranger: Stranger, _ listener: Listener, _ port: PortNumber
+        _ client: ListenerClient, _ stranger: UnknownPeer, _ listener: Listener, _ port: PortNumber
     ) throws(SystemError) {
         // The name must be the sender's own socket, and stay that: through a link we would write to whatever it leads
         // to.
@@ -71,7 +71,9 @@ extension ListenerSession {
         } catch {
             guard error.code == Errno.notPermitted else { throw error }
             admit(client, try listener.socket.duplicate(), kind: .datagramClient) {
-                ($0.listener, $0.peer, $0.destination, $0.pin) = (port, stranger.name, target, holder?.release() ?? -1)
+                ($0.listener, $0.peer, $0.destination, $0.peerHandle) = (
+                    port, stranger.name, target, holder?.release() ?? -1
+                )
             }
             return
         }

@@ -87,7 +87,7 @@ struct GuestReports {
             "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it"
         case .gateway: "dropped: no guest may have it"
         case .address:
-            "dropped: it belongs to the guest that used it first, until that one's port is gone or it has been silent for \(GuestRules.addressSilence) seconds"
+            "dropped: it belongs to the guest that used it first, until that one's port is gone or it has been silent for \(GuestRules.addressAnswerTimeout) seconds"
         case .neighbor: "dropped: what is for it would reach another guest"
         case .hiddenHeader, .tooManyTags:
             "dropped: what they hide could be a router advertisement, a DHCP answer, or a claim to the gateway's address"

@@ -215,7 +215,7 @@ final class ListenerSession {
         complete(&port)
         guard let number = attach(port, client) else {
             _ = Descriptor(adopting: port.descriptor)
-            if port.pin >= 0 { _ = Descriptor(adopting: port.pin) }
+            if port.peerHandle >= 0 { _ = Descriptor(adopting: port.peerHandle) }
             return complaints.log("turned away \(client.description): no port is left", to: logger)
         }
         clients[number] = client
@@ -225,7 +225,7 @@ final class ListenerSession {
 
     /// What the forwarder tells of a client's port.
     func handle(_ event: PortEvent) {
-        if case .stranger(let listener, let stranger) = event { return admit(stranger, at: listener) }
+        if case .unknownPeer(let listener, let stranger) = event { return admit(stranger, at: listener) }
         guard let client = clients[event.port] else { return }
         switch event {
         case .ended(_, nil): end(event.port, nil)
@@ -242,7 +242,7 @@ final class ListenerSession {
             // Finds out whether the one that we know is still there.
             control.probe(event.port)
             control.rearm(event.port)
-        case .stranger, .goodbye, .firstFrame, .loop, .loopEnded, .offence: break
+        case .unknownPeer, .goodbye, .firstFrame, .loop, .loopEnded, .offence: break
         }
     }
 

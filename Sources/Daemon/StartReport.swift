@@ -33,7 +33,7 @@ package struct StartReport: Sendable {
         interfaceID = identity
         mtu = vmnet?.mtu ?? configuration.mtu
         maximumFrame = vmnet?.maximumFrame ?? configuration.mtu + 14
-        batches = vmnet?.batches ?? (Forwarder.batchCapacity, Forwarder.batchCapacity)
+        batches = vmnet?.batches ?? (ForwardingWorker.batchCapacity, ForwardingWorker.batchCapacity)
         nat66Prefix = vmnet?.nat66Prefix
     }
 }

@@ -282,7 +282,7 @@ package final class SwitchSession: NetworkSession {
                 return refuse(client, "no port is left")
             }
             // Who has its answer hears what others send from then on.
-            _ = control.settle()
+            _ = control.barrier()
             // A name in the directory always fits.
             guard let reply = UnixAddressLayout.native.encode(path: Array(socket.path.utf8)),
                 try client.control.send(reply) == reply.count

@@ -22,7 +22,7 @@ final class UserLink {
     let presence: Uplink.Presence
     private let network: UserNetwork
     /// By which it sends to guests.
-    private let worker: DeviceWorker
+    private let worker: InjectionPort
     private let claim: Privileged
     private let loop: ControlLoop
     private let control: SwitchControl
@@ -44,7 +44,7 @@ final class UserLink {
         self.control = control
         self.logger = logger
         self.detach = detach
-        worker = DeviceWorker(control)
+        worker = InjectionPort(control)
         mtu = configuration.mtu
         let (guests, claim) = try Uplink.claimNetwork(configuration, try Directories.runtime(), logger)
         self.claim = claim
@@ -75,7 +75,7 @@ final class UserLink {
     }
 
     private static func start(
-        _ options: UserGateway.Options, _ published: [PublishedPort], _ names: NameInlet?, _ worker: DeviceWorker
+        _ options: UserGateway.Options, _ published: [PublishedPort], _ names: NameInlet?, _ worker: InjectionPort
     ) throws(ExitError) -> UserNetwork {
         do throws(UserFailure) {
             return try UserNetwork(options, publishing: published, names: names, to: worker)
@@ -120,13 +120,13 @@ final class UserLink {
             name: "user", kind: .device, role: .uplink, descriptor: descriptor,
             maximumFrame: FrameLimits.link(mtu: mtu), receivesUnknown: false)
         configuration.device = network.device
-        configuration.worker = worker
+        configuration.injector = worker
         guard let number = attach(configuration) else {
             _ = Descriptor(adopting: descriptor)
             throw ExitError(.unavailable, "no port is left for the way out")
         }
         port = number
-        control.pin(presence.hardware, to: number)
+        control.addStatic(presence.hardware, at: number)
         try orUnavailable { () throws(SystemError) in
             try network.start()
         }
@@ -154,7 +154,7 @@ final class UserLink {
         names?.close(isForwarding: isForwarding)
         if let port { detach(port) }
         // The forwarder must be done with it.
-        if (isForwarding && !control.settle()) || !network.stop() {
+        if (isForwarding && !control.barrier()) || !network.stop() {
             logger.error("the user-mode NAT does not come back from a call; it is left to the end of this process")
             UserLink.abandoned.withLock { $0.append(network) }
         }

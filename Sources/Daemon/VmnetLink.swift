@@ -159,7 +159,7 @@ final class VmnetLink {
         self.port = nil
         self.interface = nil
         // The forwarder must be done with it. One that hangs inside the framework keeps it.
-        guard !isForwarding || control.settle() else {
+        guard !isForwarding || control.barrier() else {
             logger.error(
                 "vmnet.framework does not return from a call; its interface is left to the end of this process")
             VmnetLink.abandoned.withLock { $0.append(interface) }

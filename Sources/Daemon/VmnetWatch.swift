@@ -104,8 +104,8 @@ final class VmnetWatch {
             questions = nil
             onLoss("the vmnet interface is silent since the machine has slept")
         } else if let gateway = options.network?.gateway {
-            control.send(
-                ARPPacket.probe(for: gateway, from: SwitchControl.ownAddress).frame(to: .broadcast), outOf: port)
+            control.sendFrame(
+                ARPPacket.probe(for: gateway, from: SwitchControl.ownAddress).frame(to: .broadcast), by: port)
             current.count += 1
             questions = current
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
 import Platform
+import Timing
 import Wire
 
 #if canImport(Darwin)
@@ -11,37 +12,10 @@ import Wire
     import Glibc
 #endif
 
-/// The port by which a sender's frames come in.
-package struct FrameOrigin: Equatable, Sendable {
-    package let port: UInt16
-    /// Further senders may be behind it.
-    package let isShared: Bool
-
-    package init(port: UInt16, isShared: Bool) {
-        self.port = port
-        self.isShared = isShared
-    }
-}
-
-/// Where a device that sends on by itself what it has for machines does so.
-package protocol FrameSink: AnyObject, Sendable {
-    /// Comes in beside the forwarder's workers: who changes ports waits until `leave`. For a thread that is none of
-    /// them, and is not inside yet.
-    func enter()
-    func leave()
-    /// Whether there is somebody to send to. From inside.
-    var isAttached: Bool { get }
-    /// Sends frames on as if they had come in at the device's port; nowhere, before it is attached and afterwards. From
-    /// inside, one thread at a time.
-    /// - Parameter frames: 64 at most; not to be read afterwards, for ports may have changed them in place.
-    func forward(_ frames: inout FrameBatch)
-    /// Where the sender with this hardware address was last seen; nil if that is not known. From inside.
-    func origin(of hardware: MACAddress) -> FrameOrigin?
-}
-
-/// A source and sink of frames that has no descriptor: functions of C, which move many frames in a call and never wait.
-/// One with turns is not asked for frames, but sends them on by itself (`FrameSink`). Whoever made it keeps it alive
-/// for as long as a port uses it.
+/// A source and sink of frames that has no descriptor: C functions, which move many frames in a call and never block.
+///
+/// A device with a poll function is not read: it injects its frames (`FrameInjector`) while it is polled. The creator
+/// keeps `context` alive as long as a port uses the device.
 @safe
 @usableFromInline
 package struct FrameDevice: @unchecked Sendable {
@@ -53,13 +27,13 @@ package struct FrameDevice: @unchecked Sendable {
     /// Takes one frame that lies in several pieces. Returns 0 or a negative errno.
     package typealias SendPieces = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32) -> Int32
 
-    /// Does what there is to do, after it was attached, frames were sent or the port's descriptor became readable,
-    /// which the argument tells, or when it is time. Returns when it is next, in nanoseconds of the clock; `UINT64_MAX`
-    /// for never.
-    package typealias Turn = @convention(c) (UnsafeMutableRawPointer?, Int32) -> UInt64
+    /// Does the device's work, after it was attached, frames were sent or the port's descriptor became readable (the
+    /// argument), or at the time that it has returned. Returns when it is to be polled next, in nanoseconds of the
+    /// clock; `UINT64_MAX` for never.
+    package typealias Poll = @convention(c) (UnsafeMutableRawPointer?, Int32) -> UInt64
 
     private let context: UnsafeMutableRawPointer
-    private let turnTaker: Turn?
+    private let poller: Poll?
     private let receiver: Receive?
     private let sender: Send
     private let piecesSender: SendPieces?
@@ -67,31 +41,30 @@ package struct FrameDevice: @unchecked Sendable {
     private let signal: Int32
     /// Bytes of the virtio header in front of every frame: 0 or 12.
     package let headerLength: Int
-    /// Bytes of the longest super-frame; 0 where there are none.
-    package let maximumSuperFrame: Int
-    /// Bytes of the longest IP packet that is no super-frame. Where there is no header to say so, one that is longer is
-    /// a super-frame.
+    /// Bytes of the longest GSO frame; 0 if the device takes none.
+    package let maximumGSOFrame: Int
+    /// Bytes of the longest IP packet that needs no segmentation. Without a virtio header, a longer one is a GSO frame.
     package let mtu: Int
     /// Whether receiving and sending must not overlap.
-    package let takesOneCallAtATime: Bool
+    package let serializesCalls: Bool
 
     /// - Parameters:
     ///   - context: handed to the functions.
-    ///   - receive: nil for a device with turns.
-    ///   - signal: the writing end of the port's wake-up; -1 for a device with turns.
+    ///   - receive: nil for a polled device.
+    ///   - signal: the writing end of the port's wake-up; -1 for a polled device.
     @unsafe
     package init(
         context: UnsafeMutableRawPointer, receive: Receive? = nil, send: @escaping Send, sendPieces: SendPieces? = nil,
-        turn: Turn? = nil, signal: Int32 = -1, headerLength: Int = 0, maximumSuperFrame: Int = 0, mtu: Int = 1500,
-        takesOneCallAtATime: Bool = false
+        poll: Poll? = nil, signal: Int32 = -1, headerLength: Int = 0, maximumGSOFrame: Int = 0, mtu: Int = 1500,
+        serializesCalls: Bool = false
     ) {
         self.headerLength = headerLength
-        self.maximumSuperFrame = maximumSuperFrame
+        self.maximumGSOFrame = maximumGSOFrame
         self.mtu = mtu
-        self.takesOneCallAtATime = takesOneCallAtATime
+        self.serializesCalls = serializesCalls
         unsafe self.context = context
         unsafe receiver = receive
-        unsafe turnTaker = turn
+        unsafe poller = poll
         unsafe sender = send
         unsafe piecesSender = sendPieces
         self.signal = signal
@@ -105,17 +78,29 @@ package struct FrameDevice: @unchecked Sendable {
         Int(unsafe sender(context, frames, Int32(stride), Int32(count)))
     }
 
-    /// Whether segments of TCP that follow each other are to be put together for it.
-    package var takesPieces: Bool { unsafe piecesSender != nil }
+    /// Whether consecutive TCP segments are to be coalesced for the device.
+    package var acceptsPieces: Bool { unsafe piecesSender != nil }
 
     func sendPieces(_ pieces: UnsafePointer<iovec>, _ count: Int) -> Int32 {
         unsafe -(piecesSender?(context, pieces, Int32(count)) ?? -Errno.notSupported)
     }
 
-    package var takesTurns: Bool { unsafe turnTaker != nil }
+    package var isPolled: Bool { unsafe poller != nil }
 
-    package func turn(isReadable: Bool) -> UInt64 { unsafe turnTaker?(context, isReadable ? 1 : 0) ?? .max }
+    /// Polls the device. Returns when it is to be polled next.
+    package func poll(isReadable: Bool) -> Instant {
+        Instant(nanoseconds: Int64(clamping: unsafe poller?(context, isReadable ? 1 : 0) ?? .max))
+    }
 
-    /// Makes the port's turn come again: there is more to read, of which nobody will tell.
-    package func comeBack() { platform_wakeup_signal(signal) }
+    /// Makes the port's descriptor readable again: there are more frames to receive, which the device has reported.
+    package func rearm() { platform_wakeup_signal(signal) }
+
+    /// Sends frame `index` of `batch`, behind its virtio header. Returns 0 or a positive errno.
+    package func send(_ index: Int, of batch: inout FrameBatch) -> Int32 {
+        batch.prependHeader(to: index, length: headerLength)
+        let frame = batch[index]
+        var piece = unsafe iovec(
+            iov_base: batch.address(at: Int(frame.offset) - headerLength), iov_len: Int(frame.length) + headerLength)
+        return unsafe sendPieces(&piece, 1)
+    }
 }

@@ -5,9 +5,9 @@ package enum FrameLimits {
     /// On a link of this MTU, to which the Ethernet header and one VLAN tag do not count.
     package static func link(mtu: Int) -> Int { mtu + 14 + 4 }
 
-    /// On a stream: what the programs at its other end take.
-    package static let stream = StreamFrames.maximumFrameLength
+    /// On a stream: what the programs at its other end accept.
+    package static let stream = StreamDeframer.maximumFrameLength
 
-    /// For a device whose MTU is somebody else's to set: the kernel drops what is too long.
+    /// For a device whose MTU another program sets: the kernel drops longer ones.
     package static let device = link(mtu: 65_535)
 }

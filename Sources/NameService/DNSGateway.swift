@@ -75,20 +75,20 @@ package final class DNSGateway {
     /// - Parameter terminatesTCP: false if the uplink terminates TCP connections.
     package func open(terminatesTCP: Bool) throws(ExitError) {
         if terminatesTCP { try orUnavailable { () throws(SystemError) in try openRelay() } }
-        control.setNames(NameService(address: guests.gateway, hardware: hardware, streams: port))
+        control.setNameService(NameService(address: guests.gateway, hardware: hardware, streams: port))
     }
 
     private func openRelay() throws(SystemError) {
-        let worker = DeviceWorker(control)
+        let injector = InjectionPort(control)
         let made = try NameRelay(
-            guests, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, names: inlet, to: worker
+            guests, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, names: inlet, to: injector
         )
         var configuration = PortConfiguration(
             name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
             maximumFrame: FrameLimits.link(mtu: mtu),
             receivesUnknown: false)
         configuration.device = made.device
-        configuration.worker = worker
+        configuration.injector = injector
         relay = made
         self.port = control.attach(configuration)
         if self.port == nil {
@@ -102,7 +102,7 @@ package final class DNSGateway {
     /// Handles the queries that guests have sent since the last call, up to a bound.
     package func receive() {
         for _ in 0..<DNSGateway.burst {
-            guard let (frame, port) = control.takeQuestion() else { return }
+            guard let (frame, port) = control.removeNameQuery() else { return }
             receive(frame, from: port)
         }
         control.notification.signal()
@@ -124,13 +124,13 @@ package final class DNSGateway {
 
     private func reply(_ message: [UInt8], to client: DNSDatagramClient) {
         let fits =
-            message.count + UDPFrame.headerLength <= FrameRing.slotCapacity
+            message.count + UDPFrame.headerLength <= ServiceFrameRing.maximumFrameLength
             && message.count + IPv4Header.length + UDPHeader.length <= mtu
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
         let frame = UDPFrame(
             from: (hardware, guests.gateway, NameService.port),
             to: (client.hardware, client.address, client.port))
-        control.sendAnswer(frame.bytes(payload: whole))
+        control.sendNameReply(frame.bytes(payload: whole))
     }
 
     private func acceptConnections() {
@@ -149,10 +149,10 @@ package final class DNSGateway {
     /// Stops to serve guests.
     /// - Parameter isForwarding: workers run, so they may be using the relay.
     package func close(isForwarding: Bool) {
-        control.setNames(nil)
+        control.setNameService(nil)
         loop.unwatch(inlet.notification.descriptor.raw)
         guard let relay else { return }
         if let port { control.detach(port) }
-        if isForwarding && !control.settle() { DNSGateway.unreleased.withLock { $0.append(relay) } }
+        if isForwarding && !control.barrier() { DNSGateway.unreleased.withLock { $0.append(relay) } }
     }
 }

@@ -14,13 +14,13 @@ final class GuestOutput {
     /// for a moment. Shorter ones go better in one piece.
     private static let longPacket = 16 << 10
 
-    private let sink: any FrameSink
+    private let sink: any FrameInjector
     private let yields: Bool
     private var batch = FrameBatch(capacity: GuestOutput.frames)
     private var bytes = 0
 
     /// - Parameter mtu: bytes of the longest IP packet on the guests' link.
-    init(to sink: any FrameSink, mtu: Int) {
+    init(to sink: any FrameInjector, mtu: Int) {
         self.sink = sink
         yields = mtu >= GuestOutput.longPacket
     }
@@ -35,7 +35,7 @@ final class GuestOutput {
     /// Sends on what there is.
     func send() {
         if batch.count == 0 { return }
-        sink.forward(&batch)
+        sink.inject(&batch)
         batch.removeAll()
         bytes = 0
         if yields { WorkerThread.yield() }

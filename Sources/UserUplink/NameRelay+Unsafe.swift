@@ -17,7 +17,7 @@ package final class NameRelay: @unchecked Sendable {
     /// Frames that are taken before other ports of the switch have their turn.
     private static let turnFrames = 64
 
-    private let fromGuests = PacketRing(capacity: NameRelay.guestCapacity)
+    private let fromGuests = SPSCFrameRing(capacity: NameRelay.guestCapacity)
     /// Leases that were given since the last turn, with their ends in seconds.
     private let leases = Mutex<[IPv4Address: (hardware: MACAddress, end: UInt64)]>([:])
     private let turn = TurnLatch()
@@ -33,7 +33,8 @@ package final class NameRelay: @unchecked Sendable {
     ///   - limit: connections at a time.
     ///   - names: takes them.
     package init(
-        _ network: GuestNetwork, hardware: MACAddress, mtu: Int, limit: Int, names: NameInlet, to sink: any FrameSink
+        _ network: GuestNetwork, hardware: MACAddress, mtu: Int, limit: Int, names: NameInlet,
+        to sink: any FrameInjector
     ) throws(SystemError) {
         var options = UserGateway.Options(network: network, hardware: hardware)
         options.mtu = mtu
@@ -55,12 +56,12 @@ package final class NameRelay: @unchecked Sendable {
                     unsafe $0.fromGuests.append(frames!, stride: Int(stride), count: Int(count))
                 }
             },
-            turn: { context, isReadable in
+            poll: { context, isReadable in
                 unsafe Unmanaged<NameRelay>.fromOpaque(context!)._withUnsafeGuaranteedRef {
                     $0.takeTurn(isReadable: isReadable != 0)
                 }
             },
-            headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
+            headerLength: VirtioNetHeader.length, maximumGSOFrame: FrameBatch.maximumFrameLength)
     }
 
     /// For the same port: a descriptor that is readable while sockets of connections have events. The caller owns it.
@@ -89,7 +90,7 @@ package final class NameRelay: @unchecked Sendable {
         }
         for (address, lease) in given { gateway.lease(address, to: lease.hardware, until: lease.end, now: now) }
         var count = 0
-        while count < NameRelay.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
+        while count < NameRelay.turnFrames, fromGuests.removeFirst({ handle(&$0) }) != nil { count += 1 }
         if isReadable { relay.serve(&gateway) }
         output.send()
         relay.finishTurn(&gateway)

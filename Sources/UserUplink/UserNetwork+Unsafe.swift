@@ -37,11 +37,11 @@ package final class UserNetwork: @unchecked Sendable {
 
     package let libraryVersion: String
     private let stack: OpaquePointer
-    private let sink: any FrameSink
+    private let sink: any FrameInjector
     /// Appended to by who sends to the port, emptied by who has the turn.
-    private let fromGuests = PacketRing(capacity: UserNetwork.guestCapacity)
+    private let fromGuests = SPSCFrameRing(capacity: UserNetwork.guestCapacity)
     /// Appended to by who has the turn, emptied by the library's thread.
-    private let toLibrary = PacketRing(capacity: UserNetwork.libraryCapacity)
+    private let toLibrary = SPSCFrameRing(capacity: UserNetwork.libraryCapacity)
     /// Wakes the library's thread.
     private let wakeup: Wakeup
     private let isWaiting = ManagedAtomic<Bool>(false)
@@ -70,7 +70,7 @@ package final class UserNetwork: @unchecked Sendable {
     /// - Parameter names: takes guests' connections to the name server.
     package init(
         _ options: UserGateway.Options, publishing published: [PublishedPort], names: NameInlet? = nil,
-        to sink: any FrameSink
+        to sink: any FrameInjector
     ) throws(UserFailure) {
         self.sink = sink
         output = GuestOutput(to: sink, mtu: options.mtu)
@@ -160,12 +160,12 @@ package final class UserNetwork: @unchecked Sendable {
                     unsafe $0.take(UnsafeBufferPointer(start: pieces, count: Int(count)))
                 }
             },
-            turn: { context, isReadable in
+            poll: { context, isReadable in
                 unsafe Unmanaged<UserNetwork>.fromOpaque(context!)._withUnsafeGuaranteedRef {
                     $0.takeTurn(isReadable: isReadable != 0)
                 }
             },
-            headerLength: VirtioNetHeader.length, maximumSuperFrame: FrameBatch.maximumFrameLength)
+            headerLength: VirtioNetHeader.length, maximumGSOFrame: FrameBatch.maximumFrameLength)
     }
 
     /// For the same port: a descriptor that is readable while sockets have something to say, which the caller owns.
@@ -198,7 +198,7 @@ package final class UserNetwork: @unchecked Sendable {
             gateway.advertise()
         }
         var count = 0
-        while count < UserNetwork.turnFrames, fromGuests.takeFirst({ handle(&$0) }) != nil { count += 1 }
+        while count < UserNetwork.turnFrames, fromGuests.removeFirst({ handle(&$0) }) != nil { count += 1 }
         if isReadable { relay.serve(&gateway) }
         // Guests do not wait for what sockets are still to get.
         output.send()
@@ -245,7 +245,7 @@ package final class UserNetwork: @unchecked Sendable {
     /// Tells of leases that were given: address, client, its name, and the end in nanoseconds of the clock.
     package func note(_ given: [(IPv4Address, MACAddress, GuestName?, UInt64)]) {
         // Where a client is the switch knows.
-        sink.enter()
+        sink.lockShared()
         turn.lock()
         let moment = MonotonicClock.now
         for (address, hardware, name, end) in given {
@@ -253,7 +253,7 @@ package final class UserNetwork: @unchecked Sendable {
             if end > moment { relay.lease(address, to: hardware, named: name) }
         }
         turn.unlock()
-        sink.leave()
+        sink.unlock()
         // This is no turn: one that was wanted meanwhile is brought about by the library's thread.
         if turn.isMissed { wakeup.signal() }
     }
@@ -270,11 +270,11 @@ package final class UserNetwork: @unchecked Sendable {
 
     private func run() {
         while !isStopping.load(ordering: .acquiring) {
-            sink.enter()
+            sink.lockShared()
             let deadline = takeTurn(isReadable: false)
-            sink.leave()
+            sink.unlock()
             var count = 0
-            while count < UserNetwork.libraryFrames, toLibrary.takeFirst({ input($0.bytes) }) != nil { count += 1 }
+            while count < UserNetwork.libraryFrames, toLibrary.removeFirst({ input($0.bytes) }) != nil { count += 1 }
             isWaiting.store(true, ordering: .relaxed)
             atomicMemoryFence(ordering: .sequentiallyConsistent)
             // What it has heard it may answer now; the answer goes at the beginning of the next turn.
@@ -300,7 +300,7 @@ package final class UserNetwork: @unchecked Sendable {
     /// Takes a frame of the library's, which is at work.
     private func receive(_ bytes: UnsafeRawPointer, _ length: Int) {
         var frame = unsafe MutableRawSpan(_unsafeStart: UnsafeMutableRawPointer(mutating: bytes), byteCount: length)
-        sink.enter()
+        sink.lockShared()
         turn.lock()
         switch gateway.fromStack(&frame, now: now) {
         case .pass: append(frame.bytes)
@@ -308,7 +308,7 @@ package final class UserNetwork: @unchecked Sendable {
         default: break
         }
         turn.unlock()
-        sink.leave()
+        sink.unlock()
     }
 
     // MARK: Frames, by who has the turn

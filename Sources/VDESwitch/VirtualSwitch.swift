@@ -143,10 +143,10 @@ package final class VirtualSwitch {
     ) -> PortNumber? {
         var configuration = configuration
         var port = ports[number] ?? SwitchPort()
-        // Port 0 needs a number of its own here, for 0 means no bundle.
-        configuration.bundle = UInt16(number == 0 ? VirtualSwitch.maximumPorts + 1 : number)
+        // Port 0 needs a number here, because 0 means no group.
+        configuration.group = UInt16(number == 0 ? VirtualSwitch.maximumPorts + 1 : number)
         configuration.mayServe = servingPorts.contains(number)
-        configuration.untaggedVLAN = port.untaggedVLAN
+        configuration.pvid = port.untaggedVLAN
         configuration.taggedVLANs = taggedVLANs(of: number)
         guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else {
             return nil

@@ -208,8 +208,8 @@ private final class StartedInterface: VmnetInterface, @unchecked Sendable {
         unsafe FrameDevice(
             context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) },
             send: { unsafe cvmnet_send($0, $1, $2, $3) },
-            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumSuperFrame: longest,
-            mtu: parameters.mtu, takesOneCallAtATime: true)
+            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumGSOFrame: longest,
+            mtu: parameters.mtu, serializesCalls: true)
     }
 
     func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }

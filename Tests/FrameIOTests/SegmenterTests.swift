@@ -90,7 +90,7 @@ struct SuperFrame {
     func whatIsTooLongIsCutUpToTheMTU(ipv6: Bool, tags: Int) throws {
         let frame = SuperFrame(
             ipv6: ipv6, tags: tags, payload: payload(20_000), segmentSize: 1, flags: [.ack, .psh, .cwr])
-        let found = VirtioNetHeader(superFrame: frame.bytes.rawSpan, mtu: 1500)
+        let found = VirtioNetHeader(gsoFrame: frame.bytes.rawSpan, mtu: 1500)
         let offload = try #require(found)
         #expect(offload.segmentation == (ipv6 ? .tcp6 : .tcp4) && offload.hasECN && offload.flags == [])
         #expect(Int(offload.segmentSize) == 1500 - (frame.payloadOffset - frame.network))
@@ -101,20 +101,20 @@ struct SuperFrame {
     @Test func whatFitsIsLeftAlone() {
         let fits = SuperFrame(tags: 2, payload: payload(1500 - 52), segmentSize: 1)
         #expect(fits.bytes.count == 1522)
-        #expect(VirtioNetHeader(superFrame: fits.bytes.rawSpan, mtu: 1500) == nil)
+        #expect(VirtioNetHeader(gsoFrame: fits.bytes.rawSpan, mtu: 1500) == nil)
         let over = SuperFrame(tags: 2, payload: payload(1500 - 51), segmentSize: 1)
-        #expect(VirtioNetHeader(superFrame: over.bytes.rawSpan, mtu: 1500).map { Int($0.segmentSize) } == 1448)
+        #expect(VirtioNetHeader(gsoFrame: over.bytes.rawSpan, mtu: 1500).map { Int($0.segmentSize) } == 1448)
     }
 
     @Test func whatIsNotTCPIsNone() {
         #expect(
             VirtioNetHeader(
-                superFrame: SuperFrame(tcp: false, payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 1500)
+                gsoFrame: SuperFrame(tcp: false, payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 1500)
                 == nil)
-        #expect(VirtioNetHeader(superFrame: payload(9000).rawSpan, mtu: 1500) == nil)
+        #expect(VirtioNetHeader(gsoFrame: payload(9000).rawSpan, mtu: 1500) == nil)
         // Headers that leave no room for data.
         #expect(
-            VirtioNetHeader(superFrame: SuperFrame(payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 40)
+            VirtioNetHeader(gsoFrame: SuperFrame(payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 40)
                 == nil)
     }
 }

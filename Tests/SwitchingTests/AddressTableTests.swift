@@ -13,7 +13,7 @@ private final class Table {
     func learn(_ key: AddressTable.Key, at port: PortNumber, now: UInt32) -> AddressTable.Learning {
         table.learn(key, at: port, now: now)
     }
-    func pin(_ key: AddressTable.Key, to port: PortNumber) { table.pin(key, to: port) }
+    func addStatic(_ key: AddressTable.Key, at port: PortNumber) { table.addStatic(key, at: port) }
     func forget(_ port: PortNumber) { table.forget(port) }
     func count(at port: PortNumber) -> Int { table.count(at: port) }
 }
@@ -54,8 +54,8 @@ private final class Table {
 
     @Test func pinnedAddressesNeitherMoveNorAge() {
         let table = Table()
-        table.pin(key(1), to: 2)
-        #expect(table.learn(key(1), at: 3, now: 10) == .belongsElsewhere)
+        table.addStatic(key(1), at: 2)
+        #expect(table.learn(key(1), at: 3, now: 10) == .staticElsewhere)
         #expect(table.learn(key(1), at: 2, now: 10) == .accepted)
         #expect(table.lookup(key(1), now: 4_000_000_000) == 2)
         table.forget(2)
@@ -75,7 +75,7 @@ private final class Table {
     @Test func aFloodCostsItsSenderOnly() {
         let table = Table()
         for number in 0..<100 { table.learn(key(UInt64(number)), at: 1, now: 0) }
-        table.pin(key(5000), to: 2)
+        table.addStatic(key(5000), at: 2)
         for number in 0..<200_000 {
             table.learn(AddressTable.key(MACAddress(0x0600_0000_0000 | UInt64(number)), vlan: 0), at: 7, now: 1)
         }

@@ -4,6 +4,7 @@ import Platform
 import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 /// A datagram listener without the control thread's part: strangers are attached by the test.
@@ -28,7 +29,7 @@ import Wire
                 maximumFrame: 0, receivesUnknown: false)
             number = try #require(bench.control.attach(port))
             self.socket = consume socket
-            bench.forwarder.turn(timeout: 0)
+            bench.forwarder.runOnce(timeout: .zero)
         }
 
         /// A client whose socket is connected to the listener's.
@@ -40,14 +41,14 @@ import Wire
             return FarEnd(number: 0, socket: try socket.duplicate())
         }
 
-        func strangers() -> [Stranger] {
+        func strangers() -> [UnknownPeer] {
             bench.settle()
             return bench.control.takeEvents().compactMap {
-                if case .stranger(number, let stranger) = $0 { stranger } else { nil }
+                if case .unknownPeer(number, let stranger) = $0 { stranger } else { nil }
             }
         }
 
-        func attach(_ stranger: Stranger) throws -> PortNumber {
+        func attach(_ stranger: UnknownPeer) throws -> PortNumber {
             var port = PortConfiguration(
                 name: "client", kind: .datagramClient, role: .guest, descriptor: try socket.duplicate().release(),
                 maximumFrame: 65_553)

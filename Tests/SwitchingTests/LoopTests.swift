@@ -3,6 +3,7 @@ import Platform
 import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 @Suite struct LoopTests {
@@ -21,7 +22,7 @@ import Wire
             for frame in a { try other.send(changed(frame)) }
             for frame in b { try one.send(changed(frame)) }
             carried += a.count + b.count
-            for _ in 0..<4 { bench.forwarder.turn(timeout: 0) }
+            for _ in 0..<4 { bench.forwarder.runOnce(timeout: .zero) }
         }
         return carried
     }
@@ -51,7 +52,7 @@ import Wire
     }
 
     @Test func aPortIsOpenedWhenTheLoopIsGone() throws {
-        let bench = try Bench(closingPause: 1)
+        let bench = try Bench(loopBlockTime: .seconds(1))
         let guest = try bench.attach(), one = try bench.attach(), other = try bench.attach()
         for number in 0..<4 { try guest.send(frame(to: .broadcast, from: mac(UInt64(100 + number)))) }
         bench.settle()
@@ -59,7 +60,7 @@ import Wire
         // While the cable is there the port stays closed, whatever the time.
         let stillLooped = MonotonicClock.now + 4 * MonotonicClock.second
         while MonotonicClock.now < stillLooped {
-            bench.forwarder.turn(timeout: 50 * MonotonicClock.millisecond)
+            bench.forwarder.runOnce(timeout: .milliseconds(50))
             _ = try carry(bench, one, other, limit: 100)
         }
         let before = bench.control.takeEvents()
@@ -68,7 +69,7 @@ import Wire
         var ended = false
         let deadline = MonotonicClock.now + 10 * MonotonicClock.second
         while !ended && MonotonicClock.now < deadline {
-            bench.forwarder.turn(timeout: 50 * MonotonicClock.millisecond)
+            bench.forwarder.runOnce(timeout: .milliseconds(50))
             _ = (one.received(), other.received())
             ended = bench.control.takeEvents().contains { if case .loopEnded = $0 { true } else { false } }
         }
@@ -157,7 +158,7 @@ import Wire
 
     @Test func endsOfOnePortGetTheSameAndNothingFromEachOther() throws {
         let bench = try Bench()
-        let one = try bench.attach(bundle: 3), two = try bench.attach(bundle: 3), three = try bench.attach(bundle: 3),
+        let one = try bench.attach(group: 3), two = try bench.attach(group: 3), three = try bench.attach(group: 3),
             other = try bench.attach()
         try one.send(frame(to: .broadcast, from: mac(1)))
         bench.settle()
@@ -189,7 +190,7 @@ import Wire
         var flooded = false
         while !flooded && MonotonicClock.now < deadline {
             try a.send(frame(to: mac(2), from: mac(1)))
-            bench.forwarder.turn(timeout: 20 * MonotonicClock.millisecond)
+            bench.forwarder.runOnce(timeout: .milliseconds(20))
             flooded = !c.received().isEmpty
         }
         #expect(flooded)
@@ -198,7 +199,7 @@ import Wire
     @Test func theTableCanBeRead() throws {
         let bench = try Bench()
         let a = try bench.attach(), uplink = try bench.attach(.uplink)
-        bench.control.pin(mac(9), to: uplink.number)
+        bench.control.addStatic(mac(9), at: uplink.number)
         bench.settle()
         try a.send(frame(to: .broadcast, from: mac(1)))
         bench.settle()
@@ -208,7 +209,7 @@ import Wire
             answer.withLock { $0 = addresses ?? [] }
         }
         try eventually("an answer") {
-            bench.forwarder.turn(timeout: MonotonicClock.millisecond)
+            bench.forwarder.runOnce(timeout: .milliseconds(1))
             return answer.withLock { $0 } != nil
         }
         let found = answer.withLock { $0! }.sorted { $0.address.value < $1.address.value }

@@ -3,6 +3,7 @@ import FrameIO
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 @testable import Switching
@@ -16,7 +17,7 @@ import Wire
         let guest: FarEnd
         let uplink: FarEnd
         let streams: TurnDevice
-        let worker: DeviceWorker
+        let worker: InjectionPort
         private(set) var streamPort: PortNumber = 0
 
         init(takesStreams: Bool = true) throws {
@@ -24,20 +25,20 @@ import Wire
             guest = try bench.attach()
             uplink = try bench.attach(.uplink, receivesUnknown: false)
             streams = try TurnDevice()
-            worker = DeviceWorker(bench.control)
-            bench.control.pin(router, to: uplink.number)
+            worker = InjectionPort(bench.control)
+            bench.control.addStatic(router, at: uplink.number)
             bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-            bench.control.note(owners: [AddressOwner(mine, mac(1), until: .max)])
+            bench.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
             if takesStreams {
                 var configuration = PortConfiguration(
                     name: "names", kind: .device, role: .service,
                     descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514,
                     receivesUnknown: false)
                 configuration.device = streams.device
-                configuration.worker = worker
+                configuration.injector = worker
                 streamPort = try #require(bench.control.attach(configuration))
             }
-            bench.control.setNames(
+            bench.control.setNameService(
                 NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
             bench.settle()
             _ = streams.takeTurns()
@@ -45,11 +46,11 @@ import Wire
 
         /// Sends a frame of the device's.
         func forward(_ frame: [UInt8]) {
-            var batch = FrameBatch(capacity: Forwarder.batchCapacity)
+            var batch = FrameBatch(capacity: ForwardingWorker.batchCapacity)
             batch.append(copying: frame.rawSpan)
-            worker.enter()
-            worker.forward(&batch)
-            worker.leave()
+            worker.lockShared()
+            worker.inject(&batch)
+            worker.unlock()
         }
 
         /// Frames of TCP that were taken.
@@ -87,10 +88,10 @@ import Wire
         #expect(scene.uplink.received().isEmpty)
         // Without its tags.
         for _ in 0..<2 {
-            let question = try #require(scene.bench.control.takeQuestion())
+            let question = try #require(scene.bench.control.removeNameQuery())
             #expect(question.frame == Self.datagram() && question.port == scene.guest.number)
         }
-        #expect(scene.bench.control.takeQuestion() == nil)
+        #expect(scene.bench.control.removeNameQuery() == nil)
         #expect(scene.takenStreams() == 2)
         #expect(
             scene.bench.control.port(ofCaller: Self.mine) == scene.guest.number
@@ -115,7 +116,7 @@ import Wire
         for length in 14..<46 { try scene.guest.send(Array(Self.datagram().prefix(length))) }
         scene.bench.settle()
         #expect(scene.uplink.received().filter { $0.count >= 46 } == passing)
-        #expect(scene.bench.control.takeQuestion() == nil && scene.takenStreams() == 0)
+        #expect(scene.bench.control.removeNameQuery() == nil && scene.takenStreams() == 0)
         #expect(scene.bench.counters(other).drops(.spoofed) == 1)
     }
 
@@ -124,11 +125,11 @@ import Wire
         try scene.guest.send(Self.segment())
         scene.bench.settle()
         #expect(scene.uplink.received() == [Self.segment()], "the way out ends streams itself")
-        scene.bench.control.setNames(nil)
+        scene.bench.control.setNameService(nil)
         scene.bench.settle()
         try scene.guest.send(Self.datagram())
         scene.bench.settle()
-        #expect(scene.uplink.received() == [Self.datagram()] && scene.bench.control.takeQuestion() == nil)
+        #expect(scene.uplink.received() == [Self.datagram()] && scene.bench.control.removeNameQuery() == nil)
     }
 
     @Test func oneGuestsFloodLeavesRoomForTheOthersAndForDHCP() throws {
@@ -143,9 +144,9 @@ import Wire
         try other.send(request)
         scene.bench.settle()
         var ports: [PortNumber] = []
-        while let question = scene.bench.control.takeQuestion() { ports.append(question.port) }
+        while let question = scene.bench.control.removeNameQuery() { ports.append(question.port) }
         #expect(ports.last == other.number && (100..<200).contains(ports.count), "\(ports.count)")
-        #expect(scene.bench.control.takeServiceFrame().map { _ in true } == true)
+        #expect(scene.bench.control.removeServiceFrame().map { _ in true } == true)
     }
 
     @Test func answersReachTheGuest() throws {
@@ -153,7 +154,7 @@ import Wire
         try scene.guest.send(Self.datagram())
         scene.bench.settle()
         let answer = UDPFrame(from: (Self.router, Self.gateway, 53), to: (mac(1), Self.mine, 4000)).bytes(payload: [7])
-        #expect(scene.bench.control.sendAnswer(answer))
+        #expect(scene.bench.control.sendNameReply(answer))
         scene.bench.settle()
         #expect(scene.guest.received() == [answer] && scene.uplink.received().isEmpty)
     }
@@ -172,14 +173,14 @@ import Wire
         try outsider.send(Self.datagram(from: mac(3), third))
         scene.bench.settle()
         var ports: [PortNumber] = []
-        while let question = scene.bench.control.takeQuestion() { ports.append(question.port) }
+        while let question = scene.bench.control.removeNameQuery() { ports.append(question.port) }
         #expect(ports.sorted() == [scene.guest.number, tagging.number].sorted())
         #expect(
             tagging.received() == [Self.datagram(from: mac(3), third)], "in the other VLAN it is a frame like any other"
         )
         // Answers stay in that VLAN, by UDP as by TCP.
         let answer = frame(to: .broadcast, from: Self.router, [1])
-        for send in [{ scene.forward(answer) }, { _ = scene.bench.control.sendAnswer(answer) }] {
+        for send in [{ scene.forward(answer) }, { _ = scene.bench.control.sendNameReply(answer) }] {
             send()
             scene.bench.settle()
             #expect(scene.guest.received() == [answer] && outsider.received().isEmpty)

@@ -71,7 +71,7 @@ import Wire
     }
 
     @Test func ringsHandOverEveryFrameOnce() throws {
-        let ring = FrameRing(slots: 8)
+        let ring = ServiceFrameRing(slots: 8)
         let total = 20_000
         try WorkerThread.start(named: "writer") {
             for number in 0..<total {
@@ -83,7 +83,7 @@ import Wire
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
         while received < total {
             try #require(MonotonicClock.now < deadline)
-            let frame: [UInt8]? = ring.takeFirst { $0.copied() }
+            let frame: [UInt8]? = ring.removeFirst { frame, _ in frame.copied() }
             guard let frame else { continue }
             #expect(frame == [UInt8](repeating: UInt8(truncatingIfNeeded: received), count: 14 + received % 500))
             received += 1
@@ -92,16 +92,16 @@ import Wire
     }
 
     @Test func ringsRefuseWhatDoesNotFit() {
-        let ring = FrameRing(slots: 2)
+        let ring = ServiceFrameRing(slots: 2)
         func append(_ frame: [UInt8]) -> Bool { ring.append(frame.rawSpan) }
-        #expect(!append([UInt8](repeating: 0, count: FrameRing.slotCapacity + 1)))
+        #expect(!append([UInt8](repeating: 0, count: ServiceFrameRing.maximumFrameLength + 1)))
         #expect(append([1]) && append([2]) && !append([3]))
-        #expect(ring.takeFirst { $0.copied() } == [1])
+        #expect(ring.removeFirst { frame, _ in frame.copied() } == [1])
         #expect(append([3]))
     }
 
     @Test func onePortLeavesRoomInTheRingForOthers() {
-        let ring = FrameRing(slots: 16)
+        let ring = ServiceFrameRing(slots: 16)
         let frame: [UInt8] = [1, 2, 3]
         var taken = 0
         while ring.append(frame.rawSpan, from: 7) { taken += 1 }
@@ -110,7 +110,7 @@ import Wire
         if ring.append(frame.rawSpan, from: 7) { taken += 1 }
         #expect(taken == 15)
         var ports: [PortNumber] = []
-        while let port = ring.takeFirst({ (_: RawSpan, port: PortNumber) in port }) { ports.append(port) }
+        while let port = ring.removeFirst({ _, port in port }) { ports.append(port) }
         #expect(ports == Array(repeating: 7, count: 8) + Array(101...107))
         let isTaken = ring.append(frame.rawSpan, from: 7)
         #expect(isTaken)
@@ -126,7 +126,7 @@ import Wire
                 ARPPacket.probe(for: IPv4Address("10.0.0.1")!, from: MACAddress(0x0200_0000_0001 + UInt64(index)))
                     .frame(to: .broadcast))
             bench.settle()
-            #expect(bench.control.takeServiceFrame()?.port == numbers[index])
+            #expect(bench.control.removeServiceFrame()?.port == numbers[index])
         }
         #expect(bench.control.reach(of: numbers[0]) == .guest)
         bench.control.detach(numbers[0])

@@ -3,6 +3,7 @@ import Platform
 @testable import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 /// DHCP requests of guests, the servers among them, and VLANs.
@@ -22,7 +23,7 @@ import Wire
         for number in 0..<5 {
             try client.send(Forged.discover(from: mac(UInt64(number) + 1)))
             bench.settle()
-            #expect(bench.control.takeServiceFrame()?.bytes == Forged.discover(from: mac(UInt64(number) + 1)))
+            #expect(bench.control.removeServiceFrame()?.bytes == Forged.discover(from: mac(UInt64(number) + 1)))
         }
         #expect(other.received() == [Forged.discover(from: mac(1))], "a server among them answers, and is named")
         #expect(uplink.received().isEmpty)
@@ -45,7 +46,7 @@ import Wire
             let discover = Forged.discover(from: mac(1))
             try client.send(discover)
             bench.settle()
-            #expect(bench.control.takeServiceFrame()?.bytes == discover)
+            #expect(bench.control.removeServiceFrame()?.bytes == discover)
             #expect(byPort.received() == [discover] && byAddress.received() == [discover])
         }
         #expect(other.received().isEmpty && uplink.received().isEmpty)
@@ -60,7 +61,7 @@ import Wire
             try client.send(wrapped)
             bench.settle()
             let isSeen = !name.contains("VLAN") && !name.contains("SNAP")
-            #expect(bench.control.takeServiceFrame()?.bytes == (isSeen ? question : nil), "\(name)")
+            #expect(bench.control.removeServiceFrame()?.bytes == (isSeen ? question : nil), "\(name)")
             #expect(other.received() == [wrapped] && uplink.received() == [wrapped], "\(name)")
         }
         for (name, wrapped) in Forged.wrappings(Forged.discover(from: mac(1)))
@@ -68,7 +69,7 @@ import Wire
             try client.send(wrapped)
             bench.settle()
             #expect(
-                bench.control.takeServiceFrame()?.bytes == Forged.discover(from: mac(1)) && uplink.received().isEmpty,
+                bench.control.removeServiceFrame()?.bytes == Forged.discover(from: mac(1)) && uplink.received().isEmpty,
                 "\(name)")
         }
     }
@@ -89,7 +90,7 @@ import Wire
         try trunk.send(tagged(10, discover))
         bench.settle()
         #expect(
-            bench.control.takeServiceFrame()?.bytes == discover && access.received() == [discover]
+            bench.control.removeServiceFrame()?.bytes == discover && access.received() == [discover]
                 && uplink.received().isEmpty)
         #expect(bench.control.sendFromService(frame(to: mac(1), from: mac(9))))
         bench.settle()
@@ -143,36 +144,39 @@ import Wire
     }
 
     @Test func leasesAreHeldWithinBounds() {
-        var owners = LeaseOwners()
-        let hour = 3600 * MonotonicClock.second
+        var bindings = LeaseBindings()
+        let hour = Instant.distantPast + .hours(1)
         for number in 1...200_000 as ClosedRange<UInt32> {
-            owners.note(
+            bindings.bind(
                 IPv4Address(0x0a00_0000 + number),
-                LeaseOwners.Owner(hardware: mac(UInt64(number)), until: hour + UInt64(number)), now: 0)
+                LeaseBindings.Holder(hardware: mac(UInt64(number)), until: hour + .nanoseconds(Int64(number))), now: 0)
         }
-        #expect(owners.count <= LeaseOwners.limit)
+        #expect(bindings.count <= LeaseBindings.limit)
         #expect(
-            owners.owner(of: IPv4Address(0x0a00_0000 + 200_000))?.hardware == mac(200_000),
+            bindings.holder(of: IPv4Address(0x0a00_0000 + 200_000))?.hardware == mac(200_000),
             "those that end first have gone")
-        #expect(owners.owner(of: IPv4Address(0x0a00_0001)) == nil)
+        #expect(bindings.holder(of: IPv4Address(0x0a00_0001)) == nil)
         // What is over makes room.
         for number in 1...100_000 as ClosedRange<UInt32> {
-            owners.note(
+            bindings.bind(
                 IPv4Address(0x0b00_0000 + number),
-                LeaseOwners.Owner(hardware: mac(1), until: UInt64(number) * MonotonicClock.second), now: number - 1)
+                LeaseBindings.Holder(hardware: mac(1), until: .distantPast + .seconds(Int64(number))),
+                now: number - 1)
         }
-        #expect(owners.owner(of: IPv4Address(0x0b00_0000 + 100_000))?.hardware == mac(1))
+        #expect(bindings.holder(of: IPv4Address(0x0b00_0000 + 100_000))?.hardware == mac(1))
     }
 
     @Test func theGatewaysAddressesAreHeldWithinBounds() {
         var addresses = GatewayAddresses()
         addresses.reset(to: [Forged.gateway6])
-        for number in 0..<100 as Range<UInt64> { addresses.saw(IPv6Address(0xfd00 << 48, number), now: UInt32(number)) }
+        for number in 0..<100 as Range<UInt64> {
+            addresses.record(IPv6Address(0xfd00 << 48, number), now: UInt32(number))
+        }
         #expect(addresses.count == GatewayAddresses.capacity && addresses.contains(Forged.gateway6, now: 100_000))
         #expect(
             addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 100)
                 && !addresses.contains(IPv6Address(0xfd00 << 48, 1), now: 100))
-        let isOver = !addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 99 + GatewayAddresses.patience)
+        let isOver = !addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 99 + GatewayAddresses.lifetime)
         #expect(isOver)
     }
 }

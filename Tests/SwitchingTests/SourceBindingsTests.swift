@@ -13,7 +13,7 @@ import Wire
 
     private func made(_ ports: PortNumber, shared: Set<PortNumber> = []) -> SourceBindings {
         var bindings = SourceBindings(ports: Int(ports))
-        for port in 1..<ports { bindings.attach(port, bundle: 0, isShared: shared.contains(port)) }
+        for port in 1..<ports { bindings.attach(port, group: 0, isShared: shared.contains(port)) }
         return bindings
     }
 
@@ -34,9 +34,10 @@ import Wire
         #expect(
             refusal
                 == SourceBindings.Refusal(
-                    holder: 1, isNew: false, question: SourceBindings.Question(address: address(1), holder: station(1)))
+                    holder: 1, isNew: false,
+                    solicitation: SourceBindings.Solicitation(address: address(1), holder: station(1)))
         )
-        #expect(bindings.claim(address(1), by: station(2), now: 11)?.question == nil, "it has been asked")
+        #expect(bindings.claim(address(1), by: station(2), now: 11)?.solicitation == nil, "it has been asked")
         // One guest may use several hardware addresses, and the last one is asked for.
         #expect(
             bindings.claim(address(1), by: station(1, 77), now: 12) == nil
@@ -53,15 +54,15 @@ import Wire
         for now in 11..<10_000 as Range<UInt32> {
             let refusal = bindings.claim(address(1), by: station(2), now: now)
             #expect(refusal != nil, "\(now)")
-            if refusal?.question != nil { #expect(bindings.claim(address(1), by: station(1), now: now) == nil) }
+            if refusal?.solicitation != nil { #expect(bindings.claim(address(1), by: station(1), now: now) == nil) }
         }
         // Idle for days, too: only unanswered questions count, however long ago the first was.
-        #expect(bindings.claim(address(1), by: station(2), now: 500_000)?.question != nil)
+        #expect(bindings.claim(address(1), by: station(2), now: 500_000)?.solicitation != nil)
         for now in stride(from: 600_000, to: 1_200_000, by: 100_000) as StrideTo<UInt32> {
-            #expect(bindings.claim(address(1), by: station(2), now: now)?.question != nil)
+            #expect(bindings.claim(address(1), by: station(2), now: now)?.solicitation != nil)
         }
         // The clock goes on while the host sleeps.
-        #expect(bindings.claim(address(1), by: station(2), now: 2_000_000)?.question != nil)
+        #expect(bindings.claim(address(1), by: station(2), now: 2_000_000)?.solicitation != nil)
     }
 
     @Test func whoIsSilentLosesAnAddressWithinAMinute() throws {
@@ -69,24 +70,25 @@ import Wire
             var bindings = made(4)
             _ = bindings.claim(address(1), by: station(1), now: 10)
             let took = try #require(contest(&bindings, address(1), by: station(2), from: 1000, every: pause))
-            #expect((SourceBindings.silence...60).contains(took), "\(pause): \(took)")
+            #expect((SourceBindings.answerTimeout...60).contains(took), "\(pause): \(took)")
             #expect(bindings.count(at: 1) == 0 && bindings.count(at: 2) == 1)
             // The other way round it takes as long.
             #expect(
-                contest(&bindings, address(1), by: station(1), from: 1000 + took, limit: SourceBindings.silence) == nil)
+                contest(&bindings, address(1), by: station(1), from: 1000 + took, limit: SourceBindings.answerTimeout)
+                    == nil)
         }
         // A claim for which none could be sent does not count.
         var bindings = made(4)
         _ = bindings.claim(address(1), by: station(1), now: 10)
         for now in 11..<1000 as Range<UInt32> {
-            #expect(bindings.claim(address(1), by: station(2), mayAsk: false, now: now) != nil)
+            #expect(bindings.claim(address(1), by: station(2), maySolicit: false, now: now) != nil)
         }
     }
 
     @Test func endsOfOnePortShareItsAddresses() {
         var bindings = SourceBindings(ports: 8)
         for port in 1...3 as ClosedRange<PortNumber> {
-            bindings.attach(port, bundle: port < 3 ? 1 : 2, isShared: false)
+            bindings.attach(port, group: port < 3 ? 1 : 2, isShared: false)
         }
         #expect(
             bindings.claim(address(1), by: station(1), now: 1) == nil
@@ -101,7 +103,7 @@ import Wire
     @Test func behindATrunkTheHardwareAddressCounts() {
         var bindings = made(4, shared: [1])
         #expect(bindings.claim(address(1), by: station(1, 11), now: 1) == nil)
-        #expect(bindings.claim(address(1), by: station(1, 12), now: 1)?.question?.holder == station(1, 11))
+        #expect(bindings.claim(address(1), by: station(1, 12), now: 1)?.solicitation?.holder == station(1, 11))
         for number in 0..<2000 as Range<UInt64> {
             #expect(bindings.claim(address(100 + number), by: station(1, 11), now: 2) == nil)
         }
@@ -111,7 +113,7 @@ import Wire
     @Test func sharedPortsGetTheirPlacesBack() {
         var bindings = SourceBindings(ports: 1024)
         for round in 0..<3 {
-            for port in 1...70 as ClosedRange<PortNumber> { bindings.attach(port, bundle: 0, isShared: true) }
+            for port in 1...70 as ClosedRange<PortNumber> { bindings.attach(port, group: 0, isShared: true) }
             for port in 1...70 as ClosedRange<PortNumber> {
                 for number in 0..<600 as Range<UInt64> {
                     _ = bindings.claim(address(UInt64(port) << 16 | number), by: station(port), now: UInt32(round))
@@ -150,7 +152,7 @@ import Wire
             let port = PortNumber.random(in: 1..<ports, using: &random)
             if Int.random(in: 0..<400, using: &random) == 0 {
                 bindings.detach(port)
-                bindings.attach(port, bundle: 0, isShared: shared.contains(port))
+                bindings.attach(port, group: 0, isShared: shared.contains(port))
                 #expect(bindings.count(at: port) == 0)
                 for (number, use) in used where use.station.port == port { used[number] = nil }
                 continue
@@ -160,21 +162,23 @@ import Wire
             let claimant = station(port, shared.contains(port) ? UInt64.random(in: 50...52, using: &random) : nil)
             let before = bindings.holder(of: address(number)), held = bindings.count(at: port)
             let refusal = bindings.claim(
-                address(number), by: claimant, isDetection: Bool.random(using: &random), mayAsk: step % 3 > 0, now: now)
+                address(number), by: claimant, isDetection: Bool.random(using: &random), maySolicit: step % 3 > 0,
+                now: now)
             let after = bindings.holder(of: address(number))
             let isOwn = before.map { $0.port == port && (!shared.contains(port) || $0 == claimant) } ?? true
             if refusal == nil {
                 #expect(after == claimant, "whoever is let through holds it")
                 if !isOwn, let use = used[number] {
                     #expect(
-                        now - use.at >= SourceBindings.silence && asked[number, default: 0] >= SourceBindings.questions,
+                        now - use.at >= SourceBindings.answerTimeout
+                            && asked[number, default: 0] >= SourceBindings.maximumSolicitations,
                         "step \(step)")
                 }
                 used[number] = (claimant, now)
                 asked[number] = 0
             } else {
                 #expect(!isOwn && after == before, "step \(step)")
-                if let question = refusal?.question {
+                if let question = refusal?.solicitation {
                     #expect(question.holder == before && question.address == address(number))
                     asked[number, default: 0] += 1
                     // Guests with even numbers are alive.
@@ -198,7 +202,7 @@ import Wire
         // A guest that comes now finds room, whatever the others have done.
         let newcomer = station(ports - 1, 999)
         bindings.detach(newcomer.port)
-        bindings.attach(newcomer.port, bundle: 0, isShared: false)
+        bindings.attach(newcomer.port, group: 0, isShared: false)
         for number in 0..<32 as Range<UInt64> {
             #expect(bindings.claim(IPv6Address(0x2001 << 48, number), by: newcomer, now: now) == nil)
         }

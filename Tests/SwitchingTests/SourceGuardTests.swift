@@ -136,9 +136,10 @@ import Wire
         let questions = network.owner.received()
         #expect(
             questions == [
-                SourceBindings.solicitation(
-                    SourceBindings.Question(
-                        address: global, holder: Station(port: network.owner.number, hardware: mac(1))))
+                SourceBindings.frame(
+                    of:
+                        SourceBindings.Solicitation(
+                            address: global, holder: Station(port: network.owner.number, hardware: mac(1))))
             ])
         let question = try #require(questions.first)
         #expect(

@@ -4,6 +4,7 @@ import Platform
 import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 @Suite struct StreamTests {
@@ -52,7 +53,7 @@ import Wire
         let small = frame(to: mac(2), from: mac(1))
         // More than one turn's batches, which lie in the buffer where no poller sees them.
         try stream.send(raw: [[UInt8]](repeating: StreamEnd.wrap(small), count: 5000).flatMap(\.self))
-        for _ in 0..<3 { bench.forwarder.turn(timeout: 0) }
+        for _ in 0..<3 { bench.forwarder.runOnce(timeout: .zero) }
         #expect(other.receive() == [[UInt8]](repeating: small, count: 5000))
     }
 
@@ -60,7 +61,7 @@ import Wire
         let bench = try Bench()
         let stream = try bench.attachStream(), other = try bench.attachStream()
         let long = frame(to: mac(2), from: mac(1), [UInt8](repeating: 7, count: 65_536))
-        #expect(long.count == StreamFrames.maximumFrameLength)
+        #expect(long.count == StreamDeframer.maximumFrameLength)
         try stream.send(long)
         bench.settle()
         #expect(other.receive() == [long])

@@ -107,7 +107,7 @@ private func tagged(
     @Test func theGatewaysAddressIsTiedInEveryVLANOfTheWayOut() throws {
         let bench = try Bench()
         let thief = try bench.attach(), uplink = try bench.attach(.uplink)
-        bench.control.pin(mac(9), to: uplink.number)
+        bench.control.addStatic(mac(9), at: uplink.number)
         bench.control.setVLANAware(true)
         bench.control.setVLANs(of: uplink.number, untagged: PortConfiguration.noVLAN, tagged: [10, 20])
         bench.control.setVLANs(of: thief.number, untagged: 20, tagged: [])
@@ -151,7 +151,7 @@ private func tagged(
     @Test func theGatewayIsReachedInTheVLANOfTheWayOut() throws {
         let bench = try Bench()
         let a = try bench.attach(), b = try bench.attach(), uplink = try bench.attach(.uplink, receivesUnknown: false)
-        bench.control.pin(mac(9), to: uplink.number)
+        bench.control.addStatic(mac(9), at: uplink.number)
         bench.control.setVLANAware(true)
         bench.control.setVLANs(of: a.number, untagged: 5, tagged: [])
         bench.control.setVLANs(of: uplink.number, untagged: 5, tagged: [])
@@ -166,8 +166,8 @@ private func tagged(
         try a.send(question)
         try b.send(ARPPacket.probe(for: IPv4Address("192.168.105.3")!, from: mac(2)).frame(to: .broadcast))
         bench.settle()
-        #expect(bench.control.takeServiceFrame()?.bytes == question)
-        #expect(bench.control.takeServiceFrame() == nil)
+        #expect(bench.control.removeServiceFrame()?.bytes == question)
+        #expect(bench.control.removeServiceFrame() == nil)
     }
 
     @Test func randomTrafficNeverLeavesItsVLAN() throws {

@@ -23,20 +23,20 @@ extension FrameDevice {
 }
 
 /// A guest's ears: takes what guests are sent, each frame behind its virtio header.
-final class Ears: FrameSink {
+final class Ears: FrameInjector {
     private let frames = Mutex<[[UInt8]]>([])
     /// Held by who is inside, so that a test can keep others out.
     private let listener = Lock()
     /// Called when frames come.
     let hook = Mutex<(@Sendable () -> Void)?>(nil)
 
-    func enter() { listener.lock() }
+    func lockShared() { listener.lock() }
 
-    func leave() { listener.unlock() }
+    func unlock() { listener.unlock() }
 
     var isAttached: Bool { true }
 
-    func forward(_ batch: inout FrameBatch) {
+    func inject(_ batch: inout FrameBatch) {
         hook.withLock { $0 }?()
         for index in 0..<batch.count {
             let frame = batch[index]
@@ -65,19 +65,19 @@ struct NetworkPort {
 
     /// Hands over a frame with its virtio header. Returns whether it was taken.
     func give(_ frame: [UInt8]) -> Bool {
-        ears.enter()
-        defer { ears.leave() }
+        ears.lockShared()
+        defer { ears.unlock() }
         let isTaken = device.give(frame)
-        _ = device.turn(isReadable: false)
+        _ = device.poll(isReadable: false)
         return isTaken
     }
 
     /// Gives it a turn. Returns the first frame for a guest; nil if there is none.
     func take() -> [UInt8]? {
         if let frame = ears.take() { return frame }
-        ears.enter()
-        defer { ears.leave() }
-        _ = device.turn(isReadable: true)
+        ears.lockShared()
+        defer { ears.unlock() }
+        _ = device.poll(isReadable: true)
         return ears.take()
     }
 }

@@ -33,7 +33,7 @@ import Wire
         /// Takes the first connection. Returns whether there was one.
         var hasCaller: Bool { inlet.take() != nil }
 
-        func turn() { _ = device.turn(isReadable: true) }
+        func turn() { _ = device.poll(isReadable: true) }
 
         /// Turns until the guest hears what `accept` wants.
         func hear(_ what: String, _ accept: (HeardSegment) -> Bool) throws -> HeardSegment {

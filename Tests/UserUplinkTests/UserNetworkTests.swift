@@ -4,6 +4,7 @@ import NetworkModel
 import Platform
 import TestSupport
 import Testing
+import Timing
 @testable import UserUplink
 import Uplinks
 import Wire
@@ -221,25 +222,25 @@ struct UserNetworkTests {
             let question = ARPPacket(
                 operation: .request, senderHardware: Scene.mac, senderAddress: Scene.guest, targetHardware: .zero,
                 targetAddress: Scene.network.gateway)
-            port.ears.enter()
-            defer { port.ears.leave() }
-            let inner = Mutex<UInt64?>(nil), device = port.device
+            port.ears.lockShared()
+            defer { port.ears.unlock() }
+            let inner = Mutex<Instant?>(nil), device = port.device
             #expect(device.give(header() + question.frame(to: .broadcast)))
-            port.ears.hook.withLock { $0 = { inner.withLock { $0 = device.turn(isReadable: false) } } }
-            let outer = device.turn(isReadable: false)
+            port.ears.hook.withLock { $0 = { inner.withLock { $0 = device.poll(isReadable: false) } } }
+            let outer = device.poll(isReadable: false)
             port.ears.hook.withLock { $0 = nil }
-            #expect(inner.withLock { $0 } == .max)
-            #expect(outer <= MonotonicClock.now)
+            #expect(inner.withLock { $0 } == .distantFuture)
+            #expect(outer <= BootClock.now)
             // Nobody waits any more.
-            #expect(device.turn(isReadable: false) > MonotonicClock.now)
+            #expect(device.poll(isReadable: false) > BootClock.now)
         }
     }
 
     /// Other ports of the switch are not to wait for long.
     @Test func aTurnIsShortHoweverMuchThereIsToDo() throws {
         try run { _, port in
-            port.ears.enter()
-            defer { port.ears.leave() }
+            port.ears.lockShared()
+            defer { port.ears.unlock() }
             let (server, number) = try RelayScene.server()
             for source in 0..<150 as Range<UInt16> {
                 #expect(
@@ -250,7 +251,7 @@ struct UserNetworkTests {
             }
             var answers: [Int] = [], isOver = false
             while !isOver && answers.count < 100 {
-                isOver = port.device.turn(isReadable: false) > MonotonicClock.now
+                isOver = port.device.poll(isReadable: false) > BootClock.now
                 var count = 0
                 while port.ears.take() != nil { count += 1 }
                 answers.append(count)
@@ -264,18 +265,18 @@ struct UserNetworkTests {
     @Test func streamsDoNotWaitForTheLibrary() throws {
         try run { _, port in
             let (server, number) = try RelayScene.server()
-            port.ears.enter()
-            defer { port.ears.leave() }
+            port.ears.lockShared()
+            defer { port.ears.unlock() }
             func give(_ frame: [UInt8]) {
                 #expect(port.device.give(header() + frame))
-                _ = port.device.turn(isReadable: true)
+                _ = port.device.poll(isReadable: true)
             }
             // Its thread is woken by this, and waits.
             give(Scene.udp(to: Scene.network.gateway, 9, [1]))
             give(RelayScene.segment(4000, number, .syn, sequence: 1000, options: GuestEnd.allOptions))
             var answer: HeardSegment?
             try eventually("an answer") {
-                _ = port.device.turn(isReadable: true)
+                _ = port.device.poll(isReadable: true)
                 while answer == nil, let frame = port.ears.take() {
                     answer = HeardSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil }
                 }

@@ -43,7 +43,7 @@ final class Link {
         batch.removeAll()
         batch.append(copying: frame.rawSpan)
         sender.removeAll()
-        for _ in 0..<count { PacketFrames.append(0, of: &batch, to: &sender, headerLength: 12) }
+        for _ in 0..<count { PacketIO.append(0, of: &batch, to: &sender, headerLength: 12) }
         return sender.send(to: interface.device)
     }
 

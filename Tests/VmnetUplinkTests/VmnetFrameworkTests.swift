@@ -157,7 +157,7 @@ import Wire
         let link = try Link(options)
         let device = link.interface.device
         #expect(
-            device.headerLength == 12 && device.maximumSuperFrame == 65_550 - 12,
+            device.headerLength == 12 && device.maximumGSOFrame == 65_550 - 12,
             "whether the header counts is not known")
         #expect(link.interface.parameters.maximumFrame == 1514)
         for round in [1, 100] {
@@ -184,7 +184,7 @@ import Wire
         options.offload = .plain
         let one = try Link(options), other = try Link(options)
         let device = one.interface.device
-        #expect(device.headerLength == 0 && device.maximumSuperFrame > 65_000 && device.mtu == 1500)
+        #expect(device.headerLength == 0 && device.maximumGSOFrame > 65_000 && device.mtu == 1500)
         #expect(one.interface.parameters.maximumFrame == 1514)
         let long = question("192.168.64.77") + [UInt8](repeating: 7, count: 20_000)
         #expect(one.send(long, count: 3) == (3, 0))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Puts TCP segments that follow each other together into a super-frame, from which a kernel's or a NIC's segmentation
+/// Puts TCP segments that follow each other together into a GSO frame, from which a kernel's or a NIC's segmentation
 /// makes the same segments again: the opposite of `Segmenter`, and what a network card does for a kernel (Linux's
 /// "generic receive offload").
 ///
@@ -181,7 +181,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
                 protocolNumber: IPProtocol.tcp, length: transportLength)
     }
 
-    /// Writes the super-frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes. The
+    /// Writes the GSO frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes. The
     /// payloads of the run's frames follow. Returns what is to be said of it: its checksum is left to whoever needs
     /// one.
     /// - Parameter head: the run's first frame.

@@ -2,7 +2,7 @@
 import Wire
 
 /// Cuts a frame with an IPv4 packet that may be fragmented into frames that fit a shorter link (RFC 791 section 3.2),
-/// as `Segmenter` cuts super-frames.
+/// as `Segmenter` cuts GSO frames.
 package struct Fragmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, and an IPv4 header.
     package static let maximumHeaderLength = 22 + 20

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Cuts a super-frame into frames that any port can take (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
+/// Cuts a GSO frame into frames that any port can take (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
 ///
 /// The payload is not copied: each call of `next` writes a fresh set of headers and says which part of the
-/// super-frame's payload follows. Headers are parsed anew here; the lengths in the virtio header are hints that are not
+/// GSO frame's payload follows. Headers are parsed anew here; the lengths in the virtio header are hints that are not
 /// trusted.
 @usableFromInline
 package struct Segmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with
     /// options.
     @usableFromInline package static let maximumHeaderLength = 22 + 136 + 60
-    /// Datagrams that a kernel makes of one super-frame at most (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
+    /// Datagrams that a kernel makes of one GSO frame at most (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
     @usableFromInline package static let maximumDatagrams = 128
 
     /// One frame: its headers are the first `headerLength` bytes of what was written, its payload is a part of the
-    /// super-frame.
+    /// GSO frame.
     @usableFromInline
     package struct Segment: BitwiseCopyable, Sendable {
         @usableFromInline package let headerLength: Int
-        /// Offset in the super-frame.
+        /// Offset in the GSO frame.
         @usableFromInline package let payloadOffset: Int
         @usableFromInline package let payloadLength: Int
 
@@ -104,7 +104,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     }
 
     /// Writes the next frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes.
-    /// Returns nil after the last one. `frame` is the super-frame that this was made from.
+    /// Returns nil after the last one. `frame` is the GSO frame that this was made from.
     @inlinable
     @_lifetime(header: copy header)
     package mutating func next(_ frame: RawSpan, header: inout MutableRawSpan) -> Segment? {

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+extension VirtioNetHeader {
+    /// The segmentation of a TCP GSO frame that came without a header: into packets of at most `mtu` bytes; its checksum
+    /// is complete. Returns nil for any other frame: short enough, or not TCP.
+    package init?(gsoFrame frame: RawSpan, mtu: Int) {
+        self.init()
+        // The size depends on the headers' length; any value will do for parsing them.
+        segmentSize = 1
+        segmentation = .tcp4
+        var parsed = Segmenter(frame, self)
+        if parsed == nil {
+            segmentation = .tcp6
+            parsed = Segmenter(frame, self)
+        }
+        guard let parsed, parsed.end - parsed.network > mtu, mtu > parsed.headerLength - parsed.network else {
+            return nil
+        }
+        segmentSize = UInt16(mtu - (parsed.headerLength - parsed.network))
+        headerLength = UInt16(parsed.headerLength)
+        hasECN = TCPFlags(rawValue: frame.byte(at: parsed.transport + 13)).contains(.cwr)
+    }
+}
+
+extension Segmenter {
+    /// Whether a complete TCP frame, for which this was made, may be split: its checksums are correct, because segments
+    /// get new ones, which would hide damage; and no field counts from the start of the segment (URG), or belongs to
+    /// its first byte alone (SYN).
+    package func maySplit(_ frame: RawSpan) -> Bool {
+        guard isTCP, TCPFlags(rawValue: frame.byte(at: transport + 13)).isDisjoint(with: [.syn, .urg]) else {
+            return false
+        }
+        if !isIPv6 {
+            var header = InternetChecksum()
+            header.add(frame.extracting(network..<transport))
+            guard header.isValid else { return false }
+        }
+        var sum =
+            isIPv6
+            ? InternetChecksum.pseudoHeader(
+                addresses: frame.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp,
+                length: end - transport)
+            : InternetChecksum.pseudoHeader(
+                source: IPv4Address(frame.big32(at: network + 12)),
+                destination: IPv4Address(frame.big32(at: network + 16)), protocolNumber: IPProtocol.tcp,
+                length: end - transport)
+        sum.add(frame.extracting(transport..<end))
+        return sum.isValid
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+import Atomics
+import Wire
+
+/// The port by which each address has last sent to the name service by TCP, to charge a connection to that port. Used by
+/// all threads. Addresses that end in the same ten bits share a slot, at the cost of accuracy only.
+final class CallerPorts: Sendable {
+    private static let slots = 1024
+    private let ports = (0..<CallerPorts.slots).map { _ in ManagedAtomic<PortNumber>(0) }
+
+    func record(_ address: IPv4Address, at port: PortNumber) {
+        ports[Int(address.value) % CallerPorts.slots].store(port, ordering: .relaxed)
+    }
+
+    func port(of address: IPv4Address) -> PortNumber {
+        ports[Int(address.value) % CallerPorts.slots].load(ordering: .relaxed)
+    }
+}

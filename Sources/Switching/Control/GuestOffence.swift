@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// What a guest has done against the rules (`GuestRules`).
+package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
+    case dhcp, dhcpIPv6, routerAdvertisement, redirect
+    /// It sent from an address of the gateway, or answered for one.
+    case gateway
+    /// The same with an IPv6 address that another guest uses.
+    case address
+    /// ARP or neighbour discovery that names the hardware address of another.
+    case neighbor
+    /// Headers that are not in one piece, so that any of the above could be behind them.
+    case hiddenHeader
+    /// More VLAN tags than are read.
+    case tooManyTags
+
+    /// Whether `--allow-server` permits it.
+    package var isServing: Bool {
+        switch self {
+        case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: true
+        case .gateway, .address, .neighbor, .hiddenHeader, .tooManyTags: false
+        }
+    }
+
+    /// The offence of an IPv4 packet of a guest, its source aside: messages to DHCP clients, from any port, because
+    /// clients do not check that; redirects and router advertisements (RFC 792, RFC 1256).
+    /// - Parameters:
+    ///   - frame: has at least 20 bytes from `start` on.
+    ///   - start: where the packet begins.
+    init?(ipv4 frame: RawSpan, at start: Int) {
+        let number = frame.byte(at: start &+ 9)
+        guard number == IPProtocol.udp || number == IPProtocol.icmp else { return nil }
+        let headerLength = Int(frame.byte(at: start) & 0xf) &* 4
+        // Only the first fragment has the header.
+        guard frame.big16(at: start &+ 6) & 0x1fff == 0 else { return nil }
+        let offset = start &+ headerLength
+        // Bytes behind the packet are padding, which its receiver does not read.
+        let rest = min(frame.byteCount &- start, Int(frame.big16(at: start &+ 2))) &- headerLength
+        guard headerLength >= IPv4Header.length, rest >= (number == IPProtocol.udp ? UDPView.headerLength : 8) else {
+            self = .hiddenHeader
+            return
+        }
+        if number == IPProtocol.udp {
+            guard frame.big16(at: offset &+ 2) == DHCPPort.client else { return nil }
+            self = .dhcp
+        } else {
+            switch frame.byte(at: offset) {
+            case 5: self = .redirect
+            case 9: self = .routerAdvertisement
+            default: return nil
+            }
+        }
+    }
+
+    /// The offence of an IPv6 packet of a guest, its source aside.
+    /// - Parameters:
+    ///   - bytes: at least an IPv6 header, from there to the end of the frame.
+    ///   - hardware: the source of the frame.
+    ///   - neighbor: set to the neighbour discovery message in it, if it has one.
+    init?(ipv6 bytes: RawSpan, from hardware: MACAddress, neighbor: inout NeighborMessage?) {
+        let packet = bytes.extracting(0..<IPv6UpperLayer.end(of: bytes))
+        switch IPv6UpperLayer(packet) {
+        case .laterFragment:
+            return nil
+        case .undetermined:
+            self = .hiddenHeader
+        case .header(IPProtocol.udp, let offset):
+            guard packet.byteCount - offset >= UDPView.headerLength else {
+                self = .hiddenHeader
+                return
+            }
+            guard packet.big16(at: offset + 2) == DHCPPort.clientIPv6 else { return nil }
+            self = .dhcpIPv6
+        case .header(IPProtocol.icmpv6, let offset):
+            guard packet.byteCount - offset >= 4 else {
+                self = .hiddenHeader
+                return
+            }
+            switch packet.byte(at: offset) {
+            case NeighborDiscovery.routerAdvertisement: self = .routerAdvertisement
+            case NeighborDiscovery.redirect: self = .redirect
+            case NeighborDiscovery.routerSolicitation, NeighborDiscovery.neighborSolicitation,
+                NeighborDiscovery.neighborAdvertisement:
+                neighbor = NeighborMessage(packet.from(offset), from: IPv6Address(packet, at: 8), at: hardware)
+                guard neighbor == nil else { return nil }
+                self = .hiddenHeader
+            default: return nil
+            }
+        case .header:
+            return nil
+        }
+    }
+}

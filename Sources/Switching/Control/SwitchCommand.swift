@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// A command of the control thread, which the first worker executes.
+enum SwitchCommand: Sendable {
+    case attach(PortNumber, PortConfiguration, PortCounters)
+    case detach(PortNumber)
+    /// Report `unreachable`, `goodbye` and `firstFrame` events again.
+    case rearm(PortNumber)
+    case probe(PortNumber)
+    case send(PortNumber, [UInt8])
+    case addStatic(MACAddress, PortNumber)
+    case policy(ServicePolicy)
+    case rules(GuestRules)
+    case names(NameService?)
+    case bindings([LeaseBinding])
+    case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
+    case vlanAware(Bool)
+    case hub(Bool)
+    case isolation(Bool)
+    /// Seconds.
+    case ageing(UInt32)
+    case addresses(Promise<[KnownAddress]>)
+    case barrier(Promise<Bool>)
+    case stop
+}

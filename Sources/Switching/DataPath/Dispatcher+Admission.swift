@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import Platform
+import Wire
+
+// Where frames come in: the VLAN that a frame is in, and the services that take it. With `tablesLock`.
+
+extension Dispatcher {
+    /// Classifies a frame into a VLAN (802.1Q clause 6.9). Returns false if its port is not a member of that VLAN
+    /// (ingress filtering, clause 8.6.2).
+    mutating func classifyVLAN(_ context: inout FrameContext, _ batch: inout FrameBatch) -> Bool {
+        let pvid = ports[context.ingress].pvid
+        if context.vlan == 0 {
+            guard pvid != PortConfiguration.noVLAN else { return false }
+            context.vlan = pvid
+            if context.isTagged && pvid != 0 { setTag(of: context.index, to: pvid, &batch) }
+        } else if context.vlan == PortConfiguration.noVLAN {
+            // Reserved (802.1Q table 9-2).
+            return false
+        } else if context.vlan != pvid && !settings.membership.contains(context.ingress, context.vlan) {
+            return false
+        }
+        batch[context.index].vlan = context.vlan
+        return true
+    }
+
+    /// Writes the VLAN into a tag that so far carries a priority only.
+    private func setTag(of index: Int, to vlan: UInt16, _ batch: inout FrameBatch) {
+        let frame = batch[index]
+        let control = batch.bytes(of: frame).big16(at: 14)
+        var bytes = batch.mutableBytes(of: frame)
+        bytes.put16(control & 0xf000 | vlan, at: 14)
+    }
+
+    /// Whether a frame is in the VLAN of the uplink and the address service. On a switch that is not VLAN-aware,
+    /// guests may separate themselves by tags.
+    func isInServiceVLAN(_ context: FrameContext) -> Bool {
+        settings.isVLANAware ? context.vlan == ports[SwitchControl.servicePort].pvid : context.vlan == 0
+    }
+
+    /// Offers a guest's frame to the address service. Returns true if no other port gets it.
+    mutating func offer(_ context: FrameContext, as service: ServiceClass, _ batch: borrowing FrameBatch) -> Bool {
+        guard isInServiceVLAN(context) else { return false }
+        switch service {
+        case .none:
+            return false
+        case .arp:
+            if settings.policy.watchesARP { enqueue(context.index, .keep, for: SwitchControl.servicePort, batch) }
+            return false
+        case .dhcpRequest:
+            guard settings.policy.takesDHCP else { return false }
+            enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
+            showToServers(context, batch)
+            return true
+        case .dhcpReply:
+            if settings.policy.watchesDHCP { enqueue(context.index, .keep, for: SwitchControl.servicePort, batch) }
+            return false
+        }
+    }
+
+    /// Passes a guest's query to the name service. Returns false for any other frame.
+    mutating func divertToNameService(
+        _ context: FrameContext, _ service: NameService, _ batch: borrowing FrameBatch
+    ) -> Bool {
+        // On a switch that is not VLAN-aware, a tag with VLAN 0 is a priority and no more.
+        guard context.vlan == (settings.isVLANAware ? ports[SwitchControl.servicePort].pvid : 0) else { return false }
+        switch NameTransport(of: batch.bytes(of: batch[context.index]), to: service) {
+        case .datagram?: enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
+        case .stream?:
+            let address = batch.bytes(of: batch[context.index]).big32(at: context.isTagged ? 30 : 26)
+            control.callers.record(IPv4Address(address), at: PortNumber(context.ingress))
+            guard let port = service.streams, ports.isAttached(port) else { return false }
+            enqueue(context.index, context.isTagged ? .strip : .keep, for: port, batch)
+        case nil: return false
+        }
+        return true
+    }
+
+    // MARK: DHCP servers among guests
+
+    /// Seconds between two requests of one port that are shown to guests which may not answer them.
+    private static let showInterval: UInt32 = 60
+
+    /// Copies a DHCP request to the guests that may serve. If no guest may, all guests get one request a minute: a
+    /// server among them answers it, and is reported.
+    private mutating func showToServers(_ context: FrameContext, _ batch: borrowing FrameBatch) {
+        guard settings.rules.reach == .everywhere else { return }
+        var shown = context
+        shown.isWithheld = true
+        guard settings.rules.hasServers else {
+            guard settings.rules.stopsDHCP, context.isGroup, ports[context.ingress].nextShownRequest <= now else {
+                return
+            }
+            ports[context.ingress].nextShownRequest = now &+ Dispatcher.showInterval
+            return flood(shown, batch)
+        }
+        for index in 0..<ports.count where ports[ports.number(at: index)].endpoint.mayServe {
+            copy(shown, to: ports.number(at: index), batch)
+        }
+        for index in 0..<settings.rules.servers.count {
+            guard
+                let egress = tables.addresses.lookup(
+                    AddressTable.key(settings.rules.servers[index], vlan: context.vlan), now: now)
+            else { continue }
+            copy(shown, to: egress, batch)
+        }
+    }
+
+    /// The port of the guest that a DHCP reply of the address service is for (RFC 2131 section 2: chaddr); with guests
+    /// isolated, a reply to the broadcast address goes to that guest only. Nil for other frames, and if that port is
+    /// not known.
+    func dhcpRecipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
+        guard header.payload == .ipv4, header.payloadStart == 14, frame.byteCount >= 14 + 20 + 8 + 34,
+            frame.byte(at: 14) == 0x45,
+            frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 36) == DHCPPort.client
+        else { return nil }
+        return tables.addresses.lookup(AddressTable.key(MACAddress(frame.big64(at: 70) >> 16), vlan: vlan), now: now)
+    }
+}

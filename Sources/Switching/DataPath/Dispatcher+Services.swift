@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import Platform
+import Wire
+
+// Frames to the address service and the name service, which run on the control thread: they go by rings.
+
+extension Dispatcher {
+    /// Appends frames to the services' rings.
+    mutating func deliverToServices(_ entries: Span<EgressEntry>, _ batch: inout FrameBatch) {
+        let port = SwitchControl.servicePort
+        // Several workers append.
+        ports[port].egressLock.lock()
+        for position in 0..<entries.count {
+            let index = entries[position].index
+            guard batch.completeChecksum(of: index) else { continue }
+            let tags = RemovedTags.remove(from: index, of: &batch)
+            let frame = batch[index]
+            let isQuery =
+                settings.names.map { NameTransport(of: batch.bytes(of: frame), to: $0) == .datagram } ?? false
+            let ring = isQuery ? control.nameQueries : control.toService
+            if ring.append(batch.bytes(of: frame), from: PortNumber(ingressInfo.port)) {
+                control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
+            } else {
+                control.serviceCounters.dropped(
+                    Int(frame.length) > ServiceFrameRing.maximumFrameLength ? .oversize : .queueFull)
+            }
+            tags.restore(to: index, of: &batch)
+        }
+        ports[port].egressLock.unlock()
+        control.notification.signal()
+    }
+}
+
+/// Tags that were taken out of a frame, the outermost first. The services read plain frames, as a kernel does behind
+/// its VLAN interfaces; other ports may send the same frame with its tags.
+private struct RemovedTags: BitwiseCopyable {
+    private var count = 0
+    private var values = SIMD4<UInt32>()
+
+    private init(of frame: RawSpan) {
+        guard frame.big16(at: 12) != EtherType.ipv4, frame.big16(at: 12) != EtherType.arp else { return }
+        let header = LinkHeader(frame)
+        guard !header.hasSNAP else { return }
+        count = header.depth
+        for index in 0..<count { values[index] = frame.big32(at: 12 + index * VLANTag.length) }
+    }
+
+    static func remove(from index: Int, of batch: inout FrameBatch) -> RemovedTags {
+        let tags = RemovedTags(of: batch.bytes(of: batch[index]))
+        for _ in 0..<tags.count { batch.removeTag(from: index) }
+        return tags
+    }
+
+    func restore(to index: Int, of batch: inout FrameBatch) {
+        for tag in (0..<count).reversed() {
+            batch.insert(
+                VLANTag(
+                    protocolIdentifier: UInt16(values[tag] >> 16), control: UInt16(truncatingIfNeeded: values[tag])),
+                into: index)
+        }
+    }
+}

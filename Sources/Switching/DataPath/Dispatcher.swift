@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import Platform
+import Timing
+import Wire
+
+/// Dispatches a batch of frames that came in by one port: classifies each frame, learns its source, appends it to the
+/// lists of the ports that it leaves by, and sends these lists.
+///
+/// A `ForwardingWorker` has a dispatcher for the ports that it reads, an `InjectionPort` has one for the frames that a
+/// device injects. Used by one thread at a time, which holds `Fabric.topologyLock`, shared or exclusive.
+struct Dispatcher: ~Copyable {
+    let fabric: Fabric
+    let ports: PortSlab
+    let control: SwitchControl
+    private let settingsCell: SharedCell<SwitchSettings>
+    private let tablesCell: SharedCell<ForwardingTables>
+    /// The worker that this dispatcher belongs to; the number of workers for an `InjectionPort`'s.
+    let worker: Int
+
+    /// Seconds of the clock at the start of this run.
+    var now: UInt32 = 0
+    let lists = EgressLists()
+    var sender = SendVector()
+    /// Frames that are made here: pieces of longer ones, probes, notices.
+    var scratch = FrameBatch(capacity: 16)
+    var ingressInfo = IngressInfo(port: 0)
+
+    // MARK: Work that a batch leaves for its owner
+
+    /// Full receivers that do not report room.
+    var retrying: [PortNumber] = []
+    /// Some ports may be paused by this worker.
+    var hasPausedIngress = false
+    /// Addresses move between ports: every port is to be probed for a loop.
+    var wantsLoopProbes = false
+    /// A neighbour solicitation to be sent behind the batch.
+    var solicitation: SourceBindings.Solicitation?
+    var deviceSchedule = DeviceSchedule()
+
+    init(_ fabric: Fabric, worker: Int) {
+        self.fabric = fabric
+        self.worker = worker
+        ports = fabric.ports
+        control = fabric.control
+        settingsCell = fabric.settingsCell
+        tablesCell = fabric.tablesCell
+        retrying.reserveCapacity(PortSlab.capacity)
+    }
+
+    deinit { lists.deallocate() }
+
+    /// Changes under `topologyLock` exclusively only.
+    var settings: SwitchSettings {
+        @inline(__always) _read { yield settingsCell.value }
+    }
+
+    /// - Precondition: `Fabric.tablesLock` is locked, or `topologyLock` exclusively.
+    var tables: ForwardingTables {
+        @inline(__always) _read { yield tablesCell.value }
+        @inline(__always) nonmutating _modify { yield &tablesCell.value }
+    }
+
+    /// Dispatches every frame of `batch`, or those in `range`. Frames may be changed in place.
+    /// - Returns: whether the ingress port is paused now, because a receiver of its frames is full.
+    @discardableResult
+    mutating func dispatch(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>? = nil) -> Bool {
+        ingressInfo = IngressInfo(port: ingress)
+        fabric.tablesLock.lock()
+        classify(&batch, from: ingress, range ?? 0..<batch.count)
+        fabric.tablesLock.unlock()
+        if !ports[ingress].ingress.hasReceived {
+            ports[ingress].ingress.hasReceived = true
+            if ports[ingress].role != .service { control.report(.firstFrame(PortNumber(ingress))) }
+        }
+        let isPaused = flush(&batch).map { pauseIngress(ingress, for: $0) } ?? false
+        if range == nil { sendDeferred() }
+        return isPaused
+    }
+
+    /// Sends the frames that a batch has led to.
+    mutating func sendDeferred() {
+        if wantsLoopProbes { sendLoopProbes() }
+        if solicitation != nil { sendSolicitation() }
+    }
+
+    // MARK: Classification, with `tablesLock`
+
+    /// Appends each frame to the lists of the ports that it leaves by.
+    private mutating func classify(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>) {
+        let role = ports[ingress].role
+        let separatesVLANs = settings.separatesVLANs
+        var frames = 0, bytes = 0
+        // Frames of a burst mostly share both addresses: the last answer is tried first.
+        var lastDestination: AddressTable.Key = 0, lastSource: AddressTable.Key = 0
+        var lastEgress: PortNumber? = nil
+        for index in range {
+            let frame = batch[index]
+            guard frame.length >= 14 else {
+                if frame.length > 0 { ports[ingress].counters.dropped(.runt) }
+                continue
+            }
+            frames &+= 1
+            bytes &+= Int(frame.length)
+            let header = FrameHeader(batch.bytes(of: frame), role: role)
+            if header.payload == .loopProbe,
+                let origin = tables.loopDetector.origin(of: batch.bytes(of: frame), at: header.payloadStart)
+            {
+                handleLoop(from: origin, to: ingress)
+                continue
+            }
+            if ports[ingress].isLoopBlocked {
+                ports[ingress].counters.dropped(.loop)
+                continue
+            }
+            var context = FrameContext(
+                index: index, ingress: ingress, role: role, isGroup: header.destination.isGroup,
+                isTagged: header.isTagged, vlan: header.vlan)
+            if separatesVLANs && !classifyVLAN(&context, &batch) {
+                ports[ingress].counters.dropped(.vlan)
+                continue
+            }
+            let sourceKey = AddressTable.key(header.source, vlan: context.vlan)
+            if role != .service && sourceKey != lastSource {
+                guard learn(sourceKey, header, context, separatesVLANs) else { continue }
+                lastSource = sourceKey
+                lastDestination = 0
+            }
+            guard admit(&context, header, batch) else { continue }
+
+            let destinationKey = AddressTable.key(header.destination, vlan: context.vlan)
+            if destinationKey != lastDestination {
+                lastDestination = destinationKey
+                lastEgress = context.isGroup || settings.isHub ? nil : tables.addresses.lookup(destinationKey, now: now)
+            }
+            if let egress = lastEgress {
+                forwardUnicast(context, to: egress, batch)
+            } else if role == .service && settings.isolatesGuests,
+                let egress = dhcpRecipient(of: batch.bytes(of: frame), header, vlan: context.vlan)
+            {
+                forwardUnicast(context, to: egress, batch)
+            } else {
+                flood(context, batch)
+            }
+        }
+        ports[ingress].counters.received(frames: frames, bytes: bytes)
+    }
+
+    /// Learns a source address at its port. Returns false if the frame is dropped: no station sends from that address.
+    @inline(__always)
+    private mutating func learn(
+        _ key: AddressTable.Key, _ header: FrameHeader, _ context: FrameContext, _ separatesVLANs: Bool
+    ) -> Bool {
+        guard !header.source.isGroup, header.source.value != 0 else {
+            ports[context.ingress].counters.dropped(.malformed)
+            return false
+        }
+        // The gateway's address is static in the uplink's VLANs only; without VLAN awareness those are not all tags.
+        if context.role == .guest && header.source == settings.rules.gatewayHardware && !separatesVLANs {
+            ports[context.ingress].counters.dropped(.spoofed)
+            return false
+        }
+        switch tables.addresses.learn(key, at: PortNumber(context.ingress), now: now) {
+        case .accepted: break
+        case .moved: if tables.loopDetector.addressMoved(now: now) { wantsLoopProbes = true }
+        case .staticElsewhere:
+            ports[context.ingress].counters.dropped(.spoofed)
+            return false
+        }
+        return true
+    }
+
+    /// Diverts a frame to the services, and applies the rules for guests. Returns false if it goes no further.
+    @inline(__always)
+    private mutating func admit(
+        _ context: inout FrameContext, _ header: FrameHeader, _ batch: borrowing FrameBatch
+    ) -> Bool {
+        if header.service != .none && header.service != .arp && offer(context, as: header.service, batch) {
+            return false
+        }
+        if context.role == .guest {
+            context.isWithheld = header.service == .dhcpRequest && settings.policy.withholdsDHCP
+            if settings.checksGuests && !isFromLastSource(batch.bytes(of: batch[context.index]), header) {
+                guard let isForUplink = checkGuest(context, header, batch) else { return false }
+                if !isForUplink { context.isWithheld = true }
+            }
+            // Behind the source guard: what it drops is no sign of an address conflict.
+            if header.service == .arp { _ = offer(context, as: .arp, batch) }
+            if let names = settings.names, header.destination == names.hardware,
+                divertToNameService(context, names, batch)
+            {
+                return false
+            }
+        } else if header.payload == .ipv6 && context.role == .uplink && settings.rules.reach != .nothing
+            && isInServiceVLAN(context)
+        {
+            let hardware = settings.rules.gatewayHardware
+            tables.sourceGuard.learnGateway(
+                from: batch.bytes(of: batch[context.index]).from(header.payloadStart),
+                isFromGateway: header.source == hardware, now: now)
+        }
+        return true
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import Wire
+
+/// The fields of a frame that classification needs, read once.
+@usableFromInline
+package struct FrameHeader: BitwiseCopyable {
+    /// The payload behind the tags.
+    @usableFromInline
+    package enum Payload: BitwiseCopyable, Sendable {
+        case other, ipv4, arp, ipv6
+        /// May be a probe of the `LoopDetector`.
+        case loopProbe
+        /// Behind more tags than are read.
+        case hidden
+    }
+
+    @usableFromInline package let destination: MACAddress
+    @usableFromInline let source: MACAddress
+    /// The 802.1Q VLAN id; 0 for untagged and priority-tagged frames.
+    @usableFromInline let vlan: UInt16
+    /// There is an 802.1Q tag.
+    @usableFromInline let isTagged: Bool
+    @usableFromInline package let payload: Payload
+    /// Where the payload begins.
+    @usableFromInline package let payloadStart: Int
+    @usableFromInline package let service: ServiceClass
+
+    /// `frame` has at least an Ethernet header.
+    @inlinable @inline(__always)
+    package init(_ frame: RawSpan, role: PortRole) {
+        destination = MACAddress(frame.big64(at: 0) >> 16)
+        source = MACAddress(frame.big64(at: 6) >> 16)
+        let type = frame.big16(at: 12)
+        if type == EtherType.ipv4 {
+            // Nearly all frames.
+            (isTagged, vlan, payload, payloadStart) = (false, 0, .ipv4, 14)
+            service = role == .guest ? ServiceClass(packet: frame, at: 14) : .none
+            return
+        }
+        isTagged = type == EtherType.vlan && frame.byteCount >= 18
+        vlan = isTagged ? frame.big16(at: 14) & 0x0fff : 0
+        let general = General(frame, role: role)
+        (payload, payloadStart, service) = (general.payload, general.payloadStart, general.service)
+    }
+
+    /// The fields of frames that are not untagged IPv4.
+    @usableFromInline
+    struct General: BitwiseCopyable {
+        @usableFromInline let payload: Payload
+        @usableFromInline let payloadStart: Int
+        @usableFromInline let service: ServiceClass
+
+        @usableFromInline
+        init(_ frame: RawSpan, role: PortRole) {
+            let link = LinkHeader(frame)
+            payloadStart = link.length
+            payload = link.isTooDeep ? .hidden : Payload(link.type)
+            // The address service is in the VLAN that the outermost tag names, and reads no SNAP.
+            guard role == .guest, !link.hasInnerVLAN, !link.hasSNAP else {
+                service = .none
+                return
+            }
+            switch payload {
+            case .arp: service = .arp
+            case .ipv4: service = ServiceClass(packet: frame, at: link.length)
+            default: service = .none
+            }
+        }
+    }
+}
+
+extension FrameHeader.Payload {
+    @inlinable
+    init(_ type: UInt16) {
+        switch type {
+        case EtherType.ipv4: self = .ipv4
+        case EtherType.arp: self = .arp
+        case EtherType.ipv6: self = .ipv6
+        case LoopDetector.etherType: self = .loopProbe
+        default: self = .other
+        }
+    }
+}
+
+/// Frames of guests that concern the address service, found by a few fields at fixed offsets. The service parses and
+/// checks them fully.
+@usableFromInline
+package enum ServiceClass: BitwiseCopyable, Sendable {
+    case none, arp, dhcpRequest, dhcpReply
+
+    /// The class of the IPv4 packet that begins at `start`.
+    @inlinable @inline(__always)
+    init(packet frame: RawSpan, at start: Int) {
+        self = .none
+        // Version and header length, protocol, first fragment; then the destination port.
+        guard frame.byteCount >= start &+ 28, frame.byte(at: start &+ 9) == IPProtocol.udp,
+            frame.big16(at: start &+ 6) & 0x1fff == 0
+        else { return }
+        let transport = start &+ Int(frame.byte(at: start) & 0xf) &* 4
+        guard frame.byteCount >= transport &+ 8 else { return }
+        switch frame.big16(at: transport &+ 2) {
+        case DHCPPort.server: self = .dhcpRequest
+        case DHCPPort.client: self = .dhcpReply
+        default: return
+        }
+    }
+}

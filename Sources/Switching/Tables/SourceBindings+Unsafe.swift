@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// A guest: its port and its hardware address.
+struct Station: Equatable, BitwiseCopyable, Sendable {
+    let port: PortNumber
+    let hardware: MACAddress
+}
+
+/// Which guest uses an IPv6 address: first come, first served (FCFS SAVI, RFC 6620).
+///
+/// The first guest that uses an address holds it, until its port is detached, until it has used so many others that the
+/// port's share is full, or until it does not answer for it: a claim of another guest is refused, and the holder is sent
+/// neighbour solicitations (RFC 4861 section 7.3.3), at most one in `solicitationInterval`, and only in reply to claims.
+/// A holder that has not used the address within `answerTimeout` seconds and `maximumSolicitations` solicitations loses
+/// it to the next claim. Time alone ends no binding, because an idle guest would lose its address to any other that
+/// waits.
+///
+/// A port's bindings lie side by side in a block of its own, so that a guest takes nothing of the others' shares however
+/// many addresses it uses, and a new guest always has room. The binding of an address is found by open addressing. All
+/// memory is allocated at the start. Times are in seconds of the clock.
+@safe
+struct SourceBindings: ~Copyable {
+    /// A solicitation to be sent to the holder of an address.
+    struct Solicitation: Equatable, BitwiseCopyable, Sendable {
+        let address: IPv6Address
+        let holder: Station
+    }
+
+    struct Refusal: Equatable, BitwiseCopyable, Sendable {
+        /// The port of the guest that holds the address.
+        let holder: PortNumber
+        /// The holder has just begun to use the address, and may still be looking for duplicates itself.
+        let isNew: Bool
+        /// Nil if one was sent just now.
+        let solicitation: Solicitation?
+    }
+
+    private struct Binding: BitwiseCopyable {
+        var address: IPv6Address
+        var station: Station
+        /// Seconds, as all that follow.
+        var lastUsed: UInt32
+        /// When the holder last looked for duplicates.
+        var detected: UInt32
+        /// Solicitations that the holder has not answered, the first and the last of them.
+        var solicitations: UInt8 = 0
+        var firstSolicitation: UInt32 = 0
+        var lastSolicitation: UInt32 = 0
+    }
+
+    private struct Share: BitwiseCopyable {
+        var first: Int32
+        var capacity: Int32
+        var count: Int32 = 0
+        /// Equal for members of one port group.
+        var group: UInt32
+        /// Several guests are behind the port, so that the hardware address counts, too.
+        var isShared = false
+        /// The region for shared ports that it has; -1 for none.
+        var region: Int8 = -1
+    }
+
+    /// Addresses of one guest's port. Privacy addresses (RFC 8981) make about eight for each prefix.
+    static let guestShare = 32
+    /// Addresses of a port behind which there are several guests.
+    static let sharedShare = 512
+    /// Ports that have such a share at most; further ones have a guest's.
+    static let sharedPorts = 64
+    /// Seconds between two solicitations for one address.
+    static let solicitationInterval: UInt32 = 2
+    /// Solicitations that a holder leaves unanswered before it loses an address.
+    static let maximumSolicitations: UInt8 = 6
+    /// Seconds without an answer before that.
+    static let answerTimeout = GuestRules.addressAnswerTimeout
+    /// Seconds after which an unanswered solicitation no longer counts, because no claim has followed it.
+    static let solicitationLifetime: UInt32 = 60
+    /// Seconds for which a guest looks for duplicates (RFC 4862 section 5.4: one, with as much delay before it).
+    static let detection: UInt32 = 2
+
+    private let bindings: UnsafeMutablePointer<Binding>
+    private let shares: UnsafeMutablePointer<Share>
+    private let ports: Int
+    /// Numbers of bindings by address; 0, which is the service's port's, stands for none.
+    private let index: UnsafeMutablePointer<UInt16>
+    /// A power of two, at least twice the number of bindings.
+    private let indexCapacity: Int
+    private var freeRegions = UInt64.max
+    private let seed: (UInt64, UInt64) = (Random.value(), Random.value())
+
+    /// - Parameter ports: port numbers are below this; 0 is no guest's.
+    init(ports: Int) {
+        let capacity = ports * SourceBindings.guestShare + SourceBindings.sharedPorts * SourceBindings.sharedShare
+        precondition(capacity <= Int(UInt16.max) + 1)
+        var slots = 1
+        while slots < capacity * 2 { slots *= 2 }
+        self.ports = ports
+        indexCapacity = slots
+        unsafe bindings = .allocate(capacity: capacity)
+        unsafe shares = .allocate(capacity: ports)
+        unsafe index = .allocate(capacity: slots)
+        unsafe index.initialize(repeating: 0, count: slots)
+        for port in 0..<ports { unsafe (shares + port).initialize(to: SourceBindings.share(of: port)) }
+    }
+
+    deinit {
+        unsafe bindings.deallocate()
+        unsafe shares.deallocate()
+        unsafe index.deallocate()
+    }
+
+    private static func share(of port: Int) -> Share {
+        Share(first: Int32(port * guestShare), capacity: Int32(guestShare), group: UInt32(port))
+    }
+
+    // MARK: Ports
+
+    /// Records what is behind a new port.
+    /// - Parameter group: other than 0 for a member of a port group.
+    mutating func attach(_ port: PortNumber, group: UInt16, isShared: Bool) {
+        var share = SourceBindings.share(of: Int(port))
+        if group != 0 { share.group = 1 << 16 | UInt32(group) }
+        share.isShared = isShared
+        if isShared && freeRegions != 0 {
+            share.region = Int8(freeRegions.trailingZeroBitCount)
+            freeRegions &= freeRegions - 1
+            share.first = Int32(ports * SourceBindings.guestShare + Int(share.region) * SourceBindings.sharedShare)
+            share.capacity = Int32(SourceBindings.sharedShare)
+        }
+        unsafe shares[Int(port)] = share
+    }
+
+    /// Forgets the addresses of a port.
+    mutating func forget(_ port: PortNumber) {
+        while unsafe shares[Int(port)].count > 0 {
+            unsafe remove(Int(shares[Int(port)].first + shares[Int(port)].count - 1))
+        }
+    }
+
+    mutating func detach(_ port: PortNumber) {
+        forget(port)
+        let region = unsafe shares[Int(port)].region
+        if region >= 0 { freeRegions |= 1 << UInt64(region) }
+        unsafe shares[Int(port)] = SourceBindings.share(of: Int(port))
+    }
+
+    /// How many addresses the guests of a port hold.
+    func count(at port: PortNumber) -> Int { unsafe Int(shares[Int(port)].count) }
+
+    /// The guest that holds an address.
+    func holder(of address: IPv6Address) -> Station? {
+        let number = unsafe Int(index[slot(of: address)])
+        return unsafe number == 0 ? nil : bindings[number].station
+    }
+
+    // MARK: Claims
+
+    /// A guest uses an address. Returns nil if it may.
+    /// - Parameters:
+    ///   - isDetection: it looks for duplicates, because it is about to use the address (RFC 4862 section 5.4).
+    ///   - maySolicit: a solicitation can be sent now.
+    mutating func claim(
+        _ address: IPv6Address, by station: Station, isDetection: Bool = false, maySolicit: Bool = true, now: UInt32
+    ) -> Refusal? {
+        let number = unsafe Int(index[slot(of: address)])
+        guard number != 0 else {
+            insert(address, station, isDetection, now)
+            return nil
+        }
+        guard isHolder(station, of: number) else { return contest(number, station, isDetection, maySolicit, now) }
+        unsafe bindings[number].station = Station(port: bindings[number].station.port, hardware: station.hardware)
+        unsafe bindings[number].lastUsed = now
+        unsafe bindings[number].solicitations = 0
+        if isDetection { unsafe bindings[number].detected = now }
+        return nil
+    }
+
+    private func isHolder(_ station: Station, of number: Int) -> Bool {
+        let holder = unsafe bindings[number].station
+        guard unsafe shares[Int(holder.port)].group == shares[Int(station.port)].group else { return false }
+        return unsafe !shares[Int(holder.port)].isShared || holder.hardware == station.hardware
+    }
+
+    /// Another guest than the holder claims an address.
+    private mutating func contest(
+        _ number: Int, _ station: Station, _ isDetection: Bool, _ maySolicit: Bool, _ now: UInt32
+    ) -> Refusal? {
+        var binding = unsafe bindings[number]
+        let isNew = now &- binding.detected < SourceBindings.detection
+        if now &- binding.lastSolicitation > SourceBindings.solicitationLifetime { binding.solicitations = 0 }
+        let isDue = binding.solicitations == 0 || now &- binding.lastSolicitation >= SourceBindings.solicitationInterval
+        if isDue && binding.solicitations >= SourceBindings.maximumSolicitations
+            && now &- binding.firstSolicitation >= SourceBindings.answerTimeout
+        {
+            let address = binding.address
+            remove(number)
+            insert(address, station, isDetection, now)
+            return nil
+        }
+        guard isDue && maySolicit else { return Refusal(holder: binding.station.port, isNew: isNew, solicitation: nil) }
+        if binding.solicitations == 0 { binding.firstSolicitation = now }
+        binding.lastSolicitation = now
+        if binding.solicitations < SourceBindings.maximumSolicitations { binding.solicitations += 1 }
+        unsafe bindings[number] = binding
+        return Refusal(
+            holder: binding.station.port, isNew: isNew,
+            solicitation: Solicitation(address: binding.address, holder: binding.station))
+    }
+
+    /// Binds an address that is free, instead of the port's oldest if its share is full.
+    private mutating func insert(_ address: IPv6Address, _ station: Station, _ isDetection: Bool, _ now: UInt32) {
+        let port = Int(station.port)
+        if unsafe shares[port].count == shares[port].capacity { remove(oldest(at: port, now)) }
+        let number = unsafe Int(shares[port].first + shares[port].count)
+        unsafe shares[port].count += 1
+        // Not new if the guest uses it without looking for duplicates first.
+        let detected = isDetection ? now : now &- SourceBindings.detection
+        unsafe (bindings + number).initialize(
+            to: Binding(address: address, station: station, lastUsed: now, detected: detected))
+        unsafe index[slot(of: address)] = UInt16(number)
+    }
+
+    private func oldest(at port: Int, _ now: UInt32) -> Int {
+        let first = unsafe Int(shares[port].first)
+        var oldest = first
+        for number in first..<first + (unsafe Int(shares[port].count))
+        where unsafe now &- bindings[number].lastUsed > now &- bindings[oldest].lastUsed { oldest = number }
+        return oldest
+    }
+
+    /// A solicitation as a frame of the switch. It has a source address, because one without looks for duplicates: a
+    /// holder that is still looking for duplicates itself would give its address up.
+    static func frame(of solicitation: Solicitation) -> [UInt8] {
+        let own = LoopDetector.source
+        let header = IPv6Header(
+            source: IPv6Address(linkLocalFrom: own), destination: solicitation.address, nextHeader: IPProtocol.icmpv6,
+            hopLimit: 255)
+        let body = [0, 0, 0, 0] + solicitation.address.bytes + [1, 1] + own.bytes
+        return NeighborDiscovery.frame(
+            header, from: own, to: solicitation.holder.hardware, type: NeighborDiscovery.neighborSolicitation,
+            body: body)
+    }
+
+    // MARK: The index
+
+    private func first(_ address: IPv6Address) -> Int {
+        let product = (address.high ^ seed.0).multipliedFullWidth(by: address.low ^ seed.1)
+        return Int(truncatingIfNeeded: (product.high ^ product.low) &* 0x9e37_79b9_7f4a_7c15 >> 40)
+            & (indexCapacity - 1)
+    }
+
+    /// The slot that has, or would have, the number of an address's binding. There is always a free one.
+    private func slot(of address: IPv6Address) -> Int {
+        var slot = first(address)
+        while unsafe index[slot] != 0 && bindings[Int(index[slot])].address != address {
+            slot = (slot + 1) & (indexCapacity - 1)
+        }
+        return slot
+    }
+
+    /// Removes a binding, and moves the port's last one there.
+    private mutating func remove(_ number: Int) {
+        let port = unsafe Int(bindings[number].station.port)
+        unsafe clear(slot(of: bindings[number].address))
+        let last = unsafe Int(shares[port].first + shares[port].count - 1)
+        unsafe shares[port].count -= 1
+        guard last != number else { return }
+        unsafe index[slot(of: bindings[last].address)] = UInt16(number)
+        unsafe bindings[number] = bindings[last]
+    }
+
+    /// Frees a slot, and moves the entries behind it that would no longer be found.
+    private func clear(_ slot: Int) {
+        var free = slot, next = slot
+        while true {
+            next = (next + 1) & (indexCapacity - 1)
+            let number = unsafe Int(index[next])
+            if number == 0 { break }
+            let home = unsafe first(bindings[number].address)
+            guard (next - home) & (indexCapacity - 1) >= (next - free) & (indexCapacity - 1) else { continue }
+            unsafe index[free] = UInt16(number)
+            free = next
+        }
+        unsafe index[free] = 0
+    }
+}

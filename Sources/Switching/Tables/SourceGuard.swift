@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+/// IP source guard: which source addresses a guest may use.
+///
+/// * An IPv4 address that this program's DHCP server has leased is the lease holder's alone, as source and in ARP. IPv4
+///   addresses that were leased to no guest may be used by any guest.
+/// * An IPv6 address is the guest's that has used it first (`SourceBindings`).
+/// * The gateway's addresses are no guest's.
+///
+/// Used by one thread at a time. Times are in seconds of the clock.
+struct SourceGuard: ~Copyable {
+    private var leases = LeaseBindings()
+    /// Frames of a burst mostly have the same claim.
+    private var lastClaim = Claim(address: .any, hardware: .zero)
+    /// `any` while it is not known.
+    private(set) var gateway = IPv4Address.any
+    private var gateways = GatewayAddresses()
+    private var bindings: SourceBindings
+    /// The IPv6 source that was last permitted, for whom and when: a second later its use is recorded again.
+    private var lastSource = (
+        address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: UInt32(0)
+    )
+
+    /// - Parameter ports: port numbers are below this.
+    init(ports: Int) { bindings = SourceBindings(ports: ports) }
+
+    /// The sender's addresses in a frame.
+    struct Claim: Equatable, BitwiseCopyable, Sendable {
+        let address: IPv4Address
+        let hardware: MACAddress
+    }
+
+    /// Sets the gateway's addresses, as far as they are known from the start.
+    mutating func setGateway(_ address: IPv4Address, _ others: [IPv6Address]) {
+        gateway = address
+        gateways.reset(to: others)
+        forgetLast()
+    }
+
+    /// Binds an IPv4 address to a lease holder.
+    mutating func bind(_ address: IPv4Address, to hardware: MACAddress, until: Instant, now: UInt32) {
+        leases.bind(address, LeaseBindings.Holder(hardware: hardware, until: until), now: now)
+        forgetLast()
+    }
+
+    private mutating func forgetLast() {
+        lastClaim = Claim(address: .any, hardware: .zero)
+        lastSource.address = .unspecified
+    }
+
+    /// Whether this is the claim that was permitted last, from the hardware address that it names.
+    @inline(__always)
+    func wasPermitted(_ claim: Claim) -> Bool {
+        claim.address == lastClaim.address && claim.hardware == lastClaim.hardware
+    }
+
+    /// Whether a guest that sends from `source` may make this claim.
+    mutating func permits(_ claim: Claim, from source: MACAddress, now: UInt32) -> Bool {
+        // Both addresses of an ARP packet are the sender's.
+        if wasPermitted(claim) && claim.hardware == source { return true }
+        if claim.address == gateway && gateway != .any { return false }
+        if let holder = leases.holder(of: claim.address), holder.isCurrent(at: now) {
+            guard holder.hardware == claim.hardware, holder.hardware == source else { return false }
+        }
+        if claim.hardware == source { lastClaim = claim }
+        return true
+    }
+
+    // MARK: IPv6
+
+    mutating func attach(_ port: PortNumber, group: UInt16, isShared: Bool) {
+        bindings.attach(port, group: group, isShared: isShared)
+    }
+
+    mutating func detach(_ port: PortNumber) {
+        bindings.detach(port)
+        forgetLast()
+    }
+
+    /// Forgets which IPv6 addresses the guests of a port use.
+    mutating func forget(_ port: PortNumber) {
+        bindings.forget(port)
+        forgetLast()
+    }
+
+    /// Whether this is the source that was permitted last.
+    @inline(__always)
+    func wasPermitted(_ source: IPv6Address, from station: Station, now: UInt32) -> Bool {
+        source == lastSource.address && station == lastSource.station && now == lastSource.now
+    }
+
+    /// A guest sends from an address. Returns nil if it may.
+    mutating func bindSource(
+        _ source: IPv6Address, by station: Station, maySolicit: Bool, now: UInt32
+    ) -> SourceBindings.Refusal? {
+        if let refusal = bindings.claim(source, by: station, maySolicit: maySolicit, now: now) { return refusal }
+        lastSource = (source, station, now)
+        return nil
+    }
+
+    /// A guest claims an address by neighbour discovery. Returns nil if it may.
+    /// - Parameter isDetection: the guest looks for duplicates of the address (RFC 4862 section 5.4).
+    mutating func bindTarget(
+        _ target: IPv6Address, by station: Station, isDetection: Bool, maySolicit: Bool, now: UInt32
+    ) -> SourceBindings.Refusal? {
+        defer { lastSource.address = .unspecified }
+        return bindings.claim(target, by: station, isDetection: isDetection, maySolicit: maySolicit, now: now)
+    }
+
+    func isGateway(_ address: IPv6Address, now: UInt32) -> Bool { gateways.contains(address, now: now) }
+
+    /// Learns the gateway's addresses from the gateway's own neighbour discovery (RFC 4861 section 4, RFC 4862 section
+    /// 5.4).
+    /// - Parameters:
+    ///   - packet: an IPv6 packet from the uplink, from its header on.
+    ///   - isFromGateway: its hardware address is known to be the gateway's. From other stations only router
+    ///     advertisements and routers' overriding advertisements count.
+    mutating func learnGateway(from packet: RawSpan, isFromGateway: Bool, now: UInt32) {
+        guard packet.byteCount >= IPv6View.headerLength else { return }
+        let source = IPv6Address(packet, at: 8)
+        // Routers forward no packet with a link-local source.
+        if isFromGateway && source.isLinkLocal { learn(source, now: now) }
+        guard packet.byteCount >= 56, packet.byte(at: 6) == IPProtocol.icmpv6, packet.byte(at: 7) == 255 else { return }
+        switch packet.byte(at: 40) {
+        case NeighborDiscovery.routerAdvertisement:
+            if source.isLinkLocal { learn(source, now: now) }
+        case NeighborDiscovery.neighborSolicitation where packet.byteCount >= 64 && isFromGateway:
+            // From its own address it looks for a guest; without one it looks for duplicates of the target.
+            learn(source == .unspecified ? IPv6Address(packet, at: 48) : source, now: now)
+        case NeighborDiscovery.neighborAdvertisement where packet.byteCount >= 64:
+            // Router and override: a proxy's advertisement for another station does not override.
+            let flags = packet.byte(at: 44)
+            if flags & 0x20 != 0 && (isFromGateway || flags & 0x80 != 0) {
+                learn(IPv6Address(packet, at: 48), now: now)
+            }
+        default:
+            break
+        }
+    }
+
+    private mutating func learn(_ address: IPv6Address, now: UInt32) {
+        guard !address.isMulticast && address != .unspecified else { return }
+        gateways.record(address, now: now)
+        // A guest may have been permitted to use it.
+        lastSource.address = .unspecified
+    }
+}

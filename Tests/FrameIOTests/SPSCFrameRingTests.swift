@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import TestSupport
+import Testing
+import Wire
+
+@Suite struct SPSCFrameRingTests {
+    @Test func framesOfAnyLengthComeOutAsTheyWentIn() {
+        let ring = SPSCFrameRing(capacity: 4096)
+        var random = SeededGenerator(seed: 1)
+        var waiting: [[UInt8]] = []
+        for _ in 0..<20_000 {
+            if Bool.random(using: &random) {
+                let frame = random.bytes(Int.random(in: 1...900, using: &random))
+                if ring.append(frame.rawSpan) { waiting.append(frame) }
+            } else {
+                let first = ring.removeFirst { $0.bytes.copied() }
+                #expect(first == (waiting.isEmpty ? nil : waiting.removeFirst()))
+            }
+        }
+    }
+
+    @Test func aFullRingRefusesAndTakesAgain() {
+        let ring = SPSCFrameRing(capacity: 1024)
+        let frame = [UInt8](repeating: 7, count: 248)
+        func append(_ frame: [UInt8]) -> Bool { ring.append(frame.rawSpan) }
+        for _ in 0..<4 { #expect(append(frame)) }
+        #expect(!append([1]))
+        #expect(ring.removeFirst { $0.byteCount } == 248)
+        #expect(append(frame))
+        #expect(!append([UInt8](repeating: 0, count: 2000)))
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+import Atomics
+import FrameIO
+import Platform
+import Switching
+import Testing
+import Timing
+import Wire
+
+/// A forwarder that is turned by hand, and the far ends of its ports.
+final class Bench {
+    let control: SwitchControl
+    private var held: ForwardingWorker?
+
+    /// Without one, somebody else turns it.
+    var forwarder: ForwardingWorker {
+        _read { yield held! }
+        _modify { yield &held! }
+    }
+
+    init(loopBlockTime: TimeAmount = .seconds(30), pauseLimit: TimeAmount = .milliseconds(20), workers: Int = 1) throws
+    {
+        control = try SwitchControl()
+        held = try ForwardingWorker(
+            control: control, workers: workers, loopBlockTime: loopBlockTime, pauseLimit: pauseLimit)
+    }
+
+    func takeForwarder() -> ForwardingWorker { held.take()! }
+
+    /// Attaches a port and returns it with the socket at its far end.
+    func attach(
+        _ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, group: UInt16 = 0,
+        mayServe: Bool = false, turning: Bool = true
+    ) throws -> FarEnd {
+        let pair = try DescriptorPair.datagramSockets()
+        pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
+        pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
+        var configuration = PortConfiguration(
+            name: "port", kind: .datagram, role: role, descriptor: try pair.first.duplicate().release(),
+            maximumFrame: maximumFrame, receivesUnknown: receivesUnknown)
+        configuration.group = group
+        configuration.mayServe = mayServe
+        let number = try #require(control.attach(configuration))
+        if turning { forwarder.runOnce(timeout: .zero) }
+        return FarEnd(number: number, socket: try pair.second.duplicate())
+    }
+
+    /// The same for a stream.
+    func attachStream(sendBuffer: Int32 = 1 << 20) throws -> StreamEnd {
+        let pair = try DescriptorPair.streamSockets()
+        pair.first.setBuffers(send: sendBuffer, receive: 1 << 20)
+        pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
+        let configuration = PortConfiguration(
+            name: "stream", kind: .stream, role: .guest, descriptor: try pair.first.duplicate().release(),
+            maximumFrame: StreamDeframer.maximumFrameLength)
+        let number = try #require(control.attach(configuration))
+        forwarder.runOnce(timeout: .zero)
+        return StreamEnd(number: number, socket: try pair.second.duplicate())
+    }
+
+    /// Lets the forwarder work until nothing is left to do.
+    func settle() {
+        for _ in 0..<20 { forwarder.runOnce(timeout: .zero) }
+    }
+
+    func counters(_ end: FarEnd) -> PortCounters { control.ports.first { $0.number == end.number }!.counters }
+}
+
+/// Told when threads that turn forwarders have ended.
+final class End: Sendable {
+    let wakeup: Wakeup
+    let count = ManagedAtomic<Int>(0)
+
+    init() throws { wakeup = try Wakeup() }
+
+    func note() {
+        count.wrappingIncrement(ordering: .relaxed)
+        wakeup.signal()
+    }
+}
+
+final class FarEnd {
+    let number: PortNumber
+    let socket: Descriptor
+
+    init(number: PortNumber, socket: consuming Descriptor) {
+        self.number = number
+        self.socket = socket
+    }
+
+    func send(_ frame: [UInt8]) throws { _ = try socket.send(frame) }
+
+    /// All frames that have arrived.
+    func received() -> [[UInt8]] {
+        var frames: [[UInt8]] = []
+        while let frame = try? socket.receive(limit: 70_000) { frames.append(frame) }
+        return frames
+    }
+}
+
+/// The far end of a stream.
+final class StreamEnd {
+    let number: PortNumber
+    private(set) var socket: Descriptor?
+    /// What has come and is not yet a whole frame.
+    private(set) var rest: [UInt8] = []
+    /// A length came that no frame has, or the stream has ended in the middle of a frame.
+    private(set) var isTorn = false
+
+    init(number: PortNumber, socket: consuming Descriptor) {
+        self.number = number
+        self.socket = consume socket
+    }
+
+    static func wrap(_ frame: [UInt8]) -> [UInt8] {
+        (0..<4).map { UInt8(truncatingIfNeeded: frame.count >> (24 - 8 * $0)) } + frame
+    }
+
+    /// Sends bytes as they are. Returns how many were taken.
+    @discardableResult
+    func send(raw bytes: [UInt8]) throws -> Int { try socket!.send(bytes) }
+
+    func send(_ frame: [UInt8]) throws { #expect(try send(raw: StreamEnd.wrap(frame)) == frame.count + 4) }
+
+    /// Takes up to `limit` bytes and returns the frames that are whole by then.
+    func receive(limit: Int = 1 << 20) -> [[UInt8]] {
+        if let bytes = try? socket!.receive(limit: limit) { rest += bytes }
+        var frames: [[UInt8]] = [], position = 0
+        while rest.count - position >= 4 {
+            let length = rest[position..<position + 4].reduce(0) { $0 << 8 | Int($1) }
+            guard (14...65_550).contains(length) else {
+                isTorn = true
+                break
+            }
+            guard rest.count - position - 4 >= length else { break }
+            frames.append(Array(rest[position + 4..<position + 4 + length]))
+            position += 4 + length
+        }
+        rest.removeFirst(position)
+        return frames
+    }
+
+    func close() { socket = nil }
+}
+
+func mac(_ number: UInt64) -> MACAddress { MACAddress(0x0200_0000_0000 | number) }
+
+func frame(
+    to destination: MACAddress, from source: MACAddress, _ payload: [UInt8] = [], type: UInt16 = 0x88b5
+) -> [UInt8] {
+    var writer = ByteWriter()
+    EthernetHeader(destination: destination, source: source, type: type).emit(into: &writer)
+    writer.put(payload)
+    return writer.bytes
+}
