@@ -34,7 +34,7 @@ extension Dispatcher {
 
     /// Whether a frame is in the VLAN of the uplink and the address service. On a switch that is not VLAN-aware,
     /// guests may separate themselves by tags.
-    func isInServiceVLAN(_ context: FrameContext) -> Bool {
+    mutating func isInServiceVLAN(_ context: FrameContext) -> Bool {
         settings.isVLANAware ? context.vlan == ports[SwitchControl.servicePort].pvid : context.vlan == 0
     }
 
@@ -109,7 +109,7 @@ extension Dispatcher {
     /// The port of the guest that a DHCP reply of the address service is for (RFC 2131 section 2: chaddr); with guests
     /// isolated, a reply to the broadcast address goes to that guest only. Nil for other frames, and if that port is
     /// not known.
-    func dhcpRecipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
+    mutating func dhcpRecipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
         guard header.payload == .ipv4, header.payloadStart == 14, frame.byteCount >= 14 + 20 + 8 + 34,
             frame.byte(at: 14) == 0x45,
             frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 36) == DHCPPort.client

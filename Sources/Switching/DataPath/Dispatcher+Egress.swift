@@ -8,11 +8,15 @@ import Wire
 extension Dispatcher {
     // MARK: Choosing ports, with `tablesLock`
 
-    func isMember(_ port: Int, ofVLAN vlan: UInt16) -> Bool {
+    // Mutating, all of them, so that the dispatcher is passed by its address: Swift copies a borrowed struct of this size
+    // for each call.
+
+    mutating func isMember(_ port: Int, ofVLAN vlan: UInt16) -> Bool {
         ports[port].pvid == vlan || settings.membership.contains(port, vlan)
     }
 
-    func isAllowed(_ context: FrameContext, to egress: PortNumber) -> Bool {
+    @inline(__always)
+    mutating func isAllowed(_ context: FrameContext, to egress: PortNumber) -> Bool {
         let ingress = context.role, egress = ports[egress].role
         // The service sends to guests only; guests' frames for it are appended by `offer`.
         return egress != .service && (ingress != .service || egress == .guest)
@@ -22,27 +26,45 @@ extension Dispatcher {
 
     /// Whether two ports are one, or members of one group: stations there have received the frame already.
     @inline(__always)
-    func isSameGroup(_ ingress: Int, _ egress: Int) -> Bool {
+    mutating func isSameGroup(_ ingress: Int, _ egress: Int) -> Bool {
         ingress == egress
             || (ports[ingress].endpoint.group != 0 && ports[ingress].endpoint.group == ports[egress].endpoint.group)
     }
 
     /// To the port at which the destination was learned, and the other members of its group.
+    @inline(__always)
     mutating func forwardUnicast(_ context: FrameContext, to egress: PortNumber, _ batch: borrowing FrameBatch) {
         guard !isSameGroup(context.ingress, Int(egress)) else { return }
         guard isAllowed(context, to: egress) else {
             if context.role == .guest { ports[context.ingress].counters.dropped(.isolated) }
             return
         }
-        var member = egress
-        repeat {
-            enqueueTagged(context, to: member, batch)
-            lists.markUnicast(member)
+        enqueueUnicast(context, to: egress, batch)
+        let next = ports[egress].nextInGroup
+        if next != egress { forwardToGroup(context, next, until: egress, batch) }
+    }
+
+    @inline(never)
+    private mutating func forwardToGroup(
+        _ context: FrameContext, _ first: PortNumber, until last: PortNumber, _ batch: borrowing FrameBatch
+    ) {
+        var member = first
+        while member != last {
+            enqueueUnicast(context, to: member, batch)
             member = ports[member].nextInGroup
-        } while member != egress
+        }
+    }
+
+    @inline(__always)
+    private mutating func enqueueUnicast(
+        _ context: FrameContext, to egress: PortNumber, _ batch: borrowing FrameBatch
+    ) {
+        enqueueTagged(context, to: egress, batch)
+        lists.markUnicast(egress)
     }
 
     /// To every port that receives group frames, or frames to unknown addresses.
+    @inline(never)
     mutating func flood(_ context: FrameContext, _ batch: borrowing FrameBatch) {
         ingressInfo.flooded |= 1 << UInt64(context.index)
         for index in 0..<ports.count {
@@ -64,9 +86,9 @@ extension Dispatcher {
 
     /// What happens to a frame's tag at a port (802.1Q clause 8.8.2); nil if the frame does not leave there.
     @inline(__always)
-    func egressEdit(_ context: FrameContext, at egress: PortNumber) -> TagEdit? {
+    mutating func egressEdit(_ context: FrameContext, at egress: PortNumber) -> TagEdit? {
         if ports[egress].isLoopBlocked { return nil }
-        guard settings.separatesVLANs else { return .keep }
+        guard separatesVLANs else { return .keep }
         guard isMember(Int(egress), ofVLAN: context.vlan) else { return nil }
         let needsTag = ports[egress].pvid != context.vlan
         return needsTag == context.isTagged ? .keep : needsTag ? .insert : .strip
@@ -83,7 +105,12 @@ extension Dispatcher {
     /// Appends a frame to a port's list. Whether it is too long for that port is decided here.
     @inline(__always)
     mutating func enqueue(_ index: Int, _ edit: TagEdit, for egress: PortNumber, _ batch: borrowing FrameBatch) {
-        let fits = ports[egress].endpoint.fits(batch[index], edit, in: batch)
+        let frame = batch[index]
+        // The endpoint's field alone, so that the endpoint is not retained for a call.
+        let fits =
+            frame.offload.segmentation == .none
+            ? Int(frame.length) &+ edit.lengthDelta <= ports[egress].endpoint.maximumFrame
+            : ports[egress].endpoint.fits(frame, edit, in: batch)
         lists.append(EgressEntry(index, edit, isOversize: !fits), to: egress)
     }
 
@@ -129,7 +156,7 @@ extension Dispatcher {
         _ entries: Span<EgressEntry>, by egress: PortNumber, _ batch: inout FrameBatch
     ) -> Bool {
         if ports[egress].kind == .tap {
-            let error = ports[egress].egress.transmitCoalesced(
+            let error = PortEgress.transmitCoalesced(
                 entries, of: &batch, to: ports[egress].endpoint, with: &sender)
             if error != 0 { reportUnreachable(egress, error) }
             return false

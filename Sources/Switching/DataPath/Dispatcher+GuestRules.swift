@@ -44,7 +44,7 @@ extension Dispatcher {
     ) -> Verdict {
         let start = header.payloadStart
         let frame = batch.bytes(of: batch[context.index])
-        if settings.separatesVLANs && !isInServiceVLAN(context) { return verdictInOtherVLAN(frame, header) }
+        if separatesVLANs && !isInServiceVLAN(context) { return verdictInOtherVLAN(frame, header) }
         let isEverywhere = settings.rules.reach == .everywhere, guardsLeases = settings.policy.takesDHCP
         switch header.payload {
         case .ipv4:
@@ -123,7 +123,7 @@ extension Dispatcher {
 
     /// Whether a hardware address is behind the ingress port, as a virtual router's is (RFC 5798 section 7.3): frames
     /// to it go there.
-    private func isBehindIngress(_ hardware: MACAddress, _ context: FrameContext) -> Bool {
+    private mutating func isBehindIngress(_ hardware: MACAddress, _ context: FrameContext) -> Bool {
         guard let port = tables.addresses.lookup(AddressTable.key(hardware, vlan: context.vlan), now: now) else {
             return false
         }

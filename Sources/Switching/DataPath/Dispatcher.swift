@@ -55,6 +55,9 @@ struct Dispatcher: ~Copyable {
         @inline(__always) _read { yield settingsCell.value }
     }
 
+    /// Frames are classified by VLAN. Not a property of the settings, which would be copied to call it.
+    var separatesVLANs: Bool { @inline(__always) get { settings.isVLANAware && !settings.isHub } }
+
     /// - Precondition: `Fabric.tablesLock` is locked, or `topologyLock` exclusively.
     var tables: ForwardingTables {
         @inline(__always) _read { yield tablesCell.value }
@@ -89,7 +92,7 @@ struct Dispatcher: ~Copyable {
     /// Appends each frame to the lists of the ports that it leaves by.
     private mutating func classify(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>) {
         let role = ports[ingress].role
-        let separatesVLANs = settings.separatesVLANs
+        let separatesVLANs = separatesVLANs
         var frames = 0, bytes = 0
         // Frames of a burst mostly share both addresses: the last answer is tried first.
         var lastDestination: AddressTable.Key = 0, lastSource: AddressTable.Key = 0
@@ -126,22 +129,18 @@ struct Dispatcher: ~Copyable {
                 lastSource = sourceKey
                 lastDestination = 0
             }
-            guard admit(&context, header, batch) else { continue }
+            guard admit(&context, header, frame, batch) else { continue }
 
             let destinationKey = AddressTable.key(header.destination, vlan: context.vlan)
             if destinationKey != lastDestination {
                 lastDestination = destinationKey
                 lastEgress = context.isGroup || settings.isHub ? nil : tables.addresses.lookup(destinationKey, now: now)
             }
-            if let egress = lastEgress {
-                forwardUnicast(context, to: egress, batch)
-            } else if role == .service && settings.isolatesGuests,
-                let egress = dhcpRecipient(of: batch.bytes(of: frame), header, vlan: context.vlan)
-            {
-                forwardUnicast(context, to: egress, batch)
-            } else {
-                flood(context, batch)
+            var egress = lastEgress
+            if egress == nil && role == .service && settings.isolatesGuests {
+                egress = dhcpRecipient(of: batch.bytes(of: frame), header, vlan: context.vlan)
             }
+            if let egress { forwardUnicast(context, to: egress, batch) } else { flood(context, batch) }
         }
         ports[ingress].counters.received(frames: frames, bytes: bytes)
     }
@@ -173,14 +172,14 @@ struct Dispatcher: ~Copyable {
     /// Diverts a frame to the services, and applies the rules for guests. Returns false if it goes no further.
     @inline(__always)
     private mutating func admit(
-        _ context: inout FrameContext, _ header: FrameHeader, _ batch: borrowing FrameBatch
+        _ context: inout FrameContext, _ header: FrameHeader, _ frame: FrameDescriptor, _ batch: borrowing FrameBatch
     ) -> Bool {
         if header.service != .none && header.service != .arp && offer(context, as: header.service, batch) {
             return false
         }
         if context.role == .guest {
             context.isWithheld = header.service == .dhcpRequest && settings.policy.withholdsDHCP
-            if settings.checksGuests && !isFromLastSource(batch.bytes(of: batch[context.index]), header) {
+            if settings.checksGuests && !isFromLastSource(batch.bytes(of: frame), header) {
                 guard let isForUplink = checkGuest(context, header, batch) else { return false }
                 if !isForUplink { context.isWithheld = true }
             }
@@ -196,7 +195,7 @@ struct Dispatcher: ~Copyable {
         {
             let hardware = settings.rules.gatewayHardware
             tables.sourceGuard.learnGateway(
-                from: batch.bytes(of: batch[context.index]).from(header.payloadStart),
+                from: batch.bytes(of: frame).from(header.payloadStart),
                 isFromGateway: header.source == hardware, now: now)
         }
         return true

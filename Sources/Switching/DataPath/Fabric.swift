@@ -103,9 +103,6 @@ struct SwitchSettings: ~Copyable {
 
     init(ports: Int) { membership = VLANMembership(ports: ports) }
 
-    /// Frames are classified by VLAN.
-    var separatesVLANs: Bool { @inline(__always) get { isVLANAware && !isHub } }
-
     mutating func updateGuestChecks() { checksGuests = policy.takesDHCP || rules.reach != .nothing }
 }
 

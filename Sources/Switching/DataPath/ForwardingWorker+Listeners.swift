@@ -94,7 +94,7 @@ extension ForwardingWorker {
         fabric.control.report(.goodbye(number))
     }
 
-    private func peer(ofDatagram index: Int, _ listener: Int) -> PortNumber? {
+    private mutating func peer(ofDatagram index: Int, _ listener: Int) -> PortNumber? {
         listeners.peers.find(listeners.vector.name(of: index), at: PortNumber(listener))
     }
 

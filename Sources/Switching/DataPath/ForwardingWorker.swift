@@ -100,7 +100,7 @@ package struct ForwardingWorker: ~Copyable {
     }
 
     /// How long this worker may wait for frames; nil for ever.
-    private func timeout() -> TimeAmount? {
+    private mutating func timeout() -> TimeAmount? {
         let interval: TimeAmount? =
             !dispatcher.retrying.isEmpty
             ? Port.retryInterval

@@ -59,7 +59,7 @@ extension Dispatcher {
     fileprivate func origin(of hardware: MACAddress, near device: PortNumber) -> FrameOrigin? {
         fabric.tablesLock.lock()
         defer { fabric.tablesLock.unlock() }
-        let vlan = settings.separatesVLANs ? ports[device].pvid : 0
+        let vlan = separatesVLANs ? ports[device].pvid : 0
         guard let port = tables.addresses.lookup(AddressTable.key(hardware, vlan: vlan), now: now),
             ports.isAttached(port)
         else { return nil }

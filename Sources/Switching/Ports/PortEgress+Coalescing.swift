@@ -8,8 +8,9 @@ import Wire
 // same for a device that is a network stack in this process.
 
 extension PortEgress {
-    /// Writes these frames in this order. Uses no state of the port, so several workers write to a TAP at once.
-    func transmitCoalesced(
+    /// Writes these frames in this order. Static, because it needs no state of the port: several workers write to a TAP
+    /// at once.
+    static func transmitCoalesced(
         _ entries: Span<EgressEntry>, of batch: inout FrameBatch, to endpoint: PortEndpoint,
         with vector: inout SendVector
     ) -> Int32 {
@@ -53,7 +54,7 @@ extension PortEgress {
 
     /// The frames from `position` on that go out as one, their payloads in `vector`; nil if the first goes alone. Adds
     /// the others' lengths to `length`.
-    private func run(
+    private static func run(
         _ entries: Span<EgressEntry>, from position: Int, of batch: borrowing FrameBatch, _ vector: inout SendVector,
         _ length: inout Int
     ) -> Coalescer? {

@@ -35,9 +35,9 @@ struct PortEgress: ~Copyable {
         switch endpoint.kind {
         case .datagram, .stream, .datagramClient:
             transmitSegmented(entries, of: &batch, to: endpoint, with: &vector)
-        case .tap: transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
+        case .tap: PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
         case .device where endpoint.device!.acceptsPieces:
-            transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
+            PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
         case .packet, .device: transmitWhole(entries, of: &batch, to: endpoint, with: &vector)
         case .service, .datagramListener: 0
         }

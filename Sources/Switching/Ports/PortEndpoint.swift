@@ -90,17 +90,10 @@ final class PortEndpoint: Sendable {
     var acceptsGSO: Bool { headerLength > 0 || (device?.maximumGSOFrame ?? 0) > 0 }
 
     /// Whether a frame may be sent here once `edit` has been applied to its tag.
-    @inline(__always)
-    func fits(_ frame: FrameDescriptor, _ edit: TagEdit, in batch: borrowing FrameBatch) -> Bool {
-        let length = Int(frame.length) &+ edit.lengthDelta
-        if frame.offload.segmentation == .none { return length <= maximumFrame }
-        return fitsSegmented(frame, length, edit, in: batch)
-    }
-
     @inline(never)
-    private func fitsSegmented(
-        _ frame: FrameDescriptor, _ length: Int, _ edit: TagEdit, in batch: borrowing FrameBatch
-    ) -> Bool {
+    func fits(_ frame: FrameDescriptor, _ edit: TagEdit, in batch: borrowing FrameBatch) -> Bool {
+        let length = Int(frame.length) + edit.lengthDelta
+        if frame.offload.segmentation == .none { return length <= maximumFrame }
         guard segmentsFrames else {
             // One without header that takes no GSO frames drops this one as malformed.
             return length <= maximumGSOFrame || (kind == .device && !acceptsGSO)
