@@ -39,7 +39,7 @@ private struct Shape {
         store(~plainSum(pseudoHeader(frame, length: frame.count - transport) + frame[transport...]), at: transport + 16)
     }
 
-    /// True if the super-frame's unfinished checksum, finished as a kernel does it, is right, and that of its IP header
+    /// True if the GSO frame's unfinished checksum, finished as a kernel does it, is right, and that of its IP header
     /// too.
     func isSound(_ frame: [UInt8]) -> Bool {
         guard ipv6 || plainSum(Array(frame[14..<34])) == 0xffff else { return false }
@@ -106,11 +106,11 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         seed: UInt64 = 1
     ) -> [[UInt8]] {
         var random = SeededGenerator(seed: seed)
-        return SuperFrame(ipv6: ipv6, options: options, payload: random.bytes(payload), segmentSize: size, flags: flags)
+        return GSOFrame(ipv6: ipv6, options: options, payload: random.bytes(payload), segmentSize: size, flags: flags)
             .segments()!
     }
 
-    @Test(arguments: [false, true]) func segmentsBecomeTheSuperFrameTheyWere(ipv6: Bool) throws {
+    @Test(arguments: [false, true]) func segmentsCoalesceToTheOriginalFrame(ipv6: Bool) throws {
         var random = SeededGenerator(seed: 11)
         for _ in 0..<200 {
             let size = UInt16.random(in: 1...1460, using: &random), options = Int.random(in: 0...10, using: &random) * 4
@@ -118,12 +118,12 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
                 min(
                     60_000,
                     Int(size) * Int.random(in: 2...64, using: &random) - Int.random(in: 0..<Int(size), using: &random)))
-            let original = SuperFrame(ipv6: ipv6, options: options, payload: payload, segmentSize: size)
+            let original = GSOFrame(ipv6: ipv6, options: options, payload: payload, segmentSize: size)
             let segments = try #require(original.segments())
             guard segments.count > 1 else { continue }
             let written = coalesce(segments)
             guard case .superFrame(let bytes, let offload, let count) = written[0], written.count == 1 else {
-                Issue.record("not one super-frame but \(written.count)")
+                Issue.record("not one GSO frame but \(written.count)")
                 return
             }
             let shape = Shape(ipv6: ipv6)
@@ -140,7 +140,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
     }
 
     /// Whatever comes in, cut up again it is the same frames in the same order, each byte of them.
-    @Test(arguments: [false, true]) func anyMixtureComesBackAsItWas(ipv6: Bool) {
+    @Test(arguments: [false, true]) func randomMixturesSurviveCoalescing(ipv6: Bool) {
         var random = SeededGenerator(seed: 12)
         let shape = Shape(ipv6: ipv6)
         var merged = 0
@@ -184,7 +184,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
     }
 
     /// Each change to the second frame of three, its checksums made right, keeps it from the first.
-    @Test(arguments: [false, true]) func whatDiffersStaysApart(ipv6: Bool) {
+    @Test(arguments: [false, true]) func differingSegmentsAreNotCoalesced(ipv6: Bool) {
         let shape = Shape(ipv6: ipv6)
         let t = shape.transport
         var changes: [(String, (inout [UInt8]) -> Void)] = [
@@ -221,7 +221,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         }
     }
 
-    @Test(arguments: [false, true]) func wrongChecksumsStayAlone(ipv6: Bool) {
+    @Test(arguments: [false, true]) func segmentsWithWrongChecksumsAreNotCoalesced(ipv6: Bool) {
         let frames = stream(ipv6: ipv6, payload: 4000)
         for index in 0..<4 {
             var damaged = frames
@@ -249,7 +249,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         #expect(coalesce([short[2], next[0], next[1]]).map(count) == [1, 2])
     }
 
-    @Test func identificationThatStandsStillIsFineWhereFragmentsAreForbidden() {
+    @Test func constantIdentificationIsFineWithDontFragment() {
         let shape = Shape(ipv6: false)
         var frames = stream(ipv6: false, payload: 5000)
         for index in frames.indices {
@@ -264,7 +264,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
         #expect(coalesce(frames).map(count) == [1, 1, 1, 1, 1])
     }
 
-    @Test(arguments: [false, true]) func noPacketGrowsBeyondWhatItsLengthCanSay(ipv6: Bool) {
+    @Test(arguments: [false, true]) func noPacketOutgrowsItsLengthField(ipv6: Bool) {
         var frames = stream(ipv6: ipv6, payload: 60_000, size: 1000, flags: .ack)
         // More of the same stream behind it.
         let shape = Shape(ipv6: ipv6)

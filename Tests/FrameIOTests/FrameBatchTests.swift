@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 @Suite struct FrameBatchTests {
-    @Test func framesComeBackAsTheyWentIn() {
+    @Test func framesKeepTheirBytes() {
         var batch = FrameBatch(capacity: 8)
         for length in [14, 60, 1514, 9014, FrameBatch.maximumFrameLength] {
             batch.append(copying: SeededGenerator.sample(length).rawSpan)
@@ -78,7 +78,7 @@ import Wire
         #expect(bytes == plain[..<12] + [0x81, 0x00, 0x20, 0x05] + plain[12...])
     }
 
-    @Test func virtioHeadersStandRightInFront() {
+    @Test func virtioHeadersPrecedeFrames() {
         for length in [VirtioNetHeader.length, VirtioNetHeader.shortLength] {
             var batch = FrameBatch(capacity: 1)
             batch.append(copying: SeededGenerator.sample(60).rawSpan)

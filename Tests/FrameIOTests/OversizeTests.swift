@@ -87,7 +87,7 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
         }
     }
 
-    @Test func whatMustNotBeCutIsNot() {
+    @Test func dontFragmentIsHonoured() {
         let payload = [UInt8](repeating: 1, count: 3000)
         #expect(pieces(packet(dontFragment: true, payload: payload), limit: 1518) == nil)
         #expect(pieces(packet(ipv6: true, payload: payload), limit: 1518) == nil, "IPv6 is cut up by its sender alone")
@@ -97,7 +97,7 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
         #expect(pieces(damaged, limit: 1518) == nil)
     }
 
-    @Test func aPacketThatMustNotBeCutIsAnswered() throws {
+    @Test func oversizePacketIsAnsweredByIPv4() throws {
         let frame = packet(tags: 1, payload: [UInt8](repeating: 1, count: 3000))
         let answer = try #require(notice(frame, mtu: 1500))
         #expect(
@@ -116,7 +116,7 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
         #expect(view.payload.from(8).copied().elementsEqual(frame[18..<18 + 548]))
     }
 
-    @Test func theSameForIPv6() throws {
+    @Test func oversizePacketIsAnsweredByIPv6() throws {
         let frame = packet(ipv6: true, payload: [UInt8](repeating: 1, count: 3000))
         let answer = try #require(notice(frame, mtu: 1500))
         let view = try IPv6View(answer.rawSpan.from(14))
@@ -147,7 +147,7 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
         #expect(notice(other, mtu: 1500) == nil)
     }
 
-    @Test func rubbishNeverTraps() {
+    @Test func randomBytesDoNotTrap() {
         for ipv6 in [false, true] {
             fuzz(
                 packet(ipv6: ipv6, tags: 1, dontFragment: false, payload: [UInt8](repeating: 1, count: 200)),

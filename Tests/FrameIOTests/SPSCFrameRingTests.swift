@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 @Suite struct SPSCFrameRingTests {
-    @Test func framesOfAnyLengthComeOutAsTheyWentIn() {
+    @Test func framesOfAnyLengthKeepTheirOrderAndBytes() {
         let ring = SPSCFrameRing(capacity: 4096)
         var random = SeededGenerator(seed: 1)
         var waiting: [[UInt8]] = []
@@ -20,7 +20,7 @@ import Wire
         }
     }
 
-    @Test func aFullRingRefusesAndTakesAgain() {
+    @Test func fullRingRefusesThenAccepts() {
         let ring = SPSCFrameRing(capacity: 1024)
         let frame = [UInt8](repeating: 7, count: 248)
         func append(_ frame: [UInt8]) -> Bool { ring.append(frame.rawSpan) }

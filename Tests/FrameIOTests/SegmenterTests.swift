@@ -4,8 +4,8 @@ import TestSupport
 import Testing
 import Wire
 
-/// A super-frame to cut up.
-struct SuperFrame {
+/// A GSO frame to cut up.
+struct GSOFrame {
     var bytes: [UInt8]
     var offload: VirtioNetHeader
     /// Where IP and transport headers begin.
@@ -83,12 +83,12 @@ struct SuperFrame {
     }
 }
 
-@Suite struct UnannouncedSuperFrameTests {
+@Suite struct GSORecognitionTests {
     private func payload(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) } }
 
     @Test(arguments: [false, true], [0, 1])
     func whatIsTooLongIsCutUpToTheMTU(ipv6: Bool, tags: Int) throws {
-        let frame = SuperFrame(
+        let frame = GSOFrame(
             ipv6: ipv6, tags: tags, payload: payload(20_000), segmentSize: 1, flags: [.ack, .psh, .cwr])
         let found = VirtioNetHeader(gsoFrame: frame.bytes.rawSpan, mtu: 1500)
         let offload = try #require(found)
@@ -98,30 +98,30 @@ struct SuperFrame {
         #expect(segmenter?.longestFrame == 1500 + frame.network)
     }
 
-    @Test func whatFitsIsLeftAlone() {
-        let fits = SuperFrame(tags: 2, payload: payload(1500 - 52), segmentSize: 1)
+    @Test func shortFramesAreNotGSO() {
+        let fits = GSOFrame(tags: 2, payload: payload(1500 - 52), segmentSize: 1)
         #expect(fits.bytes.count == 1522)
         #expect(VirtioNetHeader(gsoFrame: fits.bytes.rawSpan, mtu: 1500) == nil)
-        let over = SuperFrame(tags: 2, payload: payload(1500 - 51), segmentSize: 1)
+        let over = GSOFrame(tags: 2, payload: payload(1500 - 51), segmentSize: 1)
         #expect(VirtioNetHeader(gsoFrame: over.bytes.rawSpan, mtu: 1500).map { Int($0.segmentSize) } == 1448)
     }
 
-    @Test func whatIsNotTCPIsNone() {
+    @Test func otherProtocolsAreNotGSO() {
         #expect(
             VirtioNetHeader(
-                gsoFrame: SuperFrame(tcp: false, payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 1500)
+                gsoFrame: GSOFrame(tcp: false, payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 1500)
                 == nil)
         #expect(VirtioNetHeader(gsoFrame: payload(9000).rawSpan, mtu: 1500) == nil)
         // Headers that leave no room for data.
         #expect(
-            VirtioNetHeader(gsoFrame: SuperFrame(payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 40)
+            VirtioNetHeader(gsoFrame: GSOFrame(payload: payload(5000), segmentSize: 1).bytes.rawSpan, mtu: 40)
                 == nil)
     }
 }
 
 @Suite struct SegmenterTests {
     /// True if lengths and checksums of IP and what it carries are right.
-    private func checkNetworkHeader(of segment: [UInt8], _ frame: SuperFrame, ipv6: Bool) -> Bool {
+    private func checkNetworkHeader(of segment: [UInt8], _ frame: GSOFrame, ipv6: Bool) -> Bool {
         let number: UInt8 = frame.offload.segmentation == .udp ? 17 : 6
         if ipv6 {
             guard let ip = try? IPv6View(segment.rawSpan.from(frame.network)),
@@ -147,7 +147,7 @@ struct SuperFrame {
         for _ in 0..<60 {
             let payload = random.bytes(Int.random(in: 1...20_000, using: &random))
             let size = UInt16.random(in: 100...1460, using: &random)
-            let frame = SuperFrame(
+            let frame = GSOFrame(
                 ipv6: ipv6, tags: tags, options: Int.random(in: 0...10, using: &random) * 4, payload: payload,
                 segmentSize: size)
             let segments = try #require(frame.segments())
@@ -174,7 +174,7 @@ struct SuperFrame {
     @Test(arguments: [false, true])
     func udpDatagramsAreCutIntoDatagrams(ipv6: Bool) throws {
         let payload = SeededGenerator.sample(5000)
-        let frame = SuperFrame(ipv6: ipv6, tcp: false, payload: payload, segmentSize: 1200)
+        let frame = GSOFrame(ipv6: ipv6, tcp: false, payload: payload, segmentSize: 1200)
         let segments = try #require(frame.segments())
         var joined: [UInt8] = []
         for segment in segments {
@@ -188,13 +188,13 @@ struct SuperFrame {
     }
 
     @Test func identificationsCountUpAndWrap() throws {
-        let frame = SuperFrame(payload: SeededGenerator.sample(4000), segmentSize: 1000)
+        let frame = GSOFrame(payload: SeededGenerator.sample(4000), segmentSize: 1000)
         let identifications = try #require(frame.segments()).map { $0.rawSpan.big16(at: frame.network + 4) }
         #expect(identifications == [0xfffe, 0xffff, 0, 1])
     }
 
-    @Test func finBelongsToTheLastAndCWRToTheFirst() throws {
-        var frame = SuperFrame(
+    @Test func lastSegmentHasFINAndFirstHasCWR() throws {
+        var frame = GSOFrame(
             payload: SeededGenerator.sample(3000), segmentSize: 1000, flags: [.ack, .fin, .cwr, .ece])
         frame.offload.hasECN = true
         let flags = try #require(frame.segments()).map { TCPFlags(rawValue: $0[frame.transport + 13]) }
@@ -202,14 +202,14 @@ struct SuperFrame {
     }
 
     @Test func paddingIsNotPayload() throws {
-        var frame = SuperFrame(payload: SeededGenerator.sample(100), segmentSize: 60)
+        var frame = GSOFrame(payload: SeededGenerator.sample(100), segmentSize: 60)
         frame.bytes += [0xaa, 0xaa, 0xaa]
         let segments = try #require(frame.segments())
         #expect(segments.map { $0.count - frame.payloadOffset } == [60, 40])
     }
 
-    @Test func framesThatAreNotWhatTheHeaderSaysAreRefused() {
-        let good = SuperFrame(payload: SeededGenerator.sample(3000), segmentSize: 1000)
+    @Test func contradictoryHeadersAreRefused() {
+        let good = GSOFrame(payload: SeededGenerator.sample(3000), segmentSize: 1000)
         #expect(good.segments() != nil)
         var wrong = good
         wrong.offload.segmentation = .tcp6
@@ -226,12 +226,12 @@ struct SuperFrame {
         wrong = good
         wrong.bytes = Array(good.bytes[..<good.payloadOffset])
         #expect(wrong.segments() == nil, "cut")
-        #expect(SuperFrame(payload: [], segmentSize: 1000).segments() == nil, "no payload")
+        #expect(GSOFrame(payload: [], segmentSize: 1000).segments() == nil, "no payload")
     }
 
     @Test func hostileFramesDoNotTrap() {
         for (ipv6, tcp) in [(false, true), (true, true), (false, false), (true, false)] {
-            let frame = SuperFrame(
+            let frame = GSOFrame(
                 ipv6: ipv6, tcp: tcp, tags: 1, payload: SeededGenerator.sample(400), segmentSize: 100)
             fuzz(frame.bytes, rounds: 5000) { bytes in
                 var damaged = frame

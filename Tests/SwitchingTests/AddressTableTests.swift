@@ -52,7 +52,7 @@ private final class Table {
         #expect(table.lookup(AddressTable.key(address, vlan: 0), now: 0) == nil)
     }
 
-    @Test func pinnedAddressesNeitherMoveNorAge() {
+    @Test func staticAddressesNeitherMoveNorAge() {
         let table = Table()
         table.addStatic(key(1), at: 2)
         #expect(table.learn(key(1), at: 3, now: 10) == .staticElsewhere)
@@ -72,7 +72,7 @@ private final class Table {
         }
     }
 
-    @Test func aFloodCostsItsSenderOnly() {
+    @Test func floodOfAddressesCostsItsPortOnly() {
         let table = Table()
         for number in 0..<100 { table.learn(key(UInt64(number)), at: 1, now: 0) }
         table.addStatic(key(5000), at: 2)

@@ -10,14 +10,14 @@ import Wire
 /// A datagram listener without the control thread's part: strangers are attached by the test.
 @Suite struct DatagramListenerTests {
     private final class Hall {
-        let bench: Bench
+        let harness: ForwarderHarness
         let folder: TemporaryFolder
         let path: String
         let socket: Descriptor
         let number: PortNumber
 
         init() throws {
-            bench = try Bench()
+            harness = try ForwarderHarness()
             folder = try TemporaryFolder()
             path = folder.file("listener")
             let socket = try UnixSocket.datagram()
@@ -27,23 +27,23 @@ import Wire
             let port = PortConfiguration(
                 name: "listener", kind: .datagramListener, role: .service, descriptor: try socket.duplicate().release(),
                 maximumFrame: 0, receivesUnknown: false)
-            number = try #require(bench.control.attach(port))
+            number = try #require(harness.control.attach(port))
             self.socket = consume socket
-            bench.forwarder.runOnce(timeout: .zero)
+            harness.worker.runOnce(timeout: .zero)
         }
 
         /// A client whose socket is connected to the listener's.
-        func client(_ name: String, _ isConnected: Bool = true) throws -> FarEnd {
+        func client(_ name: String, _ isConnected: Bool = true) throws -> PeerSocket {
             let socket = try UnixSocket.datagram()
             try socket.bind(to: UnixPath(folder.file(name)))
             socket.setBuffers(send: 1 << 20, receive: 1 << 20)
             try socket.connect(to: UnixPath(path))
-            return FarEnd(number: 0, socket: try socket.duplicate())
+            return PeerSocket(number: 0, socket: try socket.duplicate())
         }
 
         func strangers() -> [UnknownPeer] {
-            bench.settle()
-            return bench.control.takeEvents().compactMap {
+            harness.settle()
+            return harness.control.takeEvents().compactMap {
                 if case .unknownPeer(number, let stranger) = $0 { stranger } else { nil }
             }
         }
@@ -53,12 +53,12 @@ import Wire
                 name: "client", kind: .datagramClient, role: .guest, descriptor: try socket.duplicate().release(),
                 maximumFrame: 65_553)
             (port.listener, port.peer, port.destination) = (number, stranger.name, stranger.name)
-            defer { bench.control.rearm(number) }
-            return try #require(bench.control.attach(port))
+            defer { harness.control.rearm(number) }
+            return try #require(harness.control.attach(port))
         }
     }
 
-    @Test func strangersAreToldOfWithWhatTheySent() throws {
+    @Test func unknownPeersAreReportedAndTheirFramesKept() throws {
         let hall = try Hall()
         let client = try hall.client("a")
         try client.send(Array("VFKT".utf8))
@@ -68,16 +68,16 @@ import Wire
         #expect(strangers.allSatisfy { $0.user == Accounts.effectiveUser })
     }
 
-    @Test func clientsAreToldApartAndAnswered() throws {
+    @Test func clientsAreDistinguishedAndReceiveReplies() throws {
         let hall = try Hall()
-        let other = try hall.bench.attach()
+        let other = try hall.harness.attach()
         let clients = try (0..<5).map { try hall.client("client-\($0)") }
         var numbers: [PortNumber] = []
         for (index, client) in clients.enumerated() {
             try client.send(frame(to: .broadcast, from: mac(UInt64(10 + index)), [1]))
             let stranger = try #require(hall.strangers().first)
             numbers.append(try hall.attach(stranger))
-            hall.bench.settle()
+            hall.harness.settle()
         }
         #expect(other.received().count == 5, "no first frame is lost")
         for client in clients { _ = client.received() }
@@ -89,7 +89,7 @@ import Wire
                     frame(to: mac(UInt64(10 + (index + 1) % 5)), from: mac(UInt64(10 + index)), [UInt8(round)]))
             }
             // A socket of Linux takes ten datagrams (net.unix.max_dgram_qlen).
-            hall.bench.settle()
+            hall.harness.settle()
             for (index, client) in clients.enumerated() { received[index] += client.received() }
         }
         for index in clients.indices {
@@ -101,19 +101,19 @@ import Wire
         }
         #expect(hall.strangers().isEmpty && other.received().isEmpty)
         // One goes: it is a stranger again, the others are as they were.
-        hall.bench.control.detach(numbers[2])
-        hall.bench.settle()
+        hall.harness.control.detach(numbers[2])
+        hall.harness.settle()
         try clients[2].send(frame(to: .broadcast, from: mac(12), [9]))
         #expect(hall.strangers().count == 1)
         try clients[1].send(frame(to: mac(13), from: mac(11), [8]))
-        hall.bench.settle()
+        hall.harness.settle()
         #expect(clients[3].received() == [frame(to: mac(13), from: mac(11), [8])])
     }
 
     /// While the control thread deals with the first of them, others come, and go on coming when the port is there.
     @Test func framesOfANewClientKeepTheirOrder() throws {
         let hall = try Hall()
-        let other = try hall.bench.attach(), client = try hall.client("a"), late = try hall.client("b")
+        let other = try hall.harness.attach(), client = try hall.client("a"), late = try hall.client("b")
         let frames = (0..<6).map { frame(to: .broadcast, from: mac(1), [UInt8($0)]) }
         try client.send(Array("VFKT".utf8))
         for sent in frames[..<2] { try client.send(sent) }
@@ -124,38 +124,38 @@ import Wire
         // Already there, and not yet read when the port is attached.
         for sent in frames[4...] { try client.send(sent) }
         _ = try hall.attach(strangers[0])
-        hall.bench.settle()
+        hall.harness.settle()
         #expect(other.received() == frames)
         // The others that were told of are the same client's, but for one.
-        for _ in 0..<2 { hall.bench.control.rearm(hall.number) }
+        for _ in 0..<2 { hall.harness.control.rearm(hall.number) }
         _ = try hall.attach(try #require(strangers.first { $0.name != strangers[0].name }))
-        hall.bench.settle()
+        hall.harness.settle()
         #expect(other.received() == [frame(to: .broadcast, from: mac(2), [9])])
     }
 
-    @Test func aClientThatHasGoneIsReportedByAProbe() throws {
+    @Test func probeReportsAClientThatHasGone() throws {
         let hall = try Hall()
-        var client: FarEnd? = try hall.client("a")
+        var client: PeerSocket? = try hall.client("a")
         try client!.send(frame(to: .broadcast, from: mac(1), [1]))
         let number = try hall.attach(try #require(hall.strangers().first))
         client = nil
-        hall.bench.settle()
-        hall.bench.control.probe(number)
-        hall.bench.settle()
+        hall.harness.settle()
+        hall.harness.control.probe(number)
+        hall.harness.settle()
         #expect(
-            hall.bench.control.takeEvents().contains { if case .unreachable(number, _) = $0 { true } else { false } })
+            hall.harness.control.takeEvents().contains { if case .unreachable(number, _) = $0 { true } else { false } })
     }
 
-    @Test func aFloodOfStrangersIsToldOfInPart() throws {
+    @Test func floodOfUnknownPeersIsReportedInPart() throws {
         let hall = try Hall()
         // As much as the socket takes at a time, and nobody who deals with it.
         for number in 0..<100 {
             try hall.client("stranger-\(number)").send([UInt8](repeating: 0, count: 60))
-            hall.bench.settle()
+            hall.harness.settle()
         }
         #expect(hall.strangers().count == 32)
-        hall.bench.control.rearm(hall.number)
-        hall.bench.settle()
+        hall.harness.control.rearm(hall.number)
+        hall.harness.settle()
         let nameless = try UnixSocket.datagram()
         try nameless.connect(to: UnixPath(hall.path))
         _ = try nameless.send([UInt8](repeating: 0, count: 60))
@@ -164,32 +164,32 @@ import Wire
 
     /// One answer makes room for one more: else those that wait for the control thread would grow without end while it
     /// is busy.
-    @Test func strangersThatWaitAreBounded() throws {
+    @Test func pendingUnknownPeersAreBounded() throws {
         let hall = try Hall()
         for number in 0..<40 {
             try hall.client("first-\(number)").send([UInt8](repeating: 0, count: 60))
-            hall.bench.settle()
+            hall.harness.settle()
         }
-        hall.bench.control.rearm(hall.number)
-        hall.bench.settle()
+        hall.harness.control.rearm(hall.number)
+        hall.harness.settle()
         for number in 0..<40 {
             try hall.client("second-\(number)").send([UInt8](repeating: 0, count: 60))
-            hall.bench.settle()
+            hall.harness.settle()
         }
         #expect(hall.strangers().count == 33)
     }
 
-    @Test func aClientThatDoesNotReadLosesItsOwnFramesOnly() throws {
+    @Test func clientThatDoesNotReadLosesItsOwnFramesOnly() throws {
         let hall = try Hall()
-        let stuck = try hall.client("stuck"), sender = try hall.bench.attach(), other = try hall.bench.attach()
+        let stuck = try hall.client("stuck"), sender = try hall.harness.attach(), other = try hall.harness.attach()
         try stuck.send(frame(to: .broadcast, from: mac(1), [1]))
         _ = try hall.attach(try #require(hall.strangers().first))
-        hall.bench.settle()
+        hall.harness.settle()
         _ = other.received()
         var heard = 0
         for _ in 0..<3000 {
             try sender.send(frame(to: .broadcast, from: mac(2), [UInt8](repeating: 0, count: 1400)))
-            hall.bench.settle()
+            hall.harness.settle()
             heard += other.received().count
         }
         #expect(heard == 3000)

@@ -7,13 +7,13 @@ import Testing
 import Timing
 import Wire
 
-/// A forwarder that is turned by hand, and the far ends of its ports.
-final class Bench {
+/// A worker that is turned by hand, and the far ends of its ports.
+final class ForwarderHarness {
     let control: SwitchControl
     private var held: ForwardingWorker?
 
     /// Without one, somebody else turns it.
-    var forwarder: ForwardingWorker {
+    var worker: ForwardingWorker {
         _read { yield held! }
         _modify { yield &held! }
     }
@@ -25,13 +25,13 @@ final class Bench {
             control: control, workers: workers, loopBlockTime: loopBlockTime, pauseLimit: pauseLimit)
     }
 
-    func takeForwarder() -> ForwardingWorker { held.take()! }
+    func takeWorker() -> ForwardingWorker { held.take()! }
 
     /// Attaches a port and returns it with the socket at its far end.
     func attach(
         _ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, group: UInt16 = 0,
         mayServe: Bool = false, turning: Bool = true
-    ) throws -> FarEnd {
+    ) throws -> PeerSocket {
         let pair = try DescriptorPair.datagramSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
@@ -41,12 +41,12 @@ final class Bench {
         configuration.group = group
         configuration.mayServe = mayServe
         let number = try #require(control.attach(configuration))
-        if turning { forwarder.runOnce(timeout: .zero) }
-        return FarEnd(number: number, socket: try pair.second.duplicate())
+        if turning { worker.runOnce(timeout: .zero) }
+        return PeerSocket(number: number, socket: try pair.second.duplicate())
     }
 
     /// The same for a stream.
-    func attachStream(sendBuffer: Int32 = 1 << 20) throws -> StreamEnd {
+    func attachStream(sendBuffer: Int32 = 1 << 20) throws -> StreamPeer {
         let pair = try DescriptorPair.streamSockets()
         pair.first.setBuffers(send: sendBuffer, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
@@ -54,20 +54,20 @@ final class Bench {
             name: "stream", kind: .stream, role: .guest, descriptor: try pair.first.duplicate().release(),
             maximumFrame: StreamDeframer.maximumFrameLength)
         let number = try #require(control.attach(configuration))
-        forwarder.runOnce(timeout: .zero)
-        return StreamEnd(number: number, socket: try pair.second.duplicate())
+        worker.runOnce(timeout: .zero)
+        return StreamPeer(number: number, socket: try pair.second.duplicate())
     }
 
-    /// Lets the forwarder work until nothing is left to do.
+    /// Lets the worker work until nothing is left to do.
     func settle() {
-        for _ in 0..<20 { forwarder.runOnce(timeout: .zero) }
+        for _ in 0..<20 { worker.runOnce(timeout: .zero) }
     }
 
-    func counters(_ end: FarEnd) -> PortCounters { control.ports.first { $0.number == end.number }!.counters }
+    func counters(_ end: PeerSocket) -> PortCounters { control.ports.first { $0.number == end.number }!.counters }
 }
 
 /// Told when threads that turn forwarders have ended.
-final class End: Sendable {
+final class ThreadLatch: Sendable {
     let wakeup: Wakeup
     let count = ManagedAtomic<Int>(0)
 
@@ -79,7 +79,7 @@ final class End: Sendable {
     }
 }
 
-final class FarEnd {
+final class PeerSocket {
     let number: PortNumber
     let socket: Descriptor
 
@@ -99,7 +99,7 @@ final class FarEnd {
 }
 
 /// The far end of a stream.
-final class StreamEnd {
+final class StreamPeer {
     let number: PortNumber
     private(set) var socket: Descriptor?
     /// What has come and is not yet a whole frame.
@@ -120,7 +120,7 @@ final class StreamEnd {
     @discardableResult
     func send(raw bytes: [UInt8]) throws -> Int { try socket!.send(bytes) }
 
-    func send(_ frame: [UInt8]) throws { #expect(try send(raw: StreamEnd.wrap(frame)) == frame.count + 4) }
+    func send(_ frame: [UInt8]) throws { #expect(try send(raw: StreamPeer.wrap(frame)) == frame.count + 4) }
 
     /// Takes up to `limit` bytes and returns the frames that are whole by then.
     func receive(limit: Int = 1 << 20) -> [[UInt8]] {

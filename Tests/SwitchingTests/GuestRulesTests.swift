@@ -89,35 +89,37 @@ enum Forged {
 
 @Suite struct GuestRulesTests {
     private final class Network {
-        let bench: Bench
-        let rogue: FarEnd, other: FarEnd, uplink: FarEnd
+        let harness: ForwarderHarness
+        let rogue: PeerSocket, other: PeerSocket, uplink: PeerSocket
 
         init(_ change: (inout GuestRules) -> Void = { _ in }, reach: GuestRules.Reach = .everywhere) throws {
-            bench = try Bench()
-            (rogue, other, uplink) = (try bench.attach(), try bench.attach(), try bench.attach(.uplink))
+            harness = try ForwarderHarness()
+            (rogue, other, uplink) = (try harness.attach(), try harness.attach(), try harness.attach(.uplink))
             var rules = GuestRules(reach)
             (rules.gateway, rules.gatewayHardware, rules.gatewayIPv6) = (
                 Forged.gateway, Forged.gatewayMAC, [Forged.gateway6]
             )
             change(&rules)
-            bench.control.setRules(rules)
-            bench.settle()
+            harness.control.setRules(rules)
+            harness.settle()
         }
 
         /// What the others get of a frame of the rogue's.
         func send(_ frame: [UInt8]) throws -> (other: Bool, uplink: Bool) {
             try rogue.send(frame)
-            bench.settle()
+            harness.settle()
             return (other.received() == [frame], uplink.received() == [frame])
         }
 
         var offences: [GuestOffence] {
-            bench.control.takeEvents().compactMap { if case .offence(_, let offence, _) = $0 { offence } else { nil } }
+            harness.control.takeEvents().compactMap {
+                if case .offence(_, let offence, _) = $0 { offence } else { nil }
+            }
         }
-        func drops(_ reason: DropReason) -> UInt64 { bench.counters(rogue).drops(reason) }
+        func drops(_ reason: DropReason) -> UInt64 { harness.counters(rogue).drops(reason) }
     }
 
-    @Test func guestsDoNotServeAtAnyDepth() throws {
+    @Test func guestsMayNotServeAtAnyTagDepth() throws {
         let network = try Network()
         var count: UInt64 = 0
         for (offence, frame) in Forged.serving(from: mac(1)) {
@@ -128,15 +130,15 @@ enum Forged {
                 #expect(network.drops(.serving) == count, "\(offence) \(name)")
             }
         }
-        #expect(network.bench.counters(network.rogue).totalDrops == count)
+        #expect(network.harness.counters(network.rogue).totalDrops == count)
         #expect(Set(network.offences) == [.dhcp, .dhcpIPv6, .routerAdvertisement, .redirect])
     }
 
-    @Test func eachKindIsReportedOnce() throws {
+    @Test func eachOffenceIsReportedOnce() throws {
         let network = try Network()
         for _ in 0..<20 { _ = try network.send(Forged.ipv6(from: mac(1), Forged.icmp6(134))) }
         _ = try network.send(Forged.dhcp(from: mac(2)))
-        let events = network.bench.control.takeEvents().filter { if case .offence = $0 { true } else { false } }
+        let events = network.harness.control.takeEvents().filter { if case .offence = $0 { true } else { false } }
         #expect(
             events == [
                 .offence(network.rogue.number, .routerAdvertisement, mac(1)),
@@ -144,7 +146,7 @@ enum Forged {
             ])
     }
 
-    @Test func honestFramesPass() throws {
+    @Test func legitimateFramesPass() throws {
         let network = try Network()
         let long = [UInt8](repeating: 1, count: 64)
         let honest = [
@@ -168,10 +170,10 @@ enum Forged {
                 #expect(reached.other && reached.uplink, "\(frame[12...]) \(name)")
             }
         }
-        #expect(network.bench.counters(network.rogue).totalDrops == 0 && network.offences.isEmpty)
+        #expect(network.harness.counters(network.rogue).totalDrops == 0 && network.offences.isEmpty)
     }
 
-    @Test func headersThatAreHiddenAreDropped() throws {
+    @Test func hiddenHeadersAreDropped() throws {
         let network = try Network()
         let advertisement = Forged.icmp6(134)
         let hidden = [
@@ -207,7 +209,7 @@ enum Forged {
     }
 
     /// Cut anywhere, a frame that serves or claims the gateway is never one that a receiver could complete.
-    @Test func noCutOfAForgedFramePasses() throws {
+    @Test func noPrefixOfAForgedFramePasses() throws {
         let network = try Network()
         let forged =
             Forged.serving(from: mac(1)).map(\.1) + [
@@ -222,7 +224,7 @@ enum Forged {
         }
     }
 
-    @Test func theGatewaysIPv6AddressesAreNoGuests() throws {
+    @Test func gatewayIPv6AddressesAreRefusedToGuests() throws {
         let network = try Network()
         let claims = [
             Forged.ipv6(from: mac(1), Forged.icmp6(136)),
@@ -237,7 +239,7 @@ enum Forged {
             }
         }
         #expect(
-            network.bench.counters(network.rogue).totalDrops == network.drops(.spoofed)
+            network.harness.counters(network.rogue).totalDrops == network.drops(.spoofed)
                 && network.offences == [.gateway])
         // Its hardware address, in a VLAN of the guests' own.
         #expect(
@@ -247,7 +249,7 @@ enum Forged {
                 ))
     }
 
-    @Test func theGatewaysOtherAddressesAreLearnedFromTheUplink() throws {
+    @Test func gatewayAddressesAreLearnedFromTheUplink() throws {
         let network = try Network()
         let tentative = IPv6Address(0xfd00 << 48, 5), announced = IPv6Address(0xfd00 << 48, 6),
             proxied = IPv6Address(0xfd00 << 48, 7)
@@ -269,13 +271,13 @@ enum Forged {
         ] {
             try network.uplink.send(frame)
         }
-        network.bench.settle()
+        network.harness.settle()
         _ = (network.rogue.received(), network.other.received())
         for address in [tentative, announced, asking, linkLocal] { #expect(try !claim(address), "\(address)") }
         #expect(try claim(proxied) && claim(forwarded))
     }
 
-    @Test func theGatewaysIPv4AddressIsGuardedWithoutOurDHCP() throws {
+    @Test func gatewayIPv4AddressIsGuardedWithoutDHCP() throws {
         let network = try Network { $0.stopsDHCP = false }
         let claim = ARPPacket(
             operation: .reply, senderHardware: mac(1), senderAddress: Forged.gateway, targetHardware: mac(2),
@@ -287,18 +289,18 @@ enum Forged {
         #expect(network.offences == [.gateway])
     }
 
-    @Test func deeperTagsAreDroppedOnlyWhereSomethingIsJudged() throws {
+    @Test func deepTagsAreDroppedOnlyWithRules() throws {
         let network = try Network()
         let deep = Forged.deep(frame(to: .broadcast, from: mac(1), [1, 2, 3]))
         #expect(try network.send(deep) == (false, false))
         #expect(network.drops(.tags) == 1 && network.offences == [.tooManyTags])
-        network.bench.control.setRules(GuestRules(.nothing))
-        network.bench.settle()
+        network.harness.control.setRules(GuestRules(.nothing))
+        network.harness.settle()
         #expect(try network.send(deep) == (true, true))
         for (_, frame) in Forged.serving(from: mac(1)) { #expect(try network.send(frame) == (true, true)) }
     }
 
-    @Test func onAJoinedSwitchTheUplinkIsKeptFromIt() throws {
+    @Test func joinedSwitchWithholdsOffencesFromTheUplink() throws {
         let network = try Network(reach: .uplink)
         for (offence, frame) in Forged.serving(from: mac(1)) + [
             (.tooManyTags, Forged.deep(frame(to: .broadcast, from: mac(1))))
@@ -308,16 +310,16 @@ enum Forged {
         #expect(Set(network.offences) == [.dhcp, .dhcpIPv6, .routerAdvertisement, .redirect, .tooManyTags])
     }
 
-    @Test func whoMayServeServesGuestsButNotTheHost() throws {
+    @Test func permittedServerServesGuestsButNotTheHost() throws {
         for byPort in [true, false] {
             let network = try Network {
                 $0.servers = byPort ? [] : [mac(1)]; $0.hasServingPorts = byPort
             }
-            let server = byPort ? try network.bench.attach(mayServe: true) : network.rogue
+            let server = byPort ? try network.harness.attach(mayServe: true) : network.rogue
             for (offence, frame) in Forged.serving(from: mac(1)) {
                 for (name, wrapped) in Forged.wrappings(frame) {
                     try server.send(wrapped)
-                    network.bench.settle()
+                    network.harness.settle()
                     #expect(
                         network.other.received() == [wrapped] && network.uplink.received().isEmpty, "\(offence) \(name)"
                     )
@@ -325,14 +327,15 @@ enum Forged {
                 }
             }
             try network.other.send(Forged.dhcp(from: mac(2)))
-            network.bench.settle()
+            network.harness.settle()
             #expect(
-                server.received().isEmpty && network.bench.counters(network.other).drops(.serving) == 1, "others do not"
+                server.received().isEmpty && network.harness.counters(network.other).drops(.serving) == 1,
+                "others do not"
             )
         }
     }
 
-    @Test func withoutOurDHCPGuestsMayAnswerItAndNothingElse() throws {
+    @Test func withoutDHCPGuestsMayAnswerDHCPOnly() throws {
         let network = try Network { $0.stopsDHCP = false }
         for (offence, frame) in Forged.serving(from: mac(1)) {
             let isDHCP = offence == .dhcp || offence == .dhcpIPv6

@@ -8,17 +8,17 @@ import Wire
 @testable import Switching
 
 /// A device that is given turns, and sends on by itself what it has.
-@Suite struct DeviceWorkerTests {
+@Suite struct InjectionPortTests {
     private final class Scene {
-        let bench: Bench
-        let device: TurnDevice
-        let worker: InjectionPort
+        let harness: ForwarderHarness
+        let device: PolledTestDevice
+        let injector: InjectionPort
         var number: PortNumber = 0
 
         init(workers: Int = 1) throws {
-            bench = try Bench(workers: workers)
-            device = try TurnDevice()
-            worker = InjectionPort(bench.control)
+            harness = try ForwarderHarness(workers: workers)
+            device = try PolledTestDevice()
+            injector = InjectionPort(harness.control)
         }
 
         func attach() throws {
@@ -26,78 +26,78 @@ import Wire
                 name: "device", kind: .device, role: .uplink,
                 descriptor: try device.wakeup.descriptor.duplicate().release(), maximumFrame: 1514)
             configuration.device = device.device
-            configuration.injector = worker
-            number = try #require(bench.control.attach(configuration))
-            bench.forwarder.runOnce(timeout: .zero)
-            #expect(device.takeTurns() == [TurnDevice.Turn(frames: 0, isReadable: false)])
+            configuration.injector = injector
+            number = try #require(harness.control.attach(configuration))
+            harness.worker.runOnce(timeout: .zero)
+            #expect(device.takeTurns() == [PolledTestDevice.Turn(frames: 0, isReadable: false)])
         }
 
         /// As a thread of the device's does.
         func forward(_ frames: [[UInt8]]) {
             var batch = FrameBatch(capacity: ForwardingWorker.batchCapacity)
             for frame in frames { batch.append(copying: frame.rawSpan) }
-            worker.lockShared()
-            worker.inject(&batch)
-            worker.unlock()
+            injector.lockShared()
+            injector.inject(&batch)
+            injector.unlock()
         }
     }
 
-    @Test func aTurnFollowsTheFramesOfOneTurn() throws {
+    @Test func deviceIsPolledOnceAfterARunsFrames() throws {
         let scene = try Scene()
-        let a = try scene.bench.attach(), b = try scene.bench.attach()
+        let a = try scene.harness.attach(), b = try scene.harness.attach()
         try scene.attach()
         for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
         for number in 0..<3 as Range<UInt8> { try b.send(frame(to: mac(9), from: mac(2), [number])) }
-        scene.bench.forwarder.runOnce(timeout: .zero)
-        #expect(scene.device.turns == [TurnDevice.Turn(frames: 8, isReadable: false)])
-        scene.bench.settle()
+        scene.harness.worker.runOnce(timeout: .zero)
+        #expect(scene.device.turns == [PolledTestDevice.Turn(frames: 8, isReadable: false)])
+        scene.harness.settle()
         #expect(scene.device.turns.count == 1)
     }
 
-    @Test func aTurnFollowsWhatItsDescriptorTells() throws {
+    @Test func deviceIsPolledWhenItsDescriptorIsReadable() throws {
         let scene = try Scene()
         try scene.attach()
         scene.device.wakeup.signal()
-        scene.bench.forwarder.runOnce(timeout: .zero)
-        #expect(scene.device.turns == [TurnDevice.Turn(frames: 0, isReadable: true)])
+        scene.harness.worker.runOnce(timeout: .zero)
+        #expect(scene.device.turns == [PolledTestDevice.Turn(frames: 0, isReadable: true)])
         scene.device.wakeup.drain()
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.device.turns.count == 1)
         // Nobody has it any more.
-        scene.bench.control.detach(scene.number)
-        scene.bench.settle()
+        scene.harness.control.detach(scene.number)
+        scene.harness.settle()
         scene.device.wakeup.signal()
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.device.turns.count == 1)
     }
 
-    @Test func aTurnComesWhenItIsTime() throws {
+    @Test func deviceIsPolledAtItsDeadline() throws {
         let scene = try Scene()
-        let a = try scene.bench.attach()
+        let a = try scene.harness.attach()
         try scene.attach()
         scene.device.heard.withLock { $0.deadline = MonotonicClock.now + 3600 * MonotonicClock.second }
         try a.send(frame(to: mac(9), from: mac(1)))
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.device.turns.count == 1)
         // The one that comes earlier counts.
         scene.device.heard.withLock { $0.deadline = MonotonicClock.now }
         try a.send(frame(to: mac(9), from: mac(1)))
-        scene.bench.forwarder.runOnce(timeout: .zero)
+        scene.harness.worker.runOnce(timeout: .zero)
         #expect(scene.device.turns.count == 2)
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.device.turns.count == 3)
     }
 
     /// A worker that waits for nothing else wakes up for it.
-    @Test func aWorkerDoesNotSleepBeyondIt() throws {
-        let scene = try Scene(), end = try End()
-        let a = try scene.bench.attach()
+    @Test func workerWakesForTheDeadline() throws {
+        let scene = try Scene(), end = try ThreadLatch()
+        let a = try scene.harness.attach()
         try scene.attach()
         scene.device.heard.withLock { $0.deadline = MonotonicClock.now + 20 * MonotonicClock.millisecond }
         try a.send(frame(to: mac(9), from: mac(1)))
-        scene.bench.forwarder.runOnce(timeout: .zero)
+        scene.harness.worker.runOnce(timeout: .zero)
         try #require(scene.device.turns.count == 1)
-        let runner = Runner(scene.bench.takeForwarder())
+        let runner = Runner(scene.harness.takeWorker())
         try WorkerThread.start(named: "forwarder") {
             runner.run()
             end.note()
@@ -107,43 +107,44 @@ import Wire
             _ = end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.millisecond)
         }
         #expect(scene.device.turns.count == 2)
-        scene.bench.control.stop()
+        scene.harness.control.stop()
         #expect(
             end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
                 == .readable)
     }
 
     private final class Runner: @unchecked Sendable {
-        private var forwarder: ForwardingWorker
+        private var worker: ForwardingWorker
 
-        init(_ forwarder: consuming ForwardingWorker) { self.forwarder = forwarder }
+        init(_ worker: consuming ForwardingWorker) { self.worker = worker }
 
-        func run() { forwarder.run() }
+        func run() { worker.run() }
     }
 
     /// What it had no room for waits, and when that is sent after all, it has a turn.
-    @Test func aTurnFollowsWhatHadToWait() throws {
+    @Test func deviceIsPolledAfterQueuedFrames() throws {
         let scene = try Scene()
-        let a = try scene.bench.attach()
+        let a = try scene.harness.attach()
         try scene.attach()
         scene.device.heard.withLock { $0.room = 2 }
         for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
-        scene.bench.forwarder.runOnce(timeout: .zero)
+        scene.harness.worker.runOnce(timeout: .zero)
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
         while scene.device.turns.count < 2 && MonotonicClock.now < deadline {
-            scene.bench.forwarder.runOnce(timeout: .milliseconds(1))
+            scene.harness.worker.runOnce(timeout: .milliseconds(1))
         }
         #expect(
             scene.device.turns == [
-                TurnDevice.Turn(frames: 2, isReadable: false), TurnDevice.Turn(frames: 3, isReadable: false),
+                PolledTestDevice.Turn(frames: 2, isReadable: false),
+                PolledTestDevice.Turn(frames: 3, isReadable: false),
             ])
     }
 
-    @Test func whatItSendsArrivesWhileItIsAttached() throws {
+    @Test func injectedFramesArriveWhileThePortIsAttached() throws {
         let scene = try Scene()
-        let a = try scene.bench.attach(), b = try scene.bench.attach()
+        let a = try scene.harness.attach(), b = try scene.harness.attach()
         try a.send(frame(to: .broadcast, from: mac(1)))
-        scene.bench.settle()
+        scene.harness.settle()
         _ = b.received()
         let there = frame(to: mac(1), from: mac(9)), everywhere = frame(to: .broadcast, from: mac(9))
         scene.forward([there])
@@ -154,33 +155,33 @@ import Wire
         #expect(b.received() == [everywhere])
         // What it has sent tells where it is.
         try b.send(frame(to: mac(9), from: mac(2)))
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(a.received().isEmpty)
-        #expect(scene.device.turns.last == TurnDevice.Turn(frames: 1, isReadable: false))
-        scene.bench.control.detach(scene.number)
+        #expect(scene.device.turns.last == PolledTestDevice.Turn(frames: 1, isReadable: false))
+        scene.harness.control.detach(scene.number)
         // Its number is another's.
-        let c = try scene.bench.attach()
-        scene.bench.settle()
+        let c = try scene.harness.attach()
+        scene.harness.settle()
         scene.forward([there])
         #expect(a.received().isEmpty)
         #expect(c.received().isEmpty)
-        #expect(scene.bench.counters(c).framesIn == 0)
+        #expect(scene.harness.counters(c).framesIn == 0)
     }
 
     /// A receiver that does not tell of room, filled by the device, gets the rest from the first worker: the device may
     /// not come again for long.
-    @Test func theRestIsSentByTheFirstWorker() throws {
+    @Test func firstWorkerSendsTheQueue() throws {
         let scene = try Scene()
-        let a = try scene.bench.attach()
+        let a = try scene.harness.attach()
         try scene.attach()
         // Another device is such a receiver.
-        let other = try TurnDevice()
+        let other = try PolledTestDevice()
         var configuration = PortConfiguration(
             name: "other", kind: .device, role: .guest, descriptor: try other.wakeup.descriptor.duplicate().release(),
             maximumFrame: 1514)
         configuration.device = other.device
-        _ = try #require(scene.bench.control.attach(configuration))
-        scene.bench.settle()
+        _ = try #require(scene.harness.control.attach(configuration))
+        scene.harness.settle()
         #expect(other.takeTurns().count == 1)
         other.heard.withLock { $0.room = 1 }
         scene.forward((0..<4).map { frame(to: .broadcast, from: mac(9), [UInt8($0)]) })
@@ -189,20 +190,20 @@ import Wire
         other.heard.withLock { $0.room = .max }
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
         while other.turns.isEmpty && MonotonicClock.now < deadline {
-            scene.bench.forwarder.runOnce(timeout: .milliseconds(1))
+            scene.harness.worker.runOnce(timeout: .milliseconds(1))
         }
-        #expect(other.turns == [TurnDevice.Turn(frames: 4, isReadable: false)])
+        #expect(other.turns == [PolledTestDevice.Turn(frames: 4, isReadable: false)])
     }
 
     /// Its thread sends while two workers have their turns and ports come and go.
-    @Test func itsThreadSendsBesideTheWorkers() throws {
-        let scene = try Scene(workers: 2), end = try End()
-        let a = try scene.bench.attach()
+    @Test func deviceThreadInjectsBesideTheWorkers() throws {
+        let scene = try Scene(workers: 2), end = try ThreadLatch()
+        let a = try scene.harness.attach()
         try scene.attach()
         try a.send(frame(to: .broadcast, from: mac(1)))
-        scene.bench.settle()
-        let helper = scene.bench.forwarder.makeWorker(1)
-        let runners = [Runner(scene.bench.takeForwarder()), Runner(helper)], control = scene.bench.control
+        scene.harness.settle()
+        let helper = scene.harness.worker.makeWorker(1)
+        let runners = [Runner(scene.harness.takeWorker()), Runner(helper)], control = scene.harness.control
         for runner in runners {
             try WorkerThread.start(named: "forwarder") {
                 runner.run()
@@ -219,13 +220,13 @@ import Wire
                 received += 1
             }
         }
-        var visitor: FarEnd?
+        var visitor: PeerSocket?
         for round in 0..<2000 {
             scene.forward([frame(to: mac(1), from: mac(9), [UInt8(round >> 8), UInt8(round & 0xff)])])
             try a.send(frame(to: mac(9), from: mac(1)))
             if round % 50 == 0 {
                 if let visitor { control.detach(visitor.number) }
-                visitor = try scene.bench.attach(turning: false)
+                visitor = try scene.harness.attach(turning: false)
                 try visitor?.send(frame(to: mac(9), from: mac(77)))
             }
             take()

@@ -10,8 +10,9 @@ import Wire
     /// A cable between two ports, as two switches have it that are connected twice: what comes out of one goes into the
     /// other.
     /// - Parameter tagging: a switch on the way gives frames a tag.
-    private func carry(_ bench: Bench, _ one: FarEnd, _ other: FarEnd, limit: Int, tagging: Bool = false) throws -> Int
-    {
+    private func carry(
+        _ harness: ForwarderHarness, _ one: PeerSocket, _ other: PeerSocket, limit: Int, tagging: Bool = false
+    ) throws -> Int {
         func changed(_ frame: [UInt8]) -> [UInt8] {
             !tagging || frame[12] == 0x81 ? frame : frame[0..<12] + [0x81, 0, 0, 0] + frame[12...]
         }
@@ -22,19 +23,19 @@ import Wire
             for frame in a { try other.send(changed(frame)) }
             for frame in b { try one.send(changed(frame)) }
             carried += a.count + b.count
-            for _ in 0..<4 { bench.forwarder.runOnce(timeout: .zero) }
+            for _ in 0..<4 { harness.worker.runOnce(timeout: .zero) }
         }
         return carried
     }
 
-    @Test(arguments: [false, true]) func aLoopIsFoundAndItsStormEnds(tagging: Bool) throws {
-        let bench = try Bench()
-        let guest = try bench.attach(), one = try bench.attach(), other = try bench.attach()
+    @Test(arguments: [false, true]) func loopIsBlockedAndItsStormEnds(tagging: Bool) throws {
+        let harness = try ForwarderHarness()
+        let guest = try harness.attach(), one = try harness.attach(), other = try harness.attach()
         for number in 0..<4 { try guest.send(frame(to: .broadcast, from: mac(UInt64(100 + number)))) }
-        bench.settle()
-        let carried = try carry(bench, one, other, limit: 5000, tagging: tagging)
+        harness.settle()
+        let carried = try carry(harness, one, other, limit: 5000, tagging: tagging)
         #expect(carried < 5000, "the storm went on")
-        let loops = bench.control.takeEvents().compactMap { event -> (PortNumber, PortNumber)? in
+        let loops = harness.control.takeEvents().compactMap { event -> (PortNumber, PortNumber)? in
             if case .loop(let port, let with) = event { (port, with) } else { nil }
         }
         #expect(loops.count == 1)
@@ -42,52 +43,52 @@ import Wire
         // One of the two still works.
         _ = guest.received()
         try guest.send(frame(to: .broadcast, from: mac(100), [1]))
-        bench.settle()
+        harness.settle()
         #expect(one.received().count + other.received().count == 1)
         let closed = loops[0].0 == one.number ? one : other
         try closed.send(frame(to: .broadcast, from: mac(200)))
-        bench.settle()
+        harness.settle()
         #expect(guest.received().isEmpty)
-        #expect(bench.counters(closed).drops(.loop) > 0)
+        #expect(harness.counters(closed).drops(.loop) > 0)
     }
 
-    @Test func aPortIsOpenedWhenTheLoopIsGone() throws {
-        let bench = try Bench(loopBlockTime: .seconds(1))
-        let guest = try bench.attach(), one = try bench.attach(), other = try bench.attach()
+    @Test func blockedPortOpensWhenTheLoopIsGone() throws {
+        let harness = try ForwarderHarness(loopBlockTime: .seconds(1))
+        let guest = try harness.attach(), one = try harness.attach(), other = try harness.attach()
         for number in 0..<4 { try guest.send(frame(to: .broadcast, from: mac(UInt64(100 + number)))) }
-        bench.settle()
-        _ = try carry(bench, one, other, limit: 5000)
+        harness.settle()
+        _ = try carry(harness, one, other, limit: 5000)
         // While the cable is there the port stays closed, whatever the time.
         let stillLooped = MonotonicClock.now + 4 * MonotonicClock.second
         while MonotonicClock.now < stillLooped {
-            bench.forwarder.runOnce(timeout: .milliseconds(50))
-            _ = try carry(bench, one, other, limit: 100)
+            harness.worker.runOnce(timeout: .milliseconds(50))
+            _ = try carry(harness, one, other, limit: 100)
         }
-        let before = bench.control.takeEvents()
+        let before = harness.control.takeEvents()
         #expect(!before.contains { if case .loopEnded = $0 { true } else { false } })
         // Then it is pulled.
         var ended = false
         let deadline = MonotonicClock.now + 10 * MonotonicClock.second
         while !ended && MonotonicClock.now < deadline {
-            bench.forwarder.runOnce(timeout: .milliseconds(50))
+            harness.worker.runOnce(timeout: .milliseconds(50))
             _ = (one.received(), other.received())
-            ended = bench.control.takeEvents().contains { if case .loopEnded = $0 { true } else { false } }
+            ended = harness.control.takeEvents().contains { if case .loopEnded = $0 { true } else { false } }
         }
         #expect(ended)
         try guest.send(frame(to: .broadcast, from: mac(100), [1]))
-        bench.settle()
+        harness.settle()
         #expect(one.received().count == 1 && other.received().count == 1)
     }
 
-    @Test func aForgerClosesNobodysPortButHisOwn() throws {
-        let bench = try Bench()
-        let forger = try bench.attach(), a = try bench.attach(), b = try bench.attach()
+    @Test func forgedProbeBlocksTheForgersPortOnly() throws {
+        let harness = try ForwarderHarness()
+        let forger = try harness.attach(), a = try harness.attach(), b = try harness.attach()
         // Addresses that jump back and forth make the switch send probes.
         for _ in 0..<200 {
             try forger.send(frame(to: .broadcast, from: mac(50)))
-            bench.settle()
+            harness.settle()
             try a.send(frame(to: .broadcast, from: mac(50)))
-            bench.settle()
+            harness.settle()
         }
         let probes = forger.received().filter { $0.count == 60 && $0[0] == 0x03 }
         #expect(!probes.isEmpty)
@@ -97,119 +98,120 @@ import Wire
             try forger.send(forged)
             try forger.send(probe)
         }
-        bench.settle()
-        let loops = bench.control.takeEvents().filter { if case .loop = $0 { true } else { false } }
+        harness.settle()
+        let loops = harness.control.takeEvents().filter { if case .loop = $0 { true } else { false } }
         #expect(loops.isEmpty)
         _ = (a.received(), b.received())
         try a.send(frame(to: .broadcast, from: mac(60)))
-        bench.settle()
+        harness.settle()
         #expect(b.received().count == 1)
     }
 
-    @Test func aFewMovesAreNoLoop() throws {
-        let bench = try Bench()
-        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach()
+    @Test func fewMovesAreNoLoop() throws {
+        let harness = try ForwarderHarness()
+        let a = try harness.attach(), b = try harness.attach(), c = try harness.attach()
         for number in 0..<20 {
             try (number % 2 == 0 ? a : b).send(frame(to: .broadcast, from: mac(1), [UInt8(number)]))
-            bench.settle()
+            harness.settle()
         }
         #expect(c.received().count == 20)
         // The address is known where it was seen last, at once.
         _ = (a.received(), b.received())
         try c.send(frame(to: mac(1), from: mac(2)))
-        bench.settle()
+        harness.settle()
         #expect(a.received().isEmpty && b.received().count == 1)
     }
 }
 
 @Suite struct SwitchFeatureTests {
-    @Test func aHubCopiesEverythingToEverybody() throws {
-        let bench = try Bench()
-        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach(),
-            uplink = try bench.attach(.uplink, receivesUnknown: false)
-        bench.control.setHub(true)
-        bench.settle()
+    @Test func hubCopiesEveryFrameToEveryPort() throws {
+        let harness = try ForwarderHarness()
+        let a = try harness.attach(), b = try harness.attach(), c = try harness.attach(),
+            uplink = try harness.attach(.uplink, receivesUnknown: false)
+        harness.control.setHub(true)
+        harness.settle()
         try b.send(frame(to: .broadcast, from: mac(2)))
-        bench.settle()
+        harness.settle()
         _ = (a.received(), c.received(), uplink.received())
         try a.send(frame(to: mac(2), from: mac(1)))
-        bench.settle()
+        harness.settle()
         #expect(
             b.received().count == 1 && c.received().count == 1 && uplink.received().count == 1 && a.received().isEmpty)
     }
 
-    @Test func isolatedGuestsReachTheWayOutAndNotEachOther() throws {
-        let bench = try Bench()
-        let a = try bench.attach(), b = try bench.attach(), uplink = try bench.attach(.uplink)
-        bench.control.setIsolation(true)
-        bench.settle()
+    @Test func isolatedGuestsReachTheUplinkAndNotEachOther() throws {
+        let harness = try ForwarderHarness()
+        let a = try harness.attach(), b = try harness.attach(), uplink = try harness.attach(.uplink)
+        harness.control.setIsolation(true)
+        harness.settle()
         try b.send(frame(to: .broadcast, from: mac(2)))
         try uplink.send(frame(to: .broadcast, from: mac(9)))
-        bench.settle()
+        harness.settle()
         #expect(a.received() == [frame(to: .broadcast, from: mac(9))])
         #expect(uplink.received().count == 1)
         try a.send(frame(to: mac(2), from: mac(1)))
         try a.send(frame(to: mac(9), from: mac(1)))
-        bench.settle()
+        harness.settle()
         #expect(b.received().count == 1, "the uplink's broadcast only")
         #expect(uplink.received() == [frame(to: mac(9), from: mac(1))])
-        #expect(bench.counters(a).drops(.isolated) == 1)
+        #expect(harness.counters(a).drops(.isolated) == 1)
     }
 
-    @Test func endsOfOnePortGetTheSameAndNothingFromEachOther() throws {
-        let bench = try Bench()
-        let one = try bench.attach(group: 3), two = try bench.attach(group: 3), three = try bench.attach(group: 3),
-            other = try bench.attach()
+    @Test func groupMembersReceiveTheSameAndNothingFromEachOther() throws {
+        let harness = try ForwarderHarness()
+        let one = try harness.attach(group: 3), two = try harness.attach(group: 3),
+            three = try harness.attach(group: 3),
+            other = try harness.attach()
         try one.send(frame(to: .broadcast, from: mac(1)))
-        bench.settle()
+        harness.settle()
         #expect(other.received().count == 1 && two.received().isEmpty && three.received().isEmpty)
         let answer = frame(to: mac(1), from: mac(2))
         try other.send(answer)
-        bench.settle()
+        harness.settle()
         #expect(one.received() == [answer] && two.received() == [answer] && three.received() == [answer])
         try two.send(frame(to: mac(1), from: mac(3)))
-        bench.settle()
+        harness.settle()
         #expect(one.received().isEmpty && other.received().isEmpty)
         // An end that goes leaves the others as they were.
-        bench.control.detach(two.number)
-        bench.settle()
+        harness.control.detach(two.number)
+        harness.settle()
         try other.send(answer)
-        bench.settle()
+        harness.settle()
         #expect(one.received() == [answer] && three.received() == [answer])
     }
 
-    @Test func anAddressIsForgottenAfterItsTime() throws {
-        let bench = try Bench()
-        let a = try bench.attach(), b = try bench.attach(), c = try bench.attach()
-        bench.control.setAgeing(1)
-        bench.settle()
+    @Test func addressIsForgottenAfterItsAgeingTime() throws {
+        let harness = try ForwarderHarness()
+        let a = try harness.attach(), b = try harness.attach(), c = try harness.attach()
+        harness.control.setAgeing(1)
+        harness.settle()
         try b.send(frame(to: .broadcast, from: mac(2)))
-        bench.settle()
+        harness.settle()
         _ = (a.received(), c.received())
         let deadline = MonotonicClock.now + 5 * MonotonicClock.second
         var flooded = false
         while !flooded && MonotonicClock.now < deadline {
             try a.send(frame(to: mac(2), from: mac(1)))
-            bench.forwarder.runOnce(timeout: .milliseconds(20))
+            harness.worker.runOnce(timeout: .milliseconds(20))
             flooded = !c.received().isEmpty
         }
         #expect(flooded)
     }
 
-    @Test func theTableCanBeRead() throws {
-        let bench = try Bench()
-        let a = try bench.attach(), uplink = try bench.attach(.uplink)
-        bench.control.addStatic(mac(9), at: uplink.number)
-        bench.settle()
+    @Test func tableIsReadable() throws {
+        let harness = try ForwarderHarness()
+        let a = try harness.attach(), uplink = try harness.attach(.uplink)
+        harness.control.addStatic(mac(9), at: uplink.number)
+        harness.settle()
         try a.send(frame(to: .broadcast, from: mac(1)))
-        bench.settle()
-        let control = bench.control, answer = Mutex<[KnownAddress]?>(nil)
+        harness.settle()
+        let control = harness.control, answer = Mutex<[KnownAddress]?>(nil)
         try WorkerThread.start(named: "asker") {
             let addresses = control.addresses()
             answer.withLock { $0 = addresses ?? [] }
         }
         try eventually("an answer") {
-            bench.forwarder.runOnce(timeout: .milliseconds(1))
+            harness.worker.runOnce(timeout: .milliseconds(1))
             return answer.withLock { $0 } != nil
         }
         let found = answer.withLock { $0! }.sorted { $0.address.value < $1.address.value }

@@ -13,34 +13,34 @@ import Wire
     private static let gateway = IPv4Address("192.168.105.1")!, router = mac(9), mine = IPv4Address("192.168.105.2")!
 
     private final class Scene {
-        let bench: Bench
-        let guest: FarEnd
-        let uplink: FarEnd
-        let streams: TurnDevice
-        let worker: InjectionPort
+        let harness: ForwarderHarness
+        let guest: PeerSocket
+        let uplink: PeerSocket
+        let streams: PolledTestDevice
+        let injector: InjectionPort
         private(set) var streamPort: PortNumber = 0
 
         init(takesStreams: Bool = true) throws {
-            bench = try Bench()
-            guest = try bench.attach()
-            uplink = try bench.attach(.uplink, receivesUnknown: false)
-            streams = try TurnDevice()
-            worker = InjectionPort(bench.control)
-            bench.control.addStatic(router, at: uplink.number)
-            bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-            bench.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
+            harness = try ForwarderHarness()
+            guest = try harness.attach()
+            uplink = try harness.attach(.uplink, receivesUnknown: false)
+            streams = try PolledTestDevice()
+            injector = InjectionPort(harness.control)
+            harness.control.addStatic(router, at: uplink.number)
+            harness.control.setPolicy(ServicePolicy(takesDHCP: true))
+            harness.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
             if takesStreams {
                 var configuration = PortConfiguration(
                     name: "names", kind: .device, role: .service,
                     descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514,
                     receivesUnknown: false)
                 configuration.device = streams.device
-                configuration.injector = worker
-                streamPort = try #require(bench.control.attach(configuration))
+                configuration.injector = injector
+                streamPort = try #require(harness.control.attach(configuration))
             }
-            bench.control.setNameService(
+            harness.control.setNameService(
                 NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
-            bench.settle()
+            harness.settle()
             _ = streams.takeTurns()
         }
 
@@ -48,9 +48,9 @@ import Wire
         func forward(_ frame: [UInt8]) {
             var batch = FrameBatch(capacity: ForwardingWorker.batchCapacity)
             batch.append(copying: frame.rawSpan)
-            worker.lockShared()
-            worker.inject(&batch)
-            worker.unlock()
+            injector.lockShared()
+            injector.inject(&batch)
+            injector.unlock()
         }
 
         /// Frames of TCP that were taken.
@@ -80,25 +80,25 @@ import Wire
         frame[0..<12] + [0x81, 0, 0x20, vlan] + frame[12...]
     }
 
-    @Test func questionsAreTakenWithTheirPort() throws {
+    @Test func queriesAreDivertedWithTheirPort() throws {
         let scene = try Scene()
         for frame in [Self.datagram(), Self.segment(), Self.tagged(Self.datagram(), 0), Self.tagged(Self.segment(), 0)]
         { try scene.guest.send(frame) }
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.uplink.received().isEmpty)
         // Without its tags.
         for _ in 0..<2 {
-            let question = try #require(scene.bench.control.removeNameQuery())
+            let question = try #require(scene.harness.control.removeNameQuery())
             #expect(question.frame == Self.datagram() && question.port == scene.guest.number)
         }
-        #expect(scene.bench.control.removeNameQuery() == nil)
+        #expect(scene.harness.control.removeNameQuery() == nil)
         #expect(scene.takenStreams() == 2)
         #expect(
-            scene.bench.control.port(ofCaller: Self.mine) == scene.guest.number
-                && scene.bench.control.port(ofCaller: Self.gateway) == 0)
+            scene.harness.control.port(ofCaller: Self.mine) == scene.guest.number
+                && scene.harness.control.port(ofCaller: Self.gateway) == 0)
     }
 
-    @Test func nothingElseIsTaken() throws {
+    @Test func otherFramesAreNotDiverted() throws {
         let scene = try Scene(), elsewhere = IPv4Address("192.0.2.1")!
         var fragment = Self.datagram(), rest = Self.datagram()
         fragment[20] = 0x20
@@ -110,79 +110,79 @@ import Wire
         for frame in passing { try scene.guest.send(frame) }
         try scene.guest.send(Self.tagged(Self.datagram(), 7))
         // Nor what claims another's address, or another's hardware to go to, nor what is cut short.
-        let other = try scene.bench.attach()
+        let other = try scene.harness.attach()
         try other.send(Self.datagram(from: mac(2)))
         try scene.guest.send(Self.datagram(hardware: mac(2)))
         for length in 14..<46 { try scene.guest.send(Array(Self.datagram().prefix(length))) }
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.uplink.received().filter { $0.count >= 46 } == passing)
-        #expect(scene.bench.control.removeNameQuery() == nil && scene.takenStreams() == 0)
-        #expect(scene.bench.counters(other).drops(.spoofed) == 1)
+        #expect(scene.harness.control.removeNameQuery() == nil && scene.takenStreams() == 0)
+        #expect(scene.harness.counters(other).drops(.spoofed) == 1)
     }
 
-    @Test func withoutTheServiceTheyGoOut() throws {
+    @Test func queriesReachTheUplinkWithoutTheService() throws {
         let scene = try Scene(takesStreams: false)
         try scene.guest.send(Self.segment())
-        scene.bench.settle()
+        scene.harness.settle()
         #expect(scene.uplink.received() == [Self.segment()], "the way out ends streams itself")
-        scene.bench.control.setNameService(nil)
-        scene.bench.settle()
+        scene.harness.control.setNameService(nil)
+        scene.harness.settle()
         try scene.guest.send(Self.datagram())
-        scene.bench.settle()
-        #expect(scene.uplink.received() == [Self.datagram()] && scene.bench.control.removeNameQuery() == nil)
+        scene.harness.settle()
+        #expect(scene.uplink.received() == [Self.datagram()] && scene.harness.control.removeNameQuery() == nil)
     }
 
-    @Test func oneGuestsFloodLeavesRoomForTheOthersAndForDHCP() throws {
-        let scene = try Scene(), other = try scene.bench.attach()
+    @Test func floodOfQueriesLeavesRoomForOthersAndDHCP() throws {
+        let scene = try Scene(), other = try scene.harness.attach()
         for _ in 0..<20 {
             for _ in 0..<100 { try scene.guest.send(Self.datagram()) }
-            scene.bench.settle()
+            scene.harness.settle()
         }
         try other.send(Self.datagram(from: mac(2), IPv4Address("192.168.105.3")!))
         let request = UDPFrame(from: (mac(2), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
             payload: [UInt8](repeating: 0, count: 300))
         try other.send(request)
-        scene.bench.settle()
+        scene.harness.settle()
         var ports: [PortNumber] = []
-        while let question = scene.bench.control.removeNameQuery() { ports.append(question.port) }
+        while let question = scene.harness.control.removeNameQuery() { ports.append(question.port) }
         #expect(ports.last == other.number && (100..<200).contains(ports.count), "\(ports.count)")
-        #expect(scene.bench.control.removeServiceFrame().map { _ in true } == true)
+        #expect(scene.harness.control.removeServiceFrame().map { _ in true } == true)
     }
 
-    @Test func answersReachTheGuest() throws {
+    @Test func repliesReachTheGuest() throws {
         let scene = try Scene()
         try scene.guest.send(Self.datagram())
-        scene.bench.settle()
+        scene.harness.settle()
         let answer = UDPFrame(from: (Self.router, Self.gateway, 53), to: (mac(1), Self.mine, 4000)).bytes(payload: [7])
-        #expect(scene.bench.control.sendNameReply(answer))
-        scene.bench.settle()
+        #expect(scene.harness.control.sendNameReply(answer))
+        scene.harness.settle()
         #expect(scene.guest.received() == [answer] && scene.uplink.received().isEmpty)
     }
 
-    @Test func withVLANsOnlyThatOfTheWayOutIsServed() throws {
-        let scene = try Scene(), tagging = try scene.bench.attach(), outsider = try scene.bench.attach()
-        scene.bench.control.setVLANs(of: scene.uplink.number, untagged: 5, tagged: [])
-        scene.bench.control.setVLANs(of: scene.guest.number, untagged: 5, tagged: [])
-        scene.bench.control.setVLANs(of: tagging.number, untagged: 6, tagged: [5])
-        scene.bench.control.setVLANs(of: outsider.number, untagged: 6, tagged: [])
-        scene.bench.control.setVLANAware(true)
-        scene.bench.settle()
+    @Test func queriesAreDivertedInTheUplinksVLANOnly() throws {
+        let scene = try Scene(), tagging = try scene.harness.attach(), outsider = try scene.harness.attach()
+        scene.harness.control.setVLANs(of: scene.uplink.number, untagged: 5, tagged: [])
+        scene.harness.control.setVLANs(of: scene.guest.number, untagged: 5, tagged: [])
+        scene.harness.control.setVLANs(of: tagging.number, untagged: 6, tagged: [5])
+        scene.harness.control.setVLANs(of: outsider.number, untagged: 6, tagged: [])
+        scene.harness.control.setVLANAware(true)
+        scene.harness.settle()
         let third = IPv4Address("192.168.105.3")!
         try scene.guest.send(Self.datagram())
         try tagging.send(Self.tagged(Self.datagram(from: mac(2), third), 5))
         try outsider.send(Self.datagram(from: mac(3), third))
-        scene.bench.settle()
+        scene.harness.settle()
         var ports: [PortNumber] = []
-        while let question = scene.bench.control.removeNameQuery() { ports.append(question.port) }
+        while let question = scene.harness.control.removeNameQuery() { ports.append(question.port) }
         #expect(ports.sorted() == [scene.guest.number, tagging.number].sorted())
         #expect(
             tagging.received() == [Self.datagram(from: mac(3), third)], "in the other VLAN it is a frame like any other"
         )
         // Answers stay in that VLAN, by UDP as by TCP.
         let answer = frame(to: .broadcast, from: Self.router, [1])
-        for send in [{ scene.forward(answer) }, { _ = scene.bench.control.sendNameReply(answer) }] {
+        for send in [{ scene.forward(answer) }, { _ = scene.harness.control.sendNameReply(answer) }] {
             send()
-            scene.bench.settle()
+            scene.harness.settle()
             #expect(scene.guest.received() == [answer] && outsider.received().isEmpty)
             #expect(tagging.received() == [answer[0..<12] + [0x81, 0, 0, 5] + answer[12...]])
         }

@@ -23,46 +23,46 @@ import Wire
         return frame(to: destination, from: source, writer.bytes, type: EtherType.ipv4)
     }
 
-    private func introduce(_ bench: Bench, _ end: FarEnd, _ address: MACAddress) throws {
+    private func introduce(_ harness: ForwarderHarness, _ end: PeerSocket, _ address: MACAddress) throws {
         try end.send(frame(to: .broadcast, from: address))
-        bench.settle()
+        harness.settle()
     }
 
-    @Test func aPacketThatMustNotBeCutIsAnsweredAndOthersAreCut() throws {
-        let bench = try Bench()
-        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
-        try introduce(bench, jumbo, mac(1))
-        try introduce(bench, short, mac(2))
+    @Test func oversizePacketIsFragmentedOrAnswered() throws {
+        let harness = try ForwarderHarness()
+        let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
+        try introduce(harness, jumbo, mac(1))
+        try introduce(harness, short, mac(2))
         _ = (jumbo.received(), short.received())
         try jumbo.send(packet(dontFragment: true, length: 9000, from: mac(1), to: mac(2)))
-        bench.settle()
+        harness.settle()
         let answers = jumbo.received()
-        #expect(short.received().isEmpty && answers.count == 1 && bench.counters(short).drops(.oversize) == 1)
+        #expect(short.received().isEmpty && answers.count == 1 && harness.counters(short).drops(.oversize) == 1)
         let answer = answers[0]
         let view = try IPv4View(answer.rawSpan.from(14))
         #expect(view.protocolNumber == IPProtocol.icmp && view.payload.big32(at: 4) == 1500)
 
         try jumbo.send(packet(dontFragment: false, length: 9000, from: mac(1), to: mac(2)))
-        bench.settle()
+        harness.settle()
         let fragments = short.received()
         #expect(jumbo.received().isEmpty && fragments.count == 7 && fragments.allSatisfy { $0.count <= 1518 })
         #expect(fragments.map { $0.count - 34 }.reduce(0, +) == 8980)
-        #expect(bench.counters(short).drops(.oversize) == 1, "nothing was lost")
+        #expect(harness.counters(short).drops(.oversize) == 1, "nothing was lost")
         // What fits goes its way.
         try jumbo.send(packet(dontFragment: true, length: 1500, from: mac(1), to: mac(2)))
-        bench.settle()
+        harness.settle()
         #expect(short.received().count == 1)
     }
 
-    @Test func whatIsCutUpKeepsItsPlaceAmongTheOthers() throws {
-        let bench = try Bench()
-        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
-        try introduce(bench, jumbo, mac(1))
-        try introduce(bench, short, mac(2))
+    @Test func piecesKeepTheirOrderAmongOtherFrames() throws {
+        let harness = try ForwarderHarness()
+        let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
+        try introduce(harness, jumbo, mac(1))
+        try introduce(harness, short, mac(2))
         _ = (jumbo.received(), short.received())
         let lengths = [100, 3000, 200, 2000, 2900, 300]
         for length in lengths { try jumbo.send(packet(dontFragment: false, length: length, from: mac(1), to: mac(2))) }
-        bench.settle()
+        harness.settle()
         // Each packet's pieces, by the offset of the fragment, which starts anew with each.
         var payloads: [Int] = []
         for frame in short.received() {
@@ -97,14 +97,14 @@ import Wire
         return frame(to: mac(2), from: mac(1), packet, type: EtherType.ipv4)
     }
 
-    @Test func tcpIsCutIntoSegments() throws {
-        let bench = try Bench()
-        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
-        try introduce(bench, jumbo, mac(1))
-        try introduce(bench, short, mac(2))
+    @Test func oversizeTCPIsSegmented() throws {
+        let harness = try ForwarderHarness()
+        let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
+        try introduce(harness, jumbo, mac(1))
+        try introduce(harness, short, mac(2))
         _ = (jumbo.received(), short.received())
         try jumbo.send(segment())
-        bench.settle()
+        harness.settle()
         let segments = short.received()
         #expect(jumbo.received().isEmpty && segments.count == 4 && segments.allSatisfy { $0.count <= 1518 })
         #expect(segments.map { $0.count - 54 }.reduce(0, +) == 5000)
@@ -113,40 +113,40 @@ import Wire
 
     @Test(arguments: [(UInt16(0x10), true), (0x30, false), (0x02, false)])
     func whatIsDamagedOrCountsFromTheStartIsNotCutIntoSegments(flags: UInt16, isDamaged: Bool) throws {
-        let bench = try Bench()
-        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
-        try introduce(bench, jumbo, mac(1))
-        try introduce(bench, short, mac(2))
+        let harness = try ForwarderHarness()
+        let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
+        try introduce(harness, jumbo, mac(1))
+        try introduce(harness, short, mac(2))
         _ = (jumbo.received(), short.received())
         try jumbo.send(segment(flags: flags, isDamaged: isDamaged))
-        bench.settle()
+        harness.settle()
         #expect(
-            short.received().isEmpty && bench.counters(short).drops(.oversize) == 1,
+            short.received().isEmpty && harness.counters(short).drops(.oversize) == 1,
             "new checksums would hide the damage")
         #expect(jumbo.received().count == 1, "who sent it is told what would have fitted")
     }
 
-    @Test func aFloodOfLongPacketsGetsFewAnswers() throws {
-        let bench = try Bench()
-        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518)
-        try introduce(bench, jumbo, mac(1))
-        try introduce(bench, short, mac(2))
+    @Test func noticesAreRateLimited() throws {
+        let harness = try ForwarderHarness()
+        let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
+        try introduce(harness, jumbo, mac(1))
+        try introduce(harness, short, mac(2))
         _ = jumbo.received()
         var answers = 0
         for _ in 0..<500 {
             try jumbo.send(packet(dontFragment: true, length: 3000, from: mac(1), to: mac(2)))
-            bench.settle()
+            harness.settle()
             answers += jumbo.received().count
         }
         // Of so many, a slow machine may take two seconds or more; never an answer for each.
         #expect(answers >= 32 && answers < 300)
     }
 
-    @Test func whatGoesEverywhereIsNotAnswered() throws {
-        let bench = try Bench()
-        let jumbo = try bench.attach(), short = try bench.attach(maximumFrame: 1518), other = try bench.attach()
+    @Test func floodedPacketsAreNotAnswered() throws {
+        let harness = try ForwarderHarness()
+        let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518), other = try harness.attach()
         try jumbo.send(packet(dontFragment: true, length: 3000, from: mac(1), to: mac(7)))
-        bench.settle()
+        harness.settle()
         #expect(other.received().count == 1 && short.received().isEmpty && jumbo.received().isEmpty)
     }
 }

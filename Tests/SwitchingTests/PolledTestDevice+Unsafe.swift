@@ -10,7 +10,7 @@ import FrameIO
 #endif
 
 /// A device with turns that notes what happens to it.
-final class TurnDevice: Sendable {
+final class PolledTestDevice: Sendable {
     struct Heard {
         /// Frames since the last turn.
         var frames = 0
@@ -47,7 +47,7 @@ final class TurnDevice: Sendable {
         unsafe FrameDevice(
             context: Unmanaged.passUnretained(self).toOpaque(),
             send: { context, _, _, count in
-                unsafe Unmanaged<TurnDevice>.fromOpaque(context!)._withUnsafeGuaranteedRef { device in
+                unsafe Unmanaged<PolledTestDevice>.fromOpaque(context!)._withUnsafeGuaranteedRef { device in
                     device.heard.withLock { heard in
                         let taken = min(Int(count), heard.room)
                         heard.room -= taken
@@ -57,7 +57,7 @@ final class TurnDevice: Sendable {
                 }
             },
             poll: { context, isReadable in
-                unsafe Unmanaged<TurnDevice>.fromOpaque(context!)._withUnsafeGuaranteedRef { device in
+                unsafe Unmanaged<PolledTestDevice>.fromOpaque(context!)._withUnsafeGuaranteedRef { device in
                     device.heard.withLock { heard in
                         heard.turns.append(Turn(frames: heard.frames, isReadable: isReadable != 0))
                         heard.frames = 0

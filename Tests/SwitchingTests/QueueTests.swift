@@ -54,7 +54,7 @@ import Wire
         #expect(model.isEmpty)
     }
 
-    @Test func aFullQueueRefuses() throws {
+    @Test func fullQueueRefusesFrames() throws {
         var queue = TransmitQueue(capacity: 8000)
         var batch = FrameBatch(capacity: 1)
         batch.append(copying: [UInt8](repeating: 1, count: 1514).rawSpan)
@@ -70,7 +70,7 @@ import Wire
         #expect(!fits)
     }
 
-    @Test func ringsHandOverEveryFrameOnce() throws {
+    @Test func ringDeliversEveryFrameOnce() throws {
         let ring = ServiceFrameRing(slots: 8)
         let total = 20_000
         try WorkerThread.start(named: "writer") {
@@ -91,7 +91,7 @@ import Wire
         #expect(ring.isEmpty)
     }
 
-    @Test func ringsRefuseWhatDoesNotFit() {
+    @Test func ringRefusesFramesThatDoNotFit() {
         let ring = ServiceFrameRing(slots: 2)
         func append(_ frame: [UInt8]) -> Bool { ring.append(frame.rawSpan) }
         #expect(!append([UInt8](repeating: 0, count: ServiceFrameRing.maximumFrameLength + 1)))
@@ -116,21 +116,21 @@ import Wire
         #expect(isTaken)
     }
 
-    @Test func theServiceLearnsByWhichPortAFrameCame() throws {
-        let bench = try Bench()
-        bench.control.setPolicy(ServicePolicy(watchesARP: true))
-        let ports = [try bench.attach(), try bench.attach()]
-        let numbers = bench.control.ports.map(\.number).sorted()
+    @Test func serviceReceivesTheIngressPort() throws {
+        let harness = try ForwarderHarness()
+        harness.control.setPolicy(ServicePolicy(watchesARP: true))
+        let ports = [try harness.attach(), try harness.attach()]
+        let numbers = harness.control.ports.map(\.number).sorted()
         for (index, port) in ports.enumerated() {
             try port.send(
                 ARPPacket.probe(for: IPv4Address("10.0.0.1")!, from: MACAddress(0x0200_0000_0001 + UInt64(index)))
                     .frame(to: .broadcast))
-            bench.settle()
-            #expect(bench.control.removeServiceFrame()?.port == numbers[index])
+            harness.settle()
+            #expect(harness.control.removeServiceFrame()?.port == numbers[index])
         }
-        #expect(bench.control.reach(of: numbers[0]) == .guest)
-        bench.control.detach(numbers[0])
-        #expect(bench.control.reach(of: numbers[0]) == nil)
-        #expect(bench.control.takeDetached() == [numbers[0]] && bench.control.takeDetached().isEmpty)
+        #expect(harness.control.reach(of: numbers[0]) == .guest)
+        harness.control.detach(numbers[0])
+        #expect(harness.control.reach(of: numbers[0]) == nil)
+        #expect(harness.control.takeDetached() == [numbers[0]] && harness.control.takeDetached().isEmpty)
     }
 }

@@ -27,7 +27,7 @@ import Wire
         return nil
     }
 
-    @Test func theFirstHoldsAnAddress() {
+    @Test func firstUserHoldsAnAddress() {
         var bindings = made(4)
         #expect(bindings.claim(address(1), by: station(1), now: 10) == nil)
         let refusal = bindings.claim(address(1), by: station(2), now: 11)
@@ -48,7 +48,7 @@ import Wire
                 && bindings.claim(address(1), by: station(3), now: 12) != nil)
     }
 
-    @Test func whoAnswersKeepsAnAddressForEver() {
+    @Test func holderThatAnswersKeepsItsAddress() {
         var bindings = made(4)
         _ = bindings.claim(address(1), by: station(1), now: 10)
         for now in 11..<10_000 as Range<UInt32> {
@@ -65,7 +65,7 @@ import Wire
         #expect(bindings.claim(address(1), by: station(2), now: 2_000_000)?.solicitation != nil)
     }
 
-    @Test func whoIsSilentLosesAnAddressWithinAMinute() throws {
+    @Test func silentHolderLosesItsAddressWithinAMinute() throws {
         for pause in [1, 2, 3, 5, 10] as [UInt32] {
             var bindings = made(4)
             _ = bindings.claim(address(1), by: station(1), now: 10)
@@ -85,7 +85,7 @@ import Wire
         }
     }
 
-    @Test func endsOfOnePortShareItsAddresses() {
+    @Test func groupMembersShareAddresses() {
         var bindings = SourceBindings(ports: 8)
         for port in 1...3 as ClosedRange<PortNumber> {
             bindings.attach(port, group: port < 3 ? 1 : 2, isShared: false)
@@ -100,7 +100,7 @@ import Wire
                 && bindings.claim(address(1), by: station(3), now: 1) != nil)
     }
 
-    @Test func behindATrunkTheHardwareAddressCounts() {
+    @Test func hardwareAddressCountsBehindATrunk() {
         var bindings = made(4, shared: [1])
         #expect(bindings.claim(address(1), by: station(1, 11), now: 1) == nil)
         #expect(bindings.claim(address(1), by: station(1, 12), now: 1)?.solicitation?.holder == station(1, 11))
@@ -110,7 +110,7 @@ import Wire
         #expect(bindings.count(at: 1) == SourceBindings.sharedShare)
     }
 
-    @Test func sharedPortsGetTheirPlacesBack() {
+    @Test func sharedPortsReuseRegions() {
         var bindings = SourceBindings(ports: 1024)
         for round in 0..<3 {
             for port in 1...70 as ClosedRange<PortNumber> { bindings.attach(port, group: 0, isShared: true) }
@@ -125,7 +125,7 @@ import Wire
         }
     }
 
-    @Test func theOldestOfAFullShareGoes() {
+    @Test func fullShareReplacesItsOldestBinding() {
         var bindings = made(4)
         for number in 0..<32 as Range<UInt64> {
             _ = bindings.claim(address(number), by: station(1), now: 100 + UInt32(number))
@@ -139,7 +139,7 @@ import Wire
     }
 
     /// Random claims of guests, some of which answer, come and go: beside a model of what each holds.
-    @Test(arguments: [1, 2, 3, 4] as [UInt64]) func noAddressIsTwoGuestsAtOnce(seed: UInt64) {
+    @Test(arguments: [1, 2, 3, 4] as [UInt64]) func noAddressHasTwoHolders(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         let ports: PortNumber = 24, addresses: UInt64 = 400, shared: Set<PortNumber> = [7, 8]
         var bindings = made(ports, shared: shared)

@@ -6,7 +6,7 @@ import Testing
 import Timing
 import Wire
 
-@Suite struct AddressGuardTests {
+@Suite struct SourceGuardIPv4Tests {
     private let mine = IPv4Address("192.168.105.2")!, gateway = IPv4Address("192.168.105.1")!,
         free = IPv4Address("192.168.105.9")!
 
@@ -27,11 +27,11 @@ import Wire
 
     private func tagged(_ frame: [UInt8]) -> [UInt8] { frame[0..<12] + [0x81, 0, 0x20, 0] + frame[12...] }
 
-    @Test func nobodySpeaksForWhoHasALease() throws {
-        let bench = try Bench()
-        let owner = try bench.attach(), other = try bench.attach(), listener = try bench.attach()
-        bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-        bench.control.bind([
+    @Test func leasedAddressIsItsHoldersOnly() throws {
+        let harness = try ForwarderHarness()
+        let owner = try harness.attach(), other = try harness.attach(), listener = try harness.attach()
+        harness.control.setPolicy(ServicePolicy(takesDHCP: true))
+        harness.control.bind([
             LeaseBinding(mine, mac(1), until: .distantFuture), LeaseBinding(gateway, mac(9), until: .distantFuture),
         ])
         let honest = [
@@ -40,7 +40,7 @@ import Wire
             arp(from: mac(1), claiming: .any),
         ]
         for frame in honest { try owner.send(frame) }
-        bench.settle()
+        harness.settle()
         #expect(listener.received() == honest)
         let forged = [
             packet(from: mac(2), claiming: mine), arp(from: mac(2), claiming: mine),
@@ -52,65 +52,65 @@ import Wire
             try other.send(frame)
             try other.send(own)
         }
-        bench.settle()
+        harness.settle()
         #expect(listener.received() == forged.map { _ in own })
-        #expect(bench.counters(other).drops(.spoofed) == forged.count && bench.counters(owner).drops(.spoofed) == 0)
+        #expect(harness.counters(other).drops(.spoofed) == forged.count && harness.counters(owner).drops(.spoofed) == 0)
     }
 
-    @Test func claimsAreSeenBehindTagsOrDropped() throws {
-        let bench = try Bench()
-        let other = try bench.attach(), listener = try bench.attach()
-        bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-        bench.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
-        bench.settle()
+    @Test func claimsBehindTagsAreCheckedOrDropped() throws {
+        let harness = try ForwarderHarness()
+        let other = try harness.attach(), listener = try harness.attach()
+        harness.control.setPolicy(ServicePolicy(takesDHCP: true))
+        harness.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
+        harness.settle()
         var count: UInt64 = 0
         for forged in [packet(from: mac(2), claiming: mine), arp(from: mac(2), claiming: mine)] {
             for (name, wrapped) in Forged.wrappings(forged) {
                 try other.send(wrapped)
-                bench.settle()
+                harness.settle()
                 count += 1
-                #expect(listener.received().isEmpty && bench.counters(other).drops(.spoofed) == count, "\(name)")
+                #expect(listener.received().isEmpty && harness.counters(other).drops(.spoofed) == count, "\(name)")
             }
             try other.send(Forged.deep(forged))
             // Zeros behind a short frame, as a link adds them, could make a packet of it.
             for length in 15..<(forged[12] == 8 && forged[13] == 6 ? 42 : 34) {
                 try other.send(Array(forged.prefix(length)))
             }
-            bench.settle()
+            harness.settle()
             #expect(listener.received().isEmpty)
         }
-        #expect(bench.counters(other).drops(.tags) == 2 && bench.counters(other).drops(.malformed) == 27 + 19)
+        #expect(harness.counters(other).drops(.tags) == 2 && harness.counters(other).drops(.malformed) == 27 + 19)
         let honest = Forged.wrappings(packet(from: mac(2), claiming: free)).map(\.1)
         for frame in honest { try other.send(frame) }
-        bench.settle()
+        harness.settle()
         #expect(listener.received() == honest)
     }
 
-    @Test func aLeaseThatIsOverOrAnothersServerGuardsNothing() throws {
-        let bench = try Bench()
-        let other = try bench.attach(), listener = try bench.attach()
+    @Test func expiredLeaseGuardsNothing() throws {
+        let harness = try ForwarderHarness()
+        let other = try harness.attach(), listener = try harness.attach()
         let frame = packet(from: mac(2), claiming: mine)
-        bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-        bench.control.bind([LeaseBinding(mine, mac(1), until: BootClock.now)])
+        harness.control.setPolicy(ServicePolicy(takesDHCP: true))
+        harness.control.bind([LeaseBinding(mine, mac(1), until: BootClock.now)])
         try other.send(frame)
-        bench.settle()
+        harness.settle()
         #expect(listener.received() == [frame])
-        bench.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
-        bench.settle()
+        harness.control.bind([LeaseBinding(mine, mac(1), until: .distantFuture)])
+        harness.settle()
         try other.send(frame)
-        bench.settle()
+        harness.settle()
         #expect(listener.received().isEmpty)
-        bench.control.setPolicy(ServicePolicy(watchesDHCP: true))
-        bench.settle()
+        harness.control.setPolicy(ServicePolicy(watchesDHCP: true))
+        harness.settle()
         try other.send(frame)
-        bench.settle()
+        harness.settle()
         #expect(listener.received() == [frame])
         // The lease goes to another machine.
-        bench.control.setPolicy(ServicePolicy(takesDHCP: true))
-        bench.control.bind([LeaseBinding(mine, mac(2), until: .distantFuture)])
-        bench.settle()
+        harness.control.setPolicy(ServicePolicy(takesDHCP: true))
+        harness.control.bind([LeaseBinding(mine, mac(2), until: .distantFuture)])
+        harness.settle()
         try other.send(frame)
-        bench.settle()
+        harness.settle()
         #expect(listener.received() == [frame])
     }
 }

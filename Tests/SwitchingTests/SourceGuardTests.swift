@@ -10,30 +10,32 @@ import Wire
     private let linkLocal = IPv6Address(linkLocalFrom: mac(1)), global = IPv6Address(0x2001_0db8 << 32, 0x15)
 
     private final class Network {
-        let bench: Bench
-        let owner: FarEnd, rogue: FarEnd, uplink: FarEnd
+        let harness: ForwarderHarness
+        let owner: PeerSocket, rogue: PeerSocket, uplink: PeerSocket
 
         init(_ reach: GuestRules.Reach = .everywhere, isolation: Bool = false) throws {
-            bench = try Bench()
-            (owner, rogue, uplink) = (try bench.attach(), try bench.attach(), try bench.attach(.uplink))
+            harness = try ForwarderHarness()
+            (owner, rogue, uplink) = (try harness.attach(), try harness.attach(), try harness.attach(.uplink))
             var rules = GuestRules(reach)
             (rules.gatewayHardware, rules.gatewayIPv6) = (Forged.gatewayMAC, [Forged.gateway6])
-            bench.control.setRules(rules)
-            bench.control.setIsolation(isolation)
-            bench.settle()
+            harness.control.setRules(rules)
+            harness.control.setIsolation(isolation)
+            harness.settle()
         }
 
         /// Whether the uplink gets a frame.
-        func reaches(_ frame: [UInt8], from end: FarEnd? = nil) throws -> Bool {
+        func reaches(_ frame: [UInt8], from end: PeerSocket? = nil) throws -> Bool {
             try (end ?? rogue).send(frame)
-            bench.settle()
+            harness.settle()
             return uplink.received() == [frame]
         }
 
         var offences: [GuestOffence] {
-            bench.control.takeEvents().compactMap { if case .offence(_, let offence, _) = $0 { offence } else { nil } }
+            harness.control.takeEvents().compactMap {
+                if case .offence(_, let offence, _) = $0 { offence } else { nil }
+            }
         }
-        var spoofed: UInt64 { bench.counters(rogue).drops(.spoofed) }
+        var spoofed: UInt64 { harness.counters(rogue).drops(.spoofed) }
     }
 
     private func echo(from source: MACAddress, as address: IPv6Address) -> [UInt8] {
@@ -56,7 +58,7 @@ import Wire
         neighbor(135, from: source, as: .unspecified, target)
     }
 
-    @Test func noGuestUsesAnothersAddressAtAnyDepth() throws {
+    @Test func boundAddressIsRefusedToOthersAtAnyTagDepth() throws {
         for address in [linkLocal, global] {
             let network = try Network(isolation: true)
             #expect(try network.reaches(echo(from: mac(1), as: address), from: network.owner))
@@ -90,7 +92,7 @@ import Wire
                     #expect(try network.reaches(wrapped, from: network.owner), "\(name)")
                 }
             }
-            #expect(network.bench.counters(network.owner).totalDrops == 0)
+            #expect(network.harness.counters(network.owner).totalDrops == 0)
         }
     }
 
@@ -118,17 +120,17 @@ import Wire
         }
     }
 
-    @Test func anAddressIsFreeWhenItsPortHasGone() throws {
+    @Test func detachingAPortFreesItsAddresses() throws {
         let network = try Network(isolation: true)
         #expect(
             try network.reaches(echo(from: mac(1), as: global), from: network.owner)
                 && !network.reaches(echo(from: mac(1), as: global)))
-        network.bench.control.detach(network.owner.number)
-        network.bench.settle()
+        network.harness.control.detach(network.owner.number)
+        network.harness.settle()
         #expect(try network.reaches(echo(from: mac(1), as: global)), "a card that was moved to another port")
     }
 
-    @Test func theHolderIsAskedAndKeepsItsAddress() throws {
+    @Test func holderIsSolicitedAndKeepsItsAddress() throws {
         let network = try Network(isolation: true)
         #expect(
             try network.reaches(echo(from: mac(1), as: global), from: network.owner)
@@ -149,9 +151,9 @@ import Wire
         #expect(network.rogue.received().isEmpty)
     }
 
-    @Test func duplicatesAreFoundWhereGuestsReachEachOther() throws {
+    @Test func duplicateAddressDetectionWorks() throws {
         let network = try Network()
-        let bystander = try network.bench.attach()
+        let bystander = try network.harness.attach()
         #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner))
         _ = (network.rogue.received(), bystander.received())
         // Only the holder gets it, and its answer reaches all.
@@ -168,9 +170,9 @@ import Wire
         #expect(!network.owner.received().contains(detection(from: mac(2), young)))
     }
 
-    @Test func aRouterByPortSendsWhatOthersHaveSent() throws {
+    @Test func servingPortForwardsOthersPackets() throws {
         let network = try Network()
-        let router = try network.bench.attach(mayServe: true)
+        let router = try network.harness.attach(mayServe: true)
         #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner))
         #expect(try network.reaches(echo(from: mac(3), as: global), from: router))
         #expect(
@@ -179,7 +181,7 @@ import Wire
             "but does not answer for them")
     }
 
-    @Test func neighbourDiscoveryNamesTheSendersHardware() throws {
+    @Test func neighborDiscoveryMustNameTheSendersHardware() throws {
         let own = IPv6Address(linkLocalFrom: mac(2))
         let network = try Network(isolation: true)
         let honest = [
@@ -211,7 +213,7 @@ import Wire
         #expect(network.offences.contains(.neighbor))
     }
 
-    @Test func aVirtualRoutersHardwareAddressIsNamedWhereItIs() throws {
+    @Test func virtualRouterMayNameItsHardwareAddress() throws {
         let network = try Network(isolation: true)
         let own = IPv6Address(linkLocalFrom: mac(2)), virtual = IPv6Address(0xfd00 << 48, 0x33)
         let claim = neighbor(136, from: mac(2), as: own, virtual, option: (2, mac(0x5e)))
@@ -228,7 +230,7 @@ import Wire
         )
     }
 
-    @Test func onAJoinedSwitchTheUplinkIsKeptFromIt() throws {
+    @Test func joinedSwitchWithholdsOffencesFromTheUplink() throws {
         let network = try Network(.uplink)
         #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner))
         _ = network.rogue.received()
@@ -236,21 +238,21 @@ import Wire
         #expect(try !network.reaches(forged) && network.owner.received().contains(forged))
     }
 
-    @Test func anotherVLANIsAnotherNetwork() throws {
+    @Test func otherVLANsAreNotChecked() throws {
         let network = try Network()
-        network.bench.control.setVLANAware(true)
+        network.harness.control.setVLANAware(true)
         for (end, vlan) in [(network.owner, 10), (network.rogue, 20), (network.uplink, 10)] {
-            network.bench.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: [])
+            network.harness.control.setVLANs(of: end.number, untagged: UInt16(vlan), tagged: [])
         }
-        let beside = try network.bench.attach()
-        network.bench.control.setVLANs(of: beside.number, untagged: 20, tagged: [])
-        network.bench.settle()
+        let beside = try network.harness.attach()
+        network.harness.control.setVLANs(of: beside.number, untagged: 20, tagged: [])
+        network.harness.settle()
         #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner))
         try network.rogue.send(echo(from: mac(2), as: global))
-        network.bench.settle()
+        network.harness.settle()
         #expect(beside.received() == [echo(from: mac(2), as: global)])
-        network.bench.control.setVLANs(of: network.rogue.number, untagged: 10, tagged: [])
-        network.bench.settle()
+        network.harness.control.setVLANs(of: network.rogue.number, untagged: 10, tagged: [])
+        network.harness.settle()
         #expect(try !network.reaches(echo(from: mac(2), as: global)))
     }
 

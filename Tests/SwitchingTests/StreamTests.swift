@@ -8,24 +8,24 @@ import Timing
 import Wire
 
 @Suite struct StreamTests {
-    private func ended(_ bench: Bench, _ end: StreamEnd) -> PortEvent? {
-        bench.control.takeEvents().first { if case .ended(end.number, _) = $0 { true } else { false } }
+    private func ended(_ harness: ForwarderHarness, _ end: StreamPeer) -> PortEvent? {
+        harness.control.takeEvents().first { if case .ended(end.number, _) = $0 { true } else { false } }
     }
 
-    @Test func framesTravelBetweenAStreamAndADatagramPort() throws {
-        let bench = try Bench()
-        let stream = try bench.attachStream(), datagram = try bench.attach()
+    @Test func framesPassBetweenStreamAndDatagramPorts() throws {
+        let harness = try ForwarderHarness()
+        let stream = try harness.attachStream(), datagram = try harness.attach()
         try stream.send(frame(to: mac(2), from: mac(1), [1, 2, 3]))
-        bench.settle()
+        harness.settle()
         #expect(datagram.received() == [frame(to: mac(2), from: mac(1), [1, 2, 3])])
         try datagram.send(frame(to: mac(1), from: mac(2), [4, 5]))
-        bench.settle()
+        harness.settle()
         #expect(stream.receive() == [frame(to: mac(1), from: mac(2), [4, 5])])
     }
 
-    @Test func aFrameMayComeInPiecesAndManyAtOnce() throws {
-        let bench = try Bench()
-        let stream = try bench.attachStream(), other = try bench.attachStream()
+    @Test func framesArriveInPiecesAndManyAtOnce() throws {
+        let harness = try ForwarderHarness()
+        let stream = try harness.attachStream(), other = try harness.attachStream()
         var random = SeededGenerator(seed: 6)
         let sent = (0..<500).map {
             frame(
@@ -33,91 +33,91 @@ import Wire
                 [UInt8($0 & 255)] + [UInt8](repeating: UInt8($0 & 255), count: Int.random(in: 0...2000, using: &random))
             )
         }
-        let bytes = sent.flatMap(StreamEnd.wrap)
+        let bytes = sent.flatMap(StreamPeer.wrap)
         var position = 0, received: [[UInt8]] = []
         while position < bytes.count {
             // Now a byte, now hundreds of frames.
             let piece = min(bytes.count - position, [1, 2, 3, 5, 700, 40_000, 200_000].randomElement(using: &random)!)
             try position += stream.send(raw: Array(bytes[position..<position + piece]))
-            bench.settle()
+            harness.settle()
             received += other.receive()
         }
-        bench.settle()
+        harness.settle()
         received += other.receive()
         #expect(received == sent)
     }
 
     @Test func manySmallFramesInOnePieceAllArrive() throws {
-        let bench = try Bench()
-        let stream = try bench.attachStream(), other = try bench.attachStream()
+        let harness = try ForwarderHarness()
+        let stream = try harness.attachStream(), other = try harness.attachStream()
         let small = frame(to: mac(2), from: mac(1))
         // More than one turn's batches, which lie in the buffer where no poller sees them.
-        try stream.send(raw: [[UInt8]](repeating: StreamEnd.wrap(small), count: 5000).flatMap(\.self))
-        for _ in 0..<3 { bench.forwarder.runOnce(timeout: .zero) }
+        try stream.send(raw: [[UInt8]](repeating: StreamPeer.wrap(small), count: 5000).flatMap(\.self))
+        for _ in 0..<3 { harness.worker.runOnce(timeout: .zero) }
         #expect(other.receive() == [[UInt8]](repeating: small, count: 5000))
     }
 
-    @Test func theLongestFrameFits() throws {
-        let bench = try Bench()
-        let stream = try bench.attachStream(), other = try bench.attachStream()
+    @Test func longestFrameFits() throws {
+        let harness = try ForwarderHarness()
+        let stream = try harness.attachStream(), other = try harness.attachStream()
         let long = frame(to: mac(2), from: mac(1), [UInt8](repeating: 7, count: 65_536))
         #expect(long.count == StreamDeframer.maximumFrameLength)
         try stream.send(long)
-        bench.settle()
+        harness.settle()
         #expect(other.receive() == [long])
     }
 
     @Test(arguments: [0, 1, 13, 65_551, 0x0100_0000, .max] as [UInt32])
     func aBadLengthEndsThatClientOnly(length: UInt32) throws {
-        let bench = try Bench()
-        let bad = try bench.attachStream(), one = try bench.attachStream(), two = try bench.attachStream()
+        let harness = try ForwarderHarness()
+        let bad = try harness.attachStream(), one = try harness.attachStream(), two = try harness.attachStream()
         let good = frame(to: mac(2), from: mac(9), [9])
         try bad.send(
-            raw: StreamEnd.wrap(good) + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
-                + StreamEnd.wrap(good))
-        bench.settle()
+            raw: StreamPeer.wrap(good) + (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
+                + StreamPeer.wrap(good))
+        harness.settle()
         #expect(
             one.receive() == [good] && two.receive() == [good], "what came before it counts, what came behind does not")
-        #expect(ended(bench, bad) == .ended(bad.number, badLength: length))
+        #expect(ended(harness, bad) == .ended(bad.number, badLength: length))
         // Nobody has detached it yet: it neither spins nor takes anything.
-        try bad.send(raw: StreamEnd.wrap(good))
+        try bad.send(raw: StreamPeer.wrap(good))
         try one.send(frame(to: mac(2), from: mac(1), [1]))
-        bench.settle()
+        harness.settle()
         #expect(two.receive() == [frame(to: mac(2), from: mac(1), [1])])
-        #expect(bad.receive().isEmpty && ended(bench, bad) == nil)
-        bench.control.detach(bad.number)
-        bench.settle()
+        #expect(bad.receive().isEmpty && ended(harness, bad) == nil)
+        harness.control.detach(bad.number)
+        harness.settle()
         try two.send(frame(to: mac(1), from: mac(2), [2]))
-        bench.settle()
+        harness.settle()
         #expect(one.receive() == [frame(to: mac(1), from: mac(2), [2])])
     }
 
-    @Test func aClientThatGoesIsReported() throws {
-        let bench = try Bench()
-        let gone = try bench.attachStream(), other = try bench.attachStream()
+    @Test func endOfAStreamIsReported() throws {
+        let harness = try ForwarderHarness()
+        let gone = try harness.attachStream(), other = try harness.attachStream()
         try gone.send(frame(to: mac(2), from: mac(1), [1]))
         // And half of another.
         try gone.send(raw: [0, 0, 0, 60, 1, 2, 3])
         gone.close()
-        bench.settle()
+        harness.settle()
         #expect(other.receive() == [frame(to: mac(2), from: mac(1), [1])])
-        #expect(ended(bench, gone) == .ended(gone.number, badLength: nil))
+        #expect(ended(harness, gone) == .ended(gone.number, badLength: nil))
     }
 
-    @Test func aClientThatGoesWithUnreadFramesIsReported() throws {
-        let bench = try Bench()
-        let gone = try bench.attachStream(), other = try bench.attachStream()
+    @Test func endOfAStreamWithUnreadFramesIsReported() throws {
+        let harness = try ForwarderHarness()
+        let gone = try harness.attachStream(), other = try harness.attachStream()
         try other.send(frame(to: mac(1), from: mac(2), [1]))
-        bench.settle()
+        harness.settle()
         gone.close()
-        bench.settle()
-        #expect(ended(bench, gone) == .ended(gone.number, badLength: nil))
+        harness.settle()
+        #expect(ended(harness, gone) == .ended(gone.number, badLength: nil))
     }
 
-    @Test func aStalledClientLosesWholeFramesOfItsOwnOnly() throws {
-        let bench = try Bench()
-        let stalled = try bench.attachStream(sendBuffer: 4096), other = try bench.attachStream(),
-            sender = try bench.attach()
+    @Test func stalledClientLosesItsOwnWholeFramesOnly() throws {
+        let harness = try ForwarderHarness()
+        let stalled = try harness.attachStream(sendBuffer: 4096), other = try harness.attachStream(),
+            sender = try harness.attach()
         var random = SeededGenerator(seed: 7)
         // Broadcasts, each with its number, of all lengths.
         func broadcast(_ number: Int) -> [UInt8] {
@@ -130,18 +130,18 @@ import Wire
         for number in 0..<600 {
             sent.append(broadcast(number))
             try sender.send(sent[number])
-            bench.settle()
+            harness.settle()
             heard += other.receive()
         }
         #expect(heard == sent, "the other one hears everything")
-        let counters = bench.control.counters(of: stalled.number)!
+        let counters = harness.control.counters(of: stalled.number)!
         #expect(counters.drops(.queueFull) > 0)
         // It goes on, in small steps: what comes is whole, in order, and the rest was counted.
         var late: [[UInt8]] = [], idle = 0
         while idle < 10 && !stalled.isTorn {
             let before = stalled.rest.count
             let frames = stalled.receive(limit: 777)
-            bench.settle()
+            harness.settle()
             idle = frames.isEmpty && stalled.rest.count == before ? idle + 1 : 0
             late += frames
         }
@@ -151,31 +151,31 @@ import Wire
         #expect(isInOrder)
         // And it is on the network as before.
         try sender.send(broadcast(700))
-        bench.settle()
+        harness.settle()
         #expect(stalled.receive().count == 1)
     }
 
-    @Test func rubbishNeverBreaksTheForwarder() throws {
-        let bench = try Bench()
-        let other = try bench.attachStream()
+    @Test func randomBytesDoNotBreakTheWorker() throws {
+        let harness = try ForwarderHarness()
+        let other = try harness.attachStream()
         var random = SeededGenerator(seed: 8)
         for _ in 0..<200 {
-            let client = try bench.attachStream()
+            let client = try harness.attachStream()
             let bytes = (0..<Int.random(in: 1...3000, using: &random)).map { _ in
                 Bool.random(using: &random) ? 0 : UInt8.random(in: .min ... .max, using: &random)
             }
             try client.send(raw: bytes)
-            bench.settle()
+            harness.settle()
             if Bool.random(using: &random) { client.close() }
-            bench.settle()
+            harness.settle()
             _ = other.receive()
             #expect(!other.isTorn)
-            bench.control.detach(client.number)
-            bench.settle()
+            harness.control.detach(client.number)
+            harness.settle()
         }
-        let last = try bench.attachStream()
+        let last = try harness.attachStream()
         try last.send(frame(to: .broadcast, from: mac(1), [5]))
-        bench.settle()
+        harness.settle()
         #expect(other.receive() == [frame(to: .broadcast, from: mac(1), [5])])
     }
 }

@@ -8,44 +8,46 @@ import Wire
 @testable import Switching
 
 /// Several workers at one switch.
-@Suite struct WorkerTests {
+@Suite struct WorkerSetTests {
     /// A switch of two workers that are turned by hand, and far ends whose places are known.
     private final class Pair: @unchecked Sendable {
-        let bench: Bench
+        let harness: ForwarderHarness
         var second: ForwardingWorker
 
         init(pauseLimit: TimeAmount = .seconds(3600)) throws {
-            bench = try Bench(pauseLimit: pauseLimit, workers: 2)
-            second = bench.forwarder.makeWorker(1)
+            harness = try ForwarderHarness(pauseLimit: pauseLimit, workers: 2)
+            second = harness.worker.makeWorker(1)
         }
 
         func settle() {
             for _ in 0..<20 {
-                bench.forwarder.runOnce(timeout: .zero)
+                harness.worker.runOnce(timeout: .zero)
                 second.runOnce(timeout: .zero)
             }
         }
 
-        func toSecond(_ end: FarEnd) { bench.forwarder.exclusively { $0.fabric.migrate(end.number, from: 0, to: 1) } }
+        func toSecond(_ end: PeerSocket) {
+            harness.worker.exclusively { $0.fabric.migrate(end.number, from: 0, to: 1) }
+        }
 
-        func toFirst(_ end: FarEnd) { second.exclusively { $0.fabric.migrate(end.number, from: 1, to: 0) } }
+        func toFirst(_ end: PeerSocket) { second.exclusively { $0.fabric.migrate(end.number, from: 1, to: 0) } }
     }
 
-    private func introduce(_ pair: Pair, _ ends: [(FarEnd, MACAddress)]) throws {
+    private func introduce(_ pair: Pair, _ ends: [(PeerSocket, MACAddress)]) throws {
         for (end, address) in ends { try end.send(frame(to: .broadcast, from: address)) }
         pair.settle()
         for (end, _) in ends { _ = end.received() }
     }
 
-    @Test func aPortIsReadByItsWorkerAlone() throws {
+    @Test func portIsReadByItsWorkerOnly() throws {
         let pair = try Pair()
-        let a = try pair.bench.attach(), b = try pair.bench.attach()
+        let a = try pair.harness.attach(), b = try pair.harness.attach()
         try introduce(pair, [(a, mac(1)), (b, mac(2))])
         let there = frame(to: mac(2), from: mac(1)), back = frame(to: mac(1), from: mac(2))
         pair.toSecond(a)
         try a.send(there)
         try b.send(back)
-        pair.bench.settle()
+        pair.harness.settle()
         #expect(b.received().isEmpty)
         #expect(a.received() == [back])
         pair.second.runOnce(timeout: .zero)
@@ -57,35 +59,35 @@ import Wire
         pair.second.runOnce(timeout: .zero)
         pair.second.runOnce(timeout: .zero)
         #expect(b.received().isEmpty)
-        pair.bench.settle()
+        pair.harness.settle()
         #expect(b.received() == [there])
-        #expect(pair.bench.counters(a).framesIn == 3)
+        #expect(pair.harness.counters(a).framesIn == 3)
     }
 
-    @Test func whatAPortOfAnotherWorkerHasSentBeforeItGoesArrives() throws {
+    @Test func framesSentBeforeDetachArriveFromAnotherWorkersPort() throws {
         let pair = try Pair()
-        let a = try pair.bench.attach(), b = try pair.bench.attach()
+        let a = try pair.harness.attach(), b = try pair.harness.attach()
         try introduce(pair, [(a, mac(1)), (b, mac(2))])
         pair.toSecond(a)
         let there = frame(to: mac(2), from: mac(1))
         try a.send(there)
-        pair.bench.control.detach(a.number)
-        pair.bench.settle()
+        pair.harness.control.detach(a.number)
+        pair.harness.settle()
         #expect(b.received() == [there])
         pair.settle()
         // Somebody else gets a port, and the second worker knows nothing of it.
-        let c = try pair.bench.attach()
+        let c = try pair.harness.attach()
         try c.send(frame(to: mac(2), from: mac(3)))
         pair.second.runOnce(timeout: .zero)
         #expect(b.received().isEmpty)
-        pair.bench.settle()
+        pair.harness.settle()
         #expect(b.received().count == 1)
     }
 
-    @Test func whoWaitsForAReceiverOfAnotherWorkerGoesOnWhenThatHasRoom() throws {
+    @Test func pausedSenderResumesForAnotherWorkersReceiver() throws {
         guard Poller.tellsOfRoom else { return }
         let pair = try Pair()
-        let a = try pair.bench.attach(), b = try pair.bench.attach()
+        let a = try pair.harness.attach(), b = try pair.harness.attach()
         try introduce(pair, [(a, mac(1)), (b, mac(2))])
         pair.toSecond(b)
         let one = frame(to: mac(2), from: mac(1), [UInt8](repeating: 1, count: 1500))
@@ -94,7 +96,7 @@ import Wire
         while true {
             var count = 0
             while (try? a.send(one)) != nil { count += 1 }
-            pair.bench.settle()
+            pair.harness.settle()
             sent += count
             if count == 0 { break }
         }
@@ -107,16 +109,16 @@ import Wire
             if some == 0 { break }
             received += some
             // The first has neither of them any more.
-            pair.bench.settle()
+            pair.harness.settle()
             for _ in 0..<20 { pair.second.runOnce(timeout: .zero) }
         }
         #expect(received == sent)
-        #expect(pair.bench.counters(b).totalDrops == 0)
+        #expect(pair.harness.counters(b).totalDrops == 0)
     }
 
     @Test func pauseOfAMigratedPortEnds() throws {
         let pair = try Pair(pauseLimit: .zero)
-        let a = try pair.bench.attach(), b = try pair.bench.attach(), c = try pair.bench.attach()
+        let a = try pair.harness.attach(), b = try pair.harness.attach(), c = try pair.harness.attach()
         try introduce(pair, [(a, mac(1)), (b, mac(2)), (c, mac(3))])
         let one = frame(to: mac(2), from: mac(1), [UInt8](repeating: 1, count: 1500))
         for _ in 0..<4000 {
@@ -128,12 +130,12 @@ import Wire
         try a.send(aside)
         pair.settle()
         #expect(c.received() == [aside])
-        #expect(pair.bench.counters(b).drops(.queueFull) > 0)
+        #expect(pair.harness.counters(b).drops(.queueFull) > 0)
     }
 
     @Test func allWorkersEndOnce() throws {
         let control = try SwitchControl()
-        let end = try End()
+        let end = try ThreadLatch()
         try ForwardingWorker.start(control: control, workers: 4) { end.note() }
         #expect(control.barrier())
         control.stop()
@@ -146,15 +148,15 @@ import Wire
     // MARK: Side by side
 
     /// Turns one of two workers on a thread of its own, and hands ports to the other one all the time.
-    private final class Turner: @unchecked Sendable {
-        private var forwarder: ForwardingWorker
+    private final class MigratingWorker: @unchecked Sendable {
+        private var worker: ForwardingWorker
         private let numbers: [PortNumber]
         private let isOver = ManagedAtomic<Bool>(false)
         let moves = ManagedAtomic<Int>(0)
         let ended: Wakeup
 
-        init(_ forwarder: consuming ForwardingWorker, _ numbers: [PortNumber]) throws {
-            self.forwarder = forwarder
+        init(_ worker: consuming ForwardingWorker, _ numbers: [PortNumber]) throws {
+            self.worker = worker
             self.numbers = numbers
             ended = try Wakeup()
         }
@@ -163,11 +165,11 @@ import Wire
             try WorkerThread.start(named: "turner") { [self] in
                 var round = 0
                 while !isOver.load(ordering: .relaxed) {
-                    forwarder.runOnce(timeout: .milliseconds(1))
+                    worker.runOnce(timeout: .milliseconds(1))
                     round += 1
                     let number = numbers[round / 3 % numbers.count]
                     guard round % 3 == 0 else { continue }
-                    forwarder.exclusively { $0.fabric.migrate(number, from: $0.index, to: 1 - $0.index) }
+                    worker.exclusively { $0.fabric.migrate(number, from: $0.index, to: 1 - $0.index) }
                     moves.wrappingIncrement(ordering: .relaxed)
                 }
                 ended.signal()
@@ -184,15 +186,18 @@ import Wire
 
     /// Four machines send to each other and to everybody, through ports that change hands all the time, and others come
     /// and go.
-    @Test func framesOfOneMachineStayInOrderWhilePortsChangeHands() throws {
-        let bench = try Bench(workers: 2)
-        let ends = try (0..<4).map { _ in try bench.attach() }
-        let control = bench.control
+    @Test func framesKeepTheirOrderWhilePortsMigrate() throws {
+        let harness = try ForwarderHarness(workers: 2)
+        let ends = try (0..<4).map { _ in try harness.attach() }
+        let control = harness.control
         for (index, end) in ends.enumerated() { try end.send(frame(to: .broadcast, from: mac(UInt64(index + 1)))) }
-        bench.settle()
+        harness.settle()
         for end in ends { _ = end.received() }
-        let helper = bench.forwarder.makeWorker(1)
-        let turners = [try Turner(bench.takeForwarder(), ends.map(\.number)), try Turner(helper, ends.map(\.number))]
+        let helper = harness.worker.makeWorker(1)
+        let turners = [
+            try MigratingWorker(harness.takeWorker(), ends.map(\.number)),
+            try MigratingWorker(helper, ends.map(\.number)),
+        ]
         for turner in turners { try turner.start() }
 
         var sent = [[Int]](repeating: [Int](repeating: 0, count: 4), count: 4)
@@ -210,7 +215,7 @@ import Wire
             }
         }
         let deadline = MonotonicClock.now + 120 * MonotonicClock.second
-        var round = 0, visitor: FarEnd?
+        var round = 0, visitor: PeerSocket?
         while round < 4000 || turners.contains(where: { $0.moves.load(ordering: .relaxed) < 200 }) {
             try #require(MonotonicClock.now < deadline)
             let sender = round % 4
@@ -232,7 +237,7 @@ import Wire
             if round % 50 == 0 { try? ends[sender].send(frame(to: .broadcast, from: mac(UInt64(sender + 1)), [9])) }
             if round % 100 == 0 {
                 if let visitor { control.detach(visitor.number) }
-                visitor = try bench.attach(turning: false)
+                visitor = try harness.attach(turning: false)
                 try visitor?.send(frame(to: mac(1), from: mac(77), [1]))
             }
             for receiver in 0..<4 { take(receiver) }
