@@ -7,7 +7,7 @@ import TestSupport
 import Timing
 import Wire
 
-/// The hot pieces alone, in this process: how long, and how often memory is asked for, which must be never.
+/// The hot functions alone, in this process: how long they take, and how often they allocate, which must be never.
 enum Micro {
     static func measure(_ report: Report) throws {
         report.progress("hot pieces")
@@ -24,7 +24,7 @@ enum Micro {
         try rounds(report)
     }
 
-    /// Best of several runs, for what disturbs only makes slower.
+    /// The best of several runs, because disturbances only slow a run down.
     private static func time(_ report: Report, _ name: String, per count: Int, _ body: () -> Void) {
         body()
         let allocations = allocations_so_far()
@@ -159,10 +159,10 @@ enum Micro {
         consume(UInt64(truncatingIfNeeded: sum))
     }
 
-    /// A forwarder with two ports, and their far ends.
-    private final class Turned {
+    /// A worker with two ports, and the peers of these.
+    private final class TwoPortSwitch {
         let control: SwitchControl
-        var forwarder: ForwardingWorker
+        var worker: ForwardingWorker
         let first: Descriptor, second: Descriptor
         let batch: FrameBatch
         var sender = SendVector()
@@ -174,25 +174,25 @@ enum Micro {
         ///   - isIPv6: the frames are.
         init(judging: Bool = false, isIPv6: Bool = false) throws {
             control = try SwitchControl()
-            forwarder = try ForwardingWorker(control: control)
+            worker = try ForwardingWorker(control: control)
             if judging {
                 control.setRules(GuestRules(.everywhere))
                 control.setPolicy(ServicePolicy(takesDHCP: true, watchesARP: true))
             }
-            first = try Turned.attach(to: control)
-            second = try Turned.attach(to: control)
+            first = try TwoPortSwitch.attach(to: control)
+            second = try TwoPortSwitch.attach(to: control)
             batch = isIPv6 ? Micro.streamIPv6(64) : Micro.stream(64)
             sink = FrameBatch(capacity: 64)
             receiver = ReceiveVector(for: sink)
             for index in 0..<64 { sender.append(frame: batch[index], of: batch) }
-            // Who is where.
+            // Has the switch learn the second port's address.
             _ = try second.send(
                 [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 0x88, 0xb6] + [UInt8](repeating: 0, count: 46))
-            for _ in 0..<4 { forwarder.runOnce(timeout: .zero) }
+            for _ in 0..<4 { worker.runOnce(timeout: .zero) }
             _ = try first.receive(limit: 100)
         }
 
-        /// A port's far end.
+        /// Attaches a port and returns its peer.
         private static func attach(to control: SwitchControl) throws -> Descriptor {
             let pair = try DescriptorPair.datagramSockets()
             pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
@@ -204,11 +204,11 @@ enum Micro {
             return try pair.second.duplicate()
         }
 
-        /// 64 frames in at one end and out at the other. Returns nanoseconds and allocations of the forwarder's part.
+        /// 64 frames in at one end and out at the other. Returns nanoseconds and allocations of the worker's part.
         func round() -> (time: UInt64, allocations: UInt64) {
             _ = sender.send(to: first.raw)
             let allocations = allocations_so_far(), start = MonotonicClock.now
-            forwarder.runOnce(timeout: .zero)
+            worker.runOnce(timeout: .zero)
             let result = (MonotonicClock.now - start, allocations_so_far() - allocations)
             sink.removeAll()
             let frames = receiver.receive(from: second.raw, into: &sink).frames
@@ -218,18 +218,19 @@ enum Micro {
     }
 
     private static func rounds(_ report: Report) throws {
-        try rounds(report, Turned(), "a round with 64 frames of 1514 B, system calls included, a frame")
-        try rounds(report, Turned(judging: true), "the same, of guests that have rules")
-        try rounds(report, Turned(isIPv6: true), "a round with 64 frames of IPv6")
-        try rounds(report, Turned(judging: true, isIPv6: true), "the same, of guests whose IPv6 addresses are bound")
+        try rounds(report, TwoPortSwitch(), "a round with 64 frames of 1514 B, system calls included, a frame")
+        try rounds(report, TwoPortSwitch(judging: true), "the same, of guests that have rules")
+        try rounds(report, TwoPortSwitch(isIPv6: true), "a round with 64 frames of IPv6")
+        try rounds(
+            report, TwoPortSwitch(judging: true, isIPv6: true), "the same, of guests whose IPv6 addresses are bound")
     }
 
-    private static func rounds(_ report: Report, _ turned: Turned, _ name: String) throws {
-        for _ in 0..<100 { _ = turned.round() }
+    private static func rounds(_ report: Report, _ twoPorts: TwoPortSwitch, _ name: String) throws {
+        for _ in 0..<100 { _ = twoPorts.round() }
         for _ in 0..<7 {
             var total: UInt64 = 0, allocations: UInt64 = 0
             for _ in 0..<200 {
-                let (time, count) = turned.round()
+                let (time, count) = twoPorts.round()
                 total += time
                 allocations += count
             }
@@ -241,8 +242,8 @@ enum Micro {
 
     /// For `valgrind --tool=callgrind` and `strace -c`: nothing but rounds.
     static func turn(frames: Int, judging: Bool, isIPv6: Bool) throws {
-        let turned = try Turned(judging: judging, isIPv6: isIPv6)
-        for _ in 0..<frames / 64 { _ = turned.round() }
+        let twoPorts = try TwoPortSwitch(judging: judging, isIPv6: isIPv6)
+        for _ in 0..<frames / 64 { _ = twoPorts.round() }
     }
 
     @inline(never)
@@ -250,7 +251,7 @@ enum Micro {
 }
 
 extension FrameBatch {
-    /// One super-frame with the payloads of a stream's segments.
+    /// One GSO frame with the payloads of a stream's segments.
     init(copyingStreamOf batch: borrowing FrameBatch) {
         self.init(capacity: 1)
         var bytes = batch.bytes(of: batch[0]).copied()

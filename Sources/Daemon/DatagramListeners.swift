@@ -61,7 +61,8 @@ extension ListenerSession {
         // The name must be the sender's own socket, and stay that: through a link we would write to whatever it leads
         // to.
         let pin =
-            stranger.name[0] == 0 ? -1 : try Descriptor.pin(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
+            stranger.name[0] == 0
+            ? -1 : try Descriptor.peerHandle(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
         let holder = pin < 0 ? nil : Holder(pin)
         let target = pin < 0 ? stranger.name : Array("/proc/self/fd/\(pin)".utf8)
         let socket = try UnixSocket.datagram()

@@ -114,7 +114,7 @@ final class ListenerSession {
                         onClient: { [unowned self] in take(in: $0, $1, at: path) })
                 })
         case .datagram:
-            tellsSenders = listener.socket.tellSenders()
+            tellsSenders = listener.socket.reportSenders()
             let descriptor = try orUnavailable { () throws(SystemError) in try listener.socket.duplicate() }.release()
             let port = PortConfiguration(
                 name: "dgram \(path)", kind: .datagramListener, role: .service, descriptor: descriptor, maximumFrame: 0,

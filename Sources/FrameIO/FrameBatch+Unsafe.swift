@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Memory for a number of frames that were received together, and their descriptors.
+/// Memory for frames that were received together, and their descriptors.
 ///
 /// Every frame has a slot of its own, large enough for a GSO frame, with headroom in front for a virtio header and a
 /// VLAN tag, so that neither needs the frame to move. Slots are touched only as far as frames reach into them: an idle
@@ -64,7 +64,7 @@ package struct FrameBatch: ~Copyable {
         count &+= 1
     }
 
-    /// Takes the last frame away.
+    /// Removes the last frame.
     package mutating func removeLast() { count = max(0, count - 1) }
 
     /// Copies a frame into the next slot.
@@ -77,7 +77,7 @@ package struct FrameBatch: ~Copyable {
         append(length: frame.byteCount)
     }
 
-    /// Appends a frame of `length` bytes that `body` writes where the next slot is.
+    /// Appends a frame of `length` bytes that `body` writes into the next slot.
     package mutating func append(
         length: Int, offload: VirtioNetHeader = VirtioNetHeader(), _ body: (inout MutableRawSpan) -> Void
     ) {
@@ -121,7 +121,7 @@ package struct FrameBatch: ~Copyable {
         frame.offload.emit(into: &header)
     }
 
-    /// The virtio header of `length` bytes that was received right in front of slot `index`; nil if it makes no sense.
+    /// The virtio header of `length` bytes that was received right in front of slot `index`; nil if it is invalid.
     @inlinable
     package func receivedHeader(of index: Int, length: Int = VirtioNetHeader.length) -> VirtioNetHeader? {
         precondition(index >= 0 && index < capacity && length <= FrameBatch.headroom)
@@ -129,7 +129,7 @@ package struct FrameBatch: ~Copyable {
             parsing: unsafe RawSpan(_unsafeStart: memory + FrameBatch.slotOffset(index) - length, byteCount: length))
     }
 
-    /// Puts a VLAN tag into frame `index`, moving the two addresses into the headroom.
+    /// Inserts a VLAN tag into frame `index`, moving the two addresses into the headroom.
     /// Without effect on a frame that has no room for one.
     package mutating func insert(_ tag: VLANTag, into index: Int) {
         var frame = self[index]
@@ -143,7 +143,7 @@ package struct FrameBatch: ~Copyable {
         tag.emit(into: &bytes, at: 12)
     }
 
-    /// Takes the VLAN tag out of frame `index`, moving the two addresses over it. `insert` puts it back.
+    /// Removes the VLAN tag of frame `index`, moving the two addresses over it. `insert` puts it back.
     package mutating func removeTag(from index: Int) {
         var frame = self[index]
         guard frame.length >= 18 else { return }
@@ -170,7 +170,7 @@ package struct FrameBatch: ~Copyable {
 }
 
 extension MutableRawSpan {
-    /// Finishes the checksum of the frame that begins at `origin`, if `offload` says that it is unfinished. Returns
+    /// Finishes the checksum of the frame that begins at `origin`, if `offload` marks it as unfinished. Returns
     /// false, leaving the frame alone, if `offload` points outside it.
     @inlinable
     @_lifetime(self: copy self)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Where a frame lies in its batch's memory and what is still to be done to it.
+/// The place of a frame in its batch's memory, and the offload that is still to be done.
 @usableFromInline
 package struct FrameDescriptor: BitwiseCopyable, Sendable {
     /// Bytes from the start of the batch's memory to the frame's first byte.
@@ -10,7 +10,7 @@ package struct FrameDescriptor: BitwiseCopyable, Sendable {
     @usableFromInline package var length: UInt32
     /// Unfinished checksum and segmentation; plain for frames that are ready to send.
     @usableFromInline package var offload: VirtioNetHeader
-    /// The VLAN that the switch has put the frame in, where it looks at VLANs at all.
+    /// The VLAN that the switch has classified the frame into, if it is VLAN-aware.
     @usableFromInline package var vlan: UInt16 = 0
 
     @inlinable

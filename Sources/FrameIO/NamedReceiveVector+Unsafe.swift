@@ -10,7 +10,7 @@ import Platform
     import Glibc
 #endif
 
-/// Receives datagrams of many senders at one socket, each with its sender's name. As `ReceiveVector` otherwise.
+/// Receives datagrams of many senders at one socket, each with its sender's name; otherwise as `ReceiveVector`.
 @safe
 package struct NamedReceiveVector: ~Copyable {
     private let messages: UnsafeMutablePointer<platform_message>
@@ -44,7 +44,7 @@ package struct NamedReceiveVector: ~Copyable {
         unsafe controls.deallocate()
     }
 
-    /// Fills the empty `batch` with what waits at the datagram socket `fd`.
+    /// Fills the empty `batch` with frames from the datagram socket `fd`.
     package func receive(from fd: Int32, into batch: inout FrameBatch) -> ReceiveOutcome {
         precondition(batch.count == 0 && batch.capacity == capacity)
         var outcome = ReceiveOutcome()
@@ -75,79 +75,10 @@ package struct NamedReceiveVector: ~Copyable {
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
-    /// Who sent message `index`; nil where the system does not tell.
+    /// The user that owns the sender of message `index`; nil if the system does not report it.
     package func user(of index: Int) -> UInt32? {
         precondition(index >= 0 && index < capacity)
         var user: UInt32 = 0
         return unsafe platform_message_user(messages + index, &user) == 0 ? user : nil
-    }
-}
-
-/// Where datagrams are sent through a socket that is not connected.
-@safe
-package struct DatagramDestination: ~Copyable {
-    private let address: UnsafeMutableRawPointer
-    private let length: Int
-
-    package init?(_ path: [UInt8]) {
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: Int(PLATFORM_NAME_SIZE), alignment: 16)
-        let size = unsafe path.withUnsafeBufferPointer {
-            unsafe platform_unix_address($0.baseAddress, $0.count, memory)
-        }
-        guard size > 0 else {
-            unsafe memory.deallocate()
-            return nil
-        }
-        unsafe address = memory
-        length = Int(size)
-    }
-
-    deinit { unsafe address.deallocate() }
-
-    /// Sends the messages of `vector` from `first` on through the socket `fd`.
-    /// - Returns: how many were taken, and the positive errno that stopped the next one, 0 if all went.
-    package func send(_ vector: borrowing SendVector, from first: Int, through fd: Int32) -> (sent: Int, error: Int32) {
-        var sent = 0
-        while first + sent < vector.count {
-            let result = unsafe platform_send_batch_to(
-                fd, vector.messages + first + sent, UInt32(vector.count - first - sent), address, length)
-            if result < 0 {
-                if result == -Errno.interrupted { continue }
-                return (sent, -result)
-            }
-            sent += Int(result)
-        }
-        return (sent, 0)
-    }
-}
-
-extension Descriptor {
-    /// Sends a datagram to the unix socket at `path` without blocking.
-    package func send(_ bytes: [UInt8], toUnix path: UnixPath) throws(SystemError) {
-        var address = [UInt8](repeating: 0, count: Int(PLATFORM_NAME_SIZE))
-        let length = unsafe path.bytes.withUnsafeBufferPointer { path in
-            unsafe address.withUnsafeMutableBytes {
-                unsafe platform_unix_address(path.baseAddress, path.count, $0.baseAddress)
-            }
-        }
-        try SystemError.check(length, "use", path.description)
-        let sent = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe address.withUnsafeBytes {
-                unsafe platform_unix_send(raw, bytes.baseAddress, bytes.count, $0.baseAddress, Int(length))
-            }
-        }
-        try SystemError.check(sent, "send to", path.description)
-    }
-
-    /// Makes a datagram socket tell its senders' users. Returns whether the system can.
-    @discardableResult
-    package func tellSenders() -> Bool { platform_tell_senders(raw) != 0 }
-
-    /// Holds fast to the socket that `path` names now, which must belong to `owner` (0: anybody). nil where the system
-    /// has no such thing.
-    package static func pin(_ path: [UInt8], owner: UInt32) throws(SystemError) -> Descriptor? {
-        let result = unsafe path.withUnsafeBufferPointer { unsafe platform_unix_pin($0.baseAddress, $0.count, owner) }
-        if result == -Errno.notSupported { return nil }
-        return Descriptor(adopting: try SystemError.check(result, "use", String(decoding: path, as: UTF8.self)))
     }
 }

@@ -96,7 +96,7 @@ extension ReceiveVector {
         return outcome
     }
 
-    /// Moves where frames are received to, keeping their end where it is.
+    /// Moves the start of all receive buffers; their ends stay.
     private func move(by distance: Int) {
         for index in 0..<capacity {
             unsafe pieces[index].iov_base += distance

@@ -23,7 +23,7 @@ import Wire
             let socket = try UnixSocket.datagram()
             try socket.bind(to: UnixPath(path))
             socket.setBuffers(send: 1 << 20, receive: 4 << 20)
-            socket.tellSenders()
+            socket.reportSenders()
             let port = PortConfiguration(
                 name: "listener", kind: .datagramListener, role: .service, descriptor: try socket.duplicate().release(),
                 maximumFrame: 0, receivesUnknown: false)

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Puts TCP segments that follow each other together into a GSO frame, from which a kernel's or a NIC's segmentation
-/// makes the same segments again: the opposite of `Segmenter`, and what a network card does for a kernel (Linux's
-/// "generic receive offload").
+/// Coalesces consecutive TCP segments into a GSO frame, from which a kernel's or a NIC's segmentation makes the same
+/// segments again: the inverse of `Segmenter`, and what GRO does in Linux.
 ///
-/// Strict, for a mistake here would be a damaged stream: frames must stand next to each other in the batch, so that no
-/// order changes; and each must equal the first in everything but what is bound to differ (lengths, sequence number, IP
+/// Strict, because a mistake here would damage a stream: frames must be adjacent in the batch, so that no order changes;
+/// and each must equal the first in all fields but those that always differ (lengths, sequence number, IP
 /// identification, checksums, PSH on the last one). Fragments, IP options and extension headers, VLAN tags, SYN, FIN,
 /// RST, URG, congestion marks (ECE, CWR, CE), gaps and padding end a run, and so does a frame whose checksum is wrong:
-/// that one goes on as it is, for whoever it is for to refuse.
+/// that one is sent as it is, for its receiver to drop.
 @usableFromInline
 package struct Coalescer: BitwiseCopyable, Sendable {
     /// The longest header that is written: Ethernet, IPv6, TCP with options.
@@ -26,8 +25,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         let sequence: UInt32
         let isPushed: Bool
 
-        /// Returns nil for every frame that is to stay alone. Looks at nothing but the frame itself, and not at the
-        /// payload.
+        /// Returns nil for every frame that cannot be part of a run, by its own headers.
         init?(_ frame: RawSpan) {
             guard frame.byteCount >= 14 + 20 + 20 else { return nil }
             let network = Coalescer.network
@@ -69,14 +67,14 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     private var nextSequence: UInt32
     private var payloadLength: Int
     private var isPushed: Bool
-    /// The first frame's checksum was looked at and found right.
+    /// The first frame's checksum was verified.
     private var isVerified = false
-    /// Nothing can follow any more: the last segment was short, or pushed.
+    /// No segment can follow: the last one was short, or pushed.
     private var isComplete: Bool
     /// Frames in the run.
     package private(set) var count = 1
 
-    /// Begins a run. Returns nil if nothing can follow this frame in one.
+    /// Begins a run. Returns nil if no frame can follow this one.
     package init?(_ frame: RawSpan) {
         guard let segment = Segment(frame), !segment.isPushed else { return nil }
         first = segment
@@ -89,7 +87,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     /// Bytes of all headers, which every frame of the run has.
     package var headerLength: Int { first.headerLength }
 
-    /// Adds a frame, which stands right behind the run's last one. Returns false if it does not belong to it.
+    /// Adds the frame behind the run's last one in the batch. Returns false if it does not belong to the run.
     /// - Parameter head: the run's first frame.
     package mutating func append(_ frame: RawSpan, to head: RawSpan) -> Bool {
         guard !isComplete, let segment = Segment(frame), segment.headerLength == first.headerLength,
@@ -135,7 +133,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
                 frame.byte(at: network + 8) == head.byte(at: network + 8),
                 frame.native64(at: network + 12) == head.native64(at: network + 12)
             else { return false }
-            // Segmentation counts the identification up. Where fragments are forbidden it means nothing (RFC 6864), and
+            // Segmentation counts the identification up. With "don't fragment" it has no meaning (RFC 6864), and
             // may also stay the same.
             let identification = frame.big16(at: network + 4), expected = head.big16(at: network + 4)
             let isAtomic = head.big16(at: network + 6) & 0x4000 != 0
@@ -144,7 +142,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
                     || (isAtomic && identification == expected)
             else { return false }
         }
-        // Ports; acknowledgment; data offset; window; urgent pointer. The sequence number and the flags were looked at.
+        // Ports; acknowledgment; data offset; window; urgent pointer. The sequence number and the flags were compared.
         guard frame.native32(at: transport) == head.native32(at: transport),
             frame.native32(at: transport + 8) == head.native32(at: transport + 8),
             frame.byte(at: transport + 12) == head.byte(at: transport + 12),
@@ -182,8 +180,8 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     }
 
     /// Writes the GSO frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes. The
-    /// payloads of the run's frames follow. Returns what is to be said of it: its checksum is left to whoever needs
-    /// one.
+    /// payloads of the run's frames follow. Returns the frame's offload: its checksum is left to the receiver that
+    /// needs one.
     /// - Parameter head: the run's first frame.
     @_lifetime(header: copy header)
     package func emit(_ head: RawSpan, into header: inout MutableRawSpan) -> VirtioNetHeader {

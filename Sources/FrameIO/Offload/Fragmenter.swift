@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Cuts a frame with an IPv4 packet that may be fragmented into frames that fit a shorter link (RFC 791 section 3.2),
-/// as `Segmenter` cuts GSO frames.
+/// Fragments an IPv4 packet that may be fragmented, for a link with a smaller MTU (RFC 791 section 3.2).
 package struct Fragmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, and an IPv4 header.
     package static let maximumHeaderLength = 22 + 20
@@ -18,8 +17,8 @@ package struct Fragmenter: BitwiseCopyable, Sendable {
 
     /// - Parameter limit: bytes of the longest frame.
     ///
-    /// Returns nil if the frame fits, is not IPv4, must not be fragmented, or has options, of which each fragment would
-    /// want others.
+    /// Returns nil if the frame fits, is not IPv4, must not be fragmented, or has options, because
+    /// fragments must not copy all of them.
     package init?(_ frame: RawSpan, limit: Int) {
         guard let (type, network) = LinkHeader.network(of: frame), type == EtherType.ipv4,
             let packet = try? IPv4View(frame.from(network))
@@ -59,7 +58,7 @@ package struct Fragmenter: BitwiseCopyable, Sendable {
 /// The headers in front of the network's.
 @usableFromInline
 enum LinkHeader {
-    /// The type of what is carried, and where it begins, behind up to two VLAN tags; nil if the frame is too short.
+    /// The EtherType and the offset of the payload, behind up to two VLAN tags; nil if the frame is too short.
     @inlinable
     static func network(of frame: RawSpan) -> (type: UInt16, offset: Int)? {
         guard frame.byteCount >= 14 else { return nil }

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Cuts a GSO frame into frames that any port can take (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
+/// Segments a GSO frame into frames that any port can send (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
 ///
-/// The payload is not copied: each call of `next` writes a fresh set of headers and says which part of the
-/// GSO frame's payload follows. Headers are parsed anew here; the lengths in the virtio header are hints that are not
-/// trusted.
+/// The payload is not copied: each call of `next` writes new headers and returns which part of the GSO frame's
+/// payload follows. Headers are parsed here; the lengths in the virtio header are hints that are not trusted.
 @usableFromInline
 package struct Segmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with
     /// options.
     @usableFromInline package static let maximumHeaderLength = 22 + 136 + 60
-    /// Datagrams that a kernel makes of one GSO frame at most (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
+    /// Most datagrams that a kernel makes of one GSO frame (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
     @usableFromInline package static let maximumDatagrams = 128
 
-    /// One frame: its headers are the first `headerLength` bytes of what was written, its payload is a part of the
+    /// One frame: its headers are the first `headerLength` bytes of the output, its payload is a part of the
     /// GSO frame.
     @usableFromInline
     package struct Segment: BitwiseCopyable, Sendable {
@@ -39,7 +38,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     @usableFromInline let isTCP: Bool
     @usableFromInline let hasECN: Bool
     @usableFromInline let segmentSize: Int
-    /// Offset of the first byte of payload not yet handed out, and where the payload ends (padding is not payload).
+    /// Offset of the first byte of payload not yet returned, and the end of the payload (padding is not payload).
     @usableFromInline var position: Int
     @usableFromInline let end: Int
     @usableFromInline var index: UInt16 = 0
@@ -52,8 +51,8 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     @inlinable
     package var longestFrame: Int { headerLength + min(segmentSize, end - headerLength) }
 
-    /// Returns nil if the frame is not what `offload` says it is, is a fragment, has no payload, or is of more
-    /// datagrams than any kernel makes.
+    /// Returns nil if the frame contradicts `offload`, is a fragment, has no payload, or makes more datagrams than any
+    /// kernel sends in one.
     @inlinable
     package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
         guard offload.segmentation != .none, offload.segmentSize > 0,

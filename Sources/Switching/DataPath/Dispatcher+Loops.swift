@@ -25,7 +25,7 @@ extension Dispatcher {
 
     /// Handles a probe that went out of `origin` and has come in at `ingress`. With `tablesLock`.
     mutating func handleLoop(from origin: PortNumber, to ingress: Int) {
-        // A probe that comes back by its own port has turned round beyond it, where this switch can block nothing.
+        // A probe that comes back by its own port has been reflected behind it, where this switch can block nothing.
         guard ports.isAttached(origin), Int(origin) != ingress else { return }
         if ports[origin].isLoopBlocked {
             // The loop is still there.

@@ -37,12 +37,12 @@ struct Port: ~Copyable {
     var blockedUntil: UInt32 = 0
     /// A probe was sent to find out whether the loop is still there.
     var isProbing = false
-    /// The receiver is full, and the poller or a worker was told to wait for room. Follows `egress.isCongested`;
+    /// The receiver is full, and the poller or a worker waits for room. Follows `egress.isCongested`;
     /// changed under both locks, because a worker that updates the poller's interest has only `tablesLock`.
     var wantsWritable = false
     /// The port is not read for now: a receiver of its frames is full.
     var isPaused = false
-    /// The port was taken out of the poller while it is paused.
+    /// The port is not in the poller while it is paused.
     var isMasked = false
     /// The port was full for longer than the pause limit. No sender is paused for it until its queue was empty once.
     var isSlowReceiver = false

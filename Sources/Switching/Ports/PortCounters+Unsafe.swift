@@ -1,37 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
 
-/// Why a frame was not delivered.
-@usableFromInline
-package enum DropReason: Int, CaseIterable, Sendable {
-    /// Shorter than an Ethernet header, or empty.
-    case runt
-    /// Longer than any frame, or than the egress port carries.
-    case oversize
-    /// A header that contradicts itself: a group address as source, an offload that does not fit the frame.
-    case malformed
-    /// The sender used an address that belongs to another port for good, such as the gateway's.
-    case spoofed
-    /// The receiver does not read, and its queue is full.
-    case queueFull
-    /// The receiver is not there.
-    case unreachable
-    /// The port is not in the frame's VLAN.
-    case vlan
-    /// One guest to another where guests are kept apart.
-    case isolated
-    /// The port is closed, because what it sends comes back by another one.
-    case loop
-    /// A guest acted as a router or DHCP server of a network that has its own.
-    case serving
-    /// Headers that are cut off or spread over fragments, so that the guards cannot see what the packet is.
-    case hidden
-    /// More VLAN tags than the guards look behind.
-    case tags
-}
-
-/// What passed through a port. What came in is written by the worker that reads the port, or who has the turn of its
-/// device, the rest by any; read by any.
+/// The counters of a port. The counters of received frames are written by one thread, the worker that reads the port or
+/// the thread that polls its device; the others by any worker. Any thread reads them.
 @safe
 package final class PortCounters: @unchecked Sendable {
     @usableFromInline

@@ -220,7 +220,7 @@ struct PortEgress: ~Copyable {
 }
 
 extension FrameBatch {
-    /// Changes the tag of frame `index` in place. Returns the tag that was taken out, for `revert`.
+    /// Changes the tag of frame `index` in place. Returns the tag that was removed, for `revert`.
     mutating func apply(_ edit: TagEdit, to index: Int) -> VLANTag? {
         switch edit {
         case .keep:

@@ -75,7 +75,7 @@ final class PortEndpoint: Sendable {
     /// Bytes of the virtio header in front of each frame that a device takes in one piece; 0 for none.
     var headerLength: Int { kind == .packet ? VirtioNetHeader.shortLength : device?.headerLength ?? 0 }
 
-    /// GSO frames are cut up here, as many frames as fit a datagram or a stream.
+    /// GSO frames are segmented when they are sent: datagrams and streams carry plain frames.
     var segmentsFrames: Bool {
         switch kind {
         case .datagram, .stream, .datagramClient: true

@@ -7,7 +7,7 @@ import Platform
 @safe
 @usableFromInline
 package struct TransmitQueue: ~Copyable {
-    /// Bytes; room for about 340 full-size frames, or a burst of eight super-frames.
+    /// Bytes; room for about 340 full-size frames, or a burst of eight GSO frames.
     package static let defaultCapacity = 512 * 1024
 
     private static let prefix = 4
@@ -31,12 +31,12 @@ package struct TransmitQueue: ~Copyable {
     /// Appends message `index` of `vector`. Returns false if there is no room.
     package mutating func append(_ index: Int, of vector: borrowing SendVector) -> Bool {
         let length = vector.length(of: index)
-        guard let place = reserve(length) else { return false }
-        unsafe vector.copy(index, to: memory! + place)
+        guard let offset = reserve(length) else { return false }
+        unsafe vector.copy(index, to: memory! + offset)
         return true
     }
 
-    /// Claims room for a frame and returns where its bytes go.
+    /// Reserves room for a frame and returns the offset of its bytes.
     private mutating func reserve(_ length: Int) -> Int? {
         let needed = TransmitQueue.prefix + (length + 3) & ~3
         if unsafe memory == nil { unsafe memory = .allocate(byteCount: capacity, alignment: 64) }
@@ -52,10 +52,10 @@ package struct TransmitQueue: ~Copyable {
             return nil
         }
         unsafe memory!.storeBytes(of: UInt32(length), toByteOffset: tail, as: UInt32.self)
-        let place = tail + TransmitQueue.prefix
+        let offset = tail + TransmitQueue.prefix
         tail += needed
         count += 1
-        return place
+        return offset
     }
 
     /// Puts as many of the first frames into the empty `vector` as fit. They stay in the queue until `removeFirst`.

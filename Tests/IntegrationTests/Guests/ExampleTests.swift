@@ -6,7 +6,7 @@ import Testing
 extension IntegrationTests {
     /// The scripts in examples/, inside a namespace, with the test's own kernel and root file system.
     @Suite struct Examples {
-        /// Runs a script of examples/ as `user`; what follows it is for the virtual machine.
+        /// Runs a script of examples/ as `user`; what follows it is for the virtual guest.
         private func start(
             _ name: String, _ arguments: [String], in network: TestNetwork, user: String?,
             _ environment: [String: String?]

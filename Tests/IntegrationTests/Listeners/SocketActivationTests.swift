@@ -51,7 +51,7 @@ extension IntegrationTests {
             let listener = try UnixSocket.datagram()
             try listener.bind(to: UnixPath(path))
             // PassCredentials=yes
-            listener.tellSenders()
+            listener.reportSenders()
             let vm = try DatagramClient(network.folder.file("machine"), to: path),
                 source = MACAddress(0x0200_0000_0001)
             try vm.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))

@@ -155,11 +155,11 @@ extension IntegrationTests {
             // The lease is remembered with the name: the first guest does not get it back.
             let again = try start()
             try again.program.wait(for: "\(port) to 192.168.105.3")
-            let third = try guest(1), holder = try guest(2)
+            let third = try guest(1), plug = try guest(2)
             #expect(try third.lease("-x", "hostname:web")["ip"] == "192.168.105.2")
             try again.program.wait(for: "52:54:00:00:00:01 calls itself web as well")
-            #expect(try holder.lease()["ip"] == "192.168.105.3")
-            let page = try holder.namespace.startWeb("the same page of 2", folder: network.folder)
+            #expect(try plug.lease()["ip"] == "192.168.105.3")
+            let page = try plug.namespace.startWeb("the same page of 2", folder: network.folder)
             let other = try third.namespace.startWeb("the other page", folder: network.folder)
             #expect(try host.fetch("127.0.0.1", port: 2222) == "the same page of 2")
             // Until that guest releases its lease, with a client that does so; the address is configured already.
@@ -171,7 +171,7 @@ extension IntegrationTests {
                         "-sf", "/bin/true", "-cf", configuration, "-lf", files.file("dhclient.leases"), "-pf",
                         files.file("dhclient.pid"), PlugGuest.interface,
                     ]
-                let result = try holder.namespace.attempt(["dhclient"] + words)
+                let result = try plug.namespace.attempt(["dhclient"] + words)
                 if !result.succeeded { throw CommandFailed(description: "dhclient: \(result.output)\(result.error)") }
             }
             try dhclient(["-1"])
