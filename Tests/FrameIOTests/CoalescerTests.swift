@@ -163,7 +163,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
                     frames[index][Int.random(in: 0..<frames[index].count, using: &random)] ^=
                         1 << UInt8.random(in: 0...7, using: &random)
                 default:
-                    // A change that whoever made it has accounted for.
+                    // A change with its checksum adjusted.
                     let isOfThisKind = frames[index].count > 74 && frames[index][12] == (ipv6 ? 0x86 : 0x08)
                     guard isOfThisKind, frames[index][20] == (ipv6 ? 6 : frames[index][20]) else { continue }
                     frames[index][Int.random(in: 14..<74, using: &random)] ^=

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Wire
 
-/// A GSO frame to cut up.
+/// A GSO frame to segment.
 struct GSOFrame {
     var bytes: [UInt8]
     var offload: VirtioNetHeader
@@ -69,7 +69,7 @@ struct GSOFrame {
         offload.checksumOffset = tcp ? 16 : 6
     }
 
-    /// Cuts it up into whole frames; nil if the segmenter refuses.
+    /// Segments it into whole frames; nil if the segmenter refuses.
     func segments() -> [[UInt8]]? {
         guard var segmenter = Segmenter(bytes.rawSpan, offload) else { return nil }
         var frames: [[UInt8]] = []

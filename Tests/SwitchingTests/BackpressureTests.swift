@@ -17,7 +17,7 @@ import Wire
 
     private func number(of frame: [UInt8]) -> Int { Int(frame[14]) << 8 | Int(frame[15]) }
 
-    /// Tells the forwarder where these are.
+    /// Has the switch learn where these are.
     private func introduce(_ harness: ForwarderHarness, _ ends: [(PeerSocket, MACAddress)]) throws {
         for (end, address) in ends { try end.send(frame(to: .broadcast, from: address)) }
         harness.settle()
@@ -25,7 +25,7 @@ import Wire
     }
 
     @Test(arguments: [1514, 9014, 60_000]) func fastSenderIsPausedAndLosesNothing(length: Int) throws {
-        // Nobody loses patience here, however slow the machine is.
+        // No pause expires here, however slow the host is.
         let harness = try ForwarderHarness(pauseLimit: .seconds(3600))
         let a = try harness.attach(), b = try harness.attach(), c = try harness.attach()
         try introduce(harness, [(a, mac(1)), (b, mac(2)), (c, mac(3))])
@@ -46,11 +46,11 @@ import Wire
             let aside = frame(to: mac(2), from: mac(3), [1]), back = frame(to: mac(3), from: mac(2), [2])
             try b.send(back)
             harness.settle()
-            let heard = c.received()
-            #expect(heard == [back])
+            let frames = c.received()
+            #expect(frames == [back])
             if received.isEmpty { try c.send(aside) }
             var some = b.received()
-            // Where nobody tells of room, it is looked for by the clock.
+            // A receiver that does not report room is tried again by the clock.
             while some.isEmpty {
                 try #require(MonotonicClock.now < deadline)
                 harness.settle()
@@ -114,13 +114,13 @@ import Wire
         }
         harness.control.detach(b.number)
         harness.settle()
-        // What was on its way to nobody's address is flooded now.
+        // Frames to the forgotten address are flooded now.
         while !c.received().isEmpty { harness.settle() }
         let word = frame(to: mac(3), from: mac(1), [9])
         try a.send(word)
         harness.settle()
-        let heard = c.received()
-        #expect(heard == [word])
+        let frames = c.received()
+        #expect(frames == [word])
         // And the other way round.
         harness.control.detach(a.number)
         harness.settle()
@@ -145,11 +145,11 @@ import Wire
             harness.settle()
             try #require(sent < 100_000)
         }
-        // The last one is not whole, or has not begun.
+        // The last frame is not whole, or has not begun.
         sent -= 1
         a.close()
         harness.settle()
-        // Others speak to it, and hear nothing of its end before it has come.
+        // Others send to it; its end is not reported before its last frame.
         try c.send(frame(to: .broadcast, from: mac(3), [3]))
         try c.send(frame(to: mac(1), from: mac(3), [4]))
         harness.settle()

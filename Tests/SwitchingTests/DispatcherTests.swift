@@ -200,7 +200,7 @@ import Wire
         try guest.send(discover(from: mac(1)))
         harness.settle()
         #expect(harness.control.removeServiceFrame() == nil)
-        #expect(uplink.received().count == 1 && other.received().count == 1, "while nobody serves, it passes")
+        #expect(uplink.received().count == 1 && other.received().count == 1, "without a service it passes")
         harness.control.setPolicy(ServicePolicy(takesDHCP: true))
         harness.settle()
         try guest.send(discover(from: mac(1)))

@@ -7,30 +7,30 @@ import Testing
 import Timing
 import Wire
 
-/// A worker that is turned by hand, and the far ends of its ports.
+/// A worker that the test runs step by step, and the peers of its ports.
 final class ForwarderHarness {
     let control: SwitchControl
-    private var held: ForwardingWorker?
+    private var owned: ForwardingWorker?
 
-    /// Without one, somebody else turns it.
+    /// Absent once a thread has taken it.
     var worker: ForwardingWorker {
-        _read { yield held! }
-        _modify { yield &held! }
+        _read { yield owned! }
+        _modify { yield &owned! }
     }
 
     init(loopBlockTime: TimeAmount = .seconds(30), pauseLimit: TimeAmount = .milliseconds(20), workers: Int = 1) throws
     {
         control = try SwitchControl()
-        held = try ForwardingWorker(
+        owned = try ForwardingWorker(
             control: control, workers: workers, loopBlockTime: loopBlockTime, pauseLimit: pauseLimit)
     }
 
-    func takeWorker() -> ForwardingWorker { held.take()! }
+    func takeWorker() -> ForwardingWorker { owned.take()! }
 
     /// Attaches a port and returns it with the socket at its far end.
     func attach(
         _ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, group: UInt16 = 0,
-        mayServe: Bool = false, turning: Bool = true
+        mayServe: Bool = false, runsOnce: Bool = true
     ) throws -> PeerSocket {
         let pair = try DescriptorPair.datagramSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
@@ -41,7 +41,7 @@ final class ForwarderHarness {
         configuration.group = group
         configuration.mayServe = mayServe
         let number = try #require(control.attach(configuration))
-        if turning { worker.runOnce(timeout: .zero) }
+        if runsOnce { worker.runOnce(timeout: .zero) }
         return PeerSocket(number: number, socket: try pair.second.duplicate())
     }
 
@@ -58,7 +58,7 @@ final class ForwarderHarness {
         return StreamPeer(number: number, socket: try pair.second.duplicate())
     }
 
-    /// Lets the worker work until nothing is left to do.
+    /// Runs the worker until nothing is left to do.
     func settle() {
         for _ in 0..<20 { worker.runOnce(timeout: .zero) }
     }
@@ -66,14 +66,14 @@ final class ForwarderHarness {
     func counters(_ end: PeerSocket) -> PortCounters { control.ports.first { $0.number == end.number }!.counters }
 }
 
-/// Told when threads that turn forwarders have ended.
+/// Counts threads that have ended, and wakes the test.
 final class ThreadLatch: Sendable {
     let wakeup: Wakeup
     let count = ManagedAtomic<Int>(0)
 
     init() throws { wakeup = try Wakeup() }
 
-    func note() {
+    func arrive() {
         count.wrappingIncrement(ordering: .relaxed)
         wakeup.signal()
     }
@@ -102,7 +102,7 @@ final class PeerSocket {
 final class StreamPeer {
     let number: PortNumber
     private(set) var socket: Descriptor?
-    /// What has come and is not yet a whole frame.
+    /// Received bytes that are not a whole frame yet.
     private(set) var rest: [UInt8] = []
     /// A length came that no frame has, or the stream has ended in the middle of a frame.
     private(set) var isTorn = false

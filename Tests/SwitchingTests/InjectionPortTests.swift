@@ -7,7 +7,7 @@ import Wire
 
 @testable import Switching
 
-/// A device that is given turns, and sends on by itself what it has.
+/// A device that is polled, and injects its frames.
 @Suite struct InjectionPortTests {
     private final class Scene {
         let harness: ForwarderHarness
@@ -29,11 +29,11 @@ import Wire
             configuration.injector = injector
             number = try #require(harness.control.attach(configuration))
             harness.worker.runOnce(timeout: .zero)
-            #expect(device.takeTurns() == [PolledTestDevice.Turn(frames: 0, isReadable: false)])
+            #expect(device.takePolls() == [PolledTestDevice.Poll(frames: 0, isReadable: false)])
         }
 
-        /// As a thread of the device's does.
-        func forward(_ frames: [[UInt8]]) {
+        /// As a thread of the device does.
+        func inject(_ frames: [[UInt8]]) {
             var batch = FrameBatch(capacity: ForwardingWorker.batchCapacity)
             for frame in frames { batch.append(copying: frame.rawSpan) }
             injector.lockShared()
@@ -49,9 +49,9 @@ import Wire
         for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
         for number in 0..<3 as Range<UInt8> { try b.send(frame(to: mac(9), from: mac(2), [number])) }
         scene.harness.worker.runOnce(timeout: .zero)
-        #expect(scene.device.turns == [PolledTestDevice.Turn(frames: 8, isReadable: false)])
+        #expect(scene.device.polls == [PolledTestDevice.Poll(frames: 8, isReadable: false)])
         scene.harness.settle()
-        #expect(scene.device.turns.count == 1)
+        #expect(scene.device.polls.count == 1)
     }
 
     @Test func deviceIsPolledWhenItsDescriptorIsReadable() throws {
@@ -59,54 +59,54 @@ import Wire
         try scene.attach()
         scene.device.wakeup.signal()
         scene.harness.worker.runOnce(timeout: .zero)
-        #expect(scene.device.turns == [PolledTestDevice.Turn(frames: 0, isReadable: true)])
+        #expect(scene.device.polls == [PolledTestDevice.Poll(frames: 0, isReadable: true)])
         scene.device.wakeup.drain()
         scene.harness.settle()
-        #expect(scene.device.turns.count == 1)
-        // Nobody has it any more.
+        #expect(scene.device.polls.count == 1)
+        // The port is detached.
         scene.harness.control.detach(scene.number)
         scene.harness.settle()
         scene.device.wakeup.signal()
         scene.harness.settle()
-        #expect(scene.device.turns.count == 1)
+        #expect(scene.device.polls.count == 1)
     }
 
     @Test func deviceIsPolledAtItsDeadline() throws {
         let scene = try Scene()
         let a = try scene.harness.attach()
         try scene.attach()
-        scene.device.heard.withLock { $0.deadline = MonotonicClock.now + 3600 * MonotonicClock.second }
+        scene.device.state.withLock { $0.deadline = MonotonicClock.now + 3600 * MonotonicClock.second }
         try a.send(frame(to: mac(9), from: mac(1)))
         scene.harness.settle()
-        #expect(scene.device.turns.count == 1)
-        // The one that comes earlier counts.
-        scene.device.heard.withLock { $0.deadline = MonotonicClock.now }
+        #expect(scene.device.polls.count == 1)
+        // The earlier deadline counts.
+        scene.device.state.withLock { $0.deadline = MonotonicClock.now }
         try a.send(frame(to: mac(9), from: mac(1)))
         scene.harness.worker.runOnce(timeout: .zero)
-        #expect(scene.device.turns.count == 2)
+        #expect(scene.device.polls.count == 2)
         scene.harness.settle()
-        #expect(scene.device.turns.count == 3)
+        #expect(scene.device.polls.count == 3)
     }
 
-    /// A worker that waits for nothing else wakes up for it.
+    /// A worker that waits for nothing else wakes up for the deadline.
     @Test func workerWakesForTheDeadline() throws {
         let scene = try Scene(), end = try ThreadLatch()
         let a = try scene.harness.attach()
         try scene.attach()
-        scene.device.heard.withLock { $0.deadline = MonotonicClock.now + 20 * MonotonicClock.millisecond }
+        scene.device.state.withLock { $0.deadline = MonotonicClock.now + 20 * MonotonicClock.millisecond }
         try a.send(frame(to: mac(9), from: mac(1)))
         scene.harness.worker.runOnce(timeout: .zero)
-        try #require(scene.device.turns.count == 1)
+        try #require(scene.device.polls.count == 1)
         let runner = Runner(scene.harness.takeWorker())
         try WorkerThread.start(named: "forwarder") {
             runner.run()
-            end.note()
+            end.arrive()
         }
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while scene.device.turns.count < 2 && MonotonicClock.now < deadline {
+        while scene.device.polls.count < 2 && MonotonicClock.now < deadline {
             _ = end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.millisecond)
         }
-        #expect(scene.device.turns.count == 2)
+        #expect(scene.device.polls.count == 2)
         scene.harness.control.stop()
         #expect(
             end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
@@ -121,22 +121,22 @@ import Wire
         func run() { worker.run() }
     }
 
-    /// What it had no room for waits, and when that is sent after all, it has a turn.
+    /// Frames that the device has no room for are queued; the device is polled when they are sent.
     @Test func deviceIsPolledAfterQueuedFrames() throws {
         let scene = try Scene()
         let a = try scene.harness.attach()
         try scene.attach()
-        scene.device.heard.withLock { $0.room = 2 }
+        scene.device.state.withLock { $0.room = 2 }
         for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
         scene.harness.worker.runOnce(timeout: .zero)
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while scene.device.turns.count < 2 && MonotonicClock.now < deadline {
+        while scene.device.polls.count < 2 && MonotonicClock.now < deadline {
             scene.harness.worker.runOnce(timeout: .milliseconds(1))
         }
         #expect(
-            scene.device.turns == [
-                PolledTestDevice.Turn(frames: 2, isReadable: false),
-                PolledTestDevice.Turn(frames: 3, isReadable: false),
+            scene.device.polls == [
+                PolledTestDevice.Poll(frames: 2, isReadable: false),
+                PolledTestDevice.Poll(frames: 3, isReadable: false),
             ])
     }
 
@@ -147,29 +147,29 @@ import Wire
         scene.harness.settle()
         _ = b.received()
         let there = frame(to: mac(1), from: mac(9)), everywhere = frame(to: .broadcast, from: mac(9))
-        scene.forward([there])
+        scene.inject([there])
         #expect(a.received().isEmpty)
         try scene.attach()
-        scene.forward([there, everywhere])
+        scene.inject([there, everywhere])
         #expect(a.received() == [there, everywhere])
         #expect(b.received() == [everywhere])
-        // What it has sent tells where it is.
+        // The switch has learned the device's address from its frames.
         try b.send(frame(to: mac(9), from: mac(2)))
         scene.harness.settle()
         #expect(a.received().isEmpty)
-        #expect(scene.device.turns.last == PolledTestDevice.Turn(frames: 1, isReadable: false))
+        #expect(scene.device.polls.last == PolledTestDevice.Poll(frames: 1, isReadable: false))
         scene.harness.control.detach(scene.number)
-        // Its number is another's.
+        // Another port has its number.
         let c = try scene.harness.attach()
         scene.harness.settle()
-        scene.forward([there])
+        scene.inject([there])
         #expect(a.received().isEmpty)
         #expect(c.received().isEmpty)
         #expect(scene.harness.counters(c).framesIn == 0)
     }
 
-    /// A receiver that does not tell of room, filled by the device, gets the rest from the first worker: the device may
-    /// not come again for long.
+    /// A receiver that does not report room, filled by injected frames, gets the rest from the first worker: the device
+    /// may not inject again for long.
     @Test func firstWorkerSendsTheQueue() throws {
         let scene = try Scene()
         let a = try scene.harness.attach()
@@ -182,20 +182,20 @@ import Wire
         configuration.device = other.device
         _ = try #require(scene.harness.control.attach(configuration))
         scene.harness.settle()
-        #expect(other.takeTurns().count == 1)
-        other.heard.withLock { $0.room = 1 }
-        scene.forward((0..<4).map { frame(to: .broadcast, from: mac(9), [UInt8($0)]) })
+        #expect(other.takePolls().count == 1)
+        other.state.withLock { $0.room = 1 }
+        scene.inject((0..<4).map { frame(to: .broadcast, from: mac(9), [UInt8($0)]) })
         #expect(a.received().count == 4)
-        #expect(other.heard.withLock { $0.frames } == 1)
-        other.heard.withLock { $0.room = .max }
+        #expect(other.state.withLock { $0.frames } == 1)
+        other.state.withLock { $0.room = .max }
         let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while other.turns.isEmpty && MonotonicClock.now < deadline {
+        while other.polls.isEmpty && MonotonicClock.now < deadline {
             scene.harness.worker.runOnce(timeout: .milliseconds(1))
         }
-        #expect(other.turns == [PolledTestDevice.Turn(frames: 4, isReadable: false)])
+        #expect(other.polls == [PolledTestDevice.Poll(frames: 4, isReadable: false)])
     }
 
-    /// Its thread sends while two workers have their turns and ports come and go.
+    /// A thread of the device injects while two workers run and ports come and go.
     @Test func deviceThreadInjectsBesideTheWorkers() throws {
         let scene = try Scene(workers: 2), end = try ThreadLatch()
         let a = try scene.harness.attach()
@@ -207,7 +207,7 @@ import Wire
         for runner in runners {
             try WorkerThread.start(named: "forwarder") {
                 runner.run()
-                end.note()
+                end.arrive()
             }
         }
         var received = 0, disorder = 0, last = -1
@@ -222,11 +222,11 @@ import Wire
         }
         var visitor: PeerSocket?
         for round in 0..<2000 {
-            scene.forward([frame(to: mac(1), from: mac(9), [UInt8(round >> 8), UInt8(round & 0xff)])])
+            scene.inject([frame(to: mac(1), from: mac(9), [UInt8(round >> 8), UInt8(round & 0xff)])])
             try a.send(frame(to: mac(9), from: mac(1)))
             if round % 50 == 0 {
                 if let visitor { control.detach(visitor.number) }
-                visitor = try scene.harness.attach(turning: false)
+                visitor = try scene.harness.attach(runsOnce: false)
                 try visitor?.send(frame(to: mac(9), from: mac(77)))
             }
             take()
@@ -238,7 +238,7 @@ import Wire
         #expect(
             end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
                 == .readable)
-        // Nothing goes anywhere afterwards, and nothing breaks.
-        scene.forward([frame(to: mac(1), from: mac(9), [0xff, 0xff])])
+        // Frames are ignored afterwards.
+        scene.inject([frame(to: mac(1), from: mac(9), [0xff, 0xff])])
     }
 }

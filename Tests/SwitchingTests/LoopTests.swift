@@ -206,7 +206,7 @@ import Wire
         try a.send(frame(to: .broadcast, from: mac(1)))
         harness.settle()
         let control = harness.control, answer = Mutex<[KnownAddress]?>(nil)
-        try WorkerThread.start(named: "asker") {
+        try WorkerThread.start(named: "reader") {
             let addresses = control.addresses()
             answer.withLock { $0 = addresses ?? [] }
         }

@@ -41,7 +41,7 @@ import Wire
             harness.control.setNameService(
                 NameService(address: gateway, hardware: router, streams: takesStreams ? streamPort : nil))
             harness.settle()
-            _ = streams.takeTurns()
+            _ = streams.takePolls()
         }
 
         /// Sends a frame of the device's.
@@ -54,7 +54,7 @@ import Wire
         }
 
         /// Frames of TCP that were taken.
-        func takenStreams() -> Int { streams.takeTurns().reduce(0) { $0 + $1.frames } }
+        func takenStreams() -> Int { streams.takePolls().reduce(0) { $0 + $1.frames } }
     }
 
     private static func datagram(

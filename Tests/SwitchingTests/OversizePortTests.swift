@@ -123,7 +123,7 @@ import Wire
         #expect(
             short.received().isEmpty && harness.counters(short).drops(.oversize) == 1,
             "new checksums would hide the damage")
-        #expect(jumbo.received().count == 1, "who sent it is told what would have fitted")
+        #expect(jumbo.received().count == 1, "the MTU is reported to the sender")
     }
 
     @Test func noticesAreRateLimited() throws {
@@ -138,7 +138,7 @@ import Wire
             harness.settle()
             answers += jumbo.received().count
         }
-        // Of so many, a slow machine may take two seconds or more; never an answer for each.
+        // A slow host may need two seconds or more for so many; never a notice for each.
         #expect(answers >= 32 && answers < 300)
     }
 

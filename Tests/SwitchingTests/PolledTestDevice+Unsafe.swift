@@ -9,36 +9,36 @@ import FrameIO
     import Glibc
 #endif
 
-/// A device with turns that notes what happens to it.
+/// A polled device that records its polls.
 final class PolledTestDevice: Sendable {
-    struct Heard {
-        /// Frames since the last turn.
+    struct State {
+        /// Frames since the last poll.
         var frames = 0
-        /// For each turn, how many frames it has found, and whether its descriptor was readable.
-        var turns: [Turn] = []
-        /// How many frames it takes.
+        /// For each poll, the number of frames before it, and whether the descriptor was readable.
+        var polls: [Poll] = []
+        /// Frames that the device accepts.
         var room = Int.max
-        /// What its next turn returns.
+        /// The result of the next poll.
         var deadline = UInt64.max
     }
 
-    struct Turn: Equatable {
+    struct Poll: Equatable {
         var frames: Int
         var isReadable: Bool
     }
 
-    let heard = Mutex(Heard())
+    let state = Mutex(State())
     let wakeup: Wakeup
 
     init() throws { wakeup = try Wakeup() }
 
-    var turns: [Turn] { heard.withLock { $0.turns } }
+    var polls: [Poll] { state.withLock { $0.polls } }
 
-    /// The turns so far, which are forgotten.
-    func takeTurns() -> [Turn] {
-        heard.withLock { heard in
-            defer { heard.turns = [] }
-            return heard.turns
+    /// The polls since the last call.
+    func takePolls() -> [Poll] {
+        state.withLock { state in
+            defer { state.polls = [] }
+            return state.polls
         }
     }
 
@@ -48,22 +48,22 @@ final class PolledTestDevice: Sendable {
             context: Unmanaged.passUnretained(self).toOpaque(),
             send: { context, _, _, count in
                 unsafe Unmanaged<PolledTestDevice>.fromOpaque(context!)._withUnsafeGuaranteedRef { device in
-                    device.heard.withLock { heard in
-                        let taken = min(Int(count), heard.room)
-                        heard.room -= taken
-                        heard.frames += taken
+                    device.state.withLock { state in
+                        let taken = min(Int(count), state.room)
+                        state.room -= taken
+                        state.frames += taken
                         return taken == 0 ? -Errno.noBuffers : Int32(taken)
                     }
                 }
             },
             poll: { context, isReadable in
                 unsafe Unmanaged<PolledTestDevice>.fromOpaque(context!)._withUnsafeGuaranteedRef { device in
-                    device.heard.withLock { heard in
-                        heard.turns.append(Turn(frames: heard.frames, isReadable: isReadable != 0))
-                        heard.frames = 0
-                        heard.room = .max
-                        defer { heard.deadline = .max }
-                        return heard.deadline
+                    device.state.withLock { state in
+                        state.polls.append(Poll(frames: state.frames, isReadable: isReadable != 0))
+                        state.frames = 0
+                        state.room = .max
+                        defer { state.deadline = .max }
+                        return state.deadline
                     }
                 }
             })

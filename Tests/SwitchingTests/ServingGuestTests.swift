@@ -131,7 +131,7 @@ import Wire
                 #expect(other.received().isEmpty, "\(destination) \(name)")
             }
         }
-        // A request is shown to nobody, and an answer to all goes to whom it is for.
+        // No guest is shown a request, and a broadcast reply goes to its client only.
         try one.send(Forged.discover(from: mac(1)))
         harness.settle()
         #expect(other.received().isEmpty)

@@ -37,8 +37,10 @@ import Wire
                     holder: 1, isNew: false,
                     solicitation: SourceBindings.Solicitation(address: address(1), holder: station(1)))
         )
-        #expect(bindings.claim(address(1), by: station(2), now: 11)?.solicitation == nil, "it has been asked")
-        // One guest may use several hardware addresses, and the last one is asked for.
+        #expect(
+            bindings.claim(address(1), by: station(2), now: 11)?.solicitation == nil,
+            "a solicitation was sent just now")
+        // One guest may use several hardware addresses, and the last one is solicited.
         #expect(
             bindings.claim(address(1), by: station(1, 77), now: 12) == nil
                 && bindings.holder(of: address(1)) == station(1, 77))
@@ -146,7 +148,7 @@ import Wire
         var now: UInt32 = 1000
         /// When the holder of an address used it last: it must be left alone for as long as it answers.
         var used: [UInt64: (station: Station, at: UInt32)] = [:]
-        var asked: [UInt64: Int] = [:]
+        var solicited: [UInt64: Int] = [:]
         for step in 0..<60_000 {
             if Int.random(in: 0..<40, using: &random) == 0 { now += UInt32.random(in: 1...20, using: &random) }
             let port = PortNumber.random(in: 1..<ports, using: &random)
@@ -167,25 +169,25 @@ import Wire
             let after = bindings.holder(of: address(number))
             let isOwn = before.map { $0.port == port && (!shared.contains(port) || $0 == claimant) } ?? true
             if refusal == nil {
-                #expect(after == claimant, "whoever is let through holds it")
+                #expect(after == claimant, "a permitted claimant holds it")
                 if !isOwn, let use = used[number] {
                     #expect(
                         now - use.at >= SourceBindings.answerTimeout
-                            && asked[number, default: 0] >= SourceBindings.maximumSolicitations,
+                            && solicited[number, default: 0] >= SourceBindings.maximumSolicitations,
                         "step \(step)")
                 }
                 used[number] = (claimant, now)
-                asked[number] = 0
+                solicited[number] = 0
             } else {
                 #expect(!isOwn && after == before, "step \(step)")
                 if let question = refusal?.solicitation {
                     #expect(question.holder == before && question.address == address(number))
-                    asked[number, default: 0] += 1
+                    solicited[number, default: 0] += 1
                     // Guests with even numbers are alive.
                     if question.holder.port % 2 == 0 {
                         #expect(bindings.claim(address(number), by: question.holder, now: now) == nil)
                         used[number] = (question.holder, now)
-                        asked[number] = 0
+                        solicited[number] = 0
                     }
                 }
             }

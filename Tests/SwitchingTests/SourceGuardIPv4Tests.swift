@@ -105,7 +105,7 @@ import Wire
         try other.send(frame)
         harness.settle()
         #expect(listener.received() == [frame])
-        // The lease goes to another machine.
+        // The lease goes to another guest.
         harness.control.setPolicy(ServicePolicy(takesDHCP: true))
         harness.control.bind([LeaseBinding(mine, mac(2), until: .distantFuture)])
         harness.settle()

@@ -108,7 +108,7 @@ import Wire
                 try !network.reaches(echo(from: mac(2), as: target))
                     && !network.reaches(neighbor(136, from: mac(2), as: target, target)))
         }
-        // To ask for an address is no use of it, and the unspecified one and groups are no guest's.
+        // A solicitation does not bind its target; unspecified and group addresses are never bound.
         let network = try Network(isolation: true)
         #expect(
             try network.reaches(neighbor(135, from: mac(1), as: own, target), from: network.owner)

@@ -51,7 +51,7 @@ import Wire
         let harness = try ForwarderHarness()
         let stream = try harness.attachStream(), other = try harness.attachStream()
         let small = frame(to: mac(2), from: mac(1))
-        // More than one turn's batches, which lie in the buffer where no poller sees them.
+        // More than the batches of one run; the rest is in the buffer, which no poller watches.
         try stream.send(raw: [[UInt8]](repeating: StreamPeer.wrap(small), count: 5000).flatMap(\.self))
         for _ in 0..<3 { harness.worker.runOnce(timeout: .zero) }
         #expect(other.receive() == [[UInt8]](repeating: small, count: 5000))
@@ -126,17 +126,17 @@ import Wire
                 [UInt8(number >> 8), UInt8(number & 255)]
                     + [UInt8](repeating: UInt8(number & 255), count: Int.random(in: 0...9000, using: &random)))
         }
-        var sent: [[UInt8]] = [], heard: [[UInt8]] = []
+        var sent: [[UInt8]] = [], arrived: [[UInt8]] = []
         for number in 0..<600 {
             sent.append(broadcast(number))
             try sender.send(sent[number])
             harness.settle()
-            heard += other.receive()
+            arrived += other.receive()
         }
-        #expect(heard == sent, "the other one hears everything")
+        #expect(arrived == sent, "the other client receives every frame")
         let counters = harness.control.counters(of: stalled.number)!
         #expect(counters.drops(.queueFull) > 0)
-        // It goes on, in small steps: what comes is whole, in order, and the rest was counted.
+        // It reads again, in small steps: frames are whole, in order, and the others were counted.
         var late: [[UInt8]] = [], idle = 0
         while idle < 10 && !stalled.isTorn {
             let before = stalled.rest.count

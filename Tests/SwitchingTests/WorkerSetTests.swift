@@ -9,7 +9,7 @@ import Wire
 
 /// Several workers at one switch.
 @Suite struct WorkerSetTests {
-    /// A switch of two workers that are turned by hand, and far ends whose places are known.
+    /// A switch of two workers that the test runs step by step.
     private final class Pair: @unchecked Sendable {
         let harness: ForwarderHarness
         var second: ForwardingWorker
@@ -51,7 +51,7 @@ import Wire
         #expect(b.received().isEmpty)
         #expect(a.received() == [back])
         pair.second.runOnce(timeout: .zero)
-        // What its poller has told before ports changed hands is not believed.
+        // Events from before a migration are discarded.
         pair.second.runOnce(timeout: .zero)
         #expect(b.received() == [there])
         pair.toFirst(a)
@@ -92,7 +92,7 @@ import Wire
         pair.toSecond(b)
         let one = frame(to: mac(2), from: mac(1), [UInt8](repeating: 1, count: 1500))
         var sent = 0
-        // Until the sender's own socket is full, for nobody reads it.
+        // Until the sender's socket is full, because no worker reads it.
         while true {
             var count = 0
             while (try? a.send(one)) != nil { count += 1 }
@@ -136,7 +136,7 @@ import Wire
     @Test func allWorkersEndOnce() throws {
         let control = try SwitchControl()
         let end = try ThreadLatch()
-        try ForwardingWorker.start(control: control, workers: 4) { end.note() }
+        try ForwardingWorker.start(control: control, workers: 4) { end.arrive() }
         #expect(control.barrier())
         control.stop()
         #expect(
@@ -162,7 +162,7 @@ import Wire
         }
 
         func start() throws {
-            try WorkerThread.start(named: "turner") { [self] in
+            try WorkerThread.start(named: "worker") { [self] in
                 var round = 0
                 while !isOver.load(ordering: .relaxed) {
                     worker.runOnce(timeout: .milliseconds(1))
@@ -184,7 +184,7 @@ import Wire
         }
     }
 
-    /// Four machines send to each other and to everybody, through ports that change hands all the time, and others come
+    /// Four guests send to each other and to all, through ports that migrate all the time, and others come
     /// and go.
     @Test func framesKeepTheirOrderWhilePortsMigrate() throws {
         let harness = try ForwarderHarness(workers: 2)
@@ -194,11 +194,11 @@ import Wire
         harness.settle()
         for end in ends { _ = end.received() }
         let helper = harness.worker.makeWorker(1)
-        let turners = [
+        let runners = [
             try MigratingWorker(harness.takeWorker(), ends.map(\.number)),
             try MigratingWorker(helper, ends.map(\.number)),
         ]
-        for turner in turners { try turner.start() }
+        for runner in runners { try runner.start() }
 
         var sent = [[Int]](repeating: [Int](repeating: 0, count: 4), count: 4)
         var last = [[Int]](repeating: [Int](repeating: 0, count: 4), count: 4), disorder = 0, received = 0
@@ -216,7 +216,7 @@ import Wire
         }
         let deadline = MonotonicClock.now + 120 * MonotonicClock.second
         var round = 0, visitor: PeerSocket?
-        while round < 4000 || turners.contains(where: { $0.moves.load(ordering: .relaxed) < 200 }) {
+        while round < 4000 || runners.contains(where: { $0.moves.load(ordering: .relaxed) < 200 }) {
             try #require(MonotonicClock.now < deadline)
             let sender = round % 4
             for step in 0..<8 {
@@ -237,13 +237,13 @@ import Wire
             if round % 50 == 0 { try? ends[sender].send(frame(to: .broadcast, from: mac(UInt64(sender + 1)), [9])) }
             if round % 100 == 0 {
                 if let visitor { control.detach(visitor.number) }
-                visitor = try harness.attach(turning: false)
+                visitor = try harness.attach(runsOnce: false)
                 try visitor?.send(frame(to: mac(1), from: mac(77), [1]))
             }
             for receiver in 0..<4 { take(receiver) }
             round += 1
         }
-        for turner in turners { try turner.stop() }
+        for runner in runners { try runner.stop() }
         for receiver in 0..<4 { take(receiver) }
         #expect(disorder == 0)
         #expect(received > 1000)
