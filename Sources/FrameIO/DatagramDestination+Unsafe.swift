@@ -8,6 +8,7 @@ package struct DatagramDestination: ~Copyable {
     private let address: UnsafeMutableRawPointer
     private let length: Int
 
+    /// Returns nil for a path that is too long for an address.
     package init?(_ path: [UInt8]) {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: Int(PLATFORM_NAME_SIZE), alignment: 16)
         let size = unsafe path.withUnsafeBufferPointer {

@@ -23,6 +23,7 @@ package struct FrameBatch: ~Copyable {
     /// How many there are.
     @usableFromInline package private(set) var count = 0
 
+    /// Memory for `capacity` frames.
     package init(capacity: Int) {
         self.capacity = capacity
         unsafe memory = .allocate(byteCount: capacity * FrameBatch.stride, alignment: 64)
@@ -39,6 +40,7 @@ package struct FrameBatch: ~Copyable {
     @inlinable
     package static func slotOffset(_ index: Int) -> Int { index &* stride &+ headroom }
 
+    /// The descriptor of frame `index`.
     @inlinable
     package subscript(index: Int) -> FrameDescriptor {
         get {
@@ -51,6 +53,7 @@ package struct FrameBatch: ~Copyable {
         }
     }
 
+    /// Removes all frames.
     @inlinable
     package mutating func removeAll() { count = 0 }
 
@@ -95,6 +98,7 @@ package struct FrameBatch: ~Copyable {
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
+    /// The bytes of a frame, to be changed in place.
     @inlinable
     @_lifetime(&self)
     package mutating func mutableBytes(of frame: FrameDescriptor) -> MutableRawSpan {

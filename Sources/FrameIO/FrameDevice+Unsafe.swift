@@ -85,6 +85,7 @@ package struct FrameDevice: @unchecked Sendable {
         unsafe -(piecesSender?(context, pieces, Int32(count)) ?? -Errno.notSupported)
     }
 
+    /// Whether the device is polled instead of being read.
     package var isPolled: Bool { unsafe poller != nil }
 
     /// Polls the device. Returns when it is to be polled next.

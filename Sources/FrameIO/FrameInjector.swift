@@ -3,6 +3,7 @@ import Wire
 
 /// The port by which a sender's frames come in.
 package struct FrameOrigin: Equatable, Sendable {
+    /// The port's number.
     package let port: UInt16
     /// Further senders may be behind it.
     package let isShared: Bool

@@ -3,9 +3,9 @@ import Atomics
 import CPlatform
 import Platform
 
-/// A bounded single-producer, single-consumer queue of frames of any length, each with a tag for the consumer. Each side
-/// is one thread at a time. Frames lie one behind the other; a frame that does not fit before the end of the memory lies
-/// at its start.
+/// A bounded single-producer, single-consumer queue of frames of any length, each with a tag for the consumer. Each
+/// side is one thread at a time. Frames lie one behind the other; a frame that does not fit before the end of the
+/// memory lies at its start.
 @safe
 package final class SPSCFrameRing: @unchecked Sendable {
     /// In front of each frame: its length, or a mark that the next one is at the start; and its tag.
@@ -109,6 +109,7 @@ package final class SPSCFrameRing: @unchecked Sendable {
 
     // MARK: Any thread
 
+    /// Whether frames are queued.
     package var hasFrames: Bool { written.load(ordering: .acquiring) != taken.load(ordering: .acquiring) }
 
     // MARK: The consumer

@@ -16,6 +16,7 @@ import Wire
 @safe
 @usableFromInline
 package struct SendVector: ~Copyable {
+    /// Messages that fit.
     @usableFromInline package static let capacity = 128
     @usableFromInline static let headerStride = (Segmenter.maximumHeaderLength + VLANTag.length + 63) / 64 * 64
 
@@ -27,6 +28,7 @@ package struct SendVector: ~Copyable {
     /// Pieces of a run that is being gathered.
     var runPieces = 0
 
+    /// An empty vector.
     package init() {
         unsafe messages = .allocate(capacity: SendVector.capacity)
         unsafe pieces = .allocate(capacity: 2 * SendVector.capacity)
@@ -41,9 +43,11 @@ package struct SendVector: ~Copyable {
         unsafe headers.deallocate()
     }
 
+    /// Whether no more message fits.
     @inlinable
     package var isFull: Bool { count == SendVector.capacity }
 
+    /// Forgets all messages, and with them the addresses of their memory.
     @inlinable
     package mutating func removeAll() { count = 0 }
 
@@ -141,6 +145,7 @@ package struct SendVector: ~Copyable {
         return Int(unsafe messages[index].header.msg_iovlen)
     }
 
+    /// One piece of message `index`; valid as long as the memory that was appended.
     @unsafe
     package func piece(_ piece: Int, of index: Int) -> iovec {
         precondition(index >= 0 && index < count)

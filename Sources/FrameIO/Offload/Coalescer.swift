@@ -4,8 +4,8 @@ import Wire
 /// Coalesces consecutive TCP segments into a GSO frame, from which a kernel's or a NIC's segmentation makes the same
 /// segments again: the inverse of `Segmenter`, and what GRO does in Linux.
 ///
-/// Strict, because a mistake here would damage a stream: frames must be adjacent in the batch, so that no order changes;
-/// and each must equal the first in all fields but those that always differ (lengths, sequence number, IP
+/// Strict, because a mistake here would damage a stream: frames must be adjacent in the batch, so that no order
+/// changes; and each must equal the first in all fields but those that always differ (lengths, sequence number, IP
 /// identification, checksums, PSH on the last one). Fragments, IP options and extension headers, VLAN tags, SYN, FIN,
 /// RST, URG, congestion marks (ECE, CWR, CE), gaps and padding end a run, and so does a frame whose checksum is wrong:
 /// that one is sent as it is, for its receiver to drop.

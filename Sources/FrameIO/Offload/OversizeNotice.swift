@@ -2,9 +2,9 @@
 import Wire
 
 /// A message that reports to a sender that its packet was too long for the link to the receiver: ICMP "fragmentation
-/// needed" with the MTU (RFC 792, RFC 1191 section 4), ICMPv6 "packet too big" (RFC 4443 section 3.2). Its source is the
-/// packet's destination, because the switch has no address there; the sender checks only that the quoted packet was its
-/// own.
+/// needed" with the MTU (RFC 792, RFC 1191 section 4), ICMPv6 "packet too big" (RFC 4443 section 3.2). Its source is
+/// the packet's destination, because the switch has no address there; the sender checks only that the quoted packet was
+/// its own.
 package struct OversizeNotice: BitwiseCopyable, Sendable {
     /// As much of the packet is quoted as fits the longest packet that every host must accept: 576 bytes (RFC 1812
     /// section 4.3.2.3), 1280 (RFC 4443).
@@ -17,8 +17,8 @@ package struct OversizeNotice: BitwiseCopyable, Sendable {
 
     /// - Parameter mtu: bytes of the longest packet that fits.
     ///
-    /// Returns nil if no such message may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4): about group addresses,
-    /// error messages, fragments other than the first, and other protocols than IP.
+    /// Returns nil if no such message may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4): about group
+    /// addresses, error messages, fragments other than the first, and other protocols than IP.
     package init?(for frame: RawSpan, mtu: Int) {
         guard let (type, network) = LinkHeader.network(of: frame), frame.byte(at: 0) & 1 == 0,
             frame.byte(at: 6) & 1 == 0

@@ -2,8 +2,8 @@
 import Wire
 
 extension VirtioNetHeader {
-    /// The segmentation of a TCP GSO frame that came without a header: into packets of at most `mtu` bytes; its checksum
-    /// is complete. Returns nil for any other frame: short enough, or not TCP.
+    /// The segmentation of a TCP GSO frame that came without a header: into packets of at most `mtu` bytes; its
+    /// checksum is complete. Returns nil for any other frame: short enough, or not TCP.
     package init?(gsoFrame frame: RawSpan, mtu: Int) {
         self.init()
         // The size depends on the headers' length; any value will do for parsing them.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// Segments a GSO frame into frames that any port can send (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC 791).
+/// Segments a GSO frame into frames that any port can send (what a NIC does for TSO and USO; RFC 9293, RFC 768, RFC
+/// 791).
 ///
 /// The payload is not copied: each call of `next` writes new headers and returns which part of the GSO frame's
 /// payload follows. Headers are parsed here; the lengths in the virtio header are hints that are not trusted.
@@ -17,6 +18,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     /// GSO frame.
     @usableFromInline
     package struct Segment: BitwiseCopyable, Sendable {
+        /// Bytes of the headers.
         @usableFromInline package let headerLength: Int
         /// Offset in the GSO frame.
         @usableFromInline package let payloadOffset: Int

@@ -4,6 +4,7 @@ import Wire
 /// What guests may not do on a network that this program serves: use addresses of the gateway or of other guests (SAVI,
 /// RFC 7039), or act as routers and DHCP servers (RA guard, RFC 6105; DHCPv6 shield, RFC 7610).
 package struct GuestRules: Equatable, Sendable {
+    /// Where the rules apply.
     package enum Reach: BitwiseCopyable, Sendable {
         /// No rules: another program serves the network.
         case nothing
@@ -16,6 +17,7 @@ package struct GuestRules: Equatable, Sendable {
     /// Seconds after which a guest that does not answer for an IPv6 address loses it to another that claims it.
     package static let addressAnswerTimeout: UInt32 = 30
 
+    /// Where the rules apply.
     package var reach: Reach
     /// Whether guests may not answer DHCP.
     package var stopsDHCP = true
@@ -30,6 +32,7 @@ package struct GuestRules: Equatable, Sendable {
     /// Whether some port may serve (`PortConfiguration.mayServe`).
     package var hasServingPorts = false
 
+    /// Rules in which no guest may serve.
     package init(_ reach: Reach) { self.reach = reach }
 
     var hasServers: Bool { hasServingPorts || !servers.isEmpty }

@@ -4,13 +4,16 @@ import Wire
 /// The address of the name service (DNS) for guests. Frames to its port 53 never reach the uplink: the service needs no
 /// socket of the host, and other programs that use that port are not disturbed.
 package struct NameService: Equatable, BitwiseCopyable, Sendable {
+    /// The port of DNS, by UDP and TCP.
     package static let port: UInt16 = 53
 
+    /// The gateway's addresses.
     package let address: IPv4Address
     package let hardware: MACAddress
     /// The port of the device that terminates guests' TCP; nil if the uplink does that itself.
     package let streams: PortNumber?
 
+    /// See the properties.
     package init(address: IPv4Address, hardware: MACAddress, streams: PortNumber? = nil) {
         self.address = address
         self.hardware = hardware

@@ -5,6 +5,7 @@ import FrameIO
 package struct PortConfiguration: Sendable {
     /// For messages, such as `/tmp/vde`.
     package var name: String
+    /// How the descriptor moves frames, and what the port is to the network.
     package var kind: PortKind
     package var role: PortRole
     /// The descriptor, which the switch takes over; for `device` the reading end of the wakeup, or a descriptor that is
@@ -43,6 +44,7 @@ package struct PortConfiguration: Sendable {
     /// Stands for no VLAN at all.
     package static let noVLAN: UInt16 = 0xfff
 
+    /// Further properties have defaults that suit a guest's port.
     package init(
         name: String, kind: PortKind, role: PortRole, descriptor: Int32, maximumFrame: Int, receivesUnknown: Bool = true
     ) {

@@ -23,6 +23,7 @@ package enum PortEvent: Equatable, Sendable {
     /// A guest has broken the rules. Each offence is reported once in ten seconds for a port.
     case offence(PortNumber, GuestOffence, MACAddress)
 
+    /// The port that the event is about.
     package var port: PortNumber {
         switch self {
         case .unreachable(let port, _), .goodbye(let port), .ended(let port, _), .unknownPeer(let port, _),

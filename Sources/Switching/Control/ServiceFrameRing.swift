@@ -52,6 +52,7 @@ package final class ServiceFrameRing: @unchecked Sendable {
         return own < free
     }
 
+    /// Whether no frame is queued. For any thread.
     package var isEmpty: Bool { !ring.hasFrames }
 
     /// Calls `body` with the first frame and its port, and removes the frame. Returns nil if there is none.

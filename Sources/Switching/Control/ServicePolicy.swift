@@ -13,6 +13,7 @@ package struct ServicePolicy: Equatable, Sendable {
     /// The uplink does not receive guests' DHCP requests, because the server behind it is not wanted; other guests do.
     package var withholdsDHCP = false
 
+    /// See the properties.
     package init(
         takesDHCP: Bool = false, watchesDHCP: Bool = false, watchesARP: Bool = false, withholdsDHCP: Bool = false
     ) {
@@ -25,6 +26,7 @@ package struct ServicePolicy: Equatable, Sendable {
 
 /// A lease for the source guard: only `hardware` may use `address` until the lease ends.
 package struct LeaseBinding: Sendable {
+    /// The leased address, its client, and the end of the lease.
     package let address: IPv4Address
     package let hardware: MACAddress
     package let until: Instant

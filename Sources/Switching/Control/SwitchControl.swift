@@ -3,8 +3,8 @@ import Platform
 import Timing
 import Wire
 
-/// The control plane's side of a switch, for all threads but the workers: attaches and detaches ports, changes settings,
-/// exchanges frames with the address service and the name service, and reports events.
+/// The control plane's side of a switch, for all threads but the workers: attaches and detaches ports, changes
+/// settings, exchanges frames with the address service and the name service, and reports events.
 ///
 /// Commands are executed in order by the first worker, mostly within a millisecond; nothing here waits for that but
 /// `addresses` and `barrier`.
@@ -38,8 +38,10 @@ package final class SwitchControl: Sendable {
     let nameQueries = ServiceFrameRing()
     let nameReplies = ServiceFrameRing()
     let callers = CallerPorts()
+    /// The counters of the services' port.
     package let serviceCounters = PortCounters()
 
+    /// A switch without workers (`ForwardingWorker.start`).
     package init() throws(SystemError) {
         wakeup = try Wakeup()
         notification = try Wakeup()
@@ -68,8 +70,8 @@ package final class SwitchControl: Sendable {
         return number
     }
 
-    /// Detaches a port and closes its descriptor. Its number is free for another one at once, because commands are executed
-    /// in order.
+    /// Detaches a port and closes its descriptor. Its number is free for another one at once, because commands are
+    /// executed in order.
     package func detach(_ number: PortNumber) {
         state.withLock { state in
             state.ports[number] = nil
@@ -89,8 +91,8 @@ package final class SwitchControl: Sendable {
         }
     }
 
-    /// Has `unreachable`, `goodbye` and `firstFrame` events of a port reported again; answers the oldest `unknownPeer` event
-    /// of a listener.
+    /// Has `unreachable`, `goodbye` and `firstFrame` events of a port reported again; answers the oldest `unknownPeer`
+    /// event of a listener.
     package func rearm(_ number: PortNumber) { submit(.rearm(number)) }
 
     /// Sends a frame that guests ignore out of a port: a peer that has gone is reported as unreachable.
@@ -129,8 +131,8 @@ package final class SwitchControl: Sendable {
         return promise.wait(until: BootClock.now + .seconds(1))
     }
 
-    /// Waits until the first worker has executed all commands so far; returns at once if it has no thread. Returns false
-    /// if that takes longer than a second.
+    /// Waits until the first worker has executed all commands so far; returns at once if it has no thread. Returns
+    /// false if that takes longer than a second.
     package func barrier() -> Bool {
         guard state.withLock({ $0.isRunning }) else { return true }
         guard let promise = try? Promise<Bool>() else { return false }
@@ -138,10 +140,11 @@ package final class SwitchControl: Sendable {
         return promise.wait(until: BootClock.now + .seconds(1)) ?? false
     }
 
-    /// Binds leased IPv4 addresses to their holders: other guests' frames that claim these are dropped while `takesDHCP`
-    /// is set.
+    /// Binds leased IPv4 addresses to their holders: other guests' frames that claim these are dropped while
+    /// `takesDHCP` is set.
     package func bind(_ leases: [LeaseBinding]) { submit(.bindings(leases)) }
 
+    /// Sets the frames of guests that the address service receives.
     package func setPolicy(_ policy: ServicePolicy) { submit(.policy(policy)) }
 
     /// Sets the rules for guests.
@@ -227,6 +230,7 @@ package final class SwitchControl: Sendable {
 
 /// A guest's frame for the address service.
 package struct ServiceFrame: Equatable, Sendable {
+    /// The frame, without VLAN tags.
     package let bytes: [UInt8]
     /// The port that it came in by.
     package let port: PortNumber

@@ -8,8 +8,8 @@ import Wire
 extension Dispatcher {
     // MARK: Choosing ports, with `tablesLock`
 
-    // Mutating, all of them, so that the dispatcher is passed by its address: Swift copies a borrowed struct of this size
-    // for each call.
+    // Mutating, all of them, so that the dispatcher is passed by its address: Swift copies a borrowed struct of this
+    // size for each call.
 
     mutating func isMember(_ port: Int, ofVLAN vlan: UInt16) -> Bool {
         ports[port].pvid == vlan || settings.membership.contains(port, vlan)

@@ -4,8 +4,8 @@ import Timing
 import Wire
 
 // Loop protection (`LoopDetector`): probes, and ports that are blocked because a probe came back. A blocked port is
-// what 802.1Q calls discarding. It is tried again after `Fabric.loopBlockTime`: a probe goes out, and the port is opened
-// if that does not come back within a second.
+// what 802.1Q calls discarding. It is tried again after `Fabric.loopBlockTime`: a probe goes out, and the port is
+// opened if that does not come back within a second.
 
 extension Dispatcher {
     /// Sends a probe out of every port.

@@ -75,7 +75,8 @@ extension Dispatcher {
     }
 }
 
-/// Makes a frame into shorter ones: TCP by segments, which its endpoints do not notice, other IPv4 packets by fragments.
+/// Makes a frame into shorter ones: TCP by segments, which its endpoints do not notice, other IPv4 packets by
+/// fragments.
 private enum FrameSplitter {
     case segments(Segmenter)
     case fragments(Fragmenter)

@@ -9,15 +9,17 @@ import Wire
 ///
 /// Taken in this order; no thread takes one that stands above a lock that it holds.
 ///
-/// | lock                 | kind             | guards                                  | held for                       |
-/// |----------------------|------------------|-----------------------------------------|--------------------------------|
-/// | `topologyLock`       | readers, writer  | the set of ports, settings, pollers     | shared: one run of a worker; exclusive: commands of the control thread, migrating a port |
-/// | a polled device's    | mutex            | the device's state                      | one poll of the device         |
-/// | `Port.egressLock`    | mutex, each port | `Port.egress`                           | one batch to that port         |
-/// | `tablesLock`         | mutex            | `ForwardingTables`, fields of ports     | classifying one batch          |
+/// | lock                      | kind             | guards                          | held for                      |
+/// |---------------------------|------------------|---------------------------------|-------------------------------|
+/// | `topologyLock`, shared    | readers, writer  | ports, settings, pollers        | one run of a worker           |
+/// | `topologyLock`, exclusive |                  |                                 | commands, migrating a port    |
+/// | a polled device's         | mutex            | the device's state              | one poll of the device        |
+/// | `Port.egressLock`         | mutex, each port | `Port.egress`                   | one batch to that port        |
+/// | `tablesLock`              | mutex            | `ForwardingTables`, port fields | classifying one batch         |
 ///
 /// Under `topologyLock` shared, ports neither come nor go, and keep their worker. No system call that moves frames is
-/// made under `tablesLock`. Sending never blocks: descriptors are non-blocking, and a full receiver's frames are queued.
+/// made under `tablesLock`. Sending never blocks: descriptors are non-blocking, and a full receiver's frames are
+/// queued.
 ///
 /// A port is read by one worker, and a frame is sent by the worker that has read it, so frames between two guests keep
 /// their order.

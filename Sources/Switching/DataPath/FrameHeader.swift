@@ -15,6 +15,7 @@ package struct FrameHeader: BitwiseCopyable {
         case hidden
     }
 
+    /// The two hardware addresses.
     @usableFromInline package let destination: MACAddress
     @usableFromInline let source: MACAddress
     /// The 802.1Q VLAN id; 0 for untagged and priority-tagged frames.

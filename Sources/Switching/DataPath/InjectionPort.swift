@@ -4,8 +4,8 @@ import Platform
 import Timing
 import Wire
 
-/// Lets a device inject frames into the switch, as if they had come in at the device's port. Has a dispatcher, which one
-/// thread uses at a time: the one that holds the device's own lock.
+/// Lets a device inject frames into the switch, as if they had come in at the device's port. Has a dispatcher, which
+/// one thread uses at a time: the one that holds the device's own lock.
 ///
 /// Callers hold the switch's topology lock, shared: a worker that polls the device does, any other thread calls
 /// `lockShared` first. For one port at a time.
@@ -15,6 +15,7 @@ package final class InjectionPort: FrameInjector, @unchecked Sendable {
     private var dispatcher: Dispatcher?
     private var port: PortNumber = 0
 
+    /// An injection port that is attached with the port whose configuration names it.
     package init(_ control: SwitchControl) { self.control = control }
 
     package func lockShared() { control.topologyLock.lockShared() }

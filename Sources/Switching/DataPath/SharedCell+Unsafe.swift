@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A value on the heap that several threads use in place, each access under a lock that the owner of the cell names
-/// (`Fabric`). Handles are copied freely; they are valid as long as the object that called `deallocate` in its `deinit`.
+/// (`Fabric`). Handles are copied freely; they are valid as long as the object that called `deallocate` in its
+/// `deinit`.
 @safe
 struct SharedCell<Value: ~Copyable>: @unchecked Sendable {
     private let pointer: UnsafeMutablePointer<Value>

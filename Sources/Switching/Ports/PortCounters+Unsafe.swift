@@ -13,6 +13,7 @@ package final class PortCounters: @unchecked Sendable {
     @usableFromInline static let slots = Slot.drops.rawValue + DropReason.allCases.count
     @usableFromInline let values: UnsafeMutablePointer<UInt64.AtomicRepresentation>
 
+    /// Counters that are all zero.
     package init() {
         unsafe values = .allocate(capacity: PortCounters.slots)
         for slot in 0..<PortCounters.slots { unsafe (values + slot).initialize(to: UInt64.AtomicRepresentation(0)) }
@@ -36,30 +37,36 @@ package final class PortCounters: @unchecked Sendable {
         unsafe UnsafeAtomic<UInt64>(at: values + slot).load(ordering: .relaxed)
     }
 
+    /// Counts received frames. For the one thread that receives from the port.
     @inlinable
     package func received(frames: Int, bytes: Int) {
         add(UInt64(frames), Slot.framesIn.rawValue)
         add(UInt64(bytes), Slot.bytesIn.rawValue)
     }
 
+    /// Counts sent frames. For any worker.
     @inlinable
     package func sent(frames: Int, bytes: Int) {
         addShared(UInt64(frames), Slot.framesOut.rawValue)
         addShared(UInt64(bytes), Slot.bytesOut.rawValue)
     }
 
+    /// Counts dropped frames. For any worker.
     @inlinable
     package func dropped(_ reason: DropReason, frames: Int = 1) {
         addShared(UInt64(frames), Slot.drops.rawValue + reason.rawValue)
     }
 
+    /// Frames and bytes that were received and sent.
     package var framesIn: UInt64 { value(Slot.framesIn.rawValue) }
     package var bytesIn: UInt64 { value(Slot.bytesIn.rawValue) }
     package var framesOut: UInt64 { value(Slot.framesOut.rawValue) }
     package var bytesOut: UInt64 { value(Slot.bytesOut.rawValue) }
 
+    /// Frames that were dropped for one reason.
     package func drops(_ reason: DropReason) -> UInt64 { value(Slot.drops.rawValue + reason.rawValue) }
 
+    /// Frames that were dropped for any reason.
     package var totalDrops: UInt64 { DropReason.allCases.reduce(0) { $0 + drops($1) } }
 }
 

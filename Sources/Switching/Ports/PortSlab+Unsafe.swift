@@ -2,9 +2,9 @@
 
 /// The ports of a switch: a slot for each port number, and a dense list of the attached ones.
 ///
-/// A port stays in its slot, so that several threads can use its parts at the same time, each under the lock that `Port`
-/// names. Ports are attached and detached under the exclusive lock only. Handles are copied freely; they are valid as
-/// long as the `Fabric` that made the slab.
+/// A port stays in its slot, so that several threads can use its parts at the same time, each under the lock that
+/// `Port` names. Ports are attached and detached under the exclusive lock only. Handles are copied freely; they are
+/// valid as long as the `Fabric` that made the slab.
 @safe
 struct PortSlab: @unchecked Sendable {
     static let capacity = SwitchControl.portCapacity

@@ -21,6 +21,7 @@ package struct TransmitQueue: ~Copyable {
     /// Frames waiting.
     @usableFromInline package private(set) var count = 0
 
+    /// An empty queue of so many bytes, frames' prefixes included.
     package init(capacity: Int = defaultCapacity) { self.capacity = capacity & ~3 }
 
     deinit { unsafe memory?.deallocate() }

@@ -8,8 +8,11 @@ package typealias PortNumber = UInt16
 
 /// An entry of the address table, for the management console.
 package struct KnownAddress: Equatable, Sendable {
+    /// The station's hardware address.
     package let address: MACAddress
+    /// The VLAN that it was learned in; 0 on a switch that is not VLAN-aware.
     package let vlan: UInt16
+    /// The port at which it was last seen.
     package let port: PortNumber
     /// The bucket of the table that it is in.
     package let bucket: Int
@@ -20,9 +23,9 @@ package struct KnownAddress: Equatable, Sendable {
 /// The filtering database (802.1Q clause 8.8): the port at which an address was last seen. A set-associative hash table
 /// of fixed size, keyed by address and VLAN.
 ///
-/// Entries age by comparison, there is no sweep. In a full bucket an expired entry is replaced, else the oldest entry of
-/// the port with the most addresses, provided that it has more than the new entry's port: a flood of addresses costs the
-/// port that sends it, not the others.
+/// Entries age by comparison, there is no sweep. In a full bucket an expired entry is replaced, else the oldest entry
+/// of the port with the most addresses, provided that it has more than the new entry's port: a flood of addresses costs
+/// the port that sends it, not the others.
 @safe
 @usableFromInline
 package struct AddressTable: ~Copyable {

@@ -56,7 +56,8 @@ struct LoopDetector {
         return writer.bytes
     }
 
-    /// The port out of which this frame was sent, if it is a probe of this switch, whatever tags it was given on its way.
+    /// The port out of which this frame was sent, if it is a probe of this switch, whatever tags it was given on its
+    /// way.
     /// - Parameter start: where its payload begins.
     func origin(of frame: RawSpan, at start: Int) -> PortNumber? {
         guard frame.byteCount >= start + LoopDetector.tokenOffset + 8 else { return nil }

@@ -11,15 +11,15 @@ struct Station: Equatable, BitwiseCopyable, Sendable {
 /// Which guest uses an IPv6 address: first come, first served (FCFS SAVI, RFC 6620).
 ///
 /// The first guest that uses an address holds it, until its port is detached, until it has used so many others that the
-/// port's share is full, or until it does not answer for it: a claim of another guest is refused, and the holder is sent
-/// neighbour solicitations (RFC 4861 section 7.3.3), at most one in `solicitationInterval`, and only in reply to claims.
-/// A holder that has not used the address within `answerTimeout` seconds and `maximumSolicitations` solicitations loses
-/// it to the next claim. Time alone ends no binding, because an idle guest would lose its address to any other that
-/// waits.
+/// port's share is full, or until it does not answer for it: a claim of another guest is refused, and the holder is
+/// sent neighbour solicitations (RFC 4861 section 7.3.3), at most one in `solicitationInterval`, and only in reply to
+/// claims. A holder that has not used the address within `answerTimeout` seconds and `maximumSolicitations`
+/// solicitations loses it to the next claim. Time alone ends no binding, because an idle guest would lose its address
+/// to any other that waits.
 ///
-/// A port's bindings lie side by side in a block of its own, so that a guest takes nothing of the others' shares however
-/// many addresses it uses, and a new guest always has room. The binding of an address is found by open addressing. All
-/// memory is allocated at the start. Times are in seconds of the clock.
+/// A port's bindings lie side by side in a block of its own, so that a guest takes nothing of the others' shares
+/// however many addresses it uses, and a new guest always has room. The binding of an address is found by open
+/// addressing. All memory is allocated at the start. Times are in seconds of the clock.
 @safe
 struct SourceBindings: ~Copyable {
     /// A solicitation to be sent to the holder of an address.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Which ports are tagged members of which VLANs (802.1Q: the member set, less the untagged set): a bit for each port and VLAN, allocated when it is first needed.
+/// Which ports are tagged members of which VLANs (802.1Q: the member set, less the untagged set): a bit for each port
+/// and VLAN, allocated when it is first needed.
 @safe
 struct VLANMembership: ~Copyable {
     private static let words = 4096 / 64
