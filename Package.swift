@@ -80,7 +80,7 @@ let package = Package(
             "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "UserUplink",
             "Timing", "Wire", logging),
         library("Uplinks", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
-        library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire", atomics),
+        library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire", atomics),
         // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
         .target(name: "CVmnet", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),

@@ -17,10 +17,10 @@ import Wire
 /// and asks names for guests.
 final class UserLink {
     /// A NAT whose thread does not end.
-    private static let abandoned = Mutex<[UserNetwork]>([])
+    private static let abandoned = Mutex<[UserNAT]>([])
 
     let presence: Uplink.Presence
-    private let network: UserNetwork
+    private let network: UserNAT
     /// By which it sends to guests.
     private let worker: InjectionPort
     private let claim: Privileged
@@ -50,7 +50,7 @@ final class UserLink {
         self.claim = claim
         let hardware = configuration.hardwareAddress(gateway: guests.gateway)
         presence = Uplink.Presence(network: guests, hardware: hardware, interface: nil)
-        var options = UserGateway.Options(network: guests, hardware: hardware)
+        var options = NATGateway.Options(network: guests, hardware: hardware)
         options.mtu = configuration.mtu
         options.policy = configuration.egress
         options.policy.isClosed = configuration.mode == .host
@@ -61,7 +61,7 @@ final class UserLink {
                 names = try DNSGateway(
                     presence.network, hardware: presence.hardware, mtu: configuration.mtu, resolvers: resolvers,
                     descriptors: descriptors.names, loop: loop, control: control, logger: logger)
-                options.answersNames = true
+                options.answersDNS = true
             }
             options.flowLimit = max(16, descriptors.flows)
             network = try UserLink.start(options, configuration.published, names?.inlet, worker)
@@ -75,10 +75,11 @@ final class UserLink {
     }
 
     private static func start(
-        _ options: UserGateway.Options, _ published: [PublishedPort], _ names: NameInlet?, _ worker: InjectionPort
-    ) throws(ExitError) -> UserNetwork {
-        do throws(UserFailure) {
-            return try UserNetwork(options, publishing: published, names: names, to: worker)
+        _ options: NATGateway.Options, _ published: [PublishedPort], _ names: DNSConnectionQueue?,
+        _ worker: InjectionPort
+    ) throws(ExitError) -> UserNAT {
+        do throws(UserNATError) {
+            return try UserNAT(options, publishing: published, dnsQueue: names, to: worker)
         } catch {
             switch error {
             case .noLibrary:
@@ -137,16 +138,16 @@ final class UserLink {
 
     /// Addresses belong to those who have leases.
     func note(_ leases: [Lease]) {
-        network.note(leases.map { ($0.address, $0.hardware, $0.name, UInt64(bitPattern: $0.expires.nanoseconds)) })
+        network.note(leases.map { ($0.address, $0.hardware, $0.name, $0.expires) })
     }
 
     // MARK: Counters, end
 
     /// What did not get through, for the log.
     var report: String {
-        let drops = UserDrop.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
+        let drops = NATDropReason.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
         let streams = network.streams
-        return "\(streams.count) TCP connections, \(streams.repeated) parts of streams sent again, "
+        return "\(streams.count) TCP connections, \(streams.retransmissions) parts of streams sent again, "
             + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 

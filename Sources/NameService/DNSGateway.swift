@@ -15,22 +15,22 @@ import Wire
 /// # Theory of operation
 ///
 ///     guest --UDP--> switch --frame--> DNSGateway --query--> DNSProxy --> DNSForwarder
-///     guest --TCP--> NAT --socket pair--> NameInlet --> DNSOverTCPProxy --query--> DNSProxy
+///     guest --TCP--> NAT --socket pair--> DNSConnectionQueue --> DNSOverTCPProxy --query--> DNSProxy
 ///     DNSProxy --UDP or TCP--> the host's resolvers
 ///
 /// The switch diverts UDP datagrams to the gateway's port 53 to this object (`SwitchControl.takeQuestion`). TCP
-/// connections to it are terminated by the user-mode NAT if that is the uplink, else by a `NameRelay`, which is the same
+/// connections to it are terminated by the user-mode NAT if that is the uplink, else by a `DNSTCPTerminator`, which is the same
 /// code as a port of the switch; they arrive as the end of a socket pair. So DNS works the same for a TAP and the
 /// user-mode NAT, port 53 of the host stays free, and the switch port of each query is known, which a guest cannot choose
 /// (`GuestShares`).
 ///
-/// All of it runs on the main thread, which never waits for a resolver. Only `NameRelay` and `NameInlet` are shared with
+/// All of it runs on the main thread, which never waits for a resolver. Only `DNSTCPTerminator` and `DNSConnectionQueue` are shared with
 /// the switch's workers. What becomes of a query is in `DNSQueryClassifier` and `DNSForwarder`.
 package final class DNSGateway {
     /// Queries that are handled before other work of this thread.
     private static let burst = 64
     /// Relays that workers which do not respond may still be using; they are never freed.
-    private static let unreleased = Mutex<[NameRelay]>([])
+    private static let unreleased = Mutex<[DNSTCPTerminator]>([])
 
     private let guests: GuestNetwork
     /// The gateway's hardware address.
@@ -41,9 +41,9 @@ package final class DNSGateway {
     private let control: SwitchControl
     private let logger: Logger
     /// Passes TCP connections of guests to this thread.
-    package let inlet: NameInlet
+    package let inlet: DNSConnectionQueue
     /// Terminates TCP connections if the uplink does not.
-    private var relay: NameRelay?
+    private var relay: DNSTCPTerminator?
     /// The relay's port.
     private var port: PortNumber?
 
@@ -63,7 +63,7 @@ package final class DNSGateway {
         self.loop = loop
         self.control = control
         self.logger = logger
-        inlet = try orUnavailable(NameInlet.init)
+        inlet = try orUnavailable(DNSConnectionQueue.init)
         proxy = DNSProxy(resolvers: resolvers, descriptors: descriptors, loop: loop, logger: logger)
         proxy.onReply = { [unowned self] in reply($0, to: $1) }
         try orUnavailable { () throws(SystemError) in
@@ -80,8 +80,8 @@ package final class DNSGateway {
 
     private func openRelay() throws(SystemError) {
         let injector = InjectionPort(control)
-        let made = try NameRelay(
-            guests, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, names: inlet, to: injector
+        let made = try DNSTCPTerminator(
+            guests, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, queue: inlet, to: injector
         )
         var configuration = PortConfiguration(
             name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
@@ -143,7 +143,7 @@ package final class DNSGateway {
 
     /// Passes leases to the relay: a leased address can be used by its holder only.
     package func note(_ leases: [(address: IPv4Address, hardware: MACAddress, expires: Instant)]) {
-        relay?.note(leases.map { ($0.address, $0.hardware, UInt64(bitPattern: $0.expires.nanoseconds)) })
+        relay?.note(leases.map { ($0.address, $0.hardware, $0.expires) })
     }
 
     /// Stops to serve guests.

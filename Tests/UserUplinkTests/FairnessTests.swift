@@ -3,7 +3,7 @@ import FrameIO
 import NetworkModel
 import Platform
 import Testing
-import Uplinks
+import Timing
 import Wire
 @testable import UserUplink
 
@@ -15,104 +15,109 @@ extension NeighborTable {
     /// Whether an address is admitted at once.
     fileprivate mutating func admits(
         _ hardware: MACAddress, as address: Address, by owner: GuestOwner = .unknown, hasLease: Bool = false,
-        now: UInt64
+        now: Instant
     ) -> Bool {
-        knows(hardware, as: address, now: now)
+        refresh(hardware, as: address, now: now)
             || claim(hardware, as: address, by: owner, hasLease: hasLease, now: now) == .admitted
     }
 }
 
 @Suite struct NeighborTableTests {
-    @Test func whoStaysSilentLosesTheAddress() {
+    @Test func staleAddressMovesToNewHardware() {
         var table = NeighborTable<IPv4Address>(capacity: 8, perHardware: 2)
         let a = mac(1), b = mac(2)
         var admitted = [
-            table.admits(a, as: ip(2), now: 0), table.admits(b, as: ip(2), now: 30),
-            table.admits(b, as: ip(2), now: 100),
+            table.admits(a, as: ip(2), now: .seconds(0)), table.admits(b, as: ip(2), now: .seconds(30)),
+            table.admits(b, as: ip(2), now: .seconds(100)),
         ]
         #expect(admitted == [true, false, true])
         #expect(table.hardware(of: ip(2)) == b)
-        table.lease(ip(3), to: a, until: 1000, now: 100)
-        admitted = [table.admits(b, as: ip(3), now: 900), table.admits(b, as: ip(3), now: 1001)]
+        table.lease(ip(3), to: a, until: .seconds(1000), now: .seconds(100))
+        admitted = [table.admits(b, as: ip(3), now: .seconds(900)), table.admits(b, as: ip(3), now: .seconds(1001))]
         #expect(admitted == [false, true])
     }
 
-    @Test func aFloodOfAddressesIsBounded() {
+    @Test func addressFloodIsBounded() {
         var table = NeighborTable<IPv4Address>(capacity: 4, perHardware: 2)
-        let admitted = (2...200).count { table.admits(mac($0), as: ip($0), by: .port(1), now: 0) }
+        let admitted = (2...200).count { table.admits(mac($0), as: ip($0), by: .port(1), now: .seconds(0)) }
         #expect(admitted == 2, "half of what there is")
         let others = [
-            table.admits(mac(202), as: ip(202), by: .port(2), now: 0),
-            table.admits(mac(203), as: ip(203), by: .port(2), now: 0),
+            table.admits(mac(202), as: ip(202), by: .port(2), now: .seconds(0)),
+            table.admits(mac(203), as: ip(203), by: .port(2), now: .seconds(0)),
         ]
         #expect(others == [true, false])
-        let isAdmitted = table.admits(mac(204), as: ip(204), by: .port(1), hasLease: true, now: 0)
+        let isAdmitted = table.admits(mac(204), as: ip(204), by: .port(1), hasLease: true, now: .seconds(0))
         #expect(isAdmitted, "a lease always finds room")
-        let isLater = table.admits(mac(203), as: ip(203), by: .port(2), now: 100)
+        let isLater = table.admits(mac(203), as: ip(203), by: .port(2), now: .seconds(100))
         #expect(isLater, "the others have been silent")
     }
 
-    @Test func oneHardwareAddressHasFewWithOrWithoutALease() {
+    @Test func addressesPerHardwareAddressAreBounded() {
         var table = NeighborTable<IPv6Address>(capacity: 4096, perHardware: 16)
-        let plain = (0..<100).count { table.admits(mac(1), as: linkLocal($0), by: .port(1), now: 0) }
-        let leased = (100..<200).count { table.admits(mac(2), as: linkLocal($0), by: .port(2), hasLease: true, now: 0) }
+        let plain = (0..<100).count { table.admits(mac(1), as: linkLocal($0), by: .port(1), now: .seconds(0)) }
+        let leased = (100..<200).count {
+            table.admits(mac(2), as: linkLocal($0), by: .port(2), hasLease: true, now: .seconds(0))
+        }
         #expect(plain == 16 && leased == 16)
     }
 
     // MARK: Addresses that move
 
-    @Test func anAddressMovesToTheClaimantWhenItsHolderDoesNotAnswer() {
+    @Test func unansweredProbeMovesAddressToClaimant() {
         var table = NeighborTable<IPv4Address>()
-        _ = table.admits(mac(1), as: ip(100), by: .port(1), now: 10)
-        let first = table.claim(mac(2), as: ip(100), by: .port(2), now: 11)
+        _ = table.admits(mac(1), as: ip(100), by: .port(1), now: .seconds(10))
+        let first = table.claim(mac(2), as: ip(100), by: .port(2), now: .seconds(11))
         #expect(first == .contested(mac(1)) && table.hasClaims)
-        let second = table.claim(mac(2), as: ip(100), by: .port(2), now: 11)
+        let second = table.claim(mac(2), as: ip(100), by: .port(2), now: .seconds(11))
         #expect(second == .refused)
-        let again = table.settle(now: 12)
+        let again = table.settleClaims(now: .seconds(12))
         #expect(again.map(\.hardware) == [mac(1)], "it is asked once more")
-        let done = table.settle(now: 13)
+        let done = table.settleClaims(now: .seconds(13))
         #expect(done.isEmpty && !table.hasClaims)
         #expect(table.hardware(of: ip(100)) == mac(2) && table.owner(of: ip(100)) == .port(2))
-        let isBack = table.admits(mac(1), as: ip(100), by: .port(1), now: 13)
+        let isBack = table.admits(mac(1), as: ip(100), by: .port(1), now: .seconds(13))
         #expect(!isBack)
     }
 
-    @Test func aHolderThatAnswersKeepsItsAddress() {
+    @Test func answeringHolderKeepsAddress() {
         var table = NeighborTable<IPv4Address>()
-        _ = table.admits(mac(1), as: ip(100), by: .port(1), now: 10)
-        for now in 11...40 as ClosedRange<UInt64> {
+        _ = table.admits(mac(1), as: ip(100), by: .port(1), now: .seconds(10))
+        for second in 11...40 as ClosedRange<Int64> {
+            let now = Instant.seconds(second)
             let claim = table.claim(mac(2), as: ip(100), by: .port(2), now: now)
             if case .contested = claim {
                 // Its answer is any frame from that address.
-                let isKnown = table.knows(mac(1), as: ip(100), now: now)
+                let isKnown = table.refresh(mac(1), as: ip(100), now: now)
                 #expect(isKnown)
             }
-            _ = table.settle(now: now)
+            _ = table.settleClaims(now: now)
             #expect(table.hardware(of: ip(100)) == mac(1))
         }
     }
 
-    @Test func aLeaseDoesNotMove() {
+    @Test func leasedAddressDoesNotMove() {
         var table = NeighborTable<IPv4Address>()
-        table.lease(ip(2), to: mac(1), until: 1000, now: 10)
-        let claim = table.claim(mac(2), as: ip(2), by: .port(2), now: 11)
+        table.lease(ip(2), to: mac(1), until: .seconds(1000), now: .seconds(10))
+        let claim = table.claim(mac(2), as: ip(2), by: .port(2), now: .seconds(11))
         #expect(claim == .refused && !table.hasClaims)
         // One that is given meanwhile ends a claim.
-        _ = table.admits(mac(1), as: ip(3), now: 10)
-        _ = table.claim(mac(2), as: ip(3), by: .port(2), now: 11)
-        table.lease(ip(3), to: mac(1), until: 1000, now: 11)
-        _ = table.settle(now: 20)
+        _ = table.admits(mac(1), as: ip(3), now: .seconds(10))
+        _ = table.claim(mac(2), as: ip(3), by: .port(2), now: .seconds(11))
+        table.lease(ip(3), to: mac(1), until: .seconds(1000), now: .seconds(11))
+        _ = table.settleClaims(now: .seconds(20))
         #expect(table.hardware(of: ip(3)) == mac(1))
     }
 
-    @Test func oneGuestsClaimsLeaveRoomForAnothers() {
+    @Test func claimsOfOneGuestLeaveRoomForOthers() {
         var table = NeighborTable<IPv6Address>()
         for number in 0..<200 {
-            _ = table.admits(mac(1000 + number), as: linkLocal(number), by: .port(UInt16(number)), now: 10)
+            _ = table.admits(mac(1000 + number), as: linkLocal(number), by: .port(UInt16(number)), now: .seconds(10))
         }
-        let contested = (0..<199).count { table.claim(mac(1), as: linkLocal($0), by: .port(500), now: 11) != .refused }
+        let contested = (0..<199).count {
+            table.claim(mac(1), as: linkLocal($0), by: .port(500), now: .seconds(11)) != .refused
+        }
         #expect(contested == 32)
-        let other = table.claim(mac(2), as: linkLocal(199), by: .port(501), now: 11)
+        let other = table.claim(mac(2), as: linkLocal(199), by: .port(501), now: .seconds(11))
         #expect(other == .contested(mac(1199)))
     }
 }
@@ -121,9 +126,9 @@ extension NeighborTable {
 @Suite struct FairnessTests {
     /// Even hardware addresses are at port 1, which makes values up; odd ones at the port of their number.
     private func gateway(
-        isShared: Bool = false, _ change: (inout UserGateway.Options) -> Void = { _ in }
-    ) -> UserGateway {
-        var gateway = Scene.gateway(change)
+        isShared: Bool = false, _ change: (inout NATGateway.Options) -> Void = { _ in }
+    ) -> NATGateway {
+        var gateway = Fixture.gateway(change)
         gateway.locate = {
             isShared || $0.value % 2 == 0
                 ? FrameOrigin(port: 1, isShared: isShared)
@@ -133,7 +138,7 @@ extension NeighborTable {
     }
 
     private func solicitation(_ number: Int, from source: IPv6Address) -> [UInt8] {
-        var frame = Scene.ipv6(
+        var frame = Fixture.ipv6(
             IPProtocol.icmpv6, from: source, to: IPv6Address(0xff02 << 48, 2), [133, 0, 0, 0, 0, 0, 0, 0], checksumAt: 2
         )
         frame.replaceSubrange(6..<12, with: mac(number).bytes)
@@ -142,39 +147,39 @@ extension NeighborTable {
     }
 
     private func udp(_ number: Int, _ port: UInt16, from source: IPv4Address) -> [UInt8] {
-        UDPFrame(from: (mac(number), source, port), to: (Scene.router, Scene.outside, 7)).bytes(payload: [1])
+        UDPFrame(from: (mac(number), source, port), to: (Fixture.router, Fixture.outside, 7)).bytes(payload: [1])
     }
 
-    @Test func madeUpHardwareAddressesTakeNoNeighboursPlace() {
+    @Test func forgedHardwareAddressesLeaveRoomForNeighbors() {
         var gateway = gateway()
         var admitted = 0
         for number in 0..<1024 {
             for place in 0..<16
-            where gateway.judge(solicitation(2 * number, from: linkLocal(number * 100 + place))) == .done {
+            where gateway.judge(solicitation(2 * number, from: linkLocal(number * 100 + place))) == .consumed {
                 admitted += 1
             }
         }
         #expect(admitted == 2048)
         gateway.toGuests = []
         for number in 0..<50 {
-            #expect(gateway.judge(solicitation(20_001 + 2 * number, from: linkLocal(1_000_000 + number))) == .done)
+            #expect(gateway.judge(solicitation(20_001 + 2 * number, from: linkLocal(1_000_000 + number))) == .consumed)
         }
         #expect(gateway.toGuests.count == 50)
     }
 
-    @Test func behindASharedPortALeaseFindsRoom() {
+    @Test func leasedClientFindsRoomBehindSharedPort() {
         var gateway = gateway(isShared: true)
-        gateway.lease(ip(9), to: mac(9), until: 1000, now: 0)
+        gateway.lease(ip(9), to: mac(9), until: .seconds(1000), now: .seconds(0))
         for number in 100..<600 {
             for place in 0..<16 { _ = gateway.judge(solicitation(number, from: linkLocal(number * 100 + place))) }
         }
         #expect(
             gateway.judge(solicitation(9999, from: linkLocal(2))) == .drop(.spoofed),
             "one without a lease is one of many")
-        #expect(gateway.judge(solicitation(9, from: linkLocal(3))) == .done)
+        #expect(gateway.judge(solicitation(9, from: linkLocal(3))) == .consumed)
     }
 
-    @Test func madeUpAddressesTakeNobodysPorts() {
+    @Test func forgedAddressesLeaveUDPSocketsForOthers() {
         var gateway = gateway { $0.flowLimit = 256 }
         var admitted = 0
         for last in 10..<110 {
@@ -186,23 +191,25 @@ extension NeighborTable {
         for last in 120..<130 { #expect(gateway.judge(udp(2 * last + 1, 5000, from: ip(last))) == .pass) }
     }
 
-    @Test func madeUpAddressesTakeNobodysFragments() {
+    @Test func forgedAddressesLeaveReassemblyForOthers() {
         var gateway = gateway()
-        func fragment(_ number: Int, from source: IPv4Address, id: UInt16) -> UserGateway.Verdict {
-            var frame = Scene.ipv4(
+        func fragment(_ number: Int, from source: IPv4Address, id: UInt16) -> NATGateway.Verdict {
+            var frame = Fixture.ipv4(
                 IPProtocol.udp, from: source, flags: 0x2000, id: id, [UInt8](repeating: 0, count: 16))
             frame.replaceSubrange(6..<12, with: mac(number).bytes)
             return gateway.judge(frame)
         }
         var begun = 0
         for last in 10..<60 {
-            for id in 0..<8 as Range<UInt16> where fragment(2 * last, from: ip(last), id: id) == .done { begun += 1 }
+            for id in 0..<8 as Range<UInt16> where fragment(2 * last, from: ip(last), id: id) == .consumed {
+                begun += 1
+            }
         }
         #expect(begun == 16)
-        #expect(fragment(201, from: ip(100), id: 1) == .done)
+        #expect(fragment(201, from: ip(100), id: 1) == .consumed)
     }
 
-    @Test func oneGuestsRefusalsLeaveOthersTheirs() {
+    @Test func icmpErrorsAreSharedAmongGuests() {
         var gateway = gateway { $0.policy.isDenying = true }
         for last in 10..<110 {
             for port in 1...4 as ClosedRange<UInt16> { _ = gateway.judge(udp(2 * last, port, from: ip(last))) }
@@ -213,56 +220,56 @@ extension NeighborTable {
         #expect(gateway.toGuests.count == 1)
     }
 
-    @Test func connectionsAreChargedToTheGuestAndNotToItsAddresses() {
+    @Test func flowsAreChargedToTheGuestNotItsAddresses() {
         var table = FlowTable(capacity: 100)
         func key(_ guest: Int, _ port: Int) -> FlowKey {
             FlowKey(6, guest: IPv6Address(0, UInt64(guest)), UInt16(port), remote: IPv6Address(0, 99), 80)
         }
-        for port in 0..<20 { _ = table.insert(key(1, port), by: .port(1), now: 0) }
+        for port in 0..<20 { _ = table.insert(key(1, port), by: .port(1), now: .seconds(0)) }
         // Another has an address for each of its connections.
-        for number in 0..<500 { _ = table.insert(key(1000 + number, 1), by: .port(2), now: 1) }
-        let left = (0..<20).count { table.find(key(1, $0), now: 2) != nil }
+        for number in 0..<500 { _ = table.insert(key(1000 + number, 1), by: .port(2), now: .seconds(1)) }
+        let left = (0..<20).count { table.find(key(1, $0), now: .seconds(2)) != nil }
         #expect(left == 20 && table.count == 100)
     }
 
     // MARK: A virtual address
 
-    @Test func aVirtualAddressThatIsAnnouncedElsewhereIsThereInTwoSeconds() throws {
+    @Test func virtualIPv4AddressMovesWithinTwoSeconds() throws {
         var gateway = gateway()
-        func announce(_ number: Int, now: UInt64) -> UserGateway.Verdict {
+        func announce(_ number: Int, now: Instant) -> NATGateway.Verdict {
             let packet = ARPPacket(
                 operation: .request, senderHardware: mac(number), senderAddress: ip(100), targetHardware: .zero,
                 targetAddress: ip(100))
             return gateway.fromGuest(packet.frame(to: .broadcast).rawSpan, now: now)
         }
-        #expect(announce(11, now: 10) == .done)
+        #expect(announce(11, now: .seconds(10)) == .consumed)
         gateway.toGuests = []
-        #expect(announce(13, now: 20) == .drop(.spoofed))
+        #expect(announce(13, now: .seconds(20)) == .drop(.spoofed))
         // The machine that has it is asked, and nobody else.
         let question = try #require(gateway.toGuests.first)
         #expect(Array(question.prefix(6)) == mac(11).bytes)
         let asked = try ARPPacket(parsing: question.rawSpan.from(14))
         #expect(asked.operation == .request && asked.targetAddress == ip(100))
         #expect(gateway.needsTick)
-        gateway.tick(now: 21)
+        gateway.tick(now: .seconds(21))
         #expect(gateway.toGuests.count == 2)
-        gateway.tick(now: 22)
+        gateway.tick(now: .seconds(22))
         #expect(!gateway.needsTick)
         #expect(gateway.neighbors.hardware(of: ip(100)) == mac(13))
-        #expect(announce(13, now: 22) == .done)
+        #expect(announce(13, now: .seconds(22)) == .consumed)
     }
 
-    @Test func aVirtualAddressMovesForIPv6AsWell() {
+    @Test func virtualIPv6AddressMoves() {
         var gateway = gateway()
         let address = linkLocal(100)
-        _ = gateway.fromGuest(solicitation(11, from: address).rawSpan, now: 10)
+        _ = gateway.fromGuest(solicitation(11, from: address).rawSpan, now: .seconds(10))
         gateway.toGuests = []
-        #expect(gateway.fromGuest(solicitation(13, from: address).rawSpan, now: 20) == .drop(.spoofed))
+        #expect(gateway.fromGuest(solicitation(13, from: address).rawSpan, now: .seconds(20)) == .drop(.spoofed))
         #expect(gateway.toGuests.first.map { Array($0.prefix(6)) } == mac(11).bytes)
         #expect(gateway.toGuests.first?[54] == 135)
-        gateway.tick(now: 21)
-        gateway.tick(now: 22)
-        #expect(gateway.fromGuest(solicitation(13, from: address).rawSpan, now: 22) == .done)
+        gateway.tick(now: .seconds(21))
+        gateway.tick(now: .seconds(22))
+        #expect(gateway.fromGuest(solicitation(13, from: address).rawSpan, now: .seconds(22)) == .consumed)
         #expect(gateway.neighbors6.hardware(of: address) == mac(13))
     }
 }

@@ -16,8 +16,8 @@ import Wire
         return copy
     }
 
-    @Test func whatGoesInComesOutInItsPlace() {
-        var random = SeededGenerator(seed: 4), memory = StreamMemory(limit: 64 << 20)
+    @Test func bytesKeepTheirPositions() {
+        var random = SeededGenerator(seed: 4), memory = BufferBudget(limit: 64 << 20)
         var buffer = StreamBuffer(), start = 0, count = 0
         // Behind `count`, so many bytes from `gap` on have come early.
         var early: Range<Int>?
@@ -49,7 +49,7 @@ import Wire
                 start += length
                 count -= length
                 // The early part stays where it is behind the rest, also when the memory grows.
-                _ = buffer.reserve(min(StreamBuffer.largest, buffer.capacity + 1), &memory)
+                _ = buffer.reserve(min(StreamBuffer.maximumCapacity, buffer.capacity + 1), &memory)
             }
             #expect(buffer.count == count)
             let lower = Int.random(in: 0...count, using: &random)
@@ -61,9 +61,9 @@ import Wire
         #expect(memory.used == 0 && buffer.capacity == 0)
     }
 
-    @Test func socketsTakeAndGiveWhatThereIs() throws {
+    @Test func bufferSendsToAndReceivesFromSockets() throws {
         let pair = try DescriptorPair.streamSockets()
-        var memory = StreamMemory(limit: 8 << 20), from = StreamBuffer(), to = StreamBuffer()
+        var memory = BufferBudget(limit: 8 << 20), from = StreamBuffer(), to = StreamBuffer()
         let length = 1 << 20
         #expect(from.reserve(length, &memory) == length && to.reserve(length, &memory) == length)
         // Across the end of the memory.
@@ -84,12 +84,12 @@ import Wire
         #expect(to.receive(from: pair.second.raw) == -Int(Errno.again))
     }
 
-    @Test func memoryIsBoundedButForTheSmallest() {
-        var memory = StreamMemory(limit: 100 << 10), first = StreamBuffer(), second = StreamBuffer()
+    @Test func budgetBoundsAllButMinimalBuffers() {
+        var memory = BufferBudget(limit: 100 << 10), first = StreamBuffer(), second = StreamBuffer()
         #expect(first.reserve(60 << 10, &memory) == 64 << 10)
         #expect(first.reserve(70 << 10, &memory) == 64 << 10, "no more for now")
-        #expect(second.reserve(1, &memory) == StreamBuffer.smallest)
-        #expect(second.reserve(60 << 10, &memory) == StreamBuffer.smallest)
+        #expect(second.reserve(1, &memory) == StreamBuffer.minimumCapacity)
+        #expect(second.reserve(60 << 10, &memory) == StreamBuffer.minimumCapacity)
         first.clear(&memory)
         #expect(second.reserve(60 << 10, &memory) == 64 << 10)
         second.clear(&memory)

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// The addresses, ports and protocol of a flow between a guest and the outside. IPv4 addresses are in the low bits of
+/// the IPv6 fields.
+package struct FlowKey: Hashable, Sendable {
+    let guest: IPv6Address
+    let remote: IPv6Address
+    /// Guest's port, remote port, protocol.
+    private let ports: UInt64
+
+    package init(
+        _ protocolNumber: UInt8, guest: IPv6Address, _ guestPort: UInt16, remote: IPv6Address, _ remotePort: UInt16
+    ) {
+        self.guest = guest
+        self.remote = remote
+        ports = UInt64(guestPort) << 32 | UInt64(remotePort) << 16 | UInt64(protocolNumber)
+    }
+
+    var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
+    var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
+    /// A guest's IPv6 address always has a prefix.
+    var isIPv6: Bool { guest.high != 0 }
+
+    /// The addresses of an IPv4 flow.
+    var guestIPv4: IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: guest.low)) }
+    var remoteIPv4: IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: remote.low)) }
+}

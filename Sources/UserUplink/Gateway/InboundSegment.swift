@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// A guest's TCP segment, of which the gateway has verified everything but what it means to its connection.
+package struct InboundSegment: Equatable, Sendable {
+    package let key: FlowKey
+    /// The sender.
+    package let hardware: MACAddress
+    /// Where the segment lies in the frame.
+    let range: Range<Int>
+    /// Which guest to charge for the connection that this segment opens; nil if it opens none.
+    package let owner: GuestOwner?
+}
+
+extension TCPFlags {
+    /// Whether a segment asks for a new connection.
+    var isInitialSYN: Bool { intersection([.syn, .ack, .rst]) == .syn }
+}

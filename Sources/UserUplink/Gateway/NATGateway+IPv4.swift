@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Timing
+import Wire
+
+// ARP and IPv4.
+
+extension NATGateway {
+    // MARK: From guests
+
+    mutating func arp(_ bytes: RawSpan, _ info: FrameInfo) -> Verdict {
+        guard let packet = try? ARPPacket(parsing: bytes) else { return .drop(.malformed) }
+        let sender = packet.senderAddress
+        guard packet.senderHardware == info.hardware else { return .drop(.spoofed) }
+        if sender != .any {
+            guard isGuest(sender), admit(info.hardware, as: sender, now: info.now) else { return .drop(.spoofed) }
+        }
+        guard packet.targetAddress == options.network.gateway else { return .consumed }
+        if packet.operation == .reply {
+            // libslirp may have sent the request.
+            sendARPReplyToSlirp(for: sender, at: info.hardware)
+        } else {
+            toGuests.append(
+                ARPPacket(
+                    operation: .reply, senderHardware: options.hardware, senderAddress: options.network.gateway,
+                    targetHardware: info.hardware, targetAddress: sender
+                ).frame(to: info.hardware))
+        }
+        return .consumed
+    }
+
+    private mutating func sendARPReplyToSlirp(for guest: IPv4Address, at hardware: MACAddress) {
+        toSlirp.append(
+            ARPPacket(
+                operation: .reply, senderHardware: hardware, senderAddress: guest, targetHardware: options.hardware,
+                targetAddress: options.network.gateway
+            ).frame(to: options.hardware))
+    }
+
+    mutating func ipv4(_ frame: RawSpan, _ info: FrameInfo, _ hasConnection: ConnectionLookup) -> Verdict {
+        guard let packet = try? IPv4View(frame.from(EthernetView.headerLength)) else { return .drop(.malformed) }
+        guard packet.hasValidChecksum else { return .drop(.badChecksum) }
+        let source = packet.source, destination = packet.destination, network = options.network
+        // A guest without an address sends DHCP only.
+        if source == .any { return .consumed }
+        guard isGuest(source), admit(info.hardware, as: source, now: info.now) else { return .drop(.spoofed) }
+        guard !info.isGroup, !destination.isMulticastOrBroadcast, destination != network.network.broadcast else {
+            return .consumed
+        }
+        guard packet.headerLength == IPv4Header.length else { return .drop(.unsupported) }
+        guard packet.timeToLive > 0 else { return .drop(.malformed) }
+        if packet.isFragment { return ipv4Fragment(frame, packet, info, hasConnection) }
+        let isGateway = destination == network.gateway
+        // The guests' own network is not routed. libslirp would take its addresses for the host's loopback.
+        if network.network.contains(destination) && !isGateway { return .drop(.refused) }
+        switch packet.protocolNumber {
+        case IPProtocol.icmp: return icmp(frame, packet, isGateway: isGateway, info)
+        case IPProtocol.udp: return udp(frame, packet, isGateway: isGateway, info)
+        case IPProtocol.tcp: return tcp(frame, packet, isGateway: isGateway, info, hasConnection)
+        default: return .drop(.unsupported)
+        }
+    }
+
+    private mutating func ipv4Fragment(
+        _ frame: RawSpan, _ packet: borrowing IPv4View, _ info: FrameInfo, _ hasConnection: ConnectionLookup
+    ) -> Verdict {
+        switch reassembler.take(packet, by: owner(of: packet.source), now: info.now) {
+        case .incomplete: return .consumed
+        case .refused: return .drop(.fragment)
+        case .complete(let packet):
+            let whole = frame.extracting(0..<EthernetView.headerLength).copied() + packet
+            var info = info
+            info.isComplete = true
+            switch ipv4(whole.rawSpan, info, hasConnection) {
+            case .pass: return .passReassembled(whole)
+            case .tcp(let segment): return .tcpReassembled(segment, whole)
+            case let verdict: return verdict
+            }
+        }
+    }
+
+    private func hasValidTransportChecksum(_ packet: borrowing IPv4View, _ info: FrameInfo) -> Bool {
+        if !info.isComplete { return true }
+        let payload = packet.payload
+        var sum = InternetChecksum.pseudoHeader(
+            source: packet.source, destination: packet.destination, protocolNumber: packet.protocolNumber,
+            length: payload.byteCount)
+        sum.add(payload)
+        return sum.isValid
+    }
+
+    private func key(_ packet: borrowing IPv4View, _ sourcePort: UInt16, _ destinationPort: UInt16) -> FlowKey {
+        FlowKey(
+            packet.protocolNumber, guest: IPv6Address(0, UInt64(packet.source.value)), sourcePort,
+            remote: IPv6Address(0, UInt64(packet.destination.value)), destinationPort)
+    }
+
+    private mutating func icmp(
+        _ frame: RawSpan, _ packet: borrowing IPv4View, isGateway: Bool, _ info: FrameInfo
+    ) -> Verdict {
+        let message = packet.payload
+        guard message.byteCount >= 8 else { return .drop(.malformed) }
+        var sum = InternetChecksum()
+        sum.add(message)
+        guard sum.isValid else { return .drop(.badChecksum) }
+        // Echo request, the only message that libslirp carries.
+        guard message.big16(at: 0) == 0x0800 else { return .drop(.unsupported) }
+        if isGateway { return .pass }
+        guard options.policy.allows(packet.destination, port: nil) else { return refuse(frame, now: info.now) }
+        let guest = IPv6Address(0, UInt64(packet.source.value))
+        return udpQuota.admit(
+            guest, port: message.big16(at: 4), IPProtocol.icmp, by: owner(of: packet.source), now: info.now)
+            ? .pass : .drop(.flows)
+    }
+
+    private mutating func udp(
+        _ frame: RawSpan, _ packet: borrowing IPv4View, isGateway: Bool, _ info: FrameInfo
+    ) -> Verdict {
+        let payload = packet.payload
+        guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount,
+            datagram.sourcePort > 0, datagram.destinationPort > 0
+        else { return .drop(.malformed) }
+        // Zero means that the sender computed no checksum (RFC 768).
+        guard payload.big16(at: 6) == 0 || hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        let port = datagram.destinationPort
+        if isGateway && port == DHCPPort.server { return .consumed }
+        let key = key(packet, datagram.sourcePort, port)
+        if inboundFlows.find(key, now: info.now) != nil { return .pass }
+        guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(packet.destination, port: port)
+        else { return refuse(frame, now: info.now) }
+        return udpQuota.admit(
+            key.guest, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: packet.source), now: info.now)
+            ? .pass : .drop(.flows)
+    }
+
+    private mutating func tcp(
+        _ frame: RawSpan, _ packet: borrowing IPv4View, isGateway: Bool, _ info: FrameInfo,
+        _ hasConnection: ConnectionLookup
+    ) -> Verdict {
+        let payload = packet.payload
+        guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else {
+            return .drop(.malformed)
+        }
+        guard hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        let port = segment.destinationPort
+        let key = key(packet, segment.sourcePort, port), isSYN = segment.flags.isInitialSYN
+        let isAllowed =
+            isGateway
+            ? options.policy.opensHostLoopback || relayPolicy.isDNS(key)
+            : options.policy.allows(packet.destination, port: port)
+        guard isAllowed || hasConnection(key, isSYN) else { return refuse(frame, now: info.now) }
+        let start = EthernetView.headerLength + IPv4Header.length
+        return .tcp(
+            InboundSegment(
+                key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
+                owner: isSYN ? owner(of: packet.source) : nil))
+    }
+
+    // MARK: From libslirp
+
+    mutating func arpFromSlirp(_ bytes: RawSpan) {
+        guard let packet = try? ARPPacket(parsing: bytes), packet.operation == .request else { return }
+        if let hardware = neighbors.hardware(of: packet.targetAddress) {
+            sendARPReplyToSlirp(for: packet.targetAddress, at: hardware)
+        } else {
+            // The guest's reply is passed on to libslirp.
+            sendARPRequest(for: packet.targetAddress)
+        }
+    }
+
+    /// Returns the hardware address of the guest that a packet is for; nil if there is none.
+    mutating func ipv4FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
+        guard let packet = try? IPv4View(bytes), let hardware = neighbors.hardware(of: packet.destination) else {
+            return nil
+        }
+        guard !packet.isFragment else { return hardware }
+        recordInboundFlow(
+            packet.protocolNumber, packet.payload, guest: IPv6Address(0, UInt64(packet.destination.value)),
+            remote: IPv6Address(0, UInt64(packet.source.value)), now: now)
+        return hardware
+    }
+}

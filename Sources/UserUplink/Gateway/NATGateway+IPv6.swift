@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Timing
+import Wire
+
+// Neighbor discovery and IPv6.
+
+extension NATGateway {
+    /// Seconds for which guests may rely on a router advertisement. On a network without egress the gateway announces
+    /// the prefix, and no default router (RFC 4861 section 4.2).
+    private static let routerLifetime: UInt16 = 1800
+    /// The interval of unsolicited router advertisements.
+    package static let advertisementInterval = TimeAmount.seconds(300)
+
+    /// Sends a router advertisement to all guests.
+    package mutating func advertise() {
+        guard options.prefix != nil else { return }
+        sendRouterAdvertisement(to: (.allNodes, MACAddress(0x3333_0000_0001)))
+    }
+
+    private mutating func sendRouterAdvertisement(to receiver: (IPv6Address, MACAddress)) {
+        toGuests.append(
+            NeighborDiscovery.routerAdvertisement(
+                from: (linkLocal, options.hardware), to: receiver, prefix: options.prefix ?? 0,
+                lifetime: Self.routerLifetime, isDefaultRouter: !options.policy.isClosed, mtu: options.mtu))
+    }
+
+    private func isGatewayAddress(_ address: IPv6Address) -> Bool { address == linkLocal || address == gateway6 }
+
+    /// Whether an address is on the guests' own network, which is not routed. libslirp would take it for the host's.
+    private func isLocal(_ address: IPv6Address) -> Bool { address.high == options.prefix || address.isLinkLocal }
+
+    // MARK: From guests
+
+    mutating func ipv6(_ frame: RawSpan, _ info: FrameInfo, _ hasConnection: ConnectionLookup) -> Verdict {
+        guard let prefix = options.prefix else { return .consumed }
+        guard let packet = try? IPv6View(frame.from(EthernetView.headerLength)) else { return .drop(.malformed) }
+        let source = IPv6Address(packet.bytes, at: 8), destination = IPv6Address(packet.bytes, at: 24)
+        // Duplicate address detection (RFC 4862 section 5.4.2), which concerns the other guests.
+        if source == .unspecified { return .consumed }
+        guard source.isLinkLocal || source.high == prefix, !isGatewayAddress(source),
+            admit(info.hardware, as: source, now: info.now)
+        else { return .drop(.spoofed) }
+        guard packet.hopLimit > 0 else { return .drop(.malformed) }
+        if packet.nextHeader == IPProtocol.icmpv6 { return icmpv6(frame, packet, (source, destination), info) }
+        guard !info.isGroup, !destination.isMulticast else { return .consumed }
+        // A link-local source is not routed (RFC 4291 section 2.5.6).
+        guard source.high == prefix else { return .drop(.unsupported) }
+        if isLocal(destination) && destination != gateway6 { return .drop(.refused) }
+        switch packet.nextHeader {
+        case IPProtocol.udp: return udp(frame, packet, (source, destination), info)
+        case IPProtocol.tcp: return tcp(frame, packet, (source, destination), info, hasConnection)
+        default: return .drop(.unsupported)
+        }
+    }
+
+    private func hasValidTransportChecksum(_ packet: borrowing IPv6View, _ info: FrameInfo) -> Bool {
+        if !info.isComplete { return true }
+        let payload = packet.payload
+        var sum = InternetChecksum.pseudoHeader(
+            addresses: packet.addresses, protocolNumber: packet.nextHeader, length: payload.byteCount)
+        sum.add(payload)
+        return sum.isValid
+    }
+
+    private func allows(_ destination: IPv6Address, port: UInt16) -> Bool {
+        destination == gateway6 ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port)
+    }
+
+    private mutating func icmpv6(
+        _ frame: RawSpan, _ packet: borrowing IPv6View, _ addresses: (source: IPv6Address, destination: IPv6Address),
+        _ info: FrameInfo
+    ) -> Verdict {
+        let message = packet.payload
+        guard message.byteCount >= 8 else { return .drop(.malformed) }
+        guard hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        let type = message.byte(at: 0)
+        if (NeighborDiscovery.routerSolicitation...NeighborDiscovery.redirect).contains(type) {
+            // RFC 4861 section 6.1.1 and others: anything else was forwarded.
+            guard packet.hopLimit == 255, message.byte(at: 1) == 0 else { return .drop(.malformed) }
+            return neighborDiscovery(type, message, from: addresses.source, info)
+        }
+        guard !info.isGroup else { return .consumed }
+        // Echo request, the only message that libslirp carries.
+        guard type == 128, message.byte(at: 1) == 0 else { return .drop(.unsupported) }
+        if isGatewayAddress(addresses.destination) { return .pass }
+        guard !isLocal(addresses.destination), options.policy.allows(addresses.destination, port: nil) else {
+            return refuse6(frame, now: info.now)
+        }
+        return udpQuota.admit(
+            addresses.source, port: message.big16(at: 4), IPProtocol.icmpv6, by: owner(of: addresses.source),
+            now: info.now)
+            ? .pass : .drop(.flows)
+    }
+
+    private mutating func udp(
+        _ frame: RawSpan, _ packet: borrowing IPv6View, _ addresses: (source: IPv6Address, destination: IPv6Address),
+        _ info: FrameInfo
+    ) -> Verdict {
+        let payload = packet.payload
+        guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount,
+            datagram.sourcePort > 0, datagram.destinationPort > 0
+        else { return .drop(.malformed) }
+        // The checksum is not optional (RFC 8200 section 8.1).
+        guard payload.big16(at: 6) != 0, hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        let port = datagram.destinationPort
+        let key = FlowKey(
+            IPProtocol.udp, guest: addresses.source, datagram.sourcePort, remote: addresses.destination, port)
+        if inboundFlows.find(key, now: info.now) != nil { return .pass }
+        guard allows(addresses.destination, port: port) else { return refuse6(frame, now: info.now) }
+        return udpQuota.admit(
+            addresses.source, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: addresses.source), now: info.now)
+            ? .pass : .drop(.flows)
+    }
+
+    private mutating func tcp(
+        _ frame: RawSpan, _ packet: borrowing IPv6View, _ addresses: (source: IPv6Address, destination: IPv6Address),
+        _ info: FrameInfo, _ hasConnection: ConnectionLookup
+    ) -> Verdict {
+        let payload = packet.payload
+        guard let segment = try? TCPView(payload), segment.sourcePort > 0, segment.destinationPort > 0 else {
+            return .drop(.malformed)
+        }
+        guard hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        let port = segment.destinationPort, isSYN = segment.flags.isInitialSYN
+        let key = FlowKey(
+            IPProtocol.tcp, guest: addresses.source, segment.sourcePort, remote: addresses.destination, port)
+        guard allows(addresses.destination, port: port) || hasConnection(key, isSYN) else {
+            return refuse6(frame, now: info.now)
+        }
+        let start = EthernetView.headerLength + IPv6View.headerLength
+        return .tcp(
+            InboundSegment(
+                key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
+                owner: isSYN ? owner(of: addresses.source) : nil))
+    }
+
+    private mutating func neighborDiscovery(
+        _ type: UInt8, _ message: RawSpan, from source: IPv6Address, _ info: FrameInfo
+    ) -> Verdict {
+        switch type {
+        case NeighborDiscovery.routerSolicitation:
+            sendRouterAdvertisement(to: (source, info.hardware))
+        case NeighborDiscovery.neighborSolicitation:
+            guard message.byteCount >= 24 else { return .drop(.malformed) }
+            let target = IPv6Address(message, at: 8)
+            guard isGatewayAddress(target) else { return .consumed }
+            toGuests.append(
+                NeighborDiscovery.advertisement(
+                    of: target, at: options.hardware, to: (source, info.hardware), isRouter: true))
+        case NeighborDiscovery.neighborAdvertisement:
+            guard message.byteCount >= 24 else { return .drop(.malformed) }
+            // libslirp may have sent the solicitation.
+            let target = IPv6Address(message, at: 8)
+            if target == source { sendAdvertisementToSlirp(of: target, at: info.hardware) }
+        default:
+            break
+        }
+        return .consumed
+    }
+
+    private mutating func sendAdvertisementToSlirp(of guest: IPv6Address, at hardware: MACAddress) {
+        guard let gateway6 else { return }
+        toSlirp.append(
+            NeighborDiscovery.advertisement(
+                of: guest, at: hardware, to: (gateway6, options.hardware), isRouter: false))
+    }
+
+    // MARK: From libslirp
+
+    /// Returns the hardware address of the guest that a packet is for; nil if there is none.
+    mutating func ipv6FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
+        guard let packet = try? IPv6View(bytes) else { return nil }
+        let source = IPv6Address(packet.bytes, at: 8), destination = IPv6Address(packet.bytes, at: 24)
+        if packet.nextHeader == IPProtocol.icmpv6, packet.payload.byteCount >= 8,
+            (NeighborDiscovery.routerSolicitation...NeighborDiscovery.redirect).contains(packet.payload.byte(at: 0))
+        {
+            neighborDiscoveryFromSlirp(packet.payload)
+            return nil
+        }
+        guard let hardware = neighbors6.hardware(of: destination) else { return nil }
+        recordInboundFlow(packet.nextHeader, packet.payload, guest: destination, remote: source, now: now)
+        return hardware
+    }
+
+    /// Neighbor discovery is the gateway's. A solicitation of libslirp is answered on behalf of the guest, or sent in
+    /// the gateway's name; nothing else of libslirp's is passed on.
+    private mutating func neighborDiscoveryFromSlirp(_ message: RawSpan) {
+        guard message.byte(at: 0) == NeighborDiscovery.neighborSolicitation, message.byteCount >= 24, gateway6 != nil
+        else { return }
+        let target = IPv6Address(message, at: 8)
+        if let hardware = neighbors6.hardware(of: target) {
+            sendAdvertisementToSlirp(of: target, at: hardware)
+        } else if isLocal(target) {
+            sendSolicitation(
+                for: target, to: MACAddress(0x3333_0000_0000 | target.solicitedNode.low & 0xffff_ffff))
+        }
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import NetworkModel
+import Platform
+import Timing
+import Wire
+
+// Theory of operation
+// ===================
+//
+// The gateway stands between the guests and what carries their traffic outside: TCPRelay for TCP, libslirp for UDP and
+// pings. It is a state machine without clock, threads and sockets: frames in, verdicts and frames out.
+//
+// Who answers what
+// ----------------
+//
+//     from guests                        answered or carried by
+//     ARP for the gateway                gateway
+//     neighbor and router solicitation   gateway
+//     DHCP, broadcast, multicast         consumed; the switch and the DHCP server handle them
+//     TCP                                TCPRelay; port 53 of the gateway leads to the DNS proxy
+//     UDP                                libslirp; DNS to the gateway does not get here (the switch takes it out)
+//     ping to the gateway                libslirp
+//     ping to the outside                libslirp, by unprivileged ICMP sockets
+//     refused by the policy              gateway, ICMP "administratively prohibited", 200 errors a second
+//
+//     from libslirp
+//     ARP, neighbor solicitation         answered by the gateway on behalf of the guest, or passed on in its own name
+//     UDP, ICMP                          the guest that has the destination address
+//
+// libslirp sees only whole packets with valid checksums, from known guests, to allowed destinations. It is not trusted
+// to check any of that, nor are its frames passed on without a look.
+//
+// Ownership and quotas
+// --------------------
+//
+// NeighborTable decides which hardware address may use which IP address: a lease first, then the first user. What a
+// guest takes is charged to its GuestOwner: the switch port, or the leased client behind a port that several share.
+// Each bounded resource is shared by FairShare, or evicts from the largest owner (FlowTable):
+//
+//     addresses without a lease    4,096, 16 per hardware address    NeighborTable
+//     contested addresses          64                                NeighborTable
+//     incomplete packets           32, 8 per source                  Reassembler
+//     libslirp's sockets           1/4 of the flow limit             UDPSocketQuota
+//     TCP connections              3/4 of the flow limit             FlowTable in TCPRelay
+//     inbound UDP flows            1,024                             FlowTable
+//     ICMP errors                  200 a second
+
+/// The gateway of a network behind the user-mode NAT: answers ARP and neighbor discovery, verifies what guests send,
+/// and enforces who may use which address and reach which destination.
+package struct NATGateway: Sendable {
+    package struct Options: Sendable {
+        package var network: GuestNetwork
+        /// The gateway's hardware address.
+        package var hardware: MACAddress
+        /// The upper half of the guests' IPv6 addresses; nil for no IPv6.
+        package var prefix: UInt64?
+        package var mtu = 1500
+        package var policy = EgressPolicy()
+        /// TCP to the gateway's port 53 goes to the DNS proxy. DNS over UDP does not get here.
+        package var answersDNS = false
+        /// Flows at a time: TCP connections, and sockets for UDP and pings.
+        package var flowLimit = 4096
+
+        package init(network: GuestNetwork, hardware: MACAddress) {
+            self.network = network
+            self.hardware = hardware
+        }
+    }
+
+    /// What is to be done with a frame.
+    package enum Verdict: Equatable, Sendable {
+        /// It goes to the other side, as it is now.
+        case pass
+        /// This reassembled frame goes to the other side.
+        case passReassembled([UInt8])
+        /// It is a TCP segment for the relay.
+        case tcp(InboundSegment)
+        /// The same in this reassembled frame.
+        case tcpReassembled(InboundSegment, [UInt8])
+        /// The gateway has handled it, or it concerns nothing here.
+        case consumed
+        case drop(NATDropReason)
+    }
+
+    /// Finds out whether a TCP segment belongs to a connection. Called only if the policy refuses its destination; a
+    /// published port may have opened a connection from there.
+    package typealias ConnectionLookup = (_ key: FlowKey, _ isSYN: Bool) -> Bool
+
+    /// Where a guest's frame comes from, and what is known about it.
+    struct FrameInfo {
+        let hardware: MACAddress
+        /// The destination is a group address.
+        let isGroup: Bool
+        /// Checksums of the transport layer are to be verified.
+        var isComplete: Bool
+        let now: Instant
+    }
+
+    package let options: Options
+    let relayPolicy: RelayPolicy
+    /// The gateway's IPv6 addresses: on the link, and with the prefix.
+    let linkLocal = IPv6Address.customaryGateway
+    let gateway6: IPv6Address?
+    var neighbors = NeighborTable<IPv4Address>()
+    var neighbors6 = NeighborTable<IPv6Address>()
+    /// UDP flows that began outside, at published ports: guests may answer them whatever the policy says.
+    var inboundFlows = FlowTable(capacity: 1024)
+    var udpQuota: UDPSocketQuota
+    var reassembler = Reassembler()
+    /// ICMP errors sent in `icmpErrorSecond`.
+    var icmpErrors = FairShare(capacity: 200)
+    var icmpErrorSecond: UInt32 = 0
+    /// The end of each client's lease. The number of addresses to lease bounds them.
+    private var leaseHolders: [MACAddress: Instant] = [:]
+    /// Returns the switch port by which a guest's frames come in.
+    package var locate: @Sendable (MACAddress) -> FrameOrigin? = { _ in nil }
+    /// Frames that the owner is to send to guests, and to hand to libslirp.
+    package var toGuests: [[UInt8]] = []
+    package var toSlirp: [[UInt8]] = []
+
+    package init(_ options: Options) {
+        self.options = options
+        relayPolicy = RelayPolicy(options)
+        gateway6 = relayPolicy.gateway6
+        udpQuota = UDPSocketQuota(capacity: max(16, options.flowLimit / 4))
+    }
+
+    /// A lease was given: `address` belongs to this client until then.
+    package mutating func lease(_ address: IPv4Address, to hardware: MACAddress, until end: Instant, now: Instant) {
+        if let before = neighbors.hardware(of: address), before != hardware { leaseHolders[before] = nil }
+        leaseHolders[hardware] = end
+        neighbors.lease(address, to: hardware, by: owner(of: hardware, now: now), until: end, now: now)
+    }
+
+    /// Whether `tick` has something to do in the next second.
+    package var needsTick: Bool { neighbors.hasClaims || neighbors6.hasClaims }
+
+    /// To be called when a second has passed.
+    package mutating func tick(now: Instant) {
+        if neighbors.hasClaims {
+            for probe in neighbors.settleClaims(now: now) { sendARPRequest(for: probe.address, to: probe.hardware) }
+        }
+        if neighbors6.hasClaims {
+            for probe in neighbors6.settleClaims(now: now) { sendSolicitation(for: probe.address, to: probe.hardware) }
+        }
+    }
+
+    // MARK: Owners
+
+    private func hasLease(_ hardware: MACAddress, _ now: Instant) -> Bool {
+        (leaseHolders[hardware] ?? .distantPast) > now
+    }
+
+    /// The guest to charge for what a hardware address does: its port. Behind a port that several share, each client
+    /// with a lease is one guest, and all others together are another.
+    private func owner(of hardware: MACAddress, now: Instant) -> GuestOwner {
+        let origin = locate(hardware)
+        if let origin, !origin.isShared { return .port(origin.port) }
+        if hasLease(hardware, now) { return .hardware(hardware) }
+        return origin.map { .port($0.port) } ?? .unknown
+    }
+
+    func owner(of address: IPv4Address) -> GuestOwner { neighbors.owner(of: address) ?? GuestOwner(address) }
+
+    func owner(of address: IPv6Address) -> GuestOwner { neighbors6.owner(of: address) ?? .address(address) }
+
+    func owner(of key: FlowKey) -> GuestOwner { key.isIPv6 ? owner(of: key.guest) : owner(of: key.guestIPv4) }
+
+    /// Whether a hardware address may use an IP address. A contested one is probed.
+    mutating func admit(_ hardware: MACAddress, as address: IPv4Address, now: Instant) -> Bool {
+        if neighbors.refresh(hardware, as: address, now: now) { return true }
+        let admission = neighbors.claim(
+            hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now)
+        if case .contested(let holder) = admission { sendARPRequest(for: address, to: holder) }
+        return admission == .admitted
+    }
+
+    mutating func admit(_ hardware: MACAddress, as address: IPv6Address, now: Instant) -> Bool {
+        if neighbors6.refresh(hardware, as: address, now: now) { return true }
+        let admission = neighbors6.claim(
+            hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now)
+        if case .contested(let holder) = admission { sendSolicitation(for: address, to: holder) }
+        return admission == .admitted
+    }
+
+    /// Whether `address` is one that a guest can have.
+    func isGuest(_ address: IPv4Address) -> Bool {
+        let network = options.network
+        return network.network.contains(address) && address != network.gateway && address != network.network.base
+            && address != network.network.broadcast
+    }
+
+    // MARK: Frames
+
+    /// Judges a frame of a guest.
+    /// - Parameters:
+    ///   - isComplete: its transport checksum is to be verified. Otherwise it is known to be right, or was left for
+    ///     completion.
+    ///   - hasConnection: knows the relay's connections.
+    package mutating func fromGuest(
+        _ frame: RawSpan, isComplete: Bool = true, now: Instant,
+        hasConnection: ConnectionLookup = { _, _ in false }
+    ) -> Verdict {
+        guard let ethernet = try? EthernetView(frame) else { return .drop(.malformed) }
+        let destination = ethernet.destination
+        guard destination == options.hardware || destination.isGroup else { return .consumed }
+        let info = FrameInfo(
+            hardware: ethernet.source, isGroup: destination.isGroup, isComplete: isComplete, now: now)
+        switch ethernet.type {
+        case EtherType.arp: return arp(ethernet.payload, info)
+        case EtherType.ipv4: return ipv4(frame, info, hasConnection)
+        case EtherType.ipv6: return ipv6(frame, info, hasConnection)
+        default: return .consumed
+        }
+    }
+
+    /// Judges a frame of libslirp, and sets the hardware addresses that it needs on the guests' link.
+    package mutating func fromSlirp(_ frame: inout MutableRawSpan, now: Instant) -> Verdict {
+        // libslirp 4.7 neither fragments nor limits what it received by IPv6.
+        guard frame.byteCount >= EthernetView.headerLength,
+            frame.byteCount <= EthernetView.headerLength + options.mtu
+        else { return .drop(.malformed) }
+        let start = EthernetView.headerLength
+        switch frame.bytes.big16(at: 12) {
+        case EtherType.arp:
+            arpFromSlirp(frame.bytes.from(start))
+            return .consumed
+        case EtherType.ipv4:
+            guard let hardware = ipv4FromSlirp(frame.bytes.from(start), now: now) else { return .drop(.malformed) }
+            frame.put(options.hardware, hardware)
+            return .pass
+        case EtherType.ipv6:
+            guard let hardware = ipv6FromSlirp(frame.bytes.from(start), now: now) else { return .consumed }
+            frame.put(options.hardware, hardware)
+            return .pass
+        default:
+            return .consumed
+        }
+    }
+
+    /// Records a UDP flow that began outside, at a published port.
+    mutating func recordInboundFlow(
+        _ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: Instant
+    ) {
+        guard protocolNumber == IPProtocol.udp, payload.byteCount >= UDPView.headerLength else { return }
+        let key = FlowKey(protocolNumber, guest: guest, payload.big16(at: 2), remote: remote, payload.big16(at: 0))
+        // A port that the guest has sent from may get answers, which open nothing. From the gateway's address only
+        // published ports and the host's loopback send.
+        if inboundFlows.find(key, now: now) == nil,
+            remote == relayPolicy.gatewayKey || !udpQuota.contains(guest, port: key.guestPort, protocolNumber)
+        {
+            _ = inboundFlows.insert(key, by: owner(of: key), now: now)
+        }
+    }
+}

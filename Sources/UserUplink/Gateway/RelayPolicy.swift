@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Platform
+import Wire
+
+/// Where TCP connections of guests lead, and as whom clients of published ports appear: what relay and gateway have in
+/// common. Constant for as long as the network exists.
+struct RelayPolicy: Sendable {
+    let network: GuestNetwork
+    /// The gateway's IPv6 address with the guests' prefix; nil without IPv6.
+    let gateway6: IPv6Address?
+    /// TCP to the gateway's port 53 goes to the DNS proxy.
+    let answersDNS: Bool
+
+    init(_ options: NATGateway.Options) {
+        network = options.network
+        gateway6 = options.prefix.map { IPv6Address($0, 1) }
+        answersDNS = options.answersDNS
+    }
+
+    /// The gateway's IPv4 address as flow keys have it.
+    var gatewayKey: IPv6Address { IPv6Address(0, UInt64(network.gateway.value)) }
+
+    /// Whether a guest's connection is for the DNS proxy.
+    func isDNS(_ key: FlowKey) -> Bool { answersDNS && key.remotePort == 53 && key.remote == gatewayKey }
+
+    /// Where a guest's connection leads. The gateway's own addresses stand for this host's loopback addresses.
+    func destination(of key: FlowKey) -> SocketAddress {
+        if key.isIPv6 {
+            return SocketAddress(key.remote == gateway6 ? IPv6Address(0, 1) : key.remote, port: key.remotePort)
+        }
+        let address = key.remoteIPv4
+        guard address == network.gateway else { return SocketAddress(address, port: key.remotePort) }
+        return SocketAddress(IPv4Address(0x7f00_0001), port: key.remotePort)
+    }
+
+    /// As whom a client of a published port appears to guests: as itself if they can answer its address, otherwise as
+    /// the gateway.
+    func visibleAddress(of client: SocketAddress) -> IPv4Address {
+        guard let address = client.ipv4, !address.isLoopback, !network.network.contains(address) else {
+            return network.gateway
+        }
+        return address
+    }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Why a frame between guests and the user-mode NAT was dropped.
+package enum NATDropReason: Int, CaseIterable, Sendable {
+    /// Lengths or fields that contradict each other.
+    case malformed
+    case badChecksum
+    /// A source address that is not the sender's.
+    case spoofed
+    /// Fragments that overlap, are too many, or were never complete.
+    case fragment
+    /// What this network does not carry: protocols, options, extension headers.
+    case unsupported
+    /// The policy refuses the destination.
+    case refused
+    /// Too many flows at a time.
+    case flows
+    /// The libslirp thread did not keep up.
+    case queueFull
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+// Segments of the guest (RFC 9293 section 3.10.7).
+
+extension TCPConnection {
+    /// Handles a segment whose checksum was verified.
+    func receive(_ segment: borrowing TCPView, from hardware: MACAddress, _ context: inout TCPContext) {
+        endpoints.guestHardware = hardware
+        switch state {
+        case .connecting:
+            if segment.flags.contains(.rst) { resetSocket(&context) }
+        case .synSent: receiveInSynSent(segment, &context)
+        case .synReceived, .established, .timeWait: receiveSynchronized(segment, &context)
+        case .closed: break
+        }
+    }
+
+    private func receiveInSynSent(_ segment: borrowing TCPView, _ context: inout TCPContext) {
+        let flags = segment.flags
+        guard flags.contains(.ack) else { return }
+        // The guest has a half-open older connection, which a reset makes it forget (RFC 9293 section 3.10.7.3).
+        guard segment.acknowledgment == iss &+ 1 else { return context.sendReset(inReplyTo: segment, endpoints) }
+        if flags.contains(.rst) { return resetSocket(&context) }
+        guard flags.contains(.syn) else { return }
+        receiver = TCPReceiver(rcvNxt: segment.sequence &+ 1)
+        negotiate(segment, context)
+        establish(&context)
+        ackDeadline = context.now
+    }
+
+    private func receiveSynchronized(_ segment: borrowing TCPView, _ context: inout TCPContext) {
+        let flags = segment.flags, offset = segment.sequence.distance(after: receiver.rcvNxt)
+        if flags.contains(.rst) {
+            // Anywhere in the window is enough. RFC 5961 section 3 is stricter, against attackers off the path, which
+            // cannot send here.
+            if offset >= 0 && offset <= max(1, receiver.rcvWnd) { resetSocket(&context) }
+            return
+        }
+        if flags.contains(.syn) {
+            if state == .synReceived { sendSYNACK(&context) } else { ackDeadline = context.now }
+            return
+        }
+        guard flags.contains(.ack) else { return }
+        if state == .synReceived {
+            guard segment.acknowledgment == iss &+ 1 else { return context.sendReset(inReplyTo: segment, endpoints) }
+            establish(&context)
+        }
+        let length = segment.payload.byteCount, isFin = flags.contains(.fin)
+        processAck(segment, isPure: length == 0 && !isFin, &context)
+        if length == 0 && !isFin {
+            // An old sequence number without data is a keep-alive or window probe (RFC 9293 section 3.8.4).
+            if offset < 0 { ackDeadline = context.now }
+            return
+        }
+        if isEstablished { processPayload(segment.payload, segment.sequence, isFin: isFin, &context) }
+        scheduleAck(length, offset, context)
+    }
+
+    private func scheduleAck(_ length: Int, _ offset: Int, _ context: borrowing TCPContext) {
+        let isFinAlone =
+            ackDeadline == nil && length == 0 && receiver.isFinReceived && offset == 0 && !isSocketAtEnd
+        var due = context.now
+        if isFinAlone {
+            due += TCPConnection.finDelay
+        } else if mayDelayAck(length, offset, context) {
+            due += TCPConnection.delayedAckTimeout
+        }
+        ackDeadline = min(ackDeadline ?? .distantFuture, due)
+    }
+
+    /// Every second full-sized segment is acknowledged at once, together with the one before (RFC 9293 section
+    /// 3.8.6.3). A short one is too, as the guest may have nothing else to send until then.
+    private func mayDelayAck(_ length: Int, _ offset: Int, _ context: borrowing TCPContext) -> Bool {
+        let fullSize = maximumSegmentSize(context) - TCPConnection.maximumOptionsLength
+        return isEstablished && offset == 0 && length >= fullSize && receiver.outOfOrder.isEmpty
+            && !receiver.isFinReceived && receiver.rcvNxt.distance(after: lastAckSent) < 2 * fullSize
+    }
+
+    private func processAck(_ segment: borrowing TCPView, isPure: Bool, _ context: inout TCPContext) {
+        if !isInTimeWait {
+            retries = 0
+            timer = context.now + TCPConnection.keepAliveIdle
+        }
+        let window = Int(segment.window) << Int(sendWindowScale ?? 0)
+        switch sender.processAck(segment.acknowledgment, window: window, isPure: isPure, now: context.now) {
+        case .advanced(let count):
+            if count > toGuest.count { isFinAcked = true }
+            toGuest.discard(min(count, toGuest.count))
+        case .beyondSent: ackDeadline = context.now
+        case .duplicate: break
+        }
+        if sender.sndWnd > 0 { zeroWindowProbes = 0 }
+        if sackPermitted && segment.headerLength > 20 {
+            TCPOptions.selective(segment) { sender.recordSack($0, $1) }
+        }
+        sender.detectLoss(now: context.now)
+    }
+
+    private func processPayload(_ payload: RawSpan, _ sequence: UInt32, isFin: Bool, _ context: inout TCPContext) {
+        guard !isSocketReset else {
+            // Nothing takes the data any more. It counts as received, so that the guest does not retransmit it.
+            _ = receiver.accept(sequence, length: payload.byteCount, isFin: isFin, room: .max)
+            return
+        }
+        let buffered = toSocket.count, offset = max(0, sequence.distance(after: receiver.rcvNxt))
+        // Data beyond the window must not make the buffer grow.
+        guard offset <= receiver.rcvWnd else { return }
+        let needed = buffered + min(offset + payload.byteCount, receiver.rcvWnd)
+        let room = min(StreamBuffer.maximumCapacity, toSocket.reserve(needed, &context.memory)) - buffered
+        guard let placement = receiver.accept(sequence, length: payload.byteCount, isFin: isFin, room: room) else {
+            return
+        }
+        var accepted = placement.accepted
+        if buffered == 0 && placement.offset == 0 && accepted.count >= TCPConnection.directSendThreshold
+            && placement.delivered == accepted.count && receiver.outOfOrder.isEmpty && !isSocketBlocked
+        {
+            let sent = payload.extracting(accepted).send(to: raw)
+            if sent == accepted.count { return }
+            if sent < 0 && sent != -Int(Errno.again) && sent != -Int(Errno.interrupted) {
+                return socketFailed(&context)
+            }
+            isSocketBlocked = true
+            accepted = accepted.lowerBound + max(0, sent)..<accepted.upperBound
+            toSocket.write(payload.extracting(accepted), at: 0)
+            toSocket.extend(accepted.count)
+            return
+        }
+        toSocket.write(payload.extracting(accepted), at: buffered + placement.offset)
+        toSocket.extend(placement.delivered)
+        // With this much in the buffer there is no use in waiting for the end of the poll.
+        if toSocket.count >= 64 << 10 { flushToSocket(&context) }
+    }
+
+    private func establish(_ context: inout TCPContext) {
+        state = .established
+        lastAckSent = receiver.rcvNxt
+        retries = 0
+        timer = context.now + TCPConnection.keepAliveIdle
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+// What goes to the guest: handshakes, acknowledgments, data.
+
+extension TCPConnection {
+    // MARK: Handshake
+
+    func sendSYNACK(_ context: inout TCPContext) {
+        var header = TCPSegmentHeader([.syn, .ack], sequence: iss)
+        header.acknowledgment = receiver.rcvNxt
+        header.window = receiver.advertise(0xffff, scale: 0)
+        header.options = synOptions(
+            context, windowScale: sendWindowScale == nil ? nil : TCPConnection.receiveWindowScale,
+            sackPermitted: sackPermitted)
+        sendHandshake(header, &context)
+    }
+
+    func sendSYN(_ context: inout TCPContext) {
+        var header = TCPSegmentHeader(.syn, sequence: iss)
+        header.window = 0xffff
+        header.options = synOptions(context, windowScale: TCPConnection.receiveWindowScale, sackPermitted: true)
+        sendHandshake(header, &context)
+    }
+
+    private func synOptions(
+        _ context: borrowing TCPContext, windowScale: UInt8?, sackPermitted: Bool
+    ) -> TCPSegmentHeader.Options {
+        .syn(
+            maximumSegment: UInt16(maximumSegmentSize(context)), windowScale: windowScale, sackPermitted: sackPermitted)
+    }
+
+    /// Sends a SYN or SYN-ACK, and sets the timer for its retransmission.
+    private func sendHandshake(_ header: TCPSegmentHeader, _ context: inout TCPContext) {
+        context.send(header, endpoints)
+        timer = context.now + TCPConnection.initialRTO * (1 << Int64(min(retries, 6)))
+    }
+
+    // MARK: Acknowledgments
+
+    /// Bytes from RCV.NXT on for which there is room.
+    private var receiveRoom: Int {
+        isSocketReset ? 0xffff : max(0, StreamBuffer.maximumCapacity - toSocket.count)
+    }
+
+    private func advertisedWindow() -> UInt16 {
+        receiver.advertise(receiveRoom, scale: sendWindowScale == nil ? 0 : TCPConnection.receiveWindowScale)
+    }
+
+    /// Sends an ACK without data.
+    /// - Parameter sequence: SND.NXT, if nil. An older one makes it a probe.
+    func sendAck(_ context: inout TCPContext, sequence: UInt32? = nil) {
+        var header = TCPSegmentHeader(.ack, sequence: sequence ?? sender.sndNxt)
+        header.acknowledgment = receiver.rcvNxt
+        header.window = advertisedWindow()
+        if sackPermitted && !receiver.outOfOrder.isEmpty { header.options = .sack(receiver.sackBlocks(atMost: 3)) }
+        if context.send(header, endpoints) { didSendAck() }
+    }
+
+    private func didSendAck() {
+        ackDeadline = nil
+        lastAckSent = receiver.rcvNxt
+    }
+
+    // MARK: Data
+
+    /// The end of a poll: passes on what has arrived on either side, and sends what is due.
+    /// - Parameter isReadWatched: the poller reports when the socket is readable.
+    func finishPoll(isReadWatched: Bool, _ context: inout TCPContext) {
+        guard isEstablished else {
+            if ackDeadline != nil && isInTimeWait { sendAck(&context) }
+            return
+        }
+        flushToSocket(&context)
+        output(&context)
+        guard isEstablished else { return }
+        // There is room again: read the socket now instead of after an event. What the guest is to get goes out first.
+        if context.readBudget > 0 && !isReadWatched && canReceive {
+            context.readBudget -= 1
+            context.output.flush()
+            receiveFromSocket(&context)
+            output(&context)
+            guard isEstablished else { return }
+        }
+        if let ackDeadline, ackDeadline <= context.now { sendAck(&context) }
+        // A window update, when the guest may be waiting for one and half of the buffer is free again.
+        if receiver.rcvWnd < 32 << 10 && receiveRoom >= StreamBuffer.maximumCapacity / 2 { sendAck(&context) }
+    }
+
+    /// Sends data and FIN as far as windows allow.
+    func output(_ context: inout TCPContext) {
+        if isSocketReset && isSocketAtEnd && toGuest.count == 0 { return reset(&context) }
+        // The FIN counts as a byte behind the stream. A stream that ended in a reset has none.
+        let available = toGuest.count + (isSocketAtEnd && !isSocketReset && !isFinAcked ? 1 : 0)
+        while available > sender.flightSize || !sender.isIdle {
+            guard
+                let chunk = sender.nextChunk(
+                    available: available, limit: TCPContext.maximumPayload, now: context.now)
+            else { break }
+            if chunk.isRetransmission { context.retransmissions += 1 }
+            send(chunk.range, &context)
+        }
+        if isFinAcked && hasShutDownSocket { return enterTimeWait(&context) }
+        // The guest has closed its window: persist, as its window update may be lost (RFC 9293 section 3.8.6.1).
+        if sender.isIdle && available > 0 && retries == 0 {
+            retries = 1
+            timer =
+                context.now
+                + min(
+                    TCPConnection.maximumPersistInterval,
+                    TCPSender.minimumRTO * (1 << Int64(min(zeroWindowProbes, 8))))
+        }
+    }
+
+    private func send(_ range: Range<Int>, _ context: inout TCPContext) {
+        let payload = range.lowerBound..<min(range.upperBound, toGuest.count)
+        var flags: TCPFlags = .ack
+        if range.upperBound > toGuest.count { flags.insert(.fin) }
+        if range.upperBound >= toGuest.count && !payload.isEmpty { flags.insert(.psh) }
+        var header = TCPSegmentHeader(flags, sequence: sender.sndUna &+ UInt32(truncatingIfNeeded: range.lowerBound))
+        header.acknowledgment = receiver.rcvNxt
+        header.window = advertisedWindow()
+        header.payloadLength = payload.count
+        header.segmentSize = sender.smss
+        if context.send(header, endpoints, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { didSendAck() }
+    }
+}

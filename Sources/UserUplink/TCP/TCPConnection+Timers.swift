@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+// Timers, and the ends that a connection can take.
+
+extension TCPConnection {
+    /// When a timer expires next.
+    var deadline: Instant {
+        let next = min(timer, ackDeadline ?? .distantFuture)
+        if isEstablished, let deadline = sender.retransmitDeadline { return min(deadline, next) }
+        return next
+    }
+
+    /// The deadline has passed. Returns 0, or the positive errno with which the connection could not be made.
+    func timerExpired(_ context: inout TCPContext) -> Int32 {
+        switch state {
+        case .connecting: return Errno.timedOut
+        case .synSent, .synReceived: retransmitHandshake(&context)
+        case .established: establishedTimerExpired(&context)
+        case .timeWait: resetSocket(&context)
+        case .closed: break
+        }
+        return 0
+    }
+
+    private func retransmitHandshake(_ context: inout TCPContext) {
+        retries += 1
+        if retries > TCPConnection.maximumHandshakeRetransmits {
+            reset(&context)
+        } else if state == .synSent {
+            sendSYN(&context)
+        } else {
+            sendSYNACK(&context)
+        }
+    }
+
+    private func establishedTimerExpired(_ context: inout TCPContext) {
+        if let deadline = sender.retransmitDeadline, deadline <= context.now {
+            sender.retransmitTimeout(now: context.now)
+            if sender.consecutiveTimeouts > TCPSender.maximumRetransmits { reset(&context) }
+        } else if timer > context.now {
+            // It was the delayed ACK, which goes out at the end of the poll.
+            return
+        } else if retries > TCPConnection.maximumProbes {
+            reset(&context)
+        } else {
+            // A probe: an already acknowledged sequence number makes the guest send an ACK with its window (RFC 9293
+            // section 3.8.4).
+            retries += 1
+            zeroWindowProbes += 1
+            sendAck(&context, sequence: sender.sndUna &- 1)
+            timer = context.now + min(TCPConnection.maximumProbeInterval, TCPSender.minimumRTO * (1 << Int64(retries)))
+        }
+    }
+
+    // MARK: Ends
+
+    /// Both FINs are sent and acknowledged.
+    func enterTimeWait(_ context: inout TCPContext) {
+        if ackDeadline != nil { sendAck(&context) }
+        state = .timeWait
+        timer = context.now + TCPConnection.timeWaitDuration
+        releaseBuffers(&context)
+    }
+
+    /// Ends the connection for the outside at once, with a RST; the guest knows already, or the caller informs it.
+    func resetSocket(_ context: inout TCPContext) {
+        if state != .timeWait { socket?.resetWhenClosed() }
+        state = .closed
+        releaseBuffers(&context)
+    }
+
+    /// Ends the connection for both sides at once, each with a RST.
+    func reset(_ context: inout TCPContext) {
+        switch state {
+        case .closed, .timeWait, .synSent: break
+        default:
+            var header = TCPSegmentHeader([.rst, .ack], sequence: state == .connecting ? 0 : sender.sndNxt)
+            header.acknowledgment = receiver.rcvNxt
+            context.send(header, endpoints)
+        }
+        resetSocket(&context)
+    }
+
+    private func releaseBuffers(_ context: inout TCPContext) {
+        toGuest.clear(&context.memory)
+        toSocket.clear(&context.memory)
+    }
+
+    /// Returns the memory of empty buffers to the budget.
+    func trim(_ context: inout TCPContext) {
+        isOverBudget = false
+        toGuest.trim(&context.memory)
+        if receiver.outOfOrder.isEmpty { toSocket.trim(&context.memory) }
+    }
+
+    /// IRS: the sequence number of the guest's SYN, while nothing but that was received.
+    var irs: UInt32 { receiver.rcvNxt &- 1 }
+}

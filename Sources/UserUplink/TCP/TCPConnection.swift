@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+// Theory of operation
+// ===================
+//
+// A guest's TCP connection is terminated here, and continued by a socket of this host: two connections, spliced. The
+// side towards the guest is a TCP of this program, in this folder; the side towards the outside is the kernel's.
+// Nothing of the guest's connection is visible outside, and nothing of the outside's but its bytes, its end and its
+// errors reaches the guest. Sequence numbers, options and losses belong to one side each.
+//
+//     TCPRelay        all connections: table, timers, socket events, published ports, memory
+//     TCPConnection   one connection: states, both byte streams
+//     TCPSender       host -> guest: windows, retransmission, congestion control   (pure arithmetic)
+//     TCPReceiver     guest -> host: reordering, advertised window                 (pure arithmetic)
+//     StreamBuffer    the bytes of one direction, a ring of 16 KiB to 1 MiB
+//
+// States and events
+// -----------------
+//
+//  state        entered when              segment of the guest          socket                     timer
+//  connecting   the guest's SYN came;     RST: closed                   writable: SYN-ACK,         75 s: ICMP, closed
+//               connect(2) is under way   others are ignored            -> synReceived
+//                                                                       refused: RST, closed
+//                                                                       unreachable: ICMP, closed
+//  synSent      a client connected to a   SYN-ACK: ACK, -> established  -                          SYN again, 2 s and
+//               published port; SYN sent  RST: client reset, closed                                doubling, 6 times
+//                                         wrong ACK: RST
+//  synReceived  SYN-ACK sent              ACK: -> established           -                          SYN-ACK again, 1 s
+//                                         SYN: SYN-ACK again                                       doubling, 6 times
+//                                         wrong ACK: RST
+//  established  the handshake is done     see below                     readable, writable         see below
+//  timeWait     both FINs are sent and    ACK again; a SYN begins a     closed                     1 s: closed
+//               acknowledged              new connection
+//  closed       -                         -                             -                          the relay removes it
+//                                                                                                  after this poll
+//
+// The guest gets its SYN-ACK only after the outside has accepted, so that a refused connection looks refused. The
+// half-closed states of RFC 9293 are flags within `established`, one pair for each direction:
+//
+//     FIN from the guest     receiver.isFinReceived   then, with toSocket empty, shutdown(2): hasShutDownSocket
+//     end of the socket      isSocketAtEnd            a FIN goes behind the last byte; acknowledged: isFinAcked
+//
+//     CLOSE-WAIT is isFinReceived alone, FIN-WAIT-1 isSocketAtEnd alone, FIN-WAIT-2 isFinAcked alone. Both sides done
+//     is timeWait. A reset of the outside is passed on as RST, after what was received before it has been delivered.
+//
+// What is acknowledged when
+// -------------------------
+//
+// Data is acknowledged when it is in the socket or in `toSocket`, not when the remote host has it. An ACK goes with
+// data if there is any; otherwise, at the end of a poll:
+//
+//     a second full-sized segment, a short one, anything out of order, a probe, a SYN in between      at once
+//     one full-sized segment in order                                                                 within 1 ms
+//     a FIN without data                                          within 5 ms, to go with this side's own FIN
+//     the window was below 32 KiB, and half of the buffer is free again                               at once
+//
+// Flow control, end to end
+// ------------------------
+//
+// guest -> outside: bytes go to the socket right away. What it does not take stays in `toSocket`, and the advertised
+// window is the rest of 1 MiB. A remote host that does not read thereby stops the guest.
+// outside -> guest: `toGuest` keeps all bytes from SND.UNA on. While it is full the socket is not watched for reading,
+// the kernel's buffer fills, and the remote host stops. The buffer grows only if half of it is in flight.
+//
+// Timers
+// ------
+//
+//     retransmitDeadline   RFC 6298 in TCPSender; RTO 200 ms to 60 s; reset after 15 in a row
+//     ackDeadline          delayed ACK, and an ACK that is due at the end of this poll
+//     timer, handshake     connect timeout, SYN and SYN-ACK retransmission
+//     timer, idle          keep-alive (RFC 9293 section 3.8.4): after 600 s, then up to 10 probes with backoff
+//     timer, no window     persist (RFC 9293 section 3.8.6.1): after 200 ms, doubling up to 5 s; no limit while the
+//                          guest answers
+//     timer, timeWait      1 s instead of 2 MSL: both ends of the path are on this host
+//
+// The persist probe is an ACK with an old sequence number, as a keep-alive is: it carries no data, so a guest that
+// closed its window need not drop any.
+//
+// For memory, polls and fairness see TCPRelay.
+
+/// A TCP connection of a guest, terminated here and spliced with a socket of this host.
+///
+/// Not thread-safe: whoever serves the relay holds its lock.
+final class TCPConnection {
+    enum State {
+        /// connect(2) is under way on behalf of a guest that has sent a SYN.
+        case connecting
+        /// Inbound connection from a published port: a SYN was sent to the guest.
+        case synSent
+        /// The guest's SYN was answered with a SYN-ACK that it has not acknowledged.
+        case synReceived
+        /// Data flows; one direction may have ended.
+        case established
+        /// Both directions have ended; repeated segments of the guest are acknowledged once more.
+        case timeWait
+        /// The relay removes it.
+        case closed
+    }
+
+    /// Rcv.Wind.Shift (RFC 7323 section 2): a window of 1 MiB is advertised in units of 128 bytes.
+    static let receiveWindowScale: UInt8 = 7
+    /// How long connect(2) may take (the user timeout of a SYN, RFC 9293 section 3.8.3).
+    static let connectTimeout = TimeAmount.seconds(75)
+    /// SYNs or SYN-ACKs that are sent again before the guest counts as gone.
+    static let maximumHandshakeRetransmits = 6
+    /// The RTO of a handshake, before any measurement (RFC 6298 section 2.1).
+    static let initialRTO = TimeAmount.seconds(1)
+    static let timeWaitDuration = TimeAmount.seconds(1)
+    /// A guest that has sent nothing for this long gets keep-alive probes (RFC 9293 section 3.8.4).
+    static let keepAliveIdle = TimeAmount.seconds(600)
+    static let maximumProbes = 10
+    /// Upper bound of the keep-alive probe interval.
+    static let maximumProbeInterval = TimeAmount.seconds(60)
+    /// Upper bound of the zero-window probe interval. Kept short because the guest's window update may be lost.
+    static let maximumPersistInterval = TimeAmount.seconds(5)
+    /// How long the ACK of a FIN may be delayed so that this side's own FIN can go with it.
+    static let finDelay = TimeAmount.milliseconds(5)
+    /// How long the ACK of a single full-sized segment may be delayed (RFC 9293 section 3.8.6.3 allows 500 ms).
+    static let delayedAckTimeout = TimeAmount.milliseconds(1)
+    /// The longest TCP options (RFC 9293 section 3.1), by which a full-sized segment may be shorter than the MSS.
+    static let maximumOptionsLength = 40
+    /// Payloads of at least this many bytes are sent to the socket without a copy.
+    static let directSendThreshold = 8 << 10
+
+    var endpoints: TCPEndpoints
+    var state: State
+    /// Owned; nil after it was closed.
+    var socket: Descriptor?
+    /// The socket's number, for the poller.
+    let raw: Int32
+
+    var sender: TCPSender
+    var receiver: TCPReceiver
+    /// The stream to the guest, from SND.UNA on.
+    var toGuest = StreamBuffer()
+    /// What the socket has not taken yet; behind `count`, what was received out of order.
+    var toSocket = StreamBuffer()
+    /// Snd.Wind.Shift, the guest's; nil if windows are not scaled in either direction.
+    var sendWindowScale: UInt8?
+    var sackPermitted = false
+    /// ISS: the sequence number of this side's SYN.
+    let iss: UInt32
+
+    /// The socket's send buffer is full.
+    var isSocketBlocked = false
+    /// The socket delivers nothing more.
+    var isSocketAtEnd = false
+    /// The socket has failed or was reset; the guest gets a RST instead of a FIN.
+    var isSocketReset = false
+    /// The guest has acknowledged this side's FIN.
+    var isFinAcked = false
+    /// The guest's FIN was passed on to the socket.
+    var hasShutDownSocket = false
+
+    /// When an ACK is due; nil if the guest has been sent everything.
+    var ackDeadline: Instant?
+    /// RCV.NXT as it was last sent to the guest.
+    var lastAckSent: UInt32 = 0
+    /// The memory budget refused to let `toGuest` grow; cleared every second.
+    var isOverBudget = false
+    /// Zero-window probes since the window was last open.
+    var zeroWindowProbes = 0
+    /// Retransmissions of the handshake, or probes that the guest has not answered.
+    var retries = 0
+    /// The timer of handshake, keep-alive, persist and TIME-WAIT, of which one is needed at a time.
+    var timer: Instant
+
+    var isClosed: Bool { state == .closed }
+    var isEstablished: Bool { state == .established }
+    var isInTimeWait: Bool { state == .timeWait }
+
+    /// Begins a connection for a guest.
+    /// - Parameters:
+    ///   - socket: on its way to where the guest wants to go.
+    ///   - syn: the guest's SYN.
+    init(
+        _ endpoints: TCPEndpoints, connecting socket: consuming Descriptor, syn: borrowing TCPView,
+        _ context: borrowing TCPContext
+    ) {
+        self.endpoints = endpoints
+        raw = socket.raw
+        self.socket = consume socket
+        state = .connecting
+        iss = Random.value()
+        receiver = TCPReceiver(rcvNxt: syn.sequence &+ 1)
+        sender = TCPSender(sndUna: iss, window: 0, smss: 1, sackPermitted: false)
+        timer = context.now + TCPConnection.connectTimeout
+        negotiate(syn, context)
+    }
+
+    /// Begins a connection to a guest, for a client of a published port. The SYN goes out when the timer is served.
+    init(_ endpoints: TCPEndpoints, acceptedFrom socket: consuming Descriptor, _ context: borrowing TCPContext) {
+        self.endpoints = endpoints
+        raw = socket.raw
+        self.socket = consume socket
+        state = .synSent
+        iss = Random.value()
+        receiver = TCPReceiver(rcvNxt: 0)
+        sender = TCPSender(sndUna: iss, window: 0, smss: 1, sackPermitted: false)
+        timer = context.now
+    }
+
+    /// Bytes of payload in the longest segment that fits the guests' link.
+    func maximumSegmentSize(_ context: borrowing TCPContext) -> Int {
+        min(65_495, context.mtu - endpoints.ipHeaderLength - 20)
+    }
+
+    /// Settles what both sides support, from the guest's SYN.
+    func negotiate(_ segment: borrowing TCPView, _ context: borrowing TCPContext) {
+        let options = TCPOptions(segment)
+        let longest = maximumSegmentSize(context)
+        sendWindowScale = options.windowScale
+        sackPermitted = options.permitsSelective
+        // The window of a SYN is never scaled. The default MSS is 536, or 1220 (RFC 9293 section 3.7.1).
+        sender = TCPSender(
+            sndUna: iss &+ 1, window: Int(segment.window),
+            smss: max(64, min(longest, Int(options.maximumSegment ?? (endpoints.isIPv6 ? 1220 : 536)))),
+            sackPermitted: sackPermitted)
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+import Timing
+import Wire
+
+/// What all connections share while they are served: the way to the guests, the memory budget, the time. The relay owns
+/// it and lends it to one connection at a time.
+struct TCPContext {
+    /// Bytes of payload in the longest GSO frame.
+    static let maximumPayload = 65_535 - 40 - 20
+
+    /// Takes the frames for guests.
+    let output: GuestOutput
+    /// Bytes of the longest IP packet on the guests' link.
+    let mtu: Int
+    var memory: BufferBudget
+    /// When this poll began.
+    var now = Instant.distantPast
+    /// Sockets that may still be read in this poll without a readiness event.
+    var readBudget = 0
+    /// Parts of streams that were retransmitted so far.
+    var retransmissions = 0
+
+    /// Appends a segment to the guests' output. Returns false if the guest's hardware address is not known.
+    @discardableResult
+    func send(
+        _ header: TCPSegmentHeader, _ endpoints: TCPEndpoints,
+        payload: (inout MutableRawSpan, Int) -> Void = { _, _ in }
+    ) -> Bool {
+        header.append(to: output, endpoints, payload: payload)
+    }
+
+    /// Answers a segment that belongs to no connection with a reset (RFC 9293 section 3.10.7.1).
+    func sendReset(inReplyTo segment: borrowing TCPView, _ endpoints: TCPEndpoints) {
+        let flags = segment.flags
+        if flags.contains(.rst) { return }
+        var header: TCPSegmentHeader
+        if flags.contains(.ack) {
+            header = TCPSegmentHeader(.rst, sequence: segment.acknowledgment)
+        } else {
+            header = TCPSegmentHeader([.rst, .ack], sequence: 0)
+            let length =
+                segment.payload.byteCount + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
+            header.acknowledgment = segment.sequence &+ UInt32(truncatingIfNeeded: length)
+        }
+        send(header, endpoints)
+    }
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Platform
+import Timing
+import Wire
+
+// Theory of operation of the connections themselves: see TCPConnection.
+//
+// A poll
+// ------
+//
+// The relay has no thread. Its owner locks it and runs, in this order:
+//
+//     beginPoll       the time of this poll
+//     receive         for each segment of a guest, at most 64 a poll
+//     serve           at most 8 socket events, listening sockets included
+//     finishPoll      due timers, and the end of the poll for all dirty connections
+//     drainEffects    what the gateway is to send
+//
+// A connection that a segment, an event or a timer has touched is dirty. Its ACKs, its writes to the socket and changes
+// to the poller's interest wait for `finishPoll`, so that they are made once for a burst of segments. Reads happen on
+// an event, and in `finishPoll` for connections that were full and have room again, at most 8 of either kind a poll and
+// a megabyte each: that bounds how long other ports of the switch wait.
+//
+// Timers
+// ------
+//
+// `deadlines` is a heap without removal. Each slot records the deadline of the one entry that counts; entries that do
+// not match are discarded when they are due. A deadline is entered at most 30 s ahead, so that entries that are
+// obsolete leave the heap in that time. A connection whose deadline moved to later gets its entry again when the old
+// one is due.
+//
+// Memory and fairness
+// -------------------
+//
+// FlowTable bounds the connections; when it is full, the guest with the most loses its oldest. BufferBudget bounds the
+// bytes of all buffers together, apart from a first 16 KiB each. A connection that gets no memory is slow, and whole.
+// Connections are charged to the guest (GuestOwner), not to its addresses.
+//
+// Relay and gateway
+// -----------------
+//
+// The relay never calls the gateway. It gets what it needs as values: `RelayPolicy`, the owner in `InboundSegment`, the
+// neighbor table as an argument. What it wants sent by the gateway it returns as `Effect`s.
+
+/// All TCP connections of the guests: finds the one that a segment or event belongs to, opens and removes them.
+///
+/// Not thread-safe: its owner's lock protects it and its connections.
+final class TCPRelay {
+    /// A place for a connection, with what the relay knows about it.
+    private struct Slot {
+        var connection: TCPConnection?
+        /// Counts the connections of this slot, so that events and deadlines of an earlier one are recognized.
+        var generation: UInt32 = 0
+        /// What the poller watches the socket for; nil if it does not.
+        var interest: Readiness?
+        /// The deadline in the heap that counts; `distantFuture` for none.
+        var deadline = Instant.distantFuture
+        /// It is in the list `dirty`.
+        var isDirty = false
+    }
+
+    /// Bytes of all stream buffers together, if nothing else is said.
+    static let defaultMemory = 256 << 20
+    /// How far ahead a deadline is entered in the heap at most.
+    private static let deadlineHorizon = TimeAmount.seconds(30)
+    /// Socket events handled per poll, and as many reads without an event.
+    private static let eventBatch = 8
+
+    private var context: TCPContext
+    private let policy: RelayPolicy
+    private let gatewayHardware: MACAddress
+    private let dnsQueue: DNSConnectionQueue?
+    private let poller: Poller
+    private var table: FlowTable
+    /// By the flow's index in `table`.
+    private var slots: [Slot] = []
+    private(set) var deadlines = DeadlineQueue()
+    /// Indices of connections to finish at the end of the poll.
+    private var dirty: [Int] = []
+    /// Those being finished; empty between polls. The two lists are swapped, so that none is allocated.
+    private var finishing: [Int] = []
+    private var listeners = TCPListeners()
+    private var effects: [Effect] = []
+
+    /// - Parameters:
+    ///   - dnsQueue: takes connections to the DNS proxy.
+    ///   - memory: bytes of all stream buffers together.
+    init(
+        _ options: NATGateway.Options, dnsQueue: DNSConnectionQueue? = nil, to output: GuestOutput,
+        memory: Int = TCPRelay.defaultMemory
+    ) throws(SystemError) {
+        self.dnsQueue = dnsQueue
+        poller = try Poller()
+        context = TCPContext(output: output, mtu: options.mtu, memory: BufferBudget(limit: memory))
+        policy = RelayPolicy(options)
+        gatewayHardware = options.hardware
+        table = FlowTable(capacity: max(16, options.flowLimit * 3 / 4))
+    }
+
+    /// Readable while `serve` has something to do.
+    var descriptor: Descriptor { _read { yield poller.descriptor } }
+
+    /// Connections at the moment.
+    var count: Int { table.count }
+
+    /// Bytes of all stream buffers at the moment.
+    var memoryUsed: Int { context.memory.used }
+
+    /// Parts of streams that were retransmitted to guests so far.
+    var retransmissions: Int { context.retransmissions }
+
+    // MARK: Polls
+
+    func beginPoll(now: Instant) {
+        context.now = now
+        context.readBudget = TCPRelay.eventBatch
+    }
+
+    /// Handles a batch of socket events. If there are more, `descriptor` stays readable.
+    func serve(_ neighbors: NeighborTable<IPv4Address>) {
+        for event in 0..<poller.wait(until: context.now, now: context.now, atMost: TCPRelay.eventBatch) {
+            let (token, ready) = poller.event(event)
+            if token & TCPListeners.tokenFlag != 0 {
+                listeners.accept(token, poller, now: context.now) { socket, peer, listener in
+                    openInbound(socket, from: peer, at: listener, neighbors)
+                }
+                continue
+            }
+            guard let (index, connection) = find(token) else { continue }
+            let error = connection.socketReady(ready, &context)
+            if error != 0 { connectFailed(connection, error) }
+            markDirty(index)
+        }
+    }
+
+    /// The end of a poll: serves due timers and finishes dirty connections.
+    func finishPoll(_ neighbors: NeighborTable<IPv4Address>) {
+        listeners.resume(poller, now: context.now)
+        while let first = deadlines.first, first.deadline <= context.now {
+            _ = deadlines.removeFirst()
+            guard let (index, connection) = find(first.token), slots[index].deadline == first.deadline else { continue }
+            slots[index].deadline = .distantFuture
+            if connection.deadline <= context.now {
+                if connection.endpoints.guestHardware == nil { resolve(connection, neighbors) }
+                let error = connection.timerExpired(&context)
+                if error != 0 { connectFailed(connection, error) }
+            }
+            markDirty(index)
+        }
+        swap(&dirty, &finishing)
+        for index in finishing {
+            guard let connection = slots[index].connection else { continue }
+            slots[index].isDirty = false
+            connection.finishPoll(isReadWatched: slots[index].interest?.contains(.readable) == true, &context)
+            settle(index, connection)
+        }
+        finishing.removeAll(keepingCapacity: true)
+    }
+
+    /// Hands over what the gateway is to send, and forgets it.
+    func drainEffects(_ body: (Effect) -> Void) {
+        if effects.isEmpty { return }
+        for effect in effects { body(effect) }
+        effects.removeAll(keepingCapacity: true)
+    }
+
+    /// To be called about once a second: frees memory that is not needed.
+    func trim() {
+        for index in slots.indices { slots[index].connection?.trim(&context) }
+    }
+
+    /// When the next poll is due if nothing happens before; `distantFuture` for never.
+    func nextDeadline() -> Instant { min(listeners.resumeDeadline, nextConnectionDeadline()) }
+
+    private func nextConnectionDeadline() -> Instant {
+        while let first = deadlines.first {
+            guard let (index, connection) = find(first.token), slots[index].deadline == first.deadline else {
+                _ = deadlines.removeFirst()
+                continue
+            }
+            // A poll for nothing costs less than another entry, if it is due so soon.
+            if horizon(connection) <= first.deadline
+                || first.deadline <= context.now + TCPConnection.delayedAckTimeout
+            {
+                return first.deadline
+            }
+            _ = deadlines.removeFirst()
+            slots[index].deadline = .distantFuture
+            scheduleTimer(index, connection)
+        }
+        return .distantFuture
+    }
+
+    /// The deadline to enter for a connection.
+    private func horizon(_ connection: TCPConnection) -> Instant {
+        min(connection.deadline, context.now + TCPRelay.deadlineHorizon)
+    }
+
+    /// Enters a connection's deadline, if it is earlier than the one in the heap.
+    private func scheduleTimer(_ index: Int, _ connection: TCPConnection) {
+        let deadline = horizon(connection)
+        guard deadline < slots[index].deadline else { return }
+        slots[index].deadline = deadline
+        deadlines.insert(deadline, token(index))
+    }
+
+    private func markDirty(_ index: Int) {
+        if slots[index].isDirty { return }
+        slots[index].isDirty = true
+        dirty.append(index)
+    }
+
+    /// After a connection was finished: updates the poller and the timer, or removes it.
+    private func settle(_ index: Int, _ connection: TCPConnection) {
+        if connection.isClosed { return remove(index, connection) }
+        let interest = connection.interest
+        if interest != slots[index].interest {
+            if let interest {
+                if slots[index].interest == nil {
+                    if (try? poller.add(connection.raw, token: token(index), for: interest)) == nil {
+                        connection.reset(&context)
+                        return remove(index, connection)
+                    }
+                } else {
+                    poller.modify(connection.raw, token: token(index), for: interest)
+                }
+            } else {
+                poller.remove(connection.raw)
+            }
+            slots[index].interest = interest
+        }
+        if connection.isInTimeWait { connection.closeSocket() }
+        scheduleTimer(index, connection)
+    }
+
+    // MARK: Slots
+
+    /// Identifies the connection in a slot. Never the token of a listener, whatever the generation.
+    static func token(_ index: Int, generation: UInt32) -> UInt64 {
+        UInt64(generation & 0x7fff_ffff) << 32 | UInt64(index)
+    }
+
+    private func token(_ index: Int) -> UInt64 { TCPRelay.token(index, generation: slots[index].generation) }
+
+    private func find(_ token: UInt64) -> (index: Int, TCPConnection)? {
+        let index = Int(token & 0xffff_ffff)
+        guard index < slots.count, self.token(index) == token, let connection = slots[index].connection else {
+            return nil
+        }
+        return (index, connection)
+    }
+
+    private func add(_ connection: TCPConnection, by owner: GuestOwner) {
+        let (index, evicted) = table.insert(connection.endpoints.key, by: owner, now: context.now)
+        if index == slots.count { slots.append(Slot()) }
+        if evicted, let old = slots[index].connection {
+            old.reset(&context)
+            vacate(index, old)
+        }
+        slots[index].connection = connection
+        slots[index].generation &+= 1
+        markDirty(index)
+    }
+
+    private func remove(_ index: Int, _ connection: TCPConnection) {
+        table.remove(connection.endpoints.key)
+        vacate(index, connection)
+    }
+
+    private func vacate(_ index: Int, _ connection: TCPConnection) {
+        if slots[index].interest != nil { poller.remove(connection.raw) }
+        if slots[index].isDirty { dirty.removeAll { $0 == index } }
+        slots[index] = Slot(generation: slots[index].generation)
+    }
+
+    // MARK: Segments of guests
+
+    /// Whether a segment belongs to a connection, though its destination is refused: a published port leads to the
+    /// guest from there. A SYN for a connection in TIME-WAIT ends that one, and does not belong to it.
+    func hasConnection(_ key: FlowKey, isSYN: Bool) -> Bool {
+        guard let index = table.find(key, now: context.now), let connection = slots[index].connection else {
+            return false
+        }
+        guard isSYN && connection.isInTimeWait else { return true }
+        connection.reset(&context)
+        remove(index, connection)
+        return false
+    }
+
+    /// Handles a segment of a guest. It may open a connection.
+    func receive(_ frame: RawSpan, _ inbound: InboundSegment) {
+        guard let segment = try? TCPView(frame.extracting(inbound.range)) else { return }
+        let isSYN = segment.flags.isInitialSYN
+        if let index = table.find(inbound.key, now: context.now), let connection = slots[index].connection {
+            guard isSYN && connection.isInTimeWait else {
+                connection.receive(segment, from: inbound.hardware, &context)
+                return markDirty(index)
+            }
+            connection.reset(&context)
+            remove(index, connection)
+        }
+        let endpoints = TCPEndpoints(
+            key: inbound.key, gatewayHardware: gatewayHardware, guestHardware: inbound.hardware)
+        guard isSYN else { return context.sendReset(inReplyTo: segment, endpoints) }
+        open(endpoints, segment, by: inbound.owner ?? .address(inbound.key.guest))
+    }
+
+    private func open(_ endpoints: TCPEndpoints, _ syn: borrowing TCPView, by owner: GuestOwner) {
+        do throws(SystemError) {
+            let socket = try connect(endpoints)
+            // A destination on this host has answered by now.
+            let ready = socket.wait(for: .writable, until: .distantPast)
+            let connection = TCPConnection(endpoints, connecting: socket, syn: syn, context)
+            add(connection, by: owner)
+            let error = ready.isEmpty ? 0 : connection.socketReady(ready, &context)
+            if error != 0 { connectFailed(connection, error) }
+        } catch {
+            if TCPRelay.isUnreachable(error.code) {
+                effects.append(.unreachable(endpoints, sequence: syn.sequence, error: error.code))
+            } else if !TCPRelay.isShortage(error.code) {
+                context.sendReset(inReplyTo: syn, endpoints)
+            }
+        }
+    }
+
+    /// Starts to connect to where a guest wants to go. The caller owns the socket.
+    private func connect(_ endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
+        if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(from: endpoints.key.guestIPv4) }
+        let socket = try UnixSocket.internetStream(ipv6: endpoints.isIPv6)
+        socket.prepareForRelay()
+        try socket.connect(to: policy.destination(of: endpoints.key))
+        return socket
+    }
+
+    private func connectFailed(_ connection: TCPConnection, _ error: Int32) {
+        guard TCPRelay.isUnreachable(error) else { return connection.reset(&context) }
+        effects.append(.unreachable(connection.endpoints, sequence: connection.irs, error: error))
+        connection.resetSocket(&context)
+    }
+
+    /// Reported to the guest by ICMP; a refusal is reported by RST.
+    private static func isUnreachable(_ error: Int32) -> Bool {
+        [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error)
+    }
+
+    /// A lack of descriptors or memory is not reported: the guest sends its SYN again.
+    private static func isShortage(_ error: Int32) -> Bool {
+        [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
+    }
+
+    // MARK: Published ports
+
+    /// Listens on a port of the host for a guest's. Clients are accepted from the first `serve` on.
+    /// - Parameter followed: follow the lease of this guest instead of a fixed address.
+    func publish(
+        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        following followed: FollowedGuest? = nil
+    ) throws(SystemError) {
+        try listeners.publish(bind, hostPort, to: guest, port, following: followed, poller)
+    }
+
+    /// A lease was given: ports published for the guest lead there.
+    func note(lease address: IPv4Address, to hardware: MACAddress, named name: GuestName?) {
+        listeners.note(lease: address, to: hardware, named: name)
+    }
+
+    private func openInbound(
+        _ socket: consuming Descriptor, from peer: SocketAddress, at listener: TCPListener,
+        _ neighbors: NeighborTable<IPv4Address>
+    ) {
+        guard listener.guest != .any else { return socket.resetWhenClosed() }
+        let guest = IPv6Address(0, UInt64(listener.guest.value))
+        let remote = IPv6Address(0, UInt64(policy.visibleAddress(of: peer).value))
+        var key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: remote, peer.port)
+        for _ in 0..<16 where table.find(key, now: context.now) != nil {
+            key = FlowKey(
+                IPProtocol.tcp, guest: guest, listener.port, remote: remote, UInt16.random(in: 32_768...65_535))
+        }
+        guard table.find(key, now: context.now) == nil else { return socket.resetWhenClosed() }
+        let endpoints = TCPEndpoints(
+            key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: listener.guest))
+        add(
+            TCPConnection(endpoints, acceptedFrom: socket, context),
+            by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest))
+    }
+
+    /// Looks up the hardware address of a guest that a client of a published port wants to reach.
+    private func resolve(_ connection: TCPConnection, _ neighbors: NeighborTable<IPv4Address>) {
+        let address = connection.endpoints.key.guestIPv4
+        if let hardware = neighbors.hardware(of: address) {
+            connection.endpoints.guestHardware = hardware
+        } else {
+            effects.append(.resolve(address))
+        }
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+import Atomics
+import FrameIO
+import NetworkModel
+import Platform
+import Timing
+import Wire
+
+// Theory of operation
+// ===================
+//
+//     switch ----> fromGuests ----> NATGateway ----> TCPRelay ----> sockets            TCP
+//            <---- GuestOutput <-------- | <------------ |
+//                                        +--> SlirpThread --> libslirp --> sockets     UDP, pings
+//
+// Towards the switch, the NAT is a device without descriptor of its own. The forwarding workers append frames to
+// `fromGuests` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
+// has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
+// wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.
+//
+// Behind this file: Gateway/ (who may send what where), TCP/ (connections), Slirp/ (threads and locks), DNS/ (TCP to
+// the DNS proxy).
+
+/// The user-mode NAT: terminates TCP itself, and leaves UDP and pings to libslirp.
+package final class UserNAT: @unchecked Sendable {
+    /// Bytes of guests' frames that wait for the next poll: enough for the windows of many connections.
+    private static let guestCapacity = 8 << 20
+    /// Frames handled in one poll, each of which may open a connection. The rest waits while other ports are served.
+    static let framesPerPoll = 64
+
+    /// Appended to by whoever sends to the port, emptied under the lock.
+    let fromGuests = SPSCFrameRing(capacity: UserNAT.guestCapacity)
+    private let sink: any FrameInjector
+    private let slirp: SlirpThread
+    /// The gateway's IPv6 addresses; none without IPv6.
+    package let gatewayIPv6: [IPv6Address]
+    /// TCP connections, and retransmissions so far, as of the last second.
+    private let connections = ManagedAtomic<Int>(0)
+    private let retransmissions = ManagedAtomic<Int>(0)
+    private let drops = Mutex([Int](repeating: 0, count: NATDropReason.allCases.count))
+
+    /// The NAT lock. Taken after the switch's shared lock; never held while libslirp is entered.
+    private let pollLock = PollLock()
+    // Protected by the NAT lock.
+    private let output: GuestOutput
+    private var gateway: NATGateway
+    private let relay: TCPRelay
+    /// When the last poll began.
+    private var now = Instant.distantPast
+    private var nextAdvertisement = Instant.distantPast
+
+    /// Loads libslirp and publishes ports. Frames move after `start`.
+    /// - Parameters:
+    ///   - dnsQueue: takes guests' TCP connections to the DNS proxy.
+    ///   - sink: where frames for guests go.
+    package init(
+        _ options: NATGateway.Options, publishing published: [PublishedPort], dnsQueue: DNSConnectionQueue? = nil,
+        to sink: any FrameInjector
+    ) throws(UserNATError) {
+        self.sink = sink
+        output = GuestOutput(to: sink, mtu: options.mtu)
+        gateway = NATGateway(options)
+        gateway.locate = { sink.origin(of: $0) }
+        gatewayIPv6 = options.prefix.map { [.customaryGateway, IPv6Address($0, 1)] } ?? []
+        do throws(SystemError) {
+            relay = try TCPRelay(options, dnsQueue: dnsQueue, to: output)
+        } catch {
+            throw .system(error)
+        }
+        slirp = try SlirpThread(options)
+        slirp.stack.onFrame { [unowned self] in receiveFromSlirp(&$0) }
+        for port in published {
+            for (host, guest) in zip(port.ports, port.guestPorts) {
+                let error = publish(port, host, guest)
+                if error != 0 {
+                    slirp.stack.close()
+                    throw .port(port, host, error)
+                }
+            }
+        }
+    }
+
+    /// Returns 0 or a positive errno.
+    private func publish(_ port: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
+        if port.transport == .udp { return slirp.stack.publishUDP(port.bind, host, to: port.guest, guest) }
+        do throws(SystemError) {
+            try relay.publish(port.bind, host, to: port.guest, guest, following: port.followed)
+            return 0
+        } catch {
+            return error.code
+        }
+    }
+
+    // MARK: The main thread
+
+    /// libslirp's version, such as `4.7.0`.
+    package var libraryVersion: String { slirp.stack.version }
+
+    /// A descriptor for the NAT's port, readable while sockets are ready. The caller owns it.
+    package func readyDescriptor() throws(SystemError) -> Descriptor { try relay.descriptor.duplicate() }
+
+    /// Starts the libslirp thread.
+    package func start() throws(SystemError) {
+        try slirp.start { [self] in
+            sink.lockShared()
+            defer { sink.unlock() }
+            return poll(isReadable: false)
+        }
+    }
+
+    /// Ends the libslirp thread. No worker may use the device any more.
+    /// - Returns: false if libslirp does not return. The NAT must stay allocated until the process ends, then.
+    package func stop() -> Bool { slirp.stop() }
+
+    /// Notes leases that were given: address, client, its name, and the end.
+    package func note(_ leases: [(IPv4Address, MACAddress, GuestName?, end: Instant)]) {
+        // The gateway asks the switch for the clients' ports.
+        sink.lockShared()
+        pollLock.lock()
+        let present = BootClock.now
+        for (address, hardware, name, end) in leases {
+            gateway.lease(address, to: hardware, until: end, now: present)
+            if end > present { relay.note(lease: address, to: hardware, named: name) }
+        }
+        pollLock.unlock()
+        sink.unlock()
+        // This was no poll. One that was requested meanwhile is made up for by the libslirp thread.
+        if pollLock.isPollRequested { slirp.wake() }
+    }
+
+    /// How many TCP connections there are, and how many parts of their streams were retransmitted to guests so far.
+    package var streams: (count: Int, retransmissions: Int) {
+        (connections.load(ordering: .relaxed), retransmissions.load(ordering: .relaxed))
+    }
+
+    /// How many frames were dropped, by reason.
+    package func dropped(_ reason: NATDropReason) -> Int { drops.withLock { $0[reason.rawValue] } }
+
+    private func drop(_ reason: NATDropReason) { drops.withLock { $0[reason.rawValue] += 1 } }
+
+    // MARK: A poll
+
+    /// Does a bounded amount of the work that there is. The caller holds the switch's shared lock.
+    /// - Parameter isReadable: sockets are ready.
+    /// - Returns: when the next poll is due if nothing happens before.
+    func poll(isReadable: Bool) -> Instant {
+        guard pollLock.tryLock() else { return .distantFuture }
+        let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
+        now = start
+        relay.beginPoll(now: now)
+        if isNewSecond { everySecond() }
+        if now >= nextAdvertisement && sink.isAttached {
+            nextAdvertisement = now + NATGateway.advertisementInterval
+            gateway.advertise()
+        }
+        var count = 0
+        while count < UserNAT.framesPerPoll, fromGuests.removeFirst({ handle(&$0) }) != nil { count += 1 }
+        if isReadable { relay.serve(gateway.neighbors) }
+        // What is ready for guests goes out before sockets are written to.
+        output.flush()
+        relay.finishPoll(gateway.neighbors)
+        flush()
+        var deadline = fromGuests.hasFrames ? now : relay.nextDeadline()
+        if gateway.needsTick {
+            deadline = min(deadline, Instant(nanoseconds: (Int64(now.seconds32) + 1) * 1_000_000_000))
+        }
+        pollLock.unlock()
+        slirp.wakeIfNeeded()
+        return pollLock.takePollRequest() ? start : deadline
+    }
+
+    private func everySecond() {
+        relay.trim()
+        gateway.tick(now: now)
+        connections.store(relay.count, ordering: .relaxed)
+        retransmissions.store(relay.retransmissions, ordering: .relaxed)
+    }
+
+    /// Sends the frames of the gateway, and the rest of the output.
+    private func flush() {
+        relay.drainEffects { gateway.apply($0, now: now) }
+        for frame in gateway.toSlirp { sendToSlirp(frame.rawSpan) }
+        gateway.toSlirp.removeAll()
+        for frame in gateway.toGuests { sendToGuests(frame.rawSpan) }
+        gateway.toGuests.removeAll()
+        output.flush()
+    }
+
+    private func sendToGuests(_ frame: RawSpan) { output.append(length: frame.byteCount) { $0.put(frame, at: 0) } }
+
+    private func sendToSlirp(_ frame: RawSpan) { if !slirp.append(frame) { drop(.queueFull) } }
+
+    // MARK: Frames of guests
+
+    /// Handles a frame, which begins with a virtio header.
+    private func handle(_ bytes: inout MutableRawSpan) {
+        let headerLength = VirtioNetHeader.length
+        guard bytes.byteCount > headerLength + EthernetView.headerLength,
+            let offload = VirtioNetHeader(parsing: bytes.bytes)
+        else { return drop(.malformed) }
+        // The relay does not need the checksum of TCP if the guest's kernel left it open; libslirp needs that of UDP.
+        let isPartialTCP = offload.flags.contains(.needsChecksum) && offload.checksumOffset == 16
+        if offload.segmentation == .udp { return segment(bytes.bytes.from(headerLength), offload) }
+        if !isPartialTCP && !bytes.completeChecksum(offload, from: headerLength) { return drop(.malformed) }
+        forward(bytes.bytes.from(headerLength), isComplete: !isPartialTCP)
+    }
+
+    /// Splits a GSO frame of UDP into datagrams.
+    private func segment(_ frame: RawSpan, _ offload: VirtioNetHeader) {
+        guard var segmenter = Segmenter(frame, offload) else { return drop(.malformed) }
+        var header = [UInt8](repeating: 0, count: Segmenter.maximumHeaderLength)
+        while let segment = header.withMutableRawSpan({ segmenter.next(frame, header: &$0) }) {
+            let payload = frame.extracting(segment.payloadOffset..<segment.payloadOffset + segment.payloadLength)
+            let datagram = header[0..<segment.headerLength] + payload.copied()
+            forward(Array(datagram).rawSpan, isComplete: true)
+        }
+    }
+
+    private func forward(_ frame: RawSpan, isComplete: Bool) {
+        // A priority tag has no meaning here, and a kernel would remove it.
+        if let plain = LinkHeader.withoutPriorityTags(frame) { return forward(plain.rawSpan, isComplete: isComplete) }
+        let verdict = gateway.fromGuest(
+            frame, isComplete: isComplete, now: now, hasConnection: { relay.hasConnection($0, isSYN: $1) })
+        switch verdict {
+        case .pass: sendToSlirp(frame)
+        case .passReassembled(let whole): sendToSlirp(whole.rawSpan)
+        case .tcp(let segment): relay.receive(frame, segment)
+        case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment)
+        case .consumed: break
+        case .drop(let reason): drop(reason)
+        }
+    }
+
+    // MARK: Frames of libslirp
+
+    /// Takes a frame for guests, on the libslirp thread, during a call of libslirp.
+    private func receiveFromSlirp(_ frame: inout MutableRawSpan) {
+        sink.lockShared()
+        pollLock.lock()
+        switch gateway.fromSlirp(&frame, now: now) {
+        case .pass: sendToGuests(frame.bytes)
+        case .drop(let reason): drop(reason)
+        default: break
+        }
+        pollLock.unlock()
+        sink.unlock()
+    }
+}

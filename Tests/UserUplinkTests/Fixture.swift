@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Timing
+import Wire
+@testable import UserUplink
+
+/// The network of the tests, a guest on it, and frames as the guest sends them.
+enum Fixture {
+    static let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24)
+    static let router = MACAddress("02:00:00:00:00:01")!
+    static let mac = MACAddress("52:54:00:00:00:02")!
+    static let otherMAC = MACAddress("52:54:00:00:00:03")!
+    static let guest = IPv4Address("192.168.105.2")!
+    static let other = IPv4Address("192.168.105.3")!
+    static let outside = IPv4Address("203.0.113.1")!
+    static let prefix: UInt64 = 0xfd00_1234_5678_0000
+
+    static func gateway(flowLimit: Int = 4096, _ change: (inout NATGateway.Options) -> Void = { _ in }) -> NATGateway {
+        var options = NATGateway.Options(network: network, hardware: router)
+        options.prefix = prefix
+        options.answersDNS = true
+        options.flowLimit = flowLimit
+        change(&options)
+        return NATGateway(options)
+    }
+
+    static func ipv4(
+        _ protocolNumber: UInt8, from source: IPv4Address = guest, to destination: IPv4Address = outside,
+        mac: MACAddress = mac, flags: UInt16 = 0x4000, id: UInt16 = 0, _ payload: [UInt8]
+    ) -> [UInt8] {
+        var writer = ByteWriter()
+        EthernetHeader(destination: router, source: mac, type: EtherType.ipv4).emit(into: &writer)
+        let start = writer.count
+        var header = IPv4Header(source: source, destination: destination, protocolNumber: protocolNumber)
+        header.identification = id
+        header.emit(into: &writer, payloadLength: payload.count)
+        writer.patch16(flags, at: start + 6)
+        writer.patch16(0, at: start + 10)
+        writer.patch16(writer.checksum(from: start).finished, at: start + 10)
+        writer.put(payload)
+        return writer.bytes
+    }
+
+    static func udp(
+        from source: IPv4Address = guest, _ sourcePort: UInt16 = 4000, to destination: IPv4Address = outside,
+        _ port: UInt16 = 5000, mac: MACAddress = mac, _ payload: [UInt8] = [1, 2, 3]
+    ) -> [UInt8] {
+        UDPFrame(from: (mac, source, sourcePort), to: (router, destination, port)).bytes(payload: payload)
+    }
+
+    static func tcp(
+        from source: IPv4Address = guest, _ sourcePort: UInt16 = 4000, to destination: IPv4Address = outside,
+        _ port: UInt16 = 80, mac: MACAddress = mac, flags: TCPFlags = .syn, sequence: UInt32 = 1000
+    ) -> [UInt8] {
+        var writer = ByteWriter()
+        TCPSegment(sourcePort: sourcePort, destinationPort: port, sequence: sequence, flags: flags).emit(
+            into: &writer, source: source, destination: destination)
+        return ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
+    }
+
+    /// A TCP segment of a guest with any field.
+    static func segment(
+        _ port: UInt16, to destination: IPv4Address = network.gateway, _ destinationPort: UInt16,
+        _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, window: UInt16 = 0xffff,
+        options: [UInt8] = [], payload: [UInt8] = [], from source: IPv4Address = guest, mac: MACAddress = mac
+    ) -> [UInt8] {
+        var writer = ByteWriter()
+        for value in [port, destinationPort] { writer.put16(value) }
+        writer.put32(sequence)
+        writer.put32(acknowledgment)
+        writer.put8(UInt8((20 + options.count) / 4) << 4)
+        writer.put8(flags.rawValue)
+        writer.put16(window)
+        writer.put32(0)
+        writer.put(options)
+        writer.put(payload)
+        writer.patch16(
+            writer.checksum(
+                from: 0,
+                adding: .pseudoHeader(
+                    source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: writer.count)
+            ).finished, at: 16)
+        return ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
+    }
+
+    /// `count` bytes of a stream from `start` on, in a pattern that shows what is missing or moved.
+    static func pattern(_ count: Int, from start: Int = 0) -> [UInt8] {
+        (start..<start + count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+    }
+
+    static func ping(to destination: IPv4Address = outside, identifier: UInt16 = 7) -> [UInt8] {
+        var writer = ByteWriter()
+        ICMPEcho(kind: .request, identifier: identifier, sequence: 1, payload: [1, 2, 3, 4]).emit(into: &writer)
+        return ipv4(IPProtocol.icmp, to: destination, writer.bytes)
+    }
+
+    static func ipv6(
+        _ nextHeader: UInt8, from source: IPv6Address = guest6, to destination: IPv6Address, _ payload: [UInt8],
+        checksumAt offset: Int?
+    ) -> [UInt8] {
+        var writer = ByteWriter()
+        EthernetHeader(destination: router, source: mac, type: EtherType.ipv6).emit(into: &writer)
+        let header = IPv6Header(source: source, destination: destination, nextHeader: nextHeader)
+        header.emit(into: &writer, payloadLength: payload.count)
+        let start = writer.count
+        writer.put(payload)
+        if let offset {
+            writer.patch16(
+                writer.checksum(from: start, adding: header.pseudoHeader(length: payload.count)).finishedForUDP,
+                at: start + offset)
+        }
+        return writer.bytes
+    }
+
+    static let guest6 = IPv6Address(prefix, 0x5054)
+    static let outside6 = IPv6Address(0x2001_0db8 << 32, 1)
+
+    static func udp6(to destination: IPv6Address, port: UInt16 = 5000) -> [UInt8] {
+        ipv6(
+            IPProtocol.udp, to: destination,
+            [0x0f, 0xa0, UInt8(port >> 8), UInt8(truncatingIfNeeded: port), 0, 11, 0, 0, 1, 2, 3], checksumAt: 6)
+    }
+}
+
+extension NATGateway {
+    mutating func judge(_ frame: [UInt8], now: Instant = .seconds(100)) -> Verdict {
+        fromGuest(frame.rawSpan, now: now)
+    }
+
+    mutating func judgeFromSlirp(_ frame: inout [UInt8], now: Instant = .seconds(100)) -> Verdict {
+        frame.withMutableRawSpan { fromSlirp(&$0, now: now) }
+    }
+
+    mutating func judgeFromSlirp(_ frame: [UInt8], now: Instant = .seconds(100)) -> Verdict {
+        var frame = frame
+        return judgeFromSlirp(&frame, now: now)
+    }
+}
+
+extension Instant {
+    /// So many seconds after the clock's start.
+    static func seconds(_ count: Int64) -> Instant { .distantPast + TimeAmount.seconds(count) }
+    /// So many nanoseconds after the clock's start.
+    static func nanoseconds(_ count: Int64) -> Instant { Instant(nanoseconds: count) }
+}
+
+extension TCPSender {
+    /// A sender from sequence number 1000 on, with segments of 1000 bytes, that has sent so many of them.
+    static func afterSending(_ segments: Int, sackPermitted: Bool = true) -> TCPSender {
+        var sender = TCPSender(sndUna: 1000, window: 1 << 20, smss: 1000, sackPermitted: sackPermitted)
+        for _ in 0..<segments {
+            let chunk = sender.nextChunk(available: segments * 1000, limit: 1000, now: .distantPast)
+            precondition(chunk?.isRetransmission == false)
+        }
+        return sender
+    }
+}

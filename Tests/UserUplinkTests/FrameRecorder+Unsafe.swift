@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+import Platform
+import Wire
+
+@testable import FrameIO
+
+#if canImport(Darwin)
+    import Darwin
+#else
+    import Glibc
+#endif
+
+extension FrameDevice {
+    /// Sends one frame that begins with a virtio header. Returns whether the device took it.
+    func send(_ frame: [UInt8]) -> Bool {
+        var frame = frame
+        return unsafe frame.withUnsafeMutableBytes { bytes in
+            var piece = unsafe iovec(iov_base: bytes.baseAddress, iov_len: bytes.count)
+            return unsafe send(&piece, stride: 1, 1) == 1
+        }
+    }
+}
+
+/// Records frames for guests, each with its virtio header.
+final class FrameRecorder: FrameInjector {
+    private let frames = Mutex<[[UInt8]]>([])
+    /// The switch's lock; exclusive here, so that a test can keep other threads out.
+    private let mutex = Lock()
+    /// Called for each batch.
+    let hook = Mutex<(@Sendable () -> Void)?>(nil)
+
+    func lockShared() { mutex.lock() }
+
+    func unlock() { mutex.unlock() }
+
+    var isAttached: Bool { true }
+
+    func forward(_ batch: inout FrameBatch) {
+        hook.withLock { $0 }?()
+        for index in 0..<batch.count {
+            let frame = batch[index]
+            var whole = [UInt8](repeating: 0, count: VirtioNetHeader.length)
+            whole.withMutableRawSpan { frame.offload.emit(into: &$0) }
+            let bytes = whole + batch.bytes(of: frame).copied()
+            frames.withLock { $0.append(bytes) }
+        }
+    }
+
+    /// Returns the port at which a hardware address was seen.
+    let port = Mutex<(@Sendable (MACAddress) -> UInt16)?>(nil)
+
+    func origin(of hardware: MACAddress) -> FrameOrigin? {
+        port.withLock { $0 }.map { FrameOrigin(port: $0(hardware), isShared: false) }
+    }
+
+    /// Removes and returns the first frame; nil if there is none.
+    func take() -> [UInt8]? { frames.withLock { $0.isEmpty ? nil : $0.removeFirst() } }
+}
+
+/// The NAT's port, used as the forwarding workers use it.
+struct NATPort {
+    let recorder: FrameRecorder
+    let device: FrameDevice
+
+    /// Sends one frame that begins with a virtio header, and polls. Returns whether the device took it.
+    func send(_ frame: [UInt8]) -> Bool {
+        recorder.enter()
+        defer { recorder.leave() }
+        let isTaken = device.send(frame)
+        _ = device.turn(isReadable: false)
+        return isTaken
+    }
+
+    /// Returns the first frame for a guest, after a poll if there is none; nil if there is still none.
+    func take() -> [UInt8]? {
+        if let frame = recorder.take() { return frame }
+        recorder.enter()
+        defer { recorder.leave() }
+        _ = device.turn(isReadable: true)
+        return recorder.take()
+    }
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import NetworkModel
+import Platform
+import TestSupport
+import Testing
+import Timing
+@testable import UserUplink
+import Wire
+
+/// A network that leads to this host's loopback at most.
+private func makeNetwork(opensHostLoopback: Bool, to recorder: FrameRecorder) throws(UserNATError) -> UserNAT {
+    var options = Fixture.gateway().options
+    options.prefix = nil
+    options.policy.isDenying = true
+    options.policy.opensHostLoopback = opensHostLoopback
+    return try UserNAT(options, publishing: [], to: recorder)
+}
+
+private let hasLibrary = (try? makeNetwork(opensHostLoopback: false, to: FrameRecorder()).stop()) == true
+
+/// The NAT with its thread, with frames and turns as the forwarder hands them over: behind a virtio header that a
+/// guest's kernel may have made.
+@Suite(.enabled(if: hasLibrary, "needs libslirp"))
+struct UserNATTests {
+    private func run(opensHostLoopback: Bool = true, _ body: (UserNAT, NATPort) throws -> Void) throws {
+        let recorder = FrameRecorder(), network = try makeNetwork(opensHostLoopback: opensHostLoopback, to: recorder)
+        try network.start()
+        defer { #expect(network.stop()) }
+        try body(network, NATPort(recorder: recorder, device: network.device))
+    }
+
+    private func header(_ change: (inout VirtioNetHeader) -> Void = { _ in }) -> [UInt8] {
+        var header = VirtioNetHeader(), bytes = [UInt8](repeating: 0, count: VirtioNetHeader.length)
+        change(&header)
+        bytes.withMutableRawSpan { header.emit(into: &$0) }
+        return bytes
+    }
+
+    /// With the sum of the pseudo-header where the checksum belongs, as a kernel leaves it to the network card.
+    private func opened(
+        _ frame: [UInt8], at offset: Int, _ protocolNumber: UInt8, _ change: (inout VirtioNetHeader) -> Void = { _ in }
+    ) -> [UInt8] {
+        let source = IPv4Address(frame.rawSpan.big32(at: 26)), destination = IPv4Address(frame.rawSpan.big32(at: 30))
+        let sum = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: protocolNumber, length: frame.count - 34
+        ).folded
+        let start = header {
+            $0.flags = .needsChecksum
+            $0.checksumStart = 34
+            $0.checksumOffset = UInt16(offset)
+            change(&$0)
+        }
+        var frame = frame
+        frame.replaceSubrange(34 + offset..<36 + offset, with: [UInt8(sum >> 8), UInt8(truncatingIfNeeded: sum)])
+        return start + frame
+    }
+
+    /// A socket of the host's loopback address, and its port.
+    private func makeServer() throws -> (socket: SocketBox, port: UInt16) {
+        while true {
+            let socket = try UnixSocket.internetDatagram(), port: UInt16 = 49_152 | Random.value()
+            do throws(SystemError) {
+                try socket.bind(to: SocketAddress(IPv4Address("127.0.0.1")!, port: port))
+                return (SocketBox(socket), port)
+            } catch {
+                guard error.code == Errno.addressInUse else { throw error }
+            }
+        }
+    }
+
+    private func datagram(to port: UInt16, _ payload: [UInt8]) -> [UInt8] {
+        Fixture.udp(to: Fixture.network.gateway, port, payload)
+    }
+
+    /// Waits for a frame that `accept` makes something of.
+    private func hear<Result>(_ port: NATPort, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
+        var found: Result?
+        try eventually(what) {
+            while found == nil, let frame = port.take() { found = accept(frame) }
+            return found != nil
+        }
+        return found!
+    }
+
+    private func hearSegment(_ port: NATPort, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
+        try hear(port, "a segment") { frame in ReceivedSegment(frame).flatMap { accept($0) ? $0 : nil } }
+    }
+
+    /// That it still works: the gateway's address is answered for.
+    private func expectAnswer(_ port: NATPort) throws {
+        let question = ARPPacket(
+            operation: .request, senderHardware: Fixture.mac, senderAddress: Fixture.guest, targetHardware: .zero,
+            targetAddress: Fixture.network.gateway)
+        #expect(port.send(header() + question.frame(to: .broadcast)))
+        let answer = try hear(port, "an answer") {
+            try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14))
+        }
+        #expect(answer.operation == .reply && answer.senderHardware == Fixture.router)
+    }
+
+    @Test func shortFramesAreDroppedAndCounted() throws {
+        try run { network, port in
+            for length in 1...VirtioNetHeader.length + 14 { #expect(port.send([UInt8](repeating: 0, count: length))) }
+            try expectAnswer(port)
+            #expect(network.dropped(.malformed) == VirtioNetHeader.length + 14)
+        }
+    }
+
+    @Test func partialChecksumsAreCompleted() throws {
+        try run { network, port in
+            // The library drops what has another checksum.
+            let (server, number) = try makeServer(), whole = datagram(to: number, [1, 2, 3])
+            #expect(port.send(opened(whole, at: 6, IPProtocol.udp)))
+            #expect(
+                !server.socket.wait(
+                    for: .readable, until: BootClock.now + .seconds(Int64(ampleTime))
+                ).isEmpty)
+            #expect(try server.socket.receive(limit: 100) == [1, 2, 3])
+            // A sum that would lie outside the frame, or over addresses that are not in it.
+            #expect(port.send(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = UInt16(whole.count) }))
+            #expect(port.send(opened(whole, at: 6, IPProtocol.udp) { $0.checksumOffset = 0xffff }))
+            #expect(port.send(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = 13 }))
+            try expectAnswer(port)
+            #expect(network.dropped(.malformed) == 3)
+        }
+    }
+
+    @Test func udpGSOFrameIsSegmented() throws {
+        try run { network, port in
+            let (server, number) = try makeServer()
+            func hear(_ count: Int) throws -> [[UInt8]] {
+                var heard: [[UInt8]] = []
+                try eventually("\(count) datagrams") {
+                    while let next = try? server.socket.receive(limit: 4000) { heard.append(next) }
+                    return heard.count >= count
+                }
+                return heard
+            }
+            let payload = (0..<2500).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            func superFrame(_ size: UInt16) -> [UInt8] {
+                opened(datagram(to: number, payload), at: 6, IPProtocol.udp) {
+                    $0.segmentation = .udp
+                    $0.segmentSize = size
+                }
+            }
+            #expect(port.send(superFrame(1000)))
+            #expect(try hear(3) == [payload[0..<1000], payload[1000..<2000], payload[2000...]].map { Array($0) })
+            // More pieces than a kernel makes of one are work for nobody's good.
+            for size in [1, 2, 19] as [UInt16] { #expect(port.send(superFrame(size))) }
+            try expectAnswer(port)
+            #expect(network.dropped(.malformed) == 3)
+            #expect(port.send(superFrame(20)))
+            #expect(try hear(125).flatMap(\.self) == payload)
+        }
+    }
+
+    @Test func tcpGSOFrameArrivesWhole() throws {
+        try run { network, port in
+            let (server, number) = try RelayHarness.server()
+            func give(
+                _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, options: [UInt8] = [],
+                payload: [UInt8] = [], isOpen: Bool
+            ) {
+                let frame = Fixture.segment(
+                    4000, number, flags, sequence: sequence, acknowledgment: acknowledgment, options: options,
+                    payload: payload)
+                let whole =
+                    isOpen
+                    ? opened(frame, at: 16, IPProtocol.tcp) {
+                        guard payload.count > 1460 else { return }
+                        $0.segmentation = .tcp4
+                        $0.segmentSize = 1460
+                    } : header() + frame
+                #expect(port.send(whole))
+            }
+            give(.syn, sequence: 1000, options: GuestPeer.allOptions, isOpen: true)
+            let answer = try hearSegment(port) { $0.flags == [.syn, .ack] }
+            let got = answer.sequence &+ 1
+            give(.ack, sequence: 1001, acknowledgment: got, isOpen: false)
+            let payload = (0..<60_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
+            give([.ack, .psh], sequence: 1001, acknowledgment: got, payload: payload, isOpen: true)
+            #expect(try hearSegment(port) { $0.acknowledgment == 61_001 }.flags == .ack)
+            #expect(!server.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
+            let peer = SocketBox(try server.socket.accept())
+            var heard: [UInt8] = []
+            try eventually("the bytes") {
+                while let piece = try? peer.socket.receive(limit: 65_536), !piece.isEmpty { heard += piece }
+                return heard.count == payload.count
+            }
+            #expect(heard == payload)
+            // And back.
+            _ = try peer.socket.send(Array(payload[..<3000]))
+            #expect(try hearSegment(port) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
+            // A checksum that is there is looked at.
+            var bad = Fixture.segment(
+                4000, number, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
+            bad[50] ^= 1
+            #expect(port.send(header() + bad))
+            try expectAnswer(port)
+            #expect(network.dropped(.badChecksum) == 1)
+        }
+    }
+
+    /// Nobody has to give it a turn for that: its thread sends what it has answered before it sleeps.
+    @Test func slirpReplyNeedsNoPoll() throws {
+        try run { _, port in
+            #expect(port.send(header() + Fixture.ping(to: Fixture.network.gateway)))
+            try eventually("an answer") {
+                while let frame = port.recorder.take() {
+                    if frame.count > 46, frame[VirtioNetHeader.length + 23] == IPProtocol.icmp { return true }
+                }
+                return false
+            }
+        }
+    }
+
+    /// Whoever finds the turn taken need not wait: who has it comes again at once.
+    @Test func missedPollIsMadeUpFor() throws {
+        try run { _, port in
+            let question = ARPPacket(
+                operation: .request, senderHardware: Fixture.mac, senderAddress: Fixture.guest, targetHardware: .zero,
+                targetAddress: Fixture.network.gateway)
+            port.recorder.enter()
+            defer { port.recorder.leave() }
+            let inner = Mutex<UInt64?>(nil), device = port.device
+            #expect(device.send(header() + question.frame(to: .broadcast)))
+            port.recorder.hook.withLock { $0 = { inner.withLock { $0 = device.turn(isReadable: false) } } }
+            let outer = device.turn(isReadable: false)
+            port.recorder.hook.withLock { $0 = nil }
+            #expect(inner.withLock { $0 } == .max)
+            #expect(outer <= UInt64(BootClock.now.nanoseconds))
+            // Nobody waits any more.
+            #expect(device.turn(isReadable: false) > UInt64(BootClock.now.nanoseconds))
+        }
+    }
+
+    /// Other ports of the switch are not to wait for long.
+    @Test func pollIsBounded() throws {
+        try run { _, port in
+            port.recorder.enter()
+            defer { port.recorder.leave() }
+            let (server, number) = try RelayHarness.server()
+            for source in 0..<150 as Range<UInt16> {
+                #expect(
+                    port.device.send(
+                        header()
+                            + Fixture.segment(5000 + source, number, .syn, sequence: 1, options: GuestPeer.allOptions)
+                    ))
+            }
+            var answers: [Int] = [], isOver = false
+            while !isOver && answers.count < 100 {
+                isOver = port.device.turn(isReadable: false) > UInt64(BootClock.now.nanoseconds)
+                var count = 0
+                while port.recorder.take() != nil { count += 1 }
+                answers.append(count)
+            }
+            #expect(answers[0] <= 64 && answers.count >= 3, "\(answers)")
+            _ = server
+        }
+    }
+
+    /// Who works for the library is kept out, as if it hung: streams go on.
+    @Test func streamsDoNotWaitForSlirp() throws {
+        try run { _, port in
+            let (server, number) = try RelayHarness.server()
+            port.recorder.enter()
+            defer { port.recorder.leave() }
+            func give(_ frame: [UInt8]) {
+                #expect(port.device.send(header() + frame))
+                _ = port.device.turn(isReadable: true)
+            }
+            // Its thread is woken by this, and waits.
+            give(Fixture.udp(to: Fixture.network.gateway, 9, [1]))
+            give(Fixture.segment(4000, number, .syn, sequence: 1000, options: GuestPeer.allOptions))
+            var answer: ReceivedSegment?
+            try eventually("an answer") {
+                _ = port.device.turn(isReadable: true)
+                while answer == nil, let frame = port.recorder.take() {
+                    answer = ReceivedSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil }
+                }
+                return answer != nil
+            }
+            give(
+                Fixture.segment(
+                    4000, number, [.ack, .psh], sequence: 1001, acknowledgment: answer!.sequence &+ 1,
+                    payload: [1, 2, 3]))
+            #expect(!server.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
+            let peer = SocketBox(try server.socket.accept())
+            #expect(!peer.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
+            #expect(try peer.socket.receive(limit: 10) == [1, 2, 3])
+        }
+    }
+
+    /// Any virtio header, any frame: whoever sends them, the next guest is served.
+    @Test func fuzzedFramesDoNotStopTheNAT() throws {
+        try run(opensHostLoopback: false) { network, port in
+            let good = [
+                opened(datagram(to: 9, [1, 2, 3]), at: 6, IPProtocol.udp),
+                opened(datagram(to: 9, [UInt8](repeating: 3, count: 900)), at: 6, IPProtocol.udp) {
+                    $0.segmentation = .udp
+                    $0.segmentSize = 100
+                },
+                opened(Fixture.segment(4000, 9, [.ack, .psh], sequence: 1, payload: [1]), at: 16, IPProtocol.tcp) {
+                    $0.segmentation = .tcp4
+                    $0.segmentSize = 1
+                },
+            ]
+            for (seed, frame) in good.enumerated() {
+                fuzz(frame, rounds: 6000, seed: UInt64(seed) + 1) { bytes in
+                    // To the gateway, from a guest of the network.
+                    var bytes = bytes
+                    if bytes.count > 26 { bytes.replaceSubrange(12..<24, with: frame[12..<24]) }
+                    while !bytes.isEmpty, !port.send(bytes) { _ = port.take() }
+                }
+                while port.take() != nil {}
+            }
+            try expectAnswer(port)
+        }
+    }
+}
