@@ -6,7 +6,7 @@ import Timing
 import Wire
 @testable import UserUplink
 
-/// Conversations through the gateway, from their beginning to their end.
+/// Flows through the gateway, and its answers.
 @Suite struct ConversationTests {
     private func changed(_ frame: [UInt8], _ offset: Int, _ value: UInt8) -> [UInt8] {
         var frame = frame
@@ -28,13 +28,13 @@ import Wire
                 == ARPPacket(
                     operation: .reply, senderHardware: Fixture.router, senderAddress: Fixture.network.gateway,
                     targetHardware: Fixture.mac, targetAddress: Fixture.guest))
-        // The library asks for the guest, and hears it from us.
+        // libslirp's request for the guest is answered by the gateway.
         let asked = ARPPacket(
             operation: .request, senderHardware: .zero, senderAddress: Fixture.network.gateway, targetHardware: .zero,
             targetAddress: Fixture.guest)
         #expect(gateway.judgeFromSlirp(asked.frame(to: .broadcast)) == .consumed)
         #expect(try arp(gateway.toSlirp.removeFirst()).senderHardware == Fixture.mac)
-        // Of one that was never heard the guests are asked.
+        // A request for an unknown guest is passed on to the guests.
         let unknown = ARPPacket(
             operation: .request, senderHardware: .zero, senderAddress: Fixture.network.gateway, targetHardware: .zero,
             targetAddress: Fixture.other)
@@ -67,7 +67,7 @@ import Wire
         ] {
             #expect(gateway.judge(Fixture.udp6(to: closed)) == .drop(.refused), "\(closed)")
         }
-        // Whoever asks is told: destination unreachable, administratively prohibited.
+        // The guest gets "destination unreachable, administratively prohibited".
         #expect(gateway.toGuests.first.map { $0[23] == IPProtocol.icmp && $0[34] == 3 && $0[35] == 13 } == true)
         var open = Fixture.gateway { $0.policy.opensHostLoopback = true }
         #expect(open.judge(Fixture.tcp(to: Fixture.network.gateway, 631)).isAllowedTCP == true)
@@ -78,7 +78,7 @@ import Wire
             "the library would take it for the loopback")
     }
 
-    /// `--vmnet-mode host`: nothing leads out, whatever else is allowed.
+    /// `--vmnet-mode host`: no egress, whatever is allowed otherwise.
     @Test func closedNetworkRefusesAllDestinations() {
         var gateway = Fixture.gateway {
             $0.policy.isClosed = true
@@ -90,7 +90,7 @@ import Wire
         #expect(gateway.judge(Fixture.udp6(to: IPv6Address(0x2001_0db8 << 32, 1))) == .drop(.refused))
         gateway.toGuests = []
         gateway.advertise()
-        // Router lifetime 0, and the prefix with its own.
+        // Router lifetime 0; the prefix keeps its own lifetime.
         #expect(gateway.toGuests.first.map { Array($0[60..<62]) } == [0, 0])
         var open = Fixture.gateway()
         open.advertise()
@@ -99,7 +99,7 @@ import Wire
 
     @Test func dnsOverTCPGoesToTheProxy() {
         var gateway = Fixture.gateway()
-        // By UDP they do not come here.
+        // DNS over UDP does not get here.
         #expect(gateway.judge(Fixture.udp(to: Fixture.network.gateway, 53)) == .drop(.refused))
         guard case .tcp(let question) = gateway.judge(Fixture.tcp(to: Fixture.network.gateway, 53)) else {
             Issue.record("no segment")
@@ -148,7 +148,7 @@ import Wire
             [135, 0, 0, 0, 0, 0, 0, 0] + IPv6Address(Fixture.prefix, 1).bytes, checksumAt: 2)
         #expect(gateway.judge(changed(question, 21, 255)) == .consumed)
         #expect(gateway.toGuests.removeFirst()[54] == 136)
-        // What the library says to neighbours goes no further; what it asks for is answered.
+        // Advertisements of libslirp are dropped; its solicitations are answered.
         #expect(gateway.judgeFromSlirp(changed(solicitation, 54, 134)) == .consumed)
         let asked = Fixture.ipv6(
             IPProtocol.icmpv6, from: IPv6Address(Fixture.prefix, 1), to: Fixture.guest6.solicitedNode,

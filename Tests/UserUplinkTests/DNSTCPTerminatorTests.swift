@@ -8,7 +8,7 @@ import Timing
 import Wire
 @testable import UserUplink
 
-/// Guests' TCP to the name server, frames on one side and sockets on the other.
+/// TCP of guests to the DNS proxy, with frames on one side and sockets on the other.
 @Suite struct DNSTCPTerminatorTests {
     private final class TerminatorHarness {
         let recorder = FrameRecorder()
@@ -16,7 +16,7 @@ import Wire
         let relay: DNSTCPTerminator
         private let device: FrameDevice
 
-        /// - Parameter port: at which a hardware address was seen; nil where that is not known.
+        /// - Parameter port: returns the port of a hardware address; nil if ports are unknown.
         init(limit: Int = 64, port: (@Sendable (MACAddress) -> UInt16)? = nil) throws {
             recorder.port.withLock { $0 = port }
             queue = try DNSConnectionQueue()
@@ -30,12 +30,12 @@ import Wire
             turn()
         }
 
-        /// Takes the first connection. Returns whether there was one.
+        /// Takes the first connection of the queue, and returns whether there was one.
         var hasCaller: Bool { queue.take() != nil }
 
         func turn() { _ = device.turn(isReadable: true) }
 
-        /// Turns until the guest hears what `accept` wants.
+        /// Polls until a segment for the guest matches.
         func hear(_ what: String, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
             var found: ReceivedSegment?
             try eventually(what) {
@@ -109,7 +109,7 @@ import Wire
             Fixture.segment(
                 4000, 53, .ack, sequence: 2, acknowledgment: answer.sequence &+ 1, from: Fixture.other,
                 mac: Fixture.otherMAC))
-        // As many as it likes, each with a hardware address of its own, and all of them younger than the other guest's
+        // Many addresses with a hardware address each, all of them younger than the other guest's
         // connection.
         for number in 10..<200 as Range<UInt32> {
             let address = IPv4Address(Fixture.network.network.base.value + number),

@@ -12,7 +12,7 @@ private func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UI
 private func linkLocal(_ number: Int) -> IPv6Address { IPv6Address(0xfe80 << 48, UInt64(number)) }
 
 extension NeighborTable {
-    /// Whether an address is admitted at once.
+    /// Whether an address is admitted without a probe.
     fileprivate mutating func admits(
         _ hardware: MACAddress, as address: Address, by owner: GuestOwner = .unknown, hasLease: Bool = false,
         now: Instant
@@ -86,7 +86,7 @@ extension NeighborTable {
             let now = Instant.seconds(second)
             let claim = table.claim(mac(2), as: ip(100), by: .port(2), now: now)
             if case .contested = claim {
-                // Its answer is any frame from that address.
+                // Any frame from the address counts as the answer.
                 let isKnown = table.refresh(mac(1), as: ip(100), now: now)
                 #expect(isKnown)
             }
@@ -100,7 +100,7 @@ extension NeighborTable {
         table.lease(ip(2), to: mac(1), until: .seconds(1000), now: .seconds(10))
         let claim = table.claim(mac(2), as: ip(2), by: .port(2), now: .seconds(11))
         #expect(claim == .refused && !table.hasClaims)
-        // One that is given meanwhile ends a claim.
+        // A new lease ends a claim.
         _ = table.admits(mac(1), as: ip(3), now: .seconds(10))
         _ = table.claim(mac(2), as: ip(3), by: .port(2), now: .seconds(11))
         table.lease(ip(3), to: mac(1), until: .seconds(1000), now: .seconds(11))
@@ -122,9 +122,9 @@ extension NeighborTable {
     }
 }
 
-/// What one guest takes by values that it makes up is not taken from others.
+/// A guest that forges addresses does not use up the resources of others.
 @Suite struct FairnessTests {
-    /// Even hardware addresses are at port 1, which makes values up; odd ones at the port of their number.
+    /// Even hardware addresses are at port 1, which forges addresses; odd ones at the port of their number.
     private func gateway(
         isShared: Bool = false, _ change: (inout NATGateway.Options) -> Void = { _ in }
     ) -> NATGateway {
@@ -226,13 +226,13 @@ extension NeighborTable {
             FlowKey(6, guest: IPv6Address(0, UInt64(guest)), UInt16(port), remote: IPv6Address(0, 99), 80)
         }
         for port in 0..<20 { _ = table.insert(key(1, port), by: .port(1), now: .seconds(0)) }
-        // Another has an address for each of its connections.
+        // Another guest uses one address for each connection.
         for number in 0..<500 { _ = table.insert(key(1000 + number, 1), by: .port(2), now: .seconds(1)) }
         let left = (0..<20).count { table.find(key(1, $0), now: .seconds(2)) != nil }
         #expect(left == 20 && table.count == 100)
     }
 
-    // MARK: A virtual address
+    // MARK: Virtual addresses
 
     @Test func virtualIPv4AddressMovesWithinTwoSeconds() throws {
         var gateway = gateway()
@@ -245,7 +245,7 @@ extension NeighborTable {
         #expect(announce(11, now: .seconds(10)) == .consumed)
         gateway.toGuests = []
         #expect(announce(13, now: .seconds(20)) == .drop(.spoofed))
-        // The machine that has it is asked, and nobody else.
+        // Only the holder is probed.
         let question = try #require(gateway.toGuests.first)
         #expect(Array(question.prefix(6)) == mac(11).bytes)
         let asked = try ARPPacket(parsing: question.rawSpan.from(14))

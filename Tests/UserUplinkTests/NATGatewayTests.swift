@@ -16,7 +16,7 @@ private let outside = IPv4Address("203.0.113.1")!
 private func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
 private func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }
 
-/// A gateway, a clock, and guests' frames.
+/// A gateway, a clock, and builders for guests' frames.
 private struct GatewayHarness {
     var gateway: NATGateway
     var now = Instant.seconds(1000)
@@ -55,7 +55,7 @@ private struct GatewayHarness {
         return writer.bytes
     }
 
-    /// A frame with bytes changed, and the sum of the IP header made right again.
+    /// A changed frame with the checksum of its IP header updated.
     func changed(_ frame: [UInt8], _ change: (inout [UInt8]) -> Void) -> [UInt8] {
         var bytes = frame
         change(&bytes)
@@ -96,9 +96,9 @@ extension NATGateway.Verdict {
 }
 
 @Suite struct NATGatewayTests {
-    // MARK: What passes
+    // MARK: Valid frames
 
-    /// libslirp does not cut up what comes by IPv6.
+    /// libslirp does not fragment IPv6.
     @Test func oversizedSlirpFrameIsDropped() {
         var gateway = Fixture.gateway()
         let head = Fixture.ipv6(
@@ -140,7 +140,7 @@ extension NATGateway.Verdict {
                 && answer.senderAddress == gatewayAddress && answer.targetHardware == mac(2))
     }
 
-    // MARK: Who speaks for whom
+    // MARK: Source addresses
 
     @Test func spoofedSourceIsDropped() {
         var bench = GatewayHarness()
@@ -158,7 +158,7 @@ extension NATGateway.Verdict {
         ).frame(to: .broadcast)
         forged.replaceSubrange(6..<12, with: mac(4).bytes)
         #expect(bench.send(forged) == .drop(.spoofed))
-        // A lease says whose an address is, whoever was there first.
+        // A lease outranks the first user.
         bench.gateway.lease(ip(2), to: mac(3), until: bench.now + .seconds(1800), now: bench.now)
         #expect(bench.send(bench.udp(3, from: ip(2))) == .pass)
         #expect(bench.send(bench.udp(2)) == .drop(.spoofed))
@@ -173,7 +173,7 @@ extension NATGateway.Verdict {
         #expect(bench.send(bench.udp(2, from: IPv4Address(source)!)) == .drop(.spoofed))
     }
 
-    // MARK: Where guests may go
+    // MARK: Destinations
 
     @Test func refusedDestinationIsAnsweredWithICMP() throws {
         var bench = GatewayHarness()
@@ -187,7 +187,7 @@ extension NATGateway.Verdict {
         #expect(
             answer.source == gatewayAddress && answer.destination == ip(2) && answer.protocolNumber == IPProtocol.icmp)
         #expect(answer.payload.big16(at: 0) == 0x030d && answer.hasValidChecksum)
-        // Not more than a hundred a second.
+        // Not more than 100 a second.
         for _ in 0..<1000 { _ = bench.send(bench.udp(to: gatewayAddress, 22)) }
         #expect(bench.gateway.toGuests.count == 100)
         var open = GatewayHarness { $0.policy.opensHostLoopback = true }
@@ -244,9 +244,9 @@ extension NATGateway.Verdict {
         let whole = Array(bench.udp(payload: [UInt8](repeating: 1, count: 1000)).dropFirst(34))
         #expect(bench.send(bench.fragment(0, Array(whole[..<504]), more: true)) == .consumed)
         #expect(bench.send(bench.fragment(496, Array(whole[496...]), more: false)) == .drop(.fragment))
-        // The rest of what was refused is the start of something that never ends.
+        // The rest of the dropped packet begins a new one, which stays incomplete.
         #expect(bench.send(bench.fragment(504, Array(whole[504...]), more: false)) == .consumed)
-        // Beyond 64 KiB, in pieces of odd length, or an end before what is there.
+        // Beyond 64 KiB, of odd length, or with an end before received data.
         #expect(
             bench.send(bench.fragment(65_528, [UInt8](repeating: 0, count: 100), more: false, identification: 1))
                 == .drop(.fragment))
@@ -287,7 +287,7 @@ extension NATGateway.Verdict {
         #expect(bench.send(bench.udp(2, port: 6000)) == .pass, "by then the library has closed the old ones")
     }
 
-    // MARK: Anything
+    // MARK: Fuzzing
 
     @Test func fuzzedFramesThatPassAreValid() {
         var bench = GatewayHarness {
@@ -308,7 +308,7 @@ extension NATGateway.Verdict {
                 guard bench.send(bytes) == .pass, bytes.count >= 34, bytes[12] == 8, bytes[13] == 0 else { return }
                 let isSound = (try? IPv4View(EthernetView(bytes.rawSpan).payload).hasValidChecksum) ?? false
                 #expect(isSound)
-                // And the other way: nothing of the library's may do harm either.
+                // Frames of libslirp must not do harm either.
                 var back = bytes
                 _ = back.withMutableRawSpan { bench.gateway.fromSlirp(&$0, now: bench.now) }
             }
@@ -319,7 +319,7 @@ extension NATGateway.Verdict {
 }
 
 @Suite struct LibraryLayoutTests {
-    /// What is declared here of libslirp's structures, against the header that the package libslirp-dev brings.
+    /// Compares the declared layout of libslirp's structures with the header of the package libslirp-dev.
     @Test(.enabled(if: Files.exists("/usr/include/slirp/libslirp.h"), "needs libslirp-dev"))
     func slirpLayoutMatchesHeader() throws {
         let folder = try TemporaryFolder()

@@ -54,7 +54,7 @@ import Wire
         #expect(take(fragment(1600..<2400, isLast: false), &reassembler) == .refused, "behind the end")
         #expect(take(fragment(800..<1600, isLast: true, id: 2), &reassembler) == .incomplete)
         #expect(take(fragment(1600..<2400, isLast: true, id: 2), &reassembler) == .refused, "a second end")
-        // The ping of death: beyond 65,535 bytes.
+        // Longer than 65,535 bytes ("ping of death").
         #expect(
             take(Fixture.ipv4(IPProtocol.udp, flags: 8190, id: 3, [UInt8](repeating: 0, count: 800)), &reassembler)
                 == .refused)

@@ -19,7 +19,7 @@ import Wire
     @Test func bytesKeepTheirPositions() {
         var random = SeededGenerator(seed: 4), memory = BufferBudget(limit: 64 << 20)
         var buffer = StreamBuffer(), start = 0, count = 0
-        // Behind `count`, so many bytes from `gap` on have come early.
+        // The range behind `count` that was received out of order.
         var early: Range<Int>?
         for _ in 0..<4000 {
             switch Int.random(in: 0..<4, using: &random) {
@@ -31,7 +31,7 @@ import Wire
                 count += length
             case 2:
                 if let part = early {
-                    // What was missing comes.
+                    // The missing bytes arrive.
                     buffer.write(bytes(start + count, part.lowerBound).rawSpan, at: count)
                     buffer.extend(part.upperBound)
                     count += part.upperBound
@@ -48,7 +48,7 @@ import Wire
                 buffer.discard(length)
                 start += length
                 count -= length
-                // The early part stays where it is behind the rest, also when the memory grows.
+                // Out-of-order bytes keep their offset when the memory grows.
                 _ = buffer.reserve(min(StreamBuffer.maximumCapacity, buffer.capacity + 1), &memory)
             }
             #expect(buffer.count == count)

@@ -6,7 +6,7 @@ import Timing
 @testable import UserUplink
 import Wire
 
-/// What a stream's arithmetic makes of guests that forget, lie, or are slow.
+/// Sender and receiver against guests that renege, lie, or are slow.
 @Suite struct TCPArithmeticTests {
     private func sender(_ segments: Int, sackPermitted: Bool = true) -> TCPSender {
         var sender = TCPSender(sndUna: 1000, window: 1 << 20, smss: 1000, sackPermitted: sackPermitted)
@@ -23,7 +23,7 @@ import Wire
         sender.recordSack(2000, 9000)
         sender.detectLoss(now: now)
         #expect(sender.nextChunk(available: 10_000, limit: 65_000, now: now)?.range == 0..<1000)
-        // It says now that it has nothing of what it had (RFC 2018 section 8).
+        // The guest reneges: it reports nothing of what it had SACKed (RFC 2018 section 8).
         #expect(sender.processAck(2000, window: 1 << 20, isPure: true, now: now) == .advanced(1000))
         var steps = 0
         while !sender.isIdle && steps < 100 {
@@ -67,7 +67,7 @@ import Wire
         #expect(sender.processAck(3000, window: 1 << 20, isPure: true, now: .seconds(4)) == .advanced(1000))
         _ = sender.nextChunk(available: 1000, limit: 1000, now: .seconds(4))
         #expect(sender.retransmitDeadline == .seconds(4 + 5), "the variation is less")
-        // Of what is repeated nobody knows which of the two was confirmed.
+        // A retransmitted segment gives no sample: the ACK may be for either copy (Karn's algorithm).
         sender.retransmitTimeout(now: .seconds(9))
         _ = sender.nextChunk(available: 1000, limit: 1000, now: .seconds(9))
         #expect(sender.processAck(4000, window: 1 << 20, isPure: true, now: .seconds(100)) == .advanced(1000))
@@ -75,7 +75,7 @@ import Wire
         #expect(sender.retransmitDeadline == .seconds(105))
     }
 
-    /// A guest that confirms, reports and announces at random, and then comes to its senses.
+    /// A guest that sends random ACKs, SACK blocks and windows, and then behaves.
     @Test(arguments: [true, false])
     func fuzzedAcknowledgmentsDoNotStopTheStream(sackPermitted: Bool) {
         for seed in UInt64(0)..<40 {
@@ -128,7 +128,7 @@ import Wire
                     sender.retransmitTimeout(now: now)
                 }
             }
-            // From here on it has room, and confirms what comes to it in order.
+            // From here on it has room, and acknowledges what arrives in order.
             _ = sender.processAck(sender.sndUna, window: 1 << 20, isPure: false, now: now)
             for _ in 0..<2000 where left > 0 {
                 now += .milliseconds(1)
@@ -149,8 +149,8 @@ import Wire
         }
     }
 
-    /// Whatever comes, in whatever order: the edge of what was announced never goes back, and nothing is taken beyond
-    /// it.
+    /// Whatever arrives in whatever order, the right edge of the window never moves left, and nothing beyond it is
+    /// accepted.
     @Test func fuzzedSegmentsStayInsideTheWindow() {
         for seed in UInt64(0)..<200 {
             var random = SeededGenerator(seed: seed)
@@ -221,7 +221,7 @@ import Wire
         #expect(receiver.rcvNxt == 1100 && receiver.outOfOrder.isEmpty)
     }
 
-    /// The end may come when there is no room, and before what lies in front of it.
+    /// A FIN may arrive with a closed window, and before the data that precedes it.
     @Test func finNeedsNoRoomAndWaitsForData() {
         var receiver = TCPReceiver(rcvNxt: 100)
         #expect(receiver.accept(101, length: 0, isFin: true, room: 0) == nil && !receiver.isFinReceived)

@@ -6,28 +6,17 @@ import Timing
 @testable import UserUplink
 import Wire
 
-/// Guests and servers that do what nobody hopes for.
+/// Guests and servers that misbehave, and resources that run out.
 @Suite struct TCPEdgeCaseTests {
-    private func bytes(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
-
-    /// Turns until nothing happens any more. Returns false if it goes on and on.
-    private func settles(_ harness: RelayHarness) -> Bool {
-        for _ in 0..<2000 {
-            harness.poll()
-            if !harness.hasEvents { return true }
-        }
-        return false
-    }
-
-    /// RFC 9293 section 3.8.6.3: every second segment of full length at once; what is shorter may be all that a guest
-    /// has, and one alone is not left for long.
+    /// RFC 9293 section 3.8.6.3: every second full-sized segment is acknowledged at once, a short one as well, and a
+    /// single one after a short delay.
     @Test func fullSizedSegmentsAreAcknowledgedInPairs() throws {
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
         func send(_ length: Int, at now: Instant) -> [UInt32] {
             harness.fixedTime = now
-            guest.send(.ack, bytes(length))
+            guest.send(.ack, Fixture.pattern(length))
             guest.sndNxt &+= UInt32(length)
             harness.poll()
             return harness.segments().map(\.acknowledgment)
@@ -46,7 +35,7 @@ import Wire
         harness.fixedTime = start + .milliseconds(2)
         harness.poll()
         #expect(harness.segments().map(\.acknowledgment) == [guest.sndNxt])
-        // What is missing is told of at once.
+        // A gap is reported at once.
         #expect(send(1460, at: start).isEmpty)
         let missing = guest.sndNxt
         guest.sndNxt &+= 1460
@@ -57,7 +46,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness(memory: 0)
         let guest = try GuestPeer(harness, server, port)
-        let all = bytes(200_000)
+        let all = Fixture.pattern(200_000)
         var sent = 0
         while let count = try? guest.peer.socket.send(Array(all[sent...])), sent + count < all.count { sent += count }
         #expect(harness.settles(), "what there is no room for does not call again and again")
@@ -71,9 +60,9 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness(memory: 0)
         let guest = try GuestPeer(harness, server, port)
-        let all = bytes(300_000)
-        // As a guest that believes what it was told of room: until it hears otherwise, everything at once, and again
-        // from where it was heard.
+        let all = Fixture.pattern(300_000)
+        // The guest sends whole windows, and again
+        // from the last acknowledgment on.
         var heard: [UInt8] = [], start = guest.sndNxt
         let first = start
         try guest.run("all of it") {
@@ -111,12 +100,12 @@ import Wire
         let ended = try GuestPeer(harness, server, port), gone = try GuestPeer(harness, server, port, port: 4001),
             quiet = try GuestPeer(harness, server, port, port: 4002)
         for guest in [ended, gone, quiet] {
-            // Both ways: what comes early, and what is not confirmed.
+            // Fill both buffers: data out of order, and unacknowledged data.
             guest.send([.ack, .psh], [1])
             guest.sndNxt &+= 1
             harness.poll()
             guest.send([.ack, .psh], [1], at: guest.sndNxt &+ 300_000)
-            _ = try guest.peer.socket.send(bytes(9000))
+            _ = try guest.peer.socket.send(Fixture.pattern(9000))
             #expect(harness.settles())
         }
         #expect(harness.relay.memoryUsed == 3 * (StreamBuffer.minimumCapacity + StreamBuffer.maximumCapacity))
@@ -144,7 +133,7 @@ import Wire
         let guest = try GuestPeer(harness, server, port)
         try guest.close()
         _ = harness.segments()
-        // The confirmation of its end was lost.
+        // The ACK of its FIN was lost.
         guest.send([.fin, .ack])
         #expect(try harness.expectSegment().acknowledgment == guest.sndNxt &+ 1)
         harness.clockOffset += .seconds(2)
@@ -163,8 +152,8 @@ import Wire
         #expect(again.synAck.acknowledgment == 1001 && harness.relay.count == 1)
     }
 
-    /// A guest that still has a connection of which nothing is known here: its confirmation is answered by a reset, and
-    /// then it can be asked.
+    /// A guest with a half-open older connection: its ACK is answered with a reset, and the next SYN is
+    /// accepted.
     @Test func halfOpenOldConnectionIsReset() throws {
         let harness = try RelayHarness()
         let port = try harness.publish(to: 80)
@@ -190,7 +179,7 @@ import Wire
         #expect(try harness.expectSegment().acknowledgment == 501)
     }
 
-    /// What a server said before it went away is not lost, though the guest's own words find that it has gone.
+    /// Data that a server sent before it reset the connection is delivered, even if sending to it fails first.
     @Test func dataBeforeServerResetIsDelivered() throws {
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
@@ -198,11 +187,11 @@ import Wire
         guest.send(.ack, window: 0)
         guest.send([.ack, .psh], [1, 2, 3], window: 0)
         guest.sndNxt &+= 3
-        let all = bytes(60_000)
+        let all = Fixture.pattern(60_000)
         #expect(try guest.peer.socket.send(all) == all.count)
         #expect(harness.settles())
         #expect(harness.relay.memoryUsed == 2 * StreamBuffer.minimumCapacity, "the rest waits in the socket")
-        // It has not read all: closing it is a reset.
+        // Closing a socket with unread data resets the connection.
         guest.peer.close()
         #expect(harness.settles())
         guest.send([.ack, .psh], [4], window: 0)
@@ -225,7 +214,7 @@ import Wire
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
         guest.send(.ack, window: 0)
-        _ = try guest.peer.socket.send(bytes(3000))
+        _ = try guest.peer.socket.send(Fixture.pattern(3000))
         #expect(harness.settles())
         var questions = 0
         for _ in 0..<600 {
@@ -237,13 +226,13 @@ import Wire
                 guest.send(.ack, window: 0)
             }
         }
-        // In a minute; they stay at most five seconds apart, for what opens the window may be lost.
+        // In a minute, at most five seconds apart, because the window update may be lost.
         #expect((12...25).contains(questions), "\(questions)")
         guest.send(.ack)
         try guest.run("the bytes") { guest.received.count == 3000 }
-        // From the beginning the next time.
+        // The next zero window begins with the short interval again.
         guest.send(.ack, window: 0)
-        _ = try guest.peer.socket.send(bytes(3000))
+        _ = try guest.peer.socket.send(Fixture.pattern(3000))
         #expect(harness.settles())
         _ = harness.segments()
         harness.clockOffset += .milliseconds(250)
@@ -263,7 +252,7 @@ import Wire
         let harness = try RelayHarness { $0.flowLimit = 16 }
         var guests: [GuestPeer] = []
         for number in UInt16(0)..<16 { guests.append(try GuestPeer(harness, server, port, port: 5000 + number)) }
-        // Every server speaks; before that is looked at, new connections take all places.
+        // All sockets become readable, and new connections evict theirs before that is handled.
         for guest in guests { _ = try guest.peer.socket.send([UInt8(truncatingIfNeeded: guest.port)]) }
         for number in UInt16(0)..<16 { harness.send(Fixture.segment(6000 + number, port, .syn, sequence: 1)) }
         #expect(harness.settles())
@@ -273,12 +262,12 @@ import Wire
         #expect(heard.allSatisfy { $0.payload.isEmpty } && harness.relay.count == 16)
     }
 
-    /// However small and many the pieces are, and in whatever order.
+    /// Segments of one byte in random order.
     @Test func tinySegmentsMakeTheStream() throws {
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
-        let all = bytes(3000), start = guest.sndNxt
+        let all = Fixture.pattern(3000), start = guest.sndNxt
         var random = SeededGenerator(seed: 8), heard: [UInt8] = []
         try guest.run("all of it") {
             let base = heard.count
@@ -296,7 +285,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
-        let all = bytes(40_000)
+        let all = Fixture.pattern(40_000)
         #expect(try guest.peer.socket.send(all) == all.count)
         guest.peer.socket.finishSending()
         var confirmed = guest.rcvNxt

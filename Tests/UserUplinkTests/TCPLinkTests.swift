@@ -6,7 +6,7 @@ import Timing
 @testable import UserUplink
 import Wire
 
-/// A sender and a receiver with a link between them that loses, repeats and reorders, on a clock of its own.
+/// A sender and a receiver with a link between them that loses, duplicates and reorders, on a simulated clock.
 private struct LossyLink {
     struct Frame {
         let sequence: UInt32
@@ -29,14 +29,14 @@ private struct LossyLink {
     var now = Instant.seconds(1)
     var toReceiver: [Frame] = []
     var toSender: [Confirmation] = []
-    /// Bytes of the stream, the end included, that the sender need not keep any more.
+    /// Acknowledged bytes of the stream, the FIN included.
     var confirmed = 0
     var received = 0
     var room = 1 << 20
 
     init(seed: UInt64, length: Int, segmentSize: Int, sackPermitted: Bool, loss: Int) {
         random = SeededGenerator(seed: seed)
-        // Numbers wrap around on the way.
+        // Sequence numbers wrap around on the way.
         let first = UInt32.max &- UInt32(length / 2)
         sender = TCPSender(sndUna: first, window: 65_535, smss: segmentSize, sackPermitted: sackPermitted)
         receiver = TCPReceiver(rcvNxt: first)
@@ -53,7 +53,7 @@ private struct LossyLink {
                 part.range.lowerBound >= 0 && part.range.upperBound <= max(sender.sndWnd, 0)
                     && part.range.upperBound <= available)
             #expect(sender.flightSize <= TCPSender.maximumCongestionWindow + 4 * sender.smss)
-            // In segments, as the guest gets them.
+            // Split into segments, as the guest receives them.
             var start = part.range.lowerBound
             while start < part.range.upperBound {
                 let isLast =
@@ -108,7 +108,7 @@ private struct LossyLink {
         }
     }
 
-    /// Runs until all is confirmed. Returns false if that takes too many steps.
+    /// Runs until everything is acknowledged. Returns false if that takes too many steps.
     mutating func run() -> Bool {
         for _ in 0..<200_000 {
             send()
@@ -122,7 +122,7 @@ private struct LossyLink {
             }
             if let deadline = sender.retransmitDeadline, deadline <= now { sender.retransmitTimeout(now: now) }
             if sender.isIdle {
-                // Asking for room, as the connection does.
+                // A window probe, as the connection sends it.
                 now += .milliseconds(200)
                 room = 1 << 20
                 _ = receiver.advertise(room, scale: 7)
@@ -169,7 +169,7 @@ private struct LossyLink {
             sender.nextChunk(available: 10_000, limit: 65_000, now: .nanoseconds(1))
                 == TCPSender.Chunk(range: 0..<1000, isRetransmission: true))
         #expect(sender.nextChunk(available: 10_000, limit: 65_000, now: .nanoseconds(1)) == nil)
-        // A part of it: the next one is lost as well.
+        // A partial acknowledgment: the next segment is lost as well.
         #expect(sender.processAck(3000, window: 1 << 20, isPure: true, now: .nanoseconds(2)) == .advanced(2000))
         #expect(
             sender.nextChunk(available: 8000, limit: 65_000, now: .nanoseconds(2))
@@ -207,7 +207,7 @@ private struct LossyLink {
         #expect(
             sender.nextChunk(available: 100_000, limit: 1000, now: .nanoseconds(1))
                 == TCPSender.Chunk(range: 0..<1000, isRetransmission: true))
-        // What is new goes out, and arrives.
+        // New data is sent, and arrives.
         var more = 0
         while sender.nextChunk(available: 100_000, limit: 1000, now: .nanoseconds(1)) != nil { more += 1 }
         #expect(more > 3)
@@ -232,7 +232,7 @@ private struct LossyLink {
         #expect(pauses.last == .seconds(60) && sender.consecutiveTimeouts == 12)
         #expect(sender.processAck(3000, window: 1 << 20, isPure: true, now: last) == .advanced(2000))
         #expect(sender.consecutiveTimeouts == 0 && sender.retransmitDeadline == nil)
-        // What was repeated tells nothing of the round trip (RFC 6298 section 3).
+        // A retransmission gives no RTT sample (RFC 6298 section 3).
         _ = sender.nextChunk(available: 1000, limit: 65_000, now: last)
         #expect(sender.retransmitDeadline == last + TCPSender.minimumRTO)
     }
@@ -273,7 +273,7 @@ private struct LossyLink {
                 first = UInt32.random(in: 0...UInt32.max, using: &random)
             var receiver = TCPReceiver(rcvNxt: first)
             _ = receiver.advertise(10_000, scale: 7)
-            // Where each byte has come to, as the buffer has it: what is in order, and behind it what came early.
+            // The position of each byte in the buffer: bytes in order, and behind them those out of order.
             var stream = [Int?](repeating: nil, count: length), inOrder = 0
             var steps = 0
             while !receiver.isFinReceived && steps < 100_000 {

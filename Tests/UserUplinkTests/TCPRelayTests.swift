@@ -8,9 +8,8 @@ import Timing
 import Wire
 
 @Suite struct TCPRelayTests {
-    private func bytes(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
 
-    /// Reads from a socket as long as something comes, until so much is there.
+    /// Receives until nothing more is there, or `count` bytes in all are.
     private func read(_ count: Int, from peer: SocketBox, into all: inout [UInt8]) throws {
         while all.count < count, let piece = try? peer.socket.receive(limit: 65_536), !piece.isEmpty { all += piece }
     }
@@ -40,7 +39,7 @@ import Wire
         let refusal = try harness.expectSegment()
         #expect(refusal.flags == [.rst, .ack] && refusal.sequence == 0 && refusal.acknowledgment == 78)
         #expect(harness.relay.count == 0)
-        // What belongs to no connection (RFC 9293 section 3.10.7.1).
+        // A segment without a connection (RFC 9293 section 3.10.7.1).
         harness.send(Fixture.segment(4000, port, [.ack, .psh], sequence: 5, acknowledgment: 900, payload: [1, 2]))
         let stray = try harness.expectSegment()
         #expect(stray.flags == .rst && stray.sequence == 900)
@@ -54,7 +53,7 @@ import Wire
     }
 
     @Test func connectTimeoutSendsHostUnreachable() throws {
-        // A server with a full queue of those who wait answers nobody else.
+        // A server with a full accept queue does not answer further SYNs.
         let (server, port) = try RelayHarness.server()
         try server.socket.listen(backlog: 0)
         let waiting = try (0..<4).map { _ in
@@ -69,7 +68,7 @@ import Wire
         harness.clockOffset = .seconds(80)
         harness.poll()
         let message = try #require(harness.gateway.toGuests.first)
-        // Host unreachable, about the guest's own packet.
+        // Host unreachable, quoting the guest's packet.
         #expect(message[23] == IPProtocol.icmp && message[34] == 3 && message[35] == 1)
         #expect(
             Array(message[42 + 12..<42 + 20]) == Fixture.guest.bytes + Fixture.network.gateway.bytes
@@ -82,7 +81,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
-        let up = bytes(300_000), down = bytes(500_001)
+        let up = Fixture.pattern(300_000), down = Fixture.pattern(500_001)
         var heard: [UInt8] = [], sent = 0, given = 0
         try guest.run("both streams") {
             if given < up.count && harness.relay.count > 0 && given - heard.count < 100_000 {
@@ -96,7 +95,7 @@ import Wire
             return heard.count == up.count && guest.received.count == down.count
         }
         #expect(heard == up && guest.received == down)
-        // The guest ends; the other side goes on.
+        // The guest sends FIN; the server goes on.
         guest.send([.fin, .ack])
         guest.sndNxt &+= 1
         harness.poll()
@@ -115,10 +114,10 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
-        _ = try guest.peer.socket.send(bytes(5000))
+        _ = try guest.peer.socket.send(Fixture.pattern(5000))
         guest.peer.socket.finishSending()
         try guest.run("the end") { guest.isFinReceived }
-        #expect(guest.received == bytes(5000))
+        #expect(guest.received == Fixture.pattern(5000))
         guest.send([.ack, .psh], [1, 2, 3])
         guest.sndNxt &+= 3
         guest.send([.fin, .ack])
@@ -127,7 +126,7 @@ import Wire
             try read(3, from: guest.peer, into: &heard)
             return heard.count == 3
         }
-        // The end and its confirmation may be repeated.
+        // FIN and its ACK may be repeated.
         _ = harness.segments()
         guest.send([.fin, .ack])
         #expect(try harness.expectSegment { $0.flags.contains(.ack) }.acknowledgment == guest.sndNxt &+ 1)
@@ -144,7 +143,7 @@ import Wire
         harness.poll()
         #expect(harness.relay.count == 0)
         #expect(throws: SystemError.self) { try guest.peer.socket.receive(limit: 1) }
-        // The other way round, after what was said before.
+        // The other direction, after data.
         let other = try GuestPeer(harness, server, port, port: 4001)
         _ = try other.peer.socket.send([1, 2, 3])
         try other.run("the bytes") { other.received.count == 3 }
@@ -161,7 +160,7 @@ import Wire
         let guest = try GuestPeer(harness, server, port)
         guest.send(.ack, window: 0)
         harness.poll()
-        _ = try guest.peer.socket.send(bytes(3000))
+        _ = try guest.peer.socket.send(Fixture.pattern(3000))
         for _ in 0..<20 { harness.poll() }
         #expect(harness.segments().allSatisfy { $0.payload.isEmpty })
         harness.clockOffset += .milliseconds(250)
@@ -194,7 +193,7 @@ import Wire
         #expect(throws: SystemError.self) { try guest.peer.socket.receive(limit: 1) }
     }
 
-    /// However long it lasts: what was noted for a connection and is not needed any more does not pile up.
+    /// Obsolete entries of a long-lived connection leave the heap.
     @Test func deadlinesDoNotAccumulate() throws {
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
@@ -206,7 +205,7 @@ import Wire
             harness.poll()
         }
         #expect(harness.relay.deadlines.count < 50, "\(harness.relay.deadlines.count)")
-        // It is still there, and is asked for when it has been silent for long.
+        // The connection is still there, and gets a keep-alive probe after the idle time.
         harness.clockOffset += .seconds(700)
         #expect(try harness.expectSegment("a question").sequence == guest.rcvNxt &- 1)
     }
@@ -215,7 +214,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
-        let all = bytes(4000), start = guest.sndNxt
+        let all = Fixture.pattern(4000), start = guest.sndNxt
         func send(_ range: Range<Int>) {
             guest.send([.ack, .psh], Array(all[range]), at: start &+ UInt32(range.lowerBound))
         }
@@ -239,7 +238,7 @@ import Wire
             return heard.count == 4000
         }
         #expect(heard == all)
-        // Far beyond what was announced; a SYN in the middle; a confirmation of what was never sent.
+        // Data beyond the window, a SYN in between, an ACK beyond SND.NXT.
         guest.sndNxt = start &+ 4000
         for (flags, sequence, acknowledgment, taken) in [
             ([.ack], start &+ 9_000_000, guest.rcvNxt, 0), (.syn, guest.sndNxt, guest.rcvNxt, 0),
@@ -260,7 +259,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
-        let piece = bytes(1460)
+        let piece = Fixture.pattern(1460)
         var window = 0, sent = 0, edge = guest.sndNxt &+ 0xffff
         for _ in 0..<20_000 {
             guest.send(.ack, piece)
@@ -272,7 +271,7 @@ import Wire
             if window < piece.count { break }
         }
         #expect(window < piece.count)
-        // Nothing of what was taken is lost, and the guest hears of the room that there is then.
+        // Nothing accepted is lost, and the guest gets a window update.
         var heard = 0, isTold = false
         try guest.run("the rest") {
             while let part = try? guest.peer.socket.receive(limit: 1 << 20), !part.isEmpty { heard += part.count }
@@ -290,7 +289,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness { $0.flowLimit = 32 }
         let old = try GuestPeer(harness, server, port)
-        // A neighbour with one of its own.
+        // Another guest with one connection.
         let mac = Fixture.otherMAC, address = Fixture.other
         harness.send(Fixture.segment(9, port, .syn, sequence: 1, from: address, mac: mac))
         _ = try harness.expectSegment { $0.port == 9 }
@@ -322,7 +321,7 @@ import Wire
         #expect(
             question.flags == .syn && question.source == Fixture.network.gateway && question.port == 80
                 && question.options.windowScale == 7)
-        // It is repeated.
+        // It is retransmitted.
         harness.clockOffset += .milliseconds(1100)
         #expect(try harness.expectSegment("it again").sequence == question.sequence)
         harness.send(
@@ -337,7 +336,7 @@ import Wire
         harness.poll()
         #expect(!client.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
         #expect(try client.socket.receive(limit: 10) == [4, 5, 6])
-        // A guest that does not want.
+        // A guest that refuses.
         let other = try come()
         let second = try harness.expectSegment { $0.flags == .syn }
         harness.send(
@@ -377,13 +376,13 @@ import Wire
         let neighbour = try GuestPeer(harness, server, port), victim = try GuestPeer(harness, server, port, port: 4001)
         let good = Fixture.segment(
             4001, port, [.ack, .psh], sequence: victim.sndNxt, acknowledgment: victim.rcvNxt,
-            options: [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9], payload: bytes(200))
+            options: [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9], payload: Fixture.pattern(200))
         var turns = 0
         for seed in UInt64(1)...4 {
             fuzz(Array(good[34...]), rounds: 4000, seed: seed) { bytes in
                 var bytes = bytes
                 guard bytes.count >= 20 else { return }
-                // Mostly about its own connection, and with a checksum that holds.
+                // Mostly for its own connection, and with a valid checksum.
                 if bytes[0] & 3 != 0 { bytes.replaceSubrange(0..<4, with: good[34..<38]) }
                 if Array(bytes[0..<2]) == Array(neighbour.port.bytes) { return }
                 bytes.replaceSubrange(16..<18, with: [0, 0])

@@ -8,7 +8,7 @@ import Timing
 @testable import UserUplink
 import Wire
 
-/// A network that leads to this host's loopback at most.
+/// A NAT that reaches at most the host's loopback.
 private func makeNetwork(opensHostLoopback: Bool, to recorder: FrameRecorder) throws(UserNATError) -> UserNAT {
     var options = Fixture.gateway().options
     options.prefix = nil
@@ -19,8 +19,8 @@ private func makeNetwork(opensHostLoopback: Bool, to recorder: FrameRecorder) th
 
 private let hasLibrary = (try? makeNetwork(opensHostLoopback: false, to: FrameRecorder()).stop()) == true
 
-/// The NAT with its thread, with frames and turns as the forwarder hands them over: behind a virtio header that a
-/// guest's kernel may have made.
+/// The NAT with its thread, sent to and polled as the forwarding workers do it, with a virtio header that a
+/// guest's kernel may have written.
 @Suite(.enabled(if: hasLibrary, "needs libslirp"))
 struct UserNATTests {
     private func run(opensHostLoopback: Bool = true, _ body: (UserNAT, NATPort) throws -> Void) throws {
@@ -37,7 +37,7 @@ struct UserNATTests {
         return bytes
     }
 
-    /// With the sum of the pseudo-header where the checksum belongs, as a kernel leaves it to the network card.
+    /// A frame with a partial checksum, as a kernel leaves it to the network card.
     private func opened(
         _ frame: [UInt8], at offset: Int, _ protocolNumber: UInt8, _ change: (inout VirtioNetHeader) -> Void = { _ in }
     ) -> [UInt8] {
@@ -56,7 +56,7 @@ struct UserNATTests {
         return start + frame
     }
 
-    /// A socket of the host's loopback address, and its port.
+    /// A socket on the host's loopback, and its port.
     private func makeServer() throws -> (socket: SocketBox, port: UInt16) {
         while true {
             let socket = try UnixSocket.internetDatagram(), port: UInt16 = 49_152 | Random.value()
@@ -73,7 +73,7 @@ struct UserNATTests {
         Fixture.udp(to: Fixture.network.gateway, port, payload)
     }
 
-    /// Waits for a frame that `accept` makes something of.
+    /// Polls until `accept` returns a value for a frame.
     private func hear<Result>(_ port: NATPort, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
         var found: Result?
         try eventually(what) {
@@ -87,7 +87,7 @@ struct UserNATTests {
         try hear(port, "a segment") { frame in ReceivedSegment(frame).flatMap { accept($0) ? $0 : nil } }
     }
 
-    /// That it still works: the gateway's address is answered for.
+    /// Expects that the NAT still works: it answers an ARP request for the gateway.
     private func expectAnswer(_ port: NATPort) throws {
         let question = ARPPacket(
             operation: .request, senderHardware: Fixture.mac, senderAddress: Fixture.guest, targetHardware: .zero,
@@ -109,7 +109,7 @@ struct UserNATTests {
 
     @Test func partialChecksumsAreCompleted() throws {
         try run { network, port in
-            // The library drops what has another checksum.
+            // libslirp drops invalid checksums.
             let (server, number) = try makeServer(), whole = datagram(to: number, [1, 2, 3])
             #expect(port.send(opened(whole, at: 6, IPProtocol.udp)))
             #expect(
@@ -117,7 +117,7 @@ struct UserNATTests {
                     for: .readable, until: BootClock.now + .seconds(Int64(ampleTime))
                 ).isEmpty)
             #expect(try server.socket.receive(limit: 100) == [1, 2, 3])
-            // A sum that would lie outside the frame, or over addresses that are not in it.
+            // A checksum field outside the frame, or a start without addresses.
             #expect(port.send(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = UInt16(whole.count) }))
             #expect(port.send(opened(whole, at: 6, IPProtocol.udp) { $0.checksumOffset = 0xffff }))
             #expect(port.send(opened(whole, at: 6, IPProtocol.udp) { $0.checksumStart = 13 }))
@@ -146,7 +146,7 @@ struct UserNATTests {
             }
             #expect(port.send(superFrame(1000)))
             #expect(try hear(3) == [payload[0..<1000], payload[1000..<2000], payload[2000...]].map { Array($0) })
-            // More pieces than a kernel makes of one are work for nobody's good.
+            // More segments than a kernel makes are refused.
             for size in [1, 2, 19] as [UInt16] { #expect(port.send(superFrame(size))) }
             try expectAnswer(port)
             #expect(network.dropped(.malformed) == 3)
@@ -189,10 +189,10 @@ struct UserNATTests {
                 return heard.count == payload.count
             }
             #expect(heard == payload)
-            // And back.
+            // The other direction.
             _ = try peer.socket.send(Array(payload[..<3000]))
             #expect(try hearSegment(port) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
-            // A checksum that is there is looked at.
+            // A complete checksum is verified.
             var bad = Fixture.segment(
                 4000, number, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])
             bad[50] ^= 1
@@ -202,7 +202,7 @@ struct UserNATTests {
         }
     }
 
-    /// Nobody has to give it a turn for that: its thread sends what it has answered before it sleeps.
+    /// No worker has to poll for it: the libslirp thread sends the reply before it sleeps.
     @Test func slirpReplyNeedsNoPoll() throws {
         try run { _, port in
             #expect(port.send(header() + Fixture.ping(to: Fixture.network.gateway)))
@@ -215,7 +215,7 @@ struct UserNATTests {
         }
     }
 
-    /// Whoever finds the turn taken need not wait: who has it comes again at once.
+    /// A thread that finds the lock taken does not wait; the holder polls again.
     @Test func missedPollIsMadeUpFor() throws {
         try run { _, port in
             let question = ARPPacket(
@@ -230,12 +230,12 @@ struct UserNATTests {
             port.recorder.hook.withLock { $0 = nil }
             #expect(inner.withLock { $0 } == .max)
             #expect(outer <= UInt64(BootClock.now.nanoseconds))
-            // Nobody waits any more.
+            // Nothing is requested any more.
             #expect(device.turn(isReadable: false) > UInt64(BootClock.now.nanoseconds))
         }
     }
 
-    /// Other ports of the switch are not to wait for long.
+    /// A poll handles a bounded number of frames, so that other ports are served.
     @Test func pollIsBounded() throws {
         try run { _, port in
             port.recorder.enter()
@@ -260,7 +260,7 @@ struct UserNATTests {
         }
     }
 
-    /// Who works for the library is kept out, as if it hung: streams go on.
+    /// The libslirp thread is kept out, as if libslirp hung: TCP goes on.
     @Test func streamsDoNotWaitForSlirp() throws {
         try run { _, port in
             let (server, number) = try RelayHarness.server()
@@ -270,7 +270,7 @@ struct UserNATTests {
                 #expect(port.device.send(header() + frame))
                 _ = port.device.turn(isReadable: true)
             }
-            // Its thread is woken by this, and waits.
+            // This wakes the libslirp thread, which waits for the lock.
             give(Fixture.udp(to: Fixture.network.gateway, 9, [1]))
             give(Fixture.segment(4000, number, .syn, sequence: 1000, options: GuestPeer.allOptions))
             var answer: ReceivedSegment?
@@ -292,7 +292,7 @@ struct UserNATTests {
         }
     }
 
-    /// Any virtio header, any frame: whoever sends them, the next guest is served.
+    /// Any virtio header, any frame: the next guest is served.
     @Test func fuzzedFramesDoNotStopTheNAT() throws {
         try run(opensHostLoopback: false) { network, port in
             let good = [
@@ -308,7 +308,7 @@ struct UserNATTests {
             ]
             for (seed, frame) in good.enumerated() {
                 fuzz(frame, rounds: 6000, seed: UInt64(seed) + 1) { bytes in
-                    // To the gateway, from a guest of the network.
+                    // Sent to the gateway by a guest of the network.
                     var bytes = bytes
                     if bytes.count > 26 { bytes.replaceSubrange(12..<24, with: frame[12..<24]) }
                     while !bytes.isEmpty, !port.send(bytes) { _ = port.take() }
