@@ -18,7 +18,7 @@ import Wire
 // has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
 // wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.
 //
-// Behind this file: Gateway/ (who may send what where), TCP/ (connections), Slirp/ (threads and locks), DNS/ (TCP to
+// Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Slirp/ (threads and locks), DNS/ (TCP to
 // the DNS proxy).
 
 /// The user-mode NAT: terminates TCP itself, and leaves UDP and pings to libslirp.
@@ -28,7 +28,7 @@ package final class UserNAT: @unchecked Sendable {
     /// Frames handled in one poll, each of which may open a connection. The rest waits while other ports are served.
     static let framesPerPoll = 64
 
-    /// Appended to by whoever sends to the port, emptied under the lock.
+    /// Filled by workers that send to the port, emptied under the lock.
     let fromGuests = SPSCFrameRing(capacity: UserNAT.guestCapacity)
     private let sink: any FrameInjector
     private let slirp: SlirpThread

@@ -15,7 +15,7 @@ package final class DNSTCPTerminator: @unchecked Sendable {
     /// Frames handled in one poll. The rest waits while other ports are served.
     private static let framesPerPoll = 64
 
-    /// Appended to by whoever sends to the port, emptied under the lock.
+    /// Filled by workers that send to the port, emptied under the lock.
     let fromGuests = SPSCFrameRing(capacity: DNSTCPTerminator.guestCapacity)
     /// Leases given since the last poll.
     private let leases = Mutex<[IPv4Address: (hardware: MACAddress, end: Instant)]>([:])
@@ -51,10 +51,10 @@ package final class DNSTCPTerminator: @unchecked Sendable {
     package func readyDescriptor() throws(SystemError) -> Descriptor { try relay.descriptor.duplicate() }
 
     /// Notes leases that were given: address, client, and the end in nanoseconds of the clock.
-    package func note(_ given: [(IPv4Address, MACAddress, UInt64)]) {
+    package func note(_ given: [(IPv4Address, MACAddress, end: Instant)]) {
         leases.withLock { leases in
             for (address, hardware, end) in given {
-                leases[address] = (hardware, Instant(nanoseconds: Int64(clamping: end)))
+                leases[address] = (hardware, end)
             }
         }
     }

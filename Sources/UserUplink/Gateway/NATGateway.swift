@@ -11,8 +11,8 @@ import Wire
 // The gateway stands between the guests and what carries their traffic outside: TCPRelay for TCP, libslirp for UDP and
 // pings. It is a state machine without clock, threads and sockets: frames in, verdicts and frames out.
 //
-// Who answers what
-// ----------------
+// Which part answers what
+// -----------------------
 //
 //     from guests                        answered or carried by
 //     ARP for the gateway                gateway
@@ -104,7 +104,7 @@ package struct NATGateway: Sendable {
     let gateway6: IPv6Address?
     var neighbors = NeighborTable<IPv4Address>()
     var neighbors6 = NeighborTable<IPv6Address>()
-    /// UDP flows that began outside, at published ports: guests may answer them whatever the policy says.
+    /// UDP flows that began outside, at published ports: guests may answer them whatever the policy refuses.
     var inboundFlows = FlowTable(capacity: 1024)
     var udpQuota: UDPSocketQuota
     var reassembler = Reassembler()

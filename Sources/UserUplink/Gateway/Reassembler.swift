@@ -27,7 +27,7 @@ package struct Reassembler: Sendable {
 
     package enum Outcome: Equatable, Sendable {
         case incomplete
-        /// The whole packet, with a header that says so.
+        /// The whole packet, with a header to match.
         case complete([UInt8])
         /// The fragment, and the packet that it belongs to, are dropped.
         case refused

@@ -83,7 +83,7 @@ import Wire
 
 /// A TCP connection of a guest, terminated here and spliced with a socket of this host.
 ///
-/// Not thread-safe: whoever serves the relay holds its lock.
+/// Not thread-safe: the thread that serves the relay holds its lock.
 final class TCPConnection {
     enum State {
         /// connect(2) is under way on behalf of a guest that has sent a SYN.

@@ -47,7 +47,7 @@ import Wire
 ///
 /// Not thread-safe: its owner's lock protects it and its connections.
 final class TCPRelay {
-    /// A place for a connection, with what the relay knows about it.
+    /// A connection, with what the relay keeps about it.
     private struct Slot {
         var connection: TCPConnection?
         /// Counts the connections of this slot, so that events and deadlines of an earlier one are recognized.
@@ -101,10 +101,10 @@ final class TCPRelay {
     /// Readable while `serve` has something to do.
     var descriptor: Descriptor { _read { yield poller.descriptor } }
 
-    /// Connections at the moment.
+    /// Current number of connections.
     var count: Int { table.count }
 
-    /// Bytes of all stream buffers at the moment.
+    /// Current size of all stream buffers, in bytes.
     var memoryUsed: Int { context.memory.used }
 
     /// Parts of streams that were retransmitted to guests so far.
