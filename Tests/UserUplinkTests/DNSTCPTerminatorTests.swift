@@ -27,19 +27,19 @@ import Wire
 
         func send(_ frame: [UInt8]) {
             #expect(device.send([UInt8](repeating: 0, count: VirtioNetHeader.length) + frame))
-            turn()
+            poll()
         }
 
         /// Takes the first connection of the queue, and returns whether there was one.
         var hasCaller: Bool { queue.take() != nil }
 
-        func turn() { _ = device.turn(isReadable: true) }
+        func poll() { _ = device.poll(isReadable: true) }
 
         /// Polls until a segment for the guest matches.
         func hear(_ what: String, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
             var found: ReceivedSegment?
             try eventually(what) {
-                turn()
+                poll()
                 while found == nil, let frame = recorder.take() {
                     found = ReceivedSegment(frame).flatMap { accept($0) ? $0 : nil }
                 }
@@ -85,7 +85,7 @@ import Wire
 
     @Test func leaseDecidesWhichHardwareAddressIsServed() throws {
         let port = try TerminatorHarness()
-        port.relay.note([(Fixture.guest, Fixture.otherMAC, .max)])
+        port.relay.note([(Fixture.guest, Fixture.otherMAC, end: .distantFuture)])
         port.send(Fixture.segment(4000, 53, .syn, sequence: 1))
         #expect(!port.hasCaller)
         port.send(Fixture.segment(4000, 53, .syn, sequence: 1, mac: Fixture.otherMAC))
@@ -129,7 +129,7 @@ import Wire
             if bytes.count > 26 { bytes.replaceSubrange(12..<26, with: good[0..<14]) }
             if bytes.isEmpty { return }
             _ = port.relay.device.send(bytes)
-            port.turn()
+            port.poll()
             while port.recorder.take() != nil {}
             while port.queue.take() != nil {}
         }

@@ -36,7 +36,7 @@ final class FrameRecorder: FrameInjector {
 
     var isAttached: Bool { true }
 
-    func forward(_ batch: inout FrameBatch) {
+    func inject(_ batch: inout FrameBatch) {
         hook.withLock { $0 }?()
         for index in 0..<batch.count {
             let frame = batch[index]
@@ -65,19 +65,19 @@ struct NATPort {
 
     /// Sends one frame that begins with a virtio header, and polls. Returns whether the device took it.
     func send(_ frame: [UInt8]) -> Bool {
-        recorder.enter()
-        defer { recorder.leave() }
+        recorder.lockShared()
+        defer { recorder.unlock() }
         let isTaken = device.send(frame)
-        _ = device.turn(isReadable: false)
+        _ = device.poll(isReadable: false)
         return isTaken
     }
 
     /// Returns the first frame for a guest, after a poll if there is none; nil if there is still none.
     func take() -> [UInt8]? {
         if let frame = recorder.take() { return frame }
-        recorder.enter()
-        defer { recorder.leave() }
-        _ = device.turn(isReadable: true)
+        recorder.lockShared()
+        defer { recorder.unlock() }
+        _ = device.poll(isReadable: true)
         return recorder.take()
     }
 }

@@ -221,25 +221,25 @@ struct UserNATTests {
             let question = ARPPacket(
                 operation: .request, senderHardware: Fixture.mac, senderAddress: Fixture.guest, targetHardware: .zero,
                 targetAddress: Fixture.network.gateway)
-            port.recorder.enter()
-            defer { port.recorder.leave() }
-            let inner = Mutex<UInt64?>(nil), device = port.device
+            port.recorder.lockShared()
+            defer { port.recorder.unlock() }
+            let inner = Mutex<Instant?>(nil), device = port.device
             #expect(device.send(header() + question.frame(to: .broadcast)))
-            port.recorder.hook.withLock { $0 = { inner.withLock { $0 = device.turn(isReadable: false) } } }
-            let outer = device.turn(isReadable: false)
+            port.recorder.hook.withLock { $0 = { inner.withLock { $0 = device.poll(isReadable: false) } } }
+            let outer = device.poll(isReadable: false)
             port.recorder.hook.withLock { $0 = nil }
-            #expect(inner.withLock { $0 } == .max)
-            #expect(outer <= UInt64(BootClock.now.nanoseconds))
+            #expect(inner.withLock { $0 } == .distantFuture)
+            #expect(outer <= BootClock.now)
             // Nothing is requested any more.
-            #expect(device.turn(isReadable: false) > UInt64(BootClock.now.nanoseconds))
+            #expect(device.poll(isReadable: false) > BootClock.now)
         }
     }
 
     /// A poll handles a bounded number of frames, so that other ports are served.
     @Test func pollIsBounded() throws {
         try run { _, port in
-            port.recorder.enter()
-            defer { port.recorder.leave() }
+            port.recorder.lockShared()
+            defer { port.recorder.unlock() }
             let (server, number) = try RelayHarness.server()
             for source in 0..<150 as Range<UInt16> {
                 #expect(
@@ -250,7 +250,7 @@ struct UserNATTests {
             }
             var answers: [Int] = [], isOver = false
             while !isOver && answers.count < 100 {
-                isOver = port.device.turn(isReadable: false) > UInt64(BootClock.now.nanoseconds)
+                isOver = port.device.poll(isReadable: false) > BootClock.now
                 var count = 0
                 while port.recorder.take() != nil { count += 1 }
                 answers.append(count)
@@ -264,18 +264,18 @@ struct UserNATTests {
     @Test func streamsDoNotWaitForSlirp() throws {
         try run { _, port in
             let (server, number) = try RelayHarness.server()
-            port.recorder.enter()
-            defer { port.recorder.leave() }
+            port.recorder.lockShared()
+            defer { port.recorder.unlock() }
             func give(_ frame: [UInt8]) {
                 #expect(port.device.send(header() + frame))
-                _ = port.device.turn(isReadable: true)
+                _ = port.device.poll(isReadable: true)
             }
             // This wakes the libslirp thread, which waits for the lock.
             give(Fixture.udp(to: Fixture.network.gateway, 9, [1]))
             give(Fixture.segment(4000, number, .syn, sequence: 1000, options: GuestPeer.allOptions))
             var answer: ReceivedSegment?
             try eventually("an answer") {
-                _ = port.device.turn(isReadable: true)
+                _ = port.device.poll(isReadable: true)
                 while answer == nil, let frame = port.recorder.take() {
                     answer = ReceivedSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil }
                 }

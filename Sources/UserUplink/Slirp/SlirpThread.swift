@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
+import FrameIO
 import Platform
 import Timing
 import Wire

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Timing
 import Wire
@@ -63,7 +64,8 @@ struct TCPListeners {
     /// Listens on a port of the host for a guest's.
     /// - Parameter followed: follow the lease of this guest instead of a fixed address.
     mutating func publish(
-        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16, following followed: FollowedGuest?,
+        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        following followed: FollowedGuest?,
         _ poller: borrowing Poller
     ) throws(SystemError) {
         let socket = try UnixSocket.internetStream()
