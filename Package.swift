@@ -65,7 +65,7 @@ let package = Package(
         library("FrameIO", "CPlatform", "Platform", "Timing", "Wire", atomics),
         library("NetworkModel", "Wire"),
         library("EventLoop", "Platform", "Timing", logging),
-        library("Lifecycle", "Platform"),
+        library("Lifecycle", "Platform", "Timing", logging),
 
         // The switch, and how guests and other switches are connected to it.
         library("Switching", "FrameIO", "Platform", "Timing", "Wire", atomics),
@@ -73,30 +73,47 @@ let package = Package(
         library("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
         library("Listeners", "Platform", "Timing"),
 
-        // What guests are served, and the ways out.
+        // The services for guests, the uplinks, and how they change the host.
         library(
             "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire", logging),
+        library("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        library("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         library(
-            "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "UserUplink",
-            "Timing", "Wire", logging),
-        library("Uplinks", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
-        library("UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire", atomics),
-        // vmnet.framework: on a Mac the real one, on Linux the simulator in the program vde_vmnet_simulated only.
+            "Uplink", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
+            logging),
+        library(
+            "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
+            "Switching", "Timing", "Uplink", "Wire", logging),
+        library(
+            "UserUplink", "CPlatform", "DHCPService", "FrameIO", "HostChanges", "Lifecycle", "NetworkModel", "Platform",
+            "Switching", "Timing", "Uplink", "Wire", atomics, logging),
+        library(
+            "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
+            "UserUplink", "Wire", logging),
+        library(
+            "VmnetUplink", "DHCPService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching",
+            "Timing", "Uplink", "Wire", logging),
+        // vmnet.framework: on a Mac the real one, on Linux the simulator, in the program vde_vmnet_simulated only.
         .target(name: "CVmnetAPI"),
         .target(name: "CVmnet", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        library("VmnetUplink", "CVmnet", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire"),
+        library(
+            "VmnetFramework", "CVmnet", "FrameIO", "NetworkModel", "Platform", "Timing", "Uplink", "VmnetUplink", "Wire"
+        ),
 
         // The program.
         library("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
         library(
-            "Daemon", "DHCPService", "Listeners", "EventLoop", "FrameIO", "Lifecycle", "NameService", "NetworkModel",
-            "Platform",
-            "Switching", "Uplinks", "UserUplink", "VDEPlug", "VDESwitch", "Timing", "Wire", logging),
+            "Sessions", "EventLoop", "FrameIO", "Lifecycle", "Listeners", "Platform", "Switching", "Timing", "VDEPlug",
+            "VDESwitch", "Wire", logging),
         library(
-            "Commands", "Daemon", "Listeners", "EventLoop", "Lifecycle", "NetworkCheck", "NetworkModel", "Platform",
-            "Switching",
-            "Uplinks", "VDEPlug", "VDESwitch", "Timing", "Wire", argumentParser, logging),
-        program("vde_vmnet", "Commands", .target(name: "VmnetUplink", condition: .when(platforms: [.macOS]))),
+            "Daemon", "DHCPService", "EventLoop", "FrameIO", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
+            "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VmnetUplink", "Wire",
+            logging),
+        library(
+            "Commands", "Daemon", "EventLoop", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform",
+            "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire",
+            argumentParser, logging),
+        program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
             name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
@@ -105,25 +122,24 @@ let package = Package(
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Wire"),
         tests(of: "EventLoop", "Platform", logging),
-        tests(of: "Lifecycle"),
+        tests(of: "Lifecycle", "Platform"),
         tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
         tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
         tests(of: "Listeners", "Platform", "Timing"),
         tests(of: "DHCPService", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         tests(of: "NameService", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
-        tests(of: "Uplinks", "NetworkModel", "Platform", "Timing", "Wire"),
-        tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Uplinks", "Timing", "Wire"),
+        tests(of: "HostFirewall", "NetworkModel", "Wire"),
+        tests(of: "HostChanges", "NetworkModel", "Platform", "Wire"),
+        tests(of: "TapUplink", "Platform"),
+        tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
         tests(of: "NetworkCheck", "DHCPService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
         tests(
-            of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Uplinks", "Timing",
-            "Wire",
-            logging),
+            of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
+            "Wire", logging),
         tests(
-            of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Uplinks", "VDEPlug",
-            "VDESwitch",
-            "Timing", "Wire",
-            argumentParser),
+            of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
+            "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation and nothing of ours.
         .target(name: "SourceRules", path: "Tests/SourceRules"),
@@ -137,13 +153,18 @@ let package = Package(
     // The simulator stands for what a Mac has, and whole hosts are made of Linux's namespaces.
     package.targets += [
         .target(name: "VmnetSimulator", dependencies: ["CVmnetAPI"], cSettings: blocks, linkerSettings: blocksRuntime),
-        program("vde_vmnet_simulated", "Commands", "Platform", "Uplinks", "VmnetSimulator", "VmnetUplink"),
+        program(
+            "vde_vmnet_simulated", "Commands", "Platform", "Timing", "Uplink", "VmnetFramework", "VmnetSimulator",
+            "VmnetUplink"),
         program("vde_vmnet_demo", "Platform", "TestSupport", "Wire", path: "Tests/Demo"),
         .target(name: "Allocations", path: "Benchmarks/Allocations"),
         program(
             "vde_vmnet_bench", "Allocations", "FrameIO", "NetworkModel", "Platform", "Switching", "TestSupport",
-            "Timing", "Uplinks", "VDEPlug", "VmnetSimulator", "VmnetUplink", "Wire", path: "Benchmarks/Bench"),
-        tests(of: "VmnetUplink", "FrameIO", "NetworkModel", "Platform", "Uplinks", "VmnetSimulator", "Timing", "Wire"),
+            "Timing", "Uplink", "VDEPlug", "VmnetFramework", "VmnetSimulator", "VmnetUplink", "Wire",
+            path: "Benchmarks/Bench"),
+        tests(
+            of: "VmnetFramework", "FrameIO", "NetworkModel", "Platform", "Timing", "Uplink", "VmnetSimulator",
+            "VmnetUplink", "Wire"),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

@@ -2,8 +2,8 @@
 import FrameIO
 import Platform
 import TestSupport
-import Uplinks
 import VmnetSimulator
+import VmnetFramework
 import VmnetUplink
 import Wire
 

@@ -2,7 +2,6 @@
 import ArgumentParser
 import Daemon
 import NetworkModel
-import Uplinks
 import Wire
 
 /// The options of `join` about who gets which address.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Platform
-import Uplinks
+import TapUplink
+import VmnetUplink
 
 /// `vde_vmnet interfaces`: what `--vmnet-interface` takes.
 package struct Interfaces: ParsableCommand {
@@ -15,9 +16,9 @@ package struct Interfaces: ParsableCommand {
             for name in vmnet.bridgeableInterfaces().sorted() { StandardOutput.write(name + "\n") }
             return
         }
-        for name in NetworkInterfaces.names().sorted() where Bridging.refusal(of: name) == nil {
+        for name in NetworkInterfaces.names().sorted() where BridgeKind.refusal(of: name) == nil {
             let kind: String
-            switch Bridging(interface: name) {
+            switch BridgeKind(interface: name) {
             case .bridge: kind = "Linux bridge: guests, host and network reach each other"
             case .openVSwitch: kind = "Open vSwitch bridge: guests, host and network reach each other"
             case .nic: kind = "NIC: guests and network reach each other, guests and this host do not"

@@ -2,14 +2,13 @@
 
 import Daemon
 import NetworkModel
-import Uplinks
 import Wire
 
 extension StartReport {
     /// The names that vmnet-helper gives these facts, which the programs that start it look for.
     var json: JSON {
         var members: [(String, JSON)] = [
-            ("vmnet_mac_address", .string(machine.description)),
+            ("vmnet_mac_address", .string(guest.description)),
             ("vmnet_interface_id", .string(UUIDArgument(bytes: interfaceID).text)),
         ]
         if let network {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
+import Lifecycle
 import Logging
 import NetworkModel
 import Platform
-import Uplinks
+import Uplink
 import VDEPlug
 import Wire
 
@@ -182,11 +183,11 @@ package struct Join: ParsableCommand {
         let inheriting = try listeners.makeListeners(mode: own.vdeMode?.value, group: group)
         let framework = [.auto, .vmnet].contains(uplink) ? Root.vmnet : nil
         let resolved = try OptionRules.check(given(locator, hasVmnet: framework != nil))
-        let side =
+        let role =
             try own.makeSwitch(locator, group: group, hasOtherListeners: vde == nil && listeners.isGiven).map {
-                Configuration.Side.serve($0)
-            } ?? .join(locator)
-        var configuration = Configuration(side: side, mode: try makeMode())
+                Configuration.SwitchRole.server($0)
+            } ?? .client(locator)
+        var configuration = Configuration(role: role, mode: try makeMode())
         configuration.vdeGroup = group
         configuration.listeners = inheriting
         configuration.isIsolating = own.vmnetIsolation
@@ -269,7 +270,7 @@ package struct Join: ParsableCommand {
         return value
     }
 
-    private func makeMode() throws -> Configuration.Mode {
+    private func makeMode() throws -> NetworkMode {
         switch vmnetMode {
         case .bridged?:
             guard let vmnetInterface, !vmnetInterface.isEmpty else {

@@ -3,6 +3,7 @@ import ArgumentParser
 import Daemon
 import Listeners
 import Platform
+import Sessions
 
 /// The options of `join` that let machines in by other ways than VDE.
 struct ListenerOptions: ParsableArguments {

@@ -2,7 +2,6 @@
 import ArgumentParser
 import Daemon
 import NetworkModel
-import Uplinks
 
 /// The options of `join` about where guests may go.
 struct PolicyOptions: ParsableArguments {

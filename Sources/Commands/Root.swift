@@ -3,7 +3,7 @@ import ArgumentParser
 import Daemon
 import Lifecycle
 import Platform
-import Uplinks
+import VmnetUplink
 
 /// `vde_vmnet`, whose default subcommand is `join`.
 package struct Root: ParsableCommand {

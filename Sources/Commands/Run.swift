@@ -3,6 +3,7 @@ import ArgumentParser
 import Daemon
 import Logging
 import Platform
+import Sessions
 
 /// `vde_vmnet run [OPTIONS] -- CMD`: a network and a machine that come and go together.
 package struct Run: ParsableCommand {
@@ -51,7 +52,7 @@ package struct Run: ParsableCommand {
         let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet, logger: logger)
         // Standard output is the program's.
         try daemon.run { logger.info("ready: \($0.summary)") }
-        switch daemon.programEnd {
+        switch daemon.programTermination {
         case .exited(let status)?: ProcessExit.exit(status)
         case .signalled(let number)?: ProcessExit.exit(128 + number)
         case nil: break

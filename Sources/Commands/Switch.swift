@@ -4,6 +4,8 @@ import Daemon
 import Lifecycle
 import Logging
 import Platform
+import Sessions
+import Uplink
 import VDESwitch
 
 /// `vde_vmnet switch`: a plain switch, started in the words of vde_switch(1).
@@ -134,7 +136,7 @@ package struct Switch: ParsableCommand {
         own.isHub = hub
         own.taps = tap
         own.readsStandardInput = !daemon && !nostdin
-        var configuration = Configuration(side: .serve(own), mode: .shared)
+        var configuration = Configuration(role: .server(own), mode: .shared)
         configuration.uplink = .none
         configuration.workers = try threads.makeWorkers()
         configuration.pidfile = pidfile.map { Files.absolute($0) }

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Daemon
 import Platform
+import Sessions
 import VDEPlug
 import VDESwitch
 

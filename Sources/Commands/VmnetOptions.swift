@@ -2,7 +2,7 @@
 import ArgumentParser
 import Daemon
 import NetworkModel
-import Uplinks
+import VmnetUplink
 import Wire
 
 /// The options of `join` for what only vmnet.framework offers.

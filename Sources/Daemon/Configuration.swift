@@ -1,115 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
-import Lifecycle
 import NetworkModel
-import Platform
-import Uplinks
+import Sessions
+import Uplink
 import VDEPlug
 import Wire
 
-/// What the daemon is to do, checked as far as it can be without touching anything.
+/// Everything that the daemon is told to do, validated as far as possible without role effects.
 package struct Configuration: Sendable {
-    /// vmnet's three modes.
-    package enum Mode: Equatable, Sendable {
-        /// Host, other guests, and the outside through NAT.
-        case shared
-        /// Host and other guests only.
-        case host
-        /// Part of the network that this interface is on.
-        case bridged(interface: String)
-
-        var isBridged: Bool { if case .bridged = self { true } else { false } }
-    }
-
+    /// Which DHCP server guests have.
     package enum DHCP: String, CaseIterable, Sendable {
-        /// Ours, unless the network turns out to have another.
+        /// The built-in server, unless the network has another one.
         case auto
-        /// Ours, whoever else there is.
+        /// The built-in server in any case.
         case builtin
-        /// A server of the host's, such as dnsmasq on the TAP.
+        /// A server of the host, such as dnsmasq on the TAP.
         case system
+        /// None.
         case off
     }
 
-    /// Where the guests are.
-    package enum Side: Sendable {
-        /// On somebody's network, which we join.
-        case join(PlugLocator)
-        /// On a switch that we are.
-        case serve(SwitchConfiguration)
+    /// Whose switch the guests are on.
+    package enum SwitchRole: Sendable {
+        /// The switch of another process, which this one joins.
+        case client(PlugLocator)
+        /// A switch that this process is.
+        case server(SwitchConfiguration)
     }
 
+    /// How guests reach the host and the outside.
     package enum UplinkKind: String, CaseIterable, Sendable {
-        /// What the system offers.
+        /// The best that the system and the user's privileges allow.
         case auto
+        /// vmnet.framework (macOS).
         case vmnet
+        /// A TAP, or a bridge or NIC of the host (Linux).
         case tap
-        /// A NAT in user mode, without privilege.
+        /// A user-mode NAT, without privilege.
         case user
-        /// A switch and nothing else.
+        /// No uplink.
         case none
     }
 
-    package var side: Side
-    /// Ways in besides VDE.
+    package var role: SwitchRole
+    /// Listeners besides VDE.
     package var listeners = ListenerConfiguration()
     package var uplink: UplinkKind = .auto
-    /// The group that may write to our socket on somebody's switch.
+    /// The group that may write to this process's data socket on another process's switch.
     package var vdeGroup: UInt32?
-    package var mode: Mode
-    /// nil: the default network, or the next that is free.
+    package var mode: NetworkMode
+    /// nil: the default network, or the next one that is free.
     package var network: GuestNetwork?
-    /// 16 bytes from which the gateway's hardware address is made; nil: from its IP address.
+    /// 16 bytes from which the gateway's hardware address is made; nil: it is made from its IP address.
     package var interfaceID: [UInt8]?
-    /// 16 bytes that name a host network of vmnet without DHCP.
+    /// 16 bytes that identify a host network of vmnet without DHCP.
     package var networkIdentifier: [UInt8]?
     /// The IPv6 prefix of vmnet's NAT, such as `fd00:1:2:3::`.
     package var nat66Prefix: String?
-    /// vmnet's segments of 64 KiB and unfinished checksums.
+    /// vmnet exchanges GSO frames and unfinished checksums.
     package var hasVmnetOffload = false
-    /// The interface through which vmnet's NAT leads out.
+    /// The interface that packets leave vmnet's NAT by.
     package var externalInterface: String?
-    /// Addresses that belong to machines.
+    /// Addresses that are reserved for guests.
     package var reservations: [AddressReservation] = []
     package var dhcp: DHCP = .auto
     /// Guests that may be routers and DHCP servers for the others.
     package var allowedServers: [AllowedServer] = []
+    /// nil: the first free name.
     package var tapName: String?
+    /// The directory of the lease files; nil: the default.
     package var stateDirectory: String?
     package var pidfile: String?
     /// Bytes of the longest IP packet on the network.
     package var mtu = 1500
-    /// The MTU was chosen: guests are not given the way out's where that is smaller.
+    /// The user has chosen the MTU: guests do not get the egress interface's MTU if that is smaller.
     package var isMTUFixed = false
-    /// QEMU's helper that makes a TAP a port of a bridge; nil for the one that is installed.
+    /// QEMU's helper that makes a TAP a port of a bridge; nil: the one that is installed.
     package var bridgeHelper: String?
-    /// Threads that forward frames; nil for as many as are of use.
+    /// Threads that forward frames; nil: as many as are useful.
     package var workers: Int?
-    /// Seconds from one report of what has passed to the next; nil for none.
+    /// Seconds between two reports of traffic; nil: no reports.
     package var statsInterval: Int?
-    /// Guests reach the way out, and not each other.
+    /// Guests reach the uplink, and not each other.
     package var isIsolating = false
     /// Ports of the host that lead to guests; no two overlap.
     package var published: [PublishedPort] = []
-    /// Where guests may go.
+    /// The destinations that guests may reach.
     package var egress = EgressPolicy()
 
-    package init(side: Side, mode: Mode) {
-        self.side = side
+    /// - Parameters:
+    ///   - role: whose switch the guests are on.
+    ///   - mode: of the uplink.
+    package init(role: SwitchRole, mode: NetworkMode) {
+        self.role = role
         self.mode = mode
-    }
-
-    /// The hardware address of the host's end, the same in every run.
-    package func hardwareAddress(gateway: IPv4Address) -> MACAddress {
-        MACAddress(locallyAdministeredFrom: interfaceID ?? Array("vde_vmnet".utf8) + gateway.bytes)
-    }
-
-    /// Checks that what is said of guests' addresses fits `network`, which may have been chosen only now.
-    func checkGuests(of network: GuestNetwork) throws(ExitError) {
-        let given =
-            published.map { ("--publish \($0)", network.refusal(of: $0)) }
-            + reservations.map { ("--dhcp-host \($0)", network.refusal(of: $0)) }
-        for case (let option, let reason?) in given {
-            throw ExitError(.usage, "\(option): \(reason); choose the network with --vmnet-gateway")
-        }
     }
 }

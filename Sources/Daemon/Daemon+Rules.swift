@@ -2,27 +2,26 @@
 import DHCPService
 import Logging
 import NetworkModel
+import Sessions
 import Switching
-import Uplinks
-import VDESwitch
 import Wire
 
 extension Configuration {
-    /// What guests may not do on a network that we lead.
+    /// The rules for guests of a network that the uplink makes.
     /// - Parameters:
-    ///   - gateway: its address; nil where that is not known.
-    ///   - hardware: its hardware address; nil where that is not known.
-    ///   - others: its IPv6 addresses, as far as they are known.
-    func guestRules(gateway: IPv4Address?, hardware: MACAddress? = nil, others: [IPv6Address] = []) -> GuestRules {
+    ///   - gateway: nil if the address is unknown.
+    ///   - hardware: the gateway's hardware address; nil if it is unknown.
+    ///   - gatewayIPv6: the gateway's IPv6 addresses, as far as they are known.
+    func guestRules(gateway: IPv4Address?, hardware: MACAddress?, gatewayIPv6: [IPv6Address]) -> GuestRules {
         var isOwn = false
-        if case .serve = side { isOwn = true }
+        if case .server = role { isOwn = true }
         var rules = GuestRules(isOwn ? .everywhere : .uplink)
-        // Another server gives addresses then, which may be a guest.
+        // With another DHCP server, that server may be a guest.
         rules.stopsDHCP = dhcp == .auto || dhcp == .builtin
         rules.gateway = gateway ?? .any
         rules.gatewayHardware = hardware ?? .zero
-        rules.gatewayIPv6 = others
-        // What a router's address is by custom, a guest without leave to serve does not need.
+        rules.gatewayIPv6 = gatewayIPv6
+        // A guest that may not be a router does not need a customary router address.
         if allowedServers.isEmpty { rules.gatewayIPv6.append(.customaryGateway) }
         for server in allowedServers {
             switch server {
@@ -33,13 +32,13 @@ extension Configuration {
         return rules
     }
 
-    /// The ports of our switch whose guests may serve.
+    /// The ports of this process's switch whose guests may be routers and DHCP servers.
     var servingPorts: Set<Int> {
         Set(allowedServers.compactMap { server in if case .port(let number) = server { number } else { nil } })
     }
 
-    /// Says which guests may serve, where some may.
-    func noteServers(in rules: GuestRules, _ logger: Logger) {
+    /// Logs which guests may be routers and DHCP servers.
+    func logServers(in rules: GuestRules, _ logger: Logger) {
         guard rules.reach == .everywhere else { return }
         if !allowedServers.isEmpty {
             logger.notice(
@@ -55,28 +54,24 @@ extension Configuration {
 }
 
 extension Daemon {
-    func setRules(_ presence: Uplink.Presence, others: [IPv6Address]) {
-        setRules(
-            configuration.guestRules(gateway: presence.network.gateway, hardware: presence.hardware, others: others))
-    }
-
     func setRules(_ rules: GuestRules) {
-        (session as? SwitchSession)?.virtualSwitch.servingPorts = configuration.servingPorts
+        session?.allowServers(at: configuration.servingPorts)
         control.setRules(rules)
-        configuration.noteServers(in: rules, logger)
+        configuration.logServers(in: rules, logger)
     }
 
-    /// Names a guest that has broken the rules.
+    /// Logs a violation of the rules.
     func report(_ event: PortEvent) {
         switch event {
         case .firstFrame(let port):
             guestReports.forget(port)
         case .offence(let port, let offence, let hardware):
-            let own = session as? SwitchSession
-            // On a switch that was joined another DHCP server may be the rightful one.
-            if offence == .dhcp, own == nil, addressService?.isServing != true { return }
-            let number = own.map { $0.virtualSwitch.number(of: port) ?? 0 }
-            guestReports.name(hardware, at: port, GuestReports.Place(name: name(of: port), number: number), offence)
+            let ownsSwitch = session?.ownsSwitch ?? false
+            // On another process's switch, another DHCP server may be legitimate.
+            if offence == .dhcp, !ownsSwitch, addressService?.isServing != true { return }
+            let number = ownsSwitch ? session?.number(of: port) ?? 0 : nil
+            guestReports.log(
+                hardware, at: port, GuestReports.Location(name: name(of: port), number: number), offence)
         default:
             break
         }

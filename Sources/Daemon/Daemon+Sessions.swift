@@ -2,26 +2,26 @@
 import FrameIO
 import Logging
 import Platform
+import Sessions
 import VDEPlug
 
 extension Daemon {
-    /// The guests' side: our own switch, or a connection to another.
+    /// Makes the guests' side: a switch of this process, or a connection to another one.
     func makeSession() -> any NetworkSession {
         let locator: PlugLocator
-        switch configuration.side {
-        case .serve(let own):
+        switch configuration.role {
+        case .server(let own):
             let neighbours =
                 [configuration.pidfile].compactMap(\.self) + configuration.listeners.streams
                 + configuration.listeners.datagrams
             return SwitchSession(
                 own, neighbours: neighbours, quota: quota, loop: loop, control: control, logger: logger)
-        case .join(let there): locator = there
+        case .client(let other): locator = other
         }
-        // vde_switch cuts a frame at 1,518 bytes (its receive buffer), and what is longer would arrive broken; other
-        // switches may not.
+        // vde_switch truncates frames to 1,518 bytes, the size of its receive buffer. Other switches may not.
         if configuration.mtu > 1500 {
             logger.warning(
-                "vde_switch cuts frames at 1518 bytes: an MTU of \(configuration.mtu) needs a switch that does not, such as: vde_vmnet --switch"
+                "vde_switch truncates frames to 1518 bytes: an MTU of \(configuration.mtu) needs a switch that does not, such as: vde_vmnet --switch"
             )
         }
         let frameLimit = FrameLimits.link(mtu: configuration.mtu)
@@ -37,7 +37,7 @@ extension Daemon {
         case .switchDirectory(let path, let port): return plug([path], port)
         case .defaultSwitch(let candidates, let port): return plug(candidates, port)
         case .pointToPoint(let path):
-            return CableSession(
+            return PointToPointSession(
                 path: path, group: configuration.vdeGroup, maximumFrame: frameLimit, loop: loop, control: control,
                 logger: logger)
         }

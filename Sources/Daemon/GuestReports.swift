@@ -3,11 +3,12 @@ import FrameIO
 import Logging
 import Platform
 import Switching
+import Timing
 import Wire
 
-/// A guest that may be a router and a DHCP server for the others.
+/// A guest that may be a router and a DHCP server for other guests.
 package enum AllowedServer: Equatable, Sendable, CustomStringConvertible {
-    /// The one behind this port of our switch.
+    /// The guest at this port of this process's switch.
     case port(Int)
     case hardware(MACAddress)
 
@@ -19,50 +20,51 @@ package enum AllowedServer: Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Names guests that break the rules in the log: one line for a port and an offence, and another after ten minutes if
-/// it goes on.
+/// Logs guests that violate the rules: one line for each port and kind of violation, and another one after ten minutes if
+/// it continues.
 struct GuestReports {
-    private static let pause = 600 * MonotonicClock.second
+    private static let repeatInterval = TimeAmount.minutes(10)
 
     private struct Key: Hashable {
         let port: PortNumber
         let offence: GuestOffence
     }
 
-    /// Where a guest is.
-    struct Place {
-        /// What its port is called in messages.
+    /// A guest's port.
+    struct Location {
+        /// The port's name in messages.
         let name: String
-        /// The number of the port of our own switch; nil on a switch that was joined.
+        /// The port's number on this process's switch; nil on another one.
         let number: Int?
     }
 
-    /// When each was named last: at most a few for each port.
-    private var named: [Key: UInt64] = [:]
+    /// When each was logged last: a few entries for each port.
+    private var logged: [Key: Instant] = [:]
     private let logger: Logger
 
     init(logger: Logger) { self.logger = logger }
 
-    /// Another guest has got this port.
+    /// Forgets a port that another guest has got.
     mutating func forget(_ port: PortNumber) {
-        for offence in GuestOffence.allCases { named[Key(port: port, offence: offence)] = nil }
+        for offence in GuestOffence.allCases { logged[Key(port: port, offence: offence)] = nil }
     }
 
-    mutating func name(
-        _ hardware: MACAddress, at port: PortNumber, _ place: Place, _ offence: GuestOffence,
-        now: UInt64 = MonotonicClock.now
+    /// Logs a violation, unless the same one was logged recently.
+    mutating func log(
+        _ hardware: MACAddress, at port: PortNumber, _ location: Location, _ offence: GuestOffence,
+        now: Instant = BootClock.now
     ) {
         let key = Key(port: port, offence: offence)
-        if let last = named[key], now - last < GuestReports.pause { return }
-        named[key] = now
-        logger.warning("\(GuestReports.message(hardware, place, offence))")
+        if let last = logged[key], now - last < GuestReports.repeatInterval { return }
+        logged[key] = now
+        logger.warning("\(GuestReports.message(hardware, location, offence))")
     }
 
-    static func message(_ hardware: MACAddress, _ place: Place, _ offence: GuestOffence) -> String {
-        "\(hardware) at \(place.name) \(deed(offence)), which is \(place.number.map { own(offence, hardware, $0) } ?? joined)"
+    static func message(_ hardware: MACAddress, _ location: Location, _ offence: GuestOffence) -> String {
+        "\(hardware) at \(location.name) \(violation(offence)), which is \(location.number.map { own(offence, hardware, $0) } ?? joined)"
     }
 
-    private static func deed(_ offence: GuestOffence) -> String {
+    private static func violation(_ offence: GuestOffence) -> String {
         switch offence {
         case .dhcp: "answers DHCP requests"
         case .dhcpIPv6: "answers DHCPv6 requests"
@@ -77,20 +79,20 @@ struct GuestReports {
     }
 
     private static let joined =
-        "kept from this host; other guests on that switch receive it, since the switch is not ours (vde_vmnet --switch drops it)"
+        "kept from this host; other guests on that switch receive it, because another program runs the switch (vde_vmnet --switch drops it)"
 
     private static func own(_ offence: GuestOffence, _ hardware: MACAddress, _ number: Int) -> String {
         switch offence {
         case .dhcp:
-            "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it, --dhcp off leaves all addresses to it"
+            "dropped: guests may not be servers here; --allow-server \(number) or --allow-server \(hardware) allows it, --dhcp off leaves all addresses to it"
         case .dhcpIPv6, .routerAdvertisement, .redirect:
-            "dropped: guests do not serve here; --allow-server \(number) or --allow-server \(hardware) lets it"
+            "dropped: guests may not be servers here; --allow-server \(number) or --allow-server \(hardware) allows it"
         case .gateway: "dropped: no guest may have it"
         case .address:
-            "dropped: it belongs to the guest that used it first, until that one's port is gone or it has been silent for \(GuestRules.addressAnswerTimeout) seconds"
-        case .neighbor: "dropped: what is for it would reach another guest"
+            "dropped: it belongs to the guest that used it first, until that guest's port is gone or it has sent nothing for \(GuestRules.addressAnswerTimeout) seconds"
+        case .neighbor: "dropped: frames for that address would reach another guest"
         case .hiddenHeader, .tooManyTags:
-            "dropped: what they hide could be a router advertisement, a DHCP answer, or a claim to the gateway's address"
+            "dropped: they could hide a router advertisement, a DHCP answer, or a claim to the gateway's address"
         }
     }
 }

@@ -1,35 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
+import HostFirewall
 import NameService
 import NetworkModel
 import Platform
-import Uplinks
+import Uplink
 
-/// What a lease tells guests of the host's own network, as it is now: its search domains, and the MTU of the way out.
+/// The properties of the host's network that leases contain, as they are now: search domains, and the MTU of the path to
+/// the outside.
 final class HostFacts {
-    /// Every IPv4 host takes packets of this length (RFC 791 section 3.1).
+    /// Every IPv4 host accepts packets of this length (RFC 791 section 3.1).
     private static let smallestMTU = 576
 
     private let resolvers: Resolvers
     private let guests: GuestNetwork
     private let mtu: Int
-    /// The TAP behind which guests are; nil where the MTU does not follow the way out.
+    /// The index of the guests' TAP; nil if the MTU does not follow the path.
     private let tap: UInt32?
 
-    init(_ presence: Uplink.Presence, _ configuration: Configuration) {
+    init(_ addressing: HostAddressing, _ configuration: Configuration) {
         resolvers = Resolvers()
-        guests = presence.network
+        guests = addressing.network
         mtu = configuration.mtu
-        // In user mode TCP ends at us, and the host cuts up what is too long.
-        tap = configuration.isMTUFixed ? nil : presence.interface.flatMap { NetworkInterfaces.index(of: $0) }
+        // A user-mode NAT terminates TCP, and the host fragments longer datagrams.
+        tap = configuration.isMTUFixed ? nil : addressing.interface.flatMap { NetworkInterfaces.index(of: $0) }
     }
 
+    /// Updates the configuration of the DHCP server.
     func apply(to dhcp: inout DHCPConfiguration) {
         resolvers.refresh()
         dhcp.domain = resolvers.domain
         dhcp.searchDomains = resolvers.search
         guard let tap else { return }
-        let path = NetworkInterfaces.path(to: ForeignFirewall.outside, from: guests.firstLease, input: tap)
+        let path = NetworkInterfaces.path(to: HostFirewallInspector.outside, from: guests.firstLease, input: tap)
         dhcp.mtu = UInt16(max(HostFacts.smallestMTU, min(mtu, path?.mtu ?? mtu)))
     }
 }

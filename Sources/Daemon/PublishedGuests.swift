@@ -3,7 +3,6 @@ import DHCPService
 import Logging
 import NetworkModel
 import Timing
-import Uplinks
 import Wire
 
 /// Follows the guests to which published ports lead: by their leases where a port follows a guest, and with a warning where

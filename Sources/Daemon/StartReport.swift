@@ -2,38 +2,39 @@
 import NetworkModel
 import Platform
 import Switching
-import Uplinks
+import Uplink
 import Wire
 
-/// What there is when the daemon is ready.
+/// The properties of the network that the daemon reports when it is ready.
 package struct StartReport: Sendable {
     /// One line for people: `192.168.105.0/24 on vmnet0, gateway 192.168.105.1, switch at /tmp/vde`.
     package var summary: String
-    /// nil on a network that is somebody else's.
+    /// nil on a network of other hosts.
     package var network: GuestNetwork?
-    /// An address for a machine that has none.
-    package var machine: MACAddress
-    /// 16 bytes.
+    /// A hardware address for a guest that has none.
+    package var guest: MACAddress
+    /// 16 bytes that identify the interface.
     package var interfaceID: [UInt8]
+    /// Bytes of the longest IP packet.
     package var mtu: Int
     /// Bytes of the longest frame.
     package var maximumFrame: Int
-    /// Frames that are taken and given in one call.
+    /// Frames in one call of read and of write.
     package var batches: (read: Int, write: Int)
+    /// The IPv6 prefix of vmnet's NAT.
     package var nat66Prefix: String?
 
-    /// - Parameters:
-    ///   - network: of a TAP.
-    ///   - vmnet: what the framework has said of its network.
-    init(_ summary: String, _ configuration: Configuration, network: GuestNetwork?, vmnet: VmnetParameters?) {
+    /// - Parameter uplink: nil for a switch without one.
+    init(_ summary: String, _ configuration: Configuration, _ uplink: (any Uplink)?) {
+        let parameters = uplink?.parameters
         let identity = configuration.interfaceID ?? (0..<16).map { _ in Random.value() }
         self.summary = summary
-        self.network = network ?? vmnet?.network
-        machine = MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity)
+        network = parameters == nil ? uplink?.hostAddressing?.network : parameters?.network
+        guest = MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity)
         interfaceID = identity
-        mtu = vmnet?.mtu ?? configuration.mtu
-        maximumFrame = vmnet?.maximumFrame ?? configuration.mtu + 14
-        batches = vmnet?.batches ?? (ForwardingWorker.batchCapacity, ForwardingWorker.batchCapacity)
-        nat66Prefix = vmnet?.nat66Prefix
+        mtu = parameters?.mtu ?? configuration.mtu
+        maximumFrame = parameters?.maximumFrame ?? configuration.mtu + 14
+        batches = parameters?.batches ?? (ForwardingWorker.batchCapacity, ForwardingWorker.batchCapacity)
+        nat66Prefix = parameters?.nat66Prefix
     }
 }

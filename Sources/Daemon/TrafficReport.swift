@@ -3,12 +3,12 @@ import EventLoop
 import Logging
 import Platform
 import Switching
+import Timing
 
-/// Logs what has passed so far, every few seconds, in the form that programs which start vmnet-helper look for:
-/// `[stats]` and one line of JSON.
+/// Logs the traffic so far, every few seconds, in the form that programs which start vmnet-helper parse: `[stats]` and one
+/// line of JSON.
 ///
-/// `vm` counts what came from guests, `host` what was sent to them. Counters only grow: those of a port that has gone
-/// are kept.
+/// `vm` counts frames from guests, `host` frames to guests. Counters only grow: those of ports that are gone are kept.
 final class TrafficReport {
     private struct Counts {
         var frames: UInt64 = 0
@@ -21,29 +21,32 @@ final class TrafficReport {
             drops += more.drops
         }
 
-        /// `fast` and `slow` count calls of vmnet-helper's two ways to move packets, of which there is one here.
+        /// `fast` and `slow` count calls of vmnet-helper's two ways to move packets. This program has one way.
         var json: String {
             "{\"packets\": \(frames), \"bytes\": \(bytes), \"drops\": \(drops), \"fast\": 0, \"slow\": 0}"
         }
     }
 
-    /// Reasons for which a frame is dropped where it was to leave; for the others it is dropped where it came in.
+    /// The reasons for which a frame is dropped at the port that it leaves by. The others apply to the port that it came
+    /// in by.
     private static let egressReasons: [DropReason] = [.oversize, .queueFull, .unreachable]
 
-    private let interval: UInt64
+    private let interval: TimeAmount
     private let loop: ControlLoop
     private let control: SwitchControl
     private let logger: Logger
     private let uplink: () -> PortNumber?
+    /// The counters of ports that are gone.
     private var fromGone: (host: Counts, vm: Counts) = (Counts(), Counts())
     /// Ports of the last report.
     private var known: [ObjectIdentifier: (counters: PortCounters, isUplink: Bool)] = [:]
 
-    /// - Parameter uplink: the port that is not a guest's.
+    /// - Parameter uplink: returns the uplink's port.
     init(
-        seconds: Int, loop: ControlLoop, control: SwitchControl, logger: Logger, uplink: @escaping () -> PortNumber?
+        interval: TimeAmount, loop: ControlLoop, control: SwitchControl, logger: Logger,
+        uplink: @escaping () -> PortNumber?
     ) {
-        interval = UInt64(seconds) * MonotonicClock.second
+        self.interval = interval
         self.loop = loop
         self.control = control
         self.logger = logger
@@ -60,14 +63,14 @@ final class TrafficReport {
 
     private func report() {
         let uplink = uplink()
-        var there: [ObjectIdentifier: (counters: PortCounters, isUplink: Bool)] = [:]
-        for port in control.ports { there[ObjectIdentifier(port.counters)] = (port.counters, port.number == uplink) }
-        for (id, port) in known where there[id] == nil {
+        var current: [ObjectIdentifier: (counters: PortCounters, isUplink: Bool)] = [:]
+        for port in control.ports { current[ObjectIdentifier(port.counters)] = (port.counters, port.number == uplink) }
+        for (id, port) in known where current[id] == nil {
             TrafficReport.add(port.counters, isUplink: port.isUplink, to: &fromGone)
         }
-        known = there
+        known = current
         var total = fromGone
-        for port in there.values { TrafficReport.add(port.counters, isUplink: port.isUplink, to: &total) }
+        for port in current.values { TrafficReport.add(port.counters, isUplink: port.isUplink, to: &total) }
         logger.notice(
             "[stats] {\"time\": \"\(TrafficReport.time(WallClock.seconds))\", \"host\": \(total.host.json), \"vm\": \(total.vm.json)}"
         )

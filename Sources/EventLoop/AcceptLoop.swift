@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
-/// A listening socket whose clients are taken in as they come, as far as there are descriptors for them.
+/// Accepts the clients of a listening socket, as far as the quota has descriptors for them.
 package final class AcceptLoop {
-    /// Clients taken in in one go; the loop comes back for the others.
+    /// Clients accepted in one iteration of the loop. The poller reports the others again.
     private static let burst = 16
 
     private let socket: Descriptor
@@ -13,14 +14,15 @@ package final class AcceptLoop {
     private let onClient: (consuming Descriptor, ClientQuota.Admission) -> Void
     private let onExhaustion: (String) -> Void
     private var timer: ControlLoop.TimerID?
-    /// That one could not be taken in was said, and none was since.
-    private var hasComplained = false
+    /// A failure was reported, and no client was accepted since.
+    private var hasReported = false
 
     /// - Parameters:
-    ///   - cost: descriptors that a client takes, this one included.
-    ///   - onExhaustion: called with the reason when a client could not be taken in, and not again before one was. It
-    ///     waits, and is tried again.
-    ///   - onClient: called with each client, and what reserves its descriptors for as long as it is kept.
+    ///   - socket: listening and non-blocking; owned by this object.
+    ///   - cost: descriptors that a client needs, its socket included.
+    ///   - onExhaustion: called with the reason when a client cannot be accepted, once until one is accepted again. The
+    ///     client stays in the backlog.
+    ///   - onClient: called with each client, and the admission that reserves its descriptors while it exists.
     package init(
         _ socket: consuming Descriptor, cost: Int, of quota: ClientQuota, loop: ControlLoop,
         onExhaustion: @escaping (String) -> Void,
@@ -51,7 +53,7 @@ package final class AcceptLoop {
             }
             switch socket.acceptClient() {
             case .client(let client):
-                hasComplained = false
+                hasReported = false
                 onClient(client, admission)
             case .none: return
             case .failed(let error): return pause(error.description)
@@ -59,14 +61,15 @@ package final class AcceptLoop {
         }
     }
 
-    /// Looks away for a moment: the client that waits keeps the socket ready.
+    /// Stops watching for a moment. A client in the backlog keeps the socket readable, and the loop would spin.
     private func pause(_ reason: String) {
-        if !hasComplained { onExhaustion(reason) }
-        hasComplained = true
+        if !hasReported { onExhaustion(reason) }
+        hasReported = true
         loop.unwatch(socket.raw)
-        timer = loop.schedule(after: Acceptance.pause) { [unowned self] in watch() }
+        timer = loop.schedule(after: TimeAmount.nanoseconds(Int64(Acceptance.pause))) { [unowned self] in watch() }
     }
 
+    /// Stops accepting clients.
     package func close() {
         loop.cancel(timer)
         loop.unwatch(socket.raw)

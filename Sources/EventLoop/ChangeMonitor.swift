@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
-/// Calls back when something about the host has changed, once for a burst of changes, and so seldom that it takes a
-/// fifth of the thread's time at most.
+/// Calls back when the host has changed, once for a burst of changes. The pauses between two calls are long enough that
+/// the calls take at most a fifth of the thread's time.
 package final class ChangeMonitor {
-    /// Nanoseconds between two calls, at most.
-    private static let longestPause = 2 * MonotonicClock.second
+    private static let longestPause = TimeAmount.seconds(2)
 
     private let loop: ControlLoop
     private let descriptor: Descriptor
-    private let settling: UInt64
+    private let settling: TimeAmount
     private let isRelevant: ([UInt8]) -> Bool
     private let onChange: () -> Void
     private var timer: ControlLoop.TimerID?
     /// The earliest time of the next call.
-    private var next: UInt64 = 0
+    private var next = Instant.distantPast
 
     /// - Parameters:
-    ///   - descriptor: readable whenever there was a change.
-    ///   - settling: nanoseconds from the first change of a burst to the call.
-    ///   - isRelevant: whether a change matters, by its message.
+    ///   - descriptor: a netlink socket, readable after each change; owned by this object.
+    ///   - settling: the time from the first change of a burst to the call.
+    ///   - isRelevant: whether the message of a change is relevant.
     package init(
-        _ descriptor: consuming Descriptor, settling: UInt64, loop: ControlLoop,
+        _ descriptor: consuming Descriptor, settling: TimeAmount, loop: ControlLoop,
         isRelevant: @escaping ([UInt8]) -> Bool = { _ in true }, onChange: @escaping () -> Void
     ) throws(SystemError) {
         self.loop = loop
@@ -34,29 +34,30 @@ package final class ChangeMonitor {
 
     private func changed() {
         guard receive(), timer == nil else { return }
-        timer = loop.schedule(at: max(MonotonicClock.now + settling, next)) { [unowned self] in
+        timer = loop.schedule(at: max(BootClock.now + settling, next)) { [unowned self] in
             timer = nil
-            let start = MonotonicClock.now
+            let start = BootClock.now
             onChange()
-            let end = MonotonicClock.now
+            let end = BootClock.now
             next = end + min(4 * (end - start), Self.longestPause)
         }
     }
 
-    /// Takes what has come. Returns whether any of it matters; messages that were lost (ENOBUFS) may have.
+    /// Reads the messages that have arrived. Returns whether any of them is relevant. Lost messages (ENOBUFS) may have
+    /// been.
     private func receive() -> Bool {
-        var matters = false
-        // A bounded number at a time: other handlers have their turn in between.
+        var isAnyRelevant = false
+        // A bounded number, so that other handlers run in between.
         for _ in 0..<64 {
             do throws(SystemError) {
                 let message = try descriptor.receive(limit: 65_536)
                 if message.isEmpty { break }
-                matters = matters || isRelevant(message)
+                isAnyRelevant = isAnyRelevant || isRelevant(message)
             } catch {
                 if error.code == Errno.again { break }
-                matters = true
+                isAnyRelevant = true
             }
         }
-        return matters
+        return isAnyRelevant
     }
 }

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Descriptors that are left for clients. Every accepted client counts until it has gone. On the main thread.
+/// The descriptors that clients may use. Every accepted client counts until its admission is released. Main thread only.
 package final class ClientQuota {
+    /// Descriptors for all clients together.
     package let limit: Int
+    /// Descriptors of the clients that are admitted now.
     package private(set) var used = 0
 
+    /// - Parameter limit: descriptors for all clients together.
     package init(limit: Int) { self.limit = limit }
 
-    /// Reserves the descriptors of one client; nil when too few are left.
+    /// Reserves the descriptors of one client; nil if too few are left.
     package func admit(_ cost: Int) -> Admission? {
         guard used + cost <= limit else { return nil }
         return Admission(self, cost)
     }
 
-    /// A client's descriptors, which are free again when this goes.
+    /// Reserves a client's descriptors for as long as it exists.
     package final class Admission {
         private let quota: ClientQuota
         private let cost: Int

@@ -2,8 +2,10 @@
 import Platform
 import Timing
 
-/// The main thread's loop: everything that is not the data path. One thing at a time, nothing that waits.
+/// The event loop of the control thread: everything except the data path. Handlers run one at a time and must not block;
+/// blocking work goes to `runInBackground`.
 package final class ControlLoop {
+    /// Identifies a timer for `cancel`.
     package struct TimerID: Hashable {
         fileprivate let number: UInt64
     }
@@ -15,7 +17,7 @@ package final class ControlLoop {
 
     private struct Timer {
         let id: TimerID
-        let due: UInt64
+        let due: Instant
         let handler: () -> Void
     }
 
@@ -24,8 +26,10 @@ package final class ControlLoop {
     private var descriptors: [UInt64: Int32] = [:]
     private var timers: [Timer] = []
     private var next: UInt64 = 0
+    /// `stop` was called.
     package private(set) var isStopped = false
 
+    /// - Throws: if the system has no descriptor for the poller.
     package init() throws(SystemError) { poller = try Poller() }
 
     private func unique() -> UInt64 {
@@ -33,7 +37,7 @@ package final class ControlLoop {
         return next
     }
 
-    /// Calls `handler` whenever `descriptor` is ready for `interest`. The descriptor stays the caller's, who calls
+    /// Calls `handler` whenever `descriptor` is ready for `interest`. The caller keeps the descriptor, and calls
     /// `unwatch` before closing it.
     package func watch(
         _ descriptor: Int32, for interest: Readiness = .readable, _ handler: @escaping (Readiness) -> Void
@@ -44,58 +48,65 @@ package final class ControlLoop {
         descriptors[token] = descriptor
     }
 
+    /// Stops watching a descriptor. Has no effect if it is not watched.
     package func unwatch(_ descriptor: Int32) {
         guard let watch = watches.removeValue(forKey: descriptor) else { return }
         descriptors[watch.token] = nil
         poller.remove(descriptor)
     }
 
-    /// Calls `handler` once, at `due` nanoseconds on the monotonic clock or soon after.
+    /// Calls `handler` once, at `due` or soon after.
     @discardableResult
-    package func schedule(at due: UInt64, _ handler: @escaping () -> Void) -> TimerID {
+    package func schedule(at due: Instant, _ handler: @escaping () -> Void) -> TimerID {
         let id = TimerID(number: unique())
         timers.append(Timer(id: id, due: due, handler: handler))
         return id
     }
 
-    @discardableResult
-    package func schedule(after nanoseconds: UInt64, _ handler: @escaping () -> Void) -> TimerID {
-        schedule(at: MonotonicClock.now + nanoseconds, handler)
-    }
-
-    /// Calls `handler` once, at `due` or soon after.
-    @discardableResult
-    package func schedule(at due: Instant, _ handler: @escaping () -> Void) -> TimerID {
-        schedule(at: UInt64(bitPattern: due.nanoseconds), handler)
-    }
-
+    /// Calls `handler` once, when `amount` has passed.
     @discardableResult
     package func schedule(after amount: TimeAmount, _ handler: @escaping () -> Void) -> TimerID {
         schedule(at: BootClock.now + amount, handler)
     }
 
+    /// Calls `handler` in the next iteration, after events that are already pending.
+    @discardableResult
+    package func scheduleSoon(_ handler: @escaping () -> Void) -> TimerID { schedule(after: TimeAmount.zero, handler) }
+
+    /// The same with nanoseconds of `MonotonicClock`.
+    @discardableResult
+    package func schedule(at due: UInt64, _ handler: @escaping () -> Void) -> TimerID {
+        schedule(at: Instant(nanoseconds: Int64(clamping: due)), handler)
+    }
+
+    /// The same with nanoseconds.
+    @discardableResult
+    package func schedule(after nanoseconds: UInt64, _ handler: @escaping () -> Void) -> TimerID {
+        schedule(after: TimeAmount(nanoseconds: Int64(clamping: nanoseconds)), handler)
+    }
+
+    /// Cancels a timer. Has no effect if it has fired, or if `timer` is nil.
     package func cancel(_ timer: TimerID?) { timers.removeAll { $0.id == timer } }
 
     /// Ends `run`.
     package func stop() { isStopped = true }
 
-    /// Waits and calls handlers until `stop`.
+    /// Waits for events and calls their handlers until `stop`.
     package func run() {
-        while !isStopped { turn() }
+        while !isStopped { runOnce() }
     }
 
-    package func turn() {
-        let now = MonotonicClock.now
-        let timeout = timers.map(\.due).min().map { $0 > now ? $0 - now : 0 }
-        let count = poller.wait(timeout: timeout)
-        // Events are copied first: a handler may watch and unwatch.
+    /// Waits for the next events or timer, and calls the handlers.
+    package func runOnce() {
+        let count = poller.wait(until: timers.map(\.due).min() ?? .distantFuture, now: BootClock.now)
+        // Events are copied first, because a handler may call `watch` and `unwatch`.
         for (token, ready) in (0..<count).map({ poller.event($0) }) {
             guard let descriptor = descriptors[token], let watch = watches[descriptor] else { continue }
             watch.handler(ready)
             if isStopped { return }
         }
-        let later = MonotonicClock.now
-        for timer in timers.filter({ $0.due <= later }) {
+        let now = BootClock.now
+        for timer in timers.filter({ $0.due <= now }) {
             guard timers.contains(where: { $0.id == timer.id }) else { continue }
             cancel(timer.id)
             timer.handler()

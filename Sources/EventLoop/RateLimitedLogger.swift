@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 import Logging
 import Platform
+import Timing
 
-/// Says what anybody outside can make us say, but not more than ten times a second.
+/// Logs messages that untrusted programs can trigger, at most ten a second.
 package struct RateLimitedLogger {
-    private static let limit = 10
+    private static let messagesPerWindow = 10
+    private static let window = TimeAmount.seconds(1)
 
-    private var windowStart: UInt64 = 0
-    private var said = 0
+    private var windowStart = Instant.distantPast
+    private var logged = 0
     private var suppressed = 0
 
     package init() {}
 
+    /// Logs `text` as a notice, or only counts it. The number of suppressed messages is logged with the next one that is
+    /// not suppressed.
     package mutating func log(_ text: String, to logger: Logger) {
-        let now = MonotonicClock.now
-        if now - windowStart >= MonotonicClock.second {
+        let now = BootClock.now
+        if now - windowStart >= RateLimitedLogger.window {
             if suppressed > 0 { logger.notice("(\(suppressed) more messages like these)") }
-            (windowStart, said, suppressed) = (now, 0, 0)
+            (windowStart, logged, suppressed) = (now, 0, 0)
         }
-        guard said < RateLimitedLogger.limit else {
+        guard logged < RateLimitedLogger.messagesPerWindow else {
             suppressed += 1
             return
         }
-        said += 1
+        logged += 1
         logger.notice("\(text)")
     }
 }

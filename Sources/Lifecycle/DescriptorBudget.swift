@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How the descriptors that this process may open are divided, so that no part of it takes what another needs, however
-/// few there are.
+/// Divides the descriptors that this process may open, so that no part of the process uses descriptors that another part
+/// needs, however few there are.
 package struct DescriptorBudget: Equatable {
-    /// Questions for names: 128 with two sockets each, and 64 connections of guests with two ends each.
+    /// DNS: 128 transactions with two sockets each, and 64 TCP connections of guests with two ends each.
     private static let mostForNames = 384
-    /// What the process itself has open, and opens for a moment: files, its children's pipes.
+    /// Files, and the pipes of child processes.
     private static let own = 64
     /// Clients of the management console, and clients whose request has not arrived yet.
     private static let mostForOtherClients = 256
 
-    /// What the process may open.
+    /// All descriptors of the process.
     package let total: Int
-    /// For conversations of a user-mode NAT.
+    /// For the connections and UDP flows of a user-mode NAT.
     package let flows: Int
-    /// For questions for names.
+    /// For DNS.
     package let names: Int
-    /// For clients that are taken in at a listening socket.
+    /// For clients of the switch and of other listeners.
     package let clients: Int
 
     /// - Parameters:

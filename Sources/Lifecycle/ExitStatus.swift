@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// How the program ends (sysexits(3) where a number fits).
+/// The program's exit status, from sysexits(3) where a number fits.
 package enum ExitStatus: Int32, Sendable {
     case success = 0
-    /// `check` found something that does not hold.
+    /// A step of `check` failed.
     case failure = 1
     case usage = 64
     /// A file to read is missing or unreadable.
@@ -18,7 +18,7 @@ package enum ExitStatus: Int32, Sendable {
     /// Another instance has the pidfile or the network.
     case alreadyRunning = 75
     case noPermission = 77
-    /// A program to start is there, and could not be started (as shells have it).
+    /// The program to start exists but could not be started (as in shells).
     case programNotStarted = 126
     case programNotFound = 127
 }

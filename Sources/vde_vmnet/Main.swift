@@ -2,7 +2,7 @@
 import Commands
 
 #if canImport(Darwin)
-    import VmnetUplink
+    import VmnetFramework
 #endif
 
 @main

@@ -2,8 +2,9 @@
 import ArgumentParser
 import Daemon
 import NetworkModel
+import Sessions
 import Testing
-import Uplinks
+import Uplink
 import VDEPlug
 import VDESwitch
 import Wire
@@ -40,8 +41,8 @@ private func refusal(arguments: [String]) -> String? {
             "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1",
             "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",
             "--vmnet-interface-id=3f2504e0-4f89-11d3-9a0c-0305e82c3301", "-p", "/run/x.pid", "/tmp/vde")
-        guard case .join(.switchDirectory(path: "/tmp/vde", port: 0)) = configuration.side else {
-            Issue.record("\(configuration.side)")
+        guard case .client(.switchDirectory(path: "/tmp/vde", port: 0)) = configuration.role else {
+            Issue.record("\(configuration.role)")
             return
         }
         #expect(configuration.vdeGroup == 0)
@@ -114,8 +115,8 @@ private func refusal(arguments: [String]) -> String? {
 
     @Test func nothingAtAllIsTheDefaultSwitch() throws {
         let configuration = try configuration()
-        guard case .join(.defaultSwitch) = configuration.side else {
-            Issue.record("\(configuration.side)")
+        guard case .client(.defaultSwitch) = configuration.role else {
+            Issue.record("\(configuration.role)")
             return
         }
         #expect(configuration.mode == .shared && configuration.network == nil && configuration.dhcp == .auto)
@@ -210,8 +211,8 @@ private func refusal(arguments: [String]) -> String? {
         let configuration = try configuration(
             "--switch", "--vde-mode", "0660", "--vde-dirmode", "2775", "--mgmt", "m", "--mgmtmode", "660", "--rcfile",
             "rc", "--vmnet-isolation", "--vmnet-mtu", "9000", "/tmp/vde")
-        guard case .serve(let own) = configuration.side else {
-            Issue.record("\(configuration.side)")
+        guard case .server(let own) = configuration.role else {
+            Issue.record("\(configuration.role)")
             return
         }
         #expect(own.path == "/tmp/vde" && own.access.mode == 0o660 && own.access.directoryMode == 0o2775)
@@ -247,7 +248,7 @@ private func refusal(arguments: [String]) -> String? {
     }
 
     @Test func trunksArePortsOfTheSwitch() throws {
-        guard case .serve(let own) = try configuration("--switch", "--trunk", "3", "--trunk", "7", "/tmp/vde").side
+        guard case .server(let own) = try configuration("--switch", "--trunk", "3", "--trunk", "7", "/tmp/vde").role
         else {
             Issue.record("no switch")
             return
@@ -266,15 +267,15 @@ private func refusal(arguments: [String]) -> String? {
     @Test func theHostsHardwareAddressIsStable() throws {
         let gateway = IPv4Address("192.168.105.1")!
         #expect(
-            try configuration("v").hardwareAddress(gateway: gateway)
-                == configuration("w").hardwareAddress(gateway: gateway))
+            try configuration("v").uplinkOptions.hardwareAddress(gateway: gateway)
+                == configuration("w").uplinkOptions.hardwareAddress(gateway: gateway))
         #expect(
-            try configuration("v").hardwareAddress(gateway: gateway)
-                != configuration("v").hardwareAddress(gateway: IPv4Address("192.168.106.1")!))
+            try configuration("v").uplinkOptions.hardwareAddress(gateway: gateway)
+                != configuration("v").uplinkOptions.hardwareAddress(gateway: IPv4Address("192.168.106.1")!))
         let id = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
         #expect(
-            try configuration("--vmnet-interface-id", id, "v").hardwareAddress(gateway: gateway)
-                != configuration("v").hardwareAddress(gateway: gateway))
+            try configuration("--vmnet-interface-id", id, "v").uplinkOptions.hardwareAddress(gateway: gateway)
+                != configuration("v").uplinkOptions.hardwareAddress(gateway: gateway))
     }
 
     @Test func theHelpShowsWhatThereIs() {

@@ -4,12 +4,12 @@ import ArgumentParser
 import Daemon
 import Platform
 import Testing
-import Uplinks
+import VmnetUplink
 
 /// A vmnet.framework that is there and is never started.
 private struct IdleVmnet: VmnetProvider {
-    func start(_ options: VmnetOptions) throws(VmnetFailure) -> any VmnetInterface {
-        throw VmnetFailure(status: 0, description: "not started")
+    func start(_ options: VmnetOptions) throws(VmnetError) -> any VmnetInterface {
+        throw VmnetError(status: 0, description: "not started")
     }
     func bridgeableInterfaces() -> [String] { [] }
     var hasVirtioHeaders: Bool { true }

@@ -4,7 +4,6 @@ import ArgumentParser
 import Daemon
 import NetworkModel
 import Testing
-import Uplinks
 import Wire
 
 @Suite struct PublishOptionsTests {

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Daemon
 import Listeners
+import Sessions
 import Testing
 import Wire
 
@@ -101,7 +102,7 @@ import Wire
         #expect(
             configuration.listeners.streams == ["/tmp/s"] && configuration.listeners.access.mode == 0o770
                 && configuration.listeners.access.group == 0)
-        guard case .serve(let own) = configuration.side else {
+        guard case .server(let own) = configuration.role else {
             Issue.record("it is a switch")
             return
         }

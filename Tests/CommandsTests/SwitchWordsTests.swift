@@ -3,13 +3,14 @@ import ArgumentParser
 @testable import Commands
 import Daemon
 import Lifecycle
+import Sessions
 import Testing
 import VDESwitch
 
 /// The switch that a line for vde_switch asks for.
 private func configured(_ words: String...) throws -> (own: SwitchConfiguration, whole: Configuration) {
     let configuration = try Switch.parse(try VDESwitchWords.canonical(words)).makeConfiguration()
-    guard case .serve(let own) = configuration.side else { fatalError("no switch") }
+    guard case .server(let own) = configuration.role else { fatalError("no switch") }
     return (own, configuration)
 }
 

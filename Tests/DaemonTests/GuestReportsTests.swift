@@ -4,6 +4,7 @@ import Logging
 import Platform
 import Switching
 import Testing
+import Timing
 import Wire
 
 @Suite struct GuestReportsTests {
@@ -27,29 +28,29 @@ import Wire
     @Test func oneLineForAPortAndAnOffenceInTenMinutes() {
         let lines = Lines()
         var reports = GuestReports(logger: Logger(label: "test") { _ in Handler(lines: lines) })
-        let place = GuestReports.Place(name: "port 3 (qemu)", number: 3)
+        let place = GuestReports.Location(name: "port 3 (qemu)", number: 3)
         func count() -> Int { lines.lines.withLock { $0.count } }
-        let minute = 60 * MonotonicClock.second
-        for second in 0..<100 as Range<UInt64> {
-            reports.name(
+        let start = Instant(nanoseconds: 0) + .minutes(1)
+        for second in 0..<100 as Range<Int64> {
+            reports.log(
                 second % 2 == 0 ? guest : other, at: 7, place, .routerAdvertisement,
-                now: minute + second * MonotonicClock.second)
+                now: start + .seconds(second))
         }
         #expect(count() == 1)
-        reports.name(guest, at: 7, place, .dhcp, now: minute)
-        reports.name(guest, at: 8, place, .dhcp, now: minute)
+        reports.log(guest, at: 7, place, .dhcp, now: start)
+        reports.log(guest, at: 8, place, .dhcp, now: start)
         #expect(count() == 3)
-        reports.name(guest, at: 7, place, .dhcp, now: 11 * minute)
+        reports.log(guest, at: 7, place, .dhcp, now: start + .minutes(10))
         #expect(count() == 4)
         // Another guest has got the port.
         reports.forget(7)
-        reports.name(guest, at: 7, place, .dhcp, now: 11 * minute)
+        reports.log(guest, at: 7, place, .dhcp, now: start + .minutes(10))
         #expect(count() == 5 && lines.lines.withLock { $0.allSatisfy { $0.hasPrefix("warning ") } })
     }
 
     @Test func theyNameTheGuestAndTheOption() {
-        let here = GuestReports.Place(name: "port 3 (qemu)", number: 3),
-            there = GuestReports.Place(name: "/tmp/vde", number: nil)
+        let here = GuestReports.Location(name: "port 3 (qemu)", number: 3),
+            there = GuestReports.Location(name: "/tmp/vde", number: nil)
         for offence in GuestOffence.allCases {
             let own = GuestReports.message(guest, here, offence), joined = GuestReports.message(guest, there, offence)
             #expect(

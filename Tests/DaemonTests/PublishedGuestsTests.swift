@@ -5,7 +5,6 @@ import NetworkModel
 import Platform
 import Testing
 import Timing
-import Uplinks
 import Wire
 @testable import Daemon
 

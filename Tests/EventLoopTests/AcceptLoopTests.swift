@@ -47,7 +47,7 @@ private final class ListenerScene {
 
     func turn() {
         _ = loop.schedule(after: MonotonicClock.millisecond) {}
-        loop.turn()
+        loop.runOnce()
         turns += 1
     }
 
@@ -86,7 +86,7 @@ private final class ListenerScene {
         let end = MonotonicClock.now + 3 * Acceptance.pause
         while MonotonicClock.now < end {
             _ = scene.loop.schedule(at: end) {}
-            scene.loop.turn()
+            scene.loop.runOnce()
             events += 1
         }
         #expect(events < 20, "\(events)")

@@ -40,7 +40,7 @@ private final class DNSProxyHarness {
         while !(try isDone()) {
             guard BootClock.now < deadline else { throw TimedOut(what) }
             _ = loop.schedule(after: .milliseconds(1)) {}
-            loop.turn()
+            loop.runOnce()
         }
     }
 }
@@ -173,7 +173,7 @@ private final class ClientSocket {
             ends.append(end)
             _ = try? end.socket.send(bytes)
             _ = harness.loop.schedule(after: 0) {}
-            harness.loop.turn()
+            harness.loop.runOnce()
         }
         try good.ask("localhost", id: 7)
         try harness.run("an answer") {

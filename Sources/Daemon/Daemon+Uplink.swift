@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import Lifecycle
+import Logging
+import NameService
+import NetworkModel
+import Platform
+import Sessions
+import Switching
+import TapUplink
+import Uplink
+import UserUplink
+import VmnetUplink
+
+extension Daemon {
+    /// Opens the uplink of the configuration, with its rules and its services.
+    /// - Returns: false if a signal has ended the daemon meanwhile.
+    func openUplink() throws(ExitError) -> Bool {
+        do throws(ExitError) {
+            guard let made = try makeUplink(configuration.uplink) else { return true }
+            guard try open(made) else { return false }
+        } catch {
+            // Root gets `noPermission` from vmnet for reasons that a user-mode NAT would only hide.
+            guard configuration.uplink == .auto, !configuration.mode.isBridged, error.status == .noPermission,
+                vmnet == nil || Accounts.effectiveUser != 0
+            else { throw error }
+            uplink?.stop()
+            uplink?.undo()
+            uplink = nil
+            let made = try makeUserUplink(configuration.uplinkOptions)
+            guard try open(made) else { return false }
+            logger.notice("\(UserUplink.limitations)")
+        }
+        return true
+    }
+
+    /// The uplink factory. Nil for a switch without an uplink.
+    private func makeUplink(_ kind: Configuration.UplinkKind) throws(ExitError) -> (any Uplink)? {
+        let options = configuration.uplinkOptions
+        switch (kind, options.mode) {
+        case (.none, _): return nil
+        case (.vmnet, _): return try makeVmnetUplink(options)
+        case (.auto, _) where vmnet != nil: return try makeVmnetUplink(options)
+        case (.user, _): return try makeUserUplink(options)
+        case (.tap, .bridged(let interface)), (.auto, .bridged(let interface)):
+            return try makeBridgedUplink(to: interface, options, uplinkContext)
+        case (.tap, _), (.auto, _): return TapUplink(options, uplinkContext)
+        }
+    }
+
+    private func makeVmnetUplink(_ options: UplinkOptions) throws(ExitError) -> any Uplink {
+        guard let vmnet else {
+            throw ExitError(
+                .unavailable, "--uplink vmnet: vmnet.framework is part of macOS only; use --uplink tap here")
+        }
+        if options.egress != EgressPolicy() {
+            throw ExitError(
+                .usage,
+                "vmnet.framework cannot restrict where guests go; use --uplink user for --egress or --host-loopback")
+        }
+        return VmnetUplink(
+            vmnet, configuration.vmnetOptions(vmnet), options, hasAddressService: configuration.dhcp != .off,
+            uplinkContext)
+    }
+
+    private func makeUserUplink(_ options: UplinkOptions) throws(ExitError) -> any Uplink {
+        try UserUplink(
+            options, flowLimit: descriptors.flows, descriptorLimit: descriptors.total, uplinkContext
+        ) { addressing throws(ExitError) in
+            try makeNames(addressing).inlet
+        }
+    }
+
+    private var uplinkContext: UplinkContext {
+        UplinkContext(
+            loop: loop, control: control, logger: logger,
+            attach: { [unowned self] in session?.attachDevice($0) },
+            detach: { [unowned self] in session?.detachDevice($0) },
+            onFailure: { [unowned self] in fail($0) })
+    }
+
+    private func open(_ made: any Uplink) throws(ExitError) -> Bool {
+        // Assigned first, so that whatever `open` has started is stopped at the end.
+        uplink = made
+        guard try made.open() else { return false }
+        if made.isBridged { return true }
+        let addressing = made.hostAddressing
+        setRules(
+            configuration.guestRules(
+                gateway: addressing?.network.gateway, hardware: addressing?.gatewayHardware,
+                gatewayIPv6: addressing?.gatewayIPv6 ?? []))
+        if let addressing { try startServices(addressing, terminatesTCP: !made.terminatesTCP) }
+        return true
+    }
+
+    /// Makes a TAP that the host's administrator configures a port of this process's switch.
+    func attach(tap name: String) throws(ExitError) {
+        let device = try TapDevice.openForSwitch(name)
+        let descriptor = try orUnavailable { () throws(SystemError) in try device.descriptor.duplicate().release() }
+        let port = PortConfiguration(
+            name: name, kind: .tap, role: .guest, descriptor: descriptor, maximumFrame: FrameLimits.device)
+        guard session?.attachDevice(port) != nil else {
+            throw ExitError(.unavailable, "no port is left for the TAP \(name)")
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// A kernel setting below /proc/sys.
+package struct KernelSetting: Hashable, Sendable {
+    /// Such as `net/ipv4/conf/eth0/forwarding`.
+    package let path: String
+
+    /// - Parameter path: relative to /proc/sys.
+    package init(path: String) { self.path = path }
+
+    private static let forwardingEverywhere = KernelSetting(path: "net/ipv4/conf/all/forwarding")
+
+    /// Whether the host forwards between all of its interfaces, except those that its administrator has closed.
+    package static var isRouter: Bool { forwardingEverywhere.value == "1" }
+
+    /// Whether packets that arrive by `interface` may be forwarded.
+    package static func forwarding(on interface: String) -> KernelSetting {
+        KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding")
+    }
+
+    /// The settings that a record may contain, because they are changed and restored. The star is an interface's name.
+    private static let recorded = ["net/ipv4/conf/*/forwarding"]
+
+    /// The original values that a record may contain.
+    package static let recordedValues: Set<String> = ["0", "1"]
+
+    /// A setting from a record; nil for a setting that this program never changes.
+    package init?(recorded path: String) {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        let isKnown = KernelSetting.recorded.contains { form in
+            let wanted = form.split(separator: "/").map(String.init)
+            return wanted.count == parts.count
+                && zip(wanted, parts).allSatisfy { $0 == $1 || ($0 == "*" && NetworkInterfaces.isName($1)) }
+        }
+        guard isKnown else { return nil }
+        self.path = path
+    }
+
+    /// The current value; nil if the kernel has no such setting, or has it no longer.
+    package var value: String? { Files.text("/proc/sys/" + path) }
+
+    /// Writes the setting, which needs root or CAP_NET_ADMIN.
+    package func set(_ value: String) throws(SystemError) { try Files.overwrite("/proc/sys/" + path, value) }
+}

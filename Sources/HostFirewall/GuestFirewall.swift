@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+
+/// The nftables tables of one guest network, as they are in the kernel: applied, compared with what is there, removed.
+///
+/// On Linux 5.12 and later this process owns the table: a `flush ruleset` of another program skips it, and the kernel
+/// refuses its deletion. On earlier kernels, or without libnftables, any program may remove it, which `check` detects.
+package final class GuestFirewall {
+    /// The state of the tables in the kernel.
+    package enum Condition: Equatable {
+        case intact
+        /// Another program has changed or removed a table. `opens` if packets may now pass that the rules would drop.
+        case changed(String, opens: Bool)
+    }
+
+    /// After this many changes by other programs within a minute, the tables are not repaired again.
+    private static let repairLimit = 3
+
+    private let nftables = NFTables()
+    /// The wanted rules. `apply` brings the kernel in line with them.
+    package var rules: NATTable
+    private var isOwned = false
+    private var isApplied = false
+    /// The listing of each table, taken right after it was applied.
+    private var listings: [String: String] = [:]
+    /// Whether the second table is checked and repaired.
+    private var hasGuardTable = true
+    /// When other programs changed the tables, within the last minute.
+    private var changes: [Instant] = []
+
+    /// Touches nothing yet.
+    package init(_ rules: NATTable) { self.rules = rules }
+
+    /// The names of all tables that `apply` may make.
+    package var tables: [String] { rules.tables(isOwned: nftables.canOwnTables) }
+
+    /// Brings the kernel's tables in line with `rules`, in one transaction.
+    package func apply() throws(NFTables.Failure) {
+        if isApplied {
+            try nftables.run(rules.script(isOwned: isOwned))
+        } else {
+            // A table that a killed instance left under this name has no owner, and cannot get one.
+            try nftables.run(NATTable.removalScript(table: rules.table))
+            isOwned = nftables.canOwnTables && (try? nftables.run(rules.script(isOwned: true))) != nil
+            // Linux before 5.12 has no table owners.
+            if !isOwned { try nftables.run(rules.script(isOwned: false)) }
+            isApplied = true
+        }
+        for table in watched { listings[table] = nftables.listing(of: table) }
+    }
+
+    /// Compares the kernel's tables with those that were applied.
+    package func check() -> Condition {
+        guard isApplied else { return .intact }
+        let changed = watched.filter { nftables.listing(of: $0) != listings[$0] }
+        // The first table has the guests' rules.
+        return changed.first.map { .changed($0, opens: $0 == rules.table) } ?? .intact
+    }
+
+    private var watched: [String] { rules.tables(isOwned: isOwned).filter { hasGuardTable || $0 == rules.table } }
+
+    /// Accepts that the second table is gone. The first table contains its rules as well.
+    package func leaveGuards() { hasGuardTable = false }
+
+    /// Counts a change by another program.
+    /// - Returns: false if there were too many within a minute.
+    package func mayRepair(now: Instant) -> Bool {
+        changes.removeAll { $0 + .minutes(1) < now }
+        changes.append(now)
+        return changes.count < Self.repairLimit
+    }
+
+    /// Removes the tables.
+    package func remove() throws(NFTables.Failure) {
+        guard isApplied else { return }
+        isApplied = false
+        for table in rules.tables(isOwned: isOwned) {
+            // The removal script first makes the table without the owner flag, which the kernel rejects for a table that
+            // has an owner.
+            try nftables.run(
+                isOwned && table == rules.table ? "delete table inet \(table)\n" : NATTable.removalScript(table: table))
+        }
+    }
+}

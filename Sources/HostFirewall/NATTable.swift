@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Platform
+import Wire
+
+/// The nftables rules of one guest network behind a TAP, as text: filtering of forwarded packets, NAT, published ports.
+/// Rules in tables of other programs are not touched.
+package struct NATTable: Equatable, Sendable {
+    /// `vde_vmnet_` and the TAP's name.
+    package let table: String
+    private let tap: String
+    /// Conditions for packets that come from the TAP, and that go to it. They use the interface's index, which does not
+    /// change when the interface is renamed.
+    private let inward: String
+    private let outward: String
+    /// The guests' network.
+    package let network: IPv4Network
+    /// Nothing is forwarded to or from the network (`--vmnet-mode host`).
+    package var isClosed = false
+    /// Guests do not reach each other through the host either.
+    package var isIsolating = false
+    /// Interfaces on which this program has switched forwarding on. Between them and every interface that is not a TAP
+    /// of some instance, forwarded packets are dropped, as the kernel did before.
+    package var guarded: [String] = []
+    /// Ports of the host that lead to guests.
+    package var published: [PublishedPort] = []
+    /// The destinations that guests may reach.
+    package var egress = EgressPolicy()
+    /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.
+    package var gateway = IPv4Address.any
+
+    /// - Parameter index: of the TAP.
+    package init(tap: String, index: UInt32, network: IPv4Network) {
+        self.tap = tap
+        inward = "iif \(index)"
+        outward = "oif \(index)"
+        self.network = network
+        table = NATTable.tableName(tap: tap)
+    }
+
+    /// The name of the table with the rules of a TAP.
+    package static func tableName(tap: String) -> String { prefix + tap }
+
+    /// The table that keeps `guarded` interfaces closed to each other after this process was killed: the kernel removes
+    /// a table together with the process that owns it, and this second table has no owner.
+    package static func guardTableName(tap: String) -> String { prefix + tap + "_guards" }
+
+    private static let prefix = "vde_vmnet_"
+    /// The sender receives "communication administratively prohibited".
+    private static let refusal = "reject with icmpx admin-prohibited"
+
+    /// The endings of table names, behind the interface's name.
+    private static let suffixes = ["", "_guards"]
+
+    /// Whether a name has the form of a table name of this program: the prefix, an interface's name, a known ending.
+    package static func isTableName(_ name: String) -> Bool {
+        // The name becomes a word of nft's language.
+        guard name.hasPrefix(prefix), !name.contains(where: { ";{}#$&()<>*|=!,\'`@+[]^?~".contains($0) }) else {
+            return false
+        }
+        let rest = String(name.dropFirst(prefix.count))
+        return suffixes.contains { rest.hasSuffix($0) && NetworkInterfaces.isName(String(rest.dropLast($0.count))) }
+    }
+
+    /// Whether a table belongs to some instance of this program.
+    package static func belongsToInstance(_ table: String) -> Bool { table.hasPrefix(prefix) }
+
+    /// The names of the tables that `script` makes.
+    package func tables(isOwned: Bool) -> [String] { isOwned ? [table, NATTable.guardTableName(tap: tap)] : [table] }
+
+    /// All rules as one transaction, which replaces the rules that this process applied before.
+    /// - Parameter isOwned: the table belongs to the netlink socket that applies it (Linux 5.12): other programs can
+    ///   neither flush nor delete it, and it goes when the socket is closed.
+    package func script(isOwned: Bool) -> String {
+        let flags = isOwned ? " flags owner;" : ""
+        let guards = guarded.map { "    iifname \"\($0)\" meta oifgroup != \(LinkGroup.taps) drop\n" }.joined()
+        return """
+            table inet \(table) {\(flags) }
+            delete table inet \(table)
+            table inet \(table) {\(flags)
+              chain ingress {
+                type filter hook prerouting priority raw; policy accept;
+            \(ingressRules)  }
+              chain forward {
+                type filter hook forward priority filter; policy accept;
+            \(isClosed ? closedRules : sharedRules)\(guards)  }
+            \(isClosed ? "" : natChains + inputChain)}
+            \(isOwned ? guardTable(guards) : "")
+            """
+    }
+
+    private func guardTable(_ guards: String) -> String {
+        let name = NATTable.guardTableName(tap: tap)
+        return """
+            table inet \(name)
+            delete table inet \(name)
+            table inet \(name) {
+              chain forward {
+                type filter hook forward priority filter; policy accept;
+            \(guards)  }
+            }
+
+            """
+    }
+
+    /// Ingress filtering (BCP 38): a packet from the TAP needs a source address of the guests' network, of a prefix that
+    /// the host routes to the TAP, or the unspecified address. rp_filter would not do, because IPv6 does not have it. No
+    /// guest reaches 127.0.0.0/8, even if `route_localnet` lets the host's own packets of that network out by the TAP.
+    private var ingressRules: String {
+        [
+            "ip daddr 127.0.0.0/8 drop",
+            "ip saddr \(network.base) drop",
+            "ip saddr != { 0.0.0.0, \(network) } fib saddr . iif oif missing drop",
+            "ip6 saddr :: meta l4proto != ipv6-icmp drop",
+            "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
+        ].map { "    \(inward) \($0)\n" }.joined()
+    }
+
+    /// The published ports whose guest is known.
+    private var routed: [PublishedPort] { published.filter(\.hasGuestAddress) }
+
+    private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
+
+    /// Every packet in the original direction of its connection is checked, established or not: a connection that is
+    /// older than these rules gets no exception.
+    private var sharedRules: String {
+        var rules: [String] = []
+        // MSS clamping, for paths with a smaller MTU that lose ICMP (RFC 4459 section 3.2).
+        rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
+        rules.append("\(inward) ip saddr != \(network) drop")
+        if isIsolating || egress.isDenying {
+            // Guests may use published ports, like every client that reaches the host.
+            rules += routed.map { "\(inward) \(NATTable.match($0, isReply: true)) accept" }
+            rules += routed.map { "\(inward) \(outward) \(NATTable.match($0, isReply: false)) accept" }
+        }
+        if isIsolating { rules.append("\(inward) \(outward) drop") }
+        if egress.isDenying { rules += egress.allowed.flatMap(\.matches).map { "\(inward) \($0) accept" } }
+        rules.append("\(inward) \(egress.isDenying ? NATTable.refusal : "accept")")
+        rules.append("\(outward) ct direction reply ct state established,related accept")
+        rules += routed.map { "\(outward) \(NATTable.match($0, isReply: false)) accept" }
+        rules.append("\(outward) drop")
+        return rules.map { "    \($0)\n" }.joined()
+    }
+
+    /// Matches connections through this published port, and none that another program has redirected to a guest.
+    private static func match(_ published: PublishedPort, isReply: Bool) -> String {
+        let (address, port) = isReply ? ("saddr", "sport") : ("daddr", "dport")
+        return
+            "ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \(range(published.ports))"
+    }
+
+    private static func range(_ ports: ClosedRange<UInt16>) -> String {
+        ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
+    }
+
+    /// A restrictive egress policy applies to the host too. DHCP is not filtered, as it bypasses the host's IP stack.
+    private var inputChain: String {
+        guard egress.isDenying else { return "" }
+        let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
+        // Neighbour discovery is IPv6's ARP, and passes IPv6 filters.
+        let own = [
+            "ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request",
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }",
+        ]
+        return """
+              chain input {
+                type filter hook input priority filter; policy accept;
+            \((own + names + egress.allowed.flatMap(\.matches)).map { "    \(inward) \($0) accept\n" }.joined())    \(inward) \(NATTable.refusal)
+              }
+
+            """
+    }
+
+    private var natChains: String {
+        let postrouting = """
+              chain postrouting {
+                type nat hook postrouting priority srcnat; policy accept;
+                ip saddr \(network) oif != \(outward.dropFirst(4)) ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
+
+            """
+        guard !routed.isEmpty else { return postrouting + "  }\n" }
+        let rules = routed.map { "    \(NATTable.rule(for: $0))\n" }.joined()
+        // Guests cannot answer the host's loopback network, nor guests that come through the host: such packets get the
+        // gateway's address as their source.
+        return """
+            \(postrouting)    \(outward) ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade
+              }
+              chain prerouting {
+                type nat hook prerouting priority dstnat; policy accept;
+            \(rules)  }
+              chain output {
+                type nat hook output priority -100; policy accept;
+            \(rules)  }
+
+            """
+    }
+
+    private static func rule(for published: PublishedPort) -> String {
+        let transport = published.transport.rawValue, ports = published.ports
+        let target: String
+        if published.guestPort == ports.lowerBound {
+            target = "\(published.guest)"
+        } else if ports.count == 1 {
+            target = "\(published.guest):\(published.guestPort)"
+        } else {
+            // With a range as its target, nft would choose any port of it; a map keeps the order.
+            let pairs = zip(ports, published.guestPorts).map { "\($0) : \($1)" }.joined(separator: ", ")
+            target = "\(published.guest) : \(transport) dport map { \(pairs) }"
+        }
+        let address = published.bind == .any ? "" : "ip daddr \(published.bind) "
+        return
+            "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range(ports)) dnat ip to \(target)"
+    }
+
+    /// Removes a table, if it exists and has no owner.
+    package static func removalScript(table: String) -> String { "table inet \(table)\ndelete table inet \(table)\n" }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// Runs nftables scripts, by libnftables, which can own tables, or else by nft(8). Used by one thread at a time.
+package final class NFTables {
+    /// Why a script failed: one sentence with the cause.
+    package struct Failure: Error, Sendable, CustomStringConvertible {
+        package let description: String
+        /// Neither libnftables nor nft is installed.
+        package let isMissing: Bool
+    }
+
+    private let library: NFTablesLibrary?
+
+    /// Loads libnftables, if it is installed.
+    package init() { library = try? NFTablesLibrary() }
+
+    /// Whether a table with `flags owner` can exist as long as this object.
+    package var canOwnTables: Bool { library != nil }
+
+    /// Runs a script as one transaction.
+    /// - Returns: the output, as nft(8) prints it.
+    @discardableResult
+    package func run(_ script: String) throws(Failure) -> String {
+        let result = try execute(script)
+        guard result.succeeded else {
+            throw Failure(
+                description: "nft rejected the table of this program: "
+                    + (result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"),
+                isMissing: false)
+        }
+        return result.output
+    }
+
+    /// The output of `nft list table`; nil if there is no such table.
+    package func listing(of table: String) -> String? {
+        guard let result = try? execute("list table inet \(table)\n"), result.succeeded else { return nil }
+        return result.output
+    }
+
+    private func execute(_ script: String) throws(Failure) -> (succeeded: Bool, output: String, error: String) {
+        if let library { return library.run(script) }
+        guard let nft = Programs.find("nft") else {
+            throw Failure(
+                description:
+                    "nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or use --uplink user",
+                isMissing: true)
+        }
+        do {
+            let result = try ChildProcess.run([nft, "-f", "-"], input: script, leadsGroup: true)
+            return (result.succeeded, result.output, result.error)
+        } catch {
+            throw Failure(description: error.description, isMissing: false)
+        }
+    }
+}

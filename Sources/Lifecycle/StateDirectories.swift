@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// The directories of this program: for state that outlives a run (leases), and for state of a run (locks and records of
+/// changes to undo).
+package enum StateDirectories {
+    /// Makes `/var/lib/vde_vmnet`, or for a user who may not write there, `$XDG_STATE_HOME/vde_vmnet`.
+    /// - Parameter chosen: the user's choice, used instead of both.
+    /// - Returns: the path.
+    /// - Throws: `cannotCreate`.
+    package static func state(_ chosen: String?) throws(ExitError) -> String {
+        if let chosen { return try make(chosen, .ownersOfLinks, stateRemedy) }
+        let home = Accounts.environment("HOME") ?? "/"
+        let own = (Accounts.environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/vde_vmnet"
+        return try makeFirst(of: ["/var/lib/vde_vmnet", own], .ownersOfLinks, stateRemedy)
+    }
+
+    /// Makes `/run/vde_vmnet`, or `$XDG_RUNTIME_DIR/vde_vmnet`. A process with privileges acts on what is there, so no
+    /// other user may be able to redirect the path, nor to open files in it.
+    /// - Returns: the path.
+    /// - Throws: `cannotCreate`.
+    package static func runtime() throws(ExitError) -> String {
+        let own = Accounts.environment("XDG_RUNTIME_DIR").flatMap { $0.isEmpty ? nil : $0 }
+        let directory = (own ?? "/tmp/vde_vmnet-\(Accounts.effectiveUser)") + "/vde_vmnet"
+        let remedy =
+            own.map { "XDG_RUNTIME_DIR is \($0); set it to a directory that you own" }
+            ?? "set XDG_RUNTIME_DIR to a directory that you own"
+        return try makeFirst(of: ["/run/vde_vmnet", directory], .nobody, remedy)
+    }
+
+    private static let stateRemedy = "choose another with --state-dir"
+
+    /// Reports the error of the last candidate, the user's own directory, which the user can fix.
+    private static func makeFirst(
+        of paths: [String], _ trust: Directory.Trust, _ remedy: String
+    ) throws(ExitError) -> String {
+        var failure: ExitError?
+        for path in paths {
+            do throws(ExitError) {
+                return try make(path, trust, remedy)
+            } catch {
+                failure = error
+            }
+        }
+        throw failure!
+    }
+
+    private static func make(_ path: String, _ trust: Directory.Trust, _ remedy: String) throws(ExitError) -> String {
+        do throws(SystemError) {
+            let directory = try Directory.open(path, trust, making: trust == .nobody ? 0o700 : 0o755)
+            // Another user who can write there could choose which changes are undone, or which leases guests get.
+            try directory.requireOwn()
+            guard Files.isWritable(directory.path) else {
+                throw SystemError(code: Errno.accessDenied, "write to", path)
+            }
+            // An earlier version made it with a mode that lets other users open, and so lock, the files in it.
+            if trust == .nobody, try directory.status().mode & 0o077 != 0 { try directory.reopen().setMode(0o700) }
+            return directory.path
+        } catch {
+            throw ExitError(
+                .cannotCreate,
+                "\(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for no other user; \(remedy)"
+            )
+        }
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+import Listeners
+import Platform
+
+/// The listeners of the daemon besides VDE.
+package struct ListenerConfiguration: Equatable, Sendable {
+    /// Paths of stream sockets to make.
+    package var streams: [String] = []
+    /// Paths of datagram sockets to make.
+    package var datagrams: [String] = []
+    /// Owner and mode of these sockets.
+    package var access = ListenerAccess()
+
+    /// Sockets that the service manager has made.
+    package var activated: [ActivatedSocket] = []
+    /// The seconds without a guest after which the daemon ends; nil: it does not end.
+    package var idleExit: Int?
+    /// Inherited sockets, with one guest behind each.
+    package var descriptors: [InheritedDescriptor] = []
+    /// A program that is started when the network is ready, with a datagram socket to the network as its descriptor 3. The
+    /// daemon ends with it.
+    package var program: [String] = []
+    /// The user that the program runs as; nil for the daemon's.
+    package var programUser: GuestProgram.User?
+
+    package init() {}
+
+    /// There is no listener, no descriptor and no program.
+    package var isEmpty: Bool {
+        streams.isEmpty && datagrams.isEmpty && activated.isEmpty && descriptors.isEmpty && program.isEmpty
+    }
+
+    /// No client can connect except those that exist from the start.
+    var isClosed: Bool {
+        activated.isEmpty && streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty
+    }
+}

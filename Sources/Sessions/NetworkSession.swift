@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+import Lifecycle
+import Switching
+
+// Theory of operation: sessions
+// =============================
+//
+// A session is the guests' side of the daemon, opposite the uplink. There is one of three kinds:
+//
+//     class                  guests are on                         a lost network
+//     SwitchSession          the switch that this process is       cannot happen
+//     PlugSession            a VDE switch of another process       is joined again, with growing pauses
+//     PointToPointSession    the other end of a cable              is opened again
+//
+// Beside it, `ListenerSession` accepts clients on sockets that are not VDE's. Each of them gets a port of the session's
+// switch, or, beside a switch of another process, a port of the forwarder.
+//
+// All methods run on the control thread. `join` may wait for up to a second at the start; afterwards nothing blocks.
+
+/// The network of the guests, which is kept up while the daemon runs.
+package protocol NetworkSession: AnyObject {
+    /// The network for the ready line, such as `switch at /tmp/vde`; nil if it has no name.
+    var description: String? { get }
+    var control: SwitchControl { get }
+    /// Called whenever the network was joined again after a loss.
+    var onRejoin: () -> Void { get set }
+    /// Called when a command of the console ends the switch.
+    var onShutdown: () -> Void { get set }
+    /// Called when the number of clients has changed.
+    var onChange: () -> Void { get set }
+    /// Called when a command of the console ends a client of another listener.
+    var onDisconnect: (PortNumber) -> Void { get set }
+
+    /// The switch is this process, so each guest has a port that is known by its number.
+    var ownsSwitch: Bool { get }
+    /// The network may have a DHCP server of another program.
+    var mayHaveOtherServers: Bool { get }
+    /// Clients can connect by a directory of the switch.
+    var hasDirectory: Bool { get }
+    /// The directory of the switch, without symbolic links.
+    var directoryPath: String? { get }
+    /// A client is connected by VDE.
+    var hasClients: Bool { get }
+
+    /// Joins or makes the network.
+    func join() throws(ExitError)
+    /// Runs the commands that need the uplink's port.
+    func configure() throws(ExitError)
+    /// Leaves the network, and removes the files that `join` has made.
+    func leave()
+    /// Handles an event of the switch, if it is about a port of this session.
+    func handle(_ event: PortEvent)
+
+    /// Attaches a device of the host, and takes over its descriptor; nil if no port is left.
+    func attachDevice(_ port: PortConfiguration) -> PortNumber?
+    /// Detaches a device, which may be attached again.
+    func detachDevice(_ port: PortNumber)
+    /// Attaches a client of another listener, and takes over its descriptor; nil if no port is left.
+    func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber?
+    func detachClient(_ port: PortNumber)
+    /// Allows the guests at these ports to be routers and DHCP servers.
+    func allowServers(at ports: Set<Int>)
+    /// The number and description of a port for messages; nil if the session does not know it.
+    func name(of port: PortNumber) -> String?
+    /// The console's number of a port; nil if it has none.
+    func number(of port: PortNumber) -> Int?
+}
+
+// A network of another process: ports have no numbers, and clients are not visible.
+extension NetworkSession {
+    package var ownsSwitch: Bool { false }
+    package var mayHaveOtherServers: Bool { false }
+    package var hasDirectory: Bool { false }
+    package var directoryPath: String? { nil }
+    package var hasClients: Bool { false }
+    package var onShutdown: () -> Void {
+        get { {} }
+        set {}
+    }
+    package var onChange: () -> Void {
+        get { {} }
+        set {}
+    }
+    package var onDisconnect: (PortNumber) -> Void {
+        get { { _ in } }
+        set {}
+    }
+    package func configure() throws(ExitError) {}
+    package func handle(_ event: PortEvent) {}
+    package func attachDevice(_ port: PortConfiguration) -> PortNumber? { control.attach(port) }
+    package func detachDevice(_ port: PortNumber) { control.detach(port) }
+    package func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber? {
+        control.attach(port)
+    }
+    package func detachClient(_ port: PortNumber) { control.detach(port) }
+    package func allowServers(at ports: Set<Int>) {}
+    package func name(of port: PortNumber) -> String? { nil }
+    package func number(of port: PortNumber) -> Int? { nil }
+}

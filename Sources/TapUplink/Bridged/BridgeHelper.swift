@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// QEMU's `qemu-bridge-helper(8)`: a privileged program that makes a TAP, adds it to a bridge, and passes its descriptor to
+/// any user that its access list allows.
+enum BridgeHelper {
+    /// Why there is no TAP: one sentence with the next step.
+    struct Failure: Error, Sendable, CustomStringConvertible {
+        let description: String
+    }
+
+    /// Its path in several distributions.
+    private static let paths = [
+        "/usr/lib/qemu/qemu-bridge-helper", "/usr/libexec/qemu-bridge-helper", "/usr/lib/qemu-bridge-helper",
+        "/usr/local/libexec/qemu-bridge-helper",
+        "/run/wrappers/bin/qemu-bridge-helper",
+    ]
+
+    /// - Parameter program: nil for the first that is installed.
+    static func open(_ bridge: String, program: String? = nil) throws(Failure) -> TapDevice {
+        guard let path = program ?? paths.first(where: { Files.exists($0) }) else {
+            throw Failure(
+                description:
+                    "QEMU's qemu-bridge-helper, which can do it for users, is not installed (Debian: qemu-system-common)"
+            )
+        }
+        var reason = ""
+        do throws(SystemError) {
+            if let tap = try run([path, "--use-vnet", "--fd=0", "--br=\(bridge)"], reason: &reason) { return tap }
+        } catch {
+            throw Failure(description: "\(path): \(error)")
+        }
+        throw explain(reason, bridge: bridge, path: path)
+    }
+
+    /// Runs the helper. Returns nil, with its error output in `reason`, if it fails.
+    private static func run(_ command: [String], reason: inout String) throws(SystemError) -> TapDevice? {
+        let pair = try DescriptorPair.streamSockets()
+        pair.second.setBlocking()
+        let result = try ChildProcess.run(command, descriptor: pair.second.raw)
+        reason = result.error
+        return result.succeeded ? try TapDevice(adopting: try pair.first.receiveDescriptor()) : nil
+    }
+
+    /// Translates the helper's message, which is meant for QEMU's users, and adds the next step.
+    static func explain(_ text: String, bridge: String, path: String) -> Failure {
+        let line = text.split(separator: "\n").first.map(String.init) ?? "no reason given"
+        let list =
+            line.split(separator: "`").dropFirst().first.flatMap { $0.split(separator: "'").first }.map(String.init)
+            ?? "/etc/qemu/bridge.conf"
+        let step: String
+        if line.contains("acl") || line.contains("access denied") {
+            step = "add this line to \(list): allow \(bridge)"
+        } else if line.contains("/dev/net/tun") {
+            // The helper drops root before it opens the device, so only the mode of the device counts.
+            step = "users must be able to open the device: sudo chmod 666 /dev/net/tun"
+        } else if line.contains("not permitted") {
+            step = "it must belong to root and be set-user-id: sudo chmod u+s \(path)"
+        } else {
+            step = "see qemu-bridge-helper(8)"
+        }
+        return Failure(description: "\(path) failed (\(line)); \(step)")
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import HostChanges
+import Lifecycle
+import Platform
+import Switching
+import Uplink
+import Wire
+
+/// A TAP that is a port of a Linux bridge or of an Open vSwitch bridge.
+final class BridgedUplink: Uplink {
+    private let network: BridgedNetwork
+    private let options: UplinkOptions
+    private let context: UplinkContext
+    private var changes: HostChanges?
+    private var tap = ""
+    private(set) var port: PortNumber?
+
+    init(_ network: BridgedNetwork, _ options: UplinkOptions, _ context: UplinkContext) {
+        self.network = network
+        self.options = options
+        self.context = context
+    }
+
+    var hostAddressing: HostAddressing? { nil }
+    var isBridged: Bool { true }
+    var summary: String { "bridged to \(network.interface) by \(tap)" }
+
+    func open() throws(ExitError) -> Bool {
+        changes = try network.reserve(context)
+        do throws(ExitError) {
+            let device = try openTAP()
+            tap = device.name
+            let descriptor = try orUnavailable { () throws(SystemError) in
+                try device.descriptor.duplicate().release()
+            }
+            let configuration = PortConfiguration(
+                name: tap, kind: .tap, role: .uplink, descriptor: descriptor,
+                maximumFrame: FrameLimits.link(mtu: network.mtu))
+            port = try context.attachUplink(configuration)
+        } catch {
+            undo()
+            throw error
+        }
+        return true
+    }
+
+    /// A TAP that is a port of the bridge: made here, or without the privilege, by QEMU's helper.
+    private func openTAP() throws(ExitError) -> TapDevice {
+        let bridge = network.interface
+        // A bridge without an address of its own takes the lowest address of its ports. The TAP's address is higher than
+        // most, so that the bridge's address does not change.
+        let seed = options.interfaceID ?? Array("\(bridge)-\(Accounts.processID)".utf8)
+        let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfeff_0000_0000)
+        do throws(ExitError) {
+            let device = try TapDevice.make(named: options.tapName, mac: hardware, mtu: network.mtu)
+            try join(device, bridge)
+            return device
+        } catch {
+            // The helper supports Linux bridges only, and chooses the TAP's name.
+            guard error.status == .noPermission, network.kind == .bridge, options.tapName == nil else { throw error }
+            return try openByHelper(bridge)
+        }
+    }
+
+    private func join(_ device: borrowing TapDevice, _ bridge: String) throws(ExitError) {
+        do throws(SystemError) {
+            if network.kind == .bridge {
+                return try NetworkInterfaces.configure(device.index, bridge: network.index, up: true)
+            }
+            try changes?.log.add(.switchPort(device.name, bridge: bridge))
+            try NetworkInterfaces.configure(device.index, up: true)
+        } catch {
+            let isDenied = network.kind == .bridge && [Errno.notPermitted, Errno.accessDenied].contains(error.code)
+            throw ExitError(isDenied ? .noPermission : .unavailable, error.description)
+        }
+        if let failure = OpenVSwitch.addPort(device.name, to: bridge) {
+            throw ExitError(.unavailable, "Open vSwitch did not add \(device.name) to \(bridge): \(failure)")
+        }
+    }
+
+    private func openByHelper(_ bridge: String) throws(ExitError) -> TapDevice {
+        do throws(BridgeHelper.Failure) {
+            return try BridgeHelper.open(bridge, program: options.bridgeHelper)
+        } catch {
+            throw ExitError(
+                .noPermission, "no permission to make a TAP a port of \(bridge), and \(error); or run this with sudo")
+        }
+    }
+
+    func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: tap) }
+
+    func stop() {}
+
+    func undo() { changes?.undo() }
+}
+
+extension UplinkContext {
+    /// Attaches the uplink's port. Closes the descriptor if that fails.
+    func attachUplink(_ configuration: PortConfiguration) throws(ExitError) -> PortNumber {
+        guard let number = attach(configuration) else {
+            _ = Descriptor(adopting: configuration.descriptor)
+            throw ExitError(.unavailable, "no port is left for the uplink")
+        }
+        return number
+    }
+
+    /// Reports that the uplink's device has failed, if `event` says so.
+    func reportFailure(_ event: PortEvent, port: PortNumber?, device: String) {
+        guard event.port == port, case .unreachable(_, let code) = event else { return }
+        // EIO: the interface is down, perhaps on purpose.
+        guard code != Errno.ioError else { return }
+        let reason = SystemError(code: code, "use").reason
+        onFailure(ExitError(.unavailable, "the uplink \(device) has failed: \(reason)"))
+    }
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+import HostFirewall
+import Platform
+
+/// The interfaces through which guests' packets leave the host.
+enum EgressInterfaces {
+    /// Every interface with a route, except loopback, the guests' own, and the TAPs of other instances: a guest network
+    /// is never the egress of another one.
+    static func leading(_ routes: [Route], except tap: String) -> [(name: String, index: UInt32)] {
+        Set(routes.lazy.filter { !$0.isLocal }.map(\.interface)).sorted().compactMap { index in
+            guard let name = NetworkInterfaces.name(of: index), name != tap, name != "lo",
+                NetworkInterfaces.link(index)?.group != LinkGroup.taps
+            else { return nil }
+            return (name, index)
+        }
+    }
+}

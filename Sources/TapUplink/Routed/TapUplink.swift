@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import HostChanges
+import HostFirewall
+import Lifecycle
+import NetworkModel
+import Platform
+import Switching
+import Uplink
+import Wire
+
+/// A guest network behind a TAP: the host is its gateway, with NAT and filtering by nftables (Linux).
+package final class TapUplink: Uplink {
+    private let options: UplinkOptions
+    private let context: UplinkContext
+    private var changes: HostChanges?
+    private var network: TapNetwork?
+    private var monitor: HostMonitor?
+    private var tap = ""
+    package private(set) var port: PortNumber?
+    package private(set) var hostAddressing: HostAddressing?
+
+    package init(_ options: UplinkOptions, _ context: UplinkContext) {
+        self.options = options
+        self.context = context
+    }
+
+    package var summary: String {
+        hostAddressing.map { "\($0.network.network) on \(tap), gateway \($0.network.gateway)" } ?? ""
+    }
+
+    package func open() throws(ExitError) -> Bool {
+        let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
+        self.changes = changes
+        do throws(ExitError) {
+            try open(guests, changes)
+        } catch {
+            stop()
+            undo()
+            throw error
+        }
+        return true
+    }
+
+    private func open(_ guests: GuestNetwork, _ changes: HostChanges) throws(ExitError) {
+        try options.checkGuests(of: guests)
+        if options.egress.opensHostLoopback {
+            throw ExitError(
+                .usage,
+                """
+                --host-loopback goes with --uplink user; through a TAP guests reach what listens on \(guests.gateway)
+                """)
+        }
+        let hardware = options.hardwareAddress(gateway: guests.gateway)
+        let device = try TapDevice.make(named: options.tapName, mac: hardware, mtu: options.mtu)
+        tap = device.name
+        var rules = NATTable(tap: tap, index: device.index, network: guests.network)
+        rules.isClosed = options.mode == .host
+        rules.isIsolating = options.isIsolating
+        rules.published = options.published
+        rules.egress = options.egress
+        rules.gateway = guests.gateway
+        let network = TapNetwork(rules, guests: guests, device: device, changes: changes, logger: context.logger)
+        self.network = network
+        try network.start()
+        // Longer frames than the network's MTU are accepted: the kernel splits or answers them, as routers do.
+        let configuration = PortConfiguration(
+            name: tap, kind: .tap, role: .uplink,
+            descriptor: try orUnavailable { () throws(SystemError) in try device.descriptor.duplicate().release() },
+            maximumFrame: FrameLimits.device, receivesUnknown: false)
+        let number = try context.attachUplink(configuration)
+        port = number
+        context.control.addStatic(hardware, at: number)
+        hostAddressing = HostAddressing(
+            network: guests, hardware: hardware, interface: tap, gatewayHardware: hardware,
+            gatewayIPv6: [IPv6Address(linkLocalFrom: hardware)])
+    }
+
+    package func begin() throws(ExitError) {
+        guard let network, let guests = hostAddressing?.network else { return }
+        if options.mode == .shared { HostRoutes.reportOffline(context.logger) }
+        monitor = try HostMonitor(
+            network, tap: tap, guests: guests, isShared: options.mode == .shared, loop: context.loop,
+            logger: context.logger, onFailure: context.onFailure)
+    }
+
+    package func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: tap) }
+
+    package func publish(_ published: [PublishedPort]) { network?.publish(published) }
+
+    /// Takes the TAP down, before anything is undone that keeps its guests where they may be.
+    package func stop() { network?.takeDown() }
+
+    package func undo() { changes?.undo() }
+}

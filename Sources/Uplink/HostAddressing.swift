@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Wire
+
+/// The host's place on a guest network that the uplink makes.
+package struct HostAddressing: Sendable {
+    package let network: GuestNetwork
+    /// The hardware address of the gateway and of the address service. With vmnet, of the address service only.
+    package let hardware: MACAddress
+    /// The TAP, if guests are behind one.
+    package let interface: String?
+    /// The gateway's hardware address, if it is known.
+    package let gatewayHardware: MACAddress?
+    /// The gateway's IPv6 addresses, as far as they are known.
+    package let gatewayIPv6: [IPv6Address]
+    /// The gateway answers DNS itself, so guests need no name service of this program.
+    package let answersDNS: Bool
+
+    package init(
+        network: GuestNetwork, hardware: MACAddress, interface: String? = nil, gatewayHardware: MACAddress? = nil,
+        gatewayIPv6: [IPv6Address] = [], answersDNS: Bool = false
+    ) {
+        self.network = network
+        self.hardware = hardware
+        self.interface = interface
+        self.gatewayHardware = gatewayHardware
+        self.gatewayIPv6 = gatewayIPv6
+        self.answersDNS = answersDNS
+    }
+}

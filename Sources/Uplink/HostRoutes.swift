@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+import Logging
+import Platform
+import Wire
+
+/// The host's routes to the outside.
+package enum HostRoutes {
+    /// The host has no default route, nor the two halves of the Internet that VPNs route instead. False if routes cannot
+    /// be listed.
+    private static var isOffline: Bool {
+        guard let routes = try? NetworkInterfaces.routes() else { return false }
+        return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
+    }
+
+    /// Reports that guests cannot reach the outside because the host cannot.
+    package static func reportOffline(_ logger: Logger) {
+        guard isOffline else { return }
+        logger.notice(
+            """
+            this host is offline (it has no default route): guests reach it and each other, and nothing else until it \
+            has one
+            """)
+    }
+}

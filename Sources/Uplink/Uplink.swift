@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+import DHCPService
+import EventLoop
+import Lifecycle
+import Logging
+import NetworkModel
+import Switching
+
+// Theory of operation: uplinks
+// ============================
+//
+// An uplink is the port of the switch that connects guests to the host and the outside. There is one at most:
+//
+//     class             guests' network           port                          ends unexpectedly
+//     TapUplink         made here, behind a TAP   TAP with NAT by nftables      the daemon ends
+//     BridgedUplink     the host's                TAP on a bridge               the daemon ends
+//     PacketUplink      the host's                packet socket on a NIC        the daemon ends
+//     VmnetUplink       made by vmnet.framework   frame device                  it is started again
+//     UserUplink        made here                 frame device: user-mode NAT   never
+//
+// The daemon calls the methods in this order, all on the control thread:
+//
+//     init       reserves resources that another instance must not use
+//     open       makes the uplink and its port. Nothing is forwarded yet
+//     begin      the forwarder's workers run now
+//     handle, note, publish, report      any number of times
+//     stop       closes the guests' network, and takes the port away from the switch
+//     undo       after the workers have ended: undoes all changes of the host
+//
+// `stop` and `undo` have no effect if `open` was not called or failed.
+
+/// The connection of the guests to the host and the outside.
+package protocol Uplink: AnyObject {
+    /// The port of the switch; nil while there is none.
+    var port: PortNumber? { get }
+    /// The host's place on the guests' network; nil if the uplink is bridged, or the addresses are unknown.
+    var hostAddressing: HostAddressing? { get }
+    /// Guests are part of a network that other hosts serve and protect.
+    var isBridged: Bool { get }
+    /// For the ready line, such as `192.168.105.0/24 on vmnet0, gateway 192.168.105.1`.
+    var summary: String { get }
+    /// The properties that the uplink's provider has chosen; nil if this program chooses them.
+    var parameters: UplinkParameters? { get }
+    /// Guests' TCP connections end in the uplink, including those to the name service.
+    var terminatesTCP: Bool { get }
+    /// Counters for the log.
+    var report: String? { get }
+
+    /// Makes the uplink, and attaches its port to the switch.
+    /// - Returns: false if the event loop was stopped meanwhile.
+    /// - Throws: `noPermission` if another kind of uplink might still work.
+    func open() throws(ExitError) -> Bool
+    /// Called once when the forwarder has started. From then on its workers may use the port.
+    func begin() throws(ExitError)
+    /// Handles an event of the switch, if it is about this uplink's port.
+    func handle(_ event: PortEvent)
+    /// Learns of leases that were given or have changed.
+    func note(_ leases: [Lease])
+    /// Takes over published ports whose guests have other addresses now.
+    func publish(_ published: [PublishedPort])
+    /// Closes the guests' network, and takes the port away from the switch.
+    func stop()
+    /// Undoes all changes of the host.
+    func undo()
+}
+
+extension Uplink {
+    package var isBridged: Bool { false }
+    package var parameters: UplinkParameters? { nil }
+    package var terminatesTCP: Bool { false }
+    package var report: String? { nil }
+    package func begin() throws(ExitError) {}
+    package func note(_ leases: [Lease]) {}
+    package func publish(_ published: [PublishedPort]) {}
+    package func undo() {}
+}
+
+/// The parts of the daemon that an uplink uses.
+package struct UplinkContext {
+    package let loop: ControlLoop
+    package let control: SwitchControl
+    package let logger: Logger
+    /// Attaches a port to the switch, and takes over its descriptor; nil if no port is left, and the descriptor is still
+    /// the caller's.
+    package let attach: (PortConfiguration) -> PortNumber?
+    package let detach: (PortNumber) -> Void
+    /// Called when the uplink cannot go on. The daemon ends.
+    package let onFailure: (ExitError) -> Void
+
+    package init(
+        loop: ControlLoop, control: SwitchControl, logger: Logger,
+        attach: @escaping (PortConfiguration) -> PortNumber?, detach: @escaping (PortNumber) -> Void,
+        onFailure: @escaping (ExitError) -> Void
+    ) {
+        self.loop = loop
+        self.control = control
+        self.logger = logger
+        self.attach = attach
+        self.detach = detach
+        self.onFailure = onFailure
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import Lifecycle
+import NetworkModel
+import Wire
+
+/// vmnet's three modes, which every uplink has as far as it can.
+package enum NetworkMode: Equatable, Sendable {
+    /// Guests reach the host, each other, and the outside through NAT.
+    case shared
+    /// Guests reach the host and each other.
+    case host
+    /// Guests are part of the network that this interface is on.
+    case bridged(interface: String)
+
+    /// Whether guests are part of a network that is not the uplink's.
+    package var isBridged: Bool { if case .bridged = self { true } else { false } }
+}
+
+/// What the user has asked for, as far as it concerns the uplink.
+package struct UplinkOptions: Sendable {
+    package var mode: NetworkMode
+    /// nil: the first network that is free.
+    package var network: GuestNetwork?
+    /// 16 bytes from which the gateway's hardware address is made; nil: it is made from the gateway's IP address.
+    package var interfaceID: [UInt8]?
+    /// The program that started this one reads the interface identifier from the start report.
+    package var reportsInterfaceID = false
+    /// Bytes of the longest IP packet.
+    package var mtu = 1500
+    /// Guests reach the uplink, and not each other.
+    package var isIsolating = false
+    /// Ports of the host that lead to guests; no two overlap.
+    package var published: [PublishedPort] = []
+    package var reservations: [AddressReservation] = []
+    /// The destinations that guests may reach.
+    package var egress = EgressPolicy()
+    /// nil: the first free name.
+    package var tapName: String?
+    /// QEMU's helper that makes a TAP a port of a bridge; nil: the one that is installed.
+    package var bridgeHelper: String?
+
+    package init(mode: NetworkMode) { self.mode = mode }
+
+    /// The hardware address of the gateway, the same in every run.
+    package func hardwareAddress(gateway: IPv4Address) -> MACAddress {
+        MACAddress(locallyAdministeredFrom: interfaceID ?? Array("vde_vmnet".utf8) + gateway.bytes)
+    }
+
+    /// The upper half of guests' IPv6 addresses, the same in every run (RFC 4193).
+    package func uniqueLocalPrefix(gateway: IPv4Address) -> UInt64 {
+        0xfd << 56 | (hardwareAddress(gateway: gateway).value & 0xff_ffff_ffff) << 16
+    }
+
+    /// Checks that published ports and reservations name guests of `network`.
+    /// - Throws: `usage`, with the option that does not fit.
+    package func checkGuests(of network: GuestNetwork) throws(ExitError) {
+        let given =
+            published.map { ("--publish \($0)", network.refusal(of: $0)) }
+            + reservations.map { ("--dhcp-host \($0)", network.refusal(of: $0)) }
+        for case (let option, let reason?) in given {
+            throw ExitError(.usage, "\(option): \(reason); choose the network with --vmnet-gateway")
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+import DHCPService
+import FrameIO
+import HostChanges
+import Lifecycle
+import Logging
+import NetworkModel
+import Platform
+import Switching
+import Uplink
+import Wire
+
+/// The uplink by a user-mode NAT, which needs no privilege: keeps the NAT attached to the switch, and reports leases to it.
+package final class UserUplink: Uplink {
+    /// NATs that a worker or their own thread may still be using. They stay allocated until the process ends.
+    private static let abandoned = Mutex<[UserNAT]>([])
+
+    private let options: UplinkOptions
+    private let context: UplinkContext
+    private let changes: HostChanges
+    private let network: UserNAT
+    /// Injects the NAT's frames into the switch.
+    private let injector: InjectionPort
+    private let addressing: HostAddressing
+    /// The forwarder has started, so its workers may be using the device.
+    private var isForwarding = false
+    package private(set) var port: PortNumber?
+
+    /// Reserves a network and starts libslirp. No frame is forwarded yet.
+    /// - Parameters:
+    ///   - flowLimit: descriptors for guests' connections and UDP flows.
+    ///   - makeNames: makes a name service for the network, if guests may use one, and returns its queue of TCP
+    ///     connections.
+    package init(
+        _ options: UplinkOptions, flowLimit: Int, descriptorLimit: Int, _ context: UplinkContext,
+        makeNames: (HostAddressing) throws(ExitError) -> DNSConnectionQueue?
+    ) throws(ExitError) {
+        self.options = options
+        self.context = context
+        injector = InjectionPort(context.control)
+        let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
+        self.changes = changes
+        let hardware = options.hardwareAddress(gateway: guests.gateway)
+        var natOptions = NATGateway.Options(network: guests, hardware: hardware)
+        natOptions.mtu = options.mtu
+        natOptions.policy = options.egress
+        natOptions.policy.isClosed = options.mode == .host
+        natOptions.prefix = options.uniqueLocalPrefix(gateway: guests.gateway)
+        natOptions.flowLimit = max(16, flowLimit)
+        do throws(ExitError) {
+            try options.checkGuests(of: guests)
+            var names: DNSConnectionQueue?
+            if natOptions.policy.allowsNames {
+                names = try makeNames(HostAddressing(network: guests, hardware: hardware, gatewayHardware: hardware))
+                natOptions.answersDNS = names != nil
+            }
+            network = try UserUplink.start(natOptions, options.published, names, injector)
+        } catch {
+            changes.undo()
+            throw error
+        }
+        addressing = HostAddressing(
+            network: guests, hardware: hardware, gatewayHardware: hardware, gatewayIPv6: network.gatewayIPv6)
+        context.logger.info(
+            """
+            user-mode NAT by libslirp \(network.libraryVersion), for up to \(natOptions.flowLimit) conversations at a \
+            time (this process may open \(descriptorLimit) files)
+            """)
+    }
+
+    private static func start(
+        _ options: NATGateway.Options, _ published: [PublishedPort], _ names: DNSConnectionQueue?, _ injector: InjectionPort
+    ) throws(ExitError) -> UserNAT {
+        do throws(UserNATError) {
+            return try UserNAT(options, publishing: published, dnsQueue: names, to: injector)
+        } catch {
+            switch error {
+            case .noLibrary:
+                throw ExitError(
+                    .unavailable,
+                    """
+                    --uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, Ubuntu) \
+                    or libslirp (Fedora, Arch, Alpine, Homebrew)
+                    """)
+            case .unusableLibrary(let reason):
+                throw ExitError(
+                    .unavailable,
+                    """
+                    --uplink user: the installed libslirp cannot be used (\(reason)); versions 4.1 to 4.9 are known to \
+                    work
+                    """)
+            case .port(let published, let port, let code):
+                throw ExitError.publishing(published, port: port, errno: code)
+            case .system(let error):
+                throw ExitError(.unavailable, error.description)
+            }
+        }
+    }
+
+    /// What guests lack compared with a TAP, for a notice to a user without privilege.
+    package static let limitations = """
+        without privilege the uplink is a user-mode NAT: this host does not reach guests at their own addresses \
+        (--publish leads to their ports), and guests can ping the outside only if net.ipv4.ping_group_range allows it; \
+        for both, use: sudo vde_vmnet
+        """
+
+    package var hostAddressing: HostAddressing? { addressing }
+    package var terminatesTCP: Bool { true }
+
+    package var summary: String {
+        "\(addressing.network.network) by user-mode NAT, gateway \(addressing.network.gateway)"
+    }
+
+    package func open() throws(ExitError) -> Bool {
+        let descriptor = try orUnavailable { () throws(SystemError) in try network.readyDescriptor().release() }
+        var configuration = PortConfiguration(
+            name: "user", kind: .device, role: .uplink, descriptor: descriptor,
+            maximumFrame: FrameLimits.link(mtu: options.mtu), receivesUnknown: false)
+        configuration.device = network.device
+        configuration.injector = injector
+        guard let number = context.attach(configuration) else {
+            _ = Descriptor(adopting: descriptor)
+            throw ExitError(.unavailable, "no port is left for the uplink")
+        }
+        port = number
+        context.control.addStatic(addressing.hardware, at: number)
+        try orUnavailable { () throws(SystemError) in try network.start() }
+        return true
+    }
+
+    package func begin() {
+        isForwarding = true
+        if options.mode == .shared { HostRoutes.reportOffline(context.logger) }
+    }
+
+    package func handle(_ event: PortEvent) {}
+
+    package func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.name, $0.expires) }) }
+
+    package var report: String? {
+        let drops = NATDropReason.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
+        let streams = network.streams
+        return "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) parts of streams sent again, "
+            + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
+    }
+
+    package func stop() {
+        if let port { context.detach(port) }
+        // No worker may be using the NAT.
+        if (isForwarding && !context.control.barrier()) || !network.stop() {
+            context.logger.error(
+                "libslirp did not return from a call; its memory stays allocated until this process ends")
+            UserUplink.abandoned.withLock { $0.append(network) }
+        }
+        changes.undo()
+    }
+}
