@@ -42,12 +42,18 @@ extension Configuration {
         guard rules.reach == .everywhere else { return }
         if !allowedServers.isEmpty {
             logger.notice(
-                "guests may serve: \(allowedServers.map(\.description).joined(separator: ", ")) (--allow-server); their DHCP answers, router advertisements and redirects reach other guests, DHCP requests reach them"
+                """
+                guests may serve: \(allowedServers.map(\.description).joined(separator: ", ")) (--allow-server); their \
+                DHCP answers, router advertisements and redirects reach other guests, DHCP requests reach them
+                """
             )
         }
         if !rules.stopsDHCP {
             logger.info(
-                "any guest may answer DHCP (--dhcp \(dhcp.rawValue)); router advertisements and redirects of guests are dropped (--allow-server PORT|MAC)"
+                """
+                any guest may answer DHCP (--dhcp \(dhcp.rawValue)); router advertisements and redirects of guests are \
+                dropped (--allow-server PORT|MAC)
+                """
             )
         }
     }

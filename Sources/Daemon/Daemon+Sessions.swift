@@ -21,7 +21,10 @@ extension Daemon {
         // vde_switch truncates frames to 1,518 bytes, the size of its receive buffer. Other switches may not.
         if configuration.mtu > 1500 {
             logger.warning(
-                "vde_switch truncates frames to 1518 bytes: an MTU of \(configuration.mtu) needs a switch that does not, such as: vde_vmnet --switch"
+                """
+                vde_switch truncates frames to 1518 bytes: an MTU of \(configuration.mtu) needs a switch that does \
+                not, such as: vde_vmnet --switch
+                """
             )
         }
         let frameLimit = FrameLimits.link(mtu: configuration.mtu)

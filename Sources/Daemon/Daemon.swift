@@ -22,14 +22,14 @@ import VmnetUplink
 //     uplink       the connection to the host and the outside, with its rules and services (`Uplink`)
 //     forwarder    worker threads, which move frames from then on
 //
-// Threads. Everything here runs on the control thread, on one `ControlLoop`. The forwarder's workers report events through
-// `SwitchControl.notification`. Signals arrive through a `SignalPipe`.
+// Threads. Everything here runs on the control thread, on one `ControlLoop`. The forwarder's workers report events
+// through `SwitchControl.notification`. Signals arrive through a `SignalPipe`.
 //
 // Ends. A signal, the end of the program of `run`, the console, an idle timer, or a failure stops the loop. `end` then
 // undoes everything, in every case, including a failed start.
 
-/// One network, from start to end: joins the guests' side, opens the uplink, provides addresses and names, and undoes all
-/// changes at the end.
+/// One network, from start to end: joins the guests' side, opens the uplink, provides addresses and names, and undoes
+/// all changes at the end.
 package final class Daemon {
     let configuration: Configuration
     let logger: Logger
@@ -75,7 +75,10 @@ package final class Daemon {
         guard !Accounts.isSetID else {
             throw ExitError(
                 .noPermission,
-                "this program must not be installed set-user-id or set-group-id; run it with sudo, or give it capabilities"
+                """
+                this program must not be installed set-user-id or set-group-id; run it with sudo, or give it \
+                capabilities
+                """
             )
         }
         SignalPipe.ignore(Signal.pipe)
@@ -210,7 +213,10 @@ package final class Daemon {
             switch event {
             case .loop(let port, let other):
                 logger.warning(
-                    "\(name(of: port)) and \(name(of: other)) are connected to each other outside this switch (a loop); \(name(of: port)) is closed until the loop ends; remove one of the two connections"
+                    """
+                    \(name(of: port)) and \(name(of: other)) are connected to each other outside this switch (a loop); \
+                    \(name(of: port)) is closed until the loop ends; remove one of the two connections
+                    """
                 )
                 continue
             case .loopEnded(let port):

@@ -20,8 +20,8 @@ package enum AllowedServer: Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Logs guests that violate the rules: one line for each port and kind of violation, and another one after ten minutes if
-/// it continues.
+/// Logs guests that violate the rules: one line for each port and kind of violation, and another one after ten minutes
+/// if it continues.
 struct GuestReports {
     private static let repeatInterval = TimeAmount.minutes(10)
 
@@ -61,7 +61,10 @@ struct GuestReports {
     }
 
     static func message(_ hardware: MACAddress, _ location: Location, _ offence: GuestOffence) -> String {
-        "\(hardware) at \(location.name) \(violation(offence)), which is \(location.number.map { own(offence, hardware, $0) } ?? joined)"
+        """
+        \(hardware) at \(location.name) \(violation(offence)), which is \
+        \(location.number.map { own(offence, hardware, $0) } ?? joined)
+        """
     }
 
     private static func violation(_ offence: GuestOffence) -> String {
@@ -79,17 +82,26 @@ struct GuestReports {
     }
 
     private static let joined =
-        "kept from this host; other guests on that switch receive it, because another program runs the switch (vde_vmnet --switch drops it)"
+        """
+        kept from this host; other guests on that switch receive it, because another program runs the switch \
+        (vde_vmnet --switch drops it)
+        """
 
     private static func own(_ offence: GuestOffence, _ hardware: MACAddress, _ number: Int) -> String {
         switch offence {
         case .dhcp:
-            "dropped: guests may not be servers here; --allow-server \(number) or --allow-server \(hardware) allows it, --dhcp off leaves all addresses to it"
+            """
+            dropped: guests may not be servers here; --allow-server \(number) or --allow-server \(hardware) allows it, \
+            --dhcp off leaves all addresses to it
+            """
         case .dhcpIPv6, .routerAdvertisement, .redirect:
             "dropped: guests may not be servers here; --allow-server \(number) or --allow-server \(hardware) allows it"
         case .gateway: "dropped: no guest may have it"
         case .address:
-            "dropped: it belongs to the guest that used it first, until that guest's port is gone or it has sent nothing for \(GuestRules.addressAnswerTimeout) seconds"
+            """
+            dropped: it belongs to the guest that used it first, until that guest's port is gone or it has sent \
+            nothing for \(GuestRules.addressAnswerTimeout) seconds
+            """
         case .neighbor: "dropped: frames for that address would reach another guest"
         case .hiddenHeader, .tooManyTags:
             "dropped: they could hide a router advertisement, a DHCP answer, or a claim to the gateway's address"

@@ -6,8 +6,8 @@ import NetworkModel
 import Platform
 import Uplink
 
-/// The properties of the host's network that leases contain, as they are now: search domains, and the MTU of the path to
-/// the outside.
+/// The properties of the host's network that leases contain, as they are now: search domains, and the MTU of the path
+/// to the outside.
 final class HostFacts {
     /// Every IPv4 host accepts packets of this length (RFC 791 section 3.1).
     private static let smallestMTU = 576

@@ -5,8 +5,8 @@ import Platform
 import Switching
 import Timing
 
-/// Logs the traffic so far, every few seconds, in the form that programs which start vmnet-helper parse: `[stats]` and one
-/// line of JSON.
+/// Logs the traffic so far, every few seconds, in the form that programs which start vmnet-helper parse: `[stats]` and
+/// one line of JSON.
 ///
 /// `vm` counts frames from guests, `host` frames to guests. Counters only grow: those of ports that are gone are kept.
 final class TrafficReport {
@@ -27,8 +27,8 @@ final class TrafficReport {
         }
     }
 
-    /// The reasons for which a frame is dropped at the port that it leaves by. The others apply to the port that it came
-    /// in by.
+    /// The reasons for which a frame is dropped at the port that it leaves by. The others apply to the port that it
+    /// came in by.
     private static let egressReasons: [DropReason] = [.oversize, .queueFull, .unreachable]
 
     private let interval: TimeAmount
@@ -72,7 +72,10 @@ final class TrafficReport {
         var total = fromGone
         for port in current.values { TrafficReport.add(port.counters, isUplink: port.isUplink, to: &total) }
         logger.notice(
-            "[stats] {\"time\": \"\(TrafficReport.time(WallClock.seconds))\", \"host\": \(total.host.json), \"vm\": \(total.vm.json)}"
+            """
+            [stats] {\"time\": \"\(TrafficReport.time(WallClock.seconds))\", \"host\": \(total.host.json), \"vm\": \
+            \(total.vm.json)}
+            """
         )
     }
 

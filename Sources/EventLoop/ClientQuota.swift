@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The descriptors that clients may use. Every accepted client counts until its admission is released. Main thread only.
+/// The descriptors that clients may use. Every accepted client counts until its admission is released. Main thread
+/// only.
 package final class ClientQuota {
     /// Descriptors for all clients together.
     package let limit: Int

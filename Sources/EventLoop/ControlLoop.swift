@@ -2,8 +2,8 @@
 import Platform
 import Timing
 
-/// The event loop of the control thread: everything except the data path. Handlers run one at a time and must not block;
-/// blocking work goes to `runInBackground`.
+/// The event loop of the control thread: everything except the data path. Handlers run one at a time and must not
+/// block; blocking work goes to `runInBackground`.
 package final class ControlLoop {
     /// Identifies a timer for `cancel`.
     package struct TimerID: Hashable {

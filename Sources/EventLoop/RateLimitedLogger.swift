@@ -14,8 +14,8 @@ package struct RateLimitedLogger {
 
     package init() {}
 
-    /// Logs `text` as a notice, or only counts it. The number of suppressed messages is logged with the next one that is
-    /// not suppressed.
+    /// Logs `text` as a notice, or only counts it. The number of suppressed messages is logged with the next one that
+    /// is not suppressed.
     package mutating func log(_ text: String, to logger: Logger) {
         let now = BootClock.now
         if now - windowStart >= RateLimitedLogger.window {

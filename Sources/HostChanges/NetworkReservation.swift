@@ -8,8 +8,8 @@ import Wire
 extension HostChanges {
     /// Chooses a network that this host does not use, and reserves it against other instances.
     /// - Parameter chosen: the network that the user wants; nil for the first candidate that is free.
-    /// - Throws: `alreadyRunning` if another instance has the chosen network, `unavailable` if the host uses it, or uses
-    ///   every candidate.
+    /// - Throws: `alreadyRunning` if another instance has the chosen network, `unavailable` if the host uses it, or
+    ///   uses every candidate.
     package static func reserveNetwork(
         _ chosen: GuestNetwork?, logger: Logger
     ) throws(ExitError) -> (GuestNetwork, HostChanges) {

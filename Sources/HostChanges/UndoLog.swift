@@ -14,8 +14,8 @@ import Wire
 /// The kernel releases the lock when the process ends, so a record that can be locked belongs to a dead instance.
 /// `setting` lines contain the value to go back to. `HostChange` defines which lines are valid; others are not undone.
 ///
-/// No other user can open a record. Other users could open a record of an earlier version, and lock it: on such a file a
-/// lock counts only while the process that the record names is alive.
+/// No other user can open a record. Other users could open a record of an earlier version, and lock it: on such a file
+/// a lock counts only while the process that the record names is alive.
 package final class UndoLog {
     private static let header = "vde_vmnet record 1"
     private static let suffix = ".run"
@@ -137,8 +137,8 @@ package final class UndoLog {
 
     /// The records that dead instances left in this network namespace. Each stays locked until it is released.
     ///
-    /// Removes records of earlier boots, because the kernel has forgotten those changes, and records in other namespaces
-    /// after a week, because such a namespace is most likely gone.
+    /// Removes records of earlier boots, because the kernel has forgotten those changes, and records in other
+    /// namespaces after a week, because such a namespace is most likely gone.
     /// - Parameter now: seconds since 1970.
     package static func orphans(in directory: String, now: Int64 = WallClock.seconds) -> [UndoLog] {
         for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix(ownSuffix) {

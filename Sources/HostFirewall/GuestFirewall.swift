@@ -76,8 +76,8 @@ package final class GuestFirewall {
         guard isApplied else { return }
         isApplied = false
         for table in rules.tables(isOwned: isOwned) {
-            // The removal script first makes the table without the owner flag, which the kernel rejects for a table that
-            // has an owner.
+            // The removal script first makes the table without the owner flag, which the kernel rejects for a table
+            // that has an owner.
             try nftables.run(
                 isOwned && table == rules.table ? "delete table inet \(table)\n" : NATTable.removalScript(table: table))
         }

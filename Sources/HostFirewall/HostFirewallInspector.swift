@@ -132,7 +132,10 @@ package struct HostFirewallInspector: Sendable {
             case .nftables:
                 [
                     "nft insert rule \(chain.family) \(chain.table) \(chain.name) iifname \(tap) accept",
-                    "nft insert rule \(chain.family) \(chain.table) \(chain.name) oifname \(tap) ct state established,related accept",
+                    """
+                    nft insert rule \(chain.family) \(chain.table) \(chain.name) oifname \(tap) ct state \
+                    established,related accept
+                    """,
                 ]
             }
         return Finding(owner: owner, effect: "what guests send to the outside", commands: commands)

@@ -103,9 +103,10 @@ package struct NATTable: Equatable, Sendable {
             """
     }
 
-    /// Ingress filtering (BCP 38): a packet from the TAP needs a source address of the guests' network, of a prefix that
-    /// the host routes to the TAP, or the unspecified address. rp_filter would not do, because IPv6 does not have it. No
-    /// guest reaches 127.0.0.0/8, even if `route_localnet` lets the host's own packets of that network out by the TAP.
+    /// Ingress filtering (BCP 38): a packet from the TAP needs a source address of the guests' network, of a prefix
+    /// that the host routes to the TAP, or the unspecified address. rp_filter would not do, because IPv6 does not have
+    /// it. No guest reaches 127.0.0.0/8, even if `route_localnet` lets the host's own packets of that network out by
+    /// the TAP.
     private var ingressRules: String {
         [
             "ip daddr 127.0.0.0/8 drop",
@@ -146,7 +147,11 @@ package struct NATTable: Equatable, Sendable {
     private static func match(_ published: PublishedPort, isReply: Bool) -> String {
         let (address, port) = isReply ? ("saddr", "sport") : ("daddr", "dport")
         return
-            "ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \(range(published.ports))"
+            """
+            ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \
+            \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \
+            \(range(published.ports))
+            """
     }
 
     private static func range(_ ports: ClosedRange<UInt16>) -> String {

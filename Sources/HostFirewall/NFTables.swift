@@ -43,7 +43,10 @@ package final class NFTables {
         guard let nft = Programs.find("nft") else {
             throw Failure(
                 description:
-                    "nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or use --uplink user",
+                    """
+                    nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or \
+                    use --uplink user
+                    """,
                 isMissing: true)
         }
         do {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Divides the descriptors that this process may open, so that no part of the process uses descriptors that another part
-/// needs, however few there are.
+/// Divides the descriptors that this process may open, so that no part of the process uses descriptors that another
+/// part needs, however few there are.
 package struct DescriptorBudget: Equatable {
     /// DNS: 128 transactions with two sockets each, and 64 TCP connections of guests with two ends each.
     private static let mostForNames = 384

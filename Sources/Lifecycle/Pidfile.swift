@@ -13,7 +13,8 @@ package final class Pidfile: Sendable {
     private let status: FileStatus
 
     /// Makes the file.
-    /// - Throws: `alreadyRunning` with the process that has it; `cannotCreate` or `noPermission` if it cannot be written.
+    /// - Throws: `alreadyRunning` with the process that has it; `cannotCreate` or `noPermission` if it cannot be
+    ///   written.
     package init(_ path: String) throws(ExitError) {
         do throws(SystemError) {
             let name = try Directory.name(of: path)
@@ -32,7 +33,10 @@ package final class Pidfile: Sendable {
             let isDenied = [Errno.accessDenied, Errno.notPermitted].contains(error.code)
             throw ExitError(
                 isDenied ? .noPermission : .cannotCreate,
-                "cannot write the pidfile: \(error); its directory must exist and be writable, or give another --pidfile"
+                """
+                cannot write the pidfile: \(error); its directory must exist and be writable, or give another \
+                --pidfile
+                """
             )
         }
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// The directories of this program: for state that outlives a run (leases), and for state of a run (locks and records of
-/// changes to undo).
+/// The directories of this program: for state that outlives a run (leases), and for state of a run (locks and records
+/// of changes to undo).
 package enum StateDirectories {
     /// Makes `/var/lib/vde_vmnet`, or for a user who may not write there, `$XDG_STATE_HOME/vde_vmnet`.
     /// - Parameter chosen: the user's choice, used instead of both.
@@ -59,7 +59,10 @@ package enum StateDirectories {
         } catch {
             throw ExitError(
                 .cannotCreate,
-                "\(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for no other user; \(remedy)"
+                """
+                \(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for no other \
+                user; \(remedy)
+                """
             )
         }
     }

@@ -5,8 +5,8 @@ import Wire
 
 /// The host's routes to the outside.
 package enum HostRoutes {
-    /// The host has no default route, nor the two halves of the Internet that VPNs route instead. False if routes cannot
-    /// be listed.
+    /// The host has no default route, nor the two halves of the Internet that VPNs route instead. False if routes
+    /// cannot be listed.
     private static var isOffline: Bool {
         guard let routes = try? NetworkInterfaces.routes() else { return false }
         return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }

@@ -23,12 +23,18 @@ extension ExitError {
         case Errno.accessDenied, Errno.notPermitted:
             return ExitError(
                 .noPermission,
-                "--publish \(published): \(name) needs privilege; publish one above 1023, or allow this with: sudo sysctl net.ipv4.ip_unprivileged_port_start=\(port)"
+                """
+                --publish \(published): \(name) needs privilege; publish one above 1023, or allow this with: sudo \
+                sysctl net.ipv4.ip_unprivileged_port_start=\(port)
+                """
             )
         case Errno.tooManyFiles, Errno.tableFull:
             return ExitError(
                 .unavailable,
-                "--publish \(published): this process has too few descriptors for so many ports; publish fewer, or raise the limit (ulimit -n)"
+                """
+                --publish \(published): this process has too few descriptors for so many ports; publish fewer, or \
+                raise the limit (ulimit -n)
+                """
             )
         default:
             return ExitError(.unavailable, "--publish \(published): \(name): \(SystemError(code: code, "take").reason)")

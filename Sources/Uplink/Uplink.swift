@@ -80,8 +80,8 @@ package struct UplinkContext {
     package let loop: ControlLoop
     package let control: SwitchControl
     package let logger: Logger
-    /// Attaches a port to the switch, and takes over its descriptor; nil if no port is left, and the descriptor is still
-    /// the caller's.
+    /// Attaches a port to the switch, and takes over its descriptor; nil if no port is left, and the descriptor is
+    /// still the caller's.
     package let attach: (PortConfiguration) -> PortNumber?
     package let detach: (PortNumber) -> Void
     /// Called when the uplink cannot go on. The daemon ends.

@@ -10,7 +10,8 @@ import Switching
 import Uplink
 import Wire
 
-/// The uplink by a user-mode NAT, which needs no privilege: keeps the NAT attached to the switch, and reports leases to it.
+/// The uplink by a user-mode NAT, which needs no privilege: keeps the NAT attached to the switch, and reports leases to
+/// it.
 package final class UserUplink: Uplink {
     /// NATs that a worker or their own thread may still be using. They stay allocated until the process ends.
     private static let abandoned = Mutex<[UserNAT]>([])

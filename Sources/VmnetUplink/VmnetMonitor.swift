@@ -10,9 +10,9 @@ import Wire
 /// Detects events after which a vmnet interface may be dead although vmnet reports no error: the host has slept, or a
 /// network adapter was removed and has come back.
 ///
-/// A bridged interface is then replaced, because no host on its network is certain to answer a probe. In the other modes
-/// the host is on the network, and is probed by ARP: an interface that works is not replaced, because on macOS 26 the
-/// end of one network may cut another network's connection to the outside.
+/// A bridged interface is then replaced, because no host on its network is certain to answer a probe. In the other
+/// modes the host is on the network, and is probed by ARP: an interface that works is not replaced, because on macOS 26
+/// the end of one network may cut another network's connection to the outside.
 final class VmnetMonitor {
     /// The time between two checks, which is also the time to answer a probe.
     private static let interval = TimeAmount.seconds(2)

@@ -18,8 +18,8 @@ import Wire
 ///     stopping     nil   nil        the old interface has stopped (waiting)
 ///     waiting      nil   nil        the backoff timer (starting)
 ///
-/// Calls of vmnet may take seconds or hang, so they run on background threads (`ControlLoop.runInBackground`), except the
-/// last `stop`.
+/// Calls of vmnet may take seconds or hang, so they run on background threads (`ControlLoop.runInBackground`), except
+/// the last `stop`.
 package final class VmnetUplink: Uplink {
     /// Interfaces that a worker may still be using. They stay allocated until the process ends.
     private static let abandoned = Mutex<[any VmnetInterface]>([])

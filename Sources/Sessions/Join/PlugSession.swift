@@ -7,8 +7,8 @@ import Switching
 import Timing
 import VDEPlug
 
-/// Keeps a port of another process's VDE switch attached to the forwarder: joins, detects the end of the switch, and joins
-/// again.
+/// Keeps a port of another process's VDE switch attached to the forwarder: joins, detects the end of the switch, and
+/// joins again.
 ///
 ///     state          left by
 ///     away           the backoff timer (handshaking)

@@ -9,7 +9,8 @@ import VDEPlug
 
 /// Keeps one end of a point-to-point cable attached to the forwarder while peers connect to the other end and leave.
 ///
-/// The first end makes the socket's name, and pairs with the peer that sends to it. The second end connects to that name.
+/// The first end makes the socket's name, and pairs with the peer that sends to it. The second end connects to that
+/// name.
 ///
 ///     end       paired   event                  action
 ///     first     no       frame, failed send     try to pair; else send again after the backoff

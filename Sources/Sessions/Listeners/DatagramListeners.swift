@@ -6,11 +6,12 @@ import Platform
 import Switching
 import VDESwitch
 
-// Clients of datagram listeners. A client is identified by the name that its socket is bound to, and receives frames there.
+// Clients of datagram listeners. A client is identified by the name that its socket is bound to, and receives frames
+// there.
 //
-// If the client receives datagrams from any socket, as QEMU does, frames are sent through a socket that is connected to it
-// and reports when it is full. A client that has connected its socket to the listener receives datagrams from the listener
-// only (Linux, unix(7)). Frames for it are sent through the listener, by name.
+// If the client receives datagrams from any socket, as QEMU does, frames are sent through a socket that is connected to
+// it and reports when it is full. A client that has connected its socket to the listener receives datagrams from the
+// listener only (Linux, unix(7)). Frames for it are sent through the listener, by name.
 
 extension ListenerSession {
     func attach(_ stranger: UnknownPeer, at port: PortNumber) {
@@ -22,17 +23,26 @@ extension ListenerSession {
         let user = stranger.user.map { " of \(Accounts.userName($0))" } ?? ""
         guard !stranger.name.isEmpty else {
             return rateLimited.log(
-                "\(listener.path): a program\(user) sends from a socket without a name, to which no frame can be sent; it must bind one first",
+                """
+                \(listener.path): a program\(user) sends from a socket without a name, to which no frame can be sent; \
+                it must bind one first
+                """,
                 to: logger)
         }
         guard stranger.name[0] == 0 || stranger.name[0] == UInt8(ascii: "/") else {
             return rateLimited.log(
-                "\(listener.path): a program\(user) has bound the relative path \(name), which is relative to another directory; it must bind an absolute one",
+                """
+                \(listener.path): a program\(user) has bound the relative path \(name), which is relative to another \
+                directory; it must bind an absolute one
+                """,
                 to: logger)
         }
         guard stranger.user != nil || !reportsSenders else {
             return rateLimited.log(
-                "\(listener.path): a datagram of \(name) was sent before its sender could be known, and is lost; set PassCredentials=yes in the socket unit",
+                """
+                \(listener.path): a datagram of \(name) was sent before its sender could be known, and is lost; set \
+                PassCredentials=yes in the socket unit
+                """,
                 to: logger)
         }
         // One descriptor for its socket, one for the handle of its name.
@@ -58,7 +68,8 @@ extension ListenerSession {
     private func attach(
         _ client: ListenerClient, _ stranger: UnknownPeer, _ listener: Listener, _ port: PortNumber
     ) throws(SystemError) {
-        // The name must be the sender's own socket, and remain so. Through a link, frames would be written to its target.
+        // The name must be the sender's own socket, and remain so. Through a link, frames would be written to its
+        // target.
         let pin =
             stranger.name[0] == 0 ? -1 : try Descriptor.peerHandle(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
         let holder = pin < 0 ? nil : PeerHandle(pin)

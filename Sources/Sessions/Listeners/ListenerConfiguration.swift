@@ -17,8 +17,8 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var idleExit: Int?
     /// Inherited sockets, with one guest behind each.
     package var descriptors: [InheritedDescriptor] = []
-    /// A program that is started when the network is ready, with a datagram socket to the network as its descriptor 3. The
-    /// daemon ends with it.
+    /// A program that is started when the network is ready, with a datagram socket to the network as its descriptor 3.
+    /// The daemon ends with it.
     package var program: [String] = []
     /// The user that the program runs as; nil for the daemon's.
     package var programUser: GuestProgram.User?

@@ -210,7 +210,10 @@ package final class ListenerSession {
         case .ended(_, let length?):
             end(
                 event.port,
-                "it announced a frame of \(length) bytes, and frames have 14 to \(FrameLimits.stream): the program may use another protocol"
+                """
+                it announced a frame of \(length) bytes, and frames have 14 to \(FrameLimits.stream): the program may \
+                use another protocol
+                """
             )
         case .unreachable(_, let code):
             let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired]

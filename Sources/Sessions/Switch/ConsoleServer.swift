@@ -13,8 +13,8 @@ final class ConsoleServer {
     /// Commands of one client that are executed before other handlers run.
     private static let linesPerIteration = 16
 
-    /// How long to wait for the end of a line. vde_switch treats the result of each read as a command, and vdeterm sends no
-    /// end of line.
+    /// How long to wait for the end of a line. vde_switch treats the result of each read as a command, and vdeterm
+    /// sends no end of line.
     private static let lineTimeout = TimeAmount.milliseconds(100)
 
     private final class Client {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// QEMU's `qemu-bridge-helper(8)`: a privileged program that makes a TAP, adds it to a bridge, and passes its descriptor to
-/// any user that its access list allows.
+/// QEMU's `qemu-bridge-helper(8)`: a privileged program that makes a TAP, adds it to a bridge, and passes its
+/// descriptor to any user that its access list allows.
 enum BridgeHelper {
     /// Why there is no TAP: one sentence with the next step.
     struct Failure: Error, Sendable, CustomStringConvertible {
@@ -21,7 +21,10 @@ enum BridgeHelper {
         guard let path = program ?? paths.first(where: { Files.exists($0) }) else {
             throw Failure(
                 description:
-                    "QEMU's qemu-bridge-helper, which can do it for users, is not installed (Debian: qemu-system-common)"
+                    """
+                    QEMU's qemu-bridge-helper, which can do it for users, is not installed (Debian: \
+                    qemu-system-common)
+                    """
             )
         }
         var reason = ""

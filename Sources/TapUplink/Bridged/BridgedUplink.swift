@@ -48,8 +48,8 @@ final class BridgedUplink: Uplink {
     /// A TAP that is a port of the bridge: made here, or without the privilege, by QEMU's helper.
     private func openTAP() throws(ExitError) -> TapDevice {
         let bridge = network.interface
-        // A bridge without an address of its own takes the lowest address of its ports. The TAP's address is higher than
-        // most, so that the bridge's address does not change.
+        // A bridge without an address of its own takes the lowest address of its ports. The TAP's address is higher
+        // than most, so that the bridge's address does not change.
         let seed = options.interfaceID ?? Array("\(bridge)-\(Accounts.processID)".utf8)
         let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfeff_0000_0000)
         do throws(ExitError) {

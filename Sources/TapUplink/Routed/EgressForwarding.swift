@@ -4,8 +4,8 @@ import Logging
 import Platform
 import Timing
 
-/// Forwarding on the interfaces through which guests' packets leave the host. If the host is not a router, forwarding is
-/// recorded and switched on.
+/// Forwarding on the interfaces through which guests' packets leave the host. If the host is not a router, forwarding
+/// is recorded and switched on.
 final class EgressForwarding {
     /// An interface on which forwarding is recorded and still off.
     struct Step {
@@ -36,8 +36,8 @@ final class EgressForwarding {
     /// packets to pass.
     var guarded: [String] { KernelSetting.isRouter ? [] : interfaces.keys.sorted() }
 
-    /// Records the egress interfaces on which forwarding is off, and adds them to `guarded`. The rules for `guarded` must
-    /// be applied before `enable`.
+    /// Records the egress interfaces on which forwarding is off, and adds them to `guarded`. The rules for `guarded`
+    /// must be applied before `enable`.
     /// - Parameters:
     ///   - routes: of this host.
     ///   - lockTimeout: how long to wait for the directory lock.
@@ -54,7 +54,10 @@ final class EgressForwarding {
             failures += 1
             if failures == EgressForwarding.failuresUntilReport {
                 logger.warning(
-                    "\(error.code == Errno.busy ? error.operation : error.description); guests do not reach the outside through new interfaces until it is released"
+                    """
+                    \(error.code == Errno.busy ? error.operation : error.description); guests do not reach the outside \
+                    through new interfaces until it is released
+                    """
                 )
             }
             return nil
@@ -71,7 +74,10 @@ final class EgressForwarding {
                 // On a router, the administrator has switched it off.
                 if reportedClosed.insert(interface).inserted {
                     logger.info(
-                        "forwarding is off on \(interface) of a host that routes; guests do not reach the outside through it (sysctl net.ipv4.conf.\(interface).forwarding)"
+                        """
+                        forwarding is off on \(interface) of a host that routes; guests do not reach the outside \
+                        through it (sysctl net.ipv4.conf.\(interface).forwarding)
+                        """
                     )
                 }
                 continue
@@ -88,7 +94,8 @@ final class EgressForwarding {
         return steps
     }
 
-    /// A renamed interface keeps its setting, and needs a guard under its new name. An interface that is gone needs none.
+    /// A renamed interface keeps its setting, and needs a guard under its new name. An interface that is gone needs
+    /// none.
     private func followRenames() {
         for (name, index) in interfaces {
             let current = NetworkInterfaces.name(of: index)

@@ -36,7 +36,10 @@ final class GuestRoute {
         if obstacle != nil && wanted == nil {
             if !hasReported {
                 logger.warning(
-                    "no routing rule can be added before one of preference 1; the host and guests of \(network) may not reach each other; move that rule with: sudo ip rule"
+                    """
+                    no routing rule can be added before one of preference 1; the host and guests of \(network) may not \
+                    reach each other; move that rule with: sudo ip rule
+                    """
                 )
             }
             hasReported = true
@@ -49,7 +52,10 @@ final class GuestRoute {
             try NetworkInterfaces.change(ruleFor: network, preference: wanted, isAdded: true)
             preference = wanted
             logger.notice(
-                "routing rule \(obstacle.preference) looks up table \(obstacle.table ?? 0) before the main table; a rule at \(wanted) keeps \(network) reachable while vde_vmnet runs"
+                """
+                routing rule \(obstacle.preference) looks up table \(obstacle.table ?? 0) before the main table; a \
+                rule at \(wanted) keeps \(network) reachable while vde_vmnet runs
+                """
             )
         } catch {
             logger.warning("\(error); guests may be cut off by routing rule \(obstacle.preference)")

@@ -29,8 +29,8 @@ final class HostMonitor {
         self.onFailure = onFailure
         let tables = [NATTable.tableName(tap: tap), NATTable.guardTableName(tap: tap)].map { Array($0.utf8) + [0] }
         rules = try orUnavailable { () throws(SystemError) in
-            // Without delay, because the TAP must be down while the rules are missing. Each message contains the name of
-            // its table (NFTA_*_TABLE, a terminated string).
+            // Without delay, because the TAP must be down while the rules are missing. Each message contains the name
+            // of its table (NFTA_*_TABLE, a terminated string).
             try ChangeMonitor(NetworkInterfaces.firewallMonitor(), settling: .zero, loop: loop) { message in
                 tables.contains { message.firstRange(of: $0) != nil }
             } onChange: { [unowned network] in

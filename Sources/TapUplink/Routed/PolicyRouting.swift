@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Chooses the preference of the routing rule that keeps a guest network reachable if other rules, such as those of VPNs,
-/// precede the main table.
+/// Chooses the preference of the routing rule that keeps a guest network reachable if other rules, such as those of
+/// VPNs, precede the main table.
 ///
 /// The rule is `to NETWORK lookup main suppress_prefixlength 0`: it applies to packets to guests only, and only if the
 /// main table has a more specific route than the default route. Packets of guests follow the host's rules as before, so

@@ -5,8 +5,8 @@ import Platform
 import Uplink
 import Wire
 
-/// Sockets bound to the published ports of the host, so that another program that binds one gets an error, as this program
-/// does if the port is in use. The kernel redirects packets to the guests, so the sockets never receive any.
+/// Sockets bound to the published ports of the host, so that another program that binds one gets an error, as this
+/// program does if the port is in use. The kernel redirects packets to the guests, so the sockets never receive any.
 final class PublishedPortSockets {
     private final class Box {
         let socket: Descriptor

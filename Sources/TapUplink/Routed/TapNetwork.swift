@@ -162,12 +162,20 @@ final class TapNetwork {
             isClosedForGood = opens
             if opens {
                 logger.error(
-                    "another program has removed or changed the nftables table \(table) three times within a minute; \(tap) is down, because guests would not be filtered; find that program (nft monitor), then restart vde_vmnet"
+                    """
+                    another program has removed or changed the nftables table \(table) three times within a minute; \
+                    \(tap) is down, because guests would not be filtered; find that program (nft monitor), then \
+                    restart vde_vmnet
+                    """
                 )
             } else {
                 firewall.leaveGuards()
                 logger.warning(
-                    "another program has removed the nftables table \(table) three times within a minute; it is not repaired again: if vde_vmnet were killed, the egress interfaces would forward between each other until its next start; find that program (nft monitor)"
+                    """
+                    another program has removed the nftables table \(table) three times within a minute; it is not \
+                    repaired again: if vde_vmnet were killed, the egress interfaces would forward between each other \
+                    until its next start; find that program (nft monitor)
+                    """
                 )
             }
             return
@@ -182,7 +190,10 @@ final class TapNetwork {
         } catch {
             isClosedForGood = opens
             logger.error(
-                "\(error); \(opens ? "\(tap) stays down" : "\(table) is missing"); fix the cause, then restart vde_vmnet"
+                """
+                \(error); \(opens ? "\(tap) stays down" : "\(table) is missing"); fix the cause, then restart \
+                vde_vmnet
+                """
             )
         }
     }

@@ -8,8 +8,8 @@ import Timing
 import Wire
 
 /// Keeps the host's end of a guest network as it was set up: the TAP up, with the gateway's address and the network's
-/// route. Changes by other programs are repaired, a few times a minute. Changes that only the administrator can undo are
-/// reported once, with the command.
+/// route. Changes by other programs are repaired, a few times a minute. Changes that only the administrator can undo
+/// are reported once, with the command.
 final class TapUpkeep {
     /// Repairs of one kind within a minute.
     private static let repairLimit = 5
@@ -63,7 +63,10 @@ final class TapUpkeep {
         guard let link = NetworkInterfaces.link(index), let name = NetworkInterfaces.name(of: index) else {
             throw ExitError(
                 .unavailable,
-                "\(tap) was moved to another network namespace, where its rules have no effect; start vde_vmnet in that namespace instead"
+                """
+                \(tap) was moved to another network namespace, where its rules have no effect; start vde_vmnet in that \
+                namespace instead
+                """
             )
         }
         // The TAP must be down while its rules have no effect, or its settings are under another name.
@@ -94,7 +97,10 @@ final class TapUpkeep {
         if let bridge = link.bridge {
             return Finding(
                 text:
-                    "\(tap) is a port of \(NetworkInterfaces.name(of: bridge) ?? "a bridge"), where the rules for its guests have no effect; it stays down until it is removed from the bridge",
+                    """
+                    \(tap) is a port of \(NetworkInterfaces.name(of: bridge) ?? "a bridge"), where the rules for its \
+                    guests have no effect; it stays down until it is removed from the bridge
+                    """,
                 remedy: "sudo ip link set \(name) nomaster")
         }
         if name != tap {
@@ -156,7 +162,10 @@ final class TapUpkeep {
             if recent.count == Self.repairLimit {
                 repairs[kind] = recent + [recent[0]]
                 logger.warning(
-                    "\(change) by another program repeatedly; it is not repaired for up to a minute, and guests may be cut off; find that program (ip monitor)"
+                    """
+                    \(change) by another program repeatedly; it is not repaired for up to a minute, and guests may be \
+                    cut off; find that program (ip monitor)
+                    """
                 )
             }
             return
@@ -167,7 +176,10 @@ final class TapUpkeep {
             logger.notice("\(change) by another program; it is repaired")
         } catch {
             logger.warning(
-                "\(change) by another program, and repairing it failed: \(error); guests are cut off until vde_vmnet is restarted"
+                """
+                \(change) by another program, and repairing it failed: \(error); guests are cut off until vde_vmnet is \
+                restarted
+                """
             )
         }
     }

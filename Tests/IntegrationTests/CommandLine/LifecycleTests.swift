@@ -117,7 +117,7 @@ extension IntegrationTests {
                 environment: ["XDG_RUNTIME_DIR": "/etc/passwd", "HOME": directory])
             #expect(
                 astray.termination == status(73)
-                    && astray.error.contains("XDG_RUNTIME_DIR is /etc/passwd; set it to a directory of yours"),
+                    && astray.error.contains("XDG_RUNTIME_DIR is /etc/passwd; set it to a directory that you own"),
                 "\(astray.error)")
         }
 

@@ -144,7 +144,7 @@ extension IntegrationTests {
                 """
             let result = try network.host.attempt(Namespace.running(as: "nobody") + ["perl", "-e", script])
             #expect(result.output.trimmed == "0", "\(result.output)\(result.error)")
-            try program.wait(for: "belongs to somebody else")
+            try program.wait(for: "belongs to another user")
         }
 
         @Test func tenThousandSilentClientsBlockNoOther() throws {

@@ -246,7 +246,7 @@ extension IntegrationTests {
             let second = try network.host.start(words)
             try second.wait(for: "vde_vmnet: ready: ")
             #expect(
-                second.output.contains("'setting ../..\(precious) owned' is nothing that this program records"),
+                second.output.contains("'setting ../..\(precious) owned' is not a change that this program records"),
                 "\(second.output)")
             #expect(Files.text(precious) == "precious")
             #expect(try second.stop() == .exited(0))
@@ -271,7 +271,7 @@ extension IntegrationTests {
             try network.host.ip("route", "add", "10.77.0.0/16", "dev", "new")
             try daemon.wait(
                 for:
-                    "process \(Accounts.processID) keeps /run/vde_vmnet/lock locked; guests do not get out through new interfaces until it is free"
+                    "process \(Accounts.processID) keeps /run/vde_vmnet/lock locked; guests do not reach the outside through new interfaces until it is released"
             )
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()

@@ -37,7 +37,7 @@ extension IntegrationTests {
             #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
             #expect(try two.run("ping -c 1 -W 5 \(addresses[0])").status == 0)
             one.kill()
-            try fixture.daemon.program.wait(for: "has gone")
+            try fixture.daemon.program.wait(for: "has left")
             let again = try fixture.vm("again", fixture.streamNetdev, 1)
             try again.waitUntilBooted()
             #expect(
@@ -131,7 +131,7 @@ extension IntegrationTests {
             #expect(try runner.waitForEnd(within: 20) == .exited(69))
             #expect(
                 runner.output.contains("sh (process ")
-                    && runner.output.contains("does not end, though its network is gone; it is killed"))
+                    && runner.output.contains("did not exit within 5 s after SIGTERM; sending SIGKILL"))
             #expect(runner.output.contains("the uplink vmnet0 has failed"))
         }
 
@@ -230,7 +230,7 @@ extension IntegrationTests {
             #expect(try one.run("ping -c 1 -W 5 \(addresses[1])").status == 0)
             #expect(try two.run("wget -q -O - http://\(TestNetwork.internetName)/").output == "Hello from the Internet")
             two.kill()
-            try fixture.daemon.program.wait(for: "/two of root has gone")
+            try fixture.daemon.program.wait(for: "/two of root has left")
             // With the same name, after its first socket.
             try Files.remove(fixture.folder.file("two"))
             two = try fixture.vm("two", fixture.dgramNetdev("two"), 2)
@@ -262,7 +262,7 @@ extension IntegrationTests {
             try Files.remove(fixture.folder.file("client-1"))
             let again = try DatagramClient(fixture.folder.file("client-1"), to: fixture.dgram)
             try again.send(Array("VFKT".utf8))
-            try fixture.daemon.program.wait(for: "client-1 of root has gone")
+            try fixture.daemon.program.wait(for: "client-1 of root has left")
             try again.send(
                 ARPPacket.probe(for: IPv4Address(gateway)!, from: MACAddress(0x0200_0000_0001)).frame(to: .broadcast))
             try eventually("an answer for the new one") {
@@ -271,7 +271,7 @@ extension IntegrationTests {
             // They receive each other's frames.
             let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
             clients[1].close()
-            try fixture.daemon.program.wait(for: "client-2 of root has gone")
+            try fixture.daemon.program.wait(for: "client-2 of root has left")
             try again.send(MACAddress.broadcast.bytes + word.dropFirst(6))
             try eventually("a broadcast") {
                 clients[2].received().contains(MACAddress.broadcast.bytes + word.dropFirst(6))

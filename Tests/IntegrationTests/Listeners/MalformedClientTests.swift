@@ -87,7 +87,7 @@ extension IntegrationTests.Listeners {
         try Files.remove(fixture.folder.file("liar"))
         _ = try ChildProcess.run(["ln", "-s", fixture.folder.file("victim"), fixture.folder.file("liar")])
         try liar.send([UInt8](repeating: 1, count: 60))
-        try fixture.daemon.program.wait(for: "turned away \(fixture.folder.file("liar"))")
+        try fixture.daemon.program.wait(for: "refused \(fixture.folder.file("liar"))")
         #expect(victim.received().isEmpty)
         // The others are as they were.
         let source = MACAddress(0x0200_0000_0001)

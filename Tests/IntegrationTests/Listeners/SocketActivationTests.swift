@@ -83,8 +83,8 @@ extension IntegrationTests {
             let stream = try StreamClient(streamAt: fixture.stream)
             try fixture.daemon.program.wait(for: "has joined")
             stream.close()
-            try fixture.daemon.program.wait(for: "has gone")
-            // Longer than it would wait without a client.
+            try fixture.daemon.program.wait(for: "has left")
+            // Longer than it would wait without anybody.
             try guest.lease()
             #expect(try guest.namespace.run("ping", "-c", "3", "-W", "5", gateway).contains(" 0% packet loss"))
             #expect(fixture.daemon.program.poll() == nil)

@@ -188,7 +188,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
             let result = try refused("", ["--vmnet-external-interface", "utun3"])
             #expect(
-                result.termination == .exited(69) && result.error.contains("does not take an argument (1003)"),
+                result.termination == .exited(69) && result.error.contains("rejected an argument (1003)"),
                 "\(result.error)")
         }
 
@@ -300,8 +300,8 @@ extension IntegrationTests {
                 "it is silent")
             #expect(!daemon.program.output.contains("failed"))
             try Files.replace(slept, Array("100".utf8))
-            try daemon.program.wait(for: "the machine has slept", within: 20)
-            try daemon.program.wait(for: "the vmnet interface is back", within: 20)
+            try daemon.program.wait(for: "this Mac has slept", within: 20)
+            try daemon.program.wait(for: "the vmnet interface works again", within: 20)
             // The TAP is another one now, with another hardware address.
             try network.host.ip("addr", "replace", "192.168.77.1/24", "dev", "bridge100")
             try guest.namespace.ip("neigh", "flush", "all")
@@ -318,13 +318,13 @@ extension IntegrationTests {
             try guest.lease()
             _ = try guest.namespace.attempt(["ping", "-c", "60", "-i", "0.01", "-W", "1", "192.168.64.1"])
             try daemon.program.wait(for: "the vmnet interface has failed")
-            try daemon.program.wait(for: "the vmnet interface is back")
+            try daemon.program.wait(for: "the vmnet interface works again")
             #expect(try guest.namespace.pings("192.168.64.1"), "the guest's port and address are what they were")
             #expect(try daemon.stop() == .exited(0))
         }
 
         @Test(arguments: [
-            (1001, "choose another --vmnet-gateway"), (1002, "no memory"), (1003, "does not take an argument"),
+            (1001, "choose another --vmnet-gateway"), (1002, "no memory"), (1003, "rejected an argument"),
             (1004, "not ready"), (1005, "denies access"),
             (1007, "out of buffers"), (1009, "Internet Sharing is on"), (1010, "authorization"), (1099, "status 1099"),
         ])

@@ -28,11 +28,11 @@ extension IntegrationTests.SimulatedMac {
         try Files.replace(slept, Array("100".utf8))
         if isSilent {
             try daemon.program.wait(
-                for: "the vmnet interface is silent since the machine has slept; starting another", within: 30)
-            try daemon.program.wait(for: "the vmnet interface is back", within: 20)
+                for: "the vmnet interface does not respond since this Mac has slept; starting another", within: 30)
+            try daemon.program.wait(for: "the vmnet interface works again", within: 20)
             try guest.namespace.ip("neigh", "flush", "all")
         } else {
-            try daemon.program.wait(for: "the vmnet interface has survived the machine's sleep", within: 30)
+            try daemon.program.wait(for: "the vmnet interface has survived this Mac's sleep", within: 30)
             #expect(!daemon.program.output.contains("starting another"))
         }
         #expect(try guest.namespace.pings("192.168.64.1"))
@@ -50,7 +50,7 @@ extension IntegrationTests.SimulatedMac {
         try network.host.ip("link", "add", "en0", "type", "bridge")
         try daemon.program.wait(
             for: "en0 has come back, which a bridged interface may not notice; starting another", within: 20)
-        try daemon.program.wait(for: "the vmnet interface is back", within: 20)
+        try daemon.program.wait(for: "the vmnet interface works again", within: 20)
         #expect(try daemon.stop() == .exited(0))
     }
 
@@ -86,7 +86,7 @@ extension IntegrationTests.SimulatedMac {
             ["--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"] + options)
         if options.isEmpty {
             #expect(daemon.readyLine == "a network by vmnet, switch at \(path)")
-            #expect(daemon.program.output.contains("so none are given out; choose them with --vmnet-gateway"))
+            #expect(daemon.program.output.contains("so guests get none from this program; choose them with --vmnet-gateway"))
         } else {
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             #expect(try guest.lease()["ip"] == "192.168.128.2")

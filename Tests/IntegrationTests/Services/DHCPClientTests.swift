@@ -84,7 +84,7 @@ extension IntegrationTests {
                 #expect(try guest.lease()["ip"] == "192.168.105.\(2 + (number - 1) % 3)")
                 guest.stop()
                 try eventually("the port is gone") {
-                    fixture.daemon.program.output.split(separator: "\n").count { $0.contains("has gone") } == number
+                    fixture.daemon.program.output.split(separator: "\n").count { $0.contains("has left") } == number
                 }
             }
         }

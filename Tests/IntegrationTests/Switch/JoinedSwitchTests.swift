@@ -117,7 +117,7 @@ extension IntegrationTests {
             // The other end goes, and another comes.
             guest = nil
             if first {
-                try daemon!.program.wait(for: "the other end of \(path) has gone")
+                try daemon!.program.wait(for: "the other end of \(path) is gone")
                 guest = try PlugGuest("guest", path: "ptp://" + path, folder: network.folder)
                 #expect(try guest!.lease()["ip"] == "192.168.105.3")
             }

@@ -280,7 +280,7 @@ extension IntegrationTests {
             #expect(
                 second.termination == .exited(75)
                     && second.error.contains(
-                        "\(console) is a console in use; stop what serves it, or give another --mgmt")
+                        "\(console) is a console in use; stop the process that serves it, or give another --mgmt")
             )
             _ = try Console(console).ask("port/print")
             try Files.replace(file, [1])

@@ -174,7 +174,7 @@ extension IntegrationTests {
             #expect(try host.snapshot() == before)
         }
 
-        /// A TAP that is renamed, or made a port of a bridge, is where its rules do not hold: it is down, and back when
+        /// A TAP that is renamed, or made a port of a bridge, is where its rules have no effect: it is down, and back when
         /// that ends.
         @Test func misplacedTapIsSetDown() throws {
             let fixture = try DaemonFixture(["--dhcp", "builtin", "--egress", "deny"])
@@ -186,15 +186,14 @@ extension IntegrationTests {
             try host.ip("link", "set", "guest0", "up")
             try program.wait(
                 for:
-                    "vmnet0 was renamed to guest0; it is down until that ends; mend it with: sudo ip link set guest0 "
-                    + "name vmnet0",
+                    "vmnet0 was renamed to guest0; it stays down until it has its name back; fix it with: sudo ip link set guest0 name vmnet0",
                 within: 10)
             #expect(try !guest.namespace.pings(gateway, seconds: 1))
             try host.ip("link", "set", "guest0", "name", "vmnet0")
             try eventually("the TAP is up again") { try guest.namespace.pings(gateway, seconds: 1) }
             try host.ip("link", "set", "vmnet0", "netns", fixture.network.internet.name)
             try program.wait(
-                for: "vmnet0 was moved to another network namespace, where its rules do not hold", within: 10)
+                for: "vmnet0 was moved to another network namespace, where its rules have no effect", within: 10)
             #expect(try program.waitForEnd() == .exited(69))
         }
 
@@ -252,7 +251,7 @@ extension IntegrationTests {
             try guest.lease()
             for command in ["flush ruleset", "flush table inet vde_vmnet_vmnet0", "delete table inet vde_vmnet_vmnet0"]
             { _ = try host.attempt(["nft", command]) }
-            try fixture.daemon.program.wait(for: "vde_vmnet_vmnet0_guards; it is in place again", within: 10)
+            try fixture.daemon.program.wait(for: "vde_vmnet_vmnet0_guards; it is repaired", within: 10)
             #expect(try host.run("nft", "list", "table", "inet", "vde_vmnet_vmnet0_guards").contains("iifname \"wan\""))
             #expect(try host.run("nft", "list", "table", "inet", "vde_vmnet_vmnet0").contains("admin-prohibited"))
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
@@ -289,7 +288,7 @@ extension IntegrationTests {
             for command in ["delete table inet vde_vmnet_vmnet0", "flush ruleset"] {
                 let position = program.output.count
                 try host.run("nft", command)
-                try program.wait(for: "table vde_vmnet_vmnet0; it is in place again", after: position, within: 10)
+                try program.wait(for: "table vde_vmnet_vmnet0; it is repaired", after: position, within: 10)
                 #expect(try host.run("nft", "list", "ruleset").contains("admin-prohibited"))
                 try eventually("the TAP is up again") { try guest.namespace.pings(gateway, seconds: 1) }
                 #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))

@@ -102,17 +102,17 @@ extension IntegrationTests {
             // What some VPN clients write, and `sysctl --system` with a file of the distribution's.
             try host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
             try host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
-            try laptop.waitForMessage("forwarding was set to 0 by another program; it is set up again")
+            try laptop.waitForMessage("forwarding was set to 0 by another program; it is repaired")
             try eventually("forwarding is back") { try laptop.page() == "Hello from the VPN" }
 
             try host.ip("addr", "flush", "dev", "vmnet0")
             try laptop.waitForMessage(
-                "the address 192.168.105.1/24 was removed from vmnet0 by another program; it is set up again")
+                "the address 192.168.105.1/24 was removed from vmnet0 by another program; it is repaired")
             try host.ip("link", "set", "vmnet0", "down")
-            try laptop.waitForMessage("vmnet0 was taken down by another program; it is set up again")
+            try laptop.waitForMessage("vmnet0 was taken down by another program; it is repaired")
             try host.ip("route", "del", "192.168.105.0/24", "dev", "vmnet0")
             try laptop.waitForMessage(
-                "the route to 192.168.105.0/24 by vmnet0 was removed by another program; it is set up again")
+                "the route to 192.168.105.0/24 by vmnet0 was removed by another program; it is repaired")
             try eventually("the TAP is as it was") {
                 try laptop.reachesGateway() && laptop.page() == "Hello from the VPN"
             }
@@ -121,16 +121,16 @@ extension IntegrationTests {
             try host.ip("link", "set", "br9", "up")
             try host.ip("link", "set", "vmnet0", "master", "br9")
             try laptop.waitForMessage(
-                "vmnet0 is a port of br9, where the rules for its guests do not hold; it is down until that ends; mend it with: sudo ip link set vmnet0 nomaster"
+                "vmnet0 is a port of br9, where the rules for its guests have no effect; it stays down until it is removed from the bridge; fix it with: sudo ip link set vmnet0 nomaster"
             )
             try host.ip("link", "set", "vmnet0", "nomaster")
-            try laptop.waitForMessage("no longer so: vmnet0 is a port of br9")
+            try laptop.waitForMessage("resolved: vmnet0 is a port of br9")
             try host.ip("route", "add", "192.168.105.0/28", "dev", "br9")
             try laptop.waitForMessage(
-                "the route to 192.168.105.0/28 by br9 leads away from guests of 192.168.105.0/24; mend it with: sudo ip route del 192.168.105.0/28 dev br9"
+                "the route to 192.168.105.0/28 by br9 diverts packets from guests of 192.168.105.0/24; fix it with: sudo ip route del 192.168.105.0/28 dev br9"
             )
             try host.ip("route", "del", "192.168.105.0/28", "dev", "br9")
-            try laptop.waitForMessage("no longer so: the route to 192.168.105.0/28")
+            try laptop.waitForMessage("resolved: the route to 192.168.105.0/28")
 
             // The kill switch: the tunnel is gone, the rule and its last route are not. Nothing of the guest's takes
             // another way.
@@ -138,7 +138,7 @@ extension IntegrationTests {
             try eventually("the VPN is gone") { try !guest.pings(TestNetwork.internetAddress, seconds: 1) }
             #expect(throws: (any Error).self) { try laptop.page() }
             try host.ip("rule", "del", "pref", "5270")
-            try laptop.waitForMessage("the routing rule 5269 for 192.168.105.0/24 is needed no longer; it is removed")
+            try laptop.waitForMessage("the routing rule 5269 for 192.168.105.0/24 is no longer needed; it is removed")
             try eventually("guests go by the uplink again") { try laptop.page() == "Hello from the Internet" }
 
             // Asleep, and awake.

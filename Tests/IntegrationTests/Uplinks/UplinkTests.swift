@@ -233,7 +233,7 @@ extension IntegrationTests {
                 cables.last!.send(
                     [UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, UInt8(cables.count)]
                         + [UInt8](repeating: 0, count: 48))
-                try daemons.last!.program.wait(for: "the other end of \(path) is there", within: 5)
+                try daemons.last!.program.wait(for: "the other end of \(path) is connected", within: 5)
             }
             for (protocolIdentifier, control) in [(0x8100, 0xa005), (0x88a8, 0x0007), (0x8100, 0)] as [(UInt16, UInt16)]
             {
