@@ -86,7 +86,9 @@ extension IntegrationTests.SimulatedMac {
             ["--vmnet-mode", "host", "--vmnet-network-identifier", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"] + options)
         if options.isEmpty {
             #expect(daemon.readyLine == "a network by vmnet, switch at \(path)")
-            #expect(daemon.program.output.contains("so guests get none from this program; choose them with --vmnet-gateway"))
+            #expect(
+                daemon.program.output.contains(
+                    "so guests get none from this program; choose them with --vmnet-gateway"))
         } else {
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             #expect(try guest.lease()["ip"] == "192.168.128.2")

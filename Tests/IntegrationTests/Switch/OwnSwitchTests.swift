@@ -224,7 +224,7 @@ extension IntegrationTests {
             for number in 100..<110 {
                 _ = try guest.namespace.attempt(["ping", "-c", "1", "-W", "0.05", "192.168.105.\(number)"])
             }
-            try fixture.daemon.program.wait(for: "are connected to each other outside (a loop)", within: 20)
+            try fixture.daemon.program.wait(for: "are connected to each other outside this switch (a loop)", within: 20)
             #expect(try guest.lease(seconds: 15)["ip"] == "192.168.105.2", "the network works")
             #expect(try guest.namespace.pings(gateway))
             for cable in cables { cable.kill() }
