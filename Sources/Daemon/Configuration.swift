@@ -5,7 +5,7 @@ import Uplink
 import VDEPlug
 import Wire
 
-/// Everything that the daemon is told to do, validated as far as possible without role effects.
+/// Everything that the daemon is told to do, validated as far as possible without side effects.
 package struct Configuration: Sendable {
     /// Which DHCP server guests have.
     package enum DHCP: String, CaseIterable, Sendable {
@@ -41,12 +41,15 @@ package struct Configuration: Sendable {
         case none
     }
 
+    /// Whose switch the guests are on.
     package var role: SwitchRole
     /// Listeners besides VDE.
     package var listeners = ListenerConfiguration()
+    /// How guests reach the host and the outside.
     package var uplink: UplinkKind = .auto
     /// The group that may write to this process's data socket on another process's switch.
     package var vdeGroup: UInt32?
+    /// The uplink's mode.
     package var mode: NetworkMode
     /// nil: the default network, or the next one that is free.
     package var network: GuestNetwork?
@@ -62,6 +65,7 @@ package struct Configuration: Sendable {
     package var externalInterface: String?
     /// Addresses that are reserved for guests.
     package var reservations: [AddressReservation] = []
+    /// Which DHCP server guests have.
     package var dhcp: DHCP = .auto
     /// Guests that may be routers and DHCP servers for the others.
     package var allowedServers: [AllowedServer] = []
@@ -69,6 +73,7 @@ package struct Configuration: Sendable {
     package var tapName: String?
     /// The directory of the lease files; nil: the default.
     package var stateDirectory: String?
+    /// The path of the pidfile; nil: none.
     package var pidfile: String?
     /// Bytes of the longest IP packet on the network.
     package var mtu = 1500

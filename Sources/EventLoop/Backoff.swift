@@ -8,6 +8,7 @@ package struct Backoff {
 
     private var pause = Backoff.first
 
+    /// Starts with the shortest pause.
     package init() {}
 
     /// The pause before the next attempt.

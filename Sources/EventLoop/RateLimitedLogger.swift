@@ -12,6 +12,7 @@ package struct RateLimitedLogger {
     private var logged = 0
     private var suppressed = 0
 
+    /// No message is suppressed yet.
     package init() {}
 
     /// Logs `text` as a notice, or only counts it. The number of suppressed messages is logged with the next one that

@@ -18,6 +18,7 @@ package struct HostFirewallInspector: Sendable {
 
     /// Packets that are dropped, and the commands that let them through.
     package struct Finding: Equatable, Sendable, CustomStringConvertible {
+        /// The program that made the rules.
         package let owner: Owner
         /// The packets that are dropped, for messages.
         package let effect: String

@@ -3,6 +3,7 @@
 /// The chains of a host's firewall, as `nft list ruleset` prints them (nft(8)). iptables' own rules appear there too,
 /// except with iptables-legacy, whose listing is read into the same form.
 package struct Ruleset: Equatable, Sendable {
+    /// What a rule does with a packet that it matches.
     package enum Verdict: Equatable, Sendable {
         case accept, drop, `return`
         case jump(String)
@@ -27,7 +28,9 @@ package struct Ruleset: Equatable, Sendable {
         case other
     }
 
+    /// One rule: a packet that meets all conditions gets the verdict.
     package struct Rule: Equatable, Sendable {
+        /// All of them must hold.
         package var conditions: [Condition] = []
         /// nil for rules that only count or log.
         package var verdict: Verdict?
@@ -35,26 +38,33 @@ package struct Ruleset: Equatable, Sendable {
         package var stateVerdicts: [String: Verdict] = [:]
     }
 
+    /// A chain of a table, with its rules in order.
     package struct Chain: Equatable, Sendable {
+        /// The address family of the table, such as `inet`.
         package let family: String
         package let table: String
         package let name: String
         /// `forward`, `input` and so on for base chains.
         package var hook: String?
+        /// The verdict at the end of a base chain.
         package var policy: Verdict = .accept
         package var rules: [Rule] = []
     }
 
+    /// The chains of all tables.
     package private(set) var chains: [Chain] = []
 
+    /// The chain of this name in the same table as another one.
     package func chain(_ name: String, besides chain: Chain) -> Chain? {
         chains.first { $0.name == name && $0.table == chain.table && $0.family == chain.family }
     }
 
+    /// A firewall without rules.
     package init() {}
 
     // MARK: nft
 
+    /// Parses the output of `nft list ruleset`.
     package init(nft text: String) {
         var table: (family: String, name: String)?
         var chain: Chain?

@@ -28,6 +28,7 @@ package struct ExitError: Error, Sendable, CustomStringConvertible {
     package let status: ExitStatus
     package let description: String
 
+    /// - Parameter description: the thing, the cause and the next step.
     package init(_ status: ExitStatus, _ description: String) {
         self.status = status
         self.description = description

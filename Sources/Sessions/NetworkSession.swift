@@ -21,6 +21,7 @@ import Switching
 package protocol NetworkSession: AnyObject {
     /// The network for the ready line, such as `switch at /tmp/vde`; nil if it has no name.
     var description: String? { get }
+    /// The control side of the switch's forwarder.
     var control: SwitchControl { get }
     /// Called whenever the network was joined again after a loss.
     var onRejoin: () -> Void { get set }
@@ -57,6 +58,7 @@ package protocol NetworkSession: AnyObject {
     func detachDevice(_ port: PortNumber)
     /// Attaches a client of another listener, and takes over its descriptor; nil if no port is left.
     func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber?
+    /// Detaches a client of another listener.
     func detachClient(_ port: PortNumber)
     /// Allows the guests at these ports to be routers and DHCP servers.
     func allowServers(at ports: Set<Int>)

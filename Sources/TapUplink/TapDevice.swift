@@ -7,6 +7,7 @@ import Wire
 
 /// A TAP interface (Linux). The kernel removes it when its descriptor is closed, unless it is persistent.
 package struct TapDevice: ~Copyable {
+    /// Reads and writes frames. Owned by this value.
     package let descriptor: Descriptor
     package let name: String
     /// The interface's index, which does not change when it is renamed.

@@ -4,6 +4,7 @@ import Wire
 
 /// The host's place on a guest network that the uplink makes.
 package struct HostAddressing: Sendable {
+    /// The guests' network, with the gateway's address.
     package let network: GuestNetwork
     /// The hardware address of the gateway and of the address service. With vmnet, of the address service only.
     package let hardware: MACAddress

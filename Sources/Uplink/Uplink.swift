@@ -83,6 +83,7 @@ package struct UplinkContext {
     /// Attaches a port to the switch, and takes over its descriptor; nil if no port is left, and the descriptor is
     /// still the caller's.
     package let attach: (PortConfiguration) -> PortNumber?
+    /// Takes a port away from the switch.
     package let detach: (PortNumber) -> Void
     /// Called when the uplink cannot go on. The daemon ends.
     package let onFailure: (ExitError) -> Void

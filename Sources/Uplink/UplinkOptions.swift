@@ -18,6 +18,7 @@ package enum NetworkMode: Equatable, Sendable {
 
 /// What the user has asked for, as far as it concerns the uplink.
 package struct UplinkOptions: Sendable {
+    /// The uplink's mode.
     package var mode: NetworkMode
     /// nil: the first network that is free.
     package var network: GuestNetwork?
@@ -31,6 +32,7 @@ package struct UplinkOptions: Sendable {
     package var isIsolating = false
     /// Ports of the host that lead to guests; no two overlap.
     package var published: [PublishedPort] = []
+    /// Addresses that are reserved for guests.
     package var reservations: [AddressReservation] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
@@ -39,6 +41,7 @@ package struct UplinkOptions: Sendable {
     /// QEMU's helper that makes a TAP a port of a bridge; nil: the one that is installed.
     package var bridgeHelper: String?
 
+    /// The defaults for a mode.
     package init(mode: NetworkMode) { self.mode = mode }
 
     /// The hardware address of the gateway, the same in every run.

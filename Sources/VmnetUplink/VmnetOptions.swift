@@ -24,6 +24,7 @@ package struct VmnetOptions: Equatable, Sendable {
     package var nat66Prefix: String?
     /// Guests do not reach each other.
     package var isIsolated = false
+    /// How GSO frames are exchanged.
     package var offload: Offload = .none
     /// The physical interface that guests' packets leave by. Shared mode only.
     package var externalInterface: String?

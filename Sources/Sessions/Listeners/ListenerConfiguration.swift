@@ -23,6 +23,7 @@ package struct ListenerConfiguration: Equatable, Sendable {
     /// The user that the program runs as; nil for the daemon's.
     package var programUser: GuestProgram.User?
 
+    /// No listeners.
     package init() {}
 
     /// There is no listener, no descriptor and no program.

@@ -7,8 +7,11 @@ import VDESwitch
 package struct SwitchConfiguration: Sendable {
     /// A management console on a socket.
     package struct Console: Equatable, Sendable {
+        /// The socket's path.
         package var path: String
+        /// The socket's mode.
         package var mode: UInt16
+        /// The socket's group; nil for the default.
         package var group: UInt32?
 
         /// - Parameters:
@@ -27,6 +30,7 @@ package struct SwitchConfiguration: Sendable {
     package var access = SwitchAccess()
     /// The highest port number.
     package var portLimit = 1000
+    /// nil: there is no console socket.
     package var console: Console?
     /// A file with console commands that are executed at the start.
     package var commandFile: String?

@@ -20,6 +20,7 @@ package final class TapUplink: Uplink {
     package private(set) var port: PortNumber?
     package private(set) var hostAddressing: HostAddressing?
 
+    /// Touches nothing yet.
     package init(_ options: UplinkOptions, _ context: UplinkContext) {
         self.options = options
         self.context = context
