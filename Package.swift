@@ -11,7 +11,9 @@ let toolchain: String? = {
     return URL(fileURLWithPath: found).resolvingSymlinksInPath().deletingLastPathComponent().deletingLastPathComponent()
         .path + "/lib/swift"
 }()
-let gnu: [CSetting] = [.define("_GNU_SOURCE", .when(platforms: [.linux]))]
+let gnu: [CSetting] = [
+    .define("_GNU_SOURCE", .when(platforms: [.linux])), .unsafeFlags(["-Wall", "-Wextra"]),
+]
 let blocks: [CSetting] =
     gnu + [.unsafeFlags(["-fblocks"] + (toolchain.map { ["-isystem", $0] } ?? []), .when(platforms: [.linux]))]
 let blocksRuntime: [LinkerSetting] = [
@@ -59,10 +61,11 @@ let package = Package(
     targets: [
         // What everything stands on: formats, the operating system, frames in memory and on descriptors.
         .target(name: "CPlatform", cSettings: gnu),
+        library("CLibrary"),
         library("Timing"),
         library("Wire"),
-        library("Platform", "CPlatform", "Timing", "Wire"),
-        library("FrameIO", "CPlatform", "Platform", "Timing", "Wire", atomics),
+        library("Platform", "CLibrary", "CPlatform", "Timing", "Wire"),
+        library("FrameIO", "CLibrary", "CPlatform", "Platform", "Timing", "Wire", atomics),
         library("NetworkModel", "Wire"),
         library("EventLoop", "Platform", "Timing", logging),
         library("Lifecycle", "Platform", "Timing", logging),
@@ -79,7 +82,8 @@ let package = Package(
         library("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         library("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         library(
-            "Uplink", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
+            "Uplink", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
+            "Wire",
             logging),
         library(
             "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
@@ -107,7 +111,8 @@ let package = Package(
             "VDESwitch", "Wire", logging),
         library(
             "Daemon", "DHCPService", "EventLoop", "FrameIO", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
-            "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VmnetUplink", "Wire",
+            "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
+            "VmnetUplink", "Wire",
             logging),
         library(
             "Commands", "Daemon", "EventLoop", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform",
@@ -116,12 +121,13 @@ let package = Package(
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
-            name: "TestSupport", dependencies: ["Platform", "Wire"], path: "Tests/TestSupport", swiftSettings: swift),
+            name: "TestSupport", dependencies: ["CLibrary", "Platform", "Wire"], path: "Tests/TestSupport",
+            swiftSettings: swift),
         tests(of: "Timing"),
         tests(of: "Wire", "Platform"),
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Wire"),
-        tests(of: "EventLoop", "Platform", logging),
+        tests(of: "EventLoop", "Platform", "Timing", logging),
         tests(of: "Lifecycle", "Platform"),
         tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
@@ -168,7 +174,7 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "FrameIO", "TestSupport", "VDEPlug", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated",
+                "FrameIO", "TestSupport", "Timing", "VDEPlug", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated",
             ],
             swiftSettings: swift),
     ]

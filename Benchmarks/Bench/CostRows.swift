@@ -68,7 +68,7 @@ struct CostRows {
         }
         report.attempt("instructions a frame", Report.ours) {
             // valgrind does not read the debugging information of newer compilers.
-            try switches.host.run("strip", "-o", program, "/proc/\(Accounts.processID)/exe")
+            try switches.host.run("strip", "-o", program, "/proc/\(CurrentProcess.identifier)/exe")
             report.add(
                 "1514 B from client to client, under callgrind", "instructions a frame", Report.ours,
                 (try collected(many) - collected(few)) / Double(many - few))

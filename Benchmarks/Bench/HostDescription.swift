@@ -62,7 +62,7 @@ enum ProcessorTime {
 
 /// The C programs beside this file, which `make bench` has built.
 enum Tool {
-    static let folder = Accounts.environment("BENCH_TOOLS") ?? TestHost.packageRoot + "/.build/bench"
+    static let folder = CurrentProcess.environment("BENCH_TOOLS") ?? TestHost.packageRoot + "/.build/bench"
     static let frames = folder + "/frames", relay = folder + "/relay", stream = folder + "/stream"
 
     /// What a tool printed, as `name value` lines.

@@ -2,6 +2,7 @@
 import FrameIO
 import Platform
 import TestSupport
+import Timing
 import VDEPlug
 
 /// How fast frames go from one client to another that has come in by the same listener: a system call each to send, as
@@ -30,19 +31,19 @@ enum ListenerRates {
             case .vde:
                 let plug = try Plug.join(
                     path: path, port: 0, options: PlugOptions(description: "measure"),
-                    deadline: MonotonicClock.now + 5 * MonotonicClock.second)
+                    deadline: BootClock.now + .seconds(5))
                 socket = try plug.data.duplicate()
                 // Its end would be the port's.
                 self.plug = consume plug
                 destination = nil
             case .stream:
-                let connection = try UnixSocket.stream()
+                let connection = try Socket.unixStream()
                 try connection.connect(to: UnixPath(path))
                 connection.setBlocking()
                 socket = try connection.duplicate()
                 destination = nil
             case .dgram, .connected:
-                let socket = try UnixSocket.datagram()
+                let socket = try Socket.unixDatagram()
                 try socket.bind(to: UnixPath(folder.file(name)))
                 socket.setBuffers(send: 1 << 20, receive: 4 << 20)
                 if listener == .connected { try socket.connect(to: UnixPath(path)) }

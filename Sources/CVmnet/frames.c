@@ -5,7 +5,8 @@
 
 #include "internal.h"
 
-/// Calls are to be smaller from now on, for one of `count` frames was too much. False if there is none smaller.
+/// Halves the number of frames per call, because vmnet rejected a call with `count` frames. False if it cannot get
+/// smaller.
 static int halve(int *batch, int count) {
     if (count <= 1) return 0;
     *batch = count / 2;
@@ -36,7 +37,7 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count) {
         filled = limit;
         status = vmnet_read(it->interface, it->reads, &filled);
     } while (status == VMNET_TOO_MANY_PACKETS && halve(&it->read_batch, limit));
-    // A moment's trouble: there will be another event.
+    // A temporary error: another event will follow.
     if (status == VMNET_BUFFER_EXHAUSTED || status == VMNET_SETUP_INCOMPLETE) return 0;
     if (status != VMNET_SUCCESS) return -(int)status;
     if (filled < 0 || filled > limit) return -EIO;
@@ -61,7 +62,7 @@ static int send_one(struct cvmnet *it, const struct iovec *frame) {
     int written;
     vmnet_return_t status = write_one(it, frame, &written);
     if (status == VMNET_INVALID_ARGUMENT && frame->iov_len < sizeof it->padded) {
-        // Too short for it, or nobody is there any more: at the least length of Ethernet it shows.
+        // Either the frame is too short or the interface is gone: a retry with the minimum Ethernet length tells.
         memset(it->padded, 0, sizeof it->padded);
         memcpy(it->padded, frame->iov_base, frame->iov_len);
         status = write_one(it, &(struct iovec){.iov_base = it->padded, .iov_len = sizeof it->padded}, &written);
@@ -99,10 +100,10 @@ int cvmnet_send(void *interface, const struct iovec *frames, int stride, int cou
             if (written < prepared) return sent > 0 ? sent : -ENOBUFS;
             continue;
         }
-        // Some may have been taken all the same; all of them means that the number was not touched.
+        // Some frames may have been sent; a count equal to all means that the framework did not update it.
         if (written > 0 && written < prepared) return sent + written;
         if (status == VMNET_TOO_MANY_PACKETS && halve(&it->write_batch, prepared)) continue;
-        // Where one of them is at fault, the others are not to suffer for it.
+        // Sends the others even if one of them is invalid.
         int error = status == VMNET_BUFFER_EXHAUSTED ? -ENOBUFS : send_one(it, &frames[sent * stride]);
         if (error) return sent > 0 ? sent : error;
         sent++;

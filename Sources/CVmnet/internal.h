@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of CVmnet share.
+// Declarations shared by the files of CVmnet.
 #ifndef CVMNET_INTERNAL_H
 #define CVMNET_INTERNAL_H
 
@@ -13,11 +13,11 @@
 #include "CVmnet.h"
 #include "CVmnetAPI.h"
 
-/// Frames in one call where the system does not say (documented: 200 frames and 256 KiB).
+/// Frames in one call if the system does not report the number (documented: 200 frames and 256 KiB).
 enum { DEFAULT_BATCH = 200, MAXIMUM_BATCH = 256, MAXIMUM_WRITE = 256 * 1024 };
 
 /// Room to read into in one call, in bytes: as much as others are known to offer, 16 of the longest frames. For each
-/// frame more than it says that it needs, since nobody knows whether a header or a tag counts.
+/// frame more than it says that it needs, because it is not documented whether a header or a tag counts.
 enum { MAXIMUM_READ = 16 * (65550 + 76), SPARE_ROOM = 76 };
 
 struct cvmnet {
@@ -34,12 +34,11 @@ struct cvmnet {
     uint8_t padded[12 + 60];
 };
 
-/// What a handler and its waiter share. It lives until the last of them has let go of it, since the framework may
-/// answer late or never.
+/// State shared by a handler and its waiter, reference counted, because the framework may answer late or never.
 struct answer {
     dispatch_semaphore_t done;
     atomic_int holders;
-    /// Which came first, the answer or the end of patience.
+    /// Which came first, the answer or the timeout.
     atomic_int state;
     vmnet_return_t status;
     struct cvmnet_parameters parameters;
@@ -47,14 +46,14 @@ struct answer {
 
 enum { WAITING, ANSWERED, ABANDONED };
 
-/// With two holders, one of whom waits.
+/// Creates one with two references: the handler's and the waiter's.
 struct answer *answer_create(void);
 void answer_release(struct answer *answer);
 /// 0 or -ETIMEDOUT.
 int answer_wait(struct answer *answer, uint64_t timeout);
-/// True for the one who comes first.
+/// True for the first caller.
 int answer_claim(struct answer *answer, int state);
-/// Hands the waiter a status, if it still waits, and lets go.
+/// Passes a status to the waiter, if it still waits, and drops a reference.
 void answer_give(struct answer *answer, vmnet_return_t status);
 
 /// The value of a key that this system may lack; NULL without it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starting and stopping interfaces. CVmnet is the only code that speaks to vmnet.framework, XPC and dispatch.
+// Starting and stopping interfaces. CVmnet is the only code that calls vmnet.framework, XPC and dispatch.
 //
 // Keys and functions that macOS 13 lacks are looked up when they are needed. No memory is allocated for a frame:
 // descriptors are made once.
@@ -50,7 +50,7 @@ static void set_string(xpc_object_t description, const char *name, const char *v
 
 int cvmnet_has_virtio_header(void) { return optional_key("vmnet_enable_virtio_header_key") != NULL; }
 
-/// What every kind of start takes.
+/// The options of every kind of start.
 static xpc_object_t describe(const struct cvmnet_options *options) {
     xpc_object_t description = xpc_dictionary_create(NULL, NULL, 0);
     // A switch carries many addresses: none of the system's making is wanted, unless one is to be the same every time.
@@ -60,13 +60,13 @@ static xpc_object_t describe(const struct cvmnet_options *options) {
     const char *layout = optional_key(options->offload == CVMNET_VIRTIO_OFFLOAD ? "vmnet_enable_virtio_header_key"
                                                                                 : "vmnet_enable_checksum_offload_key");
     if (options->offload != CVMNET_NO_OFFLOAD && layout) xpc_dictionary_set_bool(description, layout, true);
-    // Said either way: where it is left out, some systems make a new network for every interface.
+    // Always set: without it, some systems create a new network for each interface.
     if (options->mode != VMNET_BRIDGED_MODE)
         xpc_dictionary_set_bool(description, vmnet_enable_isolation_key, options->isolation != 0);
     return description;
 }
 
-/// What is told of the network where it is no object.
+/// The description of a network without a network object.
 static void describe_network(const struct cvmnet_options *options, xpc_object_t description) {
     xpc_dictionary_set_uint64(description, vmnet_operation_mode_key, options->mode);
     if (options->interface_id) xpc_dictionary_set_uuid(description, vmnet_interface_id_key, options->interface_id);
@@ -85,11 +85,11 @@ static void describe_network(const struct cvmnet_options *options, xpc_object_t 
 static vmnet_return_t enable_events(struct cvmnet *it, int wakeup) {
     vmnet_return_t status = vmnet_interface_set_event_callback(
         it->interface, VMNET_INTERFACE_PACKETS_AVAILABLE, it->events, ^(interface_event_t mask, xpc_object_t event) {
-          // How many there are is an estimate and not looked at: the reader reads until nothing is left.
+          // The event's frame count is an estimate and ignored: the reader reads until there are no more frames.
           (void)mask, (void)event;
           (void)!write(wakeup, &(uint64_t){1}, 8);
         });
-    // What has come before.
+    // For frames that arrived before the callback was set.
     (void)!write(wakeup, &(uint64_t){1}, 8);
     return status;
 }
@@ -100,7 +100,7 @@ static void destroy(struct cvmnet *it) {
     free(it);
 }
 
-/// An interface for which nobody waits any more.
+/// Stops an interface whose caller has given up waiting.
 static void discard(struct cvmnet *it, vmnet_return_t status) {
     if (status != VMNET_SUCCESS) return destroy(it);
     vmnet_return_t stopping = vmnet_stop_interface(it->interface, it->control, ^(vmnet_return_t outcome) {
@@ -110,7 +110,7 @@ static void discard(struct cvmnet *it, vmnet_return_t status) {
     if (stopping != VMNET_SUCCESS) destroy(it);
 }
 
-/// A start's handler: hands over what was started, or ends it where nobody waits any more.
+/// The handler of a start: passes the interface to the waiter, or stops it if the waiter has given up.
 static void started(
     struct cvmnet *it, struct answer *answer, vmnet_return_t status, xpc_object_t result, void *network) {
     if (status == VMNET_SUCCESS && result) copy_parameters(&answer->parameters, result);
@@ -135,7 +135,7 @@ static void start_on_network(
         it->interface = network_start_interface(network, description, it->control,
             ^(vmnet_return_t outcome, xpc_object_t result) { started(it, answer, outcome, result, network); });
         xpc_release(description);
-        // Without a handle the handler is not to be counted on. Should it come, it finds that everything is done.
+        // Without a handle the handler may not be called. If it is, it finds the start completed.
         if (!it->interface && answer_claim(answer, ANSWERED)) {
             answer->status = VMNET_FAILURE;
             network_release(network);
@@ -148,7 +148,7 @@ static void start_on_network(
     started(it, answer, network || status == VMNET_SUCCESS ? VMNET_FAILURE : status, NULL, NULL);
 }
 
-/// Begins a start. Returns whether its handler is to be counted on.
+/// Begins a start. Returns whether its handler will be called.
 static int begin_start(
     struct cvmnet *it, struct answer *answer, const struct cvmnet_options *options, struct network_request *request) {
     xpc_object_t description = describe(options);
@@ -178,7 +178,7 @@ static int start_interface(
         return destroy(it), -ENOMEM;
     }
     int has_handler = begin_start(it, answer, options, request);
-    // Without a handle the handler may or may not come: it is waited for all the same, but not for long.
+    // Without a handle the handler may or may not be called: wait for it briefly.
     int error = answer_wait(answer, has_handler ? timeout : timeout / 10);
     if (error == -ETIMEDOUT && has_handler && !answer_claim(answer, ABANDONED)) error = 0;
     if (error == 0 && answer->status != VMNET_SUCCESS) error = (int)answer->status;
@@ -206,7 +206,7 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     int error = start_interface(it, options, timeout, parameters);
     if (error) return error;
     parameters->header = options->offload == CVMNET_VIRTIO_OFFLOAD ? 12 : 0;
-    // A system that says nothing, or nonsense, may use all there is.
+    // If the system reports no size, or an invalid one, use the maximum.
     it->room = parameters->maximum_frame - 1 < 1 << 20 ? (size_t)parameters->maximum_frame + SPARE_ROOM : SIZE_MAX;
     it->read_batch = parameters->read_batch;
     it->write_batch = parameters->write_batch;

@@ -4,20 +4,29 @@ import Daemon
 import NetworkModel
 import Wire
 
-/// The options of `join` about who gets which address.
+/// The options of `join` about DHCP.
 struct AddressOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Who gives addresses. auto: we do, unless the network has a server. builtin: we do. system: a server on this host: yours on the TAP, on macOS Apple's. off: nobody here; a guest may.",
+            """
+            Which DHCP server serves the guests:
+            auto: vde_vmnet, unless the network already has a server (default)
+            builtin: vde_vmnet
+            system: a server on this host (on macOS, Apple's)
+            off: none on this host
+            """,
             valueName: "who"))
     var dhcp: Configuration.DHCP?
 
-    @Flag(help: "The same as --dhcp off.")
+    @Flag(help: "Same as --dhcp off.")
     var vmnetDisableDhcp = false
 
     @Option(
         help: ArgumentHelp(
-            "An address of its own for a machine: MAC,IP, such as 52:54:00:00:00:01,192.168.105.10. May be given again.",
+            """
+            Always assign this address to the guest with this hardware address, such as \
+            52:54:00:00:00:01,192.168.105.10. May be repeated.
+            """,
             valueName: "mac,ip"))
     var dhcpHost: [AddressReservation] = []
 
@@ -29,20 +38,26 @@ struct AddressOptions: ParsableArguments {
         given.note(.dhcpHost, !dhcpHost.isEmpty)
     }
 
-    /// Puts them into `configuration`, whose mode and network are there already.
-    /// - Parameter hasSystemServer: the system's server can be told of reservations.
+    /// Stores them in `configuration`, whose mode and network must be set.
+    /// - Parameter hasSystemServer: whether the system's server accepts reservations.
     func apply(to configuration: inout Configuration, hasSystemServer: Bool) throws {
         configuration.dhcp = vmnetDisableDhcp ? .off : dhcp ?? .auto
         if !dhcpHost.isEmpty, configuration.dhcp == .system, !hasSystemServer {
             throw ValidationError(
-                "--dhcp-host does not go with --dhcp system on this uplink: configure your own server, or use --dhcp builtin"
+                """
+                --dhcp-host does not go with --dhcp system on this uplink: reserve the address in that server's \
+                configuration, or use --dhcp builtin
+                """
             )
         }
         for (index, one) in dhcpHost.enumerated() {
             if let other = dhcpHost[..<index].first(where: { $0.address == one.address || $0.hardware == one.hardware })
             {
                 throw ValidationError(
-                    "--dhcp-host: \(one) and \(other) are about the same \(one.address == other.address ? "address" : "machine")"
+                    """
+                    --dhcp-host: \(one) and \(other) name the same \
+                    \(one.address == other.address ? "address" : "guest"); leave one out
+                    """
                 )
             }
             if let network = configuration.network, let reason = network.refusal(of: one) {

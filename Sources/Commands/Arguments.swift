@@ -4,7 +4,7 @@ import Daemon
 import Logging
 import Wire
 
-// How values are written on the command line.
+// The values of options, as they are written on the command line.
 
 extension IPv4Address: ExpressibleByArgument {
     @usableFromInline package init?(argument: String) { self.init(argument) }
@@ -34,7 +34,7 @@ extension Configuration.UplinkKind: ExpressibleByArgument {}
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
-/// vmnet's words for what a network is joined to.
+/// vmnet's names of its modes.
 enum ModeArgument: String, CaseIterable, ExpressibleByArgument {
     case shared, host, bridged
 }

@@ -8,14 +8,16 @@ import Platform
 package struct Client: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "client",
-        abstract: "Start a program with a connection to --stream's socket as its descriptor 3.",
+        abstract: "Start a program with a connection to a socket of --stream as its descriptor 3.",
         discussion: """
-            vde_vmnet client /tmp/vm.sock qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev socket,id=net0,fd=3 ...
+            vde_vmnet client /tmp/vm.sock qemu-system-x86_64 -device virtio-net-pci,netdev=net0 \
+            -netdev socket,id=net0,fd=3 ...
 
-            It becomes the program, whose exit status is its own; 69 if nobody serves the socket, 126 or 127 if the program cannot be started.
+            vde_vmnet replaces itself by the program. The exit status is 69 if no vde_vmnet serves the socket, and 126 \
+            or 127 if the program cannot be started.
             """)
 
-    @Argument(help: "The socket of --stream.")
+    @Argument(help: "The socket that vde_vmnet --stream created.")
     var socket: String
 
     @Argument(
@@ -42,16 +44,16 @@ package struct Client: ParsableCommand {
                 "\(error); is vde_vmnet --stream \(socket) running, and is the socket yours to use?")
         }
         do throws(SystemError) {
-            try GuestProgram.become(command, descriptor: connection.raw)
+            try GuestProgram.exec(command, descriptor: connection.raw)
         } catch {
             StandardOutput.writeError("vde_vmnet: error: \(error)\n")
             ProcessExit.exit(error.code == Errno.noEntry ? 127 : 126)
         }
     }
 
-    /// A connection that the program may wait on.
+    /// A blocking connection to the stream listener at `path`. The caller owns it.
     static func connect(to path: String) throws(SystemError) -> Descriptor {
-        let connection = try UnixSocket.stream()
+        let connection = try Socket.unixStream()
         connection.setBlocking()
         try connection.connect(to: UnixPath(path))
         return connection

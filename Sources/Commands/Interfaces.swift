@@ -7,7 +7,7 @@ import VmnetUplink
 /// `vde_vmnet interfaces`: what `--vmnet-interface` takes.
 package struct Interfaces: ParsableCommand {
     package static let configuration = CommandConfiguration(
-        commandName: "interfaces", abstract: "List what --vmnet-mode bridged can be joined to.")
+        commandName: "interfaces", abstract: "List the interfaces that --vmnet-interface accepts.")
 
     package init() {}
 

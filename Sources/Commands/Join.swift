@@ -9,69 +9,102 @@ import Uplink
 import VDEPlug
 import Wire
 
-/// `vde_vmnet [join] VDE`: joins somebody's VDE network and leads it out.
+/// `vde_vmnet [join] VDE`: joins a VDE network, or creates one, and connects it to an uplink.
 package struct Join: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "join",
-        abstract: "Give the machines on a VDE network addresses, the host and the outside (default).",
+        abstract: "Give the guests on a VDE network addresses, the host and the outside (default).",
         usage: "vde_vmnet [OPTIONS] [VDE]\nvde_vmnet --switch [OPTIONS] [VDE]\nvde_vmnet --stream PATH [OPTIONS]",
         discussion: """
-            Start this, then machines as yourself:
+            Start vde_vmnet, then start guests without privilege:
 
               sudo vde_vmnet --switch /tmp/vde
               qemu-system-x86_64 -m 1G -nic vde,sock=/tmp/vde,model=virtio
 
-            Without sudo the uplink is a user-mode NAT. Without --switch it joins a switch that is there, as vde_switch makes it.
+            Without sudo the uplink is a user-mode NAT. Without --switch, vde_vmnet joins an existing VDE switch.
             """)
 
     @Argument(
         help:
-            "The directory of a vde_switch; VDE[N] for its port N; VDE[] or ptp://VDE for a cable without a switch. Default: where libvdeplug looks. With --stream and nothing else: none. With --switch the directory to make; default: /var/run/vde.ctl for root, else /tmp/vde.ctl."
+            """
+            The VDE network to join:
+            PATH: the directory of a VDE switch
+            PATH[N]: its port N
+            PATH[] or ptp://PATH: a cable without a switch
+            With --switch: the directory to create (default: /var/run/vde.ctl for root, else /tmp/vde.ctl).
+            Default: the directories that libvdeplug tries; none if --stream, --dgram or --fd is given.
+            """
     )
     var vde: String?
 
     @OptionGroup(title: "Switch")
     var own: SwitchOptions
 
-    @OptionGroup(title: "Other ways in")
+    @OptionGroup(title: "Other sockets for guests")
     var listeners: ListenerOptions
 
     @Option(
         help: ArgumentHelp(
-            "The group that may use our sockets in the switch's directory. (default: staff on macOS)",
+            """
+            Group that may write to the sockets that vde_vmnet creates in the switch's directory. (default: staff on \
+            macOS)
+            """,
             valueName: "group"))
     var vdeGroup: String?
 
     @Option(
         help: ArgumentHelp(
-            "The way out. auto: what the system offers. vmnet: macOS. tap: a TAP of Linux. user: a NAT in user mode, without privilege. none: a switch and nothing else, without privilege.",
+            """
+            How guests reach the outside:
+            auto: the best that the system and the user's rights allow
+            vmnet: vmnet.framework (macOS)
+            tap: a TAP with kernel NAT (Linux, needs root)
+            user: a user-mode NAT (no privilege needed)
+            none: no uplink, a switch only (no privilege needed)
+            """,
             valueName: "kind"))
     var uplink: Configuration.UplinkKind = .auto
 
     @Option(
         help: ArgumentHelp(
-            "shared: host, guests, and the outside through NAT. host: host and guests only. bridged: part of a network of yours. (default: shared)",
+            """
+            Which networks guests are connected to:
+            shared: the host, each other, and the outside through NAT (default)
+            host: the host and each other
+            bridged: an existing network, through --vmnet-interface
+            """,
             valueName: "mode"))
     var vmnetMode: ModeArgument?
 
-    @Option(help: ArgumentHelp("For bridged: the interface, a NIC or a Linux bridge.", valueName: "interface"))
+    @Option(
+        help: ArgumentHelp(
+            """
+            Interface for bridged mode: a network card or a Linux bridge. 'vde_vmnet interfaces' lists them.
+            """, valueName: "interface"))
     var vmnetInterface: String?
 
     @Option(
         help: ArgumentHelp(
-            "For a Linux bridge, without privilege: QEMU's bridge helper. (default: where it is installed)",
+            """
+            QEMU's bridge helper, which joins a Linux bridge without privilege. (default: the installed one)
+            """,
             valueName: "program"))
     var bridgeHelper: String?
 
     @Option(
         help: ArgumentHelp(
-            "For shared and host: the host's address, such as 192.168.105.1, without a mask (--vmnet-mask) (default: that, or the next free network). The next address is the first that guests get.",
+            """
+            The host's address on a shared or host network, such as 192.168.105.1; the mask is given by --vmnet-mask. \
+            Guests get addresses from the next one on. (default: 192.168.105.1, or the next free network)
+            """,
             valueName: "ip"))
     var vmnetGateway: IPv4Address?
 
     @Option(
         help: ArgumentHelp(
-            "The last address that guests get. Needs --vmnet-gateway. (default: the network's last)", valueName: "ip"))
+            """
+            Last address assigned to guests. Needs --vmnet-gateway. (default: the network's last address)
+            """, valueName: "ip"))
     var vmnetDhcpEnd: IPv4Address?
 
     @Option(
@@ -82,14 +115,20 @@ package struct Join: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Makes the host's hardware address on the network. (default: made from the gateway)", valueName: "uuid"))
+            """
+            UUID from which the host's hardware address on the network is derived. (default: derived from the \
+            gateway)
+            """, valueName: "uuid"))
     var vmnetInterfaceId: UUIDArgument?
 
     @OptionGroup var vmnet: VmnetOptionGroup
 
     @Option(
         help: ArgumentHelp(
-            "Bytes of the longest IP packet on the network, given to guests by DHCP. (default: 1500; on a TAP guests are given the MTU of the way out where that is smaller)",
+            """
+            Largest IP packet on the network in bytes, announced to guests by DHCP. (default: 1500; with a TAP, the \
+            MTU of the host's route if that is smaller)
+            """,
             valueName: "bytes"))
     var vmnetMtu: Int?
 
@@ -101,31 +140,40 @@ package struct Join: ParsableCommand {
 
     @OptionGroup var policy: PolicyOptions
 
-    @Option(help: ArgumentHelp("The TAP's name. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
+    @Option(help: ArgumentHelp("Name of the TAP. (default: the first free of vmnet0, vmnet1, ...)", valueName: "name"))
     var tapName: String?
 
     @Option(
         help: ArgumentHelp(
-            "Where leases are kept, if this gives addresses. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)",
+            """
+            Directory for the DHCP server's leases. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)
+            """,
             valueName: "directory"))
     var stateDir: String?
 
     @Option(
         name: [.customShort("p", allowingJoined: true), .long],
-        help: ArgumentHelp("Write our process id here, and refuse to start twice with one file.", valueName: "file"))
+        help: ArgumentHelp(
+            "Write the process id to this file, and refuse to start while another process uses the file.",
+            valueName: "file"))
     var pidfile: String?
 
     @OptionGroup var threads: WorkerOptions
 
     @Option(
         help: ArgumentHelp(
-            "Log every so often what has passed and was dropped so far, as '[stats] {JSON}' on standard error.",
+            """
+            Log counters of forwarded and dropped frames at this interval, as '[stats] {JSON}' on standard error.
+            """,
             valueName: "seconds"))
     var statsInterval: Int?
 
     @Option(
         help: ArgumentHelp(
-            "trace, debug, info, notice, warning or error. DEBUG=1 in the environment means debug.", valueName: "level")
+            """
+            Least severe messages to log: trace, debug, info, notice, warning or error. DEBUG=1 in the environment \
+            selects debug.
+            """, valueName: "level")
     )
     var logLevel: Logger.Level?
 
@@ -140,13 +188,16 @@ package struct Join: ParsableCommand {
     }
 
     package mutating func run() throws {
-        if !own.isSwitch { try Root.checkWord(vde) }
+        if !own.isSwitch { try Root.checkForMisspelledSubcommand(vde) }
         guard !listeners.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
         let configuration = try makeConfiguration()
         if uplink == .auto, configuration.uplink == .user {
             logger.notice(
-                "the uplink is a user-mode NAT, which the options need (\(policy.needingUserMode)); this host does not reach guests at their own addresses"
+                """
+                the uplink is a user-mode NAT, because of \(policy.needingUserMode); the host cannot reach guests at \
+                their own addresses, use --publish for that
+                """
             )
         }
         let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
@@ -159,27 +210,34 @@ package struct Join: ParsableCommand {
 
     func makeLogger() -> Logger {
         let level =
-            logLevel ?? (Accounts.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
+            logLevel ?? (CurrentProcess.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
         return Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) }
+    }
+
+    /// The group of the sockets if --vde-group is not given, as in the C vde_vmnet: `staff` on macOS, which has all
+    /// users as members; elsewhere none.
+    static var defaultSocketGroup: UInt32? {
+        OperatingSystem.isMacOS ? UserDatabase.group(named: "staff") : nil
     }
 
     // MARK: Checking
 
-    /// The options as a configuration, or a `ValidationError` that says what does not fit. Touches nothing.
+    /// The options as a configuration. Changes nothing on the host.
+    /// - Throws: `ValidationError` that names the options that cannot be combined, or the value that is invalid.
     func makeConfiguration() throws -> Configuration {
-        let locator: PlugLocator
+        let locator: VirtualNetworkLocator
         do {
-            locator = try PlugLocator(vde, home: Accounts.environment("HOME"))
+            locator = try VirtualNetworkLocator(vde, home: CurrentProcess.environment("HOME"))
         } catch {
             throw ValidationError(error.description)
         }
-        var group = Accounts.defaultSocketGroup
+        var group = Join.defaultSocketGroup
         if let vdeGroup {
-            group = Accounts.group(named: vdeGroup)
+            group = UserDatabase.group(named: vdeGroup)
             if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
         }
-        // Without a VDE argument, but with another way in, a switch without a directory.
-        // First, for what the service manager has passed on tells which listeners there are.
+        // Listeners first: the sockets of the service manager count as listeners in the rules below. With other
+        // listeners and no VDE argument, the switch has no directory.
         let inheriting = try listeners.makeListeners(mode: own.vdeMode?.value, group: group)
         let framework = [.auto, .vmnet].contains(uplink) ? Root.vmnet : nil
         let resolved = try OptionRules.check(given(locator, hasVmnet: framework != nil))
@@ -213,7 +271,10 @@ package struct Join: ParsableCommand {
             guard NetworkInterfaces.isName(tapName)
             else {
                 throw ValidationError(
-                    "--tap-name: '\(tapName)' cannot be an interface's name: 1 to \(NetworkInterfaces.maximumNameLength) characters, none of them white space, / : % \" or \\"
+                    """
+                    --tap-name: '\(tapName)' cannot be an interface's name: use 1 to \
+                    \(NetworkInterfaces.maximumNameLength) characters without white space, / : % " and \\
+                    """
                 )
             }
         }
@@ -228,11 +289,11 @@ package struct Join: ParsableCommand {
         return configuration
     }
 
-    /// What every host must take (RFC 791 section 3.1), and what a TAP of Linux can carry.
+    /// From what every host must accept (RFC 791 section 3.1) to what a TAP of Linux can carry.
     private static let mtus = 576...65_521
 
     /// The options as the rules see them.
-    private func given(_ locator: PlugLocator, hasVmnet: Bool) -> GivenOptions {
+    private func given(_ locator: VirtualNetworkLocator, hasVmnet: Bool) -> GivenOptions {
         var given = GivenOptions()
         given.uplink = uplink
         given.mode = vmnetMode ?? .shared
@@ -292,12 +353,18 @@ package struct Join: ParsableCommand {
         }
         guard network.base.isPrivate, network.broadcast.isPrivate else {
             throw ValidationError(
-                "--vmnet-gateway: \(network) is not private; take one from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (RFC 1918)"
+                """
+                --vmnet-gateway: \(network) is not private; use one from 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 \
+                (RFC 1918)
+                """
             )
         }
         guard gateway != network.base, gateway != network.broadcast else {
             throw ValidationError(
-                "--vmnet-gateway: \(gateway) is the \(gateway == network.base ? "first" : "last") address of \(network), which no host can have"
+                """
+                --vmnet-gateway: \(gateway) is the \(gateway == network.base ? "first" : "last") address of \
+                \(network), which is not a host address; choose another
+                """
             )
         }
         if let end = vmnetDhcpEnd {

@@ -5,39 +5,50 @@ import Listeners
 import Platform
 import Sessions
 
-/// The options of `join` that let machines in by other ways than VDE.
+/// The options of `join` for sockets other than VDE's that guests connect to.
 struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "A socket for QEMU's -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH and for clients of socket_vmnet. May be given several times.",
+            """
+            Create a stream socket for QEMU and for clients of socket_vmnet. May be repeated.
+            QEMU: -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH
+            """,
             valueName: "path"))
     var stream: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "A socket for vfkit, krunkit, and QEMU's -netdev dgram,id=n,local.type=unix,local.path=OWN,remote.type=unix,remote.path=PATH. May be given several times.",
+            """
+            Create a datagram socket for QEMU, vfkit and krunkit. May be repeated.
+            QEMU: -netdev dgram,id=n,local.type=unix,local.path=OWN,remote.type=unix,remote.path=PATH
+            """,
             valueName: "path"))
     var dgram: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "A connected unix socket that this is started with, datagram or stream, with a machine behind it; the machine's end is ours. Standard output then carries one line of JSON. May be given several times.",
+            """
+            Serve the guest behind an inherited, connected unix socket (datagram or stream), and write one line of \
+            JSON to standard output when ready. May be repeated.
+            """,
             valueName: "number"))
     var fd: [Int32] = []
 
     @Option(
         help: ArgumentHelp(
-            "End when no machine has been here for so long. For sockets of systemd or launchd, which start this again.",
+            """
+            Exit when no guest has been connected for this long. For socket activation by systemd or launchd.
+            """,
             valueName: "seconds"))
     var idleExit: Int?
 
-    @Option(help: ArgumentHelp("The group that may use these sockets.", valueName: "group"))
+    @Option(help: ArgumentHelp("Group that may connect to the sockets of --stream and --dgram.", valueName: "group"))
     var socketGroup: String?
 
-    /// Whether there is a way in besides VDE.
+    /// Whether there is a listener besides VDE.
     var isGiven: Bool { !stream.isEmpty || !dgram.isEmpty || !fd.isEmpty || hasProgram || !activated.isEmpty }
 
-    /// The ways in besides VDE.
+    /// The listeners besides VDE.
     var listeners: Set<ListenerName> {
         let given: [(ListenerName, Bool)] = [
             (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.descriptor, !fd.isEmpty), (.program, hasProgram),
@@ -51,15 +62,15 @@ struct ListenerOptions: ParsableArguments {
         given.note(.socketGroup, socketGroup != nil)
     }
 
-    /// The service manager's sockets, as far as they are any use: what is not is said by `makeListeners`.
+    /// The usable sockets from the service manager. `makeListeners` reports one that cannot be used.
     private var activated: [ActivatedSocket] { (try? ActivatedSocket.all()) ?? [] }
 
-    /// `run` starts a machine: it says so by this word, for options are checked before it has a say.
+    /// Hidden flag that `run` adds, because options are validated before `run` itself.
     @Flag(name: .customLong("with-program"), help: .private)
     var hasProgram = false
 
     /// - Parameters:
-    ///   - mode: of VDE's sockets, where it was given.
+    ///   - mode: of VDE's sockets, if it was given.
     ///   - group: of VDE's sockets.
     func makeListeners(mode: UInt16?, group: UInt32?) throws -> ListenerConfiguration {
         var configuration = ListenerConfiguration()
@@ -67,7 +78,7 @@ struct ListenerOptions: ParsableArguments {
         for (option, path) in stream.map({ ("--stream", $0) }) + dgram.map({ ("--dgram", $0) }) {
             if path.isEmpty { throw ValidationError("\(option) needs a path") }
             guard seen.insert(Files.resolved(path)).inserted else {
-                throw ValidationError("\(option): \(path) is given twice")
+                throw ValidationError("\(option): \(path) is given twice; leave one out")
             }
         }
         configuration.datagrams = dgram.map { Files.absolute($0) }
@@ -79,9 +90,9 @@ struct ListenerOptions: ParsableArguments {
                 throw ValidationError("--fd \(number): \(error)")
             }
         }
-        if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice") }
+        if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice; leave one out") }
         do throws(ListenerError) {
-            // With `Accept=yes` one may be named by --fd as well; nobody is to have it twice.
+            // With `Accept=yes` --fd may name the same descriptor; only one of the two takes it over.
             configuration.activated = try ActivatedSocket.all().filter { !fd.contains($0.raw) }
         } catch {
             throw ValidationError(error.description)
@@ -94,10 +105,10 @@ struct ListenerOptions: ParsableArguments {
         }
         var owner = group
         if let socketGroup {
-            owner = Accounts.group(named: socketGroup)
+            owner = UserDatabase.group(named: socketGroup)
             if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
         }
-        let caller = Accounts.sudoCaller
+        let caller = CurrentProcess.sudoCaller
         configuration.access = ListenerAccess(
             mode: mode ?? (socketGroup == nil ? 0o600 : 0o660), user: caller?.user, group: owner ?? caller?.group)
         return configuration

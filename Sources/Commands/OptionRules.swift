@@ -2,7 +2,7 @@
 import ArgumentParser
 import Daemon
 
-/// An option of `join`, or an option with one of its values, as the user writes it.
+/// An option of `join`, or an option with one of its values, in the user's spelling.
 enum OptionName: String, CaseIterable, Sendable {
     case vdeMode = "--vde-mode"
     case vdeDirmode = "--vde-dirmode"
@@ -59,7 +59,7 @@ enum ListenerName: String, CaseIterable, Sendable {
     case activated = "a socket of the service manager"
 }
 
-/// What some options need, or do not go with. The table of all rules is in `OptionRules.all`.
+/// A rule about what some options need or cannot be combined with. `OptionRules.all` lists all rules.
 struct OptionRule: Sendable {
     enum Condition: Sendable {
         /// Each of the options works with these uplinks only.
@@ -72,7 +72,7 @@ struct OptionRule: Sendable {
         case noListener([ListenerName])
         /// Each needs this one.
         case needs(OptionName)
-        /// None goes with one of these.
+        /// None can be combined with one of these.
         case excludes([OptionName])
     }
 
@@ -105,8 +105,8 @@ struct GivenOptions {
 
 /// The rules of the options of `join` and `run`, and their application.
 enum OptionRules {
-    /// - Returns: the uplink; one that was left to us only if more than one can do all that the options ask for.
-    /// - Throws: `ValidationError` that names both parts of what does not fit.
+    /// - Returns: the uplink; `auto` only if more than one uplink supports all given options.
+    /// - Throws: `ValidationError` that names the two options that cannot be combined.
     static func check(_ given: GivenOptions) throws -> Configuration.UplinkKind {
         if given.uplink == .vmnet, !given.hasVmnet {
             throw ValidationError("--uplink vmnet needs vmnet.framework, which is part of macOS; leave it out here")
@@ -131,7 +131,10 @@ enum OptionRules {
         case .listener(let wanted) where given.listeners.isDisjoint(with: wanted):
             let there = ListenerName.allCases.filter(given.listeners.contains).map(\.rawValue).joined(separator: ", ")
             throw ValidationError(
-                "\(name) needs \(list(wanted.map(\.rawValue))), and this command line has \(there.isEmpty ? "none" : there): \(rule.reason)"
+                """
+                \(name) needs \(list(wanted.map(\.rawValue))), and this command line has \
+                \(there.isEmpty ? "none" : there): \(rule.reason)
+                """
             )
         case .noListener(let refused):
             if let other = refused.first(where: given.listeners.contains) {
@@ -152,7 +155,7 @@ enum OptionRules {
         words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " or " + words[words.count - 1]
     }
 
-    /// The uplinks that can do what each option asks for, one option after the other.
+    /// Narrows down the uplinks to those that support every given option.
     private static func uplink(_ given: GivenOptions) throws -> Configuration.UplinkKind {
         let offered: [Configuration.UplinkKind] =
             given.uplink == .auto ? [given.hasVmnet ? .vmnet : .tap, .user] : [given.uplink]
@@ -194,15 +197,16 @@ enum OptionRules {
 }
 
 extension OptionRules {
-    private static let leadingOut: Set<Configuration.UplinkKind> = [.tap, .user, .vmnet]
+    private static let everyUplink: Set<Configuration.UplinkKind> = [.tap, .user, .vmnet]
 
-    /// In the order in which they are applied: what an option needs before where it works.
+    /// In the order of application: rules about other options before rules about listeners, modes and uplinks.
     static let all: [OptionRule] = [
         OptionRule(.bridged, condition: .needs(.interface), because: "the interface to bridge to"),
         OptionRule(.mgmtmode, condition: .needs(.mgmt), because: "it is the mode of that socket"),
         OptionRule(.dhcpEnd, .mask, condition: .needs(.gateway), because: "together they describe the network"),
         OptionRule(.allow, condition: .needs(.egressDeny), because: "without it every destination is allowed"),
-        OptionRule(.disableDHCP, condition: .excludes([.dhcp]), because: "the one switches DHCP off, the other on"),
+        OptionRule(
+            .disableDHCP, condition: .excludes([.dhcp]), because: "one disables DHCP, the other selects a server"),
         OptionRule(
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
             because: "no DHCP server would assign the address"),
@@ -211,70 +215,75 @@ extension OptionRules {
             because: "isolation keeps guests from each other, servers included"),
         OptionRule(
             .publishHardware, .publishName, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
-            because: "only a lease of vde_vmnet's own DHCP server tells where that guest is"),
+            because: "only leases of vde_vmnet's own DHCP server give the guest's address"),
         // Listeners
         OptionRule(
-            .vdeDirmode, condition: .listener([.ownSwitch]), because: "only a switch of our own makes a directory"),
+            .vdeDirmode, condition: .listener([.ownSwitch]), because: "only --switch creates a directory"),
         OptionRule(
             .vdeMode, condition: .listener([.ownSwitch, .stream, .dgram]),
-            because: "no socket is made that it could be the mode of"),
+            because: "no socket is created whose mode it could set"),
         OptionRule(
             .vdeGroup, condition: .listener([.ownSwitch, .joined, .cable]),
-            because: "it is about VDE; --socket-group is about --stream and --dgram"),
-        OptionRule(.socketGroup, condition: .listener([.stream, .dgram]), because: "it is the group of their sockets"),
+            because: "it sets the group of VDE sockets; use --socket-group for --stream and --dgram"),
+        OptionRule(
+            .socketGroup, condition: .listener([.stream, .dgram]), because: "it sets the group of their sockets"),
         OptionRule(
             .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .allowServer, condition: .noListener([.joined, .cable]),
-            because: "it is about a switch of our own (--switch, --stream, --dgram, --fd, run)"),
+            because: "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --fd, run)"),
         OptionRule(
             .idleExit, condition: .noListener([.joined, .cable]),
-            because: "the guests of that switch are not visible from here"),
+            because: "the clients of an external switch are not visible to vde_vmnet"),
         OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
         OptionRule(
             .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .activated]),
-            because: "the network ends with its last guest where no other can come"),
+            because: "without a socket that guests can connect to, the network ends with its last guest"),
         OptionRule(
             .uplinkNone, condition: .listener([.ownSwitch, .stream, .dgram, .descriptor, .program, .activated]),
             because: "without an uplink and without a switch there is nothing to do"),
         // Modes
         OptionRule(
-            .interface, .bridgeHelper, condition: .modes([.bridged]), because: "in the other modes nothing is bridged"),
+            .interface, .bridgeHelper, condition: .modes([.bridged]), because: "the other modes do not use it"),
         OptionRule(
             .gateway, .dhcpEnd, .mask, condition: .modes([.shared, .host]),
-            because: "the addresses are the bridged network's"),
-        OptionRule(.mtu, condition: .modes([.shared, .host]), because: "the MTU is the bridged network's"),
+            because: "the bridged network has its own addresses"),
+        OptionRule(.mtu, condition: .modes([.shared, .host]), because: "the bridged network sets the MTU"),
         OptionRule(
             .trunk, .allowServer, condition: .modes([.shared, .host]),
-            because: "guests' addresses and routers are the bridged network's"),
+            because: "the bridged network has its own addresses and routers"),
         OptionRule(
             .dhcp, .dhcpHost, condition: .modes([.shared, .host]),
-            because: "the network that is bridged has a DHCP server of its own"),
+            because: "the bridged network has its own DHCP server"),
         OptionRule(
             .publish, condition: .modes([.shared]),
             because:
-                "a host network is closed to the outside, and in a bridged one others reach guests at their own addresses"
+                """
+                a host network is closed to the outside, and guests of a bridged one are reached at their own \
+                addresses
+                """
         ),
         OptionRule(
             .egress, .allow, .hostLoopback, condition: .modes([.shared]),
-            because: "in the other modes vde_vmnet does not lead guests out"),
-        OptionRule(.networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have one"),
+            because: "in the other modes vde_vmnet does not route guests to the outside"),
+        OptionRule(
+            .networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have an identifier"),
         OptionRule(.nat66Prefix, condition: .modes([.shared]), because: "only that mode has a NAT"),
         OptionRule(
             .externalInterface, condition: .modes([.shared]),
-            because: "only that mode leads out by it; bridged takes --vmnet-interface"),
+            because: "only shared mode uses it; use --vmnet-interface for bridged mode"),
         // Uplinks
         OptionRule(
             .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost,
-            .publish, condition: .uplinks(leadingOut), because: "there is no uplink it could apply to"),
+            .publish, condition: .uplinks(everyUplink), because: "it configures the uplink"),
         OptionRule(
             .bridged, .interface, condition: .uplinks([.tap, .vmnet]),
-            because: "a user-mode NAT is not part of another network"),
-        OptionRule(.bridgeHelper, .tapName, condition: .uplinks([.tap]), because: "there is no TAP"),
+            because: "a user-mode NAT cannot be bridged to another network"),
+        OptionRule(.bridgeHelper, .tapName, condition: .uplinks([.tap]), because: "only that uplink uses a TAP"),
         OptionRule(
             .dhcpSystem, condition: .uplinks([.tap, .vmnet]),
-            because: "no server of this host can be reached through a user-mode NAT"),
+            because: "guests cannot reach a DHCP server of the host through a user-mode NAT"),
         OptionRule(
             .egress, .allow, condition: .uplinks([.tap, .user]),
-            because: "where guests go can be restricted with --uplink tap and --uplink user only"),
+            because: "only these uplinks can restrict egress"),
         OptionRule(
             .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),
@@ -286,6 +295,6 @@ extension OptionRules {
             because: "only the user-mode NAT connects to the host's loopback address"),
         OptionRule(
             .networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]),
-            because: "only vmnet has it"),
+            because: "only vmnet.framework supports it"),
     ]
 }

@@ -3,7 +3,7 @@ import ArgumentParser
 import Daemon
 import NetworkModel
 
-/// The options of `join` about where guests may go.
+/// The options of `join` about what guests may connect to.
 struct PolicyOptions: ParsableArguments {
     enum Egress: String, CaseIterable, ExpressibleByArgument {
         case allow, deny
@@ -11,19 +11,29 @@ struct PolicyOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Where guests may go. allow: out. deny: nowhere but where --allow says, this host included. For tap and user. (default: allow)",
+            """
+            What guests may connect to (tap and user only):
+            allow: any destination (default)
+            deny: only destinations given with --allow. The host is excluded.
+            """,
             valueName: "policy"))
     var egress: Egress?
 
     @Option(
         help: ArgumentHelp(
-            "With --egress deny: a destination that is allowed, as CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32. May be given again.",
+            """
+            Destination that guests may connect to with --egress deny, such as 203.0.113.0/24:443 or [2001:db8::]/32. \
+            May be repeated.
+            """,
             valueName: "destination"))
     var allow: [String] = []
 
     @Flag(
         help:
-            "User-mode NAT (chosen by this option): the gateway's address leads to what listens on this host's loopback address."
+            """
+            Connect guests that use the gateway's address to servers on the host's loopback address. Selects the \
+            user-mode NAT.
+            """
     )
     var hostLoopback = false
 
@@ -34,7 +44,7 @@ struct PolicyOptions: ParsableArguments {
         given.note(.hostLoopback, hostLoopback)
     }
 
-    /// The options for which `--uplink auto` may come to user mode, for a message.
+    /// The option because of which `--uplink auto` chose the user-mode NAT, for a message.
     var needingUserMode: String {
         hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address or name"
     }

@@ -4,11 +4,16 @@ import Daemon
 import NetworkModel
 import Wire
 
-/// The options of `join` that let the outside in.
+/// The option of `join` that forwards ports of the host to guests.
 struct PublishOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "[BIND:]PORT[-END]:GUEST[:PORT][/udp]: lets others reach a guest's port at this host's. BIND is an address of this host (default: all of them, 0.0.0.0). GUEST is the guest's address (--dhcp-host fixes one), its MAC, or the host name that it sends by DHCP; both follow its lease. May be given again.",
+            """
+            Forward a port of this host to a guest: [BIND:]PORT[-END]:GUEST[:PORT][/udp]. May be repeated.
+            BIND: address of this host to listen on (default: 0.0.0.0, all addresses)
+            GUEST: the guest's address (--dhcp-host makes it permanent), its hardware address, or the host name that \
+            it sends by DHCP; a hardware address or a name follows the guest's lease
+            """,
             valueName: "ports"))
     var publish: [String] = []
 
@@ -38,7 +43,8 @@ struct PublishOptions: ParsableArguments {
                 throw ValidationError("--publish: \(error)")
             }
             if let other = published.first(where: { $0.overlaps(one) }) {
-                throw ValidationError("--publish: \(one) and \(other) take the same port of this host")
+                throw ValidationError(
+                    "--publish: \(one) and \(other) take the same port of this host; choose another port for one")
             }
             if let network, let reason = network.refusal(of: one) { throw ValidationError("--publish: \(reason)") }
             published.append(one)

@@ -32,9 +32,9 @@ package struct Root: ParsableCommand {
         StandardOutput.ensureOpen()
         let name = arguments.first.map { String($0.split(separator: "/").last ?? "") }
         let arguments = Array(arguments.dropFirst())
-        if name == "socket_vmnet" { SocketVMNet.run(arguments) }
-        if name == "socket_vmnet_client" { SocketVMNet.runClient(arguments) }
-        // The root's own help would hide the options that everybody needs, those of `join`.
+        if name == "socket_vmnet" { SocketVMNetAdapter.run(arguments) }
+        if name == "socket_vmnet_client" { SocketVMNetAdapter.runClient(arguments) }
+        // The root command's own help would omit the options of `join`.
         if let first = arguments.first, arguments.count == 1, ["-h", "--help", "help"].contains(first) {
             StandardOutput.write(help)
             ProcessExit.exit(ExitStatus.success.rawValue)
@@ -44,7 +44,7 @@ package struct Root: ParsableCommand {
             ProcessExit.exit(ExitStatus.success.rawValue)
         }
         do {
-            var command = try parseAsRoot(words(arguments))
+            var command = try parseAsRoot(normalized(arguments))
             try command.run()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {
@@ -57,7 +57,8 @@ package struct Root: ParsableCommand {
         }
     }
 
-    /// The parser's message as all of ours are: what is wrong, what the option is, and where there is more.
+    /// The parser's message in the form of the program's other messages: the cause, the option's help, and the command
+    /// that shows all help; each line with the program's name.
     static func usageMessage(_ text: String, _ arguments: [String]) -> String {
         var lines = text.split(separator: "\n").prefix { !$0.hasPrefix("Usage:") }.map {
             $0.replacing("Error: ", with: "").replacing("Help:  ", with: "vde_vmnet: ")
@@ -66,49 +67,61 @@ package struct Root: ParsableCommand {
         let listed = lines.filter { $0.hasPrefix("  - ") }.map { $0.dropFirst(4) }
         lines.removeAll { $0.hasPrefix("  - ") }
         if !listed.isEmpty { lines[0] += " " + listed.joined(separator: ", ") }
+        // One line for an option's help, which may have a line for each value.
+        if let help = lines.firstIndex(where: { $0.hasPrefix("vde_vmnet: -") || $0.hasPrefix("vde_vmnet: <") }) {
+            let rest = lines[(help + 1)...].map { String($0.drop { $0 == " " }) }
+            lines.removeSubrange((help + 1)...)
+            for line in rest { lines[help] += (":.".contains(lines[help].last ?? " ") ? " " : "; ") + line }
+        }
         let names = configuration.subcommands.compactMap { $0.configuration.commandName }
         let subcommand = names.first { $0 == arguments.first && $0 != "join" }
         if subcommand == nil, let late = arguments.dropFirst().first(where: names.contains) {
             lines.append("vde_vmnet: a subcommand comes before its options: vde_vmnet \(late) ...")
         }
-        if subcommand == nil, let word = vdeSwitchWord(in: text) {
+        if subcommand == nil, let word = vdeSwitchOption(in: text) {
             lines.append(
-                "vde_vmnet: \(word) is an option of vde_switch: vde_vmnet switch takes those; vde_vmnet --switch takes the directory without one"
+                """
+                vde_vmnet: \(word) is an option of vde_switch; use vde_vmnet switch for its options, or vde_vmnet \
+                --switch with the directory as argument
+                """
             )
         }
         return "vde_vmnet: error: " + lines.joined(separator: "\n")
             + "\nvde_vmnet: all options: vde_vmnet \(subcommand.map { $0 + " " } ?? "")--help\n"
     }
 
-    /// An unknown option that vde_switch has.
-    private static func vdeSwitchWord(in message: String) -> String? {
+    /// The unknown option in the parser's message, if vde_switch has it.
+    private static func vdeSwitchOption(in message: String) -> String? {
         guard message.contains("Unknown option"), let word = message.split(separator: "'").dropFirst().first else {
             return nil
         }
-        return VDESwitchWords.isKnown(String(word)) ? String(word) : nil
+        return VDESwitchArguments.isKnown(String(word)) ? String(word) : nil
     }
 
-    /// - Throws: if what was typed where a path belongs looks like a subcommand that there is not.
-    static func checkWord(_ vde: String?) throws(ExitError) {
+    /// - Throws: if the VDE argument looks like a misspelled subcommand: one word that is not an existing directory.
+    static func checkForMisspelledSubcommand(_ vde: String?) throws(ExitError) {
         guard let vde, !vde.isEmpty, !vde.contains("/"), !vde.contains("["), !Files.exists(vde) else { return }
         let names = configuration.subcommands.compactMap { $0.configuration.commandName }.joined(separator: ", ")
         throw ExitError(
             .usage,
-            "there is no subcommand '\(vde)', and no directory of that name here; subcommands are \(names); to make a network: vde_vmnet --switch /tmp/vde; all options: vde_vmnet --help"
+            """
+            there is no subcommand '\(vde)', and no directory of that name here; the subcommands are \(names); \
+            to create a network: vde_vmnet --switch /tmp/vde; for all options: vde_vmnet --help
+            """
         )
     }
 
-    /// The arguments as the subcommands take them.
-    static func words(_ arguments: [String]) throws -> [String] {
+    /// The arguments in the form that the subcommands' parsers accept.
+    static func normalized(_ arguments: [String]) throws -> [String] {
         switch arguments.first {
-        case "switch": ["switch"] + (try VDESwitchWords.canonical(Array(arguments.dropFirst())))
+        case "switch": ["switch"] + (try VDESwitchArguments.normalized(Array(arguments.dropFirst())))
         case "run": ["run", "--with-program"] + emptyValues(arguments.dropFirst())
         case "client": arguments
         default: emptyValues(arguments[...])
         }
     }
 
-    /// `--option=` with its empty value apart: the parser would take the next word for it.
+    /// Splits `--option=` into the option and an empty value; the parser would take the next argument for the value.
     private static func emptyValues(_ arguments: ArraySlice<String>) -> [String] {
         let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
         return arguments[..<end].flatMap {
@@ -120,7 +133,7 @@ package struct Root: ParsableCommand {
     static var help: String {
         var text = helpMessage(for: Join.self)
         text +=
-            "\nSUBCOMMANDS (vde_vmnet SUBCOMMAND --help has more; a path that is called like one is written ./PATH):\n"
+            "\nSUBCOMMANDS (vde_vmnet SUBCOMMAND --help has more; write ./PATH for a path with a subcommand's name):\n"
         for command in configuration.subcommands {
             let name = command.configuration.commandName ?? ""
             text +=

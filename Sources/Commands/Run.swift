@@ -5,19 +5,21 @@ import Logging
 import Platform
 import Sessions
 
-/// `vde_vmnet run [OPTIONS] -- CMD`: a network and a machine that come and go together.
+/// `vde_vmnet run [OPTIONS] -- CMD`: a network for one program, such as a VMM, that ends with it.
 package struct Run: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "run",
-        abstract: "Start a network and a machine on it, which has it as descriptor 3.",
+        abstract: "Start a network and a program that is connected to it by its descriptor 3.",
         usage: "vde_vmnet run [OPTIONS] -- COMMAND ...",
         discussion: """
-            sudo vde_vmnet run -- qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev dgram,id=net0,local.type=fd,local.str=3 ...
+            sudo vde_vmnet run -- qemu-system-x86_64 -device virtio-net-pci,netdev=net0 \
+            -netdev dgram,id=net0,local.type=fd,local.str=3 ...
 
-            Through sudo, the program runs as whoever called sudo. Signals are passed on to it, and its exit status is ours: 128 and the signal's \
-            number if it was killed. If the network ends first, the program is asked to end (SIGTERM), \
-            and killed 5 seconds later, or at the second signal that comes meanwhile; the exit status is then 69 if the way out has failed, else the \
-            program's. With --stream, --dgram or --switch others come in beside it.
+            Started through sudo, the program runs as the user that called sudo. Signals are forwarded to the program. \
+            The exit status is the program's, or 128 plus the signal's number if a signal killed it. If the network \
+            fails first, the program receives SIGTERM, and SIGKILL 5 seconds later or at the next signal; the exit \
+            status is then 69 if the uplink failed, else the program's. With --stream, --dgram or --switch, further \
+            guests can connect to the network.
             """)
 
     @OptionGroup
@@ -39,9 +41,10 @@ package struct Run: ParsableCommand {
     func makeConfiguration() throws -> Configuration {
         var configuration = try network.makeConfiguration()
         configuration.listeners.program = command
-        if let caller = Accounts.sudoCaller, caller.user != 0 {
+        if let caller = CurrentProcess.sudoCaller, caller.user != 0 {
             configuration.listeners.programUser = GuestProgram.User(
-                name: Accounts.account(caller.user)?.name ?? String(caller.user), user: caller.user, group: caller.group
+                name: UserDatabase.account(caller.user)?.name ?? String(caller.user), user: caller.user,
+                group: caller.group
             )
         }
         return configuration

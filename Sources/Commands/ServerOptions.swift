@@ -4,20 +4,23 @@ import Daemon
 import VDESwitch
 import Wire
 
-/// The option of `join` about guests that are routers and DHCP servers.
+/// The option of `join` that lets guests be routers and DHCP servers.
 struct ServerOptions: ParsableArguments {
-    /// Looked at for each DHCP request.
+    /// A small number, because the list is searched for each DHCP request.
     private static let most = 16
 
     @Option(
         help: ArgumentHelp(
-            "On a switch of our own: a guest that may be a router and a DHCP server for the others, by the number of its port or by its hardware address. May be given again. (default: none)",
+            """
+            Let this guest act as a router and DHCP server for the others. Named by its port on the switch or by its \
+            hardware address. May be repeated. (default: none)
+            """,
             valueName: "port|mac"))
     var allowServer: [AllowedServer] = []
 
     func note(in given: inout GivenOptions) { given.note(.allowServer, !allowServer.isEmpty) }
 
-    /// Puts them into `configuration`.
+    /// Stores them in `configuration`.
     func apply(to configuration: inout Configuration) throws {
         guard allowServer.count <= ServerOptions.most else {
             throw ValidationError("--allow-server can be given \(ServerOptions.most) times at most")

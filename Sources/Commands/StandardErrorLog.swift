@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import Logging
 import Platform
+import Timing
 
-/// Log lines on standard error: `vde_vmnet: warning: ...`. Times are left to whoever collects them (journald, launchd);
-/// at debug level and below the seconds since the start are shown. In the background, lines go to the system's log
-/// instead.
+/// Logs to standard error: `vde_vmnet: warning: ...`. The collector (journald, launchd) adds the time; at debug level
+/// and below each line shows the seconds since the start. In the background, lines go to the system log instead.
 struct StandardErrorLog: LogHandler {
-    /// Whether this process has left its terminal.
+    /// Whether this process runs in the background.
     static let isInBackground = Mutex(false)
 
-    private let start = MonotonicClock.now
+    private let start = BootClock.now
 
     var metadata: Logger.Metadata = [:]
     var logLevel: Logger.Level
@@ -27,7 +27,7 @@ struct StandardErrorLog: LogHandler {
         }
         var line = "vde_vmnet: "
         if logLevel <= .debug {
-            let milliseconds = (MonotonicClock.now - start) / MonotonicClock.millisecond
+            let milliseconds = (BootClock.now - start).milliseconds
             line += "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst()) "
         }
         if event.level != .info && event.level != .notice { line += "\(event.level): " }

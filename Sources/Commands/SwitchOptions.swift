@@ -6,40 +6,43 @@ import Sessions
 import VDEPlug
 import VDESwitch
 
-/// The options of `join` that make it a switch.
+/// The options of `join` for a switch of its own.
 struct SwitchOptions: ParsableArguments {
     @Flag(
         name: .customLong("switch"),
-        help: "Be the switch at VDE, a directory that is made: machines join it with nothing else installed.")
+        help: "Create a VDE switch at VDE instead of joining one.")
     var isSwitch = false
 
     @Option(
         help: ArgumentHelp(
-            "With --switch: who may join, as the octal mode of the control socket. (default: 0600)", valueName: "mode"))
+            "Octal mode of the switch's control socket: who may join. (default: 0600)", valueName: "mode"))
     var vdeMode: OctalMode?
 
     @Option(
         help: ArgumentHelp(
-            "With --switch: the octal mode of the directory. (default: made from --vde-mode)", valueName: "mode"))
+            "Octal mode of the switch's directory. (default: derived from --vde-mode)", valueName: "mode"))
     var vdeDirmode: OctalMode?
 
     @Option(
         help: ArgumentHelp(
-            "With --switch: a socket for the console, as unixterm, vdeterm and unixcmd use it.", valueName: "path"))
+            "Create a socket for the switch's console, for unixterm, vdeterm and unixcmd.", valueName: "path"))
     var mgmt: String?
 
-    @Option(help: ArgumentHelp("With --mgmt: its octal mode. (default: 0600)", valueName: "mode"))
+    @Option(help: ArgumentHelp("Octal mode of the console's socket. Needs --mgmt. (default: 0600)", valueName: "mode"))
     var mgmtmode: OctalMode?
 
-    @Option(help: ArgumentHelp("With --switch: console commands to carry out at start.", valueName: "file"))
+    @Option(help: ArgumentHelp("Run the console commands in this file at start.", valueName: "file"))
     var rcfile: String?
 
-    @Flag(help: "With --switch: machines reach the way out, and not each other.")
+    @Flag(help: "Keep guests from reaching each other; they reach only the uplink.")
     var vmnetIsolation = false
 
     @Option(
         help: ArgumentHelp(
-            "With --switch: a port that leads to further guests, such as another switch. It gets up to four fifths of the addresses, by rate. Repeat for several.",
+            """
+            Port of the switch behind which there are several guests, such as another switch. Together they may take \
+            up to four fifths of the DHCP addresses. May be repeated.
+            """,
             valueName: "port"))
     var trunk: [Int] = []
 
@@ -53,10 +56,10 @@ struct SwitchOptions: ParsableArguments {
         given.note(.trunk, !trunk.isEmpty)
     }
 
-    /// The switch that they ask for; nil for none.
-    /// - Parameter hasOtherListeners: VDE is not spoken of, and there are other ways in.
+    /// The switch that the options describe; nil if vde_vmnet joins one.
+    /// - Parameter hasOtherListeners: there is no VDE argument, and there are other listeners.
     func makeSwitch(
-        _ locator: PlugLocator, group: UInt32?, hasOtherListeners: Bool = false
+        _ locator: VirtualNetworkLocator, group: UInt32?, hasOtherListeners: Bool = false
     ) throws -> SwitchConfiguration? {
         if hasOtherListeners && !isSwitch {
             return try configure(SwitchConfiguration(path: nil), group: group)
@@ -68,7 +71,7 @@ struct SwitchOptions: ParsableArguments {
         case .defaultSwitch(_, 0): path = SwitchConfiguration.defaultPath
         default:
             throw ValidationError(
-                "--switch takes the directory that the switch is to have, without a port and not a cable")
+                "--switch takes the directory to create, without a port and not a cable")
         }
         return try configure(SwitchConfiguration(path: Files.absolute(path)), group: group)
     }
@@ -76,12 +79,12 @@ struct SwitchOptions: ParsableArguments {
     private func configure(_ base: SwitchConfiguration, group: UInt32?) throws -> SwitchConfiguration {
         if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
         if let port = trunk.first(where: { !(0...base.portLimit).contains($0) }) {
-            throw ValidationError("--trunk: \(port) is no port of the switch, which has 0 to \(base.portLimit)")
+            throw ValidationError("--trunk: \(port) is not a port of the switch, which has 0 to \(base.portLimit)")
         }
         var configuration = base
         configuration.trunks = Set(trunk)
         configuration.access = SwitchAccess(
-            mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: Accounts.sudoCaller)
+            mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: CurrentProcess.sudoCaller)
         configuration.console = mgmt.map {
             SwitchConfiguration.Console(path: Files.absolute($0), mode: mgmtmode?.value ?? 0o600)
         }

@@ -5,24 +5,31 @@ import NetworkModel
 import VmnetUplink
 import Wire
 
-/// The options of `join` for what only vmnet.framework offers.
+/// The options of `join` that only vmnet.framework supports.
 struct VmnetOptionGroup: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "macOS, for host: names a network of its own, on which vmnet gives no addresses.", valueName: "uuid"))
+            "Use an isolated host network with this UUID, without DHCP (macOS, host mode).", valueName: "uuid"))
     var vmnetNetworkIdentifier: UUIDArgument?
 
     @Option(
-        help: ArgumentHelp("macOS, for shared: the IPv6 network behind NAT, such as fd00:1:2:3::.", valueName: "prefix")
+        help: ArgumentHelp(
+            "IPv6 prefix of the network behind NAT, such as fd00:1:2:3:: (macOS, shared mode).", valueName: "prefix")
     )
     var vmnetNat66Prefix: IPv6PrefixArgument?
 
-    @Flag(help: "macOS: exchange TCP segments of up to 64 KiB with vmnet, cut up on the way to machines.")
+    @Flag(
+        help: """
+            Exchange TCP segments of up to 64 KiB with vmnet; they are split on the way to guests (macOS).
+            """)
     var vmnetOffload = false
 
     @Option(
         help: ArgumentHelp(
-            "macOS 26 and later, for shared: the interface that leads out, such as en0. (default: the system's choice)",
+            """
+            Interface through which guests reach the outside, such as en0 (macOS 26 and later, shared mode). \
+            (default: the system's choice)
+            """,
             valueName: "interface"))
     var vmnetExternalInterface: String?
 
@@ -33,8 +40,8 @@ struct VmnetOptionGroup: ParsableArguments {
         given.note(.externalInterface, vmnetExternalInterface != nil)
     }
 
-    /// Puts them into `configuration`, whose mode, network and DHCP are there already.
-    /// - Parameter vmnet: the framework, where the program has it and the user has not asked for another way out.
+    /// Stores them in `configuration`, whose mode, network and DHCP must be set.
+    /// - Parameter vmnet: the framework; nil if the program lacks it or the user chose another uplink.
     func apply(to configuration: inout Configuration, vmnet: (any VmnetProvider)?) throws {
         guard let vmnet else { return }
         configuration.hasVmnetOffload = vmnetOffload
@@ -48,12 +55,15 @@ struct VmnetOptionGroup: ParsableArguments {
     private func checkPublished(_ published: [PublishedPort]) throws {
         if let bound = published.first(where: { $0.bind != .any }) {
             throw ValidationError(
-                "--publish \(bound): vmnet.framework forwards a port for all addresses of the Mac; leave out \(bound.bind)"
+                """
+                --publish \(bound): vmnet.framework forwards a port for all addresses of the Mac; leave out \
+                \(bound.bind)
+                """
             )
         }
     }
 
-    /// What takes a network object, and what an object does not do.
+    /// Checks the options that need a network object, and those that cannot be combined with one.
     private func checkNetworkObject(_ configuration: Configuration, _ vmnet: any VmnetProvider) throws {
         let option: String
         if vmnetExternalInterface != nil {
@@ -72,12 +82,18 @@ struct VmnetOptionGroup: ParsableArguments {
         }
         if configuration.interfaceID != nil {
             throw ValidationError(
-                "\(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every interface of such a network"
+                """
+                \(option) does not go with --vmnet-interface-id: vmnet makes a new hardware address for every \
+                interface of such a network
+                """
             )
         }
         if let network = configuration.network, !network.gatewayIsFirstHost {
             throw ValidationError(
-                "\(option) wants a gateway that is the first address of its network, here \(network.network.base.advanced(by: 1)), and no --vmnet-dhcp-end"
+                """
+                \(option) needs a gateway that is the first address of its network, here \
+                \(network.network.base.advanced(by: 1)), and no --vmnet-dhcp-end
+                """
             )
         }
     }

@@ -6,15 +6,21 @@ import Switching
 struct WorkerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Threads that may forward frames, 1 to 16; more than one do when one is not enough. (default: one for each processor, up to 4)",
+            """
+            Maximum number of threads that forward frames, 1 to 16. Threads start when the load needs them. (default: \
+            one per processor, up to 4)
+            """,
             valueName: "n"))
     var workers: Int?
 
-    /// Nil for as many as are of use here.
+    /// The number of threads; nil: one per processor, up to a limit.
     func makeWorkers() throws -> Int? {
         if let workers, !ForwardingWorker.allowedCounts.contains(workers) {
             throw ValidationError(
-                "--workers: \(workers) is not between \(ForwardingWorker.allowedCounts.lowerBound) and \(ForwardingWorker.allowedCounts.upperBound)"
+                """
+                --workers: \(workers) is not between \(ForwardingWorker.allowedCounts.lowerBound) and \
+                \(ForwardingWorker.allowedCounts.upperBound)
+                """
             )
         }
         return workers

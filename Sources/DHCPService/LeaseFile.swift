@@ -22,7 +22,7 @@ package final class LeaseFile {
     package static func open(_ path: String, logger: Logger) throws(ExitError) -> (file: LeaseFile, leases: [Lease]) {
         do throws(SystemError) {
             let name = try Directory.name(of: path)
-            let directory = try Directory.open(above: path, .ownersOfLinks)
+            let directory = try Directory.open(above: path, .trustedLinks)
             let leases = try load(name, in: directory, logger)
             let file = LeaseFile(directory, name, logger)
             try file.begin(leases)

@@ -22,7 +22,7 @@ package struct Configuration: Sendable {
     /// Whose switch the guests are on.
     package enum SwitchRole: Sendable {
         /// The switch of another process, which this one joins.
-        case client(PlugLocator)
+        case client(VirtualNetworkLocator)
         /// A switch that this process is.
         case server(SwitchConfiguration)
     }

@@ -49,7 +49,8 @@ extension Daemon {
         let path = "\(directory)/\(dhcp.network.description.replacing("/", with: "-")).leases"
         let (file, leases) = try LeaseFile.open(path, logger: logger)
         let service = DHCPServerRunner(
-            dhcp, leases: leases, file: file, yieldsToOthers: yieldsToOthers, loop: loop, control: control, logger: logger
+            dhcp, leases: leases, file: file, yieldsToOthers: yieldsToOthers, loop: loop, control: control,
+            logger: logger
         )
         addressService = service
         service.portName = { [unowned self] in name(of: $0) }

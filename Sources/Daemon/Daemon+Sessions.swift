@@ -8,7 +8,7 @@ import VDEPlug
 extension Daemon {
     /// Makes the guests' side: a switch of this process, or a connection to another one.
     func makeSession() -> any NetworkSession {
-        let locator: PlugLocator
+        let locator: VirtualNetworkLocator
         switch configuration.role {
         case .server(let own):
             let neighbours =
@@ -30,7 +30,9 @@ extension Daemon {
         let frameLimit = FrameLimits.link(mtu: configuration.mtu)
         let options = PlugOptions(
             group: configuration.vdeGroup,
-            description: "vde_vmnet user=\(Accounts.userName(Accounts.effectiveUser)) pid=\(Accounts.processID)")
+            description:
+                "vde_vmnet user=\(UserDatabase.userName(CurrentProcess.effectiveUser)) pid=\(CurrentProcess.identifier)"
+        )
         func plug(_ candidates: [String], _ port: Int) -> PlugSession {
             PlugSession(
                 candidates: candidates, port: port, options: options, maximumFrame: frameLimit, loop: loop,

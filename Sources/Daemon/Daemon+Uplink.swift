@@ -22,7 +22,7 @@ extension Daemon {
         } catch {
             // Root gets `noPermission` from vmnet for reasons that a user-mode NAT would only hide.
             guard configuration.uplink == .auto, !configuration.mode.isBridged, error.status == .noPermission,
-                vmnet == nil || Accounts.effectiveUser != 0
+                vmnet == nil || CurrentProcess.effectiveUser != 0
             else { throw error }
             uplink?.stop()
             uplink?.undo()

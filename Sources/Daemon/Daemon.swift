@@ -72,7 +72,7 @@ package final class Daemon {
     /// - Parameter onReady: called once, when the network is ready.
     /// - Throws: why the daemon could not start or go on, after everything was undone.
     package func run(onReady: (StartReport) -> Void) throws(ExitError) {
-        guard !Accounts.isSetID else {
+        guard !CurrentProcess.isSetID else {
             throw ExitError(
                 .noPermission,
                 """

@@ -30,7 +30,7 @@ extension Capabilities {
         // Each guest's data socket is given to its user, and the data socket on another switch to that switch's group.
         if servesDirectory || joins { needed.insert(.chown) }
         // Signals for the program of `run`, which runs as the caller.
-        if let user = listeners.programUser, user.user != Accounts.effectiveUser { needed.insert(.kill) }
+        if let user = listeners.programUser, user.user != CurrentProcess.effectiveUser { needed.insert(.kill) }
         return needed
     }
 }

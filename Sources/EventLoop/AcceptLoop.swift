@@ -66,7 +66,7 @@ package final class AcceptLoop {
         if !hasReported { onExhaustion(reason) }
         hasReported = true
         loop.unwatch(socket.raw)
-        timer = loop.schedule(after: TimeAmount.nanoseconds(Int64(Acceptance.pause))) { [unowned self] in watch() }
+        timer = loop.schedule(after: Acceptance.pause) { [unowned self] in watch() }
     }
 
     /// Stops accepting clients.

@@ -115,9 +115,9 @@ package final class HostChanges {
     package static func lock(_ directory: String, timeout: TimeAmount) throws(SystemError) -> Descriptor {
         let path = directory + "/lock"
         let file = try Files.open(path, [.readWrite, .create, .noFollow], mode: 0o600)
-        if try file.lock(until: UInt64(bitPattern: (BootClock.now + timeout).nanoseconds)) { return file }
+        if try file.lock(until: BootClock.now + timeout) { return file }
         // The lock may outlast the process that took it, in a child that is about to start a program.
-        let owner = FileLocks.holder(of: file).flatMap { Accounts.isAlive($0) ? $0 : nil }
+        let owner = FileLocks.holder(of: file).flatMap { ProcessTable.isAlive($0) ? $0 : nil }
         throw SystemError(
             code: Errno.busy, "\(owner.map { "process \($0)" } ?? "another process") keeps \(path) locked")
     }

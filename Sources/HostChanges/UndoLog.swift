@@ -97,15 +97,15 @@ package final class UndoLog {
         func isHeld(_ file: borrowing Descriptor, timeout: TimeAmount) throws(SystemError) -> Bool {
             if try file.tryLock() { return false }
             let status = try file.status()
-            if Accounts.isAlive(process, asUser: status.owner) { return true }
+            if ProcessTable.isAlive(process, asUser: status.owner) { return true }
             // If no other user can open the file, an instance has locked it, perhaps in another process namespace.
             guard status.mode & 0o077 == 0 else { return false }
-            return try !file.lock(until: UInt64(bitPattern: (BootClock.now + timeout).nanoseconds))
+            return try !file.lock(until: BootClock.now + timeout)
         }
     }
 
     private func write() throws(SystemError) {
-        let lines = [UndoLog.header, "pid \(Accounts.processID)"] + changes.map(\.line)
+        let lines = [UndoLog.header, "pid \(CurrentProcess.identifier)"] + changes.map(\.line)
         try file.truncate(to: 0)
         try file.rewind()
         try file.write(Array((lines.joined(separator: "\n") + "\n").utf8))

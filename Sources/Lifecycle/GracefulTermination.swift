@@ -15,9 +15,9 @@ package enum GracefulTermination {
         _ program: ChildProcess, called name: String, signals: SignalPipe, _ logger: Logger
     ) -> ChildProcess.Termination {
         program.signal(Signal.terminate)
-        let deadline = UInt64(bitPattern: (BootClock.now + timeout).nanoseconds)
+        let deadline = BootClock.now + timeout
         var requests = 0
-        while requests < 2 && MonotonicClock.now < deadline {
+        while requests < 2 && BootClock.now < deadline {
             if let termination = program.poll() { return termination }
             guard signals.wait(until: deadline) else { break }
             for number in signals.received() where number != Signal.child && number != Signal.user1 {

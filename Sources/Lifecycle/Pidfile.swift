@@ -18,7 +18,7 @@ package final class Pidfile: Sendable {
     package init(_ path: String) throws(ExitError) {
         do throws(SystemError) {
             let name = try Directory.name(of: path)
-            let directory = try Directory.open(above: path, .ownersOfLinks)
+            let directory = try Directory.open(above: path, .trustedLinks)
             let file = try Pidfile.claim(name, in: directory)
             status = try file.status()
             self.directory = directory
@@ -42,17 +42,17 @@ package final class Pidfile: Sendable {
     }
 
     private static func claim(_ name: String, in directory: borrowing Directory) throws(SystemError) -> Descriptor {
-        let temporary = ".\(name).\(Accounts.processID)-\(Random.value() as UInt32)"
+        let temporary = ".\(name).\(CurrentProcess.identifier)-\(Random.value() as UInt32)"
         let file = try directory.open(temporary, [.readWrite, .create, .exclusive])
         do throws(SystemError) {
             guard try file.tryLock() else { throw SystemError(code: Errno.busy, "another process") }
-            try file.write(Array("\(Accounts.processID)\n".utf8))
+            try file.write(Array("\(CurrentProcess.identifier)\n".utf8))
             try file.setMode(0o644)
             // Several processes may find the file of the same dead process. One removes it, and one gets the name; the
             // others try again.
             for _ in 0..<100 {
                 do throws(SystemError) {
-                    try directory.renameNew(temporary, to: name)
+                    try directory.renameExclusively(temporary, to: name)
                     return file
                 } catch {
                     guard error.code == Errno.exists else { throw error }
@@ -82,14 +82,14 @@ package final class Pidfile: Sendable {
             if error.code == Errno.noEntry { return }
             throw error
         }
-        guard [Accounts.effectiveUser, Accounts.sudoCaller?.user].contains(status.owner) else {
+        guard [CurrentProcess.effectiveUser, CurrentProcess.sudoCaller?.user].contains(status.owner) else {
             throw SystemError(
-                code: Errno.exists, "replace, as it belongs to \(Accounts.userName(status.owner)),",
+                code: Errno.exists, "replace, as it belongs to \(UserDatabase.userName(status.owner)),",
                 directory.path(of: name))
         }
         if try !old.tryLock() {
             let number = String(decoding: (try? old.read(limit: 32)) ?? [], as: UTF8.self).prefix { $0.isNumber }
-            if let process = Int32(number), Accounts.isAlive(process, asUser: status.owner) {
+            if let process = Int32(number), ProcessTable.isAlive(process, asUser: status.owner) {
                 throw SystemError(code: Errno.busy, "process \(process)")
             }
         }

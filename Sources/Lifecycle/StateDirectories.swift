@@ -9,10 +9,10 @@ package enum StateDirectories {
     /// - Returns: the path.
     /// - Throws: `cannotCreate`.
     package static func state(_ chosen: String?) throws(ExitError) -> String {
-        if let chosen { return try make(chosen, .ownersOfLinks, stateRemedy) }
-        let home = Accounts.environment("HOME") ?? "/"
-        let own = (Accounts.environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/vde_vmnet"
-        return try makeFirst(of: ["/var/lib/vde_vmnet", own], .ownersOfLinks, stateRemedy)
+        if let chosen { return try make(chosen, .trustedLinks, stateRemedy) }
+        let home = CurrentProcess.environment("HOME") ?? "/"
+        let own = (CurrentProcess.environment("XDG_STATE_HOME") ?? home + "/.local/state") + "/vde_vmnet"
+        return try makeFirst(of: ["/var/lib/vde_vmnet", own], .trustedLinks, stateRemedy)
     }
 
     /// Makes `/run/vde_vmnet`, or `$XDG_RUNTIME_DIR/vde_vmnet`. A process with privileges acts on what is there, so no
@@ -20,12 +20,12 @@ package enum StateDirectories {
     /// - Returns: the path.
     /// - Throws: `cannotCreate`.
     package static func runtime() throws(ExitError) -> String {
-        let own = Accounts.environment("XDG_RUNTIME_DIR").flatMap { $0.isEmpty ? nil : $0 }
-        let directory = (own ?? "/tmp/vde_vmnet-\(Accounts.effectiveUser)") + "/vde_vmnet"
+        let own = CurrentProcess.environment("XDG_RUNTIME_DIR").flatMap { $0.isEmpty ? nil : $0 }
+        let directory = (own ?? "/tmp/vde_vmnet-\(CurrentProcess.effectiveUser)") + "/vde_vmnet"
         let remedy =
             own.map { "XDG_RUNTIME_DIR is \($0); set it to a directory that you own" }
             ?? "set XDG_RUNTIME_DIR to a directory that you own"
-        return try makeFirst(of: ["/run/vde_vmnet", directory], .nobody, remedy)
+        return try makeFirst(of: ["/run/vde_vmnet", directory], .trustedPath, remedy)
     }
 
     private static let stateRemedy = "choose another with --state-dir"
@@ -47,20 +47,20 @@ package enum StateDirectories {
 
     private static func make(_ path: String, _ trust: Directory.Trust, _ remedy: String) throws(ExitError) -> String {
         do throws(SystemError) {
-            let directory = try Directory.open(path, trust, making: trust == .nobody ? 0o700 : 0o755)
+            let directory = try Directory.open(path, trust, making: trust == .trustedPath ? 0o700 : 0o755)
             // Another user who can write there could choose which changes are undone, or which leases guests get.
-            try directory.requireOwn()
+            try directory.requirePrivate()
             guard Files.isWritable(directory.path) else {
                 throw SystemError(code: Errno.accessDenied, "write to", path)
             }
             // An earlier version made it with a mode that lets other users open, and so lock, the files in it.
-            if trust == .nobody, try directory.status().mode & 0o077 != 0 { try directory.reopen().setMode(0o700) }
+            if trust == .trustedPath, try directory.status().mode & 0o077 != 0 { try directory.reopen().setMode(0o700) }
             return directory.path
         } catch {
             throw ExitError(
                 .cannotCreate,
                 """
-                \(error); it must belong to \(Accounts.userName(Accounts.effectiveUser)) and be writable for no other \
+                \(error); it must belong to \(UserDatabase.userName(CurrentProcess.effectiveUser)) and be writable for no other \
                 user; \(remedy)
                 """
             )

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A connected unix socket that this process was started with, behind which there is a machine.
+/// A connected unix socket that this process was started with, whose peer is a guest's VMM.
 package struct InheritedDescriptor: Equatable, Sendable {
     package let raw: Int32
-    /// A stream, each frame behind its length; else datagrams, each a frame.
+    /// A stream, in which a length precedes each frame; otherwise datagrams, one per frame.
     package let isStream: Bool
 
-    /// Looks at descriptor `raw` and takes nothing over.
-    /// - Throws: what it is instead of what it should be.
+    /// Examines descriptor `raw`, without taking ownership.
+    /// - Throws: if it is not such a socket.
     package init(_ raw: Int32) throws(ListenerError) {
         let kind: SocketKind
         do throws(SystemError) {
@@ -21,7 +21,10 @@ package struct InheritedDescriptor: Equatable, Sendable {
             case Errno.notSocket:
                 throw ListenerError(
                     .unsuitable,
-                    "descriptor \(raw) is no socket; it must be one end of a connected unix socket, as socketpair makes them"
+                    """
+                    descriptor \(raw) is not a socket; pass one end of a connected unix socket, such as one from \
+                    socketpair(2)
+                    """
                 )
             default: throw ListenerError(.unsuitable, error.description)
             }
@@ -29,10 +32,11 @@ package struct InheritedDescriptor: Equatable, Sendable {
         guard kind.isUnix else {
             throw ListenerError(
                 .unsuitable,
-                "descriptor \(raw) is a socket of another kind than unix; frames are taken from unix sockets only")
+                "descriptor \(raw) is not a unix socket; pass a connected unix socket")
         }
         guard kind.isStream || kind.isDatagram else {
-            throw ListenerError(.unsuitable, "descriptor \(raw) is neither a stream nor a datagram socket")
+            throw ListenerError(
+                .unsuitable, "descriptor \(raw) is neither a stream nor a datagram socket; pass one of those")
         }
         guard !kind.isListening else {
             throw ListenerError(.unsuitable, "descriptor \(raw) is a listening socket; use --stream with its path")
@@ -40,7 +44,7 @@ package struct InheritedDescriptor: Equatable, Sendable {
         guard kind.isConnected else {
             throw ListenerError(
                 .unsuitable,
-                "descriptor \(raw) is not connected to anything; its other end must be held by the machine's program")
+                "descriptor \(raw) is not connected; connect it to the guest's VMM before starting vde_vmnet")
         }
         self.raw = raw
         isStream = kind.isStream

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Why a listener cannot be where it was asked to be: the thing, the cause, and what to do next.
+/// Why a listener cannot be created. The description names the path, the cause and the next step.
 package struct ListenerError: Error, Sendable, CustomStringConvertible {
     package enum Cause: Equatable, Sendable {
-        /// Somebody serves it already.
+        /// Another process serves the socket.
         case occupied
-        /// Something else is there.
+        /// The path exists, and this process must not replace it.
         case notOurs
-        /// The descriptor or the path is nothing to make a listener of.
+        /// The descriptor or the path cannot be a listener.
         case unsuitable
         case permissionDenied
         case system

@@ -1,44 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
-/// The directory of a listener as it was opened. Its path may lead elsewhere a moment later, where another user may
-/// rename what is on the way; what root makes there, gives away or removes is named by the directory that was opened.
+/// The open directory of a listener. Another user may be able to change where its path leads; whatever root makes,
+/// gives away or removes in it is therefore named by the open directory.
 struct SocketDirectory: ~Copyable, Sendable {
-    /// How long to wait for another process that makes a socket beside ours, in nanoseconds. That takes it far less
-    /// than a millisecond.
-    static let patience = MonotonicClock.second
+    /// How long to wait for another process that creates a socket in the directory, which takes it less than a
+    /// millisecond.
+    static let bindingTimeout = TimeAmount.seconds(1)
 
     let directory: Directory
-    /// Of the socket.
+    /// The socket's name.
     let name: String
-    /// Locked, as far as possible: any process that may read a directory can lock it for ever.
+    /// The directory's lock, if it was free in time: any process that can read the directory could hold it without
+    /// limit.
     private let lock: Descriptor?
     private let isLocked: Bool
 
-    /// Opens the directory and takes its lock, for as long as the value lives.
-    /// - Parameter isLocked: the lock is not needed, or this process has it.
+    /// Opens the directory and locks it for the lifetime of the value.
+    /// - Parameter isLocked: this process has the lock already.
     init(_ path: String, isLocked: Bool) throws(SystemError) {
         let name = try Directory.name(of: path)
-        let directory = try Directory.open(above: path, .ownersOfLinks)
+        let directory = try Directory.open(above: path, .trustedLinks)
         let lock = isLocked ? nil : try? directory.reopen()
-        self.isLocked = isLocked || (try? lock?.lock(until: MonotonicClock.now + SocketDirectory.patience)) ?? false
+        self.isLocked = isLocked || (try? lock?.lock(until: BootClock.now + SocketDirectory.bindingTimeout)) ?? false
         self.lock = lock
         self.name = name
         self.directory = directory
     }
 
-    /// Waits for another process that may be making the socket; behind that, one that does not answer was left.
+    /// Without the lock, waits until another process that may be creating the socket would have finished. A socket that
+    /// does not answer afterwards is abandoned.
     func settle() {
-        if !isLocked { MonotonicClock.sleep(SocketDirectory.patience) }
+        if !isLocked { BootClock.sleep(SocketDirectory.bindingTimeout) }
     }
 
-    /// Whether a user cannot put anything into the directory, which is root's, as we are: a socket of that user's there
-    /// was given away by one of us, started through sudo perhaps. macOS has /var/run writable for the group `daemon`,
-    /// which has no users in it.
+    /// Whether this process and the directory's owner are root, and `user` cannot create files in it. A socket of that
+    /// user was then created by root and given away, for example through sudo. On macOS /var/run is writable for the
+    /// group `daemon`, which has no users as members.
     func isClosed(to user: UInt32) -> Bool {
-        guard Accounts.effectiveUser == 0, let status = try? directory.status(), status.owner == 0,
+        guard CurrentProcess.effectiveUser == 0, let status = try? directory.status(), status.owner == 0,
             status.mode & 0o002 == 0
         else { return false }
-        return status.mode & 0o020 == 0 || (Accounts.account(user) != nil && !Accounts.isMember(user, of: status.group))
+        return status.mode & 0o020 == 0
+            || (UserDatabase.account(user) != nil && !UserDatabase.isMember(user, of: status.group))
     }
 }

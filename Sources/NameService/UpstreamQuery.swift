@@ -39,13 +39,13 @@ final class UpstreamQuery {
         switch transport {
         case .datagram:
             self.query = query
-            socket = try UnixSocket.internetDatagram(ipv6: !server.isIPv4)
+            socket = try Socket.udp(ipv6: !server.isIPv4)
             try socket.connect(to: server)
             _ = try socket.send(query)
             try loop.watch(socket.raw) { [unowned self] _ in receiveDatagram() }
         case .stream:
             self.query = DNSMessage.withLengthPrefix(query)
-            socket = try UnixSocket.internetStream(ipv6: !server.isIPv4)
+            socket = try Socket.tcp(ipv6: !server.isIPv4)
             try socket.connect(to: server)
             try loop.watch(socket.raw, for: .writable) { [unowned self] _ in write() }
         }

@@ -1,45 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
-/// Frames to and from a network: what a guest's network card is to it.
-package protocol GuestLink {
-    func send(_ frame: [UInt8])
-    /// The next frame, or nil when `deadline` (nanoseconds on the monotonic clock) passes first.
-    func receive(until deadline: UInt64) -> [UInt8]?
-}
-
-/// A link through a connected datagram socket, one frame a datagram.
-package final class DatagramLink: GuestLink {
-    private let socket: Descriptor
-
-    package init(_ socket: consuming Descriptor) { self.socket = socket }
-
-    package func send(_ frame: [UInt8]) {
-        // A full or absent receiver loses frames like any cable.
-        _ = try? socket.send(frame)
-    }
-
-    package func receive(until deadline: UInt64) -> [UInt8]? {
-        while socket.wait(for: .readable, until: deadline).contains(.readable) {
-            guard let frame = try? socket.receive(limit: 65_553) else { return nil }
-            if frame.count >= EthernetView.headerLength { return frame }
-        }
-        return nil
-    }
-}
-
-/// A guest small enough to need no machine: one hardware address, one IPv4 address, and just enough of each protocol to
-/// ask a question and hear the answer. It answers ARP for its own address meanwhile, without which nobody could answer
-/// it.
+/// A minimal guest without a VM: one hardware address, one IPv4 address, and enough of each protocol to send a request
+/// and receive the answer. It also answers ARP requests for its address, without which no answer could reach it.
 package final class Guest {
-    /// Where a hop's packet goes first.
-    struct NextHop {
-        let hardware: MACAddress
-    }
-
-    /// What a DHCP server granted.
-    package struct Grant: Equatable {
+    /// The lease that a DHCP server has acknowledged.
+    package struct Lease: Equatable {
         package let address: IPv4Address
         package let network: IPv4Network
         package let server: IPv4Address
@@ -51,7 +19,7 @@ package final class Guest {
 
     let hardware: MACAddress
     private let link: any GuestLink
-    private(set) var grant: Grant?
+    private(set) var lease: Lease?
     private var neighbours: [IPv4Address: MACAddress] = [:]
 
     package init(hardware: MACAddress, link: any GuestLink) {
@@ -59,25 +27,25 @@ package final class Guest {
         self.link = link
     }
 
-    private var address: IPv4Address { grant?.address ?? .any }
+    private var address: IPv4Address { lease?.address ?? .any }
 
-    /// Waits for a frame of which `accept` makes something.
-    private func wait<Answer>(until deadline: UInt64, _ accept: (RawSpan) throws -> Answer?) -> Answer? {
+    /// Receives frames until `accept` returns a value for one; nil if `deadline` passes first.
+    private func wait<Answer>(until deadline: Instant, _ accept: (RawSpan) throws -> Answer?) -> Answer? {
         while let frame = link.receive(until: deadline) {
             answerARP(frame.rawSpan)
-            // What does not parse is somebody else's business.
+            // Ignores frames that do not parse.
             if let answer = try? accept(frame.rawSpan) { return answer }
         }
         return nil
     }
 
-    /// Sends `frame` up to `attempts` times, until `accept` makes something of what comes back.
+    /// Sends `frame` up to `attempts` times, until `accept` returns a value for a received frame.
     private func exchange<Answer>(
-        _ frame: [UInt8], attempts: Int, timeout: UInt64, _ accept: (RawSpan) throws -> Answer?
+        _ frame: [UInt8], attempts: Int, timeout: TimeAmount, _ accept: (RawSpan) throws -> Answer?
     ) -> Answer? {
         for _ in 0..<attempts {
             link.send(frame)
-            if let answer = wait(until: MonotonicClock.now + timeout, accept) { return answer }
+            if let answer = wait(until: BootClock.now + timeout, accept) { return answer }
         }
         return nil
     }
@@ -95,8 +63,8 @@ package final class Guest {
 
     // MARK: DHCP (RFC 2131 section 3.1)
 
-    /// Seconds of the lease that is asked for: the check is shorter, and one that is killed keeps its address no
-    /// longer.
+    /// The requested lease time in seconds: longer than a check, and short so that a killed check does not keep its
+    /// address for long.
     private static let leaseTime: UInt32 = 120
 
     private func dhcp(_ kind: DHCPv4Message.Kind, _ transaction: UInt32) -> DHCPv4Message {
@@ -130,11 +98,11 @@ package final class Guest {
         case noOffer
         case noAcknowledgement(server: IPv4Address)
         case refused(server: IPv4Address)
-        case nonsense(server: IPv4Address)
+        case malformed(server: IPv4Address)
     }
 
-    /// Gets a lease. dnsmasq, the slowest usual server, takes three seconds before it offers one.
-    package func lease(timeout: UInt64 = 5 * MonotonicClock.second) throws(LeaseFailure) -> Grant {
+    /// Obtains a lease by DHCP. The time limit allows for dnsmasq, which may take three seconds to offer one.
+    package func obtainLease(timeout: TimeAmount = .seconds(5)) throws(LeaseFailure) -> Lease {
         let transaction: UInt32 = Random.value()
         guard
             let offer = exchange(
@@ -153,39 +121,39 @@ package final class Guest {
         guard answer.yourAddress != .any, let mask = answer.address(.subnetMask),
             let network = IPv4Network(containing: answer.yourAddress, mask: mask)
         else {
-            throw .nonsense(server: server)
+            throw .malformed(server: server)
         }
-        let grant = Grant(
+        let lease = Lease(
             address: answer.yourAddress, network: network, server: server, router: answer.address(.router),
             nameServers: answer.addresses(.domainNameServer),
             seconds: answer.seconds(.leaseTime) ?? 0, mtu: answer.short(.interfaceMTU))
-        self.grant = grant
-        return grant
+        self.lease = lease
+        return lease
     }
 
-    /// Gives the lease back. Servers do not answer.
+    /// Releases the lease. Servers do not answer.
     package func release() {
-        guard let grant else { return }
-        // A server that does not answer ARP hears a broadcast.
-        let server = neighbour(grant.server) ?? .broadcast
+        guard let lease else { return }
+        // If the server does not answer ARP, the release is broadcast.
+        let server = neighbour(lease.server) ?? .broadcast
         var message = dhcp(.release, Random.value())
-        message.clientAddress = grant.address
-        message.set(.serverIdentifier, [grant.server])
+        message.clientAddress = lease.address
+        message.set(.serverIdentifier, [lease.server])
         link.send(
-            UDPFrame(from: (hardware, grant.address, DHCPPort.client), to: (server, grant.server, DHCPPort.server))
+            UDPFrame(from: (hardware, lease.address, DHCPPort.client), to: (server, lease.server, DHCPPort.server))
                 .bytes(payload: message.bytes()))
-        self.grant = nil
+        self.lease = nil
     }
 
     // MARK: ARP, ping, UDP, TCP
 
-    /// Who has `target`, on this network.
+    /// The hardware address of `target` on this network, by ARP; nil without an answer.
     package func neighbour(_ target: IPv4Address) -> MACAddress? {
         if let known = neighbours[target] { return known }
         let question = ARPPacket(
             operation: .request, senderHardware: hardware, senderAddress: address, targetHardware: .zero,
             targetAddress: target)
-        let found = exchange(question.frame(to: .broadcast), attempts: 3, timeout: MonotonicClock.second) {
+        let found = exchange(question.frame(to: .broadcast), attempts: 3, timeout: .seconds(1)) {
             frame -> MACAddress? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.arp else { return nil }
@@ -196,11 +164,11 @@ package final class Guest {
         return found
     }
 
-    /// The hardware address through which `target` is reached: its own, or the router's.
+    /// The hardware address of the next hop to `target`: its own, or the router's.
     private func nextHop(to target: IPv4Address) -> MACAddress? {
-        guard let grant else { return nil }
-        if grant.network.contains(target) { return neighbour(target) }
-        return grant.router.flatMap { neighbour($0) }
+        guard let lease else { return nil }
+        if lease.network.contains(target) { return neighbour(target) }
+        return lease.router.flatMap { neighbour($0) }
     }
 
     private func packet(to target: IPv4Address, protocolNumber: UInt8, _ payload: [UInt8]) -> [UInt8]? {
@@ -213,14 +181,14 @@ package final class Guest {
         return writer.bytes
     }
 
-    /// Pings `target`. False if nobody answers.
+    /// Pings `target`. False without an answer.
     package func ping(_ target: IPv4Address) -> Bool {
         let identifier: UInt16 = Random.value()
         var echo = ByteWriter()
         ICMPEcho(kind: .request, identifier: identifier, sequence: 1, payload: Array("vde_vmnet check".utf8)).emit(
             into: &echo)
         guard let frame = packet(to: target, protocolNumber: IPProtocol.icmp, echo.bytes) else { return false }
-        return exchange(frame, attempts: 3, timeout: MonotonicClock.second) { frame -> Bool? in
+        return exchange(frame, attempts: 3, timeout: .seconds(1)) { frame -> Bool? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
@@ -234,44 +202,44 @@ package final class Guest {
         case addresses([String])
         /// The server's response code (RFC 1035 section 4.1.1).
         case failure(UInt8)
-        case unreachable(Obstacle)
-        case silence
+        case unreachable(UnreachableReport)
+        case timedOut
     }
 
-    /// A host on the way that reported by ICMP why a packet went no further.
-    package struct Obstacle: Equatable {
+    /// An ICMP message that a packet could not be delivered.
+    package struct UnreachableReport: Equatable {
         package let reporter: IPv4Address
-        /// Of "destination unreachable".
+        /// The code of the "destination unreachable" message.
         package let code: UInt8
     }
 
-    /// The report that a packet of ours did not get through; nil for everything else.
-    private static func obstacle(
+    /// Parses an ICMP report about the packet with these ports; nil for other packets.
+    private static func report(
         _ ip: borrowing IPv4View, to target: IPv4Address, _ number: UInt8, ports: (own: UInt16, other: UInt16)
-    ) -> Obstacle? {
+    ) -> UnreachableReport? {
         guard ip.protocolNumber == IPProtocol.icmp, let report = try? ICMPUnreachable(parsing: ip.payload) else {
             return nil
         }
         guard report.destination == target, report.protocolNumber == number, report.sourcePort == ports.own,
             report.destinationPort == ports.other
         else { return nil }
-        return Obstacle(reporter: ip.source, code: report.code)
+        return UnreachableReport(reporter: ip.source, code: report.code)
     }
 
-    /// Asks `server` for the IPv4 addresses of `name`.
+    /// Queries `server` for the IPv4 addresses of `name`.
     package func resolve(_ name: DNSName, at server: IPv4Address) -> NameAnswer {
-        guard let hop = nextHop(to: server) else { return .silence }
+        guard let hop = nextHop(to: server) else { return .timedOut }
         let id: UInt16 = Random.value()
         let port = UInt16.random(in: 49_152...65_535)
         let question = DNSQuestion(name: name, type: DNSType.a)
         let query = UDPFrame(from: (hardware, address, port), to: (hop, server, 53)).bytes(
             payload: DNSMessage.query(id: id, question))
-        return exchange(query, attempts: 2, timeout: 4 * MonotonicClock.second) { frame -> NameAnswer? in
+        return exchange(query, attempts: 2, timeout: .seconds(4)) { frame -> NameAnswer? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
-            if let obstacle = Guest.obstacle(ip, to: server, IPProtocol.udp, ports: (port, 53)) {
-                return .unreachable(obstacle)
+            if let report = Guest.report(ip, to: server, IPProtocol.udp, ports: (port, 53)) {
+                return .unreachable(report)
             }
             guard ip.protocolNumber == IPProtocol.udp, ip.source == server else { return nil }
             let udp = try UDPView(ip.payload)
@@ -279,12 +247,12 @@ package final class Guest {
             let answer = try DNSView(udp.payload)
             guard answer.isResponse, answer.id == id else { return nil }
             return answer.responseCode == 0 ? .addresses(try answer.addresses()) : .failure(answer.responseCode)
-        } ?? .silence
+        } ?? .timedOut
     }
 
     package enum ConnectAnswer: Equatable {
-        case accepted, refused, silence
-        case unreachable(Obstacle)
+        case accepted, refused, timedOut
+        case unreachable(UnreachableReport)
     }
 
     /// Opens a TCP connection to `target` and, once it is accepted, resets it.
@@ -298,13 +266,13 @@ package final class Guest {
             segment.emit(into: &writer, source: address, destination: target)
             return packet(to: target, protocolNumber: IPProtocol.tcp, writer.bytes)
         }
-        guard let opening = segment(.syn, sequence: start) else { return .silence }
-        let answer = exchange(opening, attempts: 3, timeout: MonotonicClock.second) { frame -> Opening? in
+        guard let opening = segment(.syn, sequence: start) else { return .timedOut }
+        let answer = exchange(opening, attempts: 3, timeout: .seconds(1)) { frame -> Opening? in
             let ethernet = try EthernetView(frame)
             guard ethernet.type == EtherType.ipv4 else { return nil }
             let ip = try IPv4View(ethernet.payload)
-            if let obstacle = Guest.obstacle(ip, to: target, IPProtocol.tcp, ports: (own, port)) {
-                return .unreachable(obstacle)
+            if let report = Guest.report(ip, to: target, IPProtocol.tcp, ports: (own, port)) {
+                return .unreachable(report)
             }
             guard ip.protocolNumber == IPProtocol.tcp, ip.source == target else { return nil }
             let reply = try TCPView(ip.payload)
@@ -314,8 +282,8 @@ package final class Guest {
             return .answered(reply.flags, sequence: reply.sequence)
         }
         switch answer {
-        case nil: return .silence
-        case .unreachable(let obstacle)?: return .unreachable(obstacle)
+        case nil: return .timedOut
+        case .unreachable(let report)?: return .unreachable(report)
         case .answered(let flags, let sequence)?:
             guard flags.contains(.syn) else { return .refused }
             if let closing = segment([.rst, .ack], sequence: start &+ 1, acknowledgment: sequence &+ 1) {
@@ -325,9 +293,9 @@ package final class Guest {
         }
     }
 
-    /// What came back for the first segment of a connection.
+    /// The answer to a SYN.
     private enum Opening {
         case answered(TCPFlags, sequence: UInt32)
-        case unreachable(Obstacle)
+        case unreachable(UnreachableReport)
     }
 }

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 
-/// What became of an attempt to take a client in.
+/// The outcome of `acceptClient`.
 package enum Acceptance: ~Copyable {
+    /// A connected client. The receiver owns the descriptor.
     case client(Descriptor)
-    /// There is none for now; the socket becomes readable when there is.
+    /// No client is waiting; the socket becomes readable when one connects.
     case none
-    /// One waits and cannot be had, mostly for want of descriptors. The socket stays readable all the while, so it must
-    /// not be watched for `Acceptance.pause`.
+    /// A client is waiting but cannot be accepted, mostly because no descriptor is free. The socket stays readable, so
+    /// the caller must not watch it for `Acceptance.pause`.
     case failed(SystemError)
 
-    /// How long a listening socket is left alone then, in nanoseconds.
-    package static let pause = 100 * MonotonicClock.millisecond
+    /// How long the caller stops watching the listening socket after `failed`.
+    package static let pause = TimeAmount.milliseconds(100)
 }
 
 extension Descriptor {
-    /// Takes the first client in that waits at a listening socket. The caller owns its descriptor.
+    /// Accepts the first waiting client of this listening socket (accept(2)).
     package func acceptClient() -> Acceptance {
         while true {
             do throws(SystemError) {
@@ -22,7 +24,7 @@ extension Descriptor {
             } catch {
                 switch error.code {
                 case Errno.again: return .none
-                // That one has gone again (accept(2)); the next may be there.
+                // That client has disconnected already (accept(2)); another one may be waiting.
                 case Errno.connectionAborted, Errno.protocolError, Errno.interrupted: continue
                 default: return .failed(error)
                 }

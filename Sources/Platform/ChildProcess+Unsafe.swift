@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibrary
 import CPlatform
+import Timing
 
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
-
-/// A program that was started and must be waited for.
+/// A child process, which must be waited for.
 package struct ChildProcess: Sendable {
+    /// The process id.
     package let identifier: Int32
 
     /// Starts `arguments[0]`, looked up in PATH unless it has a slash, with default signal handling.
@@ -34,7 +29,7 @@ package struct ChildProcess: Sendable {
         identifier = process
     }
 
-    /// A child that was started otherwise.
+    /// A child that another function has started.
     init(identifier: Int32) { self.identifier = identifier }
 
     /// This process's environment with changes; nil removes a variable.
@@ -67,7 +62,7 @@ package struct ChildProcess: Sendable {
         package var isSuccess: Bool { self == .exited(0) }
     }
 
-    /// Waits for the end.
+    /// Waits until the child ends.
     @discardableResult
     package func wait() -> Termination {
         var status: Int32 = 0
@@ -75,7 +70,7 @@ package struct ChildProcess: Sendable {
         return Self.termination(status)
     }
 
-    /// The end, if it has come; the process is then gone.
+    /// How the child ended, without waiting; nil while it runs. The process id is free for reuse afterwards.
     package func poll() -> Termination? {
         var status: Int32 = 0
         return unsafe waitpid(identifier, &status, WNOHANG) == identifier ? Self.termination(status) : nil
@@ -85,12 +80,13 @@ package struct ChildProcess: Sendable {
         status & 0x7f == 0 ? .exited(status >> 8 & 0xff) : .signalled(status & 0x7f)
     }
 
+    /// Sends the child a signal.
     package func signal(_ number: Int32) { _ = kill(identifier, number) }
 
     /// Signals the group that the child leads.
     package func signalGroup(_ number: Int32) { _ = kill(-identifier, number) }
 
-    /// What a finished program printed.
+    /// The outcome of a program that has ended.
     package struct Output: Sendable {
         package let termination: Termination
         package let output: String
@@ -101,14 +97,14 @@ package struct ChildProcess: Sendable {
 
     /// Runs a program to its end, feeding it `input` and collecting what it prints.
     /// - Parameters:
-    ///   - descriptor: its standard input instead; stays the caller's.
-    ///   - leadsGroup: it leads a group of its own, so that signals from the terminal do not reach it.
-    ///   - timeout: nanoseconds, after which it is killed.
+    ///   - descriptor: the program's standard input, in place of `input`; it stays the caller's.
+    ///   - leadsGroup: the program leads a process group of its own, so that signals from the terminal do not reach it.
+    ///   - timeout: after it the program is killed.
     package static func run(
         _ arguments: [String], environment: [String: String?] = [:], input: String = "", descriptor: Int32? = nil,
-        leadsGroup: Bool = false, timeout: UInt64 = 30 * MonotonicClock.second
+        leadsGroup: Bool = false, timeout: TimeAmount = .seconds(30)
     ) throws(SystemError) -> Output {
-        let deadline = MonotonicClock.now + timeout
+        let deadline = BootClock.now + timeout
         let feeding = try PipeEnds(), output = try PipeEnds(), error = try PipeEnds()
         let child = try ChildProcess(
             arguments, environment: environment, input: descriptor ?? feeding.reader, output: output.writer,
@@ -117,23 +113,24 @@ package struct ChildProcess: Sendable {
         output.closeWriter()
         error.closeWriter()
         _ = platform_fcntl(feeding.writer, F_SETFL, O_NONBLOCK)
-        // SIGPIPE is ignored process-wide (see Lifecycle): a child that does not read its input just ends the feeding.
+        // The daemon ignores SIGPIPE: if the child closes its input, the write fails with EPIPE and the rest is
+        // dropped.
         var pending = Array(input.utf8)[...]
         var collected: ([UInt8], [UInt8]) = ([], [])
         while output.reader >= 0 || error.reader >= 0 {
             if pending.isEmpty { feeding.closeWriter() }
-            let now = MonotonicClock.now
+            let now = BootClock.now
             guard now < deadline else {
                 child.signal(SIGKILL)
                 break
             }
-            // A negative descriptor is passed over.
+            // poll(2) ignores negative descriptors.
             var entries = [
                 pollfd(fd: feeding.writer, events: Int16(POLLOUT), revents: 0),
                 pollfd(fd: output.reader, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: error.reader, events: Int16(POLLIN), revents: 0),
             ]
-            let remaining = Int32(min(1000, (deadline - now) / MonotonicClock.millisecond + 1))
+            let remaining = Int32(min(1000, (deadline - now).milliseconds + 1))
             guard unsafe systemPoll(&entries, 3, remaining) > 0 else { continue }
             if entries[0].revents != 0 {
                 let written = unsafe pending.withUnsafeBytes { unsafe write(feeding.writer, $0.baseAddress, $0.count) }
@@ -146,45 +143,5 @@ package struct ChildProcess: Sendable {
         return Output(
             termination: termination, output: String(decoding: collected.0, as: UTF8.self),
             error: String(decoding: collected.1, as: UTF8.self))
-    }
-}
-
-private func systemPoll(_ entries: UnsafeMutablePointer<pollfd>, _ count: nfds_t, _ timeout: Int32) -> Int32 {
-    unsafe poll(entries, count, timeout)
-}
-
-/// A pipe whose ends are closed one by one; -1 once closed.
-private final class PipeEnds {
-    private(set) var reader: Int32
-    private(set) var writer: Int32
-
-    init() throws(SystemError) {
-        let pair = try DescriptorPair.pipe()
-        reader = try pair.first.duplicate().release()
-        writer = try pair.second.duplicate().release()
-    }
-
-    deinit {
-        closeReader()
-        closeWriter()
-    }
-
-    func closeReader() {
-        if reader >= 0 { _ = close(reader) }
-        reader = -1
-    }
-
-    func closeWriter() {
-        if writer >= 0 { _ = close(writer) }
-        writer = -1
-    }
-
-    /// Reads what is there; closes the reader at the end.
-    func drain(into bytes: inout [UInt8]) {
-        let more = unsafe [UInt8](unsafeUninitializedCapacity: 65536) { buffer, count in
-            unsafe count = max(0, read(reader, buffer.baseAddress, 65536))
-        }
-        bytes += more
-        if more.isEmpty { closeReader() }
     }
 }

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibrary
 import CPlatform
+import Timing
 
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
-
-/// A file descriptor that closes itself. Whoever holds the value owns the descriptor.
+/// An open file descriptor, closed when the value goes out of scope. The owner of the value owns the descriptor.
 @usableFromInline
 package struct Descriptor: ~Copyable, Sendable {
-    /// The number. It stays ours: never close it.
+    /// The number. The value keeps ownership: callers must not close it.
     @usableFromInline package let raw: Int32
 
     /// Takes over an open descriptor.
@@ -27,7 +21,7 @@ package struct Descriptor: ~Copyable, Sendable {
 
     deinit { _ = close(raw) }
 
-    /// Gives the descriptor away: the caller closes it.
+    /// Gives up ownership: the caller must close the descriptor.
     package consuming func release() -> Int32 {
         let number = raw
         discard self
@@ -39,31 +33,21 @@ package struct Descriptor: ~Copyable, Sendable {
         Descriptor(adopting: try SystemError.checkErrno(platform_fcntl(raw, F_DUPFD_CLOEXEC, 3), "dup"))
     }
 
+    /// Sets O_NONBLOCK.
     package func setNonBlocking() {
         _ = platform_fcntl(raw, F_SETFL, platform_fcntl(raw, F_GETFL, 0) | O_NONBLOCK)
     }
 
+    /// Clears O_NONBLOCK.
     package func setBlocking() {
         _ = platform_fcntl(raw, F_SETFL, platform_fcntl(raw, F_GETFL, 0) & ~O_NONBLOCK)
     }
 
-    /// Waits until the descriptor is ready.
-    /// - Parameter deadline: nanoseconds on `MonotonicClock`.
-    /// - Returns: what holds; empty when the deadline passes first.
-    package func wait(for interest: Readiness, until deadline: UInt64) -> Readiness {
-        let now = MonotonicClock.now
-        let ready = platform_poll_one(raw, interest.rawValue, deadline > now ? Int64(deadline - now) : 0)
+    /// Waits until the descriptor is ready, on the calling thread.
+    /// - Returns: what it is ready for; empty if `deadline` passes first.
+    package func wait(for interest: Readiness, until deadline: Instant) -> Readiness {
+        let limit = max(0, (deadline - BootClock.now).nanoseconds)
+        let ready = platform_poll_one(raw, interest.rawValue, limit)
         return Readiness(rawValue: UInt32(max(0, ready)))
-    }
-}
-
-/// Two descriptors that belong together: the ends of a pipe (reading, writing) or of a socket pair.
-package struct DescriptorPair: ~Copyable {
-    package var first: Descriptor
-    package var second: Descriptor
-
-    init(_ ends: (Int32, Int32)) {
-        first = Descriptor(adopting: ends.0)
-        second = Descriptor(adopting: ends.1)
     }
 }

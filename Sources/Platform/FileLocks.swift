@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Who has locked a file (flock(2)).
+/// Finds the process that has locked a file (flock(2)).
 package enum FileLocks {
-    /// The process that has taken the lock on an open file; nil if there is none, or the system does not tell (macOS).
+    /// The process that holds the lock of an open file; nil if there is none, or the system does not report it (macOS).
     package static func holder(of file: borrowing Descriptor) -> Int32? {
         guard let status = try? file.status(), let list = Files.text("/proc/locks") else { return nil }
         return holder(of: (device: status.device, inode: status.inode), in: list)
@@ -17,7 +17,7 @@ package enum FileLocks {
             guard place.count == 3, let major = UInt64(place[0], radix: 16), let minor = UInt64(place[1], radix: 16),
                 UInt64(place[2]) == file.inode
             else { continue }
-            // As Linux encodes a device's two numbers (makedev(3)).
+            // Linux's encoding of a device's two numbers (makedev(3)).
             if file.device == (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xff) << 12 | (major & ~0xfff) << 32 {
                 return process
             }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
 
-/// A program that has its network on descriptor 3.
+/// A program, such as a VMM, that is connected to its network by descriptor 3.
 package enum GuestProgram {
-    /// A user to run it as.
+    /// The user that the program runs as.
     package struct User: Equatable, Sendable {
         package let name: String
         package let user: UInt32
@@ -16,10 +16,10 @@ package enum GuestProgram {
         }
     }
 
-    /// Starts it in our process group, with our standard streams and default signal handling.
+    /// Starts it in this process's group, with this process's standard streams and default signal handling.
     /// - Parameters:
-    ///   - descriptor: becomes its descriptor 3; it stays the caller's.
-    ///   - user: nil for our own.
+    ///   - descriptor: the program's descriptor 3; it stays the caller's.
+    ///   - user: nil: this process's user.
     ///   - environment: added to, or replacing, this process's own.
     package static func start(
         _ arguments: [String], descriptor: Int32, user: User?, environment: [String: String]
@@ -32,7 +32,7 @@ package enum GuestProgram {
         let result = unsafe ChildProcess.withCStrings(arguments) { arguments in
             unsafe ChildProcess.withCStrings(variables) { variables in
                 unsafe platform_spawn_guest(
-                    arguments[0], arguments, variables, descriptor, user?.user ?? Accounts.effectiveUser,
+                    arguments[0], arguments, variables, descriptor, user?.user ?? CurrentProcess.effectiveUser,
                     user?.group ?? 0, groups, count, &process)
             }
         }
@@ -40,8 +40,8 @@ package enum GuestProgram {
         return ChildProcess(identifier: process)
     }
 
-    /// Becomes the program. Returns only by throwing.
-    package static func become(_ arguments: [String], descriptor: Int32) throws(SystemError) {
+    /// Replaces this process by the program, as exec(3) does. Returns only by throwing.
+    package static func exec(_ arguments: [String], descriptor: Int32) throws(SystemError) {
         let result = unsafe ChildProcess.withCStrings(arguments) { unsafe platform_become($0[0], $0, descriptor) }
         try SystemError.check(result, "start", arguments[0])
     }

@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
+import CLibrary
 
-/// A value behind a mutex, for the few things that threads share off the data path (`Synchronization.Mutex` needs macOS
-/// 15).
+/// A value protected by a mutex, for state that threads share outside the data path. (`Synchronization.Mutex` needs
+/// macOS 15.)
 @safe
-package final class Mutex<Value>: @unchecked Sendable {
+package final class Mutex<Value: ~Copyable>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private var value: Value
 
-    package init(_ value: Value) {
+    package init(_ value: consuming Value) {
         self.value = value
         unsafe mutex = .allocate(capacity: 1)
         unsafe pthread_mutex_init(mutex, nil)
@@ -25,8 +19,8 @@ package final class Mutex<Value>: @unchecked Sendable {
         unsafe mutex.deallocate()
     }
 
-    /// Runs `body` while no other thread does. `body` must not wait for anything.
-    package func withLock<Result, Failure: Error>(
+    /// Calls `body` with the mutex locked. `body` must not block.
+    package func withLock<Result: ~Copyable, Failure: Error>(
         _ body: (inout Value) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         unsafe pthread_mutex_lock(mutex)

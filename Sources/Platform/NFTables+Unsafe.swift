@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibrary
 import CPlatform
 
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
-
-/// libnftables with a netlink socket that stays open, so that tables can be this process's own (`flags owner`). One
+/// libnftables with a netlink socket that stays open, so that this process can own tables (`flags owner`). For one
 /// thread at a time.
 @safe
 package final class NFTablesLibrary {
     private let handle: OpaquePointer
 
-    /// - Throws: ENOENT if libnftables is not installed or has an interface that is not known.
+    /// - Throws: ENOENT if libnftables is not installed or has an unknown interface version.
     package init() throws(SystemError) {
         var opened: OpaquePointer?
         try SystemError.check(unsafe platform_nftables_open(&opened), "open", "libnftables")
@@ -25,8 +18,8 @@ package final class NFTablesLibrary {
 
     deinit { unsafe platform_nftables_close(handle) }
 
-    /// Carries out commands in the syntax of nft(8), all or none.
-    /// - Returns: whether it was done, and what nft(8) would print to standard output and standard error.
+    /// Executes commands in the syntax of nft(8), all or none.
+    /// - Returns: whether they succeeded, and what nft(8) would print to standard output and standard error.
     package func run(_ commands: String) -> (succeeded: Bool, output: String, error: String) {
         var output: UnsafePointer<CChar>?, error: UnsafePointer<CChar>?
         let outcome = unsafe platform_nftables_run(handle, commands, &output, &error)

@@ -1,36 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibrary
 import CPlatform
 import Wire
 
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
-
 /// The host's network interfaces.
 package enum NetworkInterfaces {
-    /// A number for the network namespace that this process is in; 0 if the kernel does not tell.
+    /// The cookie that identifies the process's network namespace (SO_NETNS_COOKIE); 0 on kernels before 5.14.
     package static var namespaceCookie: UInt64 { platform_network_namespace() }
 
     /// The longest name, in bytes.
     package static let maximumNameLength = Int(IFNAMSIZ) - 1
 
-    /// Whether an interface may be called so, and rules of a firewall can name it.
+    /// Whether the text is a valid interface name that firewall rules can contain.
     package static func isName(_ name: String) -> Bool {
         (1...maximumNameLength).contains(name.utf8.count) && name != "." && name != ".."
             && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
             && !name.contains { "/:%\"\\".contains($0) }
     }
 
-    /// nil if there is none of this name.
+    /// The index of an interface; nil if there is none with this name.
     package static func index(of name: String) -> UInt32? {
         let index = unsafe if_nametoindex(name)
         return index == 0 ? nil : index
     }
 
+    /// The name of an interface; nil if there is none with this index.
     package static func name(of index: UInt32) -> String? {
         var buffer = [CChar](repeating: 0, count: Int(IFNAMSIZ))
         guard unsafe if_indextoname(index, &buffer) != nil else { return nil }
@@ -77,7 +71,7 @@ package enum NetworkInterfaces {
         }
     }
 
-    /// Sets what is not nil (Linux); `up` brings the link up or takes it down.
+    /// Changes the given attributes of a link (Linux); `up` brings it up or takes it down.
     package static func configure(
         _ index: UInt32, mac: MACAddress? = nil, mtu: Int? = nil, group: UInt32? = nil, bridge: UInt32? = nil,
         up: Bool? = nil
@@ -96,6 +90,7 @@ package enum NetworkInterfaces {
             unsafe platform_link_change(index, &change), "configure", name(of: index) ?? "interface \(index)")
     }
 
+    /// Adds an address to an interface (Linux).
     package static func add(_ address: IPv4Address, prefixLength: Int, to index: UInt32) throws(SystemError) {
         try SystemError.check(
             platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to",
@@ -114,7 +109,8 @@ package enum NetworkInterfaces {
     }
 
     /// Creates a TAP (Linux). It lives as long as the descriptor.
-    /// - Returns: the descriptor, and whether the kernel will hand over super-frames and unfinished checksums.
+    /// - Returns: the descriptor, and the offloads that are active: whether the kernel passes GSO frames and partial
+    ///   checksums.
     package static func openTAP(
         named name: String, creating: Bool
     ) throws(SystemError) -> (descriptor: Int32, offloads: UInt32) {
@@ -124,7 +120,7 @@ package enum NetworkInterfaces {
         return (descriptor, offloads)
     }
 
-    /// Sets up a TAP that somebody else has opened (Linux). Returns its name.
+    /// Configures a TAP that another program has opened (Linux). Returns its name.
     package static func adoptTAP(_ descriptor: borrowing Descriptor) throws(SystemError) -> String {
         var name = [CChar](repeating: 0, count: 16), offloads: UInt32 = 0
         try SystemError.check(

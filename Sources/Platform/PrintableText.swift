@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Text of strangers on its way to a terminal, a log or a script.
+/// Makes untrusted text safe for a terminal, a log or a script.
 package enum PrintableText {
     /// One line: `?` in place of control characters and line ends, and no more than `limit` bytes.
     package static func line(_ text: String, limit: Int = 256) -> String {

@@ -4,7 +4,7 @@
 package enum Programs {
     /// The path of a program, from `PATH` and the directories of system administration; nil if it is not installed.
     package static func find(_ name: String) -> String? {
-        let path = (Accounts.environment("PATH") ?? "") + ":/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
+        let path = (CurrentProcess.environment("PATH") ?? "") + ":/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
         for directory in path.split(separator: ":") where Files.isExecutable("\(directory)/\(name)") {
             return "\(directory)/\(name)"
         }

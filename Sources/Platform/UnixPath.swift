@@ -6,7 +6,7 @@ package struct UnixPath: Hashable, Sendable {
     /// Bytes of the path without terminator.
     package let bytes: [UInt8]
 
-    /// - Throws: "name too long" naming the limit.
+    /// - Throws: `Errno.nameTooLong`, or `Errno.invalid` for an empty path.
     package init(_ text: String) throws(SystemError) { try self.init(Array(text.utf8)) }
 
     package init(_ bytes: [UInt8]) throws(SystemError) {

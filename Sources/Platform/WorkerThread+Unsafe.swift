@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
 
-/// A thread of our own, with all signals blocked: signals belong to the main thread.
+/// Threads with all signals blocked: the main thread handles signals.
 package enum WorkerThread {
     private final class Start {
         let body: @Sendable () -> Void
@@ -18,9 +18,9 @@ package enum WorkerThread {
         try SystemError.check(result, "start thread", name)
     }
 
-    /// Processors that this process may use.
+    /// The number of processors that this process may use.
     package static var processors: Int { Int(platform_processors()) }
 
-    /// Lets another thread run that waits for this one's processor.
+    /// Lets another thread run that waits for this processor (sched_yield(2)).
     package static func yield() { platform_thread_yield() }
 }

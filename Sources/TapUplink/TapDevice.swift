@@ -111,7 +111,7 @@ extension TapDevice {
                     .noPermission,
                     """
                     no permission to open the TAP \(name); make it once for your user with: \
-                    sudo ip tuntap add \(name) mode tap user \(Accounts.userName(Accounts.effectiveUser))
+                    sudo ip tuntap add \(name) mode tap user \(UserDatabase.userName(CurrentProcess.effectiveUser))
                     """)
             case Errno.busy: throw ExitError(.unavailable, "the TAP \(name) is in use by another program")
             case Errno.invalid: throw ExitError(.unavailable, "\(name) is an interface, but not a TAP with one queue")

@@ -70,7 +70,8 @@ package final class UserUplink: Uplink {
     }
 
     private static func start(
-        _ options: NATGateway.Options, _ published: [PublishedPort], _ names: DNSConnectionQueue?, _ injector: InjectionPort
+        _ options: NATGateway.Options, _ published: [PublishedPort], _ names: DNSConnectionQueue?,
+        _ injector: InjectionPort
     ) throws(ExitError) -> UserNAT {
         do throws(UserNATError) {
             return try UserNAT(options, publishing: published, dnsQueue: names, to: injector)
@@ -141,7 +142,8 @@ package final class UserUplink: Uplink {
     package var report: String? {
         let drops = NATDropReason.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
         let streams = network.streams
-        return "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) parts of streams sent again, "
+        return
+            "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) parts of streams sent again, "
             + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 

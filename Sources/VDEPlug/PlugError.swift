@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Why a VDE network could not be joined: the thing, the cause, and what to do next.
+/// Why a VDE network could not be joined. The description names the path, the cause and the next step.
 package struct PlugError: Error, Sendable, CustomStringConvertible {
     package enum Cause: Equatable, Sendable {
-        /// Nothing listens there, now.
+        /// No process listens there.
         case noSwitch
-        /// The path is something else than a switch's directory.
+        /// The path is not the directory of a switch.
         case notASwitch
         case pathTooLong
         case permissionDenied
@@ -14,7 +14,7 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
         case refused
         /// The switch did not answer in time.
         case silent
-        /// The answer is not the VDE protocol's.
+        /// The answer does not follow the VDE protocol.
         case badReply
         /// Both ends of a point-to-point cable are in use.
         case occupied
@@ -24,20 +24,12 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
     package let cause: Cause
     package let description: String
 
-    /// True if trying again later may help without anybody changing anything here.
-    package var isTransient: Bool {
-        switch cause {
-        case .noSwitch, .refused, .silent, .badReply, .occupied, .system: true
-        case .notASwitch, .pathTooLong, .permissionDenied: false
-        }
-    }
-
     package init(_ cause: Cause, _ description: String) {
         self.cause = cause
         self.description = description
     }
 
-    /// For a system call on a path of the VDE network.
+    /// For a failed system call on a path of the VDE network.
     init(_ error: SystemError, path: String) {
         switch error.code {
         case Errno.nameTooLong:
@@ -55,15 +47,16 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
     static func noSwitch(at path: String) -> PlugError {
         PlugError(
             .noSwitch,
-            "no VDE switch at \(path); start a network with a switch of its own by: vde_vmnet --switch \(path)")
+            "no VDE switch at \(path); to start a network with a new switch: vde_vmnet --switch \(path)")
     }
 
-    /// Who may use `path`, as a hint on what to run as.
+    /// The owner and mode of `path`, with the next step.
     private static func ownership(of path: String) -> String {
         var path = path
         while !Files.exists(path), path != "/", path != "." { path = Files.parent(path) }
         guard let status = try? Files.status(path) else { return "check its owner and mode" }
-        return "\(path) belongs to \(Accounts.userName(status.owner)) with mode 0\(String(status.mode, radix: 8)): "
-            + "run as that user or as root, or start the switch with a group that may join (vde_vmnet: --vde-mode 0660 --vde-group G, vde_switch: --mode 0660 --group G)"
+        return "\(path) belongs to \(UserDatabase.userName(status.owner)) with mode 0\(String(status.mode, radix: 8)): "
+            + "run as that user or as root, or start the switch with a group that may join "
+            + "(vde_vmnet: --vde-mode 0660 --vde-group G, vde_switch: --mode 0660 --group G)"
     }
 }

@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// One end of a VDE cable without a switch, as libvdeplug and vdeplug 4.0 lay it: two datagram sockets, called PATH and
-/// PATH+.
+/// One end of a point-to-point cable without a switch, in the form of libvdeplug and vdeplug 4.0: two datagram sockets,
+/// bound to PATH and PATH+.
 ///
-/// The first to come binds PATH and waits; the second binds PATH+ and connects to PATH. The first learns of the second
-/// from its first frame and then connects back. An empty datagram means goodbye.
+/// The first end binds PATH and waits. The second binds PATH+ and connects to PATH. The first end connects back when it
+/// receives the first frame. An empty datagram ends the session.
 package struct PointToPoint: ~Copyable {
     /// The data socket.
     package let socket: Descriptor
-    /// Where ours is bound.
+    /// The path that this end is bound to.
     package let ownPath: String
-    /// Where the other end is, or will be.
+    /// The path of the other end.
     package let peerPath: String
-    /// True for the end that came first.
+    /// Whether this end bound PATH, and not PATH+.
     package let isFirst: Bool
 
     private let bound: BoundSocket
 
-    /// Takes the end that is free.
+    /// Binds the end that is free.
+    /// - Parameter group: the group that may write to the socket; nil: none.
     package init(path: String, group: UInt32?) throws(PlugError) {
         let socket = try PointToPoint.makeSocket()
         let bound: BoundSocket, isFirst: Bool
         do throws(SystemError) {
             _ = try UnixPath(path + "+")
             let name = try Directory.name(of: path)
-            let directory = try Directory.open(above: path, .ownersOfLinks)
+            let directory = try Directory.open(above: path, .trustedLinks)
             if let first = try PointToPoint.claim(name, in: directory, for: socket, group) {
                 (bound, isFirst) = (first, true)
             } else {
@@ -39,7 +40,7 @@ package struct PointToPoint: ~Copyable {
             if error.code == Errno.busy || (error.code == Errno.notPermitted && error.operation == "connect") {
                 throw PlugError(
                     .occupied,
-                    "both ends of the cable at \(path) are in use; take another path, or a switch if there are more than two"
+                    "both ends of the cable at \(path) are in use; use another path, or a switch for more than two ends"
                 )
             }
             throw PlugError(error, path: path)
@@ -51,7 +52,7 @@ package struct PointToPoint: ~Copyable {
         peerPath = isFirst ? path + "+" : path
     }
 
-    /// Says goodbye, and removes our name unless somebody else has taken it meanwhile.
+    /// Ends the session, and removes the name unless another socket has taken it.
     deinit {
         _ = try? socket.send([])
         bound.remove()
@@ -59,7 +60,7 @@ package struct PointToPoint: ~Copyable {
 
     private static func makeSocket() throws(PlugError) -> Descriptor {
         do throws(SystemError) {
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             socket.setBuffers(send: 1 << 20, receive: 4 << 20)
             return socket
         } catch {
@@ -67,7 +68,7 @@ package struct PointToPoint: ~Copyable {
         }
     }
 
-    /// Binds at `name`, replacing a socket that no process holds any more. Returns nil if one does.
+    /// Binds at `name`, replacing a socket whose process has ended. Returns nil if a process uses the socket.
     private static func claim(
         _ name: String, in directory: borrowing Directory, for socket: borrowing Descriptor, _ group: UInt32?
     ) throws(SystemError) -> BoundSocket? {
@@ -81,10 +82,10 @@ package struct PointToPoint: ~Copyable {
             let there = try directory.status(of: name)
             guard there.kind == .socket else { throw SystemError(code: Errno.exists, "bind", directory.path(of: name)) }
             do throws(SystemError) {
-                try directory.connect(try UnixSocket.datagram(), to: name)
+                try directory.connect(try Socket.unixDatagram(), to: name)
                 return nil
             } catch {
-                // Alive, and connected to somebody.
+                // The socket is in use, and connected to another one.
                 if error.code == Errno.notPermitted { return nil }
                 guard error.code == Errno.refused else { throw error }
             }
@@ -93,12 +94,12 @@ package struct PointToPoint: ~Copyable {
         throw SystemError(code: Errno.busy, "claim", directory.path(of: name))
     }
 
-    /// Connects to the other end. Returns false if it is not there yet.
+    /// Connects to the other end. Returns false if that does not exist yet.
     package func pair() -> Bool {
         guard let path = try? UnixPath(peerPath) else { return false }
         return (try? socket.connect(to: path)) != nil
     }
 
-    /// Forgets the other end, so that a new one can come.
+    /// Disconnects from the other end, so that a new one can connect.
     package func unpair() { try? socket.disconnect() }
 }

@@ -35,7 +35,7 @@ extension ManagementConsole {
     private static let general: [Command] = [
         menu("ds", "DATA SOCKET"),
         printing("ds/showinfo", "", "show the switch's directory") { (console, _) throws(ConsoleError) in
-            ["ctl dir \(console.surroundings.directory)", "std mode 0\(String(console.surroundings.mode, radix: 8))"]
+            ["ctl dir \(console.context.directory)", "std mode 0\(String(console.context.mode, radix: 8))"]
         },
         printing("help", "[arg]", "list commands (those that begin with arg)") { (_, arguments) throws(ConsoleError) in
             help(arguments.words.first ?? "")
@@ -45,10 +45,10 @@ extension ManagementConsole {
         printing("showinfo", "", "show version and process") { (console, _) throws(ConsoleError) in
             var lines =
                 console.banner + [
-                    "pid \(Accounts.processID) MAC \(SwitchControl.ownAddress) uptime \(console.uptime)"
+                    "pid \(CurrentProcess.identifier) MAC \(SwitchControl.ownAddress) uptime \(console.uptime)"
                 ]
-            if let path = console.surroundings.path {
-                lines.append("mgmt \(path) perm 0\(String(console.surroundings.pathMode, radix: 8))")
+            if let path = console.context.path {
+                lines.append("mgmt \(path) perm 0\(String(console.context.pathMode, radix: 8))")
             }
             return lines
         },
@@ -59,7 +59,7 @@ extension ManagementConsole {
         let rows = commands.filter { $0.name.hasPrefix(prefix) }.map { ($0.name, $0.syntax, $0.help) }
         return ([("COMMAND PATH", "SYNTAX", "HELP"), ("------------", "--------------", "------------")] + rows).map {
             name, syntax, help in
-            Columns.left(name, 18) + " " + Columns.left(syntax, 15) + " " + help
+            TextFormat.left(name, 18) + " " + TextFormat.left(syntax, 15) + " " + help
         }
     }
 
@@ -82,7 +82,7 @@ extension ManagementConsole {
         },
         printing("port/createauto", "", "make a port with the first free number, not given to those who ask for any") {
             (console, _) throws(ConsoleError) in
-            ["Port " + Columns.zeros(try console.virtualSwitch.create(VirtualSwitch.anyPort), 4)]
+            ["Port " + TextFormat.zeros(try console.virtualSwitch.create(VirtualSwitch.anyPort), 4)]
         },
         silent("port/create", "N", "make port N, not given to those who ask for any") {
             (it, arguments) throws(ConsoleError) in
@@ -98,20 +98,20 @@ extension ManagementConsole {
         silent("port/setuser", "N user", "reserve port N for a user (NONE: for nobody)") {
             (it, arguments) throws(ConsoleError) in
             let number = try arguments.number(0)
-            try it.setUser(number, account(arguments, Accounts.user(named:)))
+            try it.setUser(number, account(arguments, UserDatabase.user(named:)))
         },
         silent("port/setgroup", "N group", "reserve port N for a group (NONE: for none)") {
             (it, arguments) throws(ConsoleError) in
             let number = try arguments.number(0)
-            try it.setGroup(number, account(arguments, Accounts.group(named:)))
+            try it.setGroup(number, account(arguments, UserDatabase.group(named:)))
         },
         Command(name: "port/epclose", syntax: "N ID", help: "disconnect end ID of port N", hasData: false) {
             (console, arguments) throws(ConsoleError) in
             let number = try arguments.number(0), identifier = try arguments.number(1)
             guard let port = console.virtualSwitch.ports[number],
-                let end = port.ends.first(where: { $0.identifier == identifier })
+                let end = port.connections.first(where: { $0.identifier == identifier })
             else { throw .noSuch }
-            console.surroundings.closeEnd(number, end.identifier)
+            console.context.disconnect(number, end.identifier)
             return []
         },
         silent("port/resetcounter", "[N]", "count from 0 again (port N only)") { (it, arguments) throws(ConsoleError) in
@@ -147,19 +147,22 @@ extension ManagementConsole {
 
     private static func describe(_ number: Int, _ port: VirtualSwitch.SwitchPort) -> [String] {
         let traffic = port.traffic
-        let user = port.user.map { Accounts.userName($0) } ?? "NONE"
-        let allowedUser = port.allowedUser.map { Accounts.userName($0) } ?? "NONE",
-            allowedGroup = port.allowedGroup.map { Accounts.groupName($0) } ?? "NONE"
+        let user = port.user.map { UserDatabase.userName($0) } ?? "NONE"
+        let allowedUser = port.allowedUser.map { UserDatabase.userName($0) } ?? "NONE",
+            allowedGroup = port.allowedGroup.map { UserDatabase.groupName($0) } ?? "NONE"
         let state =
             (port.isActive ? "ACTIVE" : "INACTIVE") + " - " + (port.isAllocatable ? "" : "NOT ") + "Unnamed Allocatable"
         return [
-            "Port \(Columns.zeros(number, 4)) untagged_vlan=\(Columns.zeros(Int(port.untaggedVLAN), 4)) \(state)",
+            "Port \(TextFormat.zeros(number, 4)) untagged_vlan=\(TextFormat.zeros(Int(port.untaggedVLAN), 4)) \(state)",
             " Current User: \(user) Access Control: (User: \(allowedUser) - Group: \(allowedGroup))",
-            " IN:  pkts \(Columns.right(traffic.framesIn, 10))          bytes \(Columns.right(traffic.bytesIn, 20))",
-            " OUT: pkts \(Columns.right(traffic.framesOut, 10))          bytes \(Columns.right(traffic.bytesOut, 20))",
+            " IN:  pkts \(TextFormat.right(traffic.framesIn, 10))          "
+                + "bytes \(TextFormat.right(traffic.bytesIn, 20))",
+            " OUT: pkts \(TextFormat.right(traffic.framesOut, 10))          "
+                + "bytes \(TextFormat.right(traffic.bytesOut, 20))",
         ]
-            + port.ends.map {
-                "  -- endpoint ID \(Columns.zeros(Int($0.identifier), 4)) module \(Columns.left($0.module, 12)): \($0.description)"
+            + port.connections.map {
+                "  -- endpoint ID \(TextFormat.zeros(Int($0.identifier), 4)) "
+                    + "module \(TextFormat.left($0.module, 12)): \($0.description)"
             }
     }
 
@@ -195,12 +198,13 @@ extension ManagementConsole {
             guard !vlans.isEmpty else { throw .noSuch }
         }
         return vlans.flatMap { vlan in
-            ["VLAN \(Columns.zeros(Int(vlan), 4))"]
+            ["VLAN \(TextFormat.zeros(Int(vlan), 4))"]
                 + virtualSwitch.members(of: vlan).compactMap { number, isTagged in
                     let isActive = virtualSwitch.ports[number]!.isActive
                     guard all || isActive else { return nil }
                     return
-                        " -- Port \(Columns.zeros(number, 4)) tagged=\(isTagged ? 1 : 0) active=\(isActive ? 1 : 0) status=\(isActive ? "Forwarding" : "Learning")"
+                        " -- Port \(TextFormat.zeros(number, 4)) tagged=\(isTagged ? 1 : 0) "
+                        + "active=\(isActive ? 1 : 0) status=\(isActive ? "Forwarding" : "Learning")"
                 }
         }
     }
@@ -240,8 +244,9 @@ extension ManagementConsole {
         { entry in
             guard let number = virtualSwitch.number(of: entry.port) else { return nil }
             return
-                "Hash: \(Columns.zeros(entry.bucket, 4)) Addr: \(entry.address) VLAN \(Columns.zeros(Int(entry.vlan), 4)) "
-                + "to port: \(Columns.zeros(number, 3))  age \(entry.age ?? 0) secs"
+                "Hash: \(TextFormat.zeros(entry.bucket, 4)) Addr: \(entry.address) "
+                + "VLAN \(TextFormat.zeros(Int(entry.vlan), 4)) "
+                + "to port: \(TextFormat.zeros(number, 3))  age \(entry.age ?? 0) secs"
         }
     }
 }

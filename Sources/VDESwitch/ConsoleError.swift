@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// How a console command failed: the errno that vde_switch answers with.
+/// Why a console command failed: the errno that vde_switch answers with.
 package struct ConsoleError: Error, Equatable, Sendable {
     package let code: Int32
 
@@ -16,6 +16,6 @@ package struct ConsoleError: Error, Equatable, Sendable {
     package static let unknownCommand = ConsoleError(code: Errno.notImplemented)
     package static let tooLong = ConsoleError(code: Errno.messageTooLong)
 
-    /// The answer's last line: 1, the errno in three digits, and the system's words.
-    var line: String { "1" + Columns.zeros(Int(code), 3) + " " + SystemError(code: code, "").reason }
+    /// The answer's last line: 1, the errno in three digits, and the system's text.
+    var line: String { "1" + TextFormat.zeros(Int(code), 3) + " " + SystemError(code: code, "").reason }
 }

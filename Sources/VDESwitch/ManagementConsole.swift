@@ -1,49 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
-/// The commands of a switch's console, in the words and with the answers of vde_switch(1), so that its terminals and
-/// scripts can be used.
+/// The management console of a switch, with the commands and answers of vde_switch(1), so that its terminals and
+/// scripts work.
 package final class ManagementConsole {
-    /// What a command came to.
+    /// The result of a command.
     package struct Reply: Equatable, Sendable {
         package enum End: Equatable, Sendable {
-            /// The client wants to leave.
+            /// The client ends its session.
             case logout
-            /// The switch is to end.
+            /// The switch must shut down.
             case shutdown
         }
 
-        /// Lines before everything else: what a loaded file's commands answered.
+        /// Lines before the answer: the answers of the commands in a loaded file.
         package var preamble: [String] = []
         /// Lines between `0000 DATA` and the dot; nil for commands that print nothing.
         package var data: [String]?
         package var failure: ConsoleError?
         package var end: End?
-    }
-
-    /// What the console tells of things that are not the switch's.
-    package struct Surroundings {
-        package var version: String
-        /// The switch's directory, and its control socket's mode.
-        package var directory: String
-        package var mode: UInt16
-        /// The console's own socket, if there is one.
-        package var path: String?
-        package var pathMode: UInt16
-        /// Disconnects a client: the port and the end's number.
-        package var closeEnd: (Int, Int32) -> Void
-
-        package init(
-            version: String, directory: String, mode: UInt16, path: String?, pathMode: UInt16,
-            closeEnd: @escaping (Int, Int32) -> Void
-        ) {
-            self.version = version
-            self.directory = directory
-            self.mode = mode
-            self.path = path
-            self.pathMode = pathMode
-            self.closeEnd = closeEnd
-        }
     }
 
     struct Command: Sendable {
@@ -55,31 +31,32 @@ package final class ManagementConsole {
     }
 
     let virtualSwitch: VirtualSwitch
-    let surroundings: Surroundings
-    private let start = MonotonicClock.now
-    /// The file that is being loaded: one cannot load another.
+    let context: ConsoleContext
+    private let start = BootClock.now
+    /// Whether a file is being loaded: a loaded file cannot load another one.
     private var isLoading = false
-    /// Lines of the longest file of commands.
+    /// The maximum number of lines of a command file.
     private static let maximumLines = 4096
 
-    package init(_ virtualSwitch: VirtualSwitch, _ surroundings: Surroundings) {
+    package init(_ virtualSwitch: VirtualSwitch, _ context: ConsoleContext) {
         self.virtualSwitch = virtualSwitch
-        self.surroundings = surroundings
+        self.context = context
     }
 
     package static let prompt = "\nvde$ "
 
-    /// Clients look for `V.`, the version and the end of the line.
+    /// Clients parse the version between `V.` and the end of the line.
     var banner: [String] {
-        ["VDE switch V.\(surroundings.version)", "(vde_vmnet, which speaks the VDE protocol) - Apache-2.0", ""]
+        ["VDE switch V.\(context.version)", "(vde_vmnet, which speaks the VDE protocol) - Apache-2.0", ""]
     }
 
     package var greeting: String { banner.map { $0 + "\n" }.joined() + "vde$ " }
 
-    var uptime: UInt64 { (MonotonicClock.now - start) / MonotonicClock.second }
+    /// Seconds since the console was made.
+    var uptime: Int64 { (BootClock.now - start).seconds }
 
-    /// Carries out one line. Nil for one that is blank or a comment.
-    /// - Parameter user: who typed it, for what depends on the right to read files; nil for ourselves.
+    /// Executes one line. Returns nil for a blank line or a comment.
+    /// - Parameter user: the user that sent it, whose right to read files counts; nil for the switch's own files.
     package func execute(_ line: String, user: UInt32?) -> Reply? {
         let words = line.split(whereSeparator: \.isWhitespace).map(String.init)
         guard let name = words.first, !name.hasPrefix("#") else { return nil }
@@ -101,7 +78,7 @@ package final class ManagementConsole {
         }
     }
 
-    /// A reply as the protocol has it, without the prompt.
+    /// A reply in the form of the protocol, without the prompt.
     package static func text(_ reply: Reply) -> String {
         if reply.end != nil { return "9999 END OF SESSION" }
         var text = reply.preamble.map { $0 + "\n" }.joined()
@@ -109,9 +86,9 @@ package final class ManagementConsole {
         return text + (reply.failure?.line ?? "1000 Success") + "\n"
     }
 
-    /// Carries out the lines of a file as at start, where nobody reads the answers.
+    /// Executes the lines of a file at start, without a client.
     /// - Throws: if it cannot be read.
-    /// - Returns: the lines that failed, with their errors.
+    /// - Returns: the failed lines with their errors.
     package func run(file path: String) throws(SystemError) -> [(line: String, error: ConsoleError)] {
         var failures: [(String, ConsoleError)] = []
         for line in try ManagementConsole.lines(of: path) {
@@ -120,9 +97,9 @@ package final class ManagementConsole {
         return failures
     }
 
-    /// - Throws: "invalid argument" for what is no plain file, or a file that is too long.
+    /// - Throws: "invalid argument" if the path is not a regular file, or the file is too long.
     private static func lines(of path: String) throws(SystemError) -> [String] {
-        // One that is no file, such as a FIFO, must not keep us waiting.
+        // Opening a FIFO must not block.
         let file = try Files.openForCaller(path)
         guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
         let bytes = try file.readAll(limit: 1 << 20)
@@ -131,11 +108,11 @@ package final class ManagementConsole {
         return lines
     }
 
-    /// `load FILE` repeats each command and its answer, and so would show any file to whoever may use the console: it
-    /// is for those only who could read what we can.
+    /// `load FILE` prints each line of the file, so that it could disclose any file that this process can read to each
+    /// client of the console. Only root and this process's user may use it.
     private func load(_ arguments: Arguments, user: UInt32?) -> Reply {
         guard let path = arguments.words.first else { return Reply(failure: ConsoleError(code: Errno.noEntry)) }
-        if let user, user != 0, user != Accounts.effectiveUser {
+        if let user, user != 0, user != CurrentProcess.effectiveUser {
             return Reply(failure: ConsoleError(code: Errno.accessDenied))
         }
         guard !isLoading else { return Reply(failure: .invalid) }
@@ -159,7 +136,7 @@ package final class ManagementConsole {
 }
 
 extension ManagementConsole {
-    /// The words behind a command.
+    /// The arguments of a command.
     struct Arguments {
         let words: [String]
 
@@ -181,58 +158,5 @@ extension ManagementConsole {
             default: throw .invalid
             }
         }
-    }
-}
-
-/// The console's side of one conversation: takes bytes as they come, and says what to answer, a line at a time.
-package struct ConsoleDialogue {
-    /// Bytes of the longest line.
-    private static let maximumLine = 4096
-
-    /// What has come and was not answered yet.
-    private var bytes: [UInt8] = []
-    private var position = 0
-    /// The rest of a line that is too long is thrown away.
-    private var isSkipping = false
-
-    package init() {}
-
-    /// Takes what was read.
-    package mutating func take(_ more: [UInt8]) {
-        bytes.removeFirst(position)
-        position = 0
-        bytes += more
-        // Without an end in sight it is no use to keep more.
-        if !bytes.contains(UInt8(ascii: "\n")) && bytes.count > ConsoleDialogue.maximumLine {
-            bytes.removeAll()
-            isSkipping = true
-        }
-    }
-
-    /// Whether a line has begun whose end has not come.
-    package var isInLine: Bool { position < bytes.count && !bytes[position...].contains(UInt8(ascii: "\n")) }
-
-    /// Takes what has come for a whole line: vdeterm sends none of its ends.
-    package mutating func endLine() { bytes.append(UInt8(ascii: "\n")) }
-
-    /// Carries out the next line.
-    /// - Parameter showsPrompt: whether a prompt follows the answer.
-    /// - Returns: what to send, and whether the conversation or the switch is to end then; nil if there is no whole
-    ///   line.
-    package mutating func next(
-        _ console: ManagementConsole, user: UInt32?, showsPrompt: Bool = true
-    ) -> (text: String, end: ManagementConsole.Reply.End?)? {
-        guard let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) else { return nil }
-        let line = bytes[position..<end]
-        position = end + 1
-        let isTooLong = isSkipping || line.count > ConsoleDialogue.maximumLine
-        isSkipping = false
-        let reply =
-            isTooLong
-            ? ManagementConsole.Reply(failure: .tooLong)
-            : console.execute(String(decoding: line, as: UTF8.self), user: user)
-        var text = reply.map(ManagementConsole.text) ?? ""
-        if reply?.end == nil && showsPrompt { text += ManagementConsole.prompt }
-        return (text, reply?.end)
     }
 }

@@ -2,23 +2,23 @@
 import Platform
 import Wire
 
-/// Puts a client's request together, however its bytes arrive.
+/// Assembles a client's request from the bytes that arrive.
 ///
-/// The request has no length of its own: real clients write it at once, and its end is the end of what was read. So
-/// what comes in the first read is taken for the whole if it is long enough; if it came in pieces, the rest of the
-/// description is waited for a moment.
+/// The request has no length field: clients write it at once, and a switch takes what it reads for the whole. If the
+/// first read returns all mandatory fields, the request is complete. If the request arrives in pieces, the caller waits
+/// a short time for the rest of the description.
 package struct RequestReader: Sendable {
     package enum Outcome: Equatable, Sendable {
-        /// Wait for more.
+        /// More bytes are needed.
         case incomplete
-        /// All that must be there is. Wait a moment for the rest of a description, then call `finish`.
+        /// All mandatory fields are there. Wait a short time for the rest of the description, then call `finish`.
         case settling
         case complete(VDERequest)
-        /// Close the connection, which is all that the protocol knows of refusals.
+        /// The request is invalid: close the connection, because the protocol has no error answer.
         case invalid(String)
     }
 
-    /// Bytes of the longest request; vde_switch reads 256.
+    /// The longest request in bytes; vde_switch reads 256.
     package static let maximumLength = 4096
 
     private var bytes: [UInt8] = []
@@ -26,10 +26,10 @@ package struct RequestReader: Sendable {
 
     package init() {}
 
-    /// How many bytes may still come.
+    /// The number of bytes that may still be received.
     package var room: Int { RequestReader.maximumLength - bytes.count }
 
-    /// Takes what was read.
+    /// Appends received bytes.
     package mutating func take(_ more: [UInt8]) -> Outcome {
         bytes += more
         reads += 1
@@ -41,7 +41,7 @@ package struct RequestReader: Sendable {
         return outcome
     }
 
-    /// Takes what is there for the whole.
+    /// Parses the received bytes as the whole request.
     package func finish() -> Outcome {
         do throws(WireError) {
             var request = try VDERequest(parsing: bytes.rawSpan)

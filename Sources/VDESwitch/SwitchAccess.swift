@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Who may join a switch: owners and modes of its directory and sockets, by the rules of vde_switch(1).
+/// Who may join a switch: owner and mode of its directory and sockets, by the rules of vde_switch(1).
 package struct SwitchAccess: Equatable, Sendable {
     /// Of the control socket; nil: 0600.
     package var mode: UInt16?
@@ -8,8 +8,7 @@ package struct SwitchAccess: Equatable, Sendable {
     package var directoryMode: UInt16?
     /// The group of the directory and the sockets.
     package var group: UInt32?
-    /// Who owns the directory and the control socket, where that is not who runs the switch: whoever called it through
-    /// sudo.
+    /// The owner of the directory and the control socket, if that is not the switch's user: the user that called sudo.
     package var owner: (user: UInt32, group: UInt32)?
 
     package init(
@@ -31,7 +30,7 @@ package struct SwitchAccess: Equatable, Sendable {
     /// The mode of the control socket.
     package var controlMode: UInt16 { mode ?? directoryMode.map { $0 & 0o666 } ?? 0o600 }
 
-    /// The mode of the directory: whoever may use the control socket may also enter.
+    /// The mode of the directory: users that may use the control socket may also enter the directory.
     package var effectiveDirectoryMode: UInt16 {
         if let directoryMode { return directoryMode }
         guard let mode else { return 0o2700 }
@@ -43,12 +42,13 @@ package struct SwitchAccess: Equatable, Sendable {
         return result
     }
 
+    /// The group of the directory and the control socket; nil: the process's own.
     package var ownerGroup: UInt32? { group ?? owner?.group }
 
     /// The mode and the owner of a port's data socket.
     /// - Parameters:
-    ///   - user: who joined.
-    ///   - isRoot: the switch may give sockets away.
+    ///   - user: the user that joined.
+    ///   - isRoot: the switch can change the owner of sockets.
     func dataSocket(user: UInt32?, isRoot: Bool, mode: UInt16) -> (mode: UInt16, owner: UInt32?) {
         guard isRoot, let user else { return (mode, nil) }
         return (mode & 0o700, user)

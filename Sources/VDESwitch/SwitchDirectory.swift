@@ -1,39 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
-/// Why a switch cannot be where it was asked to be: the thing, the cause, and what to do next.
-package struct SwitchError: Error, Sendable, CustomStringConvertible {
-    package enum Cause: Equatable, Sendable {
-        /// A live switch is there.
-        case occupied
-        /// The path is somebody else's, or holds something else.
-        case notOurs
-        case pathTooLong
-        case permissionDenied
-        case system
-    }
-
-    package let cause: Cause
-    package let description: String
-
-    init(_ cause: Cause, _ description: String) {
-        self.cause = cause
-        self.description = description
-    }
-
-    init(_ error: SystemError) {
-        let (kind, text) = error.obstacle(choosing: "a directory of yours")
-        let causes: [SystemError.Obstacle: Cause] = [.rights: .permissionDenied, .length: .pathTooLong]
-        self.init(causes[kind] ?? .system, text)
-    }
-}
-
-/// The directory through which a switch is found: `ctl`, where clients ask for a port, and a socket for each end of a
-/// port in use.
+/// The directory of a switch: the socket `ctl`, to which clients connect, and one data socket for each connection.
 ///
-/// It is locked for as long as we live, so that of several that start at once one waits for the other. Root gives it
-/// away to the user who called sudo only if this process has made it, or it is that user's already.
+/// The process locks it as long as the switch runs, so that of several switches that start at the same time one waits
+/// for the other. Root makes the user that called sudo its owner only if this process has made the directory, or it
+/// belongs to that user already.
 package final class SwitchDirectory {
     /// The absolute path without symbolic links.
     package var path: String { directory.path }
@@ -44,35 +18,34 @@ package final class SwitchDirectory {
     private let directory: Directory
     /// The control socket.
     private let control: FileStatus?
-    /// Whether it goes when we go.
+    /// Whether to remove the directory at the end.
     private let isOurs: Bool
 
-    /// Bytes of the longest name in it, `/NNNN.NNNNN`.
+    /// The longest name in it in bytes, `/NNNN.NNNNN`.
     private static let longestName = 11
-    /// How long to wait for another process that takes the directory, in nanoseconds. Any process that may read it can
-    /// lock it for ever.
-    private static let patience = MonotonicClock.second
+    /// How long to wait for the lock, which another starting switch holds only briefly. Any process that can read the
+    /// directory could hold it without limit.
+    private static let lockTimeout = TimeAmount.seconds(1)
 
     private enum Entry {
         case control
         /// A socket of a switch's port.
         case port
-        /// A directory in which sockets are made, left by a process that was killed just then.
+        /// The staging directory of a process that was killed.
         case stage
-        /// A socket that a client has bound, or a file that was announced.
+        /// A client's socket, or a file in `allowed`.
         case known
         case foreign
     }
 
-    /// A directory that was there, or that this process has made.
+    /// An open directory, and whether this process has made it.
     private struct Opened: ~Copyable {
         let directory: Directory
         let isNew: Bool
     }
 
-    /// Makes the directory, or takes over what a dead switch has left, and listens.
-    /// - Parameter allowed: paths that may be in it although they are not the switch's, such as its pidfile and
-    ///   console.
+    /// Makes the directory, or takes over that of a switch that has ended, and listens.
+    /// - Parameter allowed: other files that may be in it, such as the pidfile and the console's socket.
     package init(_ name: String, access: SwitchAccess, allowed: [String] = []) throws(SwitchError) {
         let room = UnixAddressLayout.native.pathCapacity - 1 - SwitchDirectory.longestName
         guard name.utf8.count <= room else {
@@ -82,13 +55,16 @@ package final class SwitchDirectory {
         }
         self.access = access
         let opened = try SwitchDirectory.open(name)
-        let directory = try SwitchDirectory.translating { () throws(SystemError) in try opened.directory.again() }
+        let directory = try SwitchDirectory.translating { () throws(SystemError) in try opened.directory.duplicate() }
         let isNew = opened.isNew
         do throws(SwitchError) {
             guard directory.path.utf8.count <= room else {
                 throw SwitchError(
                     .pathTooLong,
-                    "\(name) is \(directory.path), which is too long for the sockets in it: at most \(room) bytes; use a shorter directory"
+                    """
+                    \(name) is \(directory.path), which is too long for the sockets in it: at most \(room) bytes; \
+                    use a shorter directory
+                    """
                 )
             }
             let lock = try SwitchDirectory.translating { () throws(SystemError) in try directory.reopen() }
@@ -100,9 +76,9 @@ package final class SwitchDirectory {
             }
             control = try? directory.status(of: "ctl")
             do throws(SystemError) {
-                // Last: from now on others may change what is in it.
+                // Last, because from now on the new owner can change the directory.
                 try lock.setOwner(user: access.owner?.user, group: access.ownerGroup)
-                // Behind the change of owner, which takes set-id bits away.
+                // After the change of owner, which clears set-id bits.
                 try lock.setMode(access.effectiveDirectoryMode)
             } catch {
                 try? directory.remove("ctl")
@@ -124,56 +100,64 @@ package final class SwitchDirectory {
         } catch {
             throw error.code == Errno.addressInUse
                 ? SwitchError(
-                    .occupied, "\(error.subject) was made by another process just now; choose another directory")
+                    .occupied,
+                    "\(error.subject) was created by another process at the same time; choose another directory")
                 : SwitchError(error)
         }
     }
 
-    /// Makes the directory, closed to others, or opens what is there.
+    /// Makes the directory, closed to other users, or opens the existing one.
     private static func open(_ path: String) throws(SwitchError) -> Opened {
         do throws(SystemError) {
             do throws(SystemError) {
                 let name = try Directory.name(of: path)
-                return Opened(directory: try Directory.open(above: path, .ownersOfLinks).makeOwn(name), isNew: true)
+                return Opened(
+                    directory: try Directory.open(above: path, .trustedLinks).makePrivateDirectory(name), isNew: true)
             } catch {
-                // A path such as `.` or `/` names what is there.
+                // `.` and `/` always exist.
                 guard error.code == Errno.exists || error.code == Errno.isDirectory else { throw error }
             }
-            return Opened(directory: try Directory.open(path, .ownersOfLinks), isNew: false)
+            return Opened(directory: try Directory.open(path, .trustedLinks), isNew: false)
         } catch {
             guard error.code == Errno.notPermitted else { throw SwitchError(error) }
             throw SwitchError(.notOurs, "\(error); choose another directory")
         }
     }
 
-    /// What is there already must be of the user to whom it is to belong.
+    /// Checks that an existing directory belongs to the user that will own it.
     private static func checkOwner(_ directory: borrowing Directory, _ access: SwitchAccess) throws(SwitchError) {
         let path = directory.path
         let owner = try translating { () throws(SystemError) in try directory.status().owner }
-        let receiver = access.owner?.user ?? Accounts.effectiveUser
+        let receiver = access.owner?.user ?? CurrentProcess.effectiveUser
         if owner == receiver { return }
-        if owner == Accounts.effectiveUser {
-            let name = Accounts.userName(receiver)
+        if owner == CurrentProcess.effectiveUser {
+            let name = UserDatabase.userName(receiver)
             throw SwitchError(
                 .notOurs,
-                "\(path) is there and belongs to \(Accounts.userName(owner)), so it is not given to \(name), who called sudo; choose a directory of \(name), or one that does not exist yet"
+                """
+                \(path) is there and belongs to \(UserDatabase.userName(owner)), so it is not given to \(name), who \
+                called sudo; choose a directory of \(name), or one that does not exist yet
+                """
             )
         }
         throw SwitchError(
             .notOurs,
-            "\(path) belongs to \(Accounts.userName(owner)); choose another directory, or run this as \(Accounts.userName(owner))"
+            """
+            \(path) belongs to \(UserDatabase.userName(owner)); choose another directory, or run this as \
+            \(UserDatabase.userName(owner))
+            """
         )
     }
 
-    /// Makes sure that the directory is free, and removes what a dead switch has left in it. Returns whether there was
-    /// one.
+    /// Checks that no switch uses the directory, and removes the sockets of one that has ended. Returns whether there
+    /// was one.
     private static func takeOver(
         _ directory: borrowing Directory, _ lock: borrowing Descriptor, allowed: [String]
     ) throws(SwitchError) -> Bool {
         let path = directory.path
         let isFree: Bool, entries: [String]
         do throws(SystemError) {
-            isFree = try lock.lock(until: MonotonicClock.now)
+            isFree = try lock.lock(until: BootClock.now)
             entries = try directory.entries()
         } catch {
             throw SwitchError(error)
@@ -192,17 +176,20 @@ package final class SwitchDirectory {
         if let foreign = kinds.first(where: { $0.kind == .foreign }) {
             throw SwitchError(
                 .notOurs,
-                "\(path) holds something else than a switch's sockets (\(foreign.name)); choose an empty directory, or one that does not exist yet"
+                """
+                \(path) holds files that are not a switch's sockets (\(foreign.name)); choose an empty directory, or \
+                one that does not exist yet
+                """
             )
         }
         let hadSwitch = kinds.contains { $0.kind == .control }
         if hadSwitch, holder != nil {
             throw SwitchError(.occupied, "a switch serves \(path) already; stop it first, or choose another directory")
         }
-        // Another instance that starts is soon to be seen. Any other process with the lock keeps no instance out: `ctl`
-        // is made by one process alone.
+        // Another switch that starts will listen soon. A process that merely holds the lock cannot block this one: only
+        // one process can create `ctl`.
         if !isFree {
-            _ = try translating { () throws(SystemError) in try lock.lock(until: MonotonicClock.now + patience) }
+            _ = try translating { () throws(SystemError) in try lock.lock(until: BootClock.now + lockTimeout) }
             if let holder = SwitchDirectory.holder(in: directory) {
                 throw SwitchError(
                     .occupied,
@@ -220,7 +207,7 @@ package final class SwitchDirectory {
     }
 
     private static func kind(of name: String, in directory: borrowing Directory, allowed: [String]) -> Entry {
-        // A file that was being made when its process was killed has the name between dots.
+        // If the process was killed while it made such a file, the name stands between dots.
         if allowed.contains(where: { name == $0 || name.hasPrefix(".\($0).") }) { return .known }
         let kind = (try? directory.status(of: name))?.kind
         if kind == .directory, name.hasPrefix(Directory.stagePrefix) { return .stage }
@@ -236,21 +223,21 @@ package final class SwitchDirectory {
         return isPort ? .port : .foreign
     }
 
-    /// The process that listens at `ctl`, 0 if it cannot be told; nil if none does.
+    /// The process that listens at `ctl`, 0 if it is unknown; nil if none does.
     private static func holder(in directory: borrowing Directory) -> Int32? {
-        let deadline = MonotonicClock.now + patience
+        let deadline = BootClock.now + lockTimeout
         while true {
             guard let process = listener(in: directory) else { return nil }
-            if process == 0 || Accounts.isAlive(process) { return process }
-            // A child of one that was killed may have its socket for a moment, until it starts a program; or one that
-            // is alive has left the process that began to listen, as daemons do.
-            guard MonotonicClock.now < deadline else { return 0 }
-            MonotonicClock.sleep(10 * MonotonicClock.millisecond)
+            if process == 0 || ProcessTable.isAlive(process) { return process }
+            // Either a child of a killed process still has the socket until it calls exec, or the switch is a daemon
+            // and the process that called listen has ended. Time tells.
+            guard BootClock.now < deadline else { return 0 }
+            BootClock.sleep(.milliseconds(10))
         }
     }
 
     private static func listener(in directory: borrowing Directory) -> Int32? {
-        guard let socket = try? UnixSocket.stream() else { return nil }
+        guard let socket = try? Socket.unixStream() else { return nil }
         do throws(SystemError) {
             try directory.connect(socket, to: "ctl")
         } catch {
@@ -259,17 +246,17 @@ package final class SwitchDirectory {
         return (try? socket.peerCredentials())?.process ?? 0
     }
 
-    /// The control socket, open to others only when it has its owner and mode.
+    /// Makes the control socket; other users can connect only once owner and mode are set.
     private static func listen(
         in directory: borrowing Directory, _ access: SwitchAccess
     ) throws(SystemError) -> Descriptor {
-        let socket = try UnixSocket.stream()
+        let socket = try Socket.unixStream()
         let own = Directory.SocketAccess(mode: access.controlMode, user: access.owner?.user, group: access.ownerGroup)
-        try directory.place(socket, at: "ctl", own, backlog: 256)
+        try directory.bind(socket, at: "ctl", own, backlog: 256)
         return socket
     }
 
-    /// Removes the directory, if it is empty and still where it was made.
+    /// Removes the directory, if it is empty and its path still leads to it.
     private static func remove(_ directory: borrowing Directory) {
         guard let name = try? Directory.name(of: directory.path), let status = try? directory.status(),
             let above = try? directory.enter("..")
@@ -279,40 +266,43 @@ package final class SwitchDirectory {
 
     // MARK: Ports
 
-    /// The socket of an end of a port: connected to the client's, and bound where the client will look for it.
+    /// The data socket of a connection: connected to the client's, and bound to the path that the client receives.
     package struct DataSocket: ~Copyable {
         package let descriptor: Descriptor
-        /// Where the client looks for it.
+        /// The path that the client receives.
         package let path: String
         package let name: String
     }
 
+    /// Makes the data socket of a connection.
     /// - Parameters:
-    ///   - peer: the client's socket.
-    ///   - user: who the client is.
-    ///   - mode: other than the control socket's, for the management port.
+    ///   - peer: the path of the client's socket.
+    ///   - user: the client's user, who must own that socket.
+    ///   - mode: for the management port, in place of the control socket's mode.
     package func makeDataSocket(
         port: Int, end: Int32, peer: [UInt8], user: UInt32, mode: UInt16? = nil
     ) throws(SystemError) -> DataSocket {
-        let socket = try UnixSocket.datagram()
+        let socket = try Socket.unixDatagram()
         socket.setBuffers(send: 1 << 20, receive: 4 << 20)
         try socket.connect(to: UnixPath(peer), ownedBy: user)
-        let name = Columns.zeros(port, 3) + "." + String(end)
-        // One of ours that was left, if there is one.
+        let name = TextFormat.zeros(port, 3) + "." + String(end)
+        // From a former connection, if there was one.
         removeDataSocket(name)
         let (mode, owner) = access.dataSocket(
-            user: user, isRoot: Accounts.effectiveUser == 0, mode: mode ?? access.controlMode)
-        try directory.place(socket, at: name, Directory.SocketAccess(mode: mode, user: owner, group: access.group))
+            user: user, isRoot: CurrentProcess.effectiveUser == 0, mode: mode ?? access.controlMode)
+        try directory.bind(socket, at: name, Directory.SocketAccess(mode: mode, user: owner, group: access.group))
         return DataSocket(descriptor: socket, path: directory.path(of: name), name: name)
     }
 
+    /// Removes a connection's data socket.
     package func removeDataSocket(_ name: String) { try? directory.remove(name) }
 
-    /// Removes the control socket, and the directory if it is ours and empty by then.
+    /// Removes the control socket, and the directory if this switch may and it is empty.
     package func remove() {
         if let control, directory.has("ctl", control) { try? directory.remove("ctl") }
         if isOurs { SwitchDirectory.remove(directory) }
     }
 
+    /// The mode of the control socket.
     package var controlMode: UInt16 { access.controlMode }
 }

@@ -3,14 +3,37 @@ import Platform
 import Switching
 import Wire
 
-/// The switch as its clients and its console know it: numbered ports with one or more ends, who may use them, and
-/// VLANs. It tells the forwarder what follows from them. Belongs to the control thread.
+// Theory of operation: the control plane of a VDE switch.
+//
+// A switch has numbered ports, as vde_switch does; clients and scripts know only those. A port has one or more
+// connections: several clients may join one port, and share it like the stations behind one cable. In the data plane
+// (Switching) each connection is a port of its own, with a `PortNumber`; the connections of one port form a port group,
+// within which frames are not forwarded.
+//
+//   free        no entry in `ports`; a client that asks for this number creates it
+//   created     `create`, `allocate` or `allocateForDevice`: an entry without connections. It keeps its settings.
+//   active      `attach`: at least one connection. `user` owns it: another user's client is refused.
+//   created     `detach` of the last connection; the counters of past connections stay.
+//   free        `remove`
+//
+// Who may use a port: root always; otherwise every user, unless `allowedUser` or `allowedGroup` is set (port/setuser,
+// port/setgroup). A client that asks for any port gets the first inactive one that is allocatable and that its user may
+// use.
+//
+// VLANs: a port has one VLAN for untagged frames, and is a member of others with tags. While only VLAN 0 exists, the
+// data plane forwards tags unchanged; from the first other VLAN on it separates them (`updateAwareness`).
+//
+// This class holds the configuration and pushes each change to the data plane through `SwitchControl`, which keeps its
+// own copy in the form that forwarding needs. Nothing flows back but counters, addresses and port events. All of it
+// runs on the control thread; no function blocks, except while a command waits for the workers.
+
+/// The control plane of a switch: its ports, their connections and owners, and its VLANs. For the control thread only.
 package final class VirtualSwitch {
     /// One connection to a port: a client's socket, or a TAP.
-    package struct End: Sendable {
-        /// Shown by the console; unique.
+    package struct Connection: Sendable {
+        /// Unique number, shown by the console.
         package let identifier: Int32
-        /// What it is in the forwarder.
+        /// The connection's port in the data plane.
         package let attachment: PortNumber
         /// `unix prog` for clients, `tuntap` for a TAP.
         package let module: String
@@ -39,53 +62,53 @@ package final class VirtualSwitch {
     }
 
     package struct SwitchPort: Sendable {
-        package internal(set) var ends: [End] = []
-        /// Whether it is given to clients that do not ask for a number.
+        package internal(set) var connections: [Connection] = []
+        /// Whether clients that ask for any port may get it.
         package internal(set) var isAllocatable = true
-        /// Who uses it at the moment; nil for nobody, or a TAP.
+        /// The user whose clients are connected; nil if there are none, and for a TAP.
         package internal(set) var user: UInt32?
-        /// Who may use it, besides root; nil for everybody.
+        /// The user that may use it, besides root; nil with `allowedGroup` nil: all users.
         package internal(set) var allowedUser: UInt32?
         package internal(set) var allowedGroup: UInt32?
-        /// The VLAN of frames without a tag.
+        /// The VLAN of untagged frames.
         package internal(set) var untaggedVLAN: UInt16 = 0
-        /// What passed through ends that are gone, less what was reset.
+        /// Traffic of former connections, minus the counters at the last reset.
         var past = Traffic()
 
-        package var isActive: Bool { !ends.isEmpty }
+        package var isActive: Bool { !connections.isEmpty }
 
         package var traffic: Traffic {
             var sum = past
-            for end in ends { sum.add(end.counters) }
+            for connection in connections { sum.add(connection.counters) }
             return sum
         }
 
         func admits(_ user: UInt32) -> Bool {
             if allowedUser == nil && allowedGroup == nil || user == 0 || allowedUser == user { return true }
-            return allowedGroup.map { Accounts.isMember(user, of: $0) } ?? false
+            return allowedGroup.map { UserDatabase.isMember(user, of: $0) } ?? false
         }
     }
 
-    /// Why a client does not get a port.
+    /// Why a client is refused a port.
     package struct Refusal: Error, Equatable, Sendable, CustomStringConvertible {
         package let description: String
     }
 
-    /// Stands for no particular port.
+    /// In a request: any port.
     package static let anyPort = 0
-    /// The highest port that can be asked for: the forwarder has ends for so many, less the address service.
+    /// The highest port number: the data plane's capacity, less the port of the address service.
     package static let maximumPorts = SwitchControl.portCapacity - 1
-    /// VLANs that can be made, as in vde_switch.
+    /// The VLANs that can be created, as in vde_switch.
     package static let vlans: ClosedRange<UInt16> = 1...4093
 
     package let control: SwitchControl
     /// The highest port number.
     package private(set) var limit: Int
     package private(set) var ports: [Int: SwitchPort] = [:]
-    /// VLANs with the ports that are in them with a tag. VLAN 0 is always there.
+    /// The VLANs, each with its tagged member ports. VLAN 0 always exists.
     package private(set) var taggedPorts: [UInt16: Set<Int>] = [0: []]
     package private(set) var isHub = false
-    /// Seconds after which an address is forgotten.
+    /// Seconds after which an unused address is removed from the address table.
     package private(set) var ageing = 300
     private var isVLANAware = false
     /// Ports whose guests may be routers and DHCP servers.
@@ -96,21 +119,22 @@ package final class VirtualSwitch {
         self.limit = min(max(limit, 1), VirtualSwitch.maximumPorts)
     }
 
-    // MARK: Ends
+    // MARK: Connections
 
-    /// The port for a client that asks for `wanted`, made if need be.
+    /// The port for a client that requests `wanted`, created if it does not exist.
     package func allocate(_ wanted: VDERequest.Kind, user: UInt32) throws(Refusal) -> Int {
         switch wanted {
         case .newPort0:
             return try claim(0, user)
         case .newControl(port: VirtualSwitch.anyPort):
-            // A port that this user may not have is passed over.
+            // Skips ports that this user may not use.
             let free = (1...limit).first { number in
                 guard let port = ports[number] else { return true }
                 return port.isAllocatable && !port.isActive && port.admits(user)
             }
             guard let free else {
-                throw Refusal(description: "all \(limit) ports are in use; more with port/setnumports on the console")
+                throw Refusal(
+                    description: "all \(limit) ports are in use; raise the number with port/setnumports on the console")
             }
             return try claim(free, user)
         case .newControl(let number):
@@ -124,26 +148,26 @@ package final class VirtualSwitch {
     private func claim(_ number: Int, _ user: UInt32) throws(Refusal) -> Int {
         let port = ports[number] ?? SwitchPort()
         guard port.admits(user) else {
-            throw Refusal(description: "port \(number) is reserved for somebody else (port/setuser, port/setgroup)")
+            throw Refusal(
+                description: "port \(number) is reserved for another user or group (port/setuser, port/setgroup)")
         }
         if port.isActive && port.user != user {
-            let holder = port.user.map { Accounts.userName($0) } ?? port.ends[0].description
+            let holder = port.user.map { UserDatabase.userName($0) } ?? port.connections[0].description
             throw Refusal(description: "port \(number) is in use by \(holder)")
         }
         ports[number] = port
         return number
     }
 
-    /// Connects an end to a port that `allocate` has given, and takes over the descriptor in `configuration`.
-    /// - Returns: its number in the forwarder; nil if that has no room, in which case the descriptor is still the
-    ///   caller's.
+    /// Adds a connection to a port that `allocate` returned, and takes over the descriptor in `configuration`.
+    /// - Returns: its port in the data plane; nil if that is full: the descriptor then stays the caller's.
     package func attach(
         _ configuration: PortConfiguration, to number: Int, identifier: Int32, module: String, description: String,
         user: UInt32?
     ) -> PortNumber? {
         var configuration = configuration
         var port = ports[number] ?? SwitchPort()
-        // Port 0 needs a number here, because 0 means no group.
+        // Port 0 needs another number here, because 0 means no group.
         configuration.group = UInt16(number == 0 ? VirtualSwitch.maximumPorts + 1 : number)
         configuration.mayServe = servingPorts.contains(number)
         configuration.pvid = port.untaggedVLAN
@@ -151,9 +175,9 @@ package final class VirtualSwitch {
         guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else {
             return nil
         }
-        // The newest first, as vde_switch lists them.
-        port.ends.insert(
-            End(
+        // The newest connection first, in the order of vde_switch.
+        port.connections.insert(
+            Connection(
                 identifier: identifier, attachment: attachment, module: module, description: description,
                 counters: counters), at: 0)
         port.user = user
@@ -161,7 +185,7 @@ package final class VirtualSwitch {
         return attachment
     }
 
-    /// The port of a device: `wanted` if that is free, else the first that is.
+    /// The port for a device: `wanted` if it is inactive, else the first inactive one; nil if all are active.
     package func allocateForDevice(preferring wanted: Int? = nil) -> Int? {
         if let wanted, let port = ports[wanted], !port.isActive {
             ports[wanted]!.isAllocatable = true
@@ -172,42 +196,46 @@ package final class VirtualSwitch {
         return number
     }
 
-    /// Disconnects an end and closes its descriptor.
+    /// Removes a connection and closes its descriptor.
     package func detach(_ identifier: Int32, from number: Int) {
-        guard var port = ports[number], let index = port.ends.firstIndex(where: { $0.identifier == identifier }) else {
+        guard var port = ports[number], let index = port.connections.firstIndex(where: { $0.identifier == identifier })
+        else {
             return
         }
-        let end = port.ends.remove(at: index)
+        let end = port.connections.remove(at: index)
         control.detach(end.attachment)
         port.past.add(end.counters)
-        if port.ends.isEmpty { port.user = nil }
+        if port.connections.isEmpty { port.user = nil }
         ports[number] = port
     }
 
-    /// The port that is `attachment` in the forwarder.
+    /// The port that has the connection `attachment` of the data plane.
     package func number(of attachment: PortNumber) -> Int? {
-        ports.first { $0.value.ends.contains { $0.attachment == attachment } }?.key
+        ports.first { $0.value.connections.contains { $0.attachment == attachment } }?.key
     }
 
     // MARK: Settings. Errors are those of vde_switch.
 
+    /// Changes the number of ports.
     package func setLimit(_ count: Int) throws(ConsoleError) {
         guard (1...VirtualSwitch.maximumPorts).contains(count) else { throw .invalid }
         guard !ports.keys.contains(where: { $0 > count }) else { throw .inUse }
         limit = count
     }
 
+    /// Makes the switch forward each frame to all ports, or not.
     package func setHub(_ isOn: Bool) {
         isHub = isOn
         control.setHub(isOn)
     }
 
+    /// Sets `ageing`.
     package func setAgeing(_ seconds: Int) {
         ageing = seconds
         control.setAgeing(UInt32(seconds))
     }
 
-    /// Makes a port that is not given to clients that ask for none in particular; 0: the first free number.
+    /// Creates a port that clients asking for any port do not get; 0: with the first free number.
     package func create(_ wanted: Int) throws(ConsoleError) -> Int {
         guard (0...limit).contains(wanted) else { throw .invalid }
         guard let number = wanted != 0 ? wanted : (1...limit).first(where: { ports[$0] == nil }) else { throw .noSpace }
@@ -218,6 +246,7 @@ package final class VirtualSwitch {
         return number
     }
 
+    /// Removes a port, which must be inactive.
     package func remove(_ number: Int) throws(ConsoleError) {
         guard (0...limit).contains(number) else { throw .invalid }
         guard let port = ports[number] else { throw .noSuch }
@@ -227,7 +256,7 @@ package final class VirtualSwitch {
         updateAwareness()
     }
 
-    /// Changes what a port is.
+    /// Changes the settings of a port.
     func change(_ number: Int, _ body: (inout SwitchPort) throws(ConsoleError) -> Void) throws(ConsoleError) {
         guard (0...limit).contains(number) else { throw .invalid }
         guard var port = ports[number] else { throw .noSuch }
@@ -235,22 +264,26 @@ package final class VirtualSwitch {
         ports[number] = port
     }
 
+    /// Sets whether clients that ask for any port may get this one.
     package func setAllocatable(_ number: Int, _ isAllocatable: Bool) throws(ConsoleError) {
         try change(number) { $0.isAllocatable = isAllocatable }
     }
 
+    /// Reserves a port for a user; nil: for no particular one.
     package func setUser(_ number: Int, _ user: UInt32?) throws(ConsoleError) {
         try change(number) { $0.allowedUser = user }
     }
 
+    /// Reserves a port for a group; nil: for no particular one.
     package func setGroup(_ number: Int, _ group: UInt32?) throws(ConsoleError) {
         try change(number) { $0.allowedGroup = group }
     }
 
+    /// Resets the counters of a port.
     package func resetCounters(_ number: Int) throws(ConsoleError) {
         try change(number) { port in
             var base = Traffic()
-            for end in port.ends { base.add(end.counters) }
+            for end in port.connections { base.add(end.counters) }
             port.past = Traffic()
             port.past.subtract(base)
         }
@@ -262,16 +295,15 @@ package final class VirtualSwitch {
         taggedPorts.filter { $0.value.contains(number) }.map(\.key).sorted()
     }
 
-    /// Tells the forwarder which VLANs a port is in.
+    /// Pushes the VLANs of a port to the data plane.
     private func apply(_ number: Int) {
         guard let port = ports[number] else { return }
-        for end in port.ends {
+        for end in port.connections {
             control.setVLANs(of: end.attachment, untagged: port.untaggedVLAN, tagged: taggedVLANs(of: number))
         }
     }
 
-    /// As long as there is VLAN 0 only, tags are the guests' business; from the first other VLAN on, the switch keeps
-    /// them apart.
+    /// Makes the data plane separate VLANs if there are others than VLAN 0, and forward tags unchanged if not.
     private func updateAwareness() {
         let needed = taggedPorts.count > 1 || ports.values.contains { $0.untaggedVLAN != 0 } || !taggedPorts[0]!.isEmpty
         guard needed != isVLANAware else { return }
@@ -279,6 +311,7 @@ package final class VirtualSwitch {
         control.setVLANAware(needed)
     }
 
+    /// Creates a VLAN.
     package func createVLAN(_ vlan: Int) throws(ConsoleError) {
         guard let vlan = UInt16(exactly: vlan), VirtualSwitch.vlans.contains(vlan) else { throw .invalid }
         guard taggedPorts[vlan] == nil else { throw .exists }
@@ -286,6 +319,7 @@ package final class VirtualSwitch {
         updateAwareness()
     }
 
+    /// Removes a VLAN, which must have no members.
     package func removeVLAN(_ vlan: Int) throws(ConsoleError) {
         guard let vlan = UInt16(exactly: vlan), vlan <= VirtualSwitch.vlans.upperBound else { throw .invalid }
         guard let tagged = taggedPorts[vlan] else { throw .noSuch }
@@ -296,6 +330,7 @@ package final class VirtualSwitch {
         updateAwareness()
     }
 
+    /// Sets the VLAN of a port's untagged frames; `PortConfiguration.noVLAN`: drop them.
     package func setUntaggedVLAN(_ number: Int, _ vlan: Int) throws(ConsoleError) {
         guard (0...limit).contains(number) else { throw .invalid }
         guard let vlan = UInt16(exactly: vlan),
@@ -307,6 +342,7 @@ package final class VirtualSwitch {
         apply(number)
     }
 
+    /// Adds a port to a VLAN as a tagged member, or removes it.
     package func setTagged(_ vlan: Int, _ number: Int, _ isMember: Bool) throws(ConsoleError) {
         guard let vlan = UInt16(exactly: vlan), vlan <= VirtualSwitch.vlans.upperBound, (0...limit).contains(number)
         else { throw .invalid }
@@ -316,7 +352,7 @@ package final class VirtualSwitch {
         apply(number)
     }
 
-    /// The ports that are in a VLAN, and whether with a tag.
+    /// The member ports of a VLAN, each with whether it is tagged.
     package func members(of vlan: UInt16) -> [(number: Int, isTagged: Bool)] {
         let tagged = taggedPorts[vlan] ?? []
         return ports.keys.sorted().compactMap { number in

@@ -43,7 +43,7 @@ package struct VmnetFramework: VmnetProvider {
                 $0, signal.wakeup.signalDescriptor, UInt64(startTimeout.nanoseconds), &interface, &parameters)
         }
         guard result == 0, let started = unsafe interface else {
-            let isRoot = Accounts.effectiveUser == 0
+            let isRoot = CurrentProcess.effectiveUser == 0
             if result < 0 && result != -Errno.timedOut {
                 throw VmnetError(
                     status: 0, description: SystemError(code: -result, "start a vmnet interface").description)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames and events of interfaces. Frames for an interface wait in a ring; when it is full they are dropped in silence,
-// as the kernel does.
+// Frames and events of interfaces. Frames for an interface wait in a ring; when it is full they are dropped without an
+// error, as in the kernel.
 #include <string.h>
 #include <unistd.h>
 
@@ -41,7 +41,7 @@ void fire(struct vmnet_interface *it) {
     });
 }
 
-// Whether frames vanish on their way.
+// Whether frames are lost.
 static int is_silent(const struct vmnet_interface *it) {
     return it->settings.silent_after && it->written >= it->settings.silent_after;
 }
@@ -63,8 +63,7 @@ static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t len
 }
 
 void deliver_early(struct vmnet_interface *it) {
-    // A broadcast of a protocol that is nobody's (IEEE 802, local experiments), behind an empty header where there is
-    // one.
+    // A broadcast with an EtherType for local experiments (IEEE 802), behind an empty header if there is one.
     uint8_t bytes[12 + 60] = {0};
     memset(bytes + it->header, 0xff, 6);
     memcpy(bytes + it->header + 6, "\x3e\x22\xfb\0\0\1\x88\xb5", 8);

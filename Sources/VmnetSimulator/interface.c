@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interfaces: started, told of frames, and stopped.
+// Interfaces: start, events, and stop.
 #include <Block/Block.h>
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -64,7 +64,7 @@ static vmnet_return_t configure(
     if (object) {
         start = object->start, mask = object->mask, end = (start | ~mask) - 1;
         if (start == (start & mask)) {
-            // The network's own address was taken; some say that nothing works with it.
+            // The network's own address was taken; reports say that nothing works with it.
             if (!it->settings.object_takes_network) return VMNET_FAILURE;
             start++;
         }

@@ -60,7 +60,7 @@ vmnet_return_t network_join(
     for (int i = 0; i < INTERFACES; i++) {
         struct network *other = interfaces[i] ? interfaces[i]->network : NULL;
         if (!other || it->mode == VMNET_BRIDGED_MODE || (other->start & other->mask) != (start & mask)) continue;
-        // The same range in the other mode, or with other bounds, is somebody else's.
+        // The same range in the other mode, or with other bounds, belongs to another network.
         if (it->is_alone || other->mode != it->mode || other->start != start || other->end != end ||
             other->mask != mask || other->header != it->header || other->object != object)
             return VMNET_FAILURE;

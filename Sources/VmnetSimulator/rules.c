@@ -75,7 +75,7 @@ vmnet_return_t vmnet_interface_add_ip_port_forwarding_rule(interface_ref it, uin
     if (it->settings.rule_handler_early) {
         handler(status);
     } else if (!it->settings.rule_silent) {
-        // On a queue that nobody has named.
+        // On a queue without a name.
         dispatch_async(dispatch_get_global_queue(DISPATCH_QUEUE_PRIORITY_DEFAULT, 0), ^{ handler(status); });
     }
     return VMNET_SUCCESS;

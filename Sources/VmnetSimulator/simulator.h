@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the simulator share.
+// Declarations shared by the files of the simulator.
 #ifndef SIMULATOR_H
 #define SIMULATOR_H
 
@@ -90,9 +90,9 @@ void wait_a_little(uint32_t milliseconds);
 
 // ---- The mutex is held for all of these
 
-/// Tells an interface of frames.
+/// Notifies an interface of frames.
 void fire(struct vmnet_interface *it);
-/// A frame that has come before anybody could be told.
+/// Queues a frame that arrives before the event callback is set.
 void deliver_early(struct vmnet_interface *it);
 /// Frames from the other side of a network, without a virtio header where the host is the one in memory.
 void deliver_from_host(void *network, const uint8_t *frame, size_t length);

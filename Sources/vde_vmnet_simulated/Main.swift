@@ -16,7 +16,7 @@ struct Main {
 /// names.
 struct SleepingProvider: VmnetProvider {
     private let framework = VmnetFramework()
-    private let path = Accounts.environment("VMNET_SIMULATOR_SLEEP")
+    private let path = CurrentProcess.environment("VMNET_SIMULATOR_SLEEP")
 
     func start(_ options: VmnetOptions) throws(VmnetError) -> any VmnetInterface { try framework.start(options) }
     func bridgeableInterfaces() -> [String] { framework.bridgeableInterfaces() }

@@ -27,7 +27,7 @@ private func refusal(arguments: [String]) -> String? {
 }
 
 @Suite struct JoinOptionsTests {
-    @Test func workersAreCounted() throws {
+    @Test func workerCountIsParsed() throws {
         #expect(try configuration("/tmp/vde").workers == nil)
         #expect(try configuration("--workers", "1", "/tmp/vde").workers == 1)
         #expect(try configuration("--workers=16", "/tmp/vde").workers == 16)
@@ -36,7 +36,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--workers", "many", "/tmp/vde") != nil)
     }
 
-    @Test func theOldToolsLineWorks() throws {
+    @Test func originalCommandLineIsAccepted() throws {
         let configuration = try configuration(
             "--vde-group", "root", "--vmnet-mode=shared", "--vmnet-gateway=192.168.106.1",
             "--vmnet-dhcp-end=192.168.106.99", "--vmnet-mask=255.255.255.0",
@@ -54,7 +54,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(configuration.pidfile == "/run/x.pid")
     }
 
-    @Test func addressesOfMachines() throws {
+    @Test func reservationsAreParsed() throws {
         let two = try configuration(
             "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.8",
             "--vmnet-gateway", "192.168.9.1", "v")
@@ -64,7 +64,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(
             refusal(
                 "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:01,192.168.9.8", "v")?
-                .contains("same machine") == true)
+                .contains("same guest") == true)
         #expect(
             refusal(
                 "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.7", "v")?
@@ -85,7 +85,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--uplink", "none", "--switch", "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v") != nil)
     }
 
-    @Test func whereGuestsMayGo() throws {
+    @Test func egressPolicyIsParsed() throws {
         let denying = try configuration(
             "--egress", "deny", "--allow", "203.0.113.0/24:443", "--allow", "[2001:db8::]/32", "v"
         ).egress
@@ -108,12 +108,12 @@ private func refusal(arguments: [String]) -> String? {
                 "--host-loopback does not go with --uplink tap") == true)
     }
 
-    @Test func pidfilesMayBeGlued() throws {
+    @Test func pidfileOptionMayBeJoined() throws {
         #expect(try configuration("-p/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")
         #expect(try configuration("--pidfile=/run/x.pid", "/tmp/vde").pidfile == "/run/x.pid")
     }
 
-    @Test func nothingAtAllIsTheDefaultSwitch() throws {
+    @Test func missingArgumentsNameDefaultSwitch() throws {
         let configuration = try configuration()
         guard case .client(.defaultSwitch) = configuration.role else {
             Issue.record("\(configuration.role)")
@@ -122,7 +122,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(configuration.mode == .shared && configuration.network == nil && configuration.dhcp == .auto)
     }
 
-    @Test func bridgedNeedsAnInterfaceAndRefusesAddresses() throws {
+    @Test func bridgedNeedsInterface() throws {
         #expect(refusal("--vmnet-mode", "bridged", "/tmp/vde")?.contains("--vmnet-interface") == true)
         #expect(refusal("--vmnet-mode", "bridged", "--vmnet-interface", "", "/tmp/vde") != nil)
         #expect(
@@ -138,7 +138,7 @@ private func refusal(arguments: [String]) -> String? {
                 == .bridged(interface: "eth0"))
     }
 
-    @Test func addressesHangTogether() {
+    @Test func networkAddressesAreChecked() {
         #expect(refusal("--vmnet-dhcp-end", "192.168.1.9", "v")?.contains("needs --vmnet-gateway") == true)
         #expect(refusal("--vmnet-mask", "255.255.255.0", "v")?.contains("needs --vmnet-gateway") == true)
         #expect(refusal("--vmnet-gateway", "8.8.8.8", "v")?.contains("RFC 1918") == true)
@@ -179,7 +179,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--vmnet-interface-id", text, "v") != nil)
     }
 
-    @Test func groupsExist() {
+    @Test func groupsAreResolved() {
         #expect(refusal("--vde-group", "no such group", "v")?.contains("no such group") == true)
         #expect(refusal("--vde-group", "0", "v") == nil)
     }
@@ -207,7 +207,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--pidfile", "", "a") != nil)
     }
 
-    @Test func aSwitchOfOurOwnHasItsOptions() throws {
+    @Test func switchOptionsAreParsed() throws {
         let configuration = try configuration(
             "--switch", "--vde-mode", "0660", "--vde-dirmode", "2775", "--mgmt", "m", "--mgmtmode", "660", "--rcfile",
             "rc", "--vmnet-isolation", "--vmnet-mtu", "9000", "/tmp/vde")
@@ -247,7 +247,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(refusal("--switch", "--uplink", "none", "--dhcp", "off", "v") == nil)
     }
 
-    @Test func trunksArePortsOfTheSwitch() throws {
+    @Test func trunksMustBePorts() throws {
         guard case .server(let own) = try configuration("--switch", "--trunk", "3", "--trunk", "7", "/tmp/vde").role
         else {
             Issue.record("no switch")
@@ -257,14 +257,14 @@ private func refusal(arguments: [String]) -> String? {
         for port in ["-1", "1001", "x"] { #expect(refusal("--switch", "--trunk", port, "v") != nil) }
     }
 
-    @Test func theMTUHasBounds() {
+    @Test func mtuIsBounded() {
         for mtu in ["575", "65522", "-1", "x"] { #expect(refusal("--vmnet-mtu", mtu, "v") != nil) }
         #expect(
             refusal("--vmnet-mtu", "9000", "--vmnet-mode", "bridged", "--vmnet-interface", "eth0", "v")?.contains(
                 "bridged") == true)
     }
 
-    @Test func theHostsHardwareAddressIsStable() throws {
+    @Test func interfaceIDIsParsed() throws {
         let gateway = IPv4Address("192.168.105.1")!
         #expect(
             try configuration("v").uplinkOptions.hardwareAddress(gateway: gateway)
@@ -278,7 +278,7 @@ private func refusal(arguments: [String]) -> String? {
                 != configuration("v").uplinkOptions.hardwareAddress(gateway: gateway))
     }
 
-    @Test func theHelpShowsWhatThereIs() {
+    @Test func helpListsAllOptions() {
         for option in [
             "--vde-group", "--vmnet-mode", "--vmnet-interface", "--vmnet-gateway", "--vmnet-dhcp-end", "--vmnet-mask",
             "--vmnet-interface-id", "--pidfile", "check",
@@ -289,7 +289,7 @@ private func refusal(arguments: [String]) -> String? {
 }
 
 @Suite struct JSONTests {
-    @Test func valuesAreWrittenAsRFC8259Wants() {
+    @Test func valuesFollowRFC8259() {
         let value = JSON.object([
             ("a", .string("q\"b\\s\nn\u{1}\u{7f}é")), ("b", .array([.integer(-1), .bool(true), .null])),
             ("c", .number(1.5)), ("d", .number(.infinity)),
@@ -297,7 +297,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(value.text == #"{"a":"q\"b\\s\nn\u0001\u007fé","b":[-1,true,null],"c":1.5,"d":null}"#)
     }
 
-    @Test func serversAreNamedByPortOrAddress() throws {
+    @Test func allowedServersAreParsed() throws {
         #expect(try configuration("--switch").allowedServers.isEmpty)
         let servers = try configuration(
             "--switch", "--allow-server", "3", "--allow-server", "52:54:00:00:00:66", "/tmp/vde"
@@ -307,7 +307,7 @@ private func refusal(arguments: [String]) -> String? {
         for wrong in ["-1", "1024", "x", "", "01:00:5e:00:00:01", "00:00:00:00:00:00", "192.168.105.3", "+3"] {
             #expect(refusal("--switch", "--allow-server=" + wrong) != nil, "\(wrong)")
         }
-        #expect(refusal("/tmp/vde", "--allow-server", "3")?.contains("a switch of our own") == true)
+        #expect(refusal("/tmp/vde", "--allow-server", "3")?.contains("vde_vmnet's own switch") == true)
         #expect(refusal("--switch", "--uplink", "none", "--allow-server", "3")?.contains("--uplink none") == true)
         #expect(
             refusal("--switch", "--vmnet-mode", "bridged", "--vmnet-interface", "br0", "--allow-server", "3")?.contains(

@@ -223,7 +223,7 @@ private struct Line {
         return line
     }
 
-    @Test(arguments: Row.all) fileprivate func anOptionWithEachUplink(row: Row) {
+    @Test(arguments: Row.all) fileprivate func optionWithEachUplink(row: Row) {
         for uplink in Expected.uplinks {
             var line = line(row)
             line.uplink = uplink
@@ -233,7 +233,7 @@ private struct Line {
         }
     }
 
-    @Test(arguments: Row.all) fileprivate func anOptionInEachMode(row: Row) {
+    @Test(arguments: Row.all) fileprivate func optionInEachMode(row: Row) {
         for mode in Expected.modes {
             var line = line(row)
             line.mode = mode
@@ -243,7 +243,7 @@ private struct Line {
         }
     }
 
-    @Test(arguments: Row.all) fileprivate func anOptionWithEachListener(row: Row) {
+    @Test(arguments: Row.all) fileprivate func optionWithEachListener(row: Row) {
         let names = ["joined": "a switch to join", "cable": "a cable", "run": "run"]
         for listener in Expected.listeners {
             var line = line(row)
@@ -254,7 +254,7 @@ private struct Line {
         }
     }
 
-    @Test(arguments: Row.all.indices) func anOptionWithEachOther(index: Int) {
+    @Test(arguments: Row.all.indices) func optionWithEachOther(index: Int) {
         let one = Row.all[index]
         for other in Row.all[index...].dropFirst() where other.name != one.name {
             let uplinks = Expected.uplinks.dropFirst().filter { one.uplinks.contains($0) && other.uplinks.contains($0) }
@@ -283,7 +283,7 @@ private struct Line {
         }
     }
 
-    @Test func uplinksModesAndListenersAmongThemselves() {
+    @Test func uplinkModeAndListenerCombinations() {
         let together: [String: [String]] = [
             "auto": Expected.modes, "tap": Expected.modes, "user": ["shared", "host"], "vmnet": Expected.modes,
             "none": [],
@@ -328,7 +328,7 @@ private struct Line {
         #expect(missing.isEmpty, "without a row in Expected.table: \(missing.sorted())")
     }
 
-    @Test func autoComesToWhatTheOptionsNeed() throws {
+    @Test func autoSelectsUplinkForOptions() throws {
         func chosen(_ words: String..., hasVmnet: Bool = false) throws -> Configuration.UplinkKind {
             try Root.$vmnet.withValue(hasVmnet ? IdleVmnet() : nil) { try Join.parse(words).makeConfiguration().uplink }
         }

@@ -16,7 +16,7 @@ import Wire
         }
     }
 
-    @Test func portsArePublishedInTheOrderGiven() throws {
+    @Test func publishedPortsKeepTheirOrder() throws {
         let configuration = try Join.parse([
             "--publish", "8080:192.168.105.2:80", "--publish", "53:192.168.105.3/udp", "/tmp/vde",
         ]).makeConfiguration()
@@ -36,7 +36,7 @@ import Wire
                 == true)
     }
 
-    @Test func whatCannotBePublishedIsRefused() {
+    @Test func invalidPublishIsRefused() {
         #expect(refusal("--publish", "8080", "v")?.contains("[BIND:]PORT[-END]:GUEST[:PORT][/udp]") == true)
         #expect(
             refusal("--publish", "80:192.168.105.2", "--publish", "127.0.0.1:80:192.168.105.3", "v")?.contains(

@@ -48,7 +48,7 @@ struct Demo {
     private static func withNetwork(_ network: TestNetwork, _ show: Show) throws {
         // The guests belong to a user without any privilege, who has called vde_vmnet through sudo.
         let user = "nobody"
-        guard let uid = Accounts.user(named: user), let gid = Accounts.group(named: "nogroup") else {
+        guard let uid = UserDatabase.user(named: user), let gid = UserDatabase.group(named: "nogroup") else {
             throw CommandFailed(description: "there is no user \(user)")
         }
         let directory = network.folder.file("user")

@@ -86,7 +86,7 @@ enum RootlessDemo {
         defer { for server in servers { server.kill() } }
 
         let path = folder.file("vde")
-        show.heading("vde_vmnet, called by \(Accounts.userName(Accounts.effectiveUser))")
+        show.heading("vde_vmnet, called by \(UserDatabase.userName(CurrentProcess.effectiveUser))")
         show.command("vde_vmnet --switch --publish 8080:192.168.105.2:80 \(path)")
         let started = MonotonicClock.now
         let daemon = try BackgroundProgram(

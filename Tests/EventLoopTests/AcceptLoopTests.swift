@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 
 @testable import EventLoop
 
@@ -22,7 +23,7 @@ private final class ListenerScene {
         loop = try ControlLoop()
         quota = ClientQuota(limit: limit)
         path = try UnixPath(folder.file("listener"))
-        let socket = try UnixSocket.stream()
+        let socket = try Socket.unixStream()
         try socket.bind(to: path)
         try socket.listen()
         listener = try AcceptLoop(
@@ -35,7 +36,7 @@ private final class ListenerScene {
     deinit { (clients.map(\.raw) + callers).forEach { _ = Descriptor(adopting: $0) } }
 
     func call() throws {
-        let socket = try UnixSocket.stream()
+        let socket = try Socket.unixStream()
         try socket.connect(to: path)
         callers.append(socket.release())
     }
@@ -83,8 +84,8 @@ private final class ListenerScene {
         try scene.run("a client, and a complaint") { scene.clients.count == 1 && scene.complaints.count == 1 }
         // The loop's own timer is all that ends a wait.
         var events = 0
-        let end = MonotonicClock.now + 3 * Acceptance.pause
-        while MonotonicClock.now < end {
+        let end = BootClock.now + 3 * Acceptance.pause
+        while BootClock.now < end {
             _ = scene.loop.schedule(at: end) {}
             scene.loop.runOnce()
             events += 1
@@ -97,7 +98,7 @@ private final class ListenerScene {
 
     @Test func noClientIsNoFailure() throws {
         let folder = try TemporaryFolder(), path = try UnixPath(folder.file("listener"))
-        let socket = try UnixSocket.stream()
+        let socket = try Socket.unixStream()
         try socket.bind(to: path)
         try socket.listen()
         guard case .none = socket.acceptClient() else {
@@ -105,7 +106,7 @@ private final class ListenerScene {
             return
         }
         // What cannot be accepted from is left alone, instead of being tried for ever.
-        guard case .failed = try UnixSocket.stream().acceptClient() else {
+        guard case .failed = try Socket.unixStream().acceptClient() else {
             Issue.record("no failure")
             return
         }

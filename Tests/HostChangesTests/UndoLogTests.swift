@@ -13,7 +13,7 @@ import Testing
             try record.add(.table("vde_vmnet_vmnet0"))
             try record.add(.setting(setting, before: "0"))
             try record.add(.setting(setting, before: "0"))
-            #expect(try UndoLog.create("a", in: folder.path).owner == Accounts.processID)
+            #expect(try UndoLog.create("a", in: folder.path).owner == CurrentProcess.identifier)
             #expect(UndoLog.orphans(in: folder.path).isEmpty, "it is alive")
             let other = try #require(try UndoLog.create("b", in: folder.path).log)
             #expect(other.changesOfOthers() == [.table("vde_vmnet_vmnet0"), .setting(setting, before: "0")])
@@ -46,12 +46,12 @@ import Testing
         let record = try UndoLog.create("a", in: folder.path).log
         #expect((record != nil) == isOpen)
         if let record {
-            #expect(try UndoLog.create("a", in: folder.path).owner == Accounts.processID)
+            #expect(try UndoLog.create("a", in: folder.path).owner == CurrentProcess.identifier)
             #expect(try Files.status(path).mode == 0o600)
             record.remove()
         }
         // With a living process in it, it is one's that runs.
-        try Files.replace(path, Array("vde_vmnet record 1\npid \(Accounts.processID)\n".utf8), mode: mode)
+        try Files.replace(path, Array("vde_vmnet record 1\npid \(CurrentProcess.identifier)\n".utf8), mode: mode)
         let own = try Files.open(path, [.readOnly])
         #expect(try own.tryLock())
         #expect(UndoLog.orphans(in: folder.path).isEmpty)

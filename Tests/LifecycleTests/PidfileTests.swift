@@ -9,13 +9,13 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.file("pid")
         let first = try Pidfile(path)
-        #expect(Files.text(path) == "\(Accounts.processID)")
+        #expect(Files.text(path) == "\(CurrentProcess.identifier)")
         do {
             _ = try Pidfile(path)
             Issue.record("taken twice")
         } catch {
             #expect(error.status == .alreadyRunning)
-            #expect(error.description.contains("process \(Accounts.processID)"))
+            #expect(error.description.contains("process \(CurrentProcess.identifier)"))
         }
         first.remove()
         #expect(!Files.exists(path))
@@ -26,7 +26,7 @@ import Testing
         let path = folder.file("pid")
         try Files.replace(path, Array("99999\nmore\n".utf8))
         let pidfile = try Pidfile(path)
-        #expect(Files.text(path) == "\(Accounts.processID)")
+        #expect(Files.text(path) == "\(CurrentProcess.identifier)")
         try Files.remove(path)
         try Files.replace(path, Array("another's".utf8))
         pidfile.remove()
@@ -42,7 +42,7 @@ import Testing
         let foreign = try Files.open(path, [.readOnly])
         #expect(try foreign.tryLock())
         let pidfile = try Pidfile(path)
-        #expect(Files.text(path) == "\(Accounts.processID)")
+        #expect(Files.text(path) == "\(CurrentProcess.identifier)")
         #expect(try Files.status(path).mode == 0o644 && Files.entries(folder.path) == ["pid"])
         // Nor does it take part in what is decided afterwards.
         #expect(throws: ExitError.self) { try Pidfile(path) }

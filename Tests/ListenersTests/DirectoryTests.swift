@@ -30,20 +30,20 @@ private let other: UInt32 = 65_534
         return found.path
     }
 
-    @Test func pathsAreResolvedAsTheSystemDoes() throws {
+    @Test func pathsResolveLikeTheKernel() throws {
         try directory("a")
         try directory("a/b")
         try link("a/b", "relative")
         try link(folder.file("a"), "absolute")
         try link("loop", "loop")
         for name in ["a/b", "a//b/", "a/./b", "relative", "absolute/b", "relative/../b", "absolute/../a/b"] {
-            #expect(opened(name, .ownersOfLinks) == folder.file("a/b"), "\(name)")
-            #expect(opened(name, .nobody) == folder.file("a/b"), "\(name)")
+            #expect(opened(name, .trustedLinks) == folder.file("a/b"), "\(name)")
+            #expect(opened(name, .trustedPath) == folder.file("a/b"), "\(name)")
         }
-        for name in ["loop", "missing", "a/missing/b"] { #expect(opened(name, .everything) == nil, "\(name)") }
-        #expect(opened("new/parents/too", .nobody, making: 0o700) == folder.file("new/parents/too"))
+        for name in ["loop", "missing", "a/missing/b"] { #expect(opened(name, .anyLink) == nil, "\(name)") }
+        #expect(opened("new/parents/too", .trustedPath, making: 0o700) == folder.file("new/parents/too"))
         #expect(try Files.status(folder.file("new/parents")).mode == 0o700)
-        let top = try Directory.open("/", .nobody)
+        let top = try Directory.open("/", .trustedPath)
         #expect(top.path == "/")
     }
 
@@ -56,14 +56,14 @@ private let other: UInt32 = 65_534
         try link(folder.file("others"), "byRoot")
         try link("byRoot/../roots", "mixed", owner: other)
         try link("toRoots", "chain")
-        #expect(opened("toRoots", .ownersOfLinks) == nil)
-        #expect(opened("toRoots/new", .ownersOfLinks, making: 0o755) == nil)
-        #expect(opened("mixed", .ownersOfLinks) == nil)
-        #expect(opened("chain", .ownersOfLinks) == nil, "a link of root's to a link of another user's")
+        #expect(opened("toRoots", .trustedLinks) == nil)
+        #expect(opened("toRoots/new", .trustedLinks, making: 0o755) == nil)
+        #expect(opened("mixed", .trustedLinks) == nil)
+        #expect(opened("chain", .trustedLinks) == nil, "a link of root's to a link of another user's")
         #expect(try Files.entries(folder.file("roots")).isEmpty)
-        #expect(opened("toOthers", .ownersOfLinks) == folder.file("others"))
-        #expect(opened("byRoot", .ownersOfLinks) == folder.file("others"))
-        #expect(opened("toRoots", .everything) == folder.file("roots"))
+        #expect(opened("toOthers", .trustedLinks) == folder.file("others"))
+        #expect(opened("byRoot", .trustedLinks) == folder.file("others"))
+        #expect(opened("toRoots", .anyLink) == folder.file("roots"))
     }
 
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
@@ -81,10 +81,10 @@ private let other: UInt32 = 65_534
         try directory("sticky/others/roots")
         try link(folder.file("sticky/roots"), "sticky/link", owner: other)
         for name in ["others/roots", "open/roots", "group/roots", "sticky/others/roots", "sticky/link"] {
-            #expect(opened(name, .nobody) == nil, "\(name)")
+            #expect(opened(name, .trustedPath) == nil, "\(name)")
         }
-        #expect(opened("sticky/roots", .nobody) == folder.file("sticky/roots"))
-        #expect(opened("sticky/others/new", .nobody, making: 0o700) == nil)
+        #expect(opened("sticky/roots", .trustedPath) == folder.file("sticky/roots"))
+        #expect(opened("sticky/others/new", .trustedPath, making: 0o700) == nil)
         #expect(try Files.entries(folder.file("sticky/others")) == ["roots"])
     }
 
@@ -92,13 +92,16 @@ private let other: UInt32 = 65_534
     func aSocketInAnotherUsersDirectoryIsWholeWhenItIsThere(mode: UInt16) throws {
         try directory("home", mode: mode, owner: other)
         let path = folder.file("home/listener")
-        let listener = try Listener(.stream, at: path, access: ListenerAccess(mode: 0o620, user: other, group: other))
+        let listener = try ListenerSocket(
+            .stream, at: path, access: ListenerAccess(mode: 0o620, user: other, group: other))
         let status = try Files.status(path, followLinks: false)
         #expect(status.kind == .socket && status.owner == other && status.group == other && status.mode == 0o620)
         #expect(try Files.entries(folder.file("home")) == ["listener"])
-        let client = try UnixSocket.stream()
+        let client = try Socket.unixStream()
         try client.connect(to: UnixPath(path))
-        #expect(throws: ListenerError.self) { try Listener(.stream, at: path, access: ListenerAccess(user: other)) }
+        #expect(throws: ListenerError.self) {
+            try ListenerSocket(.stream, at: path, access: ListenerAccess(user: other))
+        }
         #expect(try Files.entries(folder.file("home")) == ["listener"])
         listener.remove()
         #expect(try Files.entries(folder.file("home")).isEmpty)
@@ -110,7 +113,7 @@ private let other: UInt32 = 65_534
         try directory("home", owner: other)
         let path = folder.file("home/listener"), bait = folder.file("home/bait")
         // Of root's, closed, and under one name, as what root has just made.
-        let precious = try UnixSocket.stream()
+        let precious = try Socket.unixStream()
         try precious.bind(to: UnixPath(bait))
         try Files.setMode(bait, 0o600)
         let before = try Files.status(bait, followLinks: false)
@@ -124,7 +127,7 @@ private let other: UInt32 = 65_534
             rounds.withLock { $0 = -1 }
         }
         for _ in 0..<300 {
-            if let listener = try? Listener(
+            if let listener = try? ListenerSocket(
                 .stream, at: path, access: ListenerAccess(mode: 0o666, user: other, group: other))
             {
                 listener.remove()
@@ -139,7 +142,7 @@ private let other: UInt32 = 65_534
         withExtendedLifetime(precious) {}
     }
 
-    @Test func locksAreKnownByTheirFile() {
+    @Test func lockHoldersAreFound() {
         let list =
             "1: POSIX  ADVISORY  WRITE 7 08:01:4660 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 8 08:01:4660 0 EOF\n3: FLOCK  ADVISORY  WRITE 4711 08:01:4660 0 EOF\nrubbish\n4: FLOCK a b c d:e 0\n"
         #expect(FileLocks.holder(of: (device: 0x801, inode: 4660), in: list) == 4711)

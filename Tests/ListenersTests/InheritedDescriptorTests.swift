@@ -16,43 +16,43 @@ import Testing
         }
     }
 
-    @Test func endsOfPairsAreWelcome() throws {
+    @Test func connectedPairsAreAccepted() throws {
         let stream = try DescriptorPair.streamSockets(), datagram = try DescriptorPair.datagramSockets()
         #expect(try InheritedDescriptor(stream.first.raw).isStream)
         #expect(try !InheritedDescriptor(datagram.first.raw).isStream)
     }
 
-    @Test func whatIsNotOpenIsSaid() throws {
+    @Test func closedDescriptorIsReported() throws {
         // A number that nobody has.
         #expect(complaint(1_000_000)?.contains("is not open") == true)
     }
 
-    @Test func filesTerminalsAndPipesAreSaid() throws {
+    @Test func nonSocketsAreReported() throws {
         let folder = try TemporaryFolder()
         try Files.replace(folder.file("file"), [1])
         let file = try Files.open(folder.file("file"), .readOnly), terminal = try Files.open("/dev/ptmx", .readWrite),
             pipe = try DescriptorPair.pipe()
         for raw in [file.raw, terminal.raw, pipe.first.raw] {
-            #expect(complaint(raw)?.contains("is no socket") == true)
+            #expect(complaint(raw)?.contains("is not a socket") == true)
         }
     }
 
-    @Test func otherSocketsAreSaid() throws {
+    @Test func unsuitableSocketsAreReported() throws {
         let folder = try TemporaryFolder()
-        let internet = try UnixSocket.internetStream(), datagram = try UnixSocket.internetDatagram()
-        for raw in [internet.raw, datagram.raw] { #expect(complaint(raw)?.contains("another kind than unix") == true) }
-        let listener = try UnixSocket.stream()
+        let internet = try Socket.tcp(), datagram = try Socket.udp()
+        for raw in [internet.raw, datagram.raw] { #expect(complaint(raw)?.contains("not a unix socket") == true) }
+        let listener = try Socket.unixStream()
         try listener.bind(to: UnixPath(folder.file("listener")))
         try listener.listen()
         #expect(complaint(listener.raw)?.contains("listening") == true)
-        let alone = try UnixSocket.datagram()
+        let alone = try Socket.unixDatagram()
         try alone.bind(to: UnixPath(folder.file("alone")))
         #expect(complaint(alone.raw)?.contains("not connected") == true)
     }
 
-    @Test func listenersOfTheServiceManagerAreToldApart() throws {
+    @Test func activatedSocketKindsAreDetected() throws {
         let folder = try TemporaryFolder()
-        let listener = try UnixSocket.stream(), datagram = try UnixSocket.datagram(),
+        let listener = try Socket.unixStream(), datagram = try Socket.unixDatagram(),
             pair = try DescriptorPair.streamSockets()
         try listener.bind(to: UnixPath(folder.file("stream")))
         try datagram.bind(to: UnixPath(folder.file("dgram")))
@@ -62,8 +62,8 @@ import Testing
             machine = try ActivatedSocket(pair.first.raw)
         #expect(stream.kind == .listener(.stream) && stream.path == folder.file("stream"))
         #expect(dgram.kind == .listener(.datagram) && dgram.path == folder.file("dgram"))
-        #expect(machine.kind == .machine(try InheritedDescriptor(pair.first.raw)))
-        let internet = try UnixSocket.internetStream()
+        #expect(machine.kind == .connection(try InheritedDescriptor(pair.first.raw)))
+        let internet = try Socket.tcp()
         #expect(throws: ListenerError.self) { try ActivatedSocket(internet.raw) }
     }
 }

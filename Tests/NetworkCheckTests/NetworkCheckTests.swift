@@ -38,7 +38,7 @@ private final class FakeNetwork: GuestLink {
 
     private var now = Instant.distantPast + .seconds(1)
 
-    func receive(until deadline: UInt64) -> [UInt8]? { pending.isEmpty ? nil : pending.removeFirst() }
+    func receive(until deadline: Instant) -> [UInt8]? { pending.isEmpty ? nil : pending.removeFirst() }
 
     func send(_ frame: [UInt8]) {
         var outbox = Outbox()
@@ -120,31 +120,31 @@ private final class FakeNetwork: GuestLink {
 @Suite struct NetworkCheckTests {
     private func check(
         _ network: FakeNetwork, connect: (IPv4Address, UInt16)? = nil
-    ) -> (holds: Bool, hops: [String: Hop]) {
-        var hops: [String: Hop] = [:]
+    ) -> (holds: Bool, steps: [String: CheckStep]) {
+        var steps: [String: CheckStep] = [:]
         let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
         let check = NetworkCheck(
-            guest, NetworkCheck.Questions(name: DNSName("localhost")!, connect: connect.map { ($0.0, $0.1) })
-        ) { hops[$0.name] = $0 }
-        return (check.run(), hops)
+            guest, NetworkCheck.Options(name: DNSName("localhost")!, connect: connect.map { ($0.0, $0.1) })
+        ) { steps[$0.name] = $0 }
+        return (check.run(), steps)
     }
 
-    private func outcomes(_ hops: [String: Hop]) -> [String: Hop.Outcome] { hops.mapValues(\.outcome) }
+    private func outcomes(_ steps: [String: CheckStep]) -> [String: CheckStep.Outcome] { steps.mapValues(\.outcome) }
 
-    @Test func aSoundNetworkIsAllGreen() {
+    @Test func workingNetworkPassesAllSteps() {
         let network = FakeNetwork()
         network.ports[80] = true
-        let (holds, hops) = check(network, connect: (gateway, 80))
+        let (holds, steps) = check(network, connect: (gateway, 80))
         #expect(holds)
-        #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .ok, "tcp": .ok])
+        #expect(outcomes(steps) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .ok, "tcp": .ok])
         // The first addresses are the guests'.
-        #expect(hops["lease"]!.detail.contains("192.168.105.21/24"))
-        #expect(hops["name"]!.detail.contains("127.0.0.1"))
+        #expect(steps["lease"]!.detail.contains("192.168.105.21/24"))
+        #expect(steps["name"]!.detail.contains("127.0.0.1"))
         // The lease was given back.
         #expect(network.server!.table.running(at: Instant(nanoseconds: 2_000_000_000)) == 0)
     }
 
-    @Test func theLeaseIsGivenBackWhateverFails() {
+    @Test func leaseIsReleasedAfterFailure() {
         let mute = FakeNetwork()
         mute.answersARP = false
         #expect(!check(mute).holds)
@@ -152,44 +152,45 @@ private final class FakeNetwork: GuestLink {
         #expect(mute.server!.table.running(at: Instant(nanoseconds: 2_000_000_000)) == 0)
     }
 
-    @Test func aCheckThatIsKilledKeepsItsAddressNotForLong() throws {
+    @Test func leaseTimeIsShort() throws {
         let network = FakeNetwork()
         let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
-        #expect(try guest.lease().seconds == 120)
+        #expect(try guest.obtainLease().seconds == 120)
     }
 
-    @Test func whatIsNotOfferedIsSkipped() {
-        let (holds, hops) = check(
+    @Test func unofferedServicesAreSkipped() {
+        let (holds, steps) = check(
             FakeNetwork {
                 $0.nameServers = []; $0.router = nil
             }, connect: (IPv4Address("203.0.113.1")!, 80))
         #expect(holds)
-        #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .skipped, "tcp": .skipped])
+        #expect(outcomes(steps) == ["lease": .ok, "arp": .ok, "ping": .ok, "name": .skipped, "tcp": .skipped])
     }
 
-    @Test func withoutAServerTheWalkEndsThere() {
+    @Test func missingServerEndsCheck() {
         let network = FakeNetwork()
         network.server = nil
-        let (holds, hops) = check(network)
+        let (holds, steps) = check(network)
         #expect(!holds)
-        #expect(outcomes(hops) == ["lease": .failed])
-        #expect(hops["lease"]!.remedy != nil)
+        #expect(outcomes(steps) == ["lease": .failed])
+        #expect(steps["lease"]!.remedy != nil)
     }
 
     @Test(arguments: [
-        (0, "network unreachable", "offline"), (1, "host unreachable", "nothing has that address"),
+        (0, "network unreachable", "offline"), (1, "host unreachable", "no host has that address"),
         (13, "administratively prohibited", "--egress deny"), (10, "administratively prohibited", "firewall"),
     ])
     func whatICMPSaysIsSaid(code: UInt8, words: String, remedy: String) {
         let network = FakeNetwork()
         network.unreachable = code
-        let hops = check(network, connect: (IPv4Address("203.0.113.1")!, 443)).hops
+        let steps = check(network, connect: (IPv4Address("203.0.113.1")!, 443)).steps
         #expect(
-            hops["tcp"]?.outcome == .failed
-                && hops["tcp"]!.detail == "203.0.113.1 port 443 is unreachable: 192.168.105.1 answers by ICMP: \(words)"
+            steps["tcp"]?.outcome == .failed
+                && steps["tcp"]!.detail
+                    == "203.0.113.1 port 443 is unreachable: 192.168.105.1 answers by ICMP: \(words)"
         )
-        #expect(hops["tcp"]?.remedy?.contains(remedy) == true)
-        #expect(hops["name"]?.detail.contains("is unreachable: 192.168.105.1 answers by ICMP: \(words)") == true)
+        #expect(steps["tcp"]?.remedy?.contains(remedy) == true)
+        #expect(steps["name"]?.detail.contains("is unreachable: 192.168.105.1 answers by ICMP: \(words)") == true)
     }
 
     @Test(arguments: [(2, "SERVFAIL"), (5, "REFUSED"), (4, "NOTIMP"), (11, "response code 11")])
@@ -202,37 +203,37 @@ private final class FakeNetwork: GuestLink {
         }
         let guest = Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network)
         var detail = ""
-        _ = NetworkCheck(guest, NetworkCheck.Questions(name: DNSName("www.example")!)) {
+        _ = NetworkCheck(guest, NetworkCheck.Options(name: DNSName("www.example")!)) {
             if $0.name == "name" { detail = $0.detail }
         }.run()
         #expect(detail.contains("could not resolve www.example (\(name)"), "\(detail)")
     }
 
-    @Test func eachHopIsBlamedForItself() {
+    @Test func failureIsReportedForItsStep() {
         let mute = FakeNetwork()
         mute.answersARP = false
-        #expect(outcomes(check(mute).hops)["arp"] == .failed)
+        #expect(outcomes(check(mute).steps)["arp"] == .failed)
         let walled = FakeNetwork()
         walled.answersPing = false
-        let (holds, hops) = check(walled)
+        let (holds, steps) = check(walled)
         #expect(!holds)
-        #expect(outcomes(hops) == ["lease": .ok, "arp": .ok, "ping": .failed, "name": .ok, "tcp": .skipped])
+        #expect(outcomes(steps) == ["lease": .ok, "arp": .ok, "ping": .failed, "name": .ok, "tcp": .skipped])
         let nameless = FakeNetwork()
         nameless.resolves = nil
-        #expect(outcomes(check(nameless).hops)["name"] == .failed)
+        #expect(outcomes(check(nameless).steps)["name"] == .failed)
         let failing = FakeNetwork()
         failing.resolves = { question, id in
             DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .nameError)
         }
-        #expect(check(failing).hops["name"]?.outcome == .ok, "it need not know localhost")
+        #expect(check(failing).steps["name"]?.outcome == .ok, "it need not know localhost")
         let broken = FakeNetwork()
         broken.resolves = { question, id in
             DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .serverFailure)
         }
-        #expect(check(broken).hops["name"]?.outcome == .failed)
+        #expect(check(broken).steps["name"]?.outcome == .failed)
         let refusing = FakeNetwork()
         refusing.ports[80] = false
-        #expect(check(refusing, connect: (gateway, 80)).hops["tcp"]?.detail.contains("refuses") == true)
-        #expect(check(FakeNetwork(), connect: (gateway, 81)).hops["tcp"]?.detail.contains("does not answer") == true)
+        #expect(check(refusing, connect: (gateway, 80)).steps["tcp"]?.detail.contains("refuses") == true)
+        #expect(check(FakeNetwork(), connect: (gateway, 81)).steps["tcp"]?.detail.contains("does not answer") == true)
     }
 }

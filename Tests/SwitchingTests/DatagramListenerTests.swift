@@ -20,7 +20,7 @@ import Wire
             harness = try ForwarderHarness()
             folder = try TemporaryFolder()
             path = folder.file("listener")
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             try socket.bind(to: UnixPath(path))
             socket.setBuffers(send: 1 << 20, receive: 4 << 20)
             socket.reportSenders()
@@ -34,7 +34,7 @@ import Wire
 
         /// A client whose socket is connected to the listener's.
         func client(_ name: String, _ isConnected: Bool = true) throws -> PeerSocket {
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             try socket.bind(to: UnixPath(folder.file(name)))
             socket.setBuffers(send: 1 << 20, receive: 1 << 20)
             try socket.connect(to: UnixPath(path))
@@ -65,7 +65,7 @@ import Wire
         try client.send(frame(to: .broadcast, from: mac(1), [1]))
         let peers = scene.unknownPeers()
         #expect(peers.map(\.name) == [[UInt8]](repeating: Array(scene.folder.file("a").utf8), count: 2))
-        #expect(peers.allSatisfy { $0.user == Accounts.effectiveUser })
+        #expect(peers.allSatisfy { $0.user == CurrentProcess.effectiveUser })
     }
 
     @Test func clientsAreDistinguishedAndReceiveReplies() throws {
@@ -157,7 +157,7 @@ import Wire
         #expect(scene.unknownPeers().count == 32)
         scene.harness.control.rearm(scene.number)
         scene.harness.settle()
-        let nameless = try UnixSocket.datagram()
+        let nameless = try Socket.unixDatagram()
         try nameless.connect(to: UnixPath(scene.path))
         _ = try nameless.send([UInt8](repeating: 0, count: 60))
         #expect(scene.unknownPeers().last?.name == [])

@@ -85,7 +85,7 @@ import Wire
     }
 
     @Test func pausedSenderResumesForAnotherWorkersReceiver() throws {
-        guard Poller.tellsOfRoom else { return }
+        guard Poller.reportsWritability else { return }
         let pair = try Pair()
         let a = try pair.harness.attach(), b = try pair.harness.attach()
         try introduce(pair, [(a, mac(1)), (b, mac(2))])

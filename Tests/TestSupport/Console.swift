@@ -10,7 +10,7 @@ package final class Console {
 
     package init(_ path: String, prompt: String = "vde$ ") throws {
         self.prompt = prompt
-        socket = try UnixSocket.stream()
+        socket = try Socket.unixStream()
         try eventually("a console at \(path)") { (try? socket.connect(to: UnixPath(path))) != nil }
         greeting = try read(until: prompt)
     }

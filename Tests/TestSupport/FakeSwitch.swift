@@ -29,7 +29,7 @@ package final class FakeSwitch {
     package init(in folder: TemporaryFolder, _ behaviour: Behaviour, name: String = "fake") throws {
         path = folder.file(name)
         try Files.makeDirectory(path)
-        let listener = try UnixSocket.stream()
+        let listener = try Socket.unixStream()
         try listener.bind(to: UnixPath(path + "/ctl"))
         try listener.listen()
         let raw = try listener.duplicate().release()
@@ -52,7 +52,7 @@ package final class FakeSwitch {
         _ = client.wait(for: .readable, until: deadline)
         let request = try client.receive(limit: 256)
         received.withLock { $0 = request }
-        let data = try UnixSocket.datagram()
+        let data = try Socket.unixDatagram()
         let own = path + "/001.5"
         try? Files.remove(own)
         try data.bind(to: UnixPath(own))

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLibrary
 import Platform
-
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
 
 /// A client made of the libvdeplug that every other program uses (vde_open(3)), loaded at run time.
 @safe

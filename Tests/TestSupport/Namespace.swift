@@ -15,7 +15,7 @@ package final class Namespace {
             count += 1
             return count
         }
-        name = "\(Namespace.prefix)\(Accounts.processID)-\(number)-\(role)"
+        name = "\(Namespace.prefix)\(CurrentProcess.identifier)-\(number)-\(role)"
         try run("ip", "netns", "add", name, inside: false)
         try ip("link", "set", "lo", "up")
         // Links are to be as they will stay at once, not "tentative" for a second.
@@ -41,7 +41,7 @@ package final class Namespace {
     /// Removes what earlier runs left that were killed.
     private static let sweepOnce: Void = {
         for name in (try? Files.entries("/run/netns")) ?? [] where name.hasPrefix(prefix) {
-            guard let process = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), !Accounts.isAlive(process)
+            guard let process = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), !ProcessTable.isAlive(process)
             else { continue }
             _ = try? ChildProcess.run(["ip", "netns", "del", name])
             _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name])

@@ -4,7 +4,7 @@ import Platform
 /// How often tests with random input repeat: `make prove` sets VDE_VMNET_ROUNDS to a factor, 1 by default.
 package enum Rounds {
     /// The factor.
-    package static let factor = max(1, Accounts.environment("VDE_VMNET_ROUNDS").flatMap { Int($0) } ?? 1)
+    package static let factor = max(1, CurrentProcess.environment("VDE_VMNET_ROUNDS").flatMap { Int($0) } ?? 1)
 
     /// `count` rounds of everyday tests, times the factor.
     package static func of(_ count: Int) -> Int { count * factor }

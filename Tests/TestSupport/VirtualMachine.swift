@@ -84,7 +84,7 @@ package final class VirtualMachine {
         let initrd = folder.file("initrd-uml")
         if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
         return [
-            "mem=64M", "umid=\(id)-\(Accounts.processID)", "uml_dir=\(directory)/", "initrd=" + initrd,
+            "mem=64M", "umid=\(id)-\(CurrentProcess.identifier)", "uml_dir=\(directory)/", "initrd=" + initrd,
             "rdinit=/init", "quiet", "loglevel=0", "con0=fd:0,fd:1", "con=null", "root=/dev/ram0",
         ]
     }

@@ -22,7 +22,7 @@ package func eventually(_ what: String, within seconds: Double = 10, _ condition
 
 /// What the host offers to tests.
 package enum TestHost {
-    package static let isRoot = Accounts.effectiveUser == 0
+    package static let isRoot = CurrentProcess.effectiveUser == 0
     package static let rootReason = "needs root, for network namespaces"
 
     /// The package's folder: the nearest one above the running program with a Package.swift.
@@ -37,7 +37,7 @@ package enum TestHost {
 
     /// A product of this package, from the same build as the running program.
     package static func product(_ name: String) -> String {
-        if let chosen = Accounts.environment("VDE_VMNET_BIN"), name == "vde_vmnet" { return chosen }
+        if let chosen = CurrentProcess.environment("VDE_VMNET_BIN"), name == "vde_vmnet" { return chosen }
         return Files.parent((try? Files.realPath("/proc/self/exe")) ?? "") + "/" + name
     }
 }
@@ -53,7 +53,7 @@ package final class TemporaryFolder {
             count += 1
             return count
         }
-        path = "/tmp/vde_vmnet-test-\(Accounts.processID)-\(number)"
+        path = "/tmp/vde_vmnet-test-\(CurrentProcess.identifier)-\(number)"
         try Files.makeDirectory(path)
     }
 

@@ -145,7 +145,7 @@ final class RelayHarness {
     /// A server on the host's loopback.
     static func server() throws -> (socket: SocketBox, port: UInt16) {
         for _ in 0..<100 {
-            let port = UInt16.random(in: 20_000...60_000), server = SocketBox(try UnixSocket.internetStream())
+            let port = UInt16.random(in: 20_000...60_000), server = SocketBox(try Socket.tcp())
             if (try? server.socket.bind(to: SocketAddress("127.0.0.1", port: port)!)) != nil {
                 try server.socket.listen()
                 return (server, port)

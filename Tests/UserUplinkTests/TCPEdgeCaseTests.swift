@@ -157,7 +157,7 @@ import Wire
     @Test func halfOpenOldConnectionIsReset() throws {
         let harness = try RelayHarness()
         let port = try harness.publish(to: 80)
-        let client = SocketBox(try UnixSocket.internetStream())
+        let client = SocketBox(try Socket.tcp())
         try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
         let question = try harness.expectSegment { $0.flags == .syn }
         harness.send(

@@ -57,7 +57,7 @@ import Wire
         let (server, port) = try RelayHarness.server()
         try server.socket.listen(backlog: 0)
         let waiting = try (0..<4).map { _ in
-            let client = SocketBox(try UnixSocket.internetStream())
+            let client = SocketBox(try Socket.tcp())
             try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
             return client
         }
@@ -312,7 +312,7 @@ import Wire
         let port = UInt16.random(in: 20_000...60_000)
         try harness.relay.publish(.any, port, to: Fixture.guest, 80)
         func come() throws -> SocketBox {
-            let client = SocketBox(try UnixSocket.internetStream())
+            let client = SocketBox(try Socket.tcp())
             try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
             return client
         }
@@ -352,7 +352,7 @@ import Wire
         let harness = try RelayHarness()
         let port = UInt16.random(in: 20_000...60_000)
         try harness.relay.publish(.any, port, to: Fixture.other, 80)
-        let client = SocketBox(try UnixSocket.internetStream())
+        let client = SocketBox(try Socket.tcp())
         try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
         try eventually("a question for the address") {
             harness.poll()

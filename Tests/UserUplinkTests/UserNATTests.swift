@@ -59,7 +59,7 @@ struct UserNATTests {
     /// A socket on the host's loopback, and its port.
     private func makeServer() throws -> (socket: SocketBox, port: UInt16) {
         while true {
-            let socket = try UnixSocket.internetDatagram(), port: UInt16 = 49_152 | Random.value()
+            let socket = try Socket.udp(), port: UInt16 = 49_152 | Random.value()
             do throws(SystemError) {
                 try socket.bind(to: SocketAddress(IPv4Address("127.0.0.1")!, port: port))
                 return (SocketBox(socket), port)

@@ -2,13 +2,14 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 import VDEPlug
 import Wire
 
 private func join(_ path: String, port: Int = 0, seconds: Double = 2) throws(PlugError) -> Plug {
     try Plug.join(
         path: path, port: port, options: PlugOptions(description: "a test"),
-        deadline: MonotonicClock.now + UInt64(seconds * 1e9))
+        deadline: BootClock.now + .nanoseconds(Int64(seconds * 1e9)))
 }
 
 /// The cause for which joining failed; nil if it did not.
@@ -27,7 +28,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
 
     init() throws { folder = try TemporaryFolder() }
 
-    @Test func theRequestSaysWhoAsksAndForWhat() throws {
+    @Test func requestContainsPortAndDescription() throws {
         let fake = try FakeSwitch(in: folder, .proper)
         let plug = try join(fake.path, port: 9)
         let request = try VDERequest(parsing: fake.request.rawSpan)
@@ -35,24 +36,24 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         #expect(request.description == "a test")
         #expect(String(decoding: request.path, as: UTF8.self).hasPrefix(try Files.realPath(fake.path) + "/.vde_vmnet-"))
         _ = try plug.data.send([UInt8](repeating: 7, count: 60))
-        let ready = plug.data.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second)
+        let ready = plug.data.wait(for: .readable, until: BootClock.now + .seconds(5))
         #expect(ready.contains(.readable))
         #expect(try plug.data.receive(limit: 2000) == [UInt8](repeating: 7, count: 60))
         // Nothing of ours is left in the switch's directory.
         #expect(try Files.entries(fake.path).filter { $0.hasPrefix(".") }.isEmpty)
     }
 
-    @Test func theManagementPortIsAskedForByName() throws {
+    @Test func managementPortHasItsOwnRequest() throws {
         let fake = try FakeSwitch(in: folder, .proper)
-        _ = try join(fake.path, port: PlugLocator.managementPort)
+        _ = try join(fake.path, port: VirtualNetworkLocator.managementPort)
         #expect(try VDERequest(parsing: fake.request.rawSpan).kind == .newPort0)
     }
 
-    @Test func anAnswerInPiecesIsPutTogether() throws {
+    @Test func answerInPiecesIsAssembled() throws {
         #expect(cause(try FakeSwitch(in: folder, .pieces(7)).path) == nil)
     }
 
-    @Test func refusalsAndSilenceAreTold() throws {
+    @Test func refusalsAndTimeoutsAreReported() throws {
         #expect(cause(try FakeSwitch(in: folder, .refusing, name: "a").path) == .refused)
         #expect(cause(try FakeSwitch(in: folder, .silent, name: "b").path, seconds: 0.2) == .silent)
         for count in [1, 50, 109] {
@@ -60,7 +61,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         }
     }
 
-    @Test func garbageIsNotAnAnswer() throws {
+    @Test func malformedAnswerIsRefused() throws {
         let zeros = try FakeSwitch(in: folder, .answering([UInt8](repeating: 0, count: 110)), name: "zeros")
         #expect(cause(zeros.path) == .badReply)
         let ones = try FakeSwitch(in: folder, .answering([UInt8](repeating: 0xff, count: 110)), name: "ones")
@@ -76,7 +77,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         }
     }
 
-    @Test func pathsThatAreNoSwitchAreTold() throws {
+    @Test func pathsThatAreNotSwitchesAreReported() throws {
         #expect(cause(folder.file("missing")) == .noSwitch)
         try Files.replace(folder.file("file"), [])
         #expect(cause(folder.file("file")) == .notASwitch)
@@ -84,7 +85,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         #expect(cause(folder.file("empty")) == .noSwitch)
         try Files.makeDirectory(folder.file("stale"))
         do {
-            let socket = try UnixSocket.stream()
+            let socket = try Socket.unixStream()
             try socket.bind(to: UnixPath(folder.file("stale/ctl")))
         }
         #expect(cause(folder.file("stale")) == .noSwitch)
@@ -94,13 +95,13 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         #expect(cause(folder.file("file/below")) == .system)
     }
 
-    @Test func socketsOfAKilledRunAreSweptAndOthersAreNot() throws {
+    @Test func socketsOfKilledProcessesAreRemoved() throws {
         let fake = try FakeSwitch(in: folder, .proper)
         // 4,194,305 is above every process id (proc(5), pid_max).
         let ours = fake.path + "/.vde_vmnet-4194305-0", alive = fake.path + "/.vde_vmnet-1-0",
             others = fake.path + "/.4194305-00000"
         for path in [ours, alive, others] {
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             try socket.bind(to: UnixPath(path))
         }
         _ = try join(fake.path)
@@ -118,7 +119,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         #expect(listing.contains("Port 0003"))
         let frame = MACAddress.broadcast.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 9, count: 60)
         _ = try a.data.send(frame)
-        let ready = b.data.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second)
+        let ready = b.data.wait(for: .readable, until: BootClock.now + .seconds(5))
         #expect(ready.contains(.readable))
         #expect(try b.data.receive(limit: 2000) == frame)
         // Older switches refuse a port out of range by silence, newer ones by closing.
@@ -134,12 +135,12 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
     init() throws { folder = try TemporaryFolder() }
 
     private func expect(_ frame: [UInt8], at end: borrowing PointToPoint) throws {
-        let ready = end.socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second)
+        let ready = end.socket.wait(for: .readable, until: BootClock.now + .seconds(5))
         #expect(ready.contains(.readable))
         #expect(try end.socket.receive(limit: 2000) == frame)
     }
 
-    @Test func twoEndsMeetWhicheverComesFirst() throws {
+    @Test func endsConnectInEitherOrder() throws {
         let path = folder.file("cable")
         let first = try PointToPoint(path: path, group: nil)
         #expect(first.isFirst == true)
@@ -154,7 +155,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         try expect([4, 5, 6], at: second)
     }
 
-    @Test func aThirdIsTurnedAway() throws {
+    @Test func thirdEndIsRefused() throws {
         let path = folder.file("cable")
         let first = try PointToPoint(path: path, group: nil)
         let second = try PointToPoint(path: path, group: nil)
@@ -170,7 +171,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         #expect(second.isFirst == false)
     }
 
-    @Test func namesAreRemovedAndGoodbyesSaid() throws {
+    @Test func endRemovesItsNameAndSendsGoodbye() throws {
         let path = folder.file("cable")
         let first = try PointToPoint(path: path, group: nil)
         do {
@@ -186,10 +187,10 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         #expect(first.pair() == true)
     }
 
-    @Test func leftoversOfADeadEndAreReplaced() throws {
+    @Test func abandonedEndIsReplaced() throws {
         let path = folder.file("cable")
         do {
-            let dead = try UnixSocket.datagram()
+            let dead = try Socket.unixDatagram()
             try dead.bind(to: UnixPath(path))
         }
         #expect(Files.exists(path))

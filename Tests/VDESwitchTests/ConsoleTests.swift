@@ -16,9 +16,9 @@ import Wire
         virtualSwitch = VirtualSwitch(control: control, limit: 32)
         console = ManagementConsole(
             virtualSwitch,
-            ManagementConsole.Surroundings(
+            ConsoleContext(
                 version: "1.2.3", directory: "/tmp/vde", mode: 0o600, path: "/tmp/mgmt", pathMode: 0o600,
-                closeEnd: { _, _ in }))
+                disconnect: { _, _ in }))
     }
 
     private func ask(_ line: String, user: UInt32? = nil) -> String {
@@ -26,7 +26,7 @@ import Wire
     }
 
     /// What Debian's vde_switch 2.3.2 answers to the same commands, in this order.
-    @Test func portCommandsAnswerAsVDESwitchDoes() {
+    @Test func portCommandsAnswerLikeVDESwitch() {
         let dialogue: [(String, String)] = [
             ("port/print", "0000 DATA END WITH '.'\n.\n1000 Success\n"), ("port/create 5", "1000 Success\n"),
             ("port/create 5", "1017 File exists\n"),
@@ -93,7 +93,7 @@ import Wire
         for (question, answer) in dialogue { #expect(ask(question) == answer, "\(question)") }
     }
 
-    @Test func nonsenseIsRefusedAndNothingElse() {
+    @Test func invalidCommandsAreRefused() {
         for line in [
             "port/create abc", "port/create -1", "port/create 99999999999999999999", "port/setvlan 1", "vlan/create",
             "port/sethub 7", "hash/setexpire 0", "hash/setexpire -5",
@@ -115,7 +115,7 @@ import Wire
         #expect(ask("port/showinfo").contains("1000 Success"))
     }
 
-    @Test func theVersionIsWhereClientsLookForIt() {
+    @Test func greetingContainsVersion() {
         #expect(console.greeting.hasPrefix("VDE switch V.1.2.3\n"))
         #expect(console.greeting.hasSuffix("\nvde$ "))
     }
@@ -133,7 +133,7 @@ import Wire
 
     /// All that is answered to what has come.
     private func answers(
-        _ dialogue: inout ConsoleDialogue, _ text: String
+        _ dialogue: inout ConsoleSession, _ text: String
     ) -> (text: String, end: ManagementConsole.Reply.End?) {
         dialogue.take(Array(text.utf8))
         var all = ""
@@ -144,8 +144,8 @@ import Wire
         return (all, nil)
     }
 
-    @Test func aLineWithoutItsEndIsOneWhenItIsSaidSo() {
-        var dialogue = ConsoleDialogue()
+    @Test func incompleteLineCanBeEnded() {
+        var dialogue = ConsoleSession()
         #expect(!dialogue.isInLine)
         dialogue.take(Array("vlan/cre".utf8))
         #expect(dialogue.isInLine && dialogue.next(console, user: nil) == nil)
@@ -156,8 +156,8 @@ import Wire
         #expect(!dialogue.isInLine && dialogue.next(console, user: nil) != nil && dialogue.isInLine)
     }
 
-    @Test func linesAreTakenHoweverTheyCome() {
-        var dialogue = ConsoleDialogue()
+    @Test func linesAreAssembledFromAnyPieces() {
+        var dialogue = ConsoleSession()
         #expect(answers(&dialogue, "port/sh").text.isEmpty)
         let both = answers(&dialogue, "owinfo\n\n# c\nfoo\n")
         #expect(
@@ -169,8 +169,8 @@ import Wire
         #expect(last.text == "9999 END OF SESSION" && last.end == .logout)
     }
 
-    @Test func aLineOfAMegabyteIsThrownAway() {
-        var dialogue = ConsoleDialogue()
+    @Test func tooLongLineIsDiscarded() {
+        var dialogue = ConsoleSession()
         for _ in 0..<16 { #expect(answers(&dialogue, String(repeating: "a", count: 65_536)).text.isEmpty) }
         let after = answers(&dialogue, "\nport/showinfo\n").text
         #expect(after.hasPrefix("1090 Message too long\n\nvde$ 0000 DATA"))
@@ -181,7 +181,7 @@ import Wire
 
     // MARK: Files
 
-    @Test func aCommandFileIsCarriedOutAndRepeated() throws {
+    @Test func loadExecutesAndPrintsCommandFile() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("rc")
         try Files.replace(path, Array("port/create 3\n# comment\n\nfoo\nvlan/create 5\n".utf8))
@@ -199,13 +199,13 @@ import Wire
         #expect(ask("load \(folder.file("fifo"))").hasPrefix("1022"), "and nobody waits for a FIFO")
     }
 
-    @Test func nobodyReadsThroughTheConsoleWhatHeMayNot() throws {
+    @Test func loadIsRefusedToOtherUsers() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("secret")
         try Files.replace(path, Array("a secret\n".utf8), mode: 0o644)
         // Even what seems open to all may lie behind a closed listener, or be changed for a link meanwhile.
-        #expect(ask("load \(path)", user: Accounts.effectiveUser + 1) == "1013 Permission denied\n")
-        #expect(ask("load \(path)", user: Accounts.effectiveUser).contains("a secret"))
+        #expect(ask("load \(path)", user: CurrentProcess.effectiveUser + 1) == "1013 Permission denied\n")
+        #expect(ask("load \(path)", user: CurrentProcess.effectiveUser).contains("a secret"))
     }
 }
 
@@ -237,7 +237,7 @@ import Wire
         }
     }
 
-    @Test func portsAreGivenInOrderAsLongAsThereAreAny() throws {
+    @Test func portsAreAllocatedInOrder() throws {
         for number in 1...3 {
             #expect(try it.allocate(.newControl(port: 0), user: 1000) == number)
             try attach(number, Int32(number), user: 1000)
@@ -247,7 +247,7 @@ import Wire
         #expect(try it.allocate(.newControl(port: 0), user: 1000) == 2)
     }
 
-    @Test func aPortInUseTakesItsOwnUserOnly() throws {
+    @Test func activePortAcceptsOnlyItsUser() throws {
         try attach(2, 10, user: 1000)
         #expect(try it.allocate(.newControl(port: 2), user: 1000) == 2)
         #expect(refusal(.newControl(port: 2), user: 1001)?.contains("in use") == true)
@@ -256,7 +256,7 @@ import Wire
         #expect(refusal(.newControl(port: 1), user: 0) != nil, "a TAP shares its port with nobody")
     }
 
-    @Test func reservedPortsArePassedOver() throws {
+    @Test func reservedPortsAreSkipped() throws {
         #expect(try it.create(1) == 1)
         try it.setAllocatable(1, true)
         try it.setUser(1, 1001)
@@ -266,19 +266,19 @@ import Wire
         #expect(try it.allocate(.newControl(port: 1), user: 0) == 1)
     }
 
-    @Test func portsThatWereMadeByHandAreNotGivenAway() throws {
+    @Test func createdPortsAreNotAllocated() throws {
         #expect(try it.create(0) == 1)
         #expect(try it.allocate(.newControl(port: 0), user: 1000) == 2)
         #expect(try it.allocate(.newControl(port: 1), user: 1000) == 1)
     }
 
-    @Test func thePortForManagementIsNumberZero() throws {
+    @Test func managementPortIsZero() throws {
         #expect(try it.allocate(.newPort0, user: 1000) == 0)
         try attach(0, 5, user: 1000)
         #expect(it.ports[0]?.isActive == true)
     }
 
-    @Test func aDeviceThatComesBackHasItsPortAgain() throws {
+    @Test func returningDeviceGetsSamePort() throws {
         #expect(it.allocateForDevice() == 1)
         try attach(1, 10, user: nil)
         it.detach(10, from: 1)
@@ -290,9 +290,9 @@ import Wire
         #expect(it.ports[1]?.isAllocatable == true)
     }
 
-    @Test func countersOutliveTheEndsTheyCounted() throws {
+    @Test func countersOutliveConnections() throws {
         try attach(1, 10, user: 1000)
-        let counters = try #require(control.counters(of: it.ports[1]!.ends[0].attachment))
+        let counters = try #require(control.counters(of: it.ports[1]!.connections[0].attachment))
         counters.received(frames: 3, bytes: 300)
         #expect(it.ports[1]!.traffic.framesIn == 3)
         try it.resetCounters(1)

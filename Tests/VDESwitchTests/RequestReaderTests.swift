@@ -16,7 +16,7 @@ import Wire
         return reader.take(bytes)
     }
 
-    @Test func aRequestInOnePieceIsComplete() {
+    @Test func requestInOnePieceIsComplete() {
         #expect(
             taken(request()) == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "a guest")))
         #expect(taken(request("")) == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "")))
@@ -33,7 +33,7 @@ import Wire
             reader.finish() == .complete(VDERequest(kind: .newControl(port: 3), path: path, description: "a guest")))
     }
 
-    @Test func whatIsNoRequestIsKnownAsSoonAsPossible() {
+    @Test func invalidRequestIsDetectedEarly() {
         guard case .invalid(let magic) = taken([1, 2, 3, 4]),
             case .invalid(let version) = taken(Array(request()[..<4]) + [2, 0, 0, 0])
         else {
@@ -45,7 +45,7 @@ import Wire
         #expect(taken([0xce, 0xfa]) == .incomplete)
     }
 
-    @Test func versionOneIsUnderstood() {
+    @Test func versionOneIsParsed() {
         let address = UnixAddressLayout.native.encode(path: path)!
         for (type, kind) in [(UInt8(0), VDERequest.Kind.newControl(port: 0)), (1, .newPort0)] {
             let bytes = request()[..<4] + [type, 0, 0, 0] + [2, 0, 0, 0, 0, 1] + address + Array("old".utf8)
@@ -54,7 +54,7 @@ import Wire
         }
     }
 
-    @Test func descriptionsCanBeShownOnALine() {
+    @Test func descriptionsArePrintable() {
         guard case .complete(let request) = taken(request() + Array("\n.\n1000 Success\u{1b}[2J\u{7f}".utf8)) else {
             Issue.record("refused")
             return
@@ -71,7 +71,7 @@ import Wire
         #expect(zero.description == "a guest")
     }
 
-    @Test func nobodySendsForEver() {
+    @Test func requestLengthIsBounded() {
         var reader = RequestReader()
         var outcome = RequestReader.Outcome.incomplete
         var sent = 0
@@ -86,7 +86,7 @@ import Wire
         }
     }
 
-    @Test func noBytesCrashIt() {
+    @Test func randomBytesDoNotCrash() {
         fuzz(request()) { bytes in
             var reader = RequestReader()
             for piece in stride(from: 0, to: bytes.count, by: 40) {

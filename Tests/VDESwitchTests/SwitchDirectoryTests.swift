@@ -21,7 +21,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
 
     init() throws { folder = try TemporaryFolder() }
 
-    @Test func itIsMadeAndRemoved() throws {
+    @Test func directoryIsCreatedAndRemoved() throws {
         let path = folder.file("vde")
         let directory = try SwitchDirectory(path, access: SwitchAccess(mode: 0o660))
         #expect(try Files.status(path).mode == 0o2770)
@@ -30,7 +30,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(!Files.exists(path))
     }
 
-    @Test func aLiveSwitchIsNotDisturbed() throws {
+    @Test func runningSwitchIsNotReplaced() throws {
         let path = folder.file("vde")
         let directory = try SwitchDirectory(path, access: SwitchAccess())
         #expect(cause(path) == .occupied)
@@ -41,11 +41,11 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(Files.exists(fake.path + "/ctl"))
     }
 
-    @Test func whatADeadSwitchLeftIsRemovedAndNothingElse() throws {
+    @Test func onlySocketsOfDeadSwitchAreRemoved() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path)
         for name in ["ctl", "001.5", "017.12", ".4711-00000"] {
-            try UnixSocket.datagram().bind(to: UnixPath(path + "/" + name))
+            try Socket.unixDatagram().bind(to: UnixPath(path + "/" + name))
         }
         let directory = try SwitchDirectory(path, access: SwitchAccess())
         #expect(try Files.entries(path).sorted() == [".4711-00000", "ctl"])
@@ -53,7 +53,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(try Files.entries(path) == [".4711-00000"], "a client's own socket is the client's")
     }
 
-    @Test func anEmptyDirectoryIsUsedAndStays() throws {
+    @Test func existingEmptyDirectoryIsKept() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path)
         #expect(cause(path) == nil)
@@ -70,7 +70,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(Files.exists(path + "/" + name))
     }
 
-    @Test func filesThatWereAnnouncedMayBeThere() throws {
+    @Test func allowedFilesAreAccepted() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path, mode: 0o755)
         try Files.replace(path + "/pid", [])
@@ -78,7 +78,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(try Files.entries(path) == ["pid"])
     }
 
-    @Test func otherThingsAreNamed() throws {
+    @Test func foreignFilesAreReported() throws {
         try Files.replace(folder.file("file"), [])
         #expect(cause(folder.file("file")) == .system)
         #expect(cause(folder.file("missing/vde")) == .system)
@@ -89,7 +89,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(cause(folder.path + "/" + String(repeating: "x", count: room + 1)) == .pathTooLong)
     }
 
-    @Test func aFailedStartLeavesNothing() throws {
+    @Test func failedStartLeavesNothing() throws {
         let path = folder.file("vde")
         // A name that just fits the directory itself, but for a link behind it that does not.
         let long = folder.path + "/" + String(repeating: "y", count: 100)
@@ -146,33 +146,33 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(attempt(folder.file("made")) == nil)
     }
 
-    @Test func aLockOfAnotherUsersKeepsNobodyOut() throws {
+    @Test func foreignLockDoesNotBlock() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path)
-        for name in ["ctl", "001.5"] { try UnixSocket.datagram().bind(to: UnixPath(path + "/" + name)) }
+        for name in ["ctl", "001.5"] { try Socket.unixDatagram().bind(to: UnixPath(path + "/" + name)) }
         let other = try Files.open(path, [.readOnly, .directory])
         #expect(try other.tryLock())
         #expect(cause(path) == nil)
     }
 
-    @Test func whatWasBeingMadeIsRemovedWithTheRest() throws {
+    @Test func stagingDirectoriesAreRemoved() throws {
         let path = folder.file("vde")
         try Files.makeDirectories(path + "/.vde_vmnet-stage-1-2", mode: 0o700)
-        try UnixSocket.datagram().bind(to: UnixPath(path + "/.vde_vmnet-stage-1-2/s"))
+        try Socket.unixDatagram().bind(to: UnixPath(path + "/.vde_vmnet-stage-1-2/s"))
         #expect(cause(path) == nil)
         #expect(try Files.entries(path).isEmpty)
     }
 
-    @Test func theDirectoryIsTheOneThatWasOpenedWhateverItsPathLeadsTo() throws {
+    @Test func movedDirectoryStaysInUse() throws {
         let directory = try SwitchDirectory(folder.file("vde"), access: SwitchAccess())
-        let peer = try UnixSocket.datagram()
+        let peer = try Socket.unixDatagram()
         try peer.bind(to: UnixPath(folder.file("peer")))
         try Files.rename(folder.file("vde"), to: folder.file("moved"))
         try Files.makeDirectory(folder.file("victim"))
         try Files.replace(folder.file("victim/ctl"), [])
         _ = try ChildProcess.run(["ln", "-s", folder.file("victim"), folder.file("vde")])
         let socket = try directory.makeDataSocket(
-            port: 1, end: 5, peer: Array(folder.file("peer").utf8), user: Accounts.effectiveUser)
+            port: 1, end: 5, peer: Array(folder.file("peer").utf8), user: CurrentProcess.effectiveUser)
         #expect(try Files.entries(folder.file("moved")).sorted() == ["001.5", "ctl"])
         directory.removeDataSocket(socket.name)
         directory.remove()
@@ -180,26 +180,26 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(try Files.entries(folder.file("victim")) == ["ctl"])
     }
 
-    @Test func abstractNamesAreForOurselves() throws {
+    @Test func abstractNamesNeedSameUser() throws {
         let directory = try SwitchDirectory(folder.file("vde"), access: SwitchAccess())
-        let peer = try UnixSocket.datagram()
-        var name: [UInt8] = [0] + Array("vde_vmnet test \(Accounts.processID)".utf8)
+        let peer = try Socket.unixDatagram()
+        var name: [UInt8] = [0] + Array("vde_vmnet test \(CurrentProcess.identifier)".utf8)
         name += [UInt8](repeating: 0, count: 108 - name.count)
         try peer.bind(to: UnixPath(name))
-        let socket = try directory.makeDataSocket(port: 1, end: 5, peer: name, user: Accounts.effectiveUser)
+        let socket = try directory.makeDataSocket(port: 1, end: 5, peer: name, user: CurrentProcess.effectiveUser)
         _ = try socket.descriptor.send([1])
         #expect(try peer.receive(limit: 2) == [1])
         directory.removeDataSocket(socket.name)
         #expect(throws: SystemError.self) {
-            _ = try directory.makeDataSocket(port: 2, end: 6, peer: name, user: Accounts.effectiveUser + 1).path
+            _ = try directory.makeDataSocket(port: 2, end: 6, peer: name, user: CurrentProcess.effectiveUser + 1).path
         }
         directory.remove()
     }
 
-    @Test func clientsSocketsMustBeTheirs() throws {
+    @Test func clientSocketsMustBelongToClients() throws {
         let directory = try SwitchDirectory(folder.file("vde"), access: SwitchAccess())
-        let own = Accounts.effectiveUser
-        let peer = try UnixSocket.datagram()
+        let own = CurrentProcess.effectiveUser
+        let peer = try Socket.unixDatagram()
         try peer.bind(to: UnixPath(folder.file("peer")))
         let socket = try directory.makeDataSocket(port: 7, end: 12, peer: Array(folder.file("peer").utf8), user: own)
         #expect(socket.path == directory.path + "/007.12")

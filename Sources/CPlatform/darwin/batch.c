@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batches of datagrams by recvmsg_x and sendmsg_x (xnu bsd/kern/uipc_syscalls.c), which Apple may take away: looked up
-// when first used, and replaced by one call for each datagram where they are missing or not to be had.
+// when first used, and replaced by one call per datagram if they are missing or fail.
 #include "CPlatform.h"
 
 #if PLATFORM_IS_DARWIN
@@ -21,7 +21,7 @@ typedef ssize_t (*batch_call)(int, const struct platform_message *, unsigned, in
 /// Datagrams in one call: macOS 13 refuses more than 100.
 enum { BATCH_LIMIT = 100 };
 
-/// A function that may not be there, or not for this process.
+/// A function that may be missing, or unavailable to this process.
 struct optional_call {
     const char *name;
     _Atomic(batch_call) found;
@@ -52,7 +52,7 @@ int platform_receive_batch(int fd, struct platform_message *messages, unsigned c
         for (unsigned i = 0; i < count; i++) messages[i].header.msg_flags = 0;
         ssize_t received = call(fd, messages, count, MSG_DONTWAIT);
         if (received > 0) return (int)received;
-        // None without an error: the other end is gone.
+        // 0 without an error: the peer is gone.
         if (received == 0) return -ECONNRESET;
         if (errno != ENOSYS && errno != EPERM) return -errno;
         give_up(&receive_many);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Linux has by netlink, TAP and packet sockets. On macOS vmnet.framework is the way out, and nothing here is
-// needed but the news that the network has changed.
+// The counterpart of netlink, TAP and packet sockets. On macOS vmnet.framework is the uplink, so that only the
+// notification of network changes is needed.
 #if defined(__APPLE__)
 #include "CPlatform.h"
 

@@ -25,7 +25,7 @@ static int change(int poller, int fd, int16_t filter, uint16_t flags, uint64_t t
 }
 
 static int set(int poller, int fd, uint64_t token, uint32_t interest) {
-    // The read filter is there always: through it the other end's leaving is told.
+    // The read filter is always set: it reports that the peer has closed.
     int error =
         change(poller, fd, EVFILT_READ, EV_ADD | (interest & PLATFORM_READABLE ? EV_ENABLE : EV_DISABLE), token);
     if (error) return error;
@@ -77,7 +77,7 @@ int platform_wakeup_create(int descriptors[2]) {
     return 0;
 }
 
-// A pipe that is full has been signalled.
+// If the pipe is full, the wake-up is signalled already.
 void platform_wakeup_signal(int fd) { (void)!write(fd, "", 1); }
 
 void platform_wakeup_drain(int fd) {

@@ -2,7 +2,7 @@
 #if defined(__APPLE__)
 #include "CPlatform.h"
 
-// macOS does not divide root's rights: there is nothing to give up short of being root, which vmnet needs.
+// macOS has no capabilities: the only privilege to drop would be root itself, which vmnet needs.
 void platform_privileges_keep(uint64_t capabilities) { (void)capabilities; }
 int platform_privileges_drop(void) { return 0; }
 #endif

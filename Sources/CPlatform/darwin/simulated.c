@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kqueue, recvmsg_x and sendmsg_x on Linux, for the build that tests the macOS code: with xnu's rules, among them that
-// a full receiver is ENOBUFS, and that nobody tells when it has room again.
+// a full receiver is ENOBUFS, and that no event reports when it has room again.
 #include "CPlatform.h"
 
 #if defined(PLATFORM_AS_DARWIN) && !defined(__APPLE__)
@@ -16,7 +16,7 @@
 enum { DESCRIPTORS = 65536, MOST_DATAGRAMS = 100 };
 
 /// The two filters of a descriptor. Of each queue, since a descriptor may be in several; a descriptor that is closed
-/// leaves its filters behind, which the next one of that number must set anew, as ours do.
+/// leaves its filters behind, which the next descriptor with that number must set again, as the poller does.
 struct filters {
     uint8_t has_read, has_write, reads, writes, is_known;
     void *read_data, *write_data;

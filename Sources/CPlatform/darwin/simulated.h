@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What darwin/batch.c and darwin/poller.c need of macOS. With PLATFORM_AS_DARWIN Linux has it too, by simulated.c: a
-// build of its own, in which tests run the macOS code of sockets and events.
+// The functions of macOS that darwin/batch.c and darwin/poller.c need. With PLATFORM_AS_DARWIN simulated.c provides
+// them on Linux: a separate build, in which tests run the macOS code for sockets and events.
 #ifndef PLATFORM_SIMULATED_H
 #define PLATFORM_SIMULATED_H
 

@@ -14,7 +14,7 @@
 int platform_launchd_sockets(const char *name, int *descriptors, int capacity) {
     int *found = NULL;
     size_t count = 0;
-    // ESRCH: not started by launchd. ENOENT: the property list has no such sockets. EALREADY: asked for before.
+    // ESRCH: not started by launchd. ENOENT: the property list has no such sockets. EALREADY: requested before.
     if (launch_activate_socket(name, &found, &count) != 0) return 0;
     for (size_t i = 0; i < count && i < (size_t)capacity; i++) descriptors[i] = found[i];
     for (size_t i = (size_t)capacity; i < count; i++) close(found[i]);

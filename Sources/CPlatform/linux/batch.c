@@ -29,14 +29,14 @@ int platform_message_user(const struct platform_message *message, uint32_t *user
     if (!control || control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_CREDENTIALS) return -ENOTSUP;
     struct ucred sender;
     memcpy(&sender, CMSG_DATA(control), sizeof sender);
-    // No process has this number: it was sent before anybody asked.
+    // Process id 0: the datagram was sent before SO_PASSCRED was set.
     if (sender.pid == 0) return -ENOTSUP;
     *user = sender.uid;
     return 0;
 }
 
 int platform_receive_batch_named(int fd, struct platform_message *messages, unsigned count) {
-    // Lengths are changed by every call.
+    // Each call overwrites the lengths.
     for (unsigned i = 0; i < count; i++) {
         messages[i].header.msg_namelen = PLATFORM_NAME_SIZE;
         messages[i].header.msg_controllen = PLATFORM_CONTROL_SIZE;

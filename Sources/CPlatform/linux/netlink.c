@@ -133,7 +133,7 @@ static int dump(struct request *request, void (*visit)(struct nlmsghdr *message,
         }
         for (struct nlmsghdr *message = (struct nlmsghdr *)reply; NLMSG_OK(message, (size_t)length);
              message = NLMSG_NEXT(message, length)) {
-            // What is asked for by itself is answered by one message.
+            // A request without NLM_F_DUMP is answered by one message.
             if (message->nlmsg_type == NLMSG_DONE || !(request->header.nlmsg_flags & NLM_F_DUMP)) done = 1;
             if (message->nlmsg_type == NLMSG_ERROR) outcome = ((struct nlmsgerr *)NLMSG_DATA(message))->error, done = 1;
             if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR) break;
@@ -150,7 +150,7 @@ struct list {
     int capacity, count;
 };
 
-/// Adds an item, or only counts it where there is no room.
+/// Adds an item, or only counts it if there is no room.
 static void append(struct list *list, const void *item) {
     if (list->count < list->capacity) memcpy((char *)list->items + (size_t)list->count * list->size, item, list->size);
     list->count++;

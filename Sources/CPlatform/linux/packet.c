@@ -14,7 +14,7 @@
 #endif
 
 int platform_packet_open(uint32_t index) {
-    // Protocol 0 receives nothing until bind, so that no frame of another interface slips in.
+    // Protocol 0 receives nothing before bind, so that no frame of another interface is received.
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, error;
     struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)index};
     struct packet_mreq promiscuous = {.mr_ifindex = (int)index, .mr_type = PACKET_MR_PROMISC};

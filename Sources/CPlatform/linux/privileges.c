@@ -9,8 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The capabilities of a process are those of each of its threads (capabilities(7)). Threads that are started later do
-// this themselves, first of all.
+// The capabilities of a process are those of each of its threads (capabilities(7)). Threads that are started later drop
+// theirs first of all.
 static _Atomic uint64_t kept = UINT64_MAX;
 
 void platform_privileges_keep(uint64_t capabilities) { atomic_store(&kept, capabilities); }
@@ -21,8 +21,7 @@ static void reduce(struct __user_cap_data_struct sets[2], uint64_t keep, int is_
         uint32_t mask = (uint32_t)(keep >> (32 * half));
         sets[half].effective &= mask;
         sets[half].permitted &= mask;
-        // A child of root's gets its capabilities from the bounding set; another user's has them by inheritance or not
-        // at all.
+        // Children of root get their capabilities from the bounding set, those of other users only by inheritance.
         sets[half].inheritable &= is_root ? 0 : mask;
     }
 }
@@ -34,7 +33,7 @@ int platform_privileges_drop(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct sets[2];
     if (syscall(SYS_capget, &header, sets) < 0) return -errno;
-    // Without CAP_SETPCAP the bounding set stays; it gives nothing to a process that can gain no privileges (below).
+    // Without CAP_SETPCAP the bounding set cannot change; no_new_privs (below) makes it ineffective.
     for (unsigned capability = 0; capability < 64 && prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++) {
         if (keep >> capability & 1) continue;
         if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EPERM) return -errno;

@@ -15,9 +15,9 @@
 #define TUN_F_USO6 0x40
 #endif
 
-/// Sets up what every TAP of ours has. 0 or a negative errno.
+/// Configures a TAP the way this program needs it. 0 or a negative errno.
 static int prepare(int fd, uint32_t *offloads) {
-    // From the most a kernel may know to nothing at all; USO wants both halves, TSO wants the checksum.
+    // From the most offloads to none. USO needs both flags, TSO needs the checksum flag.
     static const unsigned wanted[] = {
         TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
         TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,

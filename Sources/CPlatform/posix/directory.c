@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is at a name in a directory that is open, and nothing else: no function here resolves a path of more than one
-// component.
+// Entries of open directories: no function here resolves a path of more than one component.
 #include "CPlatform.h"
 
 #include <errno.h>
@@ -32,7 +31,7 @@ int platform_directory_root(void) {
 
 int platform_directory_enter(int directory, const char *name) {
 #ifdef O_PATH
-    // A link is opened itself.
+    // Opens the link itself.
     return result(openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
 #else
     int entry = openat(directory, name, O_SEARCH | O_NOFOLLOW | O_CLOEXEC);
@@ -75,11 +74,11 @@ int platform_directory_give_socket(int directory, const char *name, uint32_t mod
     int file = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (file < 0) return -errno;
     int error = fstat(file, &status) < 0 ? -errno : 0;
-    // Made by us, and under no other name: a link to another user's file is not that.
+    // Only a file of this process's user with one link: a hard link to another file must not be given away.
     if (!error && (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1)) error = -EPERM;
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    // The mode first: afterwards that would take another privilege.
+    // The mode first: after chown it would need another privilege.
     if (!error && chmod(path, mode) < 0) error = -errno;
     if (!error && fchownat(file, "", user, group, AT_EMPTY_PATH) < 0) error = -errno;
     close(file);
@@ -97,7 +96,8 @@ int platform_directory_rename_new(int from, const char *name, int to, const char
     return result(renameatx_np(from, name, to, new_name, RENAME_EXCL));
 #else
     if (renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0) return 0;
-    // A file system without it: a second name, which must not exist either, and away with the first.
+    // The file system does not support it: link(2) to the new name, which must not exist either, and remove the old
+    // one.
     if (errno != EINVAL && errno != ENOSYS) return -errno;
     if (linkat(from, name, to, new_name, 0) < 0) return -errno;
     return result(unlinkat(from, name, 0));
@@ -156,8 +156,8 @@ int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint
         list[count] = groups[count];
         count++;
     }
-    // A process of its own becomes the user, for the system alone knows what a user may read. Nothing but system calls
-    // between fork and exit.
+    // A child process takes the user's identity, because only the kernel knows what the user may read. It makes only
+    // system calls.
     pid_t child = fork();
     if (child == 0) {
         int failed = setgroups(count, list) < 0 || setgid(group) < 0 || setuid(user) < 0;

@@ -26,8 +26,8 @@ struct platform_nftables {
     const char *(*error)(void *context);
 };
 
-/// The library opens its socket without close-on-exec, and children are not to share it: what a child holds open stays
-/// owner of our tables.
+/// The library opens its socket without close-on-exec. Children must not inherit it: an open copy would keep this
+/// process's tables alive.
 static void close_on_exec(void) {
     for (int fd = 3; fd < 1024; fd++) {
         int protocol = 0, domain = 0;
@@ -40,7 +40,7 @@ static void close_on_exec(void) {
 }
 
 int platform_nftables_open(struct platform_nftables **result) {
-    // Without this socket the library would end the process.
+    // Without a netlink socket the library would call exit().
     int probe = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     if (probe < 0) return -errno;
     close(probe);
@@ -72,7 +72,7 @@ int platform_nftables_open(struct platform_nftables **result) {
 int platform_nftables_run(
     struct platform_nftables *nftables, const char *commands, const char **output, const char **error) {
     int outcome = nftables->run(nftables->context, commands);
-    // It may have opened its socket again.
+    // The library may have reopened its socket.
     close_on_exec();
     *output = nftables->output(nftables->context);
     *error = nftables->error(nftables->context);

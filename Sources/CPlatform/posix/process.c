@@ -35,8 +35,8 @@ int platform_spawn(const char *path, char *const arguments[], char *const enviro
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     for (int target = 0; target < 3; target++) {
-        // dup2 of a descriptor onto itself would keep its close-on-exec flag on older systems; we never pass 0..2 for
-        // another number.
+        // dup2 of a descriptor onto itself would keep its close-on-exec flag on older systems; no caller passes 0..2
+        // for another number.
         if (descriptors[target] < 0)
             posix_spawn_file_actions_addopen(&actions, target, "/dev/null", target == 0 ? O_RDONLY : O_WRONLY, 0);
         else posix_spawn_file_actions_adddup2(&actions, descriptors[target], target);
@@ -74,7 +74,7 @@ int platform_spawn_guest(const char *path, char *const arguments[], char *const 
     int ends[2];
     if (pipe(ends) < 0) return -errno;
     fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    // Out of the way of descriptor 3.
+    // Frees descriptor 3.
     int report = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
     close(ends[1]);
     sigset_t all, before;
@@ -134,7 +134,7 @@ int platform_spawn_guest(const char *path, char *const arguments[], char *const 
 
 int platform_become(const char *path, char *const arguments[], int fd) {
     if (hand_over(fd) < 0) return -errno;
-    // What we ignore, the program would ignore too.
+    // The program would inherit ignored signals.
     signal(SIGPIPE, SIG_DFL);
     execvp(path, arguments);
     return -errno;
@@ -188,7 +188,7 @@ int platform_daemonize(void) {
     do length = read(ends[0], &status, 1);
     while (length < 0 && errno == EINTR);
     if (length == 1) _exit(status);
-    // It ended without a word.
+    // The child ended without reporting.
     int outcome = 0;
     while (waitpid(child, &outcome, 0) < 0 && errno == EINTR) {}
     _exit(WIFEXITED(outcome) && WEXITSTATUS(outcome) ? WEXITSTATUS(outcome) : 70);
@@ -196,7 +196,7 @@ int platform_daemonize(void) {
 
 void platform_open_standard_streams(void) {
     for (int stream = 0; stream < 3; stream++) {
-        // The lowest number that is free is the one that is missing.
+        // open(2) returns the lowest free number, which is the missing one.
         if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", stream == 0 ? O_RDONLY : O_WRONLY);
     }
 }
@@ -224,8 +224,8 @@ static void *run(void *argument) {
 #else
     pthread_setname_np(start.name);
 #endif
-    // Nothing that a thread of ours does needs more; what cannot be given up for one could not for the main thread
-    // either, which reports it.
+    // Worker threads need no other privileges. If dropping fails here, it also fails on the main thread, which reports
+    // it.
     (void)platform_privileges_drop();
     start.body(start.context);
     return NULL;
@@ -278,7 +278,7 @@ uint64_t platform_clock_boot(void) {
 #ifdef CLOCK_BOOTTIME
     clock_gettime(CLOCK_BOOTTIME, &now);
 #else
-    clock_gettime(CLOCK_MONOTONIC, &now);  // on macOS it runs on while the machine sleeps
+    clock_gettime(CLOCK_MONOTONIC, &now);  // on macOS it also runs while the system sleeps
 #endif
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
@@ -286,7 +286,7 @@ uint64_t platform_clock_boot(void) {
 uint64_t platform_clock_asleep(void) {
     struct timespec awake, all;
 #ifdef CLOCK_UPTIME_RAW
-    // Neither is steered by anybody, so that they differ by sleep alone (clock_gettime(3) of macOS).
+    // Neither clock is adjusted, so that they differ only by sleep (clock_gettime(3) of macOS).
     clock_gettime(CLOCK_UPTIME_RAW, &awake);
     clock_gettime(CLOCK_MONOTONIC_RAW, &all);
 #else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libslirp, found when it is wanted, so that neither building nor starting this program needs it. Its interface is
+// libslirp, loaded when it is needed, so that neither building nor starting this program requires it. Its interface is
 // declared here by its facts (libslirp's libslirp.h, versions 4.1 to 4.9, of which Debian 12 has 4.7.0); a test
 // compares them with the header of the installed package.
 #include "CPlatform.h"
@@ -85,7 +85,7 @@ static int64_t clock_get_ns(void *context) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
-// The one timer there is sends router advertisements, which are ours to send.
+// The library's only timer sends router advertisements, which vde_vmnet sends itself.
 static void *timer_new(void (*callback)(void *), void *argument, void *context) {
     (void)callback, (void)argument;
     return context;
@@ -159,7 +159,7 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
         .in6_enabled = options->prefix_length > 0,
         .vprefix_len = options->prefix_length,
         .vdhcp_start.s_addr = htonl(options->host + 1),
-        // Nobody's: names are not the library's affair.
+        // An unused address: the library does not serve DNS.
         .vnameserver.s_addr = htonl(options->network | ~options->mask),
         .if_mtu = options->mtu,
         .if_mru = options->mtu,
@@ -187,7 +187,7 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
     *result = slirp;
     return 0;
 fail:
-    // The library stays loaded: one that it brings along (GLib) must not be unloaded.
+    // The library stays loaded, because GLib, which it depends on, must not be unloaded.
     free(slirp);
     return error;
 }
@@ -217,7 +217,7 @@ static int add_descriptor(int fd, int events, void *context) {
     if (slirp->count == slirp->capacity) {
         int capacity = slirp->capacity ? 2 * slirp->capacity : 64;
         struct pollfd *larger = realloc(slirp->descriptors, (size_t)capacity * sizeof *larger);
-        // Without memory for it the descriptor has to wait: nothing is known of it this time.
+        // Out of memory: this descriptor is not polled this time.
         if (!larger) return -1;
         slirp->descriptors = larger;
         slirp->capacity = capacity;

@@ -19,9 +19,8 @@
 static int result(int value) { return value < 0 ? -errno : value; }
 
 #ifndef SOCK_CLOEXEC
-// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set behind it. We never
-// fork without exec, and spawned programs get their descriptors by posix_spawn, so that nothing can slip through in
-// between.
+// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set behind it. The program
+// never forks without exec, and passes descriptors by posix_spawn, so that no child inherits one in between.
 static int prepare(int fd) {
     if (fd < 0) return -errno;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
@@ -136,7 +135,7 @@ int platform_unix_connect_owned(int fd, const uint8_t *path, size_t length, uint
     if (!error && !S_ISSOCK(status.st_mode)) error = -ENOTSOCK;
     if (!error && owner != 0 && status.st_uid != owner) error = -EPERM;
 #ifdef O_PATH
-    // By way of the open file: the name may mean another socket by now.
+    // Through the open file, because the path may name another socket by now.
     if (!error) {
         snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", file);
         error = result(connect(fd, (struct sockaddr *)&address, sizeof address));
@@ -243,7 +242,7 @@ int platform_socket_kind(int fd, struct platform_socket_kind *kind) {
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0) return -errno;
     length = sizeof address;
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) return -errno;
-    // macOS returns no name at all for the end of a pair.
+    // macOS returns no name for a socket of a pair.
     kind->is_unix = address.ss_family == AF_UNIX || length == 0;
     kind->is_stream = type == SOCK_STREAM;
     kind->is_datagram = type == SOCK_DGRAM;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vmnet.framework without blocks, XPC and dispatch: what Swift and the forwarder need of it. Compiled as it is on a
-// Mac, and on Linux against VmnetSimulator.
+// A C interface to vmnet.framework without blocks, XPC and dispatch. The same code is compiled on macOS against the
+// framework, and on Linux against VmnetSimulator.
 //
 // Functions that can fail return 0, a negative errno, or a vmnet status above 1000 as a positive number.
 #ifndef CVMNET_H
@@ -13,17 +13,17 @@
 
 enum { CVMNET_HOST = 1000, CVMNET_SHARED = 1001, CVMNET_BRIDGED = 1002 };
 
-/// How TCP segments of up to 64 KiB come and go in one piece: not at all; as they are, with checksums that are the
-/// framework's to fill in (macOS 12); or behind a virtio header of 12 bytes, which every frame has then (macOS 15.4).
+/// How GSO frames of up to 64 KiB are exchanged: not at all; without a header, with checksums that the framework fills
+/// in (macOS 12); or behind a virtio header of 12 bytes, which every frame has then (macOS 15.4).
 enum { CVMNET_NO_OFFLOAD = 0, CVMNET_PLAIN_OFFLOAD = 1, CVMNET_VIRTIO_OFFLOAD = 2 };
 
-/// An address that bootpd keeps for one client.
+/// An address that bootpd reserves for one client.
 struct cvmnet_reservation {
     uint8_t mac[6];
     uint8_t address[4];
 };
 
-/// Connections to a port of the Mac that end at a guest.
+/// A port of the Mac that is forwarded to a guest.
 struct cvmnet_rule {
     /// IPPROTO_TCP or IPPROTO_UDP.
     uint8_t protocol;
@@ -32,7 +32,7 @@ struct cvmnet_rule {
     uint16_t external_port, internal_port;
 };
 
-/// What to start. Strings that are NULL and numbers that are 0 are left to the system.
+/// The options of a start. For strings that are NULL and numbers that are 0 the system chooses.
 struct cvmnet_options {
     uint32_t mode;
     /// The physical interface, for bridged.
@@ -55,10 +55,10 @@ struct cvmnet_options {
     /// Rules for shared mode, which hold as long as the interface.
     const struct cvmnet_rule *rules;
     int rule_count;
-    /// The network is an object of this program's (macOS 26), for what comes next: nobody else joins it, and its
+    /// The network is an object of this program's (macOS 26), for what comes next: no other program joins it, and its
     /// gateway is the first address of the network.
     int network_object;
-    /// The physical interface that leads out, for shared.
+    /// The physical interface to the outside, for shared mode.
     const char *external_interface;
     /// bootpd gives no addresses.
     int without_dhcp;
@@ -66,7 +66,7 @@ struct cvmnet_options {
     int reservation_count;
 };
 
-/// What was started.
+/// The properties of a started interface.
 struct cvmnet_parameters {
     char mac[18];
     char start_address[46];
@@ -93,7 +93,7 @@ struct cvmnet;
 /// `cvmnet_stop`.
 int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t timeout, struct cvmnet **interface,
     struct cvmnet_parameters *parameters);
-/// Stops and frees it. Nothing is written to the wake-up any more afterwards. -ETIMEDOUT if the system did not say so
+/// Stops and frees it. Nothing is written to the wake-up any more afterwards. -ETIMEDOUT if the system did not confirm
 /// in time.
 int cvmnet_stop(struct cvmnet *interface, uint64_t timeout);
 /// Reads up to `count` frames without waiting: `iov_len` is a buffer's room, and the frame's length afterwards. Returns

@@ -150,9 +150,9 @@ package final class PlugSession: NetworkSession {
                 throw PlugError(.system, error.description)
             }
             loop.cancel(timer)
-            timer = loop.schedule(after: TimeAmount.nanoseconds(Int64(PlugHandshake.patience))) {
+            timer = loop.schedule(after: PlugHandshake.timeout) {
                 [unowned self, unowned handshake] in
-                failed(handshake.plug.silence)
+                failed(handshake.plug.timeoutError)
             }
         } catch {
             failed(error)

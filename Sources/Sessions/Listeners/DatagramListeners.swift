@@ -20,7 +20,7 @@ extension ListenerSession {
         // More of the client's frames may have been queued behind its first one.
         if clients.contains(where: { $0.value.name == stranger.name && $0.value.listener == port }) { return }
         let name = PrintableText.line((try? UnixPath(stranger.name))?.description ?? "")
-        let user = stranger.user.map { " of \(Accounts.userName($0))" } ?? ""
+        let user = stranger.user.map { " of \(UserDatabase.userName($0))" } ?? ""
         guard !stranger.name.isEmpty else {
             return rateLimited.log(
                 """
@@ -53,7 +53,7 @@ extension ListenerSession {
         do throws(SystemError) {
             var client = ListenerClient(
                 description: "dgram \(listener.path), \(name)\(user)", module: "dgram",
-                user: stranger.user ?? Accounts.effectiveUser, needsProbes: true)
+                user: stranger.user ?? CurrentProcess.effectiveUser, needsProbes: true)
             client.name = stranger.name
             client.listener = port
             client.admission = admission
@@ -66,22 +66,25 @@ extension ListenerSession {
     }
 
     private func attach(
-        _ client: ListenerClient, _ stranger: UnknownPeer, _ listener: Listener, _ port: PortNumber
+        _ client: ListenerClient, _ stranger: UnknownPeer, _ listener: ListenerSocket, _ port: PortNumber
     ) throws(SystemError) {
         // The name must be the sender's own socket, and remain so. Through a link, frames would be written to its
         // target.
         let pin =
-            stranger.name[0] == 0 ? -1 : try Descriptor.peerHandle(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
+            stranger.name[0] == 0
+            ? -1 : try Descriptor.peerHandle(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
         let holder = pin < 0 ? nil : PeerHandle(pin)
         let target = pin < 0 ? stranger.name : Array("/proc/self/fd/\(pin)".utf8)
-        let socket = try UnixSocket.datagram()
+        let socket = try Socket.unixDatagram()
         setBuffers(of: socket, isStream: false)
         do throws(SystemError) {
             try socket.connect(to: UnixPath(target))
         } catch {
             guard error.code == Errno.notPermitted else { throw error }
             attach(client, try listener.socket.duplicate(), kind: .datagramClient) {
-                ($0.listener, $0.peer, $0.destination, $0.peerHandle) = (port, stranger.name, target, holder?.release() ?? -1)
+                ($0.listener, $0.peer, $0.destination, $0.peerHandle) = (
+                    port, stranger.name, target, holder?.release() ?? -1
+                )
             }
             return
         }

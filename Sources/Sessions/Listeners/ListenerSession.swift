@@ -19,11 +19,11 @@ package final class ListenerSession {
     let logger: Logger
     let control: SwitchControl
     private let session: any NetworkSession
-    private(set) var listeners: [Listener] = []
+    private(set) var listeners: [ListenerSocket] = []
     /// Whether the system reports the user of a datagram's sender.
     private(set) var reportsSenders = false
     /// Datagram listeners by their port.
-    private(set) var datagramListeners: [PortNumber: Listener] = [:]
+    private(set) var datagramListeners: [PortNumber: ListenerSocket] = [:]
     private var acceptLoops: [AcceptLoop] = []
     /// The connected clients by their port.
     package private(set) var clients: [PortNumber: ListenerClient] = [:]
@@ -66,8 +66,8 @@ package final class ListenerSession {
         for socket in configuration.activated {
             switch socket.kind {
             case .listener(let kind):
-                try open(Listener(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
-            case .machine(let descriptor): adopt(descriptor)
+                try open(ListenerSocket(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
+            case .connection(let descriptor): adopt(descriptor)
             }
         }
         for descriptor in configuration.descriptors { adopt(descriptor) }
@@ -75,7 +75,7 @@ package final class ListenerSession {
         probe()
     }
 
-    private func open(_ listener: Listener) throws(ExitError) {
+    private func open(_ listener: ListenerSocket) throws(ExitError) {
         listeners.append(listener)
         let path = listener.path
         switch listener.kind {
@@ -110,7 +110,7 @@ package final class ListenerSession {
         setBuffers(of: socket, isStream: descriptor.isStream)
         let client = ListenerClient(
             description: "descriptor \(descriptor.raw)", module: descriptor.isStream ? "stream" : "dgram",
-            user: Accounts.effectiveUser, needsProbes: !descriptor.isStream)
+            user: CurrentProcess.effectiveUser, needsProbes: !descriptor.isStream)
         attach(client, socket, kind: descriptor.isStream ? .stream : .datagram)
     }
 
@@ -120,7 +120,8 @@ package final class ListenerSession {
         setBuffers(of: pair.second, isStream: false)
         let ours = try orUnavailable { () throws(SystemError) in try pair.first.duplicate() }
         attach(
-            ListenerClient(description: configuration.program[0], module: "dgram", user: Accounts.effectiveUser), ours,
+            ListenerClient(description: configuration.program[0], module: "dgram", user: CurrentProcess.effectiveUser),
+            ours,
             kind: .datagram)
         programEnd = try orUnavailable { () throws(SystemError) in try pair.second.duplicate() }
         // A program may expect a blocking socket. The other end has its own mode.
@@ -133,7 +134,7 @@ package final class ListenerSession {
         defer { programEnd = nil }
         let user = configuration.programUser
         var environment: [String: String] = [:]
-        if let user, let account = Accounts.account(user.user) {
+        if let user, let account = UserDatabase.account(user.user) {
             environment = ["HOME": account.home, "USER": account.name, "LOGNAME": account.name]
         }
         do throws(SystemError) {
@@ -156,9 +157,9 @@ package final class ListenerSession {
         probeTimer = loop.schedule(after: ListenerSession.probeInterval) { [unowned self] in probe() }
     }
 
-    private func make(_ kind: Listener.Kind, at path: String) throws(ExitError) -> Listener {
+    private func make(_ kind: ListenerSocket.Kind, at path: String) throws(ExitError) -> ListenerSocket {
         do throws(ListenerError) {
-            return try Listener(
+            return try ListenerSocket(
                 kind, at: path, access: configuration.access,
                 isLocked: Files.parent(Files.resolved(path)) == session.directoryPath)
         } catch {
@@ -174,7 +175,8 @@ package final class ListenerSession {
         guard let peer = try? socket.peerCredentials() else { return }
         setBuffers(of: socket, isStream: true)
         var client = ListenerClient(
-            description: "stream \(path), process \(peer.process) of \(Accounts.userName(peer.user))", module: "stream",
+            description: "stream \(path), process \(peer.process) of \(UserDatabase.userName(peer.user))",
+            module: "stream",
             user: peer.user)
         client.admission = admission
         attach(client, socket, kind: .stream)

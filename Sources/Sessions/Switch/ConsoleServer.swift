@@ -21,7 +21,7 @@ final class ConsoleServer {
         let socket: Descriptor
         let user: UInt32
         let admission: ClientQuota.Admission
-        var dialogue = ConsoleDialogue()
+        var dialogue = ConsoleSession()
         var pending: [UInt8] = []
         var closesAfterSending = false
         var lineTimer: ControlLoop.TimerID?
@@ -33,7 +33,7 @@ final class ConsoleServer {
         }
     }
 
-    private let listener: Listener
+    private let listener: ListenerSocket
     private let console: ManagementConsole
     private let loop: ControlLoop
     private let logger: Logger
@@ -56,7 +56,7 @@ final class ConsoleServer {
         let access = ListenerAccess(
             mode: configuration.mode, user: owner?.user, group: configuration.group ?? owner?.group)
         do throws(ListenerError) {
-            listener = try Listener(.stream, at: configuration.path, access: access, isLocked: isLocked)
+            listener = try ListenerSocket(.stream, at: configuration.path, access: access, isLocked: isLocked)
         } catch {
             if error.cause == .occupied {
                 throw ExitError(

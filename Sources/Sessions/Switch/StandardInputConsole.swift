@@ -10,7 +10,7 @@ final class StandardInputConsole {
     private let loop: ControlLoop
     private let input: Descriptor
     private let isTerminal: Bool
-    private var dialogue = ConsoleDialogue()
+    private var dialogue = ConsoleSession()
     var onEnd: () -> Void = {}
 
     init(_ console: ManagementConsole, loop: ControlLoop) throws(SystemError) {

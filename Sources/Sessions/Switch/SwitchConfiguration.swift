@@ -47,7 +47,7 @@ package struct SwitchConfiguration: Sendable {
     package init(path: String?) { self.path = path }
 
     /// The default directory of vde_switch.
-    package static var defaultPath: String { Accounts.effectiveUser == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl" }
+    package static var defaultPath: String { CurrentProcess.effectiveUser == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl" }
 
     /// Programs that connect their port to another switch, by the description that they send.
     private static let cables = [

@@ -93,10 +93,10 @@ package final class SwitchSession: NetworkSession {
             logger.debug("the limit of open files is enough for \(quota.limit / 2) clients")
         }
         if let path = configuration.path { directory = try makeDirectory(path) }
-        let surroundings = ManagementConsole.Surroundings(
+        let surroundings = ConsoleContext(
             version: programVersion, directory: directory?.path ?? "(none)", mode: directory?.controlMode ?? 0,
             path: configuration.console?.path,
-            pathMode: configuration.console?.mode ?? 0, closeEnd: { [unowned self] in disconnect(end: $1, of: $0) })
+            pathMode: configuration.console?.mode ?? 0, disconnect: { [unowned self] in disconnect(end: $1, of: $0) })
         console = ManagementConsole(virtualSwitch, surroundings)
         if let socket = configuration.console {
             let isLocked = Files.parent(Files.resolved(socket.path)) == directory?.path
@@ -186,7 +186,9 @@ package final class SwitchSession: NetworkSession {
 
     private func end(of attachment: PortNumber) -> (port: Int, identifier: Int32)? {
         guard let number = virtualSwitch.number(of: attachment) else { return nil }
-        return virtualSwitch.ports[number]?.ends.first { $0.attachment == attachment }.map { (number, $0.identifier) }
+        return virtualSwitch.ports[number]?.connections.first { $0.attachment == attachment }.map {
+            (number, $0.identifier)
+        }
     }
 
     package var onDisconnect: (PortNumber) -> Void = { _ in }
@@ -310,7 +312,8 @@ package final class SwitchSession: NetworkSession {
     /// Closes the connection, which is the protocol's refusal, and logs the reason.
     private func refuse(_ client: Client, _ reason: String) {
         rateLimited.log(
-            "refused a client of \(Accounts.userName(client.user)) (process \(client.process)): \(reason)", to: logger)
+            "refused a client of \(UserDatabase.userName(client.user)) (process \(client.process)): \(reason)",
+            to: logger)
         end(client)
     }
 
@@ -330,7 +333,7 @@ package final class SwitchSession: NetworkSession {
     /// Disconnects a client on a command of the console. A TAP cannot be disconnected.
     private func disconnect(end identifier: Int32, of port: Int) {
         if let client = clients[identifier], client.joined?.port == port { return end(client) }
-        if let end = virtualSwitch.ports[port]?.ends.first(where: { $0.identifier == identifier }) {
+        if let end = virtualSwitch.ports[port]?.connections.first(where: { $0.identifier == identifier }) {
             onDisconnect(end.attachment)
         }
     }
@@ -343,7 +346,7 @@ package final class SwitchSession: NetworkSession {
         guard let number = virtualSwitch.number(of: attachment), let port = virtualSwitch.ports[number] else {
             return nil
         }
-        return "port \(number) (\(port.ends.first { $0.attachment == attachment }?.description ?? ""))"
+        return "port \(number) (\(port.connections.first { $0.attachment == attachment }?.description ?? ""))"
     }
 
     // MARK: Closing

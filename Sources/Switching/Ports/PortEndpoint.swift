@@ -53,7 +53,7 @@ final class PortEndpoint: Sendable {
             switch configuration.kind {
             case .stream: true
             case .device, .datagramClient: false
-            default: Poller.tellsOfRoom
+            default: Poller.reportsWritability
             }
         serializesCalls = configuration.device?.serializesCalls ?? false
         isPolled = configuration.device?.isPolled ?? false

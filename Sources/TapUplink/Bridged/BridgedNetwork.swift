@@ -64,7 +64,7 @@ struct BridgedNetwork {
     /// Makes the record of this instance, whose name cannot be taken by another one.
     func reserve(_ context: UplinkContext) throws(ExitError) -> HostChanges {
         let directory = try StateDirectories.runtime()
-        let name = "bridged-\(interface)-\(Accounts.processID)"
+        let name = "bridged-\(interface)-\(CurrentProcess.identifier)"
         guard case .reserved(let changes) = try HostChanges.reserve(name, in: directory, logger: context.logger) else {
             throw ExitError(.alreadyRunning, "another process has this process's id in \(directory)")
         }

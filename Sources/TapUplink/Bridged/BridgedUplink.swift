@@ -50,7 +50,7 @@ final class BridgedUplink: Uplink {
         let bridge = network.interface
         // A bridge without an address of its own takes the lowest address of its ports. The TAP's address is higher
         // than most, so that the bridge's address does not change.
-        let seed = options.interfaceID ?? Array("\(bridge)-\(Accounts.processID)".utf8)
+        let seed = options.interfaceID ?? Array("\(bridge)-\(CurrentProcess.identifier)".utf8)
         let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfeff_0000_0000)
         do throws(ExitError) {
             let device = try TapDevice.make(named: options.tapName, mac: hardware, mtu: network.mtu)

@@ -35,13 +35,13 @@ final class PublishedPortSockets {
     ) throws(SystemError) -> Descriptor {
         switch transport {
         case .tcp:
-            let socket = try UnixSocket.internetStream()
+            let socket = try Socket.tcp()
             // Ignores closed connections of the past, but not a listening socket.
             try socket.bind(to: address, reuse: true)
             try socket.listen(backlog: 1)
             return socket
         case .udp:
-            let socket = try UnixSocket.internetDatagram()
+            let socket = try Socket.udp()
             try socket.bind(to: address)
             return socket
         }

@@ -68,7 +68,7 @@ struct TCPListeners {
         following followed: FollowedGuest?,
         _ poller: borrowing Poller
     ) throws(SystemError) {
-        let socket = try UnixSocket.internetStream()
+        let socket = try Socket.tcp()
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
         listeners.append(TCPListener(socket, to: guest, port, following: followed))

@@ -327,7 +327,7 @@ final class TCPRelay {
     /// Starts to connect to where a guest wants to go. The caller owns the socket.
     private func connect(_ endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
         if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(from: endpoints.key.guestIPv4) }
-        let socket = try UnixSocket.internetStream(ipv6: endpoints.isIPv6)
+        let socket = try Socket.tcp(ipv6: endpoints.isIPv6)
         socket.prepareForRelay()
         try socket.connect(to: policy.destination(of: endpoints.key))
         return socket

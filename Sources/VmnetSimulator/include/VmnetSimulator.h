@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vmnet's C API on Linux, with documented behaviour, so that the code that runs on a Mac runs here as well. Behaviour
-// that is uncertain can be had both ways, and everything that can go wrong can be made to go wrong.
+// vmnet's C API on Linux, with documented behaviour, so that the code that runs on a Mac runs here as well. Settings
+// select between the possible variants of uncertain behaviour, and inject every fault.
 //
 // The other side of a shared or host network is a small host in memory (ARP, ping, DHCP in the way of bootpd), or a TAP
-// of the real host, whose addresses and NAT are then the test's to set up. A bridged network has nobody on it but what
-// the TAP brings.
+// of the real host, whose addresses and NAT are then the test's to set up. A bridged network has only the hosts behind
+// the TAP.
 #ifndef VMNET_SIMULATOR_H
 #define VMNET_SIMULATOR_H
 
@@ -57,13 +57,14 @@ struct vmnet_simulator_settings {
     int refuses_bridged_isolation;
     /// A start that says nothing of isolation gets a network of its own, or fails if its range is taken.
     int wants_isolation_said;
-    /// What reads and writes say of an interface that has vanished or was stopped; 0: 1003.
+    /// The status of reads and writes on an interface that has vanished or was stopped; 0: 1003.
     uint32_t gone_status;
     /// A buffer too short for the longest frame gets what fits; else the read fails with 1003.
     int short_reads;
-    /// After so many frames were written, frames are lost both ways without a word, as after sleep; 0: they are not.
+    /// After so many frames were written, frames are lost in both directions without an error, as after sleep; 0: they
+    /// are not.
     uint32_t silent_after;
-    /// A frame waits before the callback is set, and no event ever tells of it.
+    /// A frame is queued before the callback is set, and no event reports it.
     int early_frames;
     /// Where one frame of a write is at fault, those before it are taken, and the number says so; else none is.
     int errors_take_some;
@@ -95,7 +96,7 @@ struct vmnet_simulator_settings {
     int rule_handler_early;
     /// Milliseconds that every read and write takes.
     uint32_t slowness;
-    /// Says on standard error what is forwarded.
+    /// Prints forwarding rules to standard error.
     int report;
     /// A TAP of this name in place of the host in memory; empty: none.
     char tap[16];
@@ -105,7 +106,7 @@ struct vmnet_simulator_settings {
 /// variable VMNET_SIMULATOR instead, if there is one: names and values like
 /// `edge_events=1,start_status=1009,tap=bridge100`.
 void vmnet_simulator_set(const struct vmnet_simulator_settings *settings);
-/// Frames that the interfaces have taken, and dropped because nobody read them in time.
+/// Frames that the interfaces have received, and dropped because their queue was full.
 void vmnet_simulator_counters(uint64_t *written, uint64_t *dropped);
 
 /// How many interfaces are started and not stopped.

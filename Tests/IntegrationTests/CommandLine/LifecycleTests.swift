@@ -86,7 +86,7 @@ extension IntegrationTests {
         @Test func systemdIsNotifiedWhenReady() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             let path = network.folder.file("notify")
             try socket.bind(to: UnixPath(path))
             let daemon = try VMNetDaemon(
@@ -102,7 +102,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let directory = network.folder.file("user")
             try Files.makeDirectory(directory)
-            try Files.setOwner(directory, user: Accounts.user(named: "nobody"), group: nil)
+            try Files.setOwner(directory, user: UserDatabase.user(named: "nobody"), group: nil)
             let vde = try VDESwitch(in: network.host, at: directory + "/vde", user: "nobody")
             let result = try run(
                 network, "--uplink", "tap", "--state-dir", directory + "/state", vde.path, user: "nobody",

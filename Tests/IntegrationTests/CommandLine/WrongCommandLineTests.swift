@@ -168,7 +168,7 @@ extension IntegrationTests {
             #expect(
                 result.termination == .exited(1)
                     && result.output.contains(
-                        "try: start a network with a switch of its own by: vde_vmnet --switch \(folder.file("absent"))"),
+                        "try: to start a network with a new switch: vde_vmnet --switch \(folder.file("absent"))"),
                 "\(result.output)")
         }
 

@@ -21,7 +21,7 @@ final class StreamClient {
     /// Connected to a stream listener.
     init(streamAt path: String) throws {
         isStream = true
-        let connection = try UnixSocket.stream()
+        let connection = try Socket.unixStream()
         // Waits for its turn where many come at once.
         connection.setBlocking()
         try connection.connect(to: UnixPath(path))
@@ -61,7 +61,7 @@ final class DatagramClient {
     let address = MACAddress(0x0200_0000_00ff)
 
     init(_ path: String, to listener: String) throws {
-        let socket = try UnixSocket.datagram()
+        let socket = try Socket.unixDatagram()
         try socket.bind(to: UnixPath(path))
         socket.setBuffers(send: 1 << 20, receive: 4 << 20)
         try socket.connect(to: UnixPath(listener))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import VDEPlug
 
 /// A port of a switch, held by the test itself, which can send what no guest would.
@@ -9,8 +10,8 @@ final class PlugPort {
     init(path: String, description: String = "a test") throws {
         plug = try Plug.join(
             path: path, port: 0, options: PlugOptions(description: description),
-            deadline: MonotonicClock.now + 2 * MonotonicClock.second)
-        // Small buffers here must not slow a flood down.
+            deadline: BootClock.now + .seconds(2))
+        // A flood must not be held up by small buffers of ours.
         plug.data.setBuffers(send: 4 << 20, receive: 4 << 20)
     }
 

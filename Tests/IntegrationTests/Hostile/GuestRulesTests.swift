@@ -110,7 +110,7 @@ extension IntegrationTests {
                     wrapped(advertisement(prefix: 1)) + [
                         offer(), claim, claim[0..<12] + [0x88, 0xa8, 0, 0, 0x81, 0, 0, 0] + claim[12...],
                     ]
-                let byStream = try UnixSocket.stream(), byDatagram = try UnixSocket.datagram()
+                let byStream = try Socket.unixStream(), byDatagram = try Socket.unixDatagram()
                 try byStream.connect(to: UnixPath(stream))
                 try byDatagram.bind(to: UnixPath(network.folder.file("peer")))
                 try byDatagram.connect(to: UnixPath(datagram))

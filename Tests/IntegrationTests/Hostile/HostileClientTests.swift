@@ -9,7 +9,7 @@ private final class RawClient {
     let control: Descriptor
 
     init(_ path: String) throws {
-        control = try UnixSocket.stream()
+        control = try Socket.unixStream()
         // The queue of the listening socket may be full for a moment.
         try eventually("a connection") { (try? control.connect(to: UnixPath(path + "/ctl"))) != nil }
     }
@@ -96,7 +96,7 @@ extension IntegrationTests {
         @Test func malformedRequestsAreClosed() throws {
             let (network, path, program) = try start()
             let one = try PlugPort(path: path), other = try PlugPort(path: path)
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             let own = network.folder.file("client")
             try socket.bind(to: UnixPath(own))
             var wrongMagic = request(own), wrongVersion = request(own), wrongType = request(own),
@@ -132,7 +132,7 @@ extension IntegrationTests {
         @Test func foreignSocketIsNotWrittenTo() throws {
             let (network, path, program) = try start(["--vde-mode", "0666", "--vde-dirmode", "0777"])
             let victim = network.folder.file("victim")
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             try socket.bind(to: UnixPath(victim))
             try Files.setMode(victim, 0o777)
             // A stranger names root's socket as his own.
@@ -300,7 +300,7 @@ extension IntegrationTests {
             ])
             try program.wait(for: "ready")
             // The directory and ctl took what there was: a client's port has no room.
-            let socket = try UnixSocket.datagram()
+            let socket = try Socket.unixDatagram()
             try socket.bind(to: UnixPath(network.folder.file("client")))
             let client = try RawClient(disk + "/vde")
             client.send(request(network.folder.file("client")))

@@ -271,7 +271,7 @@ extension IntegrationTests {
             try network.host.ip("route", "add", "10.77.0.0/16", "dev", "new")
             try daemon.wait(
                 for:
-                    "process \(Accounts.processID) keeps /run/vde_vmnet/lock locked; guests do not reach the outside through new interfaces until it is released"
+                    "process \(CurrentProcess.identifier) keeps /run/vde_vmnet/lock locked; guests do not get out through new interfaces until it is free"
             )
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
@@ -279,7 +279,7 @@ extension IntegrationTests {
             let other = try network.host.attempt(words + [network.folder.file("other")])
             #expect(
                 other.termination == .exited(75)
-                    && other.error.contains("process \(Accounts.processID) keeps /run/vde_vmnet/lock locked"),
+                    && other.error.contains("process \(CurrentProcess.identifier) keeps /run/vde_vmnet/lock locked"),
                 "\(other.error)")
             _ = consume lock
             try eventually("forwarding through it") {
@@ -326,7 +326,7 @@ extension IntegrationTests {
                     let daemon = Int32(try ChildProcess.run(["pgrep", "-P", "\(tracer.identifier)"]).output.trimmed)
                 else { return false }
                 guard try !ChildProcess.run(["pgrep", "-P", "\(daemon)"]).output.isEmpty else { return false }
-                return Accounts.signal(daemon, Signal.kill)
+                return ProcessTable.signal(daemon, Signal.kill)
             }
             let second = try network.host.start(words)
             try second.wait(for: "vde_vmnet: ready: ", within: 3)

@@ -176,7 +176,7 @@ extension IntegrationTests {
             #expect(try Files.entries(vde).sorted() == ["ctl", "dgram", "stream"])
             let daemon = try start()
             _ = try StreamClient(streamAt: stream)
-            try daemon.program.wait(for: "stream \(stream), process \(Accounts.processID) of root has joined")
+            try daemon.program.wait(for: "stream \(stream), process \(CurrentProcess.identifier) of root has joined")
             #expect(try daemon.stop() == .exited(0))
             #expect(!Files.exists(vde))
         }

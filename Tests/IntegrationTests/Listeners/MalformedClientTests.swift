@@ -57,7 +57,7 @@ extension IntegrationTests.Listeners {
         let folder = try TemporaryFolder()
         try Files.replace(folder.file("file"), [1])
         let file = try Files.open(folder.file("file"), .readOnly), terminal = try Files.open("/dev/ptmx", .readWrite)
-        let internet = try UnixSocket.internetStream(), lonely = try UnixSocket.stream()
+        let internet = try Socket.tcp(), lonely = try Socket.unixStream()
         func complaint(_ number: Int, _ descriptor: Int32? = nil) throws -> String {
             let result = try ChildProcess.run(
                 [TestHost.product("vde_vmnet"), "--uplink", "none", "--fd", String(number)], descriptor: descriptor)
@@ -69,19 +69,19 @@ extension IntegrationTests.Listeners {
                 "--fd 99: descriptor 99 is not open; the program that starts this one must pass it on"))
         #expect(
             try complaint(0, file.raw).contains(
-                "--fd 0: descriptor 0 is no socket; it must be one end of a connected unix socket"))
-        #expect(try complaint(0, terminal.raw).contains("--fd 0: descriptor 0 is no socket"))
-        #expect(try complaint(0, internet.raw).contains("--fd 0: descriptor 0 is a socket of another kind than unix"))
-        #expect(try complaint(0, lonely.raw).contains("--fd 0: descriptor 0 is not connected to anything"))
+                "--fd 0: descriptor 0 is not a socket; pass one end of a connected unix socket"))
+        #expect(try complaint(0, terminal.raw).contains("--fd 0: descriptor 0 is not a socket"))
+        #expect(try complaint(0, internet.raw).contains("--fd 0: descriptor 0 is not a unix socket"))
+        #expect(try complaint(0, lonely.raw).contains("--fd 0: descriptor 0 is not connected"))
     }
 
     @Test func unanswerableSendersAreReported() throws {
         let fixture = try ListenerFixture()
-        let unnamed = try UnixSocket.datagram()
-        try unnamed.connect(to: UnixPath(fixture.dgram))
-        _ = try unnamed.send([UInt8](repeating: 1, count: 60))
+        let nobody = try Socket.unixDatagram()
+        try nobody.connect(to: UnixPath(fixture.dgram))
+        _ = try nobody.send([UInt8](repeating: 1, count: 60))
         try fixture.daemon.program.wait(for: "sends from a socket without a name")
-        // Another process's name: the socket was moved away, and a link to another one put in its place.
+        // A name of somebody else's: the socket was moved away, and a link to another one laid in its place.
         let victim = try DatagramClient(fixture.folder.file("victim"), to: fixture.dgram)
         let liar = try DatagramClient(fixture.folder.file("liar"), to: fixture.dgram)
         try Files.remove(fixture.folder.file("liar"))

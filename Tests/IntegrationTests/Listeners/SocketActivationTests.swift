@@ -27,7 +27,7 @@ extension IntegrationTests {
         @Test func activatedStreamSocketBecomesListener() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
-            let listener = try UnixSocket.stream()
+            let listener = try Socket.unixStream()
             try listener.bind(to: UnixPath(path))
             try listener.listen()
             for _ in 0..<2 {
@@ -48,7 +48,7 @@ extension IntegrationTests {
         @Test func activatedDatagramSocketBecomesListener() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
-            let listener = try UnixSocket.datagram()
+            let listener = try Socket.unixDatagram()
             try listener.bind(to: UnixPath(path))
             // PassCredentials=yes
             listener.reportSenders()
@@ -98,7 +98,8 @@ extension IntegrationTests {
                 "sh", "-c",
                 "LISTEN_PID=$$ LISTEN_FDS=1 exec \(TestHost.product("vde_vmnet")) --uplink none 3</dev/null",
             ])
-            #expect(result.termination == .exited(64) && result.error.contains("descriptor 3, which is no unix socket"))
+            #expect(
+                result.termination == .exited(64) && result.error.contains("descriptor 3, which is not a unix socket"))
             let idle = try network.host.attempt([
                 TestHost.product("vde_vmnet"), "--idle-exit", "5", network.folder.file("vde"),
             ])

@@ -19,7 +19,7 @@ extension IntegrationTests {
                 let status = try Files.status(program, followLinks: false),
                     directory = try Files.status(Files.parent(program))
                 #expect(
-                    status.kind == .regular && status.mode == 0o755 && status.owner == Accounts.effectiveUser
+                    status.kind == .regular && status.mode == 0o755 && status.owner == CurrentProcess.effectiveUser
                         && directory.mode == 0o755)
             }
             #expect(
@@ -67,7 +67,7 @@ extension IntegrationTests {
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil])
             // Lima does not wait until it reports that it is ready.
             try eventually("the socket") { Files.exists(socket) }
-            try eventually("its group") { (try? Files.status(socket))?.group == Accounts.group(named: "nogroup") }
+            try eventually("its group") { (try? Files.status(socket))?.group == UserDatabase.group(named: "nogroup") }
             let status = try Files.status(socket)
             #expect(status.mode == 0o770 && status.owner == 0)
             let guest = try VirtualMachine.qemu(

@@ -288,12 +288,12 @@ extension IntegrationTests {
             try bothAlike(options: ["-n", "4", "-m", "0660", "-g", "daemon"]) { it in
                 for name in ["", "/ctl"] {
                     let status = try Files.status(it.path + name)
-                    it.note("\(name): \(String(status.mode, radix: 8)) group \(Accounts.groupName(status.group))")
+                    it.note("\(name): \(String(status.mode, radix: 8)) group \(UserDatabase.groupName(status.group))")
                 }
                 let guest = try it.guest("guest", "10.9.0.1")
                 let socket = try #require(try Files.entries(it.path).first { $0.hasPrefix("001.") })
                 let status = try Files.status(it.path + "/" + socket)
-                it.note("port: \(String(status.mode, radix: 8)) group \(Accounts.groupName(status.group))")
+                it.note("port: \(String(status.mode, radix: 8)) group \(UserDatabase.groupName(status.group))")
                 let second = try it.network.host.attempt(
                     (it.isOurs ? VDESwitch.ours : ["vde_switch"]) + ["-s", it.path])
                 it.note("a second one starts: \(second.succeeded)")
@@ -321,7 +321,7 @@ extension IntegrationTests {
                 #expect(started.succeeded, "\(started.error)")
                 try eventually("the pidfile") { Files.text(pidfile)?.isEmpty == false }
                 let process = try #require(Int32(Files.text(pidfile)!))
-                #expect(Accounts.isAlive(process))
+                #expect(ProcessTable.isAlive(process))
                 let console = try Console(mgmt)
                 #expect(try console.ask("port/print").contains("module tuntap      : tap7"))
                 let guest = try PlugGuest("guest", path: path, folder: network.folder)
@@ -330,7 +330,7 @@ extension IntegrationTests {
                 try network.host.ip("link", "set", "tap7", "up")
                 #expect(try guest.namespace.pings("10.9.0.2"))
                 _ = try console.end("shutdown")
-                try eventually("its end") { !Accounts.isAlive(process) }
+                try eventually("its end") { !ProcessTable.isAlive(process) }
                 #expect(!Files.exists(path) && !Files.exists(pidfile) && !Files.exists(mgmt))
             }
         }

@@ -90,7 +90,7 @@ extension IntegrationTests {
 
         @Test(arguments: [
             (FakeSwitch.Behaviour.silent, "did not answer"), (.refusing, "refused"), (.halfway(60), "refused"),
-            (.answering([UInt8](repeating: 0x41, count: 110)), "does not speak the VDE protocol"),
+            (.answering([UInt8](repeating: 0x41, count: 110)), "is not a VDE switch"),
         ])
         func misbehavingSwitchIsReported(behaviour: FakeSwitch.Behaviour, word: String) throws {
             let network = try TestNetwork()

@@ -48,8 +48,8 @@ extension IntegrationTests {
         @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
         func sudoGivesSwitchToCaller() throws {
             let network = try TestNetwork()
-            let user = try #require(Accounts.user(named: "nobody")),
-                group = try #require(Accounts.group(named: "nogroup"))
+            let user = try #require(UserDatabase.user(named: "nobody")),
+                group = try #require(UserDatabase.group(named: "nogroup"))
             let path = network.folder.file("own"), console = network.folder.file("mgmt")
             let daemon = try VMNetDaemon(
                 in: network.host, ["--switch", "--mgmt", console, path], folder: network.folder,
@@ -320,8 +320,8 @@ extension IntegrationTests {
             #expect(started.succeeded, "\(started.termination)")
             let process = try #require(Files.text(pidfile).flatMap { Int32($0) })
             let plug = try PlugPort(path: path)
-            Accounts.signal(process, Signal.terminate)
-            try eventually("its end") { !Accounts.isAlive(process) }
+            ProcessTable.signal(process, Signal.terminate)
+            try eventually("its end") { !ProcessTable.isAlive(process) }
             #expect(!Files.exists(path))
             withExtendedLifetime(plug) {}
         }
@@ -386,7 +386,8 @@ extension IntegrationTests {
             let home = try network.host.attempt([
                 TestHost.product("vde_vmnet"), "--switch", "--uplink", "none", network.folder.path,
             ])
-            #expect(home.termination == .exited(73) && home.error.contains("holds something else"))
+            #expect(
+                home.termination == .exited(73) && home.error.contains("holds files that are not a switch's sockets"))
             let long = try network.host.attempt([
                 TestHost.product("vde_vmnet"), "--switch", "--uplink", "none",
                 "/tmp/" + String(repeating: "x", count: 100),

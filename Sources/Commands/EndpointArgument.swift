@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Wire
+
+/// `ADDRESS:PORT` with an IPv4 address.
+struct EndpointArgument: ExpressibleByArgument {
+    let address: IPv4Address
+    let port: UInt16
+
+    init?(argument: String) {
+        let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, let address = IPv4Address(parts[0]), let port = UInt16(parts[1]), port > 0 else {
+            return nil
+        }
+        self.address = address
+        self.port = port
+    }
+}

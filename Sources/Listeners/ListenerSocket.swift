@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+
+/// A unix socket at a path that guests connect to. `remove` removes the path, if it is still this socket's.
+package final class ListenerSocket: Sendable {
+    package enum Kind: Sendable {
+        /// Each client connects, and has its own connection.
+        case stream
+        /// Clients send datagrams to one socket; their addresses tell them apart.
+        case datagram
+    }
+
+    package let kind: Kind
+    package let path: String
+    package let socket: Descriptor
+    /// The name and identity of the bound socket; nil for an inherited one.
+    private let bound: Bound?
+
+    private final class Bound: Sendable {
+        let directory: Directory
+        let name: String
+        let status: FileStatus
+
+        init(_ directory: consuming Directory, _ name: String, _ status: FileStatus) {
+            self.directory = directory
+            self.name = name
+            self.status = status
+        }
+    }
+
+    /// Makes the socket, replacing one whose process has ended, and listens on a stream socket.
+    /// - Parameter isLocked: this process holds the directory's lock already, for its switch.
+    /// - Throws: the reason; a failure leaves nothing behind.
+    package init(_ kind: Kind, at path: String, access: ListenerAccess, isLocked: Bool = false) throws(ListenerError) {
+        self.kind = kind
+        self.path = Files.absolute(path)
+        do throws(SystemError) {
+            _ = try UnixPath(self.path)
+            var socket = try ListenerSocket.makeSocket(kind)
+            // Locked until the socket listens: one that is bound and does not listen yet looks abandoned.
+            let place = try SocketDirectory(self.path, isLocked: isLocked)
+            do throws(SystemError) {
+                try ListenerSocket.bind(socket, place, kind, access)
+            } catch {
+                guard error.code == Errno.addressInUse else { throw error }
+                try ListenerSocket.clear(place, self.path, kind, access)
+                socket = try ListenerSocket.makeSocket(kind)
+                try ListenerSocket.bind(socket, place, kind, access)
+            }
+            bound = Bound(try place.directory.duplicate(), place.name, try place.directory.status(of: place.name))
+            self.socket = socket
+        } catch {
+            switch error.code {
+            case Errno.busy: throw ListenerError(.occupied, error.operation)
+            case Errno.exists: throw ListenerError(.notOurs, error.operation)
+            default: throw ListenerError(error)
+            }
+        }
+    }
+
+    /// Takes over a socket that the service manager has bound and listens on. Its path stays.
+    package init(_ kind: Kind, inheriting socket: consuming Descriptor, path: String) {
+        self.kind = kind
+        self.path = path
+        self.socket = socket
+        bound = nil
+    }
+
+    private static func makeSocket(_ kind: Kind) throws(SystemError) -> Descriptor {
+        let socket = try kind == .stream ? Socket.unixStream() : Socket.unixDatagram()
+        if kind == .datagram { socket.setBuffers(send: 1 << 20, receive: 4 << 20) }
+        return socket
+    }
+
+    private static func bind(
+        _ socket: borrowing Descriptor, _ place: borrowing SocketDirectory, _ kind: Kind, _ access: ListenerAccess
+    ) throws(SystemError) {
+        let own = Directory.SocketAccess(mode: access.mode, user: access.user, group: access.group)
+        // The backlog is large enough for all guests of a host that start together.
+        try place.directory.bind(socket, at: place.name, own, backlog: kind == .stream ? 256 : nil, bindsPath: true)
+    }
+
+    /// Removes the socket at `path` if its process has ended and this process may replace it.
+    /// - Throws: `Errno.busy` or `Errno.exists`, with the whole message in place of the operation.
+    private static func clear(
+        _ place: borrowing SocketDirectory, _ path: String, _ kind: Kind, _ access: ListenerAccess
+    ) throws(SystemError) {
+        func refuse(_ code: Int32, _ text: String) -> SystemError { SystemError(code: code, text) }
+        let status = try place.directory.status(of: place.name)
+        guard status.kind == .socket else {
+            throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path")
+        }
+        // Without the lock, another process may be creating it.
+        if case .nobody = holder(in: place, kind) { place.settle() }
+        let deadline = BootClock.now + SocketDirectory.bindingTimeout
+        search: while true {
+            switch holder(in: place, kind) {
+            case .nobody: break search
+            case .process(let number):
+                // A child of a killed process still has the socket until it calls exec.
+                if number > 0, !ProcessTable.isAlive(number), BootClock.now < deadline {
+                    BootClock.sleep(.milliseconds(10))
+                    continue
+                }
+                let name = ProcessTable.isAlive(number) ? " (process \(number))" : ""
+                throw refuse(Errno.busy, "\(path) is served already\(name); stop that process, or choose another path")
+            case .secret:
+                throw refuse(
+                    Errno.exists,
+                    """
+                    \(path) is a socket of \(UserDatabase.userName(status.owner)) that is closed to \
+                    \(UserDatabase.userName(CurrentProcess.effectiveUser)); choose another path
+                    """
+                )
+            }
+        }
+        guard
+            status.owner == CurrentProcess.effectiveUser || status.owner == access.user
+                || place.isClosed(to: status.owner)
+        else {
+            throw refuse(
+                Errno.exists,
+                """
+                \(path) is an unused socket of \(UserDatabase.userName(status.owner)); remove it, or choose another \
+                path
+                """
+            )
+        }
+        // Another process may have replaced it meanwhile.
+        if place.directory.has(place.name, status) { try place.directory.remove(place.name) }
+    }
+
+    /// The process that uses a socket.
+    private enum Holder {
+        case nobody
+        /// 0 if the process is unknown.
+        case process(Int32)
+        /// This process may not connect to the socket.
+        case secret
+    }
+
+    private static func holder(in place: borrowing SocketDirectory, _ kind: Kind) -> Holder {
+        guard let socket = try? kind == .stream ? Socket.unixStream() : Socket.unixDatagram() else {
+            return .process(0)
+        }
+        do throws(SystemError) {
+            try place.directory.connect(socket, to: place.name)
+        } catch {
+            switch error.code {
+            case Errno.refused, Errno.noEntry: return .nobody
+            case Errno.accessDenied: return .secret
+            default: return .process(0)
+            }
+        }
+        return .process(kind == .stream ? (try? socket.peerCredentials())?.process ?? 0 : 0)
+    }
+
+    /// Removes the socket's path, unless another file has taken its place.
+    package func remove() {
+        if let bound, bound.directory.has(bound.name, bound.status) { try? bound.directory.remove(bound.name) }
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+import CPlatform
+
+extension Descriptor {
+    /// Sends without blocking, and without SIGPIPE. Returns how many bytes were taken.
+    package func send(_ bytes: [UInt8]) throws(SystemError) -> Int {
+        let sent = unsafe bytes.withUnsafeBytes { unsafe platform_send(raw, $0.baseAddress, $0.count) }
+        return try SystemError.check(sent, "send")
+    }
+
+    /// Receives once without blocking, up to `limit` bytes. Empty at the end of a stream, and for an empty datagram.
+    package func receive(limit: Int) throws(SystemError) -> [UInt8] {
+        var result = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
+            result = unsafe platform_receive(raw, buffer.baseAddress, limit)
+            count = max(0, result)
+        }
+        try SystemError.check(result, "receive")
+        return bytes
+    }
+
+    /// Sends a datagram to an internet address without blocking.
+    package func send(_ bytes: [UInt8], to address: SocketAddress) throws(SystemError) {
+        var raw = address.raw
+        let sent = unsafe bytes.withUnsafeBytes { unsafe platform_inet_send(self.raw, $0.baseAddress, $0.count, &raw) }
+        try SystemError.check(sent, "send to", address.description)
+    }
+
+    /// Receives a datagram and its sender's internet address without blocking.
+    package func receiveFrom(limit: Int) throws(SystemError) -> (bytes: [UInt8], from: SocketAddress) {
+        var result = 0
+        var from = platform_inet_address()
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
+            result = unsafe platform_inet_receive(raw, buffer.baseAddress, limit, &from)
+            count = max(0, result)
+        }
+        try SystemError.check(result, "receive")
+        return (bytes, SocketAddress(raw: from))
+    }
+
+    /// Binds the socket; `reuse` sets SO_REUSEADDR.
+    package func bind(to address: SocketAddress, reuse: Bool = false) throws(SystemError) {
+        var raw = address.raw
+        try SystemError.check(unsafe platform_inet_bind(self.raw, &raw, reuse ? 1 : 0), "bind", address.description)
+    }
+
+    /// Connects. For a non-blocking stream the connection may still be in progress afterwards: `pendingError` tells
+    /// when the socket is writable.
+    package func connect(to address: SocketAddress) throws(SystemError) {
+        var raw = address.raw
+        let result = unsafe platform_inet_connect(self.raw, &raw)
+        if result == -EINPROGRESS { return }
+        try SystemError.check(result, "connect", address.description)
+    }
+
+    /// Restricts the socket to packets that arrive through one interface (SO_BINDTODEVICE, Linux).
+    package func bind(toInterface name: String) throws(SystemError) {
+        try SystemError.check(unsafe platform_bind_to_interface(raw, name), "bind to interface", name)
+    }
+
+    // MARK: Streams of TCP
+
+    /// Sets the options of a connection whose bytes are relayed: TCP_NODELAY, SO_OOBINLINE.
+    package func prepareForRelay() { platform_stream_prepare(raw) }
+
+    /// Shuts down the sending direction (shutdown(2)); receiving goes on.
+    package func finishSending() { _ = platform_stream_finish(raw) }
+
+    /// Makes close(2) reset the connection (SO_LINGER with 0 seconds).
+    package func resetWhenClosed() { platform_stream_reset(raw) }
+
+    /// The remote address (getpeername(2)); nil once the socket is not connected.
+    package var internetPeer: SocketAddress? {
+        var peer = platform_inet_address()
+        return unsafe platform_inet_peer(raw, &peer) == 0 ? SocketAddress(raw: peer) : nil
+    }
+}

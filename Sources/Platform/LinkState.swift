@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The state of a network link.
+package struct LinkState: Equatable, Sendable {
+    package let isUp: Bool
+    package let mtu: Int
+    /// Index of the bridge that the link is a port of; nil if it is not in one.
+    package let bridge: UInt32?
+    /// The link group, a number that several links share (ip-link(8)).
+    package let group: UInt32
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// An IPv4 route of this host.
+package struct Route: Equatable, Sendable {
+    package let destination: IPv4Network
+    /// nil if the destination is on the link.
+    package let gateway: IPv4Address?
+    /// Index of the outgoing interface.
+    package let interface: UInt32
+    package let metric: UInt32
+    /// The number of its routing table; 254 is main.
+    package let table: UInt32
+    /// The kernel's own entry for an address of this host.
+    package let isLocal: Bool
+
+    package static let mainTable: UInt32 = 254
+}

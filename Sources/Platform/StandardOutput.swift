@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibrary
+import CPlatform
+
+/// Writes text to the standard streams, unbuffered. Errors, such as a closed pipe, are ignored.
+package enum StandardOutput {
+    /// Opens /dev/null for each standard stream that is closed, before another file gets its number. To be called
+    /// first.
+    package static func ensureOpen() { platform_open_standard_streams() }
+
+    /// Writes to standard output.
+    package static func write(_ text: String) { write(text, to: 1) }
+
+    /// Writes to standard error.
+    package static func writeError(_ text: String) { write(text, to: 2) }
+
+    private static func write(_ text: String, to number: Int32) {
+        let stream = Descriptor(adopting: number)
+        try? stream.write(Array(text.utf8))
+        _ = stream.release()
+    }
+}
+
+extension Descriptor {
+    /// A duplicate of standard input.
+    package static func standardInput() throws(SystemError) -> Descriptor {
+        Descriptor(adopting: try SystemError.checkErrno(platform_fcntl(0, F_DUPFD_CLOEXEC, 3), "dup"))
+    }
+
+    /// Whether the descriptor is a terminal (isatty(3)).
+    package var isTerminal: Bool { isatty(raw) == 1 }
+}

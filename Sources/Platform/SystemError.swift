@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibrary
+
+/// A failed system call: the operation, its subject and the errno.
+package struct SystemError: Error, Equatable, Sendable {
+    /// A positive errno.
+    package let code: Int32
+    /// The call, such as `connect`.
+    package let operation: String
+    /// The object of the operation, such as a path or an interface; may be empty.
+    package let subject: String
+
+    package init(code: Int32, _ operation: String, _ subject: String = "") {
+        self.code = code
+        self.operation = operation
+        self.subject = subject
+    }
+
+    /// The value that a function of CPlatform returned; throws if it is a negative errno.
+    @discardableResult
+    package static func check<Value: SignedInteger>(
+        _ value: Value, _ operation: String, _ subject: @autoclosure () -> String = ""
+    ) throws(SystemError) -> Value {
+        if value < 0 { throw SystemError(code: Int32(-value), operation, subject()) }
+        return value
+    }
+
+    /// The value that a POSIX function returned; throws `errno` if it is negative.
+    @discardableResult
+    package static func checkErrno<Value: SignedInteger>(
+        _ value: Value, _ operation: String, _ subject: @autoclosure () -> String = ""
+    ) throws(SystemError) -> Value {
+        if value < 0 { throw SystemError(code: Errno.last, operation, subject()) }
+        return value
+    }
+}
+
+extension SystemError: CustomStringConvertible {
+    /// `connect /tmp/vde/ctl: No such file or directory`
+    package var description: String { (subject.isEmpty ? operation : operation + " " + subject) + ": " + reason }
+}
+
+extension SystemError {
+    /// The disk or the user's quota is full.
+    package var isFullDisk: Bool { code == ENOSPC || code == EDQUOT }
+
+    /// Why something cannot be made at a path, as far as the remedies differ.
+    package enum Obstacle: Equatable, Sendable {
+        case rights
+        case length
+        case other
+    }
+
+    /// The same as a message with the next step.
+    /// - Parameter choice: what the user should choose instead, such as "a directory of yours".
+    package func obstacle(choosing choice: String) -> (kind: Obstacle, text: String) {
+        switch code {
+        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly:
+            (.rights, "\(self); choose \(choice), such as one in /tmp or $XDG_RUNTIME_DIR")
+        case Errno.noEntry: (.other, "\(self); the directory above it must exist")
+        case Errno.nameTooLong: (.length, "\(self); choose a shorter path")
+        default: (.other, description)
+        }
+    }
+}
