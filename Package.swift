@@ -121,7 +121,7 @@ let package = Package(
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
-            name: "TestSupport", dependencies: ["CLibrary", "Platform", "Wire"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["CLibrary", "Platform", "Timing", "Wire"], path: "Tests/TestSupport",
             swiftSettings: swift),
         tests(of: "Timing"),
         tests(of: "Wire", "Platform"),
@@ -162,7 +162,7 @@ let package = Package(
         program(
             "vde_vmnet_simulated", "Commands", "Platform", "Timing", "Uplink", "VmnetFramework", "VmnetSimulator",
             "VmnetUplink"),
-        program("vde_vmnet_demo", "Platform", "TestSupport", "Wire", path: "Tests/Demo"),
+        program("vde_vmnet_demo", "Platform", "TestSupport", "Timing", "Wire", path: "Tests/Demo"),
         .target(name: "Allocations", path: "Benchmarks/Allocations"),
         program(
             "vde_vmnet_bench", "Allocations", "FrameIO", "NetworkModel", "Platform", "Switching", "TestSupport",

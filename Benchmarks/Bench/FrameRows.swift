@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import TestSupport
+import Timing
 
 /// The switches that carry frames between two clients of libvdeplug.
 final class FloodedSwitches {
@@ -183,10 +184,10 @@ struct FrameRows {
     private func idle() throws {
         report.progress("256 idle ports")
         let others = try idlers(256)
-        MonotonicClock.sleep(300 * MonotonicClock.millisecond)
+        BootClock.sleep(.milliseconds(300))
         for _ in 0..<scale.roundCount {
             let before = ProcessorTime.used(by: peers[1].process)
-            MonotonicClock.sleep(UInt64(2 * scale.seconds * 1e9))
+            BootClock.sleep(.fractionalSeconds(2 * scale.seconds))
             report.add(
                 "256 idle ports", "% of a processor", Report.ours,
                 (ProcessorTime.used(by: peers[1].process) - before) / (2 * scale.seconds * 1e9) * 100)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import TestSupport
+import Timing
 
 /// Start, leases, memory.
 struct LifeRows {
@@ -18,16 +19,16 @@ struct LifeRows {
     /// A program that does nothing is started in the same way, so that the namespace's share can be taken off.
     private func start(_ network: TestNetwork, _ vde: VDESwitch) throws {
         for _ in 0..<4 * scale.roundCount {
-            var start = MonotonicClock.now
+            var start = BootClock.now
             _ = try network.host.attempt(["true"])
             report.add("start to ready", "ms", "ip netns exec true, for comparison", milliseconds(since: start))
-            start = MonotonicClock.now
+            start = BootClock.now
             let switched = try VMNetDaemon(
                 in: network.host, ["--switch", "--uplink", "none", network.folder.file("own")], folder: network.folder,
                 level: "warning")
             report.add("start to ready", "ms", "\(Report.ours) --uplink none", milliseconds(since: start))
             _ = try switched.stop()
-            start = MonotonicClock.now
+            start = BootClock.now
             let daemon = try VMNetDaemon(
                 in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder, level: "warning")
             report.add("start to ready", "ms", Report.ours, milliseconds(since: start))
@@ -60,5 +61,5 @@ struct LifeRows {
         _ = try daemon.stop()
     }
 
-    private func milliseconds(since start: UInt64) -> Double { Double(MonotonicClock.now - start) / 1e6 }
+    private func milliseconds(since start: Instant) -> Double { Double((BootClock.now - start).nanoseconds) / 1e6 }
 }

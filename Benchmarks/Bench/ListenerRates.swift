@@ -64,7 +64,7 @@ enum ListenerRates {
                     return
                 } catch {
                     guard error.code == Errno.again || error.code == Errno.noBuffers else { throw error }
-                    _ = socket.wait(for: .writable, until: MonotonicClock.now + MonotonicClock.millisecond)
+                    _ = socket.wait(for: .writable, until: BootClock.now + .milliseconds(1))
                 }
             }
         }
@@ -105,13 +105,13 @@ enum ListenerRates {
         }
         try receiver.send(frame(to: 1, from: 2))
         try sender.send(frame(to: 2, from: 1))
-        MonotonicClock.sleep(100 * MonotonicClock.millisecond)
+        BootClock.sleep(.milliseconds(100))
         let count = Mutex(0), raw = try receiver.socket.duplicate().release(), isStream = receiver.isStream
         try WorkerThread.start(named: "reader") {
             let socket = Descriptor(adopting: raw)
             var bytes = 0
             while true {
-                guard socket.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(.readable)
+                guard socket.wait(for: .readable, until: BootClock.now + .seconds(1)).contains(.readable)
                 else { return }
                 var frames = 0
                 while let part = try? socket.receive(limit: isStream ? 65_536 : 2048), !part.isEmpty {
@@ -127,15 +127,15 @@ enum ListenerRates {
                 }
             }
         }
-        let before = count.withLock { $0 }, start = MonotonicClock.now
+        let before = count.withLock { $0 }, start = BootClock.now
         let unicast = frame(to: 2, from: 1)
         for _ in 0..<frames { try sender.send(unicast) }
         var last = -1
         while count.withLock({ $0 }) != last {
             last = count.withLock { $0 }
-            MonotonicClock.sleep(20 * MonotonicClock.millisecond)
+            BootClock.sleep(.milliseconds(20))
         }
-        let seconds = Double(MonotonicClock.now - start) / 1e9 - 0.02
+        let seconds = Double((BootClock.now - start).nanoseconds) / 1e9 - 0.02
         return (Double(last - before) / seconds, Double(last - before) / Double(frames))
     }
 }

@@ -32,9 +32,9 @@ enum Micro {
         report.add(name, "allocations", Report.ours, Double(allocations_so_far() - allocations))
         report.want(name, "allocations", .atMost(0))
         for _ in 0..<7 {
-            let start = MonotonicClock.now
+            let start = BootClock.now
             body()
-            report.add(name, "ns", Report.ours, Double(MonotonicClock.now - start) / Double(count))
+            report.add(name, "ns", Report.ours, Double((BootClock.now - start).nanoseconds) / Double(count))
         }
     }
 
@@ -205,11 +205,11 @@ enum Micro {
         }
 
         /// 64 frames in at one end and out at the other. Returns nanoseconds and allocations of the worker's part.
-        func round() -> (time: UInt64, allocations: UInt64) {
+        func round() -> (time: Int64, allocations: UInt64) {
             _ = sender.send(to: first.raw)
-            let allocations = allocations_so_far(), start = MonotonicClock.now
+            let allocations = allocations_so_far(), start = BootClock.now
             worker.runOnce(timeout: .zero)
-            let result = (MonotonicClock.now - start, allocations_so_far() - allocations)
+            let result = ((BootClock.now - start).nanoseconds, allocations_so_far() - allocations)
             sink.removeAll()
             let frames = receiver.receive(from: second.raw, into: &sink).frames
             precondition(frames == 64)
@@ -228,7 +228,7 @@ enum Micro {
     private static func rounds(_ report: Report, _ twoPorts: TwoPortSwitch, _ name: String) throws {
         for _ in 0..<100 { _ = twoPorts.round() }
         for _ in 0..<7 {
-            var total: UInt64 = 0, allocations: UInt64 = 0
+            var total: Int64 = 0, allocations: UInt64 = 0
             for _ in 0..<200 {
                 let (time, count) = twoPorts.round()
                 total += time

@@ -21,7 +21,7 @@ enum Stalled {
                 let socket = Descriptor(adopting: raw)
                 while !isStopped.withLock({ $0 }) {
                     guard
-                        socket.wait(for: .readable, until: MonotonicClock.now + 20 * MonotonicClock.millisecond)
+                        socket.wait(for: .readable, until: BootClock.now + .milliseconds(20))
                             .contains(.readable)
                     else { continue }
                     var read = 0
@@ -55,21 +55,21 @@ enum Stalled {
             return destination + [2, 0, 0, 0, 0, source, 0x88, 0xb6] + [UInt8](repeating: 0, count: length - 14)
         }
         _ = try receiver.data.send(frame(to: 0xff, from: 2))
-        MonotonicClock.sleep(50 * MonotonicClock.millisecond)
+        BootClock.sleep(.milliseconds(50))
         let unicast = frame(to: 2, from: 1), broadcast = frame(to: 0xff, from: 1)
-        let before = reader.total, start = MonotonicClock.now
+        let before = reader.total, start = BootClock.now
         for number in 0..<frames {
             while (try? sender.data.send(number % 4 == 0 ? broadcast : unicast)) == nil {
-                _ = sender.data.wait(for: .writable, until: MonotonicClock.now + MonotonicClock.second)
+                _ = sender.data.wait(for: .writable, until: BootClock.now + .seconds(1))
             }
         }
         // What is still on its way arrives within a moment; then the count stands still.
         var last = -1
         while reader.total != last {
             last = reader.total
-            MonotonicClock.sleep(30 * MonotonicClock.millisecond)
+            BootClock.sleep(.milliseconds(30))
         }
-        let seconds = Double(MonotonicClock.now - start) / 1e9 - 0.03
+        let seconds = Double((BootClock.now - start).nanoseconds) / 1e9 - 0.03
         reader.stop()
         thirdReader?.stop()
         return Result(

@@ -4,28 +4,16 @@ import Platform
 // Blocking work, away from the main thread.
 
 extension ControlLoop {
-    /// The result of the background thread.
-    private final class BackgroundResult<Value: Sendable>: Sendable {
-        let value = Mutex<Value?>(nil)
-        let wakeup: Wakeup
-
-        init() throws(SystemError) { wakeup = try Wakeup() }
-    }
-
     /// Runs `work` on a new thread, and then `completion` with its result on this loop, if the loop still runs.
     /// - Throws: if the thread, or the descriptor of its wake-up, cannot be made.
     package func runInBackground<Value: Sendable>(
         named name: String, _ work: @escaping @Sendable () -> Value, then completion: @escaping (Value) -> Void
     ) throws(SystemError) {
-        let result = try BackgroundResult<Value>()
-        try WorkerThread.start(named: name) {
-            let value = work()
-            result.value.withLock { $0 = value }
-            result.wakeup.signal()
-        }
-        try watch(result.wakeup.descriptor.raw) { [unowned self] _ in
-            unwatch(result.wakeup.descriptor.raw)
-            if let value = result.value.withLock({ $0 }) { completion(value) }
+        let result = try Promise<Value>()
+        try WorkerThread.start(named: name) { result.fulfill(work()) }
+        try watch(result.descriptor) { [unowned self] _ in
+            unwatch(result.descriptor)
+            if let value = result.value { completion(value) }
         }
     }
 

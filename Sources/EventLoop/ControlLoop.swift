@@ -73,18 +73,6 @@ package final class ControlLoop {
     @discardableResult
     package func scheduleSoon(_ handler: @escaping () -> Void) -> TimerID { schedule(after: TimeAmount.zero, handler) }
 
-    /// The same with nanoseconds of `MonotonicClock`.
-    @discardableResult
-    package func schedule(at due: UInt64, _ handler: @escaping () -> Void) -> TimerID {
-        schedule(at: Instant(nanoseconds: Int64(clamping: due)), handler)
-    }
-
-    /// The same with nanoseconds.
-    @discardableResult
-    package func schedule(after nanoseconds: UInt64, _ handler: @escaping () -> Void) -> TimerID {
-        schedule(after: TimeAmount(nanoseconds: Int64(clamping: nanoseconds)), handler)
-    }
-
     /// Cancels a timer. Has no effect if it has fired, or if `timer` is nil.
     package func cancel(_ timer: TimerID?) { timers.removeAll { $0.id == timer } }
 

@@ -21,6 +21,10 @@ package struct TimeAmount: Comparable, Hashable, BitwiseCopyable, Sendable {
     @inlinable package static func seconds(_ count: Int64) -> TimeAmount {
         TimeAmount(nanoseconds: count * 1_000_000_000)
     }
+    /// Parts of a second are kept to the nanosecond.
+    @inlinable package static func fractionalSeconds(_ count: Double) -> TimeAmount {
+        TimeAmount(nanoseconds: Int64(count * 1e9))
+    }
     @inlinable package static func minutes(_ count: Int64) -> TimeAmount { .seconds(60 * count) }
     @inlinable package static func hours(_ count: Int64) -> TimeAmount { .seconds(3600 * count) }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import TestSupport
+import Timing
 
 /// The guests of a demo: two of QEMU and a user-mode Linux on one switch.
 struct GuestGroup {
@@ -26,7 +27,7 @@ struct GuestGroup {
         show.command(
             "qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev vde,id=net0,sock=\(path) ...     (twice)")
         show.command("linux.uml eth0=vde,\(path) ...")
-        let booting = MonotonicClock.now
+        let booting = BootClock.now
         let qemus = try ["qemu-a": "52:54:00:12:34:56", "qemu-b": "52:54:00:12:34:57"].sorted { $0.key < $1.key }.map {
             try VirtualMachine.qemu(
                 $0.key, netdev: "vde,id=net0,sock=\(path)", mac: $0.value, in: host, user: user, folder: folder,
@@ -82,7 +83,7 @@ extension Show {
     func end(_ guests: [VirtualMachine], _ daemon: BackgroundProgram, path: String) {
         heading("The end")
         for guest in guests { guest.kill() }
-        let stopping = MonotonicClock.now
+        let stopping = BootClock.now
         check("vde_vmnet ends cleanly, and takes its switch away") {
             guard try daemon.stop() == .exited(0), !Files.exists(path) else {
                 throw CommandFailed(description: daemon.output)

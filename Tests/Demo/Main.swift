@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import TestSupport
+import Timing
 import Wire
 
 /// `make demo`, `make demo-mac`: the main job, shown on hosts made of network namespaces; to a user without privilege,
@@ -58,7 +59,7 @@ struct Demo {
 
         show.heading("vde_vmnet, called by \(user) through sudo")
         show.command("sudo vde_vmnet --switch \(path)")
-        let started = MonotonicClock.now
+        let started = BootClock.now
         let daemon = try VMNetDaemon(
             in: network.host, ["--switch", path], folder: network.folder,
             environment: ["SUDO_UID": "\(uid)", "SUDO_GID": "\(gid)"], level: "info", echo: { show.output($0) })

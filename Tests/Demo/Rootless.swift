@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import TestSupport
+import Timing
 import Wire
 
 /// The demo for a user without any privilege: guests, switch and a NAT in user mode, in namespaces that any user may
@@ -88,7 +89,7 @@ enum RootlessDemo {
         let path = folder.file("vde")
         show.heading("vde_vmnet, called by \(UserDatabase.userName(CurrentProcess.effectiveUser))")
         show.command("vde_vmnet --switch --publish 8080:192.168.105.2:80 \(path)")
-        let started = MonotonicClock.now
+        let started = BootClock.now
         let daemon = try BackgroundProgram(
             plain + [
                 TestHost.product("vde_vmnet"), "--switch", "--state-dir", folder.file("state"), "--publish",

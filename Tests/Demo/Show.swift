@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// What the demo prints: commands, their output indented, and a line for each thing that is shown.
 final class Show: Sendable {
-    private let start = MonotonicClock.now
+    private let start = BootClock.now
     private let results = Mutex<(passed: Int, failed: Int)>((0, 0))
 
     func say(_ text: String) { StandardOutput.write("  \(text)\n") }
@@ -32,7 +33,7 @@ final class Show: Sendable {
         }
     }
 
-    func milliseconds(since start: UInt64) -> UInt64 { (MonotonicClock.now - start) / MonotonicClock.millisecond }
+    func milliseconds(since start: Instant) -> Int64 { (BootClock.now - start).milliseconds }
 
     /// Prints the last line. True if nothing failed.
     func summary() -> Bool {

@@ -47,15 +47,15 @@ private final class ListenerScene {
     }
 
     func turn() {
-        _ = loop.schedule(after: MonotonicClock.millisecond) {}
+        _ = loop.schedule(after: .milliseconds(1)) {}
         loop.runOnce()
         turns += 1
     }
 
     func run(_ what: String, until isDone: () -> Bool) throws {
-        let deadline = MonotonicClock.now + UInt64(ampleTime) * MonotonicClock.second
+        let deadline = BootClock.now + .fractionalSeconds(Double(ampleTime))
         while !isDone() {
-            guard MonotonicClock.now < deadline else { throw TimedOut(what) }
+            guard BootClock.now < deadline else { throw TimedOut(what) }
             turn()
         }
     }

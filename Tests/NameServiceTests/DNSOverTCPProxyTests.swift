@@ -172,7 +172,7 @@ private final class ClientSocket {
             guard let end = ends.randomElement(using: &random) ?? (try? harness.connect(1)) else { return }
             ends.append(end)
             _ = try? end.socket.send(bytes)
-            _ = harness.loop.schedule(after: 0) {}
+            _ = harness.loop.schedule(after: .nanoseconds(0)) {}
             harness.loop.runOnce()
         }
         try good.ask("localhost", id: 7)

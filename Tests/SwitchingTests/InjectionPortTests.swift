@@ -75,12 +75,12 @@ import Wire
         let scene = try Scene()
         let a = try scene.harness.attach()
         try scene.attach()
-        scene.device.state.withLock { $0.deadline = MonotonicClock.now + 3600 * MonotonicClock.second }
+        scene.device.state.withLock { $0.deadline = BootClock.now + .seconds(3600) }
         try a.send(frame(to: mac(9), from: mac(1)))
         scene.harness.settle()
         #expect(scene.device.polls.count == 1)
         // The earlier deadline counts.
-        scene.device.state.withLock { $0.deadline = MonotonicClock.now }
+        scene.device.state.withLock { $0.deadline = BootClock.now }
         try a.send(frame(to: mac(9), from: mac(1)))
         scene.harness.worker.runOnce(timeout: .zero)
         #expect(scene.device.polls.count == 2)
@@ -93,7 +93,7 @@ import Wire
         let scene = try Scene(), end = try ThreadLatch()
         let a = try scene.harness.attach()
         try scene.attach()
-        scene.device.state.withLock { $0.deadline = MonotonicClock.now + 20 * MonotonicClock.millisecond }
+        scene.device.state.withLock { $0.deadline = BootClock.now + .milliseconds(20) }
         try a.send(frame(to: mac(9), from: mac(1)))
         scene.harness.worker.runOnce(timeout: .zero)
         try #require(scene.device.polls.count == 1)
@@ -102,14 +102,14 @@ import Wire
             runner.run()
             end.arrive()
         }
-        let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while scene.device.polls.count < 2 && MonotonicClock.now < deadline {
-            _ = end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.millisecond)
+        let deadline = BootClock.now + .seconds(30)
+        while scene.device.polls.count < 2 && BootClock.now < deadline {
+            _ = end.wakeup.descriptor.wait(for: .readable, until: BootClock.now + .milliseconds(1))
         }
         #expect(scene.device.polls.count == 2)
         scene.harness.control.stop()
         #expect(
-            end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+            end.wakeup.descriptor.wait(for: .readable, until: BootClock.now + .seconds(30))
                 == .readable)
     }
 
@@ -129,8 +129,8 @@ import Wire
         scene.device.state.withLock { $0.room = 2 }
         for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
         scene.harness.worker.runOnce(timeout: .zero)
-        let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while scene.device.polls.count < 2 && MonotonicClock.now < deadline {
+        let deadline = BootClock.now + .seconds(30)
+        while scene.device.polls.count < 2 && BootClock.now < deadline {
             scene.harness.worker.runOnce(timeout: .milliseconds(1))
         }
         #expect(
@@ -188,8 +188,8 @@ import Wire
         #expect(a.received().count == 4)
         #expect(other.state.withLock { $0.frames } == 1)
         other.state.withLock { $0.room = .max }
-        let deadline = MonotonicClock.now + 30 * MonotonicClock.second
-        while other.polls.isEmpty && MonotonicClock.now < deadline {
+        let deadline = BootClock.now + .seconds(30)
+        while other.polls.isEmpty && BootClock.now < deadline {
             scene.harness.worker.runOnce(timeout: .milliseconds(1))
         }
         #expect(other.polls == [PolledTestDevice.Poll(frames: 4, isReadable: false)])
@@ -236,7 +236,7 @@ import Wire
         #expect(disorder == 0)
         control.stop()
         #expect(
-            end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+            end.wakeup.descriptor.wait(for: .readable, until: BootClock.now + .seconds(30))
                 == .readable)
         // Frames are ignored afterwards.
         scene.inject([frame(to: mac(1), from: mac(9), [0xff, 0xff])])

@@ -59,8 +59,8 @@ import Wire
         harness.settle()
         _ = try carry(harness, one, other, limit: 5000)
         // While the cable is there the port stays closed, whatever the time.
-        let stillLooped = MonotonicClock.now + 4 * MonotonicClock.second
-        while MonotonicClock.now < stillLooped {
+        let stillLooped = BootClock.now + .seconds(4)
+        while BootClock.now < stillLooped {
             harness.worker.runOnce(timeout: .milliseconds(50))
             _ = try carry(harness, one, other, limit: 100)
         }
@@ -68,8 +68,8 @@ import Wire
         #expect(!before.contains { if case .loopEnded = $0 { true } else { false } })
         // Then it is pulled.
         var ended = false
-        let deadline = MonotonicClock.now + 10 * MonotonicClock.second
-        while !ended && MonotonicClock.now < deadline {
+        let deadline = BootClock.now + .seconds(10)
+        while !ended && BootClock.now < deadline {
             harness.worker.runOnce(timeout: .milliseconds(50))
             _ = (one.received(), other.received())
             ended = harness.control.takeEvents().contains { if case .loopEnded = $0 { true } else { false } }
@@ -188,9 +188,9 @@ import Wire
         try b.send(frame(to: .broadcast, from: mac(2)))
         harness.settle()
         _ = (a.received(), c.received())
-        let deadline = MonotonicClock.now + 5 * MonotonicClock.second
+        let deadline = BootClock.now + .seconds(5)
         var flooded = false
-        while !flooded && MonotonicClock.now < deadline {
+        while !flooded && BootClock.now < deadline {
             try a.send(frame(to: mac(2), from: mac(1)))
             harness.worker.runOnce(timeout: .milliseconds(20))
             flooded = !c.received().isEmpty

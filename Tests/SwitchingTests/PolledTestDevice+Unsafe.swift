@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
 import FrameIO
+import Timing
 @testable import Platform
 
 #if canImport(Darwin)
@@ -19,7 +20,7 @@ final class PolledTestDevice: Sendable {
         /// Frames that the device accepts.
         var room = Int.max
         /// The result of the next poll.
-        var deadline = UInt64.max
+        var deadline = Instant.distantFuture
     }
 
     struct Poll: Equatable {
@@ -62,8 +63,8 @@ final class PolledTestDevice: Sendable {
                         state.polls.append(Poll(frames: state.frames, isReadable: isReadable != 0))
                         state.frames = 0
                         state.room = .max
-                        defer { state.deadline = .max }
-                        return state.deadline
+                        defer { state.deadline = .distantFuture }
+                        return UInt64(bitPattern: state.deadline.nanoseconds)
                     }
                 }
             })

@@ -140,7 +140,7 @@ import Wire
         #expect(control.barrier())
         control.stop()
         #expect(
-            end.wakeup.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+            end.wakeup.descriptor.wait(for: .readable, until: BootClock.now + .seconds(30))
                 == .readable)
         #expect(end.count.load(ordering: .relaxed) == 1)
     }
@@ -179,7 +179,7 @@ import Wire
         func stop() throws {
             isOver.store(true, ordering: .relaxed)
             try #require(
-                ended.descriptor.wait(for: .readable, until: MonotonicClock.now + 30 * MonotonicClock.second)
+                ended.descriptor.wait(for: .readable, until: BootClock.now + .seconds(30))
                     == .readable)
         }
     }
@@ -214,10 +214,10 @@ import Wire
                 received += 1
             }
         }
-        let deadline = MonotonicClock.now + 120 * MonotonicClock.second
+        let deadline = BootClock.now + .seconds(120)
         var round = 0, visitor: PeerSocket?
         while round < 4000 || runners.contains(where: { $0.moves.load(ordering: .relaxed) < 200 }) {
-            try #require(MonotonicClock.now < deadline)
+            try #require(BootClock.now < deadline)
             let sender = round % 4
             for step in 0..<8 {
                 let target = (sender + 1 + step % 3) % 4

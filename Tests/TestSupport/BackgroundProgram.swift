@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// A program that runs beside the test, what it prints collected; killed with the value.
 package final class BackgroundProgram {
@@ -51,17 +52,17 @@ package final class BackgroundProgram {
     /// - Returns: what was printed up to and including it.
     @discardableResult
     package func wait(for pattern: String, after offset: Int = 0, within seconds: Double = 30) throws -> String {
-        let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
+        let deadline = BootClock.now + .fractionalSeconds(seconds)
         while true {
             let text = output.dropFirst(offset)
             if let range = text.firstRange(of: pattern) { return String(text[..<range.upperBound]) }
             if let end = poll(), !output.dropFirst(offset).contains(pattern) {
                 throw TimedOut("\(name) ended (\(end)) before it printed '\(pattern)':\n\(output)")
             }
-            guard MonotonicClock.now < deadline else {
+            guard BootClock.now < deadline else {
                 throw TimedOut("\(name) did not print '\(pattern)' within \(seconds) s:\n\(output)")
             }
-            MonotonicClock.sleep(2 * MonotonicClock.millisecond)
+            BootClock.sleep(.milliseconds(2))
         }
     }
 

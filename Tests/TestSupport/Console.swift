@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// A conversation with a switch's console, or another one on a socket.
 package final class Console {
@@ -17,7 +18,7 @@ package final class Console {
 
     private func read(until end: String?, seconds: Double = 5) throws -> String {
         var bytes: [UInt8] = []
-        let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
+        let deadline = BootClock.now + .fractionalSeconds(seconds)
         while true {
             let text = String(decoding: bytes, as: UTF8.self)
             if let end, text.hasSuffix(end) { return text }
@@ -47,7 +48,7 @@ package final class Console {
 
     package func send(_ bytes: [UInt8]) throws {
         var sent = 0
-        let deadline = MonotonicClock.now + 5 * MonotonicClock.second
+        let deadline = BootClock.now + .seconds(5)
         while sent < bytes.count {
             guard socket.wait(for: .writable, until: deadline).contains(.writable) else {
                 throw TimedOut("the console takes no more")

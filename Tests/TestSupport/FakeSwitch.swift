@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
 /// The other side of a VDE handshake, which behaves as a test chooses.
@@ -37,7 +38,7 @@ package final class FakeSwitch {
         let received = received, path = path
         try WorkerThread.start(named: "fake switch") {
             let listener = Descriptor(adopting: raw)
-            let deadline = MonotonicClock.now + 20 * MonotonicClock.second
+            let deadline = BootClock.now + .seconds(20)
             while listener.wait(for: .readable, until: deadline).contains(.readable) {
                 guard let client = try? listener.accept() else { continue }
                 try? FakeSwitch.serve(client, behaviour, path, received)
@@ -48,7 +49,7 @@ package final class FakeSwitch {
     private static func serve(
         _ client: borrowing Descriptor, _ behaviour: Behaviour, _ path: String, _ received: Mutex<[UInt8]>
     ) throws {
-        let deadline = MonotonicClock.now + 5 * MonotonicClock.second
+        let deadline = BootClock.now + .seconds(5)
         _ = client.wait(for: .readable, until: deadline)
         let request = try client.receive(limit: 256)
         received.withLock { $0 = request }
@@ -67,7 +68,7 @@ package final class FakeSwitch {
         case .pieces(let size):
             for start in stride(from: 0, to: answer.count, by: size) {
                 _ = try client.send(Array(answer[start..<min(answer.count, start + size)]))
-                MonotonicClock.sleep(2 * MonotonicClock.millisecond)
+                BootClock.sleep(.milliseconds(2))
             }
             _ = client.wait(for: .readable, until: deadline)
         case .silent:

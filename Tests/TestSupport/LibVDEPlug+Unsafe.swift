@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibrary
 import Platform
+import Timing
 
 /// A client made of the libvdeplug that every other program uses (vde_open(3)), loaded at run time.
 @safe
@@ -58,7 +59,7 @@ package final class LibVDEPlug {
     /// The next frame, if one comes within `seconds`.
     package func receive(seconds: Double) -> [UInt8]? {
         let socket = Descriptor(adopting: data)
-        let ready = socket.wait(for: .readable, until: MonotonicClock.now + UInt64(seconds * 1e9))
+        let ready = socket.wait(for: .readable, until: BootClock.now + .fractionalSeconds(seconds))
         _ = socket.release()
         guard ready.contains(.readable) else { return nil }
         var buffer = [UInt8](repeating: 0, count: 70_000)
@@ -71,7 +72,7 @@ package final class LibVDEPlug {
     /// True if the switch has closed the connection within `seconds`.
     package func isClosed(within seconds: Double) -> Bool {
         let socket = Descriptor(adopting: control)
-        let ready = socket.wait(for: .readable, until: MonotonicClock.now + UInt64(seconds * 1e9))
+        let ready = socket.wait(for: .readable, until: BootClock.now + .fractionalSeconds(seconds))
         _ = socket.release()
         return !ready.isEmpty
     }

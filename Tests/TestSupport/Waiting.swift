@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// Something that a test waited for and that did not come.
 package struct TimedOut: Error, CustomStringConvertible {
@@ -13,10 +14,10 @@ package let ampleTime = 20.0
 /// Looks again and again until `condition` holds; throws when `seconds` have passed. For what announces itself in no
 /// other way.
 package func eventually(_ what: String, within seconds: Double = 10, _ condition: () throws -> Bool) throws {
-    let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
+    let deadline = BootClock.now + .fractionalSeconds(seconds)
     while !(try condition()) {
-        guard MonotonicClock.now < deadline else { throw TimedOut("not within \(seconds) s: \(what)") }
-        MonotonicClock.sleep(10 * MonotonicClock.millisecond)
+        guard BootClock.now < deadline else { throw TimedOut("not within \(seconds) s: \(what)") }
+        BootClock.sleep(.milliseconds(10))
     }
 }
 

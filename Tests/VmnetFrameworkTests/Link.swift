@@ -51,7 +51,7 @@ final class Link {
     /// The frames that come until there are `count`, or an error.
     func receive(_ count: Int, seconds: Double = 5) -> (frames: [[UInt8]], error: Int32) {
         var frames: [[UInt8]] = []
-        let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
+        let deadline = BootClock.now + .fractionalSeconds(seconds)
         while frames.count < count {
             guard wakeup.wait(for: .readable, until: deadline).contains(.readable) else { break }
             Wakeup.drain(wakeup.raw)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 import Wire
 
 /// A command of the control thread, which the first worker executes.

@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 
 extension IntegrationTests {
     /// Start, end, and what is left behind.
@@ -91,7 +92,7 @@ extension IntegrationTests {
             try socket.bind(to: UnixPath(path))
             let daemon = try VMNetDaemon(
                 in: network.host, [vde.path], folder: network.folder, environment: ["NOTIFY_SOCKET": path])
-            let ready = socket.wait(for: .readable, until: MonotonicClock.now + 5 * MonotonicClock.second)
+            let ready = socket.wait(for: .readable, until: BootClock.now + .seconds(5))
             #expect(ready.contains(.readable))
             #expect(String(decoding: try socket.receive(limit: 1000), as: UTF8.self).hasPrefix("READY=1\n"))
             _ = try daemon.stop()
@@ -141,7 +142,7 @@ extension IntegrationTests {
             let long = folder.file(String(repeating: "x", count: 100))
             try Files.makeDirectory(long)
             for (path, word) in [
-                (folder.file("missing"), "by: vde_vmnet --switch"), (folder.file("file"), "is a file"),
+                (folder.file("missing"), "a new switch: vde_vmnet --switch"), (folder.file("file"), "is a file"),
                 (folder.file("empty"), "no VDE switch"), (long, "too long"),
             ] {
                 let result = try run(network, path)

@@ -17,8 +17,8 @@ final class PlugPort {
 
     /// Sends, waiting for room where the switch is behind.
     func send(_ frame: [UInt8]) {
-        let deadline = MonotonicClock.now + 5 * MonotonicClock.second
-        while (try? plug.data.send(frame)) == nil, MonotonicClock.now < deadline {
+        let deadline = BootClock.now + .seconds(5)
+        while (try? plug.data.send(frame)) == nil, BootClock.now < deadline {
             _ = plug.data.wait(for: .writable, until: deadline)
         }
     }
@@ -43,7 +43,7 @@ final class CablePort {
 
 /// The first frame within `seconds` that `accept` wants.
 private func firstFrame(from socket: borrowing Descriptor, _ seconds: Double, _ accept: ([UInt8]) -> Bool) -> [UInt8]? {
-    let deadline = MonotonicClock.now + UInt64(seconds * 1e9)
+    let deadline = BootClock.now + .fractionalSeconds(seconds)
     while socket.wait(for: .readable, until: deadline).contains(.readable) {
         if let frame = try? socket.receive(limit: 70_000), accept(frame) { return frame }
     }

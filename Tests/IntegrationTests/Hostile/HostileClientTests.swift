@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 /// A client of a switch's control socket that sends any bytes.
@@ -18,7 +19,7 @@ private final class RawClient {
 
     /// What comes within `seconds`; empty for the end of the connection, nil for nothing at all.
     func receive(seconds: Double = ampleTime) -> [UInt8]? {
-        guard control.wait(for: .readable, until: MonotonicClock.now + UInt64(seconds * 1e9)).contains(.readable) else {
+        guard control.wait(for: .readable, until: BootClock.now + .fractionalSeconds(seconds)).contains(.readable) else {
             return nil
         }
         return (try? control.receive(limit: 4096)) ?? []
@@ -72,8 +73,8 @@ extension IntegrationTests {
             }
             #expect(reaches(plugs[5], plugs[0]))
             // Two that keep workers busy, so that ports are handed over, while two others talk.
-            let deadline = MonotonicClock.now + MonotonicClock.second
-            while MonotonicClock.now < deadline {
+            let deadline = BootClock.now + .seconds(1)
+            while BootClock.now < deadline {
                 for sender in 0..<2 {
                     for number in 0..<200 { plugs[sender].send(frame(to: 2 + sender, from: sender, number)) }
                 }

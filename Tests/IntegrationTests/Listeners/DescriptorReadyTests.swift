@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 extension IntegrationTests {
@@ -25,7 +26,7 @@ extension IntegrationTests {
             var facts = "", messages = ""
             func read(_ descriptor: borrowing Descriptor, into text: inout String) throws {
                 guard
-                    descriptor.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(
+                    descriptor.wait(for: .readable, until: BootClock.now + .seconds(1)).contains(
                         .readable)
                 else { return }
                 text += String(decoding: try descriptor.read(limit: 4096), as: UTF8.self)

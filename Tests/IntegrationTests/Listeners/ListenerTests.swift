@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 extension IntegrationTests {
@@ -194,7 +195,7 @@ extension IntegrationTests {
             }
             var facts = ""
             try eventually("the line of JSON") {
-                if output.first.wait(for: .readable, until: MonotonicClock.now + MonotonicClock.second).contains(
+                if output.first.wait(for: .readable, until: BootClock.now + .seconds(1)).contains(
                     .readable)
                 {
                     facts += String(decoding: try output.first.read(limit: 4096), as: UTF8.self)

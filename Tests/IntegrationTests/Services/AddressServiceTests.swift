@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 
 extension IntegrationTests {
     /// DHCP and names, as real clients see them.
@@ -161,10 +162,10 @@ extension IntegrationTests {
             let fixture = try DaemonFixture(internet: true)
             // A resolver that is not there, then the right one.
             try fixture.host.setResolvers("nameserver 203.0.113.77\n")
-            MonotonicClock.sleep(1100 * MonotonicClock.millisecond)
+            BootClock.sleep(.milliseconds(1100))
             #expect(try fixture.check("--name", TestNetwork.internetName).succeeded == false)
             try fixture.host.setResolvers("nameserver 203.0.113.77\nnameserver \(TestNetwork.internetAddress)\n")
-            MonotonicClock.sleep(1100 * MonotonicClock.millisecond)
+            BootClock.sleep(.milliseconds(1100))
             let check = try fixture.check("--name", TestNetwork.internetName)
             #expect(check.succeeded, "the second of two is asked when the first is silent: \(check.output)")
         }

@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 
 extension IntegrationTests {
     /// A VDE network of another program: its owner, how it is joined, and what happens when it goes.
@@ -35,7 +36,7 @@ extension IntegrationTests {
             let network = try TestNetwork()
             let path = network.folder.file("vde")
             let daemon = try VMNetDaemon.start(in: network.host, [path], folder: network.folder)
-            MonotonicClock.sleep(200 * MonotonicClock.millisecond)
+            BootClock.sleep(.milliseconds(200))
             let vde = try VDESwitch(in: network.host, at: path)
             try daemon.wait(for: "vde_vmnet: ready: ", within: 5)
             #expect(try daemon.stop() == .exited(0))
