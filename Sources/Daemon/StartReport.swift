@@ -33,7 +33,7 @@ package struct StartReport: Sendable {
         guest = MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity)
         interfaceID = identity
         mtu = parameters?.mtu ?? configuration.mtu
-        maximumFrame = parameters?.maximumFrame ?? configuration.mtu + 14
+        maximumFrame = parameters?.maximumFrame ?? configuration.mtu + EthernetHeader.length
         batches = parameters?.batches ?? (ForwardingWorker.batchCapacity, ForwardingWorker.batchCapacity)
         nat66Prefix = parameters?.nat66Prefix
     }

@@ -137,7 +137,8 @@ package struct FrameBatch: ~Copyable {
     /// Without effect on a frame that has no room for one.
     package mutating func insert(_ tag: VLANTag, into index: Int) {
         var frame = self[index]
-        guard frame.length >= 14, Int(frame.length) + VLANTag.length <= FrameBatch.maximumFrameLength else { return }
+        guard frame.length >= EthernetHeader.length, Int(frame.length) + VLANTag.length <= FrameBatch.maximumFrameLength
+        else { return }
         frame.offset -= UInt32(VLANTag.length)
         frame.length += UInt32(VLANTag.length)
         unsafe (memory + Int(frame.offset)).copyMemory(from: memory + Int(frame.offset) + VLANTag.length, byteCount: 12)
@@ -181,7 +182,7 @@ extension MutableRawSpan {
     package mutating func completeChecksum(_ offload: VirtioNetHeader, from origin: Int = 0) -> Bool {
         guard offload.flags.contains(.needsChecksum) else { return true }
         let start = origin + Int(offload.checksumStart), field = start + Int(offload.checksumOffset)
-        guard offload.checksumStart >= 14, field + 2 <= byteCount else { return false }
+        guard offload.checksumStart >= EthernetHeader.length, field + 2 <= byteCount else { return false }
         var sum = InternetChecksum()
         sum.add(bytes.from(start))
         // The only protocol with its checksum at offset 6 is UDP, where 0 would mean "none".

@@ -82,7 +82,7 @@ extension ReceiveVector {
                 batch.append(length: min(length, FrameBatch.maximumFrameLength), offload: offload)
             } else {
                 batch.append(length: min(length, FrameBatch.maximumFrameLength))
-                if device.maximumGSOFrame > 0, length > 14 + device.mtu {
+                if device.maximumGSOFrame > 0, length > EthernetHeader.length + device.mtu {
                     let frame = batch[index]
                     if let offload = VirtioNetHeader(gsoFrame: batch.bytes(of: frame), mtu: device.mtu) {
                         batch[index].offload = offload

@@ -72,7 +72,7 @@ package struct StreamDeframer: ~Copyable {
         let available = end - start
         guard badLength == nil, available >= StreamDeframer.prefixLength else { return nil }
         let length = unsafe UInt32(bigEndian: (memory! + start).loadUnaligned(as: UInt32.self))
-        guard length >= 14, length <= StreamDeframer.maximumFrameLength else {
+        guard length >= EthernetHeader.length, length <= StreamDeframer.maximumFrameLength else {
             badLength = length
             return nil
         }

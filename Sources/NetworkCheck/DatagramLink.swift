@@ -17,7 +17,7 @@ package final class DatagramLink: GuestLink {
     package func receive(until deadline: Instant) -> [UInt8]? {
         while socket.wait(for: .readable, until: deadline).contains(.readable) {
             guard let frame = try? socket.receive(limit: 65_553) else { return nil }
-            if frame.count >= EthernetView.headerLength { return frame }
+            if frame.count >= EthernetHeader.length { return frame }
         }
         return nil
     }

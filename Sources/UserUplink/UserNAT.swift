@@ -195,7 +195,7 @@ package final class UserNAT: @unchecked Sendable {
     /// Handles a frame, which begins with a virtio header.
     private func handle(_ bytes: inout MutableRawSpan) {
         let headerLength = VirtioNetHeader.length
-        guard bytes.byteCount > headerLength + EthernetView.headerLength,
+        guard bytes.byteCount > headerLength + EthernetHeader.length,
             let offload = VirtioNetHeader(parsing: bytes.bytes)
         else { return drop(.malformed) }
         // The relay does not need the checksum of TCP if the guest's kernel left it open; libslirp needs that of UDP.

@@ -146,7 +146,9 @@ package struct VmnetFramework: VmnetProvider {
         }
         let mtu = (68...65_535).contains(raw.mtu) ? Int(raw.mtu) : 1500
         // With offload the framework reports the longest GSO frame. Other frames are bounded by the MTU.
-        let maximum = (14...70_000).contains(raw.maximum_frame) && !hasOffload ? Int(raw.maximum_frame) : mtu + 14
+        let maximum =
+            (14...70_000).contains(raw.maximum_frame) && !hasOffload
+            ? Int(raw.maximum_frame) : mtu + EthernetHeader.length
         let prefix = text(raw.nat66_prefix)
         return UplinkParameters(
             network: network, mtu: mtu, maximumFrame: maximum, batches: (Int(raw.read_batch), Int(raw.write_batch)),

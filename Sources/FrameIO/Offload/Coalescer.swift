@@ -27,9 +27,9 @@ package struct Coalescer: BitwiseCopyable, Sendable {
 
         /// Returns nil for every frame that cannot be part of a run, by its own headers.
         init?(_ frame: RawSpan) {
-            guard frame.byteCount >= 14 + 20 + 20 else { return nil }
+            guard frame.byteCount >= EthernetHeader.length + 20 + 20 else { return nil }
             let network = Coalescer.network
-            switch frame.big16(at: 12) {
+            switch frame.big16(at: EthernetHeader.Field.type) {
             case EtherType.ipv4:
                 // Version 4 without options; TCP; not a fragment; no CE mark; nothing behind the packet.
                 guard frame.byte(at: network) == 0x45, frame.byte(at: network + 9) == IPProtocol.tcp,
@@ -39,7 +39,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
                 isIPv6 = false
                 transport = network + 20
             case EtherType.ipv6:
-                guard frame.byteCount >= 14 + 40 + 20, frame.byte(at: network) >> 4 == 6,
+                guard frame.byteCount >= EthernetHeader.length + 40 + 20, frame.byte(at: network) >> 4 == 6,
                     frame.byte(at: network + 6) == IPProtocol.tcp,
                     frame.byte(at: network + 1) & 0x30 != 0x30,
                     Int(frame.big16(at: network + 4)) == frame.byteCount - network - 40
@@ -205,7 +205,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         offload.headerLength = UInt16(truncatingIfNeeded: headerLength)
         offload.segmentSize = UInt16(truncatingIfNeeded: first.payloadLength)
         offload.checksumStart = UInt16(truncatingIfNeeded: transport)
-        offload.checksumOffset = 16
+        offload.checksumOffset = UInt16(TCPHeader.Field.checksum)
         return offload
     }
 }

@@ -23,7 +23,7 @@ package struct Fragmenter: BitwiseCopyable, Sendable {
         guard let (type, network) = LinkHeader.network(of: frame), type == EtherType.ipv4,
             let packet = try? IPv4View(frame.from(network))
         else { return nil }
-        guard packet.headerLength == 20, packet.hasValidChecksum,
+        guard !packet.hasOptions, packet.hasValidChecksum,
             frame.big16(at: network + 6) & Fragmenter.dontFragment == 0
         else { return nil }
         self.network = network
@@ -61,7 +61,7 @@ enum LinkHeader {
     /// The EtherType and the offset of the payload, behind up to two VLAN tags; nil if the frame is too short.
     @inlinable
     static func network(of frame: RawSpan) -> (type: UInt16, offset: Int)? {
-        guard frame.byteCount >= 14 else { return nil }
+        guard frame.byteCount >= EthernetHeader.length else { return nil }
         var offset = 12
         var type = frame.big16(at: offset)
         while type == EtherType.vlan || type == EtherType.serviceVLAN {

@@ -30,7 +30,7 @@ package struct OversizeNotice: BitwiseCopyable, Sendable {
                 packet.bytes.byteCount > mtu
             else { return nil }
             guard OversizeNotice.isHost(packet.source), OversizeNotice.isHost(packet.destination),
-                packet.bytes.big16(at: 6) & 0x1fff == 0
+                packet.fragmentOffset == 0
             else { return nil }
             if packet.protocolNumber == IPProtocol.icmp {
                 // Answers to echo, and questions; everything else may be an error.

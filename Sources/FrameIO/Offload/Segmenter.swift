@@ -71,7 +71,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
             guard let packet = try? IPv6View(frame.from(network)) else { return nil }
             end = network + packet.bytes.byteCount
             var next = packet.nextHeader
-            var position = network + IPv6View.headerLength
+            var position = network + IPv6Header.length
             // Hop-by-hop, routing and destination options share one shape (RFC 8200 section 4); a fragment cannot be
             // segmented.
             while next == 0 || next == 43 || next == 60 {
@@ -92,7 +92,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
             guard let segment = try? TCPView(frame.extracting(transport..<end)) else { return nil }
             headerLength = transport + segment.headerLength
         } else {
-            headerLength = transport + UDPView.headerLength
+            headerLength = transport + UDPHeader.length
         }
         guard headerLength < end, headerLength <= Segmenter.maximumHeaderLength else { return nil }
         guard isTCP || end - headerLength <= Int(offload.segmentSize) * Segmenter.maximumDatagrams else { return nil }
@@ -117,7 +117,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
         let transportLength = headerLength - transport + length
         if isIPv6 {
             header.put16(
-                UInt16(truncatingIfNeeded: headerLength - network - IPv6View.headerLength + length), at: network + 4)
+                UInt16(truncatingIfNeeded: headerLength - network - IPv6Header.length + length), at: network + 4)
         } else {
             header.put16(UInt16(truncatingIfNeeded: headerLength - network + length), at: network + 2)
             header.put16(frame.big16(at: network + 4) &+ index, at: network + 4)

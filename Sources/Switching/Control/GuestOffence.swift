@@ -37,7 +37,7 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         let offset = start &+ headerLength
         // Bytes behind the packet are padding, which its receiver does not read.
         let rest = min(frame.byteCount &- start, Int(frame.big16(at: start &+ 2))) &- headerLength
-        guard headerLength >= IPv4Header.length, rest >= (number == IPProtocol.udp ? UDPView.headerLength : 8) else {
+        guard headerLength >= IPv4Header.length, rest >= (number == IPProtocol.udp ? UDPHeader.length : 8) else {
             self = .hiddenHeader
             return
         }
@@ -66,7 +66,7 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
         case .undetermined:
             self = .hiddenHeader
         case .header(IPProtocol.udp, let offset):
-            guard packet.byteCount - offset >= UDPView.headerLength else {
+            guard packet.byteCount - offset >= UDPHeader.length else {
                 self = .hiddenHeader
                 return
             }
@@ -82,7 +82,8 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
             case NeighborDiscovery.redirect: self = .redirect
             case NeighborDiscovery.routerSolicitation, NeighborDiscovery.neighborSolicitation,
                 NeighborDiscovery.neighborAdvertisement:
-                neighbor = NeighborMessage(packet.from(offset), from: IPv6Address(packet, at: 8), at: hardware)
+                neighbor = NeighborMessage(
+                    packet.from(offset), from: IPv6Address(packet, at: IPv6Header.Field.source), at: hardware)
                 guard neighbor == nil else { return nil }
                 self = .hiddenHeader
             default: return nil

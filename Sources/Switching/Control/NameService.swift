@@ -28,7 +28,7 @@ enum NameTransport: BitwiseCopyable {
     /// Returns nil for every frame that is not a whole packet to the service's port 53.
     init?(of frame: RawSpan, to service: NameService) {
         guard frame.byteCount >= 46 else { return nil }
-        let start = frame.big16(at: 12) == EtherType.vlan ? 18 : 14
+        let start = frame.big16(at: EthernetHeader.Field.type) == EtherType.vlan ? 18 : 14
         // Protocol, address, no fragment; then the destination port.
         guard frame.byteCount >= start &+ 28, frame.big16(at: start &- 2) == EtherType.ipv4,
             frame.big32(at: start &+ 16) == service.address.value,

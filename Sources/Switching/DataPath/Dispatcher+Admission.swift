@@ -110,7 +110,8 @@ extension Dispatcher {
     /// isolated, a reply to the broadcast address goes to that guest only. Nil for other frames, and if that port is
     /// not known.
     mutating func dhcpRecipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
-        guard header.payload == .ipv4, header.payloadStart == 14, frame.byteCount >= 14 + 20 + 8 + 34,
+        guard header.payload == .ipv4, header.payloadStart == EthernetHeader.length,
+            frame.byteCount >= EthernetHeader.length + 20 + 8 + 34,
             frame.byte(at: 14) == 0x45,
             frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 36) == DHCPPort.client
         else { return nil }

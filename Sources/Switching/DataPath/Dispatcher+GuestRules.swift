@@ -19,7 +19,7 @@ extension Dispatcher {
     /// Whether this is a TCP packet, without tags, from the source that was permitted last: nearly all are.
     @inline(__always)
     func isFromLastSource(_ frame: RawSpan, _ header: FrameHeader) -> Bool {
-        header.payload == .ipv4 && header.payloadStart == 14 && frame.byteCount >= 34
+        header.payload == .ipv4 && header.payloadStart == EthernetHeader.length && frame.byteCount >= 34
             && frame.byte(at: 23) == IPProtocol.tcp
             && tables.sourceGuard.wasPermitted(
                 SourceGuard.Claim(address: IPv4Address(frame.big32(at: 26)), hardware: header.source))
@@ -87,8 +87,8 @@ extension Dispatcher {
     private mutating func verdict(
         onIPv6 packet: RawSpan, _ context: FrameContext, _ header: FrameHeader
     ) -> Verdict {
-        guard packet.byteCount >= IPv6View.headerLength else { return .drop(.malformed) }
-        let source = IPv6Address(packet, at: 8),
+        guard packet.byteCount >= IPv6Header.length else { return .drop(.malformed) }
+        let source = IPv6Address(packet, at: IPv6Header.Field.source),
             station = Station(port: PortNumber(context.ingress), hardware: header.source)
         if !tables.sourceGuard.wasPermitted(source, from: station, now: now) {
             if tables.sourceGuard.isGateway(source, now: now) { return verdict(on: .gateway, context, header) }
@@ -154,7 +154,7 @@ extension Dispatcher {
                 ? .pass : .withhold
         case .ipv6:
             var message: NeighborMessage?
-            return frame.byteCount &- start >= IPv6View.headerLength
+            return frame.byteCount &- start >= IPv6Header.length
                 && GuestOffence(ipv6: frame.from(start), from: header.source, neighbor: &message) == nil
                 ? .pass : .withhold
         case .hidden: return .withhold

@@ -39,7 +39,9 @@ private struct RemovedTags: BitwiseCopyable {
     private var values = SIMD4<UInt32>()
 
     private init(of frame: RawSpan) {
-        guard frame.big16(at: 12) != EtherType.ipv4, frame.big16(at: 12) != EtherType.arp else { return }
+        guard frame.big16(at: EthernetHeader.Field.type) != EtherType.ipv4,
+            frame.big16(at: EthernetHeader.Field.type) != EtherType.arp
+        else { return }
         let header = LinkHeader(frame)
         guard !header.hasSNAP else { return }
         count = header.depth

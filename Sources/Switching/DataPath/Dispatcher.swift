@@ -99,7 +99,7 @@ struct Dispatcher: ~Copyable {
         var lastEgress: PortNumber? = nil
         for index in range {
             let frame = batch[index]
-            guard frame.length >= 14 else {
+            guard frame.length >= EthernetHeader.length else {
                 if frame.length > 0 { ports[ingress].counters.dropped(.runt) }
                 continue
             }

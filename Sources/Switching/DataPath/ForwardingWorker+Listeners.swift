@@ -40,7 +40,7 @@ extension ForwardingWorker {
         where listeners.pending[index].listener == listener && listeners.pending[index].name == configuration.peer {
             let frame = listeners.pending[index].frame
             // A shorter datagram is no frame but a hello.
-            if frame.count >= 14 {
+            if frame.count >= EthernetHeader.length {
                 batch.removeAll()
                 batch.append(copying: frame.rawSpan)
                 dispatcher.dispatch(&batch, from: Int(number))
@@ -75,7 +75,7 @@ extension ForwardingWorker {
                 var end = first + 1
                 while end < batch.count, peer(ofDatagram: end, listener) == sender { end += 1 }
                 if let sender {
-                    if batch[first].length < 14 { handleHello(from: sender) }
+                    if batch[first].length < EthernetHeader.length { handleHello(from: sender) }
                     dispatcher.dispatch(&batch, from: Int(sender), first..<end)
                 } else {
                     reportUnknown(first..<end, listener)

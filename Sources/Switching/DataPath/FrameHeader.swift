@@ -30,9 +30,9 @@ package struct FrameHeader: BitwiseCopyable {
     /// `frame` has at least an Ethernet header.
     @inlinable @inline(__always)
     package init(_ frame: RawSpan, role: PortRole) {
-        destination = MACAddress(frame.big64(at: 0) >> 16)
-        source = MACAddress(frame.big64(at: 6) >> 16)
-        let type = frame.big16(at: 12)
+        destination = MACAddress(frame.big64(at: EthernetHeader.Field.destination) >> 16)
+        source = MACAddress(frame.big64(at: EthernetHeader.Field.source) >> 16)
+        let type = frame.big16(at: EthernetHeader.Field.type)
         if type == EtherType.ipv4 {
             // Nearly all frames.
             (isTagged, vlan, payload, payloadStart) = (false, 0, .ipv4, 14)

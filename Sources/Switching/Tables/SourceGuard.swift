@@ -119,8 +119,8 @@ struct SourceGuard: ~Copyable {
     ///   - isFromGateway: its hardware address is known to be the gateway's. From other stations only router
     ///     advertisements and routers' overriding advertisements count.
     mutating func learnGateway(from packet: RawSpan, isFromGateway: Bool, now: UInt32) {
-        guard packet.byteCount >= IPv6View.headerLength else { return }
-        let source = IPv6Address(packet, at: 8)
+        guard packet.byteCount >= IPv6Header.length else { return }
+        let source = IPv6Address(packet, at: IPv6Header.Field.source)
         // Routers forward no packet with a link-local source.
         if isFromGateway && source.isLinkLocal { learn(source, now: now) }
         guard packet.byteCount >= 56, packet.byte(at: 6) == IPProtocol.icmpv6, packet.byte(at: 7) == 255 else { return }

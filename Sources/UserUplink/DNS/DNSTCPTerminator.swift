@@ -94,7 +94,7 @@ package final class DNSTCPTerminator: @unchecked Sendable {
 
     /// Handles a frame, which begins with a virtio header. TCP checksums that the guest's kernel left open stay open.
     private func handle(_ bytes: inout MutableRawSpan) {
-        guard bytes.byteCount > VirtioNetHeader.length + EthernetView.headerLength,
+        guard bytes.byteCount > VirtioNetHeader.length + EthernetHeader.length,
             let offload = VirtioNetHeader(parsing: bytes.bytes)
         else { return }
         let frame = bytes.bytes.from(VirtioNetHeader.length)

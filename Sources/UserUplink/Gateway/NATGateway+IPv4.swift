@@ -38,7 +38,7 @@ extension NATGateway {
     }
 
     mutating func ipv4(_ frame: RawSpan, _ info: FrameInfo, _ hasConnection: ConnectionLookup) -> Verdict {
-        guard let packet = try? IPv4View(frame.from(EthernetView.headerLength)) else { return .drop(.malformed) }
+        guard let packet = try? IPv4View(frame.from(EthernetHeader.length)) else { return .drop(.malformed) }
         guard packet.hasValidChecksum else { return .drop(.badChecksum) }
         let source = packet.source, destination = packet.destination, network = options.network
         // A guest without an address sends DHCP only.
@@ -47,7 +47,7 @@ extension NATGateway {
         guard !info.isGroup, !destination.isMulticastOrBroadcast, destination != network.network.broadcast else {
             return .consumed
         }
-        guard packet.headerLength == IPv4Header.length else { return .drop(.unsupported) }
+        guard !packet.hasOptions else { return .drop(.unsupported) }
         guard packet.timeToLive > 0 else { return .drop(.malformed) }
         if packet.isFragment { return ipv4Fragment(frame, packet, info, hasConnection) }
         let isGateway = destination == network.gateway
@@ -68,7 +68,7 @@ extension NATGateway {
         case .incomplete: return .consumed
         case .refused: return .drop(.fragment)
         case .complete(let packet):
-            let whole = frame.extracting(0..<EthernetView.headerLength).copied() + packet
+            let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
             var info = info
             info.isComplete = true
             switch ipv4(whole.rawSpan, info, hasConnection) {
@@ -149,7 +149,7 @@ extension NATGateway {
             ? options.policy.opensHostLoopback || relayPolicy.isDNS(key)
             : options.policy.allows(packet.destination, port: port)
         guard isAllowed || hasConnection(key, isSYN) else { return refuse(frame, now: info.now) }
-        let start = EthernetView.headerLength + IPv4Header.length
+        let start = EthernetHeader.length + IPv4Header.length
         return .tcp(
             InboundSegment(
                 key: key, hardware: info.hardware, range: start..<start + payload.byteCount,

@@ -34,8 +34,8 @@ extension NATGateway {
 
     mutating func ipv6(_ frame: RawSpan, _ info: FrameInfo, _ hasConnection: ConnectionLookup) -> Verdict {
         guard let prefix = options.prefix else { return .consumed }
-        guard let packet = try? IPv6View(frame.from(EthernetView.headerLength)) else { return .drop(.malformed) }
-        let source = IPv6Address(packet.bytes, at: 8), destination = IPv6Address(packet.bytes, at: 24)
+        guard let packet = try? IPv6View(frame.from(EthernetHeader.length)) else { return .drop(.malformed) }
+        let source = packet.source, destination = packet.destination
         // Duplicate address detection (RFC 4862 section 5.4.2), which concerns the other guests.
         if source == .unspecified { return .consumed }
         guard source.isLinkLocal || source.high == prefix, !isGatewayAddress(source),
@@ -102,7 +102,7 @@ extension NATGateway {
             datagram.sourcePort > 0, datagram.destinationPort > 0
         else { return .drop(.malformed) }
         // The checksum is not optional (RFC 8200 section 8.1).
-        guard payload.big16(at: 6) != 0, hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        guard datagram.checksum != 0, hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
         let port = datagram.destinationPort
         let key = FlowKey(
             IPProtocol.udp, guest: addresses.source, datagram.sourcePort, remote: addresses.destination, port)
@@ -128,7 +128,7 @@ extension NATGateway {
         guard allows(addresses.destination, port: port) || hasConnection(key, isSYN) else {
             return refuse6(frame, now: info.now)
         }
-        let start = EthernetView.headerLength + IPv6View.headerLength
+        let start = EthernetHeader.length + IPv6Header.length
         return .tcp(
             InboundSegment(
                 key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
@@ -171,7 +171,7 @@ extension NATGateway {
     /// Returns the hardware address of the guest that a packet is for; nil if there is none.
     mutating func ipv6FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
         guard let packet = try? IPv6View(bytes) else { return nil }
-        let source = IPv6Address(packet.bytes, at: 8), destination = IPv6Address(packet.bytes, at: 24)
+        let source = packet.source, destination = packet.destination
         if packet.nextHeader == IPProtocol.icmpv6, packet.payload.byteCount >= 8,
             (NeighborDiscovery.routerSolicitation...NeighborDiscovery.redirect).contains(packet.payload.byte(at: 0))
         {

@@ -47,7 +47,7 @@ extension NATGateway {
     mutating func refuse6(_ frame: RawSpan, now: Instant) -> Verdict {
         guard let ethernet = try? EthernetView(frame), let packet = try? IPv6View(ethernet.payload), let gateway6
         else { return .drop(.refused) }
-        let guest = IPv6Address(packet.bytes, at: 8)
+        let guest = packet.source
         guard admitICMPError(owner(of: guest), now) else { return .drop(.refused) }
         // As much as fits the minimum MTU.
         let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, 1232)).copied()

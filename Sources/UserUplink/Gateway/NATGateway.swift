@@ -218,10 +218,10 @@ package struct NATGateway: Sendable {
     /// Judges a frame of libslirp, and sets the hardware addresses that it needs on the guests' link.
     package mutating func fromSlirp(_ frame: inout MutableRawSpan, now: Instant) -> Verdict {
         // libslirp 4.7 neither fragments nor limits what it received by IPv6.
-        guard frame.byteCount >= EthernetView.headerLength,
-            frame.byteCount <= EthernetView.headerLength + options.mtu
+        guard frame.byteCount >= EthernetHeader.length,
+            frame.byteCount <= EthernetHeader.length + options.mtu
         else { return .drop(.malformed) }
-        let start = EthernetView.headerLength
+        let start = EthernetHeader.length
         switch frame.bytes.big16(at: 12) {
         case EtherType.arp:
             arpFromSlirp(frame.bytes.from(start))
@@ -243,7 +243,7 @@ package struct NATGateway: Sendable {
     mutating func recordInboundFlow(
         _ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: Instant
     ) {
-        guard protocolNumber == IPProtocol.udp, payload.byteCount >= UDPView.headerLength else { return }
+        guard protocolNumber == IPProtocol.udp, payload.byteCount >= UDPHeader.length else { return }
         let key = FlowKey(protocolNumber, guest: guest, payload.big16(at: 2), remote: remote, payload.big16(at: 0))
         // A port that the guest has sent from may get answers, which open nothing. From the gateway's address only
         // published ports and the host's loopback send.

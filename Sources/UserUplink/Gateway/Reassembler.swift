@@ -53,10 +53,9 @@ package struct Reassembler: Sendable {
         let key = Key(
             source: packet.source, destination: packet.destination, identification: packet.identification,
             protocolNumber: packet.protocolNumber)
-        let flags = packet.bytes.big16(at: 6)
-        let offset = Int(flags & 0x1fff) * 8, count = packet.payload.byteCount
-        let isLast = flags & 0x2000 == 0
-        guard packet.headerLength == 20, count > 0, isLast || count % 8 == 0, 20 + offset + count <= 65_535 else {
+        let offset = packet.fragmentOffset, count = packet.payload.byteCount
+        let isLast = !packet.moreFragments
+        guard !packet.hasOptions, count > 0, isLast || count % 8 == 0, 20 + offset + count <= 65_535 else {
             remove(key)
             return .refused
         }

@@ -11,5 +11,5 @@ struct TCPEndpoints: Sendable {
 
     var isIPv6: Bool { key.isIPv6 }
     /// Bytes of the IP header.
-    var ipHeaderLength: Int { isIPv6 ? IPv6View.headerLength : IPv4Header.length }
+    var ipHeaderLength: Int { isIPv6 ? IPv6Header.length : IPv4Header.length }
 }

@@ -97,7 +97,7 @@ struct TCPSegmentHeader {
         var offload = VirtioNetHeader()
         offload.flags = .needsChecksum
         offload.checksumStart = UInt16(14 + endpoints.ipHeaderLength)
-        offload.checksumOffset = 16
+        offload.checksumOffset = UInt16(TCPHeader.Field.checksum)
         if payloadLength > segmentSize {
             offload.segmentation = endpoints.isIPv6 ? .tcp6 : .tcp4
             offload.segmentSize = UInt16(segmentSize)
