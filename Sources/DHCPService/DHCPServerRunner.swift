@@ -21,9 +21,9 @@ import Wire
 ///     Outbox.changes -> LeaseFile.append (fsync) -> source guard, NAT and published ports
 ///     Outbox.frames  -> SwitchControl.sendFromService -> guest
 ///
-/// A lease is on disk before its ACK is sent (RFC 2131 section 3.1), so that a restarted server knows every address that
-/// a client may be using. The main thread waits for the disk; workers go on forwarding. Sending a reply is a command that
-/// the workers execute with the switch's exclusive lock.
+/// A lease is on disk before its ACK is sent (RFC 2131 section 3.1), so that a restarted server knows every address
+/// that a client may be using. The main thread waits for the disk; workers go on forwarding. Sending a reply is a
+/// command that the workers execute with the switch's exclusive lock.
 ///
 /// # Other servers
 ///
@@ -174,7 +174,10 @@ package final class DHCPServerRunner {
         if case .yielding = state {
         } else {
             logger.notice(
-                "\(other) serves DHCP on this network, so the built-in server is off and guests get their addresses from it; --dhcp builtin turns it on nevertheless"
+                """
+                \(other) serves DHCP on this network, so the built-in server is off and guests get their addresses \
+                from it; --dhcp builtin turns it on nevertheless
+                """
             )
         }
         state = .yielding(nil, nextCheck: BootClock.now + nextCheckInterval)
@@ -184,7 +187,10 @@ package final class DHCPServerRunner {
 
     private func serve(_ waiting: [ServiceFrame], now: Instant, into outbox: inout Outbox) {
         logger.info(
-            "no other DHCP server on this network; the built-in server assigns \(server.configuration.first) to \(server.configuration.last)"
+            """
+            no other DHCP server on this network; the built-in server assigns \(server.configuration.first) to \
+            \(server.configuration.last)
+            """
         )
         state = .serving(nil)
         nextCheckInterval = Self.firstCheckInterval

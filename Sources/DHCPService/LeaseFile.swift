@@ -65,7 +65,10 @@ package final class LeaseFile {
             try directory.rename(name, to: aside)
             let damage = contents.isForeign ? "it has another format" : "\(contents.damagedLines) bad lines"
             logger.warning(
-                "the lease file was damaged (\(damage)); it was renamed to \(directory.path(of: aside)); \(contents.records.count) valid lines are kept"
+                """
+                the lease file was damaged (\(damage)); it was renamed to \(directory.path(of: aside)); \
+                \(contents.records.count) valid lines are kept
+                """
             )
         }
         let now = BootClock.now, wall = WallClock.seconds
@@ -113,7 +116,10 @@ package final class LeaseFile {
     private func report(_ error: SystemError) {
         if !hasFailed {
             logger.error(
-                "leases cannot be written: \(error) (\(directory.path(of: name))); they are assigned, but lost at a restart"
+                """
+                leases cannot be written: \(error) (\(directory.path(of: name))); they are assigned, but lost at a \
+                restart
+                """
             )
         }
         hasFailed = true

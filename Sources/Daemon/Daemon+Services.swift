@@ -11,8 +11,8 @@ import Wire
 
 extension Daemon {
     /// Starts the services for guests of a network that the uplink makes: DHCP, and DNS if the gateway has none.
-    /// - Parameter terminatesTCP: guests' TCP connections to the DNS proxy end here, because the uplink does not terminate
-    ///   them.
+    /// - Parameter terminatesTCP: guests' TCP connections to the DNS proxy end here, because the uplink does not
+    ///   terminate them.
     func startServices(_ addressing: HostAddressing, terminatesTCP: Bool) throws(ExitError) {
         let network = addressing.network
         var dhcp = DHCPConfiguration(

@@ -5,8 +5,8 @@ import NetworkModel
 import Timing
 import Wire
 
-/// Follows the guests to which published ports lead: by their leases where a port follows a guest, and with a warning where
-/// an address that is published changes hands.
+/// Follows the guests to which published ports lead: by their leases where a port follows a guest, and with a warning
+/// where an address that is published changes hands.
 final class PublishedGuests {
     private var published: [PublishedPort]
     private let logger: Logger
@@ -54,7 +54,11 @@ final class PublishedGuests {
         let holder = holders.updateValue(lease.hardware, forKey: lease.address)
         guard let holder, holder != lease.hardware else { return }
         logger.warning(
-            "--publish \(one) leads to another guest now: \(lease.address) was leased to \(holder) and is leased to \(lease.hardware); publish the hardware address instead, or reserve the address: --dhcp-host \(holder),\(lease.address)"
+            """
+            --publish \(one) leads to another guest now: \(lease.address) was leased to \(holder) and is leased to \
+            \(lease.hardware); publish the hardware address instead, or reserve the address: --dhcp-host \
+            \(holder),\(lease.address)
+            """
         )
     }
 }

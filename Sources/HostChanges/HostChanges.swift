@@ -84,7 +84,8 @@ package final class HostChanges {
                 for line in orphan.rejected {
                     logger.warning(
                         """
-                        \(orphan.path): '\(PrintableText.line(line))' is not a change that this program records, and is \
+                        \(orphan.path): '\(PrintableText.line(line))' is not a change that this program records, and \
+                        is \
                         not undone; check which program wrote to that file
                         """)
                 }

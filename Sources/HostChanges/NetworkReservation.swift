@@ -33,7 +33,8 @@ extension HostChanges {
                     throw ExitError(
                         .unavailable,
                         """
-                        \(network.network) overlaps \(conflict.network), which this host uses on \(conflict.interface); \
+                        \(network.network) overlaps \(conflict.network), which this host uses on \
+                        \(conflict.interface); \
                         choose another --vmnet-gateway, or leave it out
                         """)
                 }

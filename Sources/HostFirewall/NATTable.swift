@@ -170,7 +170,8 @@ package struct NATTable: Equatable, Sendable {
         return """
               chain input {
                 type filter hook input priority filter; policy accept;
-            \((own + names + egress.allowed.flatMap(\.matches)).map { "    \(inward) \($0) accept\n" }.joined())    \(inward) \(NATTable.refusal)
+            \((own + names + egress.allowed.flatMap(\.matches)).map { "    \(inward) \($0) accept\n" }.joined())    \
+            \(inward) \(NATTable.refusal)
               }
 
             """
@@ -180,7 +181,8 @@ package struct NATTable: Equatable, Sendable {
         let postrouting = """
               chain postrouting {
                 type nat hook postrouting priority srcnat; policy accept;
-                ip saddr \(network) oif != \(outward.dropFirst(4)) ip daddr != { \(network), 224.0.0.0/4, 255.255.255.255 } masquerade
+                ip saddr \(network) oif != \(outward.dropFirst(4)) ip daddr != { \(network), 224.0.0.0/4, \
+                255.255.255.255 } masquerade
 
             """
         guard !routed.isEmpty else { return postrouting + "  }\n" }

@@ -60,7 +60,8 @@ package enum StateDirectories {
             throw ExitError(
                 .cannotCreate,
                 """
-                \(error); it must belong to \(UserDatabase.userName(CurrentProcess.effectiveUser)) and be writable for no other \
+                \(error); it must belong to \(UserDatabase.userName(CurrentProcess.effectiveUser)) and be writable for \
+                no other \
                 user; \(remedy)
                 """
             )

@@ -19,13 +19,14 @@ import Wire
 ///     DNSProxy --UDP or TCP--> the host's resolvers
 ///
 /// The switch diverts UDP datagrams to the gateway's port 53 to this object (`SwitchControl.takeQuestion`). TCP
-/// connections to it are terminated by the user-mode NAT if that is the uplink, else by a `DNSTCPTerminator`, which is the same
-/// code as a port of the switch; they arrive as the end of a socket pair. So DNS works the same for a TAP and the
-/// user-mode NAT, port 53 of the host stays free, and the switch port of each query is known, which a guest cannot choose
-/// (`GuestShares`).
+/// connections to it are terminated by the user-mode NAT if that is the uplink, else by a `DNSTCPTerminator`, which is
+/// the same code as a port of the switch; they arrive as the end of a socket pair. So DNS works the same for a TAP and
+/// the user-mode NAT, port 53 of the host stays free, and the switch port of each query is known, which a guest cannot
+/// choose (`GuestShares`).
 ///
-/// All of it runs on the main thread, which never waits for a resolver. Only `DNSTCPTerminator` and `DNSConnectionQueue` are shared with
-/// the switch's workers. What becomes of a query is in `DNSQueryClassifier` and `DNSForwarder`.
+/// All of it runs on the main thread, which never waits for a resolver. Only `DNSTCPTerminator` and
+/// `DNSConnectionQueue` are shared with the switch's workers. What becomes of a query is in `DNSQueryClassifier` and
+/// `DNSForwarder`.
 package final class DNSGateway {
     /// Queries that are handled before other work of this thread.
     private static let burst = 64

@@ -4,8 +4,8 @@ import Platform
 import Timing
 import Wire
 
-/// DNS over TCP for guests (RFC 7766): a connection carries several queries at a time, and each response is sent as soon
-/// as it is there (section 6.2.1.1).
+/// DNS over TCP for guests (RFC 7766): a connection carries several queries at a time, and each response is sent as
+/// soon as it is there (section 6.2.1.1).
 ///
 /// The number of connections is bounded. When a further one is opened at the bound, the guest with the most loses the
 /// one that has been idle for longest.

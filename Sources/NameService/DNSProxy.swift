@@ -20,8 +20,9 @@ struct DNSDatagramClient: Hashable, Sendable {
     let port: UInt16
 }
 
-/// Answers the DNS queries of guests with the host's resolvers. It connects the state machine (`DNSForwarder`) to sockets
-/// and timers on the main thread. The caller passes in queries over UDP and connections, and sends the responses over UDP.
+/// Answers the DNS queries of guests with the host's resolvers. It connects the state machine (`DNSForwarder`) to
+/// sockets and timers on the main thread. The caller passes in queries over UDP and connections, and sends the
+/// responses over UDP.
 final class DNSProxy {
     private let loop: ControlLoop
     private let logger: Logger

@@ -93,8 +93,8 @@ final class DNSTCPConnection {
         readQueries()
     }
 
-    /// Passes on the queries in `input`. A reply calls this method again, and the inner call returns at once: otherwise a
-    /// client that sends thousands of queries at once would make the stack as deep.
+    /// Passes on the queries in `input`. A reply calls this method again, and the inner call returns at once: otherwise
+    /// a client that sends thousands of queries at once would make the stack as deep.
     private func readQueries() {
         if isReadingQueries { return }
         isReadingQueries = true

@@ -3,8 +3,8 @@ import Platform
 import Timing
 import Wire
 
-/// The host's resolvers from `/etc/resolv.conf`. The file is read again when it has changed, and when it is back after it
-/// was missing.
+/// The host's resolvers from `/etc/resolv.conf`. The file is read again when it has changed, and when it is back after
+/// it was missing.
 package final class Resolvers {
     private let path: String
     /// The file that was read; nil while there is none.

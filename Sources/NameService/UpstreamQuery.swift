@@ -3,8 +3,8 @@ import EventLoop
 import Platform
 import Wire
 
-/// A query to one resolver over a socket of its own that is connected to the resolver, so that the kernel accepts packets
-/// of no other host (RFC 5452 section 9).
+/// A query to one resolver over a socket of its own that is connected to the resolver, so that the kernel accepts
+/// packets of no other host (RFC 5452 section 9).
 final class UpstreamQuery {
     /// Bytes of the longest message with its length in front.
     private static let readLimit = DNSMessage.lengthPrefix + DNSMessage.maximumLength
@@ -23,8 +23,8 @@ final class UpstreamQuery {
     private(set) var isClosed = false
 
     /// - Parameters:
-    ///   - onResponse: called with each message that is received. A host that can send from the server's address can forge
-    ///     it.
+    ///   - onResponse: called with each message that is received. A host that can send from the server's address can
+    ///     forge it.
     ///   - onFailure: called once when no further message can be received.
     init(
         _ query: [UInt8], to server: SocketAddress, over transport: DNSTransport, loop: ControlLoop,

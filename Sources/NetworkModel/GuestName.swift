@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// The host name of a guest: one DNS label in lower case (RFC 1123 section 2.1) that can be parsed neither as an address
-/// nor as a port and is not reserved.
+/// The host name of a guest: one DNS label in lower case (RFC 1123 section 2.1) that can be parsed neither as an
+/// address nor as a port and is not reserved.
 package struct GuestName: Hashable, Sendable, CustomStringConvertible {
     /// Octets (RFC 1035 section 2.3.4).
     package static let maximumLength = 63

@@ -33,8 +33,8 @@ package struct GuestNetwork: Equatable, Sendable {
     /// Why the address cannot be reserved for a guest; nil if it can.
     package func refusal(of reservation: AddressReservation) -> String? { refusal(ofGuest: reservation.address) }
 
-    /// Whether the gateway is the network's first host address, and DHCP assigns all the others. vmnet's network objects
-    /// can be of this form only.
+    /// Whether the gateway is the network's first host address, and DHCP assigns all the others. vmnet's network
+    /// objects can be of this form only.
     package var gatewayIsFirstHost: Bool {
         gateway == network.base.advanced(by: 1) && lastLease == network.broadcast.advanced(by: -1)
     }

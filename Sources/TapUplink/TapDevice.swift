@@ -90,7 +90,8 @@ extension TapDevice {
                 throw ExitError(
                     .unavailable,
                     """
-                    the interface \(name ?? "vmnet") exists already; choose another name with --tap-name, or leave it out
+                    the interface \(name ?? "vmnet") exists already; choose another name with --tap-name, or leave it \
+                    out
                     """)
             case Errno.noEntry, Errno.noDevice:
                 throw ExitError(.unavailable, "\(error); is there a /dev/net/tun? Load the module with: modprobe tun")

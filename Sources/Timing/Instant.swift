@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A point in time on a clock that never jumps (`BootClock`), in nanoseconds since a start that means nothing by itself.
+/// A point in time on a clock that never jumps (`BootClock`), in nanoseconds since a start that means nothing by
+/// itself.
 ///
 /// State machines take it as an argument and have no clock of their own.
 @frozen

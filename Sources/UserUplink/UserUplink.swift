@@ -81,7 +81,8 @@ package final class UserUplink: Uplink {
                 throw ExitError(
                     .unavailable,
                     """
-                    --uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, Ubuntu) \
+                    --uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, \
+                    Ubuntu) \
                     or libslirp (Fedora, Arch, Alpine, Homebrew)
                     """)
             case .unusableLibrary(let reason):

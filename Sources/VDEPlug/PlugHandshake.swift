@@ -115,8 +115,9 @@ package struct PlugHandshake: ~Copyable {
         throw SystemError(code: Errno.addressInUse, "bind", directory.path(of: prefix))
     }
 
-    /// The access that lets the switch write to the client's socket, by the rule of libvdeplug: a switch of another user
-    /// gets access through the group of its control socket, and if this process cannot set that group, all users do.
+    /// The access that lets the switch write to the client's socket, by the rule of libvdeplug: a switch of another
+    /// user gets access through the group of its control socket, and if this process cannot set that group, all users
+    /// do.
     private static func access(
         for directory: borrowing Directory, _ group: UInt32?
     ) throws(SystemError) -> [Directory.SocketAccess] {

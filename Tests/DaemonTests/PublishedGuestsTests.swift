@@ -104,7 +104,9 @@ private final class Lines: LogHandler, @unchecked Sendable {
         guests.note([lease(two, other)], now: .distantPast + .seconds(40))
         #expect(
             lines.take() == [
-                "warning: --publish 8080:192.168.105.2:80/tcp leads to another guest now: 192.168.105.2 was leased to 52:54:00:00:00:01 and is leased to 52:54:00:00:00:02; publish the hardware address instead, or reserve the address: --dhcp-host 52:54:00:00:00:01,192.168.105.2"
+                "warning: --publish 8080:192.168.105.2:80/tcp leads to another guest now: 192.168.105.2 was leased "
+                    + "to 52:54:00:00:00:01 and is leased to 52:54:00:00:00:02; publish the hardware address "
+                    + "instead, or reserve the address: --dhcp-host 52:54:00:00:00:01,192.168.105.2"
             ])
     }
 }

@@ -74,8 +74,15 @@ import Testing
         try Files.replace(
             folder.file("a@\(NetworkNamespace.identifier).run"),
             Array(
-                "vde_vmnet record 1\npid 1\ntable vde_vmnet_vmnet0\n\(line)\nsetting net/ipv4/conf/eth0.5/forwarding 1\nswitch-port vmnet0 br0\n"
-                    .utf8))
+                """
+                vde_vmnet record 1
+                pid 1
+                table vde_vmnet_vmnet0
+                \(line)
+                setting net/ipv4/conf/eth0.5/forwarding 1
+                switch-port vmnet0 br0
+
+                """.utf8))
         let dead = try #require(UndoLog.orphans(in: folder.path).first)
         let known = [
             HostChange.table("vde_vmnet_vmnet0"),

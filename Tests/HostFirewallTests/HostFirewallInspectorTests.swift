@@ -20,14 +20,16 @@ private let forward = "what guests send to the outside"
         #expect(findings("").isEmpty)
         #expect(
             findings(
-                "table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+                "table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy "
+                    + "accept;\n\t}\n}\n"
             ).isEmpty)
     }
 
     @Test func ourOwnTableIsNotAForeignOne() {
         #expect(
             findings(
-                "table inet \(own) {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n"
+                "table inet \(own) {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
+                    + "\t}\n}\n"
             ).isEmpty)
     }
 
@@ -105,7 +107,8 @@ private let forward = "what guests send to the outside"
         let remedied = listing.replacing(
             "\tchain DOCKER-USER {\n",
             with:
-                "\tchain DOCKER-USER {\n\t\toifname \"vmnet0\" ct state related,established counter packets 0 bytes 0 accept\n\t\tiifname \"vmnet0\" counter packets 0 bytes 0 accept\n"
+                "\tchain DOCKER-USER {\n\t\toifname \"vmnet0\" ct state related,established counter packets 0 bytes "
+                + "0 accept\n\t\tiifname \"vmnet0\" counter packets 0 bytes 0 accept\n"
         )
         #expect(findings(remedied).isEmpty)
     }
@@ -221,13 +224,15 @@ private let forward = "what guests send to the outside"
         #expect(findings(listing).isEmpty)
         // A drop that may not hold is no drop.
         let maybe =
-            "table ip f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tmeta mark 7 drop\n\t}\n}\n"
+            "table ip f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tmeta "
+            + "mark 7 drop\n\t}\n}\n"
         #expect(findings(maybe).isEmpty)
     }
 
     @Test func addressesAreLookedAt() {
         func listing(_ rule: String) -> String {
-            "table inet f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n\t\t\(rule)\n\t\tct state established accept\n\t}\n}\n"
+            "table inet f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
+                + "\t\t\(rule)\n\t\tct state established accept\n\t}\n}\n"
         }
         #expect(findings(listing("ip saddr 192.168.0.0/16 accept")).isEmpty)
         #expect(findings(listing("ip saddr { 10.0.0.0/8, 192.168.105.0/24 } accept")).isEmpty)
@@ -263,7 +268,8 @@ private let forward = "what guests send to the outside"
 
     @Test func chainsThatJumpInCirclesEnd() {
         let listing =
-            "table ip f {\n\tchain a {\n\t\tjump b\n\t}\n\tchain b {\n\t\tjump a\n\t}\n\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\t\tjump a\n\t}\n}\n"
+            "table ip f {\n\tchain a {\n\t\tjump b\n\t}\n\tchain b {\n\t\tjump a\n\t}\n\tchain forward {\n\t\ttype "
+            + "filter hook forward priority 0; policy drop;\n\t\tjump a\n\t}\n}\n"
         #expect(findings(listing) == ["nftables: \(forward)"])
     }
 

@@ -144,7 +144,8 @@ private let other: UInt32 = 65_534
 
     @Test func lockHoldersAreFound() {
         let list =
-            "1: POSIX  ADVISORY  WRITE 7 08:01:4660 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 8 08:01:4660 0 EOF\n3: FLOCK  ADVISORY  WRITE 4711 08:01:4660 0 EOF\nrubbish\n4: FLOCK a b c d:e 0\n"
+            "1: POSIX  ADVISORY  WRITE 7 08:01:4660 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 8 08:01:4660 0 EOF\n3: FLOCK "
+            + " ADVISORY  WRITE 4711 08:01:4660 0 EOF\nrubbish\n4: FLOCK a b c d:e 0\n"
         #expect(FileLocks.holder(of: (device: 0x801, inode: 4660), in: list) == 4711)
         #expect(FileLocks.holder(of: (device: 0x801, inode: 4661), in: list) == nil)
         #expect(FileLocks.holder(of: (device: 0x802, inode: 4660), in: list) == nil)

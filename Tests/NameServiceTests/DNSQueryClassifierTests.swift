@@ -91,7 +91,8 @@ import Wire
 
     @Test func resolverConfigurationIsRead() {
         let text =
-            "# comment\nnameserver 127.0.0.53\nnameserver\t9.9.9.9\n; another\nsearch corp.example.org example.org\noptions edns0\nnameserver fe80::1%eth0\nnameserver 1.1.1.1\n"
+            "# comment\nnameserver 127.0.0.53\nnameserver\t9.9.9.9\n; another\nsearch corp.example.org example.org\n"
+            + "options edns0\nnameserver fe80::1%eth0\nnameserver 1.1.1.1\n"
         let configuration = ResolverConfiguration(parsing: text)
         #expect(configuration.servers == ["127.0.0.53", "9.9.9.9", "fe80::1%eth0"])
         #expect(configuration.domain == "corp.example.org")

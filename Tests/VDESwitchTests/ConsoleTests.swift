@@ -162,7 +162,8 @@ import Wire
         let both = answers(&dialogue, "owinfo\n\n# c\nfoo\n")
         #expect(
             both.text
-                == "0000 DATA END WITH '.'\nNumports=32\nHUB=false\ncounters=true\n.\n1000 Success\n\nvde$ \nvde$ \nvde$ 1038 Function not implemented\n\nvde$ "
+                == "0000 DATA END WITH '.'\nNumports=32\nHUB=false\ncounters=true\n.\n1000 Success\n\nvde$ \nvde$ \n"
+                + "vde$ 1038 Function not implemented\n\nvde$ "
         )
         #expect(both.end == nil)
         let last = answers(&dialogue, "logout\nport/showinfo\n")
@@ -187,7 +188,8 @@ import Wire
         try Files.replace(path, Array("port/create 3\n# comment\n\nfoo\nvlan/create 5\n".utf8))
         #expect(
             ask("load \(path)")
-                == "vde[\(path)]: port/create 3\n1000 Success\nvde[\(path)]: foo\n1038 Function not implemented\nvde[\(path)]: vlan/create 5\n1000 Success\n1000 Success\n"
+                == "vde[\(path)]: port/create 3\n1000 Success\nvde[\(path)]: foo\n1038 Function not implemented\n"
+                + "vde[\(path)]: vlan/create 5\n1000 Success\n1000 Success\n"
         )
         let failures = try console.run(file: path)
         #expect(failures.map(\.line) == ["port/create 3", "foo", "vlan/create 5"])

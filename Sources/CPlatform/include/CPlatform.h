@@ -380,51 +380,6 @@ int platform_packet_open(uint32_t index);
 /// 16 | TCI), 0 if none. Returns the frame's length.
 ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
 
-// ---- nftables by libnftables, found at run time (posix/nftables.c)
-// ----------------------------------------------------------------------
-
-struct platform_nftables;
-/// Loads the library and opens its netlink socket, which children do not inherit. -ENOENT without the library or with
-/// an unknown interface version, -EPERM and others if the kernel refuses the socket.
-int platform_nftables_open(struct platform_nftables **nftables);
-/// Executes commands in the syntax of nft(8), all or none. Returns -EINVAL if they were refused. `*output` and `*error`
-/// are what nft would print, valid until the next call.
-int platform_nftables_run(
-    struct platform_nftables *nftables, const char *commands, const char **output, const char **error);
-/// Closes the socket: the kernel removes the tables that it owns.
-void platform_nftables_close(struct platform_nftables *nftables);
-
-// ---- User-mode NAT by libslirp, found at run time (posix/slirp.c)
-// ----------------------------------------------------------------------
-
-struct platform_slirp;
-struct platform_slirp_options {
-    uint32_t network, mask, host;  // host order
-    uint8_t prefix[16], host6[16];
-    uint8_t prefix_length;  // 0: no IPv6
-    uint32_t mtu;           // 68 to 65520
-    void *context;
-    /// Receives a frame for a guest, called within `platform_slirp_input` and `platform_slirp_turn`.
-    void (*send)(void *context, const void *frame, size_t length);
-};
-/// Creates a NAT, for use by one thread at a time. -ENOENT without the library, -ENOTSUP for an unknown version, -EIO
-/// if the library fails.
-int platform_slirp_open(const struct platform_slirp_options *options, struct platform_slirp **slirp);
-/// The library's version, such as `4.7.0`.
-const char *platform_slirp_version(const struct platform_slirp *slirp);
-void platform_slirp_close(struct platform_slirp *slirp);
-/// Passes a guest's frame to the library.
-void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length);
-/// Forwards a port of the host to a port of a guest. Addresses in host order.
-int platform_slirp_publish(
-    struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
-/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` to be readable, and
-/// handles socket events and timers. Returns whether `wakeup` was readable.
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
-/// The assumed sizes and offsets of the library's structures in bytes, for a test that compares them with its header.
-struct platform_slirp_layout {
-    uint32_t callbacks, configuration, network, prefix, host6, mtu, loopback, dns, dhcp, notify, timer;
-};
-int platform_slirp_layout(struct platform_slirp_layout *layout);
+#include "CPlatformLibraries.h"
 
 #endif

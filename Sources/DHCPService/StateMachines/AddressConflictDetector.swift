@@ -2,12 +2,13 @@
 import Timing
 import Wire
 
-/// Detects which addresses of a pool are in use, from the ARP replies to the server's own probes (RFC 5227 section 2.1).
+/// Detects which addresses of a pool are in use, from the ARP replies to the server's own probes (RFC 5227 section
+/// 2.1).
 ///
 /// A claim of an address that was not probed is not stored, so that forged claims use no memory.
 struct AddressConflictDetector: Sendable {
-    /// How long the user of an address has to answer a probe. RFC 5227 waits for seconds, because its link may be slow; a
-    /// guest on this host answers within a millisecond, in software emulation within ten.
+    /// How long the user of an address has to answer a probe. RFC 5227 waits for seconds, because its link may be slow;
+    /// a guest on this host answers within a millisecond, in software emulation within ten.
     static let answerTime = TimeAmount.milliseconds(50)
     /// How long the result of a probe counts: little longer than a client takes to request the address.
     private static let memory = TimeAmount.seconds(2)
@@ -30,8 +31,8 @@ struct AddressConflictDetector: Sendable {
         return user
     }
 
-    /// When the answer time of the recent probe for `address` ends or ended; nil without a recent probe, and for one that
-    /// was answered.
+    /// When the answer time of the recent probe for `address` ends or ended; nil without a recent probe, and for one
+    /// that was answered.
     func probeEnds(_ address: IPv4Address, now: Instant) -> Instant? {
         guard let since = probes[address], now < since + AddressConflictDetector.memory else { return nil }
         return since + AddressConflictDetector.answerTime

@@ -23,8 +23,8 @@ struct ClientName {
         return label.count <= GuestName.maximumLength ? GuestName(String(decoding: label, as: UTF8.self)) : nil
     }
 
-    /// A value begins with one octet of flags and two of return codes; the E flag marks the encoding of RFC 1035 section
-    /// 3.1 (RFC 4702 section 2).
+    /// A value begins with one octet of flags and two of return codes; the E flag marks the encoding of RFC 1035
+    /// section 3.1 (RFC 4702 section 2).
     private static func firstLabel(ofFQDN value: [UInt8]) -> [UInt8]? {
         guard value.count > 3 else { return nil }
         if value[0] & 0x04 == 0 { return Array(value[3...]) }

@@ -6,8 +6,8 @@ import Wire
 package struct ClientPort: Hashable, Sendable {
     /// What is connected to a port.
     package enum Kind: Sendable {
-        /// A port of the built-in switch with one guest behind it. Its leases may be reused when the port is detached and
-        /// the pool is exhausted.
+        /// A port of the built-in switch with one guest behind it. Its leases may be reused when the port is detached
+        /// and the pool is exhausted.
         case guest
         /// A port of the built-in switch with several clients behind it.
         case trunk

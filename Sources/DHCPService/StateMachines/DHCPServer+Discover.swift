@@ -38,8 +38,8 @@ extension DHCPServer {
                 return sendOffer(address, to: applicant, for: message, now: now, into: &outbox)
             }
             if let user = conflictDetector.user(of: address, now: now) {
-                // The client still uses the address itself; but if the lease belongs to another client identifier of its
-                // hardware address, both clients may be running.
+                // The client still uses the address itself; but if the lease belongs to another client identifier of
+                // its hardware address, both clients may be running.
                 if user.hardware == applicant.hardware
                     && !table.isLeasedToAnother(address, than: applicant.client, now: now)
                 {
@@ -48,8 +48,8 @@ extension DHCPServer {
                 attempts += 1
                 counters.conflicts += 1
                 if let held, held.client == applicant.client, held.hardware == user.hardware {
-                    // Two clients with one client identifier: the holder keeps the address, this one gets an identity of
-                    // its own.
+                    // Two clients with one client identifier: the holder keeps the address, this one gets an identity
+                    // of its own.
                     applicant.client = applicant.client.distinguished(by: message.clientHardware)
                 } else if held?.hardware != user.hardware {
                     quarantine(address, by: user.port, now: now, into: &outbox)

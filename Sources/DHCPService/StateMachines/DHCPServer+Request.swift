@@ -63,8 +63,8 @@ extension DHCPServer {
 
     // MARK: Requests without a record
 
-    /// A client without a record requests an address. Another server may have assigned it, so that only an authoritative
-    /// server answers: with ACK if no other client holds or uses the address, else with NAK.
+    /// A client without a record requests an address. Another server may have assigned it, so that only an
+    /// authoritative server answers: with ACK if no other client holds or uses the address, else with NAK.
     /// - Parameter isForThisServer: the request was sent to this server by unicast.
     private mutating func reclaim(
         _ requested: IPv4Address, _ message: DHCPv4Message, _ applicant: Applicant, isForThisServer: Bool, now: Instant,
@@ -150,8 +150,8 @@ extension DHCPServer {
         outbox.frames.append(reply.frame())
     }
 
-    /// The name that the client gets with `lease`: the one that it sends, if no other client holds that, or the one that
-    /// it holds, if it sends none. A name belongs to the first client that has a running lease with it.
+    /// The name that the client gets with `lease`: the one that it sends, if no other client holds that, or the one
+    /// that it holds, if it sends none. A name belongs to the first client that has a running lease with it.
     private mutating func heldName(
         of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: Instant, into outbox: inout Outbox
     ) -> GuestName? {
@@ -198,7 +198,8 @@ extension DHCPServer {
         countNewClient(port, now)
         outbox.note(
             .warning,
-            "\(message.clientHardware) found \(address) in use by another host; it is not assigned for \(LeaseTable.quarantineTime / .minutes(1)) minutes",
+            "\(message.clientHardware) found \(address) in use by another host; it is not assigned for "
+                + "\(LeaseTable.quarantineTime / .minutes(1)) minutes",
             at: port)
         quarantine(address, by: port, now: now, into: &outbox)
     }

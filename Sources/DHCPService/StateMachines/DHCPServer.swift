@@ -3,8 +3,8 @@ import NetworkModel
 import Timing
 import Wire
 
-/// A DHCP server for one network (RFC 2131, options of RFC 2132): it takes frames and the time, and returns effects in an
-/// `Outbox`. It has no clock and no file.
+/// A DHCP server for one network (RFC 2131, options of RFC 2132): it takes frames and the time, and returns effects in
+/// an `Outbox`. It has no clock and no file.
 ///
 /// # Theory of operation
 ///
@@ -21,9 +21,9 @@ import Wire
 ///     BOUND         RELEASE                                       none; the lease ends
 ///     any           INFORM                                        ACK without an address
 ///
-/// A server that may not be the only one (`isAuthoritative` is false) ignores a client without a record in INIT-REBOOT and
-/// REBINDING. The only server answers it after a probe: ACK if the address is free or the client itself answers for it,
-/// else NAK (`reclaim`).
+/// A server that may not be the only one (`isAuthoritative` is false) ignores a client without a record in INIT-REBOOT
+/// and REBINDING. The only server answers it after a probe: ACK if the address is free or the client itself answers for
+/// it, else NAK (`reclaim`).
 ///
 /// # Choosing an address
 ///
@@ -35,8 +35,8 @@ import Wire
 ///
 /// # Several servers
 ///
-/// An offer binds for 30 s and only for its client; a REQUEST for another server withdraws it. The runner decides whether
-/// the server answers at all (`DHCPServerRunner`).
+/// An offer binds for 30 s and only for its client; a REQUEST for another server withdraws it. The runner decides
+/// whether the server answers at all (`DHCPServerRunner`).
 ///
 /// # Quotas
 ///
@@ -242,8 +242,8 @@ package struct DHCPServer: Sendable {
         table.isFree(address, for: applicant, evicting: evicting, now: now) && table.suits(address, applicant, now: now)
     }
 
-    /// Whether the client holds `address` or was offered it. The hardware address must match as well, because any client
-    /// can send the identifier of another.
+    /// Whether the client holds `address` or was offered it. The hardware address must match as well, because any
+    /// client can send the identifier of another.
     func holdsOrWasOffered(_ address: IPv4Address, _ applicant: Applicant, now: Instant) -> Bool {
         if let held = table.lease(of: applicant.client), held.address == address, held.hardware == applicant.hardware {
             return true
@@ -273,7 +273,8 @@ package struct DHCPServer: Sendable {
             let remedy = port.kind == .guest ? "; if it has several guests behind it, name it with --trunk" : ""
             outbox.note(
                 .warning,
-                "no address for \(applicant.hardware): its port has \(held), and \(free) are left for the other ports\(remedy)",
+                "no address for \(applicant.hardware): its port has \(held), and \(free) are left for the other "
+                    + "ports\(remedy)",
                 at: port)
         }
         return false
@@ -284,7 +285,8 @@ package struct DHCPServer: Sendable {
         guard isNoteDue(&lastExhaustionNote, now) else { return }
         outbox.note(
             .warning,
-            "no address left for \(hardware): all \(table.size) are leased; give a larger range with --vmnet-dhcp-end and --vmnet-mask"
+            "no address left for \(hardware): all \(table.size) are leased; give a larger range with "
+                + "--vmnet-dhcp-end and --vmnet-mask"
         )
     }
 

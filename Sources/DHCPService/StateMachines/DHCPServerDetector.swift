@@ -18,8 +18,8 @@ package struct DHCPServerDetector: Sendable {
         case served(by: IPv4Address)
     }
 
-    /// How long a server has for its offer. dnsmasq, the slowest of the common servers, pings an address for three seconds
-    /// before it offers it.
+    /// How long a server has for its offer. dnsmasq, the slowest of the common servers, pings an address for three
+    /// seconds before it offers it.
     private static let offerTime = TimeAmount.milliseconds(3500)
     private static let discoverInterval = TimeAmount.seconds(1)
 

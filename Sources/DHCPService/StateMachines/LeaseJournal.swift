@@ -33,7 +33,8 @@ package enum LeaseJournal {
     package static func line(for record: Record) -> String {
         let lease = record.lease
         let body =
-            "\(lease.address) \(lease.hardware) \(hexadecimal(lease.client.bytes)) \(record.ends) \(hexadecimal(Array(lease.hostName.utf8)))"
+            "\(lease.address) \(lease.hardware) \(hexadecimal(lease.client.bytes)) \(record.ends) "
+            + "\(hexadecimal(Array(lease.hostName.utf8)))"
         // A line without a name has the form of earlier versions, so that they can read it.
         let full = lease.name.map { "\(body) \($0)" } ?? body
         return "\(full) #\(checksum(full))\n"

@@ -6,14 +6,14 @@ import Wire
 /// The addresses of one pool and the clients that hold them.
 ///
 /// A lease that has ended stays in the table, so that its client gets the same address again, until the address is
-/// needed. Addresses are reused in this order: those never used, ascending; those whose lease ended longest ago; those of
-/// clients whose port is detached, the longest detached first. An offer is a weak claim: it keeps an address from being
-/// offered to two clients in a row, but when nothing else is left the oldest offers are offered again, so that clients
-/// that send DISCOVER and never REQUEST cannot exhaust the pool.
+/// needed. Addresses are reused in this order: those never used, ascending; those whose lease ended longest ago; those
+/// of clients whose port is detached, the longest detached first. An offer is a weak claim: it keeps an address from
+/// being offered to two clients in a row, but when nothing else is left the oldest offers are offered again, so that
+/// clients that send DISCOVER and never REQUEST cannot exhaust the pool.
 ///
-/// One hardware address has one lease as long as that is safe: a client without a lease gets the lease of another client
-/// identifier of its hardware address, such as a boot ROM's. RFC 4361 permits several clients at one hardware address;
-/// the server's probe distinguishes them, because a running client answers it.
+/// One hardware address has one lease as long as that is safe: a client without a lease gets the lease of another
+/// client identifier of its hardware address, such as a boot ROM's. RFC 4361 permits several clients at one hardware
+/// address; the server's probe distinguishes them, because a running client answers it.
 package struct LeaseTable: Sendable {
     /// Addresses of the largest pool, which bounds the memory that a flood of forged clients can take.
     package static let maximumPool = 65_536
@@ -141,8 +141,8 @@ package struct LeaseTable: Sendable {
         entries[address]!.lease!.name = nil
     }
 
-    /// Makes `lease` the one of its client and its address, and the only one with its name. Also restores leases after a
-    /// restart.
+    /// Makes `lease` the one of its client and its address, and the only one with its name. Also restores leases after
+    /// a restart.
     /// - Parameter presence: where its client is, unless that is known already.
     package mutating func commit(_ lease: Lease, presence: Presence = .at(.network)) {
         guard contains(lease.address) else { return }
@@ -171,7 +171,8 @@ package struct LeaseTable: Sendable {
         entries[address]!.lease!.expires = min(now, expires)
     }
 
-    /// A host uses `address` without a lease: the address is not assigned for `quarantineTime`, and its lease is removed.
+    /// A host uses `address` without a lease: the address is not assigned for `quarantineTime`, and its lease is
+    /// removed.
     /// - Parameter port: of that host, or of the client that reported it.
     package mutating func quarantine(_ address: IPv4Address, by port: ClientPort, now: Instant) {
         guard contains(address) else { return }
@@ -205,8 +206,8 @@ package struct LeaseTable: Sendable {
         }
     }
 
-    /// The number of addresses of the pool that count for a port, and of those that are free. A lease counts for the port
-    /// of its client, an address in quarantine for the port that caused it.
+    /// The number of addresses of the pool that count for a port, and of those that are free. A lease counts for the
+    /// port of its client, an address in quarantine for the port that caused it.
     package func usage(of port: ClientPort, now: Instant) -> (held: Int, free: Int) {
         var held = 0, taken = reservedInPool
         for (address, entry) in entries where reservedFor[address] == nil && isInPool(address) {
@@ -274,8 +275,8 @@ package struct LeaseTable: Sendable {
         return nil
     }
 
-    /// An address for a client without one: that of its hardware address, else the requested one, else one that was never
-    /// used, else the one unused for longest.
+    /// An address for a client without one: that of its hardware address, else the requested one, else one that was
+    /// never used, else the one unused for longest.
     /// - Parameter fromEnd: search for an unused one from the end of the pool.
     func newAddress(
         for applicant: Applicant, requested: IPv4Address?, fromEnd: Bool = false, excluding excluded: [IPv4Address],

@@ -14,9 +14,9 @@ package enum DNSTransport: Hashable, Sendable {
 /// # Transactions
 ///
 /// Each query that is forwarded is a transaction with a new random id (RFC 5452 section 4.3). A query that is equal to
-/// one under way, over the same transport, joins its transaction and gets its response (`Waiter`). The caller gives each
-/// transaction sockets of its own that are connected to the server, hence with random ports, so that no other host can
-/// answer.
+/// one under way, over the same transport, joins its transaction and gets its response (`Waiter`). The caller gives
+/// each transaction sockets of its own that are connected to the server, hence with random ports, so that no other host
+/// can answer.
 ///
 ///     event                       action
 ///     query, no transaction       new transaction, query the preferred server
@@ -29,8 +29,8 @@ package enum DNSTransport: Hashable, Sendable {
 ///
 /// # Servers
 ///
-/// The server that answered last is queried first, for UDP and TCP alike; then those that were not queried yet; then the
-/// one that was queried longest ago.
+/// The server that answered last is queried first, for UDP and TCP alike; then those that were not queried yet; then
+/// the one that was queried longest ago.
 ///
 /// # Shares
 ///
@@ -40,8 +40,8 @@ package enum DNSTransport: Hashable, Sendable {
 package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Sendable>: Sendable {
     /// What the caller does for the forwarder, in order.
     package enum Action: Sendable {
-        /// Send `query` to the server, from a socket that belongs to `transaction`. The sockets of all servers but the two
-        /// that were queried last can be closed.
+        /// Send `query` to the server, from a socket that belongs to `transaction`. The sockets of all servers but the
+        /// two that were queried last can be closed.
         case send(Server, query: [UInt8], over: DNSTransport, transaction: UInt64)
         /// Send a response to a client.
         case reply([UInt8], to: Client)

@@ -17,8 +17,9 @@ package enum DNSQueryClassifier {
     /// Seconds for which clients may cache the address of `localhost`.
     private static let localhostTimeToLive: UInt32 = 3600
 
-    /// The proxy answers `localhost` and names below it, which never leave the host (RFC 6761 section 6.3). A query that
-    /// cannot be forwarded gets an error, because a client treats silence as loss and repeats the query (RFC 8906).
+    /// The proxy answers `localhost` and names below it, which never leave the host (RFC 6761 section 6.3). A query
+    /// that cannot be forwarded gets an error, because a client treats silence as loss and repeats the query (RFC
+    /// 8906).
     package static func classify(_ query: RawSpan) -> Disposition {
         guard let message = try? DNSView(query), !message.isResponse else { return .ignore }
         guard message.operation == 0 else {

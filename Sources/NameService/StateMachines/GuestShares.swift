@@ -16,8 +16,8 @@ package struct DNSGuest: Hashable, Sendable {
     }
 }
 
-/// Max-min fair shares of a bounded resource: counts the units that each guest holds, and chooses the guest that gives one
-/// up when the resource is exhausted.
+/// Max-min fair shares of a bounded resource: counts the units that each guest holds, and chooses the guest that gives
+/// one up when the resource is exhausted.
 package struct GuestShares: Sendable {
     private var ports: [UInt16: Int] = [:]
     private var guests: [DNSGuest: Int] = [:]
@@ -48,8 +48,8 @@ package struct GuestShares: Sendable {
         if guests[guest] == 0 { guests[guest] = nil }
     }
 
-    /// The guest that gives up a unit so that `guest` gets one: the guest with the most behind the port with the most. Nil
-    /// if that has no more than `guest` would.
+    /// The guest that gives up a unit so that `guest` gets one: the guest with the most behind the port with the most.
+    /// Nil if that has no more than `guest` would.
     package func victim(for guest: DNSGuest) -> DNSGuest? {
         guard let (port, most) = ports.max(by: { $0.value < $1.value }) else { return nil }
         if port != guest.port && !isUnfair(most, ports[guest.port] ?? 0) { return nil }
@@ -60,7 +60,7 @@ package struct GuestShares: Sendable {
         return found
     }
 
-    /// A holder without a unit takes from any other. Two that would be even afterwards do not take from each other, so that
-    /// they do not alternate.
+    /// A holder without a unit takes from any other. Two that would be even afterwards do not take from each other, so
+    /// that they do not alternate.
     private func isUnfair(_ most: Int, _ own: Int) -> Bool { most > own + (own == 0 ? 0 : 1) }
 }

@@ -29,7 +29,8 @@ final class PacketUplink: Uplink {
             let descriptor = try openSocket().release()
             context.logger.notice(
                 """
-                guests and this host do not reach each other through \(network.interface) in bridged mode; with a Linux \
+                guests and this host do not reach each other through \(network.interface) in bridged mode; with a \
+                Linux \
                 bridge as --vmnet-interface they do
                 """)
             let configuration = PortConfiguration(

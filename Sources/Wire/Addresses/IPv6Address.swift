@@ -61,8 +61,8 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
 }
 
 extension IPv6Address {
-    /// Parses the text forms of RFC 4291 section 2.2: eight groups of one to four hexadecimal digits, one `::` for one or
-    /// more groups of zeros, and the last two groups as an IPv4 address. Nil for anything else, a zone (`%eth0`)
+    /// Parses the text forms of RFC 4291 section 2.2: eight groups of one to four hexadecimal digits, one `::` for one
+    /// or more groups of zeros, and the last two groups as an IPv4 address. Nil for anything else, a zone (`%eth0`)
     /// included.
     package init?(_ text: some StringProtocol) {
         let halves: [[UInt16]]

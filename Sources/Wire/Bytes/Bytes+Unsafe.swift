@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Reading and writing fixed-width integers in spans of bytes. Every access is bounds-checked by the standard library: a
-// mistake in a caller traps, it never reads memory outside the span. Callers check lengths once, in the initialiser of a
-// view, so that no access traps.
+// mistake in a caller traps, it never reads memory outside the span. Callers check lengths once, in the initialiser of
+// a view, so that no access traps.
 
 extension RawSpan {
     /// The byte at `offset`.

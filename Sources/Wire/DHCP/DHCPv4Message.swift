@@ -66,8 +66,8 @@ package struct DHCPv4Message: Equatable, Sendable {
     package var relay: IPv4Address = .any
     /// `chaddr`.
     package var clientHardware: MACAddress
-    /// Options in the order in which they were first read, or are to be written. The pieces of a split option are joined
-    /// (RFC 3396).
+    /// Options in the order in which they were first read, or are to be written. The pieces of a split option are
+    /// joined (RFC 3396).
     package private(set) var options: [(code: UInt8, value: [UInt8])] = []
 
     /// A message without options.

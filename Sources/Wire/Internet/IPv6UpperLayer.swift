@@ -21,8 +21,8 @@ package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {
         static let mobility: UInt8 = 135, hostIdentity: UInt8 = 139, shim: UInt8 = 140
     }
 
-    /// Where a packet ends that begins with at least an IPv6 header. Bytes behind it are padding of the link and are not
-    /// part of the packet. A payload length of 0 may be a jumbogram's (RFC 2675), of which Linux reads all bytes.
+    /// Where a packet ends that begins with at least an IPv6 header. Bytes behind it are padding of the link and are
+    /// not part of the packet. A payload length of 0 may be a jumbogram's (RFC 2675), of which Linux reads all bytes.
     package static func end(of packet: RawSpan) -> Int {
         let length = Int(packet.big16(at: IPv6Header.Field.payloadLength))
         return length == 0 ? packet.byteCount : min(packet.byteCount, IPv6Header.length + length)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The offload metadata of a frame in `virtio_net_hdr`: which checksum is partial and how to segment the frame (virtio 1.2 section
-/// 5.1.6; Linux `include/uapi/linux/virtio_net.h`). Travels with the frame as `FrameDescriptor.offload`.
+/// The offload metadata of a frame in `virtio_net_hdr`: which checksum is partial and how to segment the frame (virtio
+/// 1.2 section 5.1.6; Linux `include/uapi/linux/virtio_net.h`). Travels with the frame as `FrameDescriptor.offload`.
 @usableFromInline
 package struct VirtioNetHeader: Equatable, BitwiseCopyable, Sendable {
     /// The form with `num_buffers`, which TAP (`TUNSETVNETHDRSZ`), vmnet and vhost-user share.

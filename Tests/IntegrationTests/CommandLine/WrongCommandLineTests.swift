@@ -11,7 +11,8 @@ extension IntegrationTests {
         /// an empty folder `empty`; GONE is not there.
         static let table = """
             % 69 no VDE switch in any of the usual places | vde_vmnet --switch /tmp/vde
-            status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces | vde_vmnet --help
+            status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces | vde_vmnet \
+            --help
             start % 64 there is no subcommand 'start' | vde_vmnet --switch /tmp/vde
             stop % 64 there is no subcommand 'stop'
             version % 64 there is no subcommand 'version'
@@ -43,9 +44,11 @@ extension IntegrationTests {
             --vmnet-mode bridged DIR/v % 64 --vmnet-mode bridged needs --vmnet-interface
             --vmnet-mode bridged --vmnet-interface= DIR/v % 64 --vmnet-interface
             --switch --vmnet-mode bridged --vmnet-interface GONE0 DIR/v % 69 there is no interface GONE0 | one of:
-            --switch --vmnet-mode bridged --vmnet-interface lo DIR/v % 64 --vmnet-interface lo | loopback | vde_vmnet interfaces
+            --switch --vmnet-mode bridged --vmnet-interface lo DIR/v % 64 --vmnet-interface lo | loopback | vde_vmnet \
+            interfaces
             --vmnet-interface eth0 DIR/v % 64 --vmnet-interface needs --vmnet-mode bridged
-            --uplink user --vmnet-mode bridged --vmnet-interface lo DIR/v % 64 --vmnet-mode bridged does not go with --uplink user
+            --uplink user --vmnet-mode bridged --vmnet-interface lo DIR/v % 64 --vmnet-mode bridged does not go with \
+            --uplink user
             --uplink user --tap-name tap0 DIR/v % 64 --tap-name does not go with --uplink user
             --bridge-helper /bin/true DIR/v % 64 --bridge-helper needs --vmnet-mode bridged
             --vmnet-gateway DIR/v % 64 is invalid for '--vmnet-gateway | such as 192.168.105.1
@@ -54,7 +57,8 @@ extension IntegrationTests {
             --vmnet-gateway 192.168.1.0 DIR/v % 64 192.168.1.0 is the first address
             --vmnet-gateway fd00::1 DIR/v % 64 'fd00::1' is invalid
             --vmnet-mask 24 DIR/v % 64 --vmnet-mask needs --vmnet-gateway
-            --vmnet-gateway 10.0.0.1 --vmnet-mask 255.0.255.0 DIR/v % 64 is not a mask of 8 to 30 leading ones, such as 255.255.255.0 or 24
+            --vmnet-gateway 10.0.0.1 --vmnet-mask 255.0.255.0 DIR/v % 64 is not a mask of 8 to 30 leading ones, such \
+            as 255.255.255.0 or 24
             --vmnet-gateway 10.0.0.1 --vmnet-mask /33 DIR/v % 64 '/33' is invalid | such as 255.255.255.0, /24 or 24
             --vmnet-gateway 10.0.0.1 --vmnet-mask 32 DIR/v % 64 is not a mask of 8 to 30
             --vmnet-dhcp-end 10.0.0.9 DIR/v % 64 --vmnet-dhcp-end needs --vmnet-gateway
@@ -65,11 +69,12 @@ extension IntegrationTests {
             --vmnet-nat66-prefix fd00:1:: DIR/v % 64 --vmnet-nat66-prefix needs vmnet.framework
             --dhcp on DIR/v % 64 'on' is invalid for '--dhcp | 'auto', 'builtin', 'system' or 'off'
             --dhcp builtin --vmnet-disable-dhcp DIR/v % 64 --vmnet-disable-dhcp does not go with --dhcp
-            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip>' | such as 52:54:00:00:00:01,192.168.105.10
+            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip>' | such as \
+            52:54:00:00:00:01,192.168.105.10
             --dhcp-host 52:54:00:00:00:01,192.168.105.7 --dhcp off DIR/v % 64 --dhcp-host does not go with --dhcp off
             --publish 8080 DIR/v % 64 '8080' is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]
-            --publish 8080:80 DIR/v % 64 has '80' where a guest's address
-            --publish 8080:web:80 DIR/v % 64 has 'web' where a guest's address
+            --publish 8080:80 DIR/v % 64 has '80' where a guest belongs
+            --publish 8080:web_1:80 DIR/v % 64 has 'web_1' where a guest belongs
             --publish http:192.168.105.2 DIR/v % 64 has 'http' where a port from 1 to 65535
             --publish 0:192.168.105.2 DIR/v % 64 has '0' where a port
             --publish 80:192.168.105.2/sctp DIR/v % 64 /tcp or /udp only
@@ -98,7 +103,8 @@ extension IntegrationTests {
             --switch --uplink none DIR/GONE/v % 73 open DIR/GONE: No such file | the directory above it must exist
             --switch --uplink none --pidfile DIR/GONE/p DIR/v % 73 cannot write the pidfile | another --pidfile
             --switch --uplink none --rcfile DIR/GONE DIR/v % 66 --rcfile: open DIR/GONE: No such file
-            --switch --uplink none --mgmt DIR/GONE/m DIR/v % 73 --mgmt: open DIR/GONE: No such file | the directory above it must exist
+            --switch --uplink none --mgmt DIR/GONE/m DIR/v % 73 --mgmt: open DIR/GONE: No such file | the directory \
+            above it must exist
             --uplink none --stream DIR/GONE/s % 73 open DIR/GONE: No such file | the directory above it must exist
             --uplink none --stream DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --dgram DIR/afile % 73 DIR/afile is there already, and no socket
@@ -108,7 +114,8 @@ extension IntegrationTests {
             --fd three % 64 'three' is invalid for '--fd
             --socket-group root DIR/v % 64 --socket-group needs --stream or --dgram
             --switch --state-dir DIR/afile DIR/v % 73 DIR/afile | choose another with --state-dir
-            --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with --vmnet-gateway
+            --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with \
+            --vmnet-gateway
             run % 64 give the program to start behind -- | vde_vmnet run --help
             run qemu-system-x86_64 % 64 give the program to start behind --
             run --uplink none -- GONE % 127 start GONE: No such file | there is no such program
@@ -116,7 +123,8 @@ extension IntegrationTests {
             client % 64 Missing expected argument '<socket>' | vde_vmnet client --help
             client DIR/s % 64 give the program to start, such as
             client DIR/s true % 69 connect DIR/s: No such file | is vde_vmnet --stream DIR/s running
-            check --tcp 203.0.113.1 DIR/v % 64 '203.0.113.1' is invalid | such as 203.0.113.1:443 | vde_vmnet check --help
+            check --tcp 203.0.113.1 DIR/v % 64 '203.0.113.1' is invalid | such as 203.0.113.1:443 | vde_vmnet check \
+            --help
             check --tcp example.org:80 DIR/v % 64 'example.org:80' is invalid | IPv4 address and port
             check --name a..b DIR/v % 64 'a..b' is not a domain name
             check --bogus % 64 Unknown option '--bogus' | vde_vmnet check --help

@@ -85,7 +85,8 @@ extension IntegrationTests {
             try program.wait(for: "\(rogue) at ", within: ampleTime)
             try program.wait(
                 for: isOwn
-                    ? "sends router advertisements, which is dropped: guests may not be servers here; --allow-server 2 or --allow-server \(rogue) allows it"
+                    ? "sends router advertisements, which is dropped: guests may not be servers here; --allow-server "
+                        + "2 or --allow-server \(rogue) allows it"
                     : "sends router advertisements, which is kept from this host", within: ampleTime)
             #expect(program.output.components("sends router advertisements") == 1, "it is said once")
         }
@@ -147,7 +148,8 @@ extension IntegrationTests {
                 server.send(offer())
                 try fixture.daemon.program.wait(
                     for:
-                        "\(rogue) at port 3 (a test) answers DHCP requests, which is dropped: guests may not be servers here; --allow-server 3 or",
+                        "\(rogue) at port 3 (a test) answers DHCP requests, which is dropped: guests may not be "
+                        + "servers here; --allow-server 3 or",
                     within: ampleTime)
                 #expect(!received(plug, from: server).contains(offer()))
                 #expect(try fixture.daemon.stop() == .exited(0))

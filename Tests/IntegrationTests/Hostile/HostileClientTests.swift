@@ -19,7 +19,8 @@ private final class RawClient {
 
     /// What comes within `seconds`; empty for the end of the connection, nil for nothing at all.
     func receive(seconds: Double = ampleTime) -> [UInt8]? {
-        guard control.wait(for: .readable, until: BootClock.now + .fractionalSeconds(seconds)).contains(.readable) else {
+        guard control.wait(for: .readable, until: BootClock.now + .fractionalSeconds(seconds)).contains(.readable)
+        else {
             return nil
         }
         return (try? control.receive(limit: 4096)) ?? []

@@ -174,8 +174,8 @@ extension IntegrationTests {
             #expect(try host.snapshot() == before)
         }
 
-        /// A TAP that is renamed, or made a port of a bridge, is where its rules have no effect: it is down, and back when
-        /// that ends.
+        /// A TAP that is renamed, or made a port of a bridge, is where its rules have no effect: it is down, and back
+        /// when that ends.
         @Test func misplacedTapIsSetDown() throws {
             let fixture = try DaemonFixture(["--dhcp", "builtin", "--egress", "deny"])
             let host = fixture.host, program = fixture.daemon.program
@@ -186,7 +186,8 @@ extension IntegrationTests {
             try host.ip("link", "set", "guest0", "up")
             try program.wait(
                 for:
-                    "vmnet0 was renamed to guest0; it stays down until it has its name back; fix it with: sudo ip link set guest0 name vmnet0",
+                    "vmnet0 was renamed to guest0; it stays down until it has its name back; fix it with: sudo ip "
+                    + "link set guest0 name vmnet0",
                 within: 10)
             #expect(try !guest.namespace.pings(gateway, seconds: 1))
             try host.ip("link", "set", "guest0", "name", "vmnet0")

@@ -89,7 +89,8 @@ extension IntegrationTests {
 
             try laptop.startVPN()
             try laptop.waitForMessage(
-                "routing rule 5270 looks up table 52 before the main table; a rule at 5269 keeps 192.168.105.0/24 reachable"
+                "routing rule 5270 looks up table 52 before the main table; a rule at 5269 keeps 192.168.105.0/24 "
+                    + "reachable"
             )
             try eventually("guests go by the VPN") { try laptop.page() == "Hello from the VPN" }
             #expect(try laptop.reachesGateway())
@@ -121,13 +122,15 @@ extension IntegrationTests {
             try host.ip("link", "set", "br9", "up")
             try host.ip("link", "set", "vmnet0", "master", "br9")
             try laptop.waitForMessage(
-                "vmnet0 is a port of br9, where the rules for its guests have no effect; it stays down until it is removed from the bridge; fix it with: sudo ip link set vmnet0 nomaster"
+                "vmnet0 is a port of br9, where the rules for its guests have no effect; it stays down until it is "
+                    + "removed from the bridge; fix it with: sudo ip link set vmnet0 nomaster"
             )
             try host.ip("link", "set", "vmnet0", "nomaster")
             try laptop.waitForMessage("resolved: vmnet0 is a port of br9")
             try host.ip("route", "add", "192.168.105.0/28", "dev", "br9")
             try laptop.waitForMessage(
-                "the route to 192.168.105.0/28 by br9 diverts packets from guests of 192.168.105.0/24; fix it with: sudo ip route del 192.168.105.0/28 dev br9"
+                "the route to 192.168.105.0/28 by br9 diverts packets from guests of 192.168.105.0/24; fix it with: "
+                    + "sudo ip route del 192.168.105.0/28 dev br9"
             )
             try host.ip("route", "del", "192.168.105.0/28", "dev", "br9")
             try laptop.waitForMessage("resolved: the route to 192.168.105.0/28")

@@ -104,8 +104,8 @@ extension IntegrationTests {
             _ = second
         }
 
-        /// A port that is published to a host name leads to the first guest that takes the name with its lease, and to no
-        /// other as long as that lease runs, over a restart too.
+        /// A port that is published to a host name leads to the first guest that takes the name with its lease, and to
+        /// no other as long as that lease runs, over a restart too.
         @Test(arguments: ["tap", "user"]) func hostNameIsFollowed(uplink: String) throws {
             let network = try TestNetwork(), host = network.host, path = network.folder.file("vde")
             func start() throws -> VMNetDaemon {
