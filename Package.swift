@@ -78,7 +78,8 @@ let package = Package(
 
         // The services for guests, the uplinks, and how they change the host.
         library(
-            "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire", logging),
+            "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
+            logging),
         library("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         library("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         library(

@@ -106,6 +106,7 @@ final class TrafficReport {
             month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
         return
-            "\(padded(year, 4))-\(padded(month))-\(padded(day))T\(padded(rest / 3600)):\(padded(rest / 60 % 60)):\(padded(rest % 60))+00:00"
+            "\(padded(year, 4))-\(padded(month))-\(padded(day))T"
+            + "\(padded(rest / 3600)):\(padded(rest / 60 % 60)):\(padded(rest % 60))+00:00"
     }
 }

@@ -5,6 +5,7 @@ import SourceRules
 /// Prints every place where a rule is broken, as compilers do.
 ///
 ///     swift run source_rules [RULE...] [PATH...]     all rules, all files; exit 1 if any is broken
+///     swift run source_rules --all [...]             also the places that `Allowance` tolerates
 ///     swift run source_rules unsafe-shares           how much of each target is unsafe
 @main
 struct Tool {
@@ -16,10 +17,12 @@ struct Tool {
             return
         }
         let rules = arguments.compactMap(Rule.init(rawValue:))
-        let paths = arguments.filter { Rule(rawValue: $0) == nil }
+        let showsAll = arguments.contains("--all")
+        let paths = arguments.filter { Rule(rawValue: $0) == nil && $0 != "--all" }
         var count = 0
         for rule in rules.isEmpty ? Rule.allCases : rules {
-            let offences = rule.offences(in: tree).filter { offence in
+            let all = rule.offences(in: tree)
+            let offences = (showsAll ? all : Allowance.exceeded(all)).filter { offence in
                 paths.isEmpty || paths.contains { offence.path.hasPrefix($0) }
             }
             for offence in offences { print(offence) }

@@ -271,8 +271,8 @@ extension IntegrationTests {
             try network.host.ip("route", "add", "10.77.0.0/16", "dev", "new")
             try daemon.wait(
                 for:
-                    "process \(CurrentProcess.identifier) keeps /run/vde_vmnet/lock locked; guests do not reach the outside "
-                    + "through new interfaces until it is released"
+                    "process \(CurrentProcess.identifier) keeps /run/vde_vmnet/lock locked; guests do not reach the "
+                    + "outside through new interfaces until it is released"
             )
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
