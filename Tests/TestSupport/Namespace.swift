@@ -121,6 +121,11 @@ package final class Namespace {
     /// Everything about this host that a network program could change: links, addresses, routes, firewall tables,
     /// forwarding settings.
     package func snapshot() throws -> String {
+        // Duplicate address detection (RFC 4862 section 5.4) ends a second after a link is up, and changes flags and
+        // routes. Without a carrier it does not end.
+        try? eventually("the end of duplicate address detection", within: 2) {
+            try run("ip", "-o", "addr", "show", "tentative").isEmpty
+        }
         let links = try run("ip", "-o", "link").split(separator: "\n").map {
             $0.split(separator: " ").dropFirst().joined(separator: " ")
         }.sorted()
