@@ -98,7 +98,8 @@ enum Documentation {
 
     static func offences(_ tree: SourceTree) -> [Offence] {
         let files = tree.sources.filter(\.isSwift)
-        let requirements = requirements(files)
+        // ArgumentParser is not read into the tree.
+        let requirements = requirements(files).merging(["ExpressibleByArgument": ["init"]]) { $0.union($1) }
         return files.flatMap { offences($0, requirements) }
     }
 
@@ -157,8 +158,9 @@ enum Documentation {
         return head.contains { requirements[$0]?.contains(declaration.name) == true }
     }
 
-    /// Whether an initialiser does nothing but `self.x = x`.
+    /// Whether an initialiser does nothing, or nothing but `self.x = x`.
     private static func onlyStores(_ file: SourceFile, _ index: Int) -> Bool {
+        if file.lines[index].hasSuffix("{}") { return true }
         let own = indentation(file.lines[index])
         if let open = file.lines[index].range(of: "{ "), file.lines[index].hasSuffix("}") {
             let body = file.lines[index][open.upperBound...].dropLast().split(separator: ";")

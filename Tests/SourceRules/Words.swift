@@ -28,7 +28,7 @@ package enum Words {
         Prose(pattern: #"\b(super-?frames?|long frames?)\b"#, instead: "GSO frame"),
         Prose(pattern: #"\bdoors?\b"#, instead: "listener, or socket"),
         Prose(pattern: #"\bpatien(ce|t)\b"#, instead: "timeout, or the timer's name"),
-        Prose(pattern: #"(?<!state )(?<!virtual )\bmachines?\b"#, instead: "guest, or host"),
+        Prose(pattern: #"(?<!state )(?<!virtual )\bmachines?\b(?!-id)"#, instead: "guest, or host"),
     ]
 
     /// Words of identifiers, and what to write instead.
@@ -92,7 +92,7 @@ package enum Words {
     private static func identifiers(_ code: String, _ file: SourceFile, _ index: Int) -> [Offence] {
         code.split { !($0.isLetter || $0.isNumber || $0 == "_") }.compactMap { identifier in
             let words = parts(String(identifier))
-            // A state machine and a virtual machine are standard terms.
+            // A state machine and a virtual machine are standard terms; /etc/machine-id is a file.
             let pairs = zip([""] + words, words).filter { !["state", "virtual"].contains($0.0) }
             guard let word = pairs.map(\.1).first(where: { names[$0] != nil }) else { return nil }
             return file.offence(.words, line: index + 1, "`\(identifier)`: \"\(word)\"; write \(names[word]!)")

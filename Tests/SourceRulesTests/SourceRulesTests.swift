@@ -128,7 +128,7 @@ import Testing
 
     @Test(arguments: [
         "A state machine.", "A virtual machine.", "The user `nobody`.", "Who owns the port? The guest.", "Returns it.",
-        "The process that holds the lock.",
+        "The process that holds the lock.", "From /etc/machine-id.",
     ])
     func plainProsePasses(text: String) {
         #expect(count(.words, "Sources/Wire/A.swift", "/// \(text)\n") == 0)
@@ -161,6 +161,8 @@ import Testing
         "package var description: String { \"\" }", "func send() {}", "package extension A {",
         "/// B\npackage enum Field {\n    package static let flags = 6\n}",
         "/// B\npackage struct B {\n    package init(a: Int) {\n        self.a = a\n    }\n}",
+        "package init() {}",
+        "extension A: ExpressibleByArgument {\n    package init?(argument: String) { self.init(argument) }\n}",
         "/// B\npackage protocol B {\n    func send()\n}\n/// C\npackage struct C: B {\n    package func send() {}\n}",
     ])
     func exemptDeclarationsPass(text: String) {
