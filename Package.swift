@@ -148,7 +148,7 @@ let package = Package(
             of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
             "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),
-        // Rules about the sources, which a test and `make lint` apply. They use Foundation and nothing of ours.
+        // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.
         .target(name: "SourceRules", path: "Tests/SourceRules"),
         .executableTarget(name: "source_rules", dependencies: ["SourceRules"], path: "Tests/SourceRulesTool"),
         .testTarget(name: "SourceRulesTests", dependencies: ["SourceRules", "TestSupport"]),

@@ -15,7 +15,7 @@ struct AddressOptions: ParsableArguments {
             system: a server on this host (on macOS, Apple's)
             off: none on this host
             """,
-            valueName: "who"))
+            valueName: "server"))
     var dhcp: Configuration.DHCP?
 
     @Flag(help: "Same as --dhcp off.")

@@ -67,8 +67,8 @@ package struct Check: ParsableCommand {
         }
         report(CheckStep(name: "join", outcome: .ok, duration: BootClock.now - start, detail: connection.name))
         // One user's checks always have the same hardware address, so that they do not use up the pool.
-        let seed = Array(
-            "check \(CurrentProcess.effectiveUser) \(connection.name) \(Files.text("/etc/machine-id") ?? "")".utf8)
+        let host = Files.text("/etc/machine-id") ?? ""
+        let seed = Array("check \(CurrentProcess.effectiveUser) \(connection.name) \(host)".utf8)
         let guest = Guest(hardware: MACAddress(locallyAdministeredFrom: seed), link: connection)
         let check = NetworkCheck(
             guest, NetworkCheck.Options(name: DNSName(name)!, connect: tcp.map { ($0.address, $0.port) }),

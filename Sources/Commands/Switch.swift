@@ -51,7 +51,8 @@ package struct Switch: ParsableCommand {
 
     @Option(
         name: [.customShort("m"), .customLong("mode"), .customLong("mod")],
-        help: ArgumentHelp("Octal mode of the control socket: who may join. (default: 0600)", valueName: "mode"))
+        help: ArgumentHelp(
+            "Octal mode of the control socket: the users that may join. (default: 0600)", valueName: "mode"))
     var mode: OctalMode?
 
     @Option(help: ArgumentHelp("Octal mode of the directory. (default: derived from --mode)", valueName: "mode"))

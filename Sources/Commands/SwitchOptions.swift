@@ -6,7 +6,7 @@ import Sessions
 import VDEPlug
 import VDESwitch
 
-/// The options of `join` for a switch of its own.
+/// The options of `join` that creates its own switch.
 struct SwitchOptions: ParsableArguments {
     @Flag(
         name: .customLong("switch"),
@@ -15,7 +15,7 @@ struct SwitchOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Octal mode of the switch's control socket: who may join. (default: 0600)", valueName: "mode"))
+            "Octal mode of the switch's control socket: the users that may join. (default: 0600)", valueName: "mode"))
     var vdeMode: OctalMode?
 
     @Option(

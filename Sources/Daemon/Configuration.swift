@@ -5,7 +5,7 @@ import Uplink
 import VDEPlug
 import Wire
 
-/// Everything that the daemon is told to do, validated as far as possible without side effects.
+/// All options of the daemon, validated as far as possible without side effects.
 package struct Configuration: Sendable {
     /// Which DHCP server guests have.
     package enum DHCP: String, CaseIterable, Sendable {

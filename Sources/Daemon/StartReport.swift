@@ -30,6 +30,7 @@ package struct StartReport: Sendable {
         let identity = configuration.interfaceID ?? (0..<16).map { _ in Random.value() }
         self.summary = summary
         network = parameters == nil ? uplink?.hostAddressing?.network : parameters?.network
+        // The seed must not change: each identifier keeps its hardware address.
         guest = MACAddress(locallyAdministeredFrom: Array("machine".utf8) + identity)
         interfaceID = identity
         mtu = parameters?.mtu ?? configuration.mtu

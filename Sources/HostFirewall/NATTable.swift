@@ -21,7 +21,7 @@ package struct NATTable: Equatable, Sendable {
     package var isIsolating = false
     /// Interfaces on which this program has switched forwarding on. Between them and every interface that is not a TAP
     /// of some instance, forwarded packets are dropped, as the kernel did before.
-    package var guarded: [String] = []
+    package var restrictedInterfaces: [String] = []
     /// Ports of the host that lead to guests.
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
@@ -41,8 +41,8 @@ package struct NATTable: Equatable, Sendable {
     /// The name of the table with the rules of a TAP.
     package static func tableName(tap: String) -> String { prefix + tap }
 
-    /// The table that keeps `guarded` interfaces closed to each other after this process was killed: the kernel removes
-    /// a table together with the process that owns it, and this second table has no owner.
+    /// The table that keeps `restrictedInterfaces` closed to each other after this process was killed: the kernel
+    /// removes a table together with the process that owns it, and this second table has no owner.
     package static func guardTableName(tap: String) -> String { prefix + tap + "_guards" }
 
     private static let prefix = "vde_vmnet_"
@@ -73,7 +73,8 @@ package struct NATTable: Equatable, Sendable {
     ///   neither flush nor delete it, and it goes when the socket is closed.
     package func script(isOwned: Bool) -> String {
         let flags = isOwned ? " flags owner;" : ""
-        let guards = guarded.map { "    iifname \"\($0)\" meta oifgroup != \(LinkGroup.taps) drop\n" }.joined()
+        let guards = restrictedInterfaces.map { "    iifname \"\($0)\" meta oifgroup != \(LinkGroup.taps) drop\n" }
+            .joined()
         return """
             table inet \(table) {\(flags) }
             delete table inet \(table)

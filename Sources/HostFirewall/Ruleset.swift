@@ -42,12 +42,15 @@ package struct Ruleset: Equatable, Sendable {
     package struct Chain: Equatable, Sendable {
         /// The address family of the table, such as `inet`.
         package let family: String
+        /// The name of its table, unique within the family.
         package let table: String
+        /// Unique within the table.
         package let name: String
         /// `forward`, `input` and so on for base chains.
         package var hook: String?
         /// The verdict at the end of a base chain.
         package var policy: Verdict = .accept
+        /// In the order in which the kernel evaluates them.
         package var rules: [Rule] = []
     }
 
@@ -286,7 +289,7 @@ package struct Ruleset: Equatable, Sendable {
             case "--dport":
                 rule.conditions.append(.destinationPort(protocolName: transport, [value], isNegated: isNegated))
             case "--ctstate", "--state":
-                // The comma of RELATED,ESTABLISHED was taken for a separator: the rest are words of their own.
+                // The comma of RELATED,ESTABLISHED was taken for a separator: each further state is a separate word.
                 var states = [value.lowercased()]
                 while index + 2 < words.count,
                     ["RELATED", "ESTABLISHED", "NEW", "INVALID", "UNTRACKED"].contains(words[index + 2])

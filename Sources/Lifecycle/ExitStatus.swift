@@ -25,6 +25,7 @@ package enum ExitStatus: Int32, Sendable {
 
 /// Why the program cannot start or go on: a message with the thing, the cause and the next step, and the exit status.
 package struct ExitError: Error, Sendable, CustomStringConvertible {
+    /// The status with which the process ends.
     package let status: ExitStatus
     package let description: String
 

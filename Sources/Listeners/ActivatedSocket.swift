@@ -3,14 +3,18 @@ import Platform
 
 /// A socket that systemd or launchd has created and passed to this process (socket activation).
 package struct ActivatedSocket: Equatable, Sendable {
+    /// What the socket is used for. The socket itself shows it (SO_TYPE, SO_ACCEPTCONN, a peer).
     package enum Kind: Equatable, Sendable {
         case listener(ListenerSocket.Kind)
         /// A connected socket, of a socket unit with `Accept=yes`.
         case connection(InheritedDescriptor)
     }
 
+    /// The descriptor's number. Not owned.
     package let raw: Int32
+    /// Decides how the daemon uses the socket.
     package let kind: Kind
+    /// The path that the socket is bound to; empty if it has none.
     package let path: String
 
     /// The descriptors from launchd, which hands them out only once.
@@ -29,6 +33,8 @@ package struct ActivatedSocket: Equatable, Sendable {
         return sockets
     }
 
+    /// Examines descriptor `raw`, without taking ownership.
+    /// - Throws: `unsuitable` if it is not a unix socket, or a stream socket that neither listens nor is connected.
     package init(_ raw: Int32) throws(ListenerError) {
         self.raw = raw
         path = SocketActivation.path(of: raw)

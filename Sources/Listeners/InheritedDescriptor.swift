@@ -3,6 +3,7 @@ import Platform
 
 /// A connected unix socket that this process was started with, whose peer is a guest's VMM.
 package struct InheritedDescriptor: Equatable, Sendable {
+    /// The descriptor's number. Not owned.
     package let raw: Int32
     /// A stream, in which a length precedes each frame; otherwise datagrams, one per frame.
     package let isStream: Bool

@@ -4,7 +4,9 @@
 package struct ListenerAccess: Equatable, Sendable {
     /// The socket's mode.
     package var mode: UInt16
+    /// The socket's owner; nil: the user of this process.
     package var user: UInt32?
+    /// The socket's group; nil: the one that the kernel gives it, which the directory may decide.
     package var group: UInt32?
 
     package init(mode: UInt16 = 0o600, user: UInt32? = nil, group: UInt32? = nil) {

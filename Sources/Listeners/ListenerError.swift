@@ -3,6 +3,7 @@ import Platform
 
 /// Why a listener cannot be created. The description names the path, the cause and the next step.
 package struct ListenerError: Error, Sendable, CustomStringConvertible {
+    /// The kind of failure, from which `Sessions` derives the exit status.
     package enum Cause: Equatable, Sendable {
         /// Another process serves the socket.
         case occupied
@@ -14,6 +15,7 @@ package struct ListenerError: Error, Sendable, CustomStringConvertible {
         case system
     }
 
+    /// The kind of failure.
     package let cause: Cause
     package let description: String
 

@@ -4,15 +4,19 @@ import Timing
 
 /// A unix socket at a path that guests connect to. `remove` removes the path, if it is still this socket's.
 package final class ListenerSocket: Sendable {
+    /// How clients reach the socket: SOCK_STREAM or SOCK_DGRAM.
     package enum Kind: Sendable {
         /// Each client connects, and has its own connection.
         case stream
-        /// Clients send datagrams to one socket; their addresses tell them apart.
+        /// All clients send datagrams to one socket; the source address identifies the client.
         case datagram
     }
 
+    /// Decides how frames are delimited: by a length in a stream, else one frame per datagram.
     package let kind: Kind
+    /// The absolute path; for an inherited socket as the caller gave it.
     package let path: String
+    /// Listens for connections, or receives the datagrams of all clients. Owned by this object.
     package let socket: Descriptor
     /// The name and identity of the bound socket; nil for an inherited one.
     private let bound: Bound?
@@ -92,11 +96,11 @@ package final class ListenerSocket: Sendable {
             throw refuse(Errno.exists, "\(path) is there already, and no socket; choose another path")
         }
         // Without the lock, another process may be creating it.
-        if case .nobody = holder(in: place, kind) { place.settle() }
+        if case .unused = holder(in: place, kind) { place.settle() }
         let deadline = BootClock.now + SocketDirectory.bindingTimeout
         search: while true {
             switch holder(in: place, kind) {
-            case .nobody: break search
+            case .unused: break search
             case .process(let number):
                 // A child of a killed process still has the socket until it calls exec.
                 if number > 0, !ProcessTable.isAlive(number), BootClock.now < deadline {
@@ -133,7 +137,8 @@ package final class ListenerSocket: Sendable {
 
     /// The process that uses a socket.
     private enum Holder {
-        case nobody
+        /// No process has it open.
+        case unused
         /// 0 if the process is unknown.
         case process(Int32)
         /// This process may not connect to the socket.
@@ -148,7 +153,7 @@ package final class ListenerSocket: Sendable {
             try place.directory.connect(socket, to: place.name)
         } catch {
             switch error.code {
-            case Errno.refused, Errno.noEntry: return .nobody
+            case Errno.refused, Errno.noEntry: return .unused
             case Errno.accessDenied: return .secret
             default: return .process(0)
             }

@@ -3,6 +3,7 @@ import Timing
 
 /// One step of a check.
 package struct CheckStep: Equatable {
+    /// The raw values are part of `check --json`.
     package enum Outcome: String {
         case ok
         case failed
@@ -10,7 +11,9 @@ package struct CheckStep: Equatable {
         case skipped
     }
 
+    /// A fixed word that scripts compare, such as `lease`.
     package let name: String
+    /// A check with a failed step ends with a failure.
     package let outcome: Outcome
     /// How long it took.
     package let duration: TimeAmount

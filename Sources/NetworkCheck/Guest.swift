@@ -8,12 +8,19 @@ import Wire
 package final class Guest {
     /// The lease that a DHCP server has acknowledged.
     package struct Lease: Equatable {
+        /// The address that the server assigned.
         package let address: IPv4Address
+        /// From the address and the subnet mask (option 1).
         package let network: IPv4Network
+        /// The server identifier (option 54).
         package let server: IPv4Address
+        /// The default router (option 3); nil if the server sends none.
         package let router: IPv4Address?
+        /// In the order of the server's preference (option 6).
         package let nameServers: [IPv4Address]
+        /// The lease time (option 51); 0 if the server sends none.
         package let seconds: UInt32
+        /// The interface MTU in bytes (option 26); nil if the server sends none.
         package let mtu: UInt16?
     }
 
@@ -94,6 +101,7 @@ package final class Guest {
             ? message : nil
     }
 
+    /// The message of the DHCP exchange (RFC 2131 section 3.1) at which it failed.
     package enum LeaseFailure: Error, Equatable {
         case noOffer
         case noAcknowledgement(server: IPv4Address)
@@ -198,6 +206,7 @@ package final class Guest {
         } ?? false
     }
 
+    /// The result of a DNS query.
     package enum NameAnswer: Equatable {
         case addresses([String])
         /// The server's response code (RFC 1035 section 4.1.1).
@@ -208,6 +217,7 @@ package final class Guest {
 
     /// An ICMP message that a packet could not be delivered.
     package struct UnreachableReport: Equatable {
+        /// The source of the ICMP message: the target itself, or a router before it.
         package let reporter: IPv4Address
         /// The code of the "destination unreachable" message.
         package let code: UInt8
@@ -250,6 +260,7 @@ package final class Guest {
         } ?? .timedOut
     }
 
+    /// How the target answers a SYN. `refused`: with a reset.
     package enum ConnectAnswer: Equatable {
         case accepted, refused, timedOut
         case unreachable(UnreachableReport)

@@ -5,6 +5,7 @@ import Wire
 
 /// Checks a network step by step, from a guest's first frame to the outside, and reports each step.
 package final class NetworkCheck {
+    /// What to probe beyond the guest's own network.
     package struct Options {
         /// A name for the network's resolver.
         package var name: DNSName
@@ -128,7 +129,7 @@ package final class NetworkCheck {
         switch guest.resolve(options.name, at: server) {
         case .addresses(let addresses):
             let text = addresses.isEmpty ? "known, without an IPv4 address" : addresses.joined(separator: ", ")
-            return .ok("\(options.name) is \(text), says \(server)")
+            return .ok("\(options.name) is \(text) according to \(server)")
         case .failure(let code) where (code == 3 || code == 5) && options.name == NetworkCheck.localhost:
             // A resolver may deny this name (RFC 6761 section 6.3). The step only checks that it answers.
             return .ok("\(server) answers, though it knows no \(options.name)")

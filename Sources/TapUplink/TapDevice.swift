@@ -9,6 +9,7 @@ import Wire
 package struct TapDevice: ~Copyable {
     /// Reads and writes frames. Owned by this value.
     package let descriptor: Descriptor
+    /// The name that the kernel gave it at creation. Another program can rename it; use `index` for lookups.
     package let name: String
     /// The interface's index, which does not change when it is renamed.
     package let index: UInt32

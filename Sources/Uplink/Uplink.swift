@@ -77,8 +77,11 @@ extension Uplink {
 
 /// The parts of the daemon that an uplink uses.
 package struct UplinkContext {
+    /// Timers and descriptors of the control thread, on which the daemon calls the uplink's methods.
     package let loop: ControlLoop
+    /// The control plane of the switch that the uplink is a port of.
     package let control: SwitchControl
+    /// The daemon's logger.
     package let logger: Logger
     /// Attaches a port to the switch, and takes over its descriptor; nil if no port is left, and the descriptor is
     /// still the caller's.

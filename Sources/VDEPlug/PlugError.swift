@@ -3,6 +3,7 @@ import Platform
 
 /// Why a VDE network could not be joined. The description names the path, the cause and the next step.
 package struct PlugError: Error, Sendable, CustomStringConvertible {
+    /// The kind of failure, from which callers decide whether to retry.
     package enum Cause: Equatable, Sendable {
         /// No process listens there.
         case noSwitch
@@ -21,6 +22,7 @@ package struct PlugError: Error, Sendable, CustomStringConvertible {
         case system
     }
 
+    /// The kind of failure.
     package let cause: Cause
     package let description: String
 

@@ -95,7 +95,7 @@ extension ManagementConsole {
             (it, arguments) throws(ConsoleError) in
             try it.setAllocatable(arguments.number(0), arguments.flag(1))
         },
-        silent("port/setuser", "N user", "reserve port N for a user (NONE: for nobody)") {
+        silent("port/setuser", "N user", "reserve port N for a user (NONE: for no particular one)") {
             (it, arguments) throws(ConsoleError) in
             let number = try arguments.number(0)
             try it.setUser(number, account(arguments, UserDatabase.user(named:)))
@@ -228,7 +228,7 @@ extension ManagementConsole {
         printing("hash/print", "", "list the addresses") { (console, _) throws(ConsoleError) in
             try console.listAddresses { _ in true }
         },
-        printing("hash/find", "MAC [VLAN]", "tell the port of an address") {
+        printing("hash/find", "MAC [VLAN]", "print the port of an address") {
             (console, arguments) throws(ConsoleError) in
             guard let address = arguments.words.first.flatMap({ MACAddress($0) }) else { throw .invalid }
             let vlan = try arguments.optional(1) ?? 0

@@ -7,6 +7,7 @@ import Timing
 package final class ManagementConsole {
     /// The result of a command.
     package struct Reply: Equatable, Sendable {
+        /// What the session's owner must do after the answer is sent.
         package enum End: Equatable, Sendable {
             /// The client ends its session.
             case logout
@@ -18,7 +19,9 @@ package final class ManagementConsole {
         package var preamble: [String] = []
         /// Lines between `0000 DATA` and the dot; nil for commands that print nothing.
         package var data: [String]?
+        /// nil for success, which the console reports as `1000 Success`.
         package var failure: ConsoleError?
+        /// nil: the session goes on.
         package var end: End?
     }
 
@@ -47,9 +50,10 @@ package final class ManagementConsole {
 
     /// Clients parse the version between `V.` and the end of the line.
     var banner: [String] {
-        ["VDE switch V.\(context.version)", "(vde_vmnet, which speaks the VDE protocol) - Apache-2.0", ""]
+        ["VDE switch V.\(context.version)", "(vde_vmnet, which uses the VDE protocol) - Apache-2.0", ""]
     }
 
+    /// Sent to a client that connects: the banner and the first prompt.
     package var greeting: String { banner.map { $0 + "\n" }.joined() + "vde$ " }
 
     /// Seconds since the console was made.

@@ -8,6 +8,7 @@ import Wire
 /// first read returns all mandatory fields, the request is complete. If the request arrives in pieces, the caller waits
 /// a short time for the rest of the description.
 package struct RequestReader: Sendable {
+    /// What the caller must do next.
     package enum Outcome: Equatable, Sendable {
         /// More bytes are needed.
         case incomplete

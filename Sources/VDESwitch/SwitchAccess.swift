@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Who may join a switch: owner and mode of its directory and sockets, by the rules of vde_switch(1).
+/// The users that may join a switch: owner and mode of its directory and sockets, by the rules of vde_switch(1).
 package struct SwitchAccess: Equatable, Sendable {
     /// Of the control socket; nil: 0600.
     package var mode: UInt16?

@@ -230,7 +230,7 @@ package final class SwitchDirectory {
             guard let process = listener(in: directory) else { return nil }
             if process == 0 || ProcessTable.isAlive(process) { return process }
             // Either a child of a killed process still has the socket until it calls exec, or the switch is a daemon
-            // and the process that called listen has ended. Time tells.
+            // and the process that called listen has ended. Only the first case ends before the deadline.
             guard BootClock.now < deadline else { return 0 }
             BootClock.sleep(.milliseconds(10))
         }
@@ -268,9 +268,11 @@ package final class SwitchDirectory {
 
     /// The data socket of a connection: connected to the client's, and bound to the path that the client receives.
     package struct DataSocket: ~Copyable {
+        /// Owned by this value.
         package let descriptor: Descriptor
         /// The path that the client receives.
         package let path: String
+        /// The name in the switch's directory, for `removeDataSocket`.
         package let name: String
     }
 

@@ -3,6 +3,7 @@ import Platform
 
 /// Why a switch cannot be created. The description names the path, the cause and the next step.
 package struct SwitchError: Error, Sendable, CustomStringConvertible {
+    /// The kind of failure, from which `Sessions` derives the exit status.
     package enum Cause: Equatable, Sendable {
         /// Another switch serves the directory.
         case occupied
@@ -13,6 +14,7 @@ package struct SwitchError: Error, Sendable, CustomStringConvertible {
         case system
     }
 
+    /// The kind of failure.
     package let cause: Cause
     package let description: String
 

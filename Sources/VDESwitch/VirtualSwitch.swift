@@ -7,7 +7,7 @@ import Wire
 //
 // A switch has numbered ports, as vde_switch does; clients and scripts know only those. A port has one or more
 // connections: several clients may join one port, and share it like the stations behind one cable. In the data plane
-// (Switching) each connection is a port of its own, with a `PortNumber`; the connections of one port form a port group,
+// (Switching) each connection is a separate port, with a `PortNumber`; the connections of one port form a port group,
 // within which frames are not forwarded.
 //
 //   free        no entry in `ports`; a client that asks for this number creates it
@@ -16,7 +16,7 @@ import Wire
 //   created     `detach` of the last connection; the counters of past connections stay.
 //   free        `remove`
 //
-// Who may use a port: root always; otherwise every user, unless `allowedUser` or `allowedGroup` is set (port/setuser,
+// Users of a port: root always; otherwise every user, unless `allowedUser` or `allowedGroup` is set (port/setuser,
 // port/setgroup). A client that asks for any port gets the first inactive one that is allocatable and that its user may
 // use.
 //
@@ -41,7 +41,9 @@ package final class VirtualSwitch {
         let counters: PortCounters
     }
 
+    /// Totals of a port. In: from its clients; out: to them.
     package struct Traffic: Equatable, Sendable {
+        /// Bytes are those of Ethernet frames, without preamble and checksum.
         package var framesIn: UInt64 = 0, bytesIn: UInt64 = 0, framesOut: UInt64 = 0, bytesOut: UInt64 = 0
 
         package init() {}
@@ -61,7 +63,9 @@ package final class VirtualSwitch {
         }
     }
 
+    /// A numbered port: its settings, its owner and its connections.
     package struct SwitchPort: Sendable {
+        /// The newest first. They form one port group in the data plane.
         package internal(set) var connections: [Connection] = []
         /// Whether clients that ask for any port may get it.
         package internal(set) var isAllocatable = true
@@ -69,14 +73,17 @@ package final class VirtualSwitch {
         package internal(set) var user: UInt32?
         /// The user that may use it, besides root; nil with `allowedGroup` nil: all users.
         package internal(set) var allowedUser: UInt32?
+        /// The group whose members may use it, besides root; see `allowedUser`.
         package internal(set) var allowedGroup: UInt32?
         /// The VLAN of untagged frames.
         package internal(set) var untaggedVLAN: UInt16 = 0
         /// Traffic of former connections, minus the counters at the last reset.
         var past = Traffic()
 
+        /// Whether it has connections. Only an inactive port can be removed.
         package var isActive: Bool { !connections.isEmpty }
 
+        /// Of all connections, former ones included, since the last reset.
         package var traffic: Traffic {
             var sum = past
             for connection in connections { sum.add(connection.counters) }
@@ -101,12 +108,15 @@ package final class VirtualSwitch {
     /// The VLANs that can be created, as in vde_switch.
     package static let vlans: ClosedRange<UInt16> = 1...4093
 
+    /// The data plane, which receives every change.
     package let control: SwitchControl
     /// The highest port number.
     package private(set) var limit: Int
+    /// By port number, from 1 on. A number without an entry is free.
     package private(set) var ports: [Int: SwitchPort] = [:]
     /// The VLANs, each with its tagged member ports. VLAN 0 always exists.
     package private(set) var taggedPorts: [UInt16: Set<Int>] = [0: []]
+    /// Whether the data plane floods every frame, and ignores VLANs.
     package private(set) var isHub = false
     /// Seconds after which an unused address is removed from the address table.
     package private(set) var ageing = 300

@@ -10,7 +10,7 @@ import Wire
 
 /// vmnet.framework on a Mac; on Linux the library that is linked in its place.
 package struct VmnetFramework: VmnetProvider {
-    /// How long a start may take. The framework has no timeout of its own.
+    /// How long a start may take. The framework itself has no timeout.
     private let startTimeout: TimeAmount
 
     /// - Parameter startTimeout: how long a start may take.

@@ -11,6 +11,7 @@ package struct VmnetOptions: Equatable, Sendable {
         case bridged(String)
     }
 
+    /// The kind of network (vmnet_operation_mode_key).
     package var mode: Mode
     /// The host's address, the last address for guests, and the network's size.
     package var network: GuestNetwork?

@@ -6,7 +6,7 @@ import Timing
 
 @testable import EventLoop
 
-/// A listening socket in a folder of its own, and its clients.
+/// A listening socket in a temporary folder, and its clients.
 private final class ListenerScene {
     let folder: TemporaryFolder
     let loop: ControlLoop
@@ -46,7 +46,7 @@ private final class ListenerScene {
         _ = Descriptor(adopting: last.raw)
     }
 
-    func turn() {
+    func runLoopOnce() {
         _ = loop.schedule(after: .milliseconds(1)) {}
         loop.runOnce()
         turns += 1
@@ -56,7 +56,7 @@ private final class ListenerScene {
         let deadline = BootClock.now + .fractionalSeconds(Double(ampleTime))
         while !isDone() {
             guard BootClock.now < deadline else { throw TimedOut(what) }
-            turn()
+            runLoopOnce()
         }
     }
 }

@@ -112,7 +112,7 @@ import Testing
             "an earlier boot's is removed, another namespace's is left")
     }
 
-    /// Namespaces come and go on machines that test; what is left in them goes with them.
+    /// Test hosts create and remove many namespaces; changes inside a namespace end with it.
     @Test func recordsOfOtherNamespaceExpire() throws {
         let folder = try TemporaryFolder()
         let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8), week: Int64 = 7 * 86_400

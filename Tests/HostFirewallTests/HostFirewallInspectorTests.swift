@@ -212,7 +212,7 @@ private let forward = "what guests send to the outside"
         #expect(findings(trusted).isEmpty)
     }
 
-    @Test func whatCannotBeToldIsNotAlarming() {
+    @Test func undecidableRulesRaiseNoAlarm() {
         let listing = """
             table ip filter {
             	chain FORWARD {

@@ -21,11 +21,11 @@ private func network(_ text: String) -> IPv4Network {
         #expect(!firewall.script(isOwned: false).contains("eth0"))
     }
 
-    @Test func guardedInterfacesForwardForGuestsOnly() {
-        var guarded = firewall
-        guarded.guarded = ["eth0"]
-        #expect(guarded.script(isOwned: false).contains("iifname \"eth0\" meta oifgroup != 30308 drop"))
-        #expect(guarded != firewall)
+    @Test func restrictedInterfacesForwardForGuestsOnly() {
+        var restricted = firewall
+        restricted.restrictedInterfaces = ["eth0"]
+        #expect(restricted.script(isOwned: false).contains("iifname \"eth0\" meta oifgroup != 30308 drop"))
+        #expect(restricted != firewall)
     }
 
     @Test func aDenialHasItsExceptions() {

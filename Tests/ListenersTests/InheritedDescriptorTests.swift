@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// What may be given to `--fd`, and what is said of the rest.
+/// Descriptors that `--fd` accepts, and the errors for all others.
 @Suite struct InheritedDescriptorTests {
     private func complaint(_ raw: Int32) -> String? {
         do throws(ListenerError) {
@@ -23,7 +23,7 @@ import Testing
     }
 
     @Test func closedDescriptorIsReported() throws {
-        // A number that nobody has.
+        // A number that is not open.
         #expect(complaint(1_000_000)?.contains("is not open") == true)
     }
 
@@ -59,10 +59,10 @@ import Testing
         #expect(throws: ListenerError.self, "it does not listen") { try ActivatedSocket(listener.raw) }
         try listener.listen()
         let stream = try ActivatedSocket(listener.raw), dgram = try ActivatedSocket(datagram.raw),
-            machine = try ActivatedSocket(pair.first.raw)
+            connected = try ActivatedSocket(pair.first.raw)
         #expect(stream.kind == .listener(.stream) && stream.path == folder.file("stream"))
         #expect(dgram.kind == .listener(.datagram) && dgram.path == folder.file("dgram"))
-        #expect(machine.kind == .connection(try InheritedDescriptor(pair.first.raw)))
+        #expect(connected.kind == .connection(try InheritedDescriptor(pair.first.raw)))
         let internet = try Socket.tcp()
         #expect(throws: ListenerError.self) { try ActivatedSocket(internet.raw) }
     }

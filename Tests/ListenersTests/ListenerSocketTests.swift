@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// What is said of a listener that cannot be opened; "none" if it can.
+/// The error of a listener that cannot be opened; "none" if it can.
 private func complaint(_ kind: ListenerSocket.Kind, _ path: String) -> String {
     do throws(ListenerError) {
         try ListenerSocket(kind, at: path, access: ListenerAccess()).remove()
@@ -130,7 +130,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
         #expect(throws: Never.self) { try ListenerSocket(.stream, at: path, access: ListenerAccess(), isLocked: true) }
     }
 
-    /// However many start at once, with a dead socket in the way or without: one has the listener, the others hear of
+    /// However many start at once, with a dead socket in the way or without: one has the listener, the others report
     /// it, and it answers.
     @Test(arguments: [ListenerSocket.Kind.stream, .datagram], [false, true])
     func oneOfManyThatStartAtOnceHasIt(kind: ListenerSocket.Kind, isLeftOver: Bool) async throws {

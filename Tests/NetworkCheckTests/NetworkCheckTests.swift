@@ -9,7 +9,7 @@ import Wire
 private let gateway = IPv4Address("192.168.105.1")!
 private let gatewayHardware = MACAddress("02:00:00:00:00:01")!
 
-/// A network in memory: a DHCP server, and a gateway that answers what it is told to.
+/// A network in memory: a DHCP server, and a gateway that answers what the test selects.
 private final class FakeNetwork: GuestLink {
     var server: DHCPServer?
     var answersARP = true

@@ -39,7 +39,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugEr
         let ready = plug.data.wait(for: .readable, until: BootClock.now + .seconds(5))
         #expect(ready.contains(.readable))
         #expect(try plug.data.receive(limit: 2000) == [UInt8](repeating: 7, count: 60))
-        // Nothing of ours is left in the switch's directory.
+        // The client has left nothing in the switch's directory.
         #expect(try Files.entries(fake.path).filter { $0.hasPrefix(".") }.isEmpty)
     }
 

@@ -100,7 +100,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
     }
 
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
-    func somebodyElsesDirectoryIsRefused() throws {
+    func directoryOfAnotherUserIsRefused() throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path)
         try Files.setOwner(path, user: 65_534, group: nil)
@@ -205,7 +205,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
         #expect(socket.path == directory.path + "/007.12")
         _ = try socket.descriptor.send([1, 2, 3])
         #expect(try peer.receive(limit: 10) == [1, 2, 3])
-        // Not there, not a socket, a link, somebody else's.
+        // Not there, not a socket, a link, another user's.
         try Files.replace(folder.file("file"), [])
         _ = try ChildProcess.run(["ln", "-s", folder.file("peer"), folder.file("link")])
         for (name, user) in [("missing", own), ("file", own), ("link", own), ("peer", own + 1)] {

@@ -112,7 +112,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1] as [Int32])
-    func aNetworkMayHaveNoAddressesToTell(hides: Int32) throws {
+    func networkMayReportNoAddresses(hides: Int32) throws {
         simulate { $0.hides_addresses = hides }
         defer { simulate() }
         let link = try Link(VmnetOptions(mode: .shared))

@@ -18,7 +18,7 @@ import VmnetUplink
         SimulatorSettings.set(settings)
     }
 
-    @Test func whatWasStartedIsTold() throws {
+    @Test func startedInterfaceReportsItsParameters() throws {
         simulate()
         let link = try Link()
         let parameters = link.interface.parameters
@@ -30,7 +30,7 @@ import VmnetUplink
         try link.stop()
     }
 
-    @Test func aSystemThatDoesNotTellItsBatchesGetsTheDocumentedOnes() throws {
+    @Test func systemWithoutReportedBatchesGetsDocumentedOnes() throws {
         simulate { $0.hides_batches = 1 }
         let link = try Link()
         #expect(link.interface.parameters.batches == (200, 200))
@@ -240,7 +240,7 @@ import VmnetUplink
     }
 
     @Test(arguments: [false, true])
-    func anObjectsNetworkIsTold(masked: Bool) throws {
+    func networkObjectReportsItsNetwork(masked: Bool) throws {
         simulate { $0.masked_subnet = masked ? 1 : 0 }
         #expect(VmnetFramework().hasNetworkObjects)
         var options = objectOptions(gateway: "10.9.8.1")
@@ -321,7 +321,7 @@ import VmnetUplink
         }
     }
 
-    @Test func bootpdServesAnObjectAsItIsTold() throws {
+    @Test func bootpdServesNetworkObjectAsConfigured() throws {
         simulate()
         for (disables, reserves, expected) in [
             (false, false, "192.168.64.2"), (false, true, "192.168.64.77"), (true, false, nil),
@@ -348,9 +348,9 @@ import VmnetUplink
         }
     }
 
-    /// Also where a system wants to be told either way.
+    /// Also on a system that needs the isolation key in either case.
     @Test(arguments: [0, 1] as [Int32])
-    func isolatedInterfacesDoNotHearEachOther(mustBeSaid: Int32) throws {
+    func isolatedInterfacesDoNotReachEachOther(mustBeSaid: Int32) throws {
         simulate { $0.wants_isolation_said = mustBeSaid }
         defer { simulate() }
         for isIsolated in [false, true] {
@@ -364,7 +364,7 @@ import VmnetUplink
         }
     }
 
-    /// The switch keeps machines apart by itself there, so that it does not matter what vmnet thinks of it.
+    /// In bridged mode the switch itself isolates guests; vmnet need not support it.
     @Test(arguments: [0, 1] as [Int32])
     func isolationIsNoAffairOfABridgedInterface(isRefused: Int32) throws {
         simulate { $0.refuses_bridged_isolation = isRefused }

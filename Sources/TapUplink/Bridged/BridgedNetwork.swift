@@ -57,7 +57,7 @@ struct BridgedNetwork {
         // The start report contains the identifier, so it has an effect there.
         if options.interfaceID != nil, !options.reportsInterfaceID {
             throw refuse(
-                "--vmnet-interface-id", "a NIC is bridged by a packet socket, which has no hardware address of its own")
+                "--vmnet-interface-id", "a NIC is bridged by a packet socket, which has no separate hardware address")
         }
     }
 

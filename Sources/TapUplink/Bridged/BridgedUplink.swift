@@ -48,8 +48,8 @@ final class BridgedUplink: Uplink {
     /// A TAP that is a port of the bridge: made here, or without the privilege, by QEMU's helper.
     private func openTAP() throws(ExitError) -> TapDevice {
         let bridge = network.interface
-        // A bridge without an address of its own takes the lowest address of its ports. The TAP's address is higher
-        // than most, so that the bridge's address does not change.
+        // A bridge without a configured hardware address takes the lowest address of its ports. The TAP's address is
+        // higher than most, so that the bridge's address does not change.
         let seed = options.interfaceID ?? Array("\(bridge)-\(CurrentProcess.identifier)".utf8)
         let hardware = MACAddress(MACAddress(locallyAdministeredFrom: seed).value | 0xfeff_0000_0000)
         do throws(ExitError) {
@@ -105,7 +105,7 @@ extension UplinkContext {
         return number
     }
 
-    /// Reports that the uplink's device has failed, if `event` says so.
+    /// Reports that the uplink's device has failed, if `event` reports that.
     func reportFailure(_ event: PortEvent, port: PortNumber?, device: String) {
         guard event.port == port, case .unreachable(_, let code) = event else { return }
         // EIO: the interface is down, perhaps on purpose.

@@ -34,10 +34,10 @@ final class EgressForwarding {
 
     /// The interfaces between which rules drop forwarded packets. None on a router, where the administrator wants those
     /// packets to pass.
-    var guarded: [String] { KernelSetting.isRouter ? [] : interfaces.keys.sorted() }
+    var restrictedInterfaces: [String] { KernelSetting.isRouter ? [] : interfaces.keys.sorted() }
 
-    /// Records the egress interfaces on which forwarding is off, and adds them to `guarded`. The rules for `guarded`
-    /// must be applied before `enable`.
+    /// Records the egress interfaces on which forwarding is off, and adds them to `restrictedInterfaces`. Their
+    /// rules must be applied before `enable`.
     /// - Parameters:
     ///   - routes: of this host.
     ///   - lockTimeout: how long to wait for the directory lock.

@@ -27,8 +27,8 @@ import Wire
 //                                                            the third time within a minute the TAP stays down
 //
 // Forwarding is per interface (`conf.TAP.forwarding`, `conf.EGRESS.forwarding`). On an egress interface of a host that
-// is not a router, it would also forward between that interface and the host's other ones. Rules (`NATTable.guarded`)
-// drop those packets.
+// is not a router, it would also forward between that interface and the host's other ones. Rules
+// (`NATTable.restrictedInterfaces`) drop those packets.
 
 /// Sets up a guest network on a TAP, keeps it as it was set up, and keeps it closed when it cannot.
 final class TapNetwork {
@@ -78,7 +78,7 @@ final class TapNetwork {
         if !rules.isClosed {
             let routes = (try? NetworkInterfaces.routes()) ?? []
             steps = forwarding.plan(routes, lockTimeout: HostChanges.startLockTimeout) ?? []
-            firewall.rules.guarded = forwarding.guarded
+            firewall.rules.restrictedInterfaces = forwarding.restrictedInterfaces
         }
         try apply()
         try orUnavailable { () throws(SystemError) in
@@ -138,7 +138,7 @@ final class TapNetwork {
         guard !firewall.rules.isClosed else { return upkeep.nextCheck }
         let before = firewall.rules
         let steps = forwarding.plan(routes, lockTimeout: .zero)
-        firewall.rules.guarded = forwarding.guarded
+        firewall.rules.restrictedInterfaces = forwarding.restrictedInterfaces
         do throws(ExitError) {
             if firewall.rules != before { try apply() }
             forwarding.enable(steps ?? [])

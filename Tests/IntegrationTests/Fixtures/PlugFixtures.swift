@@ -11,7 +11,7 @@ final class PlugPort {
         plug = try Plug.join(
             path: path, port: 0, options: PlugOptions(description: description),
             deadline: BootClock.now + .seconds(2))
-        // A flood must not be held up by small buffers of ours.
+        // A flood must not be held up by small buffers of the test.
         plug.data.setBuffers(send: 4 << 20, receive: 4 << 20)
     }
 

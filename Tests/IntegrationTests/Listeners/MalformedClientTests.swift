@@ -77,11 +77,11 @@ extension IntegrationTests.Listeners {
 
     @Test func unanswerableSendersAreReported() throws {
         let fixture = try ListenerFixture()
-        let nobody = try Socket.unixDatagram()
-        try nobody.connect(to: UnixPath(fixture.dgram))
-        _ = try nobody.send([UInt8](repeating: 1, count: 60))
+        let unnamed = try Socket.unixDatagram()
+        try unnamed.connect(to: UnixPath(fixture.dgram))
+        _ = try unnamed.send([UInt8](repeating: 1, count: 60))
         try fixture.daemon.program.wait(for: "sends from a socket without a name")
-        // A name of somebody else's: the socket was moved away, and a link to another one laid in its place.
+        // The name of another client: the socket was replaced by a link to that client's socket.
         let victim = try DatagramClient(fixture.folder.file("victim"), to: fixture.dgram)
         let liar = try DatagramClient(fixture.folder.file("liar"), to: fixture.dgram)
         try Files.remove(fixture.folder.file("liar"))

@@ -84,7 +84,7 @@ extension IntegrationTests {
             try fixture.daemon.program.wait(for: "has joined")
             stream.close()
             try fixture.daemon.program.wait(for: "has left")
-            // Longer than it would wait without anybody.
+            // Longer than the daemon waits without clients.
             try guest.lease()
             #expect(try guest.namespace.run("ping", "-c", "3", "-W", "5", gateway).contains(" 0% packet loss"))
             #expect(fixture.daemon.program.poll() == nil)

@@ -148,7 +148,7 @@ extension IntegrationTests {
             #expect(answer.output.contains(TestNetwork.internetAddress), "\(answer.output)")
             #expect(
                 try fixture.check("--name", TestNetwork.internetName).output.contains(
-                    "is \(TestNetwork.internetAddress), says \(gateway)"))
+                    "is \(TestNetwork.internetAddress) according to \(gateway)"))
             #expect(try DNSClient.askByTCP(fixture, TestNetwork.internetName).contains(TestNetwork.internetAddress))
             #expect(try DNSClient.askByTCP(fixture, "localhost").contains("127.0.0.1"))
             // Only guests are served.
