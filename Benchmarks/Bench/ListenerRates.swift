@@ -14,7 +14,7 @@ enum ListenerRates {
         case vde = "vde"
         case stream = "stream"
         /// Takes datagrams from any sender, as QEMU does.
-        case dgram = "dgram, a socket of its own"
+        case dgram = "dgram, one socket each"
         /// Takes them from the listener alone, as vfkit and krunkit do.
         case connected = "dgram, through the listener's"
     }

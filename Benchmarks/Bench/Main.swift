@@ -14,7 +14,7 @@ struct Bench {
         var arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "turn" {
             let frames = Int(arguments.dropFirst().first ?? "") ?? 1_000_000
-            return try Micro.turn(
+            return try Micro.runRounds(
                 frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
         }
         guard TestHost.isRoot else {

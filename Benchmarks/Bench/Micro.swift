@@ -146,7 +146,7 @@ enum Micro {
         }
         let whole = FrameBatch(copyingStreamOf: batch)
         var header = [UInt8](repeating: 0, count: Segmenter.maximumHeaderLength)
-        time(report, "cut a super-frame into 44 segments, a segment", per: 44 * 200) {
+        time(report, "cut a GSO frame into 44 segments, a segment", per: 44 * 200) {
             for _ in 0..<200 {
                 guard var segmenter = Segmenter(whole.bytes(of: whole[0]), whole[0].offload) else { continue }
                 header.withMutableRawSpan {
@@ -241,7 +241,7 @@ enum Micro {
     }
 
     /// For `valgrind --tool=callgrind` and `strace -c`: nothing but rounds.
-    static func turn(frames: Int, judging: Bool, isIPv6: Bool) throws {
+    static func runRounds(frames: Int, judging: Bool, isIPv6: Bool) throws {
         let twoPorts = try TwoPortSwitch(judging: judging, isIPv6: isIPv6)
         for _ in 0..<frames / 64 { _ = twoPorts.round() }
     }

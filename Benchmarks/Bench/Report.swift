@@ -135,7 +135,7 @@ final class Report {
     func write(to folder: String) throws {
         try Files.makeDirectories(folder)
         var text =
-            "# Results of `make bench`\n\nWritten by the program; docs/performance.md says what the rows mean.\n\n"
+            "# Results of `make bench`\n\nWritten by `make bench`; docs/performance.md explains the rows.\n\n"
         for (name, value) in host.lines { text += "* \(name): \(value)\n" }
         text += "\n" + table
         if !notes.isEmpty { text += "\n" + notes.map { "* \($0)" }.joined(separator: "\n") + "\n" }

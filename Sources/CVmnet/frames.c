@@ -42,7 +42,7 @@ int cvmnet_receive(void *interface, struct iovec *frames, int count) {
     if (status != VMNET_SUCCESS) return -(int)status;
     if (filled < 0 || filled > limit) return -EIO;
     for (int i = 0; i < filled; i++) {
-        // Only this tells a frame's length. One that claims more than there was room for is no frame.
+        // vm_pkt_size is the only source of a frame's length. A length beyond the buffer marks an invalid frame.
         frames[i].iov_len = it->reads[i].vm_pkt_size <= it->room && it->reads[i].vm_pkt_size <= frames[i].iov_len
             ? it->reads[i].vm_pkt_size
             : 0;
@@ -62,7 +62,7 @@ static int send_one(struct cvmnet *it, const struct iovec *frame) {
     int written;
     vmnet_return_t status = write_one(it, frame, &written);
     if (status == VMNET_INVALID_ARGUMENT && frame->iov_len < sizeof it->padded) {
-        // Either the frame is too short or the interface is gone: a retry with the minimum Ethernet length tells.
+        // Either the frame is too short or the interface is gone: a retry with the minimum Ethernet length decides.
         memset(it->padded, 0, sizeof it->padded);
         memcpy(it->padded, frame->iov_base, frame->iov_len);
         status = write_one(it, &(struct iovec){.iov_base = it->padded, .iov_len = sizeof it->padded}, &written);

@@ -16,8 +16,9 @@
 /// Frames in one call if the system does not report the number (documented: 200 frames and 256 KiB).
 enum { DEFAULT_BATCH = 200, MAXIMUM_BATCH = 256, MAXIMUM_WRITE = 256 * 1024 };
 
-/// Room to read into in one call, in bytes: as much as others are known to offer, 16 of the longest frames. For each
-/// frame more than it says that it needs, because it is not documented whether a header or a tag counts.
+/// Room to read into in one call, in bytes: as much as other programs are known to offer, 16 of the longest
+/// frames. Each frame has SPARE_ROOM more than its reported maximum, because it is not documented whether a header or a
+/// tag counts.
 enum { MAXIMUM_READ = 16 * (65550 + 76), SPARE_ROOM = 76 };
 
 struct cvmnet {
@@ -71,7 +72,7 @@ void network_request_free(struct network_request *request);
 void network_release(void *network);
 interface_ref network_start_interface(void *network, xpc_object_t description, dispatch_queue_t queue,
     vmnet_start_interface_completion_handler_t handler);
-/// The addresses of a network, which an interface on it does not tell.
+/// The addresses of a network, which an interface on it does not report.
 void network_describe(void *network, struct cvmnet_parameters *parameters);
 
 /// Adds the rules of `options`. 0, a negative errno or a status; the one at fault is in `failed_rule`.

@@ -144,7 +144,8 @@ void network_describe(void *network, struct cvmnet_parameters *parameters) {
     uint8_t length = 0;
     if (!find(&api)) return;
     api.get_ipv4_subnet(network, &subnet, &mask);
-    // Some say the network, some the gateway: the gateway is the first address, the last but one the last for guests.
+    // Some versions report the network, some the gateway. The gateway is the first address, and the last but one is the
+    // last for guests.
     uint32_t base = ntohl(subnet.s_addr & mask.s_addr);
     struct in_addr first = {htonl(base + 1)}, last = {htonl((base | ~ntohl(mask.s_addr)) - 1)};
     inet_ntop(AF_INET, &first, parameters->start_address, sizeof parameters->start_address);

@@ -61,7 +61,7 @@ extension Descriptor {
 
     /// Has a datagram socket report its senders' users. Returns whether the system can.
     @discardableResult
-    package func reportSenders() -> Bool { platform_tell_senders(raw) != 0 }
+    package func reportSenders() -> Bool { platform_report_senders(raw) != 0 }
 
     /// A handle of the socket that `path` names now, which must belong to `owner` (0: any user). Nil if the system has
     /// no such handles.

@@ -7,7 +7,7 @@ package struct ReceiveOutcome: BitwiseCopyable, Sendable {
     @usableFromInline package var frames = 0
     /// How many of them were longer than any frame may be.
     @usableFromInline package var truncated = 0
-    /// How many of them were empty datagrams, by which a libvdeplug peer says goodbye.
+    /// How many of them were empty datagrams, which a libvdeplug peer sends when it disconnects.
     @usableFromInline package var empty = 0
     /// A positive errno if nothing was received, unless nothing was there (0).
     @usableFromInline package var error: Int32 = 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What happens to a frame's VLAN tag on its way out of a port.
+/// What happens to a frame's VLAN tag when a port sends the frame.
 @usableFromInline
 package enum TagEdit: UInt8, BitwiseCopyable, Sendable {
     case keep

@@ -97,7 +97,7 @@ final class DNSProxy {
         }
     }
 
-    /// Sends a query from a socket of its own, whose port the kernel chooses at random.
+    /// Sends a query from a new socket, whose port the kernel chooses at random.
     private func send(
         _ query: [UInt8], to server: SocketAddress, over transport: DNSTransport, _ transaction: UInt64
     ) {

@@ -3,7 +3,7 @@ import EventLoop
 import Platform
 import Wire
 
-/// A query to one resolver over a socket of its own that is connected to the resolver, so that the kernel accepts
+/// A query to one resolver over a separate socket that is connected to the resolver, so that the kernel accepts
 /// packets of no other host (RFC 5452 section 9).
 final class UpstreamQuery {
     /// Bytes of the longest message with its length in front.

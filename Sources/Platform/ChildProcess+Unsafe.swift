@@ -12,7 +12,7 @@ package struct ChildProcess: Sendable {
     /// - Parameters:
     ///   - environment: added to, or replacing, this process's own; a nil value removes one.
     ///   - input: the child's standard input, output and error; -1 for /dev/null. They stay the caller's.
-    ///   - leadsGroup: the child leads a process group of its own, which `signalGroup` reaches.
+    ///   - leadsGroup: the child leads its own process group, which `signalGroup` reaches.
     package init(
         _ arguments: [String], environment: [String: String?] = [:], input: Int32 = -1, output: Int32 = -1,
         error: Int32 = -1, leadsGroup: Bool = false
@@ -98,7 +98,7 @@ package struct ChildProcess: Sendable {
     /// Runs a program to its end, feeding it `input` and collecting what it prints.
     /// - Parameters:
     ///   - descriptor: the program's standard input, in place of `input`; it stays the caller's.
-    ///   - leadsGroup: the program leads a process group of its own, so that signals from the terminal do not reach it.
+    ///   - leadsGroup: the program leads its own process group, so that signals from the terminal do not reach it.
     ///   - timeout: after it the program is killed.
     package static func run(
         _ arguments: [String], environment: [String: String?] = [:], input: String = "", descriptor: Int32? = nil,

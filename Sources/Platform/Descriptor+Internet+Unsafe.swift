@@ -44,8 +44,8 @@ extension Descriptor {
         try SystemError.check(unsafe platform_inet_bind(self.raw, &raw, reuse ? 1 : 0), "bind", address.description)
     }
 
-    /// Connects. For a non-blocking stream the connection may still be in progress afterwards: `pendingError` tells
-    /// when the socket is writable.
+    /// Connects. For a non-blocking stream the connection may still be in progress afterwards: when the socket is
+    /// writable, `pendingError` has the result.
     package func connect(to address: SocketAddress) throws(SystemError) {
         var raw = address.raw
         let result = unsafe platform_inet_connect(self.raw, &raw)

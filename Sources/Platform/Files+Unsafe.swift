@@ -115,7 +115,7 @@ extension Files {
 }
 
 extension Descriptor {
-    /// What `fstat` says of the open file.
+    /// The open file's metadata, by `fstat`.
     package func status() throws(SystemError) -> FileStatus {
         var raw = stat()
         try SystemError.checkErrno(unsafe fstat(self.raw, &raw), "stat")

@@ -32,7 +32,7 @@ package struct Poller: ~Copyable {
 
     /// Whether the system reports that a full datagram socket's receiver has room again. It does on Linux; on macOS the
     /// sender must retry.
-    package static let reportsWritability = platform_poller_tells_of_room() != 0
+    package static let reportsWritability = platform_poller_reports_writability() != 0
 
     package func remove(_ fd: Int32) { _ = platform_poller_remove(descriptor.raw, fd) }
 

@@ -3,7 +3,7 @@
 /// A point in time on a clock that never jumps (`BootClock`), in nanoseconds since a start that means nothing by
 /// itself.
 ///
-/// State machines take it as an argument and have no clock of their own.
+/// State machines take it as an argument and do not read a clock.
 @frozen
 @usableFromInline
 package struct Instant: Comparable, Hashable, BitwiseCopyable, Sendable {

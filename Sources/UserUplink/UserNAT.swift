@@ -13,7 +13,7 @@ import Wire
 //            <---- GuestOutput <-------- | <------------ |
 //                                        +--> SlirpThread --> libslirp --> sockets     UDP, pings
 //
-// Towards the switch, the NAT is a device without descriptor of its own. The forwarding workers append frames to
+// Towards the switch, the NAT is a device without its own descriptor. The forwarding workers append frames to
 // `fromGuests` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
 // has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
 // wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.

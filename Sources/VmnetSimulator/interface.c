@@ -46,7 +46,7 @@ static vmnet_return_t configure(
     it->mode = object ? object->mode : (uint32_t)xpc_dictionary_get_uint64(description, vmnet_operation_mode_key);
     it->is_isolated = xpc_dictionary_get_bool(description, vmnet_enable_isolation_key);
     it->is_alone =
-        it->settings.wants_isolation_said && !xpc_dictionary_get_value(description, vmnet_enable_isolation_key);
+        it->settings.requires_isolation_set && !xpc_dictionary_get_value(description, vmnet_enable_isolation_key);
     if (it->mode == VMNET_BRIDGED_MODE && it->settings.refuses_bridged_isolation &&
         xpc_dictionary_get_value(description, vmnet_enable_isolation_key)) {
         return VMNET_INVALID_ARGUMENT;
@@ -64,7 +64,7 @@ static vmnet_return_t configure(
     if (object) {
         start = object->start, mask = object->mask, end = (start | ~mask) - 1;
         if (start == (start & mask)) {
-            // The network's own address was taken; reports say that nothing works with it.
+            // The network's own address was taken; according to bug reports nothing works then.
             if (!it->settings.object_takes_network) return VMNET_FAILURE;
             start++;
         }

@@ -50,7 +50,7 @@ static void take_environment(void) {
         SETTING(vanish_after);
         SETTING(header_inside);
         SETTING(refuses_bridged_isolation);
-        SETTING(wants_isolation_said);
+        SETTING(requires_isolation_set);
         SETTING(gone_status);
         SETTING(short_reads);
         SETTING(silent_after);

@@ -85,7 +85,7 @@ private let second = TimeAmount.seconds(1)
         }
     }
 
-    // MARK: Who holds a name
+    // MARK: Holders of a name
 
     @Test func secondClientDoesNotTakeAName() {
         var harness = DHCPHarness()

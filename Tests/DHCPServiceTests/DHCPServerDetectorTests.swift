@@ -69,7 +69,7 @@ private struct DetectorHarness {
         #expect(harness.detector.nextDeadline == nil)
     }
 
-    /// A ProxyDHCP server tells boot ROMs of their programs beside the server that gives addresses.
+    /// A ProxyDHCP server offers boot ROMs their programs beside the server that gives addresses.
     @Test func proxyDHCPOfferIsNotAServer() throws {
         var harness = DetectorHarness()
         _ = try harness.step()

@@ -103,7 +103,7 @@ private let second = TimeAmount.seconds(1)
         let offer = harness.wait(second).last
         #expect(offer?.yourAddress == ip(3))
         #expect(harness.server.counters.conflicts == 1)
-        // For a while nobody gets it.
+        // For a while no client gets it.
         #expect(harness.lease(mac(2)) == ip(4))
     }
 
@@ -125,7 +125,7 @@ private let second = TimeAmount.seconds(1)
     @Test func clientIdentifierTakesPrecedenceOverHardwareAddress() {
         var harness = DHCPHarness()
         #expect(harness.lease(mac(1), identifier: [255, 1, 2, 3]) == ip(2))
-        // The same machine with a new card; nobody answers for the old one.
+        // The same guest with a new card; no host answers for the old one.
         #expect(harness.lease(mac(2), identifier: [255, 1, 2, 3]) == ip(2))
         #expect(harness.lease(mac(3)) == ip(3))
         // An identifier that spells out the hardware address is that address.
@@ -199,7 +199,7 @@ private let second = TimeAmount.seconds(1)
         #expect(harness.send(right).map(\.kind) == [.ack])
         let wrong = harness.message(.request, mac(1)) { $0.set(.requestedAddress, [ip(9)]) }
         #expect(harness.send(wrong).map(\.kind) == [.nak])
-        // Of a client we do not know we say nothing: it may be another server's.
+        // An unknown client gets no reply: it may be another server's.
         let unknown = harness.message(.request, mac(2)) { $0.set(.requestedAddress, [ip(9)]) }
         #expect(harness.send(unknown).isEmpty)
     }
@@ -227,7 +227,7 @@ private let second = TimeAmount.seconds(1)
         #expect(harness.send(forged, from: ip(2), to: ip(1)).map(\.kind) == [.nak])
         // Asked of all, it may be meant for another server.
         #expect(harness.send(forged, from: ip(2)).isEmpty)
-        // One of ours that is wrong is told so either way.
+        // A client of this server that is wrong gets a DHCPNAK either way.
         let wrong = harness.message(.request, mac(1)) { $0.clientAddress = ip(9) }
         #expect(harness.send(wrong, from: ip(9)).map(\.kind) == [.nak])
     }
@@ -378,7 +378,7 @@ private let second = TimeAmount.seconds(1)
 
     @Test func tenThousandGuestsADayGetAddresses() {
         var harness = DHCPHarness()
-        // Each asks once, lives for a minute and is never heard of again; 8.64 s apart makes 10,000 a day.
+        // Each sends one request, runs for a minute and never returns; 8.64 s apart makes 10,000 a day.
         for number in 0..<10_000 {
             #expect(harness.lease(mac(number)) != nil, "guest \(number)")
             _ = harness.wait(8 * second + .milliseconds(640))
@@ -426,7 +426,7 @@ private let second = TimeAmount.seconds(1)
         for number in 2..<800 { harness.lease(mac(number)) }
         #expect(harness.server.counters.exhausted > 700)
         #expect(harness.outbox.notes.count { $0.level == .warning } < 20, "told now and then, not each time")
-        // Who had one keeps it.
+        // A client that had an address keeps it.
         let renewal = harness.message(.request, mac(1)) { $0.clientAddress = ip(2) }
         #expect(harness.send(renewal, from: ip(2), to: ip(1)).map(\.kind) == [.ack])
     }
@@ -448,7 +448,7 @@ private let second = TimeAmount.seconds(1)
         var relayed = harness.message(.discover, mac(1))
         relayed.relay = IPv4Address("10.0.0.1")!
         #expect((harness.send(relayed) + harness.wait(second)).isEmpty)
-        // A client that speaks for another's hardware.
+        // A client that sends another's hardware address.
         let frame = UDPFrame(from: (mac(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
             payload: harness.message(.discover, mac(1)).bytes())
         harness.server.receive(frame.rawSpan, now: harness.now, into: &harness.outbox)

@@ -20,7 +20,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         let notes = harness.outbox.notes.filter { $0.level == .warning }
         #expect(notes.first?.port == guest(1) && notes.first?.text.contains("--trunk") == true)
         #expect(notes.count < 10, "now and then, not each time")
-        // Others find room, and whoever has an address at the port keeps it.
+        // Other ports find room, and a client that has an address at the port keeps it.
         for number in 2..<60 { #expect(harness.lease(mac(number), at: guest(number)) != nil) }
         #expect(harness.lease(mac(1000), at: guest(1)) == ip(2))
     }
@@ -64,7 +64,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         }
         #expect((64...68).contains(taken))
         #expect(harness.server.counters.limited > 0)
-        // Who has one is not a new client.
+        // A client that has one is not a new client.
         #expect(harness.lease(mac(0), at: trunk) == ip(2))
         for number in 100..<600 { harness.lease(mac(number), at: trunk) }
         let usage = harness.server.table.usage(of: trunk, now: harness.now)
@@ -81,7 +81,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
             times.append(try #require(harness.send(harness.selecting(offer)).last?.seconds(.leaseTime)))
         }
         #expect(times.first == 1800 && times.last == 120)
-        // Who is there renews it for the whole time.
+        // A present client renews it for the whole time.
         let renewal = harness.message(.request, mac(49)) { $0.clientAddress = ip(51) }
         #expect(harness.send(renewal, from: ip(51), to: ip(1)).last?.seconds(.leaseTime) == 1800)
     }

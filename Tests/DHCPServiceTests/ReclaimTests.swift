@@ -137,7 +137,7 @@ private let second = TimeAmount.seconds(1)
         #expect(harness.lease(mac(2)) == ip(3))
     }
 
-    /// Containers that share their host's hardware address (ipvlan) have identifiers of their own.
+    /// Containers that share their host's hardware address (ipvlan) have separate identifiers.
     @Test func runningClientsOfOneHardwareAddressGetTwoLeases() {
         var harness = DHCPHarness()
         for number in 0..<4 {

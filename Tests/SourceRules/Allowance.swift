@@ -4,27 +4,8 @@
 /// and is lowered then; it never rises. `swift run source_rules --all RULE FOLDER` prints the places.
 package enum Allowance {
     static let counts: [Rule: [String: Int]] = [
-        .words: [
-            "": 2,
-            "Benchmarks/Bench": 2,
-            "Sources/CPlatform": 12,
-            "Sources/CVmnet": 6,
-            "Sources/DHCPService": 4,
-            "Sources/Daemon": 1,
-            "Sources/FrameIO": 4,
-            "Sources/NameService": 3,
-            "Sources/Platform": 5,
-            "Sources/Switching": 7,
-            "Sources/Timing": 1,
-            "Sources/UserUplink": 4,
-            "Sources/VmnetSimulator": 9,
-            "Sources/Wire": 2,
-            "Tests/DHCPServiceTests": 15,
-            "Tests/SwitchingTests": 13,
-            "Tests/UserUplinkTests": 74,
-            "Tests/WireTests": 1,
-            "docs/performance": 7,
-        ],
+        // The seed of each interface identifier, which must not change.
+        .words: ["Sources/Daemon": 1],
         .documentation: [
             "Sources/FrameIO": 1,
             "Sources/NameService": 2,

@@ -63,7 +63,7 @@ private final class Table {
     }
 
     @Test func thousandsOfAddressesFit() {
-        // Every table has a random factor of its own, and none may be a bad one.
+        // Every table has its own random factor, and none may be a bad one.
         for _ in 0..<50 {
             let table = Table()
             for number in 0..<4000 { table.learn(key(UInt64(number)), at: PortNumber(number % 7), now: 0) }
@@ -84,7 +84,7 @@ private final class Table {
             "the neighbour's addresses are still known")
         #expect(table.lookup(key(5000), now: 2) == 2)
         #expect(table.count(at: 7) <= AddressTable.capacity - 101)
-        // A newcomer finds a place all the same.
+        // A new address still finds a slot.
         for number in 100..<200 { table.learn(key(UInt64(number)), at: 3, now: 2) }
         #expect((100..<200).allSatisfy { table.lookup(key(UInt64($0)), now: 2) == 3 })
     }

@@ -111,7 +111,7 @@ import Wire
     }
 
     /// While the control thread deals with the first of them, others come, and go on coming when the port is there.
-    @Test func framesOfANewClientKeepTheirOrder() throws {
+    @Test func framesOfNewClientKeepTheirOrder() throws {
         let scene = try ListenerScene()
         let other = try scene.harness.attach(), client = try scene.client("a"), late = try scene.client("b")
         let frames = (0..<6).map { frame(to: .broadcast, from: mac(1), [UInt8($0)]) }

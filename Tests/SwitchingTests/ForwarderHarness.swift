@@ -67,7 +67,7 @@ final class ForwarderHarness {
 }
 
 /// Counts threads that have ended, and wakes the test.
-final class ThreadLatch: Sendable {
+final class ThreadExitCounter: Sendable {
     let wakeup: Wakeup
     let count = ManagedAtomic<Int>(0)
 

@@ -217,7 +217,7 @@ enum Forged {
                 Forged.ipv6(from: mac(1), as: Forged.gateway6, Forged.icmp6(128)),
             ]
         for frame in forged {
-            // Up to the header that says what it is.
+            // Up to the header that identifies the protocol.
             for length in 15..<frame.count where length < 60 {
                 #expect(try network.send(Array(frame.prefix(length))) == (false, false), "\(frame[12...]) \(length)")
             }
@@ -277,7 +277,7 @@ enum Forged {
         #expect(try claim(proxied) && claim(forwarded))
     }
 
-    @Test func gatewayIPv4AddressIsGuardedWithoutDHCP() throws {
+    @Test func gatewayIPv4AddressIsProtectedWithoutDHCP() throws {
         let network = try Network { $0.stopsDHCP = false }
         let claim = ARPPacket(
             operation: .reply, senderHardware: mac(1), senderAddress: Forged.gateway, targetHardware: mac(2),

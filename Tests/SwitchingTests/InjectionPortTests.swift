@@ -90,7 +90,7 @@ import Wire
 
     /// A worker that waits for nothing else wakes up for the deadline.
     @Test func workerWakesForTheDeadline() throws {
-        let scene = try Scene(), end = try ThreadLatch()
+        let scene = try Scene(), end = try ThreadExitCounter()
         let a = try scene.harness.attach()
         try scene.attach()
         scene.device.state.withLock { $0.deadline = BootClock.now + .milliseconds(20) }
@@ -197,7 +197,7 @@ import Wire
 
     /// A thread of the device injects while two workers run and ports come and go.
     @Test func deviceThreadInjectsBesideTheWorkers() throws {
-        let scene = try Scene(workers: 2), end = try ThreadLatch()
+        let scene = try Scene(workers: 2), end = try ThreadExitCounter()
         let a = try scene.harness.attach()
         try scene.attach()
         try a.send(frame(to: .broadcast, from: mac(1)))

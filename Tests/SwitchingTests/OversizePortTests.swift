@@ -63,7 +63,7 @@ import Wire
         let lengths = [100, 3000, 200, 2000, 2900, 300]
         for length in lengths { try jumbo.send(packet(dontFragment: false, length: length, from: mac(1), to: mac(2))) }
         harness.settle()
-        // Each packet's pieces, by the offset of the fragment, which starts anew with each.
+        // Each packet's pieces, by the offset of the fragment, which restarts at 0 with each packet.
         var payloads: [Int] = []
         for frame in short.received() {
             let isFirst = (Int(frame[20]) << 8 | Int(frame[21])) & 0x1fff == 0

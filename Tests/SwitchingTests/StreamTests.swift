@@ -79,7 +79,7 @@ import Wire
         #expect(
             one.receive() == [good] && two.receive() == [good], "what came before it counts, what came behind does not")
         #expect(ended(harness, bad) == .ended(bad.number, badLength: length))
-        // Nobody has detached it yet: it neither spins nor takes anything.
+        // The port is not detached yet: it neither spins nor takes frames.
         try bad.send(raw: StreamPeer.wrap(good))
         try one.send(frame(to: mac(2), from: mac(1), [1]))
         harness.settle()

@@ -75,7 +75,7 @@ import Wire
         pair.harness.settle()
         #expect(b.received() == [there])
         pair.settle()
-        // Somebody else gets a port, and the second worker knows nothing of it.
+        // A third port is attached, which the second worker does not have.
         let c = try pair.harness.attach()
         try c.send(frame(to: mac(2), from: mac(3)))
         pair.second.runOnce(timeout: .zero)
@@ -135,7 +135,7 @@ import Wire
 
     @Test func allWorkersEndOnce() throws {
         let control = try SwitchControl()
-        let end = try ThreadLatch()
+        let end = try ThreadExitCounter()
         try ForwardingWorker.start(control: control, workers: 4) { end.arrive() }
         #expect(control.barrier())
         control.stop()
@@ -147,7 +147,7 @@ import Wire
 
     // MARK: Side by side
 
-    /// Turns one of two workers on a thread of its own, and hands ports to the other one all the time.
+    /// Runs one of two workers on its own thread, and hands ports to the other one all the time.
     private final class MigratingWorker: @unchecked Sendable {
         private var worker: ForwardingWorker
         private let numbers: [PortNumber]

@@ -122,9 +122,9 @@ import Wire
         var gateway = Fixture.gateway { $0.policy.isDenying = true }
         gateway.lease(Fixture.guest, to: Fixture.mac, until: .seconds(1000), now: .seconds(100))
         #expect(gateway.judge(Fixture.udp(7000, to: Fixture.outside, 6000)) == .drop(.refused))
-        var knock = Fixture.udp(from: Fixture.outside, 6000, to: Fixture.guest, 7000)
-        #expect(gateway.judgeFromSlirp(&knock) == .pass)
-        #expect(Array(knock[0..<12]) == Fixture.mac.bytes + Fixture.router.bytes)
+        var inbound = Fixture.udp(from: Fixture.outside, 6000, to: Fixture.guest, 7000)
+        #expect(gateway.judgeFromSlirp(&inbound) == .pass)
+        #expect(Array(inbound[0..<12]) == Fixture.mac.bytes + Fixture.router.bytes)
         #expect(gateway.judge(Fixture.udp(7000, to: Fixture.outside, 6000)) == .pass)
         #expect(gateway.judge(Fixture.udp(7000, to: Fixture.outside, 6001)) == .drop(.refused))
     }

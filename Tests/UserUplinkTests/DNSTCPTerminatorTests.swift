@@ -36,7 +36,7 @@ import Wire
         func poll() { _ = device.poll(isReadable: true) }
 
         /// Polls until a segment for the guest matches.
-        func hear(_ what: String, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
+        func awaitSegment(_ what: String, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
             var found: ReceivedSegment?
             try eventually(what) {
                 poll()
@@ -52,7 +52,7 @@ import Wire
     @Test func connectionReachesQueueWithGuestAddress() throws {
         let port = try TerminatorHarness()
         port.send(Fixture.segment(4000, 53, .syn, sequence: 1000))
-        let answer = try port.hear("SYN-ACK") {
+        let answer = try port.awaitSegment("SYN-ACK") {
             $0.flags == [.syn, .ack] && $0.source == Fixture.network.gateway && $0.sourcePort == 53
         }
         port.send(
@@ -67,9 +67,9 @@ import Wire
         #expect(!socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
         #expect(try socket.receive(limit: 10) == [1, 2, 3])
         #expect(try socket.send([4, 5]) == 2)
-        #expect(try port.hear("the answer") { !$0.payload.isEmpty }.payload == [4, 5])
+        #expect(try port.awaitSegment("the answer") { !$0.payload.isEmpty }.payload == [4, 5])
         socket.finishSending()
-        _ = try port.hear("the end") { $0.flags.contains(.fin) }
+        _ = try port.awaitSegment("the end") { $0.flags.contains(.fin) }
     }
 
     @Test func otherPortsAndAddressesOpenNoConnection() throws {
@@ -104,7 +104,7 @@ import Wire
     @Test func connectionsAreChargedToTheGuestsPort() throws {
         let port = try TerminatorHarness(limit: 16) { $0 == Fixture.otherMAC ? 2 : 1 }
         port.send(Fixture.segment(4000, 53, .syn, sequence: 1, from: Fixture.other, mac: Fixture.otherMAC))
-        let answer = try port.hear("SYN-ACK") { $0.flags == [.syn, .ack] && $0.port == 4000 }
+        let answer = try port.awaitSegment("SYN-ACK") { $0.flags == [.syn, .ack] && $0.port == 4000 }
         port.send(
             Fixture.segment(
                 4000, 53, .ack, sequence: 2, acknowledgment: answer.sequence &+ 1, from: Fixture.other,
@@ -119,7 +119,7 @@ import Wire
         var other: Descriptor?
         while let arrival = port.queue.take() { if arrival.guest == Fixture.other { other = arrival.release() } }
         #expect(try other?.send([7]) == 1)
-        #expect(try port.hear("what was sent") { !$0.payload.isEmpty }.port == 4000)
+        #expect(try port.awaitSegment("what was sent") { !$0.payload.isEmpty }.port == 4000)
     }
 
     @Test func hostileFramesDoNotTrap() throws {
@@ -134,6 +134,6 @@ import Wire
             while port.queue.take() != nil {}
         }
         port.send(Fixture.segment(5000, 53, .syn, sequence: 1, from: Fixture.other, mac: Fixture.otherMAC))
-        _ = try port.hear("SYN-ACK") { $0.flags == [.syn, .ack] && $0.port == 5000 }
+        _ = try port.awaitSegment("SYN-ACK") { $0.flags == [.syn, .ack] && $0.port == 5000 }
     }
 }

@@ -8,7 +8,7 @@ import Wire
         output.append(length: length) { for place in 0..<length { $0.put8(value, at: place) } }
     }
 
-    private func heard(_ recorder: FrameRecorder) -> [[UInt8]] {
+    private func received(_ recorder: FrameRecorder) -> [[UInt8]] {
         var frames: [[UInt8]] = []
         while let frame = recorder.take() { frames.append(Array(frame[VirtioNetHeader.length...])) }
         return frames
@@ -17,13 +17,13 @@ import Wire
     @Test func fullBatchIsFlushed() {
         let recorder = FrameRecorder(), output = GuestOutput(to: recorder, mtu: 65_520)
         append(59_999, 1, to: output)
-        #expect(heard(recorder).isEmpty)
+        #expect(received(recorder).isEmpty)
         append(1, 2, to: output)
-        #expect(heard(recorder) == [[UInt8](repeating: 1, count: 59_999), [2]])
+        #expect(received(recorder) == [[UInt8](repeating: 1, count: 59_999), [2]])
         for number in 0..<63 as Range<UInt8> { append(60, number, to: output) }
-        #expect(heard(recorder).isEmpty)
+        #expect(received(recorder).isEmpty)
         append(60, 63, to: output)
-        #expect(heard(recorder).map { $0[0] } == Array(0..<64))
+        #expect(received(recorder).map { $0[0] } == Array(0..<64))
     }
 
     @Test func flushSendsPartialBatch() {
@@ -32,7 +32,7 @@ import Wire
         append(60, 1, to: output)
         output.flush()
         output.flush()
-        #expect(heard(recorder) == [[UInt8](repeating: 1, count: 60)])
+        #expect(received(recorder) == [[UInt8](repeating: 1, count: 60)])
     }
 
     @Test func offloadStaysWithItsFrame() {

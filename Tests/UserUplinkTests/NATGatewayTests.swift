@@ -342,11 +342,11 @@ extension NATGateway.Verdict {
                 """.utf8))
         let compiled = try ChildProcess.run(["cc", "-o", program, source])
         try #require(compiled.succeeded, "\(compiled.error)")
-        let told = try ChildProcess.run([program]).output.split(separator: " ").compactMap { UInt32($0) }
+        let actual = try ChildProcess.run([program]).output.split(separator: " ").compactMap { UInt32($0) }
         var ours = platform_slirp_layout()
         unsafe platform_slirp_layout(&ours)
         #expect(
-            told == [
+            actual == [
                 ours.network, ours.prefix, ours.host6, ours.mtu, ours.loopback, ours.dns, ours.dhcp, ours.notify,
                 ours.timer,
             ])

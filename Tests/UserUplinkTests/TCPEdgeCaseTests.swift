@@ -63,7 +63,7 @@ import Wire
         let all = Fixture.pattern(300_000)
         // The guest sends whole windows, and again
         // from the last acknowledgment on.
-        var heard: [UInt8] = [], start = guest.sndNxt
+        var received: [UInt8] = [], start = guest.sndNxt
         let first = start
         try guest.run("all of it") {
             let done = Int(start &- first)
@@ -72,11 +72,11 @@ import Wire
             }
             harness.poll()
             if let last = harness.segments().last { start = last.acknowledgment }
-            while let piece = try? guest.peer.socket.receive(limit: 65_536), !piece.isEmpty { heard += piece }
+            while let piece = try? guest.peer.socket.receive(limit: 65_536), !piece.isEmpty { received += piece }
             guest.sndNxt = start
-            return heard.count == all.count
+            return received.count == all.count
         }
-        #expect(heard == all && harness.relay.memoryUsed <= 2 * StreamBuffer.minimumCapacity)
+        #expect(received == all && harness.relay.memoryUsed <= 2 * StreamBuffer.minimumCapacity)
     }
 
     @Test func dataBeyondTheWindowTakesNoMemory() throws {
@@ -256,10 +256,10 @@ import Wire
         for guest in guests { _ = try guest.peer.socket.send([UInt8(truncatingIfNeeded: guest.port)]) }
         for number in UInt16(0)..<16 { harness.send(Fixture.segment(6000 + number, port, .syn, sequence: 1)) }
         #expect(harness.settles())
-        let heard = harness.segments()
-        #expect(Set(heard.filter { $0.flags.contains(.rst) }.map(\.port)) == Set(5000..<5016))
-        #expect(Set(heard.filter { $0.flags == [.syn, .ack] }.map(\.port)) == Set(6000..<6016))
-        #expect(heard.allSatisfy { $0.payload.isEmpty } && harness.relay.count == 16)
+        let segments = harness.segments()
+        #expect(Set(segments.filter { $0.flags.contains(.rst) }.map(\.port)) == Set(5000..<5016))
+        #expect(Set(segments.filter { $0.flags == [.syn, .ack] }.map(\.port)) == Set(6000..<6016))
+        #expect(segments.allSatisfy { $0.payload.isEmpty } && harness.relay.count == 16)
     }
 
     /// Segments of one byte in random order.
@@ -268,17 +268,17 @@ import Wire
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
         let all = Fixture.pattern(3000), start = guest.sndNxt
-        var random = SeededGenerator(seed: 8), heard: [UInt8] = []
+        var random = SeededGenerator(seed: 8), received: [UInt8] = []
         try guest.run("all of it") {
-            let base = heard.count
+            let base = received.count
             for offset in (base..<min(all.count, base + 200)).shuffled(using: &random) {
                 guest.send(.ack, [all[offset]], at: start &+ UInt32(offset))
             }
             harness.poll()
-            while let piece = try? guest.peer.socket.receive(limit: 65_536), !piece.isEmpty { heard += piece }
-            return heard.count == all.count
+            while let piece = try? guest.peer.socket.receive(limit: 65_536), !piece.isEmpty { received += piece }
+            return received.count == all.count
         }
-        #expect(heard == all)
+        #expect(received == all)
     }
 
     @Test func byteWiseAcknowledgmentsAreAccepted() throws {

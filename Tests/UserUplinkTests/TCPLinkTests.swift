@@ -94,7 +94,7 @@ private struct LossyLink {
         }
     }
 
-    mutating func hear() {
+    mutating func receiveConfirmations() {
         let confirmations = toSender
         toSender = []
         for confirmation in confirmations {
@@ -115,7 +115,7 @@ private struct LossyLink {
             now += .milliseconds(1)
             receive()
             now += .milliseconds(1)
-            hear()
+            receiveConfirmations()
             if confirmed == length + 1 { return true }
             if let deadline = sender.retransmitDeadline, toReceiver.isEmpty && toSender.isEmpty && deadline > now {
                 now = deadline
@@ -127,7 +127,7 @@ private struct LossyLink {
                 room = 1 << 20
                 _ = receiver.advertise(room, scale: 7)
                 toSender.append(Confirmation(number: receiver.rcvNxt, window: receiver.rcvWnd, reports: []))
-                hear()
+                receiveConfirmations()
             }
         }
         return false

@@ -82,19 +82,19 @@ import Wire
         let harness = try RelayHarness()
         let guest = try GuestPeer(harness, server, port)
         let up = Fixture.pattern(300_000), down = Fixture.pattern(500_001)
-        var heard: [UInt8] = [], sent = 0, given = 0
+        var received: [UInt8] = [], sent = 0, given = 0
         try guest.run("both streams") {
-            if given < up.count && harness.relay.count > 0 && given - heard.count < 100_000 {
+            if given < up.count && harness.relay.count > 0 && given - received.count < 100_000 {
                 let part = Array(up[given..<min(up.count, given + 1460)])
                 guest.send([.ack, .psh], part)
                 guest.sndNxt &+= UInt32(part.count)
                 given += part.count
             }
             if sent < down.count { sent += (try? guest.peer.socket.send(Array(down[sent...]))) ?? 0 }
-            try read(up.count, from: guest.peer, into: &heard)
-            return heard.count == up.count && guest.received.count == down.count
+            try read(up.count, from: guest.peer, into: &received)
+            return received.count == up.count && guest.received.count == down.count
         }
-        #expect(heard == up && guest.received == down)
+        #expect(received == up && guest.received == down)
         // The guest sends FIN; the server goes on.
         guest.send([.fin, .ack])
         guest.sndNxt &+= 1
@@ -121,10 +121,10 @@ import Wire
         guest.send([.ack, .psh], [1, 2, 3])
         guest.sndNxt &+= 3
         guest.send([.fin, .ack])
-        var heard: [UInt8] = []
+        var received: [UInt8] = []
         try guest.run("the rest") {
-            try read(3, from: guest.peer, into: &heard)
-            return heard.count == 3
+            try read(3, from: guest.peer, into: &received)
+            return received.count == 3
         }
         // FIN and its ACK may be repeated.
         _ = harness.segments()
@@ -232,12 +232,12 @@ import Wire
         send(1900..<3100)
         let last = try harness.expectSegment()
         #expect(last.acknowledgment == start &+ 4000 && last.sackBlocks.isEmpty)
-        var heard: [UInt8] = []
+        var received: [UInt8] = []
         try guest.run("the bytes") {
-            try read(4000, from: guest.peer, into: &heard)
-            return heard.count == 4000
+            try read(4000, from: guest.peer, into: &received)
+            return received.count == 4000
         }
-        #expect(heard == all)
+        #expect(received == all)
         // Data beyond the window, a SYN in between, an ACK beyond SND.NXT.
         guest.sndNxt = start &+ 4000
         for (flags, sequence, acknowledgment, taken) in [
@@ -272,16 +272,16 @@ import Wire
         }
         #expect(window < piece.count)
         // Nothing accepted is lost, and the guest gets a window update.
-        var heard = 0, isTold = false
+        var received = 0, isWindowReported = false
         try guest.run("the rest") {
-            while let part = try? guest.peer.socket.receive(limit: 1 << 20), !part.isEmpty { heard += part.count }
+            while let part = try? guest.peer.socket.receive(limit: 1 << 20), !part.isEmpty { received += part.count }
             harness.poll()
-            if harness.segments().contains(where: { Int($0.window) << 7 > 500_000 }) { isTold = true }
-            return isTold
+            if harness.segments().contains(where: { Int($0.window) << 7 > 500_000 }) { isWindowReported = true }
+            return isWindowReported
         }
         try guest.run("all of it") {
-            while let part = try? guest.peer.socket.receive(limit: 1 << 20), !part.isEmpty { heard += part.count }
-            return heard == sent
+            while let part = try? guest.peer.socket.receive(limit: 1 << 20), !part.isEmpty { received += part.count }
+            return received == sent
         }
     }
 
@@ -402,10 +402,10 @@ import Wire
         }
         neighbour.send([.ack, .psh], [1, 2, 3])
         neighbour.sndNxt &+= 3
-        var heard: [UInt8] = []
+        var received: [UInt8] = []
         try neighbour.run("the neighbour's bytes") {
-            try read(3, from: neighbour.peer, into: &heard)
-            return heard.count == 3
+            try read(3, from: neighbour.peer, into: &received)
+            return received.count == 3
         }
         _ = try neighbour.peer.socket.send([4, 5])
         try neighbour.run("the answer") { neighbour.received == [4, 5] }

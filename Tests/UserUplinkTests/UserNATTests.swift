@@ -74,7 +74,7 @@ struct UserNATTests {
     }
 
     /// Polls until `accept` returns a value for a frame.
-    private func hear<Result>(_ port: NATPort, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
+    private func awaitFrame<Result>(_ port: NATPort, _ what: String, _ accept: ([UInt8]) -> Result?) throws -> Result {
         var found: Result?
         try eventually(what) {
             while found == nil, let frame = port.take() { found = accept(frame) }
@@ -83,8 +83,8 @@ struct UserNATTests {
         return found!
     }
 
-    private func hearSegment(_ port: NATPort, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
-        try hear(port, "a segment") { frame in ReceivedSegment(frame).flatMap { accept($0) ? $0 : nil } }
+    private func awaitSegment(_ port: NATPort, _ accept: (ReceivedSegment) -> Bool) throws -> ReceivedSegment {
+        try awaitFrame(port, "a segment") { frame in ReceivedSegment(frame).flatMap { accept($0) ? $0 : nil } }
     }
 
     /// Expects that the NAT still works: it answers an ARP request for the gateway.
@@ -93,7 +93,7 @@ struct UserNATTests {
             operation: .request, senderHardware: Fixture.mac, senderAddress: Fixture.guest, targetHardware: .zero,
             targetAddress: Fixture.network.gateway)
         #expect(port.send(header() + question.frame(to: .broadcast)))
-        let answer = try hear(port, "an answer") {
+        let answer = try awaitFrame(port, "an answer") {
             try? ARPPacket(parsing: $0.rawSpan.from(VirtioNetHeader.length + 14))
         }
         #expect(answer.operation == .reply && answer.senderHardware == Fixture.router)
@@ -129,29 +129,30 @@ struct UserNATTests {
     @Test func udpGSOFrameIsSegmented() throws {
         try run { network, port in
             let (server, number) = try makeServer()
-            func hear(_ count: Int) throws -> [[UInt8]] {
-                var heard: [[UInt8]] = []
+            func awaitDatagrams(_ count: Int) throws -> [[UInt8]] {
+                var received: [[UInt8]] = []
                 try eventually("\(count) datagrams") {
-                    while let next = try? server.socket.receive(limit: 4000) { heard.append(next) }
-                    return heard.count >= count
+                    while let next = try? server.socket.receive(limit: 4000) { received.append(next) }
+                    return received.count >= count
                 }
-                return heard
+                return received
             }
             let payload = (0..<2500).map { UInt8(truncatingIfNeeded: $0 &* 7) }
-            func superFrame(_ size: UInt16) -> [UInt8] {
+            func gsoFrame(_ size: UInt16) -> [UInt8] {
                 opened(datagram(to: number, payload), at: 6, IPProtocol.udp) {
                     $0.segmentation = .udp
                     $0.segmentSize = size
                 }
             }
-            #expect(port.send(superFrame(1000)))
-            #expect(try hear(3) == [payload[0..<1000], payload[1000..<2000], payload[2000...]].map { Array($0) })
+            #expect(port.send(gsoFrame(1000)))
+            #expect(
+                try awaitDatagrams(3) == [payload[0..<1000], payload[1000..<2000], payload[2000...]].map { Array($0) })
             // More segments than a kernel makes are refused.
-            for size in [1, 2, 19] as [UInt16] { #expect(port.send(superFrame(size))) }
+            for size in [1, 2, 19] as [UInt16] { #expect(port.send(gsoFrame(size))) }
             try expectAnswer(port)
             #expect(network.dropped(.malformed) == 3)
-            #expect(port.send(superFrame(20)))
-            #expect(try hear(125).flatMap(\.self) == payload)
+            #expect(port.send(gsoFrame(20)))
+            #expect(try awaitDatagrams(125).flatMap(\.self) == payload)
         }
     }
 
@@ -175,23 +176,23 @@ struct UserNATTests {
                 #expect(port.send(whole))
             }
             give(.syn, sequence: 1000, options: GuestPeer.allOptions, isOpen: true)
-            let answer = try hearSegment(port) { $0.flags == [.syn, .ack] }
+            let answer = try awaitSegment(port) { $0.flags == [.syn, .ack] }
             let got = answer.sequence &+ 1
             give(.ack, sequence: 1001, acknowledgment: got, isOpen: false)
             let payload = (0..<60_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
             give([.ack, .psh], sequence: 1001, acknowledgment: got, payload: payload, isOpen: true)
-            #expect(try hearSegment(port) { $0.acknowledgment == 61_001 }.flags == .ack)
+            #expect(try awaitSegment(port) { $0.acknowledgment == 61_001 }.flags == .ack)
             #expect(!server.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
             let peer = SocketBox(try server.socket.accept())
-            var heard: [UInt8] = []
+            var received: [UInt8] = []
             try eventually("the bytes") {
-                while let piece = try? peer.socket.receive(limit: 65_536), !piece.isEmpty { heard += piece }
-                return heard.count == payload.count
+                while let piece = try? peer.socket.receive(limit: 65_536), !piece.isEmpty { received += piece }
+                return received.count == payload.count
             }
-            #expect(heard == payload)
+            #expect(received == payload)
             // The other direction.
             _ = try peer.socket.send(Array(payload[..<3000]))
-            #expect(try hearSegment(port) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
+            #expect(try awaitSegment(port) { !$0.payload.isEmpty }.payload == Array(payload[..<3000]))
             // A complete checksum is verified.
             var bad = Fixture.segment(
                 4000, number, [.ack, .psh], sequence: 61_001, acknowledgment: got, payload: [1])

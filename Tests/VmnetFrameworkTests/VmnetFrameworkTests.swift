@@ -351,7 +351,7 @@ import VmnetUplink
     /// Also on a system that needs the isolation key in either case.
     @Test(arguments: [0, 1] as [Int32])
     func isolatedInterfacesDoNotReachEachOther(mustBeSaid: Int32) throws {
-        simulate { $0.wants_isolation_said = mustBeSaid }
+        simulate { $0.requires_isolation_set = mustBeSaid }
         defer { simulate() }
         for isIsolated in [false, true] {
             var options = VmnetOptions(mode: .shared)

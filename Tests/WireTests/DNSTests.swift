@@ -96,7 +96,7 @@ import Wire
 
     @Test func failureMatchesItsQuery() throws {
         var query = extendedQuery()
-        // Letters as the client wrote them, by which it may tell its answers from forged ones.
+        // Letters as the client wrote them, by which it may distinguish its answers from forged ones.
         query[13] = UInt8(ascii: "W")
         query[3] |= 0x10
         let bytes = DNSMessage.failure(of: try DNSView(query.rawSpan), code: .serverFailure)

@@ -82,7 +82,7 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
     return (int)count;
 }
 
-int platform_tell_senders(int fd) {
+int platform_report_senders(int fd) {
     (void)fd;
     return 0;
 }

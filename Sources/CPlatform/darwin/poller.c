@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kqueue(2). A descriptor that is watched for writing as well has two filters, each of which makes an event of its own:
+// kqueue(2). A descriptor that is watched for writing as well has two filters, and each makes its own event:
 // they are put together, so that callers see one event for each descriptor, as on Linux.
 #include "CPlatform.h"
 
@@ -66,7 +66,7 @@ int platform_poller_wait(int poller, struct platform_event *events, int capacity
 
 // From macOS 13 on the filter looks at the receiver's room, from 15 on a reader wakes the writer, and even so one byte
 // of room counts.
-int platform_poller_tells_of_room(void) { return 0; }
+int platform_poller_reports_writability(void) { return 0; }
 
 int platform_wakeup_create(int descriptors[2]) {
     if (pipe(descriptors) < 0) return -errno;

@@ -2,7 +2,7 @@
 //
 // The header through which Swift calls functions that differ between Linux and macOS, and those that Swift cannot call
 // (variadic functions, CMSG macros). Functions that can fail return a negative errno; otherwise 0, a count or a
-// descriptor as each one says. Descriptors are close-on-exec, and non-blocking unless the comment says otherwise; the
+// descriptor as documented with each. Descriptors are close-on-exec, and non-blocking unless documented otherwise; the
 // caller owns what is returned.
 #ifndef CPLATFORM_H
 #define CPLATFORM_H
@@ -156,11 +156,11 @@ static inline void platform_message_set_name(struct platform_message *message, v
 /// The path that the sender has bound, without terminator; an abstract name begins with 0. `*length` is 0 for a sender
 /// without a name.
 const uint8_t *platform_message_name(const struct platform_message *message, size_t *length);
-/// The sender's user, if platform_tell_senders was called for the socket; otherwise -ENOTSUP.
+/// The sender's user, if platform_report_senders was called for the socket; otherwise -ENOTSUP.
 int platform_message_user(const struct platform_message *message, uint32_t *user);
 /// Makes a datagram socket report its senders' users. Returns whether the system can. Datagrams sent before carry no
 /// user.
-int platform_tell_senders(int fd);
+int platform_report_senders(int fd);
 /// As platform_receive_batch, for messages that have room for names.
 int platform_receive_batch_named(int fd, struct platform_message *messages, unsigned count);
 /// As platform_send_batch, to the address of `length` bytes.
@@ -193,7 +193,7 @@ int platform_poller_wait(int poller, struct platform_event *events, int capacity
 /// none.
 int platform_poller_spin(int poller, struct platform_event *events, int capacity, int64_t limit);
 /// Whether the system reports that a full datagram socket has room again. macOS always reports it writable.
-int platform_poller_tells_of_room(void);
+int platform_poller_reports_writability(void);
 /// Waits for one descriptor. Returns the PLATFORM_* bits that hold, 0 on time-out.
 int platform_poll_one(int fd, uint32_t interest, int64_t timeout);
 
@@ -207,7 +207,7 @@ void platform_wakeup_drain(int fd);
 // ---------------------------------------------------------------------------------
 
 /// Starts a program with default signal handling; the three descriptors become its standard ones (-1: /dev/null). Looks
-/// `path` up in PATH if it has no slash. With `new_group` the child leads a process group of its own. Returns 0 and the
+/// `path` up in PATH if it has no slash. With `new_group` the child leads its own process group. Returns 0 and the
 /// pid.
 int platform_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output,
     int error, int new_group, int32_t *pid);

@@ -30,7 +30,7 @@ struct platform_slirp_options {
     uint8_t prefix_length;  // 0: no IPv6
     uint32_t mtu;           // 68 to 65520
     void *context;
-    /// Receives a frame for a guest, called within `platform_slirp_input` and `platform_slirp_turn`.
+    /// Receives a frame for a guest, called within `platform_slirp_input` and `platform_slirp_run`.
     void (*send)(void *context, const void *frame, size_t length);
 };
 /// Creates a NAT, for use by one thread at a time. -ENOENT without the library, -ENOTSUP for an unknown version, -EIO
@@ -46,7 +46,7 @@ int platform_slirp_publish(
     struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
 /// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` to be readable, and
 /// handles socket events and timers. Returns whether `wakeup` was readable.
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
+int platform_slirp_run(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
 /// The assumed sizes and offsets of the library's structures in bytes, for a test that compares them with its header.
 struct platform_slirp_layout {
     uint32_t callbacks, configuration, network, prefix, host6, mtu, loopback, dns, dhcp, notify, timer;

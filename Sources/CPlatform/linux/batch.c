@@ -22,7 +22,7 @@ int platform_send_batch(int fd, struct platform_message *messages, unsigned coun
 _Static_assert(
     PLATFORM_CONTROL_SIZE == CMSG_SPACE(sizeof(struct ucred)), "room for the credentials and for nothing else");
 
-int platform_tell_senders(int fd) { return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) == 0; }
+int platform_report_senders(int fd) { return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) == 0; }
 
 int platform_message_user(const struct platform_message *message, uint32_t *user) {
     const struct cmsghdr *control = CMSG_FIRSTHDR(&message->header);

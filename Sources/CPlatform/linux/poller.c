@@ -44,7 +44,7 @@ int platform_poller_wait(int poller, struct platform_event *events, int capacity
     return count;
 }
 
-int platform_poller_tells_of_room(void) { return 1; }
+int platform_poller_reports_writability(void) { return 1; }
 
 int platform_wakeup_create(int descriptors[2]) {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

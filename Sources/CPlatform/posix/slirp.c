@@ -17,8 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// The structures of slirp_new. Later versions append fields, and look at them only if `version` says that they are
-// there.
+// The structures of slirp_new. Later versions append fields, and read them only if `version` covers them.
 struct slirp_callbacks {
     ssize_t (*send_packet)(const void *frame, size_t length, void *context);
     void (*guest_error)(const char *message, void *context);
@@ -239,7 +238,7 @@ static int ready_events(int index, void *context) {
         (ready & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
-int platform_slirp_turn(struct platform_slirp *slirp, int wakeup, uint32_t timeout) {
+int platform_slirp_run(struct platform_slirp *slirp, int wakeup, uint32_t timeout) {
     slirp->count = 0;
     add_descriptor(wakeup, SLIRP_POLL_IN, slirp);
     slirp->fill(slirp->slirp, &timeout, add_descriptor, slirp);

@@ -46,7 +46,7 @@ struct cvmnet_options {
     uint64_t mtu;
     /// The same identifier gives the same hardware address in every run.
     const uint8_t *interface_id;
-    /// Names a network of its own without DHCP, for host.
+    /// Names an isolated network without DHCP, for host mode.
     const uint8_t *network_id;
     /// Guests of different interfaces do not reach each other.
     int isolation;

@@ -65,6 +65,6 @@ struct AddressConflictDetector: Sendable {
         sightings[address] = User(hardware: hardware, port: port, seenAt: now)
     }
 
-    /// The address is leased: the next client for it needs a probe of its own.
+    /// The address is leased: the next client for it needs a new probe.
     mutating func noteLease(_ address: IPv4Address) { probes[address] = nil }
 }

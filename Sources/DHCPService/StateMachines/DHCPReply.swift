@@ -3,7 +3,7 @@ import Wire
 
 /// The reply to one message: its options and its destination (RFC 2131 sections 4.1 and 4.3).
 struct DHCPReply {
-    /// Clients assume this MTU unless they are told another.
+    /// Clients assume this MTU unless a reply has another.
     private static let usualMTU: UInt16 = 1500
 
     private var message: DHCPv4Message

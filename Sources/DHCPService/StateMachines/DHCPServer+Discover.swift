@@ -48,8 +48,8 @@ extension DHCPServer {
                 attempts += 1
                 counters.conflicts += 1
                 if let held, held.client == applicant.client, held.hardware == user.hardware {
-                    // Two clients with one client identifier: the holder keeps the address, this one gets an identity
-                    // of its own.
+                    // Two clients with one client identifier: the holder keeps the address, this one gets a
+                    // separate identity.
                     applicant.client = applicant.client.distinguished(by: message.clientHardware)
                 } else if held?.hardware != user.hardware {
                     quarantine(address, by: user.port, now: now, into: &outbox)

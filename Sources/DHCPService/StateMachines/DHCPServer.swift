@@ -226,7 +226,7 @@ package struct DHCPServer: Sendable {
         }
     }
 
-    /// The client that sent `message`. A clone that was given an identity of its own keeps it.
+    /// The client that sent `message`. A clone that was given a separate identity keeps it.
     func applicant(of message: DHCPv4Message, at port: ClientPort, now: Instant) -> Applicant {
         let plain = ClientIdentity(message)
         let distinguished = plain.distinguished(by: message.clientHardware)

@@ -15,7 +15,7 @@ package enum DNSTransport: Hashable, Sendable {
 ///
 /// Each query that is forwarded is a transaction with a new random id (RFC 5452 section 4.3). A query that is equal to
 /// one under way, over the same transport, joins its transaction and gets its response (`Waiter`). The caller gives
-/// each transaction sockets of its own that are connected to the server, hence with random ports, so that no other host
+/// each transaction separate sockets that are connected to the server, hence with random ports, so that no other host
 /// can answer.
 ///
 ///     event                       action

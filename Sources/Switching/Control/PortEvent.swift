@@ -5,8 +5,8 @@ import Wire
 package enum PortEvent: Equatable, Sendable {
     /// The peer does not take frames: a positive errno. Reported once until the port is attached again or `rearm`ed.
     case unreachable(PortNumber, Int32)
-    /// An empty datagram came, by which a libvdeplug peer says goodbye; from a known peer of a datagram listener a
-    /// datagram that is no frame, by which a program says hello. Reported once until the port is attached again or
+    /// The peer sent an empty datagram, as libvdeplug does when it disconnects; or a known peer of a datagram listener
+    /// sent a datagram that is no frame, such as a program's hello. Reported once until the port is attached again or
     /// `rearm`ed.
     case goodbye(PortNumber)
     /// A datagram came to a listener from a sender without a port. At most 32 of a listener are pending; a `rearm` of

@@ -15,7 +15,7 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case tap
     /// A packet socket with 10-byte virtio headers.
     case packet
-    /// A device without a descriptor of its own (`FrameDevice`): frames by functions, announced by a wakeup.
+    /// A device without its own descriptor (`FrameDevice`): frames by functions, announced by a wakeup.
     case device
     /// No descriptor: the rings to and from the address service and the name service.
     case service

@@ -6,7 +6,7 @@ import Wire
 
 // Theory of operation of the data path.
 //
-// Threads. A switch has one worker or several, each a thread with a poller, a batch and a `Dispatcher` of its own. The
+// Threads. A switch has one worker or several, each a thread with its own poller, batch and `Dispatcher`. The
 // first worker has all ports at first, and executes the commands of the control thread (`SwitchControl`). The others
 // get ports when there is more to do than one worker can (`LoadBalancer`). A device, such as the user-mode NAT, injects
 // frames through an `InjectionPort` from whichever thread it runs on.

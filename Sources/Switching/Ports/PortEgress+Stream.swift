@@ -6,7 +6,7 @@ import Platform
 
 extension PortEgress {
     /// Sends the messages of `vector`, of which the first may be the queue's, until the receiver is full. Returns how
-    /// many are done with, sent or dropped. If a part of the next one was taken, `sentOfFirst` says how much; that
+    /// many are done with, sent or dropped. If a part of the next one was taken, `sentOfFirst` is its length; that
     /// message then is, or becomes, the first of the queue.
     mutating func sendStream(
         _ vector: borrowing SendVector, _ endpoint: PortEndpoint, _ failure: inout Int32

@@ -4,7 +4,7 @@ import Platform
 import Wire
 
 /// What never changes while a port is attached: its configuration and counters, and the descriptors, which are closed
-/// with the last reference. Shared by the parts of a `Port`, which have locks of their own.
+/// with the last reference. Shared by the parts of a `Port`, each of which has its own lock.
 final class PortEndpoint: Sendable {
     let kind: PortKind
     let role: PortRole

@@ -17,7 +17,7 @@ struct Station: Equatable, BitwiseCopyable, Sendable {
 /// solicitations loses it to the next claim. Time alone ends no binding, because an idle guest would lose its address
 /// to any other that waits.
 ///
-/// A port's bindings lie side by side in a block of its own, so that a guest takes nothing of the others' shares
+/// A port's bindings lie side by side in its own block, so that a guest takes nothing of the others' shares
 /// however many addresses it uses, and a new guest always has room. The binding of an address is found by open
 /// addressing. All memory is allocated at the start. Times are in seconds of the clock.
 @safe

@@ -67,7 +67,7 @@ final class SlirpStack: @unchecked Sendable {
     ///   - wakeup: a descriptor that ends the wait when it becomes readable.
     ///   - timeout: milliseconds.
     /// - Returns: whether `wakeup` was readable.
-    func run(wakeup: Int32, timeout: UInt32) -> Bool { unsafe platform_slirp_turn(stack, wakeup, timeout) != 0 }
+    func run(wakeup: Int32, timeout: UInt32) -> Bool { unsafe platform_slirp_run(stack, wakeup, timeout) != 0 }
 
     /// Ends the instance, which is not to be used afterwards.
     func close() {

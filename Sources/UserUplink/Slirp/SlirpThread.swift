@@ -9,7 +9,7 @@ import Wire
 // ===================
 //
 // libslirp carries UDP and pings. It is foreign code, and some of its calls can block: name resolution, a full socket,
-// a bug. So it has a thread of its own behind a bounded ring; if it hangs, UDP and pings stop, and TCP goes on.
+// a bug. So it has its own thread behind a bounded ring; if it hangs, UDP and pings stop, and TCP goes on.
 //
 //     thread              may block in      locks
 //     forwarding worker   nothing           switch (shared), NAT lock (tryLock)

@@ -60,7 +60,7 @@ final class TCPRelay {
         var isDirty = false
     }
 
-    /// Bytes of all stream buffers together, if nothing else is said.
+    /// Default bound on the bytes of all stream buffers together.
     static let defaultMemory = 256 << 20
     /// How far ahead a deadline is entered in the heap at most.
     private static let deadlineHorizon = TimeAmount.seconds(30)

@@ -24,7 +24,7 @@ struct vmnet_simulator_settings {
     int edge_events;
     /// Events come also when there is nothing.
     int spurious_events;
-    /// Frames in one call; 0: 256, and not told in the parameters where `hides_batches` is set, as before macOS 15.
+    /// Frames in one call; 0: 256, and not in the parameters if `hides_batches` is set, as before macOS 15.
     uint32_t batch;
     int hides_batches;
     /// The estimate in events is too high; else it is too low.
@@ -41,7 +41,7 @@ struct vmnet_simulator_settings {
     int object_without_handle;
     /// The handler of a rule is never called.
     int rule_silent;
-    /// Asked for its subnet, an object tells the network's address; else the one that it was given, the gateway's.
+    /// An object reports the network's address as its subnet; else the address that it was given, the gateway's.
     int masked_subnet;
     /// Bytes of the shortest frame that it takes; 0: 14.
     uint32_t least_frame;
@@ -51,12 +51,12 @@ struct vmnet_simulator_settings {
     uint32_t partial_every;
     /// The interface vanishes after so many frames were written: reads and writes fail from then on; 0: it does not.
     uint32_t vanish_after;
-    /// The longest frame that is told counts its virtio header; else that comes in front of it.
+    /// The reported maximum frame length includes the virtio header; else the header is not counted.
     int header_inside;
-    /// A start in bridged mode fails with 1003 if it says anything of isolation.
+    /// A start in bridged mode fails with 1003 if it sets isolation at all.
     int refuses_bridged_isolation;
-    /// A start that says nothing of isolation gets a network of its own, or fails if its range is taken.
-    int wants_isolation_said;
+    /// A start that does not set isolation gets a separate network, or fails if its range is taken.
+    int requires_isolation_set;
     /// The status of reads and writes on an interface that has vanished or was stopped; 0: 1003.
     uint32_t gone_status;
     /// A buffer too short for the longest frame gets what fits; else the read fails with 1003.
@@ -66,7 +66,7 @@ struct vmnet_simulator_settings {
     uint32_t silent_after;
     /// A frame is queued before the callback is set, and no event reports it.
     int early_frames;
-    /// Where one frame of a write is at fault, those before it are taken, and the number says so; else none is.
+    /// If one frame of a write is invalid, the frames before it are taken and counted; else none is.
     int errors_take_some;
     /// A call that fails leaves the number of frames as it was.
     int errors_keep_count;
@@ -82,7 +82,7 @@ struct vmnet_simulator_settings {
     int drops_tagged;
     /// The largest MTU that may be asked for; 0: any.
     uint32_t mtu_limit;
-    /// A start tells neither addresses nor prefix.
+    /// A start reports neither addresses nor prefix.
     int hides_addresses;
     /// An object that is given its subnet has no DHCP any more.
     int subnet_ends_dhcp;

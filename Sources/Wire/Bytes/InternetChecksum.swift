@@ -39,7 +39,7 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
         let count = bytes.byteCount
         var low: UInt64 = 0, high: UInt64 = 0
         // 32-bit halves in 64-bit accumulators cannot overflow below 16 GiB. The two chains run side by side, and each
-        // lane is a sum of its own.
+        // lane is a separate sum.
         if count >= 64 {
             var lows = SIMD4<UInt64>.zero, highs = SIMD4<UInt64>.zero
             let mask = SIMD4<UInt64>(repeating: 0xffff_ffff)

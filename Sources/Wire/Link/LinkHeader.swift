@@ -3,7 +3,7 @@
 /// What an Ethernet frame carries behind its VLAN tags and, in an IEEE 802.3 frame, behind LLC and SNAP (RFC 1042).
 ///
 /// Linux removes a tag of VLAN 0 at any depth, 0x8100 and 0x88a8 alike (`__netif_receive_skb_core`); other systems
-/// remove tags of any VLAN, and read LLC/SNAP like Ethernet II whatever the length field says (CERT VU#855201). A
+/// remove tags of any VLAN, and read LLC/SNAP like Ethernet II whatever the length field holds (CERT VU#855201). A
 /// filter has to parse a frame the way its receivers do.
 @usableFromInline
 package struct LinkHeader: Equatable, BitwiseCopyable, Sendable {
