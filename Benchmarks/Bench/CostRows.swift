@@ -57,7 +57,7 @@ struct CostRows {
         let program = switches.folder.file("bench"), few = 6400, many = 32_000
         func collected(_ frames: Int) throws -> Double {
             let output = try switches.host.attempt([
-                "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, "turn", "\(frames)",
+                "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, "rounds", "\(frames)",
             ]).error
             guard let line = output.split(separator: "\n").last(where: { $0.contains("Collected :") }),
                 let number = line.split(separator: " ").last.flatMap({ Double($0) })

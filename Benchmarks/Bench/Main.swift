@@ -12,7 +12,7 @@ import TestSupport
 struct Bench {
     static func main() throws {
         var arguments = CommandLine.arguments.dropFirst()
-        if arguments.first == "turn" {
+        if arguments.first == "rounds" {
             let frames = Int(arguments.dropFirst().first ?? "") ?? 1_000_000
             return try Micro.runRounds(
                 frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
