@@ -9,7 +9,7 @@ import Wire
 /// Runs the DHCP server on the main thread: receives guests' frames from the switch, writes leases to disk, sends the
 /// replies.
 ///
-/// # Rooms
+/// # Folders
 ///
 /// `StateMachines/` has no clock, no file and no socket: `DHCPServer`, `LeaseTable`, `AddressConflictDetector` and
 /// `DHCPServerDetector` take the time and frames as arguments and return effects in an `Outbox`. This class and

@@ -18,7 +18,7 @@ import Wire
 ///     guest --TCP--> NAT --socket pair--> DNSConnectionQueue --> DNSOverTCPProxy --query--> DNSProxy
 ///     DNSProxy --UDP or TCP--> the host's resolvers
 ///
-/// The switch diverts UDP datagrams to the gateway's port 53 to this object (`SwitchControl.takeQuestion`). TCP
+/// The switch diverts UDP datagrams to the gateway's port 53 to this object (`SwitchControl.removeNameQuery`). TCP
 /// connections to it are terminated by the user-mode NAT if that is the uplink, else by a `DNSTCPTerminator`, which is
 /// the same code as a port of the switch; they arrive as the end of a socket pair. So DNS works the same for a TAP and
 /// the user-mode NAT, port 53 of the host stays free, and the switch port of each query is known, which a guest cannot
