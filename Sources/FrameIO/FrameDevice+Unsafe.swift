@@ -12,10 +12,10 @@ import Wire
     import Glibc
 #endif
 
-/// A source and sink of frames that has no descriptor: C functions, which move many frames in a call and never block.
+/// A source and sink of frames that has no descriptor: C functions, which move many frames in a call and never block,
+/// or a polled device of this process.
 ///
-/// A device with a poll function is not read: it injects its frames (`FrameInjector`) while it is polled. The creator
-/// keeps `context` alive as long as a port uses the device.
+/// Holds no reference: the creator keeps `context` or the polled device alive as long as a port uses the device.
 @safe
 @usableFromInline
 package struct FrameDevice: @unchecked Sendable {
@@ -24,20 +24,23 @@ package struct FrameDevice: @unchecked Sendable {
     /// Takes frames, each in one piece, at every `stride`th element. Returns how many, or a negative errno if none.
     package typealias Send = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32, Int32) -> Int32
 
-    /// Takes one frame that lies in several pieces. Returns 0 or a negative errno.
-    package typealias SendPieces = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32) -> Int32
+    @safe
+    private struct Functions {
+        let context: UnsafeMutableRawPointer
+        let receive: Receive
+        let send: Send
+    }
 
-    /// Does the device's work, after it was attached, frames were sent or the port's descriptor became readable (the
-    /// argument), or at the time that it has returned. Returns when it is to be polled next, in nanoseconds of the
-    /// clock; `UINT64_MAX` for never.
-    package typealias Poll = @convention(c) (UnsafeMutableRawPointer?, Int32) -> UInt64
+    @safe
+    private enum Kind {
+        case functions(Functions)
+        /// The inbox of a polled device, which is filled without a call through the protocol.
+        case inbox(Unmanaged<SPSCFrameRing>)
+    }
 
-    private let context: UnsafeMutableRawPointer
-    private let poller: Poll?
-    private let receiver: Receive?
-    private let sender: Send
-    private let piecesSender: SendPieces?
-    /// Where a byte (or a count) makes the port's descriptor readable.
+    private let kind: Kind
+    private unowned(unsafe) let polled: (any PolledDevice)?
+    /// Where a byte (or a count) makes the port's descriptor readable; -1 for a polled device.
     private let signal: Int32
     /// Bytes of the virtio header in front of every frame: 0 or 12.
     package let headerLength: Int
@@ -47,51 +50,72 @@ package struct FrameDevice: @unchecked Sendable {
     package let mtu: Int
     /// Whether receiving and sending must not overlap.
     package let serializesCalls: Bool
+    /// Whether consecutive TCP segments are to be coalesced for the device.
+    package let coalescesSegments: Bool
 
+    /// A device that consists of C functions, such as a vmnet interface.
     /// - Parameters:
     ///   - context: handed to the functions.
-    ///   - receive: nil for a polled device.
-    ///   - signal: the writing end of the port's wake-up; -1 for a polled device.
+    ///   - signal: the writing end of the port's wake-up.
     @unsafe
     package init(
-        context: UnsafeMutableRawPointer, receive: Receive? = nil, send: @escaping Send, sendPieces: SendPieces? = nil,
-        poll: Poll? = nil, signal: Int32 = -1, headerLength: Int = 0, maximumGSOFrame: Int = 0, mtu: Int = 1500,
-        serializesCalls: Bool = false
+        context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32,
+        headerLength: Int, maximumGSOFrame: Int, mtu: Int
     ) {
+        unsafe kind = .functions(Functions(context: context, receive: receive, send: send))
+        unsafe polled = nil
+        self.signal = signal
         self.headerLength = headerLength
         self.maximumGSOFrame = maximumGSOFrame
         self.mtu = mtu
-        self.serializesCalls = serializesCalls
-        unsafe self.context = context
-        unsafe receiver = receive
-        unsafe poller = poll
-        unsafe sender = send
-        unsafe piecesSender = sendPieces
-        self.signal = signal
+        serializesCalls = true
+        coalescesSegments = false
     }
 
+    /// A polled device, which takes frames behind a virtio header.
+    package init(_ device: any PolledDevice) {
+        unsafe kind = .inbox(Unmanaged.passUnretained(device.inbox))
+        unsafe polled = device
+        signal = -1
+        headerLength = VirtioNetHeader.length
+        maximumGSOFrame = FrameBatch.maximumFrameLength
+        mtu = 1500
+        serializesCalls = false
+        coalescesSegments = device.coalescesSegments
+    }
+
+    /// Returns how many buffers were filled, or a negative errno. A polled device is not read.
     func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int {
-        Int(unsafe receiver?(context, frames, Int32(count)) ?? 0)
+        switch kind {
+        case .functions(let functions): Int(unsafe functions.receive(functions.context, frames, Int32(count)))
+        case .inbox: 0
+        }
     }
 
+    /// Returns how many frames were taken, or a negative errno if none.
     func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int {
-        Int(unsafe sender(context, frames, Int32(stride), Int32(count)))
+        switch kind {
+        case .functions(let functions):
+            Int(unsafe functions.send(functions.context, frames, Int32(stride), Int32(count)))
+        case .inbox(let inbox):
+            Int(unsafe inbox._withUnsafeGuaranteedRef { unsafe $0.append(frames, stride: stride, count: count) })
+        }
     }
 
-    /// Whether consecutive TCP segments are to be coalesced for the device.
-    package var acceptsPieces: Bool { unsafe piecesSender != nil }
-
+    /// Sends one frame that lies in several pieces. Returns 0 or a positive errno.
     func sendPieces(_ pieces: UnsafePointer<iovec>, _ count: Int) -> Int32 {
-        unsafe -(piecesSender?(context, pieces, Int32(count)) ?? -Errno.notSupported)
+        guard case .inbox(let inbox) = kind else { return Errno.notSupported }
+        let frame = unsafe UnsafeBufferPointer(start: pieces, count: count)
+        let length = unsafe frame.reduce(0) { unsafe $0 + $1.iov_len }
+        let isTaken = unsafe inbox._withUnsafeGuaranteedRef { unsafe $0.append(frame, length: length) }
+        return isTaken ? 0 : Errno.noBuffers
     }
 
     /// Whether the device is polled instead of being read.
-    package var isPolled: Bool { unsafe poller != nil }
+    package var isPolled: Bool { unsafe polled != nil }
 
     /// Polls the device. Returns when it is to be polled next.
-    package func poll(isReadable: Bool) -> Instant {
-        Instant(nanoseconds: Int64(clamping: unsafe poller?(context, isReadable ? 1 : 0) ?? .max))
-    }
+    package func poll(isReadable: Bool) -> Instant { unsafe polled?.poll(isReadable: isReadable) ?? .distantFuture }
 
     /// Makes the port's descriptor readable again: there are more frames to receive, which the device has reported.
     package func rearm() { platform_wakeup_signal(signal) }

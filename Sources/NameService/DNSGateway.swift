@@ -88,7 +88,7 @@ package final class DNSGateway {
             name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
             maximumFrame: FrameLimits.link(mtu: mtu),
             receivesUnknown: false)
-        configuration.device = made.device
+        configuration.device = FrameDevice(made)
         configuration.injector = injector
         relay = made
         self.port = control.attach(configuration)

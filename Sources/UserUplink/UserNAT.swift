@@ -9,12 +9,12 @@ import Wire
 // Theory of operation
 // ===================
 //
-//     switch ----> fromGuests ----> NATGateway ----> TCPRelay ----> sockets            TCP
+//     switch ------> inbox -------> NATGateway ----> TCPRelay ----> sockets            TCP
 //            <---- GuestOutput <-------- | <------------ |
 //                                        +--> SlirpThread --> libslirp --> sockets     UDP, pings
 //
 // Towards the switch, the NAT is a device without its own descriptor. The forwarding workers append frames to
-// `fromGuests` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
+// `inbox` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
 // has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
 // wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.
 //
@@ -22,15 +22,16 @@ import Wire
 // the DNS proxy).
 
 /// The user-mode NAT: terminates TCP itself, and leaves UDP and pings to libslirp.
-package final class UserNAT: @unchecked Sendable {
+package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// Bytes of guests' frames that wait for the next poll: enough for the windows of many connections.
     private static let guestCapacity = 8 << 20
     /// Frames handled in one poll, each of which may open a connection. The rest waits while other ports are served.
     static let framesPerPoll = 64
 
     /// Filled by workers that send to the port, emptied under the lock.
-    let fromGuests = SPSCFrameRing(capacity: UserNAT.guestCapacity)
+    package let inbox = SPSCFrameRing(capacity: UserNAT.guestCapacity)
     private let sink: any FrameInjector
+    package var coalescesSegments: Bool { true }
     private let slirp: SlirpThread
     /// The gateway's IPv6 addresses; none without IPv6.
     package let gatewayIPv6: [IPv6Address]
@@ -143,7 +144,7 @@ package final class UserNAT: @unchecked Sendable {
     /// Does a bounded amount of the work that there is. The caller holds the switch's shared lock.
     /// - Parameter isReadable: sockets are ready.
     /// - Returns: when the next poll is due if nothing happens before.
-    func poll(isReadable: Bool) -> Instant {
+    package func poll(isReadable: Bool) -> Instant {
         guard pollLock.tryLock() else { return .distantFuture }
         let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
         now = start
@@ -154,13 +155,13 @@ package final class UserNAT: @unchecked Sendable {
             gateway.advertise()
         }
         var count = 0
-        while count < UserNAT.framesPerPoll, fromGuests.removeFirst({ handle(&$0) }) != nil { count += 1 }
+        while count < UserNAT.framesPerPoll, inbox.removeFirst({ handle(&$0) }) != nil { count += 1 }
         if isReadable { relay.serve(gateway.neighbors) }
         // What is ready for guests goes out before sockets are written to.
         output.flush()
         relay.finishPoll(gateway.neighbors)
         flush()
-        var deadline = fromGuests.hasFrames ? now : relay.nextDeadline()
+        var deadline = inbox.hasFrames ? now : relay.nextDeadline()
         if gateway.needsTick {
             deadline = min(deadline, Instant(nanoseconds: (Int64(now.seconds32) + 1) * 1_000_000_000))
         }

@@ -119,7 +119,7 @@ package final class UserUplink: Uplink {
         var configuration = PortConfiguration(
             name: "user", kind: .device, role: .uplink, descriptor: descriptor,
             maximumFrame: FrameLimits.link(mtu: options.mtu), receivesUnknown: false)
-        configuration.device = network.device
+        configuration.device = FrameDevice(network)
         configuration.injector = injector
         guard let number = context.attach(configuration) else {
             _ = Descriptor(adopting: descriptor)

@@ -215,7 +215,7 @@ private final class StartedInterface: VmnetInterface, @unchecked Sendable {
             context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) },
             send: { unsafe cvmnet_send($0, $1, $2, $3) },
             signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumGSOFrame: longest,
-            mtu: parameters.mtu, serializesCalls: true)
+            mtu: parameters.mtu)
     }
 
     func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }

@@ -25,7 +25,7 @@ import Wire
             var configuration = PortConfiguration(
                 name: "device", kind: .device, role: .uplink,
                 descriptor: try device.wakeup.descriptor.duplicate().release(), maximumFrame: 1514)
-            configuration.device = device.device
+            configuration.device = FrameDevice(device)
             configuration.injector = injector
             number = try #require(harness.control.attach(configuration))
             harness.worker.runOnce(timeout: .zero)
@@ -126,8 +126,9 @@ import Wire
         let scene = try Scene()
         let a = try scene.harness.attach()
         try scene.attach()
-        scene.device.state.withLock { $0.room = 2 }
-        for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
+        let frames = (0..<5).map { frame(to: mac(9), from: mac(1), [$0]) }
+        scene.device.leaveRoom(for: 2, framesOf: VirtioNetHeader.length + frames[0].count)
+        for frame in frames { try a.send(frame) }
         scene.harness.worker.runOnce(timeout: .zero)
         let deadline = BootClock.now + .seconds(30)
         while scene.device.polls.count < 2 && BootClock.now < deadline {
@@ -179,15 +180,15 @@ import Wire
         var configuration = PortConfiguration(
             name: "other", kind: .device, role: .guest, descriptor: try other.wakeup.descriptor.duplicate().release(),
             maximumFrame: 1514)
-        configuration.device = other.device
+        configuration.device = FrameDevice(other)
         _ = try #require(scene.harness.control.attach(configuration))
         scene.harness.settle()
         #expect(other.takePolls().count == 1)
-        other.state.withLock { $0.room = 1 }
-        scene.inject((0..<4).map { frame(to: .broadcast, from: mac(9), [UInt8($0)]) })
+        let frames = (0..<4).map { frame(to: .broadcast, from: mac(9), [$0]) }
+        other.leaveRoom(for: 1, framesOf: VirtioNetHeader.length + frames[0].count)
+        scene.inject(frames)
         #expect(a.received().count == 4)
-        #expect(other.state.withLock { $0.frames } == 1)
-        other.state.withLock { $0.room = .max }
+        #expect(other.emptyInbox() == 1)
         let deadline = BootClock.now + .seconds(30)
         while other.polls.isEmpty && BootClock.now < deadline {
             scene.harness.worker.runOnce(timeout: .milliseconds(1))

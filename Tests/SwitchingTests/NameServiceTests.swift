@@ -34,7 +34,7 @@ import Wire
                     name: "names", kind: .device, role: .service,
                     descriptor: try streams.wakeup.descriptor.duplicate().release(), maximumFrame: 1514,
                     receivesUnknown: false)
-                configuration.device = streams.device
+                configuration.device = FrameDevice(streams)
                 configuration.injector = injector
                 streamPort = try #require(harness.control.attach(configuration))
             }

@@ -14,7 +14,7 @@ import Wire
         let recorder = FrameRecorder()
         let queue: DNSConnectionQueue
         let relay: DNSTCPTerminator
-        private let device: FrameDevice
+        let device: FrameDevice
 
         /// - Parameter port: returns the port of a hardware address; nil if ports are unknown.
         init(limit: Int = 64, port: (@Sendable (MACAddress) -> UInt16)? = nil) throws {
@@ -22,7 +22,7 @@ import Wire
             queue = try DNSConnectionQueue()
             relay = try DNSTCPTerminator(
                 Fixture.network, hardware: Fixture.router, mtu: 1500, limit: limit, queue: queue, to: recorder)
-            device = relay.device
+            device = FrameDevice(relay)
         }
 
         func send(_ frame: [UInt8]) {
@@ -128,7 +128,7 @@ import Wire
             var bytes = bytes
             if bytes.count > 26 { bytes.replaceSubrange(12..<26, with: good[0..<14]) }
             if bytes.isEmpty { return }
-            _ = port.relay.device.send(bytes)
+            _ = port.device.send(bytes)
             port.poll()
             while port.recorder.take() != nil {}
             while port.queue.take() != nil {}

@@ -27,7 +27,7 @@ struct UserNATTests {
         let recorder = FrameRecorder(), network = try makeNetwork(opensHostLoopback: opensHostLoopback, to: recorder)
         try network.start()
         defer { #expect(network.stop()) }
-        try body(network, NATPort(recorder: recorder, device: network.device))
+        try body(network, NATPort(recorder: recorder, device: FrameDevice(network)))
     }
 
     private func header(_ change: (inout VirtioNetHeader) -> Void = { _ in }) -> [UInt8] {

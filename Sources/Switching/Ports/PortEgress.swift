@@ -36,7 +36,7 @@ struct PortEgress: ~Copyable {
         case .datagram, .stream, .datagramClient:
             transmitSegmented(entries, of: &batch, to: endpoint, with: &vector)
         case .tap: PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
-        case .device where endpoint.device!.acceptsPieces:
+        case .device where endpoint.device!.coalescesSegments:
             PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
         case .packet, .device: transmitWhole(entries, of: &batch, to: endpoint, with: &vector)
         case .service, .datagramListener: 0

@@ -8,7 +8,7 @@ import Wire
 /// Terminates guests' TCP connections to the DNS proxy if the uplink does not, as on a TAP: a polled device that
 /// receives frames to the gateway's TCP port 53 only. The host's TCP stack is not involved, so port 53 of the host
 /// stays free and the host's firewall does not apply.
-package final class DNSTCPTerminator: @unchecked Sendable {
+package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
     /// Bytes of guests' frames that wait for the next poll, and bytes of all stream buffers together.
     private static let guestCapacity = 256 << 10
     private static let memory = 8 << 20
@@ -16,7 +16,8 @@ package final class DNSTCPTerminator: @unchecked Sendable {
     private static let framesPerPoll = 64
 
     /// Filled by workers that send to the port, emptied under the lock.
-    let fromGuests = SPSCFrameRing(capacity: DNSTCPTerminator.guestCapacity)
+    package let inbox = SPSCFrameRing(capacity: DNSTCPTerminator.guestCapacity)
+    package var coalescesSegments: Bool { false }
     /// Leases given since the last poll.
     private let leases = Mutex<[IPv4Address: (hardware: MACAddress, end: Instant)]>([:])
     private let pollLock = PollLock()
@@ -62,7 +63,7 @@ package final class DNSTCPTerminator: @unchecked Sendable {
     /// Does a bounded amount of the work that there is. The caller holds the switch's shared lock.
     /// - Parameter isReadable: sockets are ready.
     /// - Returns: when the next poll is due if nothing happens before.
-    func poll(isReadable: Bool) -> Instant {
+    package func poll(isReadable: Bool) -> Instant {
         guard pollLock.tryLock() else { return .distantFuture }
         let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
         now = start
@@ -70,7 +71,7 @@ package final class DNSTCPTerminator: @unchecked Sendable {
         if isNewSecond { relay.trim() }
         applyLeases()
         var count = 0
-        while count < DNSTCPTerminator.framesPerPoll, fromGuests.removeFirst({ handle(&$0) }) != nil { count += 1 }
+        while count < DNSTCPTerminator.framesPerPoll, inbox.removeFirst({ handle(&$0) }) != nil { count += 1 }
         if isReadable { relay.serve(gateway.neighbors) }
         output.flush()
         relay.finishPoll(gateway.neighbors)
@@ -79,7 +80,7 @@ package final class DNSTCPTerminator: @unchecked Sendable {
         gateway.toGuests.removeAll()
         gateway.toSlirp.removeAll()
         output.flush()
-        let deadline = fromGuests.hasFrames ? now : relay.nextDeadline()
+        let deadline = inbox.hasFrames ? now : relay.nextDeadline()
         pollLock.unlock()
         return pollLock.takePollRequest() ? start : deadline
     }
