@@ -57,12 +57,11 @@ package struct Check: ParsableCommand {
         do throws(PlugError) {
             connection = try CheckConnection(locator)
         } catch {
-            let parts = error.description.split(separator: ";", maxSplits: 1)
-            let remedy = parts.count > 1 ? String(parts[1].drop { $0 == " " }) : nil
+            let parts = error.parts
             report(
                 CheckStep(
-                    name: "join", outcome: .failed, duration: BootClock.now - start, detail: String(parts[0]),
-                    remedy: remedy))
+                    name: "join", outcome: .failed, duration: BootClock.now - start, detail: parts.failure,
+                    remedy: parts.nextStep))
             return try finish(steps, holds: false)
         }
         report(CheckStep(name: "join", outcome: .ok, duration: BootClock.now - start, detail: connection.name))

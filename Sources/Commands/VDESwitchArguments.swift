@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Daemon
 import Lifecycle
+import Platform
 
 /// Translates the command line of vde_switch, which allows long options with one dash and abbreviated
 /// (getopt_long_only(3)).

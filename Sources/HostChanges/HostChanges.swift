@@ -174,7 +174,7 @@ package final class HostChanges {
     }
 
     private static func removeTable(_ name: String, _ firewall: GuestFirewall?, _ logger: Logger) {
-        do throws(NFTables.Failure) {
+        do throws(UnclassifiedError) {
             if let firewall {
                 try firewall.remove()
             } else {

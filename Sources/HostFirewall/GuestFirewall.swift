@@ -36,7 +36,7 @@ package final class GuestFirewall {
     package var tables: [String] { rules.tables(isOwned: nftables.canOwnTables) }
 
     /// Brings the kernel's tables in line with `rules`, in one transaction.
-    package func apply() throws(NFTables.Failure) {
+    package func apply() throws(UnclassifiedError) {
         if isApplied {
             try nftables.run(rules.script(isOwned: isOwned))
         } else {
@@ -72,7 +72,7 @@ package final class GuestFirewall {
     }
 
     /// Removes the tables.
-    package func remove() throws(NFTables.Failure) {
+    package func remove() throws(UnclassifiedError) {
         guard isApplied else { return }
         isApplied = false
         for table in rules.tables(isOwned: isOwned) {

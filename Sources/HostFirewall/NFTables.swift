@@ -3,13 +3,6 @@ import Platform
 
 /// Runs nftables scripts, by libnftables, which can own tables, or else by nft(8). Used by one thread at a time.
 package final class NFTables {
-    /// Why a script failed: one sentence with the cause.
-    package struct Failure: Error, Sendable, CustomStringConvertible {
-        package let description: String
-        /// Neither libnftables nor nft is installed.
-        package let isMissing: Bool
-    }
-
     private let library: NFTablesLibrary?
 
     /// Loads libnftables, if it is installed.
@@ -21,13 +14,12 @@ package final class NFTables {
     /// Runs a script as one transaction.
     /// - Returns: the output, as nft(8) prints it.
     @discardableResult
-    package func run(_ script: String) throws(Failure) -> String {
+    package func run(_ script: String) throws(UnclassifiedError) -> String {
         let result = try execute(script)
         guard result.succeeded else {
-            throw Failure(
-                description: "nft rejected the table of this program: "
-                    + (result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"),
-                isMissing: false)
+            throw UnclassifiedError(
+                "nft rejected the table of this program: "
+                    + (result.error.split(separator: "\n").first.map(String.init) ?? "no reason given"))
         }
         return result.output
     }
@@ -38,22 +30,21 @@ package final class NFTables {
         return result.output
     }
 
-    private func execute(_ script: String) throws(Failure) -> (succeeded: Bool, output: String, error: String) {
+    private func execute(_ script: String) throws(UnclassifiedError) -> (succeeded: Bool, output: String, error: String)
+    {
         if let library { return library.run(script) }
         guard let nft = Programs.find("nft") else {
-            throw Failure(
-                description:
-                    """
-                    nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or \
-                    use --uplink user
-                    """,
-                isMissing: true)
+            throw UnclassifiedError(
+                """
+                nftables is not installed, and a guest network on a TAP needs it; install the package nftables, or \
+                use --uplink user
+                """)
         }
         do {
             let result = try ChildProcess.run([nft, "-f", "-"], input: script, leadsGroup: true)
             return (result.succeeded, result.output, result.error)
         } catch {
-            throw Failure(description: error.description, isMissing: false)
+            throw UnclassifiedError(error.description)
         }
     }
 }

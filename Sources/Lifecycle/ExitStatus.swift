@@ -24,16 +24,11 @@ package enum ExitStatus: Int32, Sendable {
 }
 
 /// Why the program cannot start or go on: a message with the thing, the cause and the next step, and the exit status.
-package struct ExitError: Error, Sendable, CustomStringConvertible {
-    /// The status with which the process ends.
-    package let status: ExitStatus
-    package let description: String
+package typealias ExitError = DescribedError<ExitStatus>
 
-    /// - Parameter description: the thing, the cause and the next step.
-    package init(_ status: ExitStatus, _ description: String) {
-        self.status = status
-        self.description = description
-    }
+extension ExitError {
+    /// The status with which the process ends.
+    package var status: ExitStatus { cause }
 }
 
 /// Runs `body`, and reports a failed system call as `ExitStatus.unavailable`.

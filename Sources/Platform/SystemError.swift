@@ -43,23 +43,4 @@ extension SystemError: CustomStringConvertible {
 extension SystemError {
     /// The disk or the user's quota is full.
     package var isFullDisk: Bool { code == ENOSPC || code == EDQUOT }
-
-    /// Why something cannot be made at a path, as far as the remedies differ.
-    package enum Obstacle: Equatable, Sendable {
-        case rights
-        case length
-        case other
-    }
-
-    /// The same as a message with the next step.
-    /// - Parameter choice: what the user should choose instead, such as "a directory of yours".
-    package func obstacle(choosing choice: String) -> (kind: Obstacle, text: String) {
-        switch code {
-        case Errno.accessDenied, Errno.notPermitted, Errno.readOnly:
-            (.rights, "\(self); choose \(choice), such as one in /tmp or $XDG_RUNTIME_DIR")
-        case Errno.noEntry: (.other, "\(self); the directory above it must exist")
-        case Errno.nameTooLong: (.length, "\(self); choose a shorter path")
-        default: (.other, description)
-        }
-    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Lifecycle
 import NetworkModel
+import Platform
 import Wire
 
 /// vmnet's three modes, which every uplink has as far as it can.

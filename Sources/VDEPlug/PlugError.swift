@@ -1,36 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Why a VDE network could not be joined. The description names the path, the cause and the next step.
-package struct PlugError: Error, Sendable, CustomStringConvertible {
-    /// The kind of failure, from which callers decide whether to retry.
-    package enum Cause: Equatable, Sendable {
-        /// No process listens there.
-        case noSwitch
-        /// The path is not the directory of a switch.
-        case notASwitch
-        case pathTooLong
-        case permissionDenied
-        /// The switch closed the connection instead of answering.
-        case refused
-        /// The switch did not answer in time.
-        case silent
-        /// The answer does not follow the VDE protocol.
-        case badReply
-        /// Both ends of a point-to-point cable are in use.
-        case occupied
-        case system
-    }
+/// Why a VDE network could not be joined. The message names the path, the cause and the next step.
+package typealias PlugError = DescribedError<PlugFailure>
 
-    /// The kind of failure.
-    package let cause: Cause
-    package let description: String
+/// The kinds of failure to join a VDE network, from which callers decide whether to retry.
+package enum PlugFailure: Equatable, Sendable {
+    /// No process listens there.
+    case noSwitch
+    /// The path is not the directory of a switch.
+    case notASwitch
+    case pathTooLong
+    case permissionDenied
+    /// The switch closed the connection instead of answering.
+    case refused
+    /// The switch did not answer in time.
+    case silent
+    /// The answer does not follow the VDE protocol.
+    case badReply
+    /// Both ends of a point-to-point cable are in use.
+    case occupied
+    case system
+}
 
-    package init(_ cause: Cause, _ description: String) {
-        self.cause = cause
-        self.description = description
-    }
-
+extension PlugError {
     /// For a failed system call on a path of the VDE network.
     init(_ error: SystemError, path: String) {
         switch error.code {

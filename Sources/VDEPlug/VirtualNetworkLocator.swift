@@ -16,15 +16,11 @@ package enum VirtualNetworkLocator: Equatable, Sendable {
     /// The request has 24 bits for the port.
     private static let maximumPort = 0xff_ffff
 
-    /// Why a locator is invalid, and what to write instead.
-    package struct ParseError: Error, Equatable, Sendable, CustomStringConvertible {
-        package let description: String
-    }
-
     /// - Parameters:
     ///   - text: nil or empty for the default switch; `PATH`, `PATH[N]`, `PATH[]`, `vde://PATH`, `ptp://PATH`.
     ///   - home: the user's home directory, for the default switch.
-    package init(_ text: String?, home: String?) throws(ParseError) {
+    /// - Throws: why the locator is invalid, and what to write instead.
+    package init(_ text: String?, home: String?) throws(UnclassifiedError) {
         let text = text ?? ""
         var rest = Substring(text)
         if let scheme = text.firstRange(of: "://") {
@@ -32,13 +28,12 @@ package enum VirtualNetworkLocator: Equatable, Sendable {
             switch text[..<scheme.lowerBound] {
             case "vde": break
             case "ptp":
-                guard !rest.isEmpty else { throw ParseError(description: "'\(text)' names no path: write ptp://PATH") }
+                guard !rest.isEmpty else { throw UnclassifiedError("'\(text)' names no path: write ptp://PATH") }
                 self = .pointToPoint(path: String(rest))
                 return
             case let other:
-                throw ParseError(
-                    description:
-                        "'\(other)://' is not supported here: give the directory of a VDE switch, or ptp://PATH")
+                throw UnclassifiedError(
+                    "'\(other)://' is not supported here: give the directory of a VDE switch, or ptp://PATH")
             }
         }
         var port = 0
@@ -47,8 +42,8 @@ package enum VirtualNetworkLocator: Equatable, Sendable {
             rest = rest[..<bracket]
             if inside.isEmpty && !text.hasPrefix("vde://") {
                 guard !rest.isEmpty else {
-                    throw ParseError(
-                        description: "'[]' needs a path: write PATH[] for a cable without a switch")
+                    throw UnclassifiedError(
+                        "'[]' needs a path: write PATH[] for a cable without a switch")
                 }
                 self = .pointToPoint(path: String(rest))
                 return
@@ -58,12 +53,11 @@ package enum VirtualNetworkLocator: Equatable, Sendable {
                 guard let number = Int(digits), (0...VirtualNetworkLocator.maximumPort).contains(number),
                     digits.first?.isNumber == true
                 else {
-                    throw ParseError(
-                        description:
-                            """
-                            '[\(inside)]' is not a port of a switch: write \(rest)[N] with a number, or \(rest)[] \
-                            for a cable without a switch
-                            """
+                    throw UnclassifiedError(
+                        """
+                        '[\(inside)]' is not a port of a switch: write \(rest)[N] with a number, or \(rest)[] \
+                        for a cable without a switch
+                        """
                     )
                 }
                 port = number == 0 ? VirtualNetworkLocator.managementPort : number

@@ -1,31 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Why a switch cannot be created. The description names the path, the cause and the next step.
-package struct SwitchError: Error, Sendable, CustomStringConvertible {
-    /// The kind of failure, from which `Sessions` derives the exit status.
-    package enum Cause: Equatable, Sendable {
-        /// Another switch serves the directory.
-        case occupied
-        /// The path belongs to another user, or holds other files.
-        case notOurs
-        case pathTooLong
-        case permissionDenied
-        case system
-    }
+/// Why a switch cannot be created. The message names the path, the cause and the next step.
+package typealias SwitchError = DescribedError<SwitchFailure>
 
-    /// The kind of failure.
-    package let cause: Cause
-    package let description: String
+/// The kinds of failure to create a switch, from which `Sessions` derives the exit status.
+package enum SwitchFailure: Equatable, Sendable {
+    /// Another switch serves the directory.
+    case occupied
+    /// The path belongs to another user, or holds other files.
+    case notOurs
+    case pathTooLong
+    case permissionDenied
+    case system
+}
 
-    init(_ cause: Cause, _ description: String) {
-        self.cause = cause
-        self.description = description
-    }
-
+extension SwitchError {
     init(_ error: SystemError) {
-        let (kind, text) = error.obstacle(choosing: "a directory of yours")
-        let causes: [SystemError.Obstacle: Cause] = [.rights: .permissionDenied, .length: .pathTooLong]
-        self.init(causes[kind] ?? .system, text)
+        self.init(
+            error, choosing: "a directory of yours", permission: .permissionDenied, length: .pathTooLong,
+            other: .system)
     }
 }

@@ -96,11 +96,6 @@ package final class VirtualSwitch {
         }
     }
 
-    /// Why a client is refused a port.
-    package struct Refusal: Error, Equatable, Sendable, CustomStringConvertible {
-        package let description: String
-    }
-
     /// In a request: any port.
     package static let anyPort = 0
     /// The highest port number: the data plane's capacity, less the port of the address service.
@@ -132,7 +127,8 @@ package final class VirtualSwitch {
     // MARK: Connections
 
     /// The port for a client that requests `wanted`, created if it does not exist.
-    package func allocate(_ wanted: VDERequest.Kind, user: UInt32) throws(Refusal) -> Int {
+    /// - Throws: why the client is refused a port.
+    package func allocate(_ wanted: VDERequest.Kind, user: UInt32) throws(UnclassifiedError) -> Int {
         switch wanted {
         case .newPort0:
             return try claim(0, user)
@@ -143,27 +139,27 @@ package final class VirtualSwitch {
                 return port.isAllocatable && !port.isActive && port.admits(user)
             }
             guard let free else {
-                throw Refusal(
-                    description: "all \(limit) ports are in use; raise the number with port/setnumports on the console")
+                throw UnclassifiedError(
+                    "all \(limit) ports are in use; raise the number with port/setnumports on the console")
             }
             return try claim(free, user)
         case .newControl(let number):
             guard number <= limit else {
-                throw Refusal(description: "there is no port \(number): the last one is \(limit)")
+                throw UnclassifiedError("there is no port \(number): the last one is \(limit)")
             }
             return try claim(number, user)
         }
     }
 
-    private func claim(_ number: Int, _ user: UInt32) throws(Refusal) -> Int {
+    private func claim(_ number: Int, _ user: UInt32) throws(UnclassifiedError) -> Int {
         let port = ports[number] ?? SwitchPort()
         guard port.admits(user) else {
-            throw Refusal(
-                description: "port \(number) is reserved for another user or group (port/setuser, port/setgroup)")
+            throw UnclassifiedError(
+                "port \(number) is reserved for another user or group (port/setuser, port/setgroup)")
         }
         if port.isActive && port.user != user {
             let holder = port.user.map { UserDatabase.userName($0) } ?? port.connections[0].description
-            throw Refusal(description: "port \(number) is in use by \(holder)")
+            throw UnclassifiedError("port \(number) is in use by \(holder)")
         }
         ports[number] = port
         return number

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Platform
 import VmnetUplink
 import Wire
 

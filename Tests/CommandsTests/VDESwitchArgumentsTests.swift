@@ -3,6 +3,7 @@ import ArgumentParser
 @testable import Commands
 import Daemon
 import Lifecycle
+import Platform
 import Sessions
 import Testing
 import VDESwitch

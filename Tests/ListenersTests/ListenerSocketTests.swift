@@ -29,7 +29,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
 }
 
 @Suite struct ListenerTests {
-    private func cause(_ kind: ListenerSocket.Kind, _ path: String) -> ListenerError.Cause? {
+    private func cause(_ kind: ListenerSocket.Kind, _ path: String) -> ListenerFailure? {
         do throws(ListenerError) {
             try ListenerSocket(kind, at: path, access: ListenerAccess()).remove()
             return nil

@@ -13,7 +13,7 @@ private func join(_ path: String, port: Int = 0, seconds: Double = 2) throws(Plu
 }
 
 /// The cause for which joining failed; nil if it did not.
-private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugError.Cause? {
+private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugFailure? {
     do throws(PlugError) {
         _ = try join(path, port: port, seconds: seconds)
         return nil

@@ -231,7 +231,7 @@ import Wire
     }
 
     private func refusal(_ kind: VDERequest.Kind, user: UInt32) -> String? {
-        do throws(VirtualSwitch.Refusal) {
+        do throws(UnclassifiedError) {
             _ = try it.allocate(kind, user: user)
             return nil
         } catch {

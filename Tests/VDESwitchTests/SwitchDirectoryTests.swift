@@ -5,7 +5,7 @@ import Testing
 import VDESwitch
 
 /// The cause for which a directory could not be taken; nil if it could.
-private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause? {
+private func cause(_ path: String, allowed: [String] = []) -> SwitchFailure? {
     do throws(SwitchError) {
         let directory = try SwitchDirectory(path, access: SwitchAccess(), allowed: allowed)
         directory.remove()
@@ -118,7 +118,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchError.Cause?
     func whatIsRootsIsNotGivenToWhoCalledSudo() throws {
         let user: UInt32 = 65_534, victim = folder.file("sbin"), link = folder.file("vde"), own = folder.file("own")
         let access = SwitchAccess(mode: 0o600, owner: (user, user))
-        func attempt(_ path: String) -> SwitchError.Cause? {
+        func attempt(_ path: String) -> SwitchFailure? {
             do throws(SwitchError) {
                 try SwitchDirectory(path, access: access).remove()
                 return nil

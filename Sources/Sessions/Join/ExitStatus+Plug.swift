@@ -4,7 +4,7 @@ import VDEPlug
 
 extension ExitStatus {
     /// The status for a network that cannot be joined.
-    init(_ cause: PlugError.Cause) {
+    init(_ cause: PlugFailure) {
         switch cause {
         case .permissionDenied: self = .noPermission
         case .occupied: self = .alreadyRunning

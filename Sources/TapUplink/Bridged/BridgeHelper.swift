@@ -4,11 +4,6 @@ import Platform
 /// QEMU's `qemu-bridge-helper(8)`: a privileged program that makes a TAP, adds it to a bridge, and passes its
 /// descriptor to any user that its access list allows.
 enum BridgeHelper {
-    /// Why there is no TAP: one sentence with the next step.
-    struct Failure: Error, Sendable, CustomStringConvertible {
-        let description: String
-    }
-
     /// Its path in several distributions.
     private static let paths = [
         "/usr/lib/qemu/qemu-bridge-helper", "/usr/libexec/qemu-bridge-helper", "/usr/lib/qemu-bridge-helper",
@@ -17,21 +12,21 @@ enum BridgeHelper {
     ]
 
     /// - Parameter program: nil for the first that is installed.
-    static func open(_ bridge: String, program: String? = nil) throws(Failure) -> TapDevice {
+    /// - Throws: why there is no TAP, with the next step.
+    static func open(_ bridge: String, program: String? = nil) throws(UnclassifiedError) -> TapDevice {
         guard let path = program ?? paths.first(where: { Files.exists($0) }) else {
-            throw Failure(
-                description:
-                    """
-                    QEMU's qemu-bridge-helper, which can do it for users, is not installed (Debian: \
-                    qemu-system-common)
-                    """
+            throw UnclassifiedError(
+                """
+                QEMU's qemu-bridge-helper, which can do it for users, is not installed (Debian: \
+                qemu-system-common)
+                """
             )
         }
         var reason = ""
         do throws(SystemError) {
             if let tap = try run([path, "--use-vnet", "--fd=0", "--br=\(bridge)"], reason: &reason) { return tap }
         } catch {
-            throw Failure(description: "\(path): \(error)")
+            throw UnclassifiedError("\(path): \(error)")
         }
         throw explain(reason, bridge: bridge, path: path)
     }
@@ -46,7 +41,7 @@ enum BridgeHelper {
     }
 
     /// Translates the helper's message, which is meant for QEMU's users, and adds the next step.
-    static func explain(_ text: String, bridge: String, path: String) -> Failure {
+    static func explain(_ text: String, bridge: String, path: String) -> UnclassifiedError {
         let line = text.split(separator: "\n").first.map(String.init) ?? "no reason given"
         let list =
             line.split(separator: "`").dropFirst().first.flatMap { $0.split(separator: "'").first }.map(String.init)
@@ -62,6 +57,6 @@ enum BridgeHelper {
         } else {
             step = "see qemu-bridge-helper(8)"
         }
-        return Failure(description: "\(path) failed (\(line)); \(step)")
+        return UnclassifiedError("\(path) failed (\(line)); \(step)")
     }
 }

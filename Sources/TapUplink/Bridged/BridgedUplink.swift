@@ -80,7 +80,7 @@ final class BridgedUplink: Uplink {
     }
 
     private func openByHelper(_ bridge: String) throws(ExitError) -> TapDevice {
-        do throws(BridgeHelper.Failure) {
+        do throws(UnclassifiedError) {
             return try BridgeHelper.open(bridge, program: options.bridgeHelper)
         } catch {
             throw ExitError(

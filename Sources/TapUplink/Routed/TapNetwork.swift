@@ -105,7 +105,7 @@ final class TapNetwork {
     func takeDown() { upkeep.takeDown() }
 
     private func apply() throws(ExitError) {
-        do throws(NFTables.Failure) {
+        do throws(UnclassifiedError) {
             try firewall.apply()
         } catch {
             throw ExitError(.unavailable, error.description)
