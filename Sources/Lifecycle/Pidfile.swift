@@ -7,10 +7,8 @@ import Platform
 /// only while the process that the file names is alive and belongs to the owner of the file. Each start makes a new
 /// file, under a temporary name and with mode 0600 until it is locked, so that no other process can lock it first.
 package final class Pidfile: Sendable {
-    private let directory: Directory
-    private let name: String
+    private let entry: DirectoryEntry
     private let file: Descriptor
-    private let status: FileStatus
 
     /// Makes the file.
     /// - Throws: `alreadyRunning` with the process that has it; `cannotCreate` or `noPermission` if it cannot be
@@ -20,9 +18,7 @@ package final class Pidfile: Sendable {
             let name = try Directory.name(of: path)
             let directory = try Directory.open(above: path, .trustedLinks)
             let file = try Pidfile.claim(name, in: directory)
-            status = try file.status()
-            self.directory = directory
-            self.name = name
+            entry = DirectoryEntry(name, try file.status(), in: directory)
             self.file = file
         } catch {
             if error.code == Errno.busy {
@@ -97,5 +93,5 @@ package final class Pidfile: Sendable {
     }
 
     /// Removes the file, unless another process has put another in its place.
-    package func remove() { if directory.has(name, status) { try? directory.remove(name) } }
+    package func remove() { entry.remove() }
 }

@@ -18,20 +18,8 @@ package final class ListenerSocket: Sendable {
     package let path: String
     /// Listens for connections, or receives the datagrams of all clients. Owned by this object.
     package let socket: Descriptor
-    /// The name and identity of the bound socket; nil for an inherited one.
-    private let bound: Bound?
-
-    private final class Bound: Sendable {
-        let directory: Directory
-        let name: String
-        let status: FileStatus
-
-        init(_ directory: consuming Directory, _ name: String, _ status: FileStatus) {
-            self.directory = directory
-            self.name = name
-            self.status = status
-        }
-    }
+    /// The bound socket; nil for an inherited one.
+    private let bound: DirectoryEntry?
 
     /// Makes the socket, replacing one whose process has ended, and listens on a stream socket.
     /// - Parameter isLocked: this process holds the directory's lock already, for its switch.
@@ -52,7 +40,7 @@ package final class ListenerSocket: Sendable {
                 socket = try ListenerSocket.makeSocket(kind)
                 try ListenerSocket.bind(socket, place, kind, access)
             }
-            bound = Bound(try place.directory.duplicate(), place.name, try place.directory.status(of: place.name))
+            bound = try DirectoryEntry(place.name, in: place.directory)
             self.socket = socket
         } catch {
             switch error.code {
@@ -162,7 +150,5 @@ package final class ListenerSocket: Sendable {
     }
 
     /// Removes the socket's path, unless another file has taken its place.
-    package func remove() {
-        if let bound, bound.directory.has(bound.name, bound.status) { try? bound.directory.remove(bound.name) }
-    }
+    package func remove() { bound?.remove() }
 }

@@ -3,17 +3,14 @@ import CPlatform
 
 /// Threads with all signals blocked: the main thread handles signals.
 package enum WorkerThread {
-    private final class Start {
-        let body: @Sendable () -> Void
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    }
+    private typealias Start = Box<@Sendable () -> Void>
 
     /// Starts a thread that runs `body` and ends with it.
     /// - Parameter name: up to 15 bytes, shown by `ps -T` and debuggers.
     package static func start(named name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
         let context = unsafe Unmanaged.passRetained(Start(body)).toOpaque()
         let result = unsafe platform_thread_start(
-            name, { unsafe Unmanaged<Start>.fromOpaque($0!).takeRetainedValue().body() }, context)
+            name, { unsafe Unmanaged<Start>.fromOpaque($0!).takeRetainedValue().value() }, context)
         if result < 0 { unsafe Unmanaged<Start>.fromOpaque(context).release() }
         try SystemError.check(result, "start thread", name)
     }

@@ -3,12 +3,10 @@ import Platform
 
 /// The name of a bound socket, removed with this object unless another socket has taken it.
 final class BoundSocket: Sendable {
-    private let directory: Directory
-    private let name: String
-    private let status: FileStatus
+    private let entry: DirectoryEntry
 
     /// The path that the socket is bound to.
-    var path: String { directory.path(of: name) }
+    var path: String { entry.path }
 
     /// Binds `socket`.
     /// - Parameter access: the modes and owners to try, in this order.
@@ -17,13 +15,11 @@ final class BoundSocket: Sendable {
         _ access: [Directory.SocketAccess], bindsPath: Bool = false
     ) throws(SystemError) {
         try directory.bind(socket, at: name, access, bindsPath: bindsPath)
-        self.directory = try directory.duplicate()
-        self.name = name
-        status = try directory.status(of: name)
+        entry = try DirectoryEntry(name, in: directory)
     }
 
     /// Removes the name.
-    func remove() { if directory.has(name, status) { try? directory.remove(name) } }
+    func remove() { entry.remove() }
 
     deinit { remove() }
 }

@@ -30,9 +30,9 @@ package struct VmnetFramework: VmnetProvider {
     package var hasNetworkObjects: Bool { cvmnet_has_network_objects() != 0 }
 
     package func start(_ options: VmnetOptions) throws(VmnetError) -> any VmnetInterface {
-        let signal: Signal
+        let signal: Box<Wakeup>
         do throws(SystemError) {
-            signal = try Signal()
+            signal = Box(try Wakeup())
         } catch {
             throw VmnetError(status: 0, description: error.description)
         }
@@ -40,7 +40,7 @@ package struct VmnetFramework: VmnetProvider {
         var parameters = cvmnet_parameters()
         let result = unsafe VmnetFramework.withOptions(options) {
             unsafe cvmnet_start(
-                $0, signal.wakeup.signalDescriptor, UInt64(startTimeout.nanoseconds), &interface, &parameters)
+                $0, signal.value.signalDescriptor, UInt64(startTimeout.nanoseconds), &interface, &parameters)
         }
         guard result == 0, let started = unsafe interface else {
             let isRoot = CurrentProcess.effectiveUser == 0
@@ -156,13 +156,6 @@ package struct VmnetFramework: VmnetProvider {
     }
 }
 
-/// The wake-up of an interface, which is made before the interface.
-private final class Signal {
-    let wakeup: Wakeup
-
-    init() throws(SystemError) { wakeup = try Wakeup() }
-}
-
 extension VmnetOptions {
     /// A rule for each published port.
     fileprivate var forwardings: [(published: PublishedPort, rule: cvmnet_rule)] {
@@ -190,14 +183,14 @@ private func bytes6(_ bytes: [UInt8]) -> (UInt8, UInt8, UInt8, UInt8, UInt8, UIn
 private final class StartedInterface: VmnetInterface, @unchecked Sendable {
     let parameters: UplinkParameters
     private let raw: OpaquePointer
-    private let signal: Signal
+    private let signal: Box<Wakeup>
     private let headerLength: Int
     private let longest: Int
     private let stopTimeout: TimeAmount
     private let isStopped = Mutex(false)
 
     init(
-        _ raw: OpaquePointer, _ parameters: UplinkParameters, _ signal: Signal, headerLength: Int, longest: Int,
+        _ raw: OpaquePointer, _ parameters: UplinkParameters, _ signal: Box<Wakeup>, headerLength: Int, longest: Int,
         stopTimeout: TimeAmount
     ) {
         self.headerLength = headerLength
@@ -214,11 +207,11 @@ private final class StartedInterface: VmnetInterface, @unchecked Sendable {
         unsafe FrameDevice(
             context: UnsafeMutableRawPointer(raw), receive: { unsafe cvmnet_receive($0, $1, $2) },
             send: { unsafe cvmnet_send($0, $1, $2, $3) },
-            signal: signal.wakeup.signalDescriptor, headerLength: headerLength, maximumGSOFrame: longest,
+            signal: signal.value.signalDescriptor, headerLength: headerLength, maximumGSOFrame: longest,
             mtu: parameters.mtu)
     }
 
-    func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.wakeup.descriptor.duplicate() }
+    func wakeupDescriptor() throws(SystemError) -> Descriptor { try signal.value.descriptor.duplicate() }
 
     func stop() throws(VmnetError) {
         let isFirst = isStopped.withLock { isStopped in

@@ -19,10 +19,7 @@ package final class PlugSession: NetworkSession {
     private static let startTimeout = TimeAmount.seconds(1)
     private static let startRetryInterval = TimeAmount.milliseconds(50)
 
-    private final class Handshake {
-        var plug: PlugHandshake
-        init(_ plug: consuming PlugHandshake) { self.plug = plug }
-    }
+    private typealias Handshake = Box<PlugHandshake>
 
     private final class Joined {
         let plug: Plug
@@ -127,7 +124,7 @@ package final class PlugSession: NetworkSession {
     private func detach() {
         switch state {
         case .away: break
-        case .handshaking(let handshake): loop.unwatch(handshake.plug.descriptor)
+        case .handshaking(let handshake): loop.unwatch(handshake.value.descriptor)
         case .joined(let joined):
             loop.unwatch(joined.plug.control.raw)
             control.detach(joined.port)
@@ -145,14 +142,14 @@ package final class PlugSession: NetworkSession {
             let handshake = Handshake(try PlugHandshake(path: candidates[0], port: port, options: options))
             state = .handshaking(handshake)
             do throws(SystemError) {
-                try loop.watch(handshake.plug.descriptor) { [unowned self, unowned handshake] _ in proceed(handshake) }
+                try loop.watch(handshake.value.descriptor) { [unowned self, unowned handshake] _ in proceed(handshake) }
             } catch {
                 throw PlugError(.system, error.description)
             }
             loop.cancel(timer)
             timer = loop.schedule(after: PlugHandshake.timeout) {
                 [unowned self, unowned handshake] in
-                failed(handshake.plug.timeoutError)
+                failed(handshake.value.timeoutError)
             }
         } catch {
             failed(error)
@@ -161,7 +158,7 @@ package final class PlugSession: NetworkSession {
 
     private func proceed(_ handshake: Handshake) {
         do throws(PlugError) {
-            guard let plug = try handshake.plug.finish() else { return }
+            guard let plug = try handshake.value.finish() else { return }
             detach()
             loop.cancel(timer)
             try attach(plug)

@@ -70,11 +70,10 @@ extension ListenerSession {
     ) throws(SystemError) {
         // The name must be the sender's own socket, and remain so. Through a link, frames would be written to its
         // target.
-        let pin =
-            stranger.name[0] == 0
-            ? -1 : try Descriptor.peerHandle(stranger.name, owner: stranger.user ?? 0)?.release() ?? -1
-        let holder = pin < 0 ? nil : PeerHandle(pin)
-        let target = pin < 0 ? stranger.name : Array("/proc/self/fd/\(pin)".utf8)
+        let handle = Box<Descriptor?>(
+            stranger.name[0] == 0 ? nil : try Descriptor.peerHandle(stranger.name, owner: stranger.user ?? 0))
+        let raw = handle.value?.raw
+        let target = raw.map { Array("/proc/self/fd/\($0)".utf8) } ?? stranger.name
         let socket = try Socket.unixDatagram()
         setBuffers(of: socket, isStream: false)
         do throws(SystemError) {
@@ -83,20 +82,11 @@ extension ListenerSession {
             guard error.code == Errno.notPermitted else { throw error }
             attach(client, try listener.socket.duplicate(), kind: .datagramClient) {
                 ($0.listener, $0.peer, $0.destination, $0.peerHandle) = (
-                    port, stranger.name, target, holder?.release() ?? -1
+                    port, stranger.name, target, handle.value.take()?.release() ?? -1
                 )
             }
             return
         }
         attach(client, socket, kind: .datagram) { ($0.listener, $0.peer) = (port, stranger.name) }
     }
-}
-
-/// Owns an `O_PATH` descriptor until a port takes it over.
-private final class PeerHandle {
-    private var descriptor: Descriptor?
-
-    init(_ raw: Int32) { descriptor = Descriptor(adopting: raw) }
-
-    func release() -> Int32 { descriptor.take()?.release() ?? -1 }
 }

@@ -18,7 +18,7 @@ extension ForwardingWorker {
         let first = try ForwardingWorker(control: control, workers: workers)
         let running = ManagedAtomic<Int>(1)
         for index in 1..<max(1, workers) {
-            let box = WorkerBox(first.makeWorker(index))
+            let box = Mutex<ForwardingWorker?>(first.makeWorker(index))
             running.wrappingIncrement(ordering: .relaxed)
             do {
                 try WorkerThread.start(named: "forwarder \(index + 1)") { run(box, running, onEnd) }
@@ -30,7 +30,7 @@ extension ForwardingWorker {
             }
         }
         control.setRunning(true)
-        let box = WorkerBox(first)
+        let box = Mutex<ForwardingWorker?>(first)
         try WorkerThread.start(named: "forwarder") {
             run(box, running) {
                 control.setRunning(false)
@@ -39,18 +39,12 @@ extension ForwardingWorker {
         }
     }
 
-    private static func run(_ box: WorkerBox, _ running: ManagedAtomic<Int>, _ onEnd: () -> Void) {
-        var worker = box.take()
+    /// Takes the worker, which cannot be copied into a closure, out of `box` and runs it.
+    private static func run(
+        _ box: Mutex<ForwardingWorker?>, _ running: ManagedAtomic<Int>, _ onEnd: () -> Void
+    ) {
+        var worker = box.withLock { $0.take()! }
         worker.run()
         if running.wrappingDecrementThenLoad(ordering: .acquiringAndReleasing) == 0 { onEnd() }
     }
-}
-
-/// Carries a worker, which cannot be copied, into a thread's closure.
-private final class WorkerBox: @unchecked Sendable {
-    private var worker: ForwardingWorker?
-
-    init(_ worker: consuming ForwardingWorker) { self.worker = consume worker }
-
-    func take() -> ForwardingWorker { worker.take()! }
 }

@@ -8,13 +8,7 @@ import Wire
 /// Sockets bound to the published ports of the host, so that another program that binds one gets an error, as this
 /// program does if the port is in use. The kernel redirects packets to the guests, so the sockets never receive any.
 final class PublishedPortSockets {
-    private final class Box {
-        let socket: Descriptor
-
-        init(_ socket: consuming Descriptor) { self.socket = socket }
-    }
-
-    private var sockets: [Box] = []
+    private var sockets: [Box<Descriptor>] = []
 
     /// - Throws: the port that cannot be bound, and why.
     init(_ published: [PublishedPort]) throws(ExitError) {

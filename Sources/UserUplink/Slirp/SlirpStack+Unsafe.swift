@@ -9,12 +9,10 @@ import Wire
 @safe
 final class SlirpStack: @unchecked Sendable {
     /// What libslirp calls back. The instance holds its address, so it lives as long as the stack.
-    private final class Callback {
-        var receive: ((inout MutableRawSpan) -> Void)?
-    }
+    private typealias Callback = Box<((inout MutableRawSpan) -> Void)?>
 
     private let stack: OpaquePointer
-    private let callback = Callback()
+    private let callback = Callback(nil)
     /// libslirp's version, such as `4.7.0`.
     let version: String
 
@@ -36,7 +34,7 @@ final class SlirpStack: @unchecked Sendable {
             guard let context = unsafe context, let bytes = unsafe bytes else { return }
             var frame = unsafe MutableRawSpan(
                 _unsafeStart: UnsafeMutableRawPointer(mutating: bytes), byteCount: length)
-            unsafe Unmanaged<Callback>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.receive?(&frame) }
+            unsafe Unmanaged<Callback>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.value?(&frame) }
         }
         var started: OpaquePointer?
         let result = unsafe platform_slirp_open(&raw, &started)
@@ -50,7 +48,7 @@ final class SlirpStack: @unchecked Sendable {
 
     /// Sets what takes libslirp's frames for guests; it is called during `input` and `run`. The frame may be changed in
     /// place, and is not valid afterwards.
-    func onFrame(_ body: @escaping (inout MutableRawSpan) -> Void) { callback.receive = body }
+    func onFrame(_ body: @escaping (inout MutableRawSpan) -> Void) { callback.value = body }
 
     /// Forwards a UDP port of the host to a guest's. Returns 0 or a positive errno.
     func publishUDP(_ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16) -> Int32 {
@@ -72,6 +70,6 @@ final class SlirpStack: @unchecked Sendable {
     /// Ends the instance, which is not to be used afterwards.
     func close() {
         unsafe platform_slirp_close(stack)
-        callback.receive = nil
+        callback.value = nil
     }
 }
