@@ -225,17 +225,7 @@ package struct Join: ParsableCommand {
     /// The options as a configuration. Changes nothing on the host.
     /// - Throws: `ValidationError` that names the options that cannot be combined, or the value that is invalid.
     func makeConfiguration() throws -> Configuration {
-        let locator: VirtualNetworkLocator
-        do {
-            locator = try VirtualNetworkLocator(vde, home: CurrentProcess.environment("HOME"))
-        } catch {
-            throw ValidationError(error.description)
-        }
-        var group = Join.defaultSocketGroup
-        if let vdeGroup {
-            group = UserDatabase.group(named: vdeGroup)
-            if group == nil { throw ValidationError("--vde-group: there is no group '\(vdeGroup)'") }
-        }
+        let locator = try makeLocator(), group = try makeGroup()
         // Listeners first: the sockets of the service manager count as listeners in the rules below. With other
         // listeners and no VDE argument, the switch has no directory.
         let inheriting = try listeners.makeListeners(mode: own.vdeMode?.value, group: group)
@@ -250,14 +240,7 @@ package struct Join: ParsableCommand {
         configuration.listeners = inheriting
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = resolved
-        if let vmnetMtu {
-            guard Join.mtus.contains(vmnetMtu) else {
-                throw ValidationError(
-                    "--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)")
-            }
-            configuration.mtu = vmnetMtu
-            configuration.isMTUFixed = true
-        }
+        try applyMTU(to: &configuration)
         configuration.network = try makeNetwork()
         configuration.published = try publishing.makePublished(configuration.network)
         configuration.interfaceID = vmnetInterfaceId?.bytes
@@ -267,18 +250,7 @@ package struct Join: ParsableCommand {
         try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
         try policy.apply(to: &configuration)
         try servers.apply(to: &configuration)
-        if let tapName {
-            guard NetworkInterfaces.isName(tapName)
-            else {
-                throw ValidationError(
-                    """
-                    --tap-name: '\(tapName)' cannot be an interface's name: use 1 to \
-                    \(NetworkInterfaces.maximumNameLength) characters without white space, / : % " and \\
-                    """
-                )
-            }
-        }
-        configuration.tapName = tapName
+        configuration.tapName = try tapName.map(Join.interfaceName)
         configuration.workers = try threads.makeWorkers()
         if let statsInterval, !(1...1_000_000).contains(statsInterval) {
             throw ValidationError("--stats-interval: \(statsInterval) is not between 1 and 1000000 seconds")
@@ -289,8 +261,47 @@ package struct Join: ParsableCommand {
         return configuration
     }
 
+    private func makeLocator() throws -> VirtualNetworkLocator {
+        do {
+            return try VirtualNetworkLocator(vde, home: CurrentProcess.environment("HOME"))
+        } catch {
+            throw ValidationError(error.description)
+        }
+    }
+
+    /// The group of the sockets; nil for none.
+    private func makeGroup() throws -> UInt32? {
+        guard let vdeGroup else { return Join.defaultSocketGroup }
+        guard let group = UserDatabase.group(named: vdeGroup) else {
+            throw ValidationError("--vde-group: there is no group '\(vdeGroup)'")
+        }
+        return group
+    }
+
     /// From what every host must accept (RFC 791 section 3.1) to what a TAP of Linux can carry.
     private static let mtus = 576...65_521
+
+    private func applyMTU(to configuration: inout Configuration) throws {
+        guard let vmnetMtu else { return }
+        guard Join.mtus.contains(vmnetMtu) else {
+            throw ValidationError(
+                "--vmnet-mtu: \(vmnetMtu) is not between \(Join.mtus.lowerBound) and \(Join.mtus.upperBound)")
+        }
+        configuration.mtu = vmnetMtu
+        configuration.isMTUFixed = true
+    }
+
+    private static func interfaceName(_ name: String) throws -> String {
+        guard NetworkInterfaces.isName(name) else {
+            throw ValidationError(
+                """
+                --tap-name: '\(name)' cannot be an interface's name: use 1 to \
+                \(NetworkInterfaces.maximumNameLength) characters without white space, / : % " and \\
+                """
+            )
+        }
+        return name
+    }
 
     /// The options as the rules see them.
     private func given(_ locator: VirtualNetworkLocator, hasVmnet: Bool) -> GivenOptions {

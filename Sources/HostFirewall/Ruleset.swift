@@ -89,7 +89,8 @@ package struct Ruleset: Equatable, Sendable {
                     chain!.policy = .drop
                 }
             case (2, _) where chain != nil && first != "}":
-                chain!.rules.append(Ruleset.rule(words))
+                var parser = NFTRuleParser(words)
+                chain!.rules.append(parser.parse())
             default:
                 break
             }
@@ -120,125 +121,6 @@ package struct Ruleset: Equatable, Sendable {
         }
         if !word.isEmpty || wasQuoted { words.append(word) }
         return words
-    }
-
-    private static func rule(_ words: [String]) -> Rule {
-        var rule = Rule()
-        var index = 0
-        func word(_ offset: Int) -> String { index + offset < words.count ? words[index + offset] : "" }
-        /// A value, or the values of a set, perhaps behind `!=` or `==`; moves behind them.
-        func values() -> (values: [String], isNegated: Bool) {
-            var isNegated = false
-            if word(0) == "!=" || word(0) == "==" {
-                isNegated = word(0) == "!="
-                index += 1
-            }
-            guard word(0) == "{" else {
-                index += 1
-                return ([words.indices.contains(index - 1) ? words[index - 1] : ""], isNegated)
-            }
-            var found: [String] = []
-            index += 1
-            while index < words.count, words[index] != "}" {
-                found.append(words[index])
-                index += 1
-            }
-            index += 1
-            return (found, isNegated)
-        }
-        while index < words.count {
-            let first = word(0)
-            switch first {
-            case "counter":
-                index += word(1) == "packets" ? 5 : 1
-            case "log":
-                index += 1
-                while ["prefix", "level", "group", "flags", "snaplen", "queue-threshold"].contains(word(0)) {
-                    index += 2
-                }
-            case "comment":
-                index += 2
-            case "iifname", "iif":
-                index += 1
-                let (names, isNegated) = values()
-                rule.conditions.append(.inInterface(names, isNegated: isNegated))
-            case "oifname", "oif":
-                index += 1
-                let (names, isNegated) = values()
-                rule.conditions.append(.outInterface(names, isNegated: isNegated))
-            case "ct" where word(1) == "state" && word(2) == "vmap":
-                index += 3
-                let entries = values().values
-                for entry in stride(from: 0, to: entries.count - 2, by: 3) {
-                    rule.stateVerdicts[entries[entry]] = Ruleset.verdict(entries[entry + 2], "")
-                }
-            case "ct" where word(1) == "state":
-                index += 2
-                let (states, isNegated) = values()
-                // `established,related` outside of a set is split at the comma like any other list.
-                var all = states
-                while ["established", "related", "new", "invalid", "untracked"].contains(word(0)) {
-                    all.append(word(0))
-                    index += 1
-                }
-                rule.conditions.append(.connectionState(all, isNegated: isNegated))
-            case "ct" where word(1) == "status":
-                // No guest's packet has been through a destination NAT.
-                index += 2
-                let (_, isNegated) = values()
-                if !isNegated { rule.conditions.append(.never) }
-            case "fib" where word(1) == "daddr" && word(2) == "type":
-                index += 3
-                let (types, isNegated) = values()
-                rule.conditions.append(.destinationType(types, isNegated: isNegated))
-            case "meta" where word(1) == "l4proto", "ip" where word(1) == "protocol":
-                index += 2
-                let (names, isNegated) = values()
-                rule.conditions.append(.transport(names, isNegated: isNegated))
-            case "ip" where word(1) == "saddr" || word(1) == "daddr":
-                let isSource = word(1) == "saddr"
-                index += 2
-                let (addresses, isNegated) = values()
-                rule.conditions.append(.address(isSource: isSource, addresses, isNegated: isNegated))
-            case "tcp", "udp":
-                let name = first, field = word(1)
-                index += 2
-                let (ports, isNegated) = values()
-                rule.conditions.append(
-                    field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
-                rule.conditions.append(.transport([name], isNegated: false))
-            case "icmp":
-                rule.conditions.append(.transport(["icmp"], isNegated: false))
-                index += 2
-                _ = values()
-            case "ip6", "icmpv6":
-                rule.conditions.append(.never)
-                index += 2
-                _ = values()
-            case "accept", "drop", "reject", "return", "jump", "goto":
-                rule.verdict = Ruleset.verdict(first, word(1))
-                index = words.count
-            default:
-                // Something we do not know: it may hold or not. Its words are passed over up to the verdict.
-                rule.conditions.append(.other)
-                index += 1
-                while index < words.count,
-                    !["accept", "drop", "reject", "return", "jump", "goto", "counter"].contains(words[index])
-                { index += 1 }
-            }
-        }
-        return rule
-    }
-
-    private static func verdict(_ word: String, _ target: String) -> Verdict? {
-        switch word {
-        case "accept": .accept
-        case "drop", "reject": .drop
-        case "return": .return
-        case "jump": .jump(target)
-        case "goto": .goto(target)
-        default: nil
-        }
     }
 
     // MARK: iptables-legacy

@@ -72,16 +72,11 @@ extension PublishedPort {
             throw refuse("may end in /tcp or /udp only")
         }
         var parts = halves[0].split(separator: ":", omittingEmptySubsequences: false)
-        var followed: FollowedGuest?
-        // A hardware address contains five colons. It follows the port, which follows an address to bind.
-        let index = parts.first?.contains(".") == true ? 2 : 1
-        if parts.count >= index + 6, let address = MACAddress(parts[index..<index + 6].joined(separator: ":")) {
-            guard !address.isGroup else {
-                throw refuse("has \(address), which is no single guest's hardware address")
-            }
-            followed = .hardware(address)
-            parts.replaceSubrange(index..<index + 6, with: ["guest"])
+        let hardware = PublishedPort.takeHardware(from: &parts)
+        if let hardware, hardware.isGroup {
+            throw refuse("has \(hardware), which is no single guest's hardware address")
         }
+        var followed = hardware.map { FollowedGuest.hardware($0) }
         guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
         var bind = IPv4Address.any
         if parts.count == 4 || parts[0].contains(".") {
@@ -92,9 +87,7 @@ extension PublishedPort {
             parts.removeFirst()
         }
         guard (2...3).contains(parts.count) else { throw refuse("lacks the guest's address") }
-        let bounds = parts[0].split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(
-            PublishedPort.port)
-        guard let first = bounds[0], let last = bounds[bounds.count - 1], first <= last else {
+        guard let ports = PublishedPort.ports(parts[0]) else {
             throw refuse("has '\(parts[0])' where a port from 1 to 65535, or a range of them, belongs")
         }
         if followed == nil, GuestName.isReserved(parts[1]) {
@@ -109,7 +102,7 @@ extension PublishedPort {
                     + "a hardware address such as 52:54:00:00:00:01, or a name such as web "
                     + "(letters, digits and hyphens, 63 at most, one letter at least)")
         }
-        var guestPort = first
+        var guestPort = ports.lowerBound
         if parts.count == 3 {
             guard let port = PublishedPort.port(parts[2]) else {
                 throw refuse("has '\(parts[2])' where the guest's port belongs")
@@ -118,11 +111,28 @@ extension PublishedPort {
         }
         guard
             let published = PublishedPort(
-                transport, bind: bind, ports: first...last, guest: guest, followed: followed, guestPort: guestPort)
+                transport, bind: bind, ports: ports, guest: guest, followed: followed, guestPort: guestPort)
         else {
             throw refuse("goes beyond the guest's port 65535")
         }
         self = published
+    }
+
+    /// Replaces the six parts of a guest's hardware address, if there is one, by one part, and returns the address.
+    private static func takeHardware(from parts: inout [Substring]) -> MACAddress? {
+        // A hardware address contains five colons. It follows the port, which follows an address to bind.
+        let index = parts.first?.contains(".") == true ? 2 : 1
+        guard parts.count >= index + 6, let address = MACAddress(parts[index..<index + 6].joined(separator: ":"))
+        else { return nil }
+        parts.replaceSubrange(index..<index + 6, with: ["guest"])
+        return address
+    }
+
+    /// A port or a range of ports.
+    private static func ports(_ text: Substring) -> ClosedRange<UInt16>? {
+        let bounds = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(port)
+        guard let first = bounds[0], let last = bounds[bounds.count - 1], first <= last else { return nil }
+        return first...last
     }
 
     /// Digits only: no sign, no white space.

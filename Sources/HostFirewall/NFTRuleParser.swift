@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Parses one rule as `nft list ruleset` prints it (nft(8), "EXPRESSIONS" and "STATEMENTS"), word by word.
+struct NFTRuleParser {
+    private static let verdicts = ["accept", "drop", "reject", "return", "jump", "goto"]
+
+    private let words: [String]
+    private var index = 0
+    private var rule = Ruleset.Rule()
+
+    /// - Parameter words: of one line, without quotes, commas and semicolons.
+    init(_ words: [String]) { self.words = words }
+
+    /// Returns the rule. To be called once.
+    mutating func parse() -> Ruleset.Rule {
+        while index < words.count {
+            if !parseStatement() && !parseConntrack() && !parseMatch() { skipUnknown() }
+        }
+        return rule
+    }
+
+    /// The word at an offset from the current one; empty behind the end.
+    private func word(_ offset: Int) -> String { index + offset < words.count ? words[index + offset] : "" }
+
+    /// Moves behind `count` words, and reads values.
+    private mutating func values(behind count: Int) -> (values: [String], isNegated: Bool) {
+        index += count
+        return values()
+    }
+
+    /// A value, or the values of a set, perhaps behind `!=` or `==`; moves behind them.
+    private mutating func values() -> (values: [String], isNegated: Bool) {
+        var isNegated = false
+        if word(0) == "!=" || word(0) == "==" {
+            isNegated = word(0) == "!="
+            index += 1
+        }
+        guard word(0) == "{" else {
+            index += 1
+            return ([words.indices.contains(index - 1) ? words[index - 1] : ""], isNegated)
+        }
+        var found: [String] = []
+        index += 1
+        while index < words.count, words[index] != "}" {
+            found.append(words[index])
+            index += 1
+        }
+        index += 1
+        return (found, isNegated)
+    }
+
+    /// Parses a verdict, or a statement that decides nothing. Returns false if there is none.
+    private mutating func parseStatement() -> Bool {
+        switch word(0) {
+        case "counter":
+            index += word(1) == "packets" ? 5 : 1
+        case "log":
+            index += 1
+            while ["prefix", "level", "group", "flags", "snaplen", "queue-threshold"].contains(word(0)) { index += 2 }
+        case "comment":
+            index += 2
+        case let verdict where NFTRuleParser.verdicts.contains(verdict):
+            rule.verdict = NFTRuleParser.verdict(verdict, word(1))
+            index = words.count
+        default:
+            return false
+        }
+        return true
+    }
+
+    /// Parses a condition of connection tracking. Returns false if there is none.
+    private mutating func parseConntrack() -> Bool {
+        guard word(0) == "ct" else { return false }
+        switch word(1) {
+        case "state" where word(2) == "vmap":
+            let entries = values(behind: 3).values
+            for entry in stride(from: 0, to: entries.count - 2, by: 3) {
+                rule.stateVerdicts[entries[entry]] = NFTRuleParser.verdict(entries[entry + 2], "")
+            }
+        case "state":
+            let (states, isNegated) = values(behind: 2)
+            // `established,related` outside of a set is split at the comma like any other list.
+            var all = states
+            while ["established", "related", "new", "invalid", "untracked"].contains(word(0)) {
+                all.append(word(0))
+                index += 1
+            }
+            rule.conditions.append(.connectionState(all, isNegated: isNegated))
+        case "status":
+            // No guest's packet has been through a destination NAT.
+            if !values(behind: 2).isNegated { rule.conditions.append(.never) }
+        default:
+            return false
+        }
+        return true
+    }
+
+    /// Parses a condition on interfaces, addresses or protocols. Returns false if there is none.
+    private mutating func parseMatch() -> Bool {
+        switch (word(0), word(1)) {
+        case ("iifname", _), ("iif", _):
+            let (names, isNegated) = values(behind: 1)
+            rule.conditions.append(.inInterface(names, isNegated: isNegated))
+        case ("oifname", _), ("oif", _):
+            let (names, isNegated) = values(behind: 1)
+            rule.conditions.append(.outInterface(names, isNegated: isNegated))
+        case ("fib", "daddr") where word(2) == "type":
+            let (types, isNegated) = values(behind: 3)
+            rule.conditions.append(.destinationType(types, isNegated: isNegated))
+        case ("meta", "l4proto"), ("ip", "protocol"):
+            let (names, isNegated) = values(behind: 2)
+            rule.conditions.append(.transport(names, isNegated: isNegated))
+        case ("ip", let field) where field == "saddr" || field == "daddr":
+            let (addresses, isNegated) = values(behind: 2)
+            rule.conditions.append(.address(isSource: field == "saddr", addresses, isNegated: isNegated))
+        case (let name, let field) where name == "tcp" || name == "udp":
+            let (ports, isNegated) = values(behind: 2)
+            rule.conditions.append(
+                field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
+            rule.conditions.append(.transport([name], isNegated: false))
+        case ("icmp", _):
+            rule.conditions.append(.transport(["icmp"], isNegated: false))
+            _ = values(behind: 2)
+        case ("ip6", _), ("icmpv6", _):
+            rule.conditions.append(.never)
+            _ = values(behind: 2)
+        default:
+            return false
+        }
+        return true
+    }
+
+    /// Passes over an unknown condition, which may hold or not, up to the verdict.
+    private mutating func skipUnknown() {
+        rule.conditions.append(.other)
+        index += 1
+        while index < words.count, words[index] != "counter", !NFTRuleParser.verdicts.contains(words[index]) {
+            index += 1
+        }
+    }
+
+    private static func verdict(_ word: String, _ target: String) -> Ruleset.Verdict? {
+        switch word {
+        case "accept": .accept
+        case "drop", "reject": .drop
+        case "return": .return
+        case "jump": .jump(target)
+        case "goto": .goto(target)
+        default: nil
+        }
+    }
+}
