@@ -59,6 +59,7 @@ package struct ChildProcess: Sendable {
         case exited(Int32)
         case signalled(Int32)
 
+        /// Whether the program ended by itself with status 0.
         package var isSuccess: Bool { self == .exited(0) }
     }
 
@@ -88,10 +89,14 @@ package struct ChildProcess: Sendable {
 
     /// The outcome of a program that has ended.
     package struct Output: Sendable {
+        /// How the program ended.
         package let termination: Termination
+        /// What the program printed on its standard output; bytes that are not UTF-8 are replaced.
         package let output: String
+        /// What the program printed on its standard error.
         package let error: String
 
+        /// Whether the program ended by itself with status 0.
         package var succeeded: Bool { termination.isSuccess }
     }
 

@@ -5,9 +5,11 @@ import CPlatform
 extension Directory {
     /// The mode and owner of a socket, which decide who may connect to it.
     package struct SocketAccess: Sendable {
+        /// Permission bits; to connect takes the right to write (unix(7)).
         package var mode: UInt16
         /// nil: the process's own.
         package var user: UInt32?
+        /// nil: the process's own.
         package var group: UInt32?
 
         package init(mode: UInt16, user: UInt32? = nil, group: UInt32? = nil) {
@@ -61,7 +63,6 @@ extension Directory {
     /// Binds a socket at a name that must not exist (`Errno.addressInUse`), sets its mode and owner, and listens on a
     /// stream socket. Until all of that is done, other users cannot connect. A failure leaves nothing behind.
     /// - Parameters:
-    ///   - access: if there are several, the first one that this process has the right to set is used.
     ///   - backlog: the number of connections that may wait; nil for a datagram socket.
     ///   - bindsPath: bind by the full path, if it is certain to lead here, so that getsockname(2) returns the path.
     package func bind(
@@ -71,6 +72,7 @@ extension Directory {
         try bind(socket, at: name, [access], backlog: backlog, bindsPath: bindsPath)
     }
 
+    /// The same with several modes and owners: the first that this process has the right to set is used.
     package func bind(
         _ socket: borrowing Descriptor, at name: String, _ access: [SocketAccess], backlog: Int32? = nil,
         bindsPath: Bool = false

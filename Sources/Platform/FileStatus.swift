@@ -4,15 +4,22 @@ import CPlatform
 
 /// The status of a file (stat(2)), as far as it is used.
 package struct FileStatus: Equatable, Sendable {
+    /// What a file is; `other` is a device or a pipe.
     package enum Kind: Sendable { case regular, directory, socket, link, other }
 
+    /// What the file is.
     package let kind: Kind
     /// Permission bits, set-id and sticky bits included.
     package let mode: UInt16
+    /// The user id of the owner.
     package let owner: UInt32
+    /// The id of the group.
     package let group: UInt32
+    /// The device that the file lies on. Together with `inode` it identifies the file.
     package let device: UInt64
+    /// The number of the file on its device, which the system reuses once the file is gone.
     package let inode: UInt64
+    /// Bytes.
     package let size: Int
     /// Nanoseconds since 1970.
     package let modified: Int64

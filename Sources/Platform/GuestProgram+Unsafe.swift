@@ -5,8 +5,11 @@ import CPlatform
 package enum GuestProgram {
     /// The user that the program runs as.
     package struct User: Equatable, Sendable {
+        /// The login name, by which the supplementary groups are found (initgroups(3)).
         package let name: String
+        /// The user id.
         package let user: UInt32
+        /// The id of the primary group.
         package let group: UInt32
 
         package init(name: String, user: UInt32, group: UInt32) {

@@ -2,7 +2,9 @@
 
 /// The state of a network link.
 package struct LinkState: Equatable, Sendable {
+    /// The interface is set up (IFF_UP).
     package let isUp: Bool
+    /// Bytes of the longest IP packet.
     package let mtu: Int
     /// Index of the bridge that the link is a port of; nil if it is not in one.
     package let bridge: UInt32?

@@ -7,6 +7,7 @@ import CPlatform
 package struct Lock: ~Copyable, @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
 
+    /// An unlocked mutex. Stops the program if there is no memory for it.
     package init() {
         unsafe mutex = .allocate(capacity: 1)
         // Fails only if memory is short, and this kind of mutex needs none.

@@ -8,6 +8,7 @@ package final class Mutex<Value: ~Copyable>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private var value: Value
 
+    /// Protects a value, which is reached by `withLock` only from now on.
     package init(_ value: consuming Value) {
         self.value = value
         unsafe mutex = .allocate(capacity: 1)

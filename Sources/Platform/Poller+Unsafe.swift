@@ -12,6 +12,8 @@ package struct Poller: ~Copyable {
     @usableFromInline package let descriptor: Descriptor
     @usableFromInline let events: UnsafeMutablePointer<platform_event>
 
+    /// A poller that watches nothing (epoll_create(2), kqueue(2)).
+    /// - Throws: if the process or the system has too many open files.
     package init() throws(SystemError) {
         descriptor = try Descriptor(checking: platform_poller_create(), "create a poller")
         unsafe events = .allocate(capacity: Poller.capacity)
@@ -19,6 +21,7 @@ package struct Poller: ~Copyable {
 
     deinit { unsafe events.deallocate() }
 
+    /// `descriptor`, which stays this object's.
     package var raw: Int32 { descriptor.raw }
 
     /// Watches `fd`, which stays the caller's and must be removed before it is closed. Events carry `token`.
@@ -26,6 +29,8 @@ package struct Poller: ~Copyable {
         try SystemError.check(platform_poller_add(descriptor.raw, fd, token, interest.rawValue), "watch a descriptor")
     }
 
+    /// Changes what a watched descriptor is watched for, and the token of its events. Ignored for one that is not
+    /// watched.
     package func modify(_ fd: Int32, token: UInt64, for interest: Readiness) {
         _ = platform_poller_modify(descriptor.raw, fd, token, interest.rawValue)
     }
@@ -34,6 +39,7 @@ package struct Poller: ~Copyable {
     /// sender must retry.
     package static let reportsWritability = platform_poller_reports_writability() != 0
 
+    /// Stops watching `fd`; ignored if it is not watched. Events of the last wait remain readable.
     package func remove(_ fd: Int32) { _ = platform_poller_remove(descriptor.raw, fd) }
 
     /// Waits for events. Returns their number; `event(_:)` returns each of them until the next wait.
@@ -65,6 +71,8 @@ package struct Poller: ~Copyable {
         Int(max(0, unsafe platform_poller_spin(descriptor.raw, events, Int32(Poller.capacity), Int64(limit))))
     }
 
+    /// An event of the last wait: the token of its descriptor, and what that is ready for.
+    /// - Parameter index: less than the number that the wait returned.
     @inlinable
     package func event(_ index: Int) -> (token: UInt64, ready: Readiness) {
         precondition(index >= 0 && index < Poller.capacity)

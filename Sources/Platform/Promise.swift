@@ -6,6 +6,8 @@ package final class Promise<Value: Sendable>: Sendable {
     private let result = Mutex<Value?>(nil)
     private let wakeup: Wakeup
 
+    /// A promise without a value.
+    /// - Throws: if the process or the system has too many open files.
     package init() throws(SystemError) { wakeup = try Wakeup() }
 
     /// Readable once the value is there, for a poller to watch. It stays this object's.

@@ -8,6 +8,7 @@ import CPlatform
 package struct ReadWriteLock: ~Copyable, @unchecked Sendable {
     private let lock: UnsafeMutablePointer<pthread_rwlock_t>
 
+    /// An unlocked lock. Stops the program if there is no memory for it.
     package init() {
         unsafe lock = .allocate(capacity: 1)
         unsafe precondition(platform_rwlock_init(lock) == 0)

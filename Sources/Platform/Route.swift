@@ -3,11 +3,13 @@ import Wire
 
 /// An IPv4 route of this host.
 package struct Route: Equatable, Sendable {
+    /// The addresses that the route is for; 0.0.0.0/0 for a default route.
     package let destination: IPv4Network
     /// nil if the destination is on the link.
     package let gateway: IPv4Address?
     /// Index of the outgoing interface.
     package let interface: UInt32
+    /// Of two routes for one destination the kernel uses the one with the lower metric.
     package let metric: UInt32
     /// The number of its routing table; 254 is main.
     package let table: UInt32

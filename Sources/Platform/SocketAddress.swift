@@ -8,6 +8,7 @@ package struct SocketAddress: Sendable {
 
     init(raw: platform_inet_address) { self.raw = raw }
 
+    /// An IPv4 address and port.
     package init(_ address: IPv4Address, port: UInt16) {
         var raw = platform_inet_address()
         raw.family = 4
@@ -30,7 +31,9 @@ package struct SocketAddress: Sendable {
         self.raw = raw
     }
 
+    /// In host byte order.
     package var port: UInt16 { raw.port }
+    /// Whether it is an IPv4 address, not an IPv6 address.
     package var isIPv4: Bool { raw.family == 4 }
 
     /// The IPv4 address; nil for IPv6.

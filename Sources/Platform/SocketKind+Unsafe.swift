@@ -3,10 +3,15 @@ import CPlatform
 
 /// What kind of socket an inherited descriptor is.
 package struct SocketKind: Equatable, Sendable {
+    /// The family is AF_UNIX.
     package let isUnix: Bool
+    /// The type is SOCK_STREAM.
     package let isStream: Bool
+    /// The type is SOCK_DGRAM.
     package let isDatagram: Bool
+    /// The socket listens for connections (SO_ACCEPTCONN).
     package let isListening: Bool
+    /// The socket has a peer (getpeername(2)).
     package let isConnected: Bool
 
     /// Examines a descriptor without taking it over.

@@ -9,6 +9,8 @@ package struct UnixPath: Hashable, Sendable {
     /// - Throws: `Errno.nameTooLong`, or `Errno.invalid` for an empty path.
     package init(_ text: String) throws(SystemError) { try self.init(Array(text.utf8)) }
 
+    /// A path of any bytes; one that begins with 0 is a name of Linux without a file (unix(7), "Abstract").
+    /// - Throws: `Errno.nameTooLong`, or `Errno.invalid` for an empty path.
     package init(_ bytes: [UInt8]) throws(SystemError) {
         guard !bytes.isEmpty else { throw SystemError(code: Errno.invalid, "use an empty path") }
         guard

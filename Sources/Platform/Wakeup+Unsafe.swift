@@ -9,6 +9,8 @@ package struct Wakeup: ~Copyable, Sendable {
     private let other: Descriptor?
     private let signalling: Int32
 
+    /// A wakeup that is not signalled.
+    /// - Throws: if the process or the system has too many open files.
     package init() throws(SystemError) {
         var ends: (Int32, Int32) = (-1, -1)
         let result = unsafe withUnsafeMutableBytes(of: &ends) {
@@ -20,6 +22,7 @@ package struct Wakeup: ~Copyable, Sendable {
         signalling = ends.1
     }
 
+    /// Makes the descriptor readable until it is drained. For any thread, and for signal handlers.
     package func signal() { platform_wakeup_signal(signalling) }
 
     /// Discards the signals so far.

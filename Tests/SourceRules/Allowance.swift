@@ -9,7 +9,6 @@ package enum Allowance {
         .documentation: [
             "Sources/FrameIO": 1,
             "Sources/NameService": 2,
-            "Sources/Platform": 44,
             "Sources/Switching": 10,
             "Sources/Timing": 7,
             "Sources/UserUplink": 18,
