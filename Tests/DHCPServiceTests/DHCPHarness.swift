@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
 import NetworkModel
+import TestSupport
 import Timing
 import Wire
 
@@ -8,7 +9,8 @@ private let second = TimeAmount.seconds(1)
 let serverHardware = MACAddress("02:00:00:00:00:01")!
 
 func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
-func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }
+/// Short for `Frames.mac`.
+func mac(_ number: Int) -> MACAddress { Frames.mac(number) }
 
 /// A server and a clock, and the clients' side of the conversation.
 struct DHCPHarness {
@@ -47,24 +49,19 @@ struct DHCPHarness {
         _ message: DHCPv4Message, from source: IPv4Address = .any, to destination: IPv4Address = .broadcast,
         at port: ClientPort = .network, isAttached: Bool = true
     ) -> [DHCPv4Message] {
-        let frame = UDPFrame(
-            from: (message.clientHardware, source, DHCPPort.client),
-            to: (destination == .broadcast ? .broadcast : serverHardware, destination, DHCPPort.server))
-        server.receive(
-            frame.bytes(payload: message.bytes()).rawSpan, from: port, isAttached: isAttached, now: now, into: &outbox)
+        let frame = Frames.udp(
+            from: Endpoint(message.clientHardware, source, port: DHCPPort.client),
+            to: Endpoint(
+                destination == .broadcast ? .broadcast : serverHardware, destination, port: DHCPPort.server),
+            message.bytes())
+        server.receive(frame.rawSpan, from: port, isAttached: isAttached, now: now, into: &outbox)
         return takeReplies()
     }
 
     /// The DHCP messages among the frames sent since the last call.
     mutating func takeReplies() -> [DHCPv4Message] {
         defer { outbox.frames = [] }
-        return outbox.frames.compactMap { frame in
-            guard let ethernet = try? EthernetView(frame.rawSpan), ethernet.type == EtherType.ipv4,
-                let packet = try? IPv4View(ethernet.payload),
-                let udp = try? UDPView(packet.payload)
-            else { return nil }
-            return try? DHCPv4Message(parsing: udp.payload)
-        }
+        return outbox.frames.compactMap { Frames.dhcpMessage(in: $0) }
     }
 
     /// Lets time pass, and what is due happen.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
+import TestSupport
 import Testing
 import Timing
 import Wire
@@ -39,8 +40,9 @@ private struct DetectorHarness {
         message.yourAddress = address
         change(&message)
         detector.receive(
-            UDPFrame(from: (MACAddress(3), server, 67), to: (.broadcast, .broadcast, 68)).bytes(
-                payload: message.bytes()
+            Frames.udp(
+                from: Endpoint(MACAddress(3), server, port: 67), to: Endpoint(.broadcast, .broadcast, port: 68),
+                message.bytes()
             ).rawSpan, now: now)
     }
 }
@@ -116,8 +118,9 @@ private struct DetectorHarness {
             message[.messageType] = [kind.rawValue]
             message.set(.serverIdentifier, [IPv4Address("10.0.2.2")!])
             message.yourAddress = address
-            return UDPFrame(from: (MACAddress(3), IPv4Address("10.0.2.2")!, 67), to: (.broadcast, .broadcast, 68))
-                .bytes(payload: message.bytes())
+            return Frames.udp(
+                from: Endpoint(MACAddress(3), IPv4Address("10.0.2.2")!, port: 67),
+                to: Endpoint(.broadcast, .broadcast, port: 68), message.bytes())
         }
         let some = IPv4Address("10.0.2.15")!
         let verdicts = [frame(.offer, some), frame(.ack, some), frame(.offer, .any), frame(.nak, some)].map {
@@ -129,11 +132,9 @@ private struct DetectorHarness {
     @Test func requestForAnotherServerIsDetected() {
         let own = IPv4Address("192.168.105.1")!
         func request(_ server: IPv4Address?) -> [UInt8] {
-            var message = DHCPv4Message(isReply: false, transactionID: 1, clientHardware: MACAddress(9))
-            message[.messageType] = [DHCPv4Message.Kind.request.rawValue]
-            if let server { message.set(.serverIdentifier, [server]) }
-            return UDPFrame(from: (MACAddress(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-                payload: message.bytes())
+            Frames.dhcp(.request, from: MACAddress(9), transactionID: 1) {
+                if let server { $0.set(.serverIdentifier, [server]) }
+            }
         }
         let others = request(IPv4Address("10.0.2.2")!), ours = request(own), nobodys = request(nil)
         #expect(DHCPServerDetector.selectsOtherServer(others.rawSpan, own: own) == true)

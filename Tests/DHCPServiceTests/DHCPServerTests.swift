@@ -86,8 +86,9 @@ private let second = TimeAmount.seconds(1)
 
     @Test func addressIsProbedBeforeOffer() throws {
         var harness = DHCPHarness()
-        let frame = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: harness.message(.discover, mac(1)).bytes())
+        let frame = Frames.udp(
+            from: Endpoint(mac(1), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67),
+            harness.message(.discover, mac(1)).bytes())
         harness.server.receive(frame.rawSpan, now: harness.now, into: &harness.outbox)
         let probe = try #require(harness.outbox.frames.first)
         #expect(probe == ARPPacket.probe(for: ip(2), from: serverHardware).frame(to: .broadcast))
@@ -209,7 +210,8 @@ private let second = TimeAmount.seconds(1)
         harness.lease(mac(1))
         harness.now += 900 * second
         let renewal = harness.message(.request, mac(1)) { $0.clientAddress = ip(2) }
-        let frame = UDPFrame(from: (mac(1), ip(2), 68), to: (serverHardware, ip(1), 67)).bytes(payload: renewal.bytes())
+        let frame = Frames.udp(
+            from: Endpoint(mac(1), ip(2), port: 68), to: Endpoint(serverHardware, ip(1), port: 67), renewal.bytes())
         harness.outbox = Outbox()
         harness.server.receive(frame.rawSpan, now: harness.now, into: &harness.outbox)
         let answer = try #require(harness.outbox.frames.first)
@@ -248,7 +250,8 @@ private let second = TimeAmount.seconds(1)
         _ = harness.send(harness.message(.discover, mac(1)))
         var request = harness.selecting(try #require(harness.wait(second).last))
         request.wantsBroadcast = wantsBroadcast
-        let frame = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(payload: request.bytes())
+        let frame = Frames.udp(
+            from: Endpoint(mac(1), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67), request.bytes())
         harness.outbox = Outbox()
         harness.server.receive(frame.rawSpan, now: harness.now, into: &harness.outbox)
         let answer = try #require(harness.outbox.frames.first)
@@ -262,7 +265,8 @@ private let second = TimeAmount.seconds(1)
     @Test func refusalsAreBroadcast() throws {
         var harness = DHCPHarness()
         let forged = harness.message(.request, mac(2)) { $0.clientAddress = ip(2) }
-        let frame = UDPFrame(from: (mac(2), ip(2), 68), to: (serverHardware, ip(1), 67)).bytes(payload: forged.bytes())
+        let frame = Frames.udp(
+            from: Endpoint(mac(2), ip(2), port: 68), to: Endpoint(serverHardware, ip(1), port: 67), forged.bytes())
         harness.server.receive(frame.rawSpan, now: harness.now, into: &harness.outbox)
         let answer = try #require(harness.outbox.frames.first)
         let ethernet = try EthernetView(answer.rawSpan)
@@ -449,8 +453,9 @@ private let second = TimeAmount.seconds(1)
         relayed.relay = IPv4Address("10.0.0.1")!
         #expect((harness.send(relayed) + harness.wait(second)).isEmpty)
         // A client that sends another's hardware address.
-        let frame = UDPFrame(from: (mac(9), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: harness.message(.discover, mac(1)).bytes())
+        let frame = Frames.udp(
+            from: Endpoint(mac(9), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67),
+            harness.message(.discover, mac(1)).bytes())
         harness.server.receive(frame.rawSpan, now: harness.now, into: &harness.outbox)
         #expect(harness.wait(second).isEmpty)
         for kind in [DHCPv4Message.Kind.offer, .ack, .nak] {
@@ -461,8 +466,9 @@ private let second = TimeAmount.seconds(1)
 
     @Test func damagedFramesAreCounted() {
         var harness = DHCPHarness()
-        let good = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: harness.message(.discover, mac(1)).bytes())
+        let good = Frames.udp(
+            from: Endpoint(mac(1), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67),
+            harness.message(.discover, mac(1)).bytes())
         for offset in [24, 60, 270] {
             var damaged = good
             damaged[offset] ^= 0xff
@@ -474,8 +480,9 @@ private let second = TimeAmount.seconds(1)
 
     @Test func hostileFramesDoNotTrap() {
         var harness = DHCPHarness()
-        let good = UDPFrame(from: (mac(1), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: harness.message(.request, mac(1)) { $0.set(.requestedAddress, [ip(2)]) }.bytes())
+        let good = Frames.udp(
+            from: Endpoint(mac(1), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67),
+            harness.message(.request, mac(1)) { $0.set(.requestedAddress, [ip(2)]) }.bytes())
         fuzz(good, rounds: 10_000) { harness.server.receive($0.rawSpan, now: harness.now, into: &harness.outbox) }
         let probe = ARPPacket.probe(for: ip(2), from: mac(1)).frame(to: .broadcast)
         fuzz(probe, rounds: 10_000) { harness.server.receive($0.rawSpan, now: harness.now, into: &harness.outbox) }

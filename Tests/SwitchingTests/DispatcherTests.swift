@@ -190,8 +190,7 @@ import Wire
     // MARK: The address service
 
     private func discover(from source: MACAddress) -> [UInt8] {
-        UDPFrame(from: (source, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: [UInt8](repeating: 0, count: 300))
+        Forged.discover(from: source)
     }
 
     @Test func dhcpRequestsReachTheServiceOnly() throws {
@@ -204,9 +203,9 @@ import Wire
         harness.control.setPolicy(ServicePolicy(takesDHCP: true))
         harness.settle()
         try guest.send(discover(from: mac(1)))
-        let renewal = UDPFrame(
-            from: (mac(1), IPv4Address("192.168.105.2")!, 68), to: (mac(9), IPv4Address("192.168.105.1")!, 67)
-        ).bytes(payload: [0])
+        let renewal = Frames.udp(
+            from: Endpoint(mac(1), IPv4Address("192.168.105.2")!, port: 68),
+            to: Endpoint(mac(9), IPv4Address("192.168.105.1")!, port: 67), [0])
         try guest.send(renewal)
         harness.settle()
         #expect(harness.control.removeServiceFrame()?.bytes == discover(from: mac(1)))

@@ -3,6 +3,7 @@ import Atomics
 import FrameIO
 import Platform
 import Switching
+import TestSupport
 import Testing
 import Timing
 import Wire
@@ -143,13 +144,12 @@ final class StreamPeer {
     func close() { socket = nil }
 }
 
-func mac(_ number: UInt64) -> MACAddress { MACAddress(0x0200_0000_0000 | number) }
+/// Short for `Frames.mac`.
+func mac(_ number: some BinaryInteger) -> MACAddress { Frames.mac(Int(number)) }
 
+/// Short for `Frames.ethernet`.
 func frame(
     to destination: MACAddress, from source: MACAddress, _ payload: [UInt8] = [], type: UInt16 = 0x88b5
 ) -> [UInt8] {
-    var writer = ByteWriter()
-    EthernetHeader(destination: destination, source: source, type: type).emit(into: &writer)
-    writer.put(payload)
-    return writer.bytes
+    Frames.ethernet(to: destination, from: source, type: type, payload)
 }

@@ -29,24 +29,27 @@ enum Forged {
     }
 
     static func dhcp(from source: MACAddress, port: UInt16 = 67) -> [UInt8] {
-        UDPFrame(from: (source, IPv4Address("192.168.105.9")!, port), to: (.broadcast, .broadcast, 68)).bytes(
-            payload: [UInt8](repeating: 2, count: 240))
+        Frames.udp(
+            from: Endpoint(source, IPv4Address("192.168.105.9")!, port: port),
+            to: Endpoint(.broadcast, .broadcast, port: 68), [UInt8](repeating: 2, count: 240))
     }
 
     static func discover(from source: MACAddress) -> [UInt8] {
-        UDPFrame(from: (source, .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: [UInt8](repeating: 0, count: 300))
+        Frames.udp(
+            from: Endpoint(source, port: 68), to: Endpoint(.broadcast, .broadcast, port: 67),
+            [UInt8](repeating: 0, count: 300))
     }
 
     static func ipv4(
         _ number: UInt8, from source: MACAddress, _ payload: [UInt8], fragment: UInt16 = 0, length: Int? = nil
     ) -> [UInt8] {
-        var writer = ByteWriter()
-        IPv4Header(source: IPv4Address("192.168.105.9")!, destination: .broadcast, protocolNumber: number).emit(
-            into: &writer, payloadLength: length ?? payload.count)
-        writer.patch16(fragment, at: 6)
-        writer.put(payload)
-        return frame(to: .broadcast, from: source, writer.bytes, type: EtherType.ipv4)
+        var frame = Frames.ipv4(
+            number, from: Endpoint(source, IPv4Address("192.168.105.9")!), to: Endpoint(.broadcast, .broadcast),
+            fragment: fragment, payload)
+        if let length {
+            frame.replaceSubrange(16..<18, with: [UInt8((20 + length) >> 8), UInt8((20 + length) & 0xff)])
+        }
+        return frame
     }
 
     /// - Parameters:

@@ -61,19 +61,14 @@ import Wire
         from source: MACAddress = mac(1), _ address: IPv4Address = mine, to destination: IPv4Address = gateway,
         _ port: UInt16 = 53, hardware: MACAddress = router
     ) -> [UInt8] {
-        UDPFrame(from: (source, address, 4000), to: (hardware, destination, port)).bytes(payload: [
-            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-        ])
+        Frames.udp(
+            from: Endpoint(source, address, port: 4000), to: Endpoint(hardware, destination, port: port),
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
     }
 
     private static func segment(to destination: IPv4Address = gateway, _ port: UInt16 = 53) -> [UInt8] {
-        var writer = ByteWriter()
-        EthernetHeader(destination: router, source: mac(1), type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: mine, destination: destination, protocolNumber: IPProtocol.tcp).emit(
-            into: &writer, payloadLength: 20)
-        TCPSegment(sourcePort: 4000, destinationPort: port, sequence: 1, flags: .syn).emit(
-            into: &writer, source: mine, destination: destination)
-        return writer.bytes
+        Frames.tcp(
+            .syn, from: Endpoint(mac(1), mine, port: 4000), to: Endpoint(router, destination, port: port), sequence: 1)
     }
 
     private static func tagged(_ frame: [UInt8], _ vlan: UInt8) -> [UInt8] {
@@ -139,8 +134,9 @@ import Wire
             scene.harness.settle()
         }
         try other.send(Self.datagram(from: mac(2), IPv4Address("192.168.105.3")!))
-        let request = UDPFrame(from: (mac(2), .any, 68), to: (.broadcast, .broadcast, 67)).bytes(
-            payload: [UInt8](repeating: 0, count: 300))
+        let request = Frames.udp(
+            from: Endpoint(mac(2), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67),
+            [UInt8](repeating: 0, count: 300))
         try other.send(request)
         scene.harness.settle()
         var ports: [PortNumber] = []
@@ -153,7 +149,8 @@ import Wire
         let scene = try Scene()
         try scene.guest.send(Self.datagram())
         scene.harness.settle()
-        let answer = UDPFrame(from: (Self.router, Self.gateway, 53), to: (mac(1), Self.mine, 4000)).bytes(payload: [7])
+        let answer = Frames.udp(
+            from: Endpoint(Self.router, Self.gateway, port: 53), to: Endpoint(mac(1), Self.mine, port: 4000), [7])
         #expect(scene.harness.control.sendNameReply(answer))
         scene.harness.settle()
         #expect(scene.guest.received() == [answer] && scene.uplink.received().isEmpty)

@@ -9,18 +9,10 @@ import Wire
 @Suite struct OversizePortTests {
     private func packet(dontFragment: Bool, length: Int, from source: MACAddress, to destination: MACAddress) -> [UInt8]
     {
-        var writer = ByteWriter()
-        IPv4Header(
-            source: IPv4Address("192.168.105.2")!, destination: IPv4Address("192.168.105.3")!,
-            protocolNumber: IPProtocol.udp
-        ).emit(into: &writer, payloadLength: length - 20)
-        if !dontFragment {
-            writer.patch16(0, at: 6)
-            writer.patch16(0, at: 10)
-            writer.patch16(writer.checksum(from: 0).finished, at: 10)
-        }
-        writer.put((0..<length - 20).map { UInt8(truncatingIfNeeded: $0) })
-        return frame(to: destination, from: source, writer.bytes, type: EtherType.ipv4)
+        Frames.ipv4(
+            IPProtocol.udp, from: Endpoint(source, IPv4Address("192.168.105.2")!),
+            to: Endpoint(destination, IPv4Address("192.168.105.3")!), fragment: dontFragment ? 0x4000 : 0,
+            (0..<length - 20).map { UInt8(truncatingIfNeeded: $0) })
     }
 
     private func introduce(_ harness: ForwarderHarness, _ end: PeerSocket, _ address: MACAddress) throws {
@@ -74,27 +66,13 @@ import Wire
     }
 
     /// A frame with a TCP segment of 5000 bytes that must not be fragmented.
-    private func segment(flags: UInt16 = 0x10, isDamaged: Bool = false) -> [UInt8] {
-        let source = IPv4Address("192.168.105.2")!, destination = IPv4Address("192.168.105.3")!
-        var writer = ByteWriter()
-        IPv4Header(source: source, destination: destination, protocolNumber: IPProtocol.tcp).emit(
-            into: &writer, payloadLength: 20 + 5000)
-        let start = writer.count
-        writer.put16(80)
-        writer.put16(40_000)
-        writer.put32(1000)
-        writer.put32(2000)
-        writer.put16(0x5000 | flags)
-        writer.put16(500)
-        writer.put32(0)
-        writer.put([UInt8](repeating: 9, count: 5000))
-        var sum = InternetChecksum.pseudoHeader(
-            source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: 20 + 5000)
-        sum.add(writer.bytes.rawSpan.from(start))
-        writer.patch16(sum.finished, at: start + 16)
-        var packet = writer.bytes
-        if isDamaged { packet[packet.count - 1] ^= 1 }
-        return frame(to: mac(2), from: mac(1), packet, type: EtherType.ipv4)
+    private func segment(flags: TCPFlags = .ack, isDamaged: Bool = false) -> [UInt8] {
+        var frame = Frames.tcp(
+            flags, from: Endpoint(mac(1), IPv4Address("192.168.105.2")!, port: 80),
+            to: Endpoint(mac(2), IPv4Address("192.168.105.3")!, port: 40_000), sequence: 1000, acknowledgment: 2000,
+            window: 500, [UInt8](repeating: 9, count: 5000))
+        if isDamaged { frame[frame.count - 1] ^= 1 }
+        return frame
     }
 
     @Test func oversizeTCPIsSegmented() throws {
@@ -111,8 +89,8 @@ import Wire
         #expect(segments.map { $0.rawSpan.big32(at: 38) } == [1000, 2460, 3920, 5380])
     }
 
-    @Test(arguments: [(UInt16(0x10), true), (0x30, false), (0x02, false)])
-    func whatIsDamagedOrCountsFromTheStartIsNotCutIntoSegments(flags: UInt16, isDamaged: Bool) throws {
+    @Test(arguments: [(.ack, true), ([.ack, .urg], false), (.syn, false)] as [(TCPFlags, Bool)])
+    func whatIsDamagedOrCountsFromTheStartIsNotCutIntoSegments(flags: TCPFlags, isDamaged: Bool) throws {
         let harness = try ForwarderHarness()
         let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
         try introduce(harness, jumbo, mac(1))

@@ -137,8 +137,9 @@ import Wire
         #expect(other.received().isEmpty)
         var message = DHCPv4Message(isReply: true, transactionID: 0x5ec2_e75e, clientHardware: mac(1))
         message[.messageType] = [DHCPv4Message.Kind.offer.rawValue]
-        let offer = UDPFrame(from: (mac(9), IPv4Address("192.168.105.1")!, 67), to: (.broadcast, .broadcast, 68)).bytes(
-            payload: message.bytes())
+        let offer = Frames.udp(
+            from: Endpoint(mac(9), IPv4Address("192.168.105.1")!, port: 67),
+            to: Endpoint(.broadcast, .broadcast, port: 68), message.bytes())
         #expect(harness.control.sendFromService(offer))
         harness.settle()
         #expect(one.received() == [offer] && other.received().isEmpty)

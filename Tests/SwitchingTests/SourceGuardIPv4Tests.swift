@@ -11,16 +11,14 @@ import Wire
         free = IPv4Address("192.168.105.9")!
 
     private func packet(from source: MACAddress, claiming address: IPv4Address) -> [UInt8] {
-        UDPFrame(from: (source, address, 4000), to: (.broadcast, IPv4Address("192.168.105.255")!, 4001)).bytes(
-            payload: [1])
+        Frames.udp(
+            from: Endpoint(source, address, port: 4000),
+            to: Endpoint(.broadcast, IPv4Address("192.168.105.255")!, port: 4001), [1])
     }
 
     private func arp(from source: MACAddress, claiming address: IPv4Address, at hardware: MACAddress? = nil) -> [UInt8]
     {
-        var frame = ARPPacket(
-            operation: .reply, senderHardware: hardware ?? source, senderAddress: address, targetHardware: .broadcast,
-            targetAddress: free
-        ).frame(to: .broadcast)
+        var frame = Frames.arpReply(from: Endpoint(hardware ?? source, address), to: Endpoint(.broadcast, free))
         frame.replaceSubrange(6..<12, with: source.bytes)
         return frame
     }

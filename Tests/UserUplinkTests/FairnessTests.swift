@@ -2,13 +2,12 @@
 import FrameIO
 import NetworkModel
 import Platform
+import TestSupport
 import Testing
 import Timing
 import Wire
 @testable import UserUplink
 
-private func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
-private func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }
 private func linkLocal(_ number: Int) -> IPv6Address { IPv6Address(0xfe80 << 48, UInt64(number)) }
 
 extension NeighborTable {
@@ -147,7 +146,7 @@ extension NeighborTable {
     }
 
     private func udp(_ number: Int, _ port: UInt16, from source: IPv4Address) -> [UInt8] {
-        UDPFrame(from: (mac(number), source, port), to: (Fixture.router, Fixture.outside, 7)).bytes(payload: [1])
+        Fixture.udp(from: source, port, 7, mac: mac(number), [1])
     }
 
     @Test func forgedHardwareAddressesLeaveRoomForNeighbors() {
@@ -194,10 +193,10 @@ extension NeighborTable {
     @Test func forgedAddressesLeaveReassemblyForOthers() {
         var gateway = gateway()
         func fragment(_ number: Int, from source: IPv4Address, id: UInt16) -> NATGateway.Verdict {
-            var frame = Fixture.ipv4(
-                IPProtocol.udp, from: source, flags: 0x2000, id: id, [UInt8](repeating: 0, count: 16))
-            frame.replaceSubrange(6..<12, with: mac(number).bytes)
-            return gateway.judge(frame)
+            gateway.judge(
+                Fixture.ipv4(
+                    IPProtocol.udp, from: source, mac: mac(number), flags: 0x2000, id: id,
+                    [UInt8](repeating: 0, count: 16)))
         }
         var begun = 0
         for last in 10..<60 {
@@ -237,10 +236,7 @@ extension NeighborTable {
     @Test func virtualIPv4AddressMovesWithinTwoSeconds() throws {
         var gateway = gateway()
         func announce(_ number: Int, now: Instant) -> NATGateway.Verdict {
-            let packet = ARPPacket(
-                operation: .request, senderHardware: mac(number), senderAddress: ip(100), targetHardware: .zero,
-                targetAddress: ip(100))
-            return gateway.fromGuest(packet.frame(to: .broadcast).rawSpan, now: now)
+            gateway.judge(Frames.arpRequest(from: Endpoint(mac(number), ip(100)), for: ip(100)), now: now)
         }
         #expect(announce(11, now: .seconds(10)) == .consumed)
         gateway.toGuests = []

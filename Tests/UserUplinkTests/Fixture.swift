@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import TestSupport
 import Timing
 import Wire
 @testable import UserUplink
+
+/// Short for `Frames.mac`.
+func mac(_ number: Int) -> MACAddress { Frames.mac(number) }
+
+/// An address of `Fixture.network`.
+func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
 
 /// The network of the tests, a guest on it, and frames as the guest sends them.
 enum Fixture {
@@ -28,34 +35,26 @@ enum Fixture {
         _ protocolNumber: UInt8, from source: IPv4Address = guest, to destination: IPv4Address = outside,
         mac: MACAddress = mac, flags: UInt16 = 0x4000, id: UInt16 = 0, _ payload: [UInt8]
     ) -> [UInt8] {
-        var writer = ByteWriter()
-        EthernetHeader(destination: router, source: mac, type: EtherType.ipv4).emit(into: &writer)
-        let start = writer.count
-        var header = IPv4Header(source: source, destination: destination, protocolNumber: protocolNumber)
-        header.identification = id
-        header.emit(into: &writer, payloadLength: payload.count)
-        writer.patch16(flags, at: start + 6)
-        writer.patch16(0, at: start + 10)
-        writer.patch16(writer.checksum(from: start).finished, at: start + 10)
-        writer.put(payload)
-        return writer.bytes
+        Frames.ipv4(
+            protocolNumber, from: Endpoint(mac, source), to: Endpoint(router, destination), fragment: flags,
+            identification: id, payload)
     }
 
     static func udp(
         from source: IPv4Address = guest, _ sourcePort: UInt16 = 4000, to destination: IPv4Address = outside,
         _ port: UInt16 = 5000, mac: MACAddress = mac, _ payload: [UInt8] = [1, 2, 3]
     ) -> [UInt8] {
-        UDPFrame(from: (mac, source, sourcePort), to: (router, destination, port)).bytes(payload: payload)
+        Frames.udp(
+            from: Endpoint(mac, source, port: sourcePort), to: Endpoint(router, destination, port: port), payload)
     }
 
     static func tcp(
         from source: IPv4Address = guest, _ sourcePort: UInt16 = 4000, to destination: IPv4Address = outside,
         _ port: UInt16 = 80, mac: MACAddress = mac, flags: TCPFlags = .syn, sequence: UInt32 = 1000
     ) -> [UInt8] {
-        var writer = ByteWriter()
-        TCPSegment(sourcePort: sourcePort, destinationPort: port, sequence: sequence, flags: flags).emit(
-            into: &writer, source: source, destination: destination)
-        return ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
+        Frames.tcp(
+            flags, from: Endpoint(mac, source, port: sourcePort), to: Endpoint(router, destination, port: port),
+            sequence: sequence)
     }
 
     /// A TCP segment of a guest with any field.
@@ -64,23 +63,9 @@ enum Fixture {
         _ flags: TCPFlags, sequence: UInt32, acknowledgment: UInt32 = 0, window: UInt16 = 0xffff,
         options: [UInt8] = [], payload: [UInt8] = [], from source: IPv4Address = guest, mac: MACAddress = mac
     ) -> [UInt8] {
-        var writer = ByteWriter()
-        for value in [port, destinationPort] { writer.put16(value) }
-        writer.put32(sequence)
-        writer.put32(acknowledgment)
-        writer.put8(UInt8((20 + options.count) / 4) << 4)
-        writer.put8(flags.rawValue)
-        writer.put16(window)
-        writer.put32(0)
-        writer.put(options)
-        writer.put(payload)
-        writer.patch16(
-            writer.checksum(
-                from: 0,
-                adding: .pseudoHeader(
-                    source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: writer.count)
-            ).finished, at: 16)
-        return ipv4(IPProtocol.tcp, from: source, to: destination, mac: mac, writer.bytes)
+        Frames.tcp(
+            flags, from: Endpoint(mac, source, port: port), to: Endpoint(router, destination, port: destinationPort),
+            sequence: sequence, acknowledgment: acknowledgment, window: window, options: options, payload)
     }
 
     /// `count` bytes of a stream from `start` on, in a pattern that shows what is missing or moved.
@@ -89,9 +74,7 @@ enum Fixture {
     }
 
     static func ping(to destination: IPv4Address = outside, identifier: UInt16 = 7) -> [UInt8] {
-        var writer = ByteWriter()
-        ICMPEcho(kind: .request, identifier: identifier, sequence: 1, payload: [1, 2, 3, 4]).emit(into: &writer)
-        return ipv4(IPProtocol.icmp, to: destination, writer.bytes)
+        Frames.echo(from: Endpoint(mac, guest), to: Endpoint(router, destination), identifier: identifier)
     }
 
     static func ipv6(

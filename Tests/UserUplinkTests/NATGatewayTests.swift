@@ -13,9 +13,6 @@ private let gatewayHardware = MACAddress("02:00:00:00:00:01")!
 private let gatewayAddress = IPv4Address("192.168.105.1")!
 private let outside = IPv4Address("203.0.113.1")!
 
-private func ip(_ last: Int) -> IPv4Address { IPv4Address("192.168.105.\(last)")! }
-private func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }
-
 /// A gateway, a clock, and builders for guests' frames.
 private struct GatewayHarness {
     var gateway: NATGateway
@@ -38,21 +35,18 @@ private struct GatewayHarness {
         _ number: Int = 2, from source: IPv4Address? = nil, port: UInt16 = 5000, to destination: IPv4Address = outside,
         _ destinationPort: UInt16 = 7, payload: [UInt8] = Array("hello".utf8)
     ) -> [UInt8] {
-        UDPFrame(from: (mac(number), source ?? ip(number), port), to: (gatewayHardware, destination, destinationPort))
-            .bytes(payload: payload)
+        Frames.udp(
+            from: Endpoint(mac(number), source ?? ip(number), port: port),
+            to: Endpoint(gatewayHardware, destination, port: destinationPort), payload)
     }
 
     func tcp(
         _ number: Int = 2, port: UInt16, to destination: IPv4Address = outside, _ destinationPort: UInt16 = 80,
         _ flags: TCPFlags = .syn, sequence: UInt32 = 1
     ) -> [UInt8] {
-        var writer = ByteWriter(capacity: 64)
-        EthernetHeader(destination: gatewayHardware, source: mac(number), type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: ip(number), destination: destination, protocolNumber: IPProtocol.tcp).emit(
-            into: &writer, payloadLength: 20)
-        TCPSegment(sourcePort: port, destinationPort: destinationPort, sequence: sequence, flags: flags).emit(
-            into: &writer, source: ip(number), destination: destination)
-        return writer.bytes
+        Frames.tcp(
+            flags, from: Endpoint(mac(number), ip(number), port: port),
+            to: Endpoint(gatewayHardware, destination, port: destinationPort), sequence: sequence)
     }
 
     /// A changed frame with the checksum of its IP header updated.
@@ -71,16 +65,9 @@ private struct GatewayHarness {
 
     /// A fragment of a UDP datagram to the outside.
     func fragment(_ offset: Int, _ payload: [UInt8], more: Bool, identification: UInt16 = 9) -> [UInt8] {
-        var writer = ByteWriter(capacity: 64)
-        EthernetHeader(destination: gatewayHardware, source: mac(2), type: EtherType.ipv4).emit(into: &writer)
-        var header = IPv4Header(source: ip(2), destination: outside, protocolNumber: IPProtocol.udp)
-        header.identification = identification
-        header.emit(into: &writer, payloadLength: payload.count)
-        writer.put(payload)
-        return changed(writer.bytes) {
-            $0[20] = UInt8((more ? 0x20 : 0) | offset >> 11)
-            $0[21] = UInt8(offset >> 3 & 0xff)
-        }
+        Frames.ipv4(
+            IPProtocol.udp, from: Endpoint(mac(2), ip(2)), to: Endpoint(gatewayHardware, outside),
+            fragment: (more ? 0x2000 : 0) | UInt16(offset / 8), identification: identification, payload)
     }
 }
 
