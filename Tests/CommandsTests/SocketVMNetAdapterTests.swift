@@ -92,7 +92,7 @@ import Wire
         [], ["/a", "/b"], ["--vmnet-mode", "nat", "/a"], ["--vmnet-interface-id", "1", "/a"],
         ["--vmnet-network-identifier", "x", "/a"], ["--vmnet-gateway", "x", "/a"], ["--unknown", "/a"],
     ])
-    func nonsenseIsRefused(arguments: [String]) {
+    func invalidOptionsAreRefused(arguments: [String]) {
         #expect(throws: (any Error).self) { try SocketVMNetAdapter.parse(SocketVMNetAdapter.normalized(arguments)) }
     }
 

@@ -17,7 +17,7 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
 
 @Suite struct SwitchWordsTests {
     @Test(arguments: ["-s", "--sock", "-sock", "--unix", "-unix", "--vdesock", "--uni"])
-    func theDirectoryHasManyNames(word: String) throws {
+    func directoryOptionHasSeveralNames(word: String) throws {
         #expect(try configured(word, "/tmp/vde").own.path == "/tmp/vde")
     }
 
@@ -57,7 +57,7 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
     }
 
     @Test(arguments: ["-F", "--fstp", "--macaddr", "-priority", "--hashsize", "-D"])
-    func whatIsNotOfferedIsSaid(word: String) {
+    func unsupportedOptionsAreReported(word: String) {
         let error = #expect(throws: ExitError.self) { try VDESwitchArguments.normalized([word, "1"]) }
         #expect(error?.status == .usage)
         #expect(error?.description.contains("leave it out") == true)
@@ -67,7 +67,7 @@ private func configured(_ words: String...) throws -> (own: SwitchConfiguration,
         ["-n", "0"], ["-n", "5000"], ["-m", "9"], ["--mgmtmode", "0600"], ["-g", "no such group"], ["-nosuch"],
         ["extra"], ["-s", ""],
     ])
-    func nonsenseIsRefused(words: [String]) {
+    func invalidOptionsAreRefused(words: [String]) {
         #expect(throws: (any Error).self) { try Switch.parse(try VDESwitchArguments.normalized(words)) }
     }
 }

@@ -213,7 +213,7 @@ private let second = TimeAmount.seconds(1)
     }
 
     /// Of two leases with one name in a file, as a clock that went back makes them, the one that ends last has it.
-    @Test func oneOfTwoRestoredLeasesHasTheName() {
+    @Test func nameBelongsToOneOfTwoRestoredLeases() {
         func lease(_ number: Int, _ ends: Int64) -> Lease {
             Lease(
                 address: ip(number + 1), client: ClientIdentity(hardware: mac(number)), hardware: mac(number),

@@ -12,7 +12,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
 @Suite struct PortShareTests {
     // MARK: Shares
 
-    @Test func portTakesNoMoreThanItLeaves() {
+    @Test func portLeasesAtMostHalfOfThePool() {
         var harness = DHCPHarness()
         let taken = (0..<400).filter { harness.lease(mac(1000 + $0), at: guest(1)) != nil }.count
         #expect(taken == 127, "half of 253")

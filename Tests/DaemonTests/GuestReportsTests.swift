@@ -25,7 +25,7 @@ import Wire
 
     private let guest = MACAddress(0x5254_0000_0066), other = MACAddress(0x5254_0000_0077)
 
-    @Test func oneLineForAPortAndAnOffenceInTenMinutes() {
+    @Test func offenceOfAPortIsReportedOnceInTenMinutes() {
         let lines = Lines()
         var reports = GuestReports(logger: Logger(label: "test") { _ in Handler(lines: lines) })
         let place = GuestReports.Location(name: "port 3 (qemu)", number: 3)
@@ -48,7 +48,7 @@ import Wire
         #expect(count() == 5 && lines.lines.withLock { $0.allSatisfy { $0.hasPrefix("warning ") } })
     }
 
-    @Test func theyNameTheGuestAndTheOption() {
+    @Test func messagesNameTheGuestAndTheOption() {
         let here = GuestReports.Location(name: "port 3 (qemu)", number: 3),
             there = GuestReports.Location(name: "/tmp/vde", number: nil)
         for offence in GuestOffence.allCases {

@@ -41,7 +41,7 @@ private final class Lines: LogHandler, @unchecked Sendable {
             name: name.flatMap { GuestName($0) }, expires: .distantPast + .seconds(until))
     }
 
-    @Test func aHardwareAddressIsFollowedFromLeaseToLease() throws {
+    @Test func publishedPortFollowsHardwareAddressAcrossLeases() throws {
         let lines = Lines()
         var led: [[String]] = []
         let guests = PublishedGuests(
@@ -70,7 +70,7 @@ private final class Lines: LogHandler, @unchecked Sendable {
                 == "info: --publish 2222:52:54:00:00:00:01:22/tcp leads nowhere until that guest has a lease again")
     }
 
-    @Test func nameIsFollowedFromLeaseToLease() throws {
+    @Test func publishedPortFollowsNameAcrossLeases() throws {
         let lines = Lines()
         var led: [String] = []
         let guests = PublishedGuests(
@@ -92,7 +92,7 @@ private final class Lines: LogHandler, @unchecked Sendable {
         #expect(led == ["192.168.105.2", "0.0.0.0", "192.168.105.3", "0.0.0.0"])
     }
 
-    @Test func anAddressThatChangesHandsIsReportedOnce() throws {
+    @Test func addressOfAnotherGuestIsReportedOnce() throws {
         let lines = Lines()
         let guests = PublishedGuests(
             [try PublishedPort(parsing: "8080:192.168.105.2:80")], logger: Logger(label: "t") { _ in lines }

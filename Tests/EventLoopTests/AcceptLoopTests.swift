@@ -78,7 +78,7 @@ private final class ListenerScene {
     }
 
     /// The client that waits keeps the socket ready: a loop that watches it meanwhile never sleeps.
-    @Test func aListenerWithoutRoomLooksAway() throws {
+    @Test func acceptLoopPausesWithoutFreeDescriptors() throws {
         let scene = try ListenerScene(limit: 1)
         for _ in 0..<2 { try scene.call() }
         try scene.run("a client, and a complaint") { scene.clients.count == 1 && scene.complaints.count == 1 }
@@ -96,7 +96,7 @@ private final class ListenerScene {
         try scene.run("the other client") { scene.clients.count == 1 }
     }
 
-    @Test func noClientIsNoFailure() throws {
+    @Test func acceptWithoutClientIsNoFailure() throws {
         let folder = try TemporaryFolder(), path = try UnixPath(folder.file("listener"))
         let socket = try Socket.unixStream()
         try socket.bind(to: path)

@@ -87,7 +87,7 @@ struct GSOFrame {
     private func payload(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) } }
 
     @Test(arguments: [false, true], [0, 1])
-    func whatIsTooLongIsCutUpToTheMTU(ipv6: Bool, tags: Int) throws {
+    func oversizeFrameBecomesGSOFrameOfTheMTU(ipv6: Bool, tags: Int) throws {
         let frame = GSOFrame(
             ipv6: ipv6, tags: tags, payload: payload(20_000), segmentSize: 1, flags: [.ack, .psh, .cwr])
         let found = VirtioNetHeader(gsoFrame: frame.bytes.rawSpan, mtu: 1500)

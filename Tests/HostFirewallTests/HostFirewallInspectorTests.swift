@@ -16,7 +16,7 @@ private func findings(_ listing: String) -> [String] {
 private let forward = "what guests send to the outside"
 
 @Suite struct HostFirewallInspectorTests {
-    @Test func noRulesAreNoObstacle() {
+    @Test func emptyRulesetHasNoFindings() {
         #expect(findings("").isEmpty)
         #expect(
             findings(
@@ -25,7 +25,7 @@ private let forward = "what guests send to the outside"
             ).isEmpty)
     }
 
-    @Test func ourOwnTableIsNotAForeignOne() {
+    @Test func ownTableIsNotForeign() {
         #expect(
             findings(
                 "table inet \(own) {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
@@ -33,7 +33,7 @@ private let forward = "what guests send to the outside"
             ).isEmpty)
     }
 
-    @Test func aPolicyOfDropIsFound() {
+    @Test func dropPolicyIsDetected() {
         let listing = """
             table inet filter {
             	chain input {
@@ -53,7 +53,7 @@ private let forward = "what guests send to the outside"
         #expect(commands.contains("nft insert rule inet filter forward iifname vmnet0 accept"))
     }
 
-    @Test func theRemedyMakesItGoAway() {
+    @Test func remedyRemovesTheFinding() {
         let listing = """
             table inet filter {
             	chain input {
@@ -229,7 +229,7 @@ private let forward = "what guests send to the outside"
         #expect(findings(maybe).isEmpty)
     }
 
-    @Test func addressesAreLookedAt() {
+    @Test func addressConditionsAreEvaluated() {
         func listing(_ rule: String) -> String {
             "table inet f {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
                 + "\t\t\(rule)\n\t\tct state established accept\n\t}\n}\n"
@@ -273,7 +273,7 @@ private let forward = "what guests send to the outside"
         #expect(findings(listing) == ["nftables: \(forward)"])
     }
 
-    @Test func rubbishIsRead() {
+    @Test func malformedRulesetsDoNotTrap() {
         _ = Ruleset(nft: "table\nchain {\n}}}\n\"\n{ { {\n\t\tct state vmap {")
         _ = Ruleset(iptables: "-A\n:\n-A X -j\n-A X --ctstate\n")
     }

@@ -12,7 +12,7 @@ private func network(_ text: String) -> IPv4Network {
 @Suite struct NATTableTests {
     private let firewall = NATTable(tap: "vmnet0", index: 7, network: network("192.168.105.0/24"))
 
-    @Test func theTableIsReplacedInOneTransaction() {
+    @Test func tableIsReplacedInOneTransaction() {
         let lines = firewall.script(isOwned: false).split(separator: "\n")
         #expect(lines[0] == "table inet vde_vmnet_vmnet0 { }")
         #expect(lines[1] == "delete table inet vde_vmnet_vmnet0")
@@ -28,7 +28,7 @@ private func network(_ text: String) -> IPv4Network {
         #expect(restricted != firewall)
     }
 
-    @Test func aDenialHasItsExceptions() {
+    @Test func allowedDestinationsPrecedeDenial() {
         var denying = firewall
         denying.gateway = IPv4Address("192.168.105.1")!
         denying.egress.isDenying = true

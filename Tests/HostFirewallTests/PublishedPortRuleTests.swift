@@ -7,7 +7,7 @@ import Wire
 @Suite struct PublishedPortRuleTests {
     private let guest = IPv4Address("192.168.105.2")!
 
-    @Test func whatLeadsNowhereHasNoRule() throws {
+    @Test func publishedPortWithoutAddressHasNoRule() throws {
         var rules = NATTable(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
         rules.published = [one]
@@ -17,7 +17,7 @@ import Wire
         #expect(rules.script(isOwned: false).contains("tcp dport 2222 dnat ip to 192.168.105.2:22"))
     }
 
-    @Test func theTableLeadsToGuests() throws {
+    @Test func tableForwardsPublishedPortsToGuests() throws {
         var firewall = NATTable(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
         #expect(!firewall.script(isOwned: false).contains("dnat"))
         firewall.published = try [

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct PidfileTests {
-    @Test func oneFileIsOneProcess() throws {
+    @Test func pidfileBelongsToOneProcess() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("pid")
         let first = try Pidfile(path)
@@ -21,7 +21,7 @@ import Testing
         #expect(!Files.exists(path))
     }
 
-    @Test func aStaleFileIsNoObstacleAndAForeignOneIsLeft() throws {
+    @Test func staleFileIsReplacedAndForeignFileIsLeft() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("pid")
         try Files.replace(path, Array("99999\nmore\n".utf8))
@@ -34,7 +34,7 @@ import Testing
     }
 
     /// Any user may lock a file that any user may read.
-    @Test func aForeignLockOnADeadOnesFileIsNoObstacle() throws {
+    @Test func foreignLockOnStaleFileIsIgnored() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("pid")
         // No process has this number.
@@ -50,7 +50,7 @@ import Testing
         #expect(try Files.entries(folder.path).isEmpty)
     }
 
-    @Test func whatIsThereIsNotWrittenTo() throws {
+    @Test func existingFileIsNotWrittenTo() throws {
         let folder = try TemporaryFolder()
         let precious = folder.file("precious"), path = folder.file("pid")
         try Files.replace(precious, Array("precious".utf8))
@@ -61,7 +61,7 @@ import Testing
         #expect(throws: ExitError.self) { try Pidfile(path) }
     }
 
-    @Test func oneOfManyThatStartAtOnceHasIt() async throws {
+    @Test func oneOfManyConcurrentStartsSucceeds() async throws {
         for _ in 0..<20 {
             let folder = try TemporaryFolder()
             let path = folder.file("pid")

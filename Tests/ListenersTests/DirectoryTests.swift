@@ -48,7 +48,7 @@ private let other: UInt32 = 65_534
     }
 
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
-    func aLinkIsFollowedOnlyToWhatItsOwnerOwns() throws {
+    func symbolicLinkIsFollowedToFilesOfItsOwnerOnly() throws {
         try directory("roots")
         try directory("others", owner: other)
         try link(folder.file("roots"), "toRoots", owner: other)
@@ -67,7 +67,7 @@ private let other: UInt32 = 65_534
     }
 
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
-    func aWholePathIsOursOrItIsNot() throws {
+    func trustedPathExcludesDirectoriesOfOtherUsers() throws {
         try directory("others", owner: other)
         try directory("others/roots")
         try directory("open", mode: 0o777)
@@ -89,7 +89,7 @@ private let other: UInt32 = 65_534
     }
 
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"), arguments: [UInt16(0o755), 0o777, 0o1777])
-    func aSocketInAnotherUsersDirectoryIsWholeWhenItIsThere(mode: UInt16) throws {
+    func socketInForeignDirectoryAppearsWithItsModeAndOwner(mode: UInt16) throws {
         try directory("home", mode: mode, owner: other)
         let path = folder.file("home/listener")
         let listener = try ListenerSocket(
@@ -109,7 +109,7 @@ private let other: UInt32 = 65_534
 
     /// The owner of a directory exchanges what root makes there for sockets and files that are not to be given away.
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"), .timeLimit(.minutes(2)))
-    func whatIsPutInItsPlaceIsNotGivenAway() throws {
+    func fileExchangedDuringBindKeepsItsOwner() throws {
         try directory("home", owner: other)
         let path = folder.file("home/listener"), bait = folder.file("home/bait")
         // Of root's, closed, and under one name, as what root has just made.
@@ -142,7 +142,7 @@ private let other: UInt32 = 65_534
         withExtendedLifetime(precious) {}
     }
 
-    @Test func lockHoldersAreFound() {
+    @Test func ownerOfFileLockIsFound() {
         let list =
             "1: POSIX  ADVISORY  WRITE 7 08:01:4660 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 8 08:01:4660 0 EOF\n3: FLOCK "
             + " ADVISORY  WRITE 4711 08:01:4660 0 EOF\nrubbish\n4: FLOCK a b c d:e 0\n"

@@ -39,7 +39,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
     }
 
     @Test(arguments: [ListenerSocket.Kind.stream, .datagram])
-    func aListenerIsThereWithItsModeAndGoes(kind: ListenerSocket.Kind) throws {
+    func listenerSocketHasItsModeAndIsRemoved(kind: ListenerSocket.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
         let listener = try ListenerSocket(kind, at: path, access: ListenerAccess(mode: 0o620))
@@ -50,7 +50,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
     }
 
     @Test(arguments: [ListenerSocket.Kind.stream, .datagram])
-    func aLiveListenerIsNotTakenAway(kind: ListenerSocket.Kind) throws {
+    func liveListenerIsNotReplaced(kind: ListenerSocket.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
         let listener = try ListenerSocket(kind, at: path, access: ListenerAccess())
@@ -61,7 +61,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
     }
 
     @Test(arguments: [ListenerSocket.Kind.stream, .datagram])
-    func whatADeadProcessLeftIsReplaced(kind: ListenerSocket.Kind) throws {
+    func socketOfDeadProcessIsReplaced(kind: ListenerSocket.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
         try leave(kind, at: path)
@@ -73,7 +73,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
     @Test(
         .enabled(if: CurrentProcess.effectiveUser == 0),
         arguments: [(UInt16(0o755), true), (0o775, false), (0o1777, false)])
-    func whatRootGaveToAnotherIsReplacedWhereOnlyRootCanHavePutIt(mode: UInt16, isReplaced: Bool) throws {
+    func socketGivenAwayByRootIsReplacedIfOnlyRootWritesTheDirectory(mode: UInt16, isReplaced: Bool) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
         try leave(.stream, at: path, access: ListenerAccess(user: 4711))
@@ -84,7 +84,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
 
     /// macOS has /var/run like that: writable for a group that has no users in it.
     @Test(.enabled(if: CurrentProcess.effectiveUser == 0 && UserDatabase.user(named: "nobody") == 65534))
-    func whatRootGaveToAnotherIsReplacedWhereThatUserCannotHavePutIt() throws {
+    func socketGivenAwayByRootIsReplacedIfItsOwnerCannotWriteTheDirectory() throws {
         let nogroup = try #require(UserDatabase.account(65534)).group
         for (group, isReplaced) in [(UInt32(0), true), (nogroup, false)] {
             let folder = try TemporaryFolder()
@@ -133,7 +133,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
     /// However many start at once, with a dead socket in the way or without: one has the listener, the others report
     /// it, and it answers.
     @Test(arguments: [ListenerSocket.Kind.stream, .datagram], [false, true])
-    func oneOfManyThatStartAtOnceHasIt(kind: ListenerSocket.Kind, isLeftOver: Bool) async throws {
+    func oneOfManyConcurrentStartsSucceeds(kind: ListenerSocket.Kind, isLeftOver: Bool) async throws {
         for _ in 0..<20 {
             let folder = try TemporaryFolder()
             let path = folder.file("listener")

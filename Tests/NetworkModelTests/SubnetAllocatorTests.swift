@@ -9,7 +9,7 @@ private func network(_ text: String) -> IPv4Network {
 }
 
 @Suite struct SubnetAllocatorTests {
-    @Test func theFirstCandidateIsTheDocumentedOne() {
+    @Test func firstCandidateIsTheDocumentedNetwork() {
         let first = SubnetAllocator.candidates[0]
         #expect(first.network == network("192.168.105.0/24"))
         #expect(first.gateway.description == "192.168.105.1")

@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 @Suite struct DispatcherTests {
-    @Test func unknownAddressesAreFloodedAndKnownOnesAreNot() throws {
+    @Test func unknownAddressesAreFloodedAndLearnedOnesAreNot() throws {
         let harness = try ForwarderHarness()
         let a = try harness.attach(), b = try harness.attach(), c = try harness.attach()
         let first = frame(to: mac(2), from: mac(1))

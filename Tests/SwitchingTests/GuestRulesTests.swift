@@ -212,7 +212,7 @@ enum Forged {
     }
 
     /// Cut anywhere, a frame that serves or claims the gateway is never one that a receiver could complete.
-    @Test func noPrefixOfAForgedFramePasses() throws {
+    @Test func truncatedForgedFramesAreDropped() throws {
         let network = try Network()
         let forged =
             Forged.serving(from: mac(1)).map(\.1) + [

@@ -90,7 +90,7 @@ import Wire
     }
 
     @Test(arguments: [(.ack, true), ([.ack, .urg], false), (.syn, false)] as [(TCPFlags, Bool)])
-    func whatIsDamagedOrCountsFromTheStartIsNotCutIntoSegments(flags: TCPFlags, isDamaged: Bool) throws {
+    func damagedOrSpecialSegmentsAreNotSplit(flags: TCPFlags, isDamaged: Bool) throws {
         let harness = try ForwarderHarness()
         let jumbo = try harness.attach(), short = try harness.attach(maximumFrame: 1518)
         try introduce(harness, jumbo, mac(1))

@@ -114,7 +114,7 @@ import Wire
         #expect(uplink.received() == [honest])
     }
 
-    @Test func isolationHoldsAtAnyDepthAndByTheService() throws {
+    @Test func isolationHoldsAtAnyTagDepthAndForTheService() throws {
         let harness = try ForwarderHarness()
         let one = try harness.attach(), other = try harness.attach(), uplink = try harness.attach(.uplink)
         start(harness)

@@ -25,7 +25,7 @@ import Wire
 
     private func tagged(_ frame: [UInt8]) -> [UInt8] { frame[0..<12] + [0x81, 0, 0x20, 0] + frame[12...] }
 
-    @Test func leasedAddressIsItsHoldersOnly() throws {
+    @Test func leasedAddressIsReservedForItsHolder() throws {
         let harness = try ForwarderHarness()
         let owner = try harness.attach(), other = try harness.attach(), listener = try harness.attach()
         harness.control.setPolicy(ServicePolicy(takesDHCP: true))

@@ -96,7 +96,7 @@ import Wire
         }
     }
 
-    @Test func everyUseBindsAnAddress() throws {
+    @Test func everyUseOfAddressBindsIt() throws {
         let target = IPv6Address(0xfd00 << 48, 7), own = IPv6Address(linkLocalFrom: mac(1))
         for first in [
             echo(from: mac(1), as: target), detection(from: mac(1), target),

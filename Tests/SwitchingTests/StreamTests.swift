@@ -68,7 +68,7 @@ import Wire
     }
 
     @Test(arguments: [0, 1, 13, 65_551, 0x0100_0000, .max] as [UInt32])
-    func aBadLengthEndsThatClientOnly(length: UInt32) throws {
+    func invalidLengthDisconnectsThatClientOnly(length: UInt32) throws {
         let harness = try ForwarderHarness()
         let bad = try harness.attachStream(), one = try harness.attachStream(), two = try harness.attachStream()
         let good = frame(to: mac(2), from: mac(9), [9])

@@ -12,11 +12,11 @@ import Testing
 
     private func preference(_ rules: RoutingRule...) -> UInt32? { PolicyRouting.preference(among: Self.kernel + rules) }
 
-    @Test func theKernelsOwnRulesNeedNone() {
+    @Test func kernelRulesNeedNoRule() {
         #expect(preference() == nil)
     }
 
-    @Test func ourRuleComesBeforeTheFirstOfAVPN() {
+    @Test func ownRulePrecedesTheFirstRuleOfAVPN() {
         #expect(preference(RoutingRule(preference: 5270, table: 52)) == 5269)
         // Tailscale: marked packets by main, default, then refused; all others by table 52.
         #expect(
@@ -26,7 +26,7 @@ import Testing
         #expect(preference(RoutingRule(preference: 1, table: 100)) == nil, "nothing comes before it")
     }
 
-    @Test func rulesOfOursAndOfVRFsAreNoObstacle() {
+    @Test func ownRulesAndVRFRulesNeedNoRule() {
         // An administrator's `to NETWORK prohibit` stays as it is.
         #expect(preference(RoutingRule(preference: 100, table: nil)) == nil)
         #expect(preference(RoutingRule(preference: 5269, table: 254)) == nil)
@@ -34,7 +34,7 @@ import Testing
         #expect(preference(RoutingRule(preference: 40_000, table: 7)) == nil)
     }
 
-    @Test func thisHostsRulesAreRead() throws {
+    @Test func routingRulesOfHostAreRead() throws {
         let rules = try NetworkInterfaces.rules()
         #expect(rules.contains(RoutingRule(preference: 32_766, table: Route.mainTable)))
     }

@@ -52,7 +52,7 @@ import Wire
         #expect(options.maximumSegment == 1460 && payload == [1, 2, 3])
     }
 
-    @Test func fragmentIsOne() throws {
+    @Test func fragmentIsRecognised() throws {
         let frame = Frames.ipv4(IPProtocol.udp, from: one, to: two, fragment: 0x2000, identification: 5, [0, 0])
         let packet = try IPv4View(try EthernetView(frame.rawSpan).payload)
         let isFragment = packet.isFragment, isValid = packet.hasValidChecksum, identification = packet.identification

@@ -109,7 +109,7 @@ private func cause(_ path: String, port: Int = 0, seconds: Double = 2) -> PlugFa
     }
 
     @Test(.enabled(if: Files.exists("/usr/bin/vde_switch"), "needs the package vde2"))
-    func aRealSwitchCarriesFrames() throws {
+    func vdeSwitchForwardsFramesOfPlugs() throws {
         let program = try BackgroundProgram(["vde_switch", "--unix", folder.file("vde"), "--numports", "4"])
         try eventually("vde_switch") { Files.exists(folder.file("vde/ctl")) }
         let a = try join(folder.file("vde")), b = try join(folder.file("vde/ctl"), port: 3)

@@ -23,7 +23,7 @@ import Wire
     }
 
     @Test(arguments: [1, 3, 50, 121, 122, 125])
-    func aRequestInPiecesIsPutTogether(first: Int) {
+    func requestInPiecesIsAssembled(first: Int) {
         let bytes = request()
         var reader = RequestReader()
         let half = reader.take(Array(bytes[..<first]))

@@ -61,7 +61,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchFailure? {
     }
 
     @Test(arguments: ["notes.txt", "001.x", "ctl", "1.2"])
-    func aDirectoryWithSomethingElseIsLeftAlone(name: String) throws {
+    func directoryWithOtherFilesIsLeftAlone(name: String) throws {
         let path = folder.file("vde")
         try Files.makeDirectory(path, mode: 0o755)
         try Files.replace(path + "/" + name, [])
@@ -115,7 +115,7 @@ private func cause(_ path: String, allowed: [String] = []) -> SwitchFailure? {
 
     /// What the rule of packaging/sudoers lets a user try: a link to a directory of root's, or that directory itself.
     @Test(.enabled(if: TestHost.isRoot, "\(TestHost.rootReason)"))
-    func whatIsRootsIsNotGivenToWhoCalledSudo() throws {
+    func directoryOfRootIsNotGivenToSudoCaller() throws {
         let user: UInt32 = 65_534, victim = folder.file("sbin"), link = folder.file("vde"), own = folder.file("own")
         let access = SwitchAccess(mode: 0o600, owner: (user, user))
         func attempt(_ path: String) -> SwitchFailure? {

@@ -10,7 +10,7 @@ import Wire
 /// What is not known of vmnet, both ways: the table in docs/macos.md.
 extension VmnetFrameworkTests {
     @Test(arguments: [0, 1], [0, 1] as [Int32])
-    func oneFrameAtFaultDoesNotHarmTheOthers(takesSome: Int32, keepsCount: Int32) throws {
+    func invalidFrameDoesNotDropItsNeighbours(takesSome: Int32, keepsCount: Int32) throws {
         simulate {
             $0.errors_take_some = takesSome
             $0.errors_keep_count = keepsCount
@@ -38,7 +38,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 256 * 1024, 20_000, 1600] as [UInt32], [VmnetOptions.Offload.none, .virtio])
-    func callsShrinkUntilTheyAreTaken(limit: UInt32, offload: VmnetOptions.Offload) throws {
+    func callsShrinkUntilTheyAreAccepted(limit: UInt32, offload: VmnetOptions.Offload) throws {
         // Not below one of the longest frames.
         simulate { $0.byte_limit = offload == .virtio && limit > 0 ? max(limit, 70_000) : limit }
         defer { simulate() }
@@ -56,7 +56,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1] as [Int32])
-    func aFrameThatWasThereBeforeTheCallbackIsRead(isEarly: Int32) throws {
+    func frameQueuedBeforeCallbackIsRead(isEarly: Int32) throws {
         simulate {
             $0.early_frames = isEarly
             $0.edge_events = 1
@@ -70,7 +70,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 4] as [UInt32])
-    func framesThatTheSystemLosesAreNoError(depth: UInt32) throws {
+    func framesLostBySystemCauseNoError(depth: UInt32) throws {
         simulate {
             $0.queue_depth = depth
             $0.edge_events = 1
@@ -86,7 +86,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1] as [Int32])
-    func framesWithTagsAreTheSystemsAffair(drops: Int32) throws {
+    func taggedFramesMayBeDroppedBySystem(drops: Int32) throws {
         simulate { $0.drops_tagged = drops }
         defer { simulate() }
         let one = try Link(), other = try Link()
@@ -101,7 +101,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1500] as [UInt32])
-    func anMTUThatIsTooMuchIsSaidToBe(limit: UInt32) throws {
+    func excessiveMTUIsReported(limit: UInt32) throws {
         simulate { $0.mtu_limit = limit }
         defer { simulate() }
         var options = VmnetOptions(mode: .shared)
@@ -123,7 +123,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1001, 1003] as [UInt32])
-    func aStopThatIsRefusedIsOver(status: UInt32) throws {
+    func refusedStopIsReportedOnce(status: UInt32) throws {
         simulate { $0.stop_status = status }
         defer { simulate() }
         let link = try Link()
@@ -134,7 +134,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [1, 2] as [Int32], [0, 1005] as [UInt32])
-    func aStartWithoutAHandleFailsWhetherItsHandlerComesOrNot(kind: Int32, status: UInt32) {
+    func startWithoutHandleFailsWithOrWithoutCallback(kind: Int32, status: UInt32) {
         simulate {
             $0.start_without_handle = kind
             $0.start_status = status
@@ -144,7 +144,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1] as [Int32])
-    func theHandlerOfARuleMayComeAtOnce(isEarly: Int32) throws {
+    func ruleCallbackMayComeBeforeTheCallReturns(isEarly: Int32) throws {
         simulate { $0.rule_handler_early = isEarly }
         defer { simulate() }
         var options = VmnetOptions(mode: .shared)
@@ -155,7 +155,7 @@ extension VmnetFrameworkTests {
     }
 
     @Test(arguments: [0, 1] as [Int32])
-    func anObjectMayTakeTheNetworksOwnAddress(takes: Int32) {
+    func networkObjectMayAcceptNetworkAddressAsGateway(takes: Int32) {
         simulate { $0.object_takes_network = takes }
         defer { simulate() }
         #expect(failure(objectOptions(gateway: "10.0.0.0"))?.status == (takes == 1 ? nil : 1001))

@@ -71,7 +71,7 @@ import VmnetUplink
         try link.stop()
     }
 
-    @Test func aLackOfRoomIsNotAnError() throws {
+    @Test func exhaustedBuffersDelayFrames() throws {
         simulate { $0.exhausted_every = 1 }
         let exhausted = try Link()
         #expect(exhausted.send(question(), count: 10) == (0, Errno.noBuffers))
@@ -88,7 +88,7 @@ import VmnetUplink
         try partial.stop()
     }
 
-    @Test func framesThatCannotBeSentAreSaidToBe() throws {
+    @Test func unsendableFramesAreReported() throws {
         simulate()
         let link = try Link()
         #expect(link.send([UInt8](repeating: 0, count: 1515)) == (0, Errno.messageTooLong))
@@ -103,7 +103,7 @@ import VmnetUplink
     }
 
     @Test(arguments: [1003, 1001, 1004, 1005] as [Int32])
-    func anInterfaceThatVanishesFailsBothWays(status: Int32) throws {
+    func vanishedInterfaceFailsInBothDirections(status: Int32) throws {
         simulate {
             $0.vanish_after = 5
             $0.gone_status = UInt32(status)
@@ -129,7 +129,7 @@ import VmnetUplink
         try link.stop()
     }
 
-    @Test func optionsAreHandedOn() throws {
+    @Test func optionsReachTheFramework() throws {
         simulate()
         var options = VmnetOptions(mode: .host)
         options.network = GuestNetwork(
@@ -170,7 +170,7 @@ import VmnetUplink
         try link.stop()
     }
 
-    @Test func anOlderFrameworkHasNoHeaders() throws {
+    @Test func olderFrameworkHasNoVirtioHeaders() throws {
         simulate { $0.lacks_virtio_header = 1 }
         defer { simulate() }
         var options = VmnetOptions(mode: .shared)
@@ -211,7 +211,7 @@ import VmnetUplink
         #expect(SimulatorSettings.rules == [])
     }
 
-    @Test func aPortThatIsTakenIsNamed() throws {
+    @Test func publishedPortInUseIsNamed() throws {
         simulate()
         let before = vmnet_simulator_interfaces()
         var options = VmnetOptions(mode: .shared)
@@ -260,7 +260,7 @@ import VmnetUplink
         #expect(SimulatorSettings.rules == [] && vmnet_simulator_objects() == 0)
     }
 
-    @Test func anObjectsRangeIsItsOwn() throws {
+    @Test func networkObjectReservesItsAddressRange() throws {
         simulate()
         let link = try Link(objectOptions())
         #expect(link.interface.parameters.network?.gateway.description == "192.168.64.1")
@@ -273,7 +273,7 @@ import VmnetUplink
         #expect(vmnet_simulator_objects() == 0)
     }
 
-    @Test func whatAnObjectDoesNotTakeIsRefused() throws {
+    @Test func optionsUnsupportedByNetworkObjectAreRefused() throws {
         simulate()
         defer { simulate() }
         // Each leaves nothing behind.
@@ -308,7 +308,7 @@ import VmnetUplink
         #expect(failure(objectOptions())?.status == 0)
     }
 
-    @Test func anObjectThatIsMadeTooLateIsUnmade() throws {
+    @Test func lateNetworkObjectIsReleased() throws {
         simulate { $0.network_delay = 800 }
         let before = vmnet_simulator_interfaces()
         #expect(failure(objectOptions())?.description.contains("did not answer") == true)
@@ -366,7 +366,7 @@ import VmnetUplink
 
     /// In bridged mode the switch itself isolates guests; vmnet need not support it.
     @Test(arguments: [0, 1] as [Int32])
-    func isolationIsNoAffairOfABridgedInterface(isRefused: Int32) throws {
+    func bridgedInterfaceStartsWithIsolation(isRefused: Int32) throws {
         simulate { $0.refuses_bridged_isolation = isRefused }
         defer { simulate() }
         var options = VmnetOptions(mode: .bridged("en0"))
@@ -377,7 +377,7 @@ import VmnetUplink
     // MARK: Failures
 
     @Test(arguments: [1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1234] as [Int32])
-    func everyStatusHasASentenceWithANextStep(status: Int32) {
+    func everyStatusHasMessageWithNextStep(status: Int32) {
         simulate { $0.start_status = UInt32(status) }
         let found = failure()
         #expect(found?.status == status)
@@ -388,7 +388,7 @@ import VmnetUplink
                 && !VmnetStatus.failure(1001, isRoot: true).isPermission)
     }
 
-    @Test func aStartThatFailsInAnOddWayEnds() {
+    @Test func failedStartEndsWithoutHandleOrAnswer() {
         simulate { $0.start_without_handle = 1 }
         #expect(failure()?.status == 1001)
         simulate { $0.start_silent = 1 }
@@ -399,7 +399,7 @@ import VmnetUplink
         #expect(failure()?.description.contains("did not answer") == true)
     }
 
-    @Test func anAnswerThatComesTooLateLeavesNoInterfaceBehind() throws {
+    @Test func lateStartAnswerLeavesNoInterface() throws {
         simulate { $0.start_delay = 800 }
         let before = vmnet_simulator_interfaces()
         #expect(failure()?.description.contains("did not answer") == true)
@@ -407,7 +407,7 @@ import VmnetUplink
         try eventually("its end") { vmnet_simulator_interfaces() == before }
     }
 
-    @Test func aNetworkOfAnotherModeIsTaken() throws {
+    @Test func networkOfAnotherModeIsRefused() throws {
         simulate()
         var options = VmnetOptions(mode: .shared)
         options.network = GuestNetwork(gateway: IPv4Address("10.2.0.1")!, prefixLength: 24)
@@ -418,7 +418,7 @@ import VmnetUplink
         #expect(failure(options) == nil)
     }
 
-    @Test func whatCanBeBridgedIsListed() {
+    @Test func bridgeableInterfacesAreListed() {
         simulate()
         #expect(VmnetFramework().bridgeableInterfaces().sorted() == ["en0", "en1"])
         #expect(

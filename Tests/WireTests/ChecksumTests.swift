@@ -21,7 +21,7 @@ import Wire
         #expect(sum.finished == ~0xddf2)
     }
 
-    @Test func everyLengthAndAlignmentAgreesWithTheDefinition() {
+    @Test func checksumMatchesDefinitionForEveryLengthAndAlignment() {
         var random = SeededGenerator(seed: 7)
         for length in 0...200 {
             let bytes = random.bytes(length)

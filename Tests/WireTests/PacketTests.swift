@@ -60,7 +60,7 @@ private let guest = IPv4Address("192.168.105.2")!
         #expect(probe.targetHardware == .zero)
     }
 
-    @Test func otherARPIsRefused() {
+    @Test func arpOfOtherTypesIsRefused() {
         let good = Array(ARPPacket.probe(for: guest, from: hostMAC).frame(to: .broadcast)[14...])
         for (offset, value) in [(1, 6), (2, 9), (4, 8), (5, 16), (7, 3), (7, 0)] as [(Int, UInt8)] {
             var bytes = good

@@ -14,7 +14,7 @@ extension IntegrationTests.Listeners {
         init(_ fixture: ListenerFixture) throws { end = try StreamClient(streamAt: fixture.stream) }
 
         /// Asks who has the gateway, and is answered.
-        func isWell() throws {
+        func expectAnswer() throws {
             try end.send(
                 ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: address).frame(to: .broadcast))
             try eventually("an answer", within: ampleTime) {
@@ -30,7 +30,7 @@ extension IntegrationTests.Listeners {
         let frame = ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast)
         for byte in [0, 0, 0, UInt8(frame.count)] + frame {
             try slow.send(raw: [byte])
-            try neighbour.isWell()
+            try neighbour.expectAnswer()
         }
         try eventually("an answer", within: ampleTime) { slow.received().contains { $0.starts(with: source.bytes) } }
         #expect(try fixture.daemon.stop() == .exited(0))
@@ -43,12 +43,12 @@ extension IntegrationTests.Listeners {
         let neighbour = try Neighbour(fixture)
         var crowd = try (0..<1200).map { _ in try StreamClient(streamAt: fixture.stream) }
         try fixture.daemon.program.wait(for: "no port is left")
-        try neighbour.isWell()
+        try neighbour.expectAnswer()
         try eventually("the end of the last one", within: ampleTime) { crowd.last!.isOver }
         crowd.removeAll()
         try eventually("a port for a new one", within: ampleTime) {
             let late = try Neighbour(fixture)
-            return (try? late.isWell()) != nil
+            return (try? late.expectAnswer()) != nil
         }
         #expect(try fixture.daemon.stop() == .exited(0))
     }
@@ -100,19 +100,19 @@ extension IntegrationTests.Listeners {
     @Test func malformedClientsDisconnectOnlyThemselves() throws {
         let fixture = try ListenerFixture()
         let good = try StreamClient(streamAt: fixture.stream), source = MACAddress(0x0200_0000_0001)
-        func isWell() throws {
+        func expectAnswer() throws {
             try good.send(
                 ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: source).frame(to: .broadcast))
             try eventually("an answer") { good.received().contains { $0.starts(with: source.bytes) } }
         }
-        try isWell()
+        try expectAnswer()
         for length: UInt32 in [0, 13, 65_551, .max] {
             let bad = try StreamClient(streamAt: fixture.stream)
             try bad.send(raw: (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) })
             try fixture.daemon.program.wait(for: "it announced a frame of \(length) bytes")
             try eventually("its end") { bad.isOver }
         }
-        try isWell()
+        try expectAnswer()
         // A thousand that connect and leave, some in the middle of a frame.
         for number in 0..<1000 {
             let guest = try StreamClient(streamAt: fixture.stream)
@@ -120,14 +120,14 @@ extension IntegrationTests.Listeners {
             if number % 7 == 0 { try? guest.send([UInt8](repeating: 2, count: 60)) }
             guest.close()
         }
-        try isWell()
+        try expectAnswer()
         // One that never reads, while thousands of broadcasts come.
         let stalled = try StreamClient(streamAt: fixture.stream)
         for _ in 0..<3000 {
             try good.send(
                 MACAddress.broadcast.bytes + source.bytes + [0x88, 0xb5] + [UInt8](repeating: 0, count: 1400))
         }
-        try isWell()
+        try expectAnswer()
         try eventually("its drops are counted") {
             fixture.daemon.program.signal(Signal.user1)
             return fixture.daemon.program.output.contains("queueFull")

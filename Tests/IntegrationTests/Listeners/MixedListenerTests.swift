@@ -72,19 +72,19 @@ extension IntegrationTests {
         @Test func streamClientReconnectsAfterRestart() throws {
             let fixture = try ListenerFixture()
             let source = MACAddress(0x0200_0000_0001)
-            func isWell(_ client: StreamClient) throws {
+            func expectAnswer(_ client: StreamClient) throws {
                 try client.send(ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast))
                 try eventually("an answer") { client.received().contains { $0.starts(with: source.bytes) } }
             }
             let before = try StreamClient(streamAt: fixture.stream)
-            try isWell(before)
+            try expectAnswer(before)
             fixture.daemon.program.signal(Signal.kill)
             _ = try fixture.daemon.program.waitForEnd()
             try eventually("the end of the stream") { before.isOver }
             #expect(before.isOver && Files.exists(fixture.stream), "the socket of the dead daemon is still there")
             try fixture.restart()
             let after = try StreamClient(streamAt: fixture.stream)
-            try isWell(after)
+            try expectAnswer(after)
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 

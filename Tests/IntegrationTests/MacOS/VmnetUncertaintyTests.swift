@@ -66,7 +66,7 @@ extension IntegrationTests.SimulatedMac {
     }
 
     @Test(arguments: ["subnet_ends_dhcp=1", "object_refuses_header=1", ""])
-    func oursServesWhateverNetworkObjectDoes(settings: String) throws {
+    func ownServerServesBesideNetworkObject(settings: String) throws {
         let network = try TestNetwork()
         let (daemon, path) = try start(
             network, settings, ["--vmnet-external-interface", "en1", "--vmnet-gateway", "10.78.0.1", "--vmnet-offload"])

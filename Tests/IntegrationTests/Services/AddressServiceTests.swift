@@ -56,7 +56,7 @@ extension IntegrationTests {
             #expect(try fixture.guest().lease()["ip"] == "192.168.105.3")
         }
 
-        @Test func existingServerSilencesOurs() throws {
+        @Test func existingServerDisablesOwnServer() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             // Another network on the same switch: a namespace with dnsmasq.
@@ -79,7 +79,7 @@ extension IntegrationTests {
             _ = dnsmasq
         }
 
-        @Test func laterServerSilencesOurs() throws {
+        @Test func laterServerDisablesOwnServer() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
@@ -98,7 +98,7 @@ extension IntegrationTests {
         }
 
         @Test(arguments: ["off", "system"])
-        func hostReceivesDHCPIfOursIsOff(who: String) throws {
+        func hostReceivesDHCPWithoutOwnServer(who: String) throws {
             let fixture = try DaemonFixture(["--dhcp", who])
             let guest = try fixture.guest()
             if who == "off" { #expect(throws: CommandFailed.self) { try guest.lease(seconds: 2) } }
@@ -112,7 +112,7 @@ extension IntegrationTests {
             #expect(try guest.lease()["ip"]?.hasPrefix("192.168.105.1") == true)
         }
 
-        @Test func hostReceivesNoDHCPIfOursServes() throws {
+        @Test func hostReceivesNoDHCPBesideOwnServer() throws {
             let fixture = try DaemonFixture()
             let guest = try fixture.guest()
             let listener = try fixture.host.start([

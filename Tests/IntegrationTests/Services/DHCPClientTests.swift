@@ -147,7 +147,7 @@ extension IntegrationTests {
         }
 
         /// ProxyDHCP servers send boot ROMs the path of their program, and give no addresses.
-        @Test func proxyDHCPServerDoesNotSilenceOurs() throws {
+        @Test func proxyDHCPServerDoesNotDisableOwnServer() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)

@@ -89,7 +89,7 @@ extension IntegrationTests {
         }
 
         /// The host's own port 53 is the host's: neither server disturbs the other, whichever is first.
-        @Test func hostNameServerAndOursCoexist() throws {
+        @Test func hostNameServerAndOwnServerCoexist() throws {
             let network = try TestNetwork(), path = network.folder.file("own")
             let own = [
                 "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts",
