@@ -48,6 +48,8 @@ static void set_string(xpc_object_t description, const char *name, const char *v
     if (value) xpc_dictionary_set_string(description, name, value);
 }
 
+int cvmnet_service_is_registered(void) { return vmnet_service_is_registered(); }
+
 int cvmnet_has_virtio_header(void) { return optional_key("vmnet_enable_virtio_header_key") != NULL; }
 
 /// The options of every kind of start.

@@ -29,6 +29,8 @@ package struct VmnetFramework: VmnetProvider {
 
     package var hasNetworkObjects: Bool { cvmnet_has_network_objects() != 0 }
 
+    package var isServiceRegistered: Bool { cvmnet_service_is_registered() != 0 }
+
     package func start(_ options: VmnetOptions) throws(VmnetError) -> any VmnetInterface {
         let signal: Box<Wakeup>
         do throws(SystemError) {

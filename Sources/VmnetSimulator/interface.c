@@ -104,6 +104,16 @@ static vmnet_return_t configure(
     return VMNET_SUCCESS;
 }
 
+/// Starts that failed because the service was not registered; under simulator_mutex.
+static uint32_t unregistered_starts;
+
+int vmnet_service_is_registered(void) {
+    pthread_mutex_lock(&simulator_mutex);
+    int is_registered = unregistered_starts >= simulator_settings().unregistered_starts;
+    pthread_mutex_unlock(&simulator_mutex);
+    return is_registered;
+}
+
 interface_ref simulated_start(struct object *object, xpc_object_t description, dispatch_queue_t queue,
     vmnet_start_interface_completion_handler_t handler) {
     pthread_mutex_lock(&simulator_mutex);
@@ -122,6 +132,12 @@ interface_ref simulated_start(struct object *object, xpc_object_t description, d
     xpc_object_t result = xpc_dictionary_create(NULL, NULL, 0);
     vmnet_return_t status = it->settings.start_status ? (vmnet_return_t)it->settings.start_status
                                                       : configure(it, object, description, result);
+    if (unregistered_starts < settings.unregistered_starts) {
+        unregistered_starts++;
+        status = VMNET_FAILURE;
+    } else if (settings.unregistered_starts == 0) {
+        unregistered_starts = 0;
+    }
     int place = 0;
     while (place < INTERFACES && interfaces[place]) place++;
     if (status == VMNET_SUCCESS && place == INTERFACES) status = VMNET_FAILURE;

@@ -26,6 +26,7 @@ static void take_environment(void) {
         if (strcmp(pair, "tap") == 0) strncpy(settings.tap, value, sizeof settings.tap - 1);
 #define SETTING(name) else if (strcmp(pair, #name) == 0) settings.name = number
         SETTING(start_status);
+        SETTING(unregistered_starts);
         SETTING(start_without_handle);
         SETTING(start_silent);
         SETTING(stop_silent);

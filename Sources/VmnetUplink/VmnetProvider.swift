@@ -26,6 +26,8 @@ package protocol VmnetProvider: Sendable {
     var hasVirtioHeaders: Bool { get }
     /// Whether vmnet supports network objects (macOS 26).
     var hasNetworkObjects: Bool { get }
+    /// Whether the service that vmnet calls is registered. Early at boot it is not, and starts fail.
+    var isServiceRegistered: Bool { get }
     /// How long the host has slept since it was started: only differences are meaningful.
     var timeAsleep: TimeAmount { get }
 }

@@ -6,6 +6,7 @@ import Logging
 import NetworkModel
 import Platform
 import Switching
+import Timing
 import Uplink
 import Wire
 
@@ -87,24 +88,61 @@ package final class VmnetUplink: Uplink {
 
     package func begin() { isForwarding = true }
 
+    /// The pauses before further attempts while the service behind vmnet.framework is not registered. At boot it
+    /// appears within seconds.
+    private static let bootPauses = [1, 2, 4, 8].map(TimeAmount.seconds)
+
     /// Starts the interface for the first time. The event loop runs meanwhile, so that signals are handled.
     /// - Returns: nil if the event loop was stopped.
     private func start() throws(ExitError) -> UplinkParameters? {
-        var outcome: Outcome?
-        try orUnavailable { () throws(SystemError) in try startInterface { outcome = $0 } }
-        guard context.loop.run(until: { outcome != nil }), let outcome else { return nil }
-        do throws(VmnetError) {
-            let parameters = try attach(outcome)
-            // An interface that replaces this one gets the same network, so that the guests' addresses stay valid.
-            if !isBridged { vmnetOptions.network = parameters.network ?? vmnetOptions.network }
-            if vmnetOptions.mode == .shared {
-                vmnetOptions.nat66Prefix = vmnetOptions.nat66Prefix ?? parameters.nat66Prefix
+        var pauses = VmnetUplink.bootPauses[...]
+        while true {
+            // Read before the attempt: the service may appear during it.
+            let isRegistered = provider.isServiceRegistered
+            var outcome: Outcome?
+            try orUnavailable { () throws(SystemError) in try startInterface { outcome = $0 } }
+            guard context.loop.run(until: { outcome != nil }), let outcome else { return nil }
+            do throws(VmnetError) {
+                return try begin(with: outcome)
+            } catch  where isRegistered {
+                throw ExitError(error.isPermission ? .noPermission : .unavailable, error.description)
+            } catch {
+                guard let pause = pauses.popFirst() else {
+                    throw ExitError(
+                        .unavailable,
+                        """
+                        \(error); launchd does not know com.apple.NetworkSharing, the service that vmnet.framework \
+                        calls: it may be disabled, type: sudo launchctl enable system/com.apple.NetworkSharing
+                        """)
+                }
+                context.logger.notice(
+                    """
+                    vmnet.framework is not available yet: launchd does not know com.apple.NetworkSharing, as during \
+                    boot; trying again in \(pause)
+                    """)
+                guard wait(pause) else { return nil }
             }
-            startMonitor()
-            return parameters
-        } catch {
-            throw ExitError(error.isPermission ? .noPermission : .unavailable, error.description)
         }
+    }
+
+    /// Runs the event loop for a while.
+    /// - Returns: false if the event loop was stopped.
+    private func wait(_ pause: TimeAmount) -> Bool {
+        var isOver = false
+        let timer = context.loop.schedule(after: pause) { isOver = true }
+        defer { context.loop.cancel(timer) }
+        return context.loop.run(until: { isOver })
+    }
+
+    private func begin(with outcome: Outcome) throws(VmnetError) -> UplinkParameters {
+        let parameters = try attach(outcome)
+        // An interface that replaces this one gets the same network, so that the guests' addresses stay valid.
+        if !isBridged { vmnetOptions.network = parameters.network ?? vmnetOptions.network }
+        if vmnetOptions.mode == .shared {
+            vmnetOptions.nat66Prefix = vmnetOptions.nat66Prefix ?? parameters.nat66Prefix
+        }
+        startMonitor()
+        return parameters
     }
 
     private typealias Outcome = Result<any VmnetInterface, VmnetError>

@@ -20,6 +20,7 @@ struct SleepingProvider: VmnetProvider {
 
     func start(_ options: VmnetOptions) throws(VmnetError) -> any VmnetInterface { try framework.start(options) }
     func bridgeableInterfaces() -> [String] { framework.bridgeableInterfaces() }
+    var isServiceRegistered: Bool { framework.isServiceRegistered }
     var hasVirtioHeaders: Bool { framework.hasVirtioHeaders }
     var hasNetworkObjects: Bool { framework.hasNetworkObjects }
 

@@ -12,6 +12,7 @@ private struct IdleVmnet: VmnetProvider {
         throw VmnetError(status: 0, description: "not started")
     }
     func bridgeableInterfaces() -> [String] { [] }
+    var isServiceRegistered: Bool { true }
     var hasVirtioHeaders: Bool { true }
     var hasNetworkObjects: Bool { true }
 }

@@ -107,6 +107,8 @@ int cvmnet_send(void *interface, const struct iovec *frames, int stride, int cou
 int cvmnet_has_virtio_header(void);
 /// Whether it has network objects.
 int cvmnet_has_network_objects(void);
+/// Whether the service that vmnet.framework calls is registered. Early at boot it is not, and starts fail.
+int cvmnet_service_is_registered(void);
 /// The physical interfaces that can be bridged, each ended by a zero byte, an empty one at the end. Returns how many
 /// there are.
 int cvmnet_bridgeable(char *names, size_t capacity);

@@ -14,6 +14,8 @@
 struct vmnet_simulator_settings {
     /// The status with which starts end; 0: success.
     uint32_t start_status;
+    /// The service behind the framework is registered after so many starts, which fail with 1001.
+    uint32_t unregistered_starts;
     /// Starts fail at once, without a handle; 1: and without a call of the handler, 2: with one.
     int start_without_handle;
     /// The handler of a start, or of a stop, is never called.

@@ -334,6 +334,25 @@ extension IntegrationTests {
             #expect(result.error.contains(words), "\(result.error)")
         }
 
+        /// At boot, launchd does not know the service that vmnet calls, and vmnet refuses as it does without privilege.
+        @Test func firstStartWaitsForService() throws {
+            let network = try TestNetwork()
+            let (daemon, path) = try start(network, "unregistered_starts=2")
+            #expect(daemon.program.output.contains("trying again in 1 s"), "\(daemon.program.output)")
+            #expect(daemon.program.output.contains("trying again in 2 s"))
+            #expect(!daemon.program.output.contains("trying again in 4 s"))
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            try guest.lease()
+            #expect(try guest.namespace.pings("192.168.64.1"))
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test func missingServiceIsReported() throws {
+            let result = try refused("unregistered_starts=100")
+            #expect(result.termination == .exited(69))
+            #expect(result.error.contains("launchctl enable system/com.apple.NetworkSharing"), "\(result.error)")
+        }
+
         @Test func unansweredStartTimesOut() throws {
             let none = try refused("start_without_handle=1")
             #expect(none.termination == .exited(69) && none.error.contains("refused (1001)"), "\(none.error)")
