@@ -187,11 +187,15 @@ package struct Join: ParsableCommand {
         _ = try makeConfiguration()
     }
 
-    package mutating func run() throws {
+    package mutating func run() throws { try run(pidfileReportsReady: false) }
+
+    /// - Parameter pidfileReportsReady: the pidfile stays empty until the network is ready.
+    mutating func run(pidfileReportsReady: Bool) throws {
         if !own.isSwitch { try Root.checkForMisspelledSubcommand(vde) }
         guard !listeners.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
-        let configuration = try makeConfiguration()
+        var configuration = try makeConfiguration()
+        configuration.pidfileReportsReady = pidfileReportsReady
         if uplink == .auto, configuration.uplink == .user {
             logger.notice(
                 """

@@ -154,7 +154,8 @@ struct SocketVMNetAdapter: ParsableCommand {
                     command.arguments(hasVmnet: hasVmnet) { UserDatabase.group(named: $0) != nil })
                     as? Join
             else { ProcessExit.exit(1) }
-            try join.run()
+            // Lima takes a pidfile with a number in it as the sign that the network is ready.
+            try join.run(pidfileReportsReady: true)
             ProcessExit.exit(1)
         } catch let error as ExitError {
             StandardOutput.writeError("socket_vmnet: error: \(error)\n")

@@ -75,6 +75,8 @@ package struct Configuration: Sendable {
     package var stateDirectory: String?
     /// The path of the pidfile; nil: none.
     package var pidfile: String?
+    /// The pidfile is locked at the start, and stays empty until the network is ready.
+    package var pidfileReportsReady = false
     /// Bytes of the longest IP packet on the network.
     package var mtu = 1500
     /// The user has chosen the MTU: guests do not get the egress interface's MTU if that is smaller.

@@ -93,6 +93,7 @@ package final class Daemon {
         Privileges.keep(.needed(by: configuration))
         // A signal may end the daemon before it is ready.
         guard let summary = try start() else { return }
+        if configuration.pidfileReportsReady { try pidfile?.complete() }
         // The program of `run` is started when the network is ready, before privileges are dropped.
         let startsProgram = !configuration.listeners.program.isEmpty
         if !startsProgram { Privileges.drop(logger) }
@@ -178,7 +179,9 @@ package final class Daemon {
     }
 
     private func writePidfile() throws(ExitError) {
-        if let path = configuration.pidfile { pidfile = try Pidfile(path) }
+        if let path = configuration.pidfile {
+            pidfile = try Pidfile(path, isComplete: !configuration.pidfileReportsReady)
+        }
     }
 
     // MARK: Running

@@ -50,6 +50,27 @@ import Testing
         #expect(try Files.entries(folder.path).isEmpty)
     }
 
+    @Test func incompletePidfileIsHeldAndUnreadable() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("pid")
+        let first = try Pidfile(path, isComplete: false)
+        #expect(try Files.text(path) == "" && Files.status(path).mode == 0o600)
+        do {
+            _ = try Pidfile(path)
+            Issue.record("a second instance has replaced the pidfile of the first")
+        } catch {
+            #expect(error.status == .alreadyRunning && error.description.contains("a process that is starting"))
+        }
+        try first.complete()
+        #expect(try Files.text(path) == "\(CurrentProcess.identifier)" && Files.status(path).mode == 0o644)
+        #expect(throws: ExitError.self) { try Pidfile(path) }
+        first.remove()
+        // One that a killed process has left empty is replaced.
+        try Files.replace(path, [])
+        _ = try Pidfile(path)
+        #expect(Files.text(path) == "\(CurrentProcess.identifier)")
+    }
+
     @Test func existingFileIsNotWrittenTo() throws {
         let folder = try TemporaryFolder()
         let precious = folder.file("precious"), path = folder.file("pid")

@@ -65,8 +65,9 @@ extension IntegrationTests {
                     "--vmnet-dhcp-end=192.168.105.254", "--vmnet-mask=255.255.255.0", socket,
                 ]
             let daemon = try network.host.start(command, environment: ["SUDO_UID": nil, "SUDO_GID": nil])
-            // Lima does not wait until it reports that it is ready.
-            try eventually("the socket") { Files.exists(socket) }
+            // Lima 2.2 waits until the pidfile has a number in it, for 30 s, and connects then.
+            try eventually("the number in the pidfile", within: 30) { Int(Files.text(pidfile) ?? "") != nil }
+            #expect(Files.text(pidfile) == "\(daemon.identifier)")
             try eventually("its group") { (try? Files.status(socket))?.group == UserDatabase.group(named: "nogroup") }
             let status = try Files.status(socket)
             #expect(status.mode == 0o770 && status.owner == 0)
@@ -103,6 +104,41 @@ extension IntegrationTests {
             #expect(try status(client, "/nowhere", "true") == .exited(1))
         }
 
+        /// Lima 2.2 starts the daemon again after 1, 2, 4 and 8 s if it ends before there is a number in the pidfile,
+        /// as it may while the service behind vmnet is not registered. This program waits for the service itself.
+        @Test func firstStartAtBootSucceeds() throws {
+            let network = try TestNetwork()
+            let socket = network.folder.file("socket"), pidfile = network.folder.file("pid")
+            let daemon = try network.host.start(
+                Namespace.withoutState + [
+                    try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile,
+                    socket,
+                ],
+                environment: ["VMNET_SIMULATOR": "unregistered_starts=2"])
+            try daemon.wait(for: "trying again")
+            #expect(Files.text(pidfile) == "")
+            try eventually("the number in the pidfile", within: 30) { Int(Files.text(pidfile) ?? "") != nil }
+            #expect(try network.host.attempt(["pkill", "-F", pidfile]).succeeded)
+            #expect(try daemon.waitForEnd(within: 4) == .exited(1))
+            #expect(!Files.exists(pidfile) && !Files.exists(socket))
+        }
+
+        /// A start that fails never shows a number in the pidfile: Lima would connect to a dead network.
+        @Test func failedStartLeavesPidfileEmpty() throws {
+            let network = try TestNetwork()
+            let socket = network.folder.file("socket"), pidfile = network.folder.file("pid")
+            let daemon = try network.host.start(
+                Namespace.withoutState + [
+                    try installSimulated(in: network.folder), "--vmnet-gateway=192.168.105.1", "--pidfile", pidfile,
+                    socket,
+                ],
+                environment: ["VMNET_SIMULATOR": "start_status=1009,start_delay=1000"])
+            try eventually("the pidfile") { Files.exists(pidfile) }
+            while daemon.poll() == nil { #expect(Files.text(pidfile) == "") }
+            #expect(try daemon.waitForEnd() == .exited(1))
+            #expect(!Files.exists(pidfile) && !Files.exists(socket))
+        }
+
         /// vmnet takes its time, or does not answer at all.
         @Test(arguments: ["start_delay=30000", "start_silent=1", "stop_silent=1"])
         func socketPrecedesVmnetAndEndIsQuick(fault: String) throws {
@@ -117,7 +153,14 @@ extension IntegrationTests {
             try eventually("the socket") { Files.exists(socket) && Files.exists(pidfile) }
             let client = try StreamClient(streamAt: socket)
             try client.send([UInt8](repeating: 2, count: 60))
-            #expect(try network.host.attempt(["pkill", "-F", pidfile]).succeeded)
+            if fault.hasPrefix("stop") {
+                try daemon.wait(for: "ready")
+                #expect(try network.host.attempt(["pkill", "-F", pidfile]).succeeded)
+            } else {
+                // The network is not ready, so the pidfile names no process yet.
+                #expect(Files.text(pidfile) == "")
+                daemon.signal(Signal.terminate)
+            }
             #expect(try daemon.waitForEnd(within: 4) == .exited(1))
             #expect(!Files.exists(pidfile) && !Files.exists(socket))
         }
