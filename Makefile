@@ -36,14 +36,12 @@ sign:
 	codesign --force --sign - --entitlements packaging/vde_vmnet.entitlements $(BIN)/vde_vmnet.signed
 	mv -f $(BIN)/vde_vmnet.signed $(BIN)/vde_vmnet
 
-# Into a directory that only root can write to, as a program that sudo and launchd run as root must be. Files, no links.
-install-macos: MACPREFIX = /opt/vde_vmnet
+# As install.sh installs a release: files of root in /opt/vde_vmnet, signed on macOS 26 and later.
 install-macos:
-	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make && make sign"; exit 1; }
-	install -d -m 755 $(DESTDIR)$(MACPREFIX)/bin $(DESTDIR)$(MACPREFIX)/share
-	install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new
-	mv -f $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet.new $(DESTDIR)$(MACPREFIX)/bin/vde_vmnet
-	install -m 644 packaging/launchd/*.plist packaging/sudoers LICENSE README.md docs/macos.md $(DESTDIR)$(MACPREFIX)/share
+	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+	  archive=$$(ci/macos-archive $(BIN)/vde_vmnet "$$($(BIN)/vde_vmnet --version)" "$$work") && \
+	  DESTDIR=$(DESTDIR) sh packaging/macos/install.sh --archive "$$archive"
 
 # Under the names by which Lima, Colima and others start socket_vmnet: docs/lima.md. Lima refuses a path with a symbolic
 # link in it, or one that other users may write to: so these are files of root.

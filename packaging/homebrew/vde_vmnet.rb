@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# A Homebrew formula, for a tap of yours: fill in `url` and `sha256` of the release. macOS 26 and later only: before that the program runs as
-# root, and Homebrew's prefix belongs to a user, who could replace it.
+# The template of a Homebrew formula for a tap: `packaging/homebrew/formula` fills in the words in capital letters, and
+# the release workflow publishes the result. For macOS 26 and later only: on earlier systems the program runs as root,
+# and Homebrew's prefix belongs to a user, who could replace it. There, packaging/macos/install.sh installs it.
 class VdeVmnet < Formula
   desc "Networking for virtual machines that do not run as root"
-  homepage "https://github.com/OWNER/vde_vmnet"
-  url "https://github.com/OWNER/vde_vmnet/archive/refs/tags/v0.1.0.tar.gz"
-  sha256 "0000000000000000000000000000000000000000000000000000000000000000"
+  homepage "https://github.com/REPOSITORY"
+  url "SOURCE_URL"
+  sha256 "SOURCE_SHA256"
   license "Apache-2.0"
+
+  BOTTLES
 
   depends_on xcode: ["26.0", :build]
   depends_on macos: :tahoe
@@ -18,7 +21,8 @@ class VdeVmnet < Formula
     doc.install "README.md", "docs/macos.md"
   end
 
-  # Last, and put in place by renaming: whatever changes the file afterwards breaks the signature.
+  # After the bottle is poured, which changes paths in files: a later change breaks the signature. Signed aside and put
+  # in place by renaming, because a program that runs must not change.
   def post_install
     signed = bin/"vde_vmnet.signed"
     cp bin/"vde_vmnet", signed
@@ -32,6 +36,13 @@ class VdeVmnet < Formula
     process_type :interactive
     log_path var/"log/vde_vmnet.log"
     error_log_path var/"log/vde_vmnet.log"
+  end
+
+  def caveats
+    <<~EOS
+      A network for this user starts with: brew services start vde_vmnet
+      QEMU joins it with: -netdev vde,id=net0,sock=#{var}/run/vde_vmnet
+    EOS
   end
 
   test do

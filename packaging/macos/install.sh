@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs a release of vde_vmnet on a Mac, into /opt/vde_vmnet: files of root in directories of root, because sudo and
+# launchd run the program as root on macOS 15 and earlier. On macOS 26 and later it signs the program, so that users
+# need no root.
+#
+#     curl -fsSL https://github.com/OWNER/vde_vmnet/releases/latest/download/install.sh | sh
+#     sh install.sh [--version VERSION] [--archive FILE] [--sudoers] [--service NAME]
+#
+#   --version VERSION   installs this release instead of the newest
+#   --archive FILE      installs this archive, downloads nothing; SHA256SUMS beside it is checked if it is there
+#   --sudoers           lets the group staff start the two networks of docs/macos.md without a password
+#   --service NAME      starts a network at boot: shared, bridged, or ondemand (for its first guest)
+#
+# DESTDIR is the root of another system to install into, for tests and packages: launchd is not called then.
+set -eu
+
+repository=${VDE_VMNET_REPOSITORY:-OWNER/vde_vmnet}
+destination=${DESTDIR:-}
+prefix=/opt/vde_vmnet
+version='' archive='' sudoers='' service=''
+
+fail() {
+    echo "install.sh: $1" >&2
+    exit "${2:-1}"
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --version | --archive | --service)
+            [ $# -ge 2 ] || fail "$1 needs a value" 64
+            case $1 in
+                --version) version=${2#v} ;;
+                --archive) archive=$2 ;;
+                --service) service=$2 ;;
+            esac
+            shift 2 ;;
+        --sudoers) sudoers=yes; shift ;;
+        -h | --help) sed -n '3,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) fail "there is no option $1; type: sh install.sh --help" 64 ;;
+    esac
+done
+case $service in
+    '' | shared | bridged | ondemand) ;;
+    *) fail "there is no service '$service'; there are shared, bridged and ondemand" 64 ;;
+esac
+[ -n "$destination" ] || [ "$(uname -s)" = Darwin ] ||
+    fail "this installs on macOS only; on Linux install the package vde-vmnet, or type: make && sudo make install" 69
+
+# Root writes the files; everything before that runs as the caller.
+as_root() { if [ "$(id -u)" = 0 ] || [ -n "$destination" ]; then "$@"; else sudo "$@"; fi; }
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/vde_vmnet.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+if [ -z "$archive" ]; then
+    base=https://github.com/$repository/releases
+    if [ -z "$version" ]; then
+        # The newest release redirects to its tag.
+        latest=$(curl -fsSLI -o /dev/null -w '%{url_effective}' "$base/latest") ||
+            fail "$base cannot be reached; download the archive and use --archive"
+        version=${latest##*/v}
+    fi
+    name=vde_vmnet-$version-macos-universal.tar.gz
+    echo "Downloading $name"
+    curl -fsSL -o "$work/$name" "$base/download/v$version/$name" || fail "there is no $base/download/v$version/$name"
+    curl -fsSL -o "$work/SHA256SUMS" "$base/download/v$version/SHA256SUMS" || fail "the release has no SHA256SUMS"
+    archive=$work/$name
+fi
+[ -f "$archive" ] || fail "$archive does not exist" 66
+
+sums=$(dirname "$archive")/SHA256SUMS
+if [ -f "$sums" ]; then
+    expected=$(awk -v name="$(basename "$archive")" '$2 == name || $2 == "*" name { print $1 }' "$sums")
+    [ -n "$expected" ] || fail "$sums does not list $(basename "$archive")"
+    if command -v shasum >/dev/null; then
+        found=$(shasum -a 256 "$archive")
+    else
+        found=$(sha256sum "$archive")
+    fi
+    [ "${found%% *}" = "$expected" ] || fail "$archive is damaged, or not the release's: its SHA-256 is ${found%% *}, \
+SHA256SUMS has $expected; download it again"
+fi
+
+mkdir "$work/files"
+tar -xzf "$archive" -C "$work/files" || fail "$archive is no archive of a release"
+files=$(find "$work/files" -type f -path '*/bin/vde_vmnet' | head -n 1)
+[ -n "$files" ] || fail "$archive has no bin/vde_vmnet: it is no archive of a release"
+files=${files%/bin/vde_vmnet}
+# A link could lead the copies below anywhere.
+[ -z "$(find "$files" -type l)" ] || fail "$archive contains links; a release has none"
+for file in share/sudoers share/vde_vmnet.entitlements share/uninstall.sh; do
+    [ -f "$files/$file" ] || fail "$archive has no $file: it is no archive of a release for macOS"
+done
+
+major=$(sw_vers -productVersion 2>/dev/null | cut -d. -f1)
+if [ "${major:-0}" -ge 26 ]; then
+    codesign --force --sign - --entitlements "$files/share/vde_vmnet.entitlements" "$files/bin/vde_vmnet"
+fi
+visudo -q -c -f "$files/share/sudoers" || fail "the sudoers file of the archive is not valid"
+
+# Beside the old version first, then in its place: a running program keeps its file.
+target=$destination$prefix
+as_root mkdir -p "$destination/opt"
+as_root rm -rf "$target.new"
+as_root mkdir -p "$target.new/bin" "$target.new/share"
+as_root cp "$files"/bin/* "$target.new/bin"
+as_root cp "$files"/share/* "$target.new/share"
+as_root chmod 755 "$target.new" "$target.new"/* "$target.new"/bin/* "$target.new/share/uninstall.sh"
+for file in "$target.new"/share/*; do
+    case $file in *.sh) ;; *) as_root chmod 644 "$file" ;; esac
+done
+if [ "$(id -u)" = 0 ] || [ -z "$destination" ]; then as_root chown -R 0:0 "$target.new"; fi
+as_root rm -rf "$target.old"
+[ ! -e "$target" ] || as_root mv "$target" "$target.old"
+as_root mv "$target.new" "$target"
+as_root rm -rf "$target.old"
+echo "Installed $prefix/bin/vde_vmnet"
+
+if [ -n "$sudoers" ]; then
+    directory=$destination/etc/sudoers.d
+    as_root mkdir -p "$directory"
+    as_root cp "$target/share/sudoers" "$directory/vde_vmnet.new"
+    as_root chmod 440 "$directory/vde_vmnet.new"
+    as_root mv -f "$directory/vde_vmnet.new" "$directory/vde_vmnet"
+    echo "Installed /etc/sudoers.d/vde_vmnet"
+fi
+
+if [ -n "$service" ]; then
+    label=io.github.vde_vmnet.$service
+    directory=$destination/Library/LaunchDaemons
+    as_root mkdir -p "$directory"
+    as_root cp "$target/share/$label.plist" "$directory/$label.plist"
+    as_root chmod 644 "$directory/$label.plist"
+    if [ -z "$destination" ]; then
+        as_root launchctl bootout "system/$label" 2>/dev/null || :
+        as_root launchctl bootstrap system "$directory/$label.plist"
+    fi
+    echo "Installed /Library/LaunchDaemons/$label.plist"
+fi
+if [ "${major:-0}" -ge 26 ]; then
+    echo "Start a network with: $prefix/bin/vde_vmnet --switch /tmp/vde"
+else
+    echo "Start a network with: sudo $prefix/bin/vde_vmnet --switch /tmp/vde"
+fi
+echo "Remove everything with: $prefix/share/uninstall.sh"
