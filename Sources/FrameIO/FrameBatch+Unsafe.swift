@@ -11,10 +11,10 @@ import Wire
 @usableFromInline
 package struct FrameBatch: ~Copyable {
     /// The largest frame: 65,535 bytes of IP packet, the Ethernet header, and a VLAN tag.
-    @usableFromInline package static let maximumFrameLength = 65_535 + 14 + 4
+    @inlinable package static var maximumFrameLength: Int { IPv4Header.maximumPacket + EthernetHeader.taggedLength }
     /// Bytes before a frame; two more than a multiple of four, so that the IP header is aligned.
-    @usableFromInline package static let headroom = 18
-    @usableFromInline static let stride = (headroom + maximumFrameLength + 63) / 64 * 64 | 64
+    @inlinable package static var headroom: Int { 18 }
+    @inlinable static var stride: Int { (headroom + maximumFrameLength + 63) / 64 * 64 | 64 }
 
     @usableFromInline let memory: UnsafeMutableRawPointer
     @usableFromInline let descriptors: UnsafeMutablePointer<FrameDescriptor>
@@ -141,19 +141,20 @@ package struct FrameBatch: ~Copyable {
         else { return }
         frame.offset -= UInt32(VLANTag.length)
         frame.length += UInt32(VLANTag.length)
-        unsafe (memory + Int(frame.offset)).copyMemory(from: memory + Int(frame.offset) + VLANTag.length, byteCount: 12)
+        unsafe (memory + Int(frame.offset)).copyMemory(
+            from: memory + Int(frame.offset) + VLANTag.length, byteCount: EthernetHeader.Field.type)
         if frame.offload.flags.contains(.needsChecksum) { frame.offload.checksumStart += UInt16(VLANTag.length) }
         self[index] = frame
         var bytes = mutableBytes(of: frame)
-        tag.emit(into: &bytes, at: 12)
+        tag.emit(into: &bytes, at: EthernetHeader.Field.type)
     }
 
     /// Removes the VLAN tag of frame `index`, moving the two addresses over it. `insert` puts it back.
     package mutating func removeTag(from index: Int) {
         var frame = self[index]
-        guard frame.length >= 18 else { return }
+        guard Int(frame.length) >= EthernetHeader.taggedLength else { return }
         let address = unsafe memory + Int(frame.offset)
-        unsafe (address + VLANTag.length).copyMemory(from: address, byteCount: 12)
+        unsafe (address + VLANTag.length).copyMemory(from: address, byteCount: EthernetHeader.Field.type)
         frame.offset += UInt32(VLANTag.length)
         frame.length -= UInt32(VLANTag.length)
         if frame.offload.flags.contains(.needsChecksum) { frame.offload.checksumStart -= UInt16(VLANTag.length) }
@@ -185,8 +186,8 @@ extension MutableRawSpan {
         guard offload.checksumStart >= EthernetHeader.length, field + 2 <= byteCount else { return false }
         var sum = InternetChecksum()
         sum.add(bytes.from(start))
-        // The only protocol with its checksum at offset 6 is UDP, where 0 would mean "none".
-        put16(offload.checksumOffset == 6 ? sum.finishedForUDP : sum.finished, at: field)
+        // The only protocol with its checksum at this offset is UDP, where 0 would mean "none".
+        put16(Int(offload.checksumOffset) == UDPHeader.Field.checksum ? sum.finishedForUDP : sum.finished, at: field)
         return true
     }
 }

@@ -4,11 +4,11 @@ import Wire
 /// Bytes of the longest frame.
 package enum FrameLimits {
     /// On a link of this MTU, to which the Ethernet header and one VLAN tag do not count.
-    package static func link(mtu: Int) -> Int { mtu + EthernetHeader.length + VLANTag.length }
+    package static func link(mtu: Int) -> Int { mtu + EthernetHeader.taggedLength }
 
     /// On a stream: what the programs at its other end accept.
-    package static let stream = StreamDeframer.maximumFrameLength
+    package static var stream: Int { StreamDeframer.maximumFrameLength }
 
     /// For a device whose MTU another program sets: the kernel drops longer ones.
-    package static let device = link(mtu: 65_535)
+    package static var device: Int { link(mtu: IPv4Header.maximumPacket) }
 }

@@ -70,10 +70,11 @@ package struct SendVector: ~Copyable {
 
     /// Appends a frame of `batch` with its VLAN tag inserted or removed on the way; the frame itself stays as it is.
     package mutating func append(frame: FrameDescriptor, of batch: borrowing FrameBatch, edit: TagEdit) {
-        precondition(count < SendVector.capacity && frame.length >= (edit == .strip ? 18 : 14))
+        let shortest = edit == .strip ? EthernetHeader.taggedLength : EthernetHeader.length
+        precondition(count < SendVector.capacity && Int(frame.length) >= shortest)
         let block = unsafe headers + count * SendVector.headerStride
         // The addresses, and the tag if it is removed.
-        let copied = edit == .strip ? 16 : 12
+        let copied = edit == .strip ? SendVector.taggedAddressesLength : SendVector.addressesLength
         unsafe block.copyMemory(from: batch.address(at: Int(frame.offset)), byteCount: copied)
         let length = unsafe SendVector.apply(edit, to: block, copied, vlan: frame.vlan)
         unsafe append(block, length, batch.address(at: Int(frame.offset) + copied), Int(frame.length) - copied)
@@ -97,6 +98,10 @@ package struct SendVector: ~Copyable {
         return true
     }
 
+    /// Bytes of the two addresses, which stand in front of the tag; and with the tag.
+    private static var addressesLength: Int { EthernetHeader.Field.type }
+    private static var taggedAddressesLength: Int { EthernetHeader.Field.type + VLANTag.length }
+
     /// Inserts a tag into the headers at `block`, or removes it. Returns their new length.
     @usableFromInline
     static func apply(_ edit: TagEdit, to block: UnsafeMutableRawPointer, _ length: Int, vlan: UInt16) -> Int {
@@ -104,17 +109,19 @@ package struct SendVector: ~Copyable {
         case .keep:
             return length
         case .insert:
-            unsafe (block + 16).copyMemory(from: block + 12, byteCount: length - 12)
-            write(vlan, to: unsafe MutableRawSpan(_unsafeStart: block, byteCount: 16))
+            unsafe (block + taggedAddressesLength).copyMemory(
+                from: block + addressesLength, byteCount: length - addressesLength)
+            write(vlan, to: unsafe MutableRawSpan(_unsafeStart: block, byteCount: taggedAddressesLength))
             return length + VLANTag.length
         case .strip:
-            unsafe (block + 12).copyMemory(from: block + 16, byteCount: length - 16)
+            unsafe (block + addressesLength).copyMemory(
+                from: block + taggedAddressesLength, byteCount: length - taggedAddressesLength)
             return length - VLANTag.length
         }
     }
 
     private static func write(_ vlan: UInt16, to header: consuming MutableRawSpan) {
-        VLANTag(protocolIdentifier: EtherType.vlan, control: vlan).emit(into: &header, at: 12)
+        VLANTag(protocolIdentifier: EtherType.vlan, control: vlan).emit(into: &header, at: EthernetHeader.Field.type)
     }
 
     /// Appends a message of two pieces.

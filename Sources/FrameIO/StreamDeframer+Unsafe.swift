@@ -12,7 +12,7 @@ import Wire
 @usableFromInline
 package struct StreamDeframer: ~Copyable {
     /// 64 KiB and the Ethernet header: what the programs at the other end accept.
-    package static let maximumFrameLength = 65_536 + 14
+    package static var maximumFrameLength: Int { (64 << 10) + EthernetHeader.length }
     /// Bytes of the length in front of a frame.
     package static let prefixLength = 4
     /// Room for a batch of full-size frames, or the longest frame and the start of another.

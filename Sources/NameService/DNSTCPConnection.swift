@@ -102,7 +102,7 @@ final class DNSTCPConnection {
         while !isClosed, output.isEmpty, pendingQueries < DNSTCPConnection.maximumQueries,
             input.count >= start + DNSMessage.lengthPrefix
         {
-            let first = start + DNSMessage.lengthPrefix, end = first + Int(input.rawSpan.big16(at: start))
+            let first = start + DNSMessage.lengthPrefix, end = first + DNSMessage.length(in: input.rawSpan, at: start)
             guard input.count >= end else { break }
             let query = Array(input[first..<end])
             start = end

@@ -99,7 +99,7 @@ final class UpstreamQuery {
             return
         }
         guard input.count >= DNSMessage.lengthPrefix else { return }
-        let end = DNSMessage.lengthPrefix + Int(input.rawSpan.big16(at: 0))
+        let end = DNSMessage.lengthPrefix + DNSMessage.length(in: input.rawSpan)
         guard input.count >= end else { return }
         let message = Array(input[DNSMessage.lengthPrefix..<end])
         onResponse(message)

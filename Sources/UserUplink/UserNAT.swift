@@ -200,7 +200,9 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
             let offload = VirtioNetHeader(parsing: bytes.bytes)
         else { return drop(.malformed) }
         // The relay does not need the checksum of TCP if the guest's kernel left it open; libslirp needs that of UDP.
-        let isPartialTCP = offload.flags.contains(.needsChecksum) && offload.checksumOffset == 16
+        let isPartialTCP =
+            offload.flags.contains(.needsChecksum)
+            && Int(offload.checksumOffset) == TCPHeader.Field.checksum
         if offload.segmentation == .udp { return segment(bytes.bytes.from(headerLength), offload) }
         if !isPartialTCP && !bytes.completeChecksum(offload, from: headerLength) { return drop(.malformed) }
         forward(bytes.bytes.from(headerLength), isComplete: !isPartialTCP)

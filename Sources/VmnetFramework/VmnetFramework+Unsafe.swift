@@ -146,10 +146,11 @@ package struct VmnetFramework: VmnetProvider {
             network = GuestNetwork(
                 gateway: gateway, prefixLength: whole.prefixLength, lastLease: IPv4Address(text(raw.end_address)))
         }
-        let mtu = (68...65_535).contains(raw.mtu) ? Int(raw.mtu) : 1500
+        let mtu =
+            (UInt64(IPv4Header.minimumMTU)...UInt64(IPv4Header.maximumPacket)).contains(raw.mtu) ? Int(raw.mtu) : 1500
         // With offload the framework reports the longest GSO frame. Other frames are bounded by the MTU.
         let maximum =
-            (14...70_000).contains(raw.maximum_frame) && !hasOffload
+            (UInt64(EthernetHeader.length)...70_000).contains(raw.maximum_frame) && !hasOffload
             ? Int(raw.maximum_frame) : mtu + EthernetHeader.length
         let prefix = text(raw.nat66_prefix)
         return UplinkParameters(

@@ -12,9 +12,10 @@ import Wire
 @usableFromInline
 package struct Coalescer: BitwiseCopyable, Sendable {
     /// The longest header that is written: Ethernet, IPv6, TCP with options.
-    package static let maximumHeaderLength = 14 + 40 + 60
-    private static let network = 14
-    private static let longestPacket = 65_535
+    package static var maximumHeaderLength: Int {
+        EthernetHeader.length + IPv6Header.length + TCPHeader.maximumLength
+    }
+    private static var network: Int { EthernetHeader.length }
 
     /// A segment that may be part of a run.
     private struct Segment: BitwiseCopyable {
@@ -27,37 +28,44 @@ package struct Coalescer: BitwiseCopyable, Sendable {
 
         /// Returns nil for every frame that cannot be part of a run, by its own headers.
         init?(_ frame: RawSpan) {
-            guard frame.byteCount >= EthernetHeader.length + 20 + 20 else { return nil }
+            guard frame.byteCount >= EthernetHeader.length + IPv4Header.length + TCPHeader.length else { return nil }
             let network = Coalescer.network
             switch frame.big16(at: EthernetHeader.Field.type) {
             case EtherType.ipv4:
                 // Version 4 without options; TCP; not a fragment; no CE mark; nothing behind the packet.
-                guard frame.byte(at: network) == 0x45, frame.byte(at: network + 9) == IPProtocol.tcp,
-                    frame.big16(at: network + 6) & 0xbfff == 0,
-                    frame.byte(at: network + 1) & 3 != 3, Int(frame.big16(at: network + 2)) == frame.byteCount - network
+                let mark = IPv4Header.congestionExperienced
+                guard frame.byte(at: network + IPv4Header.Field.versionAndLength) == IPv4Header.versionAndLength,
+                    frame.byte(at: network + IPv4Header.Field.protocolNumber) == IPProtocol.tcp,
+                    frame.big16(at: network + IPv4Header.Field.fragment) & ~IPv4Header.Fragment.dontFragment == 0,
+                    frame.byte(at: network + IPv4Header.Field.typeOfService) & mark != mark,
+                    Int(frame.big16(at: network + IPv4Header.Field.totalLength)) == frame.byteCount - network
                 else { return nil }
                 isIPv6 = false
-                transport = network + 20
+                transport = network + IPv4Header.length
             case EtherType.ipv6:
-                guard frame.byteCount >= EthernetHeader.length + 40 + 20, frame.byte(at: network) >> 4 == 6,
-                    frame.byte(at: network + 6) == IPProtocol.tcp,
-                    frame.byte(at: network + 1) & 0x30 != 0x30,
-                    Int(frame.big16(at: network + 4)) == frame.byteCount - network - 40
+                let mark = IPv6Header.congestionExperienced
+                guard frame.byteCount >= EthernetHeader.length + IPv6Header.length + TCPHeader.length,
+                    frame.byte(at: network + IPv6Header.Field.version) >> 4 == IPv6Header.version,
+                    frame.byte(at: network + IPv6Header.Field.nextHeader) == IPProtocol.tcp,
+                    frame.byte(at: network + IPv6Header.Field.trafficClass) & mark != mark,
+                    Int(frame.big16(at: network + IPv6Header.Field.payloadLength))
+                        == frame.byteCount - network - IPv6Header.length
                 else { return nil }
                 isIPv6 = true
-                transport = network + 40
+                transport = network + IPv6Header.length
             default:
                 return nil
             }
-            let offset = Int(frame.byte(at: transport + 12) >> 4) * 4
-            let flags = TCPFlags(rawValue: frame.byte(at: transport + 13))
+            let dataOffset = frame.byte(at: transport + TCPHeader.Field.dataOffset)
+            let length = TCPHeader.length(dataOffset: dataOffset)
+            let flags = TCPFlags(rawValue: frame.byte(at: transport + TCPHeader.Field.flags))
             // The four bits beside the data offset are reserved (one of them was ECN's nonce).
-            guard offset >= 20, frame.byte(at: transport + 12) & 0xf == 0, flags.subtracting(.psh) == .ack,
-                transport + offset < frame.byteCount
+            guard length >= TCPHeader.length, dataOffset & TCPHeader.reservedMask == 0,
+                flags.subtracting(.psh) == .ack, transport + length < frame.byteCount
             else { return nil }
-            headerLength = transport + offset
+            headerLength = transport + length
             payloadLength = frame.byteCount - headerLength
-            sequence = frame.big32(at: transport + 4)
+            sequence = frame.big32(at: transport + TCPHeader.Field.sequence)
             isPushed = flags.contains(.psh)
         }
     }
@@ -93,7 +101,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         guard !isComplete, let segment = Segment(frame), segment.headerLength == first.headerLength,
             segment.sequence == nextSequence,
             segment.payloadLength <= first.payloadLength,
-            headerLength - Coalescer.network + payloadLength + segment.payloadLength <= Coalescer.longestPacket,
+            headerLength - Coalescer.network + payloadLength + segment.payloadLength <= IPv4Header.maximumPacket,
             hasSameHeaders(frame, head)
         else { return false }
         if !isVerified {
@@ -114,43 +122,57 @@ package struct Coalescer: BitwiseCopyable, Sendable {
 
     private func hasSameHeaders(_ frame: RawSpan, _ head: RawSpan) -> Bool {
         let network = Coalescer.network, transport = first.transport
-        // Both addresses and the type.
-        guard frame.native64(at: 0) == head.native64(at: 0), frame.native64(at: 6) == head.native64(at: 6) else {
-            return false
-        }
+        // Both addresses and the type: two words of eight bytes that overlap cover the fourteen.
+        guard
+            frame.native64(at: EthernetHeader.Field.destination) == head.native64(at: EthernetHeader.Field.destination),
+            frame.native64(at: EthernetHeader.Field.source) == head.native64(at: EthernetHeader.Field.source)
+        else { return false }
         if first.isIPv6 {
             // Version, class and flow; the next header is TCP in both, and the lengths were compared; hop limit;
             // addresses.
-            guard frame.native32(at: network) == head.native32(at: network),
-                frame.byte(at: network + 7) == head.byte(at: network + 7)
+            let hopLimit = network + IPv6Header.Field.hopLimit
+            guard
+                frame.native32(at: network + IPv6Header.Field.version)
+                    == head.native32(at: network + IPv6Header.Field.version),
+                frame.byte(at: hopLimit) == head.byte(at: hopLimit)
             else { return false }
-            for offset in stride(from: network + 8, to: network + 40, by: 8)
+            for offset in stride(from: network + IPv6Header.Field.source, to: network + IPv6Header.length, by: 8)
             where frame.native64(at: offset) != head.native64(at: offset) { return false }
         } else {
-            // Class; "don't fragment"; time to live; addresses.
-            guard frame.byte(at: network + 1) == head.byte(at: network + 1),
-                frame.big16(at: network + 6) == head.big16(at: network + 6),
-                frame.byte(at: network + 8) == head.byte(at: network + 8),
-                frame.native64(at: network + 12) == head.native64(at: network + 12)
+            // Class; "don't fragment"; time to live; both addresses.
+            let typeOfService = network + IPv4Header.Field.typeOfService
+            let fragment = network + IPv4Header.Field.fragment
+            let timeToLive = network + IPv4Header.Field.timeToLive
+            let addresses = network + IPv4Header.Field.source
+            guard frame.byte(at: typeOfService) == head.byte(at: typeOfService),
+                frame.big16(at: fragment) == head.big16(at: fragment),
+                frame.byte(at: timeToLive) == head.byte(at: timeToLive),
+                frame.native64(at: addresses) == head.native64(at: addresses)
             else { return false }
             // Segmentation counts the identification up. With "don't fragment" it has no meaning (RFC 6864), and
             // may also stay the same.
-            let identification = frame.big16(at: network + 4), expected = head.big16(at: network + 4)
-            let isAtomic = head.big16(at: network + 6) & 0x4000 != 0
+            let identification = frame.big16(at: network + IPv4Header.Field.identification)
+            let expected = head.big16(at: network + IPv4Header.Field.identification)
+            let isAtomic = head.big16(at: fragment) & IPv4Header.Fragment.dontFragment != 0
             guard
                 identification == expected &+ UInt16(truncatingIfNeeded: count)
                     || (isAtomic && identification == expected)
             else { return false }
         }
         // Ports; acknowledgment; data offset; window; urgent pointer. The sequence number and the flags were compared.
-        guard frame.native32(at: transport) == head.native32(at: transport),
-            frame.native32(at: transport + 8) == head.native32(at: transport + 8),
-            frame.byte(at: transport + 12) == head.byte(at: transport + 12),
-            frame.big16(at: transport + 14) == head.big16(at: transport + 14),
-            frame.big16(at: transport + 18) == head.big16(at: transport + 18)
+        let ports = transport + TCPHeader.Field.sourcePort
+        let acknowledgment = transport + TCPHeader.Field.acknowledgment
+        let dataOffset = transport + TCPHeader.Field.dataOffset
+        let window = transport + TCPHeader.Field.window
+        let urgentPointer = transport + TCPHeader.Field.urgentPointer
+        guard frame.native32(at: ports) == head.native32(at: ports),
+            frame.native32(at: acknowledgment) == head.native32(at: acknowledgment),
+            frame.byte(at: dataOffset) == head.byte(at: dataOffset),
+            frame.big16(at: window) == head.big16(at: window),
+            frame.big16(at: urgentPointer) == head.big16(at: urgentPointer)
         else { return false }
-        // Options, such as time stamps.
-        for offset in stride(from: transport + 20, to: headerLength, by: 4)
+        // Options, such as time stamps, whose length is a multiple of four.
+        for offset in stride(from: transport + TCPHeader.length, to: headerLength, by: 4)
         where frame.native32(at: offset) != head.native32(at: offset) { return false }
         return true
     }
@@ -159,7 +181,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         let network = Coalescer.network
         if !segment.isIPv6 {
             var header = InternetChecksum()
-            header.add(frame.extracting(network..<network + 20))
+            header.add(frame.extracting(network..<segment.transport))
             guard header.isValid else { return false }
         }
         var sum = pseudoHeader(frame, transportLength: frame.byteCount - segment.transport)
@@ -168,15 +190,9 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     }
 
     private func pseudoHeader(_ frame: RawSpan, transportLength: Int) -> InternetChecksum {
-        let network = Coalescer.network
-        return first.isIPv6
-            ? InternetChecksum.pseudoHeader(
-                addresses: frame.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp,
-                length: transportLength)
-            : InternetChecksum.pseudoHeader(
-                source: IPv4Address(frame.big32(at: network + 12)),
-                destination: IPv4Address(frame.big32(at: network + 16)),
-                protocolNumber: IPProtocol.tcp, length: transportLength)
+        InternetChecksum.pseudoHeader(
+            of: frame, at: Coalescer.network, isIPv6: first.isIPv6, protocolNumber: IPProtocol.tcp,
+            length: transportLength)
     }
 
     /// Writes the GSO frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes. The
@@ -189,16 +205,19 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         header.put(head.extracting(0..<headerLength), at: 0)
         let transportLength = headerLength - transport + payloadLength
         if first.isIPv6 {
-            header.put16(UInt16(truncatingIfNeeded: transportLength), at: network + 4)
+            var packet = MutableIPv6View(&header, at: network)
+            packet.set(payloadLength: transportLength)
         } else {
-            header.put16(UInt16(truncatingIfNeeded: transport - network + transportLength), at: network + 2)
-            header.put16(0, at: network + 10)
-            var sum = InternetChecksum()
-            sum.add(header.bytes.extracting(network..<transport))
-            header.put16(sum.finished, at: network + 10)
+            var packet = MutableIPv4View(&header, at: network)
+            packet.set(totalLength: transport - network + transportLength)
+            packet.updateChecksum(headerLength: transport - network)
         }
-        if isPushed { header.put8(head.byte(at: transport + 13) | TCPFlags.psh.rawValue, at: transport + 13) }
-        header.put16(pseudoHeader(head, transportLength: transportLength).folded, at: transport + 16)
+        if isPushed {
+            let flags = transport + TCPHeader.Field.flags
+            header.put8(head.byte(at: flags) | TCPFlags.psh.rawValue, at: flags)
+        }
+        header.put16(
+            pseudoHeader(head, transportLength: transportLength).folded, at: transport + TCPHeader.Field.checksum)
         var offload = VirtioNetHeader()
         offload.flags = .needsChecksum
         offload.segmentation = first.isIPv6 ? .tcp6 : .tcp4

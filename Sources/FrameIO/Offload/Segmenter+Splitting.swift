@@ -19,7 +19,7 @@ extension VirtioNetHeader {
         }
         segmentSize = UInt16(mtu - (parsed.headerLength - parsed.network))
         headerLength = UInt16(parsed.headerLength)
-        hasECN = TCPFlags(rawValue: frame.byte(at: parsed.transport + 13)).contains(.cwr)
+        hasECN = TCPFlags(rawValue: frame.byte(at: parsed.transport + TCPHeader.Field.flags)).contains(.cwr)
     }
 }
 
@@ -28,23 +28,16 @@ extension Segmenter {
     /// get new ones, which would hide damage; and no field counts from the start of the segment (URG), or belongs to
     /// its first byte alone (SYN).
     package func maySplit(_ frame: RawSpan) -> Bool {
-        guard isTCP, TCPFlags(rawValue: frame.byte(at: transport + 13)).isDisjoint(with: [.syn, .urg]) else {
-            return false
-        }
+        guard isTCP,
+            TCPFlags(rawValue: frame.byte(at: transport + TCPHeader.Field.flags)).isDisjoint(with: [.syn, .urg])
+        else { return false }
         if !isIPv6 {
             var header = InternetChecksum()
             header.add(frame.extracting(network..<transport))
             guard header.isValid else { return false }
         }
-        var sum =
-            isIPv6
-            ? InternetChecksum.pseudoHeader(
-                addresses: frame.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp,
-                length: end - transport)
-            : InternetChecksum.pseudoHeader(
-                source: IPv4Address(frame.big32(at: network + 12)),
-                destination: IPv4Address(frame.big32(at: network + 16)), protocolNumber: IPProtocol.tcp,
-                length: end - transport)
+        var sum = InternetChecksum.pseudoHeader(
+            of: frame, at: network, isIPv6: isIPv6, protocolNumber: IPProtocol.tcp, length: end - transport)
         sum.add(frame.extracting(transport..<end))
         return sum.isValid
     }

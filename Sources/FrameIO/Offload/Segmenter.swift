@@ -10,7 +10,11 @@ import Wire
 package struct Segmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with
     /// options.
-    @usableFromInline package static let maximumHeaderLength = 22 + 136 + 60
+    @inlinable package static var maximumHeaderLength: Int {
+        EthernetHeader.doubleTaggedLength + IPv6Header.length + maximumExtensions + TCPHeader.maximumLength
+    }
+    /// Bytes of extension headers that are read in one packet.
+    @inlinable static var maximumExtensions: Int { 96 }
     /// Most datagrams that a kernel makes of one GSO frame (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
     @usableFromInline package static let maximumDatagrams = 128
 
@@ -22,6 +26,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
         @usableFromInline package let headerLength: Int
         /// Offset in the GSO frame.
         @usableFromInline package let payloadOffset: Int
+        /// Bytes, at least one.
         @usableFromInline package let payloadLength: Int
 
         @inlinable
@@ -58,7 +63,7 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     @inlinable
     package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
         guard offload.segmentation != .none, offload.segmentSize > 0,
-            let (type, network) = LinkHeader.network(of: frame)
+            let (type, network) = EthernetHeader.network(of: frame)
         else { return nil }
         let transport: Int, end: Int, protocolNumber: UInt8
         if type == EtherType.ipv4, offload.segmentation != .tcp6 {
@@ -74,11 +79,11 @@ package struct Segmenter: BitwiseCopyable, Sendable {
             var position = network + IPv6Header.length
             // Hop-by-hop, routing and destination options share one shape (RFC 8200 section 4); a fragment cannot be
             // segmented.
-            while next == 0 || next == 43 || next == 60 {
-                guard position + 8 <= end else { return nil }
-                next = frame.byte(at: position)
-                position += (Int(frame.byte(at: position + 1)) + 1) * 8
-                guard position - network <= 136 else { return nil }
+            while next == IPv6Extension.hopByHop || next == IPv6Extension.routing || next == IPv6Extension.destination {
+                guard position + IPv6Extension.unit <= end else { return nil }
+                next = frame.byte(at: position + IPv6Extension.Field.nextHeader)
+                position += IPv6Extension.length(field: frame.byte(at: position + IPv6Extension.Field.length))
+                guard position - network <= IPv6Header.length + Segmenter.maximumExtensions else { return nil }
             }
             transport = position
             protocolNumber = next
@@ -116,41 +121,33 @@ package struct Segmenter: BitwiseCopyable, Sendable {
 
         let transportLength = headerLength - transport + length
         if isIPv6 {
-            header.put16(
-                UInt16(truncatingIfNeeded: headerLength - network - IPv6Header.length + length), at: network + 4)
+            var packet = MutableIPv6View(&header, at: network)
+            packet.set(payloadLength: headerLength - network - IPv6Header.length + length)
         } else {
-            header.put16(UInt16(truncatingIfNeeded: headerLength - network + length), at: network + 2)
-            header.put16(frame.big16(at: network + 4) &+ index, at: network + 4)
-            header.put16(0, at: network + 10)
-            var sum = InternetChecksum()
-            sum.add(header.bytes.extracting(network..<transport))
-            header.put16(sum.finished, at: network + 10)
+            var packet = MutableIPv4View(&header, at: network)
+            packet.set(totalLength: headerLength - network + length)
+            packet.set(identification: frame.big16(at: network + IPv4Header.Field.identification) &+ index)
+            packet.updateChecksum(headerLength: transport - network)
         }
         let checksumField: Int
         if isTCP {
+            let sequenceField = transport + TCPHeader.Field.sequence, flagsField = transport + TCPHeader.Field.flags
             header.put32(
-                frame.big32(at: transport + 4) &+ UInt32(truncatingIfNeeded: position - headerLength), at: transport + 4
+                frame.big32(at: sequenceField) &+ UInt32(truncatingIfNeeded: position - headerLength), at: sequenceField
             )
-            var flags = TCPFlags(rawValue: frame.byte(at: transport + 13))
+            var flags = TCPFlags(rawValue: frame.byte(at: flagsField))
             if !isLast { flags.subtract([.fin, .psh]) }
             if !isFirst && hasECN { flags.remove(.cwr) }
-            header.put8(flags.rawValue, at: transport + 13)
-            checksumField = transport + 16
+            header.put8(flags.rawValue, at: flagsField)
+            checksumField = transport + TCPHeader.Field.checksum
         } else {
-            header.put16(UInt16(truncatingIfNeeded: transportLength), at: transport + 4)
-            checksumField = transport + 6
+            header.put16(UInt16(truncatingIfNeeded: transportLength), at: transport + UDPHeader.Field.length)
+            checksumField = transport + UDPHeader.Field.checksum
         }
         header.put16(0, at: checksumField)
-        let number = isTCP ? IPProtocol.tcp : IPProtocol.udp
-        var sum =
-            isIPv6
-            ? InternetChecksum.pseudoHeader(
-                addresses: frame.extracting(network + 8..<network + 40), protocolNumber: number, length: transportLength
-            )
-            : InternetChecksum.pseudoHeader(
-                source: IPv4Address(frame.big32(at: network + 12)),
-                destination: IPv4Address(frame.big32(at: network + 16)),
-                protocolNumber: number, length: transportLength)
+        var sum = InternetChecksum.pseudoHeader(
+            of: frame, at: network, isIPv6: isIPv6, protocolNumber: isTCP ? IPProtocol.tcp : IPProtocol.udp,
+            length: transportLength)
         sum.add(header.bytes.extracting(transport..<headerLength))
         // The header's length is a multiple of four (TCP) or eight (UDP): the payload starts on an even byte of the
         // sum.

@@ -26,28 +26,34 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     /// The offence of an IPv4 packet of a guest, its source aside: messages to DHCP clients, from any port, because
     /// clients do not check that; redirects and router advertisements (RFC 792, RFC 1256).
     /// - Parameters:
-    ///   - frame: has at least 20 bytes from `start` on.
+    ///   - frame: has at least an IPv4 header from `start` on.
     ///   - start: where the packet begins.
     init?(ipv4 frame: RawSpan, at start: Int) {
-        let number = frame.byte(at: start &+ 9)
+        let number = frame.byte(at: start &+ IPv4Header.Field.protocolNumber)
         guard number == IPProtocol.udp || number == IPProtocol.icmp else { return nil }
-        let headerLength = Int(frame.byte(at: start) & 0xf) &* 4
+        let headerLength = IPv4Header.length(
+            versionAndLength: frame.byte(at: start &+ IPv4Header.Field.versionAndLength))
         // Only the first fragment has the header.
-        guard frame.big16(at: start &+ 6) & 0x1fff == 0 else { return nil }
+        guard frame.big16(at: start &+ IPv4Header.Field.fragment) & IPv4Header.Fragment.offsetMask == 0 else {
+            return nil
+        }
         let offset = start &+ headerLength
         // Bytes behind the packet are padding, which its receiver does not read.
-        let rest = min(frame.byteCount &- start, Int(frame.big16(at: start &+ 2))) &- headerLength
-        guard headerLength >= IPv4Header.length, rest >= (number == IPProtocol.udp ? UDPHeader.length : 8) else {
+        let totalLength = Int(frame.big16(at: start &+ IPv4Header.Field.totalLength))
+        let rest = min(frame.byteCount &- start, totalLength) &- headerLength
+        guard headerLength >= IPv4Header.length,
+            rest >= (number == IPProtocol.udp ? UDPHeader.length : ICMPHeader.length)
+        else {
             self = .hiddenHeader
             return
         }
         if number == IPProtocol.udp {
-            guard frame.big16(at: offset &+ 2) == DHCPPort.client else { return nil }
+            guard frame.big16(at: offset &+ UDPHeader.Field.destinationPort) == DHCPPort.client else { return nil }
             self = .dhcp
         } else {
-            switch frame.byte(at: offset) {
-            case 5: self = .redirect
-            case 9: self = .routerAdvertisement
+            switch frame.byte(at: offset &+ ICMPHeader.Field.type) {
+            case ICMPType.redirect: self = .redirect
+            case ICMPType.routerAdvertisement: self = .routerAdvertisement
             default: return nil
             }
         }
@@ -70,18 +76,18 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
                 self = .hiddenHeader
                 return
             }
-            guard packet.big16(at: offset + 2) == DHCPPort.clientIPv6 else { return nil }
+            guard packet.big16(at: offset + UDPHeader.Field.destinationPort) == DHCPPort.clientIPv6 else { return nil }
             self = .dhcpIPv6
         case .header(IPProtocol.icmpv6, let offset):
-            guard packet.byteCount - offset >= 4 else {
+            guard packet.byteCount - offset >= ICMPHeader.commonLength else {
                 self = .hiddenHeader
                 return
             }
-            switch packet.byte(at: offset) {
-            case NeighborDiscovery.routerAdvertisement: self = .routerAdvertisement
-            case NeighborDiscovery.redirect: self = .redirect
-            case NeighborDiscovery.routerSolicitation, NeighborDiscovery.neighborSolicitation,
-                NeighborDiscovery.neighborAdvertisement:
+            switch packet.byte(at: offset + ICMPHeader.Field.type) {
+            case ICMPv6Type.routerAdvertisement: self = .routerAdvertisement
+            case ICMPv6Type.redirect: self = .redirect
+            case ICMPv6Type.routerSolicitation, ICMPv6Type.neighborSolicitation,
+                ICMPv6Type.neighborAdvertisement:
                 neighbor = NeighborMessage(
                     packet.from(offset), from: IPv6Address(packet, at: IPv6Header.Field.source), at: hardware)
                 guard neighbor == nil else { return nil }

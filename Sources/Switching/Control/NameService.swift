@@ -7,8 +7,9 @@ package struct NameService: Equatable, BitwiseCopyable, Sendable {
     /// The port of DNS, by UDP and TCP.
     package static let port: UInt16 = 53
 
-    /// The gateway's addresses.
+    /// The gateway's address.
     package let address: IPv4Address
+    /// The gateway's hardware address.
     package let hardware: MACAddress
     /// The port of the device that terminates guests' TCP; nil if the uplink does that itself.
     package let streams: PortNumber?
@@ -27,16 +28,24 @@ enum NameTransport: BitwiseCopyable {
 
     /// Returns nil for every frame that is not a whole packet to the service's port 53.
     init?(of frame: RawSpan, to service: NameService) {
-        guard frame.byteCount >= 46 else { return nil }
-        let start = frame.big16(at: EthernetHeader.Field.type) == EtherType.vlan ? 18 : 14
-        // Protocol, address, no fragment; then the destination port.
-        guard frame.byteCount >= start &+ 28, frame.big16(at: start &- 2) == EtherType.ipv4,
-            frame.big32(at: start &+ 16) == service.address.value,
-            frame.big16(at: start &+ 6) & 0x3fff == 0
+        // Every whole query has room for a tag, too.
+        let shortest = IPv4Header.length &+ UDPHeader.length
+        guard frame.byteCount >= EthernetHeader.taggedLength &+ shortest else { return nil }
+        let start =
+            frame.big16(at: EthernetHeader.Field.type) == EtherType.vlan
+            ? EthernetHeader.taggedLength : EthernetHeader.length
+        // Protocol, address, no fragment; then the destination port, which TCP has at the same offset.
+        guard frame.byteCount >= start &+ shortest, frame.big16(at: start &- EtherType.length) == EtherType.ipv4,
+            frame.big32(at: start &+ IPv4Header.Field.destination) == service.address.value,
+            frame.big16(at: start &+ IPv4Header.Field.fragment) & IPv4Header.Fragment.isFragmentMask == 0
         else { return nil }
-        let transport = start &+ Int(frame.byte(at: start) & 0xf) &* 4
-        guard frame.byteCount >= transport &+ 8, frame.big16(at: transport &+ 2) == NameService.port else { return nil }
-        switch frame.byte(at: start &+ 9) {
+        let transport =
+            start
+            &+ IPv4Header.length(versionAndLength: frame.byte(at: start &+ IPv4Header.Field.versionAndLength))
+        guard frame.byteCount >= transport &+ UDPHeader.length,
+            frame.big16(at: transport &+ UDPHeader.Field.destinationPort) == NameService.port
+        else { return nil }
+        switch frame.byte(at: start &+ IPv4Header.Field.protocolNumber) {
         case IPProtocol.udp: self = .datagram
         case IPProtocol.tcp: self = .stream
         default: return nil

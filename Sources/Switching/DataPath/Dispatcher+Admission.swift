@@ -27,9 +27,9 @@ extension Dispatcher {
     /// Writes the VLAN into a tag that so far carries a priority only.
     private func setTag(of index: Int, to vlan: UInt16, _ batch: inout FrameBatch) {
         let frame = batch[index]
-        let control = batch.bytes(of: frame).big16(at: 14)
+        let control = batch.bytes(of: frame).big16(at: EthernetHeader.Field.tagControl)
         var bytes = batch.mutableBytes(of: frame)
-        bytes.put16(control & 0xf000 | vlan, at: 14)
+        bytes.put16(control & VLANTag.priorityMask | vlan, at: EthernetHeader.Field.tagControl)
     }
 
     /// Whether a frame is in the VLAN of the uplink and the address service. On a switch that is not VLAN-aware,
@@ -67,8 +67,9 @@ extension Dispatcher {
         switch NameTransport(of: batch.bytes(of: batch[context.index]), to: service) {
         case .datagram?: enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
         case .stream?:
-            let address = batch.bytes(of: batch[context.index]).big32(at: context.isTagged ? 30 : 26)
-            control.callers.record(IPv4Address(address), at: PortNumber(context.ingress))
+            let start = context.isTagged ? EthernetHeader.taggedLength : EthernetHeader.length
+            let source = IPv4Address(batch.bytes(of: batch[context.index]), at: start + IPv4Header.Field.source)
+            control.callers.record(source, at: PortNumber(context.ingress))
             guard let port = service.streams, ports.isAttached(port) else { return false }
             enqueue(context.index, context.isTagged ? .strip : .keep, for: port, batch)
         case nil: return false
@@ -110,11 +111,15 @@ extension Dispatcher {
     /// isolated, a reply to the broadcast address goes to that guest only. Nil for other frames, and if that port is
     /// not known.
     mutating func dhcpRecipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {
-        guard header.payload == .ipv4, header.payloadStart == EthernetHeader.length,
-            frame.byteCount >= EthernetHeader.length + 20 + 8 + 34,
-            frame.byte(at: 14) == 0x45,
-            frame.byte(at: 23) == IPProtocol.udp, frame.big16(at: 36) == DHCPPort.client
+        let network = EthernetHeader.length
+        guard header.payload == .ipv4, header.payloadStart == network,
+            frame.byteCount
+                >= UDPFrame.headerLength + DHCPv4Message.Field.clientHardware + MACAddress.length,
+            frame.byte(at: network + IPv4Header.Field.versionAndLength) == IPv4Header.versionAndLength,
+            frame.byte(at: network + IPv4Header.Field.protocolNumber) == IPProtocol.udp,
+            frame.big16(at: network + IPv4Header.length + UDPHeader.Field.destinationPort) == DHCPPort.client
         else { return nil }
-        return tables.addresses.lookup(AddressTable.key(MACAddress(frame.big64(at: 70) >> 16), vlan: vlan), now: now)
+        let hardware = MACAddress(frame, at: UDPFrame.headerLength + DHCPv4Message.Field.clientHardware)
+        return tables.addresses.lookup(AddressTable.key(hardware, vlan: vlan), now: now)
     }
 }

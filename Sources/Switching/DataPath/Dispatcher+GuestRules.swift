@@ -19,10 +19,13 @@ extension Dispatcher {
     /// Whether this is a TCP packet, without tags, from the source that was permitted last: nearly all are.
     @inline(__always)
     func isFromLastSource(_ frame: RawSpan, _ header: FrameHeader) -> Bool {
-        header.payload == .ipv4 && header.payloadStart == EthernetHeader.length && frame.byteCount >= 34
-            && frame.byte(at: 23) == IPProtocol.tcp
+        let start = EthernetHeader.length
+        return header.payload == .ipv4 && header.payloadStart == start
+            && frame.byteCount >= start &+ IPv4Header.length
+            && frame.byte(at: start &+ IPv4Header.Field.protocolNumber) == IPProtocol.tcp
             && tables.sourceGuard.wasPermitted(
-                SourceGuard.Claim(address: IPv4Address(frame.big32(at: 26)), hardware: header.source))
+                SourceGuard.Claim(
+                    address: IPv4Address(frame, at: start &+ IPv4Header.Field.source), hardware: header.source))
     }
 
     /// Checks a guest's frame. Returns whether the uplink gets it, too; nil if it goes no further. Not inlined, so that
@@ -51,21 +54,25 @@ extension Dispatcher {
             guard frame.byteCount &- start >= IPv4Header.length else { return .drop(.malformed) }
             if isEverywhere || guardsLeases {
                 let claim = SourceGuard.Claim(
-                    address: IPv4Address(frame.big32(at: start &+ 12)), hardware: header.source)
+                    address: IPv4Address(frame, at: start &+ IPv4Header.Field.source), hardware: header.source)
                 if claim.address != .any && !tables.sourceGuard.permits(claim, from: header.source, now: now) {
                     return spoofed(claim, context, header)
                 }
             }
             // Nearly all packets.
-            if frame.byte(at: start &+ 9) == IPProtocol.tcp || settings.rules.reach == .nothing { return .pass }
+            if frame.byte(at: start &+ IPv4Header.Field.protocolNumber) == IPProtocol.tcp
+                || settings.rules.reach == .nothing
+            {
+                return .pass
+            }
             guard let offence = GuestOffence(ipv4: frame, at: start) else { return .pass }
             return verdict(on: offence, context, header)
         case .arp:
             guard frame.byteCount &- start >= ARPPacket.length else { return .drop(.malformed) }
             guard isEverywhere || guardsLeases else { return .pass }
             let claim = SourceGuard.Claim(
-                address: IPv4Address(frame.big32(at: start &+ 14)),
-                hardware: MACAddress(frame.big64(at: start &+ 6) & 0xffff_ffff_ffff))
+                address: IPv4Address(frame, at: start &+ ARPPacket.Field.senderAddress),
+                hardware: MACAddress(frame, at: start &+ ARPPacket.Field.senderHardware))
             if isEverywhere && claim.hardware != header.source && !isBehindIngress(claim.hardware, context) {
                 return verdict(on: .neighbor, context, header)
             }
@@ -102,7 +109,7 @@ extension Dispatcher {
                 }
             }
         }
-        if packet.byte(at: 6) == IPProtocol.tcp { return .pass }
+        if packet.byte(at: IPv6Header.Field.nextHeader) == IPProtocol.tcp { return .pass }
         var message: NeighborMessage?
         if let offence = GuestOffence(ipv6: packet, from: header.source, neighbor: &message) {
             return verdict(on: offence, context, header)

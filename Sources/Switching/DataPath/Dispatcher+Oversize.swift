@@ -28,7 +28,7 @@ extension Dispatcher {
             endpoint.counters.dropped(.oversize)
         }
         // Less than fits without a tag: the sender does not know whether there will be one.
-        sendNotice(about: entry.index, mtu: endpoint.maximumFrame - 14 - VLANTag.length, batch)
+        sendNotice(about: entry.index, mtu: endpoint.maximumFrame - EthernetHeader.taggedLength, batch)
     }
 
     /// Sends a frame in pieces. Returns false if it must not be split, or cannot be.
@@ -82,7 +82,7 @@ private enum FrameSplitter {
     case fragments(Fragmenter)
 
     init?(_ frame: RawSpan, limit: Int) {
-        if let offload = VirtioNetHeader(gsoFrame: frame, mtu: limit - 14 - VLANTag.length),
+        if let offload = VirtioNetHeader(gsoFrame: frame, mtu: limit - EthernetHeader.taggedLength),
             let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit,
             segmenter.maySplit(frame)
         {

@@ -45,7 +45,7 @@ private struct RemovedTags: BitwiseCopyable {
         let header = LinkHeader(frame)
         guard !header.hasSNAP else { return }
         count = header.depth
-        for index in 0..<count { values[index] = frame.big32(at: 12 + index * VLANTag.length) }
+        for index in 0..<count { values[index] = frame.big32(at: EthernetHeader.Field.type + index * VLANTag.length) }
     }
 
     static func remove(from index: Int, of batch: inout FrameBatch) -> RemovedTags {

@@ -35,12 +35,12 @@ package struct FrameHeader: BitwiseCopyable {
         let type = frame.big16(at: EthernetHeader.Field.type)
         if type == EtherType.ipv4 {
             // Nearly all frames.
-            (isTagged, vlan, payload, payloadStart) = (false, 0, .ipv4, 14)
-            service = role == .guest ? ServiceClass(packet: frame, at: 14) : .none
+            (isTagged, vlan, payload, payloadStart) = (false, 0, .ipv4, EthernetHeader.length)
+            service = role == .guest ? ServiceClass(packet: frame, at: EthernetHeader.length) : .none
             return
         }
-        isTagged = type == EtherType.vlan && frame.byteCount >= 18
-        vlan = isTagged ? frame.big16(at: 14) & 0x0fff : 0
+        isTagged = type == EtherType.vlan && frame.byteCount >= EthernetHeader.taggedLength
+        vlan = isTagged ? frame.big16(at: EthernetHeader.Field.tagControl) & VLANTag.identifierMask : 0
         let general = General(frame, role: role)
         (payload, payloadStart, service) = (general.payload, general.payloadStart, general.service)
     }
@@ -95,12 +95,15 @@ package enum ServiceClass: BitwiseCopyable, Sendable {
     init(packet frame: RawSpan, at start: Int) {
         self = .none
         // Version and header length, protocol, first fragment; then the destination port.
-        guard frame.byteCount >= start &+ 28, frame.byte(at: start &+ 9) == IPProtocol.udp,
-            frame.big16(at: start &+ 6) & 0x1fff == 0
+        guard frame.byteCount >= start &+ IPv4Header.length &+ UDPHeader.length,
+            frame.byte(at: start &+ IPv4Header.Field.protocolNumber) == IPProtocol.udp,
+            frame.big16(at: start &+ IPv4Header.Field.fragment) & IPv4Header.Fragment.offsetMask == 0
         else { return }
-        let transport = start &+ Int(frame.byte(at: start) & 0xf) &* 4
-        guard frame.byteCount >= transport &+ 8 else { return }
-        switch frame.big16(at: transport &+ 2) {
+        let transport =
+            start
+            &+ IPv4Header.length(versionAndLength: frame.byte(at: start &+ IPv4Header.Field.versionAndLength))
+        guard frame.byteCount >= transport &+ UDPHeader.length else { return }
+        switch frame.big16(at: transport &+ UDPHeader.Field.destinationPort) {
         case DHCPPort.server: self = .dhcpRequest
         case DHCPPort.client: self = .dhcpReply
         default: return

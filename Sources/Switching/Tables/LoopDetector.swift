@@ -24,6 +24,7 @@ struct LoopDetector {
     private static let label = Array("vde_vmnet loop probe".utf8)
     private static let portOffset = label.count
     private static let tokenOffset = portOffset + 2
+    private static let length = tokenOffset + 8
 
     private var second: UInt32 = 0
     private var moves = 0
@@ -52,7 +53,7 @@ struct LoopDetector {
         writer.put16(port)
         writer.put32(UInt32(truncatingIfNeeded: token >> 32))
         writer.put32(UInt32(truncatingIfNeeded: token))
-        writer.putZeros(60 - writer.bytes.count)
+        writer.putZeros(EthernetHeader.minimumFrame - writer.bytes.count)
         return writer.bytes
     }
 
@@ -60,7 +61,7 @@ struct LoopDetector {
     /// way.
     /// - Parameter start: where its payload begins.
     func origin(of frame: RawSpan, at start: Int) -> PortNumber? {
-        guard frame.byteCount >= start + LoopDetector.tokenOffset + 8 else { return nil }
+        guard frame.byteCount >= start + LoopDetector.length else { return nil }
         for (index, byte) in LoopDetector.label.enumerated() where frame.byte(at: start + index) != byte { return nil }
         let port = frame.big16(at: start + LoopDetector.portOffset)
         return tokens[port] == frame.big64(at: start + LoopDetector.tokenOffset) ? port : nil

@@ -20,25 +20,27 @@ struct NeighborMessage: Equatable, BitwiseCopyable, Sendable {
     /// - Returns: nil if a field or an option is cut off, there are more options than are read, or they contradict
     ///   each other.
     init?(_ message: RawSpan, from source: IPv6Address, at hardware: MACAddress) {
-        let type = message.byte(at: 0)
-        let isAdvertisement = type == NeighborDiscovery.neighborAdvertisement
+        let type = message.byte(at: ICMPHeader.Field.type)
+        let isAdvertisement = type == ICMPv6Type.neighborAdvertisement
         // A router solicitation has no target.
-        var offset = type == NeighborDiscovery.routerSolicitation ? 8 : 24
+        let hasTarget = type != ICMPv6Type.routerSolicitation
+        var offset = hasTarget ? NDPView.headerLength : ICMPHeader.length
         guard message.byteCount >= offset else { return nil }
-        if offset == 24 && (isAdvertisement || source == .unspecified) {
+        if hasTarget && (isAdvertisement || source == .unspecified) {
             // A solicitation from an address looks for another station.
-            claimed = IPv6Address(message, at: 8)
+            claimed = IPv6Address(message, at: NDPView.Field.target)
             isDetection = !isAdvertisement
         }
         // The link-layer address of the source, in an advertisement of the target.
-        let option: UInt8 = isAdvertisement ? 2 : 1
+        let option =
+            isAdvertisement ? NDPOptions.Kind.targetLinkLayerAddress : NDPOptions.Kind.sourceLinkLayerAddress
         for _ in 0..<NeighborMessage.limit {
             if offset == message.byteCount { return }
-            guard message.byteCount - offset >= 8 else { return nil }
-            let length = Int(message.byte(at: offset + 1)) * 8
+            guard message.byteCount - offset >= NDPOptions.unit else { return nil }
+            let length = Int(message.byte(at: offset + NDPOptions.Field.length)) * NDPOptions.unit
             guard length > 0, message.byteCount - offset >= length else { return nil }
-            if message.byte(at: offset) == option {
-                let named = MACAddress(message.big64(at: offset))
+            if message.byte(at: offset + NDPOptions.Field.kind) == option {
+                let named = MACAddress(message, at: offset + NDPOptions.addressOffset)
                 guard self.hardware == nil || self.hardware == named else { return nil }
                 if named != hardware { self.hardware = named }
             }

@@ -238,7 +238,7 @@ struct SourceBindings: ~Copyable {
             hopLimit: 255)
         let body = [0, 0, 0, 0] + solicitation.address.bytes + [1, 1] + own.bytes
         return NeighborDiscovery.frame(
-            header, from: own, to: solicitation.holder.hardware, type: NeighborDiscovery.neighborSolicitation,
+            header, from: own, to: solicitation.holder.hardware, type: ICMPv6Type.neighborSolicitation,
             body: body)
     }
 

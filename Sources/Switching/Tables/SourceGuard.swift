@@ -123,18 +123,23 @@ struct SourceGuard: ~Copyable {
         let source = IPv6Address(packet, at: IPv6Header.Field.source)
         // Routers forward no packet with a link-local source.
         if isFromGateway && source.isLinkLocal { learn(source, now: now) }
-        guard packet.byteCount >= 56, packet.byte(at: 6) == IPProtocol.icmpv6, packet.byte(at: 7) == 255 else { return }
-        switch packet.byte(at: 40) {
-        case NeighborDiscovery.routerAdvertisement:
+        let message = IPv6Header.length
+        guard packet.byteCount >= message + NeighborDiscovery.routerAdvertisementLength,
+            packet.byte(at: IPv6Header.Field.nextHeader) == IPProtocol.icmpv6,
+            packet.byte(at: IPv6Header.Field.hopLimit) == NeighborDiscovery.hopLimit
+        else { return }
+        let hasTarget = packet.byteCount >= message + NDPView.headerLength, target = message + NDPView.Field.target
+        switch packet.byte(at: message + ICMPHeader.Field.type) {
+        case ICMPv6Type.routerAdvertisement:
             if source.isLinkLocal { learn(source, now: now) }
-        case NeighborDiscovery.neighborSolicitation where packet.byteCount >= 64 && isFromGateway:
+        case ICMPv6Type.neighborSolicitation where hasTarget && isFromGateway:
             // From its own address it looks for a guest; without one it looks for duplicates of the target.
-            learn(source == .unspecified ? IPv6Address(packet, at: 48) : source, now: now)
-        case NeighborDiscovery.neighborAdvertisement where packet.byteCount >= 64:
+            learn(source == .unspecified ? IPv6Address(packet, at: target) : source, now: now)
+        case ICMPv6Type.neighborAdvertisement where hasTarget:
             // Router and override: a proxy's advertisement for another station does not override.
-            let flags = packet.byte(at: 44)
-            if flags & 0x20 != 0 && (isFromGateway || flags & 0x80 != 0) {
-                learn(IPv6Address(packet, at: 48), now: now)
+            let flags = packet.byte(at: message + NDPView.Field.flags)
+            if flags & NDPView.Flags.override != 0 && (isFromGateway || flags & NDPView.Flags.router != 0) {
+                learn(IPv6Address(packet, at: target), now: now)
             }
         default:
             break

@@ -81,11 +81,8 @@ extension NATGateway {
 
     private func hasValidTransportChecksum(_ packet: borrowing IPv4View, _ info: FrameInfo) -> Bool {
         if !info.isComplete { return true }
-        let payload = packet.payload
-        var sum = InternetChecksum.pseudoHeader(
-            source: packet.source, destination: packet.destination, protocolNumber: packet.protocolNumber,
-            length: payload.byteCount)
-        sum.add(payload)
+        var sum = packet.pseudoHeader
+        sum.add(packet.payload)
         return sum.isValid
     }
 
@@ -99,17 +96,20 @@ extension NATGateway {
         _ frame: RawSpan, _ packet: borrowing IPv4View, isGateway: Bool, _ info: FrameInfo
     ) -> Verdict {
         let message = packet.payload
-        guard message.byteCount >= 8 else { return .drop(.malformed) }
+        guard message.byteCount >= ICMPHeader.length else { return .drop(.malformed) }
         var sum = InternetChecksum()
         sum.add(message)
         guard sum.isValid else { return .drop(.badChecksum) }
         // Echo request, the only message that libslirp carries.
-        guard message.big16(at: 0) == 0x0800 else { return .drop(.unsupported) }
+        guard message.byte(at: ICMPHeader.Field.type) == ICMPType.echoRequest,
+            message.byte(at: ICMPHeader.Field.code) == 0
+        else { return .drop(.unsupported) }
         if isGateway { return .pass }
         guard options.policy.allows(packet.destination, port: nil) else { return refuse(frame, now: info.now) }
         let guest = IPv6Address(0, UInt64(packet.source.value))
         return udpQuota.admit(
-            guest, port: message.big16(at: 4), IPProtocol.icmp, by: owner(of: packet.source), now: info.now)
+            guest, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmp, by: owner(of: packet.source),
+            now: info.now)
             ? .pass : .drop(.flows)
     }
 
@@ -121,7 +121,7 @@ extension NATGateway {
             datagram.sourcePort > 0, datagram.destinationPort > 0
         else { return .drop(.malformed) }
         // Zero means that the sender computed no checksum (RFC 768).
-        guard payload.big16(at: 6) == 0 || hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
+        guard datagram.checksum == 0 || hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
         let port = datagram.destinationPort
         if isGateway && port == DHCPPort.server { return .consumed }
         let key = key(packet, datagram.sourcePort, port)

@@ -15,7 +15,7 @@ extension NATGateway {
     /// Sends a router advertisement to all guests.
     package mutating func advertise() {
         guard options.prefix != nil else { return }
-        sendRouterAdvertisement(to: (.allNodes, MACAddress(0x3333_0000_0001)))
+        sendRouterAdvertisement(to: (.allNodes, MACAddress(ofGroup: .allNodes)))
     }
 
     private mutating func sendRouterAdvertisement(to receiver: (IPv6Address, MACAddress)) {
@@ -56,10 +56,8 @@ extension NATGateway {
 
     private func hasValidTransportChecksum(_ packet: borrowing IPv6View, _ info: FrameInfo) -> Bool {
         if !info.isComplete { return true }
-        let payload = packet.payload
-        var sum = InternetChecksum.pseudoHeader(
-            addresses: packet.addresses, protocolNumber: packet.nextHeader, length: payload.byteCount)
-        sum.add(payload)
+        var sum = packet.pseudoHeader
+        sum.add(packet.payload)
         return sum.isValid
     }
 
@@ -72,23 +70,24 @@ extension NATGateway {
         _ info: FrameInfo
     ) -> Verdict {
         let message = packet.payload
-        guard message.byteCount >= 8 else { return .drop(.malformed) }
+        guard message.byteCount >= ICMPHeader.length else { return .drop(.malformed) }
         guard hasValidTransportChecksum(packet, info) else { return .drop(.badChecksum) }
-        let type = message.byte(at: 0)
-        if (NeighborDiscovery.routerSolicitation...NeighborDiscovery.redirect).contains(type) {
+        let type = message.byte(at: ICMPHeader.Field.type), code = message.byte(at: ICMPHeader.Field.code)
+        if ICMPv6Type.isNeighborDiscovery(type) {
             // RFC 4861 section 6.1.1 and others: anything else was forwarded.
-            guard packet.hopLimit == 255, message.byte(at: 1) == 0 else { return .drop(.malformed) }
+            guard packet.hopLimit == NeighborDiscovery.hopLimit, code == 0 else { return .drop(.malformed) }
             return neighborDiscovery(type, message, from: addresses.source, info)
         }
         guard !info.isGroup else { return .consumed }
         // Echo request, the only message that libslirp carries.
-        guard type == 128, message.byte(at: 1) == 0 else { return .drop(.unsupported) }
+        guard type == ICMPv6Type.echoRequest, code == 0 else { return .drop(.unsupported) }
         if isGatewayAddress(addresses.destination) { return .pass }
         guard !isLocal(addresses.destination), options.policy.allows(addresses.destination, port: nil) else {
             return refuse6(frame, now: info.now)
         }
         return udpQuota.admit(
-            addresses.source, port: message.big16(at: 4), IPProtocol.icmpv6, by: owner(of: addresses.source),
+            addresses.source, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmpv6,
+            by: owner(of: addresses.source),
             now: info.now)
             ? .pass : .drop(.flows)
     }
@@ -139,19 +138,19 @@ extension NATGateway {
         _ type: UInt8, _ message: RawSpan, from source: IPv6Address, _ info: FrameInfo
     ) -> Verdict {
         switch type {
-        case NeighborDiscovery.routerSolicitation:
+        case ICMPv6Type.routerSolicitation:
             sendRouterAdvertisement(to: (source, info.hardware))
-        case NeighborDiscovery.neighborSolicitation:
-            guard message.byteCount >= 24 else { return .drop(.malformed) }
-            let target = IPv6Address(message, at: 8)
+        case ICMPv6Type.neighborSolicitation:
+            guard message.byteCount >= NDPView.headerLength else { return .drop(.malformed) }
+            let target = IPv6Address(message, at: NDPView.Field.target)
             guard isGatewayAddress(target) else { return .consumed }
             toGuests.append(
                 NeighborDiscovery.advertisement(
                     of: target, at: options.hardware, to: (source, info.hardware), isRouter: true))
-        case NeighborDiscovery.neighborAdvertisement:
-            guard message.byteCount >= 24 else { return .drop(.malformed) }
+        case ICMPv6Type.neighborAdvertisement:
+            guard message.byteCount >= NDPView.headerLength else { return .drop(.malformed) }
             // libslirp may have sent the solicitation.
-            let target = IPv6Address(message, at: 8)
+            let target = IPv6Address(message, at: NDPView.Field.target)
             if target == source { sendAdvertisementToSlirp(of: target, at: info.hardware) }
         default:
             break
@@ -172,8 +171,8 @@ extension NATGateway {
     mutating func ipv6FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
         guard let packet = try? IPv6View(bytes) else { return nil }
         let source = packet.source, destination = packet.destination
-        if packet.nextHeader == IPProtocol.icmpv6, packet.payload.byteCount >= 8,
-            (NeighborDiscovery.routerSolicitation...NeighborDiscovery.redirect).contains(packet.payload.byte(at: 0))
+        if packet.nextHeader == IPProtocol.icmpv6, packet.payload.byteCount >= ICMPHeader.length,
+            ICMPv6Type.isNeighborDiscovery(packet.payload.byte(at: ICMPHeader.Field.type))
         {
             neighborDiscoveryFromSlirp(packet.payload)
             return nil
@@ -186,14 +185,15 @@ extension NATGateway {
     /// Neighbor discovery is the gateway's. A solicitation of libslirp is answered on behalf of the guest, or sent in
     /// the gateway's name; nothing else of libslirp's is passed on.
     private mutating func neighborDiscoveryFromSlirp(_ message: RawSpan) {
-        guard message.byte(at: 0) == NeighborDiscovery.neighborSolicitation, message.byteCount >= 24, gateway6 != nil
+        guard message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.neighborSolicitation,
+            message.byteCount >= NDPView.headerLength, gateway6 != nil
         else { return }
-        let target = IPv6Address(message, at: 8)
+        let target = IPv6Address(message, at: NDPView.Field.target)
         if let hardware = neighbors6.hardware(of: target) {
             sendAdvertisementToSlirp(of: target, at: hardware)
         } else if isLocal(target) {
             sendSolicitation(
-                for: target, to: MACAddress(0x3333_0000_0000 | target.solicitedNode.low & 0xffff_ffff))
+                for: target, to: MACAddress(ofGroup: target.solicitedNode))
         }
     }
 }

@@ -38,8 +38,11 @@ extension NATGateway {
             admitICMPError(owner(of: packet.source), now)
         else { return .drop(.refused) }
         // The header and 8 bytes, as RFC 792 wants it.
-        let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, packet.headerLength + 8)).copied()
-        sendICMPUnreachable(code: 13, quoting: quoted, to: packet.source, ethernet.source)
+        let quoted = packet.bytes.extracting(
+            0..<min(packet.bytes.byteCount, packet.headerLength + ICMPUnreachable.quotedPayload)
+        ).copied()
+        sendICMPUnreachable(
+            code: ICMPUnreachableCode.administrativelyProhibited, quoting: quoted, to: packet.source, ethernet.source)
         return .drop(.refused)
     }
 
@@ -50,8 +53,11 @@ extension NATGateway {
         let guest = packet.source
         guard admitICMPError(owner(of: guest), now) else { return .drop(.refused) }
         // As much as fits the minimum MTU.
-        let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, 1232)).copied()
-        sendICMPv6Unreachable(code: 1, quoting: quoted, from: gateway6, to: guest, ethernet.source)
+        let room = IPv6Header.minimumMTU - IPv6Header.length - ICMPHeader.length
+        let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, room)).copied()
+        sendICMPv6Unreachable(
+            code: ICMPv6UnreachableCode.administrativelyProhibited, quoting: quoted, from: gateway6, to: guest,
+            ethernet.source)
         return .drop(.refused)
     }
 
@@ -68,10 +74,10 @@ extension NATGateway {
         var quoted = ByteWriter(capacity: 48)
         if key.isIPv6 {
             IPv6Header(source: key.guest, destination: key.remote, nextHeader: IPProtocol.tcp).emit(
-                into: &quoted, payloadLength: 20)
+                into: &quoted, payloadLength: TCPHeader.length)
         } else {
             IPv4Header(source: key.guestIPv4, destination: key.remoteIPv4, protocolNumber: IPProtocol.tcp).emit(
-                into: &quoted, payloadLength: 20)
+                into: &quoted, payloadLength: TCPHeader.length)
         }
         quoted.put16(key.guestPort)
         quoted.put16(key.remotePort)
@@ -79,9 +85,12 @@ extension NATGateway {
         if key.isIPv6 {
             guard let gateway6 else { return }
             sendICMPv6Unreachable(
-                code: isNetwork ? 0 : 3, quoting: quoted.bytes, from: gateway6, to: key.guest, hardware)
+                code: isNetwork ? ICMPv6UnreachableCode.noRoute : ICMPv6UnreachableCode.address, quoting: quoted.bytes,
+                from: gateway6, to: key.guest, hardware)
         } else {
-            sendICMPUnreachable(code: isNetwork ? 0 : 1, quoting: quoted.bytes, to: key.guestIPv4, hardware)
+            sendICMPUnreachable(
+                code: isNetwork ? ICMPUnreachableCode.network : ICMPUnreachableCode.host, quoting: quoted.bytes,
+                to: key.guestIPv4, hardware)
         }
     }
 
@@ -94,13 +103,14 @@ extension NATGateway {
         var writer = ByteWriter(capacity: 80)
         EthernetHeader(destination: hardware, source: options.hardware, type: EtherType.ipv4).emit(into: &writer)
         IPv4Header(source: options.network.gateway, destination: guest, protocolNumber: IPProtocol.icmp).emit(
-            into: &writer, payloadLength: 8 + quoted.count)
+            into: &writer, payloadLength: ICMPHeader.length + quoted.count)
         let start = writer.count
-        writer.put16(0x0300 | UInt16(code))
+        writer.put8(ICMPType.destinationUnreachable)
+        writer.put8(code)
         writer.put16(0)
         writer.put32(0)
         writer.put(quoted)
-        writer.patch16(writer.checksum(from: start).finished, at: start + 2)
+        writer.patch16(writer.checksum(from: start).finished, at: start + ICMPHeader.Field.checksum)
         toGuests.append(writer.bytes)
     }
 
@@ -111,7 +121,8 @@ extension NATGateway {
         let header = IPv6Header(source: source, destination: guest, nextHeader: IPProtocol.icmpv6)
         toGuests.append(
             NeighborDiscovery.frame(
-                header, from: options.hardware, to: hardware, type: 1, code: code, body: [0, 0, 0, 0] + quoted))
+                header, from: options.hardware, to: hardware, type: ICMPv6Type.destinationUnreachable, code: code,
+                body: [0, 0, 0, 0] + quoted))
     }
 
     /// Requests the hardware address of a guest by ARP.
@@ -128,11 +139,7 @@ extension NATGateway {
     /// Requests the hardware address of a guest by neighbor solicitation (RFC 4861 section 7.2.2).
     /// - Parameter hardware: the multicast address of the target, or a guest to probe alone.
     mutating func sendSolicitation(for target: IPv6Address, to hardware: MACAddress) {
-        let header = IPv6Header(
-            source: linkLocal, destination: target.solicitedNode, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
         toGuests.append(
-            NeighborDiscovery.frame(
-                header, from: options.hardware, to: hardware, type: NeighborDiscovery.neighborSolicitation,
-                body: [0, 0, 0, 0] + target.bytes + [1, 1] + options.hardware.bytes))
+            NeighborDiscovery.solicitation(for: target, from: (linkLocal, options.hardware), to: hardware))
     }
 }

@@ -49,13 +49,17 @@ import Wire
 /// The gateway of a network behind the user-mode NAT: answers ARP and neighbor discovery, verifies what guests send,
 /// and enforces who may use which address and reach which destination.
 package struct NATGateway: Sendable {
+    /// What the gateway is made from. It does not change later.
     package struct Options: Sendable {
+        /// The guests' IPv4 network with the gateway's address.
         package var network: GuestNetwork
         /// The gateway's hardware address.
         package var hardware: MACAddress
         /// The upper half of the guests' IPv6 addresses; nil for no IPv6.
         package var prefix: UInt64?
+        /// Bytes of the longest IP packet on the guests' link.
         package var mtu = 1500
+        /// Which destinations guests may reach.
         package var policy = EgressPolicy()
         /// TCP to the gateway's port 53 goes to the DNS proxy. DNS over UDP does not get here.
         package var answersDNS = false
@@ -97,6 +101,7 @@ package struct NATGateway: Sendable {
         let now: Instant
     }
 
+    /// See `Options`.
     package let options: Options
     let relayPolicy: RelayPolicy
     /// The gateway's IPv6 addresses: on the link, and with the prefix.
@@ -115,10 +120,12 @@ package struct NATGateway: Sendable {
     private var leaseHolders: [MACAddress: Instant] = [:]
     /// Returns the switch port by which a guest's frames come in.
     package var locate: @Sendable (MACAddress) -> FrameOrigin? = { _ in nil }
-    /// Frames that the owner is to send to guests, and to hand to libslirp.
+    /// Frames that the owner is to send to guests; it empties the list.
     package var toGuests: [[UInt8]] = []
+    /// Frames that the owner is to hand to libslirp; it empties the list.
     package var toSlirp: [[UInt8]] = []
 
+    /// A gateway without neighbours and flows.
     package init(_ options: Options) {
         self.options = options
         relayPolicy = RelayPolicy(options)
@@ -222,17 +229,17 @@ package struct NATGateway: Sendable {
             frame.byteCount <= EthernetHeader.length + options.mtu
         else { return .drop(.malformed) }
         let start = EthernetHeader.length
-        switch frame.bytes.big16(at: 12) {
+        switch frame.bytes.big16(at: EthernetHeader.Field.type) {
         case EtherType.arp:
             arpFromSlirp(frame.bytes.from(start))
             return .consumed
         case EtherType.ipv4:
             guard let hardware = ipv4FromSlirp(frame.bytes.from(start), now: now) else { return .drop(.malformed) }
-            frame.put(options.hardware, hardware)
+            EthernetHeader.set(destination: hardware, source: options.hardware, of: &frame)
             return .pass
         case EtherType.ipv6:
             guard let hardware = ipv6FromSlirp(frame.bytes.from(start), now: now) else { return .consumed }
-            frame.put(options.hardware, hardware)
+            EthernetHeader.set(destination: hardware, source: options.hardware, of: &frame)
             return .pass
         default:
             return .consumed
@@ -244,7 +251,9 @@ package struct NATGateway: Sendable {
         _ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: Instant
     ) {
         guard protocolNumber == IPProtocol.udp, payload.byteCount >= UDPHeader.length else { return }
-        let key = FlowKey(protocolNumber, guest: guest, payload.big16(at: 2), remote: remote, payload.big16(at: 0))
+        let key = FlowKey(
+            protocolNumber, guest: guest, payload.big16(at: UDPHeader.Field.destinationPort), remote: remote,
+            payload.big16(at: UDPHeader.Field.sourcePort))
         // A port that the guest has sent from may get answers, which open nothing. From the gateway's address only
         // published ports and the host's loopback send.
         if inboundFlows.find(key, now: now) == nil,

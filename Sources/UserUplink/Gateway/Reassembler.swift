@@ -25,7 +25,9 @@ package struct Reassembler: Sendable {
         let owner: GuestOwner
     }
 
+    /// What a fragment led to.
     package enum Outcome: Equatable, Sendable {
+        /// The fragment is kept until the others arrive.
         case incomplete
         /// The whole packet, with a header to match.
         case complete([UInt8])
@@ -55,7 +57,9 @@ package struct Reassembler: Sendable {
             protocolNumber: packet.protocolNumber)
         let offset = packet.fragmentOffset, count = packet.payload.byteCount
         let isLast = !packet.moreFragments
-        guard !packet.hasOptions, count > 0, isLast || count % 8 == 0, 20 + offset + count <= 65_535 else {
+        guard !packet.hasOptions, count > 0, isLast || count % IPv4Header.Fragment.unit == 0,
+            IPv4Header.length + offset + count <= IPv4Header.maximumPacket
+        else {
             remove(key)
             return .refused
         }
@@ -63,7 +67,8 @@ package struct Reassembler: Sendable {
             for (old, partial) in partials where partial.expires <= now { remove(old) }
             guard share.hasRoom(for: owner), partials.keys.count(where: { $0.source == key.source }) < Self.perSource
             else { return .refused }
-            partials[key] = Partial(bytes: [UInt8](repeating: 0, count: 20), expires: now + Self.timeout, owner: owner)
+            partials[key] = Partial(
+                bytes: [UInt8](repeating: 0, count: IPv4Header.length), expires: now + Self.timeout, owner: owner)
             share.add(owner)
         }
         // Taken out of the table while it changes, so that the bytes are not copied.
@@ -96,12 +101,11 @@ extension Reassembler.Partial {
         }
         guard !pieces.contains(where: { $0.overlaps(piece) }) else { return false }
         guard pieces.count < Reassembler.maximumFragments else { return false }
-        if bytes.count < 20 + piece.upperBound {
-            bytes += [UInt8](repeating: 0, count: 20 + piece.upperBound - bytes.count)
-        }
+        let missing = IPv4Header.length + piece.upperBound - bytes.count
+        if missing > 0 { bytes += [UInt8](repeating: 0, count: missing) }
         bytes.withMutableRawSpan { span in
-            span.put(packet.payload, at: 20 + piece.lowerBound)
-            if piece.lowerBound == 0 { span.put(packet.bytes.extracting(0..<20), at: 0) }
+            span.put(packet.payload, at: IPv4Header.length + piece.lowerBound)
+            if piece.lowerBound == 0 { span.put(packet.bytes.extracting(0..<IPv4Header.length), at: 0) }
         }
         if piece.lowerBound == 0 { hasHeader = true }
         let index = pieces.firstIndex { $0.lowerBound > piece.lowerBound } ?? pieces.count
@@ -119,12 +123,10 @@ extension Reassembler.Partial {
     fileprivate mutating func finished() -> [UInt8]? {
         guard let end, hasHeader, pieces == [0..<end] else { return nil }
         bytes.withMutableRawSpan { span in
-            span.put16(UInt16(20 + end), at: 2)
-            span.put16(0, at: 6)
-            span.put16(0, at: 10)
-            var sum = InternetChecksum()
-            sum.add(span.bytes.extracting(0..<20))
-            span.put16(sum.finished, at: 10)
+            var packet = MutableIPv4View(&span)
+            packet.set(totalLength: IPv4Header.length + end)
+            packet.set(fragmentOffset: 0, moreFragments: false)
+            packet.updateChecksum(headerLength: IPv4Header.length)
         }
         return bytes
     }

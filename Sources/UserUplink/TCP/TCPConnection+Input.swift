@@ -74,7 +74,8 @@ extension TCPConnection {
     /// Every second full-sized segment is acknowledged at once, together with the one before (RFC 9293 section
     /// 3.8.6.3). A short one is too, as the guest may have nothing else to send until then.
     private func mayDelayAck(_ length: Int, _ offset: Int, _ context: borrowing TCPContext) -> Bool {
-        let fullSize = maximumSegmentSize(context) - TCPConnection.maximumOptionsLength
+        // Options make a full-sized segment shorter than the MSS (RFC 9293 section 3.7.1).
+        let fullSize = maximumSegmentSize(context) - TCPHeader.maximumOptions
         return isEstablished && offset == 0 && length >= fullSize && receiver.outOfOrder.isEmpty
             && !receiver.isFinReceived && receiver.rcvNxt.distance(after: lastAckSent) < 2 * fullSize
     }
@@ -93,7 +94,7 @@ extension TCPConnection {
         case .duplicate: break
         }
         if sender.sndWnd > 0 { zeroWindowProbes = 0 }
-        if sackPermitted && segment.headerLength > 20 {
+        if sackPermitted && segment.headerLength > TCPHeader.length {
             TCPOptions.selective(segment) { sender.recordSack($0, $1) }
         }
         sender.detectLoss(now: context.now)

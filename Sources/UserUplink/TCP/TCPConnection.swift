@@ -120,8 +120,6 @@ final class TCPConnection {
     static let finDelay = TimeAmount.milliseconds(5)
     /// How long the ACK of a single full-sized segment may be delayed (RFC 9293 section 3.8.6.3 allows 500 ms).
     static let delayedAckTimeout = TimeAmount.milliseconds(1)
-    /// The longest TCP options (RFC 9293 section 3.1), by which a full-sized segment may be shorter than the MSS.
-    static let maximumOptionsLength = 40
     /// Payloads of at least this many bytes are sent to the socket without a copy.
     static let directSendThreshold = 8 << 10
 
@@ -205,7 +203,9 @@ final class TCPConnection {
 
     /// Bytes of payload in the longest segment that fits the guests' link.
     func maximumSegmentSize(_ context: borrowing TCPContext) -> Int {
-        min(65_495, context.mtu - endpoints.ipHeaderLength - 20)
+        min(
+            IPv4Header.maximumPacket - IPv4Header.length - TCPHeader.length,
+            context.mtu - endpoints.ipHeaderLength - TCPHeader.length)
     }
 
     /// Settles what both sides support, from the guest's SYN.

@@ -6,7 +6,7 @@ import Wire
 /// it and lends it to one connection at a time.
 struct TCPContext {
     /// Bytes of payload in the longest GSO frame.
-    static let maximumPayload = 65_535 - 40 - 20
+    static var maximumPayload: Int { IPv4Header.maximumPacket - IPv6Header.length - TCPHeader.length }
 
     /// Takes the frames for guests.
     let output: GuestOutput
@@ -17,7 +17,7 @@ struct TCPContext {
     var now = Instant.distantPast
     /// Sockets that may still be read in this poll without a readiness event.
     var readBudget = 0
-    /// Parts of streams that were retransmitted so far.
+    /// Retransmissions so far, each of one range of a stream.
     var retransmissions = 0
 
     /// Appends a segment to the guests' output. Returns false if the guest's hardware address is not known.

@@ -14,8 +14,9 @@ struct TCPSegmentHeader {
         var length: Int {
             switch self {
             case .none: 0
-            case .syn(_, let scale, let sackPermitted): 4 + (scale == nil ? 0 : 4) + (sackPermitted ? 4 : 0)
-            case .sack(let blocks): 4 + 8 * blocks.count
+            case .syn(_, let scale, let sackPermitted):
+                TCPOptions.Word.length * (1 + (scale == nil ? 0 : 1) + (sackPermitted ? 1 : 0))
+            case .sack(let blocks): TCPOptions.Word.length + TCPOptions.blockLength * blocks.count
             }
         }
     }
@@ -35,7 +36,13 @@ struct TCPSegmentHeader {
     }
 
     /// Bytes of all headers.
-    func headerLength(_ endpoints: TCPEndpoints) -> Int { 14 + endpoints.ipHeaderLength + 20 + options.length }
+    func headerLength(_ endpoints: TCPEndpoints) -> Int { transport(endpoints) + tcpLength }
+
+    /// Where the TCP header begins in the frame.
+    private func transport(_ endpoints: TCPEndpoints) -> Int { EthernetHeader.length + endpoints.ipHeaderLength }
+
+    /// Bytes of the TCP header with its options.
+    private var tcpLength: Int { TCPHeader.length + options.length }
 
     /// Appends the frame to the guests' output. Its TCP checksum stays partial (`needsChecksum`), the port that needs
     /// it completes it.
@@ -47,56 +54,49 @@ struct TCPSegmentHeader {
         guard let hardware = endpoints.guestHardware else { return false }
         let start = headerLength(endpoints)
         output.append(length: start + payloadLength, offload(endpoints)) { frame in
-            let network = 14, transport = network + endpoints.ipHeaderLength
-            frame.put(endpoints.gatewayHardware, hardware, at: 0)
-            frame.put16(endpoints.isIPv6 ? EtherType.ipv6 : EtherType.ipv4, at: network - 2)
-            let length = frame.byteCount - transport
-            var sum: InternetChecksum
+            let network = EthernetHeader.length, transport = transport(endpoints)
+            EthernetHeader(
+                destination: hardware, source: endpoints.gatewayHardware,
+                type: endpoints.isIPv6 ? EtherType.ipv6 : EtherType.ipv4
+            ).emit(into: &frame)
+            let length = frame.byteCount - transport, key = endpoints.key
+            let sum: InternetChecksum
             if endpoints.isIPv6 {
-                frame.put32(6 << 28, at: network)
-                frame.put16(UInt16(length), at: network + 4)
-                frame.put8(IPProtocol.tcp, at: network + 6)
-                frame.put8(64, at: network + 7)
-                frame.put64(endpoints.key.remote.high, at: network + 8)
-                frame.put64(endpoints.key.remote.low, at: network + 16)
-                frame.put64(endpoints.key.guest.high, at: network + 24)
-                frame.put64(endpoints.key.guest.low, at: network + 32)
-                sum = InternetChecksum.pseudoHeader(
-                    addresses: frame.bytes.extracting(network + 8..<network + 40), protocolNumber: IPProtocol.tcp,
-                    length: length)
+                let header = IPv6Header(source: key.remote, destination: key.guest, nextHeader: IPProtocol.tcp)
+                header.emit(into: &frame, at: network, payloadLength: length)
+                sum = header.pseudoHeader(length: length)
             } else {
-                let source = IPv4Address(UInt32(truncatingIfNeeded: endpoints.key.remote.low)),
-                    destination = IPv4Address(UInt32(truncatingIfNeeded: endpoints.key.guest.low))
-                frame.put32(0x4500_0000 | UInt32(length + IPv4Header.length), at: network)
-                frame.put32(0x4000, at: network + 4)
-                frame.put32(0x4006_0000, at: network + 8)
-                frame.put32(source.value, at: network + 12)
-                frame.put32(destination.value, at: network + 16)
-                var header = InternetChecksum()
-                header.add(frame.bytes.extracting(network..<network + IPv4Header.length))
-                frame.put16(header.finished, at: network + 10)
+                let source = key.remoteIPv4, destination = key.guestIPv4
+                IPv4Header(source: source, destination: destination, protocolNumber: IPProtocol.tcp)
+                    .emit(into: &frame, at: network, payloadLength: length)
                 sum = InternetChecksum.pseudoHeader(
                     source: source, destination: destination, protocolNumber: IPProtocol.tcp, length: length)
             }
-            frame.put16(endpoints.key.remotePort, at: transport)
-            frame.put16(endpoints.key.guestPort, at: transport + 2)
-            frame.put32(sequence, at: transport + 4)
-            frame.put32(acknowledgment, at: transport + 8)
-            frame.put8(UInt8((20 + options.length) / 4) << 4, at: transport + 12)
-            frame.put8(flags.rawValue, at: transport + 13)
-            frame.put16(window, at: transport + 14)
-            frame.put16(sum.folded, at: transport + 16)
-            frame.put16(0, at: transport + 18)
-            emitOptions(into: &frame, at: transport + 20)
+            emitTCP(into: &frame, at: transport, key, checksum: sum.folded)
             if payloadLength > 0 { payload(&frame, start) }
         }
         return true
     }
 
+    /// Writes the TCP header with its options at `start`.
+    @_lifetime(frame: copy frame)
+    private func emitTCP(into frame: inout MutableRawSpan, at start: Int, _ key: FlowKey, checksum: UInt16) {
+        frame.put16(key.remotePort, at: start + TCPHeader.Field.sourcePort)
+        frame.put16(key.guestPort, at: start + TCPHeader.Field.destinationPort)
+        frame.put32(sequence, at: start + TCPHeader.Field.sequence)
+        frame.put32(acknowledgment, at: start + TCPHeader.Field.acknowledgment)
+        frame.put8(TCPHeader.dataOffset(headerLength: tcpLength), at: start + TCPHeader.Field.dataOffset)
+        frame.put8(flags.rawValue, at: start + TCPHeader.Field.flags)
+        frame.put16(window, at: start + TCPHeader.Field.window)
+        frame.put16(checksum, at: start + TCPHeader.Field.checksum)
+        frame.put16(0, at: start + TCPHeader.Field.urgentPointer)
+        emitOptions(into: &frame, at: start + TCPHeader.length)
+    }
+
     private func offload(_ endpoints: TCPEndpoints) -> VirtioNetHeader {
         var offload = VirtioNetHeader()
         offload.flags = .needsChecksum
-        offload.checksumStart = UInt16(14 + endpoints.ipHeaderLength)
+        offload.checksumStart = UInt16(transport(endpoints))
         offload.checksumOffset = UInt16(TCPHeader.Field.checksum)
         if payloadLength > segmentSize {
             offload.segmentation = endpoints.isIPv6 ? .tcp6 : .tcp4
@@ -112,32 +112,21 @@ struct TCPSegmentHeader {
         case .none:
             break
         case .syn(let maximumSegment, let windowScale, let sackPermitted):
-            frame.put32(0x0204_0000 | UInt32(maximumSegment), at: start)
-            var next = start + 4
+            frame.put32(TCPOptions.Word.maximumSegment(maximumSegment), at: start)
+            var next = start + TCPOptions.Word.length
             if let windowScale {
-                frame.put32(0x0103_0300 | UInt32(windowScale), at: next)
-                next += 4
+                frame.put32(TCPOptions.Word.windowScale(windowScale), at: next)
+                next += TCPOptions.Word.length
             }
-            if sackPermitted { frame.put32(0x0101_0402, at: next) }
+            if sackPermitted { frame.put32(TCPOptions.Word.selectivePermitted, at: next) }
         case .sack(let blocks):
-            frame.put32(0x0101_0500 | UInt32(2 + 8 * blocks.count), at: start)
-            var next = start + 4
+            frame.put32(TCPOptions.Word.selective(blocks: blocks.count), at: start)
+            var next = start + TCPOptions.Word.length
             for block in blocks {
                 frame.put32(block.start, at: next)
-                frame.put32(block.end, at: next + 4)
-                next += 8
+                frame.put32(block.end, at: next + TCPOptions.blockEnd)
+                next += TCPOptions.blockLength
             }
         }
-    }
-}
-
-extension MutableRawSpan {
-    /// Writes the two hardware addresses of a frame that begins at `start`.
-    @_lifetime(self: copy self)
-    mutating func put(_ source: MACAddress, _ destination: MACAddress, at start: Int = 0) {
-        put32(UInt32(truncatingIfNeeded: destination.value >> 16), at: start)
-        put16(UInt16(truncatingIfNeeded: destination.value), at: start + 4)
-        put32(UInt32(truncatingIfNeeded: source.value >> 16), at: start + 6)
-        put16(UInt16(truncatingIfNeeded: source.value), at: start + 10)
     }
 }

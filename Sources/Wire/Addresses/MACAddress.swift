@@ -3,6 +3,9 @@
 /// A 48-bit IEEE 802 MAC address, kept in the low bits of an integer in the order it is written.
 @usableFromInline
 package struct MACAddress: Hashable, BitwiseCopyable, Sendable {
+    /// Bytes of an address.
+    @inlinable package static var length: Int { 6 }
+
     /// The first byte of the address is the highest of the six.
     @usableFromInline package var value: UInt64
 

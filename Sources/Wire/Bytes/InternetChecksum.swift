@@ -131,4 +131,22 @@ package struct InternetChecksum: BitwiseCopyable, Sendable {
         checksum.add(long: UInt32(truncatingIfNeeded: length))
         return checksum
     }
+
+    /// The sum over the pseudo-header of a packet, IPv4 or IPv6, with the addresses of its IP header.
+    /// - Parameters:
+    ///   - frame: has a whole IP header at `network`.
+    ///   - length: bytes of the transport header and its payload.
+    @inlinable
+    package static func pseudoHeader(
+        of frame: RawSpan, at network: Int, isIPv6: Bool, protocolNumber: UInt8, length: Int
+    ) -> InternetChecksum {
+        isIPv6
+            ? pseudoHeader(
+                addresses: frame.extracting(network + IPv6Header.Field.source..<network + IPv6Header.length),
+                protocolNumber: protocolNumber, length: length)
+            : pseudoHeader(
+                source: IPv4Address(frame, at: network + IPv4Header.Field.source),
+                destination: IPv4Address(frame, at: network + IPv4Header.Field.destination),
+                protocolNumber: protocolNumber, length: length)
+    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A DHCP message over Ethernet (RFC 2131 section 2): the payload of a UDP datagram between ports 67 and 68.
+@usableFromInline
 package struct DHCPv4Message: Equatable, Sendable {
     /// Message types (RFC 2132 section 9.6).
     package enum Kind: UInt8, Sendable {
@@ -8,21 +9,34 @@ package struct DHCPv4Message: Equatable, Sendable {
     }
 
     /// Offsets in bytes from the start of the message (RFC 2131 section 2).
+    @usableFromInline
     package enum Field {
-        package static let operation = 0
-        package static let hardwareType = 1
-        package static let hardwareLength = 2
-        package static let transactionID = 4
-        package static let secondsElapsed = 8
-        package static let flags = 10
-        package static let clientAddress = 12
-        package static let yourAddress = 16
-        package static let nextServer = 20
-        package static let relay = 24
-        package static let clientHardware = 28
+        /// `op`: 1 of a client, 2 of a server.
+        @inlinable package static var operation: Int { 0 }
+        /// `htype`: 1 for Ethernet.
+        @inlinable package static var hardwareType: Int { 1 }
+        /// `hlen`: bytes of `chaddr` that count.
+        @inlinable package static var hardwareLength: Int { 2 }
+        /// `xid`, four bytes.
+        @inlinable package static var transactionID: Int { 4 }
+        /// `secs`, two bytes.
+        @inlinable package static var secondsElapsed: Int { 8 }
+        /// `flags`, two bytes, of which only the broadcast flag has a meaning.
+        @inlinable package static var flags: Int { 10 }
+        /// `ciaddr`, four bytes.
+        @inlinable package static var clientAddress: Int { 12 }
+        /// `yiaddr`, four bytes.
+        @inlinable package static var yourAddress: Int { 16 }
+        /// `siaddr`, four bytes.
+        @inlinable package static var nextServer: Int { 20 }
+        /// `giaddr`, four bytes.
+        @inlinable package static var relay: Int { 24 }
+        /// `chaddr`, 16 bytes, of which an Ethernet address takes the first six.
+        @inlinable package static var clientHardware: Int { 28 }
         static let serverName = 44..<108
         static let bootFile = 108..<236
-        package static let cookie = 236
+        /// The magic cookie in front of the options, four bytes (RFC 2131 section 3).
+        @inlinable package static var cookie: Int { 236 }
     }
 
     private enum Operation {
@@ -77,6 +91,7 @@ package struct DHCPv4Message: Equatable, Sendable {
         self.clientHardware = clientHardware
     }
 
+    @usableFromInline
     package static func == (a: DHCPv4Message, b: DHCPv4Message) -> Bool {
         a.isReply == b.isReply && a.transactionID == b.transactionID && a.secondsElapsed == b.secondsElapsed
             && a.wantsBroadcast == b.wantsBroadcast

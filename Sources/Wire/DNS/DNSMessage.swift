@@ -14,6 +14,9 @@ package enum DNSMessage {
     /// Bytes of the length in front of a message over TCP (RFC 1035 section 4.2.2).
     package static let lengthPrefix = 2
 
+    /// Bytes of the message behind the length prefix at `offset` of a TCP stream.
+    package static func length(in stream: RawSpan, at offset: Int = 0) -> Int { Int(stream.big16(at: offset)) }
+
     /// `message` with its length in front, for TCP (RFC 1035 section 4.2.2).
     package static func withLengthPrefix(_ message: [UInt8]) -> [UInt8] {
         [UInt8(message.count >> 8), UInt8(truncatingIfNeeded: message.count)] + message

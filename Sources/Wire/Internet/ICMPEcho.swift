@@ -4,13 +4,19 @@
 package struct ICMPEcho: Equatable, Sendable {
     /// ICMP types of echo messages.
     package enum Kind: UInt8, Sendable {
+        /// `ICMPType.echoReply`.
         case reply = 0
+        /// `ICMPType.echoRequest`.
         case request = 8
     }
 
+    /// Request or reply.
     package var kind: Kind
+    /// Names the sender's socket, like a port.
     package var identifier: UInt16
+    /// Counts the sender's requests.
     package var sequence: UInt16
+    /// Bytes that the reply returns.
     package var payload: [UInt8]
 
     /// An echo message to send.

@@ -10,10 +10,11 @@ package struct ICMPUnreachable: Equatable, Sendable {
     package let protocolNumber: UInt8
     /// The first four bytes behind the quoted header, which are the ports of TCP and UDP.
     package let sourcePort: UInt16
+    /// See `sourcePort`.
     package let destinationPort: UInt16
 
     /// Bytes of the packet's payload that every error quotes (RFC 792).
-    private static let quotedPayload = 8
+    package static let quotedPayload = 8
 
     /// - Throws: `truncated` below the first 8 bytes of the packet's payload, `badChecksum`, `badField` if it is
     ///   another ICMP message.
@@ -26,7 +27,7 @@ package struct ICMPUnreachable: Equatable, Sendable {
         // Not an IPv4View: the packet is cut, so its total length reaches beyond the message.
         let packet = message.payload
         let first = packet.byte(at: IPv4Header.Field.versionAndLength)
-        let header = Int(first & 0x0f) * 4
+        let header = IPv4Header.length(versionAndLength: first)
         guard message.type == ICMPType.destinationUnreachable, first >> 4 == 4, header >= IPv4Header.length else {
             throw .badField
         }

@@ -3,17 +3,41 @@
 /// ICMPv6 message types (RFC 4443, RFC 4861 section 4).
 @usableFromInline
 package enum ICMPv6Type {
+    /// `ICMPv6UnreachableCode` has the reason.
     @inlinable package static var destinationUnreachable: UInt8 { 1 }
+    /// The packet is longer than the next link's MTU.
     @inlinable package static var packetTooBig: UInt8 { 2 }
     /// Types from this on are no errors (RFC 4443 section 2.1).
     @inlinable package static var firstInformational: UInt8 { 128 }
+    /// A ping.
     @inlinable package static var echoRequest: UInt8 { 128 }
+    /// Answer to an echo request.
     @inlinable package static var echoReply: UInt8 { 129 }
+    /// A host looks for routers (RFC 4861 section 4.1).
     @inlinable package static var routerSolicitation: UInt8 { 133 }
+    /// A router announces itself and its prefixes (RFC 4861 section 4.2).
     @inlinable package static var routerAdvertisement: UInt8 { 134 }
+    /// A request for the target's hardware address (RFC 4861 section 4.3).
     @inlinable package static var neighborSolicitation: UInt8 { 135 }
+    /// The target's hardware address (RFC 4861 section 4.4).
     @inlinable package static var neighborAdvertisement: UInt8 { 136 }
+    /// A better next hop for a destination (RFC 4861 section 4.5).
     @inlinable package static var redirect: UInt8 { 137 }
+
+    /// Whether a message is one of neighbour discovery (RFC 4861 section 4).
+    @inlinable
+    package static func isNeighborDiscovery(_ type: UInt8) -> Bool { (routerSolicitation...redirect).contains(type) }
+}
+
+/// Codes of ICMPv6 "destination unreachable" (RFC 4443 section 3.1).
+@usableFromInline
+package enum ICMPv6UnreachableCode {
+    /// There is no route to the destination.
+    @inlinable package static var noRoute: UInt8 { 0 }
+    /// A filter refused the packet.
+    @inlinable package static var administrativelyProhibited: UInt8 { 1 }
+    /// The last router does not reach the host.
+    @inlinable package static var address: UInt8 { 3 }
 }
 
 /// Reads an ICMPv6 message (RFC 4443 section 2.1), whose first eight bytes are laid out like those of ICMP.
@@ -30,10 +54,13 @@ package struct ICMPv6View: ~Escapable {
         self.bytes = bytes
     }
 
+    /// `ICMPv6Type`.
     @inlinable
     package var type: UInt8 { bytes.byte(at: ICMPHeader.Field.type) }
+    /// `ICMPv6UnreachableCode` in "destination unreachable"; 0 in echo messages and neighbour discovery.
     @inlinable
     package var code: UInt8 { bytes.byte(at: ICMPHeader.Field.code) }
+    /// As it is in the message; `hasValidChecksum` checks it.
     @inlinable
     package var checksum: UInt16 { bytes.big16(at: ICMPHeader.Field.checksum) }
     /// Of echo messages.
@@ -47,9 +74,7 @@ package struct ICMPv6View: ~Escapable {
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(ICMPHeader.length) } }
     /// Whether the message is one of neighbour discovery (RFC 4861).
     @inlinable
-    package var isNeighborDiscovery: Bool {
-        (ICMPv6Type.routerSolicitation...ICMPv6Type.redirect).contains(type)
-    }
+    package var isNeighborDiscovery: Bool { ICMPv6Type.isNeighborDiscovery(type) }
 
     /// True if the checksum is right with this sum over the packet's pseudo-header.
     @inlinable

@@ -5,6 +5,9 @@
 package struct IPv4Header: Equatable, Sendable {
     /// Bytes of a header without options, which is the shortest.
     @inlinable package static var length: Int { 20 }
+    /// Bytes of the longest packet that every host accepts, in one piece or in fragments (RFC 791 section 3.1). ICMP
+    /// errors are no longer (RFC 1812 section 4.3.2.3).
+    @inlinable package static var minimumReassembly: Int { 576 }
     /// Bytes of the shortest MTU that a link may have (RFC 791 section 3.2).
     @inlinable package static var minimumMTU: Int { 68 }
     /// Bytes of the longest packet, header included.
@@ -15,35 +18,61 @@ package struct IPv4Header: Equatable, Sendable {
     package enum Field {
         /// The version in the high half of the byte, the header's length in words of 32 bits in the low one.
         @inlinable package static var versionAndLength: Int { 0 }
+        /// DSCP in the high six bits, ECN in the low two (RFC 2474, RFC 3168).
         @inlinable package static var typeOfService: Int { 1 }
+        /// Bytes of header and payload.
         @inlinable package static var totalLength: Int { 2 }
+        /// Names the packet that a fragment belongs to.
         @inlinable package static var identification: Int { 4 }
         /// Three flags, and the fragment's offset in units of eight bytes.
         @inlinable package static var fragment: Int { 6 }
+        /// Hops.
         @inlinable package static var timeToLive: Int { 8 }
+        /// `IPProtocol`, or any other.
         @inlinable package static var protocolNumber: Int { 9 }
+        /// Of the header alone.
         @inlinable package static var checksum: Int { 10 }
+        /// Four bytes.
         @inlinable package static var source: Int { 12 }
+        /// Four bytes.
         @inlinable package static var destination: Int { 16 }
     }
 
     /// Bits of `Field.fragment`.
     @usableFromInline
     package enum Fragment {
+        /// The reserved bit, which is 0.
+        @inlinable package static var reserved: UInt16 { 0x8000 }
+        /// DF: routers must not fragment the packet.
         @inlinable package static var dontFragment: UInt16 { 0x4000 }
+        /// MF: this fragment is not the last one.
         @inlinable package static var moreFragments: UInt16 { 0x2000 }
+        /// The offset, in units of eight bytes.
         @inlinable package static var offsetMask: UInt16 { 0x1fff }
+        /// The bits of which one at least is set in every fragment.
+        @inlinable package static var isFragmentMask: UInt16 { moreFragments | offsetMask }
+        /// Bytes of a unit of the offset: the length of every fragment but the last is a multiple of it.
+        @inlinable package static var unit: Int { 8 }
     }
 
     /// The first byte of a packet without options.
     @inlinable package static var versionAndLength: UInt8 { 0x45 }
+    /// Both ECN bits of `Field.typeOfService`: congestion experienced (RFC 3168 section 5).
+    @inlinable package static var congestionExperienced: UInt8 { 0x03 }
 
+    /// Bytes of a header with its options, from its first byte. Below `length` for a malformed one.
+    @inlinable
+    package static func length(versionAndLength: UInt8) -> Int { Int(versionAndLength & 0xf) &* 4 }
+
+    /// The sender.
     @usableFromInline package var source: IPv4Address
+    /// The receiver, or a group.
     @usableFromInline package var destination: IPv4Address
     /// `IPProtocol`, or any other.
     @usableFromInline package var protocolNumber: UInt8
     /// Hops.
     @usableFromInline package var timeToLive: UInt8 = 64
+    /// Zero suits a packet that must not be fragmented (RFC 6864 section 4.1).
     @usableFromInline package var identification: UInt16 = 0
     /// Set unless the packet may be fragmented on its way.
     @usableFromInline package var dontFragment = true
@@ -95,7 +124,7 @@ package struct IPv4View: ~Escapable {
         guard bytes.byteCount >= IPv4Header.length else { throw .truncated }
         let first = bytes.byte(at: IPv4Header.Field.versionAndLength)
         guard first >> 4 == 4 else { throw .badVersion }
-        let header = Int(first & 0xf) * 4
+        let header = IPv4Header.length(versionAndLength: first)
         let total = Int(bytes.big16(at: IPv4Header.Field.totalLength))
         guard header >= IPv4Header.length, total >= header else { throw .badLength }
         guard total <= bytes.byteCount else { throw .truncated }
@@ -109,14 +138,19 @@ package struct IPv4View: ~Escapable {
     /// Whether the header is longer than 20 bytes.
     @inlinable
     package var hasOptions: Bool { headerLength > IPv4Header.length }
+    /// Names the packet that a fragment belongs to.
     @inlinable
     package var identification: UInt16 { bytes.big16(at: IPv4Header.Field.identification) }
+    /// Hops.
     @inlinable
     package var timeToLive: UInt8 { bytes.byte(at: IPv4Header.Field.timeToLive) }
+    /// `IPProtocol`, or any other.
     @inlinable
     package var protocolNumber: UInt8 { bytes.byte(at: IPv4Header.Field.protocolNumber) }
+    /// The sender.
     @inlinable
     package var source: IPv4Address { IPv4Address(bytes, at: IPv4Header.Field.source) }
+    /// The receiver, or a group.
     @inlinable
     package var destination: IPv4Address { IPv4Address(bytes, at: IPv4Header.Field.destination) }
 
@@ -130,11 +164,11 @@ package struct IPv4View: ~Escapable {
     package var moreFragments: Bool { fragment & IPv4Header.Fragment.moreFragments != 0 }
     /// Bytes of the whole packet's payload in front of this fragment's; a multiple of eight.
     @inlinable
-    package var fragmentOffset: Int { Int(fragment & IPv4Header.Fragment.offsetMask) * 8 }
+    package var fragmentOffset: Int { Int(fragment & IPv4Header.Fragment.offsetMask) * IPv4Header.Fragment.unit }
     /// True for every fragment: more fragments follow, or the offset is not zero.
     @inlinable
     package var isFragment: Bool {
-        fragment & (IPv4Header.Fragment.moreFragments | IPv4Header.Fragment.offsetMask) != 0
+        fragment & IPv4Header.Fragment.isFragmentMask != 0
     }
     /// The bytes behind header and options.
     @inlinable
@@ -189,7 +223,7 @@ package struct MutableIPv4View: ~Copyable, ~Escapable {
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(fragmentOffset offset: Int, moreFragments: Bool) {
-        let field = UInt16(truncatingIfNeeded: offset / 8) & IPv4Header.Fragment.offsetMask
+        let field = UInt16(truncatingIfNeeded: offset / IPv4Header.Fragment.unit) & IPv4Header.Fragment.offsetMask
         bytes.put16(
             moreFragments ? field | IPv4Header.Fragment.moreFragments : field, at: IPv4Header.Field.fragment)
     }

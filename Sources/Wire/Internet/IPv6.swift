@@ -11,21 +11,37 @@ package struct IPv6Header: Equatable, Sendable {
     /// Offsets in bytes from the start of the packet.
     @usableFromInline
     package enum Field {
-        /// The version in the high half of the byte.
+        /// The version in the high half of the byte. The four bytes from here on have the traffic class and the flow
+        /// label, too.
         @inlinable package static var version: Int { 0 }
+        /// The low half of the traffic class in the high half of the byte, which has the ECN bits.
+        @inlinable package static var trafficClass: Int { 1 }
+        /// Bytes behind the fixed header.
         @inlinable package static var payloadLength: Int { 4 }
+        /// The protocol of what follows the fixed header.
         @inlinable package static var nextHeader: Int { 6 }
+        /// Hops.
         @inlinable package static var hopLimit: Int { 7 }
+        /// 16 bytes.
         @inlinable package static var source: Int { 8 }
+        /// 16 bytes.
         @inlinable package static var destination: Int { 24 }
         /// Both addresses, in the order in which the pseudo-header has them.
         @inlinable package static var addresses: Range<Int> { 8..<40 }
     }
 
+    /// The version field.
+    @inlinable package static var version: UInt8 { 6 }
+    /// Both ECN bits of `Field.trafficClass`: congestion experienced (RFC 3168 section 5).
+    @inlinable package static var congestionExperienced: UInt8 { 0x30 }
+
+    /// The sender.
     @usableFromInline package var source: IPv6Address
+    /// The receiver, or a group.
     @usableFromInline package var destination: IPv6Address
     /// `IPProtocol`, or any other.
     @usableFromInline package var nextHeader: UInt8
+    /// Hops.
     @usableFromInline package var hopLimit: UInt8 = 64
 
     /// A header with 64 hops unless given.
@@ -47,7 +63,7 @@ package struct IPv6Header: Equatable, Sendable {
     @inlinable
     @_lifetime(bytes: copy bytes)
     package func emit(into bytes: inout MutableRawSpan, at offset: Int, payloadLength: Int) {
-        bytes.put32(6 << 28, at: offset + Field.version)
+        bytes.put32(UInt32(IPv6Header.version) << 28, at: offset + Field.version)
         bytes.put16(UInt16(payloadLength), at: offset + Field.payloadLength)
         bytes.put8(nextHeader, at: offset + Field.nextHeader)
         bytes.put8(hopLimit, at: offset + Field.hopLimit)
@@ -66,9 +82,6 @@ package struct IPv6Header: Equatable, Sendable {
 /// Reads an IPv6 packet (RFC 8200 section 3).
 @usableFromInline
 package struct IPv6View: ~Escapable {
-    /// The same as `IPv6Header.length`.
-    @inlinable package static var headerLength: Int { IPv6Header.length }
-
     /// The packet up to its payload length: link-layer padding is cut off.
     @usableFromInline package let bytes: RawSpan
 
@@ -77,7 +90,7 @@ package struct IPv6View: ~Escapable {
     @_lifetime(copy bytes)
     package init(_ bytes: RawSpan) throws(WireError) {
         guard bytes.byteCount >= IPv6Header.length else { throw .truncated }
-        guard bytes.byte(at: IPv6Header.Field.version) >> 4 == 6 else { throw .badVersion }
+        guard bytes.byte(at: IPv6Header.Field.version) >> 4 == IPv6Header.version else { throw .badVersion }
         let total = IPv6Header.length + Int(bytes.big16(at: IPv6Header.Field.payloadLength))
         guard total <= bytes.byteCount else { throw .truncated }
         self.bytes = bytes.extracting(0..<total)
@@ -86,10 +99,13 @@ package struct IPv6View: ~Escapable {
     /// The protocol of what follows the fixed header, which may be an extension header.
     @inlinable
     package var nextHeader: UInt8 { bytes.byte(at: IPv6Header.Field.nextHeader) }
+    /// Hops.
     @inlinable
     package var hopLimit: UInt8 { bytes.byte(at: IPv6Header.Field.hopLimit) }
+    /// The sender.
     @inlinable
     package var source: IPv6Address { IPv6Address(bytes, at: IPv6Header.Field.source) }
+    /// The receiver, or a group.
     @inlinable
     package var destination: IPv6Address { IPv6Address(bytes, at: IPv6Header.Field.destination) }
     /// Source and destination, 32 bytes, as the pseudo-header has them.

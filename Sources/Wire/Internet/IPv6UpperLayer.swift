@@ -1,5 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 
+/// Protocol numbers of IPv6's extension headers (IANA "IPv6 Extension Header Types"), and their common layout (RFC 8200
+/// section 4).
+@usableFromInline
+package enum IPv6Extension {
+    /// RFC 8200 section 4.3.
+    @inlinable package static var hopByHop: UInt8 { 0 }
+    /// RFC 8200 section 4.4.
+    @inlinable package static var routing: UInt8 { 43 }
+    /// RFC 8200 section 4.5.
+    @inlinable package static var fragment: UInt8 { 44 }
+    /// RFC 4302, whose length counts words of four bytes.
+    @inlinable package static var authentication: UInt8 { 51 }
+    /// Destination options, RFC 8200 section 4.6.
+    @inlinable package static var destination: UInt8 { 60 }
+    /// RFC 6275.
+    @inlinable package static var mobility: UInt8 { 135 }
+    /// RFC 7401.
+    @inlinable package static var hostIdentity: UInt8 { 139 }
+    /// RFC 5533.
+    @inlinable package static var shim: UInt8 { 140 }
+
+    /// Bytes of the shortest extension header. Lengths count units of this many, the first excluded.
+    @inlinable package static var unit: Int { 8 }
+
+    /// Offsets in bytes from the start of an extension header.
+    @usableFromInline
+    package enum Field {
+        /// The protocol of what follows the extension header.
+        @inlinable package static var nextHeader: Int { 0 }
+        /// Its length in units, the first excluded. Reserved in a fragment header.
+        @inlinable package static var length: Int { 1 }
+        /// Of a fragment header: the offset in its high 13 bits.
+        @inlinable package static var fragment: Int { 2 }
+    }
+
+    /// Bytes of an extension header, from its length field; not for fragment and authentication headers.
+    @inlinable
+    package static func length(field: UInt8) -> Int { (Int(field) + 1) * unit }
+}
+
 /// The header behind an IPv6 packet's extension headers (RFC 8200 section 4), for a switch that filters packets in
 /// transit: the first fragment must have the whole chain (RFC 7112), because a filter cannot judge the packet otherwise
 /// (RFC 7113).
@@ -15,11 +55,8 @@ package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {
     /// Extension headers that are read in one packet.
     @usableFromInline static let limit = 16
 
-    private enum Extension {
-        static let hopByHop: UInt8 = 0, routing: UInt8 = 43, fragment: UInt8 = 44, authentication: UInt8 = 51,
-            destination: UInt8 = 60
-        static let mobility: UInt8 = 135, hostIdentity: UInt8 = 139, shim: UInt8 = 140
-    }
+    /// The bits of a fragment header's field that are the offset.
+    private static let fragmentOffsetMask: UInt16 = 0xfff8
 
     /// Where a packet ends that begins with at least an IPv6 header. Bytes behind it are padding of the link and are
     /// not part of the packet. A payload length of 0 may be a jumbogram's (RFC 2675), of which Linux reads all bytes.
@@ -37,25 +74,25 @@ package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {
         for _ in 0...IPv6UpperLayer.limit {
             let length: Int
             switch next {
-            case Extension.hopByHop, Extension.routing, Extension.destination, Extension.mobility,
-                Extension.hostIdentity, Extension.shim:
-                guard packet.byteCount - offset >= 8 else { return }
-                length = (Int(packet.byte(at: offset + 1)) + 1) * 8
-            case Extension.authentication:
-                guard packet.byteCount - offset >= 8 else { return }
-                length = (Int(packet.byte(at: offset + 1)) + 2) * 4
-            case Extension.fragment:
-                guard packet.byteCount - offset >= 8 else { return }
-                if packet.big16(at: offset + 2) & 0xfff8 != 0 {
+            case IPv6Extension.hopByHop, IPv6Extension.routing, IPv6Extension.destination, IPv6Extension.mobility,
+                IPv6Extension.hostIdentity, IPv6Extension.shim:
+                guard packet.byteCount - offset >= IPv6Extension.unit else { return }
+                length = IPv6Extension.length(field: packet.byte(at: offset + IPv6Extension.Field.length))
+            case IPv6Extension.authentication:
+                guard packet.byteCount - offset >= IPv6Extension.unit else { return }
+                length = (Int(packet.byte(at: offset + IPv6Extension.Field.length)) + 2) * 4
+            case IPv6Extension.fragment:
+                guard packet.byteCount - offset >= IPv6Extension.unit else { return }
+                if packet.big16(at: offset + IPv6Extension.Field.fragment) & IPv6UpperLayer.fragmentOffsetMask != 0 {
                     self = .laterFragment
                     return
                 }
-                length = 8
+                length = IPv6Extension.unit
             default:
                 self = .header(next, at: offset)
                 return
             }
-            next = packet.byte(at: offset)
+            next = packet.byte(at: offset + IPv6Extension.Field.nextHeader)
             offset += length
             guard offset <= packet.byteCount else { return }
         }

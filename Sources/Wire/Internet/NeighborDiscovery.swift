@@ -12,14 +12,18 @@ package struct NDPView: ~Escapable {
     package enum Field {
         /// Of advertisements: `Flags`.
         @inlinable package static var flags: Int { 4 }
+        /// 16 bytes: the address that the message is about.
         @inlinable package static var target: Int { 8 }
     }
 
     /// Bits of an advertisement's first byte behind the checksum (RFC 4861 section 4.4).
     @usableFromInline
     package enum Flags {
+        /// The sender is a router.
         @inlinable package static var router: UInt8 { 0x80 }
+        /// The message answers a solicitation.
         @inlinable package static var solicited: UInt8 { 0x40 }
+        /// The address replaces the one that the receiver stores.
         @inlinable package static var override: UInt8 { 0x20 }
     }
 
@@ -37,11 +41,13 @@ package struct NDPView: ~Escapable {
         self.bytes = bytes
     }
 
+    /// `ICMPv6Type`.
     @inlinable
     package var type: UInt8 { bytes.byte(at: ICMPHeader.Field.type) }
     /// Of advertisements: `Flags`.
     @inlinable
     package var flags: UInt8 { bytes.byte(at: Field.flags) }
+    /// The address that the message is about.
     @inlinable
     package var target: IPv6Address { IPv6Address(bytes, at: Field.target) }
     /// The options behind the target.
@@ -55,10 +61,23 @@ package struct NDPOptions: ~Escapable {
     /// Option types.
     @usableFromInline
     package enum Kind {
+        /// Of solicitations and router advertisements (RFC 4861 section 4.6.1).
         @inlinable package static var sourceLinkLayerAddress: UInt8 { 1 }
+        /// Of advertisements and redirects (RFC 4861 section 4.6.1).
         @inlinable package static var targetLinkLayerAddress: UInt8 { 2 }
+        /// Of router advertisements (RFC 4861 section 4.6.2).
         @inlinable package static var prefixInformation: UInt8 { 3 }
+        /// Of router advertisements (RFC 4861 section 4.6.4).
         @inlinable package static var mtu: UInt8 { 5 }
+    }
+
+    /// Offsets in bytes from the start of an option.
+    @usableFromInline
+    package enum Field {
+        /// `Kind`.
+        @inlinable package static var kind: Int { 0 }
+        /// The option's length in units, type and length included.
+        @inlinable package static var length: Int { 1 }
     }
 
     /// Options are a multiple of this many bytes long.
@@ -84,7 +103,7 @@ package struct NDPOptions: ~Escapable {
     @_lifetime(copy self)
     package mutating func next() throws(WireError) -> RawSpan {
         guard bytes.byteCount - offset >= NDPOptions.unit else { throw .truncated }
-        let length = Int(bytes.byte(at: offset + 1)) * NDPOptions.unit
+        let length = Int(bytes.byte(at: offset + Field.length)) * NDPOptions.unit
         guard length > 0 else { throw .badLength }
         guard length <= bytes.byteCount - offset else { throw .truncated }
         let option = bytes.extracting(offset..<offset + length)
@@ -94,15 +113,12 @@ package struct NDPOptions: ~Escapable {
 }
 
 /// Messages of neighbour discovery to send (RFC 4861 section 4). Hosts ignore one whose hop limit is not 255.
+@usableFromInline
 package enum NeighborDiscovery {
-    package static let routerSolicitation = ICMPv6Type.routerSolicitation
-    package static let routerAdvertisement = ICMPv6Type.routerAdvertisement
-    package static let neighborSolicitation = ICMPv6Type.neighborSolicitation
-    package static let neighborAdvertisement = ICMPv6Type.neighborAdvertisement
-    package static let redirect = ICMPv6Type.redirect
-
     /// Hop limit of all messages: no router has forwarded them.
-    package static let hopLimit: UInt8 = 255
+    @inlinable package static var hopLimit: UInt8 { 255 }
+    /// Bytes of a router advertisement in front of its options (section 4.2).
+    @inlinable package static var routerAdvertisementLength: Int { 16 }
 
     /// An ICMPv6 message in an Ethernet frame.
     /// - Parameter body: what follows type, code and checksum.
@@ -138,7 +154,7 @@ package enum NeighborDiscovery {
         put(NDPOptions.Kind.sourceLinkLayerAddress, source.1, into: &body)
         let header = IPv6Header(
             source: source.0, destination: target.solicitedNode, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
-        return frame(header, from: source.1, to: destination, type: neighborSolicitation, body: body.bytes)
+        return frame(header, from: source.1, to: destination, type: ICMPv6Type.neighborSolicitation, body: body.bytes)
     }
 
     /// A neighbour advertisement: `target` is at `hardware` (section 4.4).
@@ -155,7 +171,8 @@ package enum NeighborDiscovery {
         put(NDPOptions.Kind.targetLinkLayerAddress, hardware, into: &body)
         let header = IPv6Header(
             source: target, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
-        return frame(header, from: hardware, to: destination.1, type: neighborAdvertisement, body: body.bytes)
+        return frame(
+            header, from: hardware, to: destination.1, type: ICMPv6Type.neighborAdvertisement, body: body.bytes)
     }
 
     /// A router advertisement with a prefix of 64 bits from which hosts make their addresses (section 4.2, 4.6.2).
@@ -188,7 +205,7 @@ package enum NeighborDiscovery {
         body.put(IPv6Address(prefix, 0))
         let header = IPv6Header(
             source: source.0, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
-        return frame(header, from: source.1, to: destination.1, type: routerAdvertisement, body: body.bytes)
+        return frame(header, from: source.1, to: destination.1, type: ICMPv6Type.routerAdvertisement, body: body.bytes)
     }
 
     private static func put(_ kind: UInt8, _ hardware: MACAddress, into body: inout ByteWriter) {

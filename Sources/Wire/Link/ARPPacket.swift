@@ -6,7 +6,9 @@ package struct ARPPacket: Equatable, Sendable {
     /// Operations of RFC 826.
     @usableFromInline
     package enum Operation: UInt16, Sendable {
+        /// Requests the hardware address of the target.
         case request = 1
+        /// The sender's hardware address.
         case reply = 2
     }
 
@@ -16,14 +18,21 @@ package struct ARPPacket: Equatable, Sendable {
     /// Offsets in bytes from the start of the packet.
     @usableFromInline
     package enum Field {
+        /// 1 for Ethernet.
         @inlinable package static var hardwareType: Int { 0 }
+        /// An EtherType.
         @inlinable package static var protocolType: Int { 2 }
         /// Length of a hardware address and of a protocol address, a byte each.
         @inlinable package static var lengths: Int { 4 }
+        /// `Operation`.
         @inlinable package static var operation: Int { 6 }
+        /// Six bytes.
         @inlinable package static var senderHardware: Int { 8 }
+        /// Four bytes.
         @inlinable package static var senderAddress: Int { 14 }
+        /// Six bytes.
         @inlinable package static var targetHardware: Int { 18 }
+        /// Four bytes.
         @inlinable package static var targetAddress: Int { 24 }
     }
 
@@ -31,10 +40,15 @@ package struct ARPPacket: Equatable, Sendable {
     /// Six bytes of hardware address, four of IPv4 address.
     private static let lengths: UInt16 = 0x0604
 
+    /// Request or reply.
     @usableFromInline package var operation: Operation
+    /// The sender's hardware address.
     @usableFromInline package var senderHardware: MACAddress
+    /// The sender's address; `any` in a probe.
     @usableFromInline package var senderAddress: IPv4Address
+    /// The receiver's hardware address in a reply; ignored in a request.
     @usableFromInline package var targetHardware: MACAddress
+    /// The address that a request is about.
     @usableFromInline package var targetAddress: IPv4Address
 
     /// A packet to send.

@@ -3,6 +3,8 @@
 /// EtherType values (IEEE 802 Numbers, IANA).
 @usableFromInline
 package enum EtherType {
+    /// Bytes of the field.
+    @inlinable package static var length: Int { 2 }
     /// IPv4 (RFC 894).
     @inlinable package static var ipv4: UInt16 { 0x0800 }
     /// ARP (RFC 826).
@@ -22,17 +24,31 @@ package enum EtherType {
 package struct EthernetHeader: Equatable, Sendable {
     /// Bytes of an untagged header.
     @inlinable package static var length: Int { 14 }
+    /// Bytes of a header with one VLAN tag.
+    @inlinable package static var taggedLength: Int { length + VLANTag.length }
+    /// Bytes of a header with two VLAN tags (IEEE 802.1ad), the longest that `network(of:)` reads.
+    @inlinable package static var doubleTaggedLength: Int { length + 2 * VLANTag.length }
+    /// Bytes of the shortest frame, without FCS, that an Ethernet carries (IEEE 802.3 clause 3.2.8).
+    @inlinable package static var minimumFrame: Int { 60 }
+    /// The least significant bit of an address's first byte: the address is a group's (IEEE 802-2014 section 8.2).
+    @inlinable package static var groupBit: UInt8 { 1 }
 
     /// Offsets in bytes from the start of the frame.
     @usableFromInline
     package enum Field {
+        /// Six bytes.
         @inlinable package static var destination: Int { 0 }
+        /// Six bytes.
         @inlinable package static var source: Int { 6 }
         /// The EtherType of an untagged frame, the TPID of a tagged one.
         @inlinable package static var type: Int { 12 }
+        /// The tag control information of a tagged frame.
+        @inlinable package static var tagControl: Int { type + VLANTag.controlOffset }
     }
 
+    /// The hardware address of the receiver, or of a group.
     @usableFromInline package var destination: MACAddress
+    /// The hardware address of the sender.
     @usableFromInline package var source: MACAddress
     /// The EtherType of the payload.
     @usableFromInline package var type: UInt16
@@ -56,19 +72,42 @@ package struct EthernetHeader: Equatable, Sendable {
     @inlinable
     @_lifetime(frame: copy frame)
     package func emit(into frame: inout MutableRawSpan) {
+        EthernetHeader.set(destination: destination, source: source, of: &frame)
+        frame.put16(type, at: Field.type)
+    }
+
+    /// Replaces the two hardware addresses of `frame`, which has at least a header.
+    @inlinable
+    @_lifetime(frame: copy frame)
+    package static func set(
+        destination: MACAddress, source: MACAddress, of frame: inout MutableRawSpan
+    ) {
         // Two addresses of six bytes are a word of eight and one of four.
         frame.put64(destination.value << 16 | source.value >> 32, at: Field.destination)
         frame.put32(UInt32(truncatingIfNeeded: source.value), at: Field.source + 2)
-        frame.put16(type, at: Field.type)
+    }
+
+    /// The EtherType and the offset of the payload, behind up to two VLAN tags. Nil for a frame that is too short, or
+    /// that has more tags.
+    @inlinable
+    package static func network(of frame: RawSpan) -> (type: UInt16, offset: Int)? {
+        guard frame.byteCount >= length else { return nil }
+        var offset = Field.type
+        var type = frame.big16(at: offset)
+        while type == EtherType.vlan || type == EtherType.serviceVLAN {
+            offset += VLANTag.length
+            guard offset <= doubleTaggedLength - EtherType.length, offset + EtherType.length <= frame.byteCount else {
+                return nil
+            }
+            type = frame.big16(at: offset)
+        }
+        return (type, offset + EtherType.length)
     }
 }
 
 /// Reads an Ethernet II header (IEEE 802.3 clause 3): destination, source, type.
 @usableFromInline
 package struct EthernetView: ~Escapable {
-    /// The same as `EthernetHeader.length`.
-    @inlinable package static var headerLength: Int { EthernetHeader.length }
-
     /// The whole frame.
     @usableFromInline package let bytes: RawSpan
 
@@ -82,8 +121,10 @@ package struct EthernetView: ~Escapable {
 
     // One load of eight bytes each, which the fourteen of the header cover.
 
+    /// The hardware address of the receiver, or of a group.
     @inlinable
     package var destination: MACAddress { MACAddress(bytes.big64(at: EthernetHeader.Field.destination) >> 16) }
+    /// The hardware address of the sender.
     @inlinable
     package var source: MACAddress { MACAddress(bytes.big64(at: EthernetHeader.Field.source) >> 16) }
     /// The EtherType, or a length below 1536 for IEEE 802.3 framing.

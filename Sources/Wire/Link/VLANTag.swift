@@ -7,6 +7,8 @@ package struct VLANTag: Equatable, BitwiseCopyable, Sendable {
     @inlinable package static var length: Int { 4 }
     /// The bits of `control` that are the VLAN id.
     @inlinable package static var identifierMask: UInt16 { 0x0fff }
+    /// The bits of `control` that are not the VLAN id: priority and drop eligibility.
+    @inlinable package static var priorityMask: UInt16 { ~identifierMask }
     /// Offset of `control` from the tag's start, which is `EthernetHeader.Field.type`.
     @inlinable package static var controlOffset: Int { 2 }
 

@@ -14,13 +14,46 @@ package struct TCPOptions: Equatable, BitwiseCopyable, Sendable {
     /// Kinds of options (RFC 9293 section 3.2, RFC 7323 section 2, RFC 2018).
     @usableFromInline
     package enum Kind {
+        /// Nothing follows. One byte, without a length.
         @inlinable package static var end: UInt8 { 0 }
+        /// Padding. One byte, without a length.
         @inlinable package static var noOperation: UInt8 { 1 }
+        /// Two bytes: bytes of the longest payload.
         @inlinable package static var maximumSegment: UInt8 { 2 }
+        /// One byte: bits of the shift.
         @inlinable package static var windowScale: UInt8 { 3 }
+        /// No value.
         @inlinable package static var selectivePermitted: UInt8 { 4 }
+        /// SACK blocks, of two sequence numbers each.
         @inlinable package static var selective: UInt8 { 5 }
     }
+
+    /// Options to send, each a word of 32 bits in which no-operations stand in front of it as padding.
+    @usableFromInline
+    package enum Word {
+        /// Bytes of a word.
+        @inlinable package static var length: Int { 4 }
+
+        /// - Parameter bytes: of the longest payload that the sender accepts.
+        @inlinable
+        package static func maximumSegment(_ bytes: UInt16) -> UInt32 { 0x0204_0000 | UInt32(bytes) }
+
+        /// - Parameter bits: of the shift, at most 14.
+        @inlinable
+        package static func windowScale(_ bits: UInt8) -> UInt32 { 0x0103_0300 | UInt32(bits) }
+
+        /// The sender accepts selective acknowledgments.
+        @inlinable package static var selectivePermitted: UInt32 { 0x0101_0402 }
+
+        /// The head of a SACK option. Its blocks follow, `blockLength` bytes each.
+        @inlinable
+        package static func selective(blocks: Int) -> UInt32 { 0x0101_0500 | UInt32(2 + blockLength * blocks) }
+    }
+
+    /// Bytes of a SACK block: the first sequence number, and the one behind the last.
+    @inlinable package static var blockLength: Int { 8 }
+    /// Offset in a SACK block of the sequence number behind the last.
+    @inlinable package static var blockEnd: Int { 4 }
 
     /// No options.
     package init() {}
@@ -43,8 +76,8 @@ package struct TCPOptions: Equatable, BitwiseCopyable, Sendable {
     package static func selective(_ segment: borrowing TCPView, _ body: (_ start: UInt32, _ end: UInt32) -> Void) {
         walk(segment) { kind, value in
             guard kind == Kind.selective else { return }
-            for offset in stride(from: 0, to: value.byteCount - 7, by: 8) {
-                body(value.big32(at: offset), value.big32(at: offset + 4))
+            for offset in stride(from: 0, to: value.byteCount - (blockLength - 1), by: blockLength) {
+                body(value.big32(at: offset), value.big32(at: offset + blockEnd))
             }
         }
     }

@@ -9,10 +9,13 @@ package enum UDPHeader {
     /// Offsets in bytes from the start of the datagram.
     @usableFromInline
     package enum Field {
+        /// The sender's port.
         @inlinable package static var sourcePort: Int { 0 }
+        /// The receiver's port.
         @inlinable package static var destinationPort: Int { 2 }
-        /// Of header and payload.
+        /// Bytes of header and payload.
         @inlinable package static var length: Int { 4 }
+        /// With the pseudo-header; 0 in IPv4 if the sender computed none. TCP's is elsewhere.
         @inlinable package static var checksum: Int { 6 }
     }
 }
@@ -20,9 +23,6 @@ package enum UDPHeader {
 /// Reads a UDP datagram (RFC 768).
 @usableFromInline
 package struct UDPView: ~Escapable {
-    /// The same as `UDPHeader.length`.
-    @inlinable package static var headerLength: Int { UDPHeader.length }
-
     /// The datagram up to its length field.
     @usableFromInline package let bytes: RawSpan
 
@@ -37,15 +37,17 @@ package struct UDPView: ~Escapable {
         self.bytes = bytes.extracting(0..<length)
     }
 
+    /// The sender's port.
     @inlinable
     package var sourcePort: UInt16 { bytes.big16(at: UDPHeader.Field.sourcePort) }
+    /// The receiver's port.
     @inlinable
     package var destinationPort: UInt16 { bytes.big16(at: UDPHeader.Field.destinationPort) }
     /// The bytes behind the header.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(UDPHeader.length) } }
 
-    /// 0 where the sender computed none.
+    /// 0 if the sender computed none.
     @inlinable
     package var checksum: UInt16 { bytes.big16(at: UDPHeader.Field.checksum) }
 
@@ -60,15 +62,20 @@ package struct UDPView: ~Escapable {
 }
 
 /// A UDP datagram over IPv4 in an Ethernet frame, to send.
+@usableFromInline
 package struct UDPFrame: Sendable {
     /// Bytes of all headers.
-    package static let headerLength = EthernetHeader.length + IPv4Header.length + UDPHeader.length
+    @inlinable package static var headerLength: Int {
+        EthernetHeader.length + IPv4Header.length + UDPHeader.length
+    }
 
     /// The link-layer header.
     package var ethernet: EthernetHeader
     /// The network header.
     package var ip: IPv4Header
+    /// The sender's port.
     package var sourcePort: UInt16
+    /// The receiver's port.
     package var destinationPort: UInt16
 
     /// - Parameters:

@@ -48,7 +48,7 @@ extension IntegrationTests {
             let header = IPv6Header(
                 source: sender, destination: .allNodes, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
             return NeighborDiscovery.frame(
-                header, from: source, to: Self.allNodes, type: NeighborDiscovery.neighborAdvertisement,
+                header, from: source, to: Self.allNodes, type: ICMPv6Type.neighborAdvertisement,
                 body: [0x20, 0, 0, 0] + address.bytes + [2, 1] + source.bytes)
         }
 
@@ -125,7 +125,7 @@ extension IntegrationTests {
                 IPv6Header(
                     source: place.address, destination: place.host, nextHeader: IPProtocol.icmpv6, hopLimit: 255),
                 from: rogue, to: place.gateway,
-                type: NeighborDiscovery.neighborSolicitation,
+                type: ICMPv6Type.neighborSolicitation,
                 body: [0, 0, 0, 0] + place.host.bytes + [1, 1] + rogue.bytes)
             for frame in [
                 claim(place.address, from: rogue, as: own), claim(place.address, from: rogue, as: place.address),
