@@ -29,6 +29,7 @@ package struct StreamFramer: ~Copyable {
     private let prefixes: UnsafeMutablePointer<UInt32>
     private let pieces: UnsafeMutablePointer<iovec>
 
+    /// Memory for the messages of one `SendVector`.
     package init() {
         unsafe prefixes = .allocate(capacity: SendVector.capacity)
         unsafe pieces = .allocate(capacity: SendVector.capacity * StreamFramer.piecesPerMessage)

@@ -6,6 +6,7 @@
 @frozen
 @usableFromInline
 package struct TimeAmount: Comparable, Hashable, BitwiseCopyable, Sendable {
+    /// The length; negative if a later instant was subtracted.
     @usableFromInline package var nanoseconds: Int64
 
     @inlinable
@@ -13,11 +14,15 @@ package struct TimeAmount: Comparable, Hashable, BitwiseCopyable, Sendable {
 
     @inlinable package static var zero: TimeAmount { TimeAmount(nanoseconds: 0) }
 
+    /// A length of `count` nanoseconds.
     @inlinable package static func nanoseconds(_ count: Int64) -> TimeAmount { TimeAmount(nanoseconds: count) }
+    /// A length of `count` microseconds. Traps beyond 292 years, as the other units do.
     @inlinable package static func microseconds(_ count: Int64) -> TimeAmount { TimeAmount(nanoseconds: count * 1000) }
+    /// A length of `count` milliseconds.
     @inlinable package static func milliseconds(_ count: Int64) -> TimeAmount {
         TimeAmount(nanoseconds: count * 1_000_000)
     }
+    /// A length of `count` seconds.
     @inlinable package static func seconds(_ count: Int64) -> TimeAmount {
         TimeAmount(nanoseconds: count * 1_000_000_000)
     }
@@ -25,7 +30,9 @@ package struct TimeAmount: Comparable, Hashable, BitwiseCopyable, Sendable {
     @inlinable package static func fractionalSeconds(_ count: Double) -> TimeAmount {
         TimeAmount(nanoseconds: Int64(count * 1e9))
     }
+    /// A length of `count` minutes.
     @inlinable package static func minutes(_ count: Int64) -> TimeAmount { .seconds(60 * count) }
+    /// A length of `count` hours.
     @inlinable package static func hours(_ count: Int64) -> TimeAmount { .seconds(3600 * count) }
 
     /// Whole units, rounded towards zero.

@@ -9,6 +9,7 @@ package struct FlowKey: Hashable, Sendable {
     /// Guest's port, remote port, protocol.
     private let ports: UInt64
 
+    /// IPv4 addresses come in the low 32 bits of `guest` and `remote`; ports are 0 for protocols without.
     package init(
         _ protocolNumber: UInt8, guest: IPv6Address, _ guestPort: UInt16, remote: IPv6Address, _ remotePort: UInt16
     ) {

@@ -24,6 +24,7 @@ package struct FlowTable: Sendable {
         var count = 0
     }
 
+    /// Flows that fit.
     package let capacity: Int
     private var indices: [FlowKey: Int] = [:]
     private var flows: [Flow] = []
@@ -34,6 +35,7 @@ package struct FlowTable: Sendable {
 
     package init(capacity: Int) { self.capacity = capacity }
 
+    /// Flows in the table.
     package var count: Int { indices.count }
 
     /// Returns the index of a flow, and marks it active; nil if there is none.
@@ -84,6 +86,7 @@ package struct FlowTable: Sendable {
         return (index, evicted)
     }
 
+    /// Removes a flow, whose index may be used again. Without effect if there is none.
     package mutating func remove(_ key: FlowKey) {
         guard let index = indices.removeValue(forKey: key) else { return }
         unlink(index)

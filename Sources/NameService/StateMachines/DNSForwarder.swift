@@ -51,11 +51,13 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
 
     /// Bounds of what guests can make the forwarder do.
     package struct Limits: Sendable {
-        /// Transactions at a time, of all guests and of one.
+        /// Transactions at a time, of all guests.
         package var transactions = 128
+        /// Transactions at a time, of one guest.
         package var transactionsPerGuest = 64
-        /// Queries that wait for a response, of all guests and of one.
+        /// Queries that wait for a response, of all guests.
         package var waiting = 1024
+        /// Queries that wait for a response, of one guest.
         package var waitingPerGuest = 128
 
         /// The limits of a process that may open enough sockets.

@@ -5,8 +5,9 @@ import FrameIO
 package struct PortConfiguration: Sendable {
     /// For messages, such as `/tmp/vde`.
     package var name: String
-    /// How the descriptor moves frames, and what the port is to the network.
+    /// How the descriptor moves frames.
     package var kind: PortKind
+    /// What the port is to the network.
     package var role: PortRole
     /// The descriptor, which the switch takes over; for `device` the reading end of the wakeup, or a descriptor that is
     /// readable while the device has work; -1 for `service`.
@@ -28,10 +29,11 @@ package struct PortConfiguration: Sendable {
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
 
-    /// For a client of a datagram listener: the listener, the name that the client has bound, and the name to send to,
-    /// if that is another.
+    /// For a client of a datagram listener: the listener's port.
     package var listener: PortNumber?
+    /// For a client of a datagram listener: the name that the client has bound, as `sockaddr_un` has it.
     package var peer: [UInt8] = []
+    /// For a client of a datagram listener: the name to send to, if that is not `peer`; else empty.
     package var destination: [UInt8] = []
     /// An `O_PATH` descriptor that keeps the destination the same socket, which the switch takes over; -1 for none.
     package var peerHandle: Int32 = -1

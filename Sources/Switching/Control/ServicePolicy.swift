@@ -26,9 +26,11 @@ package struct ServicePolicy: Equatable, Sendable {
 
 /// A lease for the source guard: only `hardware` may use `address` until the lease ends.
 package struct LeaseBinding: Sendable {
-    /// The leased address, its client, and the end of the lease.
+    /// The leased address.
     package let address: IPv4Address
+    /// The client.
     package let hardware: MACAddress
+    /// The end of the lease.
     package let until: Instant
 
     package init(_ address: IPv4Address, _ hardware: MACAddress, until: Instant) {

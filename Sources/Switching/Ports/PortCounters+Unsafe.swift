@@ -57,10 +57,13 @@ package final class PortCounters: @unchecked Sendable {
         addShared(UInt64(frames), Slot.drops.rawValue + reason.rawValue)
     }
 
-    /// Frames and bytes that were received and sent.
+    /// Frames that were received.
     package var framesIn: UInt64 { value(Slot.framesIn.rawValue) }
+    /// Bytes of the frames that were received, as frames are: GSO frames count as one.
     package var bytesIn: UInt64 { value(Slot.bytesIn.rawValue) }
+    /// Frames that were sent.
     package var framesOut: UInt64 { value(Slot.framesOut.rawValue) }
+    /// Bytes of the frames that were sent.
     package var bytesOut: UInt64 { value(Slot.bytesOut.rawValue) }
 
     /// Frames that were dropped for one reason.

@@ -26,6 +26,7 @@ package struct TransmitQueue: ~Copyable {
 
     deinit { unsafe memory?.deallocate() }
 
+    /// Whether no frame waits.
     @inlinable
     package var isEmpty: Bool { count == 0 }
 

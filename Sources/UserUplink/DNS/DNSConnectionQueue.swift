@@ -20,6 +20,7 @@ package final class DNSConnectionQueue: Sendable {
     /// Readable while there is something to take.
     package let notification: Wakeup
 
+    /// - Throws: if the host does not give the descriptors of the notification.
     package init() throws(SystemError) { notification = try Wakeup() }
 
     deinit {
@@ -53,6 +54,7 @@ package final class DNSConnectionQueue: Sendable {
 package struct QueuedDNSConnection: ~Copyable {
     /// The proxy's end.
     package let socket: Descriptor
+    /// The guest's address.
     package let guest: IPv4Address
 
     /// Hands the socket over to the caller.

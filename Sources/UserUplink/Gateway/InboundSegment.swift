@@ -3,6 +3,7 @@ import Wire
 
 /// A guest's TCP segment, of which the gateway has verified everything but what it means to its connection.
 package struct InboundSegment: Equatable, Sendable {
+    /// The connection that the segment belongs to, or would open.
     package let key: FlowKey
     /// The sender.
     package let hardware: MACAddress

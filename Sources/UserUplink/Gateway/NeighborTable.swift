@@ -134,6 +134,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
         put(address, Neighbor(hardware: hardware, owner: owner, lastSeen: now.seconds32, leasedUntil: end))
     }
 
+    /// The hardware address that uses `address`; nil if none is known.
     package func hardware(of address: Address) -> MACAddress? { neighbors[address]?.hardware }
 
     /// The guest that is charged for an address.

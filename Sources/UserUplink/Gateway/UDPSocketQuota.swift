@@ -27,8 +27,10 @@ package struct UDPSocketQuota: Sendable {
     /// Cache: most datagrams come from the port of the one before.
     private var last: (key: Key, second: UInt32)?
 
+    /// - Parameter capacity: sockets, of all guests.
     package init(capacity: Int) { share = FairShare(capacity: capacity) }
 
+    /// Sockets that libslirp may have open.
     package var count: Int { uses.count }
 
     /// Whether a datagram may be sent from a port. No guest gets more sockets than it leaves for the others.
