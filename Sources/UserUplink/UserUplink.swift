@@ -64,8 +64,8 @@ package final class UserUplink: Uplink {
             network: guests, hardware: hardware, gatewayHardware: hardware, gatewayIPv6: network.gatewayIPv6)
         context.logger.info(
             """
-            user-mode NAT by libslirp \(network.libraryVersion), for up to \(natOptions.flowLimit) conversations at a \
-            time (this process may open \(descriptorLimit) files)
+            user-mode NAT by libslirp \(network.libraryVersion), for up to \(natOptions.flowLimit) connections and \
+            UDP flows at a time (this process may open \(descriptorLimit) files)
             """)
     }
 
@@ -144,7 +144,7 @@ package final class UserUplink: Uplink {
         let drops = NATDropReason.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
         let streams = network.streams
         return
-            "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) parts of streams sent again, "
+            "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) retransmissions, "
             + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 

@@ -107,7 +107,7 @@ final class TCPRelay {
     /// Current size of all stream buffers, in bytes.
     var memoryUsed: Int { context.memory.used }
 
-    /// Parts of streams that were retransmitted to guests so far.
+    /// Retransmissions to guests so far, each of one range of the stream.
     var retransmissions: Int { context.retransmissions }
 
     // MARK: Polls

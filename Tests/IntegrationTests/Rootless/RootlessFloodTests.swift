@@ -10,7 +10,8 @@ extension IntegrationTests.Rootless {
     @Test func connectFloodLeavesDescriptorsForOthers() throws {
         let fixture = try RootlessFixture(internet: true, wrapper: ["prlimit", "--nofile=1024:1024", "--"])
         #expect(
-            fixture.daemon.output.contains("for up to 512 conversations at a time (this process may open 1024 files)"))
+            fixture.daemon.output.contains(
+                "for up to 512 connections and UDP flows at a time (this process may open 1024 files)"))
         let guest = try fixture.guest()
         try guest.lease()
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
