@@ -113,6 +113,26 @@ import Testing
     }
 
     @Test(arguments: [
+        "let a = frame.big16(at: 12)", "frame.put16(0, at: network + 10)", "frame.put16(\n    sum, at: network &+ 10)",
+        "guard frame.byte(at: 0) == 1 else { return }", "let a = IPv4Address(frame.big32(at: isTagged ? 30 : 26))",
+        "guard frame.byteCount >= start &+ 28, a else { return }",
+    ])
+    func numbersForHeaderFieldsAreFound(code: String) {
+        #expect(count(.headerFields, "Sources/Switching/A.swift", code + "\n") == 1)
+        #expect(count(.headerFields, "Sources/Wire/A.swift", code + "\n") == 0)
+        #expect(count(.headerFields, "Tests/WireTests/A.swift", code + "\n") == 0)
+    }
+
+    @Test(arguments: [
+        "frame.put16(0x4500, at: network + IPv4Header.Field.checksum)", "frame.put(header, at: 0)",
+        "frame.put8(UInt8(4), at: start)  // at: 4", "guard frame.byteCount > 0, count >= 28 else { return }",
+        "let a = bytes.extracting(0..<length)", "let a = label.count == 5 ? bytes.byte(at: index) : 7",
+    ])
+    func otherNumbersPass(code: String) {
+        #expect(offences(.headerFields, "Sources/Switching/A.swift", code + "\n") == [])
+    }
+
+    @Test(arguments: [
         "Tells the guest.", "Nobody reads it.", "Whoever sends, waits.", "It is closed. Who has it sends.",
         "The way out.",
         "Tried in vain.", "A super-frame.", "It begins anew.", "It is not to be had.", "What the machine sends.",
