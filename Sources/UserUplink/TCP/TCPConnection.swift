@@ -15,7 +15,7 @@ import Wire
 //     TCPConnection   one connection: states, both byte streams
 //     TCPSender       host -> guest: windows, retransmission, congestion control   (pure arithmetic)
 //     TCPReceiver     guest -> host: reordering, advertised window                 (pure arithmetic)
-//     StreamBuffer    the bytes of one direction, a ring of 16 KiB to 1 MiB
+//     StreamBuffer    the bytes of one direction, a ring of 16 KiB to 1 MiB; no memory before the first byte
 //
 // States and events
 // -----------------
@@ -23,17 +23,19 @@ import Wire
 //  state        entered when              segment of the guest          socket                     timer
 //  connecting   the guest's SYN came;     RST: closed                   writable: SYN-ACK,         75 s: ICMP, closed
 //               connect(2) is under way   others are ignored            -> synReceived
-//                                                                       refused: RST, closed
-//                                                                       unreachable: ICMP, closed
-//  synSent      a client connected to a   SYN-ACK: ACK, -> established  -                          SYN again, 2 s and
-//               published port; SYN sent  RST: client reset, closed                                doubling, 6 times
+//                                                                       unreachable or timed out:
+//                                                                       ICMP, closed
+//                                                                       other errors: RST, closed
+//  synSent      a client connected to a   SYN-ACK: ACK, -> established  -                          SYN at once, again
+//               published port            RST: client reset, closed                                after 2 s, doubling;
+//                                         wrong ACK: RST                                           closed after 6 SYNs
+//  synReceived  SYN-ACK sent              ACK: -> established           -                          SYN-ACK again after
+//                                         RST: closed                                              1 s, doubling; RST,
+//                                         SYN: SYN-ACK again                                       closed after 6 more
 //                                         wrong ACK: RST
-//  synReceived  SYN-ACK sent              ACK: -> established           -                          SYN-ACK again, 1 s
-//                                         SYN: SYN-ACK again                                       doubling, 6 times
-//                                         wrong ACK: RST
-//  established  the handshake is done     see below                     readable, writable         see below
-//  timeWait     both FINs are sent and    ACK again; a SYN begins a     closed                     1 s: closed
-//               acknowledged              new connection
+//  established  the handshake is done     RST: closed; others below     readable, writable         see below
+//  timeWait     both FINs are sent and    ACK again; RST: closed;       closed                     1 s: closed
+//               acknowledged              a SYN begins a new connection
 //  closed       -                         -                             -                          the relay removes it
 //                                                                                                  after this poll
 //
@@ -43,37 +45,44 @@ import Wire
 //     FIN from the guest     receiver.isFinReceived   then, with toSocket empty, shutdown(2): hasShutDownSocket
 //     end of the socket      isSocketAtEnd            a FIN goes behind the last byte; acknowledged: isFinAcked
 //
-//     CLOSE-WAIT is isFinReceived alone, FIN-WAIT-1 isSocketAtEnd alone, FIN-WAIT-2 isFinAcked alone. Both sides done
-//     is timeWait. A reset of the outside is passed on as RST, after what was received before it has been delivered.
+//     CLOSE-WAIT is isFinReceived without isSocketAtEnd. Without isFinReceived, FIN-WAIT-1 is isSocketAtEnd, and
+//     FIN-WAIT-2 isFinAcked as well. CLOSING and LAST-ACK are isFinReceived and isSocketAtEnd, until isFinAcked.
+//     isFinAcked and hasShutDownSocket lead to timeWait, whichever side ended first. A reset of the outside is passed
+//     on as RST, after what was received before it has been delivered.
 //
 // What is acknowledged when
 // -------------------------
 //
-// Data is acknowledged when it is in the socket or in `toSocket`, not when the remote host has it. An ACK goes with
-// data if there is any; otherwise, at the end of a poll:
+// Data is acknowledged when it is in the socket or in `toSocket`, not when the remote host has it. After a reset of the
+// outside it is acknowledged and dropped. An ACK goes with data if there is any; otherwise, at the end of a poll:
 //
 //     a second full-sized segment, a short one, anything out of order, a probe, a SYN in between      at once
+//     an ACK of what was never sent; a FIN with data, or after this side's own                        at once
 //     one full-sized segment in order                                                                 within 1 ms
-//     a FIN without data                                          within 5 ms, to go with this side's own FIN
+//     a FIN without data before this side's own                   within 5 ms, to go with this side's own FIN
 //     the window was below 32 KiB, and half of the buffer is free again                               at once
 //
 // Flow control, end to end
 // ------------------------
 //
-// guest -> outside: bytes go to the socket right away. What it does not take stays in `toSocket`, and the advertised
-// window is the rest of 1 MiB. A remote host that does not read thereby stops the guest.
+// guest -> outside: segments of 8 KiB and more go to the socket right away, if nothing waits; others are collected in
+// `toSocket`, and go at the end of the poll or from 64 KiB on. What the socket does not take stays there. The
+// advertised window is the rest of 1 MiB, at most 65,535 bytes if the guest does not scale windows. A remote host that
+// does not read thereby stops the guest. If the memory budget does not let `toSocket` grow, what has no room is
+// dropped, and the guest retransmits it.
 // outside -> guest: `toGuest` keeps all bytes from SND.UNA on. While it is full the socket is not watched for reading,
-// the kernel's buffer fills, and the remote host stops. The buffer grows only if half of it is in flight.
+// the kernel's buffer fills, and the remote host stops. The buffer grows only if more than half of it is in flight.
 //
 // Timers
 // ------
 //
-//     retransmitDeadline   RFC 6298 in TCPSender; RTO 200 ms to 60 s; reset after 15 in a row
+//     retransmitDeadline   RFC 6298 in TCPSender; RTO 200 ms to 60 s; after 15 expiries in a row, the next one resets
 //     ackDeadline          delayed ACK, and an ACK that is due at the end of this poll
 //     timer, handshake     connect timeout, SYN and SYN-ACK retransmission
-//     timer, idle          keep-alive (RFC 9293 section 3.8.4): after 600 s, then up to 10 probes with backoff
-//     timer, no window     persist (RFC 9293 section 3.8.6.1): after 200 ms, doubling up to 5 s; no limit while the
-//                          guest answers
+//     timer, idle          keep-alive (RFC 9293 section 3.8.4): a probe after 600 s without an ACK of the guest, and
+//                          10 more 400 ms, 800 ms and so on up to 60 s apart; then reset
+//     timer, no window     persist (RFC 9293 section 3.8.6.1): after 200 ms, doubling up to 5 s, without limit while
+//                          the guest answers; 10 probes in a row without an answer, then reset
 //     timer, timeWait      1 s instead of 2 MSL: both ends of the path are on this host
 //
 // The persist probe is an ACK with an old sequence number, as a keep-alive is: it carries no data, so a guest that
