@@ -6,8 +6,8 @@ import Switching
 import Timing
 import Wire
 
-/// Runs the DHCP server on the main thread: receives guests' frames from the switch, writes leases to disk, sends the
-/// replies.
+/// Runs the DHCP server on the control thread: receives guests' frames from the switch, writes leases to disk, and
+/// sends the replies.
 ///
 /// # Folders
 ///
@@ -22,7 +22,7 @@ import Wire
 ///     Outbox.frames  -> SwitchControl.sendFromService -> guest
 ///
 /// A lease is on disk before its ACK is sent (RFC 2131 section 3.1), so that a restarted server knows every address
-/// that a client may be using. The main thread waits for the disk; workers go on forwarding. Sending a reply is a
+/// that a client may be using. The control thread waits for the disk; workers go on forwarding. Sending a reply is a
 /// command that the workers execute with the switch's exclusive lock.
 ///
 /// # Other servers

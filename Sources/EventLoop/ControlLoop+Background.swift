@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-// Blocking work, away from the main thread.
+// Blocking work, away from the control thread.
 
 extension ControlLoop {
     /// Runs `work` on a new thread, and then `completion` with its result on this loop, if the loop still runs.

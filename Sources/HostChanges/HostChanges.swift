@@ -44,7 +44,7 @@ import Timing
 //
 // Locks, in this order: the directory lock (file `lock`), then a record's lock. The directory lock is waited for only
 // at start and end; while the event loop runs, an attempt that fails is repeated by a timer. All methods run on the
-// main thread. nft, libnftables and ovs-vsctl may block it for as long as they run.
+// control thread. nft, libnftables and ovs-vsctl may block it for as long as they run.
 
 /// The changes that one instance has made to the host, with the record on disk from which they can be undone.
 package final class HostChanges {

@@ -24,7 +24,7 @@ import Wire
 /// the user-mode NAT, port 53 of the host stays free, and the switch port of each query is known, which a guest cannot
 /// choose (`GuestShares`).
 ///
-/// All of it runs on the main thread, which never waits for a resolver. Only `DNSTCPTerminator` and
+/// All of it runs on the control thread, which never waits for a resolver. Only `DNSTCPTerminator` and
 /// `DNSConnectionQueue` are shared with the switch's workers. What becomes of a query is in `DNSQueryClassifier` and
 /// `DNSForwarder`.
 package final class DNSGateway {

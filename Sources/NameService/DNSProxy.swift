@@ -21,7 +21,7 @@ struct DNSDatagramClient: Hashable, Sendable {
 }
 
 /// Answers the DNS queries of guests with the host's resolvers. It connects the state machine (`DNSForwarder`) to
-/// sockets and timers on the main thread. The caller passes in queries over UDP and connections, and sends the
+/// sockets and timers on the control thread. The caller passes in queries over UDP and connections, and sends the
 /// responses over UDP.
 final class DNSProxy {
     private let loop: ControlLoop

@@ -92,7 +92,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         }
     }
 
-    // MARK: The main thread
+    // MARK: The control thread
 
     /// libslirp's version, such as `4.7.0`.
     package var libraryVersion: String { slirp.stack.version }

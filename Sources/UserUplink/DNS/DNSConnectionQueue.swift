@@ -2,10 +2,10 @@
 import Platform
 import Wire
 
-/// Hands guests' DNS connections over TCP from the thread that terminates them to the main thread, where the DNS proxy
-/// runs: one end of a socket pair each, with the guest's address. No socket listens on the host for that.
+/// Hands guests' DNS connections over TCP from the thread that terminates them to the control thread, where the DNS
+/// proxy runs: one end of a socket pair each, with the guest's address. No socket listens on the host for that.
 package final class DNSConnectionQueue: Sendable {
-    /// Connections that the main thread has not taken yet.
+    /// Connections that the control thread has not taken yet.
     private static let capacity = 64
     /// Those of one guest address.
     private static let capacityPerGuest = 8

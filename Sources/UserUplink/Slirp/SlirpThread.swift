@@ -14,7 +14,7 @@ import Wire
 //     thread              may block in      locks
 //     forwarding worker   nothing           switch (shared), NAT lock (tryLock)
 //     libslirp thread     libslirp, poll    none during a call; switch (shared), then NAT lock, in callbacks and polls
-//     main thread         the 1 s of stop   switch (shared), then NAT lock
+//     control thread      the 1 s of stop   switch (shared), then NAT lock
 //
 // Lock order: the switch's shared lock, then the NAT lock. A worker holds the first one already.
 // Neither is held while libslirp is entered, so that a call that hangs holds nothing.
@@ -76,14 +76,14 @@ final class SlirpThread: @unchecked Sendable {
     /// Makes the thread poll.
     func wake() { wakeup.signal() }
 
-    /// Starts the thread. From the main thread.
+    /// Starts the thread. From the control thread.
     /// - Parameter poll: polls the NAT; returns when the next poll is due.
     func start(poll: @escaping @Sendable () -> Instant) throws(SystemError) {
         try WorkerThread.start(named: "user network") { self.run(poll) }
         isRunning = true
     }
 
-    /// Ends thread and libslirp. From the main thread.
+    /// Ends thread and libslirp. From the control thread.
     /// - Returns: false if libslirp does not return. Its memory is in use until the process ends.
     func stop() -> Bool {
         isStopping.store(true, ordering: .releasing)
