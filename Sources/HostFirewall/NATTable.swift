@@ -109,11 +109,12 @@ package struct NATTable: Equatable, Sendable {
     /// it. No guest reaches 127.0.0.0/8, even if `route_localnet` lets the host's own packets of that network out by
     /// the TAP.
     private var ingressRules: String {
+        // 58 is ICMPv6. nft looks names of protocols up in /etc/protocols, which a small system lacks.
         [
             "ip daddr 127.0.0.0/8 drop",
             "ip saddr \(network.base) drop",
             "ip saddr != { 0.0.0.0, \(network) } fib saddr . iif oif missing drop",
-            "ip6 saddr :: meta l4proto != ipv6-icmp drop",
+            "ip6 saddr :: meta l4proto != 58 drop",
             "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
         ].map { "    \(inward) \($0)\n" }.joined()
     }
