@@ -18,7 +18,7 @@ package struct Check: ParsableCommand {
             and something to try), or skipped (the network does not offer it). The exit status is 0 if no step failed.
             """)
 
-    @Argument(help: "The network to check, in the same form as for join.")
+    @Argument(help: "The network to check, in the same form as for join.", completion: .directory)
     var vde: String?
 
     @Option(help: ArgumentHelp("Name to resolve. The default needs no server outside the host.", valueName: "name"))

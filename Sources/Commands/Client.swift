@@ -17,7 +17,7 @@ package struct Client: ParsableCommand {
             or 127 if the program cannot be started.
             """)
 
-    @Argument(help: "The socket that vde_vmnet --stream created.")
+    @Argument(help: "The socket that vde_vmnet --stream created.", completion: .file())
     var socket: String
 
     @Argument(

@@ -33,9 +33,11 @@ package struct Join: ParsableCommand {
             PATH[] or ptp://PATH: a cable without a switch
             With --switch: the directory to create (default: /var/run/vde.ctl for root, else /tmp/vde.ctl).
             Default: the directories that libvdeplug tries; none if --stream, --dgram or --fd is given.
-            """
-    )
+            """,
+        completion: .directory)
     var vde: String?
+
+    @OptionGroup var file: OptionsFileOption
 
     @OptionGroup(title: "Switch")
     var own: SwitchOptions
@@ -49,7 +51,8 @@ package struct Join: ParsableCommand {
             Group that may write to the sockets that vde_vmnet creates in the switch's directory. (default: staff on \
             macOS)
             """,
-            valueName: "group"))
+            valueName: "group"),
+        completion: Completions.groups)
     var vdeGroup: String?
 
     @Option(
@@ -80,7 +83,8 @@ package struct Join: ParsableCommand {
         help: ArgumentHelp(
             """
             Interface for bridged mode: a network card or a Linux bridge. 'vde_vmnet interfaces' lists them.
-            """, valueName: "interface"))
+            """, valueName: "interface"),
+        completion: Completions.interfaces)
     var vmnetInterface: String?
 
     @Option(
@@ -88,7 +92,8 @@ package struct Join: ParsableCommand {
             """
             QEMU's bridge helper, which joins a Linux bridge without privilege. (default: the installed one)
             """,
-            valueName: "program"))
+            valueName: "program"),
+        completion: .file())
     var bridgeHelper: String?
 
     @Option(
@@ -148,14 +153,16 @@ package struct Join: ParsableCommand {
             """
             Directory for the DHCP server's leases. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)
             """,
-            valueName: "directory"))
+            valueName: "directory"),
+        completion: .directory)
     var stateDir: String?
 
     @Option(
         name: [.customShort("p", allowingJoined: true), .long],
         help: ArgumentHelp(
             "Write the process id to this file, and refuse to start while another process uses the file.",
-            valueName: "file"))
+            valueName: "file"),
+        completion: .file())
     var pidfile: String?
 
     @OptionGroup var threads: WorkerOptions
@@ -229,6 +236,7 @@ package struct Join: ParsableCommand {
     /// The options as a configuration. Changes nothing on the host.
     /// - Throws: `ValidationError` that names the options that cannot be combined, or the value that is invalid.
     func makeConfiguration() throws -> Configuration {
+        try file.check()
         let locator = try makeLocator(), group = try makeGroup()
         // Listeners first: the sockets of the service manager count as listeners in the rules below. With other
         // listeners and no VDE argument, the switch has no directory.

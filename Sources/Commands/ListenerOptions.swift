@@ -13,7 +13,8 @@ struct ListenerOptions: ParsableArguments {
             Create a stream socket for QEMU and for clients of socket_vmnet. May be repeated.
             QEMU: -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH
             """,
-            valueName: "path"))
+            valueName: "path"),
+        completion: .file())
     var stream: [String] = []
 
     @Option(
@@ -22,7 +23,8 @@ struct ListenerOptions: ParsableArguments {
             Create a datagram socket for QEMU, vfkit and krunkit. May be repeated.
             QEMU: -netdev dgram,id=n,local.type=unix,local.path=OWN,remote.type=unix,remote.path=PATH
             """,
-            valueName: "path"))
+            valueName: "path"),
+        completion: .file())
     var dgram: [String] = []
 
     @Option(
@@ -42,7 +44,9 @@ struct ListenerOptions: ParsableArguments {
             valueName: "seconds"))
     var idleExit: Int?
 
-    @Option(help: ArgumentHelp("Group that may connect to the sockets of --stream and --dgram.", valueName: "group"))
+    @Option(
+        help: ArgumentHelp("Group that may connect to the sockets of --stream and --dgram.", valueName: "group"),
+        completion: Completions.groups)
     var socketGroup: String?
 
     /// Whether there is a listener besides VDE.

@@ -115,9 +115,11 @@ package struct Root: ParsableCommand {
     static func normalized(_ arguments: [String]) throws -> [String] {
         switch arguments.first {
         case "switch": ["switch"] + (try VDESwitchArguments.normalized(Array(arguments.dropFirst())))
-        case "run": ["run", "--with-program"] + emptyValues(arguments.dropFirst())
+        case "run":
+            ["run", "--with-program"] + emptyValues(try OptionsFile.expanded(Array(arguments.dropFirst()))[...])
         case "client": arguments
-        default: emptyValues(arguments[...])
+        case "check", "interfaces": emptyValues(arguments[...])
+        default: emptyValues(try OptionsFile.expanded(arguments)[...])
         }
     }
 

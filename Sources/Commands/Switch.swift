@@ -23,7 +23,8 @@ package struct Switch: ParsableCommand {
         name: [.customShort("s"), .customLong("sock"), .customLong("unix"), .customLong("vdesock")],
         help: ArgumentHelp(
             "Directory of the switch. (default: /var/run/vde.ctl for root, else /tmp/vde.ctl)",
-            valueName: "directory"))
+            valueName: "directory"),
+        completion: .directory)
     var sock: String?
 
     @Option(
@@ -46,7 +47,8 @@ package struct Switch: ParsableCommand {
 
     @Option(
         name: [.customShort("p", allowingJoined: true), .long],
-        help: ArgumentHelp("Write the process id to this file.", valueName: "file"))
+        help: ArgumentHelp("Write the process id to this file.", valueName: "file"),
+        completion: .file())
     var pidfile: String?
 
     @Option(
@@ -60,17 +62,21 @@ package struct Switch: ParsableCommand {
 
     @Option(
         name: [.customShort("g"), .long],
-        help: ArgumentHelp("Group of the directory and its sockets.", valueName: "group"))
+        help: ArgumentHelp("Group of the directory and its sockets.", valueName: "group"),
+        completion: Completions.groups)
     var group: String?
 
     @Option(
-        name: [.customShort("M"), .long], help: ArgumentHelp("Create a socket for the console.", valueName: "path"))
+        name: [.customShort("M"), .long], help: ArgumentHelp("Create a socket for the console.", valueName: "path"),
+        completion: .file())
     var mgmt: String?
 
     @Option(help: ArgumentHelp("Octal mode of the console's socket. (default: 0600)", valueName: "mode"))
     var mgmtmode: OctalMode?
 
-    @Option(help: ArgumentHelp("Group of the console's socket.", valueName: "group"))
+    @Option(
+        help: ArgumentHelp("Group of the console's socket.", valueName: "group"),
+        completion: Completions.groups)
     var mgmtgroup: String?
 
     @Option(
@@ -80,7 +86,8 @@ package struct Switch: ParsableCommand {
             Run the console commands in this file at start. (default: ~/.vde2/vde_switch.rc or \
             /etc/vde2/vde_switch.rc, if it exists)
             """,
-            valueName: "file"))
+            valueName: "file"),
+        completion: .file())
     var rcfile: String?
 
     @OptionGroup var threads: WorkerOptions

@@ -25,13 +25,16 @@ struct SwitchOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Create a socket for the switch's console, for unixterm, vdeterm and unixcmd.", valueName: "path"))
+            "Create a socket for the switch's console, for unixterm, vdeterm and unixcmd.", valueName: "path"),
+        completion: .file())
     var mgmt: String?
 
     @Option(help: ArgumentHelp("Octal mode of the console's socket. Needs --mgmt. (default: 0600)", valueName: "mode"))
     var mgmtmode: OctalMode?
 
-    @Option(help: ArgumentHelp("Run the console commands in this file at start.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("Run the console commands in this file at start.", valueName: "file"),
+        completion: .file())
     var rcfile: String?
 
     @Flag(help: "Keep guests from reaching each other; they reach only the uplink.")

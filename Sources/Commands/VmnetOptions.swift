@@ -30,7 +30,8 @@ struct VmnetOptionGroup: ParsableArguments {
             Interface through which guests reach the outside, such as en0 (macOS 26 and later, shared mode). \
             (default: the system's choice)
             """,
-            valueName: "interface"))
+            valueName: "interface"),
+        completion: Completions.interfaces)
     var vmnetExternalInterface: String?
 
     func note(in given: inout GivenOptions) {

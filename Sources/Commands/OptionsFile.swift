@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Lifecycle
+import Platform
+
+/// The file of `--config`: options of `join`, one on each line, for service managers. There is no quoting: the value is
+/// the rest of the line. An empty line, and a line that begins with `#`, has no effect.
+enum OptionsFile {
+    static let option = "--config"
+    /// Bytes. A file with every option is far shorter.
+    static let maximumSize = 65_536
+
+    /// Replaces each `--config FILE` in front of `--` by the options in the file, so that options behind it take
+    /// precedence.
+    /// - Throws: `noInput` if a file cannot be read, `usage` for the first line that is not an option.
+    static func expanded(_ arguments: [String]) throws(ExitError) -> [String] {
+        var result: [String] = []
+        var index = 0
+        while index < arguments.count, arguments[index] != "--" {
+            let word = arguments[index]
+            index += 1
+            if word == option, index < arguments.count {
+                result += try read(arguments[index])
+                index += 1
+            } else if word.hasPrefix(option + "="), word.count > option.count + 1 {
+                result += try read(String(word.dropFirst(option.count + 1)))
+            } else {
+                result.append(word)
+            }
+        }
+        return result + arguments[index...]
+    }
+
+    /// The options in the file at `path`, opened with the rights of the user that called sudo.
+    private static func read(_ path: String) throws(ExitError) -> [String] {
+        let bytes: [UInt8]
+        do throws(SystemError) {
+            let file = try Files.openForCaller(path)
+            guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+            bytes = try file.readAll(limit: maximumSize + 1)
+        } catch {
+            throw ExitError(
+                .noInput,
+                "cannot read the options in \(option): \(error); give a readable file, or leave the option out")
+        }
+        guard bytes.count <= maximumSize else {
+            throw ExitError(
+                .usage, "\(option): \(path) is longer than \(maximumSize) bytes; give a file with one option a line")
+        }
+        var arguments: [String] = []
+        for (number, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
+        {
+            do throws(LineError) {
+                if let argument = try argument(in: String(decoding: line, as: UTF8.self)) { arguments.append(argument) }
+            } catch {
+                throw ExitError(.usage, "\(option): \(path), line \(number + 1): \(error.reason)")
+            }
+        }
+        return arguments
+    }
+
+    /// Why a line is not an option.
+    struct LineError: Error, Equatable {
+        let reason: String
+    }
+
+    /// The argument that a line stands for: `--name=value`, `--name`, or the VDE argument; nil for none.
+    static func argument(in line: String) throws(LineError) -> String? {
+        let text = trimmed(line)
+        guard let first = text.first, first != "#" else { return nil }
+        guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 || $0 == "\t" }) else {
+            throw LineError(reason: "it has a control character; write one option on each line, as plain text")
+        }
+        guard first == "-" else {
+            guard text.contains("/") else {
+                throw LineError(
+                    reason: "'\(text)' is neither an option (--NAME VALUE) nor the path of a VDE network")
+            }
+            return text
+        }
+        let name = text.prefix { $0 != " " && $0 != "\t" && $0 != "=" }
+        guard name.hasPrefix("--"), name.count > 2 else {
+            throw LineError(reason: "'\(name)' is not an option in full, such as --vmnet-mode")
+        }
+        if name == option { throw LineError(reason: "\(option) names another file, which is not supported") }
+        let rest = trimmed(String(text.dropFirst(name.count)))
+        if rest.isEmpty { return String(name) }
+        return rest.first == "=" ? name + rest : name + "=" + rest
+    }
+
+    /// Without white space at both ends.
+    private static func trimmed(_ text: String) -> String {
+        let isBlank: (Character) -> Bool = { $0 == " " || $0 == "\t" || $0 == "\r" || $0 == "\r\n" }
+        guard let first = text.firstIndex(where: { !isBlank($0) }), let last = text.lastIndex(where: { !isBlank($0) })
+        else { return "" }
+        return String(text[first...last])
+    }
+}
+
+/// The option of `join` that names such a file.
+struct OptionsFileOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            Take the options in this file too, one on each line: --NAME VALUE, or the VDE argument. Options behind it \
+            on the command line take precedence. Lines that begin with # are comments.
+            """,
+            valueName: "file"),
+        completion: .file())
+    var config: [String] = []
+
+    /// - Throws: if `OptionsFile` has not replaced the option, because it has no name of a file.
+    func check() throws {
+        if let name = config.first { throw ValidationError("--config: '\(name)' is not the path of a file") }
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Daemon
+import Lifecycle
+import Platform
+import TestSupport
+import Testing
+
+@testable import Commands
+
+@Suite struct OptionsFileTests {
+    private func expand(_ text: String, _ before: [String] = [], _ after: [String] = []) throws -> [String] {
+        let folder = try TemporaryFolder()
+        let path = folder.file("lab.conf")
+        try Files.replace(path, Array(text.utf8))
+        return try OptionsFile.expanded(before + ["--config", path] + after)
+    }
+
+    /// The message with which the file is refused, after the name of the file.
+    private func refusal(_ text: String) throws -> String? {
+        do {
+            _ = try expand(text)
+            return nil
+        } catch let error as ExitError {
+            #expect(error.status == .usage)
+            return error.description.split(separator: "lab.conf", maxSplits: 1).last.map(String.init)
+        }
+    }
+
+    @Test func lineIsOneArgument() throws {
+        let words = try expand(
+            "# lab\n\n  --switch  \n/run/vde/lab net\n--vde-mode\t 0660\r\n--vmnet-mode=host\n"
+                + "--dhcp-host 52:54:00:00:00:01,10.0.0.7",
+            ["--fd", "3"], ["--vmnet-mode", "shared", "--", "--config", "x"])
+        #expect(
+            words == [
+                "--fd", "3", "--switch", "/run/vde/lab net", "--vde-mode=0660", "--vmnet-mode=host",
+                "--dhcp-host=52:54:00:00:00:01,10.0.0.7", "--vmnet-mode", "shared", "--", "--config", "x",
+            ])
+    }
+
+    @Test func valueIsNotSplitOrExpanded() throws {
+        #expect(try expand("--stream /run/a b $HOME 'c' # d\n") == ["--stream=/run/a b $HOME 'c' # d"])
+        #expect(try expand("--trunk -1") == ["--trunk=-1"])
+        #expect(try expand("--stream =x") == ["--stream=x"])
+        #expect(try expand("") == [])
+    }
+
+    @Test func laterOptionTakesPrecedence() throws {
+        let folder = try TemporaryFolder()
+        try Files.replace(folder.file("c"), Array("--switch\n--vmnet-mode host\n--dhcp off\n".utf8))
+        let words = try Root.normalized(["--config=" + folder.file("c"), "--dhcp", "builtin", "/tmp/vde"])
+        let join = try Join.parse(words)
+        #expect(join.own.isSwitch && join.vmnetMode == .host && join.addresses.dhcp == .builtin)
+    }
+
+    @Test func programOfRunKeepsItsArguments() throws {
+        let folder = try TemporaryFolder()
+        try Files.replace(folder.file("c"), Array("--uplink none\n".utf8))
+        let words = try Root.normalized(["run", "--config", folder.file("c"), "--", "vm", "--config", "own"])
+        #expect(words == ["run", "--with-program", "--uplink=none", "--", "vm", "--config", "own"])
+    }
+
+    @Test func lineThatIsNoOptionIsNamed() throws {
+        #expect(try refusal("--switch\nvmnet-mode host\n")?.contains(", line 2: 'vmnet-mode host' is neither") == true)
+        #expect(try refusal("-p /run/x.pid")?.contains(", line 1: '-p' is not an option in full") == true)
+        #expect(try refusal("--")?.contains(", line 1: '--' is not an option in full") == true)
+        #expect(try refusal("--config /etc/other")?.contains("--config names another file") == true)
+        #expect(try refusal("--stream a\u{1}b")?.contains("control character") == true)
+        #expect(
+            try refusal(String(repeating: "#\n", count: OptionsFile.maximumSize))?.contains("is longer than") == true)
+    }
+
+    @Test func missingFileIsNoInput() {
+        for path in ["/nonexistent/lab.conf", "/"] {
+            let error = #expect(throws: ExitError.self) { try OptionsFile.expanded(["--config", path]) }
+            #expect(error?.status == .noInput && error?.description.contains(path) == true)
+        }
+    }
+
+    @Test func missingNameIsReported() {
+        #expect(throws: (any Error).self) { try Join.parse(try Root.normalized(["--config"])) }
+        let error = #expect(throws: (any Error).self) { try Join.parse(try Root.normalized(["--config="])) }
+        #expect(error.map { Join.message(for: $0).contains("--config: '' is not the path of a file") } == true)
+    }
+
+    @Test func randomLineIsOneArgumentOrRefused() {
+        fuzz(Array("--vmnet-gateway 10.0.0.1".utf8), rounds: 5_000) { bytes in
+            let line = String(decoding: bytes, as: UTF8.self)
+            guard let argument = try? OptionsFile.argument(in: line) else { return }
+            #expect(argument.hasPrefix("--") && argument.count > 2 || argument.contains("/"))
+        }
+    }
+}
