@@ -152,6 +152,11 @@ let package = Package(
         .target(name: "SourceRules", path: "Tests/SourceRules"),
         .executableTarget(name: "source_rules", dependencies: ["SourceRules"], path: "Tests/SourceRulesTool"),
         .testTarget(name: "SourceRulesTests", dependencies: ["SourceRules", "TestSupport"]),
+        // Manual pages and completions, made of the argument parser's description of the command line.
+        .target(name: "CommandReference", path: "Tools/CommandReference"),
+        .executableTarget(
+            name: "command_reference", dependencies: ["CommandReference"], path: "Tools/CommandReferenceTool"),
+        .testTarget(name: "CommandReferenceTests", dependencies: ["CommandReference", "Platform", "TestSupport"]),
     ],
     cLanguageStandard: .gnu17
 )
@@ -175,7 +180,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "FrameIO", "TestSupport", "Timing", "VDEPlug", "Platform", "Wire", "vde_vmnet", "vde_vmnet_simulated",
+                "CommandReference", "FrameIO", "TestSupport", "Timing", "VDEPlug", "Platform", "Wire", "vde_vmnet",
+                "vde_vmnet_simulated",
             ],
             swiftSettings: swift),
     ]

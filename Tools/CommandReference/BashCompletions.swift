@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The completion script for bash. It needs no other script, and uses bash-completion for another program's command
+/// line if that is loaded.
+enum BashCompletions {
+    static func script(_ program: ProgramDescription) -> String {
+        let name = program.command.commandName
+        let commands = program.subcommands
+        let words = commands.map(\.commandName).joined(separator: " ")
+        let defaultName = program.defaultCommand.commandName
+        return """
+            # Completions of \(name) for bash. Made by command_reference.
+
+            # Proposes what a command prints, a line each.
+            _\(name)_propose() {
+                local IFS=$'\\n'
+                COMPREPLY+=($(compgen "$@" -- "$cur"))
+            }
+
+            # Proposes paths; the first argument is compgen's option for the kind.
+            _\(name)_paths() {
+                compopt -o filenames 2>/dev/null
+                _\(name)_propose "$1"
+            }
+
+            # Completes the command line of another program, whose name is word $1.
+            _\(name)_program() {
+                if ((COMP_CWORD > $1)) && declare -F _command_offset >/dev/null; then
+                    _command_offset "$1"
+                elif ((COMP_CWORD > $1)); then
+                    _\(name)_paths -f
+                else
+                    _\(name)_propose -c
+                fi
+            }
+
+            _\(name)() {
+                local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=\(defaultName) index
+                COMPREPLY=()
+                # bash has split --option=value at the sign.
+                if [[ $cur == = ]]; then
+                    cur=
+                elif [[ $prev == = ]]; then
+                    prev=${COMP_WORDS[COMP_CWORD - 2]}
+                fi
+                case ${COMP_WORDS[1]} in
+                \(words.replacing(" ", with: " | ")))
+                    ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
+                    ;;
+                esac
+                for ((index = 2; index < COMP_CWORD; index++)); do
+                    if [[ $command == run && ${COMP_WORDS[index]} == -- ]]; then
+                        _\(name)_program $((index + 1))
+                        return
+                    fi
+                done
+                if [[ $command == client ]] && ((COMP_CWORD > 2)); then
+                    _\(name)_program 3
+                    return
+                fi
+                case $command:$prev in
+            \(commands.map { values($0, name) }.joined())\
+                esac
+                case $command in
+            \(commands.map { arguments($0, name) }.joined())\
+                esac
+                if [[ $cur != -* ]] && ((COMP_CWORD == 1)); then
+                    _\(name)_propose -W $'\(words.replacing(" ", with: "\\n"))'
+                fi
+            }
+            complete -F _\(name) \(name)
+
+            """
+    }
+
+    /// A case for each option with a value.
+    private static func values(_ command: CommandDescription, _ name: String) -> String {
+        command.options.filter { $0.kind == .option }.map { option in
+            let patterns = option.spellings.map { "\(command.commandName):\($0)" }.joined(separator: " | ")
+            let action = action(option.completion, name).map { "\n            \($0)" } ?? ""
+            return "    \(patterns))\(action)\n            return\n            ;;\n"
+        }.joined()
+    }
+
+    /// The options of a command, and what its first argument may be.
+    private static func arguments(_ command: CommandDescription, _ name: String) -> String {
+        let options = command.options.flatMap(\.spellings).joined(separator: "\\n")
+        var text = "    \(command.commandName))\n            if [[ $cur == -* ]]; then\n"
+        text += "                _\(name)_propose -W $'\(options)'\n"
+        if let first = command.positionals.first, let action = action(first.completion, name) {
+            text += "            else\n                \(action)\n"
+        }
+        return text + "            fi\n            ;;\n"
+    }
+
+    private static func action(_ completion: ArgumentDescription.Completion?, _ name: String) -> String? {
+        switch completion {
+        case .list(let values)?: "_\(name)_propose -W $'\(values.joined(separator: "\\n"))'"
+        case .file?: "_\(name)_paths -f"
+        case .directory?: "_\(name)_paths -d"
+        case .shellCommand(let command)?: "_\(name)_propose -W \"$(\(command))\""
+        case .custom?, .customAsync?, .customDeprecated?, nil: nil
+        }
+    }
+}
