@@ -13,20 +13,95 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: all install uninstall sign install-macos install-compat test prove format lint gate coverage demo demo-mac
 .PHONY: bench bench-quick bench-tools clean check-swift
+.PHONY: reference install-units deb prove-deb
 
 all: check-swift
 	$(RELEASE) --product vde_vmnet
+	@$(MAKE) reference
+
+# ---- Manual pages, completions, installation and the Debian package ----
+
+SYSTEM := $(shell uname -s)
+# Dates of pages and packages: of the last commit, if nothing else is given (reproducible-builds.org).
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+export SOURCE_DATE_EPOCH
+REFERENCE = .build/reference
+SHARE = $(DESTDIR)$(PREFIX)/share
+DOCDIR ?= $(PREFIX)/share/doc/vde_vmnet
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+# systemd looks for a user's own units below ~/.local/share.
+USERUNITDIR ?= $(PREFIX)/$(if $(filter $(HOME)/%,$(PREFIX)),share,lib)/systemd/user
+# README and what it and docs/ lead to, so that the links of the installed documents lead somewhere.
+DOCUMENTS = README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples
+
+# Manual pages and completions, from what the program itself prints about its options.
+reference: check-swift
+	$(RELEASE) --product command_reference
+	@rm -rf $(REFERENCE) && mkdir -p $(REFERENCE)
+	$(BIN)/vde_vmnet --experimental-dump-help | $(BIN)/command_reference packaging/man \
+	  "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%F 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%F)" $(REFERENCE)
 
 # Installs what `make` has built: typed with sudo, this must not build as root.
 install:
-	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/vde_vmnet
+	@[ -x $(BIN)/vde_vmnet ] && [ -d $(REFERENCE)/man ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/man/man7 $(SHARE)/bash-completion/completions \
+	  $(DESTDIR)$(ZSHDIR) $(SHARE)/fish/vendor_completions.d $(DESTDIR)$(DOCDIR)
 	install -m 755 -s $(BIN)/vde_vmnet $(DESTDIR)$(PREFIX)/bin/vde_vmnet
-	install -m 644 LICENSE README.md $(DESTDIR)$(PREFIX)/share/doc/vde_vmnet
+	install -m 644 $(REFERENCE)/man/*.1 $(SHARE)/man/man1
+	install -m 644 $(REFERENCE)/man/*.7 $(SHARE)/man/man7
+	install -m 644 $(REFERENCE)/bash/vde_vmnet $(SHARE)/bash-completion/completions/vde_vmnet
+	install -m 644 $(REFERENCE)/zsh/_vde_vmnet $(DESTDIR)$(ZSHDIR)/_vde_vmnet
+	install -m 644 $(REFERENCE)/fish/vde_vmnet.fish $(SHARE)/fish/vendor_completions.d/vde_vmnet.fish
+	install -m 644 LICENSE $(DESTDIR)$(DOCDIR)
+	@find $(DOCUMENTS) -type f | while read -r file; do \
+	  mode=644; [ ! -x "$$file" ] || mode=755; \
+	  install -d "$(DESTDIR)$(DOCDIR)/$$(dirname "$$file")" && \
+	  install -m $$mode "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
+	@[ $(SYSTEM) != Linux ] || $(MAKE) --no-print-directory install-units
+
+# A system's units make sense below a prefix of root only.
+install-units:
+	install -d $(DESTDIR)$(USERUNITDIR)
+	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/user/vde_vmnet@.service.in' \
+	  >'$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service'
+	chmod 644 '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service'
+	install -m 644 'packaging/systemd/user/vde_vmnet@.socket' $(DESTDIR)$(USERUNITDIR)
+ifeq ($(filter $(HOME)/%,$(PREFIX)),)
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/system/vde_vmnet@.service.in' \
+	  >'$(DESTDIR)$(UNITDIR)/vde_vmnet@.service'
+	chmod 644 '$(DESTDIR)$(UNITDIR)/vde_vmnet@.service'
+	install -m 644 'packaging/systemd/system/vde_vmnet@.socket' $(DESTDIR)$(UNITDIR)
+	install -m 644 packaging/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vde_vmnet.conf
+	install -m 644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
+endif
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vde_vmnet
+	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet $(SHARE)/man/man1/vde_vmnet.1 $(SHARE)/man/man1/vde_vmnet-*.1 \
+	  $(SHARE)/man/man7/vde_vmnet-*.7 $(SHARE)/bash-completion/completions/vde_vmnet $(DESTDIR)$(ZSHDIR)/_vde_vmnet \
+	  $(SHARE)/fish/vendor_completions.d/vde_vmnet.fish $(DESTDIR)$(PREFIX)/lib/sysusers.d/vde_vmnet.conf \
+	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
+	rm -f '$(DESTDIR)$(UNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(UNITDIR)/vde_vmnet@.socket' \
+	  '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.socket'
+	rm -rf $(DESTDIR)$(DOCDIR)
+
+# The Debian package vde-vmnet of what `make` has built, in .build/deb; the same bytes for the same input.
+DEB_REVISION ?= 1
+DEB_MAINTAINER ?= vde_vmnet maintainers <maintainers@users.noreply.github.com>
+deb:
+	@[ -x $(BIN)/vde_vmnet ] && [ -d $(REFERENCE)/man ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	@ci/install-packages package
+	@DEB_REVISION='$(DEB_REVISION)' DEB_MAINTAINER='$(DEB_MAINTAINER)' packaging/debian/build .build/deb
+
+# The package's life in a clean Debian: installed, used, upgraded, removed and purged.
+prove-deb: all deb
+	@ci/install-packages build package prove
+	@ci/debian-root .cache/debian
+	@$(MAKE) --no-print-directory deb DEB_REVISION=2
+	$(TEST_SWIFT) build --build-tests
+	export VDE_VMNET_DEBIAN=$(CURDIR)/.cache/debian VDE_VMNET_PACKAGES=$(CURDIR)/.build/deb && \
+	  $(TEST_SWIFT) test --skip-build --filter PackageLife
 
 # macOS 26 and later: with this signature no root is needed. Signed aside and put in place in one step, because a
 # running program must not change.
@@ -69,6 +144,7 @@ prove: check-swift
 	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
 	export VDE_VMNET_ROUNDS=$(ROUNDS) && $(TEST_SWIFT) test --skip-build
+	@$(MAKE) prove-deb
 	@ci/host-state .build/host-state
 
 # Rewrites Swift and C files by the rules of .swift-format and .clang-format.

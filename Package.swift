@@ -177,6 +177,8 @@ let package = Package(
         tests(
             of: "VmnetFramework", "FrameIO", "NetworkModel", "Platform", "Timing", "Uplink", "VmnetSimulator",
             "VmnetUplink", "Wire"),
+        // The Debian package in a clean Debian: make prove-deb.
+        .testTarget(name: "PackageTests", dependencies: ["Platform", "TestSupport", "Timing"], swiftSettings: swift),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
