@@ -24,13 +24,24 @@ let blocksRuntime: [LinkerSetting] = [
 
 /// Swift 6 mode, strict memory safety (unsafe code lives in files named *+Unsafe.swift only), and views that cannot
 /// outlive their bytes.
-let swift: [SwiftSetting] = [
+let language: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .strictMemorySafety(),
     .enableExperimentalFeature("Lifetimes"),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
+
+/// For what is in the program: no regular expressions, which would make it a megabyte larger (`Sources/Wire/Text`), and
+/// a section for each function, so that the linker of a release drops unused ones.
+let swift: [SwiftSetting] =
+    language + [
+        .unsafeFlags(["-Xfrontend", "-disable-implicit-string-processing-module-import"]),
+        .unsafeFlags(["-Xfrontend", "-function-sections"], .when(platforms: [.linux], configuration: .release)),
+    ]
+
+/// For targets that are not part of the data path: a release has them optimised for size.
+let small: [SwiftSetting] = swift + [.unsafeFlags(["-Osize"], .when(configuration: .release))]
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let atomics = Target.Dependency.product(name: "Atomics", package: "swift-atomics")
@@ -40,14 +51,19 @@ func library(_ name: String, _ dependencies: Target.Dependency...) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: swift)
 }
 
+func smallLibrary(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: small)
+}
+
 func program(_ name: String, _ dependencies: Target.Dependency..., path: String? = nil) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: swift)
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: language)
 }
 
 /// Tests of one target of the same name.
 func tests(of name: String, _ dependencies: Target.Dependency...) -> Target {
     .testTarget(
-        name: name + "Tests", dependencies: [.target(name: name), "TestSupport"] + dependencies, swiftSettings: swift)
+        name: name + "Tests", dependencies: [.target(name: name), "TestSupport"] + dependencies, swiftSettings: language
+    )
 }
 
 let package = Package(
@@ -67,35 +83,35 @@ let package = Package(
         library("Platform", "CLibrary", "CPlatform", "Timing", "Wire"),
         library("FrameIO", "CLibrary", "CPlatform", "Platform", "Timing", "Wire", atomics),
         library("NetworkModel", "Wire"),
-        library("EventLoop", "Platform", "Timing", logging),
-        library("Lifecycle", "Platform", "Timing", logging),
+        smallLibrary("EventLoop", "Platform", "Timing", logging),
+        smallLibrary("Lifecycle", "Platform", "Timing", logging),
 
         // The switch, and how guests and other switches are connected to it.
         library("Switching", "FrameIO", "Platform", "Timing", "Wire", atomics),
         library("VDEPlug", "Platform", "Timing", "Wire"),
-        library("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
-        library("Listeners", "Platform", "Timing"),
+        smallLibrary("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
+        smallLibrary("Listeners", "Platform", "Timing"),
 
         // The services for guests, the uplinks, and how they change the host.
-        library(
+        smallLibrary(
             "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
             logging),
-        library("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
-        library("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
-        library(
+        smallLibrary("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        smallLibrary("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        smallLibrary(
             "Uplink", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "Wire",
             logging),
-        library(
+        smallLibrary(
             "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", logging),
         library(
             "UserUplink", "CPlatform", "DHCPService", "FrameIO", "HostChanges", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", atomics, logging),
-        library(
+        smallLibrary(
             "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "UserUplink", "Wire", logging),
-        library(
+        smallLibrary(
             "VmnetUplink", "DHCPService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching",
             "Timing", "Uplink", "Wire", logging),
         // vmnet.framework: on a Mac the real one, on Linux the simulator, in the program vde_vmnet_simulated only.
@@ -106,24 +122,25 @@ let package = Package(
         ),
 
         // The program.
-        library("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
-        library(
+        smallLibrary("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
+        smallLibrary(
             "Sessions", "EventLoop", "FrameIO", "Lifecycle", "Listeners", "Platform", "Switching", "Timing", "VDEPlug",
             "VDESwitch", "Wire", logging),
-        library(
+        smallLibrary(
             "Daemon", "DHCPService", "EventLoop", "FrameIO", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
             "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
             "VmnetUplink", "Wire",
             logging),
-        library(
-            "Commands", "Daemon", "EventLoop", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform",
+        smallLibrary(
+            "Commands", "Daemon", "EventLoop", "HostFirewall", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel",
+            "Platform",
             "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire",
             argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
             name: "TestSupport", dependencies: ["CLibrary", "Platform", "Timing", "Wire"], path: "Tests/TestSupport",
-            swiftSettings: swift),
+            swiftSettings: language),
         tests(of: "Timing"),
         tests(of: "Wire", "Platform"),
         tests(of: "FrameIO", "Timing", "Wire"),
@@ -147,7 +164,7 @@ let package = Package(
         tests(
             of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
             "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
-        .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),
+        .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: language),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.
         .target(name: "SourceRules", path: "Tests/SourceRules"),
         .executableTarget(name: "source_rules", dependencies: ["SourceRules"], path: "Tests/SourceRulesTool"),
@@ -185,6 +202,6 @@ let package = Package(
                 "CommandReference", "FrameIO", "TestSupport", "Timing", "VDEPlug", "Platform", "Wire", "vde_vmnet",
                 "vde_vmnet_simulated",
             ],
-            swiftSettings: swift),
+            swiftSettings: language),
     ]
 #endif

@@ -4,6 +4,7 @@ import Daemon
 import Lifecycle
 import Platform
 import VmnetUplink
+import Wire
 
 /// `vde_vmnet`, whose default subcommand is `join`.
 package struct Root: ParsableCommand {
@@ -61,7 +62,7 @@ package struct Root: ParsableCommand {
     /// that shows all help; each line with the program's name.
     static func usageMessage(_ text: String, _ arguments: [String]) -> String {
         var lines = text.split(separator: "\n").prefix { !$0.hasPrefix("Usage:") }.map {
-            $0.replacing("Error: ", with: "").replacing("Help:  ", with: "vde_vmnet: ")
+            $0.replacing(text: "Error: ", with: "").replacing(text: "Help:  ", with: "vde_vmnet: ")
         }
         // One line for what the parser lists below each other.
         let listed = lines.filter { $0.hasPrefix("  - ") }.map { $0.dropFirst(4) }
@@ -92,7 +93,8 @@ package struct Root: ParsableCommand {
 
     /// The unknown option in the parser's message, if vde_switch has it.
     private static func vdeSwitchOption(in message: String) -> String? {
-        guard message.contains("Unknown option"), let word = message.split(separator: "'").dropFirst().first else {
+        guard message.contains(text: "Unknown option"), let word = message.split(separator: "'").dropFirst().first
+        else {
             return nil
         }
         return VDESwitchArguments.isKnown(String(word)) ? String(word) : nil

@@ -2,6 +2,7 @@
 import Daemon
 import Lifecycle
 import Platform
+import Wire
 
 /// Translates the command line of vde_switch, which allows long options with one dash and abbreviated
 /// (getopt_long_only(3)).
@@ -66,7 +67,7 @@ enum VDESwitchArguments {
     static func isKnown(_ word: String) -> Bool {
         let name = String(word.drop { $0 == "-" })
         return unknown[name] != nil || withValue.union(flags).contains(name)
-            || (name.count == 1 && "stnpmgMfxdFD".contains(name))
+            || (name.count == 1 && "stnpmgMfxdFD".contains(text: name))
     }
 
     /// The option that `name` is, or begins in only one way.

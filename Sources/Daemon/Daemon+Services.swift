@@ -46,7 +46,7 @@ extension Daemon {
         _ dhcp: DHCPConfiguration, yieldsToOthers: Bool
     ) throws(ExitError) -> DHCPServerRunner {
         let directory = try StateDirectories.state(configuration.stateDirectory)
-        let path = "\(directory)/\(dhcp.network.description.replacing("/", with: "-")).leases"
+        let path = "\(directory)/\(dhcp.network.description.replacing(text: "/", with: "-")).leases"
         let (file, leases) = try LeaseFile.open(path, logger: logger)
         let service = DHCPServerRunner(
             dhcp, leases: leases, file: file, yieldsToOthers: yieldsToOthers, loop: loop, control: control,

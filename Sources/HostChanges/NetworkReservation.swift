@@ -17,7 +17,7 @@ extension HostChanges {
         let uses = try orUnavailable(UsedSubnet.ofHost)
         for network in chosen.map({ [$0] }) ?? SubnetAllocator.candidates {
             if chosen == nil, SubnetAllocator.conflict(of: network.network, with: uses) != nil { continue }
-            let name = network.network.description.replacing("/", with: "-")
+            let name = network.network.description.replacing(text: "/", with: "-")
             switch try reserve(name, in: directory, logger: logger) {
             case .taken(let process):
                 if chosen == nil { continue }

@@ -141,9 +141,10 @@ package final class UndoLog {
     /// namespaces after a week, because such a namespace is most likely gone.
     /// - Parameter now: seconds since 1970.
     package static func orphans(in directory: String, now: Int64 = WallClock.seconds) -> [UndoLog] {
+        let mark = "@\(NetworkNamespace.boot)-"
         for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix(ownSuffix) {
             let path = "\(directory)/\(name)"
-            guard name.contains("@\(NetworkNamespace.boot)-") else {
+            guard name.contains(text: mark) else {
                 try? Files.remove(path)
                 continue
             }

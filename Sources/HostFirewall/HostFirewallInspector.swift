@@ -80,7 +80,9 @@ package struct HostFirewallInspector: Sendable {
     }
 
     /// Whether a program has used the legacy kernel interface of iptables in this network namespace.
-    package static var hasLegacyRules: Bool { Files.text("/proc/net/ip_tables_names")?.contains("filter") == true }
+    package static var hasLegacyRules: Bool {
+        Files.text("/proc/net/ip_tables_names")?.contains(text: "filter") == true
+    }
 
     /// Finds the chains of `ruleset` that drop guests' packets.
     package func findings(in ruleset: Ruleset) -> [Finding] {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Wire
 
 /// The chains of a host's firewall, as `nft list ruleset` prints them (nft(8)). iptables' own rules appear there too,
 /// except with iptables-legacy, whose listing is read into the same form.
@@ -161,8 +162,10 @@ package struct Ruleset: Equatable, Sendable {
                 isNegated = true
                 index += 1
                 continue
-            case "-i": rule.conditions.append(.inInterface([value.replacing("+", with: "*")], isNegated: isNegated))
-            case "-o": rule.conditions.append(.outInterface([value.replacing("+", with: "*")], isNegated: isNegated))
+            case "-i":
+                rule.conditions.append(.inInterface([value.replacing(text: "+", with: "*")], isNegated: isNegated))
+            case "-o":
+                rule.conditions.append(.outInterface([value.replacing(text: "+", with: "*")], isNegated: isNegated))
             case "-s", "-d":
                 rule.conditions.append(.address(isSource: words[index] == "-s", [value], isNegated: isNegated))
             case "-p":

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Wire
 
 /// A virtual network locator (VNL), as libvdeplug calls the VDE argument, in the forms that libvdeplug 2 and vdeplug 4
 /// share (vde_plug(1), vde_open(3)).
@@ -23,7 +24,7 @@ package enum VirtualNetworkLocator: Equatable, Sendable {
     package init(_ text: String?, home: String?) throws(UnclassifiedError) {
         let text = text ?? ""
         var rest = Substring(text)
-        if let scheme = text.firstRange(of: "://") {
+        if let scheme = text.firstRange(ofText: "://") {
             rest = text[scheme.upperBound...]
             switch text[..<scheme.lowerBound] {
             case "vde": break

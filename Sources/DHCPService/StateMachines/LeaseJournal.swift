@@ -85,7 +85,7 @@ package enum LeaseJournal {
 
     private static func parse(line: ArraySlice<UInt8>) -> Record? {
         let text = String(decoding: line, as: UTF8.self)
-        guard let mark = text.firstRange(of: " #") else { return nil }
+        guard let mark = text.firstRange(ofText: " #") else { return nil }
         let body = String(text[..<mark.lowerBound])
         guard text[mark.upperBound...] == checksum(body) else { return nil }
         let fields = body.split(separator: " ", omittingEmptySubsequences: false)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Wire
 
 /// QEMU's `qemu-bridge-helper(8)`: a privileged program that makes a TAP, adds it to a bridge, and passes its
 /// descriptor to any user that its access list allows.
@@ -47,12 +48,12 @@ enum BridgeHelper {
             line.split(separator: "`").dropFirst().first.flatMap { $0.split(separator: "'").first }.map(String.init)
             ?? "/etc/qemu/bridge.conf"
         let step: String
-        if line.contains("acl") || line.contains("access denied") {
+        if line.contains(text: "acl") || line.contains(text: "access denied") {
             step = "add this line to \(list): allow \(bridge)"
-        } else if line.contains("/dev/net/tun") {
+        } else if line.contains(text: "/dev/net/tun") {
             // The helper drops root before it opens the device, so only the mode of the device counts.
             step = "users must be able to open the device: sudo chmod 666 /dev/net/tun"
-        } else if line.contains("not permitted") {
+        } else if line.contains(text: "not permitted") {
             step = "it must belong to root and be set-user-id: sudo chmod u+s \(path)"
         } else {
             step = "see qemu-bridge-helper(8)"

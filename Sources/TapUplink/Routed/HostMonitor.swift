@@ -6,6 +6,7 @@ import Logging
 import NetworkModel
 import Platform
 import Timing
+import Wire
 
 /// Watches the host for changes that concern a guest network on a TAP.
 final class HostMonitor {
@@ -32,7 +33,7 @@ final class HostMonitor {
             // Without delay, because the TAP must be down while the rules are missing. Each message contains the name
             // of its table (NFTA_*_TABLE, a terminated string).
             try ChangeMonitor(NetworkInterfaces.firewallMonitor(), settling: .zero, loop: loop) { message in
-                tables.contains { message.firstRange(of: $0) != nil }
+                tables.contains { message.firstRange(ofBytes: $0) != nil }
             } onChange: { [unowned network] in
                 network.verifyFirewall(now: BootClock.now)
             }

@@ -148,7 +148,7 @@ final class TapUpkeep {
     /// Restores a forwarding setting that another program has changed.
     func restore(_ setting: KernelSetting, _ value: String, now: Instant) {
         guard let current = setting.value, current != value else { return }
-        repair(.forwarding, "\(setting.path.replacing("/", with: ".")) was set to \(current)", now) {
+        repair(.forwarding, "\(setting.path.replacing(text: "/", with: ".")) was set to \(current)", now) {
             () throws(SystemError) in try setting.set(value)
         }
     }

@@ -67,7 +67,7 @@ extension IPv6Address {
     package init?(_ text: some StringProtocol) {
         let halves: [[UInt16]]
         let isCompressed: Bool
-        if let gap = text.firstRange(of: "::") {
+        if let gap = text.firstRange(ofText: "::") {
             guard let front = IPv6Address.groups(text[..<gap.lowerBound], mayEndInIPv4: false),
                 let back = IPv6Address.groups(text[gap.upperBound...], mayEndInIPv4: true)
             else { return nil }
