@@ -5,6 +5,7 @@
 // may own a table (Linux 5.12).
 #include "CPlatform.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,17 +27,28 @@ struct platform_nftables {
     const char *(*error)(void *context);
 };
 
+static void close_on_exec_if_netfilter(int fd) {
+    int protocol = 0, domain = 0;
+    socklen_t size = sizeof protocol;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_NETLINK) return;
+    size = sizeof protocol;
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == NETLINK_NETFILTER)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 /// The library opens its socket without close-on-exec. Children must not inherit it: an open copy would keep this
-/// process's tables alive.
+/// process's tables alive. Without /proc, every number that a descriptor can have by default is tried.
 static void close_on_exec(void) {
-    for (int fd = 3; fd < 1024; fd++) {
-        int protocol = 0, domain = 0;
-        socklen_t size = sizeof protocol;
-        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_NETLINK) continue;
-        size = sizeof protocol;
-        if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == NETLINK_NETFILTER)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
+    DIR *descriptors = opendir("/proc/self/fd");
+    if (!descriptors) {
+        for (int fd = 3; fd < 1024; fd++) close_on_exec_if_netfilter(fd);
+        return;
     }
+    for (struct dirent *entry; (entry = readdir(descriptors));) {
+        int fd = atoi(entry->d_name);
+        if (fd > 2) close_on_exec_if_netfilter(fd);
+    }
+    closedir(descriptors);
 }
 
 int platform_nftables_open(struct platform_nftables **result) {
