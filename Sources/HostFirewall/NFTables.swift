@@ -8,6 +8,12 @@ package final class NFTables {
     /// Loads libnftables, if it is installed.
     package init() { library = try? NFTablesLibrary() }
 
+    /// What scripts would be run by: `libnftables` or `nft`; nil if neither is installed.
+    package static var installed: String? {
+        if (try? NFTablesLibrary()) != nil { return "libnftables" }
+        return Programs.find("nft") == nil ? nil : "nft"
+    }
+
     /// Whether a table with `flags owner` can exist as long as this object.
     package var canOwnTables: Bool { library != nil }
 

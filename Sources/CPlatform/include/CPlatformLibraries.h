@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Libraries that are loaded at run time, and are not needed to build. Part of CPlatform.h.
+// The build, and libraries that are loaded at run time and are not needed to build. Part of CPlatform.h.
 #ifndef CPLATFORM_LIBRARIES_H
 #define CPLATFORM_LIBRARIES_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+// ---- The build (posix/build.c)
+// ----------------------------------------------------------------------
+
+/// The commit that the program was built from, with `-modified` if files differed from it; empty if it is not known.
+const char *platform_commit(void);
 
 // ---- nftables by libnftables, found at run time (posix/nftables.c)
 // ----------------------------------------------------------------------
@@ -36,6 +42,9 @@ struct platform_slirp_options {
 /// Creates a NAT, for use by one thread at a time. -ENOENT without the library, -ENOTSUP for an unknown version, -EIO
 /// if the library fails.
 int platform_slirp_open(const struct platform_slirp_options *options, struct platform_slirp **slirp);
+/// The version of the library that `platform_slirp_open` would load, such as `4.7.0`; NULL if there is none or if its
+/// interface is not known. Valid for ever.
+const char *platform_slirp_installed(void);
 /// The library's version, such as `4.7.0`.
 const char *platform_slirp_version(const struct platform_slirp *slirp);
 void platform_slirp_close(struct platform_slirp *slirp);

@@ -127,6 +127,14 @@ static uint32_t configuration_version(const char *text) {
     return minor >= 7 ? 4 : minor >= 3 ? 3 : minor == 2 ? 2 : 1;
 }
 
+const char *platform_slirp_installed(void) {
+    void *library = find_library();
+    if (!library) return NULL;
+    const char *(*version_string)(void) = (const char *(*)(void))dlsym(library, "slirp_version_string");
+    const char *version = version_string ? version_string() : NULL;
+    return version && configuration_version(version) ? version : NULL;
+}
+
 int platform_slirp_open(const struct platform_slirp_options *options, struct platform_slirp **result) {
     struct platform_slirp *slirp = calloc(1, sizeof *slirp);
     if (!slirp) return -ENOMEM;

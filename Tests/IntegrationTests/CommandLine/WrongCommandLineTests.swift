@@ -11,11 +11,11 @@ extension IntegrationTests {
         /// an empty folder `empty`; GONE is not there.
         static let table = """
             % 69 no VDE switch in any of the usual places | vde_vmnet --switch /tmp/vde
-            status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces | vde_vmnet \
-            --help
+            status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces, version \
+            | vde_vmnet --help
             start % 64 there is no subcommand 'start' | vde_vmnet --switch /tmp/vde
             stop % 64 there is no subcommand 'stop'
-            version % 64 there is no subcommand 'version'
+            version 2 % 64 Unexpected argument '2' | vde_vmnet version --help
             list % 64 there is no subcommand 'list'
             vde0 % 64 there is no subcommand 'vde0', and no directory of that name
             DIR/GONE % 69 no VDE switch at DIR/GONE | vde_vmnet --switch DIR/GONE
