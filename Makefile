@@ -2,7 +2,9 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
-RELEASE = $(SWIFT) build -c release --static-swift-stdlib
+# The object names the commit for `vde_vmnet version`.
+COMMIT = .build/commit.o
+RELEASE = $(SWIFT) build -c release --static-swift-stdlib -Xlinker $(CURDIR)/$(COMMIT)
 # SwiftPM leaves directories in TMPDIR at every call: those of the tests go with `make clean`.
 TEST_SWIFT = mkdir -p .build/tmp && TMPDIR=$(CURDIR)/.build/tmp $(SWIFT)
 BIN = .build/release
@@ -13,9 +15,9 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: all install uninstall sign install-macos install-compat test prove format lint gate coverage demo demo-mac
 .PHONY: bench bench-quick bench-tools clean check-swift
-.PHONY: reference install-units deb prove-deb
+.PHONY: reference install-units deb prove-deb dist dist-twice commit
 
-all: check-swift
+all: check-swift commit
 	$(RELEASE) --product vde_vmnet
 	@$(MAKE) reference
 
@@ -136,16 +138,18 @@ test: check-swift
 	$(TEST_SWIFT) test --skip-build
 	@ci/host-state .build/host-state
 
-# Long proofs: every test that draws random input does so ROUNDS times as often. Not part of CI.
+# Long proofs: every test that draws random input does so ROUNDS times as often, and two builds of a release give the
+# same bytes. Not part of CI.
 ROUNDS ?= 25
 prove: check-swift
-	@ci/install-packages build test
+	@ci/install-packages build dist test
 	@ci/fetch-guest-kernel
 	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
 	export VDE_VMNET_ROUNDS=$(ROUNDS) && $(TEST_SWIFT) test --skip-build
 	@$(MAKE) prove-deb
 	@ci/host-state .build/host-state
+	@SWIFT='$(SWIFT)' ci/dist-twice
 
 # Rewrites Swift and C files by the rules of .swift-format and .clang-format.
 format: check-swift
@@ -168,7 +172,7 @@ coverage: check-swift
 	@ci/install-packages build
 	@ci/macos-coverage
 
-demo: check-swift
+demo: check-swift commit
 	@ci/install-packages build demo
 	@ci/fetch-guest-kernel
 	$(RELEASE) --product vde_vmnet
@@ -183,8 +187,25 @@ demo-mac: check-swift
 	$(SWIFT) build -c release --product vde_vmnet_demo
 	@$(SUDO) $(BIN)/vde_vmnet_demo mac
 
+# The archives of a release for Linux, checked: DIST/vde_vmnet-VERSION-linux-ARCH.tar.gz, its debug information, and
+# SHA256SUMS. On arm64 by the same rule.
+DIST ?= dist
+dist: check-swift
+	@ci/install-packages build dist
+	@SWIFT='$(SWIFT)' ci/dist $(DIST)
+
+# A program that is older than the object is linked again.
+commit: check-swift
+	@SWIFT='$(SWIFT)' ci/build-commit --object $(COMMIT)
+	@[ ! -e $(BIN)/vde_vmnet ] || [ $(BIN)/vde_vmnet -nt $(COMMIT) ] || rm -f $(BIN)/vde_vmnet
+
+# The same archives from two folders, with the same bytes. Takes two whole builds.
+dist-twice: check-swift
+	@ci/install-packages build dist
+	@SWIFT='$(SWIFT)' ci/dist-twice
+
 # All measurements of docs/performance.md, on this host; quick: a part of them, which changes no file.
-bench bench-quick: bench-tools
+bench bench-quick: bench-tools commit
 	@ci/install-packages build demo bench
 	@ci/fetch-guest-kernel
 	$(RELEASE) --product vde_vmnet
@@ -200,7 +221,7 @@ bench-tools: check-swift
 	$(CC) -O2 -Wall -Wextra -static -o .build/bench/stream Benchmarks/tools/stream.c -lpthread
 
 clean:
-	rm -rf .build .build-coverage .cache
+	rm -rf .build .build-coverage .cache dist
 
 check-swift:
 	@command -v $(firstword $(SWIFT)) >/dev/null || { \
