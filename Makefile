@@ -38,10 +38,11 @@ USERUNITDIR ?= $(PREFIX)/$(if $(filter $(HOME)/%,$(PREFIX)),share,lib)/systemd/u
 DOCUMENTS = README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples
 
 # Manual pages and completions, from what the program itself prints about its options.
-reference: check-swift
+PROGRAM ?= $(BIN)/vde_vmnet
+reference: check-swift commit
 	$(RELEASE) --product command_reference
 	@rm -rf $(REFERENCE) && mkdir -p $(REFERENCE)
-	$(BIN)/vde_vmnet --experimental-dump-help | $(BIN)/command_reference packaging/man \
+	$(PROGRAM) --experimental-dump-help | $(BIN)/command_reference packaging/man \
 	  "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%F 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%F)" $(REFERENCE)
 
 # Installs what `make` has built: typed with sudo, this must not build as root.
@@ -88,19 +89,20 @@ uninstall:
 	  '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.socket'
 	rm -rf $(DESTDIR)$(DOCDIR)
 
-# The Debian package vde-vmnet of what `make` has built, in .build/deb; the same bytes for the same input.
+# The Debian package vde-vmnet, in .build/deb, with the program of `make dist`; the same bytes for the same input.
 DEB_REVISION ?= 1
 DEB_MAINTAINER ?= vde_vmnet maintainers <maintainers@users.noreply.github.com>
-deb:
-	@[ -x $(BIN)/vde_vmnet ] && [ -d $(REFERENCE)/man ] || { echo "Nothing is built yet. Type: make"; exit 1; }
-	@ci/install-packages package
+deb: check-swift
+	@ci/install-packages build dist package
+	@SWIFT='$(SWIFT)' ci/release-build .build/dist/out
+	@$(MAKE) --no-print-directory reference PROGRAM=.build/dist/out/vde_vmnet
 	@DEB_REVISION='$(DEB_REVISION)' DEB_MAINTAINER='$(DEB_MAINTAINER)' packaging/debian/build .build/deb
 
 # The package's life in a clean Debian: installed, used, upgraded, removed and purged.
-prove-deb: all deb
-	@ci/install-packages build package prove
+prove-deb: deb
+	@ci/install-packages prove
 	@ci/debian-root .cache/debian
-	@$(MAKE) --no-print-directory deb DEB_REVISION=2
+	@DEB_REVISION=2 DEB_MAINTAINER='$(DEB_MAINTAINER)' packaging/debian/build .build/deb
 	$(TEST_SWIFT) build --build-tests
 	export VDE_VMNET_DEBIAN=$(CURDIR)/.cache/debian VDE_VMNET_PACKAGES=$(CURDIR)/.build/deb && \
 	  $(TEST_SWIFT) test --skip-build --filter PackageLife

@@ -36,7 +36,7 @@ extension IntegrationTests {
     @Suite struct ManualPages {
         @Test func pageExistsForEachCommand() throws {
             let names = try ReferenceFixture().pages.map(\.file)
-            for command in ["join", "switch", "run", "client", "check", "interfaces"] {
+            for command in ["join", "switch", "run", "client", "check", "interfaces", "version"] {
                 #expect(names.contains("vde_vmnet-\(command).1"))
             }
             #expect(names.contains("vde_vmnet.1") && names.contains("vde_vmnet-networks.7"))
