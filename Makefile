@@ -199,7 +199,7 @@ commit: check-swift
 	@SWIFT='$(SWIFT)' ci/build-commit --object $(COMMIT)
 	@[ ! -e $(BIN)/vde_vmnet ] || [ $(BIN)/vde_vmnet -nt $(COMMIT) ] || rm -f $(BIN)/vde_vmnet
 
-# The same archives from two folders, with the same bytes. Takes two whole builds.
+# Builds the archives in two folders and compares their bytes. Takes two whole builds.
 dist-twice: check-swift
 	@ci/install-packages build dist
 	@SWIFT='$(SWIFT)' ci/dist-twice

@@ -5,7 +5,7 @@
 package enum Allowance {
     static let counts: [Rule: [String: Int]] = [
         // The seed of each interface identifier, which must not change.
-        .words: ["Sources/Daemon": 1],
+        .words: ["Sources/Daemon": 1]
     ]
 
     /// The folder that an offence is counted for, such as `Sources/Wire`.
