@@ -67,6 +67,7 @@ let package = Package(
         library("Platform", "CLibrary", "CPlatform", "Timing", "Wire"),
         library("FrameIO", "CLibrary", "CPlatform", "Platform", "Timing", "Wire", atomics),
         library("NetworkModel", "Wire"),
+        library("ControlProtocol"),
         library("EventLoop", "Platform", "Timing", logging),
         library("Lifecycle", "Platform", "Timing", logging),
 
@@ -75,6 +76,8 @@ let package = Package(
         library("VDEPlug", "Platform", "Timing", "Wire"),
         library("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
         library("Listeners", "Platform", "Timing"),
+        library(
+            "ControlSocket", "ControlProtocol", "EventLoop", "Lifecycle", "Listeners", "Platform", "Timing", logging),
 
         // The services for guests, the uplinks, and how they change the host.
         library(
@@ -111,12 +114,11 @@ let package = Package(
             "Sessions", "EventLoop", "FrameIO", "Lifecycle", "Listeners", "Platform", "Switching", "Timing", "VDEPlug",
             "VDESwitch", "Wire", logging),
         library(
-            "Daemon", "DHCPService", "EventLoop", "FrameIO", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
-            "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
-            "VmnetUplink", "Wire",
-            logging),
+            "Daemon", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO", "HostFirewall",
+            "Lifecycle", "NameService", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing",
+            "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", logging),
         library(
-            "Commands", "Daemon", "EventLoop", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform",
+            "Commands", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform",
             "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire",
             argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
@@ -129,6 +131,9 @@ let package = Package(
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Wire"),
         tests(of: "EventLoop", "Platform", "Timing", logging),
+        tests(of: "ControlProtocol"),
+        tests(
+            of: "ControlSocket", "ControlProtocol", "EventLoop", "Lifecycle", "Platform", "Timing", logging),
         tests(of: "Lifecycle", "Platform"),
         tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import ControlProtocol
 import Daemon
 import Lifecycle
 import Logging
@@ -158,6 +159,8 @@ package struct Join: ParsableCommand {
             valueName: "file"))
     var pidfile: String?
 
+    @OptionGroup var controlling: ControlOptions
+
     @OptionGroup var threads: WorkerOptions
 
     @Option(
@@ -267,6 +270,7 @@ package struct Join: ParsableCommand {
         try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
         try policy.apply(to: &configuration)
         try servers.apply(to: &configuration)
+        try controlling.apply(to: &configuration)
         if let tapName {
             guard NetworkInterfaces.isName(tapName)
             else {
@@ -323,6 +327,7 @@ package struct Join: ParsableCommand {
         addresses.note(in: &given)
         policy.note(in: &given)
         servers.note(in: &given)
+        controlling.note(in: &given)
         return given
     }
 

@@ -45,6 +45,12 @@ enum OptionName: String, CaseIterable, Sendable {
     case allow = "--allow"
     case hostLoopback = "--host-loopback"
     case tapName = "--tap-name"
+    case name = "--name"
+    /// A path.
+    case control = "--control"
+    case controlOff = "--control off"
+    case controlGroup = "--control-group"
+    case controlAllow = "--control-allow"
 }
 
 /// A way for guests to reach the switch.
@@ -210,6 +216,9 @@ extension OptionRules {
         OptionRule(
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
             because: "no DHCP server would assign the address"),
+        OptionRule(
+            .name, .controlGroup, .controlAllow, condition: .excludes([.controlOff]),
+            because: "without a control socket it has no effect"),
         OptionRule(
             .allowServer, condition: .excludes([.isolation]),
             because: "isolation keeps guests from each other, servers included"),

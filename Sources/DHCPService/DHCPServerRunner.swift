@@ -100,6 +100,21 @@ package final class DHCPServerRunner {
     /// Whether this server answers requests.
     package var isServing: Bool { if case .serving = state { true } else { false } }
 
+    /// All leases, ended ones included, in the order of their addresses.
+    package var leases: [Lease] { server.table.leases }
+
+    /// The port of the client of a lease; nil if it is gone or unknown.
+    package func port(of lease: Lease) -> PortNumber? {
+        guard case .at(let port)? = server.table.presence(on: lease.address), port.kind != .network else { return nil }
+        return port.number
+    }
+
+    /// The configuration, with its pool and its reservations.
+    package var configuration: DHCPConfiguration { server.configuration }
+
+    /// Requests that were not served, by reason, and conflicts that were found.
+    package var counters: DHCPServer.Counters { server.counters }
+
     /// Starts, after the switch has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: yieldsToOthers, watchesARP: true))

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import ControlSocket
 import NetworkModel
 import Sessions
 import Uplink
@@ -91,6 +92,8 @@ package struct Configuration: Sendable {
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// The control socket.
+    package var control = ControlConfiguration()
 
     /// - Parameters:
     ///   - role: whose switch the guests are on.

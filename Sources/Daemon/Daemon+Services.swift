@@ -57,6 +57,7 @@ extension Daemon {
         let published = PublishedGuests(configuration.published, logger: logger) { [unowned self] in
             uplink?.publish($0)
         }
+        self.published = published
         service.onLeases = { [unowned self] leases in
             names?.note(leases.map { ($0.address, $0.hardware, $0.expires) })
             uplink?.note(leases)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import ControlSocket
 import DHCPService
 import EventLoop
 import Lifecycle
@@ -38,7 +39,7 @@ package final class Daemon {
 
     private var pidfile: Pidfile?
     var session: (any NetworkSession)?
-    private var listeners: ListenerSession?
+    private(set) var listeners: ListenerSession?
     private var idleTimer: IdleTimer?
     var uplink: (any Uplink)?
     let vmnet: (any VmnetProvider)?
@@ -47,10 +48,16 @@ package final class Daemon {
     package private(set) var programTermination: ChildProcess.Termination?
     var addressService: DHCPServerRunner?
     var names: DNSGateway?
+    /// Follows published guests; nil without an address service of this program.
+    var published: PublishedGuests?
     var guestReports: GuestReports
     let descriptors: DescriptorBudget
     let quota: ClientQuota
     private var trafficReport: TrafficReport?
+    /// The control socket; nil without one.
+    var networkControl: NetworkControl?
+    /// Why the uplink was chosen.
+    var uplinkReason = ""
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -110,6 +117,8 @@ package final class Daemon {
 
     /// Returns the ready line; nil if a signal has ended the daemon meanwhile.
     private func start() throws(ExitError) -> String? {
+        // A name that is taken is refused before anything is changed.
+        if configuration.control.isRequired { try openControl() }
         // The switch first: if it is unavailable, the host is not changed.
         let session = makeSession()
         if session.ownsSwitch {
@@ -148,6 +157,7 @@ package final class Daemon {
             loop.stop()
         }
         try session.configure()
+        if !configuration.control.isRequired { try openControl() }
         let words = [uplink?.summary, session.description, listeners?.description].compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
@@ -254,6 +264,7 @@ package final class Daemon {
                 program, called: configuration.listeners.program[0], signals: signals, logger)
         }
         for port in control.ports { logger.debug("\(name(of: port.number)): \(port.counters)") }
+        networkControl?.close()
         pidfile?.remove()
         names?.close(isForwarding: isForwarding)
         uplink?.stop()

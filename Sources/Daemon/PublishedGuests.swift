@@ -8,7 +8,8 @@ import Wire
 /// Follows the guests to which published ports lead: by their leases where a port follows a guest, and with a warning
 /// where an address that is published changes hands.
 final class PublishedGuests {
-    private var published: [PublishedPort]
+    /// With the addresses to which they lead now.
+    private(set) var published: [PublishedPort]
     private let logger: Logger
     private let onChange: ([PublishedPort]) -> Void
     /// The guest that had a lease of a published address last.

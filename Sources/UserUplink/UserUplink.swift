@@ -148,6 +148,15 @@ package final class UserUplink: Uplink {
             + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 
+    package var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "user"
+        let streams = network.streams
+        details.counters = [("tcp_connections", streams.count), ("retransmissions", streams.retransmissions)]
+        details.drops = NATDropReason.allCases.map { ("\($0)", network.dropped($0)) }.filter { $0.1 > 0 }
+        return details
+    }
+
     package func stop() {
         if let port { context.detach(port) }
         // No worker may be using the NAT.

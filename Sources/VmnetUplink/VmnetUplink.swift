@@ -85,6 +85,12 @@ package final class VmnetUplink: Uplink {
         return true
     }
 
+    package var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "vmnet"
+        return details
+    }
+
     package func begin() { isForwarding = true }
 
     /// Starts the interface for the first time. The event loop runs meanwhile, so that signals are handled.

@@ -66,6 +66,11 @@ private enum Expected {
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
         --host-loopback                             | +-+-- | +-- | +++++++ |
         --tap-name t0                               | ++--- | +++ | +++++++ |
+        --name n1                                   | +++++ | +++ | +++++++ |
+        --control cs                                | +++++ | +++ | +++++++ |
+        --control off                               | +++++ | +++ | +++++++ |
+        --control-group 0                           | +++++ | +++ | +++++++ |
+        --control-allow publish                     | +++++ | +++ | +++++++ |
         --state-dir sd                              | +++++ | +++ | +++++++ |
         --pidfile p                                 | +++++ | +++ | +++++++ |
         --workers 2                                 | +++++ | +++ | +++++++ |
@@ -78,6 +83,7 @@ private enum Expected {
         ("--vmnet-disable-dhcp", ["--dhcp auto", "--dhcp builtin", "--dhcp system", "--dhcp-host"]),
         ("--dhcp-host", ["--dhcp off", "--dhcp system"]),
         ("--allow", ["--egress allow"]),
+        ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),
         ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--publish 2222:52:54:00:00:00:01:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),

@@ -30,6 +30,17 @@ package final class TapUplink: Uplink {
         hostAddressing.map { "\($0.network.network) on \(tap), gateway \($0.network.gateway)" } ?? ""
     }
 
+    package var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "tap"
+        details.interface = tap
+        details.hostChanges = changes?.log.changes.map(\.line) ?? []
+        if options.mode == .shared, let routes = try? NetworkInterfaces.routes() {
+            details.egressInterfaces = EgressInterfaces.leading(routes, except: tap).map(\.name)
+        }
+        return details
+    }
+
     package func open() throws(ExitError) -> Bool {
         let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
         self.changes = changes
