@@ -150,7 +150,7 @@ let package = Package(
             of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "Wire", logging),
         tests(
-            of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
+            of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
             "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.

@@ -12,6 +12,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case rcfile = "--rcfile"
     case isolation = "--vmnet-isolation"
     case trunk = "--trunk"
+    case limit = "--limit"
     case allowServer = "--allow-server"
     case idleExit = "--idle-exit"
     case socketGroup = "--socket-group"
@@ -237,7 +238,8 @@ extension OptionRules {
         OptionRule(
             .socketGroup, condition: .listener([.stream, .dgram]), because: "it sets the group of their sockets"),
         OptionRule(
-            .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .allowServer, condition: .noListener([.joined, .cable]),
+            .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .limit, .allowServer,
+            condition: .noListener([.joined, .cable]),
             because: "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --fd, run)"),
         OptionRule(
             .idleExit, condition: .noListener([.joined, .cable]),

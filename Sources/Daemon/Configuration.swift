@@ -2,6 +2,7 @@
 import ControlSocket
 import NetworkModel
 import Sessions
+import Switching
 import Uplink
 import VDEPlug
 import Wire
@@ -94,6 +95,9 @@ package struct Configuration: Sendable {
     package var egress = EgressPolicy()
     /// The control socket.
     package var control = ControlConfiguration()
+
+    /// The limit of the rate of guests' ports; nil for none.
+    var limit: RateLimit? { if case .server(let own) = role { own.limit } else { nil } }
 
     /// - Parameters:
     ///   - role: whose switch the guests are on.

@@ -32,7 +32,8 @@ import VmnetUplink
 /// One network, from start to end: joins the guests' side, opens the uplink, provides addresses and names, and undoes
 /// all changes at the end.
 package final class Daemon {
-    let configuration: Configuration
+    /// What was configured, with the changes that were made while the network runs.
+    var configuration: Configuration
     let logger: Logger
     let loop: ControlLoop
     let control: SwitchControl
@@ -48,8 +49,10 @@ package final class Daemon {
     package private(set) var programTermination: ChildProcess.Termination?
     var addressService: DHCPServerRunner?
     var names: DNSGateway?
-    /// Follows published guests; nil without an address service of this program.
-    var published: PublishedGuests?
+    /// Follows the guests of published ports.
+    private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
+        [unowned self] in uplink?.publish($0)
+    }
     var guestReports: GuestReports
     let descriptors: DescriptorBudget
     let quota: ClientQuota
@@ -151,7 +154,10 @@ package final class Daemon {
                 [unowned self] in uplink?.port
             }
         }
-        session.onRejoin = { [unowned self] in addressService?.restart() }
+        session.onRejoin = { [unowned self] in
+            addressService?.restart()
+            networkControl?.clientsChanged()
+        }
         session.onShutdown = { [unowned self] in
             logger.info("ending on a command of the console")
             loop.stop()
@@ -174,6 +180,12 @@ package final class Daemon {
         }
         session.onDisconnect = { [unowned listeners] in listeners.disconnect($0) }
         try listeners.open()
+        let onChange = { [unowned self] in
+            idleTimer?.update()
+            networkControl?.clientsChanged()
+        }
+        listeners.onChange = onChange
+        session.onChange = onChange
         guard let seconds = configuration.listeners.idleExit else { return }
         let timer = IdleTimer(
             timeout: .seconds(Int64(seconds)), loop: loop,
@@ -183,8 +195,6 @@ package final class Daemon {
             loop.stop()
         }
         idleTimer = timer
-        listeners.onChange = { [unowned timer] in timer.update() }
-        session.onChange = { [unowned timer] in timer.update() }
     }
 
     private func writePidfile() throws(ExitError) {
@@ -222,6 +232,7 @@ package final class Daemon {
         for event in control.takeEvents() {
             switch event {
             case .loop(let port, let other):
+                networkControl?.report(loopAt: port, with: other)
                 logger.warning(
                     """
                     \(name(of: port)) and \(name(of: other)) are connected to each other outside this switch (a loop); \
@@ -230,6 +241,7 @@ package final class Daemon {
                 )
                 continue
             case .loopEnded(let port):
+                networkControl?.report(loopAt: port, with: nil)
                 logger.notice("the loop has ended; \(name(of: port)) is open again")
                 continue
             default: report(event)

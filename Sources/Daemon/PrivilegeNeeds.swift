@@ -28,6 +28,10 @@ extension Capabilities {
         {
             needed.formUnion([.dacOverride, .fileOwner])
         }
+        // Ports that clients of the control socket publish.
+        if configuration.control.place != .off, configuration.uplink != .none, configuration.mode == .shared {
+            needed.insert(.netBindService)
+        }
         // The control socket, in a directory of another user.
         if case .path = configuration.control.place { needed.formUnion([.dacOverride, .fileOwner]) }
         // Each guest's data socket is given to its user, and the data socket on another switch to that switch's group.

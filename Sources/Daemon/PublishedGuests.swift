@@ -25,6 +25,18 @@ final class PublishedGuests {
         }
     }
 
+    /// Takes over the published ports after a change.
+    func replace(by ports: [PublishedPort]) { published = ports }
+
+    /// The port with the address of the guest that it follows, if that guest has a lease.
+    func followed(_ port: PublishedPort, _ leases: [Lease], now: Instant) -> PublishedPort {
+        guard let followed = port.followed else { return port }
+        var port = port
+        let lease = leases.last { $0.expires > now && followed.hasLease(of: $0.hardware, named: $0.name) }
+        port.setGuest(lease?.address ?? .any)
+        return port
+    }
+
     /// Takes leases that were given or have changed.
     func note(_ leases: [Lease], now: Instant) {
         let before = published

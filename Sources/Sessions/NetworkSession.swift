@@ -73,8 +73,24 @@ package protocol NetworkSession: AnyObject {
     func disconnect(port number: Int) throws(PortRefusal)
     /// Sets the VLAN of the untagged frames of a numbered port, which is made if it does not exist.
     func setVLAN(_ vlan: Int, of number: Int) throws(PortRefusal)
-    /// The VLAN of the untagged frames of a numbered port; nil if there is no such port.
-    func untaggedVLAN(of number: Int) -> Int?
+    /// Keeps the guests of a numbered port from all others, or no longer.
+    func setIsolated(_ isIsolated: Bool, port number: Int) throws(PortRefusal)
+    /// Limits the rate of a numbered port, each way; nil for no limit.
+    func setLimit(_ limit: RateLimit?, port number: Int) throws(PortRefusal)
+    /// The settings of a numbered port; nil if there is no such port.
+    func settings(of number: Int) -> PortSettings?
+    /// Some port is isolated.
+    var hasIsolatedPorts: Bool { get }
+}
+
+/// The settings of a numbered port.
+package struct PortSettings: Equatable, Sendable {
+    /// Of its untagged frames.
+    package var vlan: Int
+    package var isIsolated: Bool
+    package var limit: RateLimit?
+    /// Clients are connected, and none of them is this host.
+    package var hasGuests: Bool
 }
 
 /// A client of the switch, as far as the session knows it.
@@ -149,5 +165,8 @@ extension NetworkSession {
     package func client(of port: PortNumber) -> PortClient? { nil }
     package func disconnect(port number: Int) throws(PortRefusal) { throw .otherSwitch }
     package func setVLAN(_ vlan: Int, of number: Int) throws(PortRefusal) { throw .otherSwitch }
-    package func untaggedVLAN(of number: Int) -> Int? { nil }
+    package func setIsolated(_ isIsolated: Bool, port number: Int) throws(PortRefusal) { throw .otherSwitch }
+    package func setLimit(_ limit: RateLimit?, port number: Int) throws(PortRefusal) { throw .otherSwitch }
+    package func settings(of number: Int) -> PortSettings? { nil }
+    package var hasIsolatedPorts: Bool { false }
 }

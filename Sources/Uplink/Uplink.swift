@@ -60,6 +60,12 @@ package protocol Uplink: AnyObject {
     func note(_ leases: [Lease])
     /// Takes over published ports whose guests have other addresses now.
     func publish(_ published: [PublishedPort])
+    /// The TCP connections between guests and the outside, `limit` at most; nil if the uplink has none of its own.
+    func flows(limit: Int) -> [UplinkDetails.Flow]?
+    /// Whether frames that the egress policy refuses are noted for `takeRefusals`.
+    func setRefusalReports(_ isOn: Bool)
+    /// The refused frames since the last call, as far as the uplink sees them.
+    func takeRefusals() -> [UplinkDetails.Refusal]
     /// Replaces the published ports while the network runs. A failure changes nothing.
     func change(published: [PublishedPort]) throws(ChangeRefusal)
     /// Replaces the egress policy while the network runs. A failure changes nothing.
@@ -81,6 +87,9 @@ extension Uplink {
     package func begin() throws(ExitError) {}
     package func note(_ leases: [Lease]) {}
     package func publish(_ published: [PublishedPort]) {}
+    package func flows(limit: Int) -> [UplinkDetails.Flow]? { nil }
+    package func setRefusalReports(_ isOn: Bool) {}
+    package func takeRefusals() -> [UplinkDetails.Refusal] { [] }
     package func change(published: [PublishedPort]) throws(ChangeRefusal) {
         throw ChangeRefusal(.unsupported, "this uplink publishes no ports while it runs; give --publish at the start")
     }
@@ -89,7 +98,8 @@ extension Uplink {
     }
     package func change(isolating: Bool) throws(ChangeRefusal) {
         throw ChangeRefusal(
-            .unsupported, "this uplink isolates guests from its start on, or never; give --vmnet-isolation at the start")
+            .unsupported, "this uplink isolates guests from its start on, or never; give --vmnet-isolation at the start"
+        )
     }
     package func undo() {}
 }

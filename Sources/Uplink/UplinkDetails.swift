@@ -19,6 +19,23 @@ package struct UplinkDetails: Sendable {
         }
     }
 
+    /// A frame of a guest that the egress policy has refused.
+    package struct Refusal: Sendable {
+        package var hardware: MACAddress
+        /// The destination's address as text.
+        package var destination: String
+        /// `tcp`, `udp`, `icmp`, or a number.
+        package var transport: String
+        package var port: UInt16?
+
+        package init(hardware: MACAddress, destination: String, transport: String, port: UInt16?) {
+            self.hardware = hardware
+            self.destination = destination
+            self.transport = transport
+            self.port = port
+        }
+    }
+
     /// An address, as text, and a port.
     package struct SocketEnd: Equatable, Sendable {
         package var address: String

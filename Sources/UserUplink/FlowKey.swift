@@ -17,10 +17,14 @@ package struct FlowKey: Hashable, Sendable {
         ports = UInt64(guestPort) << 32 | UInt64(remotePort) << 16 | UInt64(protocolNumber)
     }
 
-    var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
-    var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
+    package var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
+    package var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
     /// A guest's IPv6 address always has a prefix.
     var isIPv6: Bool { guest.high != 0 }
+
+    /// The addresses as text, of either version.
+    var guestText: String { isIPv6 ? guest.description : guestIPv4.description }
+    var remoteText: String { isIPv6 ? remote.description : remoteIPv4.description }
 
     /// The addresses of an IPv4 flow.
     var guestIPv4: IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: guest.low)) }

@@ -33,6 +33,7 @@ private enum Expected {
         --rcfile f                                  | +++++ | +++ | --+++++ |
         --vmnet-isolation                           | ++++- | +++ | --+++++ |
         --trunk 3                                   | ++++- | ++- | --+++++ |
+        --limit 50mbit                              | +++++ | +++ | --+++++ |
         --allow-server 3                            | ++++- | ++- | --+++++ |
         --stream s2                                 | +++++ | +++ | +++++++ |
         --dgram d2                                  | +++++ | +++ | +++++++ |

@@ -31,6 +31,14 @@ extension NetworkControl {
                 ("next", next.map { .integer($0) } ?? .null),
             ])
         }
+        add("flows", .details) { (it, _, params) throws(ControlError) in
+            let limit = try params.optionalInteger("limit", in: 1...4096) ?? 1024
+            guard let flows = it.daemon.uplink?.flows(limit: limit) else {
+                throw ControlError(
+                    .unsupported, "the kernel has the connections of this uplink; conntrack -L lists them")
+            }
+            return .object([("flows", .array(flows.map { NetworkControl.describe($0) }))])
+        }
         add("leases", .details) { (it, _, params) throws(ControlError) in
             guard let service = it.daemon.addressService else {
                 throw ControlError(.unsupported, "this network leases no addresses: its DHCP server is off or another")
@@ -38,7 +46,8 @@ extension NetworkControl {
             let (page, next) = try NetworkControl.page(service.leases, params) { Int($0.address.value) }
             let now = BootClock.now
             return .object([
-                ("leases", .array(page.map { it.describe($0, now: now) })), ("next", next.map { .integer($0) } ?? .null),
+                ("leases", .array(page.map { it.describe($0, now: now) })),
+                ("next", next.map { .integer($0) } ?? .null),
             ])
         }
     }
@@ -52,6 +61,15 @@ extension NetworkControl {
         let rest = all.drop { key($0) < start }
         let page = Array(rest.prefix(limit))
         return (page, rest.dropFirst(limit).first.map(key))
+    }
+
+    private static func describe(_ flow: UplinkDetails.Flow) -> JSON {
+        func end(_ end: UplinkDetails.SocketEnd) -> JSON {
+            .object([("address", .string(end.address)), ("port", .integer(Int(end.port)))])
+        }
+        return .object([
+            ("transport", .string(flow.transport)), ("guest", end(flow.guest)), ("remote", end(flow.remote)),
+        ])
     }
 
     // MARK: The network
@@ -119,14 +137,14 @@ extension NetworkControl {
     /// Whether guests are kept from each other.
     var isolation: Bool { daemon.configuration.isIsolating }
     /// The published ports, with the addresses to which they lead now.
-    var publishedPorts: [PublishedPort] { daemon.published?.published ?? daemon.configuration.published }
+    var publishedPorts: [PublishedPort] { daemon.publishedGuests.published }
 
     var egressStatus: JSON {
-        let egress = daemon.configuration.egress
+        let egress = daemon.configuration.egress, names = daemon.names != nil && egress.allowsNames
         return .object([
             ("policy", .string(egress.isDenying ? "deny" : "allow")),
             ("allowed", .array(egress.allowed.map { .string($0.description) })),
-            ("host_loopback", .bool(egress.opensHostLoopback)),
+            ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
         ])
     }
 
@@ -154,15 +172,18 @@ extension NetworkControl {
         let number = client?.number ?? daemon.session?.number(of: port.number)
         var members: [(String, JSON)] = [
             ("id", .integer(Int(port.number))), ("port", number.map { .integer($0) } ?? .null),
-            ("role", .string(port.number == daemon.uplink?.port ? "uplink" : "guest")),
+            ("role", .string(daemon.control.role(of: port.number).map { "\($0)" } ?? "guest")),
         ]
         members += NetworkControl.counters(port.counters)
         guard hasDetails else { return .object(members) }
+        let settings = number.flatMap { daemon.session?.settings(of: $0) }
         members += [
             ("description", .string(client?.description ?? port.name)), ("module", .optional(client?.module)),
             ("user", .optional(client?.user.map { UserDatabase.userName($0) })),
             ("process", client?.process.map { .integer(Int($0)) } ?? .null),
-            ("vlan", number.flatMap { daemon.session?.untaggedVLAN(of: $0) }.map { .integer($0) } ?? .null),
+            ("vlan", settings.map { .integer($0.vlan) } ?? .null),
+            ("isolated", .bool(settings?.isIsolated ?? false)),
+            ("limit", .optional(settings?.limit?.description)),
             ("guests", .array(addresses.map { guest($0, leases[$0.address]) })),
         ]
         return .object(members)

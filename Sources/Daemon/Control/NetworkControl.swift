@@ -4,9 +4,11 @@ import ControlSocket
 import EventLoop
 import Lifecycle
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Timing
+import Wire
 
 // Theory of operation: the control socket of a network
 // ====================================================
@@ -18,6 +20,8 @@ import Timing
 //     file                        methods
 //     NetworkControl              hello, stop, subscribe
 //     NetworkControl+Status       status, ports, leases, flows
+//     NetworkControl+Changes      publish, egress, allow, isolation, lease, port
+//     NetworkControl+Events       no methods: what happens, for clients that have subscribed
 //
 // docs/control.md describes them. What a client may do is decided by its rights (`ControlAccess`): a method has a set of
 // rights that it needs, and leaves out what the client may not read.
@@ -32,10 +36,14 @@ final class NetworkControl {
     let started = BootClock.now
     private var addresses: [KnownAddress] = []
     private var addressesRead = Instant.distantPast
+    /// The configuration of the start: an owner may return to what it has granted.
+    let start: Configuration
+    var eventState = EventState()
 
     /// Makes the socket.
     init(_ daemon: Daemon) throws(ExitError) {
         self.daemon = daemon
+        start = daemon.configuration
         let configuration = daemon.configuration.control
         let listener = try ControlListener(configuration, standard: daemon.standardName)
         do throws(ExitError) {
@@ -47,6 +55,7 @@ final class NetworkControl {
         }
         addGeneralMethods()
         addStatusMethods()
+        addChangeMethods()
         daemon.logger.debug("control socket at \(server.path)")
     }
 
@@ -85,6 +94,7 @@ final class NetworkControl {
         add("subscribe", .details) { (it, client, params) throws(ControlError) in
             guard let kinds = params["events"] else {
                 client.subscription = Set(ControlEventKind.allCases.map(\.rawValue))
+                it.subscribed()
                 return .object([("events", .array(ControlEventKind.allCases.map { .string($0.rawValue) }))])
             }
             var chosen: Set<String> = []
@@ -100,6 +110,7 @@ final class NetworkControl {
                 chosen.insert(name)
             }
             client.subscription = chosen.isEmpty ? nil : chosen
+            it.subscribed()
             return .object([("events", .array(chosen.sorted().map { .string($0) }))])
         }
     }
@@ -121,7 +132,10 @@ final class NetworkControl {
     }
 
     /// Disconnects all clients, and removes the socket.
-    func close() { server.close() }
+    func close() {
+        stopEvents()
+        server.close()
+    }
 }
 
 /// The kinds of events of the protocol.
@@ -136,9 +150,11 @@ enum ControlEventKind: String, CaseIterable {
     case drops
     /// A guest has broken the rules of the network.
     case offence
+    /// The egress policy has refused a guest's packets (user-mode NAT).
+    case refusal
     /// The uplink was lost, or works again.
     case uplink
-    /// The host has changed, or a change by another program was repaired.
+    /// Links, addresses, routes, firewall or resolvers of the host have changed.
     case host
     /// A loop was found, or has ended.
     case loop

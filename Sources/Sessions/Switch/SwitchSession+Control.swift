@@ -42,7 +42,36 @@ extension SwitchSession {
         }
     }
 
-    package func untaggedVLAN(of number: Int) -> Int? {
-        virtualSwitch.ports[number].map { Int($0.untaggedVLAN) }
+    /// Calls `body` for a port that may have guests.
+    private func change(_ number: Int, _ body: () throws(ConsoleError) -> Void) throws(PortRefusal) {
+        guard let port = virtualSwitch.ports[number] else {
+            throw PortRefusal(.noPort, "there is no port \(number); vde_vmnet port list shows the ports")
+        }
+        guard !port.connections.contains(where: { isHostDevice($0.attachment) }) else {
+            throw PortRefusal(.unsupported, "port \(number) is the uplink; isolation and limits are for guests")
+        }
+        do throws(ConsoleError) {
+            try body()
+        } catch {
+            throw PortRefusal(.noPort, "there is no port \(number); vde_vmnet port list shows the ports")
+        }
     }
+
+    package func setIsolated(_ isIsolated: Bool, port number: Int) throws(PortRefusal) {
+        try change(number) { () throws(ConsoleError) in try virtualSwitch.setIsolated(number, isIsolated) }
+    }
+
+    package func setLimit(_ limit: RateLimit?, port number: Int) throws(PortRefusal) {
+        try change(number) { () throws(ConsoleError) in try virtualSwitch.setLimit(number, limit) }
+    }
+
+    package func settings(of number: Int) -> PortSettings? {
+        virtualSwitch.ports[number].map { port in
+            PortSettings(
+                vlan: Int(port.untaggedVLAN), isIsolated: port.isIsolated, limit: port.limit,
+                hasGuests: port.isActive && !port.connections.contains { isHostDevice($0.attachment) })
+        }
+    }
+
+    package var hasIsolatedPorts: Bool { virtualSwitch.hasIsolatedPorts }
 }

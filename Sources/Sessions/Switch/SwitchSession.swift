@@ -71,6 +71,7 @@ package final class SwitchSession: NetworkSession {
         self.control = control
         self.logger = logger
         virtualSwitch = VirtualSwitch(control: control, limit: configuration.portLimit)
+        virtualSwitch.standardLimit = configuration.limit
     }
 
     package var onChange: () -> Void = {}
@@ -165,9 +166,17 @@ package final class SwitchSession: NetworkSession {
         var port = port
         // The host may connect its TAP to any network.
         if port.role == .guest { port.reach = .trunk }
-        return virtualSwitch.attach(
+        let attachment = virtualSwitch.attach(
             port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
+        if port.role == .uplink { uplinkAttachment = attachment }
+        return attachment
     }
+
+    /// The uplink's port in the data plane.
+    private var uplinkAttachment: PortNumber?
+
+    /// Whether this is the uplink's port.
+    func isHostDevice(_ attachment: PortNumber) -> Bool { attachment == uplinkAttachment }
 
     package func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber? {
         guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user)
@@ -201,6 +210,7 @@ package final class SwitchSession: NetworkSession {
     package func detachDevice(_ attachment: PortNumber) {
         guard let (number, identifier) = end(of: attachment) else { return }
         virtualSwitch.detach(identifier, from: number)
+        if uplinkAttachment == attachment { uplinkAttachment = nil }
         // The device comes back. Meanwhile no other client may get its port and VLANs.
         try? virtualSwitch.setAllocatable(number, false)
         reservedForUplink = number

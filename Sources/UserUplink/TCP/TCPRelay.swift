@@ -58,6 +58,8 @@ final class TCPRelay {
         var deadline = Instant.distantFuture
         /// It is in the list `dirty`.
         var isDirty = false
+        /// A client of a published port has opened it.
+        var isInbound = false
     }
 
     /// Default bound on the bytes of all stream buffers together.
@@ -251,7 +253,7 @@ final class TCPRelay {
         return (index, connection)
     }
 
-    private func add(_ connection: TCPConnection, by owner: GuestOwner) {
+    private func add(_ connection: TCPConnection, by owner: GuestOwner, isInbound: Bool = false) {
         let (index, evicted) = table.insert(connection.endpoints.key, by: owner, now: context.now)
         if index == slots.count { slots.append(Slot()) }
         if evicted, let old = slots[index].connection {
@@ -260,6 +262,7 @@ final class TCPRelay {
         }
         slots[index].connection = connection
         slots[index].generation &+= 1
+        slots[index].isInbound = isInbound
         markDirty(index)
     }
 
@@ -382,7 +385,32 @@ final class TCPRelay {
             key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: listener.guest))
         add(
             TCPConnection(endpoints, acceptedFrom: socket, context),
-            by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest))
+            by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest), isInbound: true)
+    }
+
+    /// Stops listening on a port of the host, and resets the connections of its clients.
+    /// - Returns: whether it was published.
+    func unpublish(_ bind: IPv4Address, _ hostPort: UInt16, now: Instant) -> Bool {
+        guard let (guest, port) = listeners.unpublish(bind, hostPort, poller) else { return false }
+        reset(now: now) { $0.guestIPv4 == guest && !$0.isIPv6 && $0.guestPort == port && $1 }
+        return true
+    }
+
+    /// Resets connections, given their key and whether a client of a published port has opened them. The next poll
+    /// removes them.
+    func reset(now: Instant, where isUnwanted: (FlowKey, _ isInbound: Bool) -> Bool) {
+        context.now = now
+        for index in slots.indices {
+            guard let connection = slots[index].connection, isUnwanted(connection.endpoints.key, slots[index].isInbound)
+            else { continue }
+            connection.reset(&context)
+            markDirty(index)
+        }
+    }
+
+    /// The connections, `limit` at most.
+    func keys(limit: Int) -> [FlowKey] {
+        Array(slots.lazy.compactMap { $0.connection?.endpoints.key }.prefix(limit))
     }
 
     /// Looks up the hardware address of a guest that a client of a published port wants to reach.
