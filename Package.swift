@@ -118,9 +118,9 @@ let package = Package(
             "Lifecycle", "NameService", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing",
             "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", logging),
         library(
-            "Commands", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform",
-            "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire",
-            argumentParser, logging),
+            "Commands", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "Lifecycle", "Listeners",
+            "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink",
+            "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
@@ -150,8 +150,8 @@ let package = Package(
             of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "Wire", logging),
         tests(
-            of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
-            "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
+            of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners", "NetworkModel",
+            "Platform", "Sessions", "Switching", "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: swift),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.
         .target(name: "SourceRules", path: "Tests/SourceRules"),

@@ -31,8 +31,7 @@ struct ControlOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             What the owner, the user that called sudo, may do on a network of root besides what the start allows: \
-            publish (at any address and port), egress (loosen the policy and isolation), capture (read frames). A \
-            list with commas.
+            publish (at any address and port), egress (loosen the policy and isolation). A list with commas.
             """,
             valueName: "rights"))
     var controlAllow: String?

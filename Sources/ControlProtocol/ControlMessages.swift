@@ -50,6 +50,7 @@ package struct ControlError: Error, Equatable, Sendable, CustomStringConvertible
         case failed
     }
 
+    /// For programs.
     package let code: Code
     package let description: String
 
@@ -105,7 +106,9 @@ package struct ControlRequest: Equatable, Sendable {
 
     /// An error with the id of the request that it belongs to.
     package struct Refusal: Error, Equatable, Sendable {
+        /// The request's id; null if it could not be read.
         package let id: JSON
+        /// What is wrong with the request.
         package let error: ControlError
     }
 }

@@ -94,11 +94,15 @@ extension JSON {
         return members.first { $0.0 == name }?.1
     }
 
-    /// The value as a string, integer, boolean or array; nil if it is of another type.
+    /// The value as a string; nil if it is of another type.
     package var string: String? { if case .string(let value) = self { value } else { nil } }
+    /// The value as an integer; nil if it is of another type.
     package var integer: Int? { if case .integer(let value) = self { value } else { nil } }
+    /// The value as a boolean; nil if it is of another type.
     package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+    /// The elements of an array; nil if it is of another type.
     package var array: [JSON]? { if case .array(let values) = self { values } else { nil } }
+    /// The members of an object in their order; nil if it is of another type.
     package var members: [(String, JSON)]? { if case .object(let members) = self { members } else { nil } }
 
     /// A number, whether it was written with a fraction or not.

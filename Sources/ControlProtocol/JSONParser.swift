@@ -6,7 +6,9 @@
 package struct JSONParser {
     /// Why an input is no JSON value, and the offset in bytes at which that was noticed.
     package struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
+        /// In bytes.
         package let offset: Int
+        /// What is wrong there.
         package let reason: String
         package var description: String { "byte \(offset): \(reason)" }
     }

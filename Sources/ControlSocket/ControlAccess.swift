@@ -16,17 +16,15 @@ package struct ControlRights: OptionSet, Sendable {
     package static let publishAnywhere = ControlRights(rawValue: 8)
     /// Loosen the egress policy and the isolation of guests.
     package static let loosen = ControlRights(rawValue: 16)
-    /// Read guests' frames.
-    package static let capture = ControlRights(rawValue: 32)
 
     /// Root's.
-    package static let all: ControlRights = [.counters, .details, .change, .publishAnywhere, .loosen, .capture]
+    package static let all: ControlRights = [.counters, .details, .change, .publishAnywhere, .loosen]
 
     /// The names of the rights in the protocol.
     package var names: [String] {
         let all: [(ControlRights, String)] = [
             (.counters, "counters"), (.details, "details"), (.change, "change"), (.publishAnywhere, "publish"),
-            (.loosen, "egress"), (.capture, "capture"),
+            (.loosen, "egress"),
         ]
         return all.filter { contains($0.0) }.map(\.1)
     }
@@ -34,18 +32,17 @@ package struct ControlRights: OptionSet, Sendable {
 
 /// What the start grants to an owner who is not root (`--control-allow`).
 package enum ControlGrant: String, CaseIterable, Sendable {
-    case publish, egress, capture
+    case publish, egress
 
     var right: ControlRights {
         switch self {
         case .publish: .publishAnywhere
         case .egress: .loosen
-        case .capture: .capture
         }
     }
 }
 
-/// Who may do what at the control socket of one network.
+/// Which users may do what at the control socket of one network.
 package struct ControlAccess: Equatable, Sendable {
     /// The network's owner: the user that started it, by sudo or not.
     package var owner: UInt32

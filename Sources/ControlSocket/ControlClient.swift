@@ -10,9 +10,11 @@ package final class ControlClient {
     private static let eventLimit = 262_144
 
     let socket: Descriptor
-    /// The user and process behind the connection, when it was made.
+    /// The user behind the connection, when it was made.
     package let user: UInt32
+    /// The process behind the connection, when it was made.
     package let process: Int32
+    /// What the client may do.
     package let rights: ControlRights
     let admission: ClientQuota.Admission
     /// When the client is disconnected if nothing happens before.
@@ -28,14 +30,14 @@ package final class ControlClient {
     var isWatched = false
     /// The client has ended; it may still be referred to.
     package internal(set) var isClosed = false
+    /// The connection stays open until this process ends, so that the client can wait for that.
+    package var isAwaitingEnd = false
     /// Called once when the connection ends.
     package var onClose: () -> Void = {}
     /// The kinds of events that the client has subscribed to; nil for none.
     package var subscription: Set<String>?
     /// Events that were discarded because the client does not read, since the last report.
     private var lostEvents = 0
-    /// A descriptor that the client has passed, until a request takes it.
-    var passed: Descriptor?
 
     init(
         _ socket: consuming Descriptor, user: UInt32, process: Int32, rights: ControlRights,
@@ -51,9 +53,6 @@ package final class ControlClient {
 
     /// Whether output waits for the client to read.
     var isBlocked: Bool { sent < output.count }
-
-    /// Takes the descriptor that came with the request or before it; nil if there was none.
-    package func takeDescriptor() -> Descriptor? { passed.take() }
 
     /// Removes the first whole line, without its end; nil if there is none.
     func nextLine() -> [UInt8]? {
@@ -76,7 +75,8 @@ package final class ControlClient {
         }
         if lostEvents > 0 {
             output += Array(
-                JSON.object([("event", .string("lost")), ("data", .object([("count", .integer(lostEvents))]))]).text.utf8
+                JSON.object([("event", .string("lost")), ("data", .object([("count", .integer(lostEvents))]))]).text
+                    .utf8
             )
             output.append(UInt8(ascii: "\n"))
             lostEvents = 0

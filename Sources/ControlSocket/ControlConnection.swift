@@ -26,8 +26,9 @@ package final class ControlConnection {
     /// How long a network may take for a reply.
     private static let timeout = TimeAmount.seconds(10)
 
+    /// The socket's path.
     package let path: String
-    package let socket: Descriptor
+    private let socket: Descriptor
     private var input: [UInt8] = []
     private var searched = 0
     private var nextID = 1
@@ -51,28 +52,11 @@ package final class ControlConnection {
     }
 
     /// Sends a request and returns its result.
-    /// - Parameter passing: a descriptor that goes with the request.
     package func request(
         _ method: String, _ params: [(String, JSON)] = [], timeout: TimeAmount = ControlConnection.timeout
     ) throws(Failure) -> JSON {
-        let id = try send(method, params, nil)
+        let id = try send(method, params)
         return try reply(to: id, timeout)
-    }
-
-    /// The same with a descriptor that goes with the request.
-    package func request(
-        _ method: String, _ params: [(String, JSON)], passing descriptor: borrowing Descriptor
-    ) throws(Failure) -> JSON {
-        let bytes = line(method, params)
-        do throws(SystemError) {
-            // A request is shorter than the buffer of a new socket.
-            guard try socket.send(bytes, passing: descriptor) == bytes.count else {
-                throw SystemError(code: Errno.again, "send")
-            }
-        } catch {
-            throw .unreachable(error)
-        }
-        return try reply(to: nextID - 1, ControlConnection.timeout)
     }
 
     private func line(_ method: String, _ params: [(String, JSON)]) -> [UInt8] {
@@ -83,7 +67,7 @@ package final class ControlConnection {
         return Array((JSON.object(members).text + "\n").utf8)
     }
 
-    private func send(_ method: String, _ params: [(String, JSON)], _ passing: Int32?) throws(Failure) -> Int {
+    private func send(_ method: String, _ params: [(String, JSON)]) throws(Failure) -> Int {
         let bytes = line(method, params)
         var sent = 0
         let deadline = BootClock.now + ControlConnection.timeout
@@ -125,6 +109,17 @@ package final class ControlConnection {
         while true {
             guard let value = try received(until: deadline) else { return nil }
             if value["event"] != nil { return value }
+        }
+    }
+
+    /// Waits until the network has ended the connection. Returns false when `deadline` has passed.
+    package func waitForEnd(until deadline: Instant) -> Bool {
+        while true {
+            do throws(Failure) {
+                guard try event(until: deadline) != nil else { return false }
+            } catch {
+                return true
+            }
         }
     }
 

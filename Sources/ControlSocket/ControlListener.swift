@@ -15,9 +15,11 @@ package struct ControlConfiguration: Equatable, Sendable {
         case off
     }
 
+    /// Where the socket is.
     package var place = Place.standard
     /// nil: a default name, with a number behind it if another network has it.
     package var name: NetworkName?
+    /// The rights of users at the socket.
     package var access = ControlAccess()
 
     package init() {}
@@ -31,6 +33,7 @@ package struct ControlListener {
     /// Tries of a default name.
     private static let numbers = 2...999
 
+    /// The claimed name.
     package let name: NetworkName
     let socket: ListenerSocket
 

@@ -22,7 +22,7 @@ package enum ControlPlaces {
         if let path = CurrentProcess.environment("XDG_RUNTIME_DIR"), !path.isEmpty { return path }
         let path = "\(usersDirectory)/\(CurrentProcess.effectiveUser)"
         if Files.exists(path) { return path }
-        // macOS gives each user a directory of its own, and calls it so.
+        // macOS gives each user a private directory, and calls it so.
         return OperatingSystem.isMacOS ? CurrentProcess.environment("TMPDIR") : nil
     }
 

@@ -72,8 +72,9 @@ package final class ControlServer {
         }
     }
 
-    /// The network's name, and the path of its socket.
+    /// The network's name.
     package var name: NetworkName { listener.name }
+    /// The path of the socket.
     package var path: String { listener.path }
     /// The user that owns the network.
     package var owner: UInt32 { access.owner }
@@ -130,9 +131,8 @@ package final class ControlServer {
         } else {
             do throws(SystemError) {
                 let room = ControlProtocol.maximumRequest + 1 - client.input.count
-                let (bytes, passed) = try client.socket.receivePassing(limit: max(1, min(16_384, room)))
+                let bytes = try client.socket.receive(limit: max(1, min(16_384, room)))
                 if bytes.isEmpty { return close(client) }
-                if let passed { client.passed = Descriptor(adopting: passed) }
                 // The rest of a line does not prolong the time for it.
                 if client.input.isEmpty { client.deadline = BootClock.now + ControlServer.requestTimeout }
                 client.input += bytes
@@ -231,7 +231,9 @@ package final class ControlServer {
     // MARK: Events
 
     /// Whether a client has subscribed to this kind of event.
-    package func isAwaited(_ kind: String) -> Bool { clients.values.contains { $0.subscription?.contains(kind) == true } }
+    package func isAwaited(_ kind: String) -> Bool {
+        clients.values.contains { $0.subscription?.contains(kind) == true }
+    }
 
     /// Sends an event to the clients that have subscribed to its kind.
     package func publish(_ kind: String, _ data: JSON) {
@@ -267,10 +269,10 @@ package final class ControlServer {
         }
     }
 
-    /// Disconnects all clients, and removes the socket.
+    /// Disconnects all clients, except those that wait for the end of the process, and removes the socket.
     package func close() {
         loop.cancel(sweepTimer)
-        for client in Array(clients.values) { close(client) }
+        for client in Array(clients.values) where !client.isAwaitingEnd { close(client) }
         acceptLoop?.close()
         listener.remove()
     }

@@ -54,26 +54,6 @@ extension Descriptor {
         try Descriptor(checking: platform_receive_descriptor(raw), "receive a descriptor")
     }
 
-    /// Receives from a stream without blocking, up to `limit` bytes, with a descriptor that the peer may have sent with
-    /// them. The caller owns that descriptor, and closes it. Empty at the end of the stream.
-    package func receivePassing(limit: Int) throws(SystemError) -> (bytes: [UInt8], passed: Int32?) {
-        var result = 0, passed: Int32 = -1
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
-            result = unsafe platform_receive_passing(raw, buffer.baseAddress, limit, &passed)
-            count = max(0, result)
-        }
-        try SystemError.check(result, "receive")
-        return (bytes, passed >= 0 ? passed : nil)
-    }
-
-    /// Sends bytes to a stream without blocking, and another descriptor with them. Returns how many bytes were taken.
-    package func send(_ bytes: [UInt8], passing other: borrowing Descriptor) throws(SystemError) -> Int {
-        let sent = unsafe bytes.withUnsafeBytes {
-            unsafe platform_send_passing(raw, $0.baseAddress, $0.count, other.raw)
-        }
-        return try SystemError.check(sent, "send")
-    }
-
     /// Makes the socket accept connections, `backlog` waiting ones at most.
     package func listen(backlog: Int32 = 64) throws(SystemError) {
         try SystemError.checkErrno(systemListen(raw, backlog), "listen")

@@ -87,7 +87,9 @@ package protocol NetworkSession: AnyObject {
 package struct PortSettings: Equatable, Sendable {
     /// Of its untagged frames.
     package var vlan: Int
+    /// Its guests reach no other guests.
     package var isIsolated: Bool
+    /// Of its rate, each way; nil for none.
     package var limit: RateLimit?
     /// Clients are connected, and none of them is this host.
     package var hasGuests: Bool
@@ -101,8 +103,9 @@ package struct PortClient: Equatable, Sendable {
     package let module: String
     /// The client's description of itself, which may contain anything.
     package let description: String
-    /// The user and process of the client; nil if the system does not report them.
+    /// The user of the client; nil if the system does not report it.
     package let user: UInt32?
+    /// The process of the client; nil if the system does not report it.
     package let process: Int32?
 
     package init(number: Int?, module: String, description: String, user: UInt32?, process: Int32?) {
@@ -119,6 +122,7 @@ package struct PortRefusal: Error, Equatable, Sendable, CustomStringConvertible 
     /// The kinds of reasons.
     package enum Cause: Sendable { case noPort, unsupported, invalid }
 
+    /// For programs.
     package let cause: Cause
     package let description: String
 

@@ -60,7 +60,7 @@ package protocol Uplink: AnyObject {
     func note(_ leases: [Lease])
     /// Takes over published ports whose guests have other addresses now.
     func publish(_ published: [PublishedPort])
-    /// The TCP connections between guests and the outside, `limit` at most; nil if the uplink has none of its own.
+    /// The TCP connections between guests and the outside, `limit` at most; nil if the kernel has them.
     func flows(limit: Int) -> [UplinkDetails.Flow]?
     /// Whether frames that the egress policy refuses are noted for `takeRefusals`.
     func setRefusalReports(_ isOn: Bool)

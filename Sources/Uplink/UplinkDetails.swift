@@ -21,11 +21,13 @@ package struct UplinkDetails: Sendable {
 
     /// A frame of a guest that the egress policy has refused.
     package struct Refusal: Sendable {
+        /// The guest's.
         package var hardware: MACAddress
         /// The destination's address as text.
         package var destination: String
         /// `tcp`, `udp`, `icmp`, or a number.
         package var transport: String
+        /// Of TCP and UDP.
         package var port: UInt16?
 
         package init(hardware: MACAddress, destination: String, transport: String, port: UInt16?) {
@@ -38,7 +40,9 @@ package struct UplinkDetails: Sendable {
 
     /// An address, as text, and a port.
     package struct SocketEnd: Equatable, Sendable {
+        /// Of either version.
         package var address: String
+        /// Of TCP or UDP.
         package var port: UInt16
 
         package init(address: String, port: UInt16) {
@@ -77,6 +81,7 @@ package struct ChangeRefusal: Error, Equatable, Sendable, CustomStringConvertibl
         case failed
     }
 
+    /// For programs.
     package let cause: Cause
     package let description: String
 

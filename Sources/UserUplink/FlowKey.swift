@@ -17,8 +17,8 @@ package struct FlowKey: Hashable, Sendable {
         ports = UInt64(guestPort) << 32 | UInt64(remotePort) << 16 | UInt64(protocolNumber)
     }
 
-    package var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
-    package var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
+    var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
+    var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
     /// A guest's IPv6 address always has a prefix.
     var isIPv6: Bool { guest.high != 0 }
 

@@ -7,6 +7,7 @@ import Wire
 package final class RefusalLog: Sendable {
     /// One refused frame.
     package struct Entry: Hashable, Sendable {
+        /// The guest's.
         package let hardware: MACAddress
         /// The destination's address as text.
         package let destination: String

@@ -65,11 +65,6 @@ ssize_t platform_receive_pieces(int fd, const struct iovec *pieces, int count);
 /// Receives a descriptor that the peer of a unix socket has sent (SCM_RIGHTS), without blocking. -ENODATA if the
 /// message has none.
 int platform_receive_descriptor(int fd);
-/// Receives bytes of a stream as platform_receive, and a descriptor if the peer has sent one with them: `*passed`, else
-/// -1. Further descriptors are closed.
-ssize_t platform_receive_passing(int fd, void *bytes, size_t length, int *passed);
-/// Sends bytes and, with their first one, a descriptor. Returns the bytes sent.
-ssize_t platform_send_passing(int fd, const void *bytes, size_t length, int passed);
 /// What kind of socket `fd` is; -EBADF if it is not open, -ENOTSOCK if it is something else.
 struct platform_socket_kind {
     int is_unix;

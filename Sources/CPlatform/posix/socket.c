@@ -234,53 +234,6 @@ int platform_receive_descriptor(int fd) {
     return received;
 }
 
-ssize_t platform_receive_passing(int fd, void *bytes, size_t length, int *passed) {
-    // Room for one descriptor. The kernel closes what does not fit; Linux rounds the room up to two on 64 bits.
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec piece = {.iov_base = bytes, .iov_len = length};
-    struct msghdr message = {
-        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
-    *passed = -1;
-    ssize_t received = recvmsg(fd, &message, MSG_DONTWAIT);
-    if (received < 0) return -errno;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t index = 0; index < count; index++) {
-            int descriptor;
-            memcpy(&descriptor, CMSG_DATA(header) + index * sizeof descriptor, sizeof descriptor);
-            if (*passed >= 0) {
-                close(descriptor);
-            } else {
-                fcntl(descriptor, F_SETFD, FD_CLOEXEC);
-                *passed = descriptor;
-            }
-        }
-    }
-    return received;
-}
-
-ssize_t platform_send_passing(int fd, const void *bytes, size_t length, int passed) {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    memset(&control, 0, sizeof control);
-    struct iovec piece = {.iov_base = (void *)bytes, .iov_len = length};
-    struct msghdr message = {
-        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof passed);
-    memcpy(CMSG_DATA(header), &passed, sizeof passed);
-    ssize_t sent = sendmsg(fd, &message, SEND_FLAGS);
-    return sent < 0 ? -errno : sent;
-}
-
 int platform_socket_kind(int fd, struct platform_socket_kind *kind) {
     int type = 0, listening = 0;
     socklen_t length = sizeof type;

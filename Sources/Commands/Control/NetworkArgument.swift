@@ -53,7 +53,7 @@ enum NetworkLookup {
         }
         guard found.count == 1 else {
             let names = found.map { String($0.path.split(separator: "/").last ?? "") }.joined(separator: ", ")
-            throw ExitError(.usage, "several networks run: \(names); say which one")
+            throw ExitError(.usage, "several networks run: \(names); choose one by its name")
         }
         return first
     }

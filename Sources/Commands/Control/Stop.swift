@@ -23,14 +23,10 @@ package struct Stop: ParsableCommand {
         let connection = try NetworkLookup.connect(name)
         let process = connection.server?.process ?? 0
         _ = try connection.call("stop")
-        let deadline = BootClock.now + Stop.timeout
-        // The control socket goes first, the process when everything is undone.
-        while ProcessTable.isAlive(process) {
-            guard BootClock.now < deadline else {
-                throw ExitError(
-                    .unavailable, "process \(process) still runs \(Stop.timeout) later; its log shows what it waits for")
-            }
-            BootClock.sleep(.milliseconds(10))
+        // The connection ends with the process, when everything is undone.
+        guard connection.waitForEnd(until: BootClock.now + Stop.timeout) else {
+            throw ExitError(
+                .unavailable, "process \(process) still runs \(Stop.timeout) later; its log shows what it waits for")
         }
     }
 }

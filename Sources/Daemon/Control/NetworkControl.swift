@@ -13,7 +13,7 @@ import Wire
 // Theory of operation: the control socket of a network
 // ====================================================
 //
-// `ControlServer` reads requests and calls the methods that are registered here, on the control thread. A method reads
+// `ControlServer` reads requests and calls the methods registered here, on the control thread. A method reads
 // counters, which workers write without a lock, or it calls the part of the daemon that owns what is to change. Methods
 // neither wait for the network nor take a lock of the data path for longer than one command of the switch.
 //
@@ -23,8 +23,8 @@ import Wire
 //     NetworkControl+Changes      publish, egress, allow, isolation, lease, port
 //     NetworkControl+Events       no methods: what happens, for clients that have subscribed
 //
-// docs/control.md describes them. What a client may do is decided by its rights (`ControlAccess`): a method has a set of
-// rights that it needs, and leaves out what the client may not read.
+// docs/control.md describes them. What a client may do is decided by its rights (`ControlAccess`): a method needs a set
+// of rights, and leaves out what the client may not read.
 
 /// The methods of the control socket, and the events that it sends.
 final class NetworkControl {
@@ -87,6 +87,7 @@ final class NetworkControl {
         add("stop", .change) { (it, client, _) throws(ControlError) in
             it.daemon.logger.info(
                 "ending on a command of \(UserDatabase.userName(client.user)) (process \(client.process))")
+            client.isAwaitingEnd = true
             // Soon, so that the reply is sent before.
             it.daemon.loop.scheduleSoon { [weak daemon = it.daemon] in daemon?.loop.stop() }
             return .object([])

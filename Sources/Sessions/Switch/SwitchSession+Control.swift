@@ -5,6 +5,7 @@ import VDESwitch
 // What the control socket reads and changes at the ports of this process's switch.
 
 extension SwitchSession {
+    /// The client at a port; nil for a port of the host that has no connection.
     package func client(of attachment: PortNumber) -> PortClient? {
         guard let number = virtualSwitch.number(of: attachment),
             let port = virtualSwitch.ports[number],
@@ -15,6 +16,7 @@ extension SwitchSession {
             process: process(ofEnd: end.identifier))
     }
 
+    /// Disconnects all clients of a numbered port.
     package func disconnect(port number: Int) throws(PortRefusal) {
         guard let port = virtualSwitch.ports[number], port.isActive else {
             throw PortRefusal(.noPort, "port \(number) has no client; vde_vmnet port list shows those that have")
@@ -26,6 +28,7 @@ extension SwitchSession {
         for end in ends { disconnect(end: end, of: number) }
     }
 
+    /// Sets the VLAN of a port, and creates the VLAN if it is missing.
     package func setVLAN(_ vlan: Int, of number: Int) throws(PortRefusal) {
         do throws(ConsoleError) {
             if vlan != 0, UInt16(exactly: vlan).map({ virtualSwitch.taggedPorts[$0] == nil }) ?? true {
@@ -57,14 +60,17 @@ extension SwitchSession {
         }
     }
 
+    /// Keeps the guests of a port from all others, or no longer.
     package func setIsolated(_ isIsolated: Bool, port number: Int) throws(PortRefusal) {
         try change(number) { () throws(ConsoleError) in try virtualSwitch.setIsolated(number, isIsolated) }
     }
 
+    /// Limits the rate of a port; nil for no limit.
     package func setLimit(_ limit: RateLimit?, port number: Int) throws(PortRefusal) {
         try change(number) { () throws(ConsoleError) in try virtualSwitch.setLimit(number, limit) }
     }
 
+    /// The settings of a port; nil if there is no such port.
     package func settings(of number: Int) -> PortSettings? {
         virtualSwitch.ports[number].map { port in
             PortSettings(
@@ -73,5 +79,6 @@ extension SwitchSession {
         }
     }
 
+    /// Some port is isolated.
     package var hasIsolatedPorts: Bool { virtualSwitch.hasIsolatedPorts }
 }

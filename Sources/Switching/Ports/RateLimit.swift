@@ -8,6 +8,7 @@ package struct RateLimit: Equatable, Sendable {
     /// Faster ones are no limit for a worker.
     package static let fastest = 100_000_000_000
 
+    /// Of the frames, from the Ethernet header on.
     package let bitsPerSecond: Int
 
     /// Nil for a rate beyond the two bounds.

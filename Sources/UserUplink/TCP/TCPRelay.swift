@@ -48,7 +48,7 @@ import Wire
 /// Not thread-safe: its owner's lock protects it and its connections.
 final class TCPRelay {
     /// A connection, with what the relay keeps about it.
-    private struct Slot {
+    struct Slot {
         var connection: TCPConnection?
         /// Counts the connections of this slot, so that events and deadlines of an earlier one are recognized.
         var generation: UInt32 = 0
@@ -69,20 +69,20 @@ final class TCPRelay {
     /// Socket events handled per poll, and as many reads without an event.
     private static let eventBatch = 8
 
-    private var context: TCPContext
+    var context: TCPContext
     private let policy: RelayPolicy
     private let gatewayHardware: MACAddress
     private let dnsQueue: DNSConnectionQueue?
-    private let poller: Poller
+    let poller: Poller
     private var table: FlowTable
     /// By the flow's index in `table`.
-    private var slots: [Slot] = []
+    var slots: [Slot] = []
     private(set) var deadlines = DeadlineQueue()
     /// Indices of connections to finish at the end of the poll.
     private var dirty: [Int] = []
     /// Those being finished; empty between polls. The two lists are swapped, so that none is allocated.
     private var finishing: [Int] = []
-    private var listeners = TCPListeners()
+    var listeners = TCPListeners()
     private var effects: [Effect] = []
 
     /// - Parameters:
@@ -207,7 +207,7 @@ final class TCPRelay {
         deadlines.insert(deadline, token(index))
     }
 
-    private func markDirty(_ index: Int) {
+    func markDirty(_ index: Int) {
         if slots[index].isDirty { return }
         slots[index].isDirty = true
         dirty.append(index)
@@ -386,31 +386,6 @@ final class TCPRelay {
         add(
             TCPConnection(endpoints, acceptedFrom: socket, context),
             by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest), isInbound: true)
-    }
-
-    /// Stops listening on a port of the host, and resets the connections of its clients.
-    /// - Returns: whether it was published.
-    func unpublish(_ bind: IPv4Address, _ hostPort: UInt16, now: Instant) -> Bool {
-        guard let (guest, port) = listeners.unpublish(bind, hostPort, poller) else { return false }
-        reset(now: now) { $0.guestIPv4 == guest && !$0.isIPv6 && $0.guestPort == port && $1 }
-        return true
-    }
-
-    /// Resets connections, given their key and whether a client of a published port has opened them. The next poll
-    /// removes them.
-    func reset(now: Instant, where isUnwanted: (FlowKey, _ isInbound: Bool) -> Bool) {
-        context.now = now
-        for index in slots.indices {
-            guard let connection = slots[index].connection, isUnwanted(connection.endpoints.key, slots[index].isInbound)
-            else { continue }
-            connection.reset(&context)
-            markDirty(index)
-        }
-    }
-
-    /// The connections, `limit` at most.
-    func keys(limit: Int) -> [FlowKey] {
-        Array(slots.lazy.compactMap { $0.connection?.endpoints.key }.prefix(limit))
     }
 
     /// Looks up the hardware address of a guest that a client of a published port wants to reach.

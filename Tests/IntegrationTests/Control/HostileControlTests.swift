@@ -6,7 +6,9 @@ import Testing
 extension IntegrationTests {
     /// Clients of the control socket that are hostile, or have no rights; names; places.
     @Suite struct HostileControl {
-        private var nobody: UInt32 { UserDatabase.user(named: "nobody") ?? 65_534 }
+        /// The user without privilege.
+        private static let other = "nobody"
+        private var otherUser: UInt32 { UserDatabase.user(named: "nobody") ?? 65_534 }
 
         @Test func hostileClientsDoNotDisturbNetwork() throws {
             let fixture = try ControlFixture()
@@ -47,7 +49,7 @@ extension IntegrationTests {
                 # 1,000 connections.
                 many = []
                 for _ in range(1000):
-                    s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(path); many.append(s)
+                    s = socket.socket(socket.AF_UNIX); s.connect(path); s.settimeout(5); many.append(s)
                 refused = 0
                 for s in many[500:]:
                     try: refused += b"busy" in s.recv(1000)
@@ -95,8 +97,8 @@ extension IntegrationTests {
             let fixture = try ControlFixture(
                 "user",
                 ["--egress", "deny", "--allow", "203.0.113.0/24", "--publish", "127.0.0.1:8080:192.168.105.2:80"]
-                    + (isGranted ? ["--control-allow", "publish,egress,capture"] : []),
-                environment: ["SUDO_UID": "\(nobody)", "SUDO_GID": "\(nobody)"])
+                    + (isGranted ? ["--control-allow", "publish,egress"] : []),
+                environment: ["SUDO_UID": "\(otherUser)", "SUDO_GID": "\(otherUser)"])
             let refused: ChildProcess.Termination = isGranted ? .exited(0) : .exited(77)
             func attempt(_ words: String...) throws -> ChildProcess.Termination {
                 try fixture.attempt(words, user: "nobody").termination
@@ -111,7 +113,7 @@ extension IntegrationTests {
             #expect(try attempt("port", "isolate", "all", "on") == .exited(0))
             #expect(try attempt("port", "isolate", "all", "off") == .exited(0), "the start did not isolate")
             #expect(
-                try fixture.python("print('capture' in call('hello')['result']['rights'])", user: "nobody").output
+                try fixture.python("print('egress' in call('hello')['result']['rights'])", user: "nobody").output
                     .trimmed == (isGranted ? "True" : "False"))
             #expect(try fixture.daemon.stop() == .exited(0))
         }
@@ -125,13 +127,14 @@ extension IntegrationTests {
                 assert call("hello")["result"]["rights"] == ["counters"]
                 text = json.dumps([call("status"), call("ports")])
                 assert "frames_in" in text
-                for word in ["secret", "52:54", "192.168.105.2\\"", "vde_plug2tap"]: assert word not in text, (word, text)
+                for word in ["secret", "52:54", "192.168.105.2\\"", "vde_plug2tap"]:
+                    assert word not in text, (word, text)
                 for method in ["leases", "flows", "subscribe", "stop", "publish.add", "egress.set", "port.limit"]:
                     assert call(method)["error"]["code"] == "denied", method
                 print("fine")
-                """, user: "nobody")
+                """, user: Self.other)
             #expect(result.output.trimmed == "fine", "\(result.error)")
-            #expect(try fixture.status(user: "nobody").succeeded)
+            #expect(try fixture.status(user: Self.other).succeeded)
             let other = try fixture.host.attempt([
                 "setpriv", "--reuid", "1", "--regid", "1", "--clear-groups", "--", TestHost.product("vde_vmnet"),
                 "status", fixture.socket,
@@ -156,7 +159,7 @@ extension IntegrationTests {
         private func runtime(_ network: TestNetwork) throws -> String {
             let path = network.folder.file("user")
             try Files.makeDirectory(path, mode: 0o700)
-            try Files.setOwner(path, user: nobody, group: nil)
+            try Files.setOwner(path, user: otherUser, group: nil)
             try Files.setMode(network.folder.path, 0o755)
             return path
         }
@@ -166,7 +169,7 @@ extension IntegrationTests {
             let place = try runtime(network), first = place + "/a/vde", second = place + "/b/vde"
             for parent in ["/a", "/b"] {
                 try Files.makeDirectory(place + parent)
-                try Files.setOwner(place + parent, user: nobody, group: nil)
+                try Files.setOwner(place + parent, user: otherUser, group: nil)
             }
             let one = try start(network, place, directory: first)
             try one.wait(for: "vde_vmnet: ready: ")

@@ -81,6 +81,6 @@ final class ControlFixture {
                 return reply
 
             """
-        return try host.attempt(Namespace.running(as: user) + ["python3", "-c", prelude + body, socket])
+        return try host.attempt(Namespace.running(as: user) + ["/usr/bin/python3", "-c", prelude + body, socket])
     }
 }
