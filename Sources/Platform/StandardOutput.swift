@@ -15,6 +15,14 @@ package enum StandardOutput {
     /// Writes to standard error.
     package static func writeError(_ text: String) { write(text, to: 2) }
 
+    /// The status of standard error; nil if it cannot be read.
+    package static var errorStatus: FileStatus? {
+        let stream = Descriptor(adopting: 2)
+        let status = try? stream.status()
+        _ = stream.release()
+        return status
+    }
+
     /// Whether standard output is a terminal.
     package static var isTerminal: Bool { isatty(1) == 1 }
 

@@ -160,7 +160,10 @@ package final class UserUplink: Uplink {
     }
 
     package func change(published: [PublishedPort]) throws(ChangeRefusal) {
-        let added = published.filter { !current.contains($0) }, removed = current.filter { !published.contains($0) }
+        // By their text, because the address of a followed guest changes with its lease.
+        let before = Set(current.map(\.description)), after = Set(published.map(\.description))
+        let added = published.filter { !before.contains($0.description) }
+        let removed = current.filter { !after.contains($0.description) }
         if let other = added.first(where: { $0.transport == .udp && $0.followed != nil }) {
             throw ChangeRefusal(
                 .unsupported,

@@ -77,6 +77,7 @@ private enum Expected {
         --workers 2                                 | +++++ | +++ | +++++++ |
         --stats-interval 5                          | +++++ | +++ | +++++++ |
         --log-level debug                           | +++++ | +++ | +++++++ |
+        --log-format json                           | +++++ | +++ | +++++++ |
         """
 
     /// Pairs of options that do not go together although one uplink, mode and listener has both.
@@ -97,7 +98,7 @@ private enum Expected {
     static let synonyms: Set = ["--dhcp off", "--vmnet-disable-dhcp"]
 
     /// What is the default anyway, or is no part of the configuration.
-    static let withoutTrace: Set = ["--dhcp auto", "--egress allow", "--log-level debug"]
+    static let withoutTrace: Set = ["--dhcp auto", "--egress allow", "--log-level debug", "--log-format json"]
 }
 
 private struct Row: CustomTestStringConvertible {

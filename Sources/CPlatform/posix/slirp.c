@@ -146,8 +146,7 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
     slirp->poll = (void (*)(void *, int, int (*)(int, void *), void *))dlsym(slirp->library, "slirp_pollfds_poll");
     slirp->add_forward =
         (int (*)(void *, int, struct in_addr, int, struct in_addr, int))dlsym(slirp->library, "slirp_add_hostfwd");
-    slirp->remove_forward =
-        (int (*)(void *, int, struct in_addr, int))dlsym(slirp->library, "slirp_remove_hostfwd");
+    slirp->remove_forward = (int (*)(void *, int, struct in_addr, int))dlsym(slirp->library, "slirp_remove_hostfwd");
     if (!version_string || !slirp->create || !slirp->cleanup || !slirp->input || !slirp->fill || !slirp->poll ||
         !slirp->add_forward)
         goto fail;

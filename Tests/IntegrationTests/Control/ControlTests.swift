@@ -55,6 +55,33 @@ extension IntegrationTests {
             #expect(!Files.exists(fixture.socket))
         }
 
+        @Test func messagesAreObjectsWithJSONFormat() throws {
+            let fixture = try ControlFixture("user", ["--log-format", "json"])
+            try fixture.guest(mac: Control.mac).lease()
+            #expect(try fixture.daemon.stop() == .exited(0))
+            let lines = fixture.daemon.program.output.split(separator: "\n").filter {
+                !$0.hasPrefix("vde_vmnet: ready: ")
+            }
+            #expect(lines.contains { $0.contains("user-mode NAT by libslirp") })
+            for line in lines {
+                #expect(
+                    line.hasPrefix("{\"time\":") && line.contains("\"level\":\"") && line.hasSuffix("\"}"), "\(line)")
+            }
+        }
+
+        @Test func watchRefreshesUntilNetworkEnds() throws {
+            let fixture = try ControlFixture()
+            let watch = try fixture.host.start([
+                TestHost.product("vde_vmnet"), "status", fixture.socket, "--watch", "--json",
+            ])
+            try eventually("several samples") { watch.output.split(separator: "\n").count >= 2 }
+            for line in watch.output.split(separator: "\n").prefix(2) {
+                #expect(line.hasPrefix("{") && line.hasSuffix("}"))
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(try watch.waitForEnd() == .exited(69))
+        }
+
         @Test func stopEndsNetwork() throws {
             let fixture = try ControlFixture()
             let result = try fixture.host.attempt([TestHost.product("vde_vmnet"), "stop", fixture.socket])
