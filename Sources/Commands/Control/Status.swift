@@ -48,7 +48,8 @@ package struct Status: ParsableCommand {
             }
         }
         BootClock.sleep(.milliseconds(500))
-        let sample = try StatusSample(connection)
+        var sample = try StatusSample(connection)
+        try sample.readFlows(connection)
         view.note(sample, since: before)
         StandardOutput.write(json ? view.json(sample).text + "\n" : view.text(sample, hasGraphs: false))
     }
@@ -61,6 +62,8 @@ struct StatusSample {
     let ports: [JSON]
     /// nil if the network leases no addresses, or the client may not read them.
     let leases: [JSON]?
+    /// nil if the network has none of its own, or they were not read.
+    private(set) var flows: [JSON]?
 
     init(_ connection: ControlConnection) throws(ExitError) {
         status = try connection.call("status")
@@ -68,5 +71,12 @@ struct StatusSample {
         time = BootClock.now
         let isServing = status["dhcp"]?["server"]?.string == "builtin"
         leases = isServing ? try connection.list("leases", "leases") : nil
+    }
+
+    /// Reads the TCP connections of a user-mode NAT, if the client may. Not for each of many samples: the NAT waits
+    /// meanwhile.
+    mutating func readFlows(_ connection: ControlConnection) throws(ExitError) {
+        guard status["uplink"]?["kind"]?.string == "user", status["dhcp"] != nil else { return }
+        flows = try connection.call("flows", [("limit", .integer(1024))])["flows"]?.array
     }
 }

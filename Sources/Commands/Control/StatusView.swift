@@ -64,14 +64,17 @@ struct StatusView {
         }
         let members = (sample.status.members ?? []).map { $0.0 == "ports" ? ("port_count", $0.1) : $0 }
         return .object(
-            members + [("ports", .array(ports)), ("leases", sample.leases.map { .array($0) } ?? .null)])
+            members + [
+                ("ports", .array(ports)), ("leases", sample.leases.map { .array($0) } ?? .null),
+                ("flows", sample.flows.map { .array($0) } ?? .null),
+            ])
     }
 
     // MARK: Text
 
     func text(_ sample: StatusSample, hasGraphs: Bool) -> String {
         network(sample.status) + "\n" + ports(sample.ports, hasGraphs: hasGraphs) + published(sample.status)
-            + leases(sample.leases)
+            + leases(sample.leases) + flows(sample.flows)
     }
 
     private func network(_ status: JSON) -> String {
@@ -163,6 +166,24 @@ struct StatusView {
             table.add(one["port"]?.string ?? "", one["guest"]?.string ?? "nowhere until the guest has a lease")
         }
         return table.isEmpty ? "" : "\n" + table.text(hasColours: hasColours)
+    }
+
+    /// Flows that are shown as text; JSON has more.
+    private static let shownFlows = 20
+
+    private func flows(_ flows: [JSON]?) -> String {
+        var table = TextTable("FLOW", "GUEST", "REMOTE")
+        func end(_ flow: JSON?) -> String {
+            let address = flow?["address"]?.string ?? "", port = flow?["port"]?.integer ?? 0
+            return address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"
+        }
+        for flow in (flows ?? []).prefix(StatusView.shownFlows) {
+            table.add(flow["transport"]?.string ?? "", end(flow["guest"]), end(flow["remote"]))
+        }
+        let further = (flows?.count ?? 0) - StatusView.shownFlows
+        return table.isEmpty
+            ? ""
+            : "\n" + table.text(hasColours: hasColours) + (further > 0 ? "and \(further) more; --json has them\n" : "")
     }
 
     private func leases(_ leases: [JSON]?) -> String {

@@ -44,6 +44,15 @@ extension IntegrationTests {
                 print("fine")
                 """)
             #expect(result.output.trimmed == "fine", "\(result.error)")
+            if uplink == .user {
+                let talk = try guest.namespace.start([
+                    "bash", "-c", "exec 3<>/dev/tcp/\(TestNetwork.internetAddress)/80; sleep 60",
+                ])
+                try eventually("the guest's connection") {
+                    try fixture.status().output.contains("\(TestNetwork.internetAddress):80")
+                }
+                talk.kill()
+            }
             // One object for programs.
             let json = try fixture.host.attempt([
                 "sh", "-c",
