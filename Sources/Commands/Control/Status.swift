@@ -62,7 +62,7 @@ struct StatusSample {
     let ports: [JSON]
     /// nil if the network leases no addresses, or the client may not read them.
     let leases: [JSON]?
-    /// nil if the network has none of its own, or they were not read.
+    /// nil if the network has no user-mode NAT, or they were not read.
     private(set) var flows: [JSON]?
 
     init(_ connection: ControlConnection) throws(ExitError) {
