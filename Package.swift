@@ -83,6 +83,7 @@ let package = Package(
         library("Platform", "CLibrary", "CPlatform", "Timing", "Wire"),
         library("FrameIO", "CLibrary", "CPlatform", "Platform", "Timing", "Wire", atomics),
         library("NetworkModel", "Wire"),
+        smallLibrary("ControlProtocol"),
         smallLibrary("EventLoop", "Platform", "Timing", logging),
         smallLibrary("Lifecycle", "Platform", "Timing", logging),
 
@@ -91,6 +92,8 @@ let package = Package(
         library("VDEPlug", "Platform", "Timing", "Wire"),
         smallLibrary("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
         smallLibrary("Listeners", "Platform", "Timing"),
+        smallLibrary(
+            "ControlSocket", "ControlProtocol", "EventLoop", "Lifecycle", "Listeners", "Platform", "Timing", logging),
 
         // The services for guests, the uplinks, and how they change the host.
         smallLibrary(
@@ -127,15 +130,13 @@ let package = Package(
             "Sessions", "EventLoop", "FrameIO", "Lifecycle", "Listeners", "Platform", "Switching", "Timing", "VDEPlug",
             "VDESwitch", "Wire", logging),
         smallLibrary(
-            "Daemon", "DHCPService", "EventLoop", "FrameIO", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
-            "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
-            "VmnetUplink", "Wire",
-            logging),
+            "Daemon", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO", "HostFirewall",
+            "Lifecycle", "NameService", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing",
+            "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", logging),
         smallLibrary(
-            "Commands", "Daemon", "EventLoop", "HostFirewall", "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel",
-            "Platform",
-            "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire",
-            argumentParser, logging),
+            "Commands", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "HostFirewall", "Lifecycle",
+            "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink",
+            "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
@@ -146,6 +147,9 @@ let package = Package(
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Wire"),
         tests(of: "EventLoop", "Platform", "Timing", logging),
+        tests(of: "ControlProtocol"),
+        tests(
+            of: "ControlSocket", "ControlProtocol", "EventLoop", "Lifecycle", "Platform", "Timing", logging),
         tests(of: "Lifecycle", "Platform"),
         tests(of: "Switching", "FrameIO", "Platform", "Timing", "Wire"),
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
@@ -162,8 +166,8 @@ let package = Package(
             of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "Wire", logging),
         tests(
-            of: "Commands", "Daemon", "Lifecycle", "Listeners", "NetworkModel", "Platform", "Sessions", "Switching",
-            "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
+            of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners", "NetworkModel",
+            "Platform", "Sessions", "Switching", "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: language),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.
         .target(name: "SourceRules", path: "Tests/SourceRules"),

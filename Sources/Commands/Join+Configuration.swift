@@ -38,6 +38,7 @@ extension Join {
         try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
         try policy.apply(to: &configuration)
         try servers.apply(to: &configuration)
+        try controlling.apply(to: &configuration)
         configuration.tapName = try tapName.map(Join.interfaceName)
         configuration.workers = try threads.makeWorkers()
         if let statsInterval, !(1...1_000_000).contains(statsInterval) {
@@ -122,6 +123,7 @@ extension Join {
         addresses.note(in: &given)
         policy.note(in: &given)
         servers.note(in: &given)
+        controlling.note(in: &given)
         return given
     }
 

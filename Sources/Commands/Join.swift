@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import ControlProtocol
 import Daemon
 import Lifecycle
 import Logging
@@ -165,6 +166,8 @@ package struct Join: ParsableCommand {
         completion: .file())
     var pidfile: String?
 
+    @OptionGroup var controlling: ControlOptions
+
     @OptionGroup var threads: WorkerOptions
 
     @Option(
@@ -183,6 +186,14 @@ package struct Join: ParsableCommand {
             """, valueName: "level")
     )
     var logLevel: Logger.Level?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            How messages on standard error look: text, or json for one JSON object on each line. (default: text; \
+            journald gets fields if it reads standard error)
+            """, valueName: "format"))
+    var logFormat: StandardErrorLog.Format?
 
     @Flag(name: .customShort("v"), help: "Show the version.")
     var version = false
@@ -222,7 +233,8 @@ package struct Join: ParsableCommand {
     func makeLogger() -> Logger {
         let level =
             logLevel ?? (CurrentProcess.environment("DEBUG").map { !$0.isEmpty && $0 != "0" } == true ? .debug : .info)
-        return Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level) }
+        let format = logFormat ?? .text
+        return Logger(label: "vde_vmnet") { _ in StandardErrorLog(logLevel: level, format: format) }
     }
 
     /// The group of the sockets if --vde-group is not given, as in the C vde_vmnet: `staff` on macOS, which has all

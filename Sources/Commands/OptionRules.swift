@@ -12,6 +12,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case rcfile = "--rcfile"
     case isolation = "--vmnet-isolation"
     case trunk = "--trunk"
+    case limit = "--limit"
     case allowServer = "--allow-server"
     case idleExit = "--idle-exit"
     case socketGroup = "--socket-group"
@@ -45,6 +46,12 @@ enum OptionName: String, CaseIterable, Sendable {
     case allow = "--allow"
     case hostLoopback = "--host-loopback"
     case tapName = "--tap-name"
+    case name = "--name"
+    /// A path.
+    case control = "--control"
+    case controlOff = "--control off"
+    case controlGroup = "--control-group"
+    case controlAllow = "--control-allow"
 }
 
 /// A way for guests to reach the switch.
@@ -211,6 +218,9 @@ extension OptionRules {
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
             because: "no DHCP server would assign the address"),
         OptionRule(
+            .name, .controlGroup, .controlAllow, condition: .excludes([.controlOff]),
+            because: "without a control socket it has no effect"),
+        OptionRule(
             .allowServer, condition: .excludes([.isolation]),
             because: "isolation keeps guests from each other, servers included"),
         OptionRule(
@@ -228,7 +238,8 @@ extension OptionRules {
         OptionRule(
             .socketGroup, condition: .listener([.stream, .dgram]), because: "it sets the group of their sockets"),
         OptionRule(
-            .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .allowServer, condition: .noListener([.joined, .cable]),
+            .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .limit, .allowServer,
+            condition: .noListener([.joined, .cable]),
             because: "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --fd, run)"),
         OptionRule(
             .idleExit, condition: .noListener([.joined, .cable]),

@@ -12,7 +12,10 @@ package struct Root: ParsableCommand {
         commandName: "vde_vmnet",
         abstract: "Networking for virtual machines that do not run as root.",
         version: programVersion,
-        subcommands: [Join.self, Switch.self, Run.self, Client.self, Check.self, Interfaces.self, Version.self],
+        subcommands: [
+            Join.self, Switch.self, Run.self, Client.self, Check.self, Interfaces.self, List.self, Status.self,
+            Stop.self, Events.self, Publish.self, Egress.self, Allow.self, Lease.self, Port.self, Version.self,
+        ],
         defaultSubcommand: Join.self)
 
     /// vmnet.framework, where the program has it. Set for the whole run, and for single tests.

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
 import Logging
 import Platform
 import Timing
@@ -9,12 +11,24 @@ struct StandardErrorLog: LogHandler {
     /// Whether this process runs in the background.
     static let isInBackground = Mutex(false)
 
+    /// How lines on standard error look.
+    enum Format: String, CaseIterable, ExpressibleByArgument {
+        case text, json
+    }
+
     private let start = BootClock.now
+    private let format: Format
+    /// journald's socket, if it reads standard error: it gets each message with its fields.
+    private let journal: JournalSocket?
 
     var metadata: Logger.Metadata = [:]
     var logLevel: Logger.Level
 
-    init(logLevel: Logger.Level) { self.logLevel = logLevel }
+    init(logLevel: Logger.Level, format: Format = .text) {
+        self.logLevel = logLevel
+        self.format = format
+        journal = format == .text ? JournalSocket() : nil
+    }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -25,13 +39,22 @@ struct StandardErrorLog: LogHandler {
         if StandardErrorLog.isInBackground.withLock({ $0 }) {
             return SystemLog.write(event.message.description, priority: StandardErrorLog.priority(event.level))
         }
+        let message = event.message.description
+        if format == .json {
+            let fields: [(String, JSON)] = [
+                ("time", .integer(Int(WallClock.seconds))), ("level", .string("\(event.level)")),
+                ("program", .string("vde_vmnet")), ("message", .string(message)),
+            ]
+            return StandardOutput.writeError(JSON.object(fields).text + "\n")
+        }
+        if let journal, journal.send(message, priority: StandardErrorLog.priority(event.level)) { return }
         var line = "vde_vmnet: "
         if logLevel <= .debug {
             let milliseconds = (BootClock.now - start).milliseconds
             line += "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst()) "
         }
         if event.level != .info && event.level != .notice { line += "\(event.level): " }
-        StandardOutput.writeError(line + event.message.description + "\n")
+        StandardOutput.writeError(line + message + "\n")
     }
 
     /// syslog(3)'s number for a level.

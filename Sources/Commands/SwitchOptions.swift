@@ -3,6 +3,7 @@ import ArgumentParser
 import Daemon
 import Platform
 import Sessions
+import Switching
 import VDEPlug
 import VDESwitch
 
@@ -43,6 +44,15 @@ struct SwitchOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
+            Limit the rate of each guest's port, each way, such as 50mbit or 1gbit, 1mbit at least. Frames beyond it \
+            are dropped. (default: no limit)
+            """,
+            valueName: "rate"))
+    var limit: RateLimit?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Port of the switch behind which there are several guests, such as another switch. Together they may take \
             up to four fifths of the DHCP addresses. May be repeated.
             """,
@@ -57,6 +67,7 @@ struct SwitchOptions: ParsableArguments {
         given.note(.rcfile, rcfile != nil)
         given.note(.isolation, vmnetIsolation)
         given.note(.trunk, !trunk.isEmpty)
+        given.note(.limit, limit != nil)
     }
 
     /// The switch that the options describe; nil if vde_vmnet joins one.
@@ -86,6 +97,7 @@ struct SwitchOptions: ParsableArguments {
         }
         var configuration = base
         configuration.trunks = Set(trunk)
+        configuration.limit = limit
         configuration.access = SwitchAccess(
             mode: vdeMode?.value, directoryMode: vdeDirmode?.value, group: group, owner: CurrentProcess.sudoCaller)
         configuration.console = mgmt.map {
@@ -94,6 +106,10 @@ struct SwitchOptions: ParsableArguments {
         configuration.commandFile = rcfile.map { Files.absolute($0) }
         return configuration
     }
+}
+
+extension RateLimit: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }
 
 /// Permission bits in octal, as for chmod(1).

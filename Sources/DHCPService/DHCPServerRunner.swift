@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import EventLoop
 import Logging
+import NetworkModel
 import Platform
 import Switching
 import Timing
@@ -73,6 +74,8 @@ package final class DHCPServerRunner {
     private var nextRefresh = Instant.distantPast
     /// The name of a port in log messages.
     package var portName: (PortNumber) -> String = { "port \($0)" }
+    /// Conflicts that `onConflict` was called for.
+    private var reportedConflicts = 0
     /// When a suspicion may start the next detection.
     private var nextDetection = Instant.distantPast
 
@@ -99,6 +102,38 @@ package final class DHCPServerRunner {
 
     /// Whether this server answers requests.
     package var isServing: Bool { if case .serving = state { true } else { false } }
+
+    /// All leases, ended ones included, in the order of their addresses.
+    package var leases: [Lease] { server.table.leases }
+
+    /// The port of the client of a lease; nil if it is gone or unknown.
+    package func port(of lease: Lease) -> PortNumber? {
+        guard case .at(let port)? = server.table.presence(on: lease.address), port.kind != .network else { return nil }
+        return port.number
+    }
+
+    /// The configuration, with its pool and its reservations.
+    package var configuration: DHCPConfiguration { server.configuration }
+
+    /// Requests that were not served, by reason, and conflicts that were found.
+    package var counters: DHCPServer.Counters { server.counters }
+
+    /// Called with a sentence when another host uses an address that was to be assigned.
+    package var onConflict: (String) -> Void = { _ in }
+
+    /// Ends the lease on an address, on disk as well. Returns whether there was an active one.
+    package func release(_ address: IPv4Address) -> Bool {
+        var outbox = Outbox()
+        let wasLeased = server.release(address, now: BootClock.now, into: &outbox)
+        finish(&outbox)
+        return wasLeased
+    }
+
+    /// Reserves an address for a client, until this process ends.
+    package func reserve(_ reservation: AddressReservation) { server.reserve(reservation) }
+
+    /// Removes the reservation of a client. Returns whether there was one.
+    package func removeReservation(of hardware: MACAddress) -> Bool { server.removeReservation(of: hardware) }
 
     /// Starts, after the switch has its ports.
     package func start() {
@@ -243,6 +278,10 @@ package final class DHCPServerRunner {
         file.append(outbox.changes, all: server.table.leases)
         if !outbox.changes.isEmpty { note(outbox.changes) }
         for frame in outbox.frames { control.sendFromService(frame) }
+        if server.counters.conflicts > reportedConflicts {
+            reportedConflicts = server.counters.conflicts
+            onConflict(outbox.notes.last?.text ?? "an address is in use by a host without a lease")
+        }
         for note in outbox.notes {
             let text =
                 note.port.flatMap { $0.kind == .network ? nil : "\(portName($0.number)): " + note.text } ?? note.text

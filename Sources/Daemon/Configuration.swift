@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import ControlSocket
 import NetworkModel
 import Sessions
+import Switching
 import Uplink
 import VDEPlug
 import Wire
@@ -93,6 +95,11 @@ package struct Configuration: Sendable {
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// The control socket.
+    package var control = ControlConfiguration()
+
+    /// The limit of the rate of guests' ports; nil for none.
+    var limit: RateLimit? { if case .server(let own) = role { own.limit } else { nil } }
 
     /// - Parameters:
     ///   - role: whose switch the guests are on.

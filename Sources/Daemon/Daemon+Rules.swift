@@ -76,6 +76,7 @@ extension Daemon {
             // On another process's switch, another DHCP server may be legitimate.
             if offence == .dhcp, !ownsSwitch, addressService?.isServing != true { return }
             let number = ownsSwitch ? session?.number(of: port) ?? 0 : nil
+            networkControl?.report(offence, by: hardware, at: port)
             guestReports.log(
                 hardware, at: port, GuestReports.Location(name: name(of: port), number: number), offence)
         default:

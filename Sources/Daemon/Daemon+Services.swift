@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
 import DHCPService
 import Lifecycle
 import NameService
@@ -54,13 +55,15 @@ extension Daemon {
         )
         addressService = service
         service.portName = { [unowned self] in name(of: $0) }
-        let published = PublishedGuests(configuration.published, logger: logger) { [unowned self] in
-            uplink?.publish($0)
-        }
+        let published = publishedGuests
         service.onLeases = { [unowned self] leases in
             names?.note(leases.map { ($0.address, $0.hardware, $0.expires) })
             uplink?.note(leases)
             published.note(leases, now: BootClock.now)
+            networkControl?.report(leases)
+        }
+        service.onConflict = { [unowned self] text in
+            networkControl?.publish(.conflict, [("message", .string(text))])
         }
         return service
     }

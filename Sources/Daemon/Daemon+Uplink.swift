@@ -18,6 +18,7 @@ extension Daemon {
     func openUplink() throws(ExitError) -> Bool {
         do throws(ExitError) {
             guard let made = try makeUplink(configuration.uplink) else { return true }
+            uplinkReason = chosenReason
             guard try open(made) else { return false }
         } catch {
             // Root gets `noPermission` from vmnet for reasons that a user-mode NAT would only hide.
@@ -27,11 +28,22 @@ extension Daemon {
             uplink?.stop()
             uplink?.undo()
             uplink = nil
+            uplinkReason = "auto, and the privileges for a better one are missing: \(error)"
             let made = try makeUserUplink(configuration.uplinkOptions)
             guard try open(made) else { return false }
             logger.notice("\(UserUplink.limitations)")
         }
         return true
+    }
+
+    /// Why the configuration leads to its uplink.
+    private var chosenReason: String {
+        switch configuration.uplink {
+        case .auto:
+            configuration.mode.isBridged
+                ? "--vmnet-mode bridged" : vmnet != nil ? "auto: vmnet.framework is there" : "auto: a TAP is possible"
+        default: "--uplink \(configuration.uplink.rawValue), or options that only it has"
+        }
     }
 
     /// The uplink factory. Nil for a switch without an uplink.

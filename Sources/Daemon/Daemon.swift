@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import ControlSocket
 import DHCPService
 import EventLoop
 import Lifecycle
@@ -31,14 +32,15 @@ import VmnetUplink
 /// One network, from start to end: joins the guests' side, opens the uplink, provides addresses and names, and undoes
 /// all changes at the end.
 package final class Daemon {
-    let configuration: Configuration
+    /// What was configured, with the changes that were made while the network runs.
+    var configuration: Configuration
     let logger: Logger
     let loop: ControlLoop
     let control: SwitchControl
 
     private var pidfile: Pidfile?
     var session: (any NetworkSession)?
-    private var listeners: ListenerSession?
+    private(set) var listeners: ListenerSession?
     private var idleTimer: IdleTimer?
     var uplink: (any Uplink)?
     let vmnet: (any VmnetProvider)?
@@ -47,10 +49,18 @@ package final class Daemon {
     package private(set) var programTermination: ChildProcess.Termination?
     var addressService: DHCPServerRunner?
     var names: DNSGateway?
+    /// Follows the guests of published ports.
+    private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
+        [unowned self] in uplink?.publish($0)
+    }
     var guestReports: GuestReports
     let descriptors: DescriptorBudget
     let quota: ClientQuota
     private var trafficReport: TrafficReport?
+    /// The control socket; nil without one.
+    var networkControl: NetworkControl?
+    /// Why the uplink was chosen.
+    var uplinkReason = ""
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -111,6 +121,8 @@ package final class Daemon {
 
     /// Returns the ready line; nil if a signal has ended the daemon meanwhile.
     private func start() throws(ExitError) -> String? {
+        // A name that is taken is refused before anything is changed.
+        if configuration.control.isRequired { try openControl() }
         // The switch first: if it is unavailable, the host is not changed.
         let session = makeSession()
         if session.ownsSwitch {
@@ -143,12 +155,16 @@ package final class Daemon {
                 [unowned self] in uplink?.port
             }
         }
-        session.onRejoin = { [unowned self] in addressService?.restart() }
+        session.onRejoin = { [unowned self] in
+            addressService?.restart()
+            networkControl?.clientsChanged()
+        }
         session.onShutdown = { [unowned self] in
             logger.info("ending on a command of the console")
             loop.stop()
         }
         try session.configure()
+        if !configuration.control.isRequired { try openControl() }
         let words = [uplink?.summary, session.description, listeners?.description].compactMap(\.self)
         return words.isEmpty ? "a switch" : words.joined(separator: ", ")
     }
@@ -165,6 +181,12 @@ package final class Daemon {
         }
         session.onDisconnect = { [unowned listeners] in listeners.disconnect($0) }
         try listeners.open()
+        let onChange = { [unowned self] in
+            idleTimer?.update()
+            networkControl?.clientsChanged()
+        }
+        listeners.onChange = onChange
+        session.onChange = onChange
         guard let seconds = configuration.listeners.idleExit else { return }
         let timer = IdleTimer(
             timeout: .seconds(Int64(seconds)), loop: loop,
@@ -174,8 +196,6 @@ package final class Daemon {
             loop.stop()
         }
         idleTimer = timer
-        listeners.onChange = { [unowned timer] in timer.update() }
-        session.onChange = { [unowned timer] in timer.update() }
     }
 
     private func writePidfile() throws(ExitError) {
@@ -215,6 +235,7 @@ package final class Daemon {
         for event in control.takeEvents() {
             switch event {
             case .loop(let port, let other):
+                networkControl?.report(loopAt: port, with: other)
                 logger.warning(
                     """
                     \(name(of: port)) and \(name(of: other)) are connected to each other outside this switch (a loop); \
@@ -223,6 +244,7 @@ package final class Daemon {
                 )
                 continue
             case .loopEnded(let port):
+                networkControl?.report(loopAt: port, with: nil)
                 logger.notice("the loop has ended; \(name(of: port)) is open again")
                 continue
             default: report(event)
@@ -257,6 +279,7 @@ package final class Daemon {
                 program, called: configuration.listeners.program[0], signals: signals, logger)
         }
         for port in control.ports { logger.debug("\(name(of: port.number)): \(port.counters)") }
+        networkControl?.close()
         pidfile?.remove()
         names?.close(isForwarding: isForwarding)
         uplink?.stop()

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import ControlSocket
 import Logging
 import Platform
 import Sessions
@@ -27,6 +28,12 @@ extension Capabilities {
         {
             needed.formUnion([.dacOverride, .fileOwner])
         }
+        // Ports that clients of the control socket publish.
+        if configuration.control.place != .off, configuration.uplink != .none, configuration.mode == .shared {
+            needed.insert(.netBindService)
+        }
+        // The control socket, in a directory of another user.
+        if case .path = configuration.control.place { needed.formUnion([.dacOverride, .fileOwner]) }
         // Each guest's data socket is given to its user, and the data socket on another switch to that switch's group.
         if servesDirectory || joins { needed.insert(.chown) }
         // Signals for the program of `run`, which runs as the caller.

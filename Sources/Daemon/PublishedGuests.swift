@@ -8,7 +8,8 @@ import Wire
 /// Follows the guests to which published ports lead: by their leases where a port follows a guest, and with a warning
 /// where an address that is published changes hands.
 final class PublishedGuests {
-    private var published: [PublishedPort]
+    /// With the addresses to which they lead now.
+    private(set) var published: [PublishedPort]
     private let logger: Logger
     private let onChange: ([PublishedPort]) -> Void
     /// The guest that had a lease of a published address last.
@@ -22,6 +23,18 @@ final class PublishedGuests {
         for one in published where one.followed != nil {
             logger.info("--publish \(one) leads nowhere until that guest has a lease")
         }
+    }
+
+    /// Takes over the published ports after a change.
+    func replace(by ports: [PublishedPort]) { published = ports }
+
+    /// The port with the address of the guest that it follows, if that guest has a lease.
+    func followed(_ port: PublishedPort, _ leases: [Lease], now: Instant) -> PublishedPort {
+        guard let followed = port.followed else { return port }
+        var port = port
+        let lease = leases.last { $0.expires > now && followed.hasLease(of: $0.hardware, named: $0.name) }
+        port.setGuest(lease?.address ?? .any)
+        return port
     }
 
     /// Takes leases that were given or have changed.

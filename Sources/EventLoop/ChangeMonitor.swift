@@ -32,6 +32,12 @@ package final class ChangeMonitor {
         try loop.watch(self.descriptor.raw) { [unowned self] _ in changed() }
     }
 
+    /// Stops watching. No call comes afterwards.
+    package func stop() {
+        loop.cancel(timer)
+        loop.unwatch(descriptor.raw)
+    }
+
     private func changed() {
         guard receive(), timer == nil else { return }
         timer = loop.schedule(at: max(BootClock.now + settling, next)) { [unowned self] in

@@ -28,6 +28,34 @@ package enum StateDirectories {
         return try makeFirst(of: ["/run/vde_vmnet", directory], .trustedPath, remedy)
     }
 
+    /// Opens or makes a directory with the control sockets of running networks: the runtime directory of this process's
+    /// user.
+    /// - Throws: `cannotCreate`.
+    package static func shared(_ path: String) throws(ExitError) -> Directory {
+        let made = try make(path, .trustedPath, "set XDG_RUNTIME_DIR to a directory that you own")
+        do throws(SystemError) {
+            return try Directory.open(made, .trustedPath)
+        } catch {
+            throw ExitError(.cannotCreate, error.description)
+        }
+    }
+
+    /// Root's runtime directory. Other users may look into it, because control sockets of networks that they own are
+    /// there. All other files in it are closed to them.
+    private static func isShared(_ path: String) -> Bool {
+        CurrentProcess.effectiveUser == 0 && ["/run/vde_vmnet", "/var/run/vde_vmnet"].contains(path)
+    }
+
+    /// Closes the files of an earlier version, which other users could open, and so lock.
+    private static func closeFiles(in directory: borrowing Directory) throws(SystemError) {
+        for name in try directory.entries() {
+            guard let status = try? directory.status(of: name), status.kind == .regular, status.mode & 0o077 != 0 else {
+                continue
+            }
+            try? directory.open(name, [.readOnly, .noFollow, .nonBlocking]).setMode(0o600)
+        }
+    }
+
     private static let stateRemedy = "choose another with --state-dir"
 
     /// Reports the error of the last candidate, the user's own directory, which the user can fix.
@@ -53,8 +81,11 @@ package enum StateDirectories {
             guard Files.isWritable(directory.path) else {
                 throw SystemError(code: Errno.accessDenied, "write to", path)
             }
-            // An earlier version made it with a mode that lets other users open, and so lock, the files in it.
-            if trust == .trustedPath, try directory.status().mode & 0o077 != 0 { try directory.reopen().setMode(0o700) }
+            guard trust == .trustedPath else { return directory.path }
+            let isShared = isShared(path)
+            if isShared { try closeFiles(in: directory) }
+            let mode: UInt16 = isShared ? 0o755 : 0o700
+            if try directory.status().mode & 0o777 != mode { try directory.reopen().setMode(mode) }
             return directory.path
         } catch {
             throw ExitError(

@@ -72,6 +72,16 @@ package final class DNSGateway {
         }
     }
 
+    /// The egress policy lets guests resolve names.
+    private var isOpen = true
+
+    /// Serves guests, or stops to until the next call.
+    package func setOpen(_ isOpen: Bool) {
+        self.isOpen = isOpen
+        control.setNameService(
+            isOpen ? NameService(address: guests.gateway, hardware: hardware, streams: port) : nil)
+    }
+
     /// Starts to serve guests.
     /// - Parameter terminatesTCP: false if the uplink terminates TCP connections.
     package func open(terminatesTCP: Bool) throws(ExitError) {
@@ -137,6 +147,7 @@ package final class DNSGateway {
     private func acceptConnections() {
         inlet.notification.drain()
         while let arrival = inlet.take() {
+            guard isOpen else { continue }
             let guest = DNSGuest(port: control.port(ofCaller: arrival.guest), address: arrival.guest)
             proxy.connections.accept(arrival.release(), of: guest)
         }

@@ -13,6 +13,8 @@ package struct Capabilities: OptionSet, Sendable {
     package static let fileOwner = Capabilities(rawValue: 1 << 3)
     /// Send signals to other users' processes.
     package static let kill = Capabilities(rawValue: 1 << 5)
+    /// Bind ports below 1024.
+    package static let netBindService = Capabilities(rawValue: 1 << 10)
     /// Interfaces, addresses, routes, firewall, settings below net/, socket buffers beyond the system's limit.
     package static let netAdmin = Capabilities(rawValue: 1 << 12)
     /// Raw and packet sockets.

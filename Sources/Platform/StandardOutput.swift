@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibrary
 import CPlatform
+import Timing
 
 /// Writes text to the standard streams, unbuffered. Errors, such as a closed pipe, are ignored.
 package enum StandardOutput {
@@ -13,6 +14,25 @@ package enum StandardOutput {
 
     /// Writes to standard error.
     package static func writeError(_ text: String) { write(text, to: 2) }
+
+    /// The status of standard error; nil if it cannot be read.
+    package static var errorStatus: FileStatus? {
+        let stream = Descriptor(adopting: 2)
+        let status = try? stream.status()
+        _ = stream.release()
+        return status
+    }
+
+    /// Whether standard output is a terminal.
+    package static var isTerminal: Bool { isatty(1) == 1 }
+
+    /// Whether standard output has a reader; true for files and terminals.
+    package static var isOpen: Bool {
+        let stream = Descriptor(adopting: 1)
+        let ready = stream.wait(for: [], until: .distantPast)
+        _ = stream.release()
+        return !ready.contains(.hangup)
+    }
 
     private static func write(_ text: String, to number: Int32) {
         let stream = Descriptor(adopting: number)

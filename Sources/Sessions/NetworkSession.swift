@@ -66,6 +66,74 @@ package protocol NetworkSession: AnyObject {
     func name(of port: PortNumber) -> String?
     /// The console's number of a port; nil if it has none.
     func number(of port: PortNumber) -> Int?
+    /// What the session knows about the client at a port; nil for a port of another listener or of the host.
+    func client(of port: PortNumber) -> PortClient?
+    /// Disconnects the clients at a numbered port.
+    /// - Throws: why that is impossible.
+    func disconnect(port number: Int) throws(PortRefusal)
+    /// Sets the VLAN of the untagged frames of a numbered port, which is made if it does not exist.
+    func setVLAN(_ vlan: Int, of number: Int) throws(PortRefusal)
+    /// Keeps the guests of a numbered port from all others, or no longer.
+    func setIsolated(_ isIsolated: Bool, port number: Int) throws(PortRefusal)
+    /// Limits the rate of a numbered port, each way; nil for no limit.
+    func setLimit(_ limit: RateLimit?, port number: Int) throws(PortRefusal)
+    /// The settings of a numbered port; nil if there is no such port.
+    func settings(of number: Int) -> PortSettings?
+    /// Some port is isolated.
+    var hasIsolatedPorts: Bool { get }
+}
+
+/// The settings of a numbered port.
+package struct PortSettings: Equatable, Sendable {
+    /// Of its untagged frames.
+    package var vlan: Int
+    /// Its guests reach no other guests.
+    package var isIsolated: Bool
+    /// Of its rate, each way; nil for none.
+    package var limit: RateLimit?
+    /// Clients are connected, and none of them is this host.
+    package var hasGuests: Bool
+}
+
+/// A client of the switch, as far as the session knows it.
+package struct PortClient: Equatable, Sendable {
+    /// The console's number of the port.
+    package let number: Int?
+    /// The console's name for the kind of port: `unix prog`, `stream`, `dgram`, `tuntap`.
+    package let module: String
+    /// The client's description of itself, which may contain anything.
+    package let description: String
+    /// The user of the client; nil if the system does not report it.
+    package let user: UInt32?
+    /// The process of the client; nil if the system does not report it.
+    package let process: Int32?
+
+    package init(number: Int?, module: String, description: String, user: UInt32?, process: Int32?) {
+        self.number = number
+        self.module = module
+        self.description = description
+        self.user = user
+        self.process = process
+    }
+}
+
+/// Why a port cannot be changed.
+package struct PortRefusal: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The kinds of reasons.
+    package enum Cause: Sendable { case noPort, unsupported, invalid }
+
+    /// For programs.
+    package let cause: Cause
+    package let description: String
+
+    package init(_ cause: Cause, _ description: String) {
+        self.cause = cause
+        self.description = description
+    }
+
+    /// Another process runs the switch.
+    static let otherSwitch = PortRefusal(
+        .unsupported, "another process runs the switch, and its ports are changed on that switch's console")
 }
 
 // A network of another process: ports have no numbers, and clients are not visible.
@@ -98,4 +166,11 @@ extension NetworkSession {
     package func allowServers(at ports: Set<Int>) {}
     package func name(of port: PortNumber) -> String? { nil }
     package func number(of port: PortNumber) -> Int? { nil }
+    package func client(of port: PortNumber) -> PortClient? { nil }
+    package func disconnect(port number: Int) throws(PortRefusal) { throw .otherSwitch }
+    package func setVLAN(_ vlan: Int, of number: Int) throws(PortRefusal) { throw .otherSwitch }
+    package func setIsolated(_ isIsolated: Bool, port number: Int) throws(PortRefusal) { throw .otherSwitch }
+    package func setLimit(_ limit: RateLimit?, port number: Int) throws(PortRefusal) { throw .otherSwitch }
+    package func settings(of number: Int) -> PortSettings? { nil }
+    package var hasIsolatedPorts: Bool { false }
 }

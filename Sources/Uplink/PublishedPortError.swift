@@ -4,6 +4,21 @@ import NetworkModel
 import Platform
 import Wire
 
+extension ChangeRefusal {
+    /// The refusal for one port of the host that could not be bound.
+    /// - Parameter code: the positive errno.
+    package init(publishing published: PublishedPort, port: UInt16, errno code: Int32) {
+        let cause: Cause =
+            switch code {
+            case Errno.addressInUse: .conflict
+            case Errno.accessDenied, Errno.notPermitted: .denied
+            default: .failed
+            }
+        let text = ExitError.publishing(published, port: port, errno: code).description
+        self.init(cause, text.hasPrefix("--publish ") ? String(text.dropFirst("--publish ".count)) : text)
+    }
+}
+
 extension ExitError {
     /// The error for one port of the host that could not be bound.
     /// - Parameter code: the positive errno.

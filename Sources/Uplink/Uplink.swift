@@ -45,6 +45,8 @@ package protocol Uplink: AnyObject {
     var terminatesTCP: Bool { get }
     /// Counters for the log.
     var report: String? { get }
+    /// What the control socket shows.
+    var details: UplinkDetails { get }
 
     /// Makes the uplink, and attaches its port to the switch.
     /// - Returns: false if the event loop was stopped meanwhile.
@@ -58,6 +60,18 @@ package protocol Uplink: AnyObject {
     func note(_ leases: [Lease])
     /// Takes over published ports whose guests have other addresses now.
     func publish(_ published: [PublishedPort])
+    /// The TCP connections between guests and the outside, `limit` at most; nil if the kernel has them.
+    func flows(limit: Int) -> [UplinkDetails.Flow]?
+    /// Whether frames that the egress policy refuses are noted for `takeRefusals`.
+    func setRefusalReports(_ isOn: Bool)
+    /// The refused frames since the last call, as far as the uplink sees them.
+    func takeRefusals() -> [UplinkDetails.Refusal]
+    /// Replaces the published ports while the network runs. A failure changes nothing.
+    func change(published: [PublishedPort]) throws(ChangeRefusal)
+    /// Replaces the egress policy while the network runs. A failure changes nothing.
+    func change(egress: EgressPolicy) throws(ChangeRefusal)
+    /// Keeps guests from each other, or no longer, as far as their packets pass the host. A failure changes nothing.
+    func change(isolating: Bool) throws(ChangeRefusal)
     /// Closes the guests' network, and takes the port away from the switch.
     func stop()
     /// Undoes all changes of the host.
@@ -69,9 +83,24 @@ extension Uplink {
     package var parameters: UplinkParameters? { nil }
     package var terminatesTCP: Bool { false }
     package var report: String? { nil }
+    package var details: UplinkDetails { UplinkDetails() }
     package func begin() throws(ExitError) {}
     package func note(_ leases: [Lease]) {}
     package func publish(_ published: [PublishedPort]) {}
+    package func flows(limit: Int) -> [UplinkDetails.Flow]? { nil }
+    package func setRefusalReports(_ isOn: Bool) {}
+    package func takeRefusals() -> [UplinkDetails.Refusal] { [] }
+    package func change(published: [PublishedPort]) throws(ChangeRefusal) {
+        throw ChangeRefusal(.unsupported, "this uplink publishes no ports while it runs; give --publish at the start")
+    }
+    package func change(egress: EgressPolicy) throws(ChangeRefusal) {
+        throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
+    }
+    package func change(isolating: Bool) throws(ChangeRefusal) {
+        throw ChangeRefusal(
+            .unsupported, "this uplink isolates guests from its start on, or never; give --vmnet-isolation at the start"
+        )
+    }
     package func undo() {}
 }
 

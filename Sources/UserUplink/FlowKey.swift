@@ -23,6 +23,10 @@ package struct FlowKey: Hashable, Sendable {
     /// A guest's IPv6 address always has a prefix.
     var isIPv6: Bool { guest.high != 0 }
 
+    /// The addresses as text, of either version.
+    var guestText: String { isIPv6 ? guest.description : guestIPv4.description }
+    var remoteText: String { isIPv6 ? remote.description : remoteIPv4.description }
+
     /// The addresses of an IPv4 flow.
     var guestIPv4: IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: guest.low)) }
     var remoteIPv4: IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: remote.low)) }

@@ -30,22 +30,25 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
 
     /// Filled by workers that send to the port, emptied under the lock.
     package let inbox = SPSCFrameRing(capacity: UserNAT.guestCapacity)
-    private let sink: any FrameInjector
+    let sink: any FrameInjector
     package var coalescesSegments: Bool { true }
-    private let slirp: SlirpThread
+    let slirp: SlirpThread
     /// The gateway's IPv6 addresses; none without IPv6.
     package let gatewayIPv6: [IPv6Address]
     /// TCP connections, and retransmissions so far, as of the last second.
     private let connections = ManagedAtomic<Int>(0)
     private let retransmissions = ManagedAtomic<Int>(0)
-    private let drops = Mutex([Int](repeating: 0, count: NATDropReason.allCases.count))
+    let drops = Mutex([Int](repeating: 0, count: NATDropReason.allCases.count))
+
+    /// Frames that the policy has refused, for the control thread.
+    package let refusals = RefusalLog()
 
     /// The NAT lock. Taken after the switch's shared lock; never held while libslirp is entered.
-    private let pollLock = PollLock()
+    let pollLock = PollLock()
     // Protected by the NAT lock.
     private let output: GuestOutput
-    private var gateway: NATGateway
-    private let relay: TCPRelay
+    var gateway: NATGateway
+    let relay: TCPRelay
     /// When the last poll began.
     private var now = Instant.distantPast
     private var nextAdvertisement = Instant.distantPast
@@ -230,7 +233,9 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         case .tcp(let segment): relay.receive(frame, segment)
         case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment)
         case .consumed: break
-        case .drop(let reason): drop(reason)
+        case .drop(let reason):
+            drop(reason)
+            if reason == .refused { refusals.note(frame) }
         }
     }
 

@@ -7,6 +7,7 @@ import Logging
 import NetworkModel
 import Platform
 import Switching
+import Timing
 import Uplink
 import Wire
 
@@ -23,6 +24,10 @@ package final class UserUplink: Uplink {
     /// Injects the NAT's frames into the switch.
     private let injector: InjectionPort
     private let addressing: HostAddressing
+    /// The published ports.
+    private var current: [PublishedPort]
+    /// The last state of each lease, for ports that are published later.
+    private var leases: [(IPv4Address, MACAddress, GuestName?, end: Instant)] = []
     /// The forwarder has started, so its workers may be using the device.
     private var isForwarding = false
     package private(set) var port: PortNumber?
@@ -38,6 +43,7 @@ package final class UserUplink: Uplink {
     ) throws(ExitError) {
         self.options = options
         self.context = context
+        current = options.published
         injector = InjectionPort(context.control)
         let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
         self.changes = changes
@@ -138,7 +144,12 @@ package final class UserUplink: Uplink {
 
     package func handle(_ event: PortEvent) {}
 
-    package func note(_ leases: [Lease]) { network.note(leases.map { ($0.address, $0.hardware, $0.name, $0.expires) }) }
+    package func note(_ leases: [Lease]) {
+        let noted = leases.map { ($0.address, $0.hardware, $0.name, end: $0.expires) }
+        self.leases.removeAll { old in noted.contains { $0.0 == old.0 } }
+        self.leases += noted
+        network.note(noted)
+    }
 
     package var report: String? {
         let drops = NATDropReason.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
@@ -146,6 +157,72 @@ package final class UserUplink: Uplink {
         return
             "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) retransmissions, "
             + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
+    }
+
+    package func change(published: [PublishedPort]) throws(ChangeRefusal) {
+        // By their text, because the address of a followed guest changes with its lease.
+        let before = Set(current.map(\.description)), after = Set(published.map(\.description))
+        let added = published.filter { !before.contains($0.description) }
+        let removed = current.filter { !after.contains($0.description) }
+        if let other = added.first(where: { $0.transport == .udp && $0.followed != nil }) {
+            throw ChangeRefusal(
+                .unsupported,
+                "\(other): libslirp's UDP ports cannot follow a lease; give an address, and fix it by a reservation")
+        }
+        // Removed first, because an added one may take the same port of the host.
+        for one in removed { network.unpublish(one) }
+        var done: [PublishedPort] = []
+        do throws(UserNATError) {
+            for one in added {
+                try network.publish(one)
+                done.append(one)
+            }
+        } catch {
+            for one in done { network.unpublish(one) }
+            for one in removed { try? network.publish(one) }
+            guard case .port(let one, let port, let code) = error else {
+                throw ChangeRefusal(.failed, "the user-mode NAT cannot publish: \(error)")
+            }
+            throw ChangeRefusal(publishing: one, port: port, errno: code)
+        }
+        current = published
+        network.note(leases)
+    }
+
+    package func change(egress: EgressPolicy) throws(ChangeRefusal) {
+        var policy = egress
+        policy.isClosed = options.mode == .host
+        network.setPolicy(policy)
+    }
+
+    /// The gateway never carries packets from one guest to another.
+    package func change(isolating: Bool) throws(ChangeRefusal) {}
+
+    package func flows(limit: Int) -> [UplinkDetails.Flow]? {
+        network.connections(limit: limit).map { key in
+            UplinkDetails.Flow(
+                transport: "tcp",
+                guest: UplinkDetails.SocketEnd(address: key.guestText, port: key.guestPort),
+                remote: UplinkDetails.SocketEnd(address: key.remoteText, port: key.remotePort))
+        }
+    }
+
+    package func setRefusalReports(_ isOn: Bool) { network.refusals.setOn(isOn) }
+
+    package func takeRefusals() -> [UplinkDetails.Refusal] {
+        network.refusals.take().entries.map {
+            UplinkDetails.Refusal(
+                hardware: $0.hardware, destination: $0.destination, transport: $0.transport, port: $0.port)
+        }
+    }
+
+    package var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "user"
+        let streams = network.streams
+        details.counters = [("tcp_connections", streams.count), ("retransmissions", streams.retransmissions)]
+        details.drops = NATDropReason.allCases.map { ("\($0)", network.dropped($0)) }.filter { $0.1 > 0 }
+        return details
     }
 
     package func stop() {

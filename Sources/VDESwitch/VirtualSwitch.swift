@@ -77,6 +77,10 @@ package final class VirtualSwitch {
         package internal(set) var allowedGroup: UInt32?
         /// The VLAN of untagged frames.
         package internal(set) var untaggedVLAN: UInt16 = 0
+        /// Its clients reach no other guests.
+        package internal(set) var isIsolated = false
+        /// The limit of the rate of each of its connections, each way; nil for none.
+        package internal(set) var limit: RateLimit?
         /// Traffic of former connections, minus the counters at the last reset.
         var past = Traffic()
 
@@ -116,6 +120,8 @@ package final class VirtualSwitch {
     /// Seconds after which an unused address is removed from the address table.
     package private(set) var ageing = 300
     private var isVLANAware = false
+    /// The limit of the rate of guests' ports that are made from now on; nil for none.
+    package var standardLimit: RateLimit?
     /// Ports whose guests may be routers and DHCP servers.
     package var servingPorts: Set<Int> = []
 
@@ -178,6 +184,10 @@ package final class VirtualSwitch {
         configuration.mayServe = servingPorts.contains(number)
         configuration.pvid = port.untaggedVLAN
         configuration.taggedVLANs = taggedVLANs(of: number)
+        if configuration.role == .guest {
+            configuration.isIsolated = port.isIsolated
+            configuration.limit = port.limit ?? standardLimit
+        }
         guard let attachment = control.attach(configuration), let counters = control.counters(of: attachment) else {
             return nil
         }

@@ -86,6 +86,12 @@ package final class VmnetUplink: Uplink {
         return true
     }
 
+    package var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "vmnet"
+        return details
+    }
+
     package func begin() { isForwarding = true }
 
     /// The pauses before further attempts while the service behind vmnet.framework is not registered. At boot it

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import ControlProtocol
 import Daemon
 import NetworkModel
 import Sessions
@@ -316,5 +317,15 @@ private func refusal(arguments: [String]) -> String? {
         #expect(
             refusal(arguments: ["--switch"] + (0..<17).flatMap { ["--allow-server", "\($0)"] })?.contains(
                 "16 times at most") == true)
+    }
+}
+
+@Suite struct JournalTests {
+    /// systemd's description of the native protocol: NAME, line end, length in eight bytes, value, line end.
+    @Test func messageWithLineEndsIsOneField() {
+        let bytes = JournalSocket.datagram("a\nPRIORITY=0", priority: 4)
+        let text = String(decoding: bytes, as: UTF8.self)
+        #expect(text.hasPrefix("PRIORITY=4\nSYSLOG_IDENTIFIER=vde_vmnet\n"))
+        #expect(text.hasSuffix("MESSAGE\n\u{c}\0\0\0\0\0\0\0a\nPRIORITY=0\n"))
     }
 }

@@ -34,6 +34,7 @@ private enum Expected {
         --rcfile f                                  | +++++ | +++ | --+++++ |
         --vmnet-isolation                           | ++++- | +++ | --+++++ |
         --trunk 3                                   | ++++- | ++- | --+++++ |
+        --limit 50mbit                              | +++++ | +++ | --+++++ |
         --allow-server 3                            | ++++- | ++- | --+++++ |
         --stream s2                                 | +++++ | +++ | +++++++ |
         --dgram d2                                  | +++++ | +++ | +++++++ |
@@ -67,11 +68,17 @@ private enum Expected {
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
         --host-loopback                             | +-+-- | +-- | +++++++ |
         --tap-name t0                               | ++--- | +++ | +++++++ |
+        --name n1                                   | +++++ | +++ | +++++++ |
+        --control cs                                | +++++ | +++ | +++++++ |
+        --control off                               | +++++ | +++ | +++++++ |
+        --control-group 0                           | +++++ | +++ | +++++++ |
+        --control-allow publish                     | +++++ | +++ | +++++++ |
         --state-dir sd                              | +++++ | +++ | +++++++ |
         --pidfile p                                 | +++++ | +++ | +++++++ |
         --workers 2                                 | +++++ | +++ | +++++++ |
         --stats-interval 5                          | +++++ | +++ | +++++++ |
         --log-level debug                           | +++++ | +++ | +++++++ |
+        --log-format json                           | +++++ | +++ | +++++++ |
         """
 
     /// Pairs of options that do not go together although one uplink, mode and listener has both.
@@ -79,6 +86,7 @@ private enum Expected {
         ("--vmnet-disable-dhcp", ["--dhcp auto", "--dhcp builtin", "--dhcp system", "--dhcp-host"]),
         ("--dhcp-host", ["--dhcp off", "--dhcp system"]),
         ("--allow", ["--egress allow"]),
+        ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),
         ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--publish 2222:52:54:00:00:00:01:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
@@ -91,7 +99,7 @@ private enum Expected {
     static let synonyms: Set = ["--dhcp off", "--vmnet-disable-dhcp"]
 
     /// What is the default anyway, or is no part of the configuration.
-    static let withoutTrace: Set = ["--dhcp auto", "--egress allow", "--log-level debug"]
+    static let withoutTrace: Set = ["--dhcp auto", "--egress allow", "--log-level debug", "--log-format json"]
 }
 
 private struct Row: CustomTestStringConvertible {

@@ -5,11 +5,11 @@
 package enum Layers {
     /// From the bottom to the top.
     package static let layers: [[String]] = [
-        ["CPlatform", "CLibrary", "CVmnetAPI", "Timing", "Wire"],
+        ["CPlatform", "CLibrary", "CVmnetAPI", "ControlProtocol", "Timing", "Wire"],
         ["Platform", "CVmnet", "VmnetSimulator"],
         ["FrameIO", "NetworkModel", "EventLoop", "Lifecycle"],
         ["Switching", "VDEPlug", "Listeners", "HostFirewall"],
-        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService"],
+        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "ControlSocket"],
         ["Uplink"],
         ["TapUplink", "UserUplink", "VmnetUplink", "Sessions"],
         ["VmnetFramework", "NameService"],

@@ -53,6 +53,8 @@ void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_
 /// Forwards a port of the host to a port of a guest. Addresses in host order.
 int platform_slirp_publish(
     struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
+/// Ends that.
+int platform_slirp_unpublish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port);
 /// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` to be readable, and
 /// handles socket events and timers. Returns whether `wakeup` was readable.
 int platform_slirp_run(struct platform_slirp *slirp, int wakeup, uint32_t timeout);

@@ -70,6 +70,7 @@ struct platform_slirp {
     void (*fill)(void *, uint32_t *, int (*)(int, int, void *), void *);
     void (*poll)(void *, int, int (*)(int, void *), void *);
     int (*add_forward)(void *, int, struct in_addr, int, struct in_addr, int);
+    int (*remove_forward)(void *, int, struct in_addr, int);
 };
 
 static ssize_t send_packet(const void *frame, size_t length, void *context) {
@@ -153,6 +154,7 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
     slirp->poll = (void (*)(void *, int, int (*)(int, void *), void *))dlsym(slirp->library, "slirp_pollfds_poll");
     slirp->add_forward =
         (int (*)(void *, int, struct in_addr, int, struct in_addr, int))dlsym(slirp->library, "slirp_add_hostfwd");
+    slirp->remove_forward = (int (*)(void *, int, struct in_addr, int))dlsym(slirp->library, "slirp_remove_hostfwd");
     if (!version_string || !slirp->create || !slirp->cleanup || !slirp->input || !slirp->fill || !slirp->poll ||
         !slirp->add_forward)
         goto fail;
@@ -217,6 +219,12 @@ int platform_slirp_publish(
     errno = 0;
     int result = slirp->add_forward(slirp->slirp, is_udp, host_address, host_port, guest_address, guest_port);
     return result == 0 ? 0 : errno ? -errno : -EIO;
+}
+
+int platform_slirp_unpublish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port) {
+    struct in_addr host_address = {htonl(host)};
+    if (!slirp->remove_forward) return -ENOSYS;
+    return slirp->remove_forward(slirp->slirp, is_udp, host_address, host_port) == 0 ? 0 : -ENOENT;
 }
 
 static int add_descriptor(int fd, int events, void *context) {

@@ -156,6 +156,30 @@ package struct DHCPServer: Sendable {
         }
     }
 
+    /// Ends the lease on an address. Its client keeps using the address until it renews the lease.
+    /// - Returns: whether there was an active lease.
+    package mutating func release(_ address: IPv4Address, now: Instant, into outbox: inout Outbox) -> Bool {
+        guard let lease = table.lease(on: address), lease.expires > now else { return false }
+        table.end(address, now: now)
+        if let ended = table.lease(on: address) { outbox.changes.append(ended) }
+        return true
+    }
+
+    /// Reserves an address for a client, instead of another one that was.
+    package mutating func reserve(_ reservation: AddressReservation) {
+        configuration.reservations.removeAll { $0.hardware == reservation.hardware }
+        configuration.reservations.append(reservation)
+        table.reserve(reservation)
+    }
+
+    /// Removes the reservation of a client. Returns whether there was one.
+    package mutating func removeReservation(of hardware: MACAddress) -> Bool {
+        let before = configuration.reservations.count
+        configuration.reservations.removeAll { $0.hardware == hardware }
+        table.removeReservation(of: hardware)
+        return configuration.reservations.count < before
+    }
+
     /// A port was detached from the switch, and its clients with it.
     package mutating func portDetached(_ number: UInt16, now: Instant) {
         table.portDetached(number, now: now)

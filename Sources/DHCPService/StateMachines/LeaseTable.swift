@@ -31,7 +31,7 @@ package struct LeaseTable: Sendable {
         case gone(since: Instant)
     }
 
-    private struct Entry: Sendable {
+    struct Entry: Sendable {
         var lease: Lease?
         /// Of the client of `lease`.
         var presence = Presence.at(.network)
@@ -52,17 +52,17 @@ package struct LeaseTable: Sendable {
     package let first: IPv4Address
     /// The last address of the pool.
     package let last: IPv4Address
-    private var entries: [IPv4Address: Entry] = [:]
+    var entries: [IPv4Address: Entry] = [:]
     private var addresses: [ClientIdentity: IPv4Address] = [:]
     private var offers: [ClientIdentity: IPv4Address] = [:]
     /// Where the lease is that has a name; no other lease has it.
     private var names: [GuestName: IPv4Address] = [:]
     /// The lowest address that was never leased or offered and is not reserved.
-    private var firstUnused: IPv4Address
+    var firstUnused: IPv4Address
     /// Reserved addresses, in the pool or outside.
-    private var reservations: [MACAddress: IPv4Address] = [:]
-    private var reservedFor: [IPv4Address: MACAddress] = [:]
-    private var reservedInPool = 0
+    var reservations: [MACAddress: IPv4Address] = [:]
+    var reservedFor: [IPv4Address: MACAddress] = [:]
+    var reservedInPool = 0
 
     /// An empty table. The pool is cut at `maximumPool` addresses.
     package init(first: IPv4Address, last: IPv4Address, reservations: [AddressReservation] = []) {
@@ -80,7 +80,7 @@ package struct LeaseTable: Sendable {
     /// Addresses of the pool.
     package var size: Int { Int(last.value - first.value) + 1 }
 
-    private func isInPool(_ address: IPv4Address) -> Bool { first <= address && address <= last }
+    func isInPool(_ address: IPv4Address) -> Bool { first <= address && address <= last }
 
     /// Whether `address` is in the pool or reserved.
     package func contains(_ address: IPv4Address) -> Bool { isInPool(address) || reservedFor[address] != nil }
@@ -378,7 +378,7 @@ package struct LeaseTable: Sendable {
         return Entry()
     }
 
-    private mutating func skipUsed() {
+    mutating func skipUsed() {
         while firstUnused <= last && (entries[firstUnused] != nil || reservedFor[firstUnused] != nil) {
             firstUnused = firstUnused.advanced(by: 1)
         }

@@ -10,6 +10,8 @@ package struct ListenerClient {
     /// The console's name for this kind of port.
     let module: String
     let user: UInt32
+    /// The client's process, where the system reports it.
+    var process: Int32?
     /// The system does not report that the client has closed its socket, so it is probed regularly.
     var needsProbes = false
     /// The name that a datagram client has bound, and its listener.

@@ -178,6 +178,7 @@ package final class ListenerSession {
             description: "stream \(path), process \(peer.process) of \(UserDatabase.userName(peer.user))",
             module: "stream",
             user: peer.user)
+        client.process = peer.process
         client.admission = admission
         attach(client, socket, kind: .stream)
     }
@@ -244,6 +245,15 @@ package final class ListenerSession {
 
     /// Disconnects a client on a command of the console.
     package func disconnect(_ port: PortNumber) { end(port, nil) }
+
+    /// The client at a port; nil if the port is not a client's.
+    package func client(of port: PortNumber) -> PortClient? {
+        clients[port].map {
+            PortClient(
+                number: session.number(of: port), module: $0.module, description: $0.description, user: $0.user,
+                process: $0.process)
+        }
+    }
 
     /// The description of a client for messages; nil if the port is not a client's.
     package func name(of port: PortNumber) -> String? { clients[port]?.description }

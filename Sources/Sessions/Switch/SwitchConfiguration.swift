@@ -40,6 +40,8 @@ package struct SwitchConfiguration: Sendable {
     package var taps: [String] = []
     /// Ports that lead to several guests, such as another switch.
     package var trunks: Set<Int> = []
+    /// The limit of the rate of each guest's port, each way; nil for none.
+    package var limit: RateLimit?
     /// There is a console on standard input, whose end is the switch's end.
     package var readsStandardInput = false
 

@@ -46,7 +46,7 @@ package final class SwitchSession: NetworkSession {
     private let loop: ControlLoop
     package let control: SwitchControl
     private let logger: Logger
-    private let virtualSwitch: VirtualSwitch
+    let virtualSwitch: VirtualSwitch
     package var onShutdown: () -> Void = {}
     package var onRejoin: () -> Void = {}
 
@@ -71,6 +71,7 @@ package final class SwitchSession: NetworkSession {
         self.control = control
         self.logger = logger
         virtualSwitch = VirtualSwitch(control: control, limit: configuration.portLimit)
+        virtualSwitch.standardLimit = configuration.limit
     }
 
     package var onChange: () -> Void = {}
@@ -165,15 +166,24 @@ package final class SwitchSession: NetworkSession {
         var port = port
         // The host may connect its TAP to any network.
         if port.role == .guest { port.reach = .trunk }
-        return virtualSwitch.attach(
+        let attachment = virtualSwitch.attach(
             port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
+        if port.role == .uplink { uplinkAttachment = attachment }
+        return attachment
     }
+
+    /// The uplink's port in the data plane.
+    private var uplinkAttachment: PortNumber?
+
+    /// Whether this is the uplink's port.
+    func isHostDevice(_ attachment: PortNumber) -> Bool { attachment == uplinkAttachment }
 
     package func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber? {
         guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user)
         else { return nil }
         var port = port
         port.reach = configuration.reach(of: number)
+        listenerProcesses[port.descriptor] = client.process
         return virtualSwitch.attach(
             port, to: number, identifier: port.descriptor, module: client.module, description: client.description,
             user: client.user)
@@ -181,8 +191,12 @@ package final class SwitchSession: NetworkSession {
 
     package func detachClient(_ attachment: PortNumber) {
         guard let (number, identifier) = end(of: attachment) else { return }
+        listenerProcesses[identifier] = nil
         virtualSwitch.detach(identifier, from: number)
     }
+
+    /// The processes of other listeners' clients, by the identifier of their end.
+    private var listenerProcesses: [Int32: Int32] = [:]
 
     private func end(of attachment: PortNumber) -> (port: Int, identifier: Int32)? {
         guard let number = virtualSwitch.number(of: attachment) else { return nil }
@@ -196,6 +210,7 @@ package final class SwitchSession: NetworkSession {
     package func detachDevice(_ attachment: PortNumber) {
         guard let (number, identifier) = end(of: attachment) else { return }
         virtualSwitch.detach(identifier, from: number)
+        if uplinkAttachment == attachment { uplinkAttachment = nil }
         // The device comes back. Meanwhile no other client may get its port and VLANs.
         try? virtualSwitch.setAllocatable(number, false)
         reservedForUplink = number
@@ -330,8 +345,13 @@ package final class SwitchSession: NetworkSession {
         onChange()
     }
 
+    /// The process of a VDE client; nil for a client of another listener.
+    func process(ofEnd identifier: Int32) -> Int32? {
+        clients[identifier]?.process ?? listenerProcesses[identifier]
+    }
+
     /// Disconnects a client on a command of the console. A TAP cannot be disconnected.
-    private func disconnect(end identifier: Int32, of port: Int) {
+    func disconnect(end identifier: Int32, of port: Int) {
         if let client = clients[identifier], client.joined?.port == port { return end(client) }
         if let end = virtualSwitch.ports[port]?.connections.first(where: { $0.identifier == identifier }) {
             onDisconnect(end.attachment)

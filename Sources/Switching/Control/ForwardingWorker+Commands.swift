@@ -24,6 +24,11 @@ extension ForwardingWorker {
                 guard ports.isAttached(number) else { continue }
                 fabric.setVLANs(of: number, untagged: untagged, tagged: tagged)
                 fabric.forgetAddresses(of: number)
+            case .isolatePort(let number, let isIsolated):
+                guard ports.isAttached(number) else { continue }
+                ports[number].isIsolated = isIsolated
+                fabric.updateIsolation()
+            case .limit(let number, let limit): if ports.isAttached(number) { ports[number].setLimit(limit) }
             case .addresses(let promise): promise.fulfill(fabric.tables.addresses.all(now: dispatcher.now))
             case .barrier(let promise): promise.fulfill(true)
             case .stop: fabric.stop()
@@ -53,7 +58,9 @@ extension ForwardingWorker {
         case .hub(let isHub): fabric.settings.isHub = isHub
         case .isolation(let isIsolating): fabric.settings.isolatesGuests = isIsolating
         case .ageing(let seconds): fabric.tables.addresses.ageing = seconds
-        case .attach, .detach, .rearm, .probe, .send, .addStatic, .vlans, .addresses, .barrier, .stop: break
+        case .attach, .detach, .rearm, .probe, .send, .addStatic, .vlans, .isolatePort, .limit, .addresses, .barrier,
+            .stop:
+            break
         }
     }
 

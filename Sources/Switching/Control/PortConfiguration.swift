@@ -26,6 +26,10 @@ package struct PortConfiguration: Sendable {
     package var group: UInt16 = 0
     /// The VLAN of frames without a tag (802.1Q clause 6.9: PVID); `noVLAN` if the port takes tagged frames only.
     package var pvid: UInt16 = 0
+    /// The guests at this port reach no other guests.
+    package var isIsolated = false
+    /// The limit of the port's rate, each way; nil for none.
+    package var limit: RateLimit?
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
 

@@ -19,6 +19,8 @@ enum SwitchCommand: Sendable {
     case vlanAware(Bool)
     case hub(Bool)
     case isolation(Bool)
+    case isolatePort(PortNumber, Bool)
+    case limit(PortNumber, RateLimit?)
     /// Seconds.
     case ageing(UInt32)
     case addresses(Promise<[KnownAddress]>)

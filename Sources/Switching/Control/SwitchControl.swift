@@ -14,7 +14,7 @@ package final class SwitchControl: Sendable {
         var isRunning = false
         var commands: [SwitchCommand] = []
         var events: [PortEvent] = []
-        var ports: [PortNumber: (name: String, counters: PortCounters, reach: PortReach)] = [:]
+        var ports: [PortNumber: (name: String, counters: PortCounters, reach: PortReach, role: PortRole)] = [:]
         /// Ports that were detached since the last call of `takeDetached`.
         var detached: Set<PortNumber> = []
         var next: PortNumber = 1
@@ -62,7 +62,7 @@ package final class SwitchControl: Sendable {
             let numbers = [state.next..<capacity, 1..<state.next].joined()
             guard let number = numbers.first(where: { state.ports[$0] == nil }) else { return nil }
             state.next = number + 1 < capacity ? number + 1 : 1
-            state.ports[number] = (configuration.name, counters, configuration.reach)
+            state.ports[number] = (configuration.name, counters, configuration.reach, configuration.role)
             state.commands.append(.attach(number, configuration, counters))
             return number
         }
@@ -120,6 +120,12 @@ package final class SwitchControl: Sendable {
 
     /// Whether guests are kept from each other.
     package func setIsolation(_ isIsolating: Bool) { submit(.isolation(isIsolating)) }
+
+    /// Whether the guests at a port are kept from all others.
+    package func setIsolation(_ isIsolated: Bool, of number: PortNumber) { submit(.isolatePort(number, isIsolated)) }
+
+    /// Limits the rate of a port, each way; nil for no limit.
+    package func setLimit(_ limit: RateLimit?, of number: PortNumber) { submit(.limit(number, limit)) }
 
     /// After how many seconds an address that was not seen again is forgotten.
     package func setAgeing(_ seconds: UInt32) { submit(.ageing(seconds)) }
@@ -198,6 +204,9 @@ package final class SwitchControl: Sendable {
 
     /// How many clients a port leads to; nil for a port that is not attached.
     package func reach(of number: PortNumber) -> PortReach? { state.withLock { $0.ports[number]?.reach } }
+
+    /// What a port is to the network; nil for a port that is not attached.
+    package func role(of number: PortNumber) -> PortRole? { state.withLock { $0.ports[number]?.role } }
 
     /// Returns the events since the last call.
     package func takeEvents() -> [PortEvent] {

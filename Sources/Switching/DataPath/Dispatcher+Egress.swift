@@ -17,11 +17,17 @@ extension Dispatcher {
 
     @inline(__always)
     mutating func isAllowed(_ context: FrameContext, to egress: PortNumber) -> Bool {
-        let ingress = context.role, egress = ports[egress].role
+        let number = egress, ingress = context.role, egress = ports[egress].role
         // The service sends to guests only; guests' frames for it are appended by `offer`.
         return egress != .service && (ingress != .service || egress == .guest)
             && !(settings.isolatesGuests && ingress == .guest && egress == .guest)
             && !(context.isWithheld && egress == .uplink)
+            && !(settings.hasIsolatedPorts && ingress == .guest && egress == .guest && isIsolated(context, number))
+    }
+
+    @inline(never)
+    private mutating func isIsolated(_ context: FrameContext, _ egress: PortNumber) -> Bool {
+        ports[context.ingress].isIsolated || ports[egress].isIsolated
     }
 
     /// Whether two ports are one, or members of one group: stations there have received the frame already.
@@ -153,6 +159,13 @@ extension Dispatcher {
 
     /// Sends frames that fit the port. Returns whether its receiver is full.
     private mutating func transmitBatch(
+        _ entries: Span<EgressEntry>, by egress: PortNumber, _ batch: inout FrameBatch
+    ) -> Bool {
+        ports[egress].limit == nil
+            ? transmitAll(entries, by: egress, &batch) : transmitLimited(entries, by: egress, &batch)
+    }
+
+    mutating func transmitAll(
         _ entries: Span<EgressEntry>, by egress: PortNumber, _ batch: inout FrameBatch
     ) -> Bool {
         if ports[egress].kind == .tap {

@@ -69,6 +69,7 @@ struct Dispatcher: ~Copyable {
     @discardableResult
     mutating func dispatch(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>? = nil) -> Bool {
         ingressInfo = IngressInfo(port: ingress)
+        if ports[ingress].limit != nil { police(&batch, from: ingress, range ?? 0..<batch.count) }
         fabric.tablesLock.lock()
         classify(&batch, from: ingress, range ?? 0..<batch.count)
         fabric.tablesLock.unlock()

@@ -27,4 +27,6 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case hidden
     /// More VLAN tags than the guards read.
     case tags
+    /// Beyond the rate limit of the port.
+    case limited
 }

@@ -25,6 +25,14 @@ struct Port: ~Copyable {
     var pvid: UInt16
     /// The worker that reads the port.
     var worker = 0
+    /// Its guests reach no other guests.
+    var isIsolated: Bool
+    /// The limit of its rate; nil for none. The buckets let everything pass then.
+    private(set) var limit: RateLimit?
+    /// Of received frames: used by the port's worker.
+    var ingressBucket = TokenBucket()
+    /// Of sent frames: used under `egressLock`.
+    var egressBucket = TokenBucket()
 
     var ingress = PortIngress()
     let egressLock = Lock()
@@ -61,7 +69,17 @@ struct Port: ~Copyable {
         endpoint = PortEndpoint(configuration, counters)
         nextInGroup = number
         pvid = configuration.pvid
+        isIsolated = configuration.isIsolated
         egress = PortEgress(configuration)
+        setLimit(configuration.limit)
+    }
+
+    /// Sets the limit of its rate, each way.
+    mutating func setLimit(_ limit: RateLimit?) {
+        self.limit = limit
+        let now = BootClock.now
+        ingressBucket = limit.map { TokenBucket($0, now: now) } ?? TokenBucket()
+        egressBucket = ingressBucket
     }
 
     var kind: PortKind { @inline(__always) get { endpoint.kind } }

@@ -7,7 +7,7 @@ import Atomics
 package final class PortCounters: @unchecked Sendable {
     @usableFromInline
     enum Slot: Int {
-        case framesIn, bytesIn, framesOut, bytesOut, drops
+        case framesIn, bytesIn, framesOut, bytesOut, queued, drops
     }
 
     @usableFromInline static let slots = Slot.drops.rawValue + DropReason.allCases.count
@@ -65,6 +65,14 @@ package final class PortCounters: @unchecked Sendable {
     package var framesOut: UInt64 { value(Slot.framesOut.rawValue) }
     /// Bytes of the frames that were sent.
     package var bytesOut: UInt64 { value(Slot.bytesOut.rawValue) }
+
+    /// Sets how many frames wait for room at the receiver. Under the port's lock for sending.
+    func setQueued(_ frames: Int) {
+        unsafe UnsafeAtomic<UInt64>(at: values + Slot.queued.rawValue).store(UInt64(frames), ordering: .relaxed)
+    }
+
+    /// Frames that wait for room at the receiver now.
+    package var queued: UInt64 { value(Slot.queued.rawValue) }
 
     /// Frames that were dropped for one reason.
     package func drops(_ reason: DropReason) -> UInt64 { value(Slot.drops.rawValue + reason.rawValue) }

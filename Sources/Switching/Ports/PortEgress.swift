@@ -135,6 +135,7 @@ struct PortEgress: ~Copyable {
             if !queue.append(position, of: vector) { endpoint.counters.dropped(.queueFull) }
             position += 1
         }
+        if isCongested { endpoint.counters.setQueued(queue.count) }
     }
 
     /// Sends until the receiver is full. Returns how many messages are done with, sent or dropped.
@@ -196,6 +197,7 @@ struct PortEgress: ~Copyable {
         if failedRetries >= PortEgress.retryBudget {
             endpoint.counters.dropped(.queueFull, frames: queue.count)
             queue.removeAll()
+            endpoint.counters.setQueued(0)
             isCongested = false
             failedRetries = 0
         }
@@ -215,6 +217,7 @@ struct PortEgress: ~Copyable {
         }
         vector.removeAll()
         isCongested = !queue.isEmpty
+        endpoint.counters.setQueued(queue.count)
         return failure
     }
 }

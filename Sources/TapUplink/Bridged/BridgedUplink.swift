@@ -24,6 +24,13 @@ final class BridgedUplink: Uplink {
 
     var hostAddressing: HostAddressing? { nil }
     var isBridged: Bool { true }
+    var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "bridged"
+        details.interface = network.interface
+        return details
+    }
+
     var summary: String { "bridged to \(network.interface) by \(tap)" }
 
     func open() throws(ExitError) -> Bool {

@@ -21,6 +21,13 @@ final class PacketUplink: Uplink {
 
     var hostAddressing: HostAddressing? { nil }
     var isBridged: Bool { true }
+    var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "packet"
+        details.interface = network.interface
+        return details
+    }
+
     var summary: String { "bridged to \(network.interface)" }
 
     func open() throws(ExitError) -> Bool {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Lifecycle
 import NetworkModel
 import Platform
 import Uplink
@@ -8,20 +7,41 @@ import Wire
 /// Sockets bound to the published ports of the host, so that another program that binds one gets an error, as this
 /// program does if the port is in use. The kernel redirects packets to the guests, so the sockets never receive any.
 final class PublishedPortSockets {
-    private var sockets: [Box<Descriptor>] = []
+    /// A port that could not be bound.
+    struct Failure: Error {
+        let published: PublishedPort
+        let port: UInt16
+        let code: Int32
+    }
 
-    /// - Throws: the port that cannot be bound, and why.
-    init(_ published: [PublishedPort]) throws(ExitError) {
+    private struct Key: Hashable {
+        let transport: PublishedPort.Transport
+        let bind: IPv4Address
+        let port: UInt16
+    }
+
+    private var sockets: [Key: Box<Descriptor>] = [:]
+
+    /// Binds the ports of `published` that are not bound yet, and then closes all others.
+    /// - Throws: the port that cannot be bound; nothing has changed then.
+    func replace(by published: [PublishedPort]) throws(Failure) {
+        var bound: [Key: Box<Descriptor>] = [:]
         for one in published {
             for port in one.ports {
+                let key = Key(transport: one.transport, bind: one.bind, port: port)
+                if let socket = sockets[key] {
+                    bound[key] = socket
+                    continue
+                }
                 do throws(SystemError) {
-                    sockets.append(
-                        Box(try PublishedPortSockets.bind(one.transport, SocketAddress(one.bind, port: port))))
+                    bound[key] = Box(
+                        try PublishedPortSockets.bind(one.transport, SocketAddress(one.bind, port: port)))
                 } catch {
-                    throw ExitError.publishing(one, port: port, errno: error.code)
+                    throw Failure(published: one, port: port, code: error.code)
                 }
             }
         }
+        sockets = bound
     }
 
     private static func bind(

@@ -6,6 +6,7 @@ import Logging
 import NetworkModel
 import Platform
 import Timing
+import Uplink
 import Wire
 
 // Theory of operation: a guest network on a TAP
@@ -32,18 +33,18 @@ import Wire
 
 /// Sets up a guest network on a TAP, keeps it as it was set up, and keeps it closed when it cannot.
 final class TapNetwork {
-    private let tap: String
+    let tap: String
     private let index: UInt32
     private let guests: GuestNetwork
     private let changes: HostChanges
     private let logger: Logger
-    private let firewall: GuestFirewall
+    let firewall: GuestFirewall
     private let forwarding: EgressForwarding
     private let upkeep: TapUpkeep
     private let route: GuestRoute
-    private var sockets: PublishedPortSockets?
+    let sockets = PublishedPortSockets()
     /// Other programs have removed the rules too often: the TAP stays down.
-    private var isClosedForGood = false
+    private(set) var isClosedForGood = false
 
     /// - Parameters:
     ///   - rules: for the TAP `device`.
@@ -67,7 +68,11 @@ final class TapNetwork {
     /// Applies the rules, and only then opens the network.
     func start() throws(ExitError) {
         let rules = firewall.rules
-        sockets = try PublishedPortSockets(rules.published)
+        do throws(PublishedPortSockets.Failure) {
+            try sockets.replace(by: rules.published)
+        } catch {
+            throw ExitError.publishing(error.published, port: error.port, errno: error.code)
+        }
         changes.firewall = firewall
         try orUnavailable { () throws(SystemError) in
             for table in firewall.tables { try changes.log.add(.table(table)) }
@@ -89,8 +94,11 @@ final class TapNetwork {
         guard !rules.isClosed else { return }
         forwarding.enable(steps)
         try set(KernelSetting.forwarding(on: tap), "1")
-        if !rules.published.isEmpty { try set(KernelSetting(path: "net/ipv4/conf/\(tap)/route_localnet"), "1") }
+        if !rules.published.isEmpty { try set(localRouting, "1") }
     }
+
+    /// Whether packets of this host's loopback network may go to guests: published ports need it.
+    var localRouting: KernelSetting { KernelSetting(path: "net/ipv4/conf/\(tap)/route_localnet") }
 
     /// Writes a setting of the TAP, which the kernel removes together with it.
     private func set(_ setting: KernelSetting, _ value: String) throws(ExitError) {

@@ -30,6 +30,38 @@ package final class TapUplink: Uplink {
         hostAddressing.map { "\($0.network.network) on \(tap), gateway \($0.network.gateway)" } ?? ""
     }
 
+    private func running() throws(ChangeRefusal) -> TapNetwork {
+        guard let network else { throw ChangeRefusal(.failed, "the TAP is not open") }
+        return network
+    }
+
+    package func change(published: [PublishedPort]) throws(ChangeRefusal) {
+        guard options.mode == .shared else {
+            throw ChangeRefusal(.unsupported, "a host network is closed to the outside, and publishes no ports")
+        }
+        try running().change(published: published)
+    }
+
+    package func change(egress: EgressPolicy) throws(ChangeRefusal) {
+        guard options.mode == .shared else {
+            throw ChangeRefusal(.unsupported, "a host network has no egress, and no policy for it")
+        }
+        try running().change(egress: egress)
+    }
+
+    package func change(isolating: Bool) throws(ChangeRefusal) { try running().change(isolating: isolating) }
+
+    package var details: UplinkDetails {
+        var details = UplinkDetails()
+        details.kind = "tap"
+        details.interface = tap
+        details.hostChanges = changes?.log.changes.map(\.line) ?? []
+        if options.mode == .shared, let routes = try? NetworkInterfaces.routes() {
+            details.egressInterfaces = EgressInterfaces.leading(routes, except: tap).map(\.name)
+        }
+        return details
+    }
+
     package func open() throws(ExitError) -> Bool {
         let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
         self.changes = changes

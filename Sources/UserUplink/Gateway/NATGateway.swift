@@ -102,7 +102,7 @@ package struct NATGateway: Sendable {
     }
 
     /// See `Options`.
-    package let options: Options
+    package private(set) var options: Options
     let relayPolicy: RelayPolicy
     /// The gateway's IPv6 addresses: on the link, and with the prefix.
     let linkLocal = IPv6Address.customaryGateway
@@ -131,6 +131,21 @@ package struct NATGateway: Sendable {
         relayPolicy = RelayPolicy(options)
         gateway6 = relayPolicy.gateway6
         udpQuota = UDPSocketQuota(capacity: max(16, options.flowLimit / 4))
+    }
+
+    /// Replaces the egress policy.
+    package mutating func setPolicy(_ policy: EgressPolicy) { options.policy = policy }
+
+    /// Whether the policy allows a TCP connection that a guest has opened.
+    func allowsConnection(_ key: FlowKey) -> Bool {
+        if key.isIPv6 {
+            return key.remote == gateway6
+                ? options.policy.opensHostLoopback : options.policy.allows(key.remote, port: key.remotePort)
+        }
+        if key.remoteIPv4 == options.network.gateway {
+            return options.policy.opensHostLoopback || relayPolicy.isDNS(key)
+        }
+        return options.policy.allows(key.remoteIPv4, port: key.remotePort)
     }
 
     /// A lease was given: `address` belongs to this client until then.

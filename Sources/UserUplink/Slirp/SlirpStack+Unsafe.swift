@@ -55,6 +55,11 @@ final class SlirpStack: @unchecked Sendable {
         -min(0, unsafe platform_slirp_publish(stack, 1, bind.value, hostPort, guest.value, port))
     }
 
+    /// Ends the forwarding of a UDP port of the host. Returns 0 or a positive errno.
+    func unpublishUDP(_ bind: IPv4Address, _ hostPort: UInt16) -> Int32 {
+        -min(0, unsafe platform_slirp_unpublish(stack, 1, bind.value, hostPort))
+    }
+
     /// Hands libslirp a frame of a guest.
     func input(_ frame: RawSpan) {
         unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) }

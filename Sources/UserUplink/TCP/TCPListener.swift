@@ -14,6 +14,9 @@ final class TCPListener {
     static let acceptBatch = 64
 
     let socket: Descriptor
+    /// The host's address and port.
+    let bind: IPv4Address
+    let hostPort: UInt16
     /// `any` while the followed guest has no lease.
     private(set) var guest: IPv4Address
     /// The guest to follow, if the port was published for a hardware address or a host name.
@@ -22,8 +25,13 @@ final class TCPListener {
     let port: UInt16
     private var isWatched = false
 
-    init(_ socket: consuming Descriptor, to guest: IPv4Address, _ port: UInt16, following followed: FollowedGuest?) {
+    init(
+        _ socket: consuming Descriptor, at bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        following followed: FollowedGuest?
+    ) {
         self.socket = socket
+        self.bind = bind
+        self.hostPort = hostPort
         self.guest = guest
         self.followed = followed
         self.port = port
@@ -57,7 +65,8 @@ struct TCPListeners {
     /// Set in the tokens of listening sockets.
     static let tokenFlag: UInt64 = 1 << 63
 
-    private var listeners: [TCPListener] = []
+    /// An ended one leaves its place empty, because tokens are indices.
+    private var listeners: [TCPListener?] = []
     /// When paused listeners are watched again; `distantFuture` if none is paused.
     private(set) var resumeDeadline = Instant.distantFuture
 
@@ -71,13 +80,28 @@ struct TCPListeners {
         let socket = try Socket.tcp()
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
-        listeners.append(TCPListener(socket, to: guest, port, following: followed))
-        watch(listeners.count - 1, poller)
+        let listener = TCPListener(socket, at: bind, hostPort, to: guest, port, following: followed)
+        let index = listeners.firstIndex { $0 == nil } ?? listeners.count
+        if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
+        watch(index, poller)
+    }
+
+    /// Stops listening on a port of the host.
+    /// - Returns: the guest's address and port that it led to; nil if it is not published.
+    mutating func unpublish(
+        _ bind: IPv4Address, _ hostPort: UInt16, _ poller: borrowing Poller
+    ) -> (guest: IPv4Address, port: UInt16)? {
+        guard let index = listeners.firstIndex(where: { $0?.bind == bind && $0?.hostPort == hostPort }),
+            let listener = listeners[index]
+        else { return nil }
+        listener.pause(poller)
+        listeners[index] = nil
+        return (listener.guest, listener.port)
     }
 
     /// A lease was given: ports published for the guest lead there.
     func note(lease address: IPv4Address, to hardware: MACAddress, named name: GuestName?) {
-        for listener in listeners { listener.note(lease: address, to: hardware, named: name) }
+        for listener in listeners { listener?.note(lease: address, to: hardware, named: name) }
     }
 
     /// Watches paused listeners again when their pause is over.
@@ -88,7 +112,7 @@ struct TCPListeners {
     }
 
     private func watch(_ index: Int, _ poller: borrowing Poller) {
-        listeners[index].watch(poller, token: TCPListeners.tokenFlag | UInt64(index))
+        listeners[index]?.watch(poller, token: TCPListeners.tokenFlag | UInt64(index))
     }
 
     /// Accepts clients of the listener that an event belongs to.
@@ -97,7 +121,7 @@ struct TCPListeners {
         _ token: UInt64, _ poller: borrowing Poller, now: Instant,
         _ body: (consuming Descriptor, SocketAddress, TCPListener) -> Void
     ) {
-        let listener = listeners[Int(token & ~TCPListeners.tokenFlag)]
+        guard let listener = listeners[Int(token & ~TCPListeners.tokenFlag)] else { return }
         for _ in 0..<TCPListener.acceptBatch {
             switch listener.socket.acceptClient() {
             case .client(let socket):

@@ -48,7 +48,7 @@ import Wire
 /// Not thread-safe: its owner's lock protects it and its connections.
 final class TCPRelay {
     /// A connection, with what the relay keeps about it.
-    private struct Slot {
+    struct Slot {
         var connection: TCPConnection?
         /// Counts the connections of this slot, so that events and deadlines of an earlier one are recognized.
         var generation: UInt32 = 0
@@ -58,6 +58,8 @@ final class TCPRelay {
         var deadline = Instant.distantFuture
         /// It is in the list `dirty`.
         var isDirty = false
+        /// A client of a published port has opened it.
+        var isInbound = false
     }
 
     /// Default bound on the bytes of all stream buffers together.
@@ -67,20 +69,20 @@ final class TCPRelay {
     /// Socket events handled per poll, and as many reads without an event.
     private static let eventBatch = 8
 
-    private var context: TCPContext
+    var context: TCPContext
     private let policy: RelayPolicy
     private let gatewayHardware: MACAddress
     private let dnsQueue: DNSConnectionQueue?
-    private let poller: Poller
+    let poller: Poller
     private var table: FlowTable
     /// By the flow's index in `table`.
-    private var slots: [Slot] = []
+    var slots: [Slot] = []
     private(set) var deadlines = DeadlineQueue()
     /// Indices of connections to finish at the end of the poll.
     private var dirty: [Int] = []
     /// Those being finished; empty between polls. The two lists are swapped, so that none is allocated.
     private var finishing: [Int] = []
-    private var listeners = TCPListeners()
+    var listeners = TCPListeners()
     private var effects: [Effect] = []
 
     /// - Parameters:
@@ -205,7 +207,7 @@ final class TCPRelay {
         deadlines.insert(deadline, token(index))
     }
 
-    private func markDirty(_ index: Int) {
+    func markDirty(_ index: Int) {
         if slots[index].isDirty { return }
         slots[index].isDirty = true
         dirty.append(index)
@@ -251,7 +253,7 @@ final class TCPRelay {
         return (index, connection)
     }
 
-    private func add(_ connection: TCPConnection, by owner: GuestOwner) {
+    private func add(_ connection: TCPConnection, by owner: GuestOwner, isInbound: Bool = false) {
         let (index, evicted) = table.insert(connection.endpoints.key, by: owner, now: context.now)
         if index == slots.count { slots.append(Slot()) }
         if evicted, let old = slots[index].connection {
@@ -260,6 +262,7 @@ final class TCPRelay {
         }
         slots[index].connection = connection
         slots[index].generation &+= 1
+        slots[index].isInbound = isInbound
         markDirty(index)
     }
 
@@ -382,7 +385,7 @@ final class TCPRelay {
             key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: listener.guest))
         add(
             TCPConnection(endpoints, acceptedFrom: socket, context),
-            by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest))
+            by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest), isInbound: true)
     }
 
     /// Looks up the hardware address of a guest that a client of a published port wants to reach.

@@ -11,12 +11,20 @@ extension IntegrationTests {
         /// an empty folder `empty`; GONE is not there.
         static let table = """
             % 69 no VDE switch in any of the usual places | vde_vmnet --switch /tmp/vde
-            status % 64 there is no subcommand 'status' | join, switch, run, client, check, interfaces, version \
-            | vde_vmnet --help
+            stats % 64 there is no subcommand 'stats' | join, switch, run, client, check, interfaces | vde_vmnet --help
             start % 64 there is no subcommand 'start' | vde_vmnet --switch /tmp/vde
-            stop % 64 there is no subcommand 'stop'
+            halt % 64 there is no subcommand 'halt'
             version 2 % 64 Unexpected argument '2' | vde_vmnet version --help
-            list % 64 there is no subcommand 'list'
+            show % 64 there is no subcommand 'show'
+            status gone % 69 no network is called 'gone' | vde_vmnet list
+            stop % 64 Missing expected argument | vde_vmnet stop --help
+            publish add 8080 --network gone % 69 no network is called 'gone'
+            --name a/b --switch DIR/v % 64 --name: 'a/b'
+            --control= --switch DIR/v % 64 --control needs a path
+            --control-allow all --switch DIR/v % 64 --control-allow: 'all' is not a list
+            --control-group GONE --switch DIR/v % 64 there is no group
+            --control off --name n --switch DIR/v % 64 --name does not go with --control off
+            --limit 50 --switch DIR/v % 64 is invalid for '--limit
             vde0 % 64 there is no subcommand 'vde0', and no directory of that name
             DIR/GONE % 69 no VDE switch at DIR/GONE | vde_vmnet --switch DIR/GONE
             ./GONE % 69 no VDE switch at ./GONE

@@ -36,6 +36,7 @@ private struct Rights: Equatable {
 }
 
 private let chown: UInt64 = 1 << 0, dacOverride: UInt64 = 1 << 1, fileOwner: UInt64 = 1 << 3, kill: UInt64 = 1 << 5,
+    bind: UInt64 = 1 << 10,
     netAdmin: UInt64 = 1 << 12, netRaw: UInt64 = 1 << 13
 private let files = dacOverride | fileOwner
 
@@ -82,15 +83,18 @@ extension IntegrationTests {
 
         @Test(
             arguments: [
-                (["--switch", "SWITCH"], files | chown | netAdmin | netRaw),
+                (["--switch", "SWITCH"], files | chown | bind | netAdmin | netRaw),
                 (["--switch", "--vmnet-mode", "host", "SWITCH"], files | chown | netAdmin | netRaw),
-                (["--switch", "--workers", "3", "--uplink", "user", "SWITCH"], files | chown | netAdmin | netRaw),
+                (
+                    ["--switch", "--workers", "3", "--uplink", "user", "SWITCH"],
+                    files | chown | bind | netAdmin | netRaw
+                ),
                 (
                     ["--vmnet-mode", "bridged", "--vmnet-interface", "wan", "--switch", "SWITCH"],
                     files | chown | netAdmin | netRaw
                 ),
                 (["--switch", "--uplink", "none", "SWITCH"], files | chown | netAdmin),
-                (["--stream", "SWITCH"], files | netAdmin | netRaw),
+                (["--stream", "SWITCH"], files | bind | netAdmin | netRaw),
             ] as [([String], UInt64)])
         func everyThreadKeepsOnlyNeededCapabilities(words: [String], kept: UInt64) throws {
             let network = try TestNetwork()
@@ -117,7 +121,7 @@ extension IntegrationTests {
                 program.canGainMore == own.canGainMore && program.bounding == own.bounding,
                 "set-user-id programs are of use to it")
             #expect(program.effective == (isSudo ? 0 : own.effective))
-            try expect(netAdmin | netRaw | (isSudo ? kill : 0), runner, "run")
+            try expect(bind | netAdmin | netRaw | (isSudo ? kill : 0), runner, "run")
             // The signal reaches a program of another user.
             runner.signal(Signal.terminate)
             #expect(try runner.waitForEnd() == .exited(128 + Signal.terminate))
@@ -237,7 +241,7 @@ extension IntegrationTests {
                 ]
             let first = try network.host.start(words)
             try first.wait(for: "vde_vmnet: ready: ")
-            #expect(try Files.status(runtime).mode == 0o700, "of an earlier version, closed now")
+            #expect(try Files.status(runtime).mode == 0o755, "control sockets are reached through it")
             let name = try #require(try Files.entries(runtime).first { $0.hasSuffix(".run") })
             #expect(try Files.status(runtime + "/" + name).mode == 0o600)
             first.signal(Signal.kill)

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
+import ControlSocket
+import Lifecycle
+import Platform
+
+// The commands that change a running network: each sends one request. docs/control.md describes the requests.
+
+/// `vde_vmnet publish`: ports of the host that lead to guests.
+package struct Publish: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "publish", abstract: "Publish ports of this host while a network runs.",
+        subcommands: [Add.self, Remove.self, All.self])
+
+    package init() {}
+
+    struct Add: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Publish a port until the network ends or it is removed.",
+            discussion: """
+                A user other than root may publish at addresses and ports that the start of the network has granted: \
+                at the addresses of its --publish, from net.ipv4.ip_unprivileged_port_start on. --control-allow \
+                publish at the start lifts that.
+                """)
+        @Argument(help: "[BIND:]PORT[-END]:GUEST[:PORT][/udp], as for --publish.")
+        var port: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { _ = try network.connect().call("publish.add", [("port", .string(port))]) }
+    }
+
+    struct Remove: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Stop to publish a port. Connections through it end.")
+        @Argument(help: "The port as it was published.")
+        var port: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { _ = try network.connect().call("publish.remove", [("port", .string(port))]) }
+    }
+
+    struct All: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "list", abstract: "List the published ports.")
+        @Flag(help: "Print one JSON array instead of a table.")
+        var json = false
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws {
+            let ports = try network.connect().call("publish.list")["published"]?.array ?? []
+            if json { return StandardOutput.write(JSON.array(ports).text + "\n") }
+            var table = TextTable("PUBLISHED", "LEADS TO")
+            for one in ports { table.add(one["port"]?.string ?? "", one["guest"]?.string ?? "-") }
+            StandardOutput.write(table.text(hasColours: TerminalText.hasColours))
+        }
+    }
+}
+
+/// `vde_vmnet egress` and `vde_vmnet allow`: where guests may go.
+package struct Egress: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "egress", abstract: "Show or set what guests may connect to while a network runs.",
+        discussion: """
+            allow: any destination. deny: only those of vde_vmnet allow; established connections to others end. On a \
+            network that root started, another owner may only make the policy stricter, unless it was started with \
+            --control-allow egress.
+            """)
+
+    @Argument(help: "allow or deny; without it, the policy is shown.")
+    var policy: String?
+    @OptionGroup var network: NetworkOptions
+
+    package init() {}
+
+    package func run() throws {
+        let connection = try network.connect()
+        if let policy { _ = try connection.call("egress.set", [("policy", .string(policy))]) }
+        try Allow.show(connection)
+    }
+}
+
+/// `vde_vmnet allow`: exceptions from `egress deny`.
+package struct Allow: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "allow", abstract: "Allow destinations to guests while a network with --egress deny runs.",
+        subcommands: [Add.self, Remove.self, All.self])
+
+    package init() {}
+
+    fileprivate static func show(_ connection: ControlConnection) throws {
+        let egress = try connection.call("egress.get")
+        StandardOutput.write("policy: \(PrintableText.line(egress["policy"]?.string ?? ""))\n")
+        for destination in egress["allowed"]?.array ?? [] {
+            StandardOutput.write("allowed: \(PrintableText.line(destination.string ?? ""))\n")
+        }
+    }
+
+    struct Add: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Allow a destination.")
+        @Argument(help: "CIDR[:PORT], as for --allow.")
+        var destination: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { _ = try network.connect().call("allow.add", [("destination", .string(destination))]) }
+    }
+
+    struct Remove: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Take back a destination. Connections to it end.")
+        @Argument(help: "The destination as it was allowed.")
+        var destination: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { _ = try network.connect().call("allow.remove", [("destination", .string(destination))]) }
+    }
+
+    struct All: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Show the policy and the allowed destinations.")
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { try Allow.show(network.connect()) }
+    }
+}
+
+/// `vde_vmnet lease`: addresses of guests.
+package struct Lease: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "lease", abstract: "List, release and reserve guests' addresses while a network runs.",
+        subcommands: [All.self, Release.self, Reserve.self, Unreserve.self])
+
+    package init() {}
+
+    struct All: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "list", abstract: "List the leases.")
+        @Flag(help: "Print one JSON array instead of a table.")
+        var json = false
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws {
+            let leases = try network.connect().list("leases", "leases")
+            if json { return StandardOutput.write(JSON.array(leases).text + "\n") }
+            StandardOutput.write(LeaseText.table(leases).text(hasColours: TerminalText.hasColours))
+        }
+    }
+
+    struct Release: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "End a lease. Its guest uses the address until it renews the lease.")
+        @Argument(help: "The leased address.")
+        var address: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { _ = try network.connect().call("lease.release", [("address", .string(address))]) }
+    }
+
+    struct Reserve: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Reserve an address for a guest until the network ends (--dhcp-host keeps one for good).")
+        @Argument(help: "The guest's hardware address.")
+        var mac: String
+        @Argument(help: "The address.")
+        var address: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws {
+            _ = try network.connect().call(
+                "lease.reserve", [("mac", .string(mac)), ("address", .string(address))])
+        }
+    }
+
+    struct Unreserve: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Remove the reservation of a guest.")
+        @Argument(help: "The guest's hardware address.")
+        var mac: String
+        @OptionGroup var network: NetworkOptions
+
+        func run() throws { _ = try network.connect().call("lease.unreserve", [("mac", .string(mac))]) }
+    }
+}

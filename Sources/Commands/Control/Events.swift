@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
+import ControlSocket
+import Lifecycle
+import Platform
+import Timing
+
+/// `vde_vmnet events`: what happens on a network, as it happens.
+package struct Events: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "events",
+        abstract: "Print what happens on a network, one line for each event, until the network ends.",
+        discussion: """
+            join, leave: a client has got a port, or has left it
+            lease, conflict: an address was leased, or is used by a host without a lease
+            drops: at least 32 frames were dropped at a port within a second
+            offence: a guest has broken the rules; refusal: --egress has refused packets (user-mode NAT)
+            uplink, host, loop, change: what they say; change is a command of the control socket
+            lost: this program did not read, and events were discarded
+            """)
+
+    @Argument(help: "The network: its name, or the path of its control socket. (default: the only one that runs)")
+    var name: String?
+
+    @Option(help: ArgumentHelp("Kinds of events to print, with commas. (default: all)", valueName: "kinds"))
+    var only: String?
+
+    @Flag(help: "Print each event as one JSON object.")
+    var json = false
+
+    package init() {}
+
+    package func run() throws {
+        let connection = try NetworkLookup.connect(name)
+        let kinds = only.map { [("events", JSON.array($0.split(separator: ",").map { .string(String($0)) }))] } ?? []
+        _ = try connection.call("subscribe", kinds)
+        while true {
+            let event: JSON?
+            do throws(ControlConnection.Failure) {
+                event = try connection.event(until: BootClock.now + .seconds(1))
+            } catch {
+                guard case .unreachable(let reason) = error, reason.code == Errno.reset else { throw error.exitError }
+                // The network has ended.
+                return
+            }
+            guard StandardOutput.isOpen else { return }
+            guard let event else { continue }
+            StandardOutput.write((json ? event.text : Events.line(event)) + "\n")
+        }
+    }
+
+    /// An event as a line for people: its kind, and `name=value` for each fact.
+    static func line(_ event: JSON) -> String {
+        let facts = (event["data"]?.members ?? []).compactMap { name, value -> String? in
+            switch value {
+            case .null: nil
+            case .string(let text): "\(name)=\(text.contains(" ") ? "'\(text)'" : text)"
+            default: "\(name)=\(value.text)"
+            }
+        }
+        return PrintableText.line(([event["event"]?.string ?? "?"] + facts).joined(separator: " "), limit: 1024)
+    }
+}

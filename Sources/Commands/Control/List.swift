@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
+import ControlSocket
+import Lifecycle
+import Platform
+import Timing
+
+/// `vde_vmnet list`: the networks that run.
+package struct List: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "List the networks that run.",
+        discussion: """
+            Root sees its own networks and those of all users; other users see their own, and root's networks that \
+            are theirs to use. A network without a control socket (--control off, --control PATH) is not listed.
+            """)
+
+    @Flag(help: "Print one JSON array instead of a table.")
+    var json = false
+
+    package init() {}
+
+    package mutating func run() throws {
+        let networks = ControlPlaces.sockets().compactMap(List.describe)
+        if json { return StandardOutput.write(JSON.array(networks).text + "\n") }
+        var table = TextTable("NAME", "OWNER", "PROCESS", "UPLINK", "NETWORK", "PORTS", "UP")
+        for network in networks {
+            if let error = network["error"]?.string {
+                table.add(network["name"]?.string ?? "", network["owner"]?.string ?? "", "", error)
+                continue
+            }
+            table.add(
+                network["name"]?.string ?? "", network["owner"]?.string ?? "",
+                network["process"]?.integer.map { String($0) } ?? "", network["uplink"]?["kind"]?.string ?? "",
+                network["network"]?.string ?? "-", network["ports"]?.integer.map { String($0) } ?? "",
+                network["uptime"]?.integer.map { TerminalText.duration($0) } ?? "")
+        }
+        guard !table.isEmpty else { return StandardOutput.writeError("vde_vmnet: no network runs here\n") }
+        StandardOutput.write(table.text(hasColours: TerminalText.hasColours))
+    }
+
+    /// The facts about the network behind a socket; nil if no process serves it, or it is not this user's to use.
+    private static func describe(_ path: String) -> JSON? {
+        let name = String(path.split(separator: "/").last ?? "")
+        guard let connection = try? ControlConnection(path) else { return nil }
+        do throws(ControlConnection.Failure) {
+            let status = try connection.request("status", timeout: .seconds(2))
+            let members = (status.members ?? []).filter { $0.0 != "name" && $0.0 != "socket" }
+            return .object([("name", .string(name)), ("socket", .string(path))] + members)
+        } catch {
+            if case .refused(let refusal) = error, refusal.code == .denied { return nil }
+            let owner = connection.server.map { UserDatabase.userName($0.user) } ?? ""
+            return .object([
+                ("name", .string(name)), ("socket", .string(path)), ("owner", .string(owner)),
+                ("error", .string(PrintableText.line("\(error)"))),
+            ])
+        }
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
+import ControlSocket
+import Lifecycle
+import Platform
+
+/// The network that a command is about.
+struct NetworkOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            The network: its name, or the path of its control socket. (default: the only one that runs; vde_vmnet list \
+            shows all)
+            """,
+            valueName: "name"))
+    var network: String?
+
+    func connect() throws(ExitError) -> ControlConnection { try NetworkLookup.connect(network) }
+}
+
+/// Finds running networks by their control sockets.
+enum NetworkLookup {
+    /// Connects to the network called `name`; nil stands for the only one.
+    /// - Throws: `unavailable` if there is none, or several and no name; `noPermission`.
+    static func connect(_ name: String?) throws(ExitError) -> ControlConnection {
+        guard let name else { return try connectToOnlyOne() }
+        let paths = ControlPlaces.candidates(name)
+        guard !paths.isEmpty else {
+            throw ExitError(
+                .unavailable, "no network is called '\(PrintableText.line(name))'; vde_vmnet list shows those that run")
+        }
+        var failure: ExitError?
+        for path in paths {
+            do throws(ControlConnection.Failure) {
+                return try ControlConnection(path)
+            } catch {
+                if failure == nil { failure = exitError(error, path) }
+            }
+        }
+        throw failure!
+    }
+
+    private static func connectToOnlyOne() throws(ExitError) -> ControlConnection {
+        var found: [ControlConnection] = []
+        for path in ControlPlaces.sockets() {
+            if let connection = try? ControlConnection(path) { found.append(connection) }
+        }
+        guard let first = found.first else {
+            throw ExitError(
+                .unavailable,
+                "no network of \(UserDatabase.userName(CurrentProcess.effectiveUser)) runs here; start one: vde_vmnet")
+        }
+        guard found.count == 1 else {
+            let names = found.map { String($0.path.split(separator: "/").last ?? "") }.joined(separator: ", ")
+            throw ExitError(.usage, "several networks run: \(names); choose one by its name")
+        }
+        return first
+    }
+
+    private static func exitError(_ failure: ControlConnection.Failure, _ path: String) -> ExitError {
+        switch failure {
+        case .unreachable(let error) where [Errno.accessDenied, Errno.notPermitted].contains(error.code):
+            ExitError(.noPermission, "\(path) belongs to another user; try sudo")
+        case .unreachable(let error) where error.code == Errno.refused:
+            ExitError(.unavailable, "the network of \(path) does not run any more")
+        default: ExitError(.unavailable, "\(failure)")
+        }
+    }
+}
+
+extension ControlConnection {
+    /// A request whose failure ends the command.
+    func call(_ method: String, _ params: [(String, JSON)] = []) throws(ExitError) -> JSON {
+        do throws(Failure) {
+            return try request(method, params)
+        } catch {
+            throw error.exitError
+        }
+    }
+
+    /// All pages of a list.
+    func list(_ method: String, _ name: String) throws(ExitError) -> [JSON] {
+        var all: [JSON] = []
+        var from = 0
+        // The ports and leases of one network are fewer.
+        while all.count < 100_000 {
+            let page = try call(method, [("from", .integer(from))])
+            all += page[name]?.array ?? []
+            guard let next = page["next"]?.integer, next > from else { break }
+            from = next
+        }
+        return all
+    }
+}
+
+extension ControlConnection.Failure {
+    /// With the exit status that fits the reason.
+    var exitError: ExitError {
+        guard case .refused(let error) = self else { return ExitError(.unavailable, PrintableText.line(description)) }
+        let status: ExitStatus =
+            switch error.code {
+            case .denied: .noPermission
+            case .parameters, .method, .unsupported, .request, .parse, .tooLong: .usage
+            case .notFound, .busy, .failed: .unavailable
+            case .conflict: .alreadyRunning
+            }
+        return ExitError(status, PrintableText.line(error.description, limit: 1024))
+    }
+}

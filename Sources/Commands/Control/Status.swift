@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
+import ControlSocket
+import Lifecycle
+import Platform
+import Timing
+
+/// `vde_vmnet status [NAME]`: what a network is and does.
+package struct Status: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show a network: uplink, ports, guests, rates, drops, leases, published ports.",
+        discussion: """
+            Rates are measured over half a second, or over the interval of --watch. Colours are used on a terminal \
+            only, and not if NO_COLOR is set. A member of the network's --control-group sees counters only.
+            """)
+
+    @Argument(help: "The network: its name, or the path of its control socket. (default: the only one that runs)")
+    var name: String?
+
+    @Flag(help: "Print one JSON object; with --watch, one on each line.")
+    var json = false
+
+    @Flag(help: "Refresh the screen every second, until interrupted, with a graph for each port.")
+    var watch = false
+
+    package init() {}
+
+    package mutating func run() throws {
+        let connection = try NetworkLookup.connect(name)
+        var view = StatusView(hasColours: TerminalText.hasColours)
+        var before = try StatusSample(connection)
+        if watch {
+            while true {
+                BootClock.sleep(.seconds(1))
+                let sample = try StatusSample(connection)
+                view.note(sample, since: before)
+                before = sample
+                if json {
+                    StandardOutput.write(view.json(sample).text + "\n")
+                } else {
+                    // Home, the new text, and everything below cleared (ECMA-48).
+                    let home = StandardOutput.isTerminal ? "\u{1b}[H\u{1b}[J" : ""
+                    StandardOutput.write(home + view.text(sample, hasGraphs: true))
+                }
+                guard StandardOutput.isOpen else { return }
+            }
+        }
+        BootClock.sleep(.milliseconds(500))
+        var sample = try StatusSample(connection)
+        try sample.readFlows(connection)
+        view.note(sample, since: before)
+        StandardOutput.write(json ? view.json(sample).text + "\n" : view.text(sample, hasGraphs: false))
+    }
+}
+
+/// The state of a network at one moment.
+struct StatusSample {
+    let time: Instant
+    let status: JSON
+    let ports: [JSON]
+    /// nil if the network leases no addresses, or the client may not read them.
+    let leases: [JSON]?
+    /// nil if the network has no user-mode NAT, or they were not read.
+    private(set) var flows: [JSON]?
+
+    init(_ connection: ControlConnection) throws(ExitError) {
+        status = try connection.call("status")
+        ports = try connection.list("ports", "ports")
+        time = BootClock.now
+        let isServing = status["dhcp"]?["server"]?.string == "builtin"
+        leases = isServing ? try connection.list("leases", "leases") : nil
+    }
+
+    /// Reads the TCP connections of a user-mode NAT, if the client may. Not for each of many samples: the NAT waits
+    /// meanwhile.
+    mutating func readFlows(_ connection: ControlConnection) throws(ExitError) {
+        guard status["uplink"]?["kind"]?.string == "user", status["dhcp"] != nil else { return }
+        flows = try connection.call("flows", [("limit", .integer(1024))])["flows"]?.array
+    }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
+import Platform
+import Timing
+
+/// Shows samples of a network as text or JSON, with the rates between two of them.
+struct StatusView {
+    /// Bits a second from a port's clients and to them.
+    struct Rate {
+        var fromClient = 0.0
+        var toClient = 0.0
+        var drops = 0.0
+    }
+
+    /// Rates in a port's graph.
+    private static let graphLength = 24
+
+    let hasColours: Bool
+    private var rates: [Int: Rate] = [:]
+    /// The last rates of each port, both directions together.
+    private var history: [Int: [Double]] = [:]
+
+    init(hasColours: Bool) { self.hasColours = hasColours }
+
+    /// Computes the rates of every port.
+    mutating func note(_ sample: StatusSample, since before: StatusSample) {
+        let seconds = Double((sample.time - before.time).microseconds) / 1_000_000
+        guard seconds > 0 else { return }
+        var earlier: [Int: JSON] = [:]
+        for port in before.ports { if let id = port["id"]?.integer { earlier[id] = port } }
+        rates = [:]
+        var lasting: [Int: [Double]] = [:]
+        for port in sample.ports {
+            guard let id = port["id"]?.integer else { continue }
+            func rate(_ name: String) -> Double {
+                // Another client may have got the port: its counters begin at 0.
+                max(0, Double((port[name]?.integer ?? 0) - (earlier[id]?[name]?.integer ?? 0))) / seconds
+            }
+            let drops = StatusView.drops(port), dropsBefore = earlier[id].map { StatusView.drops($0) } ?? 0
+            let current = Rate(
+                fromClient: rate("bytes_in") * 8, toClient: rate("bytes_out") * 8,
+                drops: max(0, Double(drops - dropsBefore)) / seconds)
+            rates[id] = current
+            lasting[id] = Array(
+                ((history[id] ?? []) + [current.fromClient + current.toClient]).suffix(StatusView.graphLength))
+        }
+        history = lasting
+    }
+
+    private static func drops(_ port: JSON) -> Int {
+        (port["drops"]?.members ?? []).reduce(0) { $0 + ($1.1.integer ?? 0) }
+    }
+
+    // MARK: JSON
+
+    func json(_ sample: StatusSample) -> JSON {
+        let ports = sample.ports.map { port -> JSON in
+            let rate = port["id"]?.integer.flatMap { rates[$0] } ?? Rate()
+            return .object(
+                (port.members ?? []) + [
+                    ("bits_per_second_in", .integer(Int(rate.fromClient))),
+                    ("bits_per_second_out", .integer(Int(rate.toClient))),
+                ])
+        }
+        let members = (sample.status.members ?? []).map { $0.0 == "ports" ? ("port_count", $0.1) : $0 }
+        return .object(
+            members + [
+                ("ports", .array(ports)), ("leases", sample.leases.map { .array($0) } ?? .null),
+                ("flows", sample.flows.map { .array($0) } ?? .null),
+            ])
+    }
+
+    // MARK: Text
+
+    func text(_ sample: StatusSample, hasGraphs: Bool) -> String {
+        network(sample.status) + "\n" + ports(sample.ports, hasGraphs: hasGraphs) + published(sample.status)
+            + leases(sample.leases) + flows(sample.flows)
+    }
+
+    private func network(_ status: JSON) -> String {
+        func words(_ value: JSON?) -> String { (value?.array ?? []).compactMap(\.string).joined(separator: ", ") }
+        let uplink = status["uplink"]
+        var rows: [(String, String)] = [
+            (
+                "network",
+                "\(status["name"]?.string ?? "") of \(status["owner"]?.string ?? ""), process "
+                    + "\(status["process"]?.integer ?? 0), up \(TerminalText.duration(status["uptime"]?.integer ?? 0))"
+            ),
+            ("switch", status["switch"]?.string ?? ""),
+            (
+                "uplink",
+                (uplink?["kind"]?.string ?? "") + (uplink?["interface"]?.string.map { " \($0)" } ?? "")
+                    + (uplink?["reason"]?.string.map { " (\($0))" } ?? "")
+                    + (uplink?["connected"]?.bool == false ? ", NOT CONNECTED" : "")
+            ),
+            (
+                "gateway",
+                [status["gateway"]?.string, status["network"]?.string].compactMap(\.self).joined(separator: " on ")
+            ),
+            ("leaves by", words(uplink?["egress_interfaces"])), ("resolvers", words(status["resolvers"])),
+            ("host changes", words(uplink?["host_changes"])), ("DHCP", dhcp(status["dhcp"])),
+            ("egress", egress(status["egress"])),
+            ("isolation", status["isolation"]?.bool == true ? "guests do not reach each other" : ""),
+        ]
+        let counters = (uplink?["counters"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }
+        rows.append(("NAT", counters.joined(separator: ", ")))
+        let drops = (uplink?["drops"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }
+        rows.append(("NAT drops", drops.joined(separator: ", ")))
+        return rows.filter { !$0.1.isEmpty }.map { name, value in
+            let title = name + String(repeating: " ", count: max(1, 14 - name.count))
+            return TerminalText.coloured(title, .bold, hasColours) + PrintableText.line(value, limit: 400) + "\n"
+        }.joined()
+    }
+
+    private func dhcp(_ dhcp: JSON?) -> String {
+        guard let dhcp, let server = dhcp["server"]?.string else { return "" }
+        guard server == "builtin" else { return server == "other" ? "another server serves this network" : server }
+        return
+            "\(dhcp["first"]?.string ?? "") to \(dhcp["last"]?.string ?? ""), \(dhcp["leased"]?.integer ?? 0) of "
+            + "\(dhcp["size"]?.integer ?? 0) leased"
+    }
+
+    private func egress(_ egress: JSON?) -> String {
+        guard let egress, egress["policy"]?.string == "deny" else { return "" }
+        let allowed = (egress["allowed"]?.array ?? []).compactMap(\.string)
+        return "denied" + (allowed.isEmpty ? "" : " but " + allowed.joined(separator: ", "))
+    }
+
+    private func ports(_ ports: [JSON], hasGraphs: Bool) -> String {
+        var table = TextTable("PORT", "GUEST", "CLIENT", "IN", "OUT", "QUEUE", "DROPS", hasGraphs ? "LOAD" : "")
+        let most = max(1000, history.values.flatMap(\.self).max() ?? 0)
+        for port in ports {
+            let id = port["id"]?.integer ?? 0, rate = rates[id] ?? Rate()
+            let name =
+                port["role"]?.string == "uplink" ? "uplink" : port["port"]?.integer.map { String($0) } ?? "#\(id)"
+            let guests = (port["guests"]?.array ?? []).map { guest in
+                [guest["name"]?.string, guest["address"]?.string, guest["mac"]?.string].compactMap(\.self)
+                    .joined(separator: " ")
+            }
+            let shown = guests.prefix(1).joined() + (guests.count > 1 ? " and \(guests.count - 1) more" : "")
+            let client = [
+                port["description"]?.string, port["user"]?.string.map { "of \($0)" },
+                port["process"]?.integer.map { "(process \($0))" },
+            ].compactMap(\.self).joined(separator: " ")
+            let drops = (port["drops"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }.joined(separator: ", ")
+            table.add(
+                name, shown, String(client.prefix(60)), TerminalText.rate(rate.fromClient),
+                TerminalText.rate(rate.toClient), String(port["queue"]?.integer ?? 0), drops,
+                hasGraphs ? graph(history[id] ?? [], most) : "")
+        }
+        return table.isEmpty ? "no port is in use\n" : table.text(hasColours: hasColours)
+    }
+
+    /// A row of blocks, the last rate at its right end.
+    private func graph(_ rates: [Double], _ most: Double) -> String {
+        let blocks = Array("▁▂▃▄▅▆▇█")
+        return String(
+            rates.map { rate in
+                rate <= 0 ? " " : blocks[min(blocks.count - 1, Int(rate / most * Double(blocks.count)))]
+            })
+    }
+
+    private func published(_ status: JSON) -> String {
+        var table = TextTable("PUBLISHED", "LEADS TO")
+        for one in status["published"]?.array ?? [] {
+            table.add(one["port"]?.string ?? "", one["guest"]?.string ?? "nowhere until the guest has a lease")
+        }
+        return table.isEmpty ? "" : "\n" + table.text(hasColours: hasColours)
+    }
+
+    /// Flows that are shown as text; JSON has more.
+    private static let shownFlows = 20
+
+    private func flows(_ flows: [JSON]?) -> String {
+        var table = TextTable("FLOW", "GUEST", "REMOTE")
+        func end(_ flow: JSON?) -> String {
+            let address = flow?["address"]?.string ?? "", port = flow?["port"]?.integer ?? 0
+            return address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"
+        }
+        for flow in (flows ?? []).prefix(StatusView.shownFlows) {
+            table.add(flow["transport"]?.string ?? "", end(flow["guest"]), end(flow["remote"]))
+        }
+        let further = (flows?.count ?? 0) - StatusView.shownFlows
+        return table.isEmpty
+            ? ""
+            : "\n" + table.text(hasColours: hasColours) + (further > 0 ? "and \(further) more; --json has them\n" : "")
+    }
+
+    private func leases(_ leases: [JSON]?) -> String {
+        let table = LeaseText.table(leases ?? [])
+        return table.isEmpty ? "" : "\n" + table.text(hasColours: hasColours)
+    }
+}
+
+/// Leases as text.
+enum LeaseText {
+    static func table(_ leases: [JSON]) -> TextTable {
+        var table = TextTable("LEASE", "MAC", "NAME", "PORT", "LEFT")
+        for lease in leases {
+            let left = lease["seconds_left"]?.integer ?? 0
+            table.add(
+                lease["address"]?.string ?? "", lease["mac"]?.string ?? "", lease["name"]?.string ?? "-",
+                lease["port"]?.integer.map { String($0) } ?? "-", left > 0 ? TerminalText.duration(left) : "ended")
+        }
+        return table
+    }
+}

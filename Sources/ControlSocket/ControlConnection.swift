@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
+import Platform
+import Timing
+
+/// A client's connection to the control socket of a network, which waits for replies. For commands, not for the daemon.
+package final class ControlConnection {
+    /// Why a request got no result.
+    package enum Failure: Error, CustomStringConvertible {
+        /// The network has refused the request.
+        case refused(ControlError)
+        /// The connection cannot be made or has ended.
+        case unreachable(SystemError)
+        /// What answers does not follow the protocol in time.
+        case silent(String)
+
+        package var description: String {
+            switch self {
+            case .refused(let error): error.description
+            case .unreachable(let error): error.description
+            case .silent(let text): text
+            }
+        }
+    }
+
+    /// How long a network may take for a reply.
+    private static let timeout = TimeAmount.seconds(10)
+
+    /// The socket's path.
+    package let path: String
+    private let socket: Descriptor
+    private var input: [UInt8] = []
+    private var searched = 0
+    private var nextID = 1
+    /// Events that came while a reply was awaited.
+    private var events: [JSON] = []
+
+    /// Connects to the socket at `path`.
+    package init(_ path: String) throws(Failure) {
+        self.path = path
+        do throws(SystemError) {
+            socket = try Socket.unixStream()
+            try socket.connect(to: UnixPath(path))
+        } catch {
+            throw .unreachable(error)
+        }
+    }
+
+    /// The user that serves the socket; nil if the system does not report it.
+    package var server: (process: Int32, user: UInt32)? {
+        (try? socket.peerCredentials()).map { ($0.process, $0.user) }
+    }
+
+    /// Sends a request and returns its result.
+    package func request(
+        _ method: String, _ params: [(String, JSON)] = [], timeout: TimeAmount = ControlConnection.timeout
+    ) throws(Failure) -> JSON {
+        let id = try send(method, params)
+        return try reply(to: id, timeout)
+    }
+
+    private func line(_ method: String, _ params: [(String, JSON)]) -> [UInt8] {
+        let members: [(String, JSON)] = [
+            ("id", .integer(nextID)), ("method", .string(method)), ("params", .object(params)),
+        ]
+        nextID += 1
+        return Array((JSON.object(members).text + "\n").utf8)
+    }
+
+    private func send(_ method: String, _ params: [(String, JSON)]) throws(Failure) -> Int {
+        let bytes = line(method, params)
+        var sent = 0
+        let deadline = BootClock.now + ControlConnection.timeout
+        while sent < bytes.count {
+            do throws(SystemError) {
+                sent += try socket.send(Array(bytes[sent...]))
+            } catch {
+                guard error.code == Errno.again else { throw .unreachable(error) }
+                guard !socket.wait(for: .writable, until: deadline).isEmpty else {
+                    throw .silent("\(path) takes no request; is the network hanging?")
+                }
+            }
+        }
+        return nextID - 1
+    }
+
+    private func reply(to id: Int, _ timeout: TimeAmount) throws(Failure) -> JSON {
+        let deadline = BootClock.now + timeout
+        while true {
+            let value = try message(until: deadline)
+            if value["event"] != nil {
+                if events.count < 4096 { events.append(value) }
+                continue
+            }
+            // An error without an id concerns the connection.
+            guard value["id"] == .integer(id) || value["id"] == .null else { continue }
+            if let error = value["error"] {
+                let code = error["code"]?.string.flatMap { ControlError.Code(rawValue: $0) } ?? .failed
+                throw .refused(ControlError(code, error["message"]?.string ?? "the network gives no reason"))
+            }
+            guard let result = value["result"] else { throw .silent("\(path) sends no reply of this protocol") }
+            return result
+        }
+    }
+
+    /// Waits for the next event; nil when `deadline` has passed.
+    package func event(until deadline: Instant) throws(Failure) -> JSON? {
+        if !events.isEmpty { return events.removeFirst() }
+        while true {
+            guard let value = try received(until: deadline) else { return nil }
+            if value["event"] != nil { return value }
+        }
+    }
+
+    /// Waits until the network has ended the connection. Returns false when `deadline` has passed.
+    package func waitForEnd(until deadline: Instant) -> Bool {
+        while true {
+            do throws(Failure) {
+                guard try event(until: deadline) != nil else { return false }
+            } catch {
+                return true
+            }
+        }
+    }
+
+    private func message(until deadline: Instant) throws(Failure) -> JSON {
+        guard let value = try received(until: deadline) else {
+            throw .silent("\(path) does not reply; is the network hanging?")
+        }
+        return value
+    }
+
+    /// The next line; nil when `deadline` has passed.
+    private func received(until deadline: Instant) throws(Failure) -> JSON? {
+        while true {
+            if let end = input[searched...].firstIndex(of: UInt8(ascii: "\n")) {
+                let line = Array(input[..<end])
+                input.removeFirst(end + 1)
+                searched = 0
+                guard let value = try? JSONParser.parse(line), value.members != nil else {
+                    throw .silent("\(path) sends no line of the control protocol")
+                }
+                return value
+            }
+            searched = input.count
+            guard input.count < ControlProtocol.maximumReply else { throw .silent("\(path) sends too long a line") }
+            guard !socket.wait(for: .readable, until: deadline).isEmpty else { return nil }
+            do throws(SystemError) {
+                let bytes = try socket.receive(limit: 65_536)
+                guard !bytes.isEmpty else { throw SystemError(code: Errno.reset, "read from", path) }
+                input += bytes
+            } catch {
+                if error.code != Errno.again { throw .unreachable(error) }
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
+import ControlSocket
+import DHCPService
+import Logging
+import NameService
+import NetworkModel
+import Platform
+import Sessions
+import Switching
+import Uplink
+import Wire
+
+// Changes of a network that runs. A method checks the request and the client's rights first; then the part that owns
+// the subject makes the change, as a whole or not at all; then the change is stored in the daemon's configuration,
+// logged, and sent as an event.
+
+extension NetworkControl {
+    private static let mostPublished = 1024
+    private static let mostAllowed = 256
+    private static let mostReservations = 4096
+
+    func addChangeMethods() {
+        addPublishMethods()
+        addEgressMethods()
+        addLeaseMethods()
+        addPortMethods()
+    }
+
+    /// Logs a change, and sends it as an event.
+    private func note(_ client: ControlClient, _ text: String) {
+        let user = UserDatabase.userName(client.user)
+        daemon.logger.notice("\(user) (process \(client.process)): \(text)")
+        publish(.change, [("user", .string(user)), ("message", .string(text))])
+    }
+
+    private func orRefuse(_ body: () throws(ChangeRefusal) -> Void) throws(ControlError) {
+        do throws(ChangeRefusal) {
+            try body()
+        } catch {
+            switch error.cause {
+            case .unsupported: throw ControlError(.unsupported, error.description)
+            case .conflict: throw ControlError(.conflict, error.description)
+            case .denied: throw ControlError(.denied, error.description)
+            case .failed: throw ControlError(.failed, error.description)
+            }
+        }
+    }
+
+    private func routedUplink() throws(ControlError) -> any Uplink {
+        guard let uplink = daemon.uplink else {
+            throw ControlError(.unsupported, "this network has no uplink (--uplink none)")
+        }
+        guard !uplink.isBridged else {
+            throw ControlError(.unsupported, "a bridged network is routed and filtered by other hosts")
+        }
+        return uplink
+    }
+
+    // MARK: Published ports
+
+    private func addPublishMethods() {
+        add("publish.list", .details) { (it, _, _) throws(ControlError) in
+            .object([("published", .array(it.publishedPorts.map { it.published($0) }))])
+        }
+        add("publish.add", .change) { (it, client, params) throws(ControlError) in
+            let port = try NetworkControl.publishedPort(params)
+            try it.checkPublishing(port, client)
+            let now = BootClock.now
+            let leading = it.daemon.publishedGuests.followed(port, it.daemon.addressService?.leases ?? [], now: now)
+            try it.setPublished(it.publishedPorts + [leading])
+            it.note(client, "publishes \(port)")
+            return it.published(leading)
+        }
+        add("publish.remove", .change) { (it, client, params) throws(ControlError) in
+            let port = try NetworkControl.publishedPort(params)
+            let rest = it.publishedPorts.filter { $0.description != port.description }
+            guard rest.count < it.publishedPorts.count else {
+                throw ControlError(.notFound, "\(port) is not published; vde_vmnet publish list shows what is")
+            }
+            try it.setPublished(rest)
+            it.note(client, "no longer publishes \(port)")
+            return .object([])
+        }
+    }
+
+    private static func publishedPort(_ params: JSON) throws(ControlError) -> PublishedPort {
+        let text = try params.requiredString("port")
+        do throws(PublishedPort.Refusal) {
+            return try PublishedPort(parsing: text)
+        } catch {
+            throw ControlError(.parameters, "port: \(error)")
+        }
+    }
+
+    private func checkPublishing(_ port: PublishedPort, _ client: ControlClient) throws(ControlError) {
+        if let other = publishedPorts.first(where: { $0.overlaps(port) }) {
+            throw ControlError(.conflict, "\(port) and \(other) take the same port of this host; choose another one")
+        }
+        if let network = daemon.uplink?.hostAddressing?.network, let reason = network.refusal(of: port) {
+            throw ControlError(.parameters, "port: \(reason)")
+        }
+        if port.followed != nil, daemon.addressService == nil {
+            throw ControlError(
+                .unsupported, "\(port) follows a lease, and this network leases no addresses; give the guest's address")
+        }
+        guard publishedPorts.count < NetworkControl.mostPublished else {
+            throw ControlError(.busy, "\(NetworkControl.mostPublished) ports are published; remove one")
+        }
+        guard !client.rights.contains(.publishAnywhere) else { return }
+        let limit = ProcessLimits.firstUnprivilegedPort
+        if port.ports.lowerBound < limit {
+            throw ControlError(
+                .denied,
+                "ports below \(limit) are root's to publish; choose another, or start with --control-allow publish")
+        }
+        let granted = Set(start.published.map(\.bind))
+        guard granted.contains(.any) || granted.contains(port.bind) else {
+            let address = port.bind == .any ? "all addresses of this host" : "\(port.bind)"
+            throw ControlError(
+                .denied,
+                """
+                root has started this network without publishing at \(address); publish at an address of --publish, \
+                or start with --control-allow publish
+                """)
+        }
+    }
+
+    private func setPublished(_ ports: [PublishedPort]) throws(ControlError) {
+        let uplink = try routedUplink()
+        try orRefuse { () throws(ChangeRefusal) in try uplink.change(published: ports) }
+        daemon.publishedGuests.replace(by: ports)
+        daemon.configuration.published = ports
+    }
+
+    // MARK: Egress
+
+    private func addEgressMethods() {
+        add("egress.get", .details) { (it, _, _) throws(ControlError) in it.egressStatus }
+        add("egress.set", .change) { (it, client, params) throws(ControlError) in
+            let word = try params.requiredString("policy")
+            guard word == "allow" || word == "deny" else {
+                throw ControlError(.parameters, "policy is allow or deny")
+            }
+            var policy = it.daemon.configuration.egress
+            policy.isDenying = word == "deny"
+            if !policy.isDenying { policy.allowed = [] }
+            try it.setEgress(policy, client)
+            it.note(client, "sets the egress policy to \(word)")
+            return it.egressStatus
+        }
+        add("allow.add", .change) { (it, client, params) throws(ControlError) in
+            let destination = try NetworkControl.destination(params)
+            var policy = it.daemon.configuration.egress
+            guard policy.isDenying else {
+                throw ControlError(.conflict, "every destination is allowed; set the egress policy to deny first")
+            }
+            guard !policy.allowed.contains(destination) else {
+                throw ControlError(.conflict, "\(destination) is allowed already")
+            }
+            guard policy.allowed.count < NetworkControl.mostAllowed else {
+                throw ControlError(.busy, "\(NetworkControl.mostAllowed) destinations are allowed; remove one")
+            }
+            policy.allowed.append(destination)
+            try it.setEgress(policy, client)
+            it.note(client, "allows \(destination)")
+            return it.egressStatus
+        }
+        add("allow.remove", .change) { (it, client, params) throws(ControlError) in
+            let destination = try NetworkControl.destination(params)
+            var policy = it.daemon.configuration.egress
+            guard policy.allowed.contains(destination) else {
+                throw ControlError(.notFound, "\(destination) is not in the list; vde_vmnet allow list shows it")
+            }
+            policy.allowed.removeAll { $0 == destination }
+            try it.setEgress(policy, client)
+            it.note(client, "no longer allows \(destination)")
+            return it.egressStatus
+        }
+        add("isolation.set", .change) { (it, client, params) throws(ControlError) in
+            let isOn = try params.requiredBool("isolation")
+            guard it.daemon.session?.ownsSwitch == true else {
+                throw ControlError(.unsupported, "another process runs the switch, and forwards between its guests")
+            }
+            if it.start.isIsolating && !isOn { try it.require(.loosen, client, "isolation") }
+            try it.isolateAtUplink(isOn || it.daemon.session?.hasIsolatedPorts == true)
+            it.daemon.control.setIsolation(isOn)
+            it.daemon.configuration.isIsolating = isOn
+            it.note(client, isOn ? "keeps guests from each other" : "lets guests reach each other")
+            return .object([])
+        }
+    }
+
+    private func isolateAtUplink(_ isIsolating: Bool) throws(ControlError) {
+        guard let uplink = daemon.uplink, !uplink.isBridged else { return }
+        try orRefuse { () throws(ChangeRefusal) in try uplink.change(isolating: isIsolating) }
+    }
+
+    private func require(_ right: ControlRights, _ client: ControlClient, _ what: String) throws(ControlError) {
+        guard !client.rights.contains(right) else { return }
+        throw ControlError(
+            .denied,
+            """
+            root has started this network, so that loosening its \(what) is root's; start it with --control-allow \
+            \(right.names.joined(separator: ","))
+            """)
+    }
+
+    private static func destination(_ params: JSON) throws(ControlError) -> AllowedDestination {
+        let text = try params.requiredString("destination")
+        guard let destination = AllowedDestination(text) else {
+            throw ControlError(
+                .parameters,
+                "'\(text)' is not CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32:443")
+        }
+        return destination
+    }
+
+    private func setEgress(_ policy: EgressPolicy, _ client: ControlClient) throws(ControlError) {
+        let isLooser =
+            start.egress.isDenying
+            && (!policy.isDenying || !Set(policy.allowed).isSubset(of: start.egress.allowed))
+        let isStricter =
+            policy.isDenying && Set(policy.allowed).isSubset(of: daemon.configuration.egress.allowed)
+        if isLooser && !isStricter { try require(.loosen, client, "egress policy") }
+        let uplink = try routedUplink()
+        guard daemon.configuration.mode == .shared else {
+            throw ControlError(.unsupported, "guests of a host network reach no destination outside")
+        }
+        try orRefuse { () throws(ChangeRefusal) in try uplink.change(egress: policy) }
+        daemon.configuration.egress = policy
+        daemon.names?.setOpen(policy.allowsNames)
+    }
+
+    // MARK: Leases
+
+    private func service() throws(ControlError) -> DHCPServerRunner {
+        guard let service = daemon.addressService else {
+            throw ControlError(.unsupported, "this network leases no addresses: its DHCP server is off or another")
+        }
+        return service
+    }
+
+    private func addLeaseMethods() {
+        add("lease.release", .change) { (it, client, params) throws(ControlError) in
+            let address = try NetworkControl.address(params)
+            guard try it.service().release(address) else {
+                throw ControlError(.notFound, "\(address) is not leased; vde_vmnet lease list shows what is")
+            }
+            it.note(client, "releases the lease of \(address)")
+            return .object([])
+        }
+        add("lease.reserve", .change) { (it, client, params) throws(ControlError) in
+            let service = try it.service()
+            let address = try NetworkControl.address(params), hardware = try NetworkControl.hardware(params)
+            let reservation = AddressReservation(hardware: hardware, address: address)
+            let network = it.daemon.uplink?.hostAddressing?.network
+            if let reason = network?.refusal(of: reservation) { throw ControlError(.parameters, reason) }
+            let reservations = service.configuration.reservations
+            if let other = reservations.first(where: { $0.address == address && $0.hardware != hardware }) {
+                throw ControlError(.conflict, "\(address) is reserved for \(other.hardware)")
+            }
+            let now = BootClock.now
+            if let lease = service.leases.first(where: {
+                $0.address == address && $0.expires > now && $0.hardware != hardware
+            }) {
+                throw ControlError(
+                    .conflict,
+                    "\(address) is leased to \(lease.hardware); release that lease first, or wait for its end")
+            }
+            guard reservations.count < NetworkControl.mostReservations else {
+                throw ControlError(.busy, "\(NetworkControl.mostReservations) addresses are reserved; remove one")
+            }
+            service.reserve(reservation)
+            it.daemon.configuration.reservations = service.configuration.reservations
+            it.note(client, "reserves \(address) for \(hardware)")
+            return .object([])
+        }
+        add("lease.unreserve", .change) { (it, client, params) throws(ControlError) in
+            let hardware = try NetworkControl.hardware(params), service = try it.service()
+            guard service.removeReservation(of: hardware) else {
+                throw ControlError(.notFound, "no address is reserved for \(hardware)")
+            }
+            it.daemon.configuration.reservations = service.configuration.reservations
+            it.note(client, "removes the reservation of \(hardware)")
+            return .object([])
+        }
+    }
+
+    private static func address(_ params: JSON) throws(ControlError) -> IPv4Address {
+        let text = try params.requiredString("address")
+        guard let address = IPv4Address(text) else {
+            throw ControlError(.parameters, "address: '\(text)' is not an IPv4 address")
+        }
+        return address
+    }
+
+    private static func hardware(_ params: JSON) throws(ControlError) -> MACAddress {
+        let text = try params.requiredString("mac")
+        guard let address = MACAddress(text), !address.isGroup, address != .zero else {
+            throw ControlError(.parameters, "mac: '\(text)' is not a guest's hardware address")
+        }
+        return address
+    }
+
+    // MARK: Ports
+
+    private func addPortMethods() {
+        add("port.disconnect", .change) { (it, client, params) throws(ControlError) in
+            try it.changePort(params) { (session, number) throws(PortRefusal) in
+                try session.disconnect(port: number)
+            }
+            it.note(client, "disconnects port \(params["port"]?.integer ?? 0)")
+            return .object([])
+        }
+        add("port.vlan", .change) { (it, client, params) throws(ControlError) in
+            let vlan = try params.requiredInteger("vlan", in: 0...4095)
+            // Guests of a VLAN are kept from those of others.
+            try it.require(.loosen, client, "separation by VLANs")
+            try it.changePort(params) { (session, number) throws(PortRefusal) in
+                try session.setVLAN(vlan, of: number)
+            }
+            it.note(client, "puts port \(params["port"]?.integer ?? 0) into VLAN \(vlan)")
+            return .object([])
+        }
+        add("port.isolate", .change) { (it, client, params) throws(ControlError) in
+            let isOn = try params.requiredBool("isolated")
+            // The uplink first: it can fail. (A start isolates all ports or none, so that both are the owner's.)
+            if isOn { try it.isolateAtUplink(true) }
+            do throws(ControlError) {
+                try it.changePort(params) { (session, number) throws(PortRefusal) in
+                    try session.setIsolated(isOn, port: number)
+                }
+            } catch {
+                try? it.isolateAtUplink(it.isolation || it.daemon.session?.hasIsolatedPorts == true)
+                throw error
+            }
+            if !isOn { try it.isolateAtUplink(it.isolation || it.daemon.session?.hasIsolatedPorts == true) }
+            it.note(client, "\(isOn ? "isolates" : "no longer isolates") port \(params["port"]?.integer ?? 0)")
+            return .object([])
+        }
+        add("port.limit", .change) { (it, client, params) throws(ControlError) in
+            var limit: RateLimit?
+            if let rate = try params.optionalString("rate") {
+                limit = RateLimit(rate)
+                guard limit != nil else {
+                    throw ControlError(
+                        .parameters, "rate: '\(rate)' is not a rate from 1mbit to 100gbit, such as 50mbit")
+                }
+            }
+            if let most = it.start.limit, limit.map({ $0.bitsPerSecond > most.bitsPerSecond }) ?? true {
+                try it.require(.loosen, client, "limits beyond those of the start")
+            }
+            try it.changePort(params) { (session, number) throws(PortRefusal) in
+                try session.setLimit(limit, port: number)
+            }
+            let words = limit.map { "limits it to \($0)" } ?? "lifts its limit"
+            it.note(client, "port \(params["port"]?.integer ?? 0): \(words)")
+            return .object([])
+        }
+    }
+
+    private func changePort(
+        _ params: JSON, _ body: (any NetworkSession, Int) throws(PortRefusal) -> Void
+    ) throws(ControlError) {
+        let number = try params.requiredInteger("port", in: 0...SwitchControl.portCapacity)
+        guard let session = daemon.session else { throw ControlError(.unsupported, "this network has no switch") }
+        do throws(PortRefusal) {
+            try body(session, number)
+        } catch {
+            switch error.cause {
+            case .noPort: throw ControlError(.notFound, error.description)
+            case .unsupported: throw ControlError(.unsupported, error.description)
+            case .invalid: throw ControlError(.parameters, error.description)
+            }
+        }
+    }
+}

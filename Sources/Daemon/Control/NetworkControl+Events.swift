@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
+import ControlSocket
+import DHCPService
+import EventLoop
+import NameService
+import Platform
+import Sessions
+import Switching
+import Timing
+import Uplink
+import Wire
+
+// Events for clients that have subscribed. Parts of the daemon report what happens; drops, refusals, the uplink's state
+// and the resolvers are looked at once a second. The host is watched, and the timer runs, only while a client has
+// subscribed: a network without one pays nothing.
+
+extension NetworkControl {
+    /// What was reported last.
+    struct EventState {
+        /// A port as it was reported.
+        struct Known {
+            let counters: PortCounters
+            let facts: [(String, JSON)]
+            var drops: UInt64
+        }
+
+        /// nil while no client has subscribed.
+        var ports: [PortNumber: Known]?
+        var timer: ControlLoop.TimerID?
+        var isUplinkConnected = true
+        var resolvers: Resolvers?
+        var network: ChangeMonitor?
+        var firewall: ChangeMonitor?
+    }
+
+    private static let interval = TimeAmount.seconds(1)
+    /// Drops of a port within a second that are reported.
+    private static let dropBurst = 32
+
+    private var isAwaited: Bool { ControlEventKind.allCases.contains { server.isAwaited($0.rawValue) } }
+
+    /// A client has subscribed, or has ended that.
+    func subscribed() {
+        guard isAwaited, eventState.ports == nil else { return }
+        eventState.ports = currentPorts()
+        eventState.isUplinkConnected = daemon.uplink.map { $0.port != nil } ?? true
+        eventState.resolvers = Resolvers()
+        daemon.uplink?.setRefusalReports(true)
+        // Without privilege for one of them, the other works.
+        eventState.network = watch("network") { () throws(SystemError) in try NetworkInterfaces.monitor() }
+        eventState.firewall = watch("firewall") { () throws(SystemError) in try NetworkInterfaces.firewallMonitor() }
+        schedule()
+    }
+
+    private func watch(_ what: String, _ open: () throws(SystemError) -> Descriptor) -> ChangeMonitor? {
+        do throws(SystemError) {
+            return try ChangeMonitor(open(), settling: .milliseconds(200), loop: daemon.loop) { [unowned self] in
+                publish(.host, [("what", .string(what))])
+            }
+        } catch {
+            return nil
+        }
+    }
+
+    /// Ends what only events need.
+    func stopEvents() {
+        daemon.loop.cancel(eventState.timer)
+        eventState.network?.stop()
+        eventState.firewall?.stop()
+        if eventState.ports != nil { daemon.uplink?.setRefusalReports(false) }
+        eventState = EventState()
+    }
+
+    private func schedule() {
+        eventState.timer = daemon.loop.schedule(after: NetworkControl.interval) { [unowned self] in
+            guard isAwaited else { return stopEvents() }
+            lookAround()
+            schedule()
+        }
+    }
+
+    private func lookAround() {
+        clientsChanged()
+        reportDrops()
+        let isConnected = daemon.uplink.map { $0.port != nil } ?? true
+        if isConnected != eventState.isUplinkConnected {
+            eventState.isUplinkConnected = isConnected
+            publish(.uplink, [("connected", .bool(isConnected))])
+        }
+        if eventState.resolvers?.refresh() == true {
+            let servers = eventState.resolvers?.servers ?? []
+            publish(
+                .host, [("what", .string("resolvers")), ("resolvers", .array(servers.map { .string("\($0)") }))])
+        }
+        for refusal in daemon.uplink?.takeRefusals() ?? [] {
+            publish(
+                .refusal,
+                [
+                    ("mac", .string(refusal.hardware.description)), ("destination", .string(refusal.destination)),
+                    ("transport", .string(refusal.transport)),
+                    ("port", refusal.port.map { .integer(Int($0)) } ?? .null),
+                ])
+        }
+    }
+
+    // MARK: Ports
+
+    private func currentPorts() -> [PortNumber: EventState.Known] {
+        var ports: [PortNumber: EventState.Known] = [:]
+        for port in daemon.control.ports {
+            ports[port.number] = EventState.Known(
+                counters: port.counters, facts: facts(of: port.number), drops: port.counters.totalDrops)
+        }
+        return ports
+    }
+
+    private func facts(of port: PortNumber) -> [(String, JSON)] {
+        let client = client(at: port), number = client?.number ?? daemon.session?.number(of: port)
+        return [
+            ("id", .integer(Int(port))), ("port", number.map { .integer($0) } ?? .null),
+            ("description", .optional(client?.description)),
+            ("user", .optional(client?.user.map { UserDatabase.userName($0) })),
+            ("process", client?.process.map { .integer(Int($0)) } ?? .null),
+        ]
+    }
+
+    /// Reports the clients that have come and gone since the last call.
+    func clientsChanged() {
+        guard let before = eventState.ports else { return }
+        var now: [PortNumber: EventState.Known] = [:]
+        for port in daemon.control.ports {
+            // A number may belong to another client by now; its counters do not.
+            if let known = before[port.number], known.counters === port.counters {
+                now[port.number] = known
+            } else {
+                if let known = before[port.number] { publish(.leave, known.facts) }
+                let known = EventState.Known(counters: port.counters, facts: facts(of: port.number), drops: 0)
+                now[port.number] = known
+                publish(.join, known.facts)
+            }
+        }
+        for (number, known) in before where now[number] == nil { publish(.leave, known.facts) }
+        eventState.ports = now
+    }
+
+    private func reportDrops() {
+        for (number, known) in eventState.ports ?? [:] {
+            let drops = known.counters.totalDrops
+            eventState.ports?[number]?.drops = drops
+            guard drops >= known.drops + UInt64(NetworkControl.dropBurst) else { continue }
+            let reasons = DropReason.allCases.filter { known.counters.drops($0) > 0 }
+            publish(
+                .drops,
+                known.facts + [
+                    ("frames", .counter(drops - known.drops)),
+                    ("total", .object(reasons.map { ("\($0)", .counter(known.counters.drops($0))) })),
+                ])
+        }
+    }
+
+    // MARK: Reports of other parts
+
+    /// Leases were given, extended or ended.
+    func report(_ leases: [Lease]) {
+        guard eventState.ports != nil else { return }
+        let now = BootClock.now
+        for lease in leases {
+            let members = describe(lease, now: now).members ?? []
+            publish(.lease, members)
+        }
+    }
+
+    /// A guest has broken the rules.
+    func report(_ offence: GuestOffence, by hardware: MACAddress, at port: PortNumber) {
+        publish(
+            .offence, facts(of: port) + [("offence", .string("\(offence)")), ("mac", .string(hardware.description))])
+    }
+
+    /// A loop was found at a port, or has ended (`other` is nil).
+    func report(loopAt port: PortNumber, with other: PortNumber?) {
+        publish(
+            .loop,
+            facts(of: port) + [
+                ("blocked", .bool(other != nil)),
+                ("with", other.flatMap { daemon.session?.number(of: $0) }.map { .integer($0) } ?? .null),
+            ])
+    }
+}

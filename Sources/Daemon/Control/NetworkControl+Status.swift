@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
+import ControlSocket
+import DHCPService
+import NameService
+import NetworkModel
+import Platform
+import Sessions
+import Switching
+import Timing
+import Uplink
+import Wire
+
+// What a network reports about itself. Lists are sent in pages, so that no reply is longer than a client accepts.
+
+extension NetworkControl {
+    private static let pageLimit = 1...512
+
+    func addStatusMethods() {
+        add("status", .counters) { (it, client, _) throws(ControlError) in
+            .object(it.status(hasDetails: client.rights.contains(.details)))
+        }
+        add("ports", .counters) { (it, client, params) throws(ControlError) in
+            let ports = it.daemon.control.ports
+            let (page, next) = try NetworkControl.page(ports, params) { Int($0.number) }
+            let hasDetails = client.rights.contains(.details)
+            let addresses = hasDetails ? it.knownAddresses() : [:]
+            let leases = hasDetails ? it.leasesByHardware() : [:]
+            return .object([
+                ("ports", .array(page.map { it.describe($0, addresses[$0.number] ?? [], leases, hasDetails) })),
+                ("next", next.map { .integer($0) } ?? .null),
+            ])
+        }
+        add("flows", .details) { (it, _, params) throws(ControlError) in
+            let limit = try params.optionalInteger("limit", in: 1...4096) ?? 1024
+            guard let flows = it.daemon.uplink?.flows(limit: limit) else {
+                throw ControlError(
+                    .unsupported, "the kernel has the connections of this uplink; conntrack -L lists them")
+            }
+            return .object([("flows", .array(flows.map { NetworkControl.describe($0) }))])
+        }
+        add("leases", .details) { (it, _, params) throws(ControlError) in
+            guard let service = it.daemon.addressService else {
+                throw ControlError(.unsupported, "this network leases no addresses: its DHCP server is off or another")
+            }
+            let (page, next) = try NetworkControl.page(service.leases, params) { Int($0.address.value) }
+            let now = BootClock.now
+            return .object([
+                ("leases", .array(page.map { it.describe($0, now: now) })),
+                ("next", next.map { .integer($0) } ?? .null),
+            ])
+        }
+    }
+
+    /// The elements from the parameter `from` on, and the key at which the next page begins.
+    static func page<Element>(
+        _ all: [Element], _ params: JSON, by key: (Element) -> Int
+    ) throws(ControlError) -> ([Element], Int?) {
+        let start = try params.optionalInteger("from", in: 0...Int.max) ?? 0
+        let limit = try params.optionalInteger("limit", in: pageLimit) ?? 256
+        let rest = all.drop { key($0) < start }
+        let page = Array(rest.prefix(limit))
+        return (page, rest.dropFirst(limit).first.map(key))
+    }
+
+    private static func describe(_ flow: UplinkDetails.Flow) -> JSON {
+        func end(_ end: UplinkDetails.SocketEnd) -> JSON {
+            .object([("address", .string(end.address)), ("port", .integer(Int(end.port)))])
+        }
+        return .object([
+            ("transport", .string(flow.transport)), ("guest", end(flow.guest)), ("remote", end(flow.remote)),
+        ])
+    }
+
+    // MARK: The network
+
+    private func status(hasDetails: Bool) -> [(String, JSON)] {
+        let configuration = daemon.configuration, addressing = daemon.uplink?.hostAddressing
+        var members: [(String, JSON)] = [
+            ("name", .string(server.name.description)), ("process", .integer(Int(CurrentProcess.identifier))),
+            ("owner", .string(UserDatabase.userName(server.owner))),
+            ("uptime", .integer(Int((BootClock.now - started).milliseconds / 1000))),
+            ("mode", .string(configuration.mode.word)), ("uplink", uplink(hasDetails: hasDetails)),
+            ("network", .optional(addressing?.network.network.description)),
+            ("gateway", .optional(addressing?.network.gateway.description)),
+            ("mtu", .integer(configuration.mtu)), ("ports", .integer(daemon.control.ports.count)),
+            ("isolation", .bool(isolation)),
+        ]
+        guard hasDetails else { return members }
+        members += [
+            ("switch", .optional(daemon.session?.description)),
+            ("resolvers", .array(Resolvers().servers.map { .string("\($0)") })),
+            ("answers_dns", .bool(daemon.names != nil || addressing?.answersDNS == true)),
+            ("dhcp", dhcp()), ("egress", egressStatus),
+            ("published", .array(publishedPorts.map { published($0) })),
+        ]
+        return members
+    }
+
+    private func uplink(hasDetails: Bool) -> JSON {
+        guard let uplink = daemon.uplink else {
+            return .object([("kind", .string("none")), ("reason", .string("--uplink none"))])
+        }
+        let details = uplink.details
+        var members: [(String, JSON)] = [("kind", .string(details.kind))]
+        if hasDetails {
+            members += [
+                ("reason", .string(daemon.uplinkReason)), ("summary", .string(uplink.summary)),
+                ("interface", .optional(details.interface)),
+                ("egress_interfaces", .array(details.egressInterfaces.map { .string($0) })),
+                ("host_changes", .array(details.hostChanges.map { .string($0) })),
+            ]
+        }
+        members += [
+            ("connected", .bool(uplink.port != nil)),
+            ("counters", .object(details.counters.map { ($0.name, .integer($0.value)) })),
+            ("drops", .object(details.drops.map { ($0.reason, .integer($0.count)) })),
+        ]
+        return .object(members)
+    }
+
+    private func dhcp() -> JSON {
+        guard let service = daemon.addressService else {
+            return .object([("server", .string(daemon.configuration.dhcp == .system ? "system" : "off"))])
+        }
+        let now = BootClock.now, configuration = service.configuration, counters = service.counters
+        return .object([
+            ("server", .string(service.isServing ? "builtin" : "other")),
+            ("first", .string(configuration.first.description)), ("last", .string(configuration.last.description)),
+            ("leased", .integer(service.leases.count { $0.expires > now })),
+            ("size", .integer(Int(configuration.last.value - configuration.first.value) + 1)),
+            ("reservations", .integer(configuration.reservations.count)),
+            ("conflicts", .integer(counters.conflicts)), ("exhausted", .integer(counters.exhausted)),
+        ])
+    }
+
+    /// Whether guests are kept from each other.
+    var isolation: Bool { daemon.configuration.isIsolating }
+    /// The published ports, with the addresses to which they lead now.
+    var publishedPorts: [PublishedPort] { daemon.publishedGuests.published }
+
+    var egressStatus: JSON {
+        let egress = daemon.configuration.egress, names = daemon.names != nil && egress.allowsNames
+        return .object([
+            ("policy", .string(egress.isDenying ? "deny" : "allow")),
+            ("allowed", .array(egress.allowed.map { .string($0.description) })),
+            ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
+        ])
+    }
+
+    func published(_ one: PublishedPort) -> JSON {
+        .object([
+            ("port", .string(one.description)),
+            ("guest", .optional(one.hasGuestAddress ? one.guest.description : nil)),
+        ])
+    }
+
+    // MARK: Ports
+
+    private func leasesByHardware() -> [MACAddress: Lease] {
+        let now = BootClock.now
+        var leases: [MACAddress: Lease] = [:]
+        for lease in daemon.addressService?.leases ?? [] where lease.expires > now { leases[lease.hardware] = lease }
+        return leases
+    }
+
+    private func describe(
+        _ port: (number: PortNumber, name: String, counters: PortCounters), _ addresses: [KnownAddress],
+        _ leases: [MACAddress: Lease], _ hasDetails: Bool
+    ) -> JSON {
+        let client = client(at: port.number)
+        let number = client?.number ?? daemon.session?.number(of: port.number)
+        var members: [(String, JSON)] = [
+            ("id", .integer(Int(port.number))), ("port", number.map { .integer($0) } ?? .null),
+            ("role", .string(daemon.control.role(of: port.number).map { "\($0)" } ?? "guest")),
+        ]
+        members += NetworkControl.counters(port.counters)
+        guard hasDetails else { return .object(members) }
+        let settings = number.flatMap { daemon.session?.settings(of: $0) }
+        members += [
+            ("description", .string(client?.description ?? port.name)), ("module", .optional(client?.module)),
+            ("user", .optional(client?.user.map { UserDatabase.userName($0) })),
+            ("process", client?.process.map { .integer(Int($0)) } ?? .null),
+            ("vlan", settings.map { .integer($0.vlan) } ?? .null),
+            ("isolated", .bool(settings?.isIsolated ?? false)),
+            ("limit", .optional(settings?.limit?.description)),
+            ("guests", .array(addresses.map { guest($0, leases[$0.address]) })),
+        ]
+        return .object(members)
+    }
+
+    /// The client at a port; nil for a port of the host.
+    func client(at port: PortNumber) -> PortClient? {
+        daemon.listeners?.client(of: port) ?? daemon.session?.client(of: port)
+    }
+
+    static func counters(_ counters: PortCounters) -> [(String, JSON)] {
+        let drops = DropReason.allCases.filter { counters.drops($0) > 0 }
+        return [
+            ("frames_in", .counter(counters.framesIn)), ("bytes_in", .counter(counters.bytesIn)),
+            ("frames_out", .counter(counters.framesOut)), ("bytes_out", .counter(counters.bytesOut)),
+            ("queue", .counter(counters.queued)),
+            ("drops", .object(drops.map { ("\($0)", .counter(counters.drops($0))) })),
+        ]
+    }
+
+    private func guest(_ known: KnownAddress, _ lease: Lease?) -> JSON {
+        .object([
+            ("mac", .string(known.address.description)), ("address", .optional(lease?.address.description)),
+            ("name", .optional(lease.flatMap { NetworkControl.name(of: $0) })),
+            ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0)) } ?? .null),
+        ])
+    }
+
+    /// The guest's name, which it has chosen; nil if it has none.
+    static func name(of lease: Lease) -> String? {
+        lease.name?.description ?? (lease.hostName.isEmpty ? nil : PrintableText.line(lease.hostName))
+    }
+
+    // MARK: Leases
+
+    func describe(_ lease: Lease, now: Instant) -> JSON {
+        let port = daemon.addressService?.port(of: lease)
+        return .object([
+            ("address", .string(lease.address.description)), ("mac", .string(lease.hardware.description)),
+            ("name", .optional(NetworkControl.name(of: lease))),
+            ("seconds_left", .integer(Int(max(0, (lease.expires - now).milliseconds / 1000)))),
+            ("port", port.flatMap { daemon.session?.number(of: $0) }.map { .integer($0) } ?? .null),
+        ])
+    }
+}
+
+extension NetworkMode {
+    /// The mode's name on the command line.
+    var word: String {
+        switch self {
+        case .shared: "shared"
+        case .host: "host"
+        case .bridged: "bridged"
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+import HostChanges
+import HostFirewall
+import NetworkModel
+import Platform
+import Uplink
+
+// Changes of the rules while the network runs. nft replaces a table in one transaction: packets meet the rules before
+// or those after, and a failure leaves the former ones.
+
+extension TapNetwork {
+    /// Applies changed rules.
+    private func change(_ body: (inout NATTable) -> Void) throws(ChangeRefusal) {
+        guard !isClosedForGood else {
+            throw ChangeRefusal(
+                .failed, "another program keeps removing the firewall rules of \(tap), which is down; restart vde_vmnet"
+            )
+        }
+        let before = firewall.rules
+        body(&firewall.rules)
+        guard firewall.rules != before else { return }
+        do throws(NFTables.Failure) {
+            try firewall.apply()
+        } catch {
+            firewall.rules = before
+            throw ChangeRefusal(.failed, error.description)
+        }
+    }
+
+    /// Replaces the published ports.
+    func change(published: [PublishedPort]) throws(ChangeRefusal) {
+        let before = firewall.rules.published
+        do throws(PublishedPortSockets.Failure) {
+            try sockets.replace(by: published)
+        } catch {
+            throw ChangeRefusal(publishing: error.published, port: error.port, errno: error.code)
+        }
+        do throws(ChangeRefusal) {
+            if !published.isEmpty { try setLocalRouting() }
+            try change { $0.published = published }
+        } catch {
+            // All of them were bound before.
+            try? sockets.replace(by: before)
+            throw error
+        }
+    }
+
+    private func setLocalRouting() throws(ChangeRefusal) {
+        do throws(SystemError) {
+            if localRouting.value != "1" { try localRouting.set("1") }
+        } catch {
+            throw ChangeRefusal(.failed, error.description)
+        }
+    }
+
+    /// Replaces the egress policy. Established connections are checked as well.
+    func change(egress: EgressPolicy) throws(ChangeRefusal) { try change { $0.egress = egress } }
+
+    /// Keeps guests from each other, or no longer.
+    func change(isolating: Bool) throws(ChangeRefusal) { try change { $0.isIsolating = isolating } }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+import FrameIO
+import NetworkModel
+import Platform
+import Timing
+import Wire
+
+// Changes while the NAT runs, from the main thread. TCP changes under the NAT lock; libslirp is called on its thread.
+
+extension UserNAT {
+    /// Calls `body` under the NAT lock, and has a poll made afterwards.
+    private func change<Result>(_ body: () -> Result) -> Result {
+        sink.lockShared()
+        pollLock.lock()
+        let result = body()
+        pollLock.unlock()
+        sink.unlock()
+        slirp.wake()
+        return result
+    }
+
+    /// Replaces the egress policy, and resets the connections of guests to destinations that it refuses.
+    package func setPolicy(_ policy: EgressPolicy) {
+        change {
+            gateway.setPolicy(policy)
+            relay.reset(now: BootClock.now) { key, isInbound in !isInbound && !gateway.allowsConnection(key) }
+        }
+    }
+
+    /// Publishes a port.
+    /// - Throws: `port`, with the part that failed; nothing is published then.
+    package func publish(_ published: PublishedPort) throws(UserNATError) {
+        var done: [UInt16] = []
+        for (host, guest) in zip(published.ports, published.guestPorts) {
+            let error = publish(published, host, guest)
+            guard error != 0 else {
+                done.append(host)
+                continue
+            }
+            for port in done { unpublish(published, port) }
+            throw .port(published, host, error)
+        }
+    }
+
+    /// Ends a published port. Connections of its clients are reset.
+    package func unpublish(_ published: PublishedPort) {
+        for host in published.ports { unpublish(published, host) }
+    }
+
+    private func publish(_ published: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
+        if published.transport == .udp {
+            return slirp.perform { $0.publishUDP(published.bind, host, to: published.guest, guest) } ?? Errno.timedOut
+        }
+        return change { () -> Int32 in
+            do throws(SystemError) {
+                try relay.publish(published.bind, host, to: published.guest, guest, following: published.followed)
+                return 0
+            } catch {
+                return error.code
+            }
+        }
+    }
+
+    private func unpublish(_ published: PublishedPort, _ host: UInt16) {
+        if published.transport == .udp {
+            _ = slirp.perform { $0.unpublishUDP(published.bind, host) }
+        } else {
+            _ = change { relay.unpublish(published.bind, host, now: BootClock.now) }
+        }
+    }
+
+    /// The TCP connections of guests, `limit` at most. Excludes polls while it copies their keys.
+    package func connections(limit: Int) -> [FlowKey] {
+        sink.lockShared()
+        pollLock.lock()
+        let keys = relay.keys(limit: limit)
+        pollLock.unlock()
+        sink.unlock()
+        if pollLock.isPollRequested { slirp.wake() }
+        return keys
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// Clients of the control socket that are hostile, or have no rights; names; places.
+    @Suite struct HostileControl {
+        /// The user without privilege.
+        private static let other = "nobody"
+        private var otherUser: UInt32 { UserDatabase.user(named: "nobody") ?? 65_534 }
+
+        @Test func hostileClientsDoNotDisturbNetwork() throws {
+            let fixture = try ControlFixture()
+            let before = try fixture.python(
+                "print(open('/proc/%d/status' % call('status')['result']['process']).read())")
+            func memory(_ text: String) -> Int {
+                let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+                return Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0
+            }
+            #expect(memory(before.output) > 0, "\(before.error)")
+            let result = try fixture.python(
+                """
+                # Garbage, lines of other JSON, and what follows is still served.
+                s = connect(); f = s.makefile("rb")
+                for line in [b"garbage", b"[]", b"{}", b"\\xff\\xfe", b"{\\"id\\":{},\\"method\\":1}", b"[" * 5000]:
+                    s.sendall(line + b"\\n")
+                    reply = json.loads(f.readline())
+                    assert reply["error"]["code"] in ("parse", "request"), reply
+                s.sendall(b'{"id":1,"method":"nothing"}\\n{"id":"x","method":"hello"}\\n\\r\\n')
+                assert json.loads(f.readline())["error"]["code"] == "method"
+                assert json.loads(f.readline())["id"] == "x"
+                # A line of 100 MB.
+                s = connect(); f = s.makefile("rb")
+                try:
+                    for _ in range(1600): s.sendall(b"x" * 65536)
+                except OSError: pass
+                try: assert json.loads(f.readline())["error"]["code"] == "too_long"
+                except ConnectionResetError: pass
+                # Half a line, and nothing more.
+                half = connect(); half.sendall(b'{"id":1,"meth')
+                # A client that never reads.
+                deaf = connect(); deaf.settimeout(0.2); sent = 0
+                try:
+                    for _ in range(100000):
+                        deaf.sendall(b'{"id":1,"method":"status"}\\n'); sent += 1
+                except OSError: pass
+                assert sent < 100000, "it is not read without limit"
+                # 1,000 connections.
+                many = []
+                for _ in range(1000):
+                    s = socket.socket(socket.AF_UNIX); s.connect(path); s.settimeout(5); many.append(s)
+                refused = 0
+                for s in many[500:]:
+                    try: refused += b"busy" in s.recv(1000)
+                    except OSError: pass
+                assert refused > 400, refused
+                for s in many: s.close()
+                deaf.close()
+                for _ in range(100):
+                    try:
+                        assert "result" in call("status"); break
+                    except (KeyError, ValueError, OSError, AssertionError): time.sleep(0.1)
+                else: raise SystemExit("no client is served afterwards")
+                # The half line's connection ends by itself.
+                assert half.recv(10) == b""
+                print(open('/proc/%d/status' % call('status')['result']['process']).read())
+                """)
+            #expect(result.succeeded, "\(result.error)")
+            #expect(memory(result.output) < memory(before.output) + 32_000, "memory is bounded")
+            #expect(try fixture.guest().lease()["ip"] == "192.168.105.2")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func guestsNamesAreHarmless() throws {
+            let fixture = try ControlFixture()
+            let guest = try fixture.guest(mac: "52:54:00:00:00:01")
+            // ESC [ 3 1 m, a quote, a line end, a C1 control.
+            try guest.lease("-x", "0x0c:1b5b33316d22270a60241b5d9b")
+            let plug = try PlugPort(path: fixture.path, description: "\u{1b}]0;title\u{7}\"\n'<b>")
+            for result in [
+                try fixture.status(), try fixture.attempt("port", "list"), try fixture.attempt("lease", "list"),
+                try fixture.status("--json"), try fixture.attempt("port", "list", "--json"),
+            ] {
+                #expect(result.succeeded, "\(result.error)")
+                for scalar in result.output.unicodeScalars where scalar != "\n" {
+                    #expect(scalar.value >= 0x20 && !(0x7f...0x9f).contains(scalar.value), "\(result.output)")
+                }
+            }
+            #expect(try fixture.python("call('ports'); call('leases'); print('fine')").output.trimmed == "fine")
+            _ = consume plug
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test(arguments: [false, true])
+        func ownerGainsNothingThatStartDidNotGrant(isGranted: Bool) throws {
+            let fixture = try ControlFixture(
+                "user",
+                ["--egress", "deny", "--allow", "203.0.113.0/24", "--publish", "127.0.0.1:8080:192.168.105.2:80"]
+                    + (isGranted ? ["--control-allow", "publish,egress"] : []),
+                environment: ["SUDO_UID": "\(otherUser)", "SUDO_GID": "\(otherUser)"])
+            let refused: ChildProcess.Termination = isGranted ? .exited(0) : .exited(77)
+            func attempt(_ words: String...) throws -> ChildProcess.Termination {
+                try fixture.attempt(words, user: "nobody").termination
+            }
+            #expect(try attempt("publish", "add", "127.0.0.1:8081:192.168.105.2:80") == .exited(0))
+            #expect(try attempt("publish", "add", "127.0.0.1:81:192.168.105.2:80") == refused)
+            #expect(try attempt("publish", "add", "8082:192.168.105.2:80") == refused)
+            #expect(try attempt("allow", "remove", "203.0.113.0/24") == .exited(0))
+            #expect(try attempt("allow", "add", "203.0.113.0/24") == .exited(0), "the start has granted it")
+            #expect(try attempt("allow", "add", "198.51.100.0/24") == refused)
+            #expect(try attempt("egress", "allow") == refused)
+            #expect(try attempt("port", "isolate", "all", "on") == .exited(0))
+            #expect(try attempt("port", "isolate", "all", "off") == .exited(0), "the start did not isolate")
+            #expect(
+                try fixture.python("print('egress' in call('hello')['result']['rights'])", user: "nobody").output
+                    .trimmed == (isGranted ? "True" : "False"))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func groupReadsCountersOnlyAndOthersNothing() throws {
+            let fixture = try ControlFixture("user", ["--control-group", "nogroup"])
+            try fixture.guest(mac: "52:54:00:00:00:01").lease("-x", "hostname:secret")
+            // Its primary group is nogroup.
+            let result = try fixture.python(
+                """
+                assert call("hello")["result"]["rights"] == ["counters"]
+                text = json.dumps([call("status"), call("ports")])
+                assert "frames_in" in text
+                for word in ["secret", "52:54", "192.168.105.2\\"", "vde_plug2tap"]:
+                    assert word not in text, (word, text)
+                for method in ["leases", "flows", "subscribe", "stop", "publish.add", "egress.set", "port.limit"]:
+                    assert call(method)["error"]["code"] == "denied", method
+                print("fine")
+                """, user: Self.other)
+            #expect(result.output.trimmed == "fine", "\(result.error)")
+            #expect(try fixture.status(user: Self.other).succeeded)
+            let other = try fixture.host.attempt([
+                "setpriv", "--reuid", "1", "--regid", "1", "--clear-groups", "--", TestHost.product("vde_vmnet"),
+                "status", fixture.socket,
+            ])
+            #expect(other.termination == .exited(77), "\(other.error)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        // MARK: Names and places
+
+        /// A user's network without an uplink, with the name that it gets.
+        private func start(
+            _ network: TestNetwork, _ place: String?, _ options: String..., directory: String
+        ) throws -> BackgroundProgram {
+            try network.host.start(
+                Namespace.running(as: "nobody") + [
+                    TestHost.product("vde_vmnet"), "--uplink", "none", "--switch",
+                ] + options + [directory],
+                environment: ["XDG_RUNTIME_DIR": place, "HOME": place])
+        }
+
+        private func runtime(_ network: TestNetwork) throws -> String {
+            let path = network.folder.file("user")
+            try Files.makeDirectory(path, mode: 0o700)
+            try Files.setOwner(path, user: otherUser, group: nil)
+            try Files.setMode(network.folder.path, 0o755)
+            return path
+        }
+
+        @Test func namesBelongToOneNetwork() throws {
+            let network = try TestNetwork()
+            let place = try runtime(network), first = place + "/a/vde", second = place + "/b/vde"
+            for parent in ["/a", "/b"] {
+                try Files.makeDirectory(place + parent)
+                try Files.setOwner(place + parent, user: otherUser, group: nil)
+            }
+            let one = try start(network, place, directory: first)
+            try one.wait(for: "vde_vmnet: ready: ")
+            let two = try start(network, place, directory: second)
+            try two.wait(for: "vde_vmnet: ready: ")
+            func list() throws -> String {
+                try network.host.attempt(
+                    Namespace.running(as: "nobody") + [TestHost.product("vde_vmnet"), "list"],
+                    environment: ["XDG_RUNTIME_DIR": place]
+                ).output
+            }
+            let both = try list()
+            #expect(both.contains("\nvde ") && both.contains("\nvde-2 "), "\(both)")
+            let taken = try start(network, place, "--name", "vde-2", directory: place + "/c")
+            #expect(try taken.waitForEnd() == .exited(75))
+            #expect(taken.output.contains("vde-2") && taken.output.contains("another --name"), "\(taken.output)")
+            // The socket of a killed network is replaced.
+            one.signal(Signal.kill)
+            _ = try one.waitForEnd()
+            #expect(try !list().contains("\nvde "))
+            let again = try start(network, place, "--name", "vde", directory: first)
+            try again.wait(for: "vde_vmnet: ready: ")
+            #expect(try list().contains("\nvde "))
+            for program in [two, again] { #expect(try program.stop() == .exited(0)) }
+            #expect(try Files.entries(place + "/vde_vmnet") == ["control.lock"])
+        }
+
+        @Test func startNeedsNoPlaceUnlessOneIsGiven() throws {
+            let network = try TestNetwork()
+            let place = try runtime(network)
+            let plain = try start(network, nil, directory: place + "/vde")
+            try plain.wait(for: "vde_vmnet: ready: ")
+            #expect(plain.output.split(separator: "\n").count { $0.contains("no control socket") } == 1)
+            #expect(plain.output.contains("XDG_RUNTIME_DIR is not set"), "\(plain.output)")
+            #expect(try plain.stop() == .exited(0))
+            let off = try start(network, nil, "--control", "off", directory: place + "/vde")
+            try off.wait(for: "vde_vmnet: ready: ")
+            #expect(!off.output.contains("control socket"), "\(off.output)")
+            #expect(try off.stop() == .exited(0))
+            for options in [["--name", "net"], ["--control", place + "/missing/socket"]] {
+                let refused = try start(network, nil, options[0], options[1], directory: place + "/vde")
+                #expect(try refused.waitForEnd() == .exited(73), "\(refused.output)")
+                #expect(!Files.exists(place + "/vde"), "nothing was made")
+            }
+        }
+    }
+}
