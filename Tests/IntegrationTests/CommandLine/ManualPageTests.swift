@@ -36,7 +36,10 @@ extension IntegrationTests {
     @Suite struct ManualPages {
         @Test func pageExistsForEachCommand() throws {
             let names = try ReferenceFixture().pages.map(\.file)
-            for command in ["join", "switch", "run", "client", "check", "interfaces", "version"] {
+            for command in [
+                "join", "switch", "run", "client", "check", "interfaces", "version", "list", "status", "stop", "events",
+                "publish", "egress", "allow", "lease", "port",
+            ] {
                 #expect(names.contains("vde_vmnet-\(command).1"))
             }
             #expect(names.contains("vde_vmnet.1") && names.contains("vde_vmnet-networks.7"))
