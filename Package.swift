@@ -135,7 +135,8 @@ let package = Package(
             "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", logging),
         smallLibrary(
             "Commands", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "HostFirewall", "Lifecycle",
-            "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing", "Uplink",
+            "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing",
+            "Uplink",
             "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 

@@ -68,8 +68,8 @@ package final class RefusalLog: Sendable {
         case EtherType.ipv6:
             guard payload.byteCount >= IPv6Header.length else { return nil }
             return entry(
-                ethernet.source, "\(IPv6Address(payload, at: IPv6Header.Field.destination))", payload.byte(at: 6),
-                payload.from(IPv6Header.length))
+                ethernet.source, "\(IPv6Address(payload, at: IPv6Header.Field.destination))",
+                payload.byte(at: IPv6Header.Field.nextHeader), payload.from(IPv6Header.length))
         default: return nil
         }
     }
@@ -78,9 +78,11 @@ package final class RefusalLog: Sendable {
         _ hardware: MACAddress, _ destination: String, _ number: UInt8, _ transport: RawSpan
     ) -> Entry {
         let names = [IPProtocol.tcp: "tcp", IPProtocol.udp: "udp", IPProtocol.icmp: "icmp", IPProtocol.icmpv6: "icmp"]
-        let hasPort = (number == IPProtocol.tcp || number == IPProtocol.udp) && transport.byteCount >= 4
+        // TCP's ports are where UDP's are. A TCP header is longer.
+        let hasPort =
+            (number == IPProtocol.tcp || number == IPProtocol.udp) && transport.byteCount >= UDPHeader.length
         return Entry(
             hardware: hardware, destination: destination, transport: names[number] ?? "\(number)",
-            port: hasPort ? transport.big16(at: 2) : nil)
+            port: hasPort ? transport.big16(at: UDPHeader.Field.destinationPort) : nil)
     }
 }

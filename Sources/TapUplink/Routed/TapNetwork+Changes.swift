@@ -19,7 +19,7 @@ extension TapNetwork {
         let before = firewall.rules
         body(&firewall.rules)
         guard firewall.rules != before else { return }
-        do throws(NFTables.Failure) {
+        do throws(UnclassifiedError) {
             try firewall.apply()
         } catch {
             firewall.rules = before
