@@ -25,10 +25,30 @@ struct AddressOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Always assign this address to the guest with this hardware address, such as \
-            52:54:00:00:00:01,192.168.105.10. May be repeated.
+            52:54:00:00:00:01,192.168.105.10. With a name behind it, as in 52:54:00:00:00:01,192.168.105.10,web, the \
+            guest has this name and no other guest gets it (tap and user only). May be repeated.
             """,
-            valueName: "mac,ip"))
+            valueName: "mac,ip[,name]"))
     var dhcpHost: [AddressReservation] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Domain of guests' names (tap and user only): letters, digits and hyphens between dots, not below arpa, \
+            local or localhost. A guest that calls itself web by DHCP is web.vm.internal for the others. off: guests \
+            have no names. (default: vm.internal)
+            """,
+            valueName: "domain"))
+    var domain: DomainArgument?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Answer the host's own DNS queries for guests' names at this loopback address, by UDP and TCP, such as \
+            127.0.0.1:5300 (tap and user only).
+            """,
+            valueName: "address:port"))
+    var hostDns: LoopbackArgument?
 
     func note(in given: inout GivenOptions) {
         given.note(.dhcp, dhcp != nil && dhcp != .off)
@@ -36,6 +56,10 @@ struct AddressOptions: ParsableArguments {
         given.note(.dhcpOff, dhcp == .off)
         given.note(.disableDHCP, vmnetDisableDhcp)
         given.note(.dhcpHost, !dhcpHost.isEmpty)
+        given.note(.dhcpHostName, dhcpHost.contains { $0.name != nil })
+        if case .domain? = domain { given.note(.domain, true) }
+        if case .off? = domain { given.note(.domainOff, true) }
+        given.note(.hostDNS, hostDns != nil)
     }
 
     /// Stores them in `configuration`, whose mode and network must be set.
@@ -51,20 +75,35 @@ struct AddressOptions: ParsableArguments {
             )
         }
         for (index, one) in dhcpHost.enumerated() {
-            if let other = dhcpHost[..<index].first(where: { $0.address == one.address || $0.hardware == one.hardware })
-            {
-                throw ValidationError(
-                    """
-                    --dhcp-host: \(one) and \(other) name the same \
-                    \(one.address == other.address ? "address" : "guest"); leave one out
-                    """
-                )
+            for other in dhcpHost[..<index] {
+                if let field = AddressOptions.sameField(one, other) {
+                    throw ValidationError("--dhcp-host: \(one) and \(other) name the same \(field); leave one out")
+                }
             }
             if let network = configuration.network, let reason = network.refusal(of: one) {
                 throw ValidationError("--dhcp-host: \(reason)")
             }
         }
         configuration.reservations = dhcpHost
+        configuration.hostDNS = hostDns?.address
+        switch domain {
+        case .domain(let domain)?: configuration.domain = domain
+        case .off?: configuration.domain = nil
+        case nil: break
+        }
+    }
+
+    /// The given option that needs the DNS proxy.
+    var needingNames: String? {
+        if case .domain? = domain { return "--domain" }
+        return hostDns == nil ? nil : "--host-dns"
+    }
+
+    /// What two reservations have in common and must not; nil if nothing.
+    private static func sameField(_ one: AddressReservation, _ other: AddressReservation) -> String? {
+        if one.address == other.address { return "address" }
+        if one.hardware == other.hardware { return "guest" }
+        return one.name != nil && one.name == other.name ? "name" : nil
     }
 }
 

@@ -36,7 +36,7 @@ extension Join {
         let vmnetInUse = resolved == .user ? nil : framework
         try addresses.apply(to: &configuration, hasSystemServer: vmnetInUse != nil)
         try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
-        try policy.apply(to: &configuration)
+        try policy.apply(to: &configuration, needingNames: addresses.needingNames)
         try servers.apply(to: &configuration)
         try controlling.apply(to: &configuration)
         configuration.tapName = try tapName.map(Join.interfaceName)

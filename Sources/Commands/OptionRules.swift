@@ -36,6 +36,11 @@ enum OptionName: String, CaseIterable, Sendable {
     case dhcpOff = "--dhcp off"
     case disableDHCP = "--vmnet-disable-dhcp"
     case dhcpHost = "--dhcp-host"
+    case dhcpHostName = "--dhcp-host MAC,IP,NAME"
+    /// Any value but `off`.
+    case domain = "--domain"
+    case domainOff = "--domain off"
+    case hostDNS = "--host-dns"
     case publish = "--publish"
     case publishHardware = "--publish PORT:MAC"
     case publishHardwareUDP = "--publish PORT:MAC/udp"
@@ -217,6 +222,7 @@ extension OptionRules {
         OptionRule(
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
             because: "no DHCP server would assign the address"),
+        OptionRule(.hostDNS, condition: .excludes([.domainOff]), because: "it answers names of guests only"),
         OptionRule(
             .name, .controlGroup, .controlAllow, condition: .excludes([.controlOff]),
             because: "without a control socket it has no effect"),
@@ -265,6 +271,9 @@ extension OptionRules {
             .dhcp, .dhcpHost, condition: .modes([.shared, .host]),
             because: "the bridged network has its own DHCP server"),
         OptionRule(
+            .domain, .dhcpHostName, .hostDNS, condition: .modes([.shared]),
+            because: "in the other modes guests have no name server of vde_vmnet"),
+        OptionRule(
             .publish, condition: .modes([.shared]),
             because:
                 """
@@ -295,6 +304,9 @@ extension OptionRules {
         OptionRule(
             .egress, .allow, condition: .uplinks([.tap, .user]),
             because: "only these uplinks can restrict egress"),
+        OptionRule(
+            .domain, .dhcpHostName, .hostDNS, condition: .uplinks([.tap, .user]),
+            because: "only with these uplinks vde_vmnet answers guests' DNS queries"),
         OptionRule(
             .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),

@@ -46,10 +46,14 @@ struct PolicyOptions: ParsableArguments {
 
     /// The option because of which `--uplink auto` chose the user-mode NAT, for a message.
     var needingUserMode: String {
-        hostLoopback ? "--host-loopback" : egress != nil ? "--egress" : "--publish by hardware address or name"
+        hostLoopback
+            ? "--host-loopback"
+            : egress != nil
+                ? "--egress" : "--publish by hardware address or name, --dhcp-host with a name, --domain or --host-dns"
     }
 
-    func apply(to configuration: inout Configuration) throws {
+    /// - Parameter needingNames: the option that needs the DNS proxy, which such a policy may close.
+    func apply(to configuration: inout Configuration, needingNames option: String?) throws {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
         configuration.egress.allowed = try allow.map { text in
@@ -58,6 +62,10 @@ struct PolicyOptions: ParsableArguments {
                     "--allow: '\(text)' is not CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32:443")
             }
             return destination
+        }
+        if let option, !configuration.egress.allowsNames {
+            throw ValidationError(
+                "\(option) does not go with --egress deny without --allow: guests have no name server then")
         }
     }
 }

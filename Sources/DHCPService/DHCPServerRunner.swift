@@ -135,6 +135,12 @@ package final class DHCPServerRunner {
     /// Removes the reservation of a client. Returns whether there was one.
     package func removeReservation(of hardware: MACAddress) -> Bool { server.removeReservation(of: hardware) }
 
+    /// The address of the guest that has this name now.
+    package func address(of name: GuestName) -> IPv4Address? { server.address(of: name, now: BootClock.now) }
+
+    /// The name of the guest that has this address now.
+    package func name(of address: IPv4Address) -> GuestName? { server.name(of: address, now: BootClock.now) }
+
     /// Starts, after the switch has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: yieldsToOthers, watchesARP: true))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ControlSocket
 import NetworkModel
+import Platform
 import Sessions
 import Switching
 import Uplink
@@ -67,6 +68,10 @@ package struct Configuration: Sendable {
     package var externalInterface: String?
     /// Addresses that are reserved for guests.
     package var reservations: [AddressReservation] = []
+    /// The domain of guests' names; nil if they have none.
+    package var domain: GuestDomain? = .standard
+    /// The loopback address at which the host's queries for guests' names are answered; nil: nowhere.
+    package var hostDNS: SocketAddress?
     /// Which DHCP server guests have.
     package var dhcp: DHCP = .auto
     /// Guests that may be routers and DHCP servers for the others.

@@ -2,6 +2,7 @@
 import ControlProtocol
 import DHCPService
 import Lifecycle
+import Logging
 import NameService
 import NetworkModel
 import Platform
@@ -21,8 +22,6 @@ extension Daemon {
             first: network.firstLease, last: network.lastLease)
         dhcp.mtu = UInt16(configuration.mtu)
         let isShared = configuration.mode == .shared
-        let facts: HostFacts? = isShared ? HostFacts(addressing, configuration) : nil
-        facts?.apply(to: &dhcp)
         // In host mode guests get no router and no name server, because the outside is closed to them.
         if isShared {
             if !addressing.answersDNS, names == nil, configuration.egress.allowsNames {
@@ -31,7 +30,11 @@ extension Daemon {
             dhcp.router = network.gateway
             dhcp.nameServers = addressing.answersDNS || names != nil ? [network.gateway] : []
         }
+        let facts: HostFacts? =
+            isShared ? HostFacts(addressing, configuration, domain: names == nil ? nil : configuration.domain) : nil
+        facts?.apply(to: &dhcp)
         try names?.open(terminatesTCP: terminatesTCP)
+        try openHostNames()
         dhcp.reservations = configuration.reservations
         let mayHaveOtherServers = session?.mayHaveOtherServers ?? false
         dhcp.knowsPorts = session?.ownsSwitch ?? false
@@ -54,6 +57,7 @@ extension Daemon {
             logger: logger
         )
         addressService = service
+        names?.names.directory = service
         service.portName = { [unowned self] in name(of: $0) }
         let published = publishedGuests
         service.onLeases = { [unowned self] leases in
@@ -68,12 +72,32 @@ extension Daemon {
         return service
     }
 
-    /// Makes the service that answers guests' DNS queries with the host's resolvers.
+    /// Makes the service that answers guests' DNS queries: with guests' names, else with the host's resolvers.
     func makeNames(_ addressing: HostAddressing) throws(ExitError) -> DNSGateway {
+        let zone = configuration.domain.map { GuestZone($0, addressing.network) }
         let service = try DNSGateway(
             addressing.network, hardware: addressing.hardware, mtu: configuration.mtu, resolvers: Resolvers(),
-            descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+            names: LocalNames(zone: zone), descriptors: descriptors.names, loop: loop, control: control, logger: logger)
         names = service
         return service
     }
 }
+
+extension Daemon {
+    /// Answers the host's queries for guests' names, if the user requests it.
+    private func openHostNames() throws(ExitError) {
+        guard let address = configuration.hostDNS, let domain = configuration.domain, let names else { return }
+        // A network that could not be opened, and is replaced by a user-mode NAT, may have one.
+        hostNames?.close()
+        hostNames = nil
+        hostNames = try HostNameListener(at: address, names: names.names, loop: loop, logger: logger)
+        logger.notice(
+            """
+            names below \(domain) are answered at \(address); send the host's queries for them there, for example \
+            with DNS=\(address) and Domains=~\(domain) in the section [Resolve] of /etc/systemd/resolved.conf
+            """
+        )
+    }
+}
+
+extension DHCPServerRunner: GuestDirectory {}

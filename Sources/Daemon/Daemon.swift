@@ -49,6 +49,7 @@ package final class Daemon {
     package private(set) var programTermination: ChildProcess.Termination?
     var addressService: DHCPServerRunner?
     var names: DNSGateway?
+    var hostNames: HostNameListener?
     /// Follows the guests of published ports.
     private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)
@@ -281,6 +282,7 @@ package final class Daemon {
         for port in control.ports { logger.debug("\(name(of: port.number)): \(port.counters)") }
         networkControl?.close()
         pidfile?.remove()
+        hostNames?.close()
         names?.close(isForwarding: isForwarding)
         uplink?.stop()
         listeners?.close()

@@ -5,6 +5,7 @@ import NameService
 import NetworkModel
 import Platform
 import Uplink
+import Wire
 
 /// The properties of the host's network that leases contain, as they are now: search domains, and the MTU of the path
 /// to the outside.
@@ -13,13 +14,16 @@ final class HostFacts {
     private static let smallestMTU = 576
 
     private let resolvers: Resolvers
+    private let domain: GuestDomain?
     private let guests: GuestNetwork
     private let mtu: Int
     /// The index of the guests' TAP; nil if the MTU does not follow the path.
     private let tap: UInt32?
 
-    init(_ addressing: HostAddressing, _ configuration: Configuration) {
+    /// - Parameter domain: of guests' names; nil if they have none.
+    init(_ addressing: HostAddressing, _ configuration: Configuration, domain: GuestDomain?) {
         resolvers = Resolvers()
+        self.domain = domain
         guests = addressing.network
         mtu = configuration.mtu
         // A user-mode NAT terminates TCP, and the host fragments longer datagrams.
@@ -29,8 +33,10 @@ final class HostFacts {
     /// Updates the configuration of the DHCP server.
     func apply(to dhcp: inout DHCPConfiguration) {
         resolvers.refresh()
-        dhcp.domain = resolvers.domain
-        dhcp.searchDomains = resolvers.search
+        // The guests' domain first: a name of one label is a guest's before it is one of the host's network.
+        let own = domain.map { [$0.description] } ?? []
+        dhcp.domain = own.first ?? resolvers.domain
+        dhcp.searchDomains = own + resolvers.search.filter { DNSName($0) != domain?.name }
         guard let tap else { return }
         let path = NetworkInterfaces.path(to: HostFirewallInspector.outside, from: guests.firstLease, input: tap)
         dhcp.mtu = UInt16(max(HostFacts.smallestMTU, min(mtu, path?.mtu ?? mtu)))

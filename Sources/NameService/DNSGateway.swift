@@ -16,6 +16,7 @@ import Wire
 ///
 ///     guest --UDP--> switch --frame--> DNSGateway --query--> DNSProxy --> DNSForwarder
 ///     guest --TCP--> NAT --socket pair--> DNSConnectionQueue --> DNSOverTCPProxy --query--> DNSProxy
+///     DNSProxy <-- LocalNames: guests' names and /etc/hosts
 ///     DNSProxy --UDP or TCP--> the host's resolvers
 ///
 /// The switch diverts UDP datagrams to the gateway's port 53 to this object (`SwitchControl.removeNameQuery`). TCP
@@ -25,8 +26,8 @@ import Wire
 /// choose (`GuestShares`).
 ///
 /// All of it runs on the control thread, which never waits for a resolver. Only `DNSTCPTerminator` and
-/// `DNSConnectionQueue` are shared with the switch's workers. What becomes of a query is in `DNSQueryClassifier` and
-/// `DNSForwarder`.
+/// `DNSConnectionQueue` are shared with the switch's workers. What becomes of a query is in `DNSQueryClassifier`,
+/// `LocalNames` and `DNSForwarder`, in this order.
 package final class DNSGateway {
     /// Queries that are handled before other work of this thread.
     private static let burst = 64
@@ -38,6 +39,8 @@ package final class DNSGateway {
     private let hardware: MACAddress
     private let mtu: Int
     private let proxy: DNSProxy
+    /// Names that the proxy answers by itself.
+    package let names: LocalNames
     private let loop: ControlLoop
     private let control: SwitchControl
     private let logger: Logger
@@ -51,11 +54,12 @@ package final class DNSGateway {
     /// - Parameters:
     ///   - hardware: the gateway's hardware address.
     ///   - mtu: bytes of the longest packet for guests.
+    ///   - names: what is not forwarded to the resolvers.
     ///   - descriptors: how many descriptors the name service may open.
     /// - Throws: `unavailable` without a free descriptor.
     package init(
         _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
-        descriptors: Int,
+        names: LocalNames, descriptors: Int,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.guests = guests
@@ -64,8 +68,10 @@ package final class DNSGateway {
         self.loop = loop
         self.control = control
         self.logger = logger
+        self.names = names
         inlet = try orUnavailable(DNSConnectionQueue.init)
-        proxy = DNSProxy(resolvers: resolvers, descriptors: descriptors, loop: loop, logger: logger)
+        proxy = DNSProxy(
+            resolvers: resolvers, names: names, descriptors: descriptors, loop: loop, logger: logger)
         proxy.onReply = { [unowned self] in reply($0, to: $1) }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in acceptConnections() }

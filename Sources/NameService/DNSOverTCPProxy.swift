@@ -15,6 +15,7 @@ final class DNSOverTCPProxy {
 
     private let loop: ControlLoop
     private let limit: Int
+    private let share: Int
     private let onQuery: ([UInt8], UInt64, DNSGuest) -> Void
     private let onEnd: (UInt64) -> Void
     private var connections: [UInt64: DNSTCPConnection] = [:]
@@ -23,14 +24,17 @@ final class DNSOverTCPProxy {
 
     /// - Parameters:
     ///   - limit: connections at a time.
+    ///   - share: those of one guest; a quarter if nil.
     ///   - onQuery: called with each query, the number of its connection, and the guest.
     ///   - onEnd: called when a connection has closed; its queries need no response any more.
     init(
-        loop: ControlLoop, limit: Int, onQuery: @escaping ([UInt8], UInt64, DNSGuest) -> Void,
+        loop: ControlLoop, limit: Int, share: Int? = nil,
+        onQuery: @escaping ([UInt8], UInt64, DNSGuest) -> Void,
         onEnd: @escaping (UInt64) -> Void
     ) {
         self.loop = loop
         self.limit = limit
+        self.share = share ?? max(1, limit / 4)
         self.onQuery = onQuery
         self.onEnd = onEnd
     }
@@ -40,7 +44,6 @@ final class DNSOverTCPProxy {
 
     /// Serves a guest's connection.
     func accept(_ socket: consuming Descriptor, of guest: DNSGuest) {
-        let share = max(1, limit / 4)
         if shares.held(by: guest) >= share {
             endOldest(of: guest)
         } else if shares.count >= limit {
@@ -73,6 +76,9 @@ final class DNSOverTCPProxy {
 
     /// Sends a response, if the connection is still open.
     func reply(_ message: [UInt8], to number: UInt64) { connections[number]?.reply(message) }
+
+    /// Closes all connections.
+    func endAll() { for number in connections.keys { end(number) } }
 
     /// Closes a connection.
     func end(_ number: UInt64) {

@@ -27,6 +27,7 @@ final class DNSProxy {
     private let loop: ControlLoop
     private let logger: Logger
     private let resolvers: Resolvers
+    private let names: LocalNames
     private var forwarder: DNSForwarder<DNSClient, SocketAddress>
     private var upstream: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
@@ -42,9 +43,12 @@ final class DNSProxy {
     /// TCP connections of guests at a time.
     let connectionLimit: Int
 
-    /// - Parameter descriptors: how many descriptors the proxy may open, for connections of guests and to resolvers.
-    init(resolvers: Resolvers, descriptors: Int, loop: ControlLoop, logger: Logger) {
+    /// - Parameters:
+    ///   - names: what is not forwarded.
+    ///   - descriptors: how many descriptors the proxy may open, for connections of guests and to resolvers.
+    init(resolvers: Resolvers, names: LocalNames, descriptors: Int, loop: ControlLoop, logger: Logger) {
         self.resolvers = resolvers
+        self.names = names
         self.loop = loop
         self.logger = logger
         var limits = DNSForwarder<DNSClient, SocketAddress>.Limits()
@@ -66,6 +70,9 @@ final class DNSProxy {
         case .ignore: if case .stream(let number) = client { connections.end(number) }
         case .answer(let response): reply(response, to: client)
         case .forward(let question):
+            if let response = names.response(to: query, question, over: transport) {
+                return reply(response, to: client)
+            }
             if resolvers.refresh() {
                 logger.info(
                     "the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")

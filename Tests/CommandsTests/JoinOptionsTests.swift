@@ -4,6 +4,7 @@ import ControlProtocol
 import Daemon
 import NetworkModel
 import Sessions
+import Platform
 import Testing
 import Uplink
 import VDEPlug
@@ -71,6 +72,15 @@ private func refusal(arguments: [String]) -> String? {
                 "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "--dhcp-host", "52:54:00:00:00:02,192.168.9.7", "v")?
                 .contains("same address") == true)
         #expect(
+            refusal(
+                "--dhcp-host", "52:54:00:00:00:01,192.168.9.7,web", "--dhcp-host",
+                "52:54:00:00:00:02,192.168.9.8,WEB", "v")?
+                .contains("same name") == true)
+        for name in ["gateway", "a_b", "a.b", "*", ""] {
+            #expect(
+                refusal("--dhcp-host", "52:54:00:00:00:01,192.168.9.7,\(name)", "v")?.contains("--dhcp-host") == true)
+        }
+        #expect(
             refusal("--dhcp-host", "52:54:00:00:00:01,192.168.8.7", "--vmnet-gateway", "192.168.9.1", "v")?.contains(
                 "not an address for guests") == true)
         #expect(
@@ -84,6 +94,23 @@ private func refusal(arguments: [String]) -> String? {
                     "--dhcp-host does not go with") == true)
         }
         #expect(refusal("--uplink", "none", "--switch", "--dhcp-host", "52:54:00:00:00:01,192.168.9.7", "v") != nil)
+    }
+
+    @Test func domainIsParsed() throws {
+        #expect(try configuration("v").domain?.description == "vm.internal")
+        #expect(try configuration("--domain", "Lab.Example.", "v").domain?.description == "lab.example")
+        #expect(try configuration("--domain", "off", "v").domain == nil)
+        for domain in ["", "a_b", "x..y", "local", "*.x", "10.0.0.1", String(repeating: "a", count: 64)] {
+            #expect(refusal("--domain", domain, "v")?.contains("--domain") == true, "\(domain)")
+        }
+        #expect(try configuration("--host-dns", "127.0.0.9:5300", "v").hostDNS?.description == "127.0.0.9:5300")
+        #expect(try configuration("--host-dns", "[::1]:53", "v").hostDNS?.description == "[::1]:53")
+        for address in ["192.0.2.1:53", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "::1:53", "[::2]:53", ":53", ""]
+        {
+            #expect(refusal("--host-dns", address, "v")?.contains("--host-dns") == true, "\(address)")
+        }
+        #expect(
+            refusal("--domain", "lab.example", "--egress", "deny", "v")?.contains("no name server then") == true)
     }
 
     @Test func egressPolicyIsParsed() throws {

@@ -58,6 +58,10 @@ private enum Expected {
         --dhcp off                                  | +++++ | +++ | +++++++ |
         --vmnet-disable-dhcp                        | +++++ | +++ | +++++++ |
         --dhcp-host 52:54:00:00:00:01,10.0.0.7      | ++++- | ++- | +++++++ |
+        --dhcp-host 52:54:00:00:00:02,10.0.0.8,web  | +++-- | +-- | +++++++ |
+        --domain lab.example                        | +++-- | +-- | +++++++ |
+        --domain off                                | +++++ | +++ | +++++++ |
+        --host-dns 127.0.0.1:5300                   | +++-- | +-- | +++++++ |
         --publish 2222:10.0.0.2:22                  | ++++- | +-- | +++++++ |
         --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | +++++++ |
         --publish 2222:52:54:00:00:00:01:22/udp     | ++--- | +-- | +++++++ |
@@ -85,6 +89,8 @@ private enum Expected {
     static let contradictions: [(String, [String])] = [
         ("--vmnet-disable-dhcp", ["--dhcp auto", "--dhcp builtin", "--dhcp system", "--dhcp-host"]),
         ("--dhcp-host", ["--dhcp off", "--dhcp system"]),
+        ("--domain lab.example", ["--egress deny"]),
+        ("--host-dns", ["--egress deny", "--domain off"]),
         ("--allow", ["--egress allow"]),
         ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),

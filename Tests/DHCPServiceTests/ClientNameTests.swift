@@ -87,6 +87,50 @@ private let second = TimeAmount.seconds(1)
 
     // MARK: Holders of a name
 
+    @Test func fixedNameWinsOverSentNames() {
+        let fixed = AddressReservation(hardware: mac(1), address: ip(9), name: GuestName("web")!)
+        let earlier = Lease(
+            address: ip(3), client: ClientIdentity(hardware: mac(2)), hardware: mac(2), hostName: "web",
+            name: GuestName("web")!, expires: .distantPast + 2000 * second)
+        var harness = DHCPHarness(leases: [earlier], reservations: [fixed])
+        let web = GuestName("web")!
+        func address(_ name: String) -> IPv4Address? {
+            harness.server.address(of: GuestName(name)!, now: harness.now)
+        }
+        // The name exists before its guest has a lease, and a lease from before the restart loses it.
+        #expect(address("web") == ip(9) && harness.names.isEmpty)
+        #expect(harness.server.name(of: ip(9), now: harness.now) == web)
+        #expect(harness.server.name(of: ip(3), now: harness.now) == nil)
+        #expect(harness.lease(mac(3)) { $0[.hostName] = Array("web".utf8) } != nil)
+        #expect(harness.names.isEmpty && harness.outbox.notes.contains { $0.text.hasSuffix("by --dhcp-host") })
+        // Its guest has it whatever the guest sends.
+        for sent in ["db", "web", "gateway", ""] {
+            #expect(harness.lease(mac(1)) { $0[.hostName] = Array(sent.utf8) } == ip(9))
+            #expect(harness.names == ["web": ip(9)], "\(sent)")
+        }
+        #expect(address("db") == nil)
+    }
+
+    @Test func fixedNameIsSentToItsGuest() {
+        let fixed = AddressReservation(hardware: mac(1), address: ip(9), name: GuestName("web")!)
+        var harness = DHCPHarness(reservations: [fixed])
+        for (number, expected) in [(1, Array("web".utf8)), (2, nil)] {
+            _ = harness.send(harness.message(.discover, mac(number)) { $0[.parameterRequestList] = [1, 3, 12] })
+            #expect(harness.wait(second).last.map { $0[.hostName] == expected } == true)
+        }
+    }
+
+    @Test func addressAndNameFollowLeases() {
+        var harness = DHCPHarness()
+        let web = GuestName("web")!
+        harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }
+        #expect(harness.server.address(of: web, now: harness.now) == ip(2))
+        #expect(harness.server.name(of: ip(2), now: harness.now) == web)
+        harness.now += 1801 * second
+        #expect(harness.server.address(of: web, now: harness.now) == nil, "its lease has ended")
+        #expect(harness.server.name(of: ip(2), now: harness.now) == nil)
+    }
+
     @Test func secondClientDoesNotTakeAName() {
         var harness = DHCPHarness()
         #expect(harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) } == ip(2))

@@ -22,7 +22,9 @@ private final class DNSProxyHarness {
         loop = try ControlLoop()
         try Files.replace(folder.file("resolv.conf"), Array(resolvers.utf8))
         server = DNSProxy(
-            resolvers: Resolvers(path: folder.file("resolv.conf")), descriptors: descriptors, loop: loop,
+            resolvers: Resolvers(path: folder.file("resolv.conf")),
+            names: LocalNames(zone: nil, hosts: HostsFile(path: folder.file("hosts"))), descriptors: descriptors,
+            loop: loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server.onReply = { [unowned self] message, _ in answers.append(message) }
     }

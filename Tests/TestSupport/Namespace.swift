@@ -24,17 +24,23 @@ package final class Namespace {
 
     deinit {
         _ = try? ChildProcess.run(["ip", "netns", "del", name])
-        if hasResolvers { _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name]) }
+        if hasFiles { _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name]) }
     }
 
-    private var hasResolvers = false
+    private var hasFiles = false
 
-    /// Gives programs in here their own resolv.conf (ip-netns(8)).
-    package func setResolvers(_ text: String) throws {
-        hasResolvers = true
+    /// Gives programs in here their own resolv.conf.
+    package func setResolvers(_ text: String) throws { try setFile("resolv.conf", text) }
+
+    /// Gives programs in here that start later their own hosts file.
+    package func setHosts(_ text: String) throws { try setFile("hosts", text) }
+
+    /// Gives programs in here their own file of /etc (ip-netns(8)).
+    private func setFile(_ file: String, _ text: String) throws {
+        hasFiles = true
         try Files.makeDirectories("/etc/netns/" + name)
-        // In place: a running program has the file itself mounted over /etc/resolv.conf.
-        let path = "/etc/netns/\(name)/resolv.conf"
+        // In place: a running program has the file itself mounted over the one of /etc.
+        let path = "/etc/netns/\(name)/\(file)"
         if Files.exists(path) { try Files.overwrite(path, text) } else { try Files.replace(path, Array(text.utf8)) }
     }
 

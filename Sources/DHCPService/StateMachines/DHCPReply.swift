@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Wire
 
 /// The reply to one message: its options and its destination (RFC 2131 sections 4.1 and 4.3).
@@ -41,10 +42,16 @@ struct DHCPReply {
             message.set(.interfaceMTU, short: configuration.mtu)
         }
         if isRequested(.broadcastAddress) { message.set(.broadcastAddress, [configuration.network.broadcast]) }
+        if isRequested(.hostName), let name = fixedName { message[.hostName] = Array(name.description.utf8) }
         if isRequested(.domainName), let domain = configuration.domain { message[.domainName] = Array(domain.utf8) }
         if isRequested(.domainSearch) {
             message.set(.domainSearch, names: configuration.searchDomains.compactMap { DNSName($0) })
         }
+    }
+
+    /// The name that a reservation fixes for the client.
+    private var fixedName: GuestName? {
+        configuration.reservations.first { $0.name != nil && $0.hardware == request.clientHardware }?.name
     }
 
     /// Assigns `address` for `seconds`, with T1 at half and T2 at seven eighths of them (RFC 2131 section 4.4.5).

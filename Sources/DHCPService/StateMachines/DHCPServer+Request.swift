@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import NetworkModel
 import Timing
 import Wire
 
@@ -148,26 +147,6 @@ extension DHCPServer {
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)
         outbox.frames.append(reply.frame())
-    }
-
-    /// The name that the client gets with `lease`: the one that it sends, if no other client holds that, or the one
-    /// that it holds, if it sends none. A name belongs to the first client that has a running lease with it.
-    private mutating func heldName(
-        of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: Instant, into outbox: inout Outbox
-    ) -> GuestName? {
-        let before = table.lease(of: lease.client).flatMap {
-            $0.hardware == lease.hardware && $0.expires > now ? $0 : nil
-        }
-        guard let sent = ClientName(message) else { return before?.name }
-        guard let name = sent.guest else { return nil }
-        guard let holder = table.holder(of: name, now: now), holder.client != lease.client,
-            holder.address != lease.address
-        else { return name }
-        // A clone sends the name of its original with every renewal, which is no news.
-        if before?.name != nil || before?.hostName != lease.hostName {
-            noteNameConflict(name, of: holder.hardware, with: lease.hardware, at: port, now: now, into: &outbox)
-        }
-        return nil
     }
 
     private mutating func countNewClient(_ port: ClientPort, _ now: Instant) {

@@ -94,6 +94,8 @@ package struct DHCPServer: Sendable {
     package internal(set) var table: LeaseTable
     /// Counted since the start.
     package internal(set) var counters = Counters()
+    /// From the reservations.
+    let fixedNames: FixedNames
     var conflictDetector = AddressConflictDetector()
     var waiting: [WaitingKey: WaitingClient] = [:]
     /// Rates of ports with several clients.
@@ -107,8 +109,10 @@ package struct DHCPServer: Sendable {
         self.configuration = configuration
         table = LeaseTable(
             first: configuration.first, last: configuration.last, reservations: configuration.reservations)
+        fixedNames = FixedNames(configuration.reservations)
         for lease in leases {
-            table.commit(lease, presence: configuration.knowsPorts ? .gone(since: .distantFuture) : .at(.network))
+            table.commit(
+                restored(lease), presence: configuration.knowsPorts ? .gone(since: .distantFuture) : .at(.network))
         }
     }
 
@@ -321,7 +325,9 @@ package struct DHCPServer: Sendable {
     ) {
         guard isNoteDue(&lastNameNote, now) else { return }
         outbox.note(
-            .info, "\(hardware) calls itself \(name) as well, which is the name of \(holder) until its lease ends",
+            .info,
+            "\(hardware) calls itself \(name) as well, which is the name of \(holder) "
+                + (fixedNames.reservation(name) == nil ? "until its lease ends" : "by --dhcp-host"),
             at: port)
     }
 

@@ -153,10 +153,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         else {
             return [.reply(DNSMessage.failure(of: message, code: .refused), to: client)]
         }
-        let size =
-            transport == .stream
-            ? Int(UInt16.max)
-            : max(ExtendedDNS.minimumPayload, Int(((try? message.extended()) ?? nil)?.payloadSize ?? 0))
+        let size = message.longestResponse(over: transport)
         let number = nextTransaction
         nextTransaction += 1
         numbers[key] = number

@@ -4,12 +4,12 @@
 package struct ResolverConfiguration: Equatable, Sendable {
     /// Numeric addresses in order, at most three as in the C library (MAXNS).
     package var servers: [String] = []
-    /// The domains of the last `search` or `domain` line, at most six as in older C libraries (MAXDNSRCH).
+    /// The domains of the last `search` or `domain` line. The C library has no bound; more do not fit into a lease.
     package var search: [String] = []
     /// The local domain: the first of `search`.
     package var domain: String? { search.first }
     private static let maximumServers = 3
-    private static let maximumSearch = 6
+    private static let maximumSearch = 64
 
     /// Unknown lines are skipped.
     package init(parsing text: String) {

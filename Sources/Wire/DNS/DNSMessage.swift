@@ -5,6 +5,29 @@ package enum DNSResponseCode: UInt8, Sendable {
     case noError = 0, formatError, serverFailure, nameError, notImplemented, refused
 }
 
+/// A record of class Internet, without its name and its time to live.
+package struct DNSRecord: Equatable, Sendable {
+    /// `DNSType`.
+    package let type: UInt16
+    /// RDATA.
+    package let data: [UInt8]
+
+    /// A record with its data in the form of its type.
+    package init(type: UInt16, data: [UInt8]) {
+        self.type = type
+        self.data = data
+    }
+
+    /// An A record.
+    package init(_ address: IPv4Address) { self.init(type: DNSType.a, data: address.bytes) }
+
+    /// An AAAA record.
+    package init(_ address: IPv6Address) { self.init(type: DNSType.aaaa, data: address.bytes) }
+
+    /// A PTR record.
+    package init(pointer name: DNSName) { self.init(type: DNSType.pointer, data: name.bytes) }
+}
+
 /// DNS messages to send.
 package enum DNSMessage {
     /// The port of servers (RFC 1035 section 4.2).
@@ -42,14 +65,43 @@ package enum DNSMessage {
                 | (wantsRecursion ? DNSView.Flags.recursionDesired : 0), answers: UInt16(records.count))
         question.emit(into: &writer)
         for record in records {
-            writer.put16(0xc000 | UInt16(DNSView.headerLength))  // a pointer to the question's name
-            writer.put16(question.type)
-            writer.put16(question.recordClass)
-            writer.put32(timeToLive)
-            writer.put16(UInt16(record.count))
-            writer.put(record)
+            emit(
+                record, type: question.type, recordClass: question.recordClass, timeToLive: timeToLive, into: &writer)
         }
         return writer.bytes
+    }
+
+    /// An authoritative answer to `query`, with `records` of the name that it has: none if the name has no record of
+    /// the type. The question is copied byte for byte, because clients compare its case. Has an OPT record if the query
+    /// has one (RFC 6891 section 6.1.1).
+    /// - Returns: nil if the question cannot be parsed.
+    package static func answer(to query: DNSView, records: [DNSRecord], timeToLive: UInt32) -> [UInt8]? {
+        guard let end = (try? query.questionAndEnd())?.end else { return nil }
+        let extended = (try? query.extended()) ?? nil
+        var writer = ByteWriter(capacity: 128)
+        let copied = query.flags & (DNSView.Flags.recursionDesired | DNSView.Flags.checkingDisabled)
+        emitHeader(
+            into: &writer, id: query.id,
+            flags: DNSView.Flags.response | DNSView.Flags.authoritative | DNSView.Flags.recursionAvailable | copied,
+            answers: UInt16(records.count), additional: extended == nil ? 0 : 1)
+        writer.put(query.bytes.extracting(DNSView.headerLength..<end).copied())
+        for record in records {
+            emit(record.data, type: record.type, timeToLive: timeToLive, into: &writer)
+        }
+        extended?.reply.emit(into: &writer)
+        return writer.bytes
+    }
+
+    private static func emit(
+        _ data: [UInt8], type: UInt16, recordClass: UInt16 = DNSQuestion.internet, timeToLive: UInt32,
+        into writer: inout ByteWriter
+    ) {
+        writer.put16(0xc000 | UInt16(DNSView.headerLength))  // a pointer to the question's name
+        writer.put16(type)
+        writer.put16(recordClass)
+        writer.put32(timeToLive)
+        writer.put16(UInt16(data.count))
+        writer.put(data)
     }
 
     /// A failure for a query whose question may be unreadable.

@@ -4,6 +4,8 @@
 package enum DNSType {
     /// An IPv4 address.
     package static let a: UInt16 = 1
+    /// The name of an address (RFC 1035 section 3.5).
+    package static let pointer: UInt16 = 12
     /// An IPv6 address (RFC 3596).
     package static let aaaa: UInt16 = 28
     /// The pseudo-record of EDNS (RFC 6891 section 6.1).
@@ -12,6 +14,8 @@ package enum DNSType {
     package static let ixfr: UInt16 = 251
     /// A zone transfer (RFC 5936).
     package static let axfr: UInt16 = 252
+    /// A query for records of every type (RFC 8482).
+    package static let any: UInt16 = 255
 }
 
 /// A domain name as its labels, without the root's empty one. Compared without regard to ASCII case (RFC 4343).
@@ -84,6 +88,13 @@ package struct DNSName: Hashable, Sendable {
 
     /// Bytes of the name without compression.
     var encodedLength: Int { labels.reduce(1) { $0 + 1 + $1.count } }
+
+    /// The name without compression.
+    package var bytes: [UInt8] {
+        var writer = ByteWriter(capacity: encodedLength)
+        emit(into: &writer)
+        return writer.bytes
+    }
 
     /// Appends the name without compression.
     package func emit(into writer: inout ByteWriter) {

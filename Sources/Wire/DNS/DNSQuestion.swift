@@ -2,12 +2,15 @@
 
 /// A question (RFC 1035 section 4.1.2), which is also the head of a record.
 package struct DNSQuestion: Hashable, Sendable {
+    /// The class of the Internet's records (RFC 1035 section 3.2.4).
+    package static let internet: UInt16 = 1
+
     /// The name that is queried.
     package var name: DNSName
     /// `DNSType`, or any other.
     package var type: UInt16
-    /// 1 for the Internet.
-    package var recordClass: UInt16 = 1
+    /// `DNSQuestion.internet`, or any other class.
+    package var recordClass: UInt16 = DNSQuestion.internet
 
     /// A question of class Internet.
     package init(name: DNSName, type: UInt16) {

@@ -77,8 +77,8 @@ extension IntegrationTests {
             --vmnet-nat66-prefix fd00:1:: DIR/v % 64 --vmnet-nat66-prefix needs vmnet.framework
             --dhcp on DIR/v % 64 'on' is invalid for '--dhcp | 'auto', 'builtin', 'system' or 'off'
             --dhcp builtin --vmnet-disable-dhcp DIR/v % 64 --vmnet-disable-dhcp does not go with --dhcp
-            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip>' | such as \
-            52:54:00:00:00:01,192.168.105.10
+            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip[,name]>' | such \
+            as 52:54:00:00:00:01,192.168.105.10
             --dhcp-host 52:54:00:00:00:01,192.168.105.7 --dhcp off DIR/v % 64 --dhcp-host does not go with --dhcp off
             --publish 8080 DIR/v % 64 '8080' is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]
             --publish 8080:80 DIR/v % 64 has '80' where a guest belongs

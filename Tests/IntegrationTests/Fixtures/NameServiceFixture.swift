@@ -19,10 +19,16 @@ final class NameServiceFixture {
     let daemon: VMNetDaemon
     private var resolvers: [BackgroundProgram] = []
 
-    /// - Parameter resolvers: the host's; `127.0.0.2` knows names and is silent about those below slow.example,
-    ///   `127.0.0.4` refuses all.
-    init(_ uplink: Uplink, resolvers: [String] = ["127.0.0.2"]) throws {
+    /// - Parameters:
+    ///   - resolvers: the host's; `127.0.0.2` has names, among them those of another network with the guests' domain
+    ///     and addresses, and is silent about those below slow.example; `127.0.0.4` refuses all.
+    ///   - options: further options of the daemon.
+    ///   - hosts: the host's `/etc/hosts`.
+    init(
+        _ uplink: Uplink, resolvers: [String] = ["127.0.0.2"], options: [String] = [], hosts: String? = nil
+    ) throws {
         network = try TestNetwork()
+        if let hosts { try network.host.setHosts(hosts) }
         path = network.folder.file("own")
         let own = [
             "--no-daemon", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts", "--bind-interfaces",
@@ -31,6 +37,7 @@ final class NameServiceFixture {
         let knowing = [
             "--listen-address=127.0.0.2", "--address=/\(NameServiceFixture.good)/\(NameServiceFixture.address)",
             "--server=/slow.example/203.0.113.99", "--txt-record=long.example,\(strings)",
+            "--address=/vm.internal/203.0.113.66", "--ptr-record=77.105.168.192.in-addr.arpa,other.example",
         ]
         self.resolvers = [
             try network.host.start(["dnsmasq"] + own + knowing),
@@ -44,7 +51,7 @@ final class NameServiceFixture {
             }
         }
         daemon = try VMNetDaemon(
-            in: network.host, ["--switch", "--uplink", uplink.rawValue, path], folder: network.folder)
+            in: network.host, ["--switch", "--uplink", uplink.rawValue, path] + options, folder: network.folder)
     }
 
     func guest(_ name: String = "guest") throws -> PlugGuest {

@@ -31,7 +31,7 @@ extension IntegrationTests {
             #expect(lease["broadcast"] == "192.168.105.255")
             #expect(lease["mtu"] == "1500")
             #expect(lease["lease"] == "1800")
-            #expect(lease["domain"] == "internet.example")
+            #expect(lease["domain"] == "vm.internal")
         }
 
         @Test func configuredRangeIsUsed() throws {

@@ -167,17 +167,19 @@ extension IntegrationTests {
             let daemon = try VMNetDaemon(in: host, ["--switch", path], folder: network.folder)
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             var lease = try guest.lease("-O", "search")
-            #expect(lease["mtu"] == "1500" && lease["search"] == "corp.example lab.example", "\(lease)")
+            #expect(lease["mtu"] == "1500" && lease["search"] == "vm.internal corp.example lab.example", "\(lease)")
             try host.setResolvers("nameserver \(TestNetwork.internetAddress)\nsearch vpn.example\n")
             try host.ip("link", "set", "wan", "mtu", "1280")
             try eventually("a lease that follows") {
                 lease = try guest.lease("-O", "search")
-                return lease["mtu"] == "1280" && lease["search"] == "vpn.example" && lease["domain"] == "vpn.example"
+                return lease["mtu"] == "1280" && lease["search"] == "vm.internal vpn.example"
             }
             #expect(try daemon.stop() == .exited(0))
-            let fixed = try VMNetDaemon(in: host, ["--switch", path, "--vmnet-mtu", "1400"], folder: network.folder)
+            let fixed = try VMNetDaemon(
+                in: host, ["--switch", path, "--vmnet-mtu", "1400", "--domain", "off"], folder: network.folder)
             let other = try PlugGuest("other", path: path, folder: network.folder)
-            #expect(try other.lease()["mtu"] == "1400")
+            lease = try other.lease("-O", "search")
+            #expect(lease["mtu"] == "1400" && lease["search"] == "vpn.example" && lease["domain"] == "vpn.example")
             #expect(try fixed.stop() == .exited(0))
         }
 

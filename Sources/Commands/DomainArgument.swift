@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import NetworkModel
+
+/// The value of `--domain`: a domain, or `off`.
+enum DomainArgument: ExpressibleByArgument {
+    case domain(GuestDomain)
+    case off
+
+    init?(argument: String) {
+        if argument == "off" {
+            self = .off
+        } else if let domain = GuestDomain(argument) {
+            self = .domain(domain)
+        } else {
+            return nil
+        }
+    }
+}

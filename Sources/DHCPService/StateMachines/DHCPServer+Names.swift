@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Timing
+import Wire
+
+// Names of guests. A name that a reservation fixes exists always; a name that a client sends exists as long as its
+// lease.
+
+extension DHCPServer {
+    /// The address of the guest that has this name: of its lease, else the one that is reserved for it.
+    package func address(of name: GuestName, now: Instant) -> IPv4Address? {
+        let holder = table.holder(of: name, now: now)
+        guard let fixed = fixedNames.reservation(name) else { return holder?.address }
+        return holder?.hardware == fixed.hardware ? holder?.address : fixed.address
+    }
+
+    /// The name of the guest that has this address.
+    package func name(of address: IPv4Address, now: Instant) -> GuestName? {
+        if let lease = table.lease(on: address), lease.expires > now, let name = lease.name { return name }
+        guard let name = fixedNames.name(on: address) else { return nil }
+        return self.address(of: name, now: now) == address ? name : nil
+    }
+
+    /// The name that the client gets with `lease`: the one that is fixed for it, else the one that it sends, if no
+    /// other client holds that, or the one that it holds, if it sends none. A name that is not fixed belongs to the
+    /// first client that has a running lease with it.
+    mutating func heldName(
+        of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: Instant, into outbox: inout Outbox
+    ) -> GuestName? {
+        if let fixed = fixedNames.name(of: lease.hardware) { return fixed }
+        let before = table.lease(of: lease.client).flatMap {
+            $0.hardware == lease.hardware && $0.expires > now ? $0 : nil
+        }
+        guard let sent = ClientName(message) else { return before?.name }
+        guard let name = sent.guest else { return nil }
+        let holder: MACAddress
+        if let fixed = fixedNames.reservation(name) {
+            holder = fixed.hardware
+        } else if let other = table.holder(of: name, now: now), other.client != lease.client,
+            other.address != lease.address
+        {
+            holder = other.hardware
+        } else {
+            return name
+        }
+        // A clone sends the name of its original with every renewal, which is no news.
+        if before?.name != nil || before?.hostName != lease.hostName {
+            noteNameConflict(name, of: holder, with: lease.hardware, at: port, now: now, into: &outbox)
+        }
+        return nil
+    }
+
+    /// A lease from before a restart: without its name, if a reservation now fixes that for another guest.
+    func restored(_ lease: Lease) -> Lease {
+        guard let name = lease.name, let fixed = fixedNames.reservation(name), fixed.hardware != lease.hardware else {
+            return lease
+        }
+        var lease = lease
+        lease.name = nil
+        return lease
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Platform
+import Timing
+import Wire
+
+/// The names that the proxy answers by itself: those of guests, then those of the host's `/etc/hosts`. Every query
+/// passes here before it is forwarded, so that a rule about names belongs here too.
+package final class LocalNames {
+    /// Seconds for which clients may cache an answer, because names and addresses change with leases.
+    private static let timeToLive: UInt32 = 10
+
+    private let zone: GuestZone?
+    private let hosts: HostsFile
+    /// The guests; nil if there is none, as without a DHCP server.
+    package weak var directory: (any GuestDirectory)?
+
+    /// - Parameter zone: nil if guests have no names.
+    package init(zone: GuestZone?, hosts: HostsFile = HostsFile()) {
+        self.zone = zone
+        self.hosts = hosts
+    }
+
+    /// The response to `query`, whose question is `question`; nil if a resolver of the host answers.
+    func response(to query: [UInt8], _ question: DNSQuestion, over transport: DNSTransport) -> [UInt8]? {
+        guard let answer = answer(question) else { return nil }
+        return response(to: query, answer, over: transport)
+    }
+
+    /// The response to a query of the host: only names of the zone are answered, the others are refused. Nil for a
+    /// message that is no query.
+    func responseToHost(_ query: [UInt8], over transport: DNSTransport) -> [UInt8]? {
+        switch DNSQueryClassifier.classify(query.rawSpan) {
+        case .ignore: return nil
+        case .answer(let response): return response
+        case .forward(let question):
+            let isOwn = zone?.answer(question, directory) != nil
+            return response(to: query, isOwn ? answer(question) ?? .refused : .refused, over: transport)
+        }
+    }
+
+    private func response(to query: [UInt8], _ answer: LocalAnswer, over transport: DNSTransport) -> [UInt8]? {
+        guard let message = try? DNSView(query.rawSpan) else { return nil }
+        switch answer {
+        case .noSuchName: return DNSMessage.failure(of: message, code: .nameError)
+        case .refused: return DNSMessage.failure(of: message, code: .refused)
+        case .records(let records):
+            let whole = DNSMessage.answer(to: message, records: records, timeToLive: LocalNames.timeToLive)
+            guard let whole else { return DNSMessage.failure(of: message, code: .formatError) }
+            return whole.count <= message.longestResponse(over: transport) ? whole : DNSMessage.truncated(whole)
+        }
+    }
+
+    private func answer(_ question: DNSQuestion) -> LocalAnswer? {
+        let own = zone?.answer(question, directory)
+        guard own == nil || own == .noSuchName else { return own }
+        hosts.refresh()
+        return hosts.table.answer(question) ?? own
+    }
+}
+
+extension DNSView {
+    /// Bytes of the longest response that the sender of this query accepts (RFC 1035 section 4.2.1, RFC 6891 section
+    /// 6.2.3).
+    func longestResponse(over transport: DNSTransport) -> Int {
+        transport == .stream
+            ? DNSMessage.maximumLength
+            : max(ExtendedDNS.minimumPayload, Int(((try? extended()) ?? nil)?.payloadSize ?? 0))
+    }
+}

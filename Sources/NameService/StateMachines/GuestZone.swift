@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Wire
+
+/// The names that guests hold, and their addresses, at the time of the call.
+package protocol GuestDirectory: AnyObject {
+    /// The address of the guest that has this name.
+    func address(of name: GuestName) -> IPv4Address?
+    /// The name of the guest that has this address.
+    func name(of address: IPv4Address) -> GuestName?
+}
+
+/// What the proxy answers by itself.
+package enum LocalAnswer: Equatable, Sendable {
+    /// The name exists and has these records; none if it has none of the type.
+    case records([DNSRecord])
+    /// There is no such name.
+    case noSuchName
+    /// The query is of a class that has no names here.
+    case refused
+}
+
+/// The names of guests and of the gateway, as a zone of DNS.
+///
+///     name                                   answer
+///     NAME.DOMAIN, gateway and host too      A; no record of another type
+///     DOMAIN                                 no record
+///     another name within DOMAIN             no such name
+///     NAME                                   A, no AAAA; other types are not the zone's
+///     reverse name of a guest's address      PTR with NAME.DOMAIN, or no such name
+///
+/// The zone has no AAAA records, because guests choose their IPv6 addresses themselves. A bare name is the zone's for
+/// addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain from the others.
+package struct GuestZone: Sendable {
+    /// Labels of the gateway, the first of which is its name in PTR records.
+    private static let gatewayLabels = [Array("gateway".utf8), Array("host".utf8)]
+
+    /// The domain of the names.
+    package let domain: GuestDomain
+    private let guests: GuestNetwork
+
+    /// - Parameter guests: the network that has the zone's addresses.
+    package init(_ domain: GuestDomain, _ guests: GuestNetwork) {
+        self.domain = domain
+        self.guests = guests
+    }
+
+    /// The answer to a question; nil if it is not about a name of the zone.
+    /// - Parameter directory: the guests; nil if there is none, as without a DHCP server.
+    package func answer(_ question: DNSQuestion, _ directory: (any GuestDirectory)?) -> LocalAnswer? {
+        let labels = question.name.labels
+        if question.name.isWithin(domain.name) {
+            guard question.recordClass == DNSQuestion.internet else { return .refused }
+            switch labels.count - domain.name.labels.count {
+            case 0: return .records([])
+            case 1:
+                guard let address = address(of: labels[0], directory) else { return .noSuchName }
+                return records([DNSRecord(address)], of: question)
+            default: return .noSuchName
+            }
+        }
+        guard question.recordClass == DNSQuestion.internet else { return nil }
+        if labels.count == 1, question.type == DNSType.a || question.type == DNSType.aaaa {
+            return address(of: labels[0], directory).map { records([DNSRecord($0)], of: question) }
+        }
+        guard let reverse = DNSReverseName(question.name), case .ipv4(let address) = reverse.address,
+            guests.network.contains(address)
+        else { return nil }
+        guard reverse.isExact, let label = label(of: address, directory),
+            let name = DNSName("\(label).\(domain)")
+        else { return .noSuchName }
+        return records([DNSRecord(pointer: name)], of: question)
+    }
+
+    private func records(_ records: [DNSRecord], of question: DNSQuestion) -> LocalAnswer {
+        .records(records.filter { question.type == $0.type || question.type == DNSType.any })
+    }
+
+    private func address(of label: [UInt8], _ directory: (any GuestDirectory)?) -> IPv4Address? {
+        if GuestZone.gatewayLabels.contains(label) { return guests.gateway }
+        // A label that is no UTF-8 becomes a text that is no name.
+        return GuestName(String(decoding: label, as: UTF8.self)).flatMap { directory?.address(of: $0) }
+    }
+
+    private func label(of address: IPv4Address, _ directory: (any GuestDirectory)?) -> String? {
+        if address == guests.gateway { return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self) }
+        return directory?.name(of: address)?.description
+    }
+}
