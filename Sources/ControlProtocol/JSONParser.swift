@@ -120,9 +120,9 @@ package struct JSONParser {
             switch byte {
             case UInt8(ascii: "\""):
                 position += 1
-                guard let text = String(validating: content, as: UTF8.self) else {
-                    throw failure("a string is not valid UTF-8")
-                }
+                // What is not valid is replaced by U+FFFD. `String(validating:as:)` needs macOS 15.
+                let text = String(decoding: content, as: UTF8.self)
+                guard text.utf8.elementsEqual(content) else { throw failure("a string is not valid UTF-8") }
                 return text
             case UInt8(ascii: "\\"):
                 position += 1
