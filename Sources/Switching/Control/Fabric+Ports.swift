@@ -9,7 +9,6 @@ extension Fabric {
     func attach(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         ports.attach(Port(number, configuration, counters))
         joinGroup(number)
-        if configuration.isIsolated { settings.hasIsolatedPorts = true }
         setVLANs(of: number, untagged: configuration.pvid, tagged: configuration.taggedVLANs)
         tables.sourceGuard.attach(
             number, group: configuration.group, isShared: configuration.reach != .guest)
@@ -39,11 +38,6 @@ extension Fabric {
         }
     }
 
-    /// Finds out whether any port is isolated.
-    func updateIsolation() {
-        settings.hasIsolatedPorts = (0..<ports.count).contains { ports[ports.number(at: $0)].isIsolated }
-    }
-
     private func leaveGroup(_ number: PortNumber) {
         var previous = ports[number].nextInGroup
         while ports[previous].nextInGroup != number { previous = ports[previous].nextInGroup }
@@ -63,7 +57,6 @@ extension Fabric {
         ports[number].endpoint.injector?.detach()
         pollers[ports[number].worker].remove(ports[number].endpoint.raw)
         ports.detach(number)
-        if settings.hasIsolatedPorts { updateIsolation() }
         settings.generation &+= 1
     }
 

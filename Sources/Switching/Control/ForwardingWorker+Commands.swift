@@ -25,9 +25,7 @@ extension ForwardingWorker {
                 fabric.setVLANs(of: number, untagged: untagged, tagged: tagged)
                 fabric.forgetAddresses(of: number)
             case .isolatePort(let number, let isIsolated):
-                guard ports.isAttached(number) else { continue }
-                ports[number].isIsolated = isIsolated
-                fabric.updateIsolation()
+                if ports.isAttached(number) { ports[number].setIsolated(isIsolated) }
             case .limit(let number, let limit): if ports.isAttached(number) { ports[number].setLimit(limit) }
             case .addresses(let promise): promise.fulfill(fabric.tables.addresses.all(now: dispatcher.now))
             case .barrier(let promise): promise.fulfill(true)

@@ -87,7 +87,7 @@ extension Dispatcher {
     private mutating func showToServers(_ context: FrameContext, _ batch: borrowing FrameBatch) {
         guard settings.rules.reach == .everywhere else { return }
         var shown = context
-        shown.isWithheld = true
+        shown.reach.remove(.uplinks)
         guard settings.rules.hasServers else {
             guard settings.rules.stopsDHCP, context.isGroup, ports[context.ingress].nextShownRequest <= now else {
                 return

@@ -17,17 +17,7 @@ extension Dispatcher {
 
     @inline(__always)
     mutating func isAllowed(_ context: FrameContext, to egress: PortNumber) -> Bool {
-        let number = egress, ingress = context.role, egress = ports[egress].role
-        // The service sends to guests only; guests' frames for it are appended by `offer`.
-        return egress != .service && (ingress != .service || egress == .guest)
-            && !(settings.isolatesGuests && ingress == .guest && egress == .guest)
-            && !(context.isWithheld && egress == .uplink)
-            && !(settings.hasIsolatedPorts && ingress == .guest && egress == .guest && isIsolated(context, number))
-    }
-
-    @inline(never)
-    private mutating func isIsolated(_ context: FrameContext, _ egress: PortNumber) -> Bool {
-        ports[context.ingress].isIsolated || ports[egress].isIsolated
+        !context.reach.isDisjoint(with: ports[egress].classes)
     }
 
     /// Whether two ports are one, or members of one group: stations there have received the frame already.

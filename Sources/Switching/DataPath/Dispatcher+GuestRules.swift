@@ -28,9 +28,8 @@ extension Dispatcher {
                     address: IPv4Address(frame, at: start &+ IPv4Header.Field.source), hardware: header.source))
     }
 
-    /// Checks a guest's frame. Returns whether the uplink gets it, too; nil if it goes no further. Not inlined, so that
-    /// frames which need no check are classified in fewer registers.
-    @inline(never)
+    /// Checks a guest's frame. Returns whether the uplink gets it, too; nil if it goes no further.
+    @inline(__always)
     mutating func checkGuest(_ context: FrameContext, _ header: FrameHeader, _ batch: borrowing FrameBatch) -> Bool? {
         switch verdict(context, header, batch) {
         case .pass: return true
@@ -42,6 +41,7 @@ extension Dispatcher {
     }
 
     /// The verdict on a guest's frame, at whatever tag depth its receiver may read it.
+    @inline(__always)
     private mutating func verdict(
         _ context: FrameContext, _ header: FrameHeader, _ batch: borrowing FrameBatch
     ) -> Verdict {
@@ -225,7 +225,7 @@ extension Dispatcher {
         let service = Int(SwitchControl.servicePort)
         let vlan = settings.isVLANAware ? ports[service].pvid : 0
         let context = FrameContext(
-            index: 0, ingress: service, role: .service, isGroup: false, isTagged: false, vlan: vlan)
+            index: 0, ingress: service, role: .service, isGroup: false, reach: .guests, isTagged: false, vlan: vlan)
         fabric.tablesLock.lock()
         let edit = egressEdit(context, at: egress)
         fabric.tablesLock.unlock()

@@ -26,21 +26,25 @@ extension Dispatcher {
         _ entries: Span<EgressEntry>, by egress: PortNumber, _ batch: inout FrameBatch
     ) -> Bool {
         let now = BootClock.now
-        var first = 0, isCongested = false
-        for position in 0..<entries.count {
-            let length = Int(batch[entries[position].index].length)
+        var position = 0, isCongested = false
+        while position < entries.count {
+            let first = position
             ports[egress].egressLock.lock()
             ports[egress].egressBucket.fill(now: now)
-            let isAdmitted = ports[egress].egressBucket.admit(length)
+            while position < entries.count,
+                ports[egress].egressBucket.admit(Int(batch[entries[position].index].length))
+            {
+                position += 1
+            }
             ports[egress].egressLock.unlock()
-            if isAdmitted { continue }
-            ports[egress].counters.dropped(.limited)
             if first < position {
                 isCongested = transmitAll(entries.extracting(first..<position), by: egress, &batch)
             }
-            first = position + 1
+            if position < entries.count {
+                ports[egress].counters.dropped(.limited)
+                position += 1
+            }
         }
-        guard first < entries.count else { return isCongested }
-        return transmitAll(entries.extracting(first..<entries.count), by: egress, &batch)
+        return isCongested
     }
 }

@@ -97,8 +97,6 @@ struct SwitchSettings: ~Copyable {
     var isVLANAware = false
     /// Keeps guests from each other.
     var isolatesGuests = false
-    /// Some port keeps its guests from all others.
-    var hasIsolatedPorts = false
     var isStopped = false
     /// Static addresses, of ports.
     var staticAddresses: [(address: MACAddress, port: PortNumber)] = []

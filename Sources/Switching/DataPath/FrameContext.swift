@@ -9,8 +9,8 @@ struct FrameContext: BitwiseCopyable {
     let role: PortRole
     /// The destination is a group address.
     let isGroup: Bool
-    /// The uplink does not get it.
-    var isWithheld = false
+    /// The kinds of ports that it may leave by.
+    var reach: PortClasses
     var isTagged: Bool
     /// The VLAN that it is in; the VLAN of its tag if the switch is not VLAN-aware.
     var vlan: UInt16

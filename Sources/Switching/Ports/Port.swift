@@ -26,7 +26,9 @@ struct Port: ~Copyable {
     /// The worker that reads the port.
     var worker = 0
     /// Its guests reach no other guests.
-    var isIsolated: Bool
+    private(set) var isIsolated: Bool
+    /// What it is for frames that other ports received.
+    private(set) var classes: PortClasses
     /// The limit of its rate; nil for none. The buckets let everything pass then.
     private(set) var limit: RateLimit?
     /// Of received frames: used by the port's worker.
@@ -70,8 +72,15 @@ struct Port: ~Copyable {
         nextInGroup = number
         pvid = configuration.pvid
         isIsolated = configuration.isIsolated
+        classes = PortClasses(configuration.role, isIsolated: configuration.isIsolated)
         egress = PortEgress(configuration)
         setLimit(configuration.limit)
+    }
+
+    /// Keeps its guests from all others, or no longer.
+    mutating func setIsolated(_ isIsolated: Bool) {
+        self.isIsolated = isIsolated
+        classes = PortClasses(role, isIsolated: isIsolated)
     }
 
     /// Sets the limit of its rate, each way.
