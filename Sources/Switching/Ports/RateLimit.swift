@@ -8,6 +8,9 @@ package struct RateLimit: Equatable, Sendable {
     /// Faster ones are no limit for a worker.
     package static let fastest = 100_000_000_000
 
+    /// Names of units, and bits a second, from the largest down.
+    private static let units = [("gbit", 1_000_000_000), ("mbit", 1_000_000), ("kbit", 1000)]
+
     /// Of the frames, from the Ethernet header on.
     package let bitsPerSecond: Int
 
@@ -20,8 +23,7 @@ package struct RateLimit: Equatable, Sendable {
     /// Parses a number of bits a second with a unit, such as `50mbit`, `1gbit` or `2500kbit`.
     package init?(_ text: String) {
         let text = text.lowercased()
-        for (unit, factor) in [("kbit", 1000), ("mbit", 1_000_000), ("gbit", 1_000_000_000)] {
-            guard text.hasSuffix(unit) else { continue }
+        for (unit, factor) in RateLimit.units where text.hasSuffix(unit) {
             let digits = text.dropLast(unit.count)
             guard (1...9).contains(digits.utf8.count),
                 digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
@@ -36,10 +38,10 @@ package struct RateLimit: Equatable, Sendable {
 
 extension RateLimit: CustomStringConvertible {
     package var description: String {
-        for (unit, factor) in [("gbit", 1_000_000_000), ("mbit", 1_000_000)] where bitsPerSecond % factor == 0 {
+        for (unit, factor) in RateLimit.units where bitsPerSecond % factor == 0 {
             return "\(bitsPerSecond / factor)\(unit)"
         }
-        return bitsPerSecond % 1000 == 0 ? "\(bitsPerSecond / 1000)kbit" : "\(bitsPerSecond) bit/s"
+        return "\(bitsPerSecond) bit/s"
     }
 }
 
