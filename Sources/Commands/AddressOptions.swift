@@ -45,10 +45,11 @@ struct AddressOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Answer the host's own DNS queries for guests' names at this loopback address, by UDP and TCP, such as \
-            127.0.0.1:5300 (tap and user only).
+            127.0.0.1:5300 (tap and user only). On a TAP, systemd-resolved is set to send them there. auto: only if \
+            it runs, at 127. and the rest of the gateway's address, port 5300. off: answer none. (default: auto)
             """,
             valueName: "address:port"))
-    var hostDns: LoopbackArgument?
+    var hostDns: HostDNSArgument?
 
     func note(in given: inout GivenOptions) {
         given.note(.dhcp, dhcp != nil && dhcp != .off)
@@ -59,7 +60,7 @@ struct AddressOptions: ParsableArguments {
         given.note(.dhcpHostName, dhcpHost.contains { $0.name != nil })
         if case .domain? = domain { given.note(.domain, true) }
         if case .off? = domain { given.note(.domainOff, true) }
-        given.note(.hostDNS, hostDns != nil)
+        if case .at? = hostDns?.value { given.note(.hostDNS, true) }
     }
 
     /// Stores them in `configuration`, whose mode and network must be set.
@@ -85,7 +86,7 @@ struct AddressOptions: ParsableArguments {
             }
         }
         configuration.reservations = dhcpHost
-        configuration.hostDNS = hostDns?.address
+        configuration.hostDNS = hostDns?.value ?? .automatic
         switch domain {
         case .domain(let domain)?: configuration.domain = domain
         case .off?: configuration.domain = nil
@@ -96,7 +97,8 @@ struct AddressOptions: ParsableArguments {
     /// The given option that needs the DNS proxy.
     var needingNames: String? {
         if case .domain? = domain { return "--domain" }
-        return hostDns == nil ? nil : "--host-dns"
+        if case .at? = hostDns?.value { return "--host-dns" }
+        return nil
     }
 
     /// What two reservations have in common and must not; nil if nothing.

@@ -70,8 +70,7 @@ package struct Configuration: Sendable {
     package var reservations: [AddressReservation] = []
     /// The domain of guests' names; nil if they have none.
     package var domain: GuestDomain? = .standard
-    /// The loopback address at which the host's queries for guests' names are answered; nil: nowhere.
-    package var hostDNS: SocketAddress?
+    package var hostDNS: HostDNS = .automatic
     /// Which DHCP server guests have.
     package var dhcp: DHCP = .auto
     /// Guests that may be routers and DHCP servers for the others.

@@ -84,13 +84,28 @@ extension Daemon {
 }
 
 extension Daemon {
-    /// Answers the host's queries for guests' names, if the user requests it.
+    /// Answers the host's queries for guests' names: at the address that the user has chosen, or by systemd-resolved.
     private func openHostNames() throws(ExitError) {
-        guard let address = configuration.hostDNS, let domain = configuration.domain, let names else { return }
+        guard let domain = configuration.domain, let names, let uplink, let network = uplink.hostAddressing?.network
+        else { return }
         // A network that could not be opened, and is replaced by a user-mode NAT, may have one.
         hostNames?.close()
         hostNames = nil
-        hostNames = try HostNameListener(at: address, names: names.names, loop: loop, logger: logger)
+        let address: SocketAddress
+        switch configuration.hostDNS {
+        case .off: return
+        case .at(let chosen): address = chosen
+        case .automatic:
+            guard uplink.hasHostResolver else { return }
+            address = HostDNS.address(of: network)
+        }
+        do throws(ExitError) {
+            hostNames = try HostNameListener(at: address, names: names.names, loop: loop, logger: logger)
+        } catch {
+            guard configuration.hostDNS == .automatic else { throw error }
+            return logger.warning("the host does not resolve names of guests: \(error)")
+        }
+        if uplink.hasHostResolver { return uplink.resolve(HostDNS.domains(of: network, domain), at: address) }
         logger.notice(
             """
             names below \(domain) are answered at \(address); send the host's queries for them there, for example \

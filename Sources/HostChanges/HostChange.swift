@@ -14,6 +14,9 @@ package enum HostChange: Equatable, Sendable {
     /// The routing rule that keeps a guest network reachable (`PolicyRouting`).
     case rule(IPv4Network, preference: UInt32)
 
+    /// DNS servers of an interface in systemd-resolved, which outlive the process if the interface does.
+    case resolver(interface: String)
+
     /// The change as a line of a record.
     package var line: String {
         switch self {
@@ -21,6 +24,7 @@ package enum HostChange: Equatable, Sendable {
         case .setting(let setting, let before): "setting \(setting.path) \(before)"
         case .switchPort(let port, let bridge): "switch-port \(port) \(bridge)"
         case .rule(let network, let preference): "rule \(network) \(preference)"
+        case .resolver(let interface): "resolver \(interface)"
         }
     }
 
@@ -42,6 +46,9 @@ package enum HostChange: Equatable, Sendable {
                 (1..<32_766).contains(preference)
             else { return nil }
             self = .rule(network, preference: preference)
+        case "resolver"
+        where words.count == 2 && NetworkInterfaces.isName(words[1]) && !words[1].hasPrefix("-"):
+            self = .resolver(interface: words[1])
         default: return nil
         }
     }

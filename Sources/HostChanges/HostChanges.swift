@@ -8,13 +8,14 @@ import Timing
 // Theory of operation: how changes of the host are recorded and undone
 // ====================================================================
 //
-// What is changed. An instance changes four kinds of things that outlive the process (`HostChange`):
+// What is changed. An instance changes five kinds of things that outlive the process (`HostChange`):
 //
 //     change       example                                  undone by
 //     table        nftables table vde_vmnet_vmnet0          delete table (the kernel deletes one that has an owner)
 //     setting      net/ipv4/conf/eth0/forwarding was 0      writing the recorded value
 //     switchPort   port vmnet0 of the OVS bridge br0        ovs-vsctl del-port
 //     rule         routing rule for 192.168.105.0/24        ip rule del
+//     resolver     DNS server of vmnet0 in systemd-resolved resolvectl revert, if vmnet0 is still there
 //
 // Everything else (the TAP, its addresses, routes and settings, packet sockets) ends with a descriptor, so the kernel
 // undoes it however the process ends.
@@ -44,7 +45,7 @@ import Timing
 //
 // Locks, in this order: the directory lock (file `lock`), then a record's lock. The directory lock is waited for only
 // at start and end; while the event loop runs, an attempt that fails is repeated by a timer. All methods run on the
-// control thread. nft, libnftables and ovs-vsctl may block it for as long as they run.
+// control thread. nft, libnftables, ovs-vsctl and resolvectl may block it for as long as they run.
 
 /// The changes that one instance has made to the host, with the record on disk from which they can be undone.
 package final class HostChanges {
@@ -159,6 +160,10 @@ package final class HostChanges {
             case .rule(let network, let preference):
                 // Fails if the rule was never added, or is already gone: then there is nothing to remove.
                 try? NetworkInterfaces.change(ruleFor: network, preference: preference, isAdded: false)
+            case .resolver(let interface):
+                if NetworkInterfaces.index(of: interface) != nil && SystemdResolved.isHere {
+                    SystemdResolved.revert(interface)
+                }
             case .setting(let setting, let original):
                 let isShared = others.contains { if case .setting(setting, _) = $0 { true } else { false } }
                 // The last instance restores a shared setting. A host that has become a router needs it as it is.

@@ -4,6 +4,7 @@ import EventLoop
 import Lifecycle
 import Logging
 import NetworkModel
+import Platform
 import Switching
 
 // Theory of operation: uplinks
@@ -72,6 +73,10 @@ package protocol Uplink: AnyObject {
     func change(egress: EgressPolicy) throws(ChangeRefusal)
     /// Keeps guests from each other, or no longer, as far as their packets pass the host. A failure changes nothing.
     func change(isolating: Bool) throws(ChangeRefusal)
+    /// Whether the host has a resolver that `resolve` can set.
+    var hasHostResolver: Bool { get }
+    /// Has the host's resolver send queries below some domains to a DNS server on the host, until the network ends.
+    func resolve(_ domains: [String], at server: SocketAddress)
     /// Closes the guests' network, and takes the port away from the switch.
     func stop()
     /// Undoes all changes of the host.
@@ -86,6 +91,8 @@ extension Uplink {
     package var details: UplinkDetails { UplinkDetails() }
     package func begin() throws(ExitError) {}
     package func note(_ leases: [Lease]) {}
+    package var hasHostResolver: Bool { false }
+    package func resolve(_ domains: [String], at server: SocketAddress) {}
     package func publish(_ published: [PublishedPort]) {}
     package func flows(limit: Int) -> [UplinkDetails.Flow]? { nil }
     package func setRefusalReports(_ isOn: Bool) {}

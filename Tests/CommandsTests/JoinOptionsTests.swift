@@ -103,8 +103,15 @@ private func refusal(arguments: [String]) -> String? {
         for domain in ["", "a_b", "x..y", "local", "*.x", "10.0.0.1", String(repeating: "a", count: 64)] {
             #expect(refusal("--domain", domain, "v")?.contains("--domain") == true, "\(domain)")
         }
-        #expect(try configuration("--host-dns", "127.0.0.9:5300", "v").hostDNS?.description == "127.0.0.9:5300")
-        #expect(try configuration("--host-dns", "[::1]:53", "v").hostDNS?.description == "[::1]:53")
+        #expect(try configuration("v").hostDNS == .automatic)
+        #expect(try configuration("--host-dns", "off", "v").hostDNS == .off)
+        for address in ["127.0.0.9:5300", "[::1]:53"] {
+            guard case .at(let found) = try configuration("--host-dns", address, "v").hostDNS else {
+                Issue.record("\(address) was not taken")
+                continue
+            }
+            #expect(found.description == address)
+        }
         for address in ["192.0.2.1:53", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "::1:53", "[::2]:53", ":53", ""]
         {
             #expect(refusal("--host-dns", address, "v")?.contains("--host-dns") == true, "\(address)")

@@ -231,6 +231,32 @@ struct PackageLife {
         #expect(try debian.attempt("systemctl", "--failed", "--no-legend", "vde_vmnet@*").output.isEmpty)
     }
 
+    /// systemd-resolved resolves names of guests for programs of the host, as long as the network runs.
+    @Test func hostResolvesNamesBySystemdResolved() throws {
+        let debian = try PackageLife.container()
+        try install(1, in: debian)
+        try debian.shell(
+            """
+            systemctl start systemd-resolved
+            printf '%s\\n' '--switch /run/vde/names' '--domain lab.example' \
+                '--dhcp-host 52:54:00:00:00:07,192.168.105.7,web' >/etc/vde_vmnet/names.conf
+            systemctl start vde_vmnet@names.service
+            """)
+        try eventually("the domain of the TAP") {
+            try debian.attempt("resolvectl", "domain", "vmnet0").output.contains("~lab.example")
+        }
+        #expect(try debian.run("resolvectl", "query", "web.lab.example").contains("192.168.105.7"))
+        #expect(try debian.run("resolvectl", "query", "192.168.105.7").contains("web.lab.example"))
+        #expect(try debian.run("resolvectl", "default-route", "vmnet0").contains("no"))
+        // A crash leaves nothing either: the TAP ends with the process.
+        try debian.run("systemctl", "kill", "--signal=KILL", "vde_vmnet@names.service")
+        try eventually("the network again") {
+            try debian.attempt("resolvectl", "query", "web.lab.example").succeeded
+        }
+        try debian.run("systemctl", "stop", "vde_vmnet@names.service")
+        #expect(try debian.attempt("resolvectl", "query", "web.lab.example").succeeded == false)
+    }
+
     /// Manual pages, completions and documents are where their readers look, and links lead somewhere.
     @Test func documentsAreInstalled() throws {
         let debian = try PackageLife.container()

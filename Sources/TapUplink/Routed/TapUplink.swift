@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import EventLoop
 import FrameIO
 import HostChanges
 import HostFirewall
 import Lifecycle
+import Logging
 import NetworkModel
 import Platform
 import Switching
@@ -120,6 +122,29 @@ package final class TapUplink: Uplink {
     package func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: tap) }
 
     package func publish(_ published: [PublishedPort]) { network?.publish(published) }
+
+    package var hasHostResolver: Bool { SystemdResolved.isHere }
+
+    package func resolve(_ domains: [String], at server: SocketAddress) {
+        let tap = tap, logger = context.logger
+        do throws(SystemError) {
+            try changes?.log.add(.resolver(interface: tap))
+            try context.loop.runInBackground(named: "resolvectl") {
+                SystemdResolved.set(server, for: domains, of: tap)
+            } then: { failure in
+                guard let failure else {
+                    return logger.info("systemd-resolved sends the host's queries for names of guests to \(server)")
+                }
+                logger.warning(
+                    """
+                    the host does not resolve names of guests: resolvectl: \(failure); see resolvectl status \(tap), \
+                    or use --host-dns off
+                    """)
+            }
+        } catch {
+            logger.warning("the host does not resolve names of guests: \(error)")
+        }
+    }
 
     /// Takes the TAP down, before anything is undone that keeps its guests where they may be.
     package func stop() { network?.takeDown() }
