@@ -7,7 +7,7 @@ package enum Layers {
     package static let layers: [[String]] = [
         ["CPlatform", "CLibrary", "CVmnetAPI", "ControlProtocol", "Timing", "Wire"],
         ["Platform", "CVmnet", "VmnetSimulator"],
-        ["FrameIO", "NetworkModel", "EventLoop", "Lifecycle"],
+        ["Capture", "FrameIO", "NetworkModel", "EventLoop", "Lifecycle"],
         ["Switching", "VDEPlug", "Listeners", "HostFirewall"],
         ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "ControlSocket"],
         ["Uplink"],
