@@ -171,6 +171,17 @@ package final class VirtualSwitch {
         return number
     }
 
+    /// The group of the connections to a numbered port (`PortConfiguration.group`).
+    package static func group(ofPort number: Int) -> UInt16 {
+        // Port 0 needs another number here, because 0 means no group.
+        UInt16(number == 0 ? maximumPorts + 1 : number)
+    }
+
+    /// The number of the port that has a group of connections; nil for no group.
+    package static func port(ofGroup group: UInt16) -> Int? {
+        group == 0 ? nil : group == UInt16(maximumPorts + 1) ? 0 : Int(group)
+    }
+
     /// Adds a connection to a port that `allocate` returned, and takes over the descriptor in `configuration`.
     /// - Returns: its port in the data plane; nil if that is full: the descriptor then stays the caller's.
     package func attach(
@@ -179,8 +190,7 @@ package final class VirtualSwitch {
     ) -> PortNumber? {
         var configuration = configuration
         var port = ports[number] ?? SwitchPort()
-        // Port 0 needs another number here, because 0 means no group.
-        configuration.group = UInt16(number == 0 ? VirtualSwitch.maximumPorts + 1 : number)
+        configuration.group = VirtualSwitch.group(ofPort: number)
         configuration.mayServe = servingPorts.contains(number)
         configuration.pvid = port.untaggedVLAN
         configuration.taggedVLANs = taggedVLANs(of: number)

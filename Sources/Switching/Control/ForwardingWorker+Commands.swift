@@ -27,6 +27,7 @@ extension ForwardingWorker {
             case .isolatePort(let number, let isIsolated):
                 if ports.isAttached(number) { ports[number].setIsolated(isIsolated) }
             case .limit(let number, let limit): if ports.isAttached(number) { ports[number].setLimit(limit) }
+            case .capture(let slot, let tap, let selection): fabric.setCapture(slot, tap, selection)
             case .addresses(let promise): promise.fulfill(fabric.tables.addresses.all(now: dispatcher.now))
             case .barrier(let promise): promise.fulfill(true)
             case .stop: fabric.stop()
@@ -56,8 +57,8 @@ extension ForwardingWorker {
         case .hub(let isHub): fabric.settings.isHub = isHub
         case .isolation(let isIsolating): fabric.settings.isolatesGuests = isIsolating
         case .ageing(let seconds): fabric.tables.addresses.ageing = seconds
-        case .attach, .detach, .rearm, .probe, .send, .addStatic, .vlans, .isolatePort, .limit, .addresses, .barrier,
-            .stop:
+        case .attach, .detach, .rearm, .probe, .send, .addStatic, .vlans, .isolatePort, .limit, .capture, .addresses,
+            .barrier, .stop:
             break
         }
     }

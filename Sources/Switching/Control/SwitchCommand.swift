@@ -21,6 +21,8 @@ enum SwitchCommand: Sendable {
     case isolation(Bool)
     case isolatePort(PortNumber, Bool)
     case limit(PortNumber, RateLimit?)
+    /// The slot; nil to end the capture.
+    case capture(Int, CaptureTap?, CaptureSelection)
     /// Seconds.
     case ageing(UInt32)
     case addresses(Promise<[KnownAddress]>)

@@ -14,7 +14,7 @@ package final class SwitchControl: Sendable {
         var isRunning = false
         var commands: [SwitchCommand] = []
         var events: [PortEvent] = []
-        var ports: [PortNumber: (name: String, counters: PortCounters, reach: PortReach, role: PortRole)] = [:]
+        var ports: [PortNumber: AttachedPort] = [:]
         /// Ports that were detached since the last call of `takeDetached`.
         var detached: Set<PortNumber> = []
         var next: PortNumber = 1
@@ -62,7 +62,7 @@ package final class SwitchControl: Sendable {
             let numbers = [state.next..<capacity, 1..<state.next].joined()
             guard let number = numbers.first(where: { state.ports[$0] == nil }) else { return nil }
             state.next = number + 1 < capacity ? number + 1 : 1
-            state.ports[number] = (configuration.name, counters, configuration.reach, configuration.role)
+            state.ports[number] = AttachedPort(configuration, counters)
             state.commands.append(.attach(number, configuration, counters))
             return number
         }
@@ -126,6 +126,16 @@ package final class SwitchControl: Sendable {
 
     /// Limits the rate of a port, each way; nil for no limit.
     package func setLimit(_ limit: RateLimit?, of number: PortNumber) { submit(.limit(number, limit)) }
+
+    /// Captures that may run at once.
+    package static var captureCapacity: Int { Captures.capacity }
+
+    /// Has a capture record the frames of the selected ports, also of those that are attached later; nil ends the
+    /// capture in this slot.
+    package func setCapture(_ slot: Int, _ tap: CaptureTap?, _ selection: CaptureSelection) {
+        precondition((0..<Captures.capacity).contains(slot))
+        submit(.capture(slot, tap, selection))
+    }
 
     /// After how many seconds an address that was not seen again is forgotten.
     package func setAgeing(_ seconds: UInt32) { submit(.ageing(seconds)) }
@@ -208,6 +218,11 @@ package final class SwitchControl: Sendable {
     /// What a port is to the network; nil for a port that is not attached.
     package func role(of number: PortNumber) -> PortRole? { state.withLock { $0.ports[number]?.role } }
 
+    /// The name and group (`PortConfiguration.group`) of a port; nil for a port that is not attached.
+    package func identity(of number: PortNumber) -> (name: String, group: UInt16)? {
+        state.withLock { $0.ports[number].map { ($0.name, $0.group) } }
+    }
+
     /// Returns the events since the last call.
     package func takeEvents() -> [PortEvent] {
         state.withLock { state in
@@ -234,6 +249,23 @@ package final class SwitchControl: Sendable {
             if state.ports[event.port] != nil { state.events.append(event) }
         }
         notification.signal()
+    }
+}
+
+/// What the control plane stores of an attached port.
+private struct AttachedPort {
+    let name: String
+    let counters: PortCounters
+    let reach: PortReach
+    let role: PortRole
+    let group: UInt16
+
+    init(_ configuration: PortConfiguration, _ counters: PortCounters) {
+        name = configuration.name
+        self.counters = counters
+        reach = configuration.reach
+        role = configuration.role
+        group = configuration.group
     }
 }
 

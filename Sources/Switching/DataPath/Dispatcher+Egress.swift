@@ -141,7 +141,12 @@ extension Dispatcher {
         var first = 0
         for position in 0..<entries.count where entries[position].isOversize {
             if first < position { _ = transmitBatch(entries.extracting(first..<position), by: egress, &batch) }
+            let before = ports[egress].captures == 0 ? nil : DropSnapshot(ports[egress].counters)
             handleOversize(entries[position], at: egress, &batch)
+            if let before, before.reasonOfEgress(ports[egress].counters).drops > 0 {
+                let one = entries.extracting(position..<position + 1)
+                recordSent(one, by: egress, before, time: WallClock.nanoseconds, &batch)
+            }
             first = position + 1
         }
         return transmitBatch(entries.extracting(first..<entries.count), by: egress, &batch)
@@ -151,8 +156,8 @@ extension Dispatcher {
     private mutating func transmitBatch(
         _ entries: Span<EgressEntry>, by egress: PortNumber, _ batch: inout FrameBatch
     ) -> Bool {
-        ports[egress].limit == nil
-            ? transmitAll(entries, by: egress, &batch) : transmitLimited(entries, by: egress, &batch)
+        ports[egress].hasDetour
+            ? transmitByDetour(entries, by: egress, &batch) : transmitAll(entries, by: egress, &batch)
     }
 
     mutating func transmitAll(
@@ -183,6 +188,7 @@ extension Dispatcher {
             lists.sequence(of: scratch.count, edit), of: &scratch, to: ports[egress].endpoint, with: &sender)
         updateBackpressure(egress, error)
         ports[egress].egressLock.unlock()
+        if ports[egress].captures != 0 { recordScratch(by: egress, edit) }
     }
 
     /// Sends one frame of the switch itself out of a port, if it is not too long.

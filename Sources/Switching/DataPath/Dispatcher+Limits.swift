@@ -4,13 +4,12 @@ import Platform
 import Wire
 
 // Ports with a rate limit: frames beyond it are dropped in the order in which they come (a policer), so that TCP slows
-// down. All other ports pay for it with one comparison a batch.
+// down.
 
 extension Dispatcher {
-    /// Drops the received frames of a batch that are beyond the limit of their port.
+    /// Drops the received frames of a batch that are beyond the limit of their port, whose bucket was filled.
     @inline(never)
     mutating func police(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>) {
-        ports[ingress].ingressBucket.fill(now: BootClock.now)
         for index in range {
             let length = Int(batch[index].length)
             guard length > 0, !ports[ingress].ingressBucket.admit(length) else { continue }

@@ -70,10 +70,13 @@ struct Dispatcher: ~Copyable {
     mutating func dispatch(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>? = nil) -> Bool {
         ingressInfo = IngressInfo(port: ingress)
         let frames = range ?? 0..<batch.count
-        if ports[ingress].limit != nil { police(&batch, from: ingress, frames) }
-        fabric.tablesLock.lock()
-        classify(&batch, from: ingress, frames)
-        fabric.tablesLock.unlock()
+        if ports[ingress].hasDetour {
+            classifyByDetour(&batch, from: ingress, frames)
+        } else {
+            fabric.tablesLock.lock()
+            classify(&batch, from: ingress, frames)
+            fabric.tablesLock.unlock()
+        }
         if !ports[ingress].ingress.hasReceived {
             ports[ingress].ingress.hasReceived = true
             if ports[ingress].role != .service { control.report(.firstFrame(PortNumber(ingress))) }
@@ -96,7 +99,8 @@ struct Dispatcher: ~Copyable {
     /// The steps that most frames of a burst do not need, `learn` and `admit`, are not inlined: the optimizer inlines
     /// nothing more, `@inline(__always)` or not, once a function has too many basic blocks, and then the steps that
     /// every frame needs become calls. That costs a fifth more instructions a frame (`vde_vmnet_bench costs`).
-    private mutating func classify(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>) {
+    @inline(never)
+    mutating func classify(_ batch: inout FrameBatch, from ingress: Int, _ range: Range<Int>) {
         let role = ports[ingress].role
         let reach = PortClasses(
             reachedFrom: role, isIsolated: ports[ingress].isIsolated, isolatesGuests: settings.isolatesGuests)

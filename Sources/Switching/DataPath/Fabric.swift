@@ -16,6 +16,7 @@ import Wire
 /// | a polled device's         | mutex            | the device's state              | one poll of the device        |
 /// | `Port.egressLock`         | mutex, each port | `Port.egress`                   | one batch to that port        |
 /// | `tablesLock`              | mutex            | `ForwardingTables`, port fields | classifying one batch         |
+/// | a `CaptureTap`'s          | mutex            | its ring's producer side        | one frame of a captured port  |
 ///
 /// Under `topologyLock` shared, ports neither come nor go, and keep their worker. No system call that moves frames is
 /// made under `tablesLock`. Sending never blocks: descriptors are non-blocking, and a full receiver's frames are
@@ -100,6 +101,8 @@ struct SwitchSettings: ~Copyable {
     var isStopped = false
     /// Static addresses, of ports.
     var staticAddresses: [(address: MACAddress, port: PortNumber)] = []
+    /// The captures that run.
+    var captures = Captures()
     /// Grows when a port is detached or migrated: events that a poller reported before may name another port.
     var generation: UInt64 = 0
 

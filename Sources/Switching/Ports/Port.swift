@@ -31,6 +31,10 @@ struct Port: ~Copyable {
     private(set) var classes: PortClasses
     /// The limit of its rate; nil for none. The buckets let everything pass then.
     private(set) var limit: RateLimit?
+    /// The captures that record its frames, a bit for each slot.
+    private(set) var captures: UInt8 = 0
+    /// It has a limit or a capture: its batches take the way of `Dispatcher+Detour`.
+    private(set) var hasDetour = false
     /// Of received frames: used by the port's worker.
     var ingressBucket = TokenBucket()
     /// Of sent frames: used under `egressLock`.
@@ -86,9 +90,16 @@ struct Port: ~Copyable {
     /// Sets the limit of its rate, each way.
     mutating func setLimit(_ limit: RateLimit?) {
         self.limit = limit
+        hasDetour = limit != nil || captures != 0
         let now = BootClock.now
         ingressBucket = limit.map { TokenBucket($0, now: now) } ?? TokenBucket()
         egressBucket = ingressBucket
+    }
+
+    /// Sets the captures that record its frames.
+    mutating func setCaptures(_ captures: UInt8) {
+        self.captures = captures
+        hasDetour = limit != nil || captures != 0
     }
 
     var kind: PortKind { @inline(__always) get { endpoint.kind } }
