@@ -17,14 +17,17 @@ package struct ControlRights: OptionSet, Sendable {
     /// Loosen the egress policy and the isolation of guests.
     package static let loosen = ControlRights(rawValue: 16)
 
+    /// Read the frames of guests.
+    package static let capture = ControlRights(rawValue: 32)
+
     /// Root's.
-    package static let all: ControlRights = [.counters, .details, .change, .publishAnywhere, .loosen]
+    package static let all: ControlRights = [.counters, .details, .change, .publishAnywhere, .loosen, .capture]
 
     /// The names of the rights in the protocol.
     package var names: [String] {
         let all: [(ControlRights, String)] = [
             (.counters, "counters"), (.details, "details"), (.change, "change"), (.publishAnywhere, "publish"),
-            (.loosen, "egress"),
+            (.loosen, "egress"), (.capture, "capture"),
         ]
         return all.filter { contains($0.0) }.map(\.1)
     }
@@ -32,12 +35,13 @@ package struct ControlRights: OptionSet, Sendable {
 
 /// What the start grants to an owner who is not root (`--control-allow`).
 package enum ControlGrant: String, CaseIterable, Sendable {
-    case publish, egress
+    case publish, egress, capture
 
     var right: ControlRights {
         switch self {
         case .publish: .publishAnywhere
         case .egress: .loosen
+        case .capture: .capture
         }
     }
 }

@@ -32,6 +32,9 @@ package final class ControlClient {
     package internal(set) var isClosed = false
     /// The connection stays open until this process ends, so that the client can wait for that.
     package var isAwaitingEnd = false
+    /// Called once when the reply to the request that has set it was sent. From then on the connection carries no more
+    /// requests: what is called writes to the socket, until the server closes the connection.
+    package var takeover: ((ControlClient) -> Void)?
     /// Called once when the connection ends.
     package var onClose: () -> Void = {}
     /// The kinds of events that the client has subscribed to; nil for none.
@@ -50,6 +53,9 @@ package final class ControlClient {
         self.admission = admission
         self.deadline = deadline
     }
+
+    /// Another descriptor of the connection, which stays open when the server closes its own.
+    package func duplicateSocket() throws(SystemError) -> Descriptor { try socket.duplicate() }
 
     /// Whether output waits for the client to read.
     var isBlocked: Bool { sent < output.count }

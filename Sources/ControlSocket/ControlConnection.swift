@@ -123,6 +123,28 @@ package final class ControlConnection {
         }
     }
 
+    // MARK: What follows a reply without being lines
+
+    /// The socket, for a poller. It stays this object's.
+    package var raw: Int32 { socket.raw }
+
+    /// What the network has sent behind the last reply, as far as it has arrived; nil for nothing yet, empty at the end.
+    package func receiveBytes() throws(Failure) -> [UInt8]? {
+        if !input.isEmpty {
+            defer { input = [] }
+            return input
+        }
+        do throws(SystemError) {
+            return try socket.receive(limit: 65_536)
+        } catch {
+            if error.code == Errno.again { return nil }
+            throw .unreachable(error)
+        }
+    }
+
+    /// Announces that no more requests follow (shutdown(2)).
+    package func finishSending() { socket.finishSending() }
+
     private func message(until deadline: Instant) throws(Failure) -> JSON {
         guard let value = try received(until: deadline) else {
             throw .silent("\(path) does not reply; is the network hanging?")

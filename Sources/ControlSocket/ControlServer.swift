@@ -160,12 +160,24 @@ package final class ControlServer {
             if line.isEmpty { continue }
             buckets[client.user, default: RequestBucket()].take(at: BootClock.now)
             send(reply(to: line, of: client), to: client)
+            if let takeover = client.takeover { return handOver(client, takeover) }
         }
         // Other handlers run first.
         unwatch(client)
         loop.scheduleSoon { [weak self, weak client] in
             if let self, let client, !client.isClosed { process(client) }
         }
+    }
+
+    /// Leaves a connection to what a request has started.
+    private func handOver(_ client: ControlClient, _ takeover: (ControlClient) -> Void) {
+        client.takeover = nil
+        // A client that does not read the reply reads nothing else.
+        guard !client.isClosed, !client.isBlocked else { return close(client) }
+        unwatch(client)
+        client.subscription = nil
+        client.deadline = .distantFuture
+        takeover(client)
     }
 
     /// Waits for more of a client, or for it to read.

@@ -99,6 +99,8 @@ package struct Configuration: Sendable {
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// The file for a capture of all ports; nil: none.
+    package var pcap: String?
     /// The control socket.
     package var control = ControlConfiguration()
 

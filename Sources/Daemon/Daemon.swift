@@ -60,6 +60,8 @@ package final class Daemon {
     private var trafficReport: TrafficReport?
     /// The control socket; nil without one.
     var networkControl: NetworkControl?
+    /// The captures of frames.
+    private(set) lazy var captures = DaemonCaptures(control, loop: loop) { [unowned self] in captureInterfaces() }
     /// Why the uplink was chosen.
     var uplinkReason = ""
     private var isForwarding = false
@@ -124,6 +126,7 @@ package final class Daemon {
     private func start() throws(ExitError) -> String? {
         // A name that is taken is refused before anything is changed.
         if configuration.control.isRequired { try openControl() }
+        try openCaptureFile()
         // The switch first: if it is unavailable, the host is not changed.
         let session = makeSession()
         if session.ownsSwitch {
@@ -159,6 +162,7 @@ package final class Daemon {
         session.onRejoin = { [unowned self] in
             addressService?.restart()
             networkControl?.clientsChanged()
+            captures.refresh()
         }
         session.onShutdown = { [unowned self] in
             logger.info("ending on a command of the console")
@@ -185,6 +189,7 @@ package final class Daemon {
         let onChange = { [unowned self] in
             idleTimer?.update()
             networkControl?.clientsChanged()
+            captures.refresh()
         }
         listeners.onChange = onChange
         session.onChange = onChange
@@ -288,6 +293,7 @@ package final class Daemon {
         listeners?.close()
         session?.leave()
         if isForwarding { control.stop() }
+        captures.finish()
         uplink?.undo()
     }
 }

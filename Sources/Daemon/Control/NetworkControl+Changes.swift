@@ -28,7 +28,7 @@ extension NetworkControl {
     }
 
     /// Logs a change, and sends it as an event.
-    private func note(_ client: ControlClient, _ text: String) {
+    func note(_ client: ControlClient, _ text: String) {
         let user = UserDatabase.userName(client.user)
         daemon.logger.notice("\(user) (process \(client.process)): \(text)")
         publish(.change, [("user", .string(user)), ("message", .string(text))])

@@ -21,6 +21,7 @@ import Wire
 //     NetworkControl              hello, stop, subscribe
 //     NetworkControl+Status       status, ports, leases, flows
 //     NetworkControl+Changes      publish, egress, allow, isolation, lease, port
+//     NetworkControl+Capture      capture: frames, on the connection of the request
 //     NetworkControl+Events       no methods: what happens, for clients that have subscribed
 //
 // docs/control.md describes them. What a client may do is decided by its rights (`ControlAccess`): a method needs a set
@@ -56,6 +57,7 @@ final class NetworkControl {
         addGeneralMethods()
         addStatusMethods()
         addChangeMethods()
+        addCaptureMethod()
         daemon.logger.debug("control socket at \(server.path)")
     }
 
