@@ -4,7 +4,7 @@ import ControlSocket
 import Daemon
 import Platform
 
-/// The options of `join` about the control socket.
+/// The options of `join` about what clients and files get of the network while it runs.
 struct ControlOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -31,10 +31,21 @@ struct ControlOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             What the owner, the user that called sudo, may do on a network of root besides what the start allows: \
-            publish (at any address and port), egress (loosen the policy and isolation). A list with commas.
+            publish (at any address and port), egress (loosen the policy and isolation), capture (read frames). A list \
+            with commas.
             """,
             valueName: "rights"))
     var controlAllow: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Capture the frames of all ports to this file, in pcapng, from the start to the end of the network. See \
+            vde_vmnet capture for more.
+            """,
+            valueName: "file"),
+        completion: .file())
+    var pcap: String?
 
     func note(in given: inout GivenOptions) {
         given.note(.name, name != nil)
@@ -55,6 +66,10 @@ struct ControlOptions: ParsableArguments {
                     """)
             }
             configuration.control.name = valid
+        }
+        if let pcap {
+            guard !pcap.isEmpty else { throw ValidationError("--pcap needs a file") }
+            configuration.pcap = Files.absolute(pcap)
         }
         switch control {
         case nil: break

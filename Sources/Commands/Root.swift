@@ -14,7 +14,8 @@ package struct Root: ParsableCommand {
         version: programVersion,
         subcommands: [
             Join.self, Switch.self, Run.self, Client.self, Check.self, Interfaces.self, List.self, Status.self,
-            Stop.self, Events.self, Publish.self, Egress.self, Allow.self, Lease.self, Port.self, Version.self,
+            Stop.self, Events.self, CaptureCommand.self, Publish.self, Egress.self, Allow.self, Lease.self, Port.self,
+            Version.self,
         ],
         defaultSubcommand: Join.self)
 

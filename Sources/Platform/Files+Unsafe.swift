@@ -110,7 +110,25 @@ extension Files {
         let groups = UserDatabase.groups(of: caller.user, caller.group)
         return Descriptor(
             adopting: try SystemError.check(
-                unsafe platform_open_as(path, caller.user, caller.group, groups, Int32(groups.count)), "open", path))
+                unsafe platform_open_as(
+                    path, O_RDONLY | O_NONBLOCK, 0, caller.user, caller.group, groups, Int32(groups.count)),
+                "open", path))
+    }
+
+    /// Opens a file for writing, and creates or empties it, with the rights of the user that called sudo if the process
+    /// was started through it: the program must not overwrite files that this user cannot write. Others may not read a
+    /// file that it creates. Does not wait for the reader of a FIFO.
+    package static func createForCaller(_ path: String) throws(SystemError) -> Descriptor {
+        let flags: OpenFlags = [.writeOnly, .create, .truncate, .nonBlocking]
+        guard let caller = CurrentProcess.sudoCaller, caller.user != 0 else {
+            return try open(path, flags, mode: 0o600)
+        }
+        let groups = UserDatabase.groups(of: caller.user, caller.group)
+        return Descriptor(
+            adopting: try SystemError.check(
+                unsafe platform_open_as(
+                    path, flags.rawValue, 0o600, caller.user, caller.group, groups, Int32(groups.count)),
+                "open", path))
     }
 }
 

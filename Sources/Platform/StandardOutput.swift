@@ -47,6 +47,11 @@ extension Descriptor {
         Descriptor(adopting: try SystemError.checkErrno(platform_fcntl(0, F_DUPFD_CLOEXEC, 3), "dup"))
     }
 
+    /// A duplicate of standard output.
+    package static func standardOutput() throws(SystemError) -> Descriptor {
+        Descriptor(adopting: try SystemError.checkErrno(platform_fcntl(1, F_DUPFD_CLOEXEC, 3), "dup"))
+    }
+
     /// Whether the descriptor is a terminal (isatty(3)).
     package var isTerminal: Bool { isatty(raw) == 1 }
 }

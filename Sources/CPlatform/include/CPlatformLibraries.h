@@ -64,4 +64,19 @@ struct platform_slirp_layout {
 };
 int platform_slirp_layout(struct platform_slirp_layout *layout);
 
+// ---- Filter expressions by libpcap, found at run time (posix/pcap.c)
+// ----------------------------------------------------------------------
+
+/// An instruction of the classic BSD packet filter (struct bpf_insn).
+struct platform_filter_instruction {
+    uint16_t code;
+    uint8_t jump_true, jump_false;
+    uint32_t constant;
+};
+/// Compiles an expression of pcap-filter(7) for Ethernet. Returns the number of instructions, up to `capacity`; -ENOENT
+/// without the library, -EMSGSIZE for more, -EINVAL with the library's text in `reason` if the expression is wrong.
+int platform_pcap_compile(
+    const char *expression, int snap_length, struct platform_filter_instruction *instructions, int capacity,
+    char *reason, size_t reason_length);
+
 #endif

@@ -145,7 +145,8 @@ static int send_descriptor(int socket, int descriptor) {
     return sendmsg(socket, &message, 0) < 0 ? -errno : 0;
 }
 
-int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint32_t *groups, int group_count) {
+int platform_open_as(
+    const char *path, int flags, uint32_t mode, uint32_t user, uint32_t group, const uint32_t *groups, int group_count) {
     int ends[2], error = 0, outcome = 0;
     if (socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) < 0) return -errno;
     fcntl(ends[0], F_SETFD, FD_CLOEXEC);
@@ -156,12 +157,12 @@ int platform_open_as(const char *path, uint32_t user, uint32_t group, const uint
         list[count] = groups[count];
         count++;
     }
-    // A child process takes the user's identity, because only the kernel knows what the user may read. It makes only
+    // A child process takes the user's identity, because only the kernel knows what the user may open. It makes only
     // system calls.
     pid_t child = fork();
     if (child == 0) {
         int failed = setgroups(count, list) < 0 || setgid(group) < 0 || setuid(user) < 0;
-        int file = failed ? -1 : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        int file = failed ? -1 : open(path, flags | O_NOCTTY | O_CLOEXEC, (mode_t)mode);
         if (file >= 0 && send_descriptor(ends[1], file) == 0) _exit(0);
         _exit(errno > 0 && errno < 256 ? errno : EACCES);
     }
