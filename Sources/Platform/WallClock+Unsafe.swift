@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLibrary
+import CPlatform
 
 extension WallClock {
     /// Nanoseconds since 1970, UTC (clock_gettime(2)).

@@ -77,6 +77,7 @@ private enum Expected {
         --control off                               | +++++ | +++ | +++++++ |
         --control-group 0                           | +++++ | +++ | +++++++ |
         --control-allow publish                     | +++++ | +++ | +++++++ |
+        --pcap f.pcapng                             | +++++ | +++ | +++++++ |
         --state-dir sd                              | +++++ | +++ | +++++++ |
         --pidfile p                                 | +++++ | +++ | +++++++ |
         --workers 2                                 | +++++ | +++ | +++++++ |

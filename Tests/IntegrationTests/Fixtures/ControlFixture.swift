@@ -17,11 +17,16 @@ final class ControlFixture {
     let socket: String
     let daemon: VMNetDaemon
 
+    /// Stands in options for the path of a file in the network's folder.
+    static func file(_ name: String) -> String { "FOLDER/" + name }
+
     init(
         _ uplink: String = "user", _ options: [String] = [], internet: Bool = false,
         environment: [String: String?] = [:]
     ) throws {
         network = try TestNetwork()
+        let folder = network.folder
+        let options = options.map { $0.hasPrefix("FOLDER/") ? folder.file(String($0.dropFirst(7))) : $0 }
         if internet { try network.startInternet() }
         path = network.folder.file("own")
         socket = network.folder.file("control")
