@@ -38,7 +38,7 @@ extension IntegrationTests {
             let names = try ReferenceFixture().pages.map(\.file)
             for command in [
                 "join", "switch", "run", "client", "check", "interfaces", "version", "list", "status", "stop", "events",
-                "publish", "egress", "allow", "lease", "port",
+                "publish", "egress", "allow", "lease", "port", "capture",
             ] {
                 #expect(names.contains("vde_vmnet-\(command).1"))
             }
