@@ -100,6 +100,9 @@ let package = Package(
         smallLibrary(
             "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
             logging),
+        smallLibrary(
+            "TFTPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
+            logging),
         smallLibrary("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary(
@@ -132,15 +135,13 @@ let package = Package(
             "VDESwitch", "Wire", logging),
         smallLibrary(
             "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
-            "HostFirewall",
-            "Lifecycle", "NameService", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing",
-            "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", logging),
+            "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "Sessions", "Switching",
+            "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink",
+            "Wire", logging),
         smallLibrary(
             "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "HostFirewall",
-            "Lifecycle",
-            "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink", "Timing",
-            "Uplink",
-            "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
+            "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink",
+            "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
@@ -161,6 +162,7 @@ let package = Package(
         tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
         tests(of: "Listeners", "Platform", "Timing"),
         tests(of: "DHCPService", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        tests(of: "TFTPService", "Platform", "Timing", "Wire"),
         tests(of: "NameService", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         tests(of: "HostFirewall", "NetworkModel", "Wire"),
         tests(of: "HostChanges", "NetworkModel", "Platform", "Wire"),

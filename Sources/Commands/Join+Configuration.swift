@@ -35,6 +35,7 @@ extension Join {
         configuration.bridgeHelper = try bridgeHelper.map { Files.absolute(try nonEmpty($0, "--bridge-helper")) }
         let vmnetInUse = resolved == .user ? nil : framework
         try addresses.apply(to: &configuration, hasSystemServer: vmnetInUse != nil)
+        try leases.apply(to: &configuration)
         try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
         try policy.apply(to: &configuration, needingNames: addresses.needingNames)
         try servers.apply(to: &configuration)
@@ -121,6 +122,7 @@ extension Join {
         given.note(.tapName, tapName != nil)
         vmnet.note(in: &given)
         addresses.note(in: &given)
+        leases.note(in: &given)
         policy.note(in: &given)
         servers.note(in: &given)
         controlling.note(in: &given)

@@ -140,6 +140,8 @@ package struct Join: ParsableCommand {
 
     @OptionGroup var addresses: AddressOptions
 
+    @OptionGroup var leases: LeaseOptions
+
     @OptionGroup var servers: ServerOptions
 
     @OptionGroup var publishing: PublishOptions

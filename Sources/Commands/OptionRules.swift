@@ -41,6 +41,10 @@ enum OptionName: String, CaseIterable, Sendable {
     case domain = "--domain"
     case domainOff = "--domain off"
     case hostDNS = "--host-dns"
+    case dhcpOption = "--dhcp-option"
+    case leaseTime = "--lease-time"
+    case noRouter = "--no-router"
+    case boot = "--boot"
     case publish = "--publish"
     case publishHardware = "--publish PORT:MAC"
     case publishHardwareUDP = "--publish PORT:MAC/udp"
@@ -222,6 +226,9 @@ extension OptionRules {
         OptionRule(
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
             because: "no DHCP server would assign the address"),
+        OptionRule(
+            .dhcpOption, .leaseTime, .noRouter, .boot, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
+            because: "only vde_vmnet's own DHCP server does this; configure the other server, or use --dhcp builtin"),
         OptionRule(.hostDNS, condition: .excludes([.domainOff]), because: "it answers names of guests only"),
         OptionRule(
             .name, .controlGroup, .controlAllow, condition: .excludes([.controlOff]),
@@ -268,11 +275,13 @@ extension OptionRules {
             .trunk, .allowServer, condition: .modes([.shared, .host]),
             because: "the bridged network has its own addresses and routers"),
         OptionRule(
-            .dhcp, .dhcpHost, condition: .modes([.shared, .host]),
+            .dhcp, .dhcpHost, .dhcpOption, .leaseTime, .boot, condition: .modes([.shared, .host]),
             because: "the bridged network has its own DHCP server"),
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, condition: .modes([.shared]),
             because: "in the other modes guests have no name server of vde_vmnet"),
+        OptionRule(
+            .noRouter, condition: .modes([.shared]), because: "in the other modes vde_vmnet is no router anyway"),
         OptionRule(
             .publish, condition: .modes([.shared]),
             because:
@@ -293,7 +302,8 @@ extension OptionRules {
         // Uplinks
         OptionRule(
             .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost,
-            .publish, condition: .uplinks(everyUplink), because: "it configures the uplink"),
+            .dhcpOption, .leaseTime, .boot, .publish, condition: .uplinks(everyUplink),
+            because: "it configures the uplink"),
         OptionRule(
             .bridged, .interface, condition: .uplinks([.tap, .vmnet]),
             because: "a user-mode NAT cannot be bridged to another network"),
@@ -307,6 +317,9 @@ extension OptionRules {
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, condition: .uplinks([.tap, .user]),
             because: "only with these uplinks vde_vmnet answers guests' DNS queries"),
+        OptionRule(
+            .noRouter, condition: .uplinks([.tap, .user]),
+            because: "vmnet.framework itself announces its gateway to guests as their IPv6 router"),
         OptionRule(
             .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),

@@ -49,7 +49,10 @@ struct PolicyOptions: ParsableArguments {
         hostLoopback
             ? "--host-loopback"
             : egress != nil
-                ? "--egress" : "--publish by hardware address or name, --dhcp-host with a name, --domain or --host-dns"
+                ? "--egress"
+                : """
+                --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns or --no-router
+                """
     }
 
     /// - Parameter needingNames: the option that needs the DNS proxy, which such a policy may close.

@@ -135,6 +135,12 @@ package final class DHCPServerRunner {
     /// Removes the reservation of a client. Returns whether there was one.
     package func removeReservation(of hardware: MACAddress) -> Bool { server.removeReservation(of: hardware) }
 
+    /// Whether a guest holds the lease on an address now.
+    package func holds(_ hardware: MACAddress, _ address: IPv4Address) -> Bool {
+        guard let lease = server.table.lease(on: address) else { return false }
+        return lease.hardware == hardware && lease.expires > BootClock.now
+    }
+
     /// The address of the guest that has this name now.
     package func address(of name: GuestName) -> IPv4Address? { server.address(of: name, now: BootClock.now) }
 

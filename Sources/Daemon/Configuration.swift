@@ -73,6 +73,14 @@ package struct Configuration: Sendable {
     package var hostDNS: HostDNS = .automatic
     /// Which DHCP server guests have.
     package var dhcp: DHCP = .auto
+    /// DHCP options that guests get beside or instead of those of the network.
+    package var guestOptions: [GuestOption] = []
+    /// Seconds of the longest lease; nil: the usual ones.
+    package var leaseTime: UInt32?
+    /// Guests get no default route.
+    package var withholdsRouter = false
+    /// The files that guests boot from; nil if none.
+    package var boot: BootFiles?
     /// Guests that may be routers and DHCP servers for the others.
     package var allowedServers: [AllowedServer] = []
     /// nil: the first free name.

@@ -8,6 +8,7 @@ import NetworkModel
 import Platform
 import Sessions
 import Switching
+import TFTPService
 import Uplink
 import Wire
 
@@ -27,7 +28,7 @@ extension Daemon {
             if !addressing.answersDNS, names == nil, configuration.egress.allowsNames {
                 _ = try makeNames(addressing)
             }
-            dhcp.router = network.gateway
+            dhcp.router = configuration.withholdsRouter ? nil : network.gateway
             dhcp.nameServers = addressing.answersDNS || names != nil ? [network.gateway] : []
         }
         let facts: HostFacts? =
@@ -36,6 +37,9 @@ extension Daemon {
         try names?.open(terminatesTCP: terminatesTCP)
         try openHostNames()
         dhcp.reservations = configuration.reservations
+        dhcp.guestOptions = configuration.guestOptions
+        dhcp.boot = configuration.boot
+        if let leaseTime = configuration.leaseTime { dhcp.leaseTime = leaseTime }
         let mayHaveOtherServers = session?.mayHaveOtherServers ?? false
         dhcp.knowsPorts = session?.ownsSwitch ?? false
         // This server does not know the leases of another server, which may be a guest.
@@ -44,6 +48,19 @@ extension Daemon {
         let service = try makeAddressService(
             dhcp, yieldsToOthers: configuration.dhcp == .auto && mayHaveOtherServers)
         if let facts { service.refreshConfiguration = { facts.apply(to: &$0) } }
+        try serveBootFiles(addressing, to: service)
+    }
+
+    /// Serves the files of `--boot` to guests with a lease.
+    private func serveBootFiles(_ addressing: HostAddressing, to leases: DHCPServerRunner) throws(ExitError) {
+        guard let bootDirectory else { return }
+        // A network that could not be opened, and is replaced by a user-mode NAT, may have a server.
+        bootFiles?.close()
+        let server = try BootFileServer(
+            bootDirectory, addressing.network, hardware: addressing.hardware, mtu: configuration.mtu, loop: loop,
+            control: control, logger: logger)
+        server.isHolder = { [unowned leases] in leases.holds($0, $1) }
+        bootFiles = server
     }
 
     private func makeAddressService(

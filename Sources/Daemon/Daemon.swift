@@ -5,9 +5,11 @@ import EventLoop
 import Lifecycle
 import Logging
 import NameService
+import NetworkModel
 import Platform
 import Sessions
 import Switching
+import TFTPService
 import Timing
 import Uplink
 import VmnetUplink
@@ -50,6 +52,9 @@ package final class Daemon {
     var addressService: DHCPServerRunner?
     var names: DNSGateway?
     var hostNames: HostNameListener?
+    /// The files of `--boot`, and the server for guests.
+    private(set) var bootDirectory: BootDirectory?
+    var bootFiles: BootFileServer?
     /// Follows the guests of published ports.
     private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)
@@ -124,6 +129,10 @@ package final class Daemon {
 
     /// Returns the ready line; nil if a signal has ended the daemon meanwhile.
     private func start() throws(ExitError) -> String? {
+        // Before the first thread is started, and before anything is changed.
+        if let boot = configuration.boot, let directory = boot.directory {
+            bootDirectory = try BootDirectory(directory, names: boot.servedNames)
+        }
         // A name that is taken is refused before anything is changed.
         if configuration.control.isRequired { try openControl() }
         try openCaptureFile()
@@ -217,6 +226,7 @@ package final class Daemon {
             logger.notice("address service: \(control.serviceCounters)")
             for port in control.ports { logger.notice("\(name(of: port.number)): \(port.counters)") }
             if let report = uplink?.report { logger.notice("\(report)") }
+            if let counters = bootFiles?.counters { logger.notice("boot files: \(counters)") }
             return
         }
         if number == Signal.child {
@@ -238,6 +248,7 @@ package final class Daemon {
         control.notification.drain()
         addressService?.receive()
         names?.receive()
+        bootFiles?.receive()
         for event in control.takeEvents() {
             switch event {
             case .loop(let port, let other):
@@ -288,6 +299,7 @@ package final class Daemon {
         networkControl?.close()
         pidfile?.remove()
         hostNames?.close()
+        bootFiles?.close()
         names?.close(isForwarding: isForwarding)
         uplink?.stop()
         listeners?.close()

@@ -35,6 +35,7 @@ final class HostFacts {
         resolvers.refresh()
         // The guests' domain first: a name of one label is a guest's before it is one of the host's network.
         let own = domain.map { [$0.description] } ?? []
+        dhcp.guestDomain = domain
         dhcp.domain = own.first ?? resolvers.domain
         dhcp.searchDomains = own + resolvers.search.filter { DNSName($0) != domain?.name }
         guard let tap else { return }

@@ -5,8 +5,8 @@
 package struct DescriptorBudget: Equatable {
     /// DNS: 128 transactions with two sockets each, and 64 TCP connections of guests with two ends each.
     private static let mostForNames = 384
-    /// Files, and the pipes of child processes.
-    private static let own = 64
+    /// Files, those of 64 transfers of boot files among them, and the pipes of child processes.
+    private static let own = 128
     /// Clients of the management console, and clients whose request has not arrived yet.
     private static let mostForOtherClients = 256
 

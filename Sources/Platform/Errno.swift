@@ -24,6 +24,7 @@ package enum Errno {
     package static var exists: Int32 { EEXIST }
     package static var busy: Int32 { EBUSY }
     package static var isDirectory: Int32 { EISDIR }
+    package static var notDirectory: Int32 { ENOTDIR }
     package static var messageTooLong: Int32 { EMSGSIZE }
     package static var nameTooLong: Int32 { ENAMETOOLONG }
     package static var timedOut: Int32 { ETIMEDOUT }
@@ -44,4 +45,5 @@ package enum Errno {
     package static var notSupported: Int32 { ENOTSUP }
     package static var brokenPipe: Int32 { EPIPE }
     package static var ioError: Int32 { EIO }
+    package static var tooManyLinks: Int32 { ELOOP }
 }

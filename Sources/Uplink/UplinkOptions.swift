@@ -37,6 +37,8 @@ package struct UplinkOptions: Sendable {
     package var reservations: [AddressReservation] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// Guests get a default route to the gateway.
+    package var isDefaultRouter = true
     /// nil: the first free name.
     package var tapName: String?
     /// QEMU's helper that makes a TAP a port of a bridge; nil: the one that is installed.

@@ -52,6 +52,7 @@ package final class UserUplink: Uplink {
         natOptions.mtu = options.mtu
         natOptions.policy = options.egress
         natOptions.policy.isClosed = options.mode == .host
+        natOptions.isDefaultRouter = options.isDefaultRouter
         natOptions.prefix = options.uniqueLocalPrefix(gateway: guests.gateway)
         natOptions.flowLimit = max(16, flowLimit)
         do throws(ExitError) {

@@ -62,6 +62,10 @@ private enum Expected {
         --domain lab.example                        | +++-- | +-- | +++++++ |
         --domain off                                | +++++ | +++ | +++++++ |
         --host-dns 127.0.0.1:5300                   | +++-- | +-- | +++++++ |
+        --dhcp-option ntp-server=10.0.0.1           | ++++- | ++- | +++++++ |
+        --lease-time 2h                             | ++++- | ++- | +++++++ |
+        --no-router                                 | +++-- | +-- | +++++++ |
+        --boot bf                                   | ++++- | ++- | +++++++ |
         --publish 2222:10.0.0.2:22                  | ++++- | +-- | +++++++ |
         --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | +++++++ |
         --publish 2222:52:54:00:00:00:01:22/udp     | ++--- | +-- | +++++++ |
@@ -90,6 +94,10 @@ private enum Expected {
     static let contradictions: [(String, [String])] = [
         ("--vmnet-disable-dhcp", ["--dhcp auto", "--dhcp builtin", "--dhcp system", "--dhcp-host"]),
         ("--dhcp-host", ["--dhcp off", "--dhcp system"]),
+        ("--dhcp-option", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--lease-time", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--no-router", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--boot", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--domain lab.example", ["--egress deny"]),
         ("--host-dns", ["--egress deny", "--domain off"]),
         ("--allow", ["--egress allow"]),

@@ -9,7 +9,7 @@ package enum Layers {
         ["Platform", "CVmnet", "VmnetSimulator"],
         ["Capture", "FrameIO", "NetworkModel", "EventLoop", "Lifecycle"],
         ["Switching", "VDEPlug", "Listeners", "HostFirewall"],
-        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "ControlSocket"],
+        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "TFTPService", "ControlSocket"],
         ["Uplink"],
         ["TapUplink", "UserUplink", "VmnetUplink", "Sessions"],
         ["VmnetFramework", "NameService"],

@@ -100,6 +100,8 @@ package final class PlugGuest {
                 ip addr add "$ip/$mask" dev "$interface"
                 [ -z "$router" ] || ip route replace default via "$router"
                 set | grep -E '^(ip|mask|subnet|router|dns|domain|search|mtu|lease|serverid|broadcast|hostname)='
+                set | grep -E '^(ntpsrv|staticroutes|tftp|bootfile|boot_file|siaddr|opt[0-9]+)='
+                exit 0
 
                 """.utf8), mode: 0o755)
         let result = try namespace.attempt(

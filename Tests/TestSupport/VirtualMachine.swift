@@ -43,6 +43,34 @@ package final class VirtualMachine {
         return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
+    /// Writes the kernel, the root file system as `initrd`, and a script of iPXE that loads both.
+    package static func writeBootFiles(to directory: String, script: String) throws {
+        try Files.replace(directory + "/vmlinuz", try Files.read(cache + "/vmlinuz"))
+        try Initrd.write(
+            to: directory + "/initrd", modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 })
+        let text = """
+            #!ipxe
+            kernel vmlinuz console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init from=tftp
+            initrd initrd
+            boot
+
+            """
+        try Files.replace(directory + "/" + script, Array(text.utf8))
+    }
+
+    /// Starts QEMU (software emulation) without a disk and a kernel: the firmware of the network card, iPXE, loads one.
+    /// - Parameter netdev: the value of `-netdev`, with the id net0.
+    package static func qemuFromNetwork(
+        _ name: String, netdev: String, folder: TemporaryFolder
+    ) throws -> VirtualMachine {
+        let command = [
+            "qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot", "-display", "none",
+            "-serial", "stdio", "-boot", "n", "-netdev", netdev, "-device",
+            "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:31",
+        ]
+        return VirtualMachine(name, try start(command, nil, nil), folder)
+    }
+
     /// QEMU's options without those of the network card: software emulation, the test's kernel and root file system.
     package static func qemuOptions(_ folder: TemporaryFolder, tools: [String] = []) throws -> [String] {
         let initrd = folder.file("initrd-qemu")

@@ -33,7 +33,16 @@ package struct DHCPConfiguration: Equatable, Sendable {
     /// seen.
     package var knowsPorts = false
     /// The longest lease, in seconds.
-    package var leaseTime: UInt32 = 1800
+    package var leaseTime: UInt32 = DHCPConfiguration.usualLeaseTime
+    /// Options that the user has set. They take precedence over the ones above.
+    package var guestOptions: [GuestOption] = []
+    /// Files that guests boot from; nil if none.
+    package var boot: BootFiles?
+    /// The domain in which a guest's name exists; nil if guests have no names.
+    package var guestDomain: GuestDomain?
+
+    /// `leaseTime` unless the user sets another one.
+    package static let usualLeaseTime: UInt32 = 1800
 
     /// - Parameters:
     ///   - first: the first address that is assigned.

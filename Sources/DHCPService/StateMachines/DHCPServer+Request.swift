@@ -146,6 +146,7 @@ extension DHCPServer {
         }
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)
+        reply.report(lease.name)
         outbox.frames.append(reply.frame())
     }
 

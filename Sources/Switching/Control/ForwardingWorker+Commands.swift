@@ -39,6 +39,7 @@ extension ForwardingWorker {
     private func changeSetting(_ command: SwitchCommand) {
         switch command {
         case .names(let service): fabric.settings.names = service
+        case .boot(let service): fabric.settings.boot = service
         case .policy(let policy):
             fabric.settings.policy = policy
             fabric.settings.updateGuestChecks()
@@ -106,7 +107,7 @@ extension ForwardingWorker {
         }
     }
 
-    /// Dispatches the frames that the address service and the name service have sent.
+    /// Dispatches the frames that the address service, the name service and the boot service have sent.
     mutating func dispatchFromServices() {
         while true {
             batch.removeAll()
@@ -114,6 +115,7 @@ extension ForwardingWorker {
                 guard
                     let frame = fabric.control.fromService.removeFirst({ frame, _ in frame.copied() })
                         ?? fabric.control.nameReplies.removeFirst({ frame, _ in frame.copied() })
+                        ?? fabric.control.bootReplies.removeFirst({ frame, _ in frame.copied() })
                 else { break }
                 batch.append(copying: frame.rawSpan)
             }

@@ -28,24 +28,10 @@ enum NameTransport: BitwiseCopyable {
 
     /// Returns nil for every frame that is not a whole packet to the service's port 53.
     init?(of frame: RawSpan, to service: NameService) {
-        // Every whole query has room for a tag, too.
-        let shortest = IPv4Header.length &+ UDPHeader.length
-        guard frame.byteCount >= EthernetHeader.taggedLength &+ shortest else { return nil }
-        let start =
-            frame.big16(at: EthernetHeader.Field.type) == EtherType.vlan
-            ? EthernetHeader.taggedLength : EthernetHeader.length
-        // Protocol, address, no fragment; then the destination port, which TCP has at the same offset.
-        guard frame.byteCount >= start &+ shortest, frame.big16(at: start &- EtherType.length) == EtherType.ipv4,
-            frame.big32(at: start &+ IPv4Header.Field.destination) == service.address.value,
-            frame.big16(at: start &+ IPv4Header.Field.fragment) & IPv4Header.Fragment.isFragmentMask == 0
-        else { return nil }
-        let transport =
-            start
-            &+ IPv4Header.length(versionAndLength: frame.byte(at: start &+ IPv4Header.Field.versionAndLength))
-        guard frame.byteCount >= transport &+ UDPHeader.length,
-            frame.big16(at: transport &+ UDPHeader.Field.destinationPort) == NameService.port
-        else { return nil }
-        switch frame.byte(at: start &+ IPv4Header.Field.protocolNumber) {
+        guard let receiver = PacketReceiver(of: frame, to: service.address), receiver.port == NameService.port else {
+            return nil
+        }
+        switch receiver.protocolNumber {
         case IPProtocol.udp: self = .datagram
         case IPProtocol.tcp: self = .stream
         default: return nil

@@ -14,6 +14,7 @@ enum SwitchCommand: Sendable {
     case policy(ServicePolicy)
     case rules(GuestRules)
     case names(NameService?)
+    case boot(BootService?)
     case bindings([LeaseBinding])
     case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
     case vlanAware(Bool)

@@ -37,6 +37,9 @@ package final class SwitchControl: Sendable {
     // Apart from DHCP's, which a flood of queries must not delay.
     let nameQueries = ServiceFrameRing()
     let nameReplies = ServiceFrameRing()
+    // Apart from both, because a file is many datagrams.
+    let bootRequests = ServiceFrameRing()
+    let bootReplies = ServiceFrameRing()
     let callers = CallerPorts()
     /// The counters of the services' port.
     package let serviceCounters = PortCounters()
@@ -181,6 +184,22 @@ package final class SwitchControl: Sendable {
     @discardableResult
     package func sendNameReply(_ frame: [UInt8]) -> Bool {
         let taken = nameReplies.append(frame.rawSpan)
+        wakeup.signal()
+        return taken
+    }
+
+    /// Diverts guests' TFTP datagrams to the gateway to this service from now on; nil for none.
+    package func setBootService(_ service: BootService?) { submit(.boot(service)) }
+
+    /// Removes the first frame with a guest's TFTP datagram, and returns it with the port that it came in by.
+    package func removeBootRequest() -> (frame: [UInt8], port: PortNumber)? {
+        bootRequests.removeFirst { ($0.copied(), $1) }
+    }
+
+    /// Sends a frame with a TFTP datagram to a guest. Returns false if the ring is full.
+    @discardableResult
+    package func sendBootReply(_ frame: [UInt8]) -> Bool {
+        let taken = bootReplies.append(frame.rawSpan)
         wakeup.signal()
         return taken
     }

@@ -77,6 +77,17 @@ extension Dispatcher {
         return true
     }
 
+    /// Passes a guest's TFTP datagram to the boot service. Returns false for any other frame.
+    mutating func divertToBootService(
+        _ context: FrameContext, _ service: BootService, _ batch: borrowing FrameBatch
+    ) -> Bool {
+        guard context.vlan == (settings.isVLANAware ? ports[SwitchControl.servicePort].pvid : 0),
+            service.takes(batch.bytes(of: batch[context.index]))
+        else { return false }
+        enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
+        return true
+    }
+
     // MARK: DHCP servers among guests
 
     /// Seconds between two requests of one port that are shown to guests which may not answer them.

@@ -3,7 +3,8 @@ import FrameIO
 import Platform
 import Wire
 
-// Frames to the address service and the name service, which run on the control thread: they go by rings.
+// Frames to the address service, the name service and the boot service, which run on the control thread: they go by
+// rings.
 
 extension Dispatcher {
     /// Appends frames to the services' rings.
@@ -16,10 +17,7 @@ extension Dispatcher {
             guard batch.completeChecksum(of: index) else { continue }
             let tags = RemovedTags.remove(from: index, of: &batch)
             let frame = batch[index]
-            let isQuery =
-                settings.names.map { NameTransport(of: batch.bytes(of: frame), to: $0) == .datagram } ?? false
-            let ring = isQuery ? control.nameQueries : control.toService
-            if ring.append(batch.bytes(of: frame), from: PortNumber(ingressInfo.port)) {
+            if ring(for: batch.bytes(of: frame)).append(batch.bytes(of: frame), from: PortNumber(ingressInfo.port)) {
                 control.serviceCounters.sent(frames: 1, bytes: Int(frame.length))
             } else {
                 control.serviceCounters.dropped(
@@ -29,6 +27,13 @@ extension Dispatcher {
         }
         ports[port].egressLock.unlock()
         control.notification.signal()
+    }
+
+    /// The ring of the service that takes a frame.
+    private func ring(for frame: RawSpan) -> ServiceFrameRing {
+        if let names = settings.names, NameTransport(of: frame, to: names) == .datagram { return control.nameQueries }
+        if let boot = settings.boot, boot.takes(frame) { return control.bootRequests }
+        return control.toService
     }
 }
 

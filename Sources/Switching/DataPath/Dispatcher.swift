@@ -223,6 +223,9 @@ struct Dispatcher: ~Copyable {
             {
                 return nil
             }
+            if let boot = settings.boot, header.payload == .ipv4, divertToBootService(context, boot, batch) {
+                return nil
+            }
         } else if header.payload == .ipv6 && context.role == .uplink && settings.rules.reach != .nothing
             && isInServiceVLAN(context)
         {

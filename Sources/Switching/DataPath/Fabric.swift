@@ -92,6 +92,8 @@ struct SwitchSettings: ~Copyable {
     var checksGuests = false
     /// The address of the name service, if one runs here.
     var names: NameService?
+    /// The address of the boot service, if one runs here.
+    var boot: BootService?
     /// Copies every frame to every port.
     var isHub = false
     /// Keeps VLANs apart (802.1Q); otherwise tags are passed on as they are.

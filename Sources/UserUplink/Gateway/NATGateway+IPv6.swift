@@ -6,8 +6,8 @@ import Wire
 // Neighbor discovery and IPv6.
 
 extension NATGateway {
-    /// Seconds for which guests may rely on a router advertisement. On a network without egress the gateway announces
-    /// the prefix, and no default router (RFC 4861 section 4.2).
+    /// Seconds for which guests may rely on a router advertisement. Without egress, and with `--no-router`, the gateway
+    /// announces the prefix, and no default router (RFC 4861 section 4.2).
     private static let routerLifetime: UInt16 = 1800
     /// The interval of unsolicited router advertisements.
     package static let advertisementInterval = TimeAmount.seconds(300)
@@ -22,7 +22,8 @@ extension NATGateway {
         toGuests.append(
             NeighborDiscovery.routerAdvertisement(
                 from: (linkLocal, options.hardware), to: receiver, prefix: options.prefix ?? 0,
-                lifetime: Self.routerLifetime, isDefaultRouter: !options.policy.isClosed, mtu: options.mtu))
+                lifetime: Self.routerLifetime, isDefaultRouter: options.isDefaultRouter && !options.policy.isClosed,
+                mtu: options.mtu))
     }
 
     private func isGatewayAddress(_ address: IPv6Address) -> Bool { address == linkLocal || address == gateway6 }

@@ -61,6 +61,8 @@ package struct NATGateway: Sendable {
         package var mtu = 1500
         /// Which destinations guests may reach.
         package var policy = EgressPolicy()
+        /// Guests get a default route to the gateway, unless the policy is closed.
+        package var isDefaultRouter = true
         /// TCP to the gateway's port 53 goes to the DNS proxy. DNS over UDP does not get here.
         package var answersDNS = false
         /// Flows at a time: TCP connections, and sockets for UDP and pings.

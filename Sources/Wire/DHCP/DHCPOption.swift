@@ -39,8 +39,16 @@ package enum DHCPOption: UInt8, Sendable {
     case rebindingTime = 59
     case vendorClass = 60
     case clientIdentifier = 61
+    case serverName = 66
+    case bootFile = 67
+    /// RFC 3004.
+    case userClass = 77
     /// RFC 4702.
     case clientFQDN = 81
+    /// RFC 4578 section 2.1.
+    case clientArchitecture = 93
     /// RFC 3397.
     case domainSearch = 119
+    /// Options of iPXE, in an encapsulation of their own.
+    case ipxe = 175
 }

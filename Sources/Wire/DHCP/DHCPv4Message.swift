@@ -56,6 +56,9 @@ package struct DHCPv4Message: Equatable, Sendable {
     /// Messages are padded to the length of a BOOTP message (RFC 1542 section 2.1).
     private static let minimumLength = 300
 
+    /// Bytes of a name that fits into `bootFile`.
+    package static let longestBootFile = Field.bootFile.count - 1
+
     /// Bytes before the options: the BOOTP header and the magic cookie.
     package static let fixedLength = 240
     /// Bytes of the IP datagram that every client must accept (RFC 2131 section 2).
@@ -80,6 +83,10 @@ package struct DHCPv4Message: Equatable, Sendable {
     package var relay: IPv4Address = .any
     /// `chaddr`.
     package var clientHardware: MACAddress
+    /// `sname`, without the zeros behind it; empty if the field carries options.
+    package var serverName: [UInt8] = []
+    /// `file`, without the zeros behind it; empty if the field carries options.
+    package var bootFile: [UInt8] = []
     /// Options in the order in which they were first read, or are to be written. The pieces of a split option are
     /// joined (RFC 3396).
     package private(set) var options: [(code: UInt8, value: [UInt8])] = []
@@ -97,7 +104,7 @@ package struct DHCPv4Message: Equatable, Sendable {
             && a.wantsBroadcast == b.wantsBroadcast
             && a.clientAddress == b.clientAddress && a.yourAddress == b.yourAddress && a.nextServer == b.nextServer
             && a.relay == b.relay
-            && a.clientHardware == b.clientHardware
+            && a.clientHardware == b.clientHardware && a.serverName == b.serverName && a.bootFile == b.bootFile
             && a.options.elementsEqual(b.options) { $0.code == $1.code && $0.value == $1.value }
     }
 
@@ -125,9 +132,13 @@ package struct DHCPv4Message: Equatable, Sendable {
         try parseOptions(bytes.from(DHCPv4Message.fixedLength))
         // The file and sname fields may carry further options (RFC 2132 section 9.3), file first.
         let overload = self[.overload]?.first ?? 0
-        if overload & 1 != 0 { try parseOptions(bytes.extracting(Field.bootFile)) }
-        if overload & 2 != 0 { try parseOptions(bytes.extracting(Field.serverName)) }
+        let fields = (file: bytes.extracting(Field.bootFile), server: bytes.extracting(Field.serverName))
+        if overload & 1 != 0 { try parseOptions(fields.file) } else { bootFile = DHCPv4Message.text(fields.file) }
+        if overload & 2 != 0 { try parseOptions(fields.server) } else { serverName = DHCPv4Message.text(fields.server) }
     }
+
+    /// The bytes in front of the first zero; the last byte of a field is one (RFC 2131 section 2).
+    private static func text(_ field: RawSpan) -> [UInt8] { Array(field.copied().dropLast().prefix { $0 != 0 }) }
 
     private mutating func parseOptions(_ bytes: RawSpan) throws(WireError) {
         var offset = 0
@@ -158,10 +169,16 @@ package struct DHCPv4Message: Equatable, Sendable {
 
     /// An option's value; nil if absent. Setting replaces it, or removes it with nil.
     package subscript(option: DHCPOption) -> [UInt8]? {
-        get { options.first { $0.code == option.rawValue }?.value }
+        get { self[code: option.rawValue] }
+        set { self[code: option.rawValue] = newValue }
+    }
+
+    /// The value of the option with a code; nil if absent. Setting replaces it, or removes it with nil.
+    package subscript(code code: UInt8) -> [UInt8]? {
+        get { options.first { $0.code == code }?.value }
         set {
-            options.removeAll { $0.code == option.rawValue }
-            if let newValue { options.append((option.rawValue, newValue)) }
+            options.removeAll { $0.code == code }
+            if let newValue { options.append((code, newValue)) }
         }
     }
 
@@ -233,6 +250,10 @@ package struct DHCPv4Message: Equatable, Sendable {
         writer.put16(wantsBroadcast ? DHCPv4Message.broadcastFlag : 0)
         for address in [clientAddress, yourAddress, nextServer, relay] { writer.put(address) }
         writer.put(clientHardware)
+        writer.putZeros(Field.serverName.lowerBound - writer.count)
+        writer.put(serverName.prefix(Field.serverName.count - 1))
+        writer.putZeros(Field.bootFile.lowerBound - writer.count)
+        writer.put(bootFile.prefix(Field.bootFile.count - 1))
         writer.putZeros(Field.cookie - writer.count)
         writer.put32(DHCPv4Message.cookie)
         for (code, value) in options {
