@@ -118,9 +118,9 @@ private let second = TimeAmount.seconds(1)
     // MARK: FQDN (RFC 4702)
 
     /// The acknowledgement's FQDN option for a client that sends this one.
-    private func fqdn(_ value: [UInt8], holding taken: Bool = false, domain: String? = "vm.internal") -> [UInt8]? {
+    private func fqdn(_ value: [UInt8], isTaken: Bool = false, domain: String? = "vm.internal") -> [UInt8]? {
         var harness = DHCPHarness { $0.guestDomain = domain.flatMap { GuestDomain($0) } }
-        if taken { harness.lease(mac(9)) { $0[.hostName] = Array("web".utf8) } }
+        if isTaken { harness.lease(mac(9)) { $0[.hostName] = Array("web".utf8) } }
         _ = harness.send(harness.message(.discover, mac(1)) { $0[.clientFQDN] = value })
         guard let offer = harness.wait(second).last else { return nil }
         var request = harness.selecting(offer)
@@ -135,7 +135,7 @@ private let second = TimeAmount.seconds(1)
         #expect(fqdn([0b0100, 0, 0] + wire) == [0b0111, 255, 255] + whole, "the client would update: overridden")
         #expect(fqdn([0b1100, 0, 0] + wire) == [0b0111, 255, 255] + whole, "no update requested: overridden")
         #expect(fqdn([0b0001, 0, 0] + Array("web".utf8)) == [1, 255, 255] + Array("web.vm.internal".utf8), "in ASCII")
-        #expect(fqdn([0b0101, 0, 0] + wire, holding: true) == [0b1110, 255, 255] + wire, "another guest has the name")
+        #expect(fqdn([0b0101, 0, 0] + wire, isTaken: true) == [0b1110, 255, 255] + wire, "another guest has the name")
         #expect(fqdn([0b0101, 0, 0] + wire, domain: nil) == [0b1110, 255, 255] + wire, "guests have no names")
         #expect(fqdn([0b0101, 0]) == nil)
         #expect(fqdn([0b0001, 0, 0] + [UInt8](repeating: 0x2a, count: 250))?.count == 253)

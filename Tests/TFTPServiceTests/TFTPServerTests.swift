@@ -63,6 +63,7 @@ private struct TFTPHarness {
             if messages.isEmpty {
                 guard let repeated = wait() else { return contents }
                 messages = repeated
+                continue
             }
             let message = messages.removeFirst()
             received += 1

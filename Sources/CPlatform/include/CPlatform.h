@@ -286,32 +286,6 @@ int platform_directory_can_be_shared_unseen(void);
 int platform_open_as(
     const char *path, int flags, uint32_t mode, uint32_t user, uint32_t group, const uint32_t *groups, int group_count);
 
-// ---- A process that opens files (posix/opener.c)
-// -------------------------------------------------------------------------------------------------
-
-/// A user with its groups.
-struct platform_identity {
-    uint32_t user, group;
-    const uint32_t *groups;
-    int group_count;
-};
-/// A path below the directory, with a terminator, and a number that the answer repeats.
-struct platform_opener_request {
-    uint32_t number;
-    char path[512];
-};
-/// Starts a process that opens regular files below `directory` for reading, without following links. It has the rights
-/// of `identity` (NULL: of this process's user), no capabilities, and no other descriptor of this process. Returns a
-/// socket to it; the process ends when that is closed. Must be called before any thread is started.
-int platform_opener_start(int directory, const struct platform_identity *identity);
-/// Sends a request. The socket has room for 8 unanswered ones.
-int platform_opener_send(int socket, const struct platform_opener_request *request);
-/// Receives an answer: its number, and the open file or a negative errno. -EAGAIN if there is none and `waits` is 0;
-/// -EPIPE if the process has ended.
-int platform_opener_receive(int socket, int waits, uint32_t *number, int *file);
-/// pread(2), repeated after a signal. Returns the bytes that were read.
-int64_t platform_read_at(int fd, void *bytes, size_t count, int64_t offset);
-
 // ---- Privileges (linux/privileges.c, darwin/privileges.c: nothing)
 // -----------------------------------------------------------------------
 
@@ -408,5 +382,6 @@ int platform_packet_open(uint32_t index);
 ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
 
 #include "CPlatformLibraries.h"
+#include "CPlatformOpener.h"
 
 #endif

@@ -113,7 +113,8 @@ int platform_opener_start(int directory, const struct platform_identity *identit
     gid_t groups[64];
     int count = 0;
     for (; identity && count < identity->group_count && count < 64; count++) groups[count] = identity->groups[count];
-    if (identity && (setgroups(count, groups) < 0 || setgid(identity->group) < 0 || setuid(identity->user) < 0)) _exit(1);
+    if (identity && (setgroups(count, groups) < 0 || setgid(identity->group) < 0 || setuid(identity->user) < 0))
+        _exit(1);
     platform_privileges_keep(0);
     if (platform_privileges_drop() < 0) _exit(1);
     int socket = fcntl(ends[1], F_DUPFD, 64), place = fcntl(directory, F_DUPFD, 64);

@@ -10,8 +10,8 @@ import Wire
 /// without them. Every other option is for clients that request it (option 55), and for clients that send no list. This
 /// holds for the user's options, too.
 ///
-/// The subnet mask is first (RFC 2132 section 3.3). Then come the requested options in the order of the request, as RFC
-/// 2131 section 4.3.1 says, and then the rest. An option that does not fit into the client's longest message (option
+/// The subnet mask is first (RFC 2132 section 3.3). Then come the requested options in the order of the request (RFC
+/// 2131 section 4.3.1), and then the rest. An option that does not fit into the client's longest message (option
 /// 57) is left out, so that the ones that the client requests first have precedence.
 struct NetworkDescription {
     /// Clients assume this MTU unless a reply has another.

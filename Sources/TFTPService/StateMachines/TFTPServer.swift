@@ -16,7 +16,7 @@ import Wire
 ///     sending               timeout, up to five in a row     sending: the same blocks
 ///     sending               an error of the client           -
 ///
-/// All transfers use the server's port 69, and the client's port tells them apart. So the switch recognises the
+/// All transfers use the server's port 69, and the client's port distinguishes them. So the switch recognises the
 /// datagrams of every transfer by one port, and no state of a transfer is in the switch. Clients accept this, because
 /// they take the server's port from its first reply.
 ///

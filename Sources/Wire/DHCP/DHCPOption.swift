@@ -49,6 +49,6 @@ package enum DHCPOption: UInt8, Sendable {
     case clientArchitecture = 93
     /// RFC 3397.
     case domainSearch = 119
-    /// Options of iPXE, in an encapsulation of their own.
+    /// Options of iPXE, encapsulated.
     case ipxe = 175
 }
