@@ -28,7 +28,7 @@ package struct FileOpener: ~Copyable {
                 return unsafe platform_opener_start(directory.raw, &identity)
             }
         } else {
-            raw = unsafe platform_opener_start(directory.raw, nil)
+            raw = platform_opener_start(directory.raw, nil)
         }
         socket = Descriptor(adopting: try SystemError.check(raw, "start a process that opens files"))
     }
