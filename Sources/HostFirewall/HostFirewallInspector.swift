@@ -118,6 +118,8 @@ package struct HostFirewallInspector: Sendable {
     }
 
     private func forwardFinding(_ owner: Owner, _ chain: Ruleset.Chain) -> Finding {
+        let tap = ShellText.quoted(self.tap), name = ShellText.quoted(chain.name)
+        let place = ShellText.command(chain.family, chain.table, chain.name)
         let commands: [String] =
             switch owner {
             case .docker:
@@ -129,16 +131,13 @@ package struct HostFirewallInspector: Sendable {
             case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
             case .iptables:
                 [
-                    "iptables -I \(chain.name) -i \(tap) -j ACCEPT",
-                    "iptables -I \(chain.name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                    "iptables -I \(name) -i \(tap) -j ACCEPT",
+                    "iptables -I \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                 ]
             case .nftables:
                 [
-                    "nft insert rule \(chain.family) \(chain.table) \(chain.name) iifname \(tap) accept",
-                    """
-                    nft insert rule \(chain.family) \(chain.table) \(chain.name) oifname \(tap) ct state \
-                    established,related accept
-                    """,
+                    "nft insert rule \(place) iifname \(tap) accept",
+                    "nft insert rule \(place) oifname \(tap) ct state established,related accept",
                 ]
             }
         return Finding(owner: owner, effect: "what guests send to the outside", commands: commands)

@@ -5,6 +5,8 @@ import CLibrary
 package enum CurrentProcess {
     /// The effective user (geteuid(2)).
     package static var effectiveUser: UInt32 { geteuid() }
+    /// The effective group id.
+    package static var effectiveGroup: UInt32 { getegid() }
 
     /// The process id.
     package static var identifier: Int32 { getpid() }

@@ -45,6 +45,12 @@ extension NetworkInterfaces {
         return (name, mtu > 0 ? Int(mtu) : link.mtu)
     }
 
+    /// Where this host's own packets to `destination` leave it (Linux), and the MTU of that path.
+    /// - Returns: nil if they do not leave.
+    package static func path(to destination: IPv4Address) -> (interface: String, mtu: Int)? {
+        path(to: destination, from: .any, input: 0)
+    }
+
     /// How a link is set up (Linux); nil if there is none.
     package static func link(_ index: UInt32) -> LinkState? {
         var raw = platform_link()

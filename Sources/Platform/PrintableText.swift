@@ -2,19 +2,27 @@
 
 /// Makes untrusted text safe for a terminal, a log or a script.
 package enum PrintableText {
-    /// One line: `?` in place of control characters and line ends, and no more than `limit` bytes.
+    /// One line: `?` in place of control characters, line ends and marks of direction, and no more than `limit` bytes.
     package static func line(_ text: String, limit: Int = 256) -> String {
         var result = ""
         var length = 0
         for scalar in text.unicodeScalars {
             let isControl =
                 scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) || scalar.value == 0x2028
-                || scalar.value == 0x2029
+                || scalar.value == 0x2029 || isDirectionMark(scalar)
             let shown: Unicode.Scalar = isControl ? "?" : scalar
             length += String(shown).utf8.count
             if length > limit { break }
             result.unicodeScalars.append(shown)
         }
         return result
+    }
+
+    /// Marks that change the direction of text on a terminal (Unicode UAX 9).
+    private static func isDirectionMark(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0x061c, 0x200e, 0x200f, 0x202a...0x202e, 0x2066...0x2069: true
+        default: false
+        }
     }
 }

@@ -6,6 +6,9 @@ package struct UnixPath: Hashable, Sendable {
     /// Bytes of the path without terminator.
     package let bytes: [UInt8]
 
+    /// Bytes of the longest path.
+    package static var maximumLength: Int { UnixAddressLayout.native.pathCapacity - 1 }
+
     /// - Throws: `Errno.nameTooLong`, or `Errno.invalid` for an empty path.
     package init(_ text: String) throws(SystemError) { try self.init(Array(text.utf8)) }
 

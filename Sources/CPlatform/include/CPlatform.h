@@ -334,8 +334,9 @@ int platform_link_get(uint32_t index, struct platform_link *link);
 /// Adds the route to a directly connected network to the main table, as the kernel does with an address. Addresses in
 /// host order.
 int platform_route_add(uint32_t index, uint32_t network, uint8_t prefix_length, uint32_t source);
-/// Looks up the route of a packet that arrived through `input` (with routing rules). Sets the interface and the MTU of
-/// the path (0 if no route has one). -ENETUNREACH and others if the packet would not be forwarded.
+/// Looks up the route of a packet that arrived through `input` (with routing rules); 0 for one that the host itself
+/// sends, and a source of 0 for any. Sets the interface and the MTU of the path (0 if no route has one). -ENETUNREACH
+/// and others if the packet would not be forwarded.
 int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input, uint32_t *output, uint32_t *mtu);
 
 /// An IPv4 routing rule (ip-rule(8)).

@@ -239,10 +239,13 @@ int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input,
     uint32_t to = htonl(destination), from = htonl(source);
     start(&request, RTM_GETROUTE, 0, sizeof request.route);
     request.route.rtm_family = AF_INET;
-    request.route.rtm_dst_len = request.route.rtm_src_len = 32;
+    request.route.rtm_dst_len = 32;
     add(&request, RTA_DST, &to, 4);
-    add(&request, RTA_SRC, &from, 4);
-    add(&request, RTA_IIF, &input, 4);
+    if (source) {
+        request.route.rtm_src_len = 32;
+        add(&request, RTA_SRC, &from, 4);
+    }
+    if (input) add(&request, RTA_IIF, &input, 4);
     int outcome = dump(&request, read_path, &path);
     *output = path.output;
     *mtu = path.mtu;
