@@ -69,6 +69,8 @@ package protocol Uplink: AnyObject {
     func takeRefusals() -> [UplinkDetails.Refusal]
     /// Replaces the published ports while the network runs. A failure changes nothing.
     func change(published: [PublishedPort]) throws(ChangeRefusal)
+    /// Whether the uplink can restrict where guests go.
+    var hasEgressPolicy: Bool { get }
     /// Replaces the egress policy while the network runs. A failure changes nothing.
     func change(egress: EgressPolicy) throws(ChangeRefusal)
     /// Keeps guests from each other, or no longer, as far as their packets pass the host. A failure changes nothing.
@@ -85,6 +87,7 @@ package protocol Uplink: AnyObject {
 
 extension Uplink {
     package var isBridged: Bool { false }
+    package var hasEgressPolicy: Bool { false }
     package var parameters: UplinkParameters? { nil }
     package var terminatesTCP: Bool { false }
     package var report: String? { nil }

@@ -190,6 +190,8 @@ package final class UserUplink: Uplink {
         network.note(leases)
     }
 
+    package var hasEgressPolicy: Bool { true }
+
     package func change(egress: EgressPolicy) throws(ChangeRefusal) {
         var policy = egress
         policy.isClosed = options.mode == .host

@@ -27,7 +27,7 @@ package struct Publish: ParsableCommand {
         var port: String
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("publish.add", [("port", .string(port))]) }
+        func run() throws { try network.change("publish.add", ("port", .string(port))) }
     }
 
     struct Remove: ParsableCommand {
@@ -37,7 +37,7 @@ package struct Publish: ParsableCommand {
         var port: String
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("publish.remove", [("port", .string(port))]) }
+        func run() throws { try network.change("publish.remove", ("port", .string(port))) }
     }
 
     struct All: ParsableCommand {
@@ -48,10 +48,11 @@ package struct Publish: ParsableCommand {
 
         func run() throws {
             let ports = try network.connect().call("publish.list")["published"]?.array ?? []
-            if json { return StandardOutput.write(JSON.array(ports).text + "\n") }
-            var table = TextTable("PUBLISHED", "LEADS TO")
-            for one in ports { table.add(one["port"]?.string ?? "", one["guest"]?.string ?? "-") }
-            StandardOutput.write(table.text(hasColours: TerminalText.hasColours))
+            network.show(ports, asJSON: json) { ports in
+                var table = TextTable("PUBLISHED", "LEADS TO")
+                for one in ports { table.add(one["port"]?.string ?? "", one["guest"]?.string ?? "-") }
+                return table
+            }
         }
     }
 }
@@ -101,7 +102,7 @@ package struct Allow: ParsableCommand {
         var destination: String
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("allow.add", [("destination", .string(destination))]) }
+        func run() throws { try network.change("allow.add", ("destination", .string(destination))) }
     }
 
     struct Remove: ParsableCommand {
@@ -111,7 +112,7 @@ package struct Allow: ParsableCommand {
         var destination: String
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("allow.remove", [("destination", .string(destination))]) }
+        func run() throws { try network.change("allow.remove", ("destination", .string(destination))) }
     }
 
     struct All: ParsableCommand {
@@ -138,9 +139,7 @@ package struct Lease: ParsableCommand {
         @OptionGroup var network: NetworkOptions
 
         func run() throws {
-            let leases = try network.connect().list("leases", "leases")
-            if json { return StandardOutput.write(JSON.array(leases).text + "\n") }
-            StandardOutput.write(LeaseText.table(leases).text(hasColours: TerminalText.hasColours))
+            network.show(try network.connect().list("leases", "leases"), asJSON: json) { LeaseText.table($0) }
         }
     }
 
@@ -151,7 +150,7 @@ package struct Lease: ParsableCommand {
         var address: String
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("lease.release", [("address", .string(address))]) }
+        func run() throws { try network.change("lease.release", ("address", .string(address))) }
     }
 
     struct Reserve: ParsableCommand {
@@ -164,8 +163,7 @@ package struct Lease: ParsableCommand {
         @OptionGroup var network: NetworkOptions
 
         func run() throws {
-            _ = try network.connect().call(
-                "lease.reserve", [("mac", .string(mac)), ("address", .string(address))])
+            try network.change("lease.reserve", ("mac", .string(mac)), ("address", .string(address)))
         }
     }
 
@@ -175,6 +173,6 @@ package struct Lease: ParsableCommand {
         var mac: String
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("lease.unreserve", [("mac", .string(mac))]) }
+        func run() throws { try network.change("lease.unreserve", ("mac", .string(mac))) }
     }
 }

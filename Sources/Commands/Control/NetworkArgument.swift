@@ -17,6 +17,17 @@ struct NetworkOptions: ParsableArguments {
     var network: String?
 
     func connect() throws(ExitError) -> ControlConnection { try NetworkLookup.connect(network) }
+
+    /// Sends a request that changes the network. Its result is not shown.
+    func change(_ method: String, _ params: (String, JSON)...) throws(ExitError) {
+        _ = try connect().call(method, params)
+    }
+
+    /// Prints a list as one JSON array, or as a table.
+    func show(_ list: [JSON], asJSON: Bool, _ table: ([JSON]) -> TextTable) {
+        StandardOutput.write(
+            asJSON ? JSON.array(list).text + "\n" : table(list).text(hasColours: TerminalText.hasColours))
+    }
 }
 
 /// Finds running networks by their control sockets.

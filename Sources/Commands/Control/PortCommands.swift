@@ -26,20 +26,21 @@ package struct Port: ParsableCommand {
 
         func run() throws {
             let ports = try network.connect().list("ports", "ports")
-            if json { return StandardOutput.write(JSON.array(ports).text + "\n") }
-            var table = TextTable("PORT", "CLIENT", "USER", "PROCESS", "VLAN", "ISOLATED", "LIMIT", "IN", "OUT")
-            for port in ports {
-                let number = port["port"]?.integer.map { String($0) } ?? "-"
-                table.add(
-                    port["role"]?.string == "uplink" ? "uplink" : number,
-                    String((port["description"]?.string ?? "").prefix(60)), port["user"]?.string ?? "-",
-                    port["process"]?.integer.map { String($0) } ?? "-",
-                    port["vlan"]?.integer.map { String($0) } ?? "-",
-                    port["isolated"]?.bool == true ? "yes" : "no", port["limit"]?.string ?? "-",
-                    TerminalText.bytes(port["bytes_in"]?.integer ?? 0),
-                    TerminalText.bytes(port["bytes_out"]?.integer ?? 0))
+            network.show(ports, asJSON: json) { ports in
+                var table = TextTable("PORT", "CLIENT", "USER", "PROCESS", "VLAN", "ISOLATED", "LIMIT", "IN", "OUT")
+                for port in ports {
+                    let number = port["port"]?.integer.map { String($0) } ?? "-"
+                    table.add(
+                        port["role"]?.string == "uplink" ? "uplink" : number,
+                        String((port["description"]?.string ?? "").prefix(60)), port["user"]?.string ?? "-",
+                        port["process"]?.integer.map { String($0) } ?? "-",
+                        port["vlan"]?.integer.map { String($0) } ?? "-",
+                        port["isolated"]?.bool == true ? "yes" : "no", port["limit"]?.string ?? "-",
+                        TerminalText.bytes(port["bytes_in"]?.integer ?? 0),
+                        TerminalText.bytes(port["bytes_out"]?.integer ?? 0))
+                }
+                return table
             }
-            StandardOutput.write(table.text(hasColours: TerminalText.hasColours))
         }
     }
 
@@ -49,7 +50,7 @@ package struct Port: ParsableCommand {
         var port: Int
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { _ = try network.connect().call("port.disconnect", [("port", .integer(port))]) }
+        func run() throws { try network.change("port.disconnect", ("port", .integer(port))) }
     }
 
     struct Isolate: ParsableCommand {
@@ -72,11 +73,11 @@ package struct Port: ParsableCommand {
         }
 
         func run() throws {
-            let connection = try network.connect(), isOn = JSON.bool(isolated == .on)
+            let isOn = JSON.bool(isolated == .on)
             if let number = Int(port) {
-                _ = try connection.call("port.isolate", [("port", .integer(number)), ("isolated", isOn)])
+                try network.change("port.isolate", ("port", .integer(number)), ("isolated", isOn))
             } else {
-                _ = try connection.call("isolation.set", [("isolation", isOn)])
+                try network.change("isolation.set", ("isolation", isOn))
             }
         }
     }
@@ -91,7 +92,7 @@ package struct Port: ParsableCommand {
         @OptionGroup var network: NetworkOptions
 
         func run() throws {
-            _ = try network.connect().call("port.vlan", [("port", .integer(port)), ("vlan", .integer(vlan))])
+            try network.change("port.vlan", ("port", .integer(port)), ("vlan", .integer(vlan)))
         }
     }
 
@@ -105,8 +106,7 @@ package struct Port: ParsableCommand {
         @OptionGroup var network: NetworkOptions
 
         func run() throws {
-            _ = try network.connect().call(
-                "port.limit", [("port", .integer(port)), ("rate", rate == "off" ? .null : .string(rate))])
+            try network.change("port.limit", ("port", .integer(port)), ("rate", rate == "off" ? .null : .string(rate)))
         }
     }
 }

@@ -151,6 +151,7 @@ extension NetworkControl {
         }
         add("allow.add", .change) { (it, client, params) throws(ControlError) in
             let destination = try NetworkControl.destination(params)
+            _ = try it.egressUplink()
             var policy = it.daemon.configuration.egress
             guard policy.isDenying else {
                 throw ControlError(.conflict, "every destination is allowed; set the egress policy to deny first")
@@ -168,6 +169,7 @@ extension NetworkControl {
         }
         add("allow.remove", .change) { (it, client, params) throws(ControlError) in
             let destination = try NetworkControl.destination(params)
+            _ = try it.egressUplink()
             var policy = it.daemon.configuration.egress
             guard policy.allowed.contains(destination) else {
                 throw ControlError(.notFound, "\(destination) is not in the list; vde_vmnet allow list shows it")
@@ -216,6 +218,19 @@ extension NetworkControl {
         return destination
     }
 
+    /// The uplink, if it leads guests to the outside and can restrict where they go.
+    private func egressUplink() throws(ControlError) -> any Uplink {
+        let uplink = try routedUplink()
+        guard daemon.configuration.mode == .shared else {
+            throw ControlError(.unsupported, "guests of a host network reach no destination outside")
+        }
+        guard uplink.hasEgressPolicy else {
+            throw ControlError(
+                .unsupported, "the uplink \(uplink.details.kind) has no egress policy; use --uplink tap or user")
+        }
+        return uplink
+    }
+
     private func setEgress(_ policy: EgressPolicy, _ client: ControlClient) throws(ControlError) {
         let isLooser =
             start.egress.isDenying
@@ -223,10 +238,7 @@ extension NetworkControl {
         let isStricter =
             policy.isDenying && Set(policy.allowed).isSubset(of: daemon.configuration.egress.allowed)
         if isLooser && !isStricter { try require(.loosen, client, "egress policy") }
-        let uplink = try routedUplink()
-        guard daemon.configuration.mode == .shared else {
-            throw ControlError(.unsupported, "guests of a host network reach no destination outside")
-        }
+        let uplink = try egressUplink()
         try orRefuse { () throws(ChangeRefusal) in try uplink.change(egress: policy) }
         daemon.configuration.egress = policy
         daemon.names?.setOpen(policy.allowsNames)

@@ -44,6 +44,8 @@ package final class TapUplink: Uplink {
         try running().change(published: published)
     }
 
+    package var hasEgressPolicy: Bool { true }
+
     package func change(egress: EgressPolicy) throws(ChangeRefusal) {
         guard options.mode == .shared else {
             throw ChangeRefusal(.unsupported, "a host network has no egress, and no policy for it")
