@@ -51,8 +51,10 @@ package struct Root: ParsableCommand {
         do {
             var command = try parseAsRoot(normalized(arguments))
             try command.run()
+            StandardErrorLog.flush()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {
+            StandardErrorLog.flush()
             StandardOutput.writeError("vde_vmnet: error: \(error)\n")
             ProcessExit.exit(error.status.rawValue)
         } catch {

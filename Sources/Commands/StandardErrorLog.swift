@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import ControlProtocol
+import Lifecycle
 import Logging
 import Platform
 import Timing
 
 /// Logs to standard error: `vde_vmnet: warning: ...`. The collector (journald, launchd) adds the time; at debug level
-/// and below each line shows the seconds since the start. In the background, lines go to the system log instead.
+/// and below each line shows the seconds since the start. Above it, a line that repeats another one within ten seconds
+/// is counted. In the background, lines go to the system log instead.
 struct StandardErrorLog: LogHandler {
     /// Whether this process runs in the background.
     static let isInBackground = Mutex(false)
@@ -15,6 +17,9 @@ struct StandardErrorLog: LogHandler {
     enum Format: String, CaseIterable, ExpressibleByArgument {
         case text, json
     }
+
+    /// Repeated lines, of all loggers together.
+    private static let repeated = RepeatedLog()
 
     private let start = BootClock.now
     private let format: Format
@@ -30,31 +35,41 @@ struct StandardErrorLog: LogHandler {
         journal = format == .text ? JournalSocket() : nil
     }
 
+    /// Writes how often lines were suppressed, before the program ends.
+    static func flush() { repeated.flush() }
+
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
     func log(event: LogEvent) {
+        let line = RepeatedLines.Line(level: event.level, text: event.message.description)
+        // What a user has requested is written as often as it is requested; lines at debug level have their times.
+        if logLevel <= .debug || event.metadata?[LogMetadata.isRequested] != nil { return write(line) }
+        StandardErrorLog.repeated.log(line, write)
+    }
+
+    private func write(_ line: RepeatedLines.Line) {
+        let level = line.level, message = line.text
         if StandardErrorLog.isInBackground.withLock({ $0 }) {
-            return SystemLog.write(event.message.description, priority: StandardErrorLog.priority(event.level))
+            return SystemLog.write(message, priority: StandardErrorLog.priority(level))
         }
-        let message = event.message.description
         if format == .json {
             let fields: [(String, JSON)] = [
-                ("time", .integer(Int(WallClock.seconds))), ("level", .string("\(event.level)")),
+                ("time", .integer(Int(WallClock.seconds))), ("level", .string("\(level)")),
                 ("program", .string("vde_vmnet")), ("message", .string(message)),
             ]
             return StandardOutput.writeError(JSON.object(fields).text + "\n")
         }
-        if let journal, journal.send(message, priority: StandardErrorLog.priority(event.level)) { return }
-        var line = "vde_vmnet: "
+        if let journal, journal.send(message, priority: StandardErrorLog.priority(level)) { return }
+        var text = "vde_vmnet: "
         if logLevel <= .debug {
             let milliseconds = (BootClock.now - start).milliseconds
-            line += "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst()) "
+            text += "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst()) "
         }
-        if event.level != .info && event.level != .notice { line += "\(event.level): " }
-        StandardOutput.writeError(line + message + "\n")
+        if level != .info && level != .notice { text += "\(level): " }
+        StandardOutput.writeError(text + message + "\n")
     }
 
     /// syslog(3)'s number for a level.

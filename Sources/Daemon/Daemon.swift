@@ -223,10 +223,15 @@ package final class Daemon {
 
     private func handle(signal number: Int32) {
         if number == Signal.user1 {
-            logger.notice("address service: \(control.serviceCounters)")
-            for port in control.ports { logger.notice("\(name(of: port.number)): \(port.counters)") }
-            if let report = uplink?.report { logger.notice("\(report)") }
-            if let counters = bootFiles?.counters { logger.notice("boot files: \(counters)") }
+            let requested: Logger.Metadata = [LogMetadata.isRequested: "yes"]
+            logger.notice("address service: \(control.serviceCounters)", metadata: requested)
+            for port in control.ports {
+                logger.notice("\(name(of: port.number)): \(port.counters)", metadata: requested)
+            }
+            if let report = uplink?.report { logger.notice("\(report)", metadata: requested) }
+            if let counters = bootFiles?.counters {
+                logger.notice("boot files: \(counters)", metadata: requested)
+            }
             return
         }
         if number == Signal.child {

@@ -78,6 +78,45 @@ extension IntegrationTests {
             }
         }
 
+        @Test(arguments: ["text", "json"])
+        func repeatedMessagesAreCounted(format: String) throws {
+            let network = try TestNetwork()
+            let socket = network.folder.file("control")
+            let daemon = try VMNetDaemon(
+                in: network.host,
+                [
+                    "--switch", "--uplink", "user", "--control", socket, "--log-format", format,
+                    network.folder.file("own"),
+                ], folder: network.folder, level: "info")
+            // One client, because the message has its process.
+            let client = try network.host.attempt([
+                "/usr/bin/python3", "-c",
+                """
+                import socket, sys
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(sys.argv[1])
+                replies = s.makefile("rb")
+                for _ in range(3):
+                    s.sendall(b'{"id":1,"method":"egress.set","params":{"policy":"deny"}}\\n')
+                    assert b"result" in replies.readline()
+                """, socket,
+            ])
+            #expect(client.succeeded, "\(client.error)")
+            // What is requested is not suppressed.
+            for number in 1...2 {
+                daemon.program.signal(Signal.user1)
+                try eventually("the counters") {
+                    daemon.program.output.split(separator: "\n").count { $0.contains("address service: ") } == number
+                }
+            }
+            #expect(try daemon.stop() == .exited(0))
+            let lines = daemon.program.output.split(separator: "\n").filter {
+                $0.contains("sets the egress policy to deny")
+            }
+            #expect(lines.count == 2, "\(lines)")
+            #expect(lines.last?.contains("(2 times more)") == true, "\(lines)")
+        }
+
         @Test func watchRefreshesUntilNetworkEnds() throws {
             let fixture = try ControlFixture()
             let watch = try fixture.host.start([
