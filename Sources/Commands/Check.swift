@@ -13,10 +13,14 @@ import Wire
 package struct Check: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Join a VDE network as a minimal guest and test DHCP, ARP, ping, DNS and TCP.",
+        abstract: "Join a VDE network as a minimal guest and test DHCP, ARP, ping, MTU, DNS, TCP and IPv6.",
         discussion: """
             Works on any VDE network, without privilege. Prints one line per step: ok, failed (with the likely cause \
             and something to try), or skipped (the network does not offer it). The exit status is 0 if no step failed.
+
+            --seconds N --to ADDRESS:PORT measures one TCP connection from the guest to a server that discards what it \
+            reads, such as socat -u TCP-LISTEN:5001 /dev/null: what the server acknowledges, with a window of 64 KiB \
+            at most and without offload. It shows whether a network is slow, not how fast it is for a real guest.
             """)
 
     @Argument(help: "The network to check, in the same form as for join.", completion: .directory)
@@ -31,6 +35,19 @@ package struct Check: ParsableCommand {
             valueName: "address:port"))
     var tcp: EndpointArgument?
 
+    @Option(
+        help: ArgumentHelp(
+            "IPv6 address and port to open a TCP connection to, such as [2001:db8::1]:443.",
+            valueName: "[address]:port"))
+    var tcp6: Endpoint6Argument?
+
+    @Option(help: ArgumentHelp("Measure the throughput to the server of --to for 1 to 3600 seconds.", valueName: "n"))
+    var seconds: Int?
+
+    @Option(
+        help: ArgumentHelp("The TCP server of --seconds, which discards what it reads.", valueName: "address:port"))
+    var to: EndpointArgument?
+
     @Flag(help: "Print one JSON object instead of lines of text.")
     var json = false
 
@@ -38,6 +55,12 @@ package struct Check: ParsableCommand {
 
     package mutating func validate() throws {
         guard DNSName(name) != nil else { throw ValidationError("--name: '\(name)' is not a domain name") }
+        guard (seconds == nil) == (to == nil) else {
+            throw ValidationError("--seconds and --to go together: check --seconds 5 --to 203.0.113.1:5001")
+        }
+        if let seconds, !(1...3600).contains(seconds) {
+            throw ValidationError("--seconds: \(seconds) is not from 1 to 3600")
+        }
         do {
             _ = try VirtualNetworkLocator(vde, home: nil)
         } catch {
@@ -71,7 +94,11 @@ package struct Check: ParsableCommand {
         let seed = Array("check \(CurrentProcess.effectiveUser) \(connection.name) \(host)".utf8)
         let guest = Guest(hardware: MACAddress(locallyAdministeredFrom: seed), link: connection)
         let check = NetworkCheck(
-            guest, NetworkCheck.Options(name: DNSName(name)!, connect: tcp.map { ($0.address, $0.port) }),
+            guest,
+            NetworkCheck.Options(
+                name: DNSName(name)!, connect: tcp.map { ($0.address, $0.port) },
+                connect6: tcp6.map { ($0.address, $0.port) },
+                throughput: to.map { (($0.address, $0.port), .seconds(Int64(seconds!))) }),
             onStep: report)
         let holds = check.run()
         try finish(steps, holds: holds)
@@ -90,9 +117,9 @@ package struct Check: ParsableCommand {
             text + String(repeating: " ", count: max(0, width - text.count))
         }
         let time = step.outcome == .skipped ? "" : milliseconds(step.duration) + " ms"
-        let right = String(repeating: " ", count: max(0, 11 - time.count)) + time
-        var line = "\(padded(step.outcome.rawValue, 8))\(padded(step.name, 6))\(right)  \(step.detail)\n"
-        if let remedy = step.remedy { line += String(repeating: " ", count: 27) + "try: \(remedy)\n" }
+        let right = String(repeating: " ", count: max(0, 10 - time.count)) + time
+        var line = "\(padded(step.outcome.rawValue, 8))\(padded(step.name, 8))\(right)  \(step.detail)\n"
+        if let remedy = step.remedy { line += String(repeating: " ", count: 28) + "try: \(remedy)\n" }
         return line
     }
 

@@ -16,3 +16,18 @@ struct EndpointArgument: ExpressibleByArgument {
         self.port = port
     }
 }
+
+/// `[ADDRESS]:PORT` with an IPv6 address.
+struct Endpoint6Argument: ExpressibleByArgument {
+    let address: IPv6Address
+    let port: UInt16
+
+    init?(argument: String) {
+        guard argument.hasPrefix("["), let end = argument.lastIndex(of: "]"),
+            argument[end...].hasPrefix("]:"), let port = UInt16(argument[end...].dropFirst(2)), port > 0,
+            let address = IPv6Address(argument[..<end].dropFirst())
+        else { return nil }
+        self.address = address
+        self.port = port
+    }
+}

@@ -25,7 +25,7 @@ package final class Guest {
     }
 
     let hardware: MACAddress
-    private let link: any GuestLink
+    let link: any GuestLink
     private(set) var lease: Lease?
     private var neighbours: [IPv4Address: MACAddress] = [:]
 
@@ -34,10 +34,10 @@ package final class Guest {
         self.link = link
     }
 
-    private var address: IPv4Address { lease?.address ?? .any }
+    var address: IPv4Address { lease?.address ?? .any }
 
     /// Receives frames until `accept` returns a value for one; nil if `deadline` passes first.
-    private func wait<Answer>(until deadline: Instant, _ accept: (RawSpan) throws -> Answer?) -> Answer? {
+    func wait<Answer>(until deadline: Instant, _ accept: (RawSpan) throws -> Answer?) -> Answer? {
         while let frame = link.receive(until: deadline) {
             answerARP(frame.rawSpan)
             // Ignores frames that do not parse.
@@ -47,7 +47,7 @@ package final class Guest {
     }
 
     /// Sends `frame` up to `attempts` times, until `accept` returns a value for a received frame.
-    private func exchange<Answer>(
+    func exchange<Answer>(
         _ frame: [UInt8], attempts: Int, timeout: TimeAmount, _ accept: (RawSpan) throws -> Answer?
     ) -> Answer? {
         for _ in 0..<attempts {
@@ -179,7 +179,7 @@ package final class Guest {
         return lease.router.flatMap { neighbour($0) }
     }
 
-    private func packet(to target: IPv4Address, protocolNumber: UInt8, _ payload: [UInt8]) -> [UInt8]? {
+    func packet(to target: IPv4Address, protocolNumber: UInt8, _ payload: [UInt8]) -> [UInt8]? {
         guard let hop = nextHop(to: target) else { return nil }
         var writer = ByteWriter()
         EthernetHeader(destination: hop, source: hardware, type: EtherType.ipv4).emit(into: &writer)
@@ -224,7 +224,7 @@ package final class Guest {
     }
 
     /// Parses an ICMP report about the packet with these ports; nil for other packets.
-    private static func report(
+    static func report(
         _ ip: borrowing IPv4View, to target: IPv4Address, _ number: UInt8, ports: (own: UInt16, other: UInt16)
     ) -> UnreachableReport? {
         guard ip.protocolNumber == IPProtocol.icmp, let report = try? ICMPUnreachable(parsing: ip.payload) else {

@@ -11,17 +11,27 @@ package final class NetworkCheck {
         package var name: DNSName
         /// The destination of a TCP connection; nil: do not open one.
         package var connect: (address: IPv4Address, port: UInt16)?
+        /// The same over IPv6.
+        package var connect6: (address: IPv6Address, port: UInt16)?
+        /// A TCP server that discards what it reads, and for how long it gets data; nil: do not measure.
+        package var throughput: (sink: (address: IPv4Address, port: UInt16), duration: TimeAmount)?
 
-        package init(name: DNSName, connect: (address: IPv4Address, port: UInt16)? = nil) {
+        package init(
+            name: DNSName, connect: (address: IPv4Address, port: UInt16)? = nil,
+            connect6: (address: IPv6Address, port: UInt16)? = nil,
+            throughput: (sink: (address: IPv4Address, port: UInt16), duration: TimeAmount)? = nil
+        ) {
             self.name = name
             self.connect = connect
+            self.connect6 = connect6
+            self.throughput = throughput
         }
     }
 
     private static let localhost = DNSName("localhost")!
 
-    private let guest: Guest
-    private let options: Options
+    let guest: Guest
+    let options: Options
     private let onStep: (CheckStep) -> Void
     private var hasFailed = false
 
@@ -33,13 +43,13 @@ package final class NetworkCheck {
     }
 
     /// The result of a step.
-    private enum Finding {
+    enum Finding {
         case ok(String)
         case failed(String, remedy: String)
         case skipped(String)
     }
 
-    private func step(_ name: String, _ body: () -> Finding) {
+    func step(_ name: String, _ body: () -> Finding) {
         let start = BootClock.now
         let finding = body()
         let duration = BootClock.now - start
@@ -77,17 +87,24 @@ package final class NetworkCheck {
             isGatewayThere = true
             return .ok("\(gateway) is at \(hardware)")
         }
+        var answersPing = false
         step("ping") {
             guard isGatewayThere else { return .skipped("no gateway to ping") }
-            guard guest.ping(gateway) else {
+            answersPing = guest.ping(gateway)
+            guard answersPing else {
                 return .failed(
                     "\(gateway) does not answer ping",
                     remedy: "a firewall on the host may drop it: nft list ruleset | grep -A9 'hook input'")
             }
             return .ok("\(gateway) answers")
         }
+        step("mtu") { checkMTU(lease, gateway, isGatewayThere: answersPing) }
         step("name") { checkName(lease) }
+        step("dns-tcp") { checkNameByTCP(lease) }
         step("tcp") { checkConnection(lease) }
+        step("path") { checkPath(lease) }
+        checkIPv6()
+        step("rate") { checkThroughput(lease) }
         return !hasFailed
     }
 
@@ -162,7 +179,7 @@ package final class NetworkCheck {
         }
     }
 
-    private static func describe(_ report: Guest.UnreachableReport) -> String {
+    static func describe(_ report: Guest.UnreachableReport) -> String {
         let reason =
             switch report.code {
             case 0: "network unreachable"
@@ -175,7 +192,7 @@ package final class NetworkCheck {
         return "\(report.reporter) answers by ICMP: \(reason)"
     }
 
-    private static func remedy(_ report: Guest.UnreachableReport, for address: IPv4Address) -> String {
+    static func remedy(_ report: Guest.UnreachableReport, for address: IPv4Address) -> String {
         switch report.code {
         case 0: "the host is offline, or has no route there: check ip route get \(address)"
         case 1: "no host has that address, or its router is down: ping \(address) from the host"

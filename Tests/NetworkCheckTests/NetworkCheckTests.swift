@@ -17,6 +17,13 @@ private final class FakeNetwork: GuestLink {
     var resolves: ((DNSQuestion, UInt16) -> [UInt8]?)?
     /// Ports of the gateway: true accepts, false refuses; others are silent.
     var ports: [UInt16: Bool] = [:]
+    /// Bytes of the longest ping that is answered; longer ones vanish, or are reported with this MTU.
+    var longestPing = Int.max
+    var reportsLength = false
+    /// The prefix of a router that advertises itself.
+    var prefix: UInt64?
+    /// Bytes that were sent by TCP.
+    private(set) var received = 0
     /// The code of "destination unreachable" with which the gateway answers TCP, and queries for names.
     var unreachable: UInt8?
     private var pending: [[UInt8]] = []
@@ -62,8 +69,17 @@ private final class FakeNetwork: GuestLink {
             pending.append(reply.frame(to: question.senderHardware))
             return
         }
+        if ethernet.type == EtherType.ipv6 { return try answer6(ethernet.source, IPv6View(ethernet.payload)) }
         let ip = try IPv4View(ethernet.payload)
         guard ethernet.destination == gatewayHardware else { return }
+        if ip.protocolNumber == IPProtocol.icmp, ethernet.payload.byteCount > longestPing {
+            guard reportsLength else { return }
+            var writer = ByteWriter()
+            writer.put([3, 4, 0, 0, 0, 0, UInt8(longestPing >> 8), UInt8(longestPing & 0xff)])
+            writer.put(Array(frame[14..<42]))
+            writer.patch16(writer.checksum(from: 0).finished, at: 2)
+            return reply(ethernet.source, gateway, ip.source, IPProtocol.icmp, writer.bytes)
+        }
         if let unreachable, ip.protocolNumber != IPProtocol.icmp,
             UInt16(frame[36]) << 8 | UInt16(frame[37]) != DHCPPort.server
         {
@@ -92,7 +108,9 @@ private final class FakeNetwork: GuestLink {
                     .bytes(payload: answer))
         case IPProtocol.tcp:
             let segment = try TCPView(ip.payload)
-            guard segment.flags == .syn, let accepts = ports[segment.destinationPort] else { return }
+            guard let accepts = ports[segment.destinationPort] else { return }
+            if accepts, segment.payload.byteCount > 0 { return data(segment, ethernet.source, ip) }
+            guard segment.flags == .syn else { return }
             var answer = TCPSegment(
                 sourcePort: segment.destinationPort, destinationPort: segment.sourcePort, sequence: 99,
                 flags: accepts ? [.syn, .ack] : [.rst, .ack])
@@ -102,6 +120,47 @@ private final class FakeNetwork: GuestLink {
             reply(ethernet.source, ip.destination, ip.source, IPProtocol.tcp, writer.bytes)
         default:
             return
+        }
+    }
+
+    /// Acknowledges data; at port 53, with an answer to the query in it.
+    private func data(_ segment: borrowing TCPView, _ hardware: MACAddress, _ ip: borrowing IPv4View) {
+        received += segment.payload.byteCount
+        var payload: [UInt8] = []
+        if segment.destinationPort == 53,
+            let query = try? DNSView(segment.payload.from(DNSMessage.lengthPrefix)),
+            let question = try? query.question(),
+            let answer = resolves?(question, query.id)
+        {
+            payload = DNSMessage.withLengthPrefix(answer)
+        }
+        var answer = TCPSegment(
+            sourcePort: segment.destinationPort, destinationPort: segment.sourcePort, sequence: 100, flags: .ack)
+        answer.acknowledgment = segment.sequence &+ UInt32(segment.payload.byteCount)
+        let sum = InternetChecksum.pseudoHeader(
+            source: ip.destination, destination: ip.source, protocolNumber: IPProtocol.tcp,
+            length: TCPHeader.length + payload.count)
+        var writer = ByteWriter()
+        answer.emit(into: &writer, sum)
+        writer.put(payload)
+        reply(hardware, ip.destination, ip.source, IPProtocol.tcp, writer.bytes)
+    }
+
+    private func answer6(_ hardware: MACAddress, _ ip: borrowing IPv6View) throws {
+        guard let prefix else { return }
+        let router = IPv6Address.customaryGateway, source = ip.source
+        switch ip.payload.byte(at: 0) {
+        case ICMPv6Type.routerSolicitation:
+            pending.append(
+                NeighborDiscovery.routerAdvertisement(
+                    from: (router, gatewayHardware), to: (source, hardware), prefix: prefix, lifetime: 1800, mtu: 1500))
+        case ICMPv6Type.echoRequest where answersPing:
+            let body = (4..<ip.payload.byteCount).map { ip.payload.byte(at: $0) }
+            pending.append(
+                NeighborDiscovery.frame(
+                    IPv6Header(source: router, destination: source, nextHeader: IPProtocol.icmpv6),
+                    from: gatewayHardware, to: hardware, type: ICMPv6Type.echoReply, body: body))
+        default: return
         }
     }
 
@@ -129,7 +188,76 @@ private final class FakeNetwork: GuestLink {
         return (check.run(), steps)
     }
 
-    private func outcomes(_ steps: [String: CheckStep]) -> [String: CheckStep.Outcome] { steps.mapValues(\.outcome) }
+    /// Of the basic steps.
+    private func outcomes(_ steps: [String: CheckStep]) -> [String: CheckStep.Outcome] {
+        steps.filter { ["lease", "arp", "ping", "name", "tcp"].contains($0.key) }.mapValues(\.outcome)
+    }
+
+    private let outside = IPv4Address("203.0.113.1")!
+
+    @Test func longPacketsAreProbed() {
+        let network = FakeNetwork { $0.mtu = 9000 }
+        network.ports[80] = true
+        let whole = check(network, connect: (outside, 80)).steps
+        #expect(whole["mtu"]?.outcome == .ok && whole["mtu"]!.detail.contains("9000 bytes"))
+        #expect(whole["path"]?.outcome == .ok)
+        // Longer packets vanish: the longest one that passes is found.
+        network.longestPing = 1400
+        let (holds, steps) = check(network, connect: (outside, 80))
+        #expect(!holds && steps["mtu"]?.outcome == .failed && steps["path"]?.outcome == .failed)
+        #expect(steps["mtu"]?.detail.contains("packets of 1400 pass") == true, "\(steps["mtu"]!.detail)")
+        #expect(steps["mtu"]?.remedy?.contains("--vmnet-mtu 1400") == true)
+        // A router that reports them is no fault of the path.
+        network.reportsLength = true
+        let reported = check(network, connect: (outside, 80)).steps
+        #expect(reported["path"]?.outcome == .ok)
+        #expect(reported["path"]?.detail.contains("reports a path MTU of 1400") == true)
+    }
+
+    @Test func namesAreResolvedByTCP() {
+        let network = FakeNetwork()
+        #expect(check(network).steps["dns-tcp"]?.outcome == .skipped)
+        network.ports[53] = false
+        #expect(check(network).steps["dns-tcp"]?.outcome == .skipped)
+        network.ports[53] = true
+        let step = check(network).steps["dns-tcp"]
+        #expect(step?.outcome == .ok, "\(step?.detail ?? "")")
+        // It takes the query, and another message comes back.
+        network.resolves = { question, id in
+            DNSMessage.answer(id: id &+ 1, wantsRecursion: true, question: question, records: [], timeToLive: 1)
+        }
+        #expect(check(network).steps["dns-tcp"]?.outcome == .failed)
+    }
+
+    @Test func addressOfIPv6IsMadeOfAdvertisement() {
+        let network = FakeNetwork()
+        let without = check(network).steps
+        for name in ["ipv6", "ping6", "name6", "tcp6"] { #expect(without[name]?.outcome == .skipped) }
+        network.prefix = 0x2001_0db8_0000_0007
+        let steps = check(network).steps
+        #expect(steps["ipv6"]?.detail == "2001:db8:0:7:5054:ff:fe00:9 by fe80::1", "\(steps["ipv6"]!.detail)")
+        #expect(steps["ping6"]?.outcome == .ok && steps["name6"]?.outcome == .skipped)
+        network.answersPing = false
+        #expect(check(network).steps["ping6"]?.outcome == .failed)
+    }
+
+    @Test func throughputIsWhatServerAcknowledges() {
+        let network = FakeNetwork()
+        func rate() -> CheckStep? {
+            var found: CheckStep?
+            _ = NetworkCheck(
+                Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network),
+                NetworkCheck.Options(
+                    name: DNSName("localhost")!, throughput: ((gateway, 5001), .milliseconds(20)))
+            ) { if $0.name == "rate" { found = $0 } }.run()
+            return found
+        }
+        #expect(rate()?.outcome == .failed, "nothing listens")
+        network.ports[5001] = true
+        let measured = rate()
+        #expect(measured?.outcome == .ok && network.received > 0, "\(measured?.detail ?? "")")
+        #expect(check(network).steps["rate"]?.outcome == .skipped)
+    }
 
     @Test func workingNetworkPassesAllSteps() {
         let network = FakeNetwork()

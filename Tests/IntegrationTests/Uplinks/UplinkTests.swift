@@ -36,7 +36,9 @@ extension IntegrationTests {
                 TestHost.product("vde_vmnet"), "check", vde.path, "--tcp", "\(TestNetwork.internetAddress):80",
             ])
             #expect(check.succeeded)
-            #expect(check.output.split(separator: "\n").count { $0.hasPrefix("skipped") } == 2, "\(check.output)")
+            for step in ["name ", "dns-tcp ", "tcp ", "path ", "ipv6 "] {
+                #expect(check.output.contains("\nskipped \(step)"), "\(check.output)")
+            }
             #expect(try daemon.stop() == .exited(0))
             #expect(try network.host.snapshot() == before)
         }

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+// The minimal guest on IPv6: an address by stateless autoconfiguration (RFC 4862), and what it reaches with it.
+
+extension Guest {
+    /// What a router advertisement offers (RFC 4861 section 4.2).
+    package struct Advertisement: Equatable {
+        /// The router's link-local address.
+        package let router: IPv6Address
+        /// The router's hardware address.
+        package let hardware: MACAddress
+        /// Whether the router leads to the outside.
+        package let isDefaultRouter: Bool
+        /// The guest's address, of a prefix that allows autoconfiguration; nil if there is none.
+        package let address: IPv6Address?
+        /// The recursive DNS servers (RFC 8106); most routers name none.
+        package let nameServers: [IPv6Address]
+    }
+
+    private var linkLocal: IPv6Address { IPv6Address(linkLocalFrom: hardware) }
+
+    /// RFC 4291 section 2.7.1.
+    private static let allRouters = IPv6Address(0xff02 << 48, 2)
+
+    /// Solicits an advertisement of a router; nil without one.
+    package func solicitRouter() -> Advertisement? {
+        var body = ByteWriter(capacity: 12)
+        body.put32(0)
+        body.put8(NDPOptions.Kind.sourceLinkLayerAddress)
+        body.put8(1)
+        body.put(hardware)
+        let header = IPv6Header(
+            source: linkLocal, destination: Guest.allRouters, nextHeader: IPProtocol.icmpv6,
+            hopLimit: NeighborDiscovery.hopLimit)
+        let frame = NeighborDiscovery.frame(
+            header, from: hardware, to: MACAddress(ofGroup: Guest.allRouters), type: ICMPv6Type.routerSolicitation,
+            body: body.bytes)
+        return exchange6(frame, attempts: 2) { ethernet, ip, message -> Advertisement? in
+            guard message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.routerAdvertisement,
+                ip.hopLimit == NeighborDiscovery.hopLimit,
+                message.byteCount >= NeighborDiscovery.routerAdvertisementLength
+            else { return nil }
+            return try self.advertisement(message, from: ip.source, at: ethernet.source)
+        }
+    }
+
+    /// Offsets in bytes from the start of an option.
+    private enum OptionField {
+        static let prefixLength = 2, prefixFlags = 3, prefix = 16, servers = 8
+        /// Bytes of a prefix option.
+        static let prefixOption = 32
+        /// The flag for autoconfiguration.
+        static let autonomous: UInt8 = 0x40
+        /// RFC 8106 section 5.1.
+        static let nameServers: UInt8 = 25
+        /// Of the advertisement: the router's lifetime.
+        static let lifetime = 6
+    }
+
+    private func advertisement(
+        _ message: RawSpan, from router: IPv6Address, at hardware: MACAddress
+    ) throws(WireError) -> Advertisement {
+        var found: IPv6Address?, servers: [IPv6Address] = []
+        var options = NDPOptions(message.from(NeighborDiscovery.routerAdvertisementLength))
+        while !options.isAtEnd {
+            let option = try options.next()
+            let kind = option.byte(at: NDPOptions.Field.kind)
+            if kind == NDPOptions.Kind.prefixInformation, option.byteCount >= OptionField.prefixOption,
+                option.byte(at: OptionField.prefixLength) == 64,
+                option.byte(at: OptionField.prefixFlags) & OptionField.autonomous != 0, found == nil
+            {
+                let prefix = IPv6Address(option, at: OptionField.prefix)
+                // The interface identifier of the link-local address (RFC 4291 appendix A).
+                found = IPv6Address(prefix.high, linkLocal.low)
+            }
+            if kind == OptionField.nameServers {
+                var offset = OptionField.servers
+                while offset + 16 <= option.byteCount, servers.count < 8 {
+                    servers.append(IPv6Address(option, at: offset))
+                    offset += 16
+                }
+            }
+        }
+        return Advertisement(
+            router: router, hardware: hardware, isDefaultRouter: message.big16(at: OptionField.lifetime) > 0,
+            address: found, nameServers: servers)
+    }
+
+    /// Pings `target` from `source` by way of the router, or on the link. False without an answer.
+    package func ping(_ target: IPv6Address, from source: IPv6Address?, by hop: MACAddress) -> Bool {
+        let identifier: UInt16 = Random.value(), source = source ?? linkLocal
+        var body = ByteWriter(capacity: 24)
+        body.put16(identifier)
+        body.put16(1)
+        body.put(Array("vde_vmnet check".utf8))
+        let header = IPv6Header(source: source, destination: target, nextHeader: IPProtocol.icmpv6)
+        let frame = NeighborDiscovery.frame(
+            header, from: hardware, to: hop, type: ICMPv6Type.echoRequest, body: body.bytes)
+        return exchange6(frame, attempts: 3, own: source) { _, ip, message -> Bool? in
+            guard message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.echoReply, ip.source == target,
+                message.big16(at: ICMPHeader.Field.identifier) == identifier
+            else { return nil }
+            return true
+        } ?? false
+    }
+
+    /// Queries `server` for the IPv4 addresses of `localhost`; false without an answer.
+    package func queries(_ name: DNSName, at server: IPv6Address, from source: IPv6Address, by hop: MACAddress) -> Bool
+    {
+        let id: UInt16 = Random.value(), port = UInt16.random(in: 49_152...65_535)
+        let query = DNSMessage.query(id: id, DNSQuestion(name: name, type: DNSType.a))
+        var udp = ByteWriter(capacity: UDPHeader.length + query.count)
+        udp.put16(port)
+        udp.put16(DNSMessage.port)
+        udp.put16(UInt16(UDPHeader.length + query.count))
+        udp.put16(0)
+        udp.put(query)
+        let header = IPv6Header(source: source, destination: server, nextHeader: IPProtocol.udp)
+        let sum = udp.checksum(from: 0, adding: header.pseudoHeader(length: udp.count)).finished
+        // A sum of 0 is sent as its other form (RFC 8200 section 8.1).
+        udp.patch16(sum == 0 ? 0xffff : sum, at: UDPHeader.Field.checksum)
+        return exchange6(packet6(header, udp.bytes, to: hop), attempts: 2, own: source) { _, ip, message -> Bool? in
+            guard ip.nextHeader == IPProtocol.udp, ip.source == server else { return nil }
+            let answer = try UDPView(message)
+            guard answer.destinationPort == port else { return nil }
+            let view = try DNSView(answer.payload)
+            return view.isResponse && view.id == id ? true : nil
+        } ?? false
+    }
+
+    /// Opens a TCP connection to `target` and, once it is accepted, resets it.
+    package func connect(
+        to target: IPv6Address, port: UInt16, from source: IPv6Address, by hop: MACAddress
+    ) -> ConnectAnswer {
+        let own = UInt16.random(in: 49_152...65_535), start: UInt32 = Random.value()
+        let header = IPv6Header(source: source, destination: target, nextHeader: IPProtocol.tcp)
+        func segment(_ flags: TCPFlags, _ sequence: UInt32, _ acknowledgment: UInt32) -> [UInt8] {
+            var segment = TCPSegment(sourcePort: own, destinationPort: port, sequence: sequence, flags: flags)
+            segment.acknowledgment = acknowledgment
+            var writer = ByteWriter()
+            segment.emit(into: &writer, header.pseudoHeader(length: TCPHeader.length))
+            return packet6(header, writer.bytes, to: hop)
+        }
+        return exchange6(segment(.syn, start, 0), attempts: 3, own: source) { _, ip, message -> ConnectAnswer? in
+            guard ip.nextHeader == IPProtocol.tcp, ip.source == target else { return nil }
+            let reply = try TCPView(message)
+            guard reply.sourcePort == port, reply.destinationPort == own, reply.acknowledgment == start &+ 1 else {
+                return nil
+            }
+            guard reply.flags.contains(.syn) else { return .refused }
+            self.link.send(segment([.rst, .ack], start &+ 1, reply.sequence &+ 1))
+            return .accepted
+        } ?? .timedOut
+    }
+
+    private func packet6(_ header: IPv6Header, _ payload: [UInt8], to hop: MACAddress) -> [UInt8] {
+        var writer = ByteWriter(capacity: EthernetHeader.length + IPv6Header.length + payload.count)
+        EthernetHeader(destination: hop, source: hardware, type: EtherType.ipv6).emit(into: &writer)
+        header.emit(into: &writer, payloadLength: payload.count)
+        writer.put(payload)
+        return writer.bytes
+    }
+
+    /// Sends `frame` until `accept` returns a value for an IPv6 packet, and answers solicitations for `own` meanwhile.
+    private func exchange6<Answer>(
+        _ frame: [UInt8], attempts: Int, own: IPv6Address? = nil,
+        _ accept: (borrowing EthernetView, borrowing IPv6View, RawSpan) throws -> Answer?
+    ) -> Answer? {
+        exchange(frame, attempts: attempts, timeout: .seconds(1)) { frame -> Answer? in
+            let ethernet = try EthernetView(frame)
+            guard ethernet.type == EtherType.ipv6 else { return nil }
+            let ip = try IPv6View(ethernet.payload)
+            let payload = ip.payload
+            if ip.nextHeader == IPProtocol.icmpv6, payload.byteCount >= NDPView.headerLength,
+                payload.byte(at: ICMPHeader.Field.type) == ICMPv6Type.neighborSolicitation
+            {
+                let target = try NDPView(payload).target
+                if target == self.linkLocal || target == own {
+                    self.link.send(
+                        NeighborDiscovery.advertisement(
+                            of: target, at: self.hardware, to: (ip.source, ethernet.source), isRouter: false))
+                }
+                return nil
+            }
+            guard ip.nextHeader != IPProtocol.icmpv6 || payload.byteCount >= ICMPHeader.length else { return nil }
+            return try accept(ethernet, ip, payload)
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// `vde_vmnet check` beyond the basic steps.
+    @Suite struct CheckCommands {
+        private static let outside6 = "2001:db8::1"
+
+        private func check(_ fixture: ControlFixture, _ options: String...) throws -> ChildProcess.Output {
+            try fixture.host.attempt([TestHost.product("vde_vmnet"), "check", fixture.path] + options)
+        }
+
+        private func line(_ step: String, of result: ChildProcess.Output) throws -> String {
+            let lines = result.output.split(separator: "\n")
+            let line = try #require(
+                lines.first { $0.split(separator: " ").dropFirst().first == step[...] }, "\(result.output)")
+            return String(line)
+        }
+
+        @Test(arguments: ControlFixture.Uplink.allCases)
+        func wholeNetworkIsChecked(uplink: ControlFixture.Uplink) throws {
+            let fixture = try ControlFixture(uplink.rawValue, internet: true)
+            let internet = fixture.network.internet
+            try fixture.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
+            try fixture.host.ip("-6", "route", "add", "default", "via", Self.outside6)
+            try internet.ip("-6", "addr", "add", "\(Self.outside6)/64", "dev", "eth0", "nodad")
+            let sink = try internet.start([
+                "/usr/bin/python3", "-c",
+                """
+                import socket
+                s = socket.create_server(("::", 5001), family=socket.AF_INET6, dualstack_ipv6=True)
+                while True:
+                    c, _ = s.accept()
+                    try:
+                        while c.recv(65536): pass
+                    except OSError: pass
+                """,
+            ])
+            try internet.waitForListener(on: 5001)
+            let address = TestNetwork.internetAddress
+            let result = try check(
+                fixture, "--tcp", "\(address):80", "--tcp6", "[\(Self.outside6)]:5001", "--seconds", "1", "--to",
+                "\(address):5001")
+            #expect(result.succeeded, "\(result.output)\(result.error)")
+            for step in ["mtu", "dns-tcp", "path", "rate"] {
+                #expect(try line(step, of: result).hasPrefix("ok "), "\(result.output)")
+            }
+            #expect(try line("rate", of: result).contains("Mbit/s to \(address)"))
+            // A TAP has IPv4 only.
+            for step in ["ipv6", "ping6", "tcp6"] {
+                #expect(try line(step, of: result).hasPrefix(uplink == .user ? "ok " : "skipped "), "\(result.output)")
+            }
+            let closed = try check(fixture, "--seconds", "1", "--to", "\(address):5002")
+            #expect(closed.termination == .exited(1) && closed.output.contains("failed  rate"), "\(closed.output)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+            sink.kill()
+        }
+
+        @Test func shortPathIsFound() throws {
+            let fixture = try ControlFixture("tap", ["--vmnet-mtu", "1500"], internet: true)
+            try fixture.host.ip("link", "set", "wan", "mtu", "1400")
+            let reported = try check(fixture, "--tcp", "\(TestNetwork.internetAddress):80")
+            #expect(
+                try line("path", of: reported).contains("reports a path MTU of 1400 bytes"), "\(reported.output)")
+            // The host's side of the network takes shorter packets than guests send.
+            try fixture.host.ip("link", "set", "vmnet0", "mtu", "1300")
+            let short = try check(fixture)
+            #expect(short.termination == .exited(1), "\(short.output)")
+            #expect(try line("mtu", of: short).hasPrefix("failed "), "\(short.output)")
+            #expect(short.output.contains("--vmnet-mtu 13"), "\(short.output)")
+            _ = try fixture.daemon.stop()
+        }
+
+        @Test func impossibleOptionsAreRefused() throws {
+            let wrong: [[String]] = [
+                ["--seconds", "5"], ["--to", "203.0.113.1:5001"], ["--seconds", "0", "--to", "203.0.113.1:5001"],
+                ["--seconds", "3601", "--to", "203.0.113.1:5001"], ["--tcp6", "2001:db8::1:80"], ["--tcp6", "[::1]"],
+                ["--tcp6", "[::1]:0"], ["--tcp6", "[1.2.3.4]:80"], ["--to", "[::1]:80", "--seconds", "1"],
+            ]
+            for options in wrong {
+                let result = try ChildProcess.run([TestHost.product("vde_vmnet"), "check", "/tmp/x"] + options)
+                #expect(result.termination == .exited(64), "\(options): \(result.error)")
+                #expect(result.error.contains(options[0]), "\(options): \(result.error)")
+            }
+        }
+    }
+}
