@@ -139,7 +139,10 @@ let package = Package(
             "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink",
             "Wire", logging),
         smallLibrary(
-            "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "EventLoop", "HostFirewall",
+            "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "NameService", "NetworkModel", "Platform",
+            "Timing", "Uplink", "Wire"),
+        smallLibrary(
+            "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "Doctor", "EventLoop", "HostFirewall",
             "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink",
             "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
@@ -169,6 +172,8 @@ let package = Package(
         tests(of: "TapUplink", "Platform"),
         tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
         tests(of: "NetworkCheck", "DHCPService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
+        tests(
+            of: "Doctor", "ControlProtocol", "HostFirewall", "NetworkModel", "Platform", "Wire"),
         tests(
             of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "Wire", logging),

@@ -4,7 +4,7 @@ import Platform
 /// The program's exit status, from sysexits(3) where a number fits.
 package enum ExitStatus: Int32, Sendable {
     case success = 0
-    /// A step of `check` failed.
+    /// A step of `check`, or a check of `doctor`, failed.
     case failure = 1
     case usage = 64
     /// A file to read is missing or unreadable.

@@ -13,7 +13,7 @@ package enum Layers {
         ["Uplink"],
         ["TapUplink", "UserUplink", "VmnetUplink", "Sessions"],
         ["VmnetFramework", "NameService"],
-        ["Daemon"],
+        ["Daemon", "Doctor"],
         ["Commands"],
         ["vde_vmnet", "vde_vmnet_simulated"],
     ]

@@ -87,7 +87,8 @@ extension IntegrationTests {
         @Test func subcommandsAreProposed() throws {
             let fixture = try ReferenceFixture()
             try expect(
-                "vde_vmnet ", ["join", "switch", "run", "client", "check", "interfaces", "version"], in: fixture)
+                "vde_vmnet ", ["join", "switch", "run", "client", "check", "interfaces", "version", "doctor"],
+                in: fixture)
             try expect("vde_vmnet ch", ["check"], without: ["run"], in: fixture)
         }
 

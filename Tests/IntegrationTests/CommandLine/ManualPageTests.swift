@@ -38,7 +38,7 @@ extension IntegrationTests {
             let names = try ReferenceFixture().pages.map(\.file)
             for command in [
                 "join", "switch", "run", "client", "check", "interfaces", "version", "list", "status", "stop", "events",
-                "publish", "egress", "allow", "lease", "port", "capture",
+                "publish", "egress", "allow", "lease", "port", "capture", "doctor",
             ] {
                 #expect(names.contains("vde_vmnet-\(command).1"))
             }
@@ -87,7 +87,7 @@ extension IntegrationTests {
                 row.dropFirst(2).prefix { $0 != "|" }.split { " ,".contains($0) }.map(String.init)
             }
             #expect(statuses.count > 8)
-            // 1 belongs to `check`, 126 and 127 to `run` and `client`.
+            // 1 belongs to `check` and `doctor`, 126 and 127 to `run` and `client`.
             for status in statuses where !["1", "126", "127"].contains(status) {
                 #expect(text.contains("\n.It \(status)\n"), "vde_vmnet.1 lacks the exit status \(status)")
             }

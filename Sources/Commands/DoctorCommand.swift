@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import ControlProtocol
+import ControlSocket
+import Daemon
+import Doctor
+import Lifecycle
+import Platform
+import Timing
+
+/// `vde_vmnet doctor [NAME]`: what on this host keeps guests from their network.
+package struct DoctorCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Examine this host, and a running network, for what keeps guests from the network.",
+        discussion: """
+            Changes nothing. Prints one line for each check: ok, warning or failed, with the cause; and below it one \
+            command that mends the cause. Without a network, the host is examined for a start. With sudo it examines \
+            what a TAP needs. The resolvers of /etc/resolv.conf get a query for localhost. The exit status is 0 \
+            without a failed check, and 1 otherwise.
+            """)
+
+    @Argument(
+        help: """
+            The network: its name, or the path of its control socket; or the directory of a switch. (default: the \
+            only network that runs, if there is one)
+            """, completion: .file())
+    var name: String?
+
+    @Flag(help: "Print one JSON object instead of lines of text.")
+    var json = false
+
+    package init() {}
+
+    package mutating func run() throws {
+        let sockets = DoctorCommand.sockets()
+        let subject = try DoctorCommand.subject(name, sockets)
+        let identity = ProgramIdentity(
+            version: programVersion, hasVmnet: Root.vmnet != nil, isMacOS: OperatingSystem.isMacOS,
+            controlDirectory: ControlPlaces.own, staleSockets: sockets.stale)
+        let asJSON = json, hasColours = TerminalText.hasColours
+        var all: [Diagnosis] = []
+        let holds = Doctor(subject, identity) { diagnosis in
+            all.append(diagnosis)
+            if !asJSON { StandardOutput.write(DoctorCommand.text(diagnosis, hasColours: hasColours)) }
+        }.run()
+        if json { StandardOutput.write(DoctorCommand.json(all, holds: holds).text + "\n") }
+        if !holds { throw ExitCode(ExitStatus.failure.rawValue) }
+    }
+
+    // MARK: The subject
+
+    /// The control sockets of this user's view: connections to those of running networks, and paths of those that no
+    /// process serves.
+    private static func sockets() -> (running: [ControlConnection], stale: [String]) {
+        var running: [ControlConnection] = [], stale: [String] = []
+        for path in ControlPlaces.sockets() {
+            do throws(ControlConnection.Failure) {
+                running.append(try ControlConnection(path))
+            } catch {
+                if case .unreachable(let reason) = error, reason.code == Errno.refused { stale.append(path) }
+            }
+        }
+        return (running, stale)
+    }
+
+    private static func subject(
+        _ name: String?, _ sockets: (running: [ControlConnection], stale: [String])
+    ) throws(ExitError) -> Doctor.Subject {
+        guard let name else {
+            guard let first = sockets.running.first else { return .host }
+            // Several: the same error as for other commands.
+            if sockets.running.count > 1 { return .network(try facts(NetworkLookup.connect(nil))) }
+            return .network(try facts(first))
+        }
+        if name.contains("/") {
+            let kind = try? Files.status(name).kind
+            if kind != .socket { return .switchDirectory(name) }
+            if isStale(name) { return .staleSocket(name) }
+        }
+        return .network(try facts(NetworkLookup.connect(name)))
+    }
+
+    private static func isStale(_ path: String) -> Bool {
+        do throws(ControlConnection.Failure) {
+            _ = try ControlConnection(path)
+            return false
+        } catch {
+            if case .unreachable(let reason) = error { return reason.code == Errno.refused }
+            return false
+        }
+    }
+
+    /// How often the guests' ports are read, to find addresses that move; and the pause between, after which a network
+    /// reads its switch's addresses again.
+    private static let samples = 3, interval = TimeAmount.milliseconds(2_050)
+
+    private static func facts(_ connection: ControlConnection) throws(ExitError) -> NetworkFacts {
+        let status = try connection.call("status")
+        let isServing = status["dhcp"]?["server"]?.string == "builtin"
+        var ports: [[JSON]] = []
+        for sample in 0..<samples {
+            // One guest alone cannot share an address with another.
+            if let first = ports.first, first.count(where: { $0["role"]?.string == "guest" }) < 2 { break }
+            if sample > 0 { BootClock.sleep(interval) }
+            ports.append(try connection.list("ports", "ports"))
+        }
+        return NetworkFacts(
+            socket: connection.path, process: connection.server?.process ?? 0, status: status, ports: ports,
+            leases: isServing ? try connection.list("leases", "leases") : [])
+    }
+
+    // MARK: Output
+
+    static func text(_ diagnosis: Diagnosis, hasColours: Bool) -> String {
+        func padded(_ text: String, _ width: Int) -> String {
+            text + String(repeating: " ", count: max(0, width - text.count))
+        }
+        let colour: TerminalText.Colour =
+            switch diagnosis.outcome {
+            case .ok: .green
+            case .warning: .yellow
+            case .failed: .red
+            }
+        let outcome = TerminalText.coloured(padded(diagnosis.outcome.rawValue, 8), colour, hasColours)
+        let detail = PrintableText.line(diagnosis.detail, limit: 1024)
+        let cause = diagnosis.cause.map { " (\($0.rawValue))" } ?? ""
+        var line = "\(outcome)\(padded(diagnosis.check, 11))\(detail)\(cause)\n"
+        if let command = diagnosis.command {
+            line += String(repeating: " ", count: 19) + "mend: \(PrintableText.line(command, limit: 8192))\n"
+        }
+        return line
+    }
+
+    static func json(_ diagnoses: [Diagnosis], holds: Bool) -> JSON {
+        .object([
+            ("ok", .bool(holds)),
+            (
+                "checks",
+                .array(
+                    diagnoses.map { diagnosis in
+                        .object([
+                            ("check", .string(diagnosis.check)), ("outcome", .string(diagnosis.outcome.rawValue)),
+                            ("cause", .optional(diagnosis.cause?.rawValue)), ("detail", .string(diagnosis.detail)),
+                            ("command", .optional(diagnosis.command)),
+                        ])
+                    })
+            ),
+        ])
+    }
+}

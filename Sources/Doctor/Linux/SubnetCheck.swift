@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import HostChanges
+import NetworkModel
+import Platform
+import Wire
+
+/// Whether the guests' subnet is used for something else.
+struct SubnetCheck: HostCheck {
+    static let name = "subnet"
+
+    /// The running network's subnet, or nil.
+    let running: IPv4Network?
+    /// The network that the user-mode NAT serves has no address on the host, and no route clashes visibly.
+    let used: [UsedSubnet]
+    /// The first free candidate of a start.
+    let free: GuestNetwork?
+    /// The words of the network's start; empty if they are not readable.
+    let start: [String]
+    let networkName: String
+
+    static func gathered(_ scene: Scene) -> SubnetCheck {
+        let own = scene.network?.interface
+        let used = ((try? UsedSubnet.ofHost()) ?? []).filter { $0.interface != own || own == nil }
+        return SubnetCheck(
+            running: scene.network?.network?.network, used: used,
+            free: SubnetAllocator.candidates.first { SubnetAllocator.conflict(of: $0.network, with: used) == nil },
+            start: scene.network.map { NetworkFacts.commandLine(of: $0.process) } ?? [],
+            networkName: scene.network?.socket ?? "")
+    }
+
+    var diagnoses: [Diagnosis] {
+        guard let free else {
+            return [
+                Self.failed(
+                    .noFreeSubnet, "this host uses every subnet that a start could choose",
+                    "vde_vmnet --vmnet-gateway 100.64.105.1")
+            ]
+        }
+        guard let running else { return Self.ok("a start would use \(free.network)") }
+        guard let clash = SubnetAllocator.conflict(of: running, with: used) else {
+            return Self.ok("\(running) is used by this network only")
+        }
+        return [
+            Self.failed(
+                .subnetClash, "\(running) overlaps \(clash.network), which this host uses on \(clash.interface)",
+                Remedy.restart(networkName, start, with: ["--vmnet-gateway", "\(free.gateway)"]))
+        ]
+    }
+}
+
+extension NetworkFacts {
+    /// The words with which a process was started; empty if they cannot be read.
+    static func commandLine(of process: Int32) -> [String] {
+        guard process > 0, let bytes = try? Files.read("/proc/\(process)/cmdline") else { return [] }
+        return bytes.split(separator: 0, omittingEmptySubsequences: false).dropLast().map {
+            String(decoding: $0, as: UTF8.self)
+        }
+    }
+}
+
+extension Remedy {
+    /// Stops a network and starts it again with further options.
+    static func restart(_ network: String, _ words: [String], with options: [String]) -> String {
+        var words = words.isEmpty ? ["vde_vmnet"] : words
+        // Options come before the operand of `run`'s program.
+        let end = words.firstIndex(of: "--") ?? words.endIndex
+        words.insert(contentsOf: options, at: end)
+        return ShellText.command("vde_vmnet", "stop", network) + " && " + ShellText.command(words)
+    }
+}

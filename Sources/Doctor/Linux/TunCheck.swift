@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// /dev/net/tun, of which TAPs are made.
+struct TunCheck: HostCheck {
+    static let name = "tun"
+    private static let path = "/dev/net/tun"
+
+    /// Whether a network here needs it.
+    let isNeeded: Bool
+    /// nil if the device can be opened.
+    let error: SystemError?
+
+    static func gathered(_ scene: Scene) -> TunCheck {
+        var found: SystemError?
+        do throws(SystemError) {
+            // A device that is a plain file can be opened as well.
+            if try Files.status(path).kind == .regular {
+                found = SystemError(code: Errno.noDevice, "open", path)
+            } else {
+                _ = try Files.open(path, [.readWrite, .nonBlocking])
+            }
+        } catch {
+            found = error
+        }
+        return TunCheck(isNeeded: scene.usesTap, error: found)
+    }
+
+    var diagnoses: [Diagnosis] {
+        guard isNeeded else { return Self.ok("not needed: the network has no TAP") }
+        guard let error else { return Self.ok("\(Self.path) can be opened") }
+        switch error.code {
+        case Errno.noEntry:
+            return [
+                Self.failed(
+                    .tunMissing,
+                    "there is no \(Self.path): the kernel's module tun is not loaded, or a container hides it",
+                    Remedy.sudo("modprobe", "tun"))
+            ]
+        case Errno.accessDenied, Errno.notPermitted:
+            return [Self.failed(.tunDenied, "\(error)", Remedy.sudo("chmod", "0666", Self.path))]
+        default:
+            return [
+                Self.failed(
+                    .tunUnusable, "\(error); the file is not the kernel's device",
+                    "sudo sh -c 'rm -f \(Self.path) && modprobe tun && mknod -m 0666 \(Self.path) c 10 200'")
+            ]
+        }
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Timing
+
+/// A host with one fault, and the cause by which the doctor names it.
+private struct BrokenHost: CustomTestStringConvertible, Sendable {
+    let cause: String
+    /// Whether the cause fails the host.
+    var fails = true
+    /// Shell commands in the host's namespace, before the doctor starts.
+    var breaking = ""
+    /// Shell commands in the doctor's own mount namespace.
+    var hiding = ""
+    var resolvers: String?
+    /// A program that runs meanwhile, and the port that it listens to.
+    var server: [String] = []
+    var operand: String?
+    var user: String?
+    var environment: [String: String?] = [:]
+
+    var testDescription: String { cause }
+
+    private static let policy = "type filter hook forward priority 0; policy drop;"
+
+    static let all: [BrokenHost] = [
+        BrokenHost(cause: "tun_missing", hiding: "mount -t tmpfs none /dev/net"),
+        BrokenHost(cause: "tun_unusable", hiding: "mount -t tmpfs none /dev/net; touch /dev/net/tun"),
+        BrokenHost(
+            cause: "nftables_missing",
+            hiding: "for f in /usr/lib/*/libnftables.so.1 /usr/sbin/nft /sbin/nft; do [ -e $f ] && "
+                + "mount --bind /dev/null $f; done"),
+        BrokenHost(
+            cause: "firewall_nftables", breaking: "nft 'table inet mine { chain forward { \(policy) }; }'"),
+        BrokenHost(
+            cause: "firewall_iptables", breaking: "nft 'table ip filter { chain FORWARD { \(policy) }; }'"),
+        BrokenHost(
+            cause: "firewall_docker",
+            breaking: "nft 'table ip filter { chain DOCKER-USER { }; chain FORWARD { \(policy) }; }'"),
+        BrokenHost(
+            cause: "firewall_ufw",
+            breaking: "nft 'table ip filter { chain ufw-user-forward { }; chain FORWARD { \(policy) }; }'"),
+        BrokenHost(
+            cause: "firewall_firewalld",
+            breaking: "nft 'table inet firewalld { chain filter_FORWARD { \(policy) }; }'"),
+        BrokenHost(
+            cause: "forwarding_locked", breaking: "sysctl -qw net.ipv4.ip_forward=0",
+            hiding: "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"),
+        BrokenHost(cause: "no_default_route", breaking: "ip route del default"),
+        BrokenHost(cause: "rule_blocks", breaking: "ip rule add pref 90 prohibit"),
+        BrokenHost(
+            cause: "rule_diverts", fails: false,
+            breaking:
+                "ip link add other type veth peer name other2; ip link set other2 up; ip link set other up; "
+                + "ip route add default dev other table 7; "
+                + "ip route add 203.0.113.0/24 dev wan table 7; "
+                + "ip rule add pref 91 lookup 7"),
+        BrokenHost(
+            cause: "vpn", fails: false,
+            breaking: "ip tuntap add tun9 mode tun; ip addr add 10.9.9.1/24 dev tun9; ip link set tun9 up; "
+                + "ip route del default; ip route add default dev tun9; "
+                + "ip route add default via \(TestNetwork.internetAddress) metric 100"),
+        BrokenHost(cause: "resolv_conf_missing", hiding: "mkdir /run/etc; mount --bind /run/etc /etc"),
+        BrokenHost(cause: "no_resolver", resolvers: "search example\n"),
+        BrokenHost(cause: "local_resolver_dead", resolvers: "nameserver 127.0.0.53\n"),
+        BrokenHost(cause: "resolver_unreachable", resolvers: "nameserver \(TestNetwork.hostAddress)\n"),
+        BrokenHost(
+            cause: "resolver_silent",
+            breaking:
+                "nft 'table inet mute { chain output { type filter hook input priority 0; udp sport 53 drop; }; }'"),
+        BrokenHost(
+            cause: "port_53_taken", fails: false,
+            server: ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--user=root"]),
+        BrokenHost(
+            cause: "port_67_taken", fails: false,
+            server: [
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--leasefile-ro",
+                "--dhcp-range=203.0.113.100,203.0.113.110",
+            ]),
+        BrokenHost(cause: "mtu_small", fails: false, breaking: "ip link set wan mtu 1000"),
+        BrokenHost(cause: "ping_group_range", fails: false, user: "daemon"),
+        BrokenHost(cause: "not_root", fails: false, user: "daemon"),
+        BrokenHost(
+            cause: "datagram_queue_short", fails: false, breaking: "sysctl -qw net.unix.max_dgram_qlen=10"),
+        BrokenHost(
+            cause: "no_runtime_directory", fails: false, user: "daemon",
+            environment: ["XDG_RUNTIME_DIR": nil as String?]),
+        BrokenHost(
+            cause: "runtime_directory_denied", user: "daemon", environment: ["XDG_RUNTIME_DIR": "/usr/share"]),
+        BrokenHost(
+            cause: "stale_control_socket", fails: false, hiding: "mkdir /run/vde_vmnet; \(stale("/run/vde_vmnet/x"))"),
+        BrokenHost(cause: "switch_missing", operand: "/nowhere/vde"),
+        BrokenHost(cause: "switch_not_directory", operand: "/etc/passwd"),
+        BrokenHost(cause: "switch_stale", hiding: "mkdir /run/vde; \(stale("/run/vde/ctl"))", operand: "/run/vde"),
+        BrokenHost(
+            cause: "switch_denied", hiding: "mkdir -m 0700 /run/vde; \(stale("/run/vde/ctl"))", operand: "/run/vde",
+            user: "daemon"),
+        BrokenHost(cause: "switch_path_too_long", operand: "/tmp/" + String(repeating: "x", count: 120)),
+    ]
+
+    /// Makes a socket that no process serves.
+    private static func stale(_ path: String) -> String {
+        "/usr/bin/python3 -c 'import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' \(path)"
+    }
+}
+
+extension IntegrationTests {
+    /// `vde_vmnet doctor` on hosts with one fault each.
+    @Suite struct DoctorCommands {
+        /// Runs the doctor with its own /run and mounts.
+        private func doctor(
+            on host: Namespace, _ words: [String], hiding: String = "", user: String? = nil,
+            environment: [String: String?] = [:]
+        ) throws -> ChildProcess.Output {
+            try host.attempt(
+                ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o mode=755 none /run; \(hiding)\nexec \"$@\"", "sh"]
+                    + Namespace.running(as: user) + [TestHost.product("vde_vmnet"), "doctor"] + words,
+                environment: environment)
+        }
+
+        private func soundNetwork() throws -> TestNetwork {
+            let network = try TestNetwork()
+            try network.startInternet()
+            try network.host.run(
+                "sysctl", "-qw", "net.unix.max_dgram_qlen=512", "net.ipv4.ping_group_range=1 0")
+            return network
+        }
+
+        @Test func soundHostPasses() throws {
+            let network = try soundNetwork()
+            let result = try doctor(on: network.host, [])
+            #expect(result.succeeded && result.error.isEmpty, "\(result.output)\(result.error)")
+            for line in result.output.split(separator: "\n") { #expect(line.hasPrefix("ok "), "\(line)") }
+            let json = try doctor(on: network.host, ["--json"])
+            #expect(json.output.hasPrefix(#"{"ok":true,"checks":[{"check":"program","outcome":"ok","cause":null,"#))
+        }
+
+        @Test(arguments: BrokenHost.all)
+        private func brokenHostIsDiagnosed(broken: BrokenHost) throws {
+            let network = try soundNetwork()
+            let host = network.host
+            if let resolvers = broken.resolvers { try host.setResolvers(resolvers) }
+            if !broken.breaking.isEmpty { try host.run("sh", "-ec", broken.breaking) }
+            let server = broken.server.isEmpty ? nil : try host.start(Namespace.withoutState + broken.server)
+            if server != nil {
+                try eventually("the server's socket") {
+                    try host.run("ss", "-Hlun").contains("0.0.0.0:")
+                }
+            }
+            let words = broken.operand.map { [$0] } ?? []
+            let result = try doctor(
+                on: host, words + ["--json"], hiding: broken.hiding, user: broken.user, environment: broken.environment)
+            #expect(result.output.contains("\"cause\":\"\(broken.cause)\""), "\(result.output)\(result.error)")
+            #expect(
+                result.termination == .exited(broken.fails ? 1 : 0), "\(result.termination) \(result.output)")
+            #expect(result.error.isEmpty, "\(result.error)")
+            // The same for people, with the command.
+            let text = try doctor(
+                on: host, words, hiding: broken.hiding, user: broken.user, environment: broken.environment)
+            let lines = text.output.split(separator: "\n")
+            let index = try #require(lines.firstIndex { $0.hasSuffix("(\(broken.cause))") }, "\(text.output)")
+            #expect(lines[index].hasPrefix(broken.fails ? "failed  " : "warning "))
+            #expect(lines[index + 1].contains("mend: "))
+            server?.kill()
+        }
+
+        @Test func proposedCommandMendsHost() throws {
+            let network = try soundNetwork()
+            let host = network.host
+            try host.run(
+                "nft", "table inet mine { chain forward { type filter hook forward priority 0; policy drop; }; }")
+            try host.run("ip", "rule", "add", "pref", "90", "prohibit")
+            for cause in ["rule_blocks", "firewall_nftables"] {
+                let lines = try doctor(on: host, []).output.split(separator: "\n")
+                let index = try #require(lines.firstIndex { $0.hasSuffix("(\(cause))") }, "\(lines)")
+                let command = try #require(lines[index + 1].split(separator: ":", maxSplits: 1).last)
+                try host.run("sh", "-ec", "sudo() { \"$@\"; }\n\(command)")
+                #expect(try !doctor(on: host, []).output.contains("(\(cause))"))
+            }
+            #expect(try doctor(on: host, []).succeeded)
+        }
+
+        @Test(arguments: ControlFixture.Uplink.allCases)
+        func runningNetworkIsExamined(uplink: ControlFixture.Uplink) throws {
+            let fixture = try ControlFixture(
+                uplink.rawValue, ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.2"],
+                internet: true)
+            try fixture.host.run("sysctl", "-qw", "net.unix.max_dgram_qlen=512")
+            let before = try doctor(on: fixture.host, [fixture.socket])
+            #expect(before.succeeded && !before.output.contains("failed "), "\(before.output)\(before.error)")
+            #expect(before.output.contains("the network runs with the uplink \(uplink.rawValue)"))
+            let guest = try fixture.guest(mac: "52:54:00:00:00:01")
+            try guest.lease("-x", "hostname:a;reboot")
+            let full = try doctor(on: fixture.host, [fixture.socket])
+            #expect(full.termination == .exited(1) && full.output.contains("(leases_exhausted)"), "\(full.output)")
+            #expect(full.output.contains("mend: vde_vmnet lease release 192.168.105.2 --network \(fixture.socket)\n"))
+            #expect(!full.output.contains("reboot"))
+            if uplink == .tap {
+                try fixture.host.run("sysctl", "-qw", "net.ipv4.conf.wan.forwarding=0")
+                try fixture.host.run(
+                    "sh", "-ec",
+                    "ip link add other type veth peer name other2; ip addr add 192.168.105.200/25 dev other; "
+                        + "ip link set other2 up; ip link set other up; ip link set wan mtu 1400"
+                )
+                let broken = try doctor(on: fixture.host, [fixture.socket]).output
+                for cause in ["forwarding_off", "subnet_clash", "mtu_exceeds_path"] {
+                    #expect(broken.contains("(\(cause))"), "\(cause): \(broken)")
+                }
+            }
+            // A member of the control group sees counters only; a user without rights, nothing.
+            let other = try doctor(on: fixture.host, [fixture.socket], user: "daemon")
+            #expect(other.termination == .exited(77) && other.error.contains(fixture.socket), "\(other.error)")
+            try fixture.host.setResolvers("nameserver 198.51.100.1\n")
+            #expect(try fixture.daemon.stop() == .exited(0))
+            let missing = try doctor(on: fixture.host, ["nonesuch"])
+            #expect(missing.termination == .exited(69) && missing.error.contains("nonesuch"), "\(missing.error)")
+        }
+
+        @Test func addressOfTwoGuestsIsFound() throws {
+            let fixture = try ControlFixture("none")
+            let one = try PlugPort(path: fixture.path, description: "one")
+            let two = try PlugPort(path: fixture.path, description: "two")
+            var frame = [UInt8](repeating: 0xff, count: 60)
+            frame.replaceSubrange(6..<12, with: [0x52, 0x54, 0, 0, 0, 9])
+            // The switch moves the address with each frame. The doctor looks at it a few times.
+            try eventually("the duplicate address is found", within: 60) {
+                let doctor = try fixture.host.start([TestHost.product("vde_vmnet"), "doctor", fixture.socket])
+                while doctor.poll() == nil {
+                    one.send(frame)
+                    BootClock.sleep(.milliseconds(30))
+                    two.send(frame)
+                    BootClock.sleep(.milliseconds(30))
+                }
+                return doctor.output.contains("52:54:00:00:00:09 moves between")
+            }
+        }
+    }
+}
