@@ -15,8 +15,7 @@ package struct Root: ParsableCommand {
         subcommands: [
             Join.self, Switch.self, Run.self, Client.self, Check.self, Interfaces.self, List.self, Status.self,
             Stop.self, Events.self, CaptureCommand.self, Publish.self, Egress.self, Allow.self, Lease.self, Port.self,
-            DoctorCommand.self,
-            Version.self,
+            DoctorCommand.self, Version.self,
         ],
         defaultSubcommand: Join.self)
 
