@@ -4,9 +4,9 @@ DESTDIR ?=
 SWIFT ?= swift
 # The object names the commit for `vde_vmnet version`.
 COMMIT = .build/commit.o
-RELEASE = $(SWIFT) build -c release --static-swift-stdlib -Xlinker $(CURDIR)/$(COMMIT)
+RELEASE = $(SWIFT) build -c release --static-swift-stdlib -Xlinker '$(CURDIR)/$(COMMIT)'
 # SwiftPM leaves directories in TMPDIR at every call: those of the tests go with `make clean`.
-TEST_SWIFT = mkdir -p .build/tmp && TMPDIR=$(CURDIR)/.build/tmp $(SWIFT)
+TEST_SWIFT = mkdir -p .build/tmp && TMPDIR='$(CURDIR)/.build/tmp' $(SWIFT)
 BIN = .build/release
 # A user's PATH often lacks the directories of dnsmasq, ip and nft.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -104,7 +104,7 @@ prove-deb: deb
 	@ci/debian-root .cache/debian
 	@DEB_REVISION=2 DEB_MAINTAINER='$(DEB_MAINTAINER)' packaging/debian/build .build/deb
 	$(TEST_SWIFT) build --build-tests
-	export VDE_VMNET_DEBIAN=$(CURDIR)/.cache/debian VDE_VMNET_PACKAGES=$(CURDIR)/.build/deb && \
+	export VDE_VMNET_DEBIAN='$(CURDIR)/.cache/debian' VDE_VMNET_PACKAGES='$(CURDIR)/.build/deb' && \
 	  $(TEST_SWIFT) test --skip-build --filter PackageLife
 
 # macOS 26 and later: with this signature no root is needed. Signed aside and put in place in one step, because a
@@ -210,7 +210,7 @@ bench bench-quick: bench-tools commit
 	@ci/fetch-guest-kernel
 	$(RELEASE) --product vde_vmnet
 	$(RELEASE) --product vde_vmnet_bench
-	@$(SUDO) env BENCH_TOOLS=$(CURDIR)/.build/bench $(BIN)/vde_vmnet_bench \
+	@$(SUDO) env BENCH_TOOLS='$(CURDIR)/.build/bench' $(BIN)/vde_vmnet_bench \
 	  $(if $(filter bench-quick,$@),--quick,--output docs/performance)
 
 bench-tools: check-swift
