@@ -24,16 +24,17 @@ package struct Root: ParsableCommand {
 
     package init() {}
 
+    /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
+    ///
     /// - Parameters:
     ///   - arguments: the program's, its name first.
     ///   - vmnet: what `--uplink vmnet` uses.
-    ///
-    /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
-    package static func run(_ arguments: [String], vmnet: (any VmnetProvider)? = nil) -> Never {
+    package static func run(_ arguments: [String], vmnet: any VmnetProvider) -> Never {
         Root.$vmnet.withValue(vmnet) { run(arguments) }
     }
 
-    private static func run(_ arguments: [String]) -> Never {
+    /// The same without vmnet.framework.
+    package static func run(_ arguments: [String]) -> Never {
         StandardOutput.ensureOpen()
         let name = arguments.first.map { String($0.split(separator: "/").last ?? "") }
         let arguments = Array(arguments.dropFirst())

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// unretain: copies ELF objects or static libraries and clears SHF_GNU_RETAIN on their code and data.
+// unretain: copies ELF objects or static libraries and lets the linker drop what nothing uses.
 // usage: unretain INPUT OUTPUT [INPUT OUTPUT]...
 //
-// The Swift compiler sets that flag (1 << 21, of the GNU gABI) on every public function, because a debugger or a
+// The Swift compiler sets SHF_GNU_RETAIN (1 << 21, of the GNU gABI) on every public function, because a debugger or a
 // library that is loaded later may look it up. So `--gc-sections` keeps the whole standard library. In a
-// program that loads no Swift library, a function that nothing references is never called. Sections named swift5_* keep
-// the flag: the runtime finds them by their place, to look up types and conformances.
+// program that loads no Swift library, a function that nothing references is never called.
+//
+// The runtime finds some records by their place, in sections named swift5_*:
+// * A conformance (swift5_protocol_conformances) or a type (swift5_type_metadata) is looked up for a type that the
+//   program has. So the record gets SHF_LINK_ORDER to the type's descriptor: the linker keeps it if it keeps the
+//   descriptor. Without this, each conformance of each type of the standard library is kept, with all its functions.
+//   Types with a short mangled name, such as Int, are looked up by that name, so their records keep the flag.
+// * swift5_fieldmd and its strings are found through the type's descriptor. swift5_assocty, swift5_builtin,
+//   swift5_capture and swift5_mpenum are for debuggers that look into the process. All of them lose the flag.
+// * All others, such as swift5_protocols, keep it.
+// swift5_backtrace is 64 KiB of zeros, which need no place in a file.
 
 import Foundation
 
@@ -37,28 +46,32 @@ struct Image {
         return String(decoding: bytes[offset..<end], as: UTF8.self)
     }
 
-    /// Clears the flag in the object at `base`. Anything else than an ELF object of 64 bits stays as it is.
+    mutating func set(_ value: Int, at offset: Int, bytes count: Int) {
+        for index in 0..<count { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * index)) }
+    }
+
+    /// Changes the object at `base`. Anything else than an ELF object of 64 bits stays as it is.
     /// - Returns: the number of sections that were changed.
     mutating func unretainObject(at base: Int, size: Int) throws -> Int {
         guard size >= 64, Array(bytes[base..<base + 6]) == [0x7f, 0x45, 0x4c, 0x46, 2, 1] else { return 0 }
-        let table = base + (try number(at: base + 0x28, bytes: 8))
-        let entry = try number(at: base + 0x3a, bytes: 2)
-        guard entry == 64 else { throw Failure(description: "\(name): section headers of \(entry) bytes, not of 64") }
-        var count = try number(at: base + 0x3c, bytes: 2)
-        var names = try number(at: base + 0x3e, bytes: 2)
-        // More than 65,279 sections: the numbers are in the first header.
-        if count == 0 { count = try number(at: table + 32, bytes: 8) }
-        if names == 0xffff { names = try number(at: table + 40, bytes: 4) }
-        let strings = base + (try number(at: table + names * 64 + 24, bytes: 8))
+        let object = try ELFObject(in: self, at: base)
         var changed = 0
-        for index in 0..<count {
-            let header = table + index * 64
-            let flags = try number(at: header + 8, bytes: 8)
-            guard flags & (1 << 21) != 0 else { continue }
-            if try text(at: strings + number(at: header, bytes: 4)).hasPrefix("swift5_") { continue }
-            // Bit 21 is in the third byte.
-            bytes[header + 10] &= ~(1 << 5)
-            changed += 1
+        for section in object.sections {
+            let retained = section.flags & ELFObject.retain != 0
+            if retained, try object.isDroppable(section, in: self) {
+                set(section.flags & ~ELFObject.retain, at: section.header + 8, bytes: 8)
+                changed += 1
+            } else if retained, let descriptor = try object.typeDescriptor(ofRecord: section, in: self) {
+                set(section.flags & ~ELFObject.retain | ELFObject.linkOrder, at: section.header + 8, bytes: 8)
+                set(descriptor, at: section.header + 40, bytes: 4)
+                changed += 1
+            } else if section.type == ELFObject.bits, object.relocations[section.index] == nil,
+                try object.name(of: section, in: self) == "swift5_backtrace",
+                bytes[section.offset..<section.offset + section.size].allSatisfy({ $0 == 0 })
+            {
+                set(ELFObject.noBits, at: section.header + 4, bytes: 4)
+                changed += 1
+            }
         }
         return changed
     }
@@ -79,6 +92,112 @@ struct Image {
             offset += 60 + size + size % 2
         }
         return changed
+    }
+}
+
+/// The sections of an ELF object (gABI, "Sections"), with offsets into the whole file.
+struct ELFObject {
+    static let (bits, rela, noBits) = (1, 4, 8)
+    static let retain = 1 << 21
+    static let linkOrder = 1 << 7
+
+    struct Section {
+        let index, header, nameOffset, type, flags, offset, size, link, info: Int
+    }
+
+    let sections: [Section]
+    /// The relocations of a section, by its index.
+    let relocations: [Int: Section]
+    private let base: Int
+    private let names: Int
+
+    init(in image: Image, at base: Int) throws {
+        self.base = base
+        let table = base + (try image.number(at: base + 0x28, bytes: 8))
+        let entry = try image.number(at: base + 0x3a, bytes: 2)
+        guard entry == 64 else {
+            throw Failure(description: "\(image.name): section headers of \(entry) bytes, not of 64")
+        }
+        var count = try image.number(at: base + 0x3c, bytes: 2)
+        var names = try image.number(at: base + 0x3e, bytes: 2)
+        // More than 65,279 sections: the numbers are in the first header.
+        if count == 0 { count = try image.number(at: table + 32, bytes: 8) }
+        if names == 0xffff { names = try image.number(at: table + 40, bytes: 4) }
+        sections = try (0..<count).map { index in
+            let header = table + index * 64
+            func field(_ offset: Int, _ bytes: Int) throws -> Int { try image.number(at: header + offset, bytes: bytes) }
+            let section = Section(
+                index: index, header: header, nameOffset: try field(0, 4), type: try field(4, 4),
+                flags: try field(8, 8), offset: base + (try field(24, 8)), size: try field(32, 8),
+                link: try field(40, 4), info: try field(44, 4))
+            guard [0, ELFObject.noBits].contains(section.type) || section.size <= image.bytes.count - section.offset
+            else {
+                throw Failure(description: "\(image.name): section \(index) is beyond the end of the file")
+            }
+            return section
+        }
+        guard names < count else { throw Failure(description: "\(image.name): its sections have no names") }
+        self.names = sections[names].offset
+        relocations = Dictionary(
+            sections.filter { $0.type == ELFObject.rela }.map { ($0.info, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    func name(of section: Section, in image: Image) throws -> String {
+        try image.text(at: names + section.nameOffset)
+    }
+
+    /// Whether the linker may drop the section if nothing references it.
+    func isDroppable(_ section: Section, in image: Image) throws -> Bool {
+        let name = try name(of: section, in: image)
+        return !name.hasPrefix("swift5_")
+            || ["swift5_fieldmd", "swift5_assocty", "swift5_builtin", "swift5_capture", "swift5_mpenum"].contains(name)
+    }
+
+    /// The section of the descriptor of the type that a record is about, or nil if the record must be kept.
+    func typeDescriptor(ofRecord record: Section, in image: Image) throws -> Int? {
+        guard record.size == 4 else { return nil }
+        let type: Target?
+        switch try name(of: record, in: image) {
+        case "swift5_type_metadata": type = try target(of: record.index, at: 0, in: image)
+        case "swift5_protocol_conformances":
+            // Its second field is the type (TargetProtocolConformanceDescriptor in Swift's ABI).
+            guard let conformance = try target(of: record.index, at: 0, in: image) else { return nil }
+            type = try target(of: conformance.section, at: conformance.offset + 4, in: image)
+        default: return nil
+        }
+        guard let type, type.symbol.hasPrefix("$s"), type.symbol.hasSuffix("Mn") else { return nil }
+        // Short names (`Si` is Int, `ScT` is Task), and types of C (`So`), which each object describes anew.
+        let mangled = type.symbol.dropFirst(2).dropLast(2)
+        if mangled.hasPrefix("So") || mangled.hasPrefix("SC") { return nil }
+        if mangled.hasPrefix("S"), mangled.count <= (mangled.hasPrefix("Sc") ? 3 : 2) { return nil }
+        return type.section
+    }
+
+    private struct Target {
+        let symbol: String
+        let section, offset: Int
+    }
+
+    /// What the relocation of a field refers to, if that is in this object.
+    private func target(of section: Int, at offset: Int, in image: Image) throws -> Target? {
+        guard let table = relocations[section], sections.indices.contains(table.link) else { return nil }
+        let symbols = sections[table.link]
+        guard sections.indices.contains(symbols.link) else { return nil }
+        for entry in stride(from: table.offset, to: table.offset + table.size, by: 24)
+        where try image.number(at: entry, bytes: 8) == offset {
+            let symbol = symbols.offset + 24 * (try image.number(at: entry + 12, bytes: 4))
+            let target = try image.number(at: symbol + 6, bytes: 2)
+            // 0 is another object's symbol; numbers from 0xff00 on are no sections.
+            guard target != 0, target < 0xff00, target < sections.count else { return nil }
+            // Descriptors lie behind their symbols. A negative addend (a number of two's complement) is none of one.
+            let addend = entry + 16
+            guard image.bytes[addend + 7] < 0x80 else { return nil }
+            return Target(
+                symbol: try image.text(at: sections[symbols.link].offset + image.number(at: symbol, bytes: 4)),
+                section: target,
+                offset: try image.number(at: symbol + 8, bytes: 8) + image.number(at: addend, bytes: 8))
+        }
+        return nil
     }
 }
 
