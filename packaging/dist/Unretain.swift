@@ -125,7 +125,9 @@ struct ELFObject {
         if names == 0xffff { names = try image.number(at: table + 40, bytes: 4) }
         sections = try (0..<count).map { index in
             let header = table + index * 64
-            func field(_ offset: Int, _ bytes: Int) throws -> Int { try image.number(at: header + offset, bytes: bytes) }
+            func field(_ offset: Int, _ bytes: Int) throws -> Int {
+                try image.number(at: header + offset, bytes: bytes)
+            }
             let section = Section(
                 index: index, header: header, nameOffset: try field(0, 4), type: try field(4, 4),
                 flags: try field(8, 8), offset: base + (try field(24, 8)), size: try field(32, 8),
@@ -139,7 +141,8 @@ struct ELFObject {
         guard names < count else { throw Failure(description: "\(image.name): its sections have no names") }
         self.names = sections[names].offset
         relocations = Dictionary(
-            sections.filter { $0.type == ELFObject.rela }.map { ($0.info, $0) }, uniquingKeysWith: { first, _ in first })
+            sections.filter { $0.type == ELFObject.rela }.map { ($0.info, $0) }, uniquingKeysWith: { first, _ in first }
+        )
     }
 
     func name(of section: Section, in image: Image) throws -> String {

@@ -25,6 +25,37 @@ fail() {
     exit "${2:-1}"
 }
 
+# ---- The same lines in packaging/macos/install.sh and .github/actions/setup-vde_vmnet/setup (ci/lint-packaging) ----
+
+# Sets `version` to that of the newest release below the address $1, which redirects to the release's tag.
+find_newest() {
+    version=$(curl -fsSLI -o /dev/null -w '%{url_effective}' "$1/latest") || fail "$1 cannot be reached"
+    case $version in
+        */v[0-9]*) version=${version##*/v} ;;
+        *) fail "$1 has no release" ;;
+    esac
+}
+
+# Downloads the archive $3 of release $2 below the address $1, and SHA256SUMS, into the folder $4.
+download() {
+    for file in "$3" SHA256SUMS; do
+        curl -fsSL --retry 3 -o "$4/$file" "$1/download/v$2/$file" || fail "there is no $1/download/v$2/$file"
+    done
+}
+
+# Compares the archive $1 with SHA256SUMS beside it, if that is there.
+check_sum() {
+    sums=$(dirname "$1")/SHA256SUMS
+    [ -f "$sums" ] || return 0
+    expected=$(awk -v name="$(basename "$1")" '$2 == name || $2 == "*" name { print $1 }' "$sums")
+    [ -n "$expected" ] || fail "$sums does not list $(basename "$1")"
+    if command -v sha256sum >/dev/null; then found=$(sha256sum "$1"); else found=$(shasum -a 256 "$1"); fi
+    [ "${found%% *}" = "$expected" ] || fail "$1 is damaged, or not the release's: its SHA-256 is ${found%% *}, \
+SHA256SUMS has $expected; download it again"
+}
+
+# ---- The end of the same lines ----
+
 while [ $# -gt 0 ]; do
     case $1 in
         --version | --archive | --service)
@@ -56,32 +87,15 @@ trap 'exit 130' INT TERM
 
 if [ -z "$archive" ]; then
     base=https://github.com/$repository/releases
-    if [ -z "$version" ]; then
-        # The newest release redirects to its tag.
-        latest=$(curl -fsSLI -o /dev/null -w '%{url_effective}' "$base/latest") ||
-            fail "$base cannot be reached; download the archive and use --archive"
-        version=${latest##*/v}
-    fi
+    [ -n "$version" ] || find_newest "$base"
     name=vde_vmnet-$version-macos-universal.tar.gz
     echo "Downloading $name"
-    curl -fsSL -o "$work/$name" "$base/download/v$version/$name" || fail "there is no $base/download/v$version/$name"
-    curl -fsSL -o "$work/SHA256SUMS" "$base/download/v$version/SHA256SUMS" || fail "the release has no SHA256SUMS"
+    download "$base" "$version" "$name" "$work"
     archive=$work/$name
 fi
 [ -f "$archive" ] || fail "$archive does not exist" 66
 
-sums=$(dirname "$archive")/SHA256SUMS
-if [ -f "$sums" ]; then
-    expected=$(awk -v name="$(basename "$archive")" '$2 == name || $2 == "*" name { print $1 }' "$sums")
-    [ -n "$expected" ] || fail "$sums does not list $(basename "$archive")"
-    if command -v shasum >/dev/null; then
-        found=$(shasum -a 256 "$archive")
-    else
-        found=$(sha256sum "$archive")
-    fi
-    [ "${found%% *}" = "$expected" ] || fail "$archive is damaged, or not the release's: its SHA-256 is ${found%% *}, \
-SHA256SUMS has $expected; download it again"
-fi
+check_sum "$archive"
 
 mkdir "$work/files"
 tar -xzf "$archive" -C "$work/files" || fail "$archive is no archive of a release"

@@ -65,6 +65,48 @@ extension IntegrationTests {
             try stream.send([UInt8](repeating: 2, count: 60))
         }
 
+        /// Without an archive, the newest release is downloaded. `curl` is a script here, which serves a folder.
+        @Test func newestReleaseIsDownloaded() throws {
+            let folder = network.folder
+            try Files.makeDirectory(folder.file("bin"), mode: 0o755)
+            let curl = """
+                #!/bin/sh
+                for word; do
+                    case ${previous:-} in -o) file=$word ;; esac
+                    previous=$word
+                done
+                case $previous in
+                    */latest) printf %s https://github.com/owner/vde_vmnet/releases/tag/v0.1.0 ;;
+                    */download/v0.1.0/*) cp "\(folder.path)/served/${previous##*/}" "$file" ;;
+                    *) exit 22 ;;
+                esac
+
+                """
+            try Files.replace(folder.file("bin/curl"), Array(curl.utf8), mode: 0o755)
+            let prepared = try ChildProcess.run(
+                [
+                    "sh", "-ec",
+                    """
+                    mkdir \(folder.file("served")) && cd \(folder.file("served"))
+                    cp \(archive) vde_vmnet-0.1.0-linux-$(uname -m).tar.gz && sha256sum * >SHA256SUMS
+                    """,
+                ])
+            #expect(prepared.succeeded, "\(prepared.error)")
+            let path = folder.file("bin") + ":" + (CurrentProcess.environment("PATH") ?? "/usr/bin:/bin")
+            let variables = ["ARCHIVE": "", "START": "false", "PATH": path]
+            let installed = try setUp(variables)
+            #expect(installed.succeeded, "\(installed.output) \(installed.error)")
+
+            let missing = try setUp(variables.merging(["VERSION": "v0.0.9"]) { $1 })
+            #expect(!missing.succeeded && missing.output.contains("there is no "), "\(missing.output)")
+
+            let sums = folder.file("served/SHA256SUMS")
+            let wrong = String(repeating: "0", count: 64) + (Files.text(sums) ?? "").dropFirst(64)
+            try Files.replace(sums, Array(wrong.utf8))
+            let damaged = try setUp(variables)
+            #expect(!damaged.succeeded && damaged.output.contains("is damaged"), "\(damaged.output)")
+        }
+
         @Test func failuresAreAnnotated() throws {
             for (variables, words) in [
                 (["ARCHIVE": "/nowhere"], "does not exist"), (["RUNNER_OS": "Windows"], "not on Windows"),
