@@ -8,8 +8,9 @@ package struct FilterProgram: Equatable, Sendable {
     package struct Instruction: Equatable, Sendable {
         /// What it does; see `FilterOperation`.
         package var code: UInt16
-        /// Instructions to skip if a condition holds, and if it does not.
+        /// Instructions to skip if a condition holds.
         package var jumpTrue: UInt8
+        /// Instructions to skip if it does not.
         package var jumpFalse: UInt8
         /// The constant.
         package var constant: UInt32

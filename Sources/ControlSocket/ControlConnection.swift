@@ -128,7 +128,7 @@ package final class ControlConnection {
     /// The socket, for a poller. It stays this object's.
     package var raw: Int32 { socket.raw }
 
-    /// What the network has sent behind the last reply, as far as it has arrived; nil for nothing yet, empty at the end.
+    /// The bytes behind the last reply that have arrived; nil for none yet, empty at the end of the connection.
     package func receiveBytes() throws(Failure) -> [UInt8]? {
         if !input.isEmpty {
             defer { input = [] }

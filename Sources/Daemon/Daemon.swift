@@ -135,7 +135,6 @@ package final class Daemon {
         }
         // A name that is taken is refused before anything is changed.
         if configuration.control.isRequired { try openControl() }
-        try openCaptureFile()
         // The switch first: if it is unavailable, the host is not changed.
         let session = makeSession()
         if session.ownsSwitch {
@@ -150,6 +149,8 @@ package final class Daemon {
         }
         // Before slow steps, because the process that started this one waits for the sockets.
         try openListeners(session)
+        // After what another instance may have, so that this start does not overwrite its capture.
+        try openCaptureFile()
         guard try openUplink() else { return nil }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .server(let own) = configuration.role {

@@ -281,8 +281,8 @@ int platform_directory_rename_new(int from, const char *name, int to, const char
 int platform_directory_clear_inherited(int directory);
 /// Whether access control lists may grant rights that the mode does not show (macOS).
 int platform_directory_can_be_shared_unseen(void);
-/// Opens a file as another user, with the rights of that user alone (`flags` and `mode` as for open(2)). Needs the right
-/// to become that user (-EPERM).
+/// Opens a file as another user, with the rights of that user alone; `flags` and `mode` are those of open(2). Needs the
+/// right to become that user (-EPERM).
 int platform_open_as(
     const char *path, int flags, uint32_t mode, uint32_t user, uint32_t group, const uint32_t *groups, int group_count);
 

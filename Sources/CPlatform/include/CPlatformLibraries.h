@@ -75,8 +75,7 @@ struct platform_filter_instruction {
 };
 /// Compiles an expression of pcap-filter(7) for Ethernet. Returns the number of instructions, up to `capacity`; -ENOENT
 /// without the library, -EMSGSIZE for more, -EINVAL with the library's text in `reason` if the expression is wrong.
-int platform_pcap_compile(
-    const char *expression, int snap_length, struct platform_filter_instruction *instructions, int capacity,
-    char *reason, size_t reason_length);
+int platform_pcap_compile(const char *expression, int snap_length, struct platform_filter_instruction *instructions,
+    int capacity, char *reason, size_t reason_length);
 
 #endif

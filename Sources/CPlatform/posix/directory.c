@@ -145,8 +145,8 @@ static int send_descriptor(int socket, int descriptor) {
     return sendmsg(socket, &message, 0) < 0 ? -errno : 0;
 }
 
-int platform_open_as(
-    const char *path, int flags, uint32_t mode, uint32_t user, uint32_t group, const uint32_t *groups, int group_count) {
+int platform_open_as(const char *path, int flags, uint32_t mode, uint32_t user, uint32_t group, const uint32_t *groups,
+    int group_count) {
     int ends[2], error = 0, outcome = 0;
     if (socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) < 0) return -errno;
     fcntl(ends[0], F_SETFD, FD_CLOEXEC);

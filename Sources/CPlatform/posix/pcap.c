@@ -41,9 +41,8 @@ static void *find_library(void) {
     return NULL;
 }
 
-int platform_pcap_compile(
-    const char *expression, int snap_length, struct platform_filter_instruction *instructions, int capacity,
-    char *reason, size_t reason_length) {
+int platform_pcap_compile(const char *expression, int snap_length, struct platform_filter_instruction *instructions,
+    int capacity, char *reason, size_t reason_length) {
     void *library = find_library();
     if (!library) return -ENOENT;
     void *(*open_dead)(int, int) = (void *(*)(int, int))dlsym(library, "pcap_open_dead");

@@ -4,7 +4,7 @@ import Platform
 import Switching
 import Timing
 
-/// Writes one capture, on a thread of its own: takes frames from the tap, and writes blocks to a socket or a file. A
+/// Writes one capture, on a separate thread: takes frames from the tap, and writes blocks to a socket or a file. A
 /// file may block this thread, and nothing else. While a socket is full, frames wait in the tap, and then are lost.
 final class CaptureWriter: Sendable {
     /// Where the blocks go.
@@ -86,6 +86,8 @@ final class CaptureWriter: Sendable {
         var count: UInt32 = 0
         var frames = 0
         var isPeerDone = false
+        /// Bytes of whole blocks in the file.
+        var written = 0
     }
 
     private func run() -> End {
@@ -177,7 +179,14 @@ final class CaptureWriter: Sendable {
         defer { progress.writer.removeAll() }
         guard !progress.writer.bytes.isEmpty else { return true }
         guard target == .socket else {
-            try descriptor.write(progress.writer.bytes)
+            do throws(SystemError) {
+                try descriptor.write(progress.writer.bytes)
+            } catch {
+                // The file ends behind a block.
+                try? descriptor.truncate(to: progress.written)
+                throw error
+            }
+            progress.written += progress.writer.bytes.count
             return true
         }
         var rest = progress.writer.bytes[...]

@@ -44,6 +44,7 @@ package final class CaptureTap: @unchecked Sendable {
     private static let capacity = 4 << 20
     /// In front of each frame: time, length, port, direction, reason.
     private static let header = 16
+    private static let timeOffset = 0, factsOffset = 8
     private static let noReason: UInt8 = .max
 
     /// Bytes of each frame that are recorded.
@@ -119,10 +120,11 @@ package final class CaptureTap: @unchecked Sendable {
     /// there is none.
     package func removeFirst(_ body: (CapturedFrame, RawSpan) -> Void) -> Bool {
         ring.removeFirst { span in
-            let word = span.bytes.native64(at: 8)
+            let word = span.bytes.native64(at: CaptureTap.factsOffset)
             let reason = UInt8(truncatingIfNeeded: word >> 56)
             let frame = CapturedFrame(
-                time: Int64(bitPattern: span.bytes.native64(at: 0)), length: UInt32(truncatingIfNeeded: word),
+                time: Int64(bitPattern: span.bytes.native64(at: CaptureTap.timeOffset)),
+                length: UInt32(truncatingIfNeeded: word),
                 port: PortNumber(truncatingIfNeeded: word >> 32),
                 direction: CaptureDirection(rawValue: UInt8(truncatingIfNeeded: word >> 48)) ?? .inbound,
                 reason: reason == CaptureTap.noReason ? nil : DropReason(rawValue: Int(reason)))
