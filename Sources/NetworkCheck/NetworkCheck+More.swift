@@ -34,7 +34,11 @@ extension NetworkCheck {
         case .answered: return .ok("packets of \(mtu) bytes pass to \(address) and back")
         case .tooLong(let next, let reporter):
             return .ok("\(reporter) reports a path MTU of \(next) bytes to \(address)")
-        case .unreachable, .silent:
+        case .unreachable(let report):
+            return .failed(
+                "\(address) is unreachable for packets of \(mtu) bytes: \(NetworkCheck.describe(report))",
+                remedy: NetworkCheck.remedy(report, for: address))
+        case .silent:
             let longest = guest.longestAnswered(address, between: NetworkCheck.shortPing, and: mtu)
             return .failed(
                 "packets above \(longest) bytes vanish on the way to \(address), and no router reports it",

@@ -24,7 +24,7 @@ struct AddressCheck: HostCheck {
     }
 
     /// The addresses that were at several ports of one VLAN, with the ports. A switch has an address at one port at a
-    /// time, so one that two guests have moves to and fro.
+    /// time, so one that two guests have moves back and forth.
     private var duplicates: [(hardware: MACAddress, ports: [Int])] {
         var places: [Key: Set<Int>] = [:]
         for guest in guests.joined() {
