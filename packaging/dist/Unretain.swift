@@ -169,7 +169,7 @@ struct ELFObject {
         default: return nil
         }
         guard let type, type.symbol.hasPrefix("$s"), type.symbol.hasSuffix("Mn") else { return nil }
-        // Short names (`Si` is Int, `ScT` is Task), and types of C (`So`), which each object describes anew.
+        // Short names (`Si` is Int, `ScT` is Task), and types of C (`So`), which each object describes again.
         let mangled = type.symbol.dropFirst(2).dropLast(2)
         if mangled.hasPrefix("So") || mangled.hasPrefix("SC") { return nil }
         if mangled.hasPrefix("S"), mangled.count <= (mangled.hasPrefix("Sc") ? 3 : 2) { return nil }
