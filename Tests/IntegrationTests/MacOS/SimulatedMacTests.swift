@@ -205,6 +205,27 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
+        @Test func guestLoadsBootFileAtTheGateway() throws {
+            let network = try TestNetwork()
+            let directory = network.folder.file("boot"), copy = network.folder.file("copy")
+            try Files.makeDirectory(directory)
+            var random = SeededGenerator(seed: 9)
+            let contents = random.bytes(200_001)
+            try Files.replace(directory + "/boot.ipxe", contents)
+            let (daemon, path) = try start(
+                network, "",
+                ["--boot", directory + "/boot.ipxe", "--dhcp-option", "ntp-server=192.0.2.1", "--lease-time", "1h"])
+            let guest = try PlugGuest("guest", path: path, folder: network.folder)
+            let lease = try guest.lease("-O", "ntpsrv")
+            #expect(lease["siaddr"] == "192.168.64.1" && lease["boot_file"] == "boot.ipxe", "\(lease)")
+            #expect(lease["ntpsrv"] == "192.0.2.1" && lease["lease"] == "3600", "\(lease)")
+            let result = try guest.namespace.attempt([
+                "timeout", "60", "busybox", "tftp", "-g", "-r", "boot.ipxe", "-l", copy, "192.168.64.1",
+            ])
+            #expect(try result.succeeded && Files.read(copy) == contents, "\(result.error)")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
         /// A network object has no server; without objects Apple's server is not asked; a server in a guest still
         /// is.
         @Test(arguments: ["", "lacks_network_objects=1"])

@@ -71,7 +71,10 @@ extension IntegrationTests {
                     "option ntp_servers, domain_search, classless_static_routes\nnoipv6\nnoipv4ll\nnoarp\nfqdn both\n"
                         .utf8))
             let result = try guest.namespace.attempt(
-                ["dhcpcd", "-T", "-1", "-4", "-t", "10", "-f", configuration, "-h", "web", PlugGuest.interface])
+                [
+                    "timeout", "15", "dhcpcd", "-T", "-1", "-4", "-t", "10", "-f", configuration, "-h", "web",
+                    PlugGuest.interface,
+                ])
             for expected in [
                 "new_ntp_servers='192.0.2.1 192.0.2.2'", "new_domain_search='a.example b.example'",
                 "new_classless_static_routes='10.0.0.0/8 192.168.105.9'", "new_dhcp_lease_time='7200'",
