@@ -14,7 +14,7 @@ struct PolicyOptions: ParsableArguments {
             """
             What guests may connect to (tap and user only):
             allow: any destination (default)
-            deny: only destinations given with --allow. The host is excluded.
+            deny: only destinations and names given with --allow. The host is excluded.
             """,
             valueName: "policy"))
     var egress: Egress?
@@ -22,8 +22,9 @@ struct PolicyOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Destination that guests may connect to with --egress deny, such as 203.0.113.0/24:443 or [2001:db8::]/32. \
-            May be repeated.
+            Destination that guests may connect to with --egress deny: CIDR[:PORT], such as 203.0.113.0/24:443 or \
+            [2001:db8::]/32, or NAME[:PORT], such as github.com:443 or '*.debian.org'. With a name, guests resolve \
+            only the names that are allowed, and reach the addresses to which these lead. May be repeated.
             """,
             valueName: "destination"))
     var allow: [String] = []
@@ -62,7 +63,10 @@ struct PolicyOptions: ParsableArguments {
         configuration.egress.allowed = try allow.map { text in
             guard let destination = AllowedDestination(text) else {
                 throw ValidationError(
-                    "--allow: '\(text)' is not CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32:443")
+                    """
+                    --allow: '\(text)' is not CIDR[:PORT] or NAME[:PORT], such as 203.0.113.0/24:443, \
+                    [2001:db8::]/32:443, github.com:443 or '*.debian.org'
+                    """)
             }
             return destination
         }

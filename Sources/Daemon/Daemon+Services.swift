@@ -94,7 +94,17 @@ extension Daemon {
         let zone = configuration.domain.map { GuestZone($0, addressing.network) }
         let service = try DNSGateway(
             addressing.network, hardware: addressing.hardware, mtu: configuration.mtu, resolvers: Resolvers(),
-            names: LocalNames(zone: zone), descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+            names: LocalNames(zone: zone), egress: configuration.egress, descriptors: descriptors.names, loop: loop,
+            control: control, logger: logger)
+        service.policy.onPins = { [unowned self] pins, name, expires in
+            do throws(ChangeRefusal) {
+                try uplink?.pin(pins, of: name, until: expires)
+                return uplink != nil
+            } catch {
+                logger.debug("\(error)")
+                return false
+            }
+        }
         names = service
         return service
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Timing
+import Wire
 
 /// The nftables tables of one guest network, as they are in the kernel: applied, compared with what is there, removed.
 ///
@@ -20,6 +22,8 @@ package final class GuestFirewall {
     private let nftables = NFTables()
     /// The wanted rules. `apply` brings the kernel in line with them.
     package var rules: NATTable
+    /// Addresses of names, as elements of the first table's sets.
+    package private(set) var pins = PinTable()
     private var isOwned = false
     private var isApplied = false
     /// The listing of each table, taken right after it was applied.
@@ -35,10 +39,16 @@ package final class GuestFirewall {
     /// The names of all tables that `apply` may make.
     package var tables: [String] { rules.tables(isOwned: nftables.canOwnTables) }
 
-    /// Brings the kernel's tables in line with `rules`, in one transaction.
-    package func apply() throws(UnclassifiedError) {
+    /// Brings the kernel's tables in line with `rules`, in one transaction. Pins that the policy of `rules` does not
+    /// allow any more end.
+    /// - Parameter now: when pins are that still hold.
+    package func apply(now: Instant = BootClock.now) throws(UnclassifiedError) {
         if isApplied {
-            try nftables.run(rules.script(isOwned: isOwned))
+            var kept = pins
+            _ = kept.retain(rules.egress)
+            let elements = rules.script(pinning: kept.pins(now: now), now: now)
+            try nftables.run(rules.script(isOwned: isOwned) + elements)
+            pins = kept
         } else {
             // A table that a killed instance left under this name has no owner, and cannot get one.
             try nftables.run(NATTable.removalScript(table: rules.table))
@@ -48,6 +58,23 @@ package final class GuestFirewall {
             isApplied = true
         }
         for table in watched { listings[table] = nftables.listing(of: table) }
+    }
+
+    /// Pins addresses of a name for one guest.
+    package func pin(
+        _ pins: [EgressPin], of name: DNSName, until expires: Instant, now: Instant
+    ) throws(UnclassifiedError) {
+        let before = self.pins
+        let change = self.pins.insert(pins, of: name, until: expires, now: now)
+        guard isApplied, change != PinTable.Change() else { return }
+        do throws(UnclassifiedError) {
+            try nftables.run(
+                rules.script(unpinning: change.removed)
+                    + rules.script(pinning: change.added.map { ($0, expires) }, now: now))
+        } catch {
+            self.pins = before
+            throw error
+        }
     }
 
     /// Compares the kernel's tables with those that were applied.

@@ -68,7 +68,9 @@ package struct HostFirewallInspector: Sendable {
     package func findings() -> [Finding]? {
         var found: [Finding] = []
         if let nft = Programs.find("nft") {
-            guard let listing = try? ChildProcess.run([nft, "list", "ruleset"]), listing.succeeded else { return nil }
+            guard let listing = try? ChildProcess.run([nft, "--terse", "list", "ruleset"]), listing.succeeded else {
+                return nil
+            }
             found = findings(in: Ruleset(nft: listing.output))
         }
         if HostFirewallInspector.hasLegacyRules, let save = Programs.find("iptables-legacy-save"),

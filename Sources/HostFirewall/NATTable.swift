@@ -26,6 +26,9 @@ package struct NATTable: Equatable, Sendable {
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// Distinguishes flows that pins have opened from those under a looser policy before. Incremented by each stricter
+    /// policy.
+    package var flowGeneration: UInt8 = 0
     /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.
     package var gateway = IPv4Address.any
 
@@ -47,7 +50,7 @@ package struct NATTable: Equatable, Sendable {
 
     private static let prefix = "vde_vmnet_"
     /// The sender receives "communication administratively prohibited".
-    private static let refusal = "reject with icmpx admin-prohibited"
+    static let refusal = "reject with icmpx admin-prohibited"
 
     /// The endings of table names, behind the interface's name.
     private static let suffixes = ["", "_guards"]
@@ -79,7 +82,7 @@ package struct NATTable: Equatable, Sendable {
             table inet \(table) {\(flags) }
             delete table inet \(table)
             table inet \(table) {\(flags)
-              chain ingress {
+            \(pinSets)  chain ingress {
                 type filter hook prerouting priority raw; policy accept;
             \(ingressRules)  }
               chain forward {
@@ -138,6 +141,7 @@ package struct NATTable: Equatable, Sendable {
         }
         if isIsolating { rules.append("\(inward) \(outward) drop") }
         if egress.isDenying { rules += egress.allowed.flatMap(\.matches).map { "\(inward) \($0) accept" } }
+        if hasPins { rules += pinRules.map { "\(inward) \($0)" } }
         rules.append("\(inward) \(egress.isDenying ? NATTable.refusal : "accept")")
         rules.append("\(outward) ct direction reply ct state established,related accept")
         rules += routed.map { "\(outward) \(NATTable.match($0, isReply: false)) accept" }

@@ -30,10 +30,21 @@ package final class NFTables {
         return result.output
     }
 
-    /// The output of `nft list table`; nil if there is no such table.
+    /// The output of `nft list table` without the elements of sets, which change with time; nil if there is no such
+    /// table.
     package func listing(of table: String) -> String? {
         guard let result = try? execute("list table inet \(table)\n"), result.succeeded else { return nil }
-        return result.output
+        return NFTables.withoutElements(result.output)
+    }
+
+    /// Removes `elements = { ... }` of named sets, which may have several lines.
+    static func withoutElements(_ listing: String) -> String {
+        var isElement = false
+        return listing.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
+            if line.drop(while: { $0 == " " || $0 == "\t" }).hasPrefix("elements = {") { isElement = true }
+            defer { if line.last == "}" { isElement = false } }
+            return !isElement
+        }.joined(separator: "\n")
     }
 
     private func execute(_ script: String) throws(UnclassifiedError) -> (succeeded: Bool, output: String, error: String)

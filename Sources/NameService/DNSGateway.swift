@@ -41,6 +41,8 @@ package final class DNSGateway {
     private let proxy: DNSProxy
     /// Names that the proxy answers by itself.
     package let names: LocalNames
+    /// What guests may resolve.
+    package let policy: NamePolicy
     private let loop: ControlLoop
     private let control: SwitchControl
     private let logger: Logger
@@ -55,11 +57,12 @@ package final class DNSGateway {
     ///   - hardware: the gateway's hardware address.
     ///   - mtu: bytes of the longest packet for guests.
     ///   - names: what is not forwarded to the resolvers.
+    ///   - egress: the names that guests may resolve.
     ///   - descriptors: how many descriptors the name service may open.
     /// - Throws: `unavailable` without a free descriptor.
     package init(
         _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
-        names: LocalNames, descriptors: Int,
+        names: LocalNames, egress: EgressPolicy, descriptors: Int,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.guests = guests
@@ -69,9 +72,10 @@ package final class DNSGateway {
         self.control = control
         self.logger = logger
         self.names = names
+        policy = NamePolicy(egress, logger: logger)
         inlet = try orUnavailable(DNSConnectionQueue.init)
         proxy = DNSProxy(
-            resolvers: resolvers, names: names, descriptors: descriptors, loop: loop, logger: logger)
+            resolvers: resolvers, names: names, policy: policy, descriptors: descriptors, loop: loop, logger: logger)
         proxy.onReply = { [unowned self] in reply($0, to: $1) }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in acceptConnections() }
@@ -155,7 +159,8 @@ package final class DNSGateway {
         while let arrival = inlet.take() {
             guard isOpen else { continue }
             let guest = DNSGuest(port: control.port(ofCaller: arrival.guest), address: arrival.guest)
-            proxy.connections.accept(arrival.release(), of: guest)
+            let hardware = arrival.hardware
+            proxy.connections.accept(arrival.release(), of: guest, at: hardware)
         }
     }
 

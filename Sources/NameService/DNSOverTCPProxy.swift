@@ -42,8 +42,11 @@ final class DNSOverTCPProxy {
     /// Open connections.
     var count: Int { connections.count }
 
+    /// The hardware address of the client of a connection, if it is open and that is known.
+    func hardware(of number: UInt64) -> MACAddress? { connections[number]?.hardware }
+
     /// Serves a guest's connection.
-    func accept(_ socket: consuming Descriptor, of guest: DNSGuest) {
+    func accept(_ socket: consuming Descriptor, of guest: DNSGuest, at hardware: MACAddress? = nil) {
         if shares.held(by: guest) >= share {
             endOldest(of: guest)
         } else if shares.count >= limit {
@@ -59,6 +62,7 @@ final class DNSOverTCPProxy {
         } onEnd: { [unowned self] in
             end(number)
         }
+        connection.hardware = hardware
         connections[number] = connection
         connection.start()
     }

@@ -28,6 +28,7 @@ final class DNSProxy {
     private let logger: Logger
     private let resolvers: Resolvers
     private let names: LocalNames
+    private let policy: NamePolicy
     private var forwarder: DNSForwarder<DNSClient, SocketAddress>
     private var upstream: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
@@ -45,10 +46,15 @@ final class DNSProxy {
 
     /// - Parameters:
     ///   - names: what is not forwarded.
+    ///   - policy: what guests may resolve.
     ///   - descriptors: how many descriptors the proxy may open, for connections of guests and to resolvers.
-    init(resolvers: Resolvers, names: LocalNames, descriptors: Int, loop: ControlLoop, logger: Logger) {
+    init(
+        resolvers: Resolvers, names: LocalNames, policy: NamePolicy, descriptors: Int, loop: ControlLoop,
+        logger: Logger
+    ) {
         self.resolvers = resolvers
         self.names = names
+        self.policy = policy
         self.loop = loop
         self.logger = logger
         var limits = DNSForwarder<DNSClient, SocketAddress>.Limits()
@@ -70,8 +76,12 @@ final class DNSProxy {
         case .ignore: if case .stream(let number) = client { connections.end(number) }
         case .answer(let response): reply(response, to: client)
         case .forward(let question):
-            if let response = names.response(to: query, question, over: transport) {
+            let isOwn = names.owns(question)
+            if !isOwn, let response = policy.response(to: query, question, from: hardware(of: client)) {
                 return reply(response, to: client)
+            }
+            if let response = names.response(to: query, question, over: transport) {
+                return reply(isOwn ? response : policy.admit(response, for: hardware(of: client)), to: client)
             }
             if resolvers.refresh() {
                 logger.info(
@@ -92,10 +102,18 @@ final class DNSProxy {
         }
     }
 
+    private func hardware(of client: DNSClient) -> MACAddress? {
+        switch client {
+        case .datagram(let sender): sender.hardware
+        case .stream(let number): connections.hardware(of: number)
+        }
+    }
+
     private func perform(_ actions: [DNSForwarder<DNSClient, SocketAddress>.Action]) {
         for action in actions {
             switch action {
-            case .reply(let message, let client): reply(message, to: client)
+            case .reply(let message, let client):
+                reply(policy.admit(message, for: hardware(of: client)), to: client)
             case .close(let transaction):
                 for query in upstream.removeValue(forKey: transaction) ?? [] { query.close() }
             case .send(let server, let query, let transport, let transaction):

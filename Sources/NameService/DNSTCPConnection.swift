@@ -11,6 +11,8 @@ final class DNSTCPConnection {
     private static let readLimit = DNSMessage.lengthPrefix + DNSMessage.maximumLength
 
     let guest: DNSGuest
+    /// The guest's; nil for a program of the host.
+    var hardware: MACAddress?
     private let socket: Descriptor
     private let loop: ControlLoop
     private let idleTimeout: TimeAmount

@@ -5,7 +5,7 @@ import Timing
 import Wire
 
 /// The names that the proxy answers by itself: those of guests, then those of the host's `/etc/hosts`. Every query
-/// passes here before it is forwarded, so that a rule about names belongs here too.
+/// passes here before it is forwarded.
 package final class LocalNames {
     /// Seconds for which clients may cache an answer, because names and addresses change with leases.
     private static let timeToLive: UInt32 = 10
@@ -20,6 +20,9 @@ package final class LocalNames {
         self.zone = zone
         self.hosts = hosts
     }
+
+    /// Whether the question is about a name of a guest, whatever names a policy allows.
+    func owns(_ question: DNSQuestion) -> Bool { zone?.answer(question, directory) != nil }
 
     /// The response to `query`, whose question is `question`; nil if a resolver of the host answers.
     func response(to query: [UInt8], _ question: DNSQuestion, over transport: DNSTransport) -> [UInt8]? {

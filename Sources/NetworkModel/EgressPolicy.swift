@@ -10,13 +10,68 @@ package struct EgressPolicy: Equatable, Sendable {
     /// No destination but `allowed`.
     package var isDenying = false
     /// Exceptions from `isDenying`.
-    package var allowed: [AllowedDestination] = []
+    package var allowed: [AllowedDestination] = [] {
+        didSet { if allowed.contains(where: { $0.name != nil }) { checksNames = true } }
+    }
+    /// Guests resolve only the names in `allowed`. Set by the first name, and kept when the last one is removed: a
+    /// shorter list never lets guests resolve more names.
+    package private(set) var checksNames = false
 
     /// Allows everything but what no guest may reach.
     package init() {}
 
     /// Whether guests may resolve names: only if they may reach a destination.
     package var allowsNames: Bool { !isClosed && (!isDenying || !allowed.isEmpty) }
+
+    /// Allows everything but what no guest may reach, and checks names no longer.
+    package mutating func allowAll() {
+        isDenying = false
+        allowed = []
+        checksNames = false
+    }
+
+    /// Whether every destination that this policy allows is allowed by `other` too.
+    package func isWithin(_ other: EgressPolicy) -> Bool {
+        !other.isDenying || (isDenying && Set(allowed).isSubset(of: other.allowed))
+    }
+
+    /// What guests may connect to at the addresses of a name: nothing if the name is not allowed, or is allowed
+    /// because names are not checked.
+    ///
+    /// A rule with port 443 is for TCP: QUIC and DNS over HTTPS/3 are at the same port of UDP, and are not checked.
+    package func scopes(of name: DNSName) -> [EgressPin.Scope] {
+        guard isDenying, !isClosed else { return [] }
+        var scopes: [EgressPin.Scope] = []
+        for rule in allowed where rule.name?.matches(name) == true {
+            let added: [EgressPin.Scope] =
+                rule.port.map { $0 == 443 ? [.tcp($0)] : [.tcp($0), .udp($0)] } ?? [.everyPort]
+            scopes += added.filter { !scopes.contains($0) }
+        }
+        return scopes
+    }
+
+    /// What a guest may do with an address in an answer to a query for an allowed name.
+    package enum AnswerVerdict: Equatable, Sendable {
+        /// The address may be pinned.
+        case pin
+        /// An exception by address allows it, for the ports of that exception.
+        case allowed
+        /// No name may lead there.
+        case refused
+    }
+
+    /// Judges an address to which a name leads: names do not open private networks, so that the owner of an allowed
+    /// name cannot point it at the host, the LAN or the metadata server of a cloud (DNS rebinding).
+    package func verdict(onAnswer address: EgressAddress) -> AnswerVerdict {
+        switch address {
+        case .ipv4(let address):
+            if allowed.contains(where: { $0.contains(address, port: $0.port) }) { return .allowed }
+            return address.isGlobal ? .pin : .refused
+        case .ipv6(let address):
+            if allowed.contains(where: { $0.contains(address, port: $0.port) }) { return .allowed }
+            return address.isGlobal ? .pin : .refused
+        }
+    }
 
     /// Whether guests may reach an address beyond their network: by default all but loopback, link-local (with the
     /// metadata servers of clouds, 169.254.169.254), unspecified, multicast and reserved addresses.
@@ -38,102 +93,4 @@ package struct EgressPolicy: Equatable, Sendable {
 
     /// `fd00:ec2::254`, the IPv6 metadata server of a cloud.
     private static let metadata6 = IPv6Address(0xfd00_0ec2_0000_0000, 0x254)
-}
-
-/// A destination that stays allowed when others are denied: `CIDR[:PORT]`.
-///
-///     203.0.113.0/24          203.0.113.7:443          [2001:db8::]/32:443          2001:db8::/32
-package struct AllowedDestination: Hashable, Sendable {
-    /// A network of either version.
-    package enum Network: Hashable, Sendable {
-        case v4(IPv4Network)
-        case v6(IPv6Network)
-    }
-
-    /// The addresses that are allowed.
-    package let network: Network
-    /// nil for every port, and for ICMP.
-    package let port: UInt16?
-
-    /// The destination as nftables matches: one, or one for each transport if there is a port.
-    package var matches: [String] {
-        let match =
-            switch network {
-            case .v4(let network): "ip daddr \(network)"
-            case .v6(let network): "ip6 daddr \(network)"
-            }
-        return port.map { port in ["tcp", "udp"].map { "\(match) \($0) dport \(port)" } } ?? [match]
-    }
-
-    func contains(_ address: IPv4Address, port: UInt16?) -> Bool {
-        guard case .v4(let network) = network else { return false }
-        return network.contains(address) && (self.port == nil || self.port == port)
-    }
-
-    func contains(_ address: IPv6Address, port: UInt16?) -> Bool {
-        guard case .v6(let network) = network else { return false }
-        return network.contains(address) && (self.port == nil || self.port == port)
-    }
-
-    /// Parses the form above; nil for any other text.
-    package init?(_ text: String) {
-        var rest = text[...]
-        var address = "", isIPv6 = false
-        if rest.first == "[" {
-            guard let end = rest.firstIndex(of: "]") else { return nil }
-            address = String(rest[rest.index(after: rest.startIndex)..<end])
-            rest = rest[rest.index(after: end)...]
-            isIPv6 = true
-        } else if rest.count(where: { $0 == ":" }) > 1 {
-            let end = rest.firstIndex(of: "/") ?? rest.endIndex
-            address = String(rest[..<end])
-            rest = rest[end...]
-            isIPv6 = true
-        } else {
-            let end = rest.firstIndex { $0 == "/" || $0 == ":" } ?? rest.endIndex
-            address = String(rest[..<end])
-            rest = rest[end...]
-        }
-        // The rest: [/LENGTH][:PORT].
-        var port: UInt16?
-        if let colon = rest.firstIndex(of: ":") {
-            guard let number = AllowedDestination.number(rest[rest.index(after: colon)...]),
-                let value = UInt16(exactly: number), value > 0
-            else { return nil }
-            port = value
-            rest = rest[..<colon]
-        }
-        var length = isIPv6 ? 128 : 32
-        if rest.first == "/" {
-            guard let number = AllowedDestination.number(rest.dropFirst()), number <= length else { return nil }
-            length = number
-        } else if !rest.isEmpty {
-            return nil
-        }
-        self.port = port
-        if isIPv6 {
-            guard let parsed = IPv6Address(address) else { return nil }
-            network = .v6(IPv6Network(containing: parsed, prefixLength: length))
-        } else {
-            guard let parsed = IPv4Address(address) else { return nil }
-            network = .v4(IPv4Network(containing: parsed, prefixLength: length))
-        }
-    }
-
-    private static func number(_ text: Substring) -> Int? {
-        guard (1...5).contains(text.utf8.count),
-            text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
-        else { return nil }
-        return Int(text)
-    }
-}
-
-extension AllowedDestination: CustomStringConvertible {
-    package var description: String {
-        let port = port.map { ":\($0)" } ?? ""
-        switch network {
-        case .v4(let network): return "\(network)\(port)"
-        case .v6(let network): return "[\(network.base)]/\(network.prefixLength)\(port)"
-        }
-    }
 }

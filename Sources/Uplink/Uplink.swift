@@ -6,6 +6,8 @@ import Logging
 import NetworkModel
 import Platform
 import Switching
+import Timing
+import Wire
 
 // Theory of operation: uplinks
 // ============================
@@ -73,6 +75,10 @@ package protocol Uplink: AnyObject {
     var hasEgressPolicy: Bool { get }
     /// Replaces the egress policy while the network runs. A failure changes nothing.
     func change(egress: EgressPolicy) throws(ChangeRefusal)
+    /// Lets one guest connect to addresses of an allowed name until `expires`. A failure changes nothing.
+    func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal)
+    /// Pins that have not been removed.
+    var pinCount: Int { get }
     /// Keeps guests from each other, or no longer, as far as their packets pass the host. A failure changes nothing.
     func change(isolating: Bool) throws(ChangeRefusal)
     /// Whether the host has a resolver that `resolve` can set.
@@ -106,6 +112,10 @@ extension Uplink {
     package func change(egress: EgressPolicy) throws(ChangeRefusal) {
         throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
     }
+    package func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
+        throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
+    }
+    package var pinCount: Int { 0 }
     package func change(isolating: Bool) throws(ChangeRefusal) {
         throw ChangeRefusal(
             .unsupported, "this uplink isolates guests from its start on, or never; give --vmnet-isolation at the start"

@@ -52,6 +52,12 @@ package struct FlowTable: Sendable {
         return index
     }
 
+    /// Returns the index of a flow that was used within `seconds`; nil if there is none.
+    func findFresh(_ key: FlowKey, within seconds: UInt32, now: Instant) -> Int? {
+        guard let index = indices[key], now.seconds32 &- flows[index].lastSeen <= seconds else { return nil }
+        return index
+    }
+
     /// Records that the flow at `index` was used.
     package mutating func markActive(_ index: Int, now: Instant) {
         let second = now.seconds32

@@ -22,9 +22,28 @@ extension UserNAT {
     /// Replaces the egress policy, and resets the connections of guests to destinations that it refuses.
     package func setPolicy(_ policy: EgressPolicy) {
         change {
+            let isStricter = !gateway.options.policy.isWithin(policy)
             gateway.setPolicy(policy)
-            relay.reset(now: BootClock.now) { key, isInbound in !isInbound && !gateway.allowsConnection(key) }
+            guard isStricter else { return }
+            let now = BootClock.now
+            relay.reset(now: now) { key, isInbound in !isInbound && !gateway.allowsConnection(key, now: now) }
         }
+    }
+
+    /// Lets a guest connect to addresses of a name until `expires`.
+    func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) {
+        change { _ = gateway.pins.insert(pins, of: name, until: expires, now: BootClock.now) }
+    }
+
+    /// Pins that have not been removed.
+    var pinCount: Int {
+        sink.lockShared()
+        pollLock.lock()
+        defer {
+            pollLock.unlock()
+            sink.unlock()
+        }
+        return gateway.pins.count
     }
 
     /// Publishes a port.

@@ -198,6 +198,12 @@ package final class UserUplink: Uplink {
         network.setPolicy(policy)
     }
 
+    package func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
+        network.pin(pins, of: name, until: expires)
+    }
+
+    package var pinCount: Int { network.pinCount }
+
     /// The gateway never carries packets from one guest to another.
     package func change(isolating: Bool) throws(ChangeRefusal) {}
 

@@ -2,6 +2,7 @@
 import HostFirewall
 import NetworkModel
 import Testing
+import Timing
 import Wire
 
 private func network(_ text: String) -> IPv4Network {
@@ -26,6 +27,53 @@ private func network(_ text: String) -> IPv4Network {
         restricted.restrictedInterfaces = ["eth0"]
         #expect(restricted.script(isOwned: false).contains("iifname \"eth0\" meta oifgroup != 30308 drop"))
         #expect(restricted != firewall)
+    }
+
+    @Test func namesHaveSetsAndRules() {
+        var named = firewall
+        named.egress.isDenying = true
+        #expect(!named.hasPins && !named.script(isOwned: false).contains("set pins"))
+        named.egress.allowed = ["site.example:443", "*.debian.example", "198.51.100.7"].compactMap {
+            AllowedDestination($0)
+        }
+        let script = named.script(isOwned: true)
+        for line in [
+            "set pins4 { typeof ether saddr . ip daddr . meta l4proto . th dport; size 65536; flags timeout; }",
+            "set hosts6 { typeof ether saddr . ip6 daddr; size 65536; flags timeout; }",
+            "iif 7 ct direction original ct state established ct label 64 accept",
+            "iif 7 ether saddr . ip daddr . meta l4proto . th dport @pins4 ct label set 64 accept",
+            "iif 7 meta l4proto { 6, 17 } th dport { 53, 853 } reject", "iif 7 udp dport 443 reject",
+            "iif 7 ip daddr 198.51.100.7/32 accept",
+        ] {
+            #expect(script.contains(line), "\(line)")
+        }
+        #expect(!script.contains("example"))
+        named.flowGeneration = 65
+        #expect(named.script(isOwned: true).contains("ct label set 65 accept"))
+    }
+
+    @Test func pinsAreElementsWithTimeouts() {
+        var named = firewall
+        named.egress.isDenying = true
+        named.egress.allowed = [AllowedDestination("site.example:443")!]
+        let guest = MACAddress("52:54:00:00:00:02")!, now = Instant(nanoseconds: 5_000_000_000)
+        let four = EgressPin(guest: guest, address: .ipv4(IPv4Address("203.0.113.7")!), scope: .tcp(443))
+        let six = EgressPin(guest: guest, address: .ipv6(IPv6Address("2001:db8::1")!), scope: .everyPort)
+        #expect(
+            named.script(pinning: [(four, now + .seconds(90)), (six, now)], now: now) == """
+                add element inet vde_vmnet_vmnet0 pins4 { 52:54:00:00:00:02 . 203.0.113.7 . 6 . 443 timeout 90s }
+                delete element inet vde_vmnet_vmnet0 pins4 { 52:54:00:00:00:02 . 203.0.113.7 . 6 . 443 }
+                add element inet vde_vmnet_vmnet0 pins4 { 52:54:00:00:00:02 . 203.0.113.7 . 6 . 443 timeout 90s }
+
+                """, "an expired one is left out")
+        #expect(
+            named.script(unpinning: [six]) == """
+                add element inet vde_vmnet_vmnet0 hosts6 { 52:54:00:00:00:02 . 2001:db8::1 timeout 1s }
+                delete element inet vde_vmnet_vmnet0 hosts6 { 52:54:00:00:00:02 . 2001:db8::1 }
+
+                """)
+        named.egress.allowAll()
+        #expect(named.script(pinning: [(four, now + .seconds(90))], now: now).isEmpty)
     }
 
     @Test func allowedDestinationsPrecedeDenial() {

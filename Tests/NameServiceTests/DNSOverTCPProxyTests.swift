@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import EventLoop
 import Logging
+import NetworkModel
 import Platform
 import TestSupport
 import Testing
@@ -23,8 +24,9 @@ private final class DNSProxyHarness {
         try Files.replace(folder.file("resolv.conf"), Array(resolvers.utf8))
         server = DNSProxy(
             resolvers: Resolvers(path: folder.file("resolv.conf")),
-            names: LocalNames(zone: nil, hosts: HostsFile(path: folder.file("hosts"))), descriptors: descriptors,
-            loop: loop,
+            names: LocalNames(zone: nil, hosts: HostsFile(path: folder.file("hosts"))),
+            policy: NamePolicy(EgressPolicy(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
+            descriptors: descriptors, loop: loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server.onReply = { [unowned self] message, _ in answers.append(message) }
     }

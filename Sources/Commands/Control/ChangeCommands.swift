@@ -98,7 +98,7 @@ package struct Allow: ParsableCommand {
 
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Allow a destination.")
-        @Argument(help: "CIDR[:PORT], as for --allow.")
+        @Argument(help: "CIDR[:PORT] or NAME[:PORT], as for --allow.")
         var destination: String
         @OptionGroup var network: NetworkOptions
 

@@ -143,8 +143,7 @@ extension NetworkControl {
                 throw ControlError(.parameters, "policy is allow or deny")
             }
             var policy = it.daemon.configuration.egress
-            policy.isDenying = word == "deny"
-            if !policy.isDenying { policy.allowed = [] }
+            if word == "deny" { policy.isDenying = true } else { policy.allowAll() }
             try it.setEgress(policy, client)
             it.note(client, "sets the egress policy to \(word)")
             return it.egressStatus
@@ -161,6 +160,14 @@ extension NetworkControl {
             }
             guard policy.allowed.count < NetworkControl.mostAllowed else {
                 throw ControlError(.busy, "\(NetworkControl.mostAllowed) destinations are allowed; remove one")
+            }
+            if destination.name != nil && it.daemon.names == nil {
+                throw ControlError(
+                    .unsupported,
+                    """
+                    this network was started without a name service, which resolves and pins names; start it with at \
+                    least one --allow
+                    """)
             }
             policy.allowed.append(destination)
             try it.setEgress(policy, client)
@@ -213,7 +220,7 @@ extension NetworkControl {
         guard let destination = AllowedDestination(text) else {
             throw ControlError(
                 .parameters,
-                "'\(text)' is not CIDR[:PORT], such as 203.0.113.0/24:443 or [2001:db8::]/32:443")
+                "'\(text)' is not CIDR[:PORT] or NAME[:PORT], such as 203.0.113.0/24:443 or '*.debian.org:443'")
         }
         return destination
     }
@@ -241,6 +248,7 @@ extension NetworkControl {
         let uplink = try egressUplink()
         try orRefuse { () throws(ChangeRefusal) in try uplink.change(egress: policy) }
         daemon.configuration.egress = policy
+        daemon.names?.policy.egress = policy
         daemon.names?.setOpen(policy.allowsNames)
     }
 

@@ -4,6 +4,7 @@ import ControlSocket
 import DHCPService
 import EventLoop
 import NameService
+import NetworkModel
 import Platform
 import Sessions
 import Switching
@@ -92,6 +93,15 @@ extension NetworkControl {
             let servers = eventState.resolvers?.servers ?? []
             publish(
                 .host, [("what", .string("resolvers")), ("resolvers", .array(servers.map { .string("\($0)") }))])
+        }
+        for refusal in daemon.names?.policy.takeRefusals() ?? [] {
+            publish(
+                .refusal,
+                [
+                    ("mac", .optional(refusal.hardware?.description)), ("name", .string(refusal.name)),
+                    ("destination", .optional(refusal.address?.description)), ("transport", .string("dns")),
+                    ("port", .null),
+                ])
         }
         for refusal in daemon.uplink?.takeRefusals() ?? [] {
             publish(

@@ -145,6 +145,10 @@ extension NetworkControl {
             ("policy", .string(egress.isDenying ? "deny" : "allow")),
             ("allowed", .array(egress.allowed.map { .string($0.description) })),
             ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
+            ("names_checked", .bool(names && egress.checksNames)),
+            ("pinned", .integer(daemon.uplink?.pinCount ?? 0)),
+            ("refused_names", .integer(daemon.names?.policy.refusedNames ?? 0)),
+            ("refused_answers", .integer(daemon.names?.policy.refusedAnswers ?? 0)),
         ])
     }
 

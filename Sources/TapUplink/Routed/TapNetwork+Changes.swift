@@ -3,7 +3,9 @@ import HostChanges
 import HostFirewall
 import NetworkModel
 import Platform
+import Timing
 import Uplink
+import Wire
 
 // Changes of the rules while the network runs. nft replaces a table in one transaction: packets meet the rules before
 // or those after, and a failure leaves the former ones.
@@ -54,7 +56,23 @@ extension TapNetwork {
     }
 
     /// Replaces the egress policy. Established connections are checked as well.
-    func change(egress: EgressPolicy) throws(ChangeRefusal) { try change { $0.egress = egress } }
+    func change(egress: EgressPolicy) throws(ChangeRefusal) {
+        let isStricter = !firewall.rules.egress.isWithin(egress)
+        try change {
+            $0.egress = egress
+            if isStricter { $0.flowGeneration &+= 1 }
+        }
+    }
+
+    /// Lets a guest connect to addresses of a name until `expires`.
+    func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
+        guard !isClosedForGood else { return }
+        do throws(UnclassifiedError) {
+            try firewall.pin(pins, of: name, until: expires, now: BootClock.now)
+        } catch {
+            throw ChangeRefusal(.failed, error.description)
+        }
+    }
 
     /// Keeps guests from each other, or no longer.
     func change(isolating: Bool) throws(ChangeRefusal) { try change { $0.isIsolating = isolating } }

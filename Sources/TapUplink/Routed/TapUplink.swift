@@ -8,6 +8,7 @@ import Logging
 import NetworkModel
 import Platform
 import Switching
+import Timing
 import Uplink
 import Wire
 
@@ -52,6 +53,12 @@ package final class TapUplink: Uplink {
         }
         try running().change(egress: egress)
     }
+
+    package func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
+        try running().pin(pins, of: name, until: expires)
+    }
+
+    package var pinCount: Int { network?.firewall.pins.count ?? 0 }
 
     package func change(isolating: Bool) throws(ChangeRefusal) { try running().change(isolating: isolating) }
 

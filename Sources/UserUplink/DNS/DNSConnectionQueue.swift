@@ -14,6 +14,7 @@ package final class DNSConnectionQueue: Sendable {
         /// Owned by the queue.
         let raw: Int32
         let guest: IPv4Address
+        let hardware: MACAddress?
     }
 
     private let entries = Mutex<[Entry]>([])
@@ -29,7 +30,8 @@ package final class DNSConnectionQueue: Sendable {
 
     /// Opens a connection of a guest to the DNS proxy. The caller owns the guest's end.
     /// - Throws: "no buffers" if the queue is full; the guest sends its SYN again.
-    func connect(from guest: IPv4Address) throws(SystemError) -> Descriptor {
+    func connect(of endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
+        let guest = endpoints.key.guestIPv4
         let isFull = entries.withLock {
             $0.count >= DNSConnectionQueue.capacity
                 || $0.count { $0.guest == guest } >= DNSConnectionQueue.capacityPerGuest
@@ -37,7 +39,7 @@ package final class DNSConnectionQueue: Sendable {
         guard !isFull else { throw SystemError(code: Errno.noBuffers, "connect to the DNS proxy") }
         let pair = try DescriptorPair.streamSockets()
         let guestEnd = try pair.first.duplicate(), proxyEnd = try pair.second.duplicate().release()
-        entries.withLock { $0.append(Entry(raw: proxyEnd, guest: guest)) }
+        entries.withLock { $0.append(Entry(raw: proxyEnd, guest: guest, hardware: endpoints.guestHardware)) }
         notification.signal()
         return guestEnd
     }
@@ -46,7 +48,8 @@ package final class DNSConnectionQueue: Sendable {
     package func take() -> QueuedDNSConnection? {
         let first: Entry? = entries.withLock { $0.isEmpty ? nil : $0.removeFirst() }
         guard let first else { return nil }
-        return QueuedDNSConnection(socket: Descriptor(adopting: first.raw), guest: first.guest)
+        return QueuedDNSConnection(
+            socket: Descriptor(adopting: first.raw), guest: first.guest, hardware: first.hardware)
     }
 }
 
@@ -56,6 +59,8 @@ package struct QueuedDNSConnection: ~Copyable {
     package let socket: Descriptor
     /// The guest's address.
     package let guest: IPv4Address
+    /// The guest's hardware address, as in the frame that opened the connection.
+    package let hardware: MACAddress?
 
     /// Hands the socket over to the caller.
     package consuming func release() -> Descriptor { socket }

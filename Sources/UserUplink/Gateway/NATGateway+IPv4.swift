@@ -105,7 +105,8 @@ extension NATGateway {
             message.byte(at: ICMPHeader.Field.code) == 0
         else { return .drop(.unsupported) }
         if isGateway { return .pass }
-        guard options.policy.allows(packet.destination, port: nil) else { return refuse(frame, now: info.now) }
+        guard options.policy.allows(packet.destination, port: nil) || pinsAllowPing(.ipv4(packet.destination), info)
+        else { return refuse(frame, now: info.now) }
         let guest = IPv6Address(0, UInt64(packet.source.value))
         return udpQuota.admit(
             guest, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmp, by: owner(of: packet.source),
@@ -126,8 +127,12 @@ extension NATGateway {
         if isGateway && port == DHCPPort.server { return .consumed }
         let key = key(packet, datagram.sourcePort, port)
         if inboundFlows.find(key, now: info.now) != nil { return .pass }
-        guard isGateway ? options.policy.opensHostLoopback : options.policy.allows(packet.destination, port: port)
-        else { return refuse(frame, now: info.now) }
+        let isAllowed =
+            isGateway
+            ? options.policy.opensHostLoopback
+            : options.policy.allows(packet.destination, port: port)
+                || pinsAllow(.ipv4(packet.destination), key, by: owner(of: packet.source), info)
+        guard isAllowed else { return refuse(frame, now: info.now) }
         return udpQuota.admit(
             key.guest, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: packet.source), now: info.now)
             ? .pass : .drop(.flows)
@@ -148,7 +153,10 @@ extension NATGateway {
             isGateway
             ? options.policy.opensHostLoopback || relayPolicy.isDNS(key)
             : options.policy.allows(packet.destination, port: port)
-        guard isAllowed || hasConnection(key, isSYN) else { return refuse(frame, now: info.now) }
+        guard
+            isAllowed || hasConnection(key, isSYN)
+                || !isGateway && pinsAllow(.ipv4(packet.destination), port: port, isSYN: isSYN, info)
+        else { return refuse(frame, now: info.now) }
         let start = EthernetHeader.length + IPv4Header.length
         return .tcp(
             InboundSegment(

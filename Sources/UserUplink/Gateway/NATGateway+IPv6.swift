@@ -83,9 +83,10 @@ extension NATGateway {
         // Echo request, the only message that libslirp carries.
         guard type == ICMPv6Type.echoRequest, code == 0 else { return .drop(.unsupported) }
         if isGatewayAddress(addresses.destination) { return .pass }
-        guard !isLocal(addresses.destination), options.policy.allows(addresses.destination, port: nil) else {
-            return refuse6(frame, now: info.now)
-        }
+        guard !isLocal(addresses.destination),
+            options.policy.allows(addresses.destination, port: nil)
+                || pinsAllowPing(.ipv6(addresses.destination), info)
+        else { return refuse6(frame, now: info.now) }
         return udpQuota.admit(
             addresses.source, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmpv6,
             by: owner(of: addresses.source),
@@ -107,7 +108,10 @@ extension NATGateway {
         let key = FlowKey(
             IPProtocol.udp, guest: addresses.source, datagram.sourcePort, remote: addresses.destination, port)
         if inboundFlows.find(key, now: info.now) != nil { return .pass }
-        guard allows(addresses.destination, port: port) else { return refuse6(frame, now: info.now) }
+        guard
+            allows(addresses.destination, port: port)
+                || pinsAllow(.ipv6(addresses.destination), key, by: owner(of: addresses.source), info)
+        else { return refuse6(frame, now: info.now) }
         return udpQuota.admit(
             addresses.source, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: addresses.source), now: info.now)
             ? .pass : .drop(.flows)
@@ -125,9 +129,10 @@ extension NATGateway {
         let port = segment.destinationPort, isSYN = segment.flags.isInitialSYN
         let key = FlowKey(
             IPProtocol.tcp, guest: addresses.source, segment.sourcePort, remote: addresses.destination, port)
-        guard allows(addresses.destination, port: port) || hasConnection(key, isSYN) else {
-            return refuse6(frame, now: info.now)
-        }
+        guard
+            allows(addresses.destination, port: port) || hasConnection(key, isSYN)
+                || pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
+        else { return refuse6(frame, now: info.now) }
         let start = EthernetHeader.length + IPv6Header.length
         return .tcp(
             InboundSegment(

@@ -104,7 +104,7 @@ package struct NATGateway: Sendable {
     }
 
     /// See `Options`.
-    package private(set) var options: Options
+    package internal(set) var options: Options
     let relayPolicy: RelayPolicy
     /// The gateway's IPv6 addresses: on the link, and with the prefix.
     let linkLocal = IPv6Address.customaryGateway
@@ -113,6 +113,10 @@ package struct NATGateway: Sendable {
     var neighbors6 = NeighborTable<IPv6Address>()
     /// UDP flows that began outside, at published ports: guests may answer them whatever the policy refuses.
     var inboundFlows = FlowTable(capacity: 1024)
+    /// Addresses of names, beside what the policy allows by address.
+    var pins = PinTable()
+    /// UDP flows that pins have allowed: they outlive their pins while libslirp has their sockets.
+    var pinnedFlows = FlowTable(capacity: 1024)
     var udpQuota: UDPSocketQuota
     var reassembler = Reassembler()
     /// ICMP errors sent in `icmpErrorSecond`.
@@ -133,21 +137,6 @@ package struct NATGateway: Sendable {
         relayPolicy = RelayPolicy(options)
         gateway6 = relayPolicy.gateway6
         udpQuota = UDPSocketQuota(capacity: max(16, options.flowLimit / 4))
-    }
-
-    /// Replaces the egress policy.
-    package mutating func setPolicy(_ policy: EgressPolicy) { options.policy = policy }
-
-    /// Whether the policy allows a TCP connection that a guest has opened.
-    func allowsConnection(_ key: FlowKey) -> Bool {
-        if key.isIPv6 {
-            return key.remote == gateway6
-                ? options.policy.opensHostLoopback : options.policy.allows(key.remote, port: key.remotePort)
-        }
-        if key.remoteIPv4 == options.network.gateway {
-            return options.policy.opensHostLoopback || relayPolicy.isDNS(key)
-        }
-        return options.policy.allows(key.remoteIPv4, port: key.remotePort)
     }
 
     /// A lease was given: `address` belongs to this client until then.

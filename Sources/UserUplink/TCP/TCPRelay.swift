@@ -329,7 +329,7 @@ final class TCPRelay {
 
     /// Starts to connect to where a guest wants to go. The caller owns the socket.
     private func connect(_ endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
-        if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(from: endpoints.key.guestIPv4) }
+        if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(of: endpoints) }
         let socket = try Socket.tcp(ipv6: endpoints.isIPv6)
         socket.prepareForRelay()
         try socket.connect(to: policy.destination(of: endpoints.key))

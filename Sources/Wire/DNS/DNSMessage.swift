@@ -138,15 +138,34 @@ package enum DNSMessage {
     /// The same answer with no record but OPT and with the TC bit, so that the client repeats the query over TCP (RFC
     /// 2181 section 9, RFC 6891 section 7); nil if `message` cannot be parsed.
     package static func truncated(_ message: [UInt8]) -> [UInt8]? {
+        withoutRecords(message) { $0 | DNSView.Flags.truncated }
+    }
+
+    /// The same answer with no record but OPT, as for a name that has no record of the type, or with another response
+    /// code; nil if `message` cannot be parsed.
+    package static func withoutRecords(_ message: [UInt8], code: DNSResponseCode = .noError) -> [UInt8]? {
+        let cleared = DNSView.Flags.responseCode | DNSView.Flags.truncated | DNSView.Flags.authenticData
+        return withoutRecords(message) { $0 & ~cleared | UInt16(code.rawValue) }
+    }
+
+    private static func withoutRecords(_ message: [UInt8], flags: (UInt16) -> UInt16) -> [UInt8]? {
         guard let view = try? DNSView(message.rawSpan), let (_, end) = try? view.questionAndEnd() else { return nil }
         let extended = (try? view.extended()) ?? nil
         var writer = ByteWriter(capacity: 96)
         emitHeader(
-            into: &writer, id: view.id, flags: view.flags | DNSView.Flags.truncated, answers: 0,
-            additional: extended == nil ? 0 : 1)
+            into: &writer, id: view.id, flags: flags(view.flags), answers: 0, additional: extended == nil ? 0 : 1)
         writer.put(message[DNSView.headerLength..<end])
         extended?.emit(into: &writer)
         return writer.bytes
+    }
+
+    /// Lowers times to live that are above `limit` seconds.
+    package static func limitTimesToLive(of message: inout [UInt8], records: [DNSRecordView], to limit: UInt32) {
+        for record in records where record.type != DNSType.opt && record.timeToLive > limit {
+            for byte in 0..<4 {
+                message[record.timeToLiveOffset + byte] = UInt8(truncatingIfNeeded: limit >> (24 - 8 * UInt32(byte)))
+            }
+        }
     }
 
     private static func emitHeader(

@@ -4,10 +4,16 @@
 package enum DNSType {
     /// An IPv4 address.
     package static let a: UInt16 = 1
+    /// The canonical name of an alias (RFC 1035 section 3.3.1).
+    package static let canonicalName: UInt16 = 5
     /// The name of an address (RFC 1035 section 3.5).
     package static let pointer: UInt16 = 12
     /// An IPv6 address (RFC 3596).
     package static let aaaa: UInt16 = 28
+    /// How a service is reached: alternative names, ports, address hints, keys of ECH (RFC 9460).
+    package static let service: UInt16 = 64
+    /// The same for HTTPS (RFC 9460 section 9).
+    package static let https: UInt16 = 65
     /// The pseudo-record of EDNS (RFC 6891 section 6.1).
     package static let opt: UInt16 = 41
     /// Zone transfers (RFC 1995, RFC 5936).

@@ -23,6 +23,7 @@ package struct DNSView: ~Escapable {
         package static let truncated: UInt16 = 0x0200
         package static let recursionDesired: UInt16 = 0x0100
         package static let recursionAvailable: UInt16 = 0x0080
+        package static let authenticData: UInt16 = 0x0020
         package static let checkingDisabled: UInt16 = 0x0010
         package static let responseCode: UInt16 = 0x000f
     }

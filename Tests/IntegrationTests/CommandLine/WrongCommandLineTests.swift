@@ -90,7 +90,7 @@ extension IntegrationTests {
             --publish 80:192.168.105.2 --vmnet-mode host DIR/v % 64 --publish does not go with --vmnet-mode host
             --egress none DIR/v % 64 'none' is invalid for '--egress | 'allow' and 'deny'
             --allow 203.0.113.1 DIR/v % 64 --allow needs --egress deny
-            --egress deny --allow example.org DIR/v % 64 'example.org' is not CIDR[:PORT], such as 203.0.113.0/24:443
+            --egress deny --allow example DIR/v % 64 'example' is not CIDR[:PORT] or NAME[:PORT], such
             --host-loopback --uplink tap DIR/v % 64 --host-loopback does not go with --uplink tap
             --tap-name a/b DIR/v % 64 'a/b' cannot be an interface's name
             --tap-name a-name-that-is-too-long DIR/v % 64 1 to 15 characters

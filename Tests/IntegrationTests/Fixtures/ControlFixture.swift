@@ -22,11 +22,12 @@ final class ControlFixture {
 
     init(
         _ uplink: String = "user", _ options: [String] = [], internet: Bool = false,
-        environment: [String: String?] = [:]
+        environment: [String: String?] = [:], prepare: (TestNetwork) throws -> Void = { _ in }
     ) throws {
         network = try TestNetwork()
         let folder = network.folder
         let options = options.map { $0.hasPrefix("FOLDER/") ? folder.file(String($0.dropFirst(7))) : $0 }
+        try prepare(network)
         if internet { try network.startInternet() }
         path = network.folder.file("own")
         socket = network.folder.file("control")

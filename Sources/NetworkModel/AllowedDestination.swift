@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// A destination that stays allowed when others are denied: `CIDR[:PORT]` or `NAME[:PORT]`.
+///
+///     203.0.113.0/24          203.0.113.7:443          [2001:db8::]/32:443          2001:db8::/32
+///     github.com:443          *.debian.org
+package struct AllowedDestination: Hashable, Sendable {
+    /// A network of either version, or a name.
+    package enum Network: Hashable, Sendable {
+        case v4(IPv4Network)
+        case v6(IPv6Network)
+        /// The addresses that the name service has answered for the name.
+        case name(NamePattern)
+    }
+
+    /// The addresses that are allowed.
+    package let network: Network
+    /// nil for every port, and for ICMP.
+    package let port: UInt16?
+
+    /// The name; nil for a network.
+    package var name: NamePattern? {
+        guard case .name(let pattern) = network else { return nil }
+        return pattern
+    }
+
+    /// The destination as nftables matches: one, or one for each transport if there is a port.
+    /// None for a name, whose addresses are in sets.
+    package var matches: [String] {
+        let match =
+            switch network {
+            case .v4(let network): "ip daddr \(network)"
+            case .v6(let network): "ip6 daddr \(network)"
+            case .name: ""
+            }
+        if match.isEmpty { return [] }
+        return port.map { port in ["tcp", "udp"].map { "\(match) \($0) dport \(port)" } } ?? [match]
+    }
+
+    func contains(_ address: IPv4Address, port: UInt16?) -> Bool {
+        guard case .v4(let network) = network else { return false }
+        return network.contains(address) && (self.port == nil || self.port == port)
+    }
+
+    func contains(_ address: IPv6Address, port: UInt16?) -> Bool {
+        guard case .v6(let network) = network else { return false }
+        return network.contains(address) && (self.port == nil || self.port == port)
+    }
+
+    /// Parses the form above; nil for any other text.
+    package init?(_ text: String) {
+        if let named = AllowedDestination.named(text) {
+            self = named
+            return
+        }
+        var rest = text[...]
+        var address = "", isIPv6 = false
+        if rest.first == "[" {
+            guard let end = rest.firstIndex(of: "]") else { return nil }
+            address = String(rest[rest.index(after: rest.startIndex)..<end])
+            rest = rest[rest.index(after: end)...]
+            isIPv6 = true
+        } else if rest.count(where: { $0 == ":" }) > 1 {
+            let end = rest.firstIndex(of: "/") ?? rest.endIndex
+            address = String(rest[..<end])
+            rest = rest[end...]
+            isIPv6 = true
+        } else {
+            let end = rest.firstIndex { $0 == "/" || $0 == ":" } ?? rest.endIndex
+            address = String(rest[..<end])
+            rest = rest[end...]
+        }
+        // The rest: [/LENGTH][:PORT].
+        var port: UInt16?
+        if let colon = rest.firstIndex(of: ":") {
+            guard let number = AllowedDestination.number(rest[rest.index(after: colon)...]),
+                let value = UInt16(exactly: number), value > 0
+            else { return nil }
+            port = value
+            rest = rest[..<colon]
+        }
+        var length = isIPv6 ? 128 : 32
+        if rest.first == "/" {
+            guard let number = AllowedDestination.number(rest.dropFirst()), number <= length else { return nil }
+            length = number
+        } else if !rest.isEmpty {
+            return nil
+        }
+        self.port = port
+        if isIPv6 {
+            guard let parsed = IPv6Address(address) else { return nil }
+            network = .v6(IPv6Network(containing: parsed, prefixLength: length))
+        } else {
+            guard let parsed = IPv4Address(address) else { return nil }
+            network = .v4(IPv4Network(containing: parsed, prefixLength: length))
+        }
+    }
+
+    private init(_ pattern: NamePattern, port: UInt16?) {
+        network = .name(pattern)
+        self.port = port
+    }
+
+    /// Parses `NAME[:PORT]`; nil for any other text.
+    private static func named(_ text: String) -> AllowedDestination? {
+        guard let colon = text.firstIndex(of: ":") else {
+            return NamePattern(text).map { AllowedDestination($0, port: nil) }
+        }
+        guard let pattern = NamePattern(String(text[..<colon])), let number = number(text[text.index(after: colon)...]),
+            let port = UInt16(exactly: number), port > 0
+        else { return nil }
+        return AllowedDestination(pattern, port: port)
+    }
+
+    private static func number(_ text: Substring) -> Int? {
+        guard (1...5).contains(text.utf8.count),
+            text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        else { return nil }
+        return Int(text)
+    }
+}
+
+extension AllowedDestination: CustomStringConvertible {
+    package var description: String {
+        let port = port.map { ":\($0)" } ?? ""
+        switch network {
+        case .v4(let network): return "\(network)\(port)"
+        case .v6(let network): return "[\(network.base)]/\(network.prefixLength)\(port)"
+        case .name(let pattern): return "\(pattern)\(port)"
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import Wire
+
+/// An address of either version.
+package enum EgressAddress: Hashable, Sendable {
+    case ipv4(IPv4Address)
+    case ipv6(IPv6Address)
+}
+
+extension EgressAddress: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .ipv4(let address): address.description
+        case .ipv6(let address): address.description
+        }
+    }
+}
+
+/// An address that one guest may connect to for a time, because the name service has answered it.
+package struct EgressPin: Hashable, Sendable {
+    /// What the guest may send to the address.
+    package enum Scope: Hashable, Sendable {
+        case tcp(UInt16)
+        case udp(UInt16)
+        /// Everything but what would go around the name service: DNS (53), DNS over TLS and QUIC (853), and UDP 443,
+        /// which has QUIC and DNS over HTTPS/3.
+        case everyPort
+    }
+
+    /// Ports of TCP and UDP that `Scope.everyPort` leaves out.
+    package static let resolverPorts: [UInt16] = [53, 853]
+    /// A port of UDP that `Scope.everyPort` leaves out.
+    package static let quicPort: UInt16 = 443
+
+    /// The guest's hardware address: its query by IPv4 pins IPv6 addresses as well.
+    package let guest: MACAddress
+    /// The destination.
+    package let address: EgressAddress
+    /// What the guest may send there.
+    package let scope: Scope
+
+    package init(guest: MACAddress, address: EgressAddress, scope: Scope) {
+        self.guest = guest
+        self.address = address
+        self.scope = scope
+    }
+}
+
+extension IPv4Address {
+    /// An address of the public Internet: none of IANA's special-purpose addresses (RFC 6890) but those for
+    /// documentation, which lead nowhere.
+    package var isGlobal: Bool {
+        let isSpecial =
+            value >> 24 == 0 || isPrivate || isLoopback || isLinkLocal || value >= 0xe000_0000
+            || value >> 22 == 0x6440_0000 >> 22  // 100.64.0.0/10, RFC 6598
+            || value >> 8 == 0xc0_0000  // 192.0.0.0/24
+            || value >> 17 == 0xc612_0000 >> 17  // 198.18.0.0/15, RFC 2544
+        return !isSpecial
+    }
+}
+
+extension IPv6Address {
+    /// A global unicast address (RFC 4291 section 2.5.4) that no translator leads to an IPv4 address: 2000::/3 without
+    /// 2002::/16 (6to4) and 2001::/32 (Teredo).
+    package var isGlobal: Bool { high >> 61 == 1 && high >> 48 != 0x2002 && high >> 32 != 0x2001_0000 }
+}

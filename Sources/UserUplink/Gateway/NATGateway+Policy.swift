@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import Timing
+import Wire
+
+// The egress policy: what is allowed by address, then what pins of names allow.
+//
+// TCP segments of a connection that the relay has pass without a pin, so that a pin's end concerns new connections
+// only. For UDP, `pinnedFlows` has the flows that a pin has allowed. A pin belongs to a hardware address; `NeighborTable`
+// keeps others from its IP addresses.
+
+extension NATGateway {
+    /// Replaces the egress policy. Pins that it does not allow any more end.
+    package mutating func setPolicy(_ policy: EgressPolicy) {
+        let isStricter = !options.policy.isWithin(policy)
+        options.policy = policy
+        guard isStricter else { return }
+        _ = pins.retain(policy)
+        pinnedFlows = FlowTable(capacity: pinnedFlows.capacity)
+    }
+
+    /// Whether the policy, or a pin, allows a TCP connection that a guest has opened.
+    func allowsConnection(_ key: FlowKey, now: Instant) -> Bool {
+        if key.isIPv6 {
+            if key.remote == gateway6 { return options.policy.opensHostLoopback }
+            return options.policy.allows(key.remote, port: key.remotePort)
+                || neighbors6.hardware(of: key.guest).map {
+                    pins.allowsTCP($0, .ipv6(key.remote), key.remotePort, now: now)
+                } == true
+        }
+        if key.remoteIPv4 == options.network.gateway {
+            return options.policy.opensHostLoopback || relayPolicy.isDNS(key)
+        }
+        return options.policy.allows(key.remoteIPv4, port: key.remotePort)
+            || neighbors.hardware(of: key.guestIPv4).map {
+                pins.allowsTCP($0, .ipv4(key.remoteIPv4), key.remotePort, now: now)
+            } == true
+    }
+
+    /// Whether pins allow a TCP segment that opens a connection.
+    func pinsAllow(_ address: EgressAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> Bool {
+        isSYN && pins.count > 0 && pins.allowsTCP(info.hardware, address, port, now: info.now)
+    }
+
+    /// Whether pins allow a UDP datagram, or have allowed its flow.
+    mutating func pinsAllow(_ address: EgressAddress, _ key: FlowKey, by owner: GuestOwner, _ info: FrameInfo) -> Bool {
+        if pinnedFlows.count > 0, let index = pinnedFlows.findFresh(key, within: Self.flowLifetime, now: info.now) {
+            pinnedFlows.markActive(index, now: info.now)
+            return true
+        }
+        guard pins.count > 0, pins.allowsUDP(info.hardware, address, key.remotePort, now: info.now) else {
+            return false
+        }
+        pinnedFlows.remove(key)
+        _ = pinnedFlows.insert(key, by: owner, now: info.now)
+        return true
+    }
+
+    /// Whether pins allow a ping.
+    func pinsAllowPing(_ address: EgressAddress, _ info: FrameInfo) -> Bool {
+        pins.count > 0 && pins.allowsPing(info.hardware, address, now: info.now)
+    }
+
+    /// Seconds without a datagram of the guest after which a UDP flow has ended. libslirp keeps its socket for as long.
+    private static let flowLifetime: UInt32 = 240
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// Egress by name, with sites, a hostile name server, and a hostile guest.
+    @Suite struct NamedEgress {
+        private typealias Fixture = NamedEgressFixture
+        private static let rules = ["site.example:80", "*.site.example:80", "*.debian.example"]
+
+        @Test(arguments: ["tap", "user"]) func namesOpenTheirAddresses(uplink: String) throws {
+            let fixture = try Fixture(uplink, Self.rules)
+            let guest = try fixture.guest()
+            func check(_ expression: String, _ expected: String, _ comment: Comment? = nil) throws {
+                let found = try fixture.evaluate(guest, expression)
+                #expect(found == expected, "\(expression): \(comment ?? "")")
+            }
+            try check("reaches('\(Fixture.site)', 80)", "False", "nothing is pinned")
+            try check("lookup('Site.Example')", "(0, ['\(Fixture.site)'])")
+            try check("reaches('\(Fixture.site)', 80)", "True")
+            try check("reaches('\(Fixture.site)', 8000), reaches('\(Fixture.site)', 443)", "(False, False)")
+            try check(
+                "lookup('forbidden.example'), lookup('example'), lookup('site.example', 255)",
+                "((3, []), (3, []), (5, []))")
+            try check("lookup('site.example', 65)", "(0, [])", "no HTTPS record")
+            try check("reaches('\(Fixture.forbidden)', 80)", "False")
+            try check("lookup('deb.debian.example', stream=True)", "(0, ['\(Fixture.deb)'])", "by TCP")
+            try check("[reaches('\(Fixture.deb)', p) for p in (80, 443, 8000)]", "[True, True, True]")
+            try check("[reaches('\(Fixture.deb)', p) for p in (53, 853)]", "[False, False]", "DNS and DNS over TLS")
+            try check(
+                "lookup('site.example', server='\(Fixture.deb)', stream=True, wait=2), "
+                    + "lookup('site.example', server='\(TestNetwork.internetAddress)', wait=2)",
+                "(('none', []), ('none', []))", "other resolvers")
+            let status = try fixture.control.python("print(call('egress.get')['result'])").output
+            for text in ["'site.example:80'", "'*.debian.example'", "'names_checked': True", "'pinned': 3"] {
+                #expect(status.contains(text), "\(status)")
+            }
+            #expect(try fixture.control.daemon.stop() == .exited(0))
+            #expect(try fixture.control.host.run("nft", "list", "ruleset").isEmpty)
+        }
+
+        @Test(arguments: ["tap", "user"]) func hostileNamesOpenNothing(uplink: String) throws {
+            let fixture = try Fixture(uplink, Self.rules)
+            let guest = try fixture.guest(), other = try fixture.guest("other")
+            let secret = try fixture.control.host.startWeb(
+                "the host's", folder: fixture.control.folder, address: "8080")
+            // The queried name decides: its canonical name need not be allowed, and is not by that.
+            #expect(try fixture.evaluate(guest, "lookup('alias.site.example')") == "(0, ['\(Fixture.forbidden)'])")
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.forbidden)', 80)") == "True")
+            #expect(try fixture.evaluate(guest, "lookup('forbidden.example')") == "(3, [])")
+            // Another guest's pin.
+            #expect(try fixture.evaluate(other, "reaches('\(Fixture.forbidden)', 80)") == "False")
+            for name in ["rebind", "lan", "cloud"] {
+                #expect(try fixture.evaluate(guest, "lookup('\(name).site.example')") == "(0, [])", "\(name)")
+            }
+            #expect(try fixture.evaluate(guest, "lookup('cloud.site.example', 28)") == "(0, [])")
+            #expect(try fixture.evaluate(guest, "lookup('huge.site.example', stream=True)") == "(2, [])")
+            #expect(
+                try fixture.evaluate(guest, "[reaches(a, 8080) for a in ('\(gateway)', '\(TestNetwork.hostAddress)')]")
+                    == "[False, False]")
+            let status = try fixture.control.python("print(call('egress.get')['result'])").output
+            #expect(status.contains("'refused_answers': 4") && status.contains("'refused_names': 1"), "\(status)")
+            #expect(try fixture.control.daemon.stop() == .exited(0))
+            _ = secret
+        }
+
+        /// A name with other addresses in each answer pushes its own pins out: an open connection stays.
+        @Test(arguments: ["tap", "user"]) func openFlowOutlivesPin(uplink: String) throws {
+            let fixture = try Fixture(uplink, ["flux.example:80"])
+            let guest = try fixture.guest()
+            let output = try fixture.run(
+                guest,
+                """
+                first = lookup('flux.example')[1][0]
+                s = open(first, 80)
+                print(reaches(first, 80), len({lookup('flux.example')[1][0] for _ in range(80)}))
+                s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                print(s.recv(5), reaches(first, 80))
+                """)
+            #expect(output == "True 80\nb'HTTP/' False")
+            let status = try fixture.control.python("print(call('egress.get')['result'])").output
+            #expect(status.contains("'pinned': 64"), "\(status)")
+            #expect(try fixture.control.daemon.stop() == .exited(0))
+        }
+
+        @Test(arguments: ["tap", "user"]) func listChangesWhileNetworkRuns(uplink: String) throws {
+            let fixture = try Fixture(uplink, ["deb.debian.example:80"])
+            let guest = try fixture.guest(), control = fixture.control
+            #expect(try fixture.evaluate(guest, "lookup('site.example')") == "(3, [])")
+            try control.run("allow", "add", "site.example:80")
+            #expect(try control.run("allow", "list").contains("allowed: site.example:80"))
+            #expect(try fixture.evaluate(guest, "lookup('site.example')") == "(0, ['\(Fixture.site)'])")
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site)', 80)") == "True")
+            // A published port is a change of the rules that keeps pins.
+            try control.run("publish", "add", "127.0.0.1:8081:192.168.105.2:80")
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site)', 80)") == "True")
+            try control.run("allow", "remove", "site.example:80")
+            #expect(
+                try fixture.evaluate(guest, "reaches('\(Fixture.site)', 80), lookup('site.example')")
+                    == "(False, (3, []))")
+            try control.run("allow", "remove", "deb.debian.example:80")
+            #expect(try fixture.evaluate(guest, "lookup('site.example', wait=2)[1]") == "[]", "still no other name")
+            #expect(try control.attempt("allow", "add", "nonsense").error.contains("NAME[:PORT]"))
+            try control.run("egress", "allow")
+            #expect(try fixture.evaluate(guest, "lookup('forbidden.example')") == "(0, ['\(Fixture.forbidden)'])")
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.forbidden)', 8000)") == "True")
+            #expect(try control.daemon.stop() == .exited(0))
+        }
+
+        @Test func namesOpenIPv6InUserMode() throws {
+            let fixture = try Fixture("user", ["site.example:80"])
+            // A DHCP client would remove the address that the kernel makes.
+            let guest = try fixture.control.guest()
+            try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
+            try eventually("an address by IPv6", within: 15) {
+                try guest.namespace.run(
+                    "ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global"
+                ).contains("fd")
+            }
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 80)") == "False")
+            #expect(try fixture.evaluate(guest, "lookup('site.example', 28)") == "(0, ['\(Fixture.site6)'])")
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 80)") == "True")
+            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 8000)") == "False")
+            #expect(try fixture.control.daemon.stop() == .exited(0))
+        }
+
+        @Test func refusedNamesAreEvents() throws {
+            let fixture = try Fixture("user", ["site.example:80"])
+            let guest = try fixture.guest()
+            let events = try fixture.control.host.start([
+                TestHost.product("vde_vmnet"), "events", fixture.control.socket,
+            ])
+            try eventually("a refusal event", within: 20) {
+                _ = try fixture.evaluate(guest, "lookup('forbidden.example')")
+                return events.output.contains("forbidden.example")
+            }
+            #expect(try fixture.control.daemon.stop() == .exited(0))
+        }
+    }
+}

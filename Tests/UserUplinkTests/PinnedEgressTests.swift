@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+import NetworkModel
+import TestSupport
+import Testing
+import Timing
+import Wire
+@testable import UserUplink
+
+/// What pins of names allow in user mode, and for how long.
+@Suite struct PinnedEgressTests {
+    private static let name = DNSName("site.example")!
+    private static let start = Instant(nanoseconds: 1_000_000_000_000)
+    private static let outside6 = IPv6Address(0x2001_0db8_0000_0000, 7)
+
+    private func gateway(_ rules: [String] = ["site.example:443"]) -> NATGateway {
+        Fixture.gateway { options in
+            options.policy.isDenying = true
+            options.policy.allowed = rules.compactMap { AllowedDestination($0) }
+        }
+    }
+
+    private func pin(_ gateway: inout NATGateway, _ scope: EgressPin.Scope, guest: MACAddress = Fixture.mac) {
+        _ = gateway.pins.insert(
+            [EgressPin(guest: guest, address: .ipv4(Fixture.outside), scope: scope)], of: Self.name,
+            until: Self.start + .seconds(60), now: Self.start)
+    }
+
+    private func isRefused(_ verdict: NATGateway.Verdict) -> Bool { verdict == .drop(.refused) }
+
+    @Test func pinOpensOnePortToOneGuest() {
+        var gateway = gateway()
+        let now = Self.start
+        #expect(isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: now)))
+        pin(&gateway, .tcp(443))
+        #expect(!isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: now)))
+        #expect(isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 80).rawSpan, now: now)))
+        #expect(isRefused(gateway.fromGuest(Fixture.udp(to: Fixture.outside, 443).rawSpan, now: now)), "QUIC")
+        #expect(isRefused(gateway.fromGuest(Fixture.ping().rawSpan, now: now)))
+        let other = Fixture.tcp(from: Fixture.other, to: Fixture.outside, 443, mac: Fixture.otherMAC)
+        #expect(isRefused(gateway.fromGuest(other.rawSpan, now: now)), "another guest's pin")
+    }
+
+    @Test func openConnectionOutlivesPin() {
+        var gateway = gateway()
+        pin(&gateway, .tcp(443))
+        let later = Self.start + .seconds(61)
+        let segment = Fixture.tcp(to: Fixture.outside, 443, flags: .ack)
+        #expect(isRefused(gateway.fromGuest(segment.rawSpan, now: later)))
+        #expect(!isRefused(gateway.fromGuest(segment.rawSpan, now: later, hasConnection: { _, _ in true })))
+        #expect(isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: later)))
+    }
+
+    @Test func openDatagramFlowOutlivesPin() {
+        var gateway = gateway(["site.example:5000"])
+        pin(&gateway, .udp(5000))
+        let datagram = Fixture.udp(), other = Fixture.udp(from: Fixture.guest, 4001)
+        #expect(gateway.fromGuest(datagram.rawSpan, now: Self.start) == .pass)
+        for second in stride(from: 30, through: 900, by: 200) as StrideThrough<Int64> {
+            #expect(gateway.fromGuest(datagram.rawSpan, now: Self.start + .seconds(second)) == .pass, "\(second)")
+        }
+        #expect(isRefused(gateway.fromGuest(other.rawSpan, now: Self.start + .seconds(61))), "a new flow")
+        #expect(isRefused(gateway.fromGuest(datagram.rawSpan, now: Self.start + .seconds(1200))), "an idle flow")
+    }
+
+    @Test func everyPortButResolvers() {
+        var gateway = gateway(["site.example"])
+        pin(&gateway, .everyPort)
+        let now = Self.start
+        for port in [22, 80, 443] as [UInt16] {
+            #expect(!isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, port).rawSpan, now: now)), "\(port)")
+        }
+        #expect(gateway.fromGuest(Fixture.ping().rawSpan, now: now) == .pass)
+        for port in [53, 853] as [UInt16] {
+            #expect(isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, port).rawSpan, now: now)), "\(port)")
+            #expect(isRefused(gateway.fromGuest(Fixture.udp(to: Fixture.outside, port).rawSpan, now: now)), "\(port)")
+        }
+        #expect(isRefused(gateway.fromGuest(Fixture.udp(to: Fixture.outside, 443).rawSpan, now: now)))
+    }
+
+    @Test func stricterPolicyEndsPinsAndFlows() {
+        var gateway = gateway(["site.example:5000", "other.example:80"])
+        pin(&gateway, .udp(5000))
+        #expect(gateway.fromGuest(Fixture.udp().rawSpan, now: Self.start) == .pass)
+        var policy = gateway.options.policy
+        policy.allowed.append(AllowedDestination("third.example")!)
+        gateway.setPolicy(policy)
+        #expect(gateway.fromGuest(Fixture.udp().rawSpan, now: Self.start) == .pass)
+        policy.allowed.removeFirst()
+        gateway.setPolicy(policy)
+        #expect(isRefused(gateway.fromGuest(Fixture.udp().rawSpan, now: Self.start)))
+        #expect(gateway.pins.count == 0)
+    }
+}
