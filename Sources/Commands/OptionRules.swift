@@ -53,6 +53,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case egress = "--egress"
     case egressDeny = "--egress deny"
     case allow = "--allow"
+    case denyPrivate = "--deny private"
     case hostLoopback = "--host-loopback"
     case tapName = "--tap-name"
     case name = "--name"
@@ -222,6 +223,9 @@ extension OptionRules {
         OptionRule(.dhcpEnd, .mask, condition: .needs(.gateway), because: "together they describe the network"),
         OptionRule(.allow, condition: .needs(.egressDeny), because: "without it every destination is allowed"),
         OptionRule(
+            .denyPrivate, condition: .excludes([.egressDeny, .hostLoopback]),
+            because: "the one refuses these destinations anyway, the other opens the host"),
+        OptionRule(
             .disableDHCP, condition: .excludes([.dhcp]), because: "one disables DHCP, the other selects a server"),
         OptionRule(
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
@@ -291,7 +295,7 @@ extension OptionRules {
                 """
         ),
         OptionRule(
-            .egress, .allow, .hostLoopback, condition: .modes([.shared]),
+            .egress, .allow, .denyPrivate, .hostLoopback, condition: .modes([.shared]),
             because: "in the other modes vde_vmnet does not route guests to the outside"),
         OptionRule(
             .networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have an identifier"),
@@ -312,7 +316,7 @@ extension OptionRules {
             .dhcpSystem, condition: .uplinks([.tap, .vmnet]),
             because: "guests cannot reach a DHCP server of the host through a user-mode NAT"),
         OptionRule(
-            .egress, .allow, condition: .uplinks([.tap, .user]),
+            .egress, .allow, .denyPrivate, condition: .uplinks([.tap, .user]),
             because: "only these uplinks can restrict egress"),
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, condition: .uplinks([.tap, .user]),

@@ -29,6 +29,19 @@ struct PolicyOptions: ParsableArguments {
             valueName: "destination"))
     var allow: [String] = []
 
+    enum Denied: String, CaseIterable, ExpressibleByArgument {
+        case `private`
+    }
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            What guests may not connect to although --egress allows it (tap and user only): private: private \
+            addresses, the host, and the networks of its interfaces. Guests reach the Internet.
+            """,
+            valueName: "what"))
+    var deny: Denied?
+
     @Flag(
         help:
             """
@@ -42,6 +55,7 @@ struct PolicyOptions: ParsableArguments {
         given.note(.egress, egress != nil)
         given.note(.egressDeny, egress == .deny)
         given.note(.allow, !allow.isEmpty)
+        given.note(.denyPrivate, deny == .private)
         given.note(.hostLoopback, hostLoopback)
     }
 
@@ -49,17 +63,20 @@ struct PolicyOptions: ParsableArguments {
     var needingUserMode: String {
         hostLoopback
             ? "--host-loopback"
-            : egress != nil
-                ? "--egress"
-                : """
-                --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns or --no-router
-                """
+            : deny != nil
+                ? "--deny private"
+                : egress != nil
+                    ? "--egress"
+                    : """
+                    --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns or --no-router
+                    """
     }
 
     /// - Parameter needingNames: the option that needs the DNS proxy, which such a policy may close.
     func apply(to configuration: inout Configuration, needingNames option: String?) throws {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
+        configuration.egress.deniesPrivate = deny == .private
         configuration.egress.allowed = try allow.map { text in
             guard let destination = AllowedDestination(text) else {
                 throw ValidationError(

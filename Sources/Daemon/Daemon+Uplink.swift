@@ -16,6 +16,8 @@ extension Daemon {
     /// Opens the uplink of the configuration, with its rules and its services.
     /// - Returns: false if a signal has ended the daemon meanwhile.
     func openUplink() throws(ExitError) -> Bool {
+        if configuration.egress.deniesPrivate { configuration.egress.localNetworks = Daemon.localNetworks() }
+        defer { watchLocalNetworks() }
         do throws(ExitError) {
             guard let made = try makeUplink(configuration.uplink) else { return true }
             uplinkReason = chosenReason

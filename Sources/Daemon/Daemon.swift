@@ -55,6 +55,8 @@ package final class Daemon {
     /// The files of `--boot`, and the server for guests.
     private(set) var bootDirectory: BootDirectory?
     var bootFiles: BootFileServer?
+    /// Reports changes of the host's interfaces, for `--deny private`.
+    var localNetworkMonitor: ChangeMonitor?
     /// Follows the guests of published ports.
     private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)

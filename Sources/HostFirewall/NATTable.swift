@@ -134,7 +134,7 @@ package struct NATTable: Equatable, Sendable {
         // MSS clamping, for paths with a smaller MTU that lose ICMP (RFC 4459 section 3.2).
         rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
         rules.append("\(inward) ip saddr != \(network) drop")
-        if isIsolating || egress.isDenying {
+        if isIsolating || egress.isDenying || egress.deniesPrivate {
             // Guests may use published ports, like every client that reaches the host.
             rules += routed.map { "\(inward) \(NATTable.match($0, isReply: true)) accept" }
             rules += routed.map { "\(inward) \(outward) \(NATTable.match($0, isReply: false)) accept" }
@@ -142,6 +142,7 @@ package struct NATTable: Equatable, Sendable {
         if isIsolating { rules.append("\(inward) \(outward) drop") }
         if egress.isDenying { rules += egress.allowed.flatMap(\.matches).map { "\(inward) \($0) accept" } }
         if hasPins { rules += pinRules.map { "\(inward) \($0)" } }
+        if egress.deniesPrivate { rules += privateMatches.map { "\(inward) \($0) \(NATTable.refusal)" } }
         rules.append("\(inward) \(egress.isDenying ? NATTable.refusal : "accept")")
         rules.append("\(outward) ct direction reply ct state established,related accept")
         rules += routed.map { "\(outward) \(NATTable.match($0, isReply: false)) accept" }
@@ -166,7 +167,7 @@ package struct NATTable: Equatable, Sendable {
 
     /// A restrictive egress policy applies to the host too. DHCP is not filtered, as it bypasses the host's IP stack.
     private var inputChain: String {
-        guard egress.isDenying else { return "" }
+        guard egress.isDenying || egress.deniesPrivate else { return "" }
         let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
         // Neighbour discovery is IPv6's ARP, and passes IPv6 filters.
         let own = [

@@ -12,6 +12,18 @@ package struct AllowedDestination: Hashable, Sendable {
         case v6(IPv6Network)
         /// The addresses that the name service has answered for the name.
         case name(NamePattern)
+
+        /// Whether the network has the address.
+        func contains(_ address: IPv4Address) -> Bool {
+            guard case .v4(let network) = self else { return false }
+            return network.contains(address)
+        }
+
+        /// The same for IPv6.
+        func contains(_ address: IPv6Address) -> Bool {
+            guard case .v6(let network) = self else { return false }
+            return network.contains(address)
+        }
     }
 
     /// The addresses that are allowed.
@@ -39,13 +51,11 @@ package struct AllowedDestination: Hashable, Sendable {
     }
 
     func contains(_ address: IPv4Address, port: UInt16?) -> Bool {
-        guard case .v4(let network) = network else { return false }
-        return network.contains(address) && (self.port == nil || self.port == port)
+        network.contains(address) && (self.port == nil || self.port == port)
     }
 
     func contains(_ address: IPv6Address, port: UInt16?) -> Bool {
-        guard case .v6(let network) = network else { return false }
-        return network.contains(address) && (self.port == nil || self.port == port)
+        network.contains(address) && (self.port == nil || self.port == port)
     }
 
     /// Parses the form above; nil for any other text.

@@ -17,6 +17,11 @@ package struct EgressPolicy: Equatable, Sendable {
     /// shorter list never lets guests resolve more names.
     package private(set) var checksNames = false
 
+    /// Neither private addresses nor those of the host and its networks: the Internet only (`--deny private`).
+    package var deniesPrivate = false
+    /// The networks of the host's interfaces, its own addresses among them, for `deniesPrivate`.
+    package var localNetworks: [AllowedDestination.Network] = []
+
     /// Allows everything but what no guest may reach.
     package init() {}
 
@@ -32,7 +37,8 @@ package struct EgressPolicy: Equatable, Sendable {
 
     /// Whether every destination that this policy allows is allowed by `other` too.
     package func isWithin(_ other: EgressPolicy) -> Bool {
-        !other.isDenying || (isDenying && Set(allowed).isSubset(of: other.allowed))
+        if other.deniesPrivate, !deniesPrivate || !Set(other.localNetworks).isSubset(of: localNetworks) { return false }
+        return !other.isDenying || (isDenying && Set(allowed).isSubset(of: other.allowed))
     }
 
     /// What guests may connect to at the addresses of a name: nothing if the name is not allowed, or is allowed
@@ -80,6 +86,7 @@ package struct EgressPolicy: Equatable, Sendable {
         guard !isClosed, address.value >> 24 != 0, !address.isLoopback, !address.isLinkLocal,
             address.value < 0xe000_0000
         else { return false }
+        if deniesPrivate, !address.isGlobal || localNetworks.contains(where: { $0.contains(address) }) { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 
@@ -88,6 +95,7 @@ package struct EgressPolicy: Equatable, Sendable {
         guard !isClosed, !address.isLinkLocal, !address.isMulticast, address != .unspecified, !address.isLoopback,
             address.embeddedIPv4 == nil, address != EgressPolicy.metadata6
         else { return false }
+        if deniesPrivate, !address.isGlobal || localNetworks.contains(where: { $0.contains(address) }) { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
     }
 

@@ -64,6 +64,43 @@ package enum NetworkInterfaces {
         return found
     }
 
+    /// The networks of the host's IPv6 addresses, one for each.
+    package static func networks6() throws(SystemError) -> [IPv6Network] {
+        var list: UnsafeMutablePointer<ifaddrs>?
+        try SystemError.checkErrno(unsafe getifaddrs(&list), "getifaddrs")
+        defer { unsafe freeifaddrs(list) }
+        var found: [IPv6Network] = []
+        var entry = unsafe list
+        while let current = unsafe entry {
+            if let address = unsafe ipv6(current.pointee.ifa_addr), let mask = unsafe ipv6(current.pointee.ifa_netmask)
+            {
+                let length =
+                    (~mask.high).leadingZeroBitCount < 64
+                    ? (~mask.high).leadingZeroBitCount : 64 + (~mask.low).leadingZeroBitCount
+                found.append(IPv6Network(containing: address, prefixLength: length))
+            }
+            unsafe entry = current.pointee.ifa_next
+        }
+        return found
+    }
+
+    private static func ipv6(_ address: UnsafeMutablePointer<sockaddr>?) -> IPv6Address? {
+        guard let address = unsafe address, unsafe address.pointee.sa_family == sa_family_t(AF_INET6) else {
+            return nil
+        }
+        return unsafe address.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
+            var bytes = unsafe $0.pointee.sin6_addr
+            return unsafe withUnsafeBytes(of: &bytes) { raw in
+                var high: UInt64 = 0, low: UInt64 = 0
+                for index in 0..<8 {
+                    unsafe high = high << 8 | UInt64(raw[index])
+                    unsafe low = low << 8 | UInt64(raw[8 + index])
+                }
+                return IPv6Address(high, low)
+            }
+        }
+    }
+
     private static func ipv4(_ address: UnsafeMutablePointer<sockaddr>?) -> IPv4Address? {
         guard let address = unsafe address, unsafe address.pointee.sa_family == sa_family_t(AF_INET) else { return nil }
         return unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {

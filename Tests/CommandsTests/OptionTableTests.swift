@@ -74,6 +74,7 @@ private enum Expected {
         --egress allow                              | +++-- | +-- | +++++++ |
         --egress deny                               | +++-- | +-- | +++++++ |
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
+        --deny private                              | +++-- | +-- | +++++++ |
         --host-loopback                             | +-+-- | +-- | +++++++ |
         --tap-name t0                               | ++--- | +++ | +++++++ |
         --name n1                                   | +++++ | +++ | +++++++ |
@@ -100,7 +101,8 @@ private enum Expected {
         ("--boot", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--domain lab.example", ["--egress deny"]),
         ("--host-dns", ["--egress deny", "--domain off"]),
-        ("--allow", ["--egress allow"]),
+        ("--allow", ["--egress allow", "--deny private"]),
+        ("--deny private", ["--egress deny", "--host-loopback"]),
         ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),
         ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),

@@ -52,6 +52,23 @@ private func network(_ text: String) -> IPv4Network {
         #expect(named.script(isOwned: true).contains("ct label set 65 accept"))
     }
 
+    @Test func privateNetworksAreRefused() {
+        var denying = firewall
+        denying.egress.deniesPrivate = true
+        denying.egress.localNetworks = [
+            .v4(network("203.0.113.0/24")), .v4(network("192.168.1.0/24")),
+            .v6(IPv6Network(containing: IPv6Address("2001:db8::1")!, prefixLength: 64)),
+        ]
+        let script = denying.script(isOwned: false)
+        for rule in [
+            "ip daddr 203.0.113.0/24 reject", "ip6 daddr 2001:db8::/64 reject", "ip6 daddr != 2000::/3 reject",
+            "accept",
+        ] {
+            #expect(script.contains("    iif 7 \(rule)"), "\(rule)")
+        }
+        #expect(script.contains("chain input") && !script.contains("ip daddr 192.168.1.0/24"))
+    }
+
     @Test func pinsAreElementsWithTimeouts() {
         var named = firewall
         named.egress.isDenying = true

@@ -25,6 +25,18 @@ import Wire
         }
     }
 
+    @Test func privateDenialLeavesTheInternet() {
+        var policy = EgressPolicy()
+        policy.deniesPrivate = true
+        policy.localNetworks = [.v4(IPv4Network(containing: ip("203.0.113.2"), prefixLength: 24))]
+        for open in ["198.51.100.1", "8.8.8.8"] { #expect(policy.allows(ip(open), port: 80)) }
+        for closed in ["203.0.113.1", "192.168.1.1", "10.0.0.1", "100.64.0.1", "172.16.0.1"] {
+            #expect(!policy.allows(ip(closed), port: 80) && !policy.allows(ip(closed), port: nil), "\(closed)")
+        }
+        #expect(policy.allows(IPv6Address("2001:db8::1")!, port: 1) && !policy.allows(IPv6Address("fd00::1")!, port: 1))
+        #expect(policy.isWithin(EgressPolicy()) && !EgressPolicy().isWithin(policy))
+    }
+
     @Test func allowedDestinationsAreExceptionsFromDenial() {
         var policy = EgressPolicy()
         policy.isDenying = true

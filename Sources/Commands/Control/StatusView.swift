@@ -121,7 +121,9 @@ struct StatusView {
     }
 
     private func egress(_ egress: JSON?) -> String {
-        guard let egress, egress["policy"]?.string == "deny" else { return "" }
+        guard let egress, egress["policy"]?.string == "deny" else {
+            return egress?["denies_private"]?.bool == true ? "the Internet; private networks are denied" : ""
+        }
         let allowed = (egress["allowed"]?.array ?? []).compactMap(\.string)
         return "denied" + (allowed.isEmpty ? "" : " but " + allowed.joined(separator: ", "))
     }

@@ -144,6 +144,7 @@ extension NetworkControl {
         return .object([
             ("policy", .string(egress.isDenying ? "deny" : "allow")),
             ("allowed", .array(egress.allowed.map { .string($0.description) })),
+            ("denies_private", .bool(egress.deniesPrivate)),
             ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
             ("names_checked", .bool(names && egress.checksNames)),
             ("pinned", .integer(daemon.uplink?.pinCount ?? 0)),

@@ -6,8 +6,8 @@ import Wire
 // The egress policy: what is allowed by address, then what pins of names allow.
 //
 // TCP segments of a connection that the relay has pass without a pin, so that a pin's end concerns new connections
-// only. For UDP, `pinnedFlows` has the flows that a pin has allowed. A pin belongs to a hardware address; `NeighborTable`
-// keeps others from its IP addresses.
+// only. For UDP, `pinnedFlows` has the flows that a pin has allowed. A pin belongs to a hardware address;
+// `NeighborTable` keeps others from its IP addresses.
 
 extension NATGateway {
     /// Replaces the egress policy. Pins that it does not allow any more end.

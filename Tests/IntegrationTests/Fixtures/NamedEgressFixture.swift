@@ -80,7 +80,8 @@ final class NamedEgressFixture {
         import random, socket, struct, sys, time
         def lookup(name, kind=1, server="192.168.105.1", stream=False, wait=5):
             query = struct.pack(">HHHHHH", random.randrange(65536), 0x100, 1, 0, 0, 0)
-            query += b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\\0" + struct.pack(">HH", kind, 1)
+            query += b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\\0"
+            query += struct.pack(">HH", kind, 1)
             s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
             s.settimeout(wait)
             try:

@@ -125,6 +125,34 @@ extension IntegrationTests {
             #expect(try fixture.control.daemon.stop() == .exited(0))
         }
 
+        /// `--deny private`: the Internet, and neither the host nor its networks, whose addresses may be public.
+        @Test(arguments: ["tap", "user"]) func privateDenialLeavesTheInternet(uplink: String) throws {
+            let control = try ControlFixture(uplink, ["--deny", "private"], internet: true) { network in
+                try network.internet.ip("addr", "add", "\(Fixture.site)/32", "dev", "lo")
+                try network.internet.ip("addr", "add", "10.9.9.9/32", "dev", "lo")
+            }
+            let own = try control.host.startWeb("the host's", folder: control.folder, address: "7")
+            let guest = try control.guest()
+            try guest.lease()
+            func reaches(_ address: String, _ port: Int = 80) throws -> String {
+                let program = Fixture.client + "print(reaches('\(address)', \(port)))"
+                return try guest.namespace.attempt(["python3", "-c", program]).output.trimmed
+            }
+            #expect(try reaches(Fixture.site) == "True" && guest.namespace.pings(gateway))
+            let closed = [
+                (TestNetwork.internetAddress, 80), ("10.9.9.9", 80), (gateway, 7), (TestNetwork.hostAddress, 7),
+            ]
+            for (address, port) in closed { #expect(try reaches(address, port) == "False", "\(address)") }
+            #expect(
+                try guest.namespace.run("busybox", "nslookup", "-type=a", TestNetwork.internetName, gateway).contains(
+                    TestNetwork.internetAddress), "names are resolved")
+            // The host gets an interface on that network.
+            try control.host.ip("addr", "add", "198.51.100.77/24", "dev", "wan")
+            try eventually("the new network is refused") { try reaches(Fixture.site) == "False" }
+            #expect(try control.daemon.stop() == .exited(0))
+            _ = own
+        }
+
         @Test func refusedNamesAreEvents() throws {
             let fixture = try Fixture("user", ["site.example:80"])
             let guest = try fixture.guest()
