@@ -70,7 +70,10 @@ extension Daemon {
         if options.egress != EgressPolicy() {
             throw ExitError(
                 .usage,
-                "vmnet.framework cannot restrict where guests go; use --uplink user for --egress or --host-loopback")
+                """
+                vmnet.framework cannot restrict where guests go; use --uplink user for --egress, --deny or \
+                --host-loopback
+                """)
         }
         return VmnetUplink(
             vmnet, configuration.vmnetOptions(vmnet), options, hasAddressService: configuration.dhcp != .off,

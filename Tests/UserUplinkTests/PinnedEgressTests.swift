@@ -62,6 +62,20 @@ import Wire
         #expect(isRefused(gateway.fromGuest(datagram.rawSpan, now: Self.start + .seconds(1200))), "an idle flow")
     }
 
+    /// The ports of a fragmented segment are judged when it is whole.
+    @Test func fragmentsOpenNothing() {
+        var gateway = gateway()
+        pin(&gateway, .tcp(443))
+        for (port, isOpen) in [(80, false), (443, true)] as [(UInt16, Bool)] {
+            let frame = Fixture.tcp(to: Fixture.outside, port)
+            let segment = Array(frame[(EthernetHeader.length + IPv4Header.length)...])
+            let first = Fixture.ipv4(IPProtocol.tcp, flags: 0x2000, id: port, Array(segment[..<16]))
+            let rest = Fixture.ipv4(IPProtocol.tcp, flags: 2, id: port, Array(segment[16...]))
+            #expect(gateway.fromGuest(first.rawSpan, now: Self.start) == .consumed)
+            #expect(isRefused(gateway.fromGuest(rest.rawSpan, now: Self.start)) != isOpen, "\(port)")
+        }
+    }
+
     @Test func everyPortButResolvers() {
         var gateway = gateway(["site.example"])
         pin(&gateway, .everyPort)

@@ -51,6 +51,7 @@ package enum NameFilter {
 
     /// An address that a name has.
     package struct Found: Equatable, Sendable {
+        /// Of an A or AAAA record.
         package let address: EgressAddress
         /// Seconds.
         package let timeToLive: UInt32
