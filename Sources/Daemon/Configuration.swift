@@ -70,6 +70,7 @@ package struct Configuration: Sendable {
     package var reservations: [AddressReservation] = []
     /// The domain of guests' names; nil if they have none.
     package var domain: GuestDomain? = .standard
+    /// Where the host's queries for names of guests are answered.
     package var hostDNS: HostDNS = .automatic
     /// Which DHCP server guests have.
     package var dhcp: DHCP = .auto

@@ -20,7 +20,7 @@ package enum HostDNS: Equatable, Sendable {
         return SocketAddress(IPv4Address(127 << 24 | gateway & 0xff_ffff), port: port)
     }
 
-    /// The domains of a guest network: of names, and of addresses if these have a domain of their own.
+    /// The domains of a guest network: of names, and of addresses, if the network ends at an octet.
     package static func domains(of network: GuestNetwork, _ domain: GuestDomain) -> [String] {
         let length = network.network.prefixLength
         guard length > 0, length % 8 == 0, length < 32 else { return [domain.description] }

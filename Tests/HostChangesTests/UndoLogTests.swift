@@ -66,7 +66,8 @@ import Testing
         "setting kernel/core_pattern |x", "setting net/ipv4/conf/eth0/forwarding 2",
         "setting net/ipv4/conf/eth0/forwarding x", "setting /net/ipv4/conf/eth0/forwarding 0",
         "setting net/ipv4/conf/0123456789abcdef/forwarding 0",
-        "switch-port --all br0", "switch-port vmnet0 --all", "switch-port a/b br0", "switch-port vmnet0", "resolver --x", "resolver a b", "unknown x",
+        "switch-port --all br0", "switch-port vmnet0 --all", "switch-port a/b br0", "switch-port vmnet0",
+        "resolver --x", "resolver a b", "unknown x",
         "setting net/ipv4/conf/eth0/forwarding 0 1",
     ])
     func forgedLineIsRejectedAndReported(line: String) throws {

@@ -237,6 +237,8 @@ void platform_signal_ignore(int signal);
 void platform_signal_default(int signal);
 /// A monotonic clock that also runs while the system sleeps (CLOCK_BOOTTIME), in nanoseconds.
 uint64_t platform_clock_boot(void);
+/// Nanoseconds since 1970, UTC.
+uint64_t platform_clock_wall(void);
 /// How long the system has slept, in nanoseconds; only differences are meaningful.
 uint64_t platform_clock_asleep(void);
 /// Fills `bytes` with random bytes from the kernel.

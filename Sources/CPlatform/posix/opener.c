@@ -44,8 +44,7 @@ static int open_below(int directory, char *path) {
             if (fstatat(place, path, &status, AT_SYMLINK_NOFOLLOW) == 0) {
                 if (S_ISREG(status.st_mode))
                     file = openat(place, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-                else
-                    errno = S_ISLNK(status.st_mode) ? ELOOP : S_ISDIR(status.st_mode) ? EISDIR : EACCES;
+                else errno = S_ISLNK(status.st_mode) ? ELOOP : S_ISDIR(status.st_mode) ? EISDIR : EACCES;
             }
         }
         int error = errno;

@@ -273,6 +273,16 @@ int platform_signal_route(int signal, int fd) {
 void platform_signal_ignore(int number) { signal(number, SIG_IGN); }
 void platform_signal_default(int number) { signal(number, SIG_DFL); }
 
+static uint64_t nanoseconds(struct timespec time) {
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+uint64_t platform_clock_wall(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return nanoseconds(now);
+}
+
 uint64_t platform_clock_boot(void) {
     struct timespec now;
 #ifdef CLOCK_BOOTTIME
@@ -280,7 +290,7 @@ uint64_t platform_clock_boot(void) {
 #else
     clock_gettime(CLOCK_MONOTONIC, &now);  // on macOS it also runs while the system sleeps
 #endif
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return nanoseconds(now);
 }
 
 uint64_t platform_clock_asleep(void) {
