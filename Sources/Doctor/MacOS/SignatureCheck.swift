@@ -42,7 +42,7 @@ struct SignatureCheck: HostCheck {
         if listing.contains(text: "not signed at all") {
             return [Self.failed(.notSigned, "\(program) is not signed, and vmnet requires it without root", sign)]
         }
-        guard let key = listing.firstRange(of: Self.entitlement),
+        guard let key = listing.firstRange(ofText: Self.entitlement),
             listing[key.upperBound...].prefix(80).contains(text: "true")
         else {
             return [Self.failed(.entitlementMissing, "the signature of \(program) lacks \(Self.entitlement)", sign)]
