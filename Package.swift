@@ -82,7 +82,7 @@ let package = Package(
         library("Wire"),
         library("Platform", "CLibrary", "CPlatform", "Timing", "Wire"),
         library("FrameIO", "CLibrary", "CPlatform", "Platform", "Timing", "Wire", atomics),
-        library("NetworkModel", "Timing", "Wire"),
+        smallLibrary("NetworkModel", "Timing", "Wire"),
         smallLibrary("ControlProtocol"),
         library("Capture", "Platform", "Wire"),
         smallLibrary("EventLoop", "Platform", "Timing", logging),
@@ -90,7 +90,7 @@ let package = Package(
 
         // The switch, and how guests and other switches are connected to it.
         library("Switching", "CLibrary", "CPlatform", "Capture", "FrameIO", "Platform", "Timing", "Wire", atomics),
-        library("VDEPlug", "Platform", "Timing", "Wire"),
+        smallLibrary("VDEPlug", "Platform", "Timing", "Wire"),
         smallLibrary("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
         smallLibrary("Listeners", "Platform", "Timing"),
         smallLibrary(
