@@ -187,7 +187,7 @@ struct Dispatcher: ~Copyable {
     /// Whether all frames from ports of a role go through `admit`; otherwise those for a service do.
     private func needsAdmission(_ role: PortRole) -> Bool {
         switch role {
-        case .guest: settings.checksGuests || settings.names != nil
+        case .guest: settings.checksGuests || settings.names != nil || settings.boot != nil
         case .uplink: settings.rules.reach != .nothing
         case .service: false
         }
