@@ -118,12 +118,13 @@ extension Daemon {
         // A network that could not be opened, and is replaced by a user-mode NAT, may have one.
         hostNames?.close()
         hostNames = nil
+        let hasHostResolver = configuration.hostDNS != .off && uplink.hasHostResolver
         let address: SocketAddress
         switch configuration.hostDNS {
         case .off: return
         case .at(let chosen): address = chosen
         case .automatic:
-            guard uplink.hasHostResolver else { return }
+            guard hasHostResolver else { return }
             address = HostDNS.address(of: network)
         }
         do throws(ExitError) {
@@ -132,7 +133,7 @@ extension Daemon {
             guard configuration.hostDNS == .automatic else { throw error }
             return logger.warning("the host does not resolve names of guests: \(error)")
         }
-        if uplink.hasHostResolver { return uplink.resolve(HostDNS.domains(of: network, domain), at: address) }
+        if hasHostResolver { return uplink.resolve(HostDNS.domains(of: network, domain), at: address) }
         logger.notice(
             """
             names below \(domain) are answered at \(address); send the host's queries for them there, for example \

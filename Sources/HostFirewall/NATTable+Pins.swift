@@ -20,7 +20,7 @@ extension NATTable {
     private static let labelBits: ClosedRange<UInt8> = 64...127
 
     /// Whether the table has sets for pins.
-    package var hasPins: Bool { egress.isDenying && egress.checksNames && !isClosed }
+    package var hasPins: Bool { egress.restrictsNames && !isClosed }
 
     var pinSets: String {
         guard hasPins else { return "" }

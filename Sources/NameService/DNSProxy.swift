@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import EventLoop
 import Logging
+import NetworkModel
 import Platform
 import Timing
 import Wire
@@ -76,12 +77,12 @@ final class DNSProxy {
         case .ignore: if case .stream(let number) = client { connections.end(number) }
         case .answer(let response): reply(response, to: client)
         case .forward(let question):
-            let isOwn = names.owns(question)
-            if !isOwn, let response = policy.response(to: query, question, from: hardware(of: client)) {
+            let isExempt = !policy.egress.restrictsNames || names.owns(question)
+            if !isExempt, let response = policy.response(to: query, question, from: hardware(of: client)) {
                 return reply(response, to: client)
             }
             if let response = names.response(to: query, question, over: transport) {
-                return reply(isOwn ? response : policy.admit(response, for: hardware(of: client)), to: client)
+                return reply(isExempt ? response : policy.admit(response, for: hardware(of: client)), to: client)
             }
             if resolvers.refresh() {
                 logger.info(

@@ -37,8 +37,7 @@ package final class LocalNames {
         case .ignore: return nil
         case .answer(let response): return response
         case .forward(let question):
-            let isOwn = zone?.answer(question, directory) != nil
-            return response(to: query, isOwn ? answer(question) ?? .refused : .refused, over: transport)
+            return response(to: query, owns(question) ? answer(question) ?? .refused : .refused, over: transport)
         }
     }
 

@@ -17,6 +17,9 @@ package struct EgressPolicy: Equatable, Sendable {
     /// shorter list never lets guests resolve more names.
     package private(set) var checksNames = false
 
+    /// Guests may resolve only the names in `allowed`, and connect to their addresses.
+    package var restrictsNames: Bool { isDenying && checksNames }
+
     /// Neither private addresses nor those of the host and its networks: the Internet only (`--deny private`).
     package var deniesPrivate = false
     /// The networks of the host's interfaces, its own addresses among them, for `deniesPrivate`.

@@ -64,7 +64,7 @@ package enum NameFilter {
 
     /// Judges a query.
     package static func judge(_ question: DNSQuestion, under policy: EgressPolicy) -> QueryVerdict {
-        guard policy.isDenying, policy.checksNames else { return .forward }
+        guard policy.restrictsNames else { return .forward }
         if policy.scopes(of: question.name).isEmpty { return .noSuchName }
         guard question.recordClass == DNSQuestion.internet, question.type != DNSType.any else { return .refused }
         return isService(question.type) ? .noRecords : .forward
@@ -74,7 +74,7 @@ package enum NameFilter {
 
     /// Judges a response to a query that was forwarded.
     package static func judge(response: [UInt8], under policy: EgressPolicy) -> ResponseVerdict {
-        guard policy.isDenying, policy.checksNames else { return .pass(response, []) }
+        guard policy.restrictsNames else { return .pass(response, []) }
         guard let view = try? DNSView(response.rawSpan), let question = try? view.question(),
             let records = try? view.records(limit: recordLimit)
         else { return .malformed }

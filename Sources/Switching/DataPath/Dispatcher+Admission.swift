@@ -33,7 +33,7 @@ extension Dispatcher {
     }
 
     /// Whether a frame is in the VLAN of the uplink and the address service. On a switch that is not VLAN-aware,
-    /// guests may separate themselves by tags.
+    /// guests may separate themselves by tags; a tag with VLAN 0 is a priority and no more.
     mutating func isInServiceVLAN(_ context: FrameContext) -> Bool {
         settings.isVLANAware ? context.vlan == ports[SwitchControl.servicePort].pvid : context.vlan == 0
     }
@@ -62,8 +62,7 @@ extension Dispatcher {
     mutating func divertToNameService(
         _ context: FrameContext, _ service: NameService, _ batch: borrowing FrameBatch
     ) -> Bool {
-        // On a switch that is not VLAN-aware, a tag with VLAN 0 is a priority and no more.
-        guard context.vlan == (settings.isVLANAware ? ports[SwitchControl.servicePort].pvid : 0) else { return false }
+        guard isInServiceVLAN(context) else { return false }
         switch NameTransport(of: batch.bytes(of: batch[context.index]), to: service) {
         case .datagram?: enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
         case .stream?:
@@ -81,9 +80,7 @@ extension Dispatcher {
     mutating func divertToBootService(
         _ context: FrameContext, _ service: BootService, _ batch: borrowing FrameBatch
     ) -> Bool {
-        guard context.vlan == (settings.isVLANAware ? ports[SwitchControl.servicePort].pvid : 0),
-            service.takes(batch.bytes(of: batch[context.index]))
-        else { return false }
+        guard isInServiceVLAN(context), service.takes(batch.bytes(of: batch[context.index])) else { return false }
         enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
         return true
     }
