@@ -238,9 +238,9 @@ struct PackageLife {
         try debian.shell(
             """
             systemctl start systemd-resolved
-            printf '%s\\n' '--switch /run/vde/names' '--domain lab.example' \
+            printf '%s\\n' --switch /run/vde/names '--vmnet-gateway 192.168.105.1' '--domain lab.example' \
                 '--dhcp-host 52:54:00:00:00:07,192.168.105.7,web' >/etc/vde_vmnet/names.conf
-            systemctl start vde_vmnet@names.service
+            systemctl start vde_vmnet@names.service || { journalctl --unit=vde_vmnet@names.service >&2; exit 1; }
             """)
         try eventually("the domain of the TAP") {
             try debian.attempt("resolvectl", "domain", "vmnet0").output.contains("~lab.example")
