@@ -23,8 +23,27 @@ package final class Namespace {
     }
 
     deinit {
+        killOrphans()
         _ = try? ChildProcess.run(["ip", "netns", "del", name])
         if hasFiles { _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name]) }
+    }
+
+    /// Kills what the programs of the tests left running in here: a client that forks leaves processes (dhcpcd).
+    /// A `BackgroundProgram` is a child of this process, and ends with its value.
+    private func killOrphans() {
+        let listed = (try? ChildProcess.run(["ip", "netns", "pids", name]).output) ?? ""
+        let processes = Set(listed.split(separator: "\n").compactMap { Int32($0) })
+        func belongsToTest(_ process: Int32) -> Bool {
+            guard let parent = Namespace.parent(of: process) else { return true }
+            return parent == CurrentProcess.identifier || processes.contains(parent) && belongsToTest(parent)
+        }
+        for process in processes.filter({ !belongsToTest($0) }) { ProcessTable.signal(process, Signal.kill) }
+    }
+
+    /// The process that started another one (proc_pid_status(5)), nil if that has ended.
+    private static func parent(of process: Int32) -> Int32? {
+        let lines = Files.text("/proc/\(process)/status")?.split(separator: "\n") ?? []
+        return lines.lazy.compactMap { $0.hasPrefix("PPid:\t") ? Int32($0.dropFirst(6)) : nil }.first
     }
 
     private var hasFiles = false

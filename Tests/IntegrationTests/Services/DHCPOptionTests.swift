@@ -64,21 +64,24 @@ extension IntegrationTests {
         @Test func dhcpcdReceivesOptions() throws {
             let fixture = try fixture(.user)
             let guest = try fixture.guest()
-            let configuration = fixture.folder.file("dhcpcd.conf")
+            let configuration = fixture.folder.file("dhcpcd.conf"), script = fixture.folder.file("dhcpcd-script")
+            let environment = fixture.folder.file("dhcpcd.env")
+            try Files.replace(
+                script, Array("#!/bin/sh\n[ \"$reason\" = BOUND ] && env >\(environment)\nexit 0\n".utf8), mode: 0o755)
             try Files.replace(
                 configuration,
-                Array(
-                    "option ntp_servers, domain_search, classless_static_routes\nnoipv6\nnoipv4ll\nnoarp\nfqdn both\n"
-                        .utf8))
+                Array("option ntp_servers, domain_search, classless_static_routes\nnoipv4ll\nnoarp\nfqdn both\n".utf8))
             let result = try guest.namespace.attempt(
-                [
-                    "timeout", "15", "dhcpcd", "-T", "-1", "-4", "-t", "10", "-f", configuration, "-h", "web",
+                Namespace.withoutState + [
+                    "sh", "-c", "mkdir /var/lib/dhcpcd && exec \"$@\"", "sh", "dhcpcd", "--oneshot", "--ipv4only",
+                    "--nobackground", "--timeout", "10", "-f", configuration, "-c", script, "-h", "web",
                     PlugGuest.interface,
                 ])
+            let values = Files.text(environment) ?? ""
             for expected in [
-                "new_ntp_servers='192.0.2.1 192.0.2.2'", "new_domain_search='a.example b.example'",
-                "new_classless_static_routes='10.0.0.0/8 192.168.105.9'", "new_dhcp_lease_time='7200'",
-            ] { #expect(result.output.contains(expected), "\(expected): \(result.output)\(result.error)") }
+                "new_ntp_servers=192.0.2.1 192.0.2.2", "new_domain_search=a.example b.example",
+                "new_classless_static_routes=10.0.0.0/8 192.168.105.9", "new_dhcp_lease_time=7200",
+            ] { #expect(values.contains(expected), "\(expected): \(values)\(result.output)\(result.error)") }
         }
 
         @Test(arguments: NameServiceFixture.Uplink.allCases)
