@@ -7,7 +7,7 @@ import TestSupport
 ///
 ///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]
 ///
-/// Groups: frames, costs, control, streams, guests, user, life, stalled, listeners, vmnet, micro.
+/// Groups: frames, costs, control, streams, guests, user, life, dhcp, stalled, listeners, vmnet, micro.
 @main
 struct Bench {
     static func main() throws {
@@ -17,6 +17,7 @@ struct Bench {
             return try Micro.runRounds(
                 frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
         }
+        if arguments.first == "relay-shim" { try RelayShim.run(path: arguments.dropFirst().first ?? "") }
         guard TestHost.isRoot else {
             StandardOutput.writeError("Measuring makes network namespaces and needs root; type: make bench\n")
             ProcessExit.exit(77)
@@ -32,8 +33,8 @@ struct Bench {
         let groups =
             arguments.isEmpty
             ? [
-                "frames", "costs", "control", "streams", "guests", "user", "life", "stalled", "listeners", "vmnet",
-                "micro",
+                "frames", "costs", "control", "streams", "guests", "user", "life", "dhcp", "stalled", "listeners",
+                "vmnet", "micro",
             ]
             : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
@@ -48,6 +49,7 @@ struct Bench {
                 case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report: report, scale: scale).run() }
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
                 case "life": try LifeRows(report: report, scale: scale).run()
+                case "dhcp": try DHCPRows(report: report, scale: scale).run()
                 case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
                 case "listeners": try ListenerRates.measure(report, scale, isQuick: isQuick)
                 case "vmnet": try VmnetShim.measure(report, scale)
