@@ -85,6 +85,53 @@ extension IntegrationTests {
         }
 
         @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func networkdReceivesOptions(uplink: NameServiceFixture.Uplink) throws {
+            let fixture = try fixture(uplink)
+            let guest = try fixture.guest()
+            let run = fixture.folder.file("run-systemd")
+            try Files.makeDirectories(run + "/network")
+            try Files.replace(
+                run + "/network/eth0.network",
+                Array(
+                    """
+                    [Match]
+                    Name=\(PlugGuest.interface)
+                    [Network]
+                    DHCP=ipv4
+                    [DHCPv4]
+                    UseDomains=yes
+                    Hostname=web
+
+                    """.utf8))
+            // With a read-only /sys, as in a container, it does not wait for udev.
+            let networkd = try guest.namespace.start([
+                "sh", "-c",
+                """
+                chmod -R a+rX \(run) && mount --bind \(run) /run/systemd && mount -o remount,ro /sys &&
+                exec /usr/lib/systemd/systemd-networkd
+                """,
+            ])
+            func lease() -> String {
+                let leases = run + "/netif/leases"
+                let files = (try? Files.entries(leases)) ?? []
+                return files.compactMap { Files.text(leases + "/" + $0) }.joined()
+            }
+            try eventually("a lease of systemd-networkd") { lease().contains("ADDRESS=192.168.105.2") }
+            for expected in [
+                "ROUTER=192.168.105.1", "NTP=192.0.2.1 192.0.2.2", "DOMAIN_SEARCH_LIST=a.example b.example",
+                "LIFETIME=7200",
+            ] { #expect(lease().contains(expected), "\(expected): \(lease())") }
+            try eventually("its address") {
+                try guest.namespace.run("ip", "-4", "-o", "addr", "show", PlugGuest.interface).contains(
+                    "192.168.105.2/24")
+            }
+            #expect(
+                try guest.namespace.run("busybox", "nslookup", "web.vm.internal", IntegrationTests.gateway).contains(
+                    "192.168.105.2"))
+            _ = try networkd.stop()
+        }
+
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
         func networkWithoutRouterGivesNoDefaultRoute(uplink: NameServiceFixture.Uplink) throws {
             let fixture = try OwnSwitchFixture(["--uplink", uplink.rawValue, "--no-router"])
             let guest = try fixture.guest()
