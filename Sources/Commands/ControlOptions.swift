@@ -61,7 +61,7 @@ struct ControlOptions: ParsableArguments {
             guard let valid = NetworkName(name) else {
                 throw ValidationError(
                     """
-                    --name: '\(name)' is not 1 to \(NetworkName.maximumLength) letters, digits, dots, hyphens and \
+                    --name: '\(PrintableText.line(name, limit: 64))' is not 1 to \(NetworkName.maximumLength) letters, digits, dots, hyphens and \
                     underscores that begin with a letter or digit
                     """)
             }
@@ -75,6 +75,8 @@ struct ControlOptions: ParsableArguments {
         case nil: break
         case "off"?: configuration.control.place = .off
         case ""?: throw ValidationError("--control needs a path, or off")
+        case "on"?:
+            throw ValidationError("--control on is the default; leave it out, or write ./on for a file of that name")
         case let path?: configuration.control.place = .path(Files.absolute(path))
         }
         if let controlGroup {

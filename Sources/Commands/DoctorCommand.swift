@@ -73,11 +73,9 @@ package struct DoctorCommand: ParsableCommand {
             if sockets.running.count > 1 { return .network(try facts(NetworkLookup.connect(nil))) }
             return .network(try facts(first))
         }
-        if name.contains("/") {
-            let kind = try? Files.status(name).kind
-            if kind != .socket { return .switchDirectory(name) }
-            if isStale(name) { return .staleSocket(name) }
-        }
+        if name.contains("/"), (try? Files.status(name).kind) != .socket { return .switchDirectory(name) }
+        let candidates = ControlPlaces.candidates(name)
+        if let first = candidates.first, candidates.allSatisfy(isStale) { return .staleSocket(first) }
         return .network(try facts(NetworkLookup.connect(name)))
     }
 
@@ -97,6 +95,12 @@ package struct DoctorCommand: ParsableCommand {
 
     private static func facts(_ connection: ControlConnection) throws(ExitError) -> NetworkFacts {
         let status = try connection.call("status")
+        guard status["dhcp"] != nil else {
+            throw ExitError(
+                .noPermission,
+                "\(connection.path) reports counters only to this user; run the doctor as root or as the network's owner"
+            )
+        }
         let isServing = status["dhcp"]?["server"]?.string == "builtin"
         var ports: [[JSON]] = []
         for sample in 0..<samples {

@@ -92,7 +92,7 @@ package struct ControlRequest: Equatable, Sendable {
         case .string(let text) where text.utf8.count <= 64: break
         default:
             throw Refusal(
-                id: .null, error: ControlError(.request, "id is an integer, or a string of 64 bytes at most"))
+                id: .null, error: ControlError(.request, "the id must be an integer, or a string of 64 bytes at most"))
         }
         guard let name = value["method"]?.string, name.utf8.count <= 64 else {
             throw Refusal(id: id, error: ControlError(.request, "method is missing, or no name"))
@@ -100,7 +100,7 @@ package struct ControlRequest: Equatable, Sendable {
         method = name
         params = value["params"] ?? .object([])
         guard params.members != nil else {
-            throw Refusal(id: id, error: ControlError(.parameters, "params is an object"))
+            throw Refusal(id: id, error: ControlError(.parameters, "the member params must be an object"))
         }
     }
 

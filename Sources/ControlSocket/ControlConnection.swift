@@ -11,6 +11,8 @@ package final class ControlConnection {
         case refused(ControlError)
         /// The connection cannot be made or has ended.
         case unreachable(SystemError)
+        /// The network has ended.
+        case ended(String)
         /// What answers does not follow the protocol in time.
         case silent(String)
 
@@ -18,6 +20,7 @@ package final class ControlConnection {
             switch self {
             case .refused(let error): error.description
             case .unreachable(let error): error.description
+            case .ended(let path): "the network of \(path) has ended"
             case .silent(let text): text
             }
         }
@@ -75,6 +78,8 @@ package final class ControlConnection {
             do throws(SystemError) {
                 sent += try socket.send(Array(bytes[sent...]))
             } catch {
+                // The network may have written why it has ended the connection.
+                if error.code == Errno.brokenPipe { break }
                 guard error.code == Errno.again else { throw .unreachable(error) }
                 guard !socket.wait(for: .writable, until: deadline).isEmpty else {
                     throw .silent("\(path) takes no request; is the network hanging?")
@@ -167,13 +172,16 @@ package final class ControlConnection {
             searched = input.count
             guard input.count < ControlProtocol.maximumReply else { throw .silent("\(path) sends too long a line") }
             guard !socket.wait(for: .readable, until: deadline).isEmpty else { return nil }
+            var hasEnded = false
             do throws(SystemError) {
                 let bytes = try socket.receive(limit: 65_536)
-                guard !bytes.isEmpty else { throw SystemError(code: Errno.reset, "read from", path) }
+                hasEnded = bytes.isEmpty
                 input += bytes
             } catch {
-                if error.code != Errno.again { throw .unreachable(error) }
+                hasEnded = error.code == Errno.reset
+                guard hasEnded || error.code == Errno.again else { throw .unreachable(error) }
             }
+            if hasEnded { throw .ended(path) }
         }
     }
 }

@@ -77,6 +77,8 @@ package struct ControlListener {
             switch error.cause {
             case .occupied:
                 throw ExitError(.alreadyRunning, "another network has the control socket \(path); \(remedy)")
+            case .notOurs where isLocked && !remedy.isEmpty:
+                throw ExitError(.cannotCreate, "control socket: there is another file at \(path); \(remedy)")
             case .permissionDenied: throw ExitError(.noPermission, "control socket: \(error)")
             case .notOurs, .unsuitable, .system: throw ExitError(.cannotCreate, "control socket: \(error)")
             }

@@ -27,7 +27,8 @@ package struct ControlMethod {
 ///
 /// Everything is bounded, so that no client delays the network or another user's client:
 ///
-///     clients                  64, of which one user other than root has 16 at most
+///     clients                  64, of which one user other than root has 16 at most, and all users who may only
+///                              read counters have 32
 ///     a request                64 KiB
 ///     requests of a user       50 a second, 100 at once; further ones wait in the socket
 ///     requests at a time       8, then other handlers of the loop run
@@ -37,6 +38,8 @@ package struct ControlMethod {
 package final class ControlServer {
     private static let maximumClients = 64
     private static let maximumOfUser = 16
+    /// The rest is for root and the owner.
+    private static let maximumOfReaders = 32
     private static let requestsPerIteration = 8
     private static let requestTimeout = TimeAmount.seconds(10)
     private static let outputTimeout = TimeAmount.seconds(30)
@@ -88,7 +91,9 @@ package final class ControlServer {
             return refuse(socket, ControlError(.denied, "the network belongs to another user"))
         }
         let ofUser = clients.values.count { $0.user == peer.user }
-        guard clients.count < ControlServer.maximumClients, peer.user == 0 || ofUser < ControlServer.maximumOfUser
+        let readers = clients.values.count { $0.rights == .counters }
+        guard clients.count < ControlServer.maximumClients, peer.user == 0 || ofUser < ControlServer.maximumOfUser,
+            rights != .counters || readers < ControlServer.maximumOfReaders
         else { return refuse(socket, ControlError(.busy, "too many clients are connected; close one")) }
         let client = ControlClient(
             socket, user: peer.user, process: peer.process, rights: rights, admission,
@@ -157,6 +162,8 @@ package final class ControlServer {
                 return
             }
             guard let line = client.nextLine() else { return settle(client) }
+            // Its user believes that the request has failed.
+            guard !client.hasGone else { return close(client) }
             if line.isEmpty { continue }
             buckets[client.user, default: RequestBucket()].take(at: BootClock.now)
             send(reply(to: line, of: client), to: client)
@@ -203,11 +210,16 @@ package final class ControlServer {
             do throws(ControlError) {
                 return ControlReply.line(id: request.id, result: try call(request, client))
             } catch {
-                return ControlReply.line(id: request.id, error: error)
+                return errorLine(id: request.id, error)
             }
         } catch {
-            return ControlReply.line(id: error.id, error: error.error)
+            return errorLine(id: error.id, error.error)
         }
+    }
+
+    /// Messages have parts of requests in them.
+    private func errorLine(id: JSON, _ error: ControlError) -> String {
+        ControlReply.line(id: id, error: ControlError(error.code, PrintableText.line(error.description, limit: 1024)))
     }
 
     private func call(_ request: ControlRequest, _ client: ControlClient) throws(ControlError) -> JSON {

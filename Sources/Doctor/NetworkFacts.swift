@@ -79,6 +79,8 @@ package struct NetworkFacts: Sendable {
     package var resolvers: [String]? { status["resolvers"]?.array?.compactMap(\.string) }
     /// Whether the network answers guests' queries for names.
     package var answersDNS: Bool { status["answers_dns"]?.bool ?? true }
+    /// The longest lease, in seconds.
+    package var leaseTime: Int { status["dhcp"]?["lease_time"]?.integer ?? 86_400 }
     /// Addresses that are leased now.
     package var leased: Int { status["dhcp"]?["leased"]?.integer ?? 0 }
     /// Addresses that can be leased; 0 if the network leases none.
@@ -100,7 +102,10 @@ package struct NetworkFacts: Sendable {
     }
 
     /// The path of the network's switch; nil if it has none.
-    package var switchPath: String? {
+    package var switchPath: String? { NetworkFacts.switchPath(in: status) }
+
+    /// The path of the switch in the result of `status`; nil if it has none.
+    package static func switchPath(in status: JSON) -> String? {
         guard let text = status["switch"]?.string else { return nil }
         for start in ["switch at ", "joined to "] where text.hasPrefix(start) && !text.hasSuffix(" (cable)") {
             return String(text.dropFirst(start.count))

@@ -6,18 +6,19 @@ struct TimeCheck: HostCheck {
     static let name = "time"
     /// 2025-01-01; this program is younger.
     private static let earliest: Int64 = 1_735_689_600
-    /// No lease is longer than a day.
-    private static let longestLease = 86_400
 
     /// Seconds since 1970.
     let now: Int64
     let leases: [NetworkFacts.Lease]
+    /// The longest lease that the network gives, in seconds.
+    let leaseTime: Int
     let socket: String
     let isMacOS: Bool
 
     static func gathered(_ scene: Scene) -> TimeCheck {
         TimeCheck(
-            now: WallClock.seconds, leases: scene.network?.leases ?? [], socket: scene.network?.socket ?? "",
+            now: WallClock.seconds, leases: scene.network?.leases ?? [],
+            leaseTime: scene.network?.leaseTime ?? 0, socket: scene.network?.socket ?? "",
             isMacOS: scene.identity.isMacOS)
     }
 
@@ -30,7 +31,7 @@ struct TimeCheck: HostCheck {
                         ? Remedy.sudo("sntp", "-sS", "time.apple.com") : Remedy.sudo("timedatectl", "set-ntp", "true"))
             ]
         }
-        if let future = leases.first(where: { $0.secondsLeft > Self.longestLease }) {
+        if let future = leases.first(where: { $0.secondsLeft > leaseTime }) {
             return [
                 Self.warning(
                     .leasesInFuture,

@@ -174,10 +174,11 @@ package struct NATTable: Equatable, Sendable {
             "ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request",
             "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }",
         ]
+        let allowed = egress.isDenying ? egress.allowed.flatMap(\.matches) : []
         return """
               chain input {
                 type filter hook input priority filter; policy accept;
-            \((own + names + egress.allowed.flatMap(\.matches)).map { "    \(inward) \($0) accept\n" }.joined())    \
+            \((own + names + allowed).map { "    \(inward) \($0) accept\n" }.joined())    \
             \(inward) \(NATTable.refusal)
               }
 

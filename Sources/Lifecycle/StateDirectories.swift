@@ -32,7 +32,10 @@ package enum StateDirectories {
     /// user.
     /// - Throws: `cannotCreate`.
     package static func shared(_ path: String) throws(ExitError) -> Directory {
-        let made = try make(path, .trustedPath, "set XDG_RUNTIME_DIR to a directory that you own")
+        let remedy =
+            CurrentProcess.effectiveUser == 0
+            ? "make it a directory that only root may write to" : "set XDG_RUNTIME_DIR to a directory that you own"
+        let made = try make(path, .trustedPath, remedy)
         do throws(SystemError) {
             return try Directory.open(made, .trustedPath)
         } catch {

@@ -31,11 +31,10 @@ package struct EgressPolicy: Equatable, Sendable {
     /// Whether guests may resolve names: only if they may reach a destination.
     package var allowsNames: Bool { !isClosed && (!isDenying || !allowed.isEmpty) }
 
-    /// Allows everything but what no guest may reach, and checks names no longer.
-    package mutating func allowAll() {
-        isDenying = false
-        allowed = []
-        checksNames = false
+    /// Refuses all destinations but `allowed`, or none, which ends the check of names. `allowed` is kept in both cases.
+    package mutating func setDenying(_ isOn: Bool) {
+        isDenying = isOn
+        checksNames = isOn && (checksNames || allowed.contains { $0.name != nil })
     }
 
     /// Whether every destination that this policy allows is allowed by `other` too.

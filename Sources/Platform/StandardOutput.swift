@@ -26,6 +26,13 @@ package enum StandardOutput {
     /// Whether standard output is a terminal.
     package static var isTerminal: Bool { isatty(1) == 1 }
 
+    /// The size of the terminal that standard output is; nil if it is none, or has no size.
+    package static var terminalSize: (rows: Int, columns: Int)? {
+        var rows: Int32 = 0, columns: Int32 = 0
+        guard unsafe platform_terminal_size(1, &rows, &columns) == 0 else { return nil }
+        return (Int(rows), Int(columns))
+    }
+
     /// Whether standard output has a reader; true for files and terminals.
     package static var isOpen: Bool {
         let stream = Descriptor(adopting: 1)

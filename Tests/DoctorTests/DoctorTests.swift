@@ -35,7 +35,7 @@ private func program(
 }
 
 private func tun(_ code: Int32?) -> TunCheck {
-    TunCheck(isNeeded: true, error: code.map { SystemError(code: $0, "open", "/dev/net/tun") })
+    TunCheck(exemption: nil, error: code.map { SystemError(code: $0, "open", "/dev/net/tun") })
 }
 
 private func firewall(_ owner: HostFirewallInspector.Owner) -> FirewallCheck {
@@ -229,11 +229,14 @@ private func broken() throws -> [Broken] {
         Broken(
             .duplicateMAC, AddressCheck(try network("{}", ports: [at(port: 2), at(port: 5)])),
             "vde_vmnet port disconnect 5 --network /run/vde_vmnet/vde"),
-        Broken(.clockBehind, TimeCheck(now: 0, leases: [], socket: "", isMacOS: false), "timedatectl set-ntp true"),
+        Broken(
+            .clockBehind, TimeCheck(now: 0, leases: [], leaseTime: 0, socket: "", isMacOS: false),
+            "timedatectl set-ntp true"),
         Broken(
             .leasesInFuture,
             TimeCheck(
-                now: 1_795_920_873, leases: try dhcp(2, of: 10, seconds: 900_000).leases, socket: "vde",
+                now: 1_795_920_873, leases: try dhcp(2, of: 10, seconds: 900_000).leases, leaseTime: 86_400,
+                socket: "vde",
                 isMacOS: false),
             "vde_vmnet lease release 192.168.105.2 --network vde"),
         Broken(
@@ -293,7 +296,7 @@ private func broken() throws -> [Broken] {
     @Test func soundHostHasNoCause() throws {
         let sound: [any HostCheck] = [
             program(hasNetAdmin: true), program(uplink: "user"), tun(nil),
-            TunCheck(isNeeded: false, error: SystemError(code: Errno.noEntry, "open")),
+            TunCheck(exemption: "the network has no TAP", error: SystemError(code: Errno.noEntry, "open")),
             NFTablesCheck(state: .usable("nft"), installer: .apt), NFTablesCheck(state: .notNeeded, installer: .apt),
             FirewallCheck(state: .read([])), FirewallCheck(state: .notNeeded("no TAP")),
             forwarding("1", isRunning: true, isWritable: false), forwarding("0", isRunning: false, isWritable: true),
@@ -316,7 +319,7 @@ private func broken() throws -> [Broken] {
             LeaseCheck(try network("{}")),
             // One address in two VLANs belongs to one guest.
             AddressCheck(try network("{}", ports: [at(port: 2), at(port: 5, vlan: 7)])),
-            TimeCheck(now: 1_795_920_873, leases: [], socket: "", isMacOS: false),
+            TimeCheck(now: 1_795_920_873, leases: [], leaseTime: 0, socket: "", isMacOS: false),
             signature(signed), signature("", system: 15, isRoot: true),
             InternetSharingCheck(settings: "{\nEnabled = 0;\n}"),
             ApplicationFirewallCheck(state: "Firewall is disabled. (State = 0)", blockAll: "", programs: ""),

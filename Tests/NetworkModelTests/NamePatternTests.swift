@@ -42,8 +42,11 @@ import Wire
         #expect(
             policy.scopes(of: DNSName("c.b.example")!) == [.everyPort] && policy.scopes(of: DNSName("c.org")!) == [])
         #expect(policy.checksNames && policy.allowsNames)
-        policy.allowAll()
-        #expect(!policy.checksNames && policy == EgressPolicy())
+        let allowed = policy.allowed
+        policy.setDenying(false)
+        #expect(!policy.checksNames && !policy.isDenying && policy.allowed == allowed)
+        policy.setDenying(true)
+        #expect(policy.restrictsNames && policy.allowed == allowed, "the exceptions are kept")
     }
 
     @Test func privateAddressesNeedAnExplicitNetwork() {

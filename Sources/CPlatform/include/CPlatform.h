@@ -251,6 +251,8 @@ int platform_daemonize(void);
 /// Opens /dev/null in place of every standard stream that is closed, so that no other file gets its number. Must be
 /// called first.
 void platform_open_standard_streams(void);
+/// The rows and columns of the terminal at a descriptor (TIOCGWINSZ). Returns -1 if it is none, or has no size.
+int platform_terminal_size(int fd, int *rows, int *columns);
 /// Points standard input, output and error at /dev/null.
 void platform_detach_standard_streams(void);
 /// Writes a line to the system log (syslog(3), facility daemon) with a priority of 0 (emergency) to 7 (debug).

@@ -80,13 +80,15 @@ package struct CaptureCommand: ParsableCommand {
         let params = try makeParameters()
         SignalPipe.ignore(Signal.pipe)
         let connection = try NetworkLookup.connect(name)
-        // Not before there is a network to capture.
-        let output = try CaptureOutput(file)
+        try CaptureOutput.check(file)
         let signals = try orUnavailable { () throws(SystemError) in
             try SignalPipe([Signal.interrupt, Signal.terminate, Signal.hangup])
         }
         _ = try connection.call("capture", params)
-        try CaptureTransfer(connection, output, signals).run()
+        // Not before there is something to write: a refused capture leaves no file.
+        let output = try CaptureOutput(file)
+        var transfer = CaptureTransfer(connection, output, signals)
+        try transfer.run()
     }
 
     private func makeParameters() throws(ExitError) -> [(String, JSON)] {
@@ -142,6 +144,8 @@ struct CaptureTransfer {
     private let connection: ControlConnection
     private let output: CaptureOutput
     private let signals: SignalPipe
+    /// Frames that the output has.
+    private var written = 0
 
     init(_ connection: ControlConnection, _ output: CaptureOutput, _ signals: SignalPipe) {
         self.connection = connection
@@ -151,7 +155,7 @@ struct CaptureTransfer {
 
     private enum End { case byNetwork, bySignal, noReader }
 
-    func run() throws(ExitError) {
+    mutating func run() throws(ExitError) {
         var splitter = PcapngSplitter()
         var deadline = Instant.distantFuture
         do throws(ExitError) {
@@ -172,14 +176,17 @@ struct CaptureTransfer {
     private func report(_ splitter: PcapngSplitter) {
         let lost = splitter.lost
         let rest = lost == 0 ? "" : "; \(lost) more were lost, because they came faster than they were written"
-        StandardOutput.writeError("vde_vmnet: \(splitter.frames) frames captured\(rest)\n")
+        StandardOutput.writeError(
+            "vde_vmnet: \(written) \(written == 1 ? "frame" : "frames") captured\(rest)\n")
     }
 
-    private func copy(_ splitter: inout PcapngSplitter, _ deadline: inout Instant) throws(ExitError) -> End {
+    private mutating func copy(_ splitter: inout PcapngSplitter, _ deadline: inout Instant) throws(ExitError) -> End {
         let poller = try orUnavailable { () throws(SystemError) in
             let poller = try Poller()
             try poller.add(connection.raw, token: 0, for: .readable)
             try poller.add(signals.descriptor, token: 1, for: .readable)
+            // To notice that the reader of a pipe has gone. Files cannot be watched.
+            try? poller.add(output.raw, token: 2, for: [])
             return poller
         }
         var signalled = 0
@@ -187,7 +194,8 @@ struct CaptureTransfer {
             guard let bytes = try received() else {
                 let now = BootClock.now
                 guard now < deadline else { return .bySignal }
-                _ = poller.wait(until: deadline, now: now)
+                let count = poller.wait(until: deadline, now: now)
+                if (0..<count).contains(where: { poller.event($0).token == 2 }) { return .noReader }
                 note(signals.received().count, &signalled, &deadline)
                 if signalled > 1 { return .bySignal }
                 continue
@@ -204,7 +212,7 @@ struct CaptureTransfer {
                 return signalled > 1 || BootClock.now >= deadline
             }
             switch outcome {
-            case .written: break
+            case .written: written = splitter.frames
             case .noReader: return .noReader
             case .stuck: return .bySignal
             }

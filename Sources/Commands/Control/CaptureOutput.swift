@@ -14,8 +14,19 @@ final class CaptureOutput {
     /// Bytes of whole blocks in the file.
     private var written = 0
 
+    /// Refuses standard output if it is a terminal.
+    static func check(_ path: String?) throws(ExitError) {
+        guard path ?? "-" == "-", StandardOutput.isTerminal else { return }
+        throw ExitError(
+            .usage,
+            """
+            a capture is not text, and standard output is a terminal; write a file by -w FILE, or see the frames by: \
+            vde_vmnet capture -w - | tshark -r -
+            """)
+    }
+
     /// - Parameter path: a file, which is created or emptied; nil or `-` for standard output.
-    /// - Throws: if the file cannot be written, or standard output is a terminal.
+    /// - Throws: if the file cannot be written.
     init(_ path: String?) throws(ExitError) {
         if let path, path != "-" {
             name = path
@@ -29,14 +40,6 @@ final class CaptureOutput {
             }
             descriptor.setBlocking()
         } else {
-            guard !StandardOutput.isTerminal else {
-                throw ExitError(
-                    .usage,
-                    """
-                    a capture is not text, and standard output is a terminal; write a file by -w FILE, or see the \
-                    frames by: vde_vmnet capture -w - | tshark -r -
-                    """)
-            }
             name = "standard output"
             do throws(SystemError) {
                 descriptor = try .standardOutput()
@@ -46,6 +49,9 @@ final class CaptureOutput {
         }
         isRegular = (try? descriptor.status().kind) == .regular
     }
+
+    /// The descriptor, which stays this object's.
+    var raw: Int32 { descriptor.raw }
 
     /// How writing has ended.
     enum Outcome {

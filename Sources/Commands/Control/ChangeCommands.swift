@@ -133,13 +133,23 @@ package struct Lease: ParsableCommand {
     package init() {}
 
     struct All: ParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "list", abstract: "List the leases.")
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "List the leases and the reserved addresses.")
         @Flag(help: "Print one JSON array instead of a table.")
         var json = false
         @OptionGroup var network: NetworkOptions
 
         func run() throws {
-            network.show(try network.connect().list("leases", "leases"), asJSON: json) { LeaseText.table($0) }
+            let connection = try network.connect()
+            let leases = try connection.list("leases", "leases")
+            let leased = Set(
+                leases.filter { ($0["seconds_left"]?.integer ?? 0) > 0 }.compactMap { $0["address"]?.string })
+            let reserved = try connection.list("reservations", "reservations").filter {
+                $0["address"]?.string.map { !leased.contains($0) } ?? false
+            }
+            let waiting = Set(reserved.compactMap { $0["address"]?.string })
+            let others = leases.filter { $0["address"]?.string.map { !waiting.contains($0) } ?? true }
+            network.show(others + reserved, asJSON: json) { LeaseText.table($0) }
         }
     }
 

@@ -31,6 +31,10 @@ package struct Events: ParsableCommand {
 
     package init() {}
 
+    package func validate() throws {
+        if only == "" { throw ValidationError("--only needs kinds of events, such as lease,refusal") }
+    }
+
     package func run() throws {
         let connection = try NetworkLookup.connect(name)
         let kinds = only.map { [("events", JSON.array($0.split(separator: ",").map { .string(String($0)) }))] } ?? []
@@ -40,9 +44,8 @@ package struct Events: ParsableCommand {
             do throws(ControlConnection.Failure) {
                 event = try connection.event(until: BootClock.now + .seconds(1))
             } catch {
-                guard case .unreachable(let reason) = error, reason.code == Errno.reset else { throw error.exitError }
-                // The network has ended.
-                return
+                guard case .ended = error else { throw error.exitError }
+                return StandardOutput.writeError("vde_vmnet: \(error)\n")
             }
             guard StandardOutput.isOpen else { return }
             guard let event else { continue }

@@ -25,19 +25,19 @@ package struct List: ParsableCommand {
         let networks = ControlPlaces.sockets().compactMap(List.describe)
         if json { return StandardOutput.write(JSON.array(networks).text + "\n") }
         var table = TextTable("NAME", "OWNER", "PROCESS", "UPLINK", "NETWORK", "PORTS", "UP")
-        for network in networks {
-            if let error = network["error"]?.string {
-                table.add(network["name"]?.string ?? "", network["owner"]?.string ?? "", "", error)
-                continue
-            }
+        for network in networks where network["error"] == nil {
             table.add(
                 network["name"]?.string ?? "", network["owner"]?.string ?? "",
                 network["process"]?.integer.map { String($0) } ?? "", network["uplink"]?["kind"]?.string ?? "",
                 network["network"]?.string ?? "-", network["ports"]?.integer.map { String($0) } ?? "",
                 network["uptime"]?.integer.map { TerminalText.duration($0) } ?? "")
         }
-        guard !table.isEmpty else { return StandardOutput.writeError("vde_vmnet: no network runs here\n") }
-        StandardOutput.write(table.text(hasColours: TerminalText.hasColours))
+        if networks.isEmpty { return StandardOutput.writeError("vde_vmnet: no network runs here\n") }
+        if !table.isEmpty { StandardOutput.write(table.text(hasColours: TerminalText.hasColours)) }
+        for network in networks {
+            guard let error = network["error"]?.string else { continue }
+            StandardOutput.writeError("vde_vmnet: \(network["name"]?.string ?? ""): \(PrintableText.line(error))\n")
+        }
     }
 
     /// The facts about the network behind a socket; nil if no process serves it, or it is not this user's to use.
@@ -50,10 +50,8 @@ package struct List: ParsableCommand {
             return .object([("name", .string(name)), ("socket", .string(path))] + members)
         } catch {
             if case .refused(let refusal) = error, refusal.code == .denied { return nil }
-            let owner = connection.server.map { UserDatabase.userName($0.user) } ?? ""
             return .object([
-                ("name", .string(name)), ("socket", .string(path)), ("owner", .string(owner)),
-                ("error", .string(PrintableText.line("\(error)"))),
+                ("name", .string(name)), ("socket", .string(path)), ("error", .string(PrintableText.line("\(error)"))),
             ])
         }
     }

@@ -2,8 +2,10 @@
 import ArgumentParser
 import ControlProtocol
 import ControlSocket
+import Doctor
 import Lifecycle
 import Platform
+import Timing
 
 /// The network that a command is about.
 struct NetworkOptions: ParsableArguments {
@@ -16,7 +18,9 @@ struct NetworkOptions: ParsableArguments {
             valueName: "name"))
     var network: String?
 
-    func connect() throws(ExitError) -> ControlConnection { try NetworkLookup.connect(network) }
+    func connect() throws(ExitError) -> ControlConnection {
+        try NetworkLookup.connect(network, choice: "--network NAME")
+    }
 
     /// Sends a request that changes the network. Its result is not shown.
     func change(_ method: String, _ params: (String, JSON)...) throws(ExitError) {
@@ -33,9 +37,13 @@ struct NetworkOptions: ParsableArguments {
 /// Finds running networks by their control sockets.
 enum NetworkLookup {
     /// Connects to the network called `name`; nil stands for the only one.
+    /// - Parameter choice: how the command's user chooses one of several.
     /// - Throws: `unavailable` if there is none, or several and no name; `noPermission`.
-    static func connect(_ name: String?) throws(ExitError) -> ControlConnection {
-        guard let name else { return try connectToOnlyOne() }
+    static func connect(
+        _ name: String?, choice: String = "its name"
+    ) throws(ExitError) -> ControlConnection {
+        guard let name else { return try connectToOnlyOne(choice) }
+        if let path = try ofSwitch(name) { return path }
         let paths = ControlPlaces.candidates(name)
         guard !paths.isEmpty else {
             throw ExitError(
@@ -52,7 +60,7 @@ enum NetworkLookup {
         throw failure!
     }
 
-    private static func connectToOnlyOne() throws(ExitError) -> ControlConnection {
+    private static func connectToOnlyOne(_ choice: String) throws(ExitError) -> ControlConnection {
         var found: [ControlConnection] = []
         for path in ControlPlaces.sockets() {
             if let connection = try? ControlConnection(path) { found.append(connection) }
@@ -64,9 +72,27 @@ enum NetworkLookup {
         }
         guard found.count == 1 else {
             let names = found.map { String($0.path.split(separator: "/").last ?? "") }.joined(separator: ", ")
-            throw ExitError(.usage, "several networks run: \(names); choose one by its name")
+            throw ExitError(.usage, "several networks run: \(names); choose one by \(choice)")
         }
         return first
+    }
+
+    /// The network whose switch is in this directory; nil if the path is another file.
+    private static func ofSwitch(_ path: String) throws(ExitError) -> ControlConnection? {
+        guard path.contains("/"), let status = try? Files.status(path), status.kind != .socket else { return nil }
+        for socket in ControlPlaces.sockets() {
+            guard let connection = try? ControlConnection(socket),
+                let facts = try? connection.request("status", timeout: .seconds(2)),
+                let place = NetworkFacts.switchPath(in: facts), let other = try? Files.status(place)
+            else { continue }
+            if other.device == status.device, other.inode == status.inode { return connection }
+        }
+        throw ExitError(
+            .unavailable,
+            """
+            \(PrintableText.line(path)) is not a control socket, and no network that runs has its switch there; \
+            vde_vmnet list shows those that run
+            """)
     }
 
     private static func exitError(_ failure: ControlConnection.Failure, _ path: String) -> ExitError {

@@ -28,7 +28,7 @@ package struct Port: ParsableCommand {
             let ports = try network.connect().list("ports", "ports")
             network.show(ports, asJSON: json) { ports in
                 var table = TextTable("PORT", "CLIENT", "USER", "PROCESS", "VLAN", "ISOLATED", "LIMIT", "IN", "OUT")
-                for port in ports {
+                for port in ports where port["role"]?.string != "service" {
                     let number = port["port"]?.integer.map { String($0) } ?? "-"
                     table.add(
                         port["role"]?.string == "uplink" ? "uplink" : number,

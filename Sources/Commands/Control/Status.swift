@@ -41,8 +41,11 @@ package struct Status: ParsableCommand {
                     StandardOutput.write(view.json(sample).text + "\n")
                 } else {
                     // Home, the new text, and everything below cleared (ECMA-48).
-                    let home = StandardOutput.isTerminal ? "\u{1b}[H\u{1b}[J" : ""
-                    StandardOutput.write(home + view.text(sample, hasGraphs: true))
+                    let text = view.text(sample, hasGraphs: true)
+                    StandardOutput.write(
+                        StandardOutput.terminalSize.map {
+                            "\u{1b}[H\u{1b}[J" + TerminalText.fitted(text, rows: $0.rows, columns: $0.columns)
+                        } ?? text)
                 }
                 guard StandardOutput.isOpen else { return }
             }

@@ -2,6 +2,7 @@
 import ControlProtocol
 import Platform
 import Timing
+import Wire
 
 /// Shows samples of a network as text or JSON, with the rates between two of them.
 struct StatusView {
@@ -86,7 +87,7 @@ struct StatusView {
                 "\(status["name"]?.string ?? "") of \(status["owner"]?.string ?? ""), process "
                     + "\(status["process"]?.integer ?? 0), up \(TerminalText.duration(status["uptime"]?.integer ?? 0))"
             ),
-            ("switch", status["switch"]?.string ?? ""),
+            ("switch", StatusView.place(status["switch"]?.string ?? "")),
             (
                 "uplink",
                 (uplink?["kind"]?.string ?? "") + (uplink?["interface"]?.string.map { " \($0)" } ?? "")
@@ -102,14 +103,25 @@ struct StatusView {
             ("egress", egress(status["egress"])),
             ("isolation", status["isolation"]?.bool == true ? "guests do not reach each other" : ""),
         ]
-        let counters = (uplink?["counters"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }
-        rows.append(("NAT", counters.joined(separator: ", ")))
-        let drops = (uplink?["drops"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }
-        rows.append(("NAT drops", drops.joined(separator: ", ")))
+        rows.append(("NAT", StatusView.counts(uplink?["counters"])))
+        rows.append(("NAT drops", StatusView.counts(uplink?["drops"])))
         return rows.filter { !$0.1.isEmpty }.map { name, value in
             let title = name + String(repeating: " ", count: max(1, 14 - name.count))
             return TerminalText.coloured(title, .bold, hasColours) + PrintableText.line(value, limit: 400) + "\n"
         }.joined()
+    }
+
+    /// Without the words that the title has.
+    private static func place(_ text: String) -> String {
+        let title = "switch at "
+        return text.hasPrefix(title) ? String(text.dropFirst(title.count)) : text
+    }
+
+    /// Such as `3 tcp connections, 5 udp flows`.
+    private static func counts(_ counters: JSON?) -> String {
+        (counters?.members ?? []).map { name, value in
+            "\(value.integer ?? 0) " + name.split(separator: "_").joined(separator: " ")
+        }.joined(separator: ", ")
     }
 
     private func dhcp(_ dhcp: JSON?) -> String {
@@ -129,9 +141,12 @@ struct StatusView {
     }
 
     private func ports(_ ports: [JSON], hasGraphs: Bool) -> String {
-        var table = TextTable("PORT", "GUEST", "CLIENT", "IN", "OUT", "QUEUE", "DROPS", hasGraphs ? "LOAD" : "")
+        var table =
+            hasGraphs
+            ? TextTable("PORT", "GUEST", "IN", "OUT", "QUEUE", "DROPS", "LOAD", "CLIENT")
+            : TextTable("PORT", "GUEST", "IN", "OUT", "QUEUE", "DROPS", "CLIENT")
         let most = max(1000, history.values.flatMap(\.self).max() ?? 0)
-        for port in ports {
+        for port in ports where port["role"]?.string != "service" {
             let id = port["id"]?.integer ?? 0, rate = rates[id] ?? Rate()
             let name =
                 port["role"]?.string == "uplink" ? "uplink" : port["port"]?.integer.map { String($0) } ?? "#\(id)"
@@ -140,17 +155,24 @@ struct StatusView {
                     .joined(separator: " ")
             }
             let shown = guests.prefix(1).joined() + (guests.count > 1 ? " and \(guests.count - 1) more" : "")
-            let client = [
-                port["description"]?.string, port["user"]?.string.map { "of \($0)" },
-                port["process"]?.integer.map { "(process \($0))" },
-            ].compactMap(\.self).joined(separator: " ")
             let drops = (port["drops"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }.joined(separator: ", ")
+            let load = hasGraphs ? [graph(history[id] ?? [], most)] : []
             table.add(
-                name, shown, String(client.prefix(60)), TerminalText.rate(rate.fromClient),
-                TerminalText.rate(rate.toClient), String(port["queue"]?.integer ?? 0), drops,
-                hasGraphs ? graph(history[id] ?? [], most) : "")
+                [
+                    name, shown, TerminalText.rate(rate.fromClient), TerminalText.rate(rate.toClient),
+                    String(port["queue"]?.integer ?? 0), drops,
+                ] + load + [client(port)])
         }
         return table.isEmpty ? "no port is in use\n" : table.text(hasColours: hasColours)
+    }
+
+    /// A client as it describes itself, and its user and process, unless the description has them.
+    private func client(_ port: JSON) -> String {
+        let description = String((port["description"]?.string ?? "").prefix(60))
+        guard let process = port["process"]?.integer, description.firstRange(ofText: "\(process)") == nil else {
+            return description
+        }
+        return "\(description) of \(port["user"]?.string ?? "an unknown user") (process \(process))"
     }
 
     /// A row of blocks, the last rate at its right end.
@@ -199,10 +221,12 @@ enum LeaseText {
     static func table(_ leases: [JSON]) -> TextTable {
         var table = TextTable("LEASE", "MAC", "NAME", "PORT", "LEFT")
         for lease in leases {
-            let left = lease["seconds_left"]?.integer ?? 0
+            // A reserved address without a lease has none.
+            let left = lease["seconds_left"]?.integer
             table.add(
                 lease["address"]?.string ?? "", lease["mac"]?.string ?? "", lease["name"]?.string ?? "-",
-                lease["port"]?.integer.map { String($0) } ?? "-", left > 0 ? TerminalText.duration(left) : "ended")
+                lease["port"]?.integer.map { String($0) } ?? "-",
+                left.map { $0 > 0 ? TerminalText.duration($0) : "ended" } ?? "reserved")
         }
         return table
     }

@@ -21,6 +21,34 @@ enum TerminalText {
         isOn ? "\u{1b}[\(colour.rawValue)m\(text)\u{1b}[0m" : text
     }
 
+    /// The part of a text that a terminal has room for. Lines are cut at its right edge; if there are too many, the
+    /// last one says how many are missing. No line end follows it, which would scroll the first one away.
+    static func fitted(_ text: String, rows: Int, columns: Int) -> String {
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { cut($0, to: columns) }
+        while lines.last?.isEmpty == true { lines.removeLast() }
+        if lines.count > rows {
+            let missing = lines.count - rows + 1
+            lines = Array(lines.prefix(rows - 1)) + [cut("... and \(missing) more lines", to: columns)]
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    /// A line of at most `columns` characters, not counting colours.
+    private static func cut(_ line: Substring, to columns: Int) -> String {
+        var result = "", width = 0, isInSequence = false
+        for character in line {
+            if character == "\u{1b}" { isInSequence = true }
+            if isInSequence {
+                result.append(character)
+                if character.isLetter { isInSequence = false }
+            } else if width < columns {
+                result.append(character)
+                width += 1
+            }
+        }
+        return result
+    }
+
     /// Bits a second, such as `12.3 Mbit/s`.
     static func rate(_ bits: Double) -> String { scaled(bits, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]) }
 
@@ -57,7 +85,10 @@ struct TextTable {
     init(_ header: String...) { self.header = header }
 
     /// Adds a row. Control characters of its cells become `?`.
-    mutating func add(_ cells: String...) { rows.append(cells.map { PrintableText.line($0, limit: 128) }) }
+    mutating func add(_ cells: String...) { add(cells) }
+
+    /// Adds a row. Control characters of its cells become `?`.
+    mutating func add(_ cells: [String]) { rows.append(cells.map { PrintableText.line($0, limit: 128) }) }
 
     var isEmpty: Bool { rows.isEmpty }
 

@@ -3,6 +3,7 @@ import Capture
 import DHCPService
 import Lifecycle
 import Logging
+import NetworkModel
 import Platform
 import Sessions
 import Switching
@@ -49,7 +50,7 @@ extension Daemon {
         let now = BootClock.now
         for lease in addressService?.leases ?? [] where lease.expires > now {
             guard let port = addressService?.port(of: lease) else { continue }
-            let facts = [NetworkControl.name(of: lease), lease.address.description, lease.hardware.description]
+            let facts = [lease.name?.description, lease.address.description, lease.hardware.description]
             names[port, default: []].append(facts.compactMap(\.self).joined(separator: " "))
         }
         var interfaces: [PortNumber: CaptureWriter.Interface] = [:]

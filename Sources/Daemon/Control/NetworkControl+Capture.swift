@@ -4,6 +4,7 @@ import ControlProtocol
 import ControlSocket
 import DHCPService
 import Logging
+import NetworkModel
 import Platform
 import Sessions
 import Switching
@@ -110,7 +111,7 @@ extension NetworkControl {
         if let address = MACAddress(guest) { return address }
         let name = guest.lowercased(), now = BootClock.now
         for lease in daemon.addressService?.leases ?? [] where lease.expires > now {
-            if NetworkControl.name(of: lease)?.lowercased() == name { return lease.hardware }
+            if lease.name?.description.lowercased() == name { return lease.hardware }
         }
         throw ControlError(
             .notFound,

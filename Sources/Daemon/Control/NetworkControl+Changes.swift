@@ -95,6 +95,9 @@ extension NetworkControl {
 
     private func checkPublishing(_ port: PublishedPort, _ client: ControlClient) throws(ControlError) {
         if let other = publishedPorts.first(where: { $0.overlaps(port) }) {
+            guard other.description != port.description else {
+                throw ControlError(.conflict, "\(port) is published already")
+            }
             throw ControlError(.conflict, "\(port) and \(other) take the same port of this host; choose another one")
         }
         if let network = daemon.uplink?.hostAddressing?.network, let reason = network.refusal(of: port) {
@@ -143,7 +146,7 @@ extension NetworkControl {
                 throw ControlError(.parameters, "policy is allow or deny")
             }
             var policy = it.daemon.configuration.egress
-            if word == "deny" { policy.isDenying = true } else { policy.allowAll() }
+            policy.setDenying(word == "deny")
             try it.setEgress(policy, client)
             it.note(client, "sets the egress policy to \(word)")
             return it.egressStatus
@@ -334,7 +337,7 @@ extension NetworkControl {
             return .object([])
         }
         add("port.vlan", .change) { (it, client, params) throws(ControlError) in
-            let vlan = try params.requiredInteger("vlan", in: 0...4095)
+            let vlan = try params.requiredInteger("vlan", in: 0...4093)
             // Guests of a VLAN are kept from those of others.
             try it.require(.loosen, client, "separation by VLANs")
             try it.changePort(params) { (session, number) throws(PortRefusal) in
@@ -361,6 +364,9 @@ extension NetworkControl {
         }
         add("port.limit", .change) { (it, client, params) throws(ControlError) in
             var limit: RateLimit?
+            guard params["rate"] != nil else {
+                throw ControlError(.parameters, "the parameter 'rate' is missing; null lifts the limit")
+            }
             if let rate = try params.optionalString("rate") {
                 limit = RateLimit(rate)
                 guard limit != nil else {

@@ -50,6 +50,28 @@ extension NetworkControl {
                 ("next", next.map { .integer($0) } ?? .null),
             ])
         }
+        addReservationMethod()
+    }
+
+    private func addReservationMethod() {
+        add("reservations", .details) { (it, _, params) throws(ControlError) in
+            let all = (it.daemon.addressService?.configuration.reservations ?? []).sorted {
+                $0.address.value < $1.address.value
+            }
+            let (page, next) = try NetworkControl.page(all, params) { Int($0.address.value) }
+            return .object([
+                (
+                    "reservations",
+                    .array(
+                        page.map {
+                            .object([
+                                ("address", .string($0.address.description)), ("mac", .string($0.hardware.description)),
+                            ])
+                        })
+                ),
+                ("next", next.map { .integer($0) } ?? .null),
+            ])
+        }
     }
 
     /// The elements from the parameter `from` on, and the key at which the next page begins.
@@ -83,7 +105,8 @@ extension NetworkControl {
             ("mode", .string(configuration.mode.word)), ("uplink", uplink(hasDetails: hasDetails)),
             ("network", .optional(addressing?.network.network.description)),
             ("gateway", .optional(addressing?.network.gateway.description)),
-            ("mtu", .integer(configuration.mtu)), ("ports", .integer(daemon.control.ports.count)),
+            ("mtu", .integer(configuration.mtu)),
+            ("ports", .integer(daemon.control.ports.count { daemon.control.role(of: $0.number) != .service })),
             ("isolation", .bool(isolation)),
         ]
         guard hasDetails else { return members }
@@ -129,6 +152,7 @@ extension NetworkControl {
             ("first", .string(configuration.first.description)), ("last", .string(configuration.last.description)),
             ("leased", .integer(service.leases.count { $0.expires > now })),
             ("size", .integer(Int(configuration.last.value - configuration.first.value) + 1)),
+            ("lease_time", .integer(Int(configuration.leaseTime))),
             ("reservations", .integer(configuration.reservations.count)),
             ("conflicts", .integer(counters.conflicts)), ("exhausted", .integer(counters.exhausted)),
         ])
@@ -187,7 +211,7 @@ extension NetworkControl {
             ("user", .optional(client?.user.map { UserDatabase.userName($0) })),
             ("process", client?.process.map { .integer(Int($0)) } ?? .null),
             ("vlan", settings.map { .integer($0.vlan) } ?? .null),
-            ("isolated", .bool(settings?.isIsolated ?? false)),
+            ("isolated", .bool(settings.map { $0.isIsolated || isolation && client != nil } ?? false)),
             ("limit", .optional(settings?.limit?.description)),
             ("guests", .array(addresses.map { guest($0, leases[$0.address]) })),
         ]
@@ -212,14 +236,9 @@ extension NetworkControl {
     private func guest(_ known: KnownAddress, _ lease: Lease?) -> JSON {
         .object([
             ("mac", .string(known.address.description)), ("address", .optional(lease?.address.description)),
-            ("name", .optional(lease.flatMap { NetworkControl.name(of: $0) })),
+            ("name", .optional(lease?.name?.description)),
             ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0)) } ?? .null),
         ])
-    }
-
-    /// The guest's name, which it has chosen; nil if it has none.
-    static func name(of lease: Lease) -> String? {
-        lease.name?.description ?? (lease.hostName.isEmpty ? nil : PrintableText.line(lease.hostName))
     }
 
     // MARK: Leases
@@ -228,7 +247,7 @@ extension NetworkControl {
         let port = daemon.addressService?.port(of: lease)
         return .object([
             ("address", .string(lease.address.description)), ("mac", .string(lease.hardware.description)),
-            ("name", .optional(NetworkControl.name(of: lease))),
+            ("name", .optional(lease.name?.description)),
             ("seconds_left", .integer(Int(max(0, (lease.expires - now).milliseconds / 1000)))),
             ("port", port.flatMap { daemon.session?.number(of: $0) }.map { .integer($0) } ?? .null),
         ])

@@ -163,4 +163,6 @@ enum ControlEventKind: String, CaseIterable {
     case loop
     /// A client of the control socket has changed the network.
     case change
+    /// Events were discarded, because the client does not read. Clients get it without a subscription.
+    case lost
 }

@@ -63,7 +63,15 @@ extension Remedy {
     static func restart(_ network: String, _ words: [String], with options: [String]) -> String {
         var words = words.isEmpty ? ["vde_vmnet"] : words
         // Options come before the operand of `run`'s program.
-        let end = words.firstIndex(of: "--") ?? words.endIndex
+        var end = words.firstIndex(of: "--") ?? words.endIndex
+        if let name = options.first {
+            words.removeAll { $0.hasPrefix(name + "=") }
+            end = words.firstIndex(of: "--") ?? words.endIndex
+            if let given = words[..<end].firstIndex(of: name) {
+                words.removeSubrange(given..<min(end, given + options.count))
+                end = words.firstIndex(of: "--") ?? words.endIndex
+            }
+        }
         words.insert(contentsOf: options, at: end)
         return ShellText.command("vde_vmnet", "stop", network) + " && " + ShellText.command(words)
     }

@@ -6,8 +6,8 @@ struct TunCheck: HostCheck {
     static let name = "tun"
     private static let path = "/dev/net/tun"
 
-    /// Whether a network here needs it.
-    let isNeeded: Bool
+    /// Why no network here needs it; nil if one does.
+    let exemption: String?
     /// nil if the device can be opened.
     let error: SystemError?
 
@@ -23,11 +23,14 @@ struct TunCheck: HostCheck {
         } catch {
             found = error
         }
-        return TunCheck(isNeeded: scene.usesTap, error: found)
+        return TunCheck(
+            exemption: scene.usesTap
+                ? scene.network == nil ? nil : "the network has its TAP already" : "the network has no TAP",
+            error: found)
     }
 
     var diagnoses: [Diagnosis] {
-        guard isNeeded else { return Self.ok("not needed: the network has no TAP") }
+        if let exemption { return Self.ok("not needed: \(exemption)") }
         guard let error else { return Self.ok("\(Self.path) can be opened") }
         switch error.code {
         case Errno.noEntry:

@@ -30,6 +30,7 @@ extension SwitchSession {
 
     /// Sets the VLAN of a port, and creates the VLAN if it is missing.
     package func setVLAN(_ vlan: Int, of number: Int) throws(PortRefusal) {
+        try checkIsOfGuests(number)
         do throws(ConsoleError) {
             if vlan != 0, UInt16(exactly: vlan).map({ virtualSwitch.taggedPorts[$0] == nil }) ?? true {
                 try virtualSwitch.createVLAN(vlan)
@@ -45,14 +46,18 @@ extension SwitchSession {
         }
     }
 
-    /// Calls `body` for a port that may have guests.
-    private func change(_ number: Int, _ body: () throws(ConsoleError) -> Void) throws(PortRefusal) {
+    private func checkIsOfGuests(_ number: Int) throws(PortRefusal) {
         guard let port = virtualSwitch.ports[number] else {
             throw PortRefusal(.noPort, "there is no port \(number); vde_vmnet port list shows the ports")
         }
         guard !port.connections.contains(where: { isHostDevice($0.attachment) }) else {
-            throw PortRefusal(.unsupported, "port \(number) is the uplink; isolation and limits are for guests")
+            throw PortRefusal(.unsupported, "port \(number) is the uplink; VLANs, isolation and limits are for guests")
         }
+    }
+
+    /// Calls `body` for a port that may have guests.
+    private func change(_ number: Int, _ body: () throws(ConsoleError) -> Void) throws(PortRefusal) {
+        try checkIsOfGuests(number)
         do throws(ConsoleError) {
             try body()
         } catch {

@@ -186,6 +186,17 @@ extension IntegrationTests {
             _ = try reader.waitForEnd()
         }
 
+        @Test func captureEndsWithItsReader() throws {
+            let fixture = try ControlFixture("none")
+            // No frame comes after the header.
+            let result = try fixture.host.attempt([
+                "timeout", "20", "sh", "-c",
+                "'\(TestHost.product("vde_vmnet"))' capture '\(fixture.socket)' -w - | head -c 24 >/dev/null",
+            ])
+            #expect(result.termination == .exited(0), "\(result.error)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test func slowReaderLosesFramesOfCaptureOnly() throws {
             let fixture = try ControlFixture("none")
             let sender = try PlugPort(path: fixture.path), receiver = try PlugPort(path: fixture.path)

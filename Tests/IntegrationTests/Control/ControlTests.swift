@@ -207,8 +207,11 @@ extension IntegrationTests {
             #expect(twice.termination == .exited(75), "\(twice.error)")
             try fixture.run("allow", "remove", "\(address)/32:80")
             #expect(throws: (any Error).self) { try guest.namespace.fetch(address) }
+            try fixture.run("allow", "add", "\(address)/32:80")
             try fixture.run("egress", "allow")
             #expect(try guest.namespace.fetch(address).contains("Hello"))
+            try fixture.run("egress", "deny")
+            #expect(try fixture.run("allow", "list").contains("allowed: \(address)/32:80"), "the list is kept")
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
@@ -228,6 +231,7 @@ extension IntegrationTests {
             let port = ports.output.trimmed
             for subject in [port, "all"] {
                 try fixture.run("port", "isolate", subject, "on")
+                #expect(try fixture.run("port", "list").contains("yes"))
                 // What the neighbour table has must not hide it.
                 #expect(try !one.namespace.pings(address, seconds: 1))
                 #expect(try one.namespace.pings(gateway), "the gateway stays")
@@ -263,6 +267,33 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        @Test func uplinkKeepsItsPort() throws {
+            let fixture = try ControlFixture("tap")
+            for words in [
+                ["vlan", "1", "5"], ["isolate", "1", "on"], ["limit", "1", "5mbit"], ["vlan", "2", "4094"],
+            ] {
+                let result = try fixture.attempt(["port"] + words)
+                #expect(result.termination == .exited(64) || words[1] == "2", "\(words): \(result.error)")
+                #expect(!result.succeeded && (result.error.contains("uplink") || result.error.contains("4093")))
+            }
+            let limit = try fixture.python("print(call('port.limit', port=1)['error']['code'])")
+            #expect(limit.output.trimmed == "parameters", "a missing rate does not lift a limit")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func networkIsFoundByItsSwitch() throws {
+            let fixture = try ControlFixture()
+            let own = ["--name", "sought", fixture.folder.file("other")]
+            let daemon = try VMNetDaemon(
+                in: fixture.host, ["--switch", "--uplink", "none"] + own, folder: fixture.folder,
+                environment: ["XDG_RUNTIME_DIR": fixture.folder.path])
+            let result = try fixture.host.attempt([TestHost.product("vde_vmnet"), "status", own[2]])
+            #expect(result.succeeded && result.output.contains("sought"), "\(result.error)")
+            let none = try fixture.host.attempt([TestHost.product("vde_vmnet"), "status", fixture.folder.path])
+            #expect(none.termination == .exited(69) && none.error.contains("no network that runs"), "\(none.error)")
+            #expect(try daemon.stop() == .exited(0))
+        }
+
         @Test func leasesAreReleasedAndReserved() throws {
             let fixture = try ControlFixture()
             try fixture.run("lease", "reserve", Control.mac, "192.168.105.77")
@@ -273,7 +304,9 @@ extension IntegrationTests {
             #expect(other.termination == .exited(75), "\(other.error)")
             try fixture.run("lease", "release", "192.168.105.77")
             #expect(try fixture.attempt("lease", "release", "192.168.105.77").termination == .exited(69))
+            #expect(try fixture.run("lease", "list").contains("reserved"), "also without a lease")
             try fixture.run("lease", "unreserve", Control.mac)
+            #expect(try !fixture.run("lease", "list").contains("reserved"))
             #expect(try fixture.attempt("lease", "unreserve", Control.mac).termination == .exited(69))
             #expect(try fixture.daemon.stop() == .exited(0))
         }

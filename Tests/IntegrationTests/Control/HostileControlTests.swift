@@ -143,6 +143,61 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        @Test func readersOfCountersLeaveRoomForOwner() throws {
+            let fixture = try ControlFixture("none", ["--control-group", "nogroup"])
+            let result = try fixture.python(
+                """
+                import os
+                held = []
+                for user in range(6001, 6007):
+                    os.setegid(\(UserDatabase.group(named: "nogroup") ?? 65_534)); os.seteuid(user)
+                    for _ in range(16):
+                        s = connect(); s.sendall(b'{"id":1,"method":"hello"}\\n'); held.append(s)
+                    os.seteuid(0); os.setegid(0)
+                served = sum(b"result" in s.recv(65536) for s in held)
+                assert served == 32, served
+                assert "result" in call("status")
+                print("fine")
+                """)
+            #expect(result.output.trimmed == "fine", "\(result.error)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func refusalIsReportedInAnyOrder() throws {
+            let fixture = try ControlFixture("none", ["--control-group", "nogroup"])
+            // The network refuses this user at once, before or after the client has sent its request.
+            for _ in 0..<12 {
+                let result = try fixture.host.attempt([
+                    "setpriv", "--reuid", "1", "--regid", "1", "--groups",
+                    "\(UserDatabase.group(named: "nogroup") ?? 65_534)", "--", TestHost.product("vde_vmnet"), "status",
+                    fixture.socket,
+                ])
+                #expect(result.termination == .exited(77), "\(result.error)")
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func requestOfClientThatHasGoneIsNotCarriedOut() throws {
+            let fixture = try ControlFixture("none")
+            let result = try fixture.python(
+                """
+                import os, signal
+                process = call("status")["result"]["process"]
+                os.kill(process, signal.SIGSTOP)
+                s = connect(); s.sendall(b'{"id":1,"method":"stop"}\\n'); s.close()
+                os.kill(process, signal.SIGCONT)
+                assert "result" in call("status")
+                # A client that sends no more still waits.
+                s = connect(); s.sendall(b'{"id":1,"method":"hello"}\\n'); s.shutdown(socket.SHUT_WR)
+                assert b"result" in s.recv(65536)
+                # The text of a request is not returned as a whole.
+                assert len(call("publish.add", port="x" * 60000)["error"]["message"]) < 1100
+                print("fine")
+                """)
+            #expect(result.output.trimmed == "fine", "\(result.error)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         // MARK: Names and places
 
         /// A user's network without an uplink, with the name that it gets.
