@@ -12,9 +12,11 @@
 //   program has. So the record gets SHF_LINK_ORDER to the type's descriptor: the linker keeps it if it keeps the
 //   descriptor. Without this, each conformance of each type of the standard library is kept, with all its functions.
 //   Types with a short mangled name, such as Int, are looked up by that name, so their records keep the flag.
+//   Protocols (swift5_protocols) are kept in the same way. No function of the program looks up the conformances to some
+//   protocols of the standard library, which are listed below: their records lose the flag.
 // * swift5_fieldmd and its strings are found through the type's descriptor. swift5_assocty, swift5_builtin,
 //   swift5_capture and swift5_mpenum are for debuggers that look into the process. All of them lose the flag.
-// * All others, such as swift5_protocols, keep it.
+// * All others keep it.
 // swift5_backtrace is 64 KiB of zeros, which need no place in a file.
 
 import Foundation
@@ -25,13 +27,16 @@ extension Image {
     mutating func unretainObject(at base: Int, size: Int) throws -> Int {
         guard size >= 64, Array(bytes[base..<base + 6]) == [0x7f, 0x45, 0x4c, 0x46, 2, 1] else { return 0 }
         let object = try ELFObject(in: self, at: base)
+        let names = try object.descriptors(in: self)
         var changed = 0
         for section in object.sections {
             let retained = section.flags & ELFObject.retain != 0
-            if retained, try object.isDroppable(section, in: self) {
+            if retained,
+                try object.isDroppable(section, in: self) || object.isUnusedConformance(section, in: self, names)
+            {
                 set(section.flags & ~ELFObject.retain, at: section.header + 8, bytes: 8)
                 changed += 1
-            } else if retained, let descriptor = try object.typeDescriptor(ofRecord: section, in: self) {
+            } else if retained, let descriptor = try object.typeDescriptor(ofRecord: section, in: self, names) {
                 set(section.flags & ~ELFObject.retain | ELFObject.linkOrder, at: section.header + 8, bytes: 8)
                 set(descriptor, at: section.header + 40, bytes: 4)
                 changed += 1
@@ -73,24 +78,55 @@ extension ELFObject {
             || ["swift5_fieldmd", "swift5_assocty", "swift5_builtin", "swift5_capture", "swift5_mpenum"].contains(name)
     }
 
+    /// Whether a record is about a conformance that nothing looks up. The program has neither casts to these protocols
+    /// nor generic types that require them, except the types of SIMD. The option `--why-live='$sSeMp'` of ld.lld shows
+    /// what references a protocol.
+    func isUnusedConformance(_ record: Section, in image: Image, _ names: [[Int]: String]) throws -> Bool {
+        guard try name(of: record, in: image) == "swift5_protocol_conformances",
+            let conformance = try target(of: record.index, at: 0, in: image, names), conformance.section > 0,
+            let named = try target(of: conformance.section, at: conformance.offset, in: image, names)
+        else { return false }
+        return [
+            "$sSeMp", "$sSEMp",  // Decodable, Encodable
+            "$ss4SIMDMp", "$ss10SIMDScalarMp", "$ss11SIMDStorageMp",
+            "$ss30_CustomPlaygroundQuickLookableMp", "$ss28CustomPlaygroundDisplayConvertibleMp",
+        ].contains(named.symbol.replacing("got.", with: ""))
+    }
+
+    /// The symbols of the descriptors of types and protocols, by their section and offset.
+    func descriptors(in image: Image) throws -> [[Int]: String] {
+        var names: [[Int]: String] = [:]
+        for table in sections where table.type == ELFObject.symbolTable {
+            for symbol in stride(from: table.offset, to: table.offset + table.size, by: 24)
+            where try image.number(at: symbol + 4, bytes: 1) & 15 == 1 {
+                let name = try image.text(at: sections[table.link].offset + image.number(at: symbol, bytes: 4))
+                guard name.hasSuffix("Mn") || name.hasSuffix("Mp") else { continue }
+                names[[try image.number(at: symbol + 6, bytes: 2), try image.number(at: symbol + 8, bytes: 8)]] = name
+            }
+        }
+        return names
+    }
+
     /// The section of the descriptor of the type that a record is about, or nil if the record must be kept.
-    func typeDescriptor(ofRecord record: Section, in image: Image) throws -> Int? {
+    func typeDescriptor(ofRecord record: Section, in image: Image, _ names: [[Int]: String]) throws -> Int? {
         guard record.size == 4 else { return nil }
         let type: Target?
         switch try name(of: record, in: image) {
-        case "swift5_type_metadata": type = try target(of: record.index, at: 0, in: image)
+        case "swift5_type_metadata", "swift5_type_metadata_2", "swift5_protocols":
+            type = try target(of: record.index, at: 0, in: image, names)
         case "swift5_protocol_conformances":
             // Its second field is the type (TargetProtocolConformanceDescriptor in Swift's ABI).
-            guard let conformance = try target(of: record.index, at: 0, in: image) else { return nil }
-            type = try target(of: conformance.section, at: conformance.offset + 4, in: image)
+            guard let conformance = try target(of: record.index, at: 0, in: image, names), conformance.section > 0
+            else { return nil }
+            type = try target(of: conformance.section, at: conformance.offset + 4, in: image, names)
         default: return nil
         }
-        guard let type, type.symbol.hasPrefix("$s"), type.symbol.hasSuffix("Mn") else { return nil }
+        guard let type, type.symbol.hasPrefix("$s"), ["Mn", "Mp"].contains(type.symbol.suffix(2)) else { return nil }
         // Short names (`Si` is Int, `ScT` is Task), and types of C (`So`), which each object describes again.
         let mangled = type.symbol.dropFirst(2).dropLast(2)
         if mangled.hasPrefix("So") || mangled.hasPrefix("SC") { return nil }
         if mangled.hasPrefix("S"), mangled.count <= (mangled.hasPrefix("Sc") ? 3 : 2) { return nil }
-        return type.section
+        return type.section == 0 ? nil : type.section
     }
 
     private struct Target {
@@ -99,7 +135,9 @@ extension ELFObject {
     }
 
     /// What the relocation of a field refers to, if that is in this object.
-    private func target(of section: Int, at offset: Int, in image: Image) throws -> Target? {
+    private func target(
+        of section: Int, at offset: Int, in image: Image, _ names: [[Int]: String]
+    ) throws -> Target? {
         guard let table = relocations[section], sections.indices.contains(table.link) else { return nil }
         let symbols = sections[table.link]
         guard sections.indices.contains(symbols.link) else { return nil }
@@ -107,15 +145,18 @@ extension ELFObject {
         where try image.number(at: entry, bytes: 8) == offset {
             let symbol = symbols.offset + 24 * (try image.number(at: entry + 12, bytes: 4))
             let target = try image.number(at: symbol + 6, bytes: 2)
-            // 0 is another object's symbol; numbers from 0xff00 on are no sections.
-            guard target != 0, target < 0xff00, target < sections.count else { return nil }
+            // Numbers from 0xff00 on are no sections, and 0 is that of another object's symbols.
+            guard target < 0xff00, target < sections.count else { return nil }
             // Descriptors lie behind their symbols. A negative addend (a number of two's complement) is none of one.
             let addend = entry + 16
             guard image.bytes[addend + 7] < 0x80 else { return nil }
+            let place = try image.number(at: symbol + 8, bytes: 8) + image.number(at: addend, bytes: 8)
+            let isSection = try image.number(at: symbol + 4, bytes: 1) & 15 == 3
             return Target(
-                symbol: try image.text(at: sections[symbols.link].offset + image.number(at: symbol, bytes: 4)),
-                section: target,
-                offset: try image.number(at: symbol + 8, bytes: 8) + image.number(at: addend, bytes: 8))
+                symbol: isSection
+                    ? names[[target, place & ~3]] ?? ""
+                    : try image.text(at: sections[symbols.link].offset + image.number(at: symbol, bytes: 4)),
+                section: target, offset: place)
         }
         return nil
     }
