@@ -62,12 +62,15 @@ struct Machine {
 enum Field {
     case distance, number, unknown
 
-    init(of name: String, at offset: Int) {
+    init(of name: String, at offset: Int, leadsTo target: String?) {
         func isOne(of endings: String...) -> Bool { name.hasPrefix("$s") && endings.contains(where: name.hasSuffix) }
         self =
             switch offset {
-            // The context of a type, protocol or extension.
-            case 4 where isOne(of: "Mn", "Mp", "MXX", "MXE"): .distance
+            // The context of a type, protocol or extension, and its name.
+            case 4 where isOne(of: "Mn", "Mp", "MXX", "MXE"), 8 where isOne(of: "Mn", "Mp", "MXM"): .distance
+            // The pattern for the metadata of a generic structure, enumeration or class.
+            case 32 where isOne(of: "Mn"), 48 where isOne(of: "Mn"):
+                target?.hasSuffix("MP") == true ? .distance : .unknown
             // The protocol and the type of a conformance.
             case 0 where isOne(of: "Mc"), 4 where isOne(of: "Mc"): .distance
             // The flags of a context.
@@ -252,6 +255,12 @@ struct Splitter {
             }
             return
         }
+        /// Strings without a symbol have no distances.
+        func isText(_ piece: Int) -> Bool {
+            let bytes = image.bytes[
+                pieces.section.offset + pieces.starts[piece]..<pieces.section.offset + pieces.end(of: piece)]
+            return bytes.allSatisfy { $0 == 0 || (0x20...0x7e).contains($0) }
+        }
         let known = Set(names.keys).union((tables[index] ?? []).map(\.lowerBound))
         var joined = Set<Int>()
         for offset in stride(from: 0, to: pieces.section.size - 3, by: 4) where !relocated.contains(offset) {
@@ -260,7 +269,8 @@ struct Splitter {
                 target < pieces.section.size,
                 !known.contains(pieces.starts[to]) || (target - 3...target).contains(where: { names[$0] != nil })
             else { continue }
-            switch Field(of: name(of: from), at: offset - pieces.starts[from]) {
+            if names[pieces.starts[from]] == nil, isText(from) { continue }
+            switch Field(of: name(of: from), at: offset - pieces.starts[from], leadsTo: names[target]) {
             case .number: break
             case .distance where !relocated.isEmpty:
                 distances[index, default: []].append(
