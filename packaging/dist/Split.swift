@@ -24,97 +24,10 @@
 
 import Foundation
 
-struct Relocation {
-    var offset, symbol, type, addend: Int
-}
-
-struct Symbol {
-    var name, info, section, value, size: Int
-
-    var isData: Bool { info & 15 == 1 }
-    var isFunction: Bool { info & 15 == 2 }
-    var isSection: Bool { info & 15 == 3 }
-}
-
-/// What differs between processors.
-struct Machine {
-    /// The types of relocations for the target of a branch, and for an address that is loaded.
-    let branch, load: Int
-    /// The type of relocations for a distance in data.
-    let distance: Int
-    /// What an instruction's distance counts from, in bytes behind the distance.
-    let bias: Int
-    /// The number of bytes that an operand behind the distance may have.
-    let operand: Int
-    /// The type of an entry of a jump table, where the assembler leaves these to the linker.
-    let tableEntry: Int?
-    /// Functions begin at multiples of this, except those that are optimised for size.
-    let alignment: Int
-
-    static let x86 = Machine(branch: 4, load: 2, distance: 2, bias: 4, operand: 4, tableEntry: 2, alignment: 16)
-    // On arm64, the entries of a jump table are relative to the function, so the assembler computes them.
-    static let arm64 = Machine(
-        branch: 282, load: 274, distance: 261, bias: 0, operand: 0, tableEntry: nil, alignment: 4)
-}
-
-/// A field of the data that Swift's runtime reads (MetadataValues.h and Metadata.h of its ABI), by the symbol's last
-/// letters.
-enum Field {
-    case distance, number, unknown
-
-    init(of name: String, at offset: Int, leadsTo target: String?) {
-        func isOne(of endings: String...) -> Bool { name.hasPrefix("$s") && endings.contains(where: name.hasSuffix) }
-        self =
-            switch offset {
-            // The context of a type, protocol or extension, and its name.
-            case 4 where isOne(of: "Mn", "Mp", "MXX", "MXE"), 8 where isOne(of: "Mn", "Mp", "MXM"): .distance
-            // The pattern for the metadata of a generic structure, enumeration or class.
-            case 32 where isOne(of: "Mn"), 48 where isOne(of: "Mn"):
-                target?.hasSuffix("MP") == true ? .distance : .unknown
-            // The protocol and the type of a conformance.
-            case 0 where isOne(of: "Mc"), 4 where isOne(of: "Mc"): .distance
-            // The flags of a context.
-            case 0 where isOne(of: "Mn", "Mp", "MXX", "MXE"): .number
-            default: .unknown
-            }
-    }
-}
-
-/// An instruction or a number that names another place of its section, without a relocation.
-struct Reference {
-    let offset, target, type: Int
-    /// Whether a relocation can replace the distance in the instruction.
-    let isFar: Bool
-}
-
-/// The pieces of a section.
-struct Pieces {
-    let section: ELFObject.Section
-    /// Their first bytes, in ascending order. The first is 0.
-    var starts: [Int]
-
-    /// The number of the piece that has a byte. A symbol may name the end of the section.
-    func index(at offset: Int) -> Int? {
-        guard offset >= 0, offset <= section.size else { return nil }
-        var (low, high) = (0, starts.count)
-        while high - low > 1 {
-            let middle = (low + high) / 2
-            if starts[middle] <= offset { low = middle } else { high = middle }
-        }
-        return low
-    }
-
-    func end(of piece: Int) -> Int { piece + 1 < starts.count ? starts[piece + 1] : section.size }
-
-    mutating func join(_ joined: Set<Int>) {
-        starts = starts.filter { $0 == 0 || !joined.contains($0) }
-    }
-}
-
 struct Splitter {
     let image: Image
     let object: ELFObject
-    let machine: Machine
+    let processor: Processor
     let symbolTable: ELFObject.Section
     private(set) var symbols: [Symbol] = []
     /// By the index of the section that they are for.
@@ -132,9 +45,9 @@ struct Splitter {
         self.image = image
         guard image.bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2, 1]) else { return nil }
         switch try image.number(at: 18, bytes: 2) {
-        case 62: machine = .x86
-        case 183: machine = .arm64
-        case let other: throw Failure(description: "\(image.name): machine \(other) is neither x86-64 nor arm64")
+        case 62: processor = .x86
+        case 183: processor = .arm64
+        case let other: throw Failure(description: "\(image.name): processor \(other) is neither x86-64 nor arm64")
         }
         object = try ELFObject(in: image, at: 0)
         guard let table = object.sections.first(where: { $0.type == ELFObject.symbolTable }) else { return nil }
@@ -169,7 +82,7 @@ struct Splitter {
 
     /// Cuts the section at each function's symbol, and at the end of a function if more than padding follows it.
     private mutating func divideText(_ text: ELFObject.Section) {
-        func aligned(_ offset: Int) -> Int { (offset + machine.alignment - 1) & -machine.alignment }
+        func aligned(_ offset: Int) -> Int { (offset + processor.alignment - 1) & -processor.alignment }
         var cuts = Set([0])
         var end = 0
         let functions = symbols.filter { $0.isFunction && $0.section == text.index }
@@ -224,9 +137,9 @@ struct Splitter {
             for relocation in list {
                 guard let data = self.section(ofSymbol: relocation.symbol), var pieces = divided[data], !isCode(data)
                 else { continue }
-                let target = relocation.addend + machine.bias
+                let target = relocation.addend + processor.bias
                 let fixed = Set((tables[data] ?? []).flatMap { [$0.lowerBound, $0.upperBound] })
-                pieces.join(Set(target...target + machine.operand).subtracting(fixed))
+                pieces.join(Set(target...target + processor.operand).subtracting(fixed))
                 divided[data] = pieces
             }
         }
@@ -249,7 +162,7 @@ struct Splitter {
         case ".rodata": break
         default:
             // These have pointers. References by name and asynchronous functions have distances to other sections.
-            for relocation in relocations[index] ?? [] where relocation.type == machine.distance {
+            for relocation in relocations[index] ?? [] where relocation.type == processor.distance {
                 let name = pieces.index(at: relocation.offset).map(name) ?? ""
                 if !name.hasSuffix("MD") && !name.hasSuffix("Tu") { divided[index] = nil }
             }
@@ -274,7 +187,7 @@ struct Splitter {
             case .number: break
             case .distance where !relocated.isEmpty:
                 distances[index, default: []].append(
-                    Reference(offset: offset, target: target, type: machine.distance, isFar: true))
+                    Reference(offset: offset, target: target, type: processor.distance, isFar: true))
             case .distance, .unknown: joined.formUnion(pieces.starts[min(from, to) + 1...max(from, to)])
             }
         }
@@ -284,7 +197,7 @@ struct Splitter {
 
     /// Finds the jump tables: a section has differences to one function, from where that function loads an address.
     private mutating func findTables() throws {
-        guard let type = machine.tableEntry else { return }
+        guard let type = processor.tableEntry else { return }
         /// The function of a place in a section of code: the number of the section, and of its piece.
         func function(_ offset: Int, in section: Int) -> [Int]? {
             divided[section].map { pieces in pieces.index(at: offset).map { [section, $0] } } ?? [section]
@@ -298,8 +211,8 @@ struct Splitter {
         }
         var users: [Int: [Int: [Int]]] = [:]
         for (code, list) in relocations where isCode(code) {
-            for relocation in list where relocation.type == machine.load {
-                let start = relocation.addend + machine.bias
+            for relocation in list where relocation.type == processor.load {
+                let start = relocation.addend + processor.bias
                 guard let data = section(ofSymbol: relocation.symbol), let entry = entries[data]?[start],
                     entry.section == code, let user = function(relocation.offset, in: code),
                     function(entry.addend, in: code) == user
@@ -329,7 +242,7 @@ struct Splitter {
 
     /// Reads the disassembly: lines of an address, a colon, and an instruction.
     private mutating func findReferences(of text: ELFObject.Section, in disassembly: Data) throws {
-        if machine.tableEntry == nil { return try findArmReferences(of: text) }
+        if processor.tableEntry == nil { return try findArmReferences(of: text) }
         let relocated = Set((relocations[text.index] ?? []).map(\.offset))
         var previous: (address: Int, text: Substring)?
         var last = 0
@@ -366,7 +279,7 @@ struct Splitter {
             throw failure("\(instruction) at \(bytes) does not lead to \(target)")
         }
         return Reference(
-            offset: place, target: target, type: isBranch ? machine.branch : machine.load, isFar: !isShort)
+            offset: place, target: target, type: isBranch ? processor.branch : processor.load, isFar: !isShort)
     }
 
     /// The places that arm64's instructions of 4 bytes name (Arm's architecture reference manual, C4.1).
@@ -378,7 +291,7 @@ struct Splitter {
             func signed(_ low: Int, _ width: Int) -> Int { ((word >> low) << (64 - width)) >> (64 - width) }
             let (distance, type): (Int, Int)
             if word & 0x7c00_0000 == 0x1400_0000 {  // b, bl
-                (distance, type) = (4 * signed(0, 26), word >> 31 == 1 ? machine.branch + 1 : machine.branch)
+                (distance, type) = (4 * signed(0, 26), word >> 31 == 1 ? processor.branch + 1 : processor.branch)
             } else if word & 0xff00_0000 == 0x5400_0000 || word & 0x7e00_0000 == 0x3400_0000
                 || word & 0x3b00_0000 == 0x1800_0000
             {  // b.cond, cbz and cbnz, ldr
@@ -386,7 +299,7 @@ struct Splitter {
             } else if word & 0x7e00_0000 == 0x3600_0000 {  // tbz and tbnz
                 (distance, type) = (4 * signed(5, 14), 0)
             } else if word & 0x9f00_0000 == 0x1000_0000 {  // adr
-                (distance, type) = (signed(5, 19) << 2 | word >> 29 & 3, machine.load)
+                (distance, type) = (signed(5, 19) << 2 | word >> 29 & 3, processor.load)
             } else {
                 continue
             }
@@ -424,7 +337,7 @@ struct Splitter {
                 guard let from = pieces.index(at: reference.offset), let to = pieces.index(at: reference.target)
                 else { throw failure("the instruction at \(reference.offset) leaves .text") }
                 guard from != to else { continue }
-                let bias = isCode(section) ? machine.bias : 0
+                let bias = isCode(section) ? processor.bias : 0
                 try output.add(
                     Relocation(
                         offset: reference.offset, symbol: output.symbol(of: section, piece: to),
@@ -444,19 +357,19 @@ struct Splitter {
         }
         var target = old.addend
         let table = isTable(section, old.offset)
-        if isCode(section) { target += machine.bias }
+        if isCode(section) { target += processor.bias }
         if let table { target -= old.offset - table.lowerBound }
         if isCode(section), let table = isTable(named, target), table.lowerBound != target {
             // An operand follows the distance, so that the place is behind the table.
             target = table.upperBound
-            guard target - old.addend <= machine.bias + machine.operand else {
+            guard target - old.addend <= processor.bias + processor.operand else {
                 throw failure("the instruction at \(old.offset) of section \(section) names the inside of a jump table")
             }
         }
         guard let piece = pieces.index(at: target) else {
             throw failure("the relocation at \(old.offset) of section \(section) names the outside of section \(named)")
         }
-        let isFunction = target.isMultiple(of: machine.alignment) || output.functions.contains(target)
+        let isFunction = target.isMultiple(of: processor.alignment) || output.functions.contains(target)
         if named == text?.index, table == nil, !isFunction {
             throw failure("the relocation at \(old.offset) of section \(section) names no function")
         }
