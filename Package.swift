@@ -143,7 +143,8 @@ let package = Package(
             "Timing", "Uplink", "Wire"),
         smallLibrary(
             "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "Doctor", "EventLoop", "HostFirewall",
-            "Lifecycle", "Listeners", "NetworkCheck", "NetworkModel", "Platform", "Sessions", "Switching", "TapUplink",
+            "Lifecycle", "Listeners", "NameService", "NetworkCheck", "NetworkModel", "Platform", "Sessions",
+            "Switching", "TapUplink",
             "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
+import NameService
 import NetworkModel
 import Wire
 
@@ -51,6 +52,26 @@ struct AddressOptions: ParsableArguments {
             valueName: "address:port"))
     var hostDns: HostDNSArgument?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            DNS server for guests' queries in place of the host's resolvers, such as 192.0.2.1, 192.0.2.1:5353 or \
+            [2001:db8::1]:5353 (tap and user only). DOMAIN=SERVER: for names at and below this domain only, such as \
+            corp.example=10.0.0.53; the longest domain counts. May be repeated, in order of preference. (default: the \
+            servers of /etc/resolv.conf, as it changes)
+            """,
+            valueName: "[domain=]server"))
+    var dns: [NameServer] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Keep responses to guests' DNS queries for as long as their records allow, up to 1,000 responses (tap and \
+            user only). (default: on)
+            """,
+            valueName: "on|off"))
+    var dnsCache: SwitchArgument?
+
     func note(in given: inout GivenOptions) {
         given.note(.dhcp, dhcp != nil && dhcp != .off)
         given.note(.dhcpSystem, dhcp == .system)
@@ -61,6 +82,8 @@ struct AddressOptions: ParsableArguments {
         if case .domain? = domain { given.note(.domain, true) }
         if case .off? = domain { given.note(.domainOff, true) }
         if case .at? = hostDns?.value { given.note(.hostDNS, true) }
+        given.note(.dns, !dns.isEmpty)
+        given.note(.dnsCache, dnsCache != nil)
     }
 
     /// Stores them in `configuration`, whose mode and network must be set.
@@ -86,6 +109,8 @@ struct AddressOptions: ParsableArguments {
             }
         }
         configuration.reservations = dhcpHost
+        configuration.nameServers = dns
+        configuration.cachesNames = dnsCache != .off
         configuration.hostDNS = hostDns?.value ?? .automatic
         switch domain {
         case .domain(let domain)?: configuration.domain = domain
@@ -98,7 +123,8 @@ struct AddressOptions: ParsableArguments {
     var needingNames: String? {
         if case .domain? = domain { return "--domain" }
         if case .at? = hostDns?.value { return "--host-dns" }
-        return nil
+        if !dns.isEmpty { return "--dns" }
+        return dnsCache == nil ? nil : "--dns-cache"
     }
 
     /// What two reservations have in common and must not; nil if nothing.
@@ -107,6 +133,10 @@ struct AddressOptions: ParsableArguments {
         if one.hardware == other.hardware { return "guest" }
         return one.name != nil && one.name == other.name ? "name" : nil
     }
+}
+
+extension NameServer: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
 }
 
 extension AddressReservation: ExpressibleByArgument {

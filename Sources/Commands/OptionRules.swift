@@ -41,6 +41,8 @@ enum OptionName: String, CaseIterable, Sendable {
     case domain = "--domain"
     case domainOff = "--domain off"
     case hostDNS = "--host-dns"
+    case dns = "--dns"
+    case dnsCache = "--dns-cache"
     case dhcpOption = "--dhcp-option"
     case leaseTime = "--lease-time"
     case noRouter = "--no-router"
@@ -282,7 +284,7 @@ extension OptionRules {
             .dhcp, .dhcpHost, .dhcpOption, .leaseTime, .boot, condition: .modes([.shared, .host]),
             because: "the bridged network has its own DHCP server"),
         OptionRule(
-            .domain, .dhcpHostName, .hostDNS, condition: .modes([.shared]),
+            .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .modes([.shared]),
             because: "in the other modes guests have no name server of vde_vmnet"),
         OptionRule(
             .noRouter, condition: .modes([.shared]), because: "in the other modes vde_vmnet is no router anyway"),
@@ -319,7 +321,7 @@ extension OptionRules {
             .egress, .allow, .denyPrivate, condition: .uplinks([.tap, .user]),
             because: "only these uplinks can restrict egress"),
         OptionRule(
-            .domain, .dhcpHostName, .hostDNS, condition: .uplinks([.tap, .user]),
+            .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .uplinks([.tap, .user]),
             because: "only with these uplinks vde_vmnet answers guests' DNS queries"),
         OptionRule(
             .noRouter, condition: .uplinks([.tap, .user]),

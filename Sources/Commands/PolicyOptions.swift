@@ -68,7 +68,8 @@ struct PolicyOptions: ParsableArguments {
                 : egress != nil
                     ? "--egress"
                     : """
-                    --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns or --no-router
+                    --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns, --dns, \
+                    --dns-cache or --no-router
                     """
     }
 

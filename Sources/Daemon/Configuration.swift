@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ControlSocket
+import NameService
 import NetworkModel
 import Platform
 import Sessions
@@ -72,6 +73,10 @@ package struct Configuration: Sendable {
     package var domain: GuestDomain? = .standard
     /// Where the host's queries for names of guests are answered.
     package var hostDNS: HostDNS = .automatic
+    /// DNS servers in place of the host's resolvers, or for some domains.
+    package var nameServers: [NameServer] = []
+    /// Whether responses to guests' DNS queries are kept.
+    package var cachesNames = true
     /// Which DHCP server guests have.
     package var dhcp: DHCP = .auto
     /// DHCP options that guests get beside or instead of those of the network.

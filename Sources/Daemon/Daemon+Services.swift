@@ -91,11 +91,13 @@ extension Daemon {
 
     /// Makes the service that answers guests' DNS queries: with guests' names, else with the host's resolvers.
     func makeNames(_ addressing: HostAddressing) throws(ExitError) -> DNSGateway {
+        try refuseLoops(addressing)
         let zone = configuration.domain.map { GuestZone($0, addressing.network) }
         let service = try DNSGateway(
-            addressing.network, hardware: addressing.hardware, mtu: configuration.mtu, resolvers: Resolvers(),
-            names: LocalNames(zone: zone), egress: configuration.egress, descriptors: descriptors.names, loop: loop,
-            control: control, logger: logger)
+            addressing.network, hardware: addressing.hardware, mtu: configuration.mtu,
+            resolvers: Resolvers(servers: configuration.nameServers),
+            names: LocalNames(zone: zone), cachesNames: configuration.cachesNames, egress: configuration.egress,
+            descriptors: descriptors.names, loop: loop, control: control, logger: logger)
         service.policy.onPins = { [unowned self] pins, name, expires in
             do throws(ChangeRefusal) {
                 try uplink?.pin(pins, of: name, until: expires)
@@ -107,6 +109,17 @@ extension Daemon {
         }
         names = service
         return service
+    }
+
+    /// A query to the own gateway would come back, or be lost: no socket is there.
+    private func refuseLoops(_ addressing: HostAddressing) throws(ExitError) {
+        let own =
+            [SocketAddress(addressing.network.gateway, port: DNSMessage.port)]
+            + addressing.gatewayIPv6.map { SocketAddress($0, port: DNSMessage.port) }
+        for one in configuration.nameServers where own.contains(one.server) {
+            throw ExitError(
+                .usage, "--dns \(one): this is the gateway of the guests' network itself; give another server")
+        }
     }
 }
 

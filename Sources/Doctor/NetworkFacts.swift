@@ -77,6 +77,8 @@ package struct NetworkFacts: Sendable {
     package var mtu: Int { status["mtu"]?.integer ?? 1500 }
     /// The resolvers that the network uses, as `ADDRESS:PORT`; nil if this user may not read them.
     package var resolvers: [String]? { status["resolvers"]?.array?.compactMap(\.string) }
+    /// Whether `resolvers` are those of `--dns`, in place of the host's.
+    package var hasOwnResolvers: Bool { status["own_resolvers"]?.bool ?? false }
     /// Whether the network answers guests' queries for names.
     package var answersDNS: Bool { status["answers_dns"]?.bool ?? true }
     /// The longest lease, in seconds.

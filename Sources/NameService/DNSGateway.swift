@@ -57,12 +57,13 @@ package final class DNSGateway {
     ///   - hardware: the gateway's hardware address.
     ///   - mtu: bytes of the longest packet for guests.
     ///   - names: what is not forwarded to the resolvers.
+    ///   - cachesNames: whether responses of resolvers are kept for as long as they may be.
     ///   - egress: the names that guests may resolve.
     ///   - descriptors: how many descriptors the name service may open.
     /// - Throws: `unavailable` without a free descriptor.
     package init(
         _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
-        names: LocalNames, egress: EgressPolicy, descriptors: Int,
+        names: LocalNames, cachesNames: Bool, egress: EgressPolicy, descriptors: Int,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.guests = guests
@@ -75,7 +76,8 @@ package final class DNSGateway {
         policy = NamePolicy(egress, logger: logger)
         inlet = try orUnavailable(DNSConnectionQueue.init)
         proxy = DNSProxy(
-            resolvers: resolvers, names: names, policy: policy, descriptors: descriptors, loop: loop, logger: logger)
+            resolvers: resolvers, names: names, policy: policy, cachesNames: cachesNames, descriptors: descriptors,
+            loop: loop, logger: logger)
         proxy.onReply = { [unowned self] in reply($0, to: $1) }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in acceptConnections() }
@@ -144,14 +146,29 @@ package final class DNSGateway {
     }
 
     private func reply(_ message: [UInt8], to client: DNSDatagramClient) {
-        let fits =
-            message.count + UDPFrame.headerLength <= ServiceFrameRing.maximumFrameLength
-            && message.count + IPv4Header.length + UDPHeader.length <= mtu
+        let fits = message.count <= IPv4Header.maximumPacket - IPv4Header.length - UDPHeader.length
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
-        let frame = UDPFrame(
+        var frame = UDPFrame(
             from: (hardware, guests.gateway, NameService.port),
             to: (client.hardware, client.address, client.port))
-        control.sendNameReply(frame.bytes(payload: whole))
+        let length = UDPFrame.headerLength + whole.count
+        let limit = min(ServiceFrameRing.maximumFrameLength, EthernetHeader.length + mtu)
+        if length <= limit {
+            control.sendNameReply(frame.bytes(payload: whole))
+        } else {
+            // The guest has announced that it takes datagrams of this length (RFC 6891 section 6.2.3).
+            frame.ip.dontFragment = false
+            frame.ip.identification = Random.value()
+            sendFragments(frame.bytes(payload: whole), limit)
+        }
+    }
+
+    private func sendFragments(_ frame: [UInt8], _ limit: Int) {
+        guard var fragmenter = Fragmenter(frame.rawSpan, limit: limit) else { return }
+        var target = [UInt8](repeating: 0, count: limit)
+        while let length = target.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) {
+            control.sendNameReply(Array(target[..<length]))
+        }
     }
 
     private func acceptConnections() {

@@ -31,7 +31,17 @@ final class DNSProxy {
     private let names: LocalNames
     private let policy: NamePolicy
     private var forwarder: DNSForwarder<DNSClient, SocketAddress>
-    private var upstream: [UInt64: [UpstreamQuery]] = [:]
+    /// Responses before the policy has judged them: each guest that gets one needs its own pins.
+    private var cache: DNSCache?
+    private lazy var sockets = UpstreamSockets(loop: loop, limit: socketLimit) { [unowned self] in
+        perform(forwarder.receive($0, from: $1, over: .datagram, transaction: $2, now: BootClock.now))
+        schedule()
+    } onFailure: { [unowned self] in
+        perform(forwarder.unreachable($0, transaction: $1, now: BootClock.now))
+        schedule()
+    }
+    /// Queries over TCP.
+    private var streams: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
     /// Sends a response over UDP.
     var onReply: ([UInt8], DNSDatagramClient) -> Void = { _, _ in }
@@ -44,25 +54,29 @@ final class DNSProxy {
     }
     /// TCP connections of guests at a time.
     let connectionLimit: Int
+    /// UDP sockets to resolvers at a time, and TCP connections to them.
+    private let socketLimit: Int
 
     /// - Parameters:
     ///   - names: what is not forwarded.
     ///   - policy: what guests may resolve.
+    ///   - cachesNames: whether responses are kept.
     ///   - descriptors: how many descriptors the proxy may open, for connections of guests and to resolvers.
     init(
-        resolvers: Resolvers, names: LocalNames, policy: NamePolicy, descriptors: Int, loop: ControlLoop,
-        logger: Logger
+        resolvers: Resolvers, names: LocalNames, policy: NamePolicy, cachesNames: Bool, descriptors: Int,
+        loop: ControlLoop, logger: Logger
     ) {
         self.resolvers = resolvers
         self.names = names
         self.policy = policy
         self.loop = loop
         self.logger = logger
-        var limits = DNSForwarder<DNSClient, SocketAddress>.Limits()
-        // A transaction has two sockets at a time; a guest's connection has a descriptor at both of its ends.
-        limits.transactions = max(2, min(limits.transactions, descriptors / 3))
-        limits.transactionsPerGuest = max(1, limits.transactions / 2)
+        cache = cachesNames ? DNSCache() : nil
+        // A guest's connection has a descriptor at both of its ends.
         connectionLimit = max(2, min(64, descriptors / 6))
+        socketLimit = max(4, min(128, descriptors / 4))
+        var limits = DNSForwarder<DNSClient, SocketAddress>.Limits()
+        limits.streams = socketLimit / 2
         forwarder = DNSForwarder(servers: resolvers.servers, limits: limits)
     }
 
@@ -85,15 +99,27 @@ final class DNSProxy {
                 return reply(isExempt ? response : policy.admit(response, for: hardware(of: client)), to: client)
             }
             if resolvers.refresh() {
+                cache?.removeAll()
                 logger.info(
                     "the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")
             }
+            if let response = cachedResponse(to: query, over: transport) {
+                return reply(policy.admit(response, for: hardware(of: client)), to: client)
+            }
             forwarder.servers = resolvers.servers
+            forwarder.routes = resolvers.routes
             perform(
                 forwarder.forward(
                     query, question, over: transport, from: client, of: guest, randomID: Random.value(),
                     now: BootClock.now))
         }
+    }
+
+    private func cachedResponse(to query: [UInt8], over transport: DNSTransport) -> [UInt8]? {
+        guard cache != nil, let key = DNSCache.Key(query), let view = try? DNSView(query.rawSpan),
+            let response = cache?.response(to: query, key, now: BootClock.now)
+        else { return nil }
+        return response.count <= view.longestResponse(over: transport) ? response : DNSMessage.truncated(response)
     }
 
     private func reply(_ message: [UInt8], to client: DNSClient) {
@@ -115,42 +141,56 @@ final class DNSProxy {
             switch action {
             case .reply(let message, let client):
                 reply(policy.admit(message, for: hardware(of: client)), to: client)
+            case .keep(let response, let query, let guest):
+                guard cache != nil, let key = DNSCache.Key(query) else { break }
+                cache?.store(response, key, of: guest, now: BootClock.now)
             case .close(let transaction):
-                for query in upstream.removeValue(forKey: transaction) ?? [] { query.close() }
+                sockets.close(transaction)
+                for query in streams.removeValue(forKey: transaction) ?? [] { query.close() }
             case .send(let server, let query, let transport, let transaction):
                 send(query, to: server, over: transport, transaction)
             }
         }
     }
 
-    /// Sends a query from a new socket, whose port the kernel chooses at random.
     private func send(
         _ query: [UInt8], to server: SocketAddress, over transport: DNSTransport, _ transaction: UInt64
     ) {
-        let earlier = upstream[transaction] ?? []
-        if let same = earlier.first(where: { $0.server == server && !$0.isClosed }) { return same.sendAgain() }
-        // The previous server may still answer.
-        for older in earlier.dropLast() { older.close() }
         do throws(SystemError) {
-            let new = try UpstreamQuery(query, to: server, over: transport, loop: loop) { [unowned self] in
-                perform(forwarder.receive($0, from: server, transaction: transaction, now: BootClock.now))
-                schedule()
-            } onFailure: { [unowned self] in
-                perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
-                schedule()
+            switch transport {
+            case .datagram: try sockets.send(query, to: server, of: transaction)
+            case .stream: try sendByStream(query, to: server, transaction)
             }
-            upstream[transaction] = earlier.suffix(1) + [new]
         } catch {
-            upstream[transaction] = earlier.suffix(1)
             logger.debug("cannot query \(server): \(error)")
             perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
         }
     }
 
+    private func sendByStream(
+        _ query: [UInt8], to server: SocketAddress, _ transaction: UInt64
+    ) throws(SystemError) {
+        let earlier = streams[transaction] ?? []
+        if earlier.contains(where: { $0.server == server && !$0.isClosed }) { return }
+        // The previous server may still answer.
+        for older in earlier.dropLast() { older.close() }
+        streams[transaction] = earlier.suffix(1)
+        let new = try UpstreamQuery(query, to: server, loop: loop) { [unowned self] in
+            perform(forwarder.receive($0, from: server, over: .stream, transaction: transaction, now: BootClock.now))
+            schedule()
+        } onFailure: { [unowned self] in
+            perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
+            schedule()
+        }
+        streams[transaction]?.append(new)
+    }
+
+    /// Sets the timer of the first deadline. A later query has a later deadline, so that a timer that is set stays.
     private func schedule() {
-        loop.cancel(timer)
+        guard timer == nil else { return }
         timer = forwarder.nextDeadline.map { due in
             loop.schedule(at: due) { [unowned self] in
+                timer = nil
                 perform(forwarder.tick(now: BootClock.now))
                 schedule()
             }

@@ -19,6 +19,14 @@ extension Descriptor {
         return bytes
     }
 
+    /// Receives once without blocking, into the start of `buffer`. Returns the number of bytes. The end of a datagram
+    /// that does not fit is lost.
+    package func receive(into buffer: inout [UInt8]) throws(SystemError) -> Int {
+        let count = buffer.count
+        let received = unsafe buffer.withUnsafeMutableBytes { unsafe platform_receive(raw, $0.baseAddress, count) }
+        return try SystemError.check(received, "receive")
+    }
+
     /// Sends a datagram to an internet address without blocking.
     package func send(_ bytes: [UInt8], to address: SocketAddress) throws(SystemError) {
         var raw = address.raw

@@ -53,14 +53,28 @@ extension SocketAddress: Hashable, CustomStringConvertible {
         return [b.0, b.1, b.2, b.3, b.4, b.5, b.6, b.7, b.8, b.9, b.10, b.11, b.12, b.13, b.14, b.15]
     }
 
+    /// The address in two halves, without an allocation.
+    private var halves: (UInt64, UInt64) {
+        let b = raw.bytes
+        return (
+            SocketAddress.word(b.0, b.1, b.2, b.3) << 32 | SocketAddress.word(b.4, b.5, b.6, b.7),
+            SocketAddress.word(b.8, b.9, b.10, b.11) << 32 | SocketAddress.word(b.12, b.13, b.14, b.15)
+        )
+    }
+
+    private static func word(_ first: UInt8, _ second: UInt8, _ third: UInt8, _ fourth: UInt8) -> UInt64 {
+        UInt64(first) << 24 | UInt64(second) << 16 | UInt64(third) << 8 | UInt64(fourth)
+    }
+
     package static func == (a: SocketAddress, b: SocketAddress) -> Bool {
-        a.raw.family == b.raw.family && a.raw.port == b.raw.port && a.raw.scope == b.raw.scope && a.words == b.words
+        a.raw.family == b.raw.family && a.raw.port == b.raw.port && a.raw.scope == b.raw.scope && a.halves == b.halves
     }
 
     package func hash(into hasher: inout Hasher) {
         hasher.combine(raw.family)
         hasher.combine(raw.port)
-        hasher.combine(words)
+        hasher.combine(halves.0)
+        hasher.combine(halves.1)
     }
 
     package var description: String {

@@ -62,6 +62,8 @@ private enum Expected {
         --domain lab.example                        | +++-- | +-- | +++++++ |
         --domain off                                | +++++ | +++ | +++++++ |
         --host-dns 127.0.0.1:5300                   | +++-- | +-- | +++++++ |
+        --dns 192.0.2.1                             | +++-- | +-- | +++++++ |
+        --dns-cache off                             | +++-- | +-- | +++++++ |
         --dhcp-option ntp-server=10.0.0.1           | ++++- | ++- | +++++++ |
         --lease-time 2h                             | ++++- | ++- | +++++++ |
         --no-router                                 | +++-- | +-- | +++++++ |
@@ -101,6 +103,8 @@ private enum Expected {
         ("--boot", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--domain lab.example", ["--egress deny"]),
         ("--host-dns", ["--egress deny", "--domain off"]),
+        ("--dns", ["--egress deny"]),
+        ("--dns-cache", ["--egress deny"]),
         ("--allow", ["--egress allow", "--deny private"]),
         ("--deny private", ["--egress deny", "--host-loopback"]),
         ("--control off", ["--name", "--control-group", "--control-allow"]),

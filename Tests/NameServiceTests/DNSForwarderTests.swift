@@ -22,6 +22,7 @@ private struct DNSForwarderHarness {
     var asked: [Asked] = []
     var replies: [(client: String, message: [UInt8])] = []
     var open: Set<UInt64> = []
+    var kept: [(message: [UInt8], query: [UInt8])] = []
 
     init(_ servers: [String], _ change: (inout Forwarder.Limits) -> Void = { _ in }) {
         var limits = Forwarder.Limits()
@@ -43,6 +44,7 @@ private struct DNSForwarderHarness {
             case .send(let server, let query, let transport, let transaction):
                 asked.append(Asked(server: server, query: query, transport: transport, transaction: transaction))
                 open.insert(transaction)
+            case .keep(let message, let query, _): kept.append((message, query))
             case .reply(let message, let client): replies.append((client, message))
             case .close(let transaction): #expect(open.remove(transaction) != nil, "it was open")
             }
@@ -76,7 +78,9 @@ private struct DNSForwarderHarness {
     }
 
     mutating func answer(_ asked: Asked, _ message: [UInt8]) {
-        take(forwarder.receive(message, from: asked.server, transaction: asked.transaction, now: now))
+        take(
+            forwarder.receive(
+                message, from: asked.server, over: asked.transport, transaction: asked.transaction, now: now))
     }
 
     /// Answers what was asked, with an address.
@@ -138,7 +142,8 @@ private struct DNSForwarderHarness {
         for (message, server, transaction) in forged {
             #expect(
                 harness.forwarder.receive(
-                    message, from: server, transaction: transaction, now: .distantPast + .nanoseconds(1)
+                    message, from: server, over: .datagram, transaction: transaction,
+                    now: .distantPast + .nanoseconds(1)
                 ).isEmpty, "\(message)")
         }
         harness.resolve(asked)
@@ -232,6 +237,29 @@ private struct DNSForwarderHarness {
         )
     }
 
+    @Test func longestDomainHasTheName() throws {
+        var harness = DNSForwarderHarness(["dead", "a"])
+        harness.forwarder.routes = [
+            DNSRoute(domain: DNSName("example.org")!, servers: ["b", "c"]),
+            DNSRoute(domain: DNSName("lab.Example.org")!, servers: ["d"]),
+        ]
+        for (name, server) in [
+            ("www.example.org", "b"), ("example.org", "b"), ("x.lab.example.org", "d"), ("badexample.org", "dead"),
+        ] {
+            #expect(try harness.mustProbe(name).server == server, "\(name)")
+        }
+        harness.waitForAll()
+        let others = harness.asked.filter { $0.query.count == harness.asked[0].query.count }.map(\.server)
+        #expect(!others.contains("dead") && others.contains("c"), "no other server gets names of a domain")
+        // Which server answered last is remembered for each domain.
+        harness.ask("a.test")
+        harness.now += 2 * second
+        harness.take(harness.forwarder.tick(now: harness.now))
+        harness.resolve(harness.asked.last!, name: "a.test")
+        harness.resolve(try harness.mustProbe("b.example.org"), name: "b.example.org")
+        #expect(harness.ask("c.test")?.server == "a")
+    }
+
     // MARK: Joining
 
     @Test func equalQueryJoinsTransaction() throws {
@@ -239,7 +267,7 @@ private struct DNSForwarderHarness {
         let asked = try harness.mustProbe()
         #expect(harness.ask() == nil, "its own repetition")
         #expect(harness.ask(id: 8, of: 2) == nil, "another guest's")
-        #expect(harness.ask(over: .stream)?.transport == .stream, "its answer may be longer")
+        #expect(harness.ask(over: .stream)?.transport == .datagram, "its answer may be longer")
         #expect(harness.replies.isEmpty)
         harness.resolve(asked)
         #expect(harness.replies.map(\.client).sorted() == ["guest 1", "guest 2"])
@@ -297,22 +325,64 @@ private struct DNSForwarderHarness {
         #expect(try size(plain, .stream, 4000) == (false, 64_033))
     }
 
+    @Test func truncatedResponseIsFetchedOverTCP() throws {
+        var harness = DNSForwarderHarness(["a", "b"])
+        let first = try harness.mustProbe(over: .stream)
+        #expect(first.transport == .datagram)
+        let question = DNSQuestion(name: DNSName("www.example.org")!, type: DNSType.a)
+        let response = DNSMessage.answer(
+            id: 0xbeef, wantsRecursion: true, question: question, records: [], timeToLive: 60)
+        let truncated = try #require(DNSMessage.truncated(response))
+        harness.answer(first, truncated)
+        harness.answer(first, truncated)
+        #expect(harness.asked.map(\.transport) == [.datagram, .stream] && harness.asked[1].server == "a")
+        #expect(harness.replies.isEmpty && harness.kept.isEmpty)
+        // The connection is refused: the next server is queried over TCP at once.
+        harness.take(harness.forwarder.unreachable("a", transaction: first.transaction, now: harness.now))
+        let last = try #require(harness.asked.last)
+        #expect(last.server == "b" && last.transport == .stream)
+        harness.resolve(last)
+        #expect(harness.code == 0 && harness.open.isEmpty && harness.kept.count == 1)
+        // A client on UDP repeats the query itself.
+        harness.answer(try harness.mustProbe("www.example.org", of: 2), truncated)
+        #expect(harness.replies.count == 2 && harness.asked.last?.transport == .datagram)
+    }
+
+    @Test func transactionsOverTCPAreBounded() throws {
+        var harness = DNSForwarderHarness(["a"]) { $0.streams = 4 }
+        func truncate(_ name: String, _ guest: Int, _ port: UInt16) throws {
+            let asked = try harness.mustProbe(name, of: guest, port: port, over: .stream)
+            let question = DNSQuestion(name: DNSName(name)!, type: DNSType.a)
+            let response = DNSMessage.answer(
+                id: 0xbeef, wantsRecursion: true, question: question, records: [], timeToLive: 60)
+            harness.answer(asked, try #require(DNSMessage.truncated(response)))
+        }
+        for number in 0..<9 { try truncate("n\(number).example.org", 1, 1) }
+        #expect(harness.forwarder.load.transactions == 4 && harness.replies.count == 5)
+        #expect(harness.code == DNSResponseCode.refused.rawValue)
+        try truncate("other.example.org", 2, 2)
+        #expect(harness.forwarder.load.transactions == 4 && harness.replies.count == 6)
+        #expect(harness.replies.allSatisfy { $0.client == "guest 1" }, "the one with the most")
+        harness.waitForAll()
+        #expect(harness.forwarder.load == (0, 0) && harness.open.isEmpty)
+    }
+
     // MARK: Shares
 
     @Test func floodOfOneGuestLeavesOthersTheirShare() throws {
         var harness = DNSForwarderHarness(["a"])
         for number in 0..<5000 { harness.ask("a\(number).example.org", of: 1) }
-        #expect(harness.asked.count == 64, "its share")
+        #expect(harness.asked.count == 256, "its share")
         #expect(
-            harness.replies.count == 5000 - 64 && harness.code == DNSResponseCode.refused.rawValue,
+            harness.replies.count == 5000 - 256 && harness.code == DNSResponseCode.refused.rawValue,
             "the others are answered, too")
         // A guest can use many addresses behind its port.
         for number in 0..<5000 { harness.ask("b\(number).example.org", of: 2 + number % 250, port: 1) }
-        #expect(harness.open.count == 128)
+        #expect(harness.open.count == 512)
         for number in 0..<40 {
             let asked = try harness.mustProbe("c\(number).example.org", of: 300, port: 9)
             harness.ask("d\(number).example.org", of: 2 + number % 250, port: 1)
-            #expect(harness.open.count <= 128 && harness.open.contains(asked.transaction))
+            #expect(harness.open.count <= 512 && harness.open.contains(asked.transaction))
         }
         harness.waitForAll()
         #expect(harness.forwarder.load == (0, 0) && harness.open.isEmpty)
@@ -323,7 +393,7 @@ private struct DNSForwarderHarness {
     @Test func waitersAreBounded() throws {
         var harness = DNSForwarderHarness(["a"])
         for number in 0..<3000 { harness.ask(id: UInt16(number), of: 1, client: "1.\(number)") }
-        #expect(harness.forwarder.load == (1, 128))
+        #expect(harness.forwarder.load == (1, 256))
         for guest in 2..<20 {
             for number in 0..<128 { harness.ask(id: UInt16(number), of: guest, port: 1, client: "\(guest).\(number)") }
         }

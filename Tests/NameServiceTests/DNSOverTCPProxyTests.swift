@@ -26,7 +26,7 @@ private final class DNSProxyHarness {
             resolvers: Resolvers(path: folder.file("resolv.conf")),
             names: LocalNames(zone: nil, hosts: HostsFile(path: folder.file("hosts"))),
             policy: NamePolicy(EgressPolicy(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
-            descriptors: descriptors, loop: loop,
+            cachesNames: false, descriptors: descriptors, loop: loop,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         server.onReply = { [unowned self] message, _ in answers.append(message) }
     }

@@ -99,6 +99,7 @@ struct StatusView {
                 [status["gateway"]?.string, status["network"]?.string].compactMap(\.self).joined(separator: " on ")
             ),
             ("leaves by", words(uplink?["egress_interfaces"])), ("resolvers", words(status["resolvers"])),
+            ("of domains", words(status["domain_resolvers"])),
             ("host changes", words(uplink?["host_changes"])), ("DHCP", dhcp(status["dhcp"])),
             ("egress", egress(status["egress"])),
             ("isolation", status["isolation"]?.bool == true ? "guests do not reach each other" : ""),

@@ -46,7 +46,7 @@ extension NetworkControl {
         guard isAwaited, eventState.ports == nil else { return }
         eventState.ports = currentPorts()
         eventState.isUplinkConnected = daemon.uplink.map { $0.port != nil } ?? true
-        eventState.resolvers = Resolvers()
+        eventState.resolvers = Resolvers(servers: daemon.configuration.nameServers)
         daemon.uplink?.setRefusalReports(true)
         // Without privilege for one of them, the other works.
         eventState.network = watch("network") { () throws(SystemError) in try NetworkInterfaces.monitor() }

@@ -110,9 +110,12 @@ extension NetworkControl {
             ("isolation", .bool(isolation)),
         ]
         guard hasDetails else { return members }
+        let resolvers = Resolvers(servers: configuration.nameServers)
         members += [
             ("switch", .optional(daemon.session?.description)),
-            ("resolvers", .array(Resolvers().servers.map { .string("\($0)") })),
+            ("resolvers", .array(resolvers.servers.map { .string("\($0)") })),
+            ("own_resolvers", .bool(configuration.nameServers.contains { $0.domain == nil })),
+            ("domain_resolvers", .array(resolvers.domainServers.map { .string($0) })),
             ("answers_dns", .bool(daemon.names != nil || addressing?.answersDNS == true)),
             ("dhcp", dhcp()), ("egress", egressStatus),
             ("published", .array(publishedPorts.map { published($0) })),

@@ -34,7 +34,8 @@ struct ResolverCheck: HostCheck {
     static func gathered(_ scene: Scene) -> ResolverCheck {
         let servers = Resolvers(path: path).servers
         return ResolverCheck(
-            hasFile: Files.exists(path), servers: probe(servers), used: scene.network?.resolvers,
+            hasFile: Files.exists(path), servers: probe(servers),
+            used: scene.network.flatMap { $0.hasOwnResolvers ? nil : $0.resolvers },
             process: scene.network?.process ?? 0, router: scene.defaultRoutes.first?.gateway,
             hasSystemdResolved: Files.exists("/run/systemd/resolve/stub-resolv.conf"))
     }

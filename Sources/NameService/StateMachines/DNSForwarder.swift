@@ -2,8 +2,7 @@
 import Timing
 import Wire
 
-/// The transport of a query, over which it is also forwarded: a client that gets a truncated response over UDP repeats
-/// the query over TCP.
+/// The transport of a query. Over which it is forwarded is the forwarder's decision.
 package enum DNSTransport: Hashable, Sendable {
     case datagram, stream
 }
@@ -22,6 +21,7 @@ package enum DNSTransport: Hashable, Sendable {
 ///     query, no transaction       new transaction, query the preferred server
 ///     query, same under way       wait for that transaction's response
 ///     response                    reply to all waiters, close the transaction
+///     truncated, client on TCP    query the same server over TCP
 ///     SERVFAIL or REFUSED,        query the next server; the last such response is the reply if none does better
 ///       server unreachable
 ///     1.5 s without a response    query the next server as well; after three queries SERVFAIL
@@ -29,8 +29,15 @@ package enum DNSTransport: Hashable, Sendable {
 ///
 /// # Servers
 ///
-/// The server that answered last is queried first, for UDP and TCP alike; then those that were not queried yet; then
-/// the one that was queried longest ago.
+/// A name within the domain of a route has that route's servers; of several routes, the one with the longest domain
+/// counts. Of the servers, the one that answered last is queried first, for UDP and TCP alike; then those that were not
+/// queried yet; then the one that was queried longest ago.
+///
+/// # Transports
+///
+/// The first query of a transaction goes over UDP, whatever the client's transport is: a connection for each query
+/// costs several times as much. A client on TCP gets no truncated response: the query is repeated over TCP. Its further
+/// queries go over TCP at once, because a network may drop long or fragmented datagrams.
 ///
 /// # Shares
 ///
@@ -43,57 +50,12 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         /// Send `query` to the server, from a socket that belongs to `transaction`. The sockets of all servers but the
         /// two that were queried last can be closed.
         case send(Server, query: [UInt8], over: DNSTransport, transaction: UInt64)
+        /// A server has answered a query. The response may be kept for others.
+        case keep([UInt8], to: [UInt8], of: DNSGuest)
         /// Send a response to a client.
         case reply([UInt8], to: Client)
         /// Close the transaction's sockets.
         case close(transaction: UInt64)
-    }
-
-    /// Bounds of what guests can make the forwarder do.
-    package struct Limits: Sendable {
-        /// Transactions at a time, of all guests.
-        package var transactions = 128
-        /// Transactions at a time, of one guest.
-        package var transactionsPerGuest = 64
-        /// Queries that wait for a response, of all guests.
-        package var waiting = 1024
-        /// Queries that wait for a response, of one guest.
-        package var waitingPerGuest = 128
-
-        /// The limits of a process that may open enough sockets.
-        package init() {}
-    }
-
-    private struct Waiter: Sendable {
-        let client: Client
-        let id: UInt16
-        let guest: DNSGuest
-    }
-
-    /// Queries with equal keys get the same response, but for its id.
-    private struct Key: Hashable, Sendable {
-        let transport: DNSTransport
-        /// Without the id.
-        let query: ArraySlice<UInt8>
-    }
-
-    private struct Transaction: Sendable {
-        let key: Key
-        let question: DNSQuestion
-        let query: [UInt8]
-        let upstreamID: UInt16
-        /// The guest in whose share it counts.
-        let owner: DNSGuest
-        /// Bytes of the longest response that its clients accept.
-        let longestResponse: Int
-        var waiters: [Waiter]
-        /// Servers in the order of the queries to them, with repetitions.
-        var queried: [Server] = []
-        /// Servers that refused, failed or are unreachable.
-        var failed: [Server] = []
-        /// The response of the last of them that sent one.
-        var refusal: [UInt8]?
-        var due: Instant
     }
 
     /// How long a server has for its response before the next one is queried as well. Three times that is less than the
@@ -104,13 +66,16 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
 
     /// The resolvers in order of preference. Without any, every query fails at once.
     package var servers: [Server]
+    /// The servers of some domains.
+    package var routes: [DNSRoute<Server>] = []
     private let limits: Limits
-    /// The resolver that answered last.
-    private var preferred: Server?
+    /// The server that answered last, for each route; that of `servers` has no domain.
+    private var preferred: [DNSName?: Server] = [:]
     private var transactions: [UInt64: Transaction] = [:]
     private var numbers: [Key: UInt64] = [:]
     private var owned = GuestShares()
     private var waiting = GuestShares()
+    private var streaming = GuestShares()
     private var nextTransaction: UInt64 = 0
 
     /// - Parameter servers: the resolvers in order of preference.
@@ -145,7 +110,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
             if transaction.waiters.contains(where: { $0.client == client && $0.id == waiter.id }) { return [] }
             return join(number, waiter, query)
         }
-        guard !servers.isEmpty else {
+        guard !serversOf(question).isEmpty else {
             return [.reply(DNSMessage.failure(of: message, code: .serverFailure), to: client)]
         }
         guard waiting.held(by: guest) < limits.waitingPerGuest, owned.held(by: guest) < limits.transactionsPerGuest,
@@ -226,10 +191,23 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
 
     // MARK: Resolvers
 
+    /// The route with the longest domain that the name is within.
+    private func route(of question: DNSQuestion) -> DNSRoute<Server>? {
+        var found: DNSRoute<Server>?
+        for route in routes where question.name.isWithin(route.domain) {
+            if route.domain.labels.count >= found?.domain.labels.count ?? 0 { found = route }
+        }
+        return found
+    }
+
+    private func serversOf(_ question: DNSQuestion) -> [Server] { route(of: question)?.servers ?? servers }
+
     /// The server to query next: the preferred one first, then those that were not queried yet, then the one that was
     /// queried longest ago.
     private func nextServer(_ transaction: Transaction) -> Server? {
-        let start = preferred.flatMap { servers.firstIndex(of: $0) } ?? 0
+        let route = route(of: transaction.question), servers = route?.servers ?? servers
+        if transaction.queried.isEmpty, servers.count == 1 { return transaction.failed.isEmpty ? servers[0] : nil }
+        let start = preferred[route?.domain].flatMap { servers.firstIndex(of: $0) } ?? 0
         let usable = (servers[start...] + servers[..<start]).filter { !transaction.failed.contains($0) }
         return usable.first { !transaction.queried.contains($0) }
             ?? usable.min { transaction.queried.lastIndex(of: $0)! < transaction.queried.lastIndex(of: $1)! }
@@ -242,15 +220,46 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         }
         transactions[number]!.queried.append(server)
         transactions[number]!.due = now + Self.retryInterval
-        var query = transaction.query
-        query[0] = UInt8(transaction.upstreamID >> 8)
-        query[1] = UInt8(truncatingIfNeeded: transaction.upstreamID)
-        return [.send(server, query: query, over: transaction.key.transport, transaction: number)]
+        let isDatagram =
+            transaction.key.transport == .datagram
+            || transaction.queried.isEmpty && transaction.query.count <= ExtendedDNS.minimumPayload
+        return isDatagram ? [send(transaction, number, to: server, over: .datagram)] : sendByStream(number, to: server)
+    }
+
+    private func send(
+        _ transaction: Transaction, _ number: UInt64, to server: Server, over transport: DNSTransport
+    ) -> Action {
+        .send(
+            server, query: DNSForwarder.withID(transaction.upstreamID, transaction.query), over: transport,
+            transaction: number)
+    }
+
+    private mutating func sendByStream(_ number: UInt64, to server: Server) -> [Action] {
+        guard let transaction = transactions[number] else { return [] }
+        var actions: [Action] = []
+        if !transaction.isStreaming {
+            guard let evicted = makeRoomToStream(for: transaction.owner) else { return end(number, .refused) }
+            actions = evicted
+            streaming.add(transaction.owner)
+        }
+        if !transaction.queriedByStream.contains(server) { transactions[number]!.queriedByStream.append(server) }
+        return actions + [send(transaction, number, to: server, over: .stream)]
+    }
+
+    /// Makes room for one more transaction over TCP, if need be by ending another guest's.
+    /// - Returns: the actions for that; nil if `guest` has its share.
+    private mutating func makeRoomToStream(for guest: DNSGuest) -> [Action]? {
+        guard streaming.count >= limits.streams else { return [] }
+        guard let victim = streaming.victim(for: guest),
+            let oldest = transactions.filter({ $0.value.isStreaming && $0.value.owner == victim }).keys.min()
+        else { return nil }
+        return end(oldest, .refused)
     }
 
     /// Handles a message that a transaction's socket received. Anything but a response to its query is ignored.
+    /// - Parameter transport: of the message.
     package mutating func receive(
-        _ answer: [UInt8], from server: Server, transaction number: UInt64, now: Instant
+        _ answer: [UInt8], from server: Server, over transport: DNSTransport, transaction number: UInt64, now: Instant
     ) -> [Action] {
         guard let transaction = transactions[number], transaction.queried.contains(server),
             let message = try? DNSView(answer.rawSpan), message.isResponse,
@@ -267,8 +276,14 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
             transactions[number]!.refusal = answer
             return fail(server, number, now: now)
         }
-        if servers.contains(server) { preferred = server }
-        return finish(number, with: answer)
+        let route = route(of: transaction.question)
+        if (route?.servers ?? servers).contains(server) { preferred[route?.domain] = server }
+        if message.isTruncated && transport == .datagram && transaction.key.transport == .stream {
+            if transaction.queriedByStream.contains(server) { return [] }
+            transactions[number]!.due = now + Self.retryInterval
+            return sendByStream(number, to: server)
+        }
+        return [.keep(answer, to: transaction.query, of: transaction.owner)] + finish(number, with: answer)
     }
 
     /// A resolver is unreachable or has closed the connection: the next one is queried at once.
@@ -327,6 +342,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         guard let transaction = transactions.removeValue(forKey: number) else { return }
         numbers[transaction.key] = nil
         owned.remove(transaction.owner)
+        if transaction.isStreaming { streaming.remove(transaction.owner) }
     }
 
     private func failure(_ query: [UInt8], _ code: DNSResponseCode, id: UInt16? = nil) -> [UInt8] {

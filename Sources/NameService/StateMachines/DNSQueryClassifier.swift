@@ -33,15 +33,15 @@ package enum DNSQueryClassifier {
             return .answer(DNSMessage.failure(of: message, code: .refused))
         }
         guard question.name.isWithin(localhost) else { return .forward(question) }
-        let records: [[UInt8]] =
+        let records: [DNSRecord] =
             switch question.type {
-            case DNSType.a: [[127, 0, 0, 1]]
-            case DNSType.aaaa: [IPv6Address.loopback.bytes]
+            case _ where question.recordClass != DNSQuestion.internet: []
+            case DNSType.a: [DNSRecord(IPv4Address(127 << 24 | 1))]
+            case DNSType.aaaa: [DNSRecord(IPv6Address.loopback)]
             default: []
             }
         return .answer(
-            DNSMessage.answer(
-                id: message.id, wantsRecursion: message.wantsRecursion, question: question, records: records,
-                timeToLive: localhostTimeToLive))
+            DNSMessage.answer(to: message, records: records, timeToLive: localhostTimeToLive)
+                ?? DNSMessage.failure(of: message, code: .formatError))
     }
 }

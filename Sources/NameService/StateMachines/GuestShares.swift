@@ -49,14 +49,16 @@ package struct GuestShares: Sendable {
     }
 
     /// The guest that gives up a unit so that `guest` gets one: the guest with the most behind the port with the most.
-    /// Nil if that has no more than `guest` would.
+    /// If that port has no more than the guest's, the guest with the most behind the guest's own port. Nil if that one
+    /// has no more than `guest` would.
     package func victim(for guest: DNSGuest) -> DNSGuest? {
         guard let (port, most) = ports.max(by: { $0.value < $1.value }) else { return nil }
-        if port != guest.port && !isUnfair(most, ports[guest.port] ?? 0) { return nil }
-        guard let (found, held) = guests.filter({ $0.key.port == port }).max(by: { $0.value < $1.value }) else {
+        let isOther = port != guest.port && isUnfair(most, ports[guest.port] ?? 0)
+        let source = isOther ? port : guest.port
+        guard let (found, held) = guests.filter({ $0.key.port == source }).max(by: { $0.value < $1.value }) else {
             return nil
         }
-        if port == guest.port && !isUnfair(held, self.held(by: guest)) { return nil }
+        if !isOther && !isUnfair(held, self.held(by: guest)) { return nil }
         return found
     }
 

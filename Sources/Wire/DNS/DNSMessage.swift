@@ -162,10 +162,13 @@ package enum DNSMessage {
     /// Lowers times to live that are above `limit` seconds.
     package static func limitTimesToLive(of message: inout [UInt8], records: [DNSRecordView], to limit: UInt32) {
         for record in records where record.type != DNSType.opt && record.timeToLive > limit {
-            for byte in 0..<4 {
-                message[record.timeToLiveOffset + byte] = UInt8(truncatingIfNeeded: limit >> (24 - 8 * UInt32(byte)))
-            }
+            put(limit, into: &message, at: record.timeToLiveOffset)
         }
+    }
+
+    /// Writes a time to live.
+    package static func put(_ seconds: UInt32, into message: inout [UInt8], at offset: Int) {
+        for byte in 0..<4 { message[offset + byte] = UInt8(truncatingIfNeeded: seconds >> (24 - 8 * UInt32(byte))) }
     }
 
     private static func emitHeader(

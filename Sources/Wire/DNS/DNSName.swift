@@ -4,6 +4,8 @@
 package enum DNSType {
     /// An IPv4 address.
     package static let a: UInt16 = 1
+    /// The start of authority of a zone (RFC 1035 section 3.3.13).
+    package static let authority: UInt16 = 6
     /// The canonical name of an alias (RFC 1035 section 3.3.1).
     package static let canonicalName: UInt16 = 5
     /// The name of an address (RFC 1035 section 3.5).

@@ -51,6 +51,14 @@ package struct DNSRecordView: Equatable, Sendable {
         type == DNSType.aaaa && data.count == 16 ? IPv6Address(message, at: data.lowerBound) : nil
     }
 
+    /// MINIMUM of a SOA record, in seconds: how long it is known that a name or record is missing (RFC 2308 section 4).
+    /// Nil for any other record.
+    package func minimumTimeToLive(in message: RawSpan) -> UInt32? {
+        // Two names and five numbers; the last number counts.
+        guard type == DNSType.authority, data.count >= 22 else { return nil }
+        return message.big32(at: data.upperBound - 4)
+    }
+
     /// The name to which a CNAME record leads; nil for any other record, and for a malformed name.
     package func canonicalName(in message: RawSpan) -> DNSName? {
         guard type == DNSType.canonicalName else { return nil }

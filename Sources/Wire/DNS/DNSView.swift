@@ -29,7 +29,7 @@ package struct DNSView: ~Escapable {
     }
 
     /// Type and class of a record, behind its name.
-    static let typeAndClassLength = 4
+    package static let typeAndClassLength = 4
     /// Type, class, time to live and length of a record's data, behind its name.
     static let recordHeaderLength = 10
 
@@ -61,12 +61,17 @@ package struct DNSView: ~Escapable {
     /// ANCOUNT.
     package var answerCount: Int { Int(bytes.big16(at: Field.answerCount)) }
 
+    /// Whether there are no records but one additional record at most, as in a query.
+    package var hasOnlyQuestion: Bool {
+        answerCount == 0 && bytes.big16(at: Field.authorityCount) == 0 && bytes.big16(at: Field.additionalCount) <= 1
+    }
+
     /// The question. No resolver sends messages with none or several.
     /// - Throws: `badField` unless there is exactly one.
     package func question() throws(WireError) -> DNSQuestion { try questionAndEnd().question }
 
     /// The question, and where the bytes behind it begin.
-    func questionAndEnd() throws(WireError) -> (question: DNSQuestion, end: Int) {
+    package func questionAndEnd() throws(WireError) -> (question: DNSQuestion, end: Int) {
         guard questionCount == 1 else { throw .badField }
         var offset = DNSView.headerLength
         let question = try DNSQuestion(parsing: bytes, at: &offset)

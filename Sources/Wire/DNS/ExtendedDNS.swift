@@ -8,6 +8,9 @@ package struct ExtendedDNS: Equatable, Sendable {
     /// 6891 section 6.2.3).
     package static let minimumPayload = 512
 
+    /// Bytes of the record without options, and where its fields are behind the root's name.
+    private static let bareLength = 11, codeOffset = 5, dataLengthOffset = 9
+
     /// The DO bit of `codeAndFlags` (RFC 3225).
     private static let dnssecOK: UInt32 = 0x8000
 
@@ -25,6 +28,14 @@ package struct ExtendedDNS: Equatable, Sendable {
     /// The record for the response to this one: DO is copied (RFC 3225 section 3), the version is 0.
     package var reply: ExtendedDNS {
         ExtendedDNS(payloadSize: ExtendedDNS.preferredPayload, codeAndFlags: codeAndFlags & ExtendedDNS.dnssecOK)
+    }
+
+    /// The four bytes of code and flags of a record without options that is all of `bytes`; nil for anything else.
+    package static func codeAndFlags(ofBare bytes: RawSpan) -> [UInt8]? {
+        guard bytes.byteCount == bareLength, bytes.byte(at: 0) == 0, bytes.big16(at: 1) == DNSType.opt,
+            bytes.big16(at: dataLengthOffset) == 0
+        else { return nil }
+        return bytes.extracting(codeOffset..<dataLengthOffset).copied()
     }
 
     /// Appends the record without options.
