@@ -147,6 +147,9 @@ package final class DHCPServerRunner {
     /// The name of the guest that has this address now.
     package func name(of address: IPv4Address) -> GuestName? { server.name(of: address, now: BootClock.now) }
 
+    /// The name of the guest that has this hardware address now.
+    package func name(of hardware: MACAddress) -> GuestName? { server.name(of: hardware, now: BootClock.now) }
+
     /// Starts, after the switch has its ports.
     package func start() {
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: yieldsToOthers, watchesARP: true))

@@ -34,6 +34,7 @@ extension Daemon {
         let facts: HostFacts? =
             isShared ? HostFacts(addressing, configuration, domain: names == nil ? nil : configuration.domain) : nil
         facts?.apply(to: &dhcp)
+        names?.names.setGateway(addressing.gatewayIPv6)
         try names?.open(terminatesTCP: terminatesTCP)
         try openHostNames()
         dhcp.reservations = configuration.reservations
@@ -137,7 +138,8 @@ extension Daemon {
         case .off: return
         case .at(let chosen): address = chosen
         case .automatic:
-            guard hasHostResolver else { return }
+            // On macOS, the loopback interface has the address 127.0.0.1 only.
+            guard hasHostResolver, !OperatingSystem.isMacOS else { return }
             address = HostDNS.address(of: network)
         }
         do throws(ExitError) {

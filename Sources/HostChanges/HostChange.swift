@@ -17,6 +17,9 @@ package enum HostChange: Equatable, Sendable {
     /// DNS servers of an interface in systemd-resolved, which outlive the process if the interface does.
     case resolver(interface: String)
 
+    /// A file in `/etc/resolver` (macOS).
+    case resolverFile(domain: String)
+
     /// The change as a line of a record.
     package var line: String {
         switch self {
@@ -25,6 +28,7 @@ package enum HostChange: Equatable, Sendable {
         case .switchPort(let port, let bridge): "switch-port \(port) \(bridge)"
         case .rule(let network, let preference): "rule \(network) \(preference)"
         case .resolver(let interface): "resolver \(interface)"
+        case .resolverFile(let domain): "resolver-file \(domain)"
         }
     }
 
@@ -49,6 +53,8 @@ package enum HostChange: Equatable, Sendable {
         case "resolver"
         where words.count == 2 && NetworkInterfaces.isName(words[1]) && !words[1].hasPrefix("-"):
             self = .resolver(interface: words[1])
+        case "resolver-file" where words.count == 2 && ResolverFiles.isDomain(words[1]):
+            self = .resolverFile(domain: words[1])
         default: return nil
         }
     }

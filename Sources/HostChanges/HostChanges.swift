@@ -8,7 +8,7 @@ import Timing
 // Theory of operation: how changes of the host are recorded and undone
 // ====================================================================
 //
-// What is changed. An instance changes five kinds of things that outlive the process (`HostChange`):
+// What is changed. An instance changes six kinds of things that outlive the process (`HostChange`):
 //
 //     change       example                                  undone by
 //     table        nftables table vde_vmnet_vmnet0          delete table (the kernel deletes one that has an owner)
@@ -16,6 +16,7 @@ import Timing
 //     switchPort   port vmnet0 of the OVS bridge br0        ovs-vsctl del-port
 //     rule         routing rule for 192.168.105.0/24        ip rule del
 //     resolver     DNS server of vmnet0 in systemd-resolved resolvectl revert, if vmnet0 is still there
+//     resolverFile /etc/resolver/vm.internal (macOS)        removing the file, if its first line is this program's
 //
 // Everything else (the TAP, its addresses, routes and settings, packet sockets) ends with a descriptor, so the kernel
 // undoes it however the process ends.
@@ -164,6 +165,7 @@ package final class HostChanges {
                 if NetworkInterfaces.index(of: interface) != nil && SystemdResolved.isHere {
                     SystemdResolved.revert(interface)
                 }
+            case .resolverFile(let domain): ResolverFiles.system.remove(domain)
             case .setting(let setting, let original):
                 let isShared = others.contains { if case .setting(setting, _) = $0 { true } else { false } }
                 // The last instance restores a shared setting. A host that has become a router needs it as it is.

@@ -10,7 +10,7 @@ package final class LocalNames {
     /// Seconds for which clients may cache an answer, because names and addresses change with leases.
     private static let timeToLive: UInt32 = 10
 
-    private let zone: GuestZone?
+    private var zone: GuestZone?
     private let hosts: HostsFile
     /// The guests; nil if there is none, as without a DHCP server.
     package weak var directory: (any GuestDirectory)?
@@ -20,6 +20,9 @@ package final class LocalNames {
         self.zone = zone
         self.hosts = hosts
     }
+
+    /// Sets the gateway's IPv6 addresses, as far as they are known.
+    package func setGateway(_ addresses: [IPv6Address]) { zone?.gatewayIPv6 = addresses }
 
     /// Whether the question is about a name of a guest, whatever names a policy allows.
     func owns(_ question: DNSQuestion) -> Bool { zone?.answer(question, directory) != nil }

@@ -145,6 +145,24 @@ package final class UserUplink: Uplink {
 
     package func handle(_ event: PortEvent) {}
 
+    package var hasHostResolver: Bool { ResolverFiles.isHere }
+
+    package func resolve(_ domains: [String], at server: SocketAddress) {
+        for domain in domains {
+            do throws(SystemError) {
+                if ResolverFiles.system.isForeign(domain) {
+                    context.logger.warning(
+                        "/etc/resolver/\(domain) is another program's; the host does not resolve these names by it")
+                    continue
+                }
+                try changes.log.add(.resolverFile(domain: domain))
+                try ResolverFiles.system.write(domain, server)
+            } catch {
+                context.logger.warning("the host does not resolve names of guests: \(error)")
+            }
+        }
+    }
+
     package func note(_ leases: [Lease]) {
         let noted = leases.map { ($0.address, $0.hardware, $0.name, end: $0.expires) }
         self.leases.removeAll { old in noted.contains { $0.0 == old.0 } }

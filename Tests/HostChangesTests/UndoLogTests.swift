@@ -67,7 +67,9 @@ import Testing
         "setting net/ipv4/conf/eth0/forwarding x", "setting /net/ipv4/conf/eth0/forwarding 0",
         "setting net/ipv4/conf/0123456789abcdef/forwarding 0",
         "switch-port --all br0", "switch-port vmnet0 --all", "switch-port a/b br0", "switch-port vmnet0",
-        "resolver --x", "resolver a b", "unknown x",
+        "resolver --x", "resolver a b", "resolver-file", "resolver-file ../x", "resolver-file a/b", "resolver-file .a",
+        "resolver-file a b",
+        "unknown x",
         "setting net/ipv4/conf/eth0/forwarding 0 1",
     ])
     func forgedLineIsRejectedAndReported(line: String) throws {
@@ -98,7 +100,7 @@ import Testing
         let changes: [HostChange] = [
             .table("vde_vmnet_vmnet0"), .table("vde_vmnet_0123456789abcde_guards"),
             .setting(.forwarding(on: "wlan-0.1"), before: "0"), .switchPort("tap_1", bridge: "ovs-br"),
-            .resolver(interface: "vmnet0"),
+            .resolver(interface: "vmnet0"), .resolverFile(domain: "vm.internal"),
         ]
         for change in changes { #expect(HostChange(change.line[...]) == change) }
     }

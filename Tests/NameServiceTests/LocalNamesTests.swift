@@ -16,6 +16,10 @@ private final class Guests: GuestDirectory {
 
     func address(of name: GuestName) -> IPv4Address? { addresses[name.description].flatMap { IPv4Address($0) } }
 
+    func name(of hardware: MACAddress) -> GuestName? {
+        hardware == MACAddress(0x5254_0000_0001) ? GuestName("web") : nil
+    }
+
     func name(of address: IPv4Address) -> GuestName? {
         addresses.first { $0.value == address.description }.flatMap { GuestName($0.key) }
     }
@@ -70,6 +74,25 @@ private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefi
         #expect(answer("org") == address("192.168.105.8"))
         for type in [2, 6, 43, 48, DNSType.any] { #expect(answer("org", UInt16(type)) == nil) }
         #expect(answer("web", class: 3) == nil)
+    }
+
+    @Test func reverseNamesOfIPv6AddressesAreTheZones() {
+        var zone = GuestZone(.standard, network)
+        zone.gatewayIPv6 = [.customaryGateway, IPv6Address("fd00:1:2:3::1")!]
+        func answer(_ address: String, below: String = "") -> LocalAnswer? {
+            let digits = IPv6Address(address)!.bytes.flatMap { [$0 >> 4, $0 & 0xf] }
+            let name = digits.reversed().map { String($0, radix: 16) }.joined(separator: ".") + ".ip6.arpa"
+            return zone.answer(DNSQuestion(name: DNSName(below + name)!, type: DNSType.pointer), guests)
+        }
+        for prefix in ["fe80::", "fd00:1:2:3:"] {
+            #expect(answer("\(prefix)5054:ff:fe00:1") == pointer("web.vm.internal"), "\(prefix)")
+            #expect(answer("\(prefix)5054:ff:fe00:2") == .noSuchName, "\(prefix)")
+            #expect(answer("\(prefix)1:2:3:4") == .noSuchName, "no hardware address")
+            #expect(answer("\(prefix)5054:ff:fe00:1", below: "x.") == .noSuchName)
+        }
+        #expect(answer("fd00:1:2:3::1") == pointer("gateway.vm.internal"))
+        #expect(answer("fe80::1") == pointer("gateway.vm.internal"))
+        for address in ["fd00:1:2:4:5054:ff:fe00:1", "2001:db8::1"] { #expect(answer(address) == nil, "\(address)") }
     }
 
     @Test func reverseNamesOfTheNetworkAreTheZones() {

@@ -21,6 +21,12 @@ extension DHCPServer {
         return self.address(of: name, now: now) == address ? name : nil
     }
 
+    /// The name of the guest that has this hardware address.
+    package func name(of hardware: MACAddress, now: Instant) -> GuestName? {
+        if let name = fixedNames.name(of: hardware) { return name }
+        return table.name(of: hardware, now: now)
+    }
+
     /// The name that the client gets with `lease`: the one that is fixed for it, else the one that it sends, if no
     /// other client holds that, or the one that it holds, if it sends none. A name that is not fixed belongs to the
     /// first client that has a running lease with it.

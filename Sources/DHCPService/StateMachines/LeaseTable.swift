@@ -57,6 +57,8 @@ package struct LeaseTable: Sendable {
     private var offers: [ClientIdentity: IPv4Address] = [:]
     /// Where the lease is that has a name; no other lease has it.
     private var names: [GuestName: IPv4Address] = [:]
+    /// The same by hardware address.
+    private var named: [MACAddress: IPv4Address] = [:]
     /// The lowest address that was never leased or offered and is not reserved.
     var firstUnused: IPv4Address
     /// Reserved addresses, in the pool or outside.
@@ -135,9 +137,16 @@ package struct LeaseTable: Sendable {
         names[name].flatMap { entries[$0]?.lease }.flatMap { $0.expires > now ? $0 : nil }
     }
 
+    /// The name of the guest with this hardware address.
+    func name(of hardware: MACAddress, now: Instant) -> GuestName? {
+        let lease = named[hardware].flatMap { entries[$0]?.lease }
+        return lease.flatMap { $0.hardware == hardware && $0.expires > now ? $0.name : nil }
+    }
+
     private mutating func forgetName(on address: IPv4Address) {
-        guard let name = entries[address]?.lease?.name else { return }
+        guard let lease = entries[address]?.lease, let name = lease.name else { return }
         names[name] = nil
+        named[lease.hardware] = nil
         entries[address]!.lease!.name = nil
     }
 
@@ -157,7 +166,7 @@ package struct LeaseTable: Sendable {
         let isSame = entry.lease?.client == lease.client && entry.lease?.hardware == lease.hardware
         if !isSame || entry.goneSince != nil || entry.presence == .at(.network) { entry.presence = presence }
         entry.lease = lease
-        if let name = lease.name { names[name] = lease.address }
+        if let name = lease.name { (names[name], named[lease.hardware]) = (lease.address, lease.address) }
         entry.offeredTo = nil
         entry.offerEnds = .distantPast
         entries[lease.address] = entry

@@ -8,6 +8,8 @@ package protocol GuestDirectory: AnyObject {
     func address(of name: GuestName) -> IPv4Address?
     /// The name of the guest that has this address.
     func name(of address: IPv4Address) -> GuestName?
+    /// The name of the guest that has this hardware address.
+    func name(of hardware: MACAddress) -> GuestName?
 }
 
 /// What the proxy answers by itself.
@@ -27,9 +29,11 @@ package enum LocalAnswer: Equatable, Sendable {
 ///     DOMAIN                                 no record
 ///     another name within DOMAIN             no such name
 ///     NAME                                   A, no AAAA; other types are not the zone's
-///     reverse name of a guest's address      PTR with NAME.DOMAIN, or no such name
+///     reverse name of an address of the      PTR with NAME.DOMAIN, or no such name
+///     network, or of its links
 ///
-/// The zone has no AAAA records, because guests choose their IPv6 addresses themselves. A bare name is the zone's for
+/// The zone has no AAAA records, because guests choose their IPv6 addresses themselves. An IPv6 address that is made
+/// from a hardware address (RFC 4291 appendix A) has the name of the guest with that hardware address. A bare name is the zone's for
 /// addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain from the others.
 package struct GuestZone: Sendable {
     /// Labels of the gateway, the first of which is its name in PTR records.
@@ -38,6 +42,9 @@ package struct GuestZone: Sendable {
     /// The domain of the names.
     package let domain: GuestDomain
     private let guests: GuestNetwork
+    /// The gateway's IPv6 addresses, as far as they are known. The zone has the names of addresses in their networks,
+    /// which have prefixes of 64 bits.
+    package var gatewayIPv6: [IPv6Address] = []
 
     /// - Parameter guests: the network that has the zone's addresses.
     package init(_ domain: GuestDomain, _ guests: GuestNetwork) {
@@ -63,10 +70,8 @@ package struct GuestZone: Sendable {
         if labels.count == 1, question.type == DNSType.a || question.type == DNSType.aaaa {
             return address(of: labels[0], directory).map { records([DNSRecord($0)], of: question) }
         }
-        guard let reverse = DNSReverseName(question.name), case .ipv4(let address) = reverse.address,
-            guests.network.contains(address)
-        else { return nil }
-        guard reverse.isExact, let label = label(of: address, directory),
+        guard let reverse = DNSReverseName(question.name), isOwn(reverse.address) else { return nil }
+        guard reverse.isExact, let label = label(of: reverse.address, directory),
             let name = DNSName("\(label).\(domain)")
         else { return .noSuchName }
         return records([DNSRecord(pointer: name)], of: question)
@@ -82,8 +87,22 @@ package struct GuestZone: Sendable {
         return GuestName(String(decoding: label, as: UTF8.self)).flatMap { directory?.address(of: $0) }
     }
 
-    private func label(of address: IPv4Address, _ directory: (any GuestDirectory)?) -> String? {
-        if address == guests.gateway { return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self) }
-        return directory?.name(of: address)?.description
+    private func isOwn(_ address: DNSReverseName.Address) -> Bool {
+        switch address {
+        case .ipv4(let address): guests.network.contains(address)
+        case .ipv6(let address): address.isLinkLocal || gatewayIPv6.contains { $0.high == address.high }
+        }
+    }
+
+    private func label(of address: DNSReverseName.Address, _ directory: (any GuestDirectory)?) -> String? {
+        let name: GuestName?
+        switch address {
+        case .ipv4(guests.gateway): return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self)
+        case .ipv4(let address): name = directory?.name(of: address)
+        case .ipv6(let address):
+            if gatewayIPv6.contains(address) { return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self) }
+            name = address.embeddedHardware.flatMap { directory?.name(of: $0) }
+        }
+        return name?.description
     }
 }

@@ -26,6 +26,12 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
         self.init(0xfe80 << 48, (value >> 24) << 40 | 0xff_fe00_0000 | value & 0xff_ffff)
     }
 
+    /// The hardware address that the address is made from, if it is (RFC 4291 appendix A).
+    package var embeddedHardware: MACAddress? {
+        guard low >> 24 & 0xffff == 0xfffe else { return nil }
+        return MACAddress(((low >> 40) << 24 | low & 0xff_ffff) ^ 0x0200_0000_0000)
+    }
+
     /// `fe80::1`, which many routers have on the link, the user-mode NAT among them.
     @inlinable package static var customaryGateway: IPv6Address { IPv6Address(0xfe80 << 48, 1) }
     /// `::`, the source of a host without an address.
