@@ -79,6 +79,7 @@ package final class DNSGateway {
             resolvers: resolvers, names: names, policy: policy, cachesNames: cachesNames, descriptors: descriptors,
             loop: loop, logger: logger)
         proxy.onReply = { [unowned self] in reply($0, to: $1) }
+        proxy.onRepliesEnd = { [unowned self] in wake() }
         try orUnavailable { () throws(SystemError) in
             try loop.watch(inlet.notification.descriptor.raw) { [unowned self] _ in acceptConnections() }
         }
@@ -124,6 +125,7 @@ package final class DNSGateway {
 
     /// Handles the queries that guests have sent since the last call, up to a bound.
     package func receive() {
+        defer { proxy.endEvent() }
         for _ in 0..<DNSGateway.burst {
             guard let (frame, port) = control.removeNameQuery() else { return }
             receive(frame, from: port)
@@ -145,7 +147,17 @@ package final class DNSGateway {
         proxy.receive(datagram.payload.copied(), from: client, of: DNSGuest(port: port, address: source))
     }
 
+    /// Replies are in the ring, and the worker was not woken since.
+    private var hasReplies = false
+
+    private func wake() {
+        guard hasReplies else { return }
+        hasReplies = false
+        control.wakeForNameReplies()
+    }
+
     private func reply(_ message: [UInt8], to client: DNSDatagramClient) {
+        hasReplies = true
         let fits = message.count <= IPv4Header.maximumPacket - IPv4Header.length - UDPHeader.length
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
         var frame = UDPFrame(

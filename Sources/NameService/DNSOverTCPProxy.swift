@@ -21,6 +21,8 @@ final class DNSOverTCPProxy {
     private var connections: [UInt64: DNSTCPConnection] = [:]
     private var shares = GuestShares()
     private var next: UInt64 = 0
+    /// Connections with responses that `flush` sends.
+    private var unsent: [UInt64] = []
 
     /// - Parameters:
     ///   - limit: connections at a time.
@@ -63,6 +65,7 @@ final class DNSOverTCPProxy {
             end(number)
         }
         connection.hardware = hardware
+        connection.onOutput = { [unowned self] in unsent.append(number) }
         connections[number] = connection
         connection.start()
     }
@@ -78,7 +81,12 @@ final class DNSOverTCPProxy {
         end(oldest.key)
     }
 
-    /// Sends a response, if the connection is still open.
+    /// Sends the responses since the last call.
+    func flush() {
+        while let number = unsent.popLast() { connections[number]?.flush() }
+    }
+
+    /// Sends a response at the next `flush`, if the connection is still open.
     func reply(_ message: [UInt8], to number: UInt64) { connections[number]?.reply(message) }
 
     /// Closes all connections.

@@ -35,22 +35,24 @@ final class DNSProxy {
     private var cache: DNSCache?
     private lazy var sockets = UpstreamSockets(loop: loop, limit: socketLimit) { [unowned self] in
         perform(forwarder.receive($0, from: $1, over: .datagram, transaction: $2, now: BootClock.now))
-        schedule()
     } onFailure: { [unowned self] in
         perform(forwarder.unreachable($0, transaction: $1, now: BootClock.now))
-        schedule()
+    } onEventEnd: { [unowned self] in
+        endEvent()
     }
     /// Queries over TCP.
     private var streams: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
-    /// Sends a response over UDP.
+    /// Sends a response over UDP, at `onRepliesEnd` at the latest.
     var onReply: ([UInt8], DNSDatagramClient) -> Void = { _, _ in }
+    /// Called after all responses of an event.
+    var onRepliesEnd: () -> Void = {}
     private(set) lazy var connections = DNSOverTCPProxy(loop: loop, limit: connectionLimit) { [unowned self] in
         handle($0, over: .stream, from: .stream($1), of: $2)
-        schedule()
+        endEvent()
     } onEnd: { [unowned self] in
         perform(forwarder.removeClient(.stream($0)))
-        schedule()
+        endEvent()
     }
     /// TCP connections of guests at a time.
     let connectionLimit: Int
@@ -80,9 +82,15 @@ final class DNSProxy {
         forwarder = DNSForwarder(servers: resolvers.servers, limits: limits)
     }
 
-    /// Handles a query that a guest sent over UDP.
+    /// Handles a query that a guest sent over UDP. The caller calls `endEvent` after the last one of several.
     func receive(_ message: [UInt8], from client: DNSDatagramClient, of guest: DNSGuest) {
         handle(message, over: .datagram, from: .datagram(client), of: guest)
+    }
+
+    /// Sends what the last events have left to send, and sets the timer.
+    func endEvent() {
+        connections.flush()
+        onRepliesEnd()
         schedule()
     }
 
@@ -177,10 +185,10 @@ final class DNSProxy {
         streams[transaction] = earlier.suffix(1)
         let new = try UpstreamQuery(query, to: server, loop: loop) { [unowned self] in
             perform(forwarder.receive($0, from: server, over: .stream, transaction: transaction, now: BootClock.now))
-            schedule()
+            endEvent()
         } onFailure: { [unowned self] in
             perform(forwarder.unreachable(server, transaction: transaction, now: BootClock.now))
-            schedule()
+            endEvent()
         }
         streams[transaction]?.append(new)
     }
@@ -192,7 +200,7 @@ final class DNSProxy {
             loop.schedule(at: due) { [unowned self] in
                 timer = nil
                 perform(forwarder.tick(now: BootClock.now))
-                schedule()
+                endEvent()
             }
         }
     }

@@ -7,8 +7,9 @@ import Wire
 /// One TCP connection of a guest.
 final class DNSTCPConnection {
     /// Queries under way at a time; further ones stay in the socket's buffer.
-    private static let maximumQueries = 8
-    private static let readLimit = DNSMessage.lengthPrefix + DNSMessage.maximumLength
+    private static let maximumQueries = 32
+    /// Bytes that are read at once, and bytes of responses above which no further query is handled.
+    private static let readLimit = 16 << 10, outputLimit = 64 << 10
 
     let guest: DNSGuest
     /// The guest's; nil for a program of the host.
@@ -18,11 +19,13 @@ final class DNSTCPConnection {
     private let idleTimeout: TimeAmount
     private let onQuery: ([UInt8]) -> Void
     private let onEnd: () -> Void
+    /// Called when there is something to send, once until `flush`.
+    var onOutput: () -> Void = {}
     private(set) var lastUse = BootClock.now
     private var input: [UInt8] = []
     private var output: [UInt8] = []
     private var pendingQueries = 0
-    private var isReadingQueries = false
+    private var isWorking = false
     /// The client has closed its side.
     private var isEnding = false
     private var isClosed = false
@@ -46,7 +49,7 @@ final class DNSTCPConnection {
 
     /// Begins to read queries.
     func start() {
-        noteUse()
+        scheduleIdleCheck()
         watch()
     }
 
@@ -58,18 +61,18 @@ final class DNSTCPConnection {
         loop.unwatch(socket.raw)
     }
 
-    private func noteUse() {
-        lastUse = BootClock.now
-        loop.cancel(timer)
-        timer = loop.schedule(after: idleTimeout) { [unowned self] in onEnd() }
+    private func scheduleIdleCheck() {
+        let end = lastUse + idleTimeout
+        timer = loop.schedule(at: end) { [unowned self] in
+            if lastUse + idleTimeout > end { scheduleIdleCheck() } else { onEnd() }
+        }
     }
 
-    /// Backpressure: the socket is not read while responses wait to be sent, nor at the maximum of queries.
+    /// Backpressure: the socket is not read while responses wait to be sent, nor from the maximum of queries until half
+    /// of them have responses.
     private func watch() {
-        if isClosed { return }
-        let wanted: Readiness? =
-            !output.isEmpty
-            ? .writable : isEnding || pendingQueries >= DNSTCPConnection.maximumQueries ? nil : .readable
+        let hasMost = pendingQueries > DNSTCPConnection.maximumQueries / (interest == nil ? 2 : 1) - 1
+        let wanted: Readiness? = !output.isEmpty ? .writable : isEnding || hasMost ? nil : .readable
         if wanted == interest { return }
         loop.unwatch(socket.raw)
         interest = wanted
@@ -92,47 +95,63 @@ final class DNSTCPConnection {
             if error.code != Errno.again { onEnd() }
             return
         }
-        readQueries()
+        flush()
     }
 
-    /// Passes on the queries in `input`. A reply calls this method again, and the inner call returns at once: otherwise
-    /// a client that sends thousands of queries at once would make the stack as deep.
-    private func readQueries() {
-        if isReadingQueries { return }
-        isReadingQueries = true
-        var start = 0
-        while !isClosed, output.isEmpty, pendingQueries < DNSTCPConnection.maximumQueries,
-            input.count >= start + DNSMessage.lengthPrefix
+    /// Sends responses, and handles queries that have arrived, as far as both are possible now. Calls of `reply`
+    /// meanwhile only append: a client that sends thousands of queries at once would make the stack as deep.
+    func flush() {
+        if isWorking || isClosed { return }
+        isWorking = true
+        var hasProgress = true
+        while hasProgress {
+            let handled = handleQueries()
+            if isClosed { return }
+            let isSent = send()
+            if isClosed { return }
+            hasProgress = handled > 0 && isSent
+        }
+        isWorking = false
+        if isEnding && pendingQueries == 0 && output.isEmpty { return onEnd() }
+        watch()
+    }
+
+    /// Passes on the queries in `input`. Returns their number.
+    private func handleQueries() -> Int {
+        var start = 0, count = 0
+        while !isClosed, output.count < DNSTCPConnection.outputLimit,
+            pendingQueries < DNSTCPConnection.maximumQueries, input.count >= start + DNSMessage.lengthPrefix
         {
             let first = start + DNSMessage.lengthPrefix, end = first + DNSMessage.length(in: input.rawSpan, at: start)
             guard input.count >= end else { break }
             let query = Array(input[first..<end])
             start = end
+            count += 1
             pendingQueries += 1
-            noteUse()
+            lastUse = BootClock.now
             onQuery(query)
         }
         input.removeFirst(start)
-        isReadingQueries = false
-        if isClosed { return }
-        if isEnding && pendingQueries == 0 && output.isEmpty { return onEnd() }
-        watch()
+        return count
     }
 
-    /// Sends a response.
+    /// Appends a response.
     func reply(_ message: [UInt8]) {
         pendingQueries -= 1
+        let isFirst = output.isEmpty
         output += DNSMessage.withLengthPrefix(message)
-        noteUse()
-        flush()
+        lastUse = BootClock.now
+        if isFirst && !isWorking { onOutput() }
     }
 
-    private func flush() {
+    /// Sends responses. Returns whether all are sent.
+    private func send() -> Bool {
         do throws(SystemError) {
             while !output.isEmpty { output.removeFirst(try socket.send(output)) }
+            return true
         } catch {
-            guard error.code == Errno.again else { return onEnd() }
+            if error.code != Errno.again { onEnd() }
+            return false
         }
-        if output.isEmpty { readQueries() } else { watch() }
     }
 }

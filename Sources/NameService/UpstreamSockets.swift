@@ -44,6 +44,7 @@ final class UpstreamSockets {
     private let limit: Int
     private let onResponse: ([UInt8], SocketAddress, UInt64) -> Void
     private let onFailure: (SocketAddress, UInt64) -> Void
+    private let onEventEnd: () -> Void
     private var ports: [Port] = []
     private var sent: [UInt64: [(port: Port, id: UInt16)]] = [:]
     private var buffer = [UInt8](repeating: 0, count: DNSMessage.maximumLength)
@@ -54,14 +55,16 @@ final class UpstreamSockets {
     ///   - onResponse: called with each message that has the id of a query under way, its sender, and the query's
     ///     transaction. A host that can send from the server's address can forge it.
     ///   - onFailure: called for each query under way to a server when it is unreachable.
+    ///   - onEventEnd: called after a number of messages or failures.
     init(
         loop: ControlLoop, limit: Int, onResponse: @escaping ([UInt8], SocketAddress, UInt64) -> Void,
-        onFailure: @escaping (SocketAddress, UInt64) -> Void
+        onFailure: @escaping (SocketAddress, UInt64) -> Void, onEventEnd: @escaping () -> Void
     ) {
         self.loop = loop
         self.limit = limit
         self.onResponse = onResponse
         self.onFailure = onFailure
+        self.onEventEnd = onEventEnd
     }
 
     /// Sends a query. The second one of a transaction to the same server leaves from the same port, because the first
@@ -119,6 +122,7 @@ final class UpstreamSockets {
     }
 
     private func receive(_ port: Port) {
+        defer { onEventEnd() }
         for _ in 0..<UpstreamSockets.burst {
             do throws(SystemError) {
                 let count = try port.socket.receive(into: &buffer)

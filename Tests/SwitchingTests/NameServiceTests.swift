@@ -152,6 +152,7 @@ import Wire
         let answer = Frames.udp(
             from: Endpoint(Self.router, Self.gateway, port: 53), to: Endpoint(mac(1), Self.mine, port: 4000), [7])
         #expect(scene.harness.control.sendNameReply(answer))
+        scene.harness.control.wakeForNameReplies()
         scene.harness.settle()
         #expect(scene.guest.received() == [answer] && scene.uplink.received().isEmpty)
     }
@@ -179,6 +180,7 @@ import Wire
         let answer = frame(to: .broadcast, from: Self.router, [1])
         for send in [{ scene.forward(answer) }, { _ = scene.harness.control.sendNameReply(answer) }] {
             send()
+            scene.harness.control.wakeForNameReplies()
             scene.harness.settle()
             #expect(scene.guest.received() == [answer] && outsider.received().isEmpty)
             #expect(tagging.received() == [answer[0..<12] + [0x81, 0, 0, 5] + answer[12...]])

@@ -180,13 +180,12 @@ package final class SwitchControl: Sendable {
     /// The port by which `address` has last sent to the name service by TCP; 0 if it never has.
     package func port(ofCaller address: IPv4Address) -> PortNumber { callers.port(of: address) }
 
-    /// Sends a frame with a DNS reply to a guest. Returns false if the ring is full.
+    /// Sends a frame with a DNS reply to a guest, at the next `wakeForNameReplies`. Returns false if the ring is full.
     @discardableResult
-    package func sendNameReply(_ frame: [UInt8]) -> Bool {
-        let taken = nameReplies.append(frame.rawSpan)
-        wakeup.signal()
-        return taken
-    }
+    package func sendNameReply(_ frame: [UInt8]) -> Bool { nameReplies.append(frame.rawSpan) }
+
+    /// Wakes the worker that sends the replies.
+    package func wakeForNameReplies() { wakeup.signal() }
 
     /// Diverts guests' TFTP datagrams to the gateway to this service from now on; nil for none.
     package func setBootService(_ service: BootService?) { submit(.boot(service)) }

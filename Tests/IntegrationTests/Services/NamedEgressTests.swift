@@ -67,7 +67,7 @@ extension IntegrationTests {
 
         /// A name with other addresses in each answer pushes its own pins out: an open connection stays.
         @Test(arguments: ["tap", "user"]) func openFlowOutlivesPin(uplink: String) throws {
-            let fixture = try Fixture(uplink, ["flux.example:80"])
+            let fixture = try Fixture(uplink, ["flux.example:80"], options: ["--dns-cache", "off"])
             let guest = try fixture.guest()
             let output = try fixture.run(
                 guest,
@@ -82,6 +82,19 @@ extension IntegrationTests {
             let status = try fixture.control.python("print(call('egress.get')['result'])").output
             #expect(status.contains("'pinned': 64"), "\(status)")
             #expect(try fixture.control.daemon.stop() == .exited(0))
+        }
+
+        /// A response that is kept from another guest's query is pinned for each guest that gets it.
+        @Test(arguments: ["tap", "user"]) func keptResponseIsPinnedForEachGuest(uplink: String) throws {
+            let fixture = try Fixture(uplink, ["flux.example:80"])
+            let first = try fixture.guest(), second = try fixture.guest("second")
+            // Each response of the server has another address.
+            let program = "a = lookup('flux.example')[1][0]; print(a, reaches(a, 80))"
+            let output = try fixture.run(first, program)
+            #expect(output.hasSuffix(" True"))
+            let address = output.split(separator: " ").first.map(String.init) ?? ""
+            #expect(try fixture.evaluate(second, "reaches('\(address)', 80)") == "False", "no pin yet")
+            #expect(try fixture.run(second, program) == output)
         }
 
         @Test(arguments: ["tap", "user"]) func listChangesWhileNetworkRuns(uplink: String) throws {
