@@ -34,8 +34,8 @@ package enum LocalAnswer: Equatable, Sendable {
 ///
 /// The zone has no AAAA records, because guests choose their IPv6 addresses themselves. An IPv6 address that is made
 /// from a hardware address (RFC 4291 appendix A) has the name of the guest with that hardware address. A bare name is
-/// the zone's for addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain from
-/// the others.
+/// the zone's for addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain
+/// from the others.
 package struct GuestZone: Sendable {
     /// Labels of the gateway, the first of which is its name in PTR records.
     private static let gatewayLabels = [Array("gateway".utf8), Array("host".utf8)]
