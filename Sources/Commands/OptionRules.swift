@@ -56,6 +56,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case egressDeny = "--egress deny"
     case allow = "--allow"
     case denyPrivate = "--deny private"
+    case egressLog = "--egress-log"
     case hostLoopback = "--host-loopback"
     case tapName = "--tap-name"
     case name = "--name"
@@ -297,7 +298,7 @@ extension OptionRules {
                 """
         ),
         OptionRule(
-            .egress, .allow, .denyPrivate, .hostLoopback, condition: .modes([.shared]),
+            .egress, .egressLog, .allow, .denyPrivate, .hostLoopback, condition: .modes([.shared]),
             because: "in the other modes vde_vmnet does not route guests to the outside"),
         OptionRule(
             .networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have an identifier"),
@@ -318,7 +319,7 @@ extension OptionRules {
             .dhcpSystem, condition: .uplinks([.tap, .vmnet]),
             because: "guests cannot reach a DHCP server of the host through a user-mode NAT"),
         OptionRule(
-            .egress, .allow, .denyPrivate, condition: .uplinks([.tap, .user]),
+            .egress, .egressLog, .allow, .denyPrivate, condition: .uplinks([.tap, .user]),
             because: "only these uplinks can restrict egress"),
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .uplinks([.tap, .user]),

@@ -43,6 +43,13 @@ struct PolicyOptions: ParsableArguments {
     var deny: Denied?
 
     @Flag(
+        help: """
+            Log what the egress policy refuses (tap and user only): the guest, the name if one is known, and the \
+            destination. At most ten lines a minute for each guest.
+            """)
+    var egressLog = false
+
+    @Flag(
         help:
             """
             Connect guests that use the gateway's address to servers on the host's loopback address. Selects the \
@@ -56,27 +63,28 @@ struct PolicyOptions: ParsableArguments {
         given.note(.egressDeny, egress == .deny)
         given.note(.allow, !allow.isEmpty)
         given.note(.denyPrivate, deny == .private)
+        given.note(.egressLog, egressLog)
         given.note(.hostLoopback, hostLoopback)
     }
 
     /// The option because of which `--uplink auto` chose the user-mode NAT, for a message.
     var needingUserMode: String {
-        hostLoopback
-            ? "--host-loopback"
-            : deny != nil
-                ? "--deny private"
-                : egress != nil
-                    ? "--egress"
-                    : """
-                    --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns, --dns, \
-                    --dns-cache or --no-router
-                    """
+        if hostLoopback { return "--host-loopback" }
+        if deny != nil { return "--deny private" }
+        if egress != nil { return "--egress" }
+        if egressLog { return "--egress-log" }
+        return
+            """
+            --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns, --dns, --dns-cache or \
+            --no-router
+            """
     }
 
     /// - Parameter needingNames: the option that needs the DNS proxy, which such a policy may close.
     func apply(to configuration: inout Configuration, needingNames option: String?) throws {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
+        configuration.logsRefusals = egressLog
         configuration.egress.deniesPrivate = deny == .private
         configuration.egress.allowed = try allow.map { text in
             guard let destination = AllowedDestination(text) else {

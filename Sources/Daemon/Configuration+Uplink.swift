@@ -17,6 +17,7 @@ extension Configuration {
         options.published = published
         options.reservations = reservations
         options.egress = egress
+        options.logsRefusals = logsRefusals
         options.isDefaultRouter = !withholdsRouter
         options.tapName = tapName
         options.bridgeHelper = bridgeHelper

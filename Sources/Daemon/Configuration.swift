@@ -113,6 +113,8 @@ package struct Configuration: Sendable {
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// What `egress` refuses is logged.
+    package var logsRefusals = false
     /// The file for a capture of all ports; nil: none.
     package var pcap: String?
     /// The control socket.

@@ -57,6 +57,8 @@ package final class Daemon {
     var bootFiles: BootFileServer?
     /// Reports changes of the host's interfaces, for `--deny private`.
     var localNetworkMonitor: ChangeMonitor?
+    /// Logs what the egress policy refuses; nil without `--egress-log`.
+    var egressLog: EgressLog?
     /// Follows the guests of published ports.
     private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)
@@ -165,6 +167,7 @@ package final class Daemon {
         }
         isForwarding = true
         try uplink?.begin()
+        startEgressLog()
         addressService?.start()
         trafficReport = configuration.statsInterval.map {
             TrafficReport(interval: .seconds(Int64($0)), loop: loop, control: control, logger: logger) {

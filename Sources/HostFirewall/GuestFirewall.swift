@@ -22,6 +22,8 @@ package final class GuestFirewall {
     private let nftables = NFTables()
     /// The wanted rules. `apply` brings the kernel in line with them.
     package var rules: NATTable
+    /// Refused packets that tables which were replaced have counted.
+    private var refusedBefore = 0
     /// Addresses of names, as elements of the first table's sets.
     package private(set) var pins = PinTable()
     private var isOwned = false
@@ -47,7 +49,9 @@ package final class GuestFirewall {
             var kept = pins
             _ = kept.retain(rules.egress)
             let elements = rules.script(pinning: kept.pins(now: now), now: now)
+            let refused = refusedNow
             try nftables.run(rules.script(isOwned: isOwned) + elements)
+            refusedBefore += refused
             pins = kept
         } else {
             // A table that a killed instance left under this name has no owner, and cannot get one.
@@ -75,6 +79,14 @@ package final class GuestFirewall {
             self.pins = before
             throw error
         }
+    }
+
+    /// Packets that the policy has refused; nil if they are not counted.
+    package var refusedPackets: Int? { rules.logGroup == nil ? nil : refusedBefore + refusedNow }
+
+    private var refusedNow: Int {
+        guard isApplied, rules.logGroup != nil else { return 0 }
+        return nftables.packets(of: NATTable.refusalCounter, in: rules.table) ?? 0
     }
 
     /// Compares the kernel's tables with those that were applied.

@@ -43,8 +43,8 @@ extension NATTable {
             + ["4", "6"].map { suffix in
                 "ether saddr . ip\(suffix == "6" ? "6" : "") daddr . meta l4proto . th dport @pins\(suffix) \(pass)"
             } + [
-                "meta l4proto { 6, 17 } th dport { 53, 853 } \(NATTable.refusal)",
-                "udp dport \(EgressPin.quicPort) \(NATTable.refusal)",
+                "meta l4proto { 6, 17 } th dport { 53, 853 } \(refusal)",
+                "udp dport \(EgressPin.quicPort) \(refusal)",
             ]
             + ["4", "6"].map { suffix in
                 "ether saddr . ip\(suffix == "6" ? "6" : "") daddr @hosts\(suffix) \(pass)"

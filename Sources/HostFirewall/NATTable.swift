@@ -29,6 +29,8 @@ package struct NATTable: Equatable, Sendable {
     /// Distinguishes flows that pins have opened from those under a looser policy before. Incremented by each stricter
     /// policy.
     package var flowGeneration: UInt8 = 0
+    /// The group of NFLOG that gets the beginning of refused packets; nil to refuse them without a log.
+    package var logGroup: UInt16?
     /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.
     package var gateway = IPv4Address.any
 
@@ -50,7 +52,7 @@ package struct NATTable: Equatable, Sendable {
 
     private static let prefix = "vde_vmnet_"
     /// The sender receives "communication administratively prohibited".
-    static let refusal = "reject with icmpx admin-prohibited"
+    static let rejection = "reject with icmpx admin-prohibited"
 
     /// The endings of table names, behind the interface's name.
     private static let suffixes = ["", "_guards"]
@@ -82,7 +84,7 @@ package struct NATTable: Equatable, Sendable {
             table inet \(table) {\(flags) }
             delete table inet \(table)
             table inet \(table) {\(flags)
-            \(pinSets)  chain ingress {
+            \(pinSets)\(refusalChain)  chain ingress {
                 type filter hook prerouting priority raw; policy accept;
             \(ingressRules)  }
               chain forward {
@@ -142,8 +144,8 @@ package struct NATTable: Equatable, Sendable {
         if isIsolating { rules.append("\(inward) \(outward) drop") }
         if egress.isDenying { rules += egress.allowed.flatMap(\.matches).map { "\(inward) \($0) accept" } }
         if hasPins { rules += pinRules.map { "\(inward) \($0)" } }
-        if egress.deniesPrivate { rules += privateMatches.map { "\(inward) \($0) \(NATTable.refusal)" } }
-        rules.append("\(inward) \(egress.isDenying ? NATTable.refusal : "accept")")
+        if egress.deniesPrivate { rules += privateMatches.map { "\(inward) \($0) \(refusal)" } }
+        rules.append("\(inward) \(egress.isDenying ? refusal : "accept")")
         rules.append("\(outward) ct direction reply ct state established,related accept")
         rules += routed.map { "\(outward) \(NATTable.match($0, isReply: false)) accept" }
         rules.append("\(outward) drop")
@@ -179,7 +181,7 @@ package struct NATTable: Equatable, Sendable {
               chain input {
                 type filter hook input priority filter; policy accept;
             \((own + names + allowed).map { "    \(inward) \($0) accept\n" }.joined())    \
-            \(inward) \(NATTable.refusal)
+            \(inward) \(refusal)
               }
 
             """

@@ -30,20 +30,32 @@ package final class NFTables {
         return result.output
     }
 
-    /// The output of `nft list table` without the elements of sets, which change with time; nil if there is no such
-    /// table.
+    /// The output of `nft list table` without the elements of sets and the values of counters, which change with time;
+    /// nil if there is no such table.
     package func listing(of table: String) -> String? {
         guard let result = try? execute("list table inet \(table)\n"), result.succeeded else { return nil }
         return NFTables.withoutElements(result.output)
     }
 
-    /// Removes `elements = { ... }` of named sets, which may have several lines.
+    /// The value of a counter, in packets; nil if there is none.
+    package func packets(of counter: String, in table: String) -> Int? {
+        guard let result = try? execute("list counter inet \(table) \(counter)\n"), result.succeeded else { return nil }
+        return result.output.split(separator: "\n").lazy.compactMap(NFTables.packets).first
+    }
+
+    /// The number in `packets NUMBER bytes NUMBER`; nil for another line.
+    private static func packets(_ line: Substring) -> Int? {
+        let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+        return words.count == 4 && words[0] == "packets" ? Int(words[1]) : nil
+    }
+
+    /// Removes `elements = { ... }` of named sets, which may have several lines, and the values of named counters.
     static func withoutElements(_ listing: String) -> String {
         var isElement = false
         return listing.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
             if line.drop(while: { $0 == " " || $0 == "\t" }).hasPrefix("elements = {") { isElement = true }
             defer { if line.last == "}" { isElement = false } }
-            return !isElement
+            return !isElement && packets(line) == nil
         }.joined(separator: "\n")
     }
 

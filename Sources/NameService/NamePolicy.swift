@@ -8,20 +8,8 @@ import Wire
 /// Applies the names of an egress policy to guests' queries and the responses to them: `NameFilter` decides, this pins
 /// addresses before a guest learns of them, and counts what is refused.
 package final class NamePolicy {
-    /// What was refused to a guest.
-    package struct Refusal: Hashable, Sendable {
-        /// The guest's; nil if it is unknown.
-        package let hardware: MACAddress?
-        /// The name that it queried.
-        package let name: String
-        /// The address to which the name leads and must not; nil if the name itself is not allowed.
-        package let address: EgressAddress?
-    }
-
     /// How long a pin holds beyond the time to live, for clients that connect late.
     package static let grace = TimeAmount.seconds(120)
-    /// Refusals that are kept until `takeRefusals`.
-    private static let capacity = 64
     /// Between two messages about pins that cannot be made.
     private static let logInterval = TimeAmount.seconds(10)
 
@@ -31,7 +19,7 @@ package final class NamePolicy {
     package var onPins: ([EgressPin], DNSName, Instant) -> Bool = { _, _, _ in true }
     private let logger: Logger
     private var nextLog = Instant.distantPast
-    private var refusals: Set<Refusal> = []
+    private var refusals = RefusalTable()
     /// Queries for names that are not allowed.
     package private(set) var refusedNames = 0
     /// Responses with addresses that no name may open.
@@ -50,7 +38,7 @@ package final class NamePolicy {
         case .forward: return nil
         case .noSuchName:
             refusedNames += 1
-            note(Refusal(hardware: guest, name: question.name.description, address: nil))
+            note(guest, question.name.description, nil)
             return DNSMessage.failure(of: message, code: .nameError)
         case .refused: return DNSMessage.failure(of: message, code: .refused)
         case .noRecords:
@@ -68,7 +56,7 @@ package final class NamePolicy {
         case .forbidden(let address):
             refusedAnswers += 1
             let name = (try? DNSView(response.rawSpan).question().name.description) ?? ""
-            note(Refusal(hardware: guest, name: name, address: address))
+            note(guest, name, address)
             return NamePolicy.failure(response, .noError)
         case .noRecords: return NamePolicy.failure(response, .noError)
         case .noSuchName: return NamePolicy.failure(response, .nameError)
@@ -101,13 +89,11 @@ package final class NamePolicy {
 
     // MARK: Refusals
 
-    private func note(_ refusal: Refusal) {
-        if refusals.count < NamePolicy.capacity { refusals.insert(refusal) }
+    private func note(_ guest: MACAddress?, _ name: String, _ address: EgressAddress?) {
+        guard refusals.hasRoom(for: guest) else { return }
+        refusals.insert(EgressRefusal(hardware: guest, name: name, address: address, transport: "dns"))
     }
 
-    /// Removes and returns the refusals since the last call, each once, up to a bound.
-    package func takeRefusals() -> [Refusal] {
-        defer { refusals = [] }
-        return Array(refusals)
-    }
+    /// Removes and returns the refusals since the last call, each once, and the number of those that had no room.
+    package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) { refusals.take() }
 }

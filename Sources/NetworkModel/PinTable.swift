@@ -78,6 +78,20 @@ package struct PinTable: Sendable {
         guests.values.flatMap { $0.filter { now < $0.value.expires }.map { ($0.key, $0.value.expires) } }
     }
 
+    /// A name that has led a guest to an address, not long ago; nil if none is known.
+    package func name(leading guest: MACAddress, to address: EgressAddress) -> DNSName? {
+        guests[guest]?.filter { $0.key.address == address }.max { $0.value.serial < $1.value.serial }?.value.name
+    }
+
+    /// Completes a refusal by the name that has led the guest to the address.
+    package func named(_ refusal: EgressRefusal) -> EgressRefusal {
+        var refusal = refusal
+        if refusal.name == nil, let guest = refusal.hardware, let address = refusal.address {
+            refusal.name = name(leading: guest, to: address)?.description
+        }
+        return refusal
+    }
+
     // MARK: Changes
 
     /// Pins addresses of one name for one guest. A pin that exists ends later, never earlier.

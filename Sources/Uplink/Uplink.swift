@@ -67,8 +67,11 @@ package protocol Uplink: AnyObject {
     func flows(limit: Int) -> [UplinkDetails.Flow]?
     /// Whether frames that the egress policy refuses are noted for `takeRefusals`.
     func setRefusalReports(_ isOn: Bool)
-    /// The refused frames since the last call, as far as the uplink sees them.
-    func takeRefusals() -> [UplinkDetails.Refusal]
+    /// The refused frames since the last call, as far as the uplink sees them, and the number of those that had no
+    /// room.
+    func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int])
+    /// Packets that the egress policy has refused; nil if the uplink does not count them.
+    var refusedPackets: Int? { get }
     /// Replaces the published ports while the network runs. A failure changes nothing.
     func change(published: [PublishedPort]) throws(ChangeRefusal)
     /// Whether the uplink can restrict where guests go.
@@ -105,7 +108,8 @@ extension Uplink {
     package func publish(_ published: [PublishedPort]) {}
     package func flows(limit: Int) -> [UplinkDetails.Flow]? { nil }
     package func setRefusalReports(_ isOn: Bool) {}
-    package func takeRefusals() -> [UplinkDetails.Refusal] { [] }
+    package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) { ([], [:]) }
+    package var refusedPackets: Int? { nil }
     package func change(published: [PublishedPort]) throws(ChangeRefusal) {
         throw ChangeRefusal(.unsupported, "this uplink publishes no ports while it runs; give --publish at the start")
     }

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Wire
-
 /// What an uplink reports about itself for the control socket.
 package struct UplinkDetails: Sendable {
     /// A connection or datagram flow between a guest and the outside.
@@ -16,25 +14,6 @@ package struct UplinkDetails: Sendable {
             self.transport = transport
             self.guest = guest
             self.remote = remote
-        }
-    }
-
-    /// A frame of a guest that the egress policy has refused.
-    package struct Refusal: Sendable {
-        /// The guest's.
-        package var hardware: MACAddress
-        /// The destination's address as text.
-        package var destination: String
-        /// `tcp`, `udp`, `icmp`, or a number.
-        package var transport: String
-        /// Of TCP and UDP.
-        package var port: UInt16?
-
-        package init(hardware: MACAddress, destination: String, transport: String, port: UInt16?) {
-            self.hardware = hardware
-            self.destination = destination
-            self.transport = transport
-            self.port = port
         }
     }
 

@@ -37,6 +37,8 @@ package struct UplinkOptions: Sendable {
     package var reservations: [AddressReservation] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
+    /// Packets that `egress` refuses are reported by `takeRefusals` (`--egress-log`).
+    package var logsRefusals = false
     /// Guests get a default route to the gateway.
     package var isDefaultRouter = true
     /// nil: the first free name.

@@ -46,6 +46,21 @@ extension UserNAT {
         return gateway.pins.count
     }
 
+    /// The refusals since the last call, with the names that have led to their addresses.
+    func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) {
+        var taken = refusals.take()
+        guard !taken.refusals.isEmpty else { return taken }
+        sink.lockShared()
+        pollLock.lock()
+        defer {
+            pollLock.unlock()
+            sink.unlock()
+            if pollLock.isPollRequested { slirp.wake() }
+        }
+        taken.refusals = taken.refusals.map(gateway.pins.named)
+        return taken
+    }
+
     /// Publishes a port.
     /// - Throws: `port`, with the part that failed; nothing is published then.
     package func publish(_ published: PublishedPort) throws(UserNATError) {

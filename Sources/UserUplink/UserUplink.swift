@@ -236,12 +236,9 @@ package final class UserUplink: Uplink {
 
     package func setRefusalReports(_ isOn: Bool) { network.refusals.setOn(isOn) }
 
-    package func takeRefusals() -> [UplinkDetails.Refusal] {
-        network.refusals.take().entries.map {
-            UplinkDetails.Refusal(
-                hardware: $0.hardware, destination: $0.destination, transport: $0.transport, port: $0.port)
-        }
-    }
+    package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) { network.takeRefusals() }
+
+    package var refusedPackets: Int? { network.dropped(.refused) }
 
     package var details: UplinkDetails {
         var details = UplinkDetails()

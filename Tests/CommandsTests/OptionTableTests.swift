@@ -77,6 +77,7 @@ private enum Expected {
         --egress deny                               | +++-- | +-- | +++++++ |
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
         --deny private                              | +++-- | +-- | +++++++ |
+        --egress-log                                | +++-- | +-- | +++++++ |
         --host-loopback                             | +-+-- | +-- | +++++++ |
         --tap-name t0                               | ++--- | +++ | +++++++ |
         --name n1                                   | +++++ | +++ | +++++++ |

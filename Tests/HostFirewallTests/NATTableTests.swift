@@ -52,6 +52,21 @@ private func network(_ text: String) -> IPv4Network {
         #expect(named.script(isOwned: true).contains("ct label set 65 accept"))
     }
 
+    @Test func refusedPacketsAreLoggedAtALimitedRate() {
+        var logging = firewall
+        logging.egress.isDenying = true
+        logging.egress.allowed = [AllowedDestination("site.example")!]
+        #expect(!logging.script(isOwned: true).contains("log group"))
+        logging.logGroup = 22_017
+        let script = logging.script(isOwned: true)
+        #expect(
+            script.contains("update @senders { ether saddr limit rate 10/second burst 20 packets } log group 22017"))
+        for line in ["iif 7 udp dport 443 goto refused", "    iif 7 goto refused\n"] {
+            #expect(script.contains(line), "\(line)")
+        }
+        #expect(script.split(separator: "\n").count { $0.contains("reject with") } == 1)
+    }
+
     @Test func privateNetworksAreRefused() {
         var denying = firewall
         denying.egress.deniesPrivate = true

@@ -52,6 +52,16 @@ int platform_network_monitor(void) { return platform_socket(PF_ROUTE, SOCK_RAW);
 
 int platform_firewall_monitor(void) { return -ENOTSUP; }
 
+int platform_packet_log_open(uint16_t *group) {
+    (void)group;
+    return -ENOTSUP;
+}
+
+int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, int capacity) {
+    (void)fd, (void)packets, (void)capacity;
+    return -ENOTSUP;
+}
+
 uint64_t platform_network_namespace(void) { return 0; }
 
 int platform_tap_open(const char *name, int create, uint32_t *offloads) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The build, and libraries that are loaded at run time and are not needed to build. Part of CPlatform.h.
+// The build, logged packets, and libraries that are loaded at run time and are not needed to build. Part of CPlatform.h.
 #ifndef CPLATFORM_LIBRARIES_H
 #define CPLATFORM_LIBRARIES_H
 
@@ -25,6 +25,24 @@ int platform_nftables_run(
     struct platform_nftables *nftables, const char *commands, const char **output, const char **error);
 /// Closes the socket: the kernel removes the tables that it owns.
 void platform_nftables_close(struct platform_nftables *nftables);
+
+// ---- Packets that rules of nftables log (linux/nflog.c)
+// ----------------------------------------------------------------------
+
+/// Bytes of a logged packet that are kept: the longest IPv4 header, or an IPv6 header, and the ports.
+#define PLATFORM_LOGGED_LENGTH 64
+/// The beginning of a packet that a rule of nftables has logged, and the sender's hardware address.
+struct platform_logged_packet {
+    uint8_t hardware[6];
+    uint8_t has_hardware;
+    uint32_t length;  // of `bytes`
+    uint8_t bytes[PLATFORM_LOGGED_LENGTH];
+};
+/// Opens a group of NFLOG that no other socket has: rules with `log group GROUP` log to it (Linux). Closed by the
+/// caller.
+int platform_packet_log_open(uint16_t *group);
+/// Receives packets that were logged, without blocking. Returns their number, or -errno; ENOBUFS if some were lost.
+int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, int capacity);
 
 // ---- User-mode NAT by libslirp, found at run time (posix/slirp.c)
 // ----------------------------------------------------------------------

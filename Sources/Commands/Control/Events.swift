@@ -15,7 +15,8 @@ package struct Events: ParsableCommand {
             join, leave: a client has got a port, or has left it
             lease, conflict: an address was leased, or is used by a host without a lease
             drops: at least 32 frames were dropped at a port within a second
-            offence: a guest has broken the rules; refusal: --egress has refused a name, or packets (user-mode NAT)
+            offence: a guest has broken the rules; refusal: --egress has refused a name, or packets (on a TAP with \
+            --egress-log)
             uplink, host, loop, change: what they say; change is a command of the control socket
             lost: this program did not read, and events were discarded
             """)

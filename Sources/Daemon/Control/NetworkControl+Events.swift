@@ -69,7 +69,7 @@ extension NetworkControl {
         daemon.loop.cancel(eventState.timer)
         eventState.network?.stop()
         eventState.firewall?.stop()
-        if eventState.ports != nil { daemon.uplink?.setRefusalReports(false) }
+        if eventState.ports != nil { daemon.uplink?.setRefusalReports(daemon.configuration.logsRefusals) }
         eventState = EventState()
     }
 
@@ -94,24 +94,7 @@ extension NetworkControl {
             publish(
                 .host, [("what", .string("resolvers")), ("resolvers", .array(servers.map { .string("\($0)") }))])
         }
-        for refusal in daemon.names?.policy.takeRefusals() ?? [] {
-            publish(
-                .refusal,
-                [
-                    ("mac", .optional(refusal.hardware?.description)), ("name", .string(refusal.name)),
-                    ("destination", .optional(refusal.address?.description)), ("transport", .string("dns")),
-                    ("port", .null),
-                ])
-        }
-        for refusal in daemon.uplink?.takeRefusals() ?? [] {
-            publish(
-                .refusal,
-                [
-                    ("mac", .string(refusal.hardware.description)), ("destination", .string(refusal.destination)),
-                    ("transport", .string(refusal.transport)),
-                    ("port", refusal.port.map { .integer(Int($0)) } ?? .null),
-                ])
-        }
+        daemon.reportRefusals()
     }
 
     // MARK: Ports
@@ -185,6 +168,18 @@ extension NetworkControl {
     func report(_ offence: GuestOffence, by hardware: MACAddress, at port: PortNumber) {
         publish(
             .offence, facts(of: port) + [("offence", .string("\(offence)")), ("mac", .string(hardware.description))])
+    }
+
+    /// The egress policy has refused something.
+    func report(_ refusal: EgressRefusal) {
+        guard eventState.ports != nil else { return }
+        publish(
+            .refusal,
+            [
+                ("mac", .optional(refusal.hardware?.description)), ("name", .optional(refusal.name)),
+                ("destination", .optional(refusal.address?.description)), ("transport", .string(refusal.transport)),
+                ("port", refusal.port.map { .integer(Int($0)) } ?? .null),
+            ])
     }
 
     /// A loop was found at a port, or has ended (`other` is nil).

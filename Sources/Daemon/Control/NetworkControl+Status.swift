@@ -177,6 +177,7 @@ extension NetworkControl {
             ("pinned", .integer(daemon.uplink?.pinCount ?? 0)),
             ("refused_names", .integer(daemon.names?.policy.refusedNames ?? 0)),
             ("refused_answers", .integer(daemon.names?.policy.refusedAnswers ?? 0)),
+            ("refused_packets", daemon.uplink?.refusedPackets.map { .integer($0) } ?? .null),
         ])
     }
 

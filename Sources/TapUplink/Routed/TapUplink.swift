@@ -20,6 +20,9 @@ package final class TapUplink: Uplink {
     private var network: TapNetwork?
     private var monitor: HostMonitor?
     private var tap = ""
+    /// Gets packets that the policy refuses, with `--egress-log`.
+    private var packetLog: PacketLog?
+    private var refusals = RefusalTable()
     package private(set) var port: PortNumber?
     package private(set) var hostAddressing: HostAddressing?
 
@@ -56,6 +59,36 @@ package final class TapUplink: Uplink {
 
     package func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
         try running().pin(pins, of: name, until: expires)
+    }
+
+    package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) {
+        receiveRefusals()
+        var taken = refusals.take()
+        if let pins = network?.firewall.pins { taken.refusals = taken.refusals.map(pins.named) }
+        return taken
+    }
+
+    package var refusedPackets: Int? { network?.firewall.refusedPackets }
+
+    /// The kernel limits the rate of each guest.
+    private func receiveRefusals() {
+        for packet in packetLog?.receive() ?? [] where refusals.hasRoom(for: packet.hardware) {
+            guard let refusal = EgressRefusal(hardware: packet.hardware, packet: packet.bytes.rawSpan) else { continue }
+            refusals.insert(refusal)
+        }
+    }
+
+    private func openPacketLog() throws(ExitError) -> PacketLog {
+        do throws(SystemError) {
+            return try PacketLog()
+        } catch {
+            throw ExitError(
+                .unavailable,
+                """
+                \(error); --egress-log needs NFLOG on a TAP: load the kernel module nfnetlink_log, or leave the option \
+                out
+                """)
+        }
     }
 
     package var pinCount: Int { network?.firewall.pins.count ?? 0 }
@@ -104,6 +137,8 @@ package final class TapUplink: Uplink {
         rules.published = options.published
         rules.egress = options.egress
         rules.gateway = guests.gateway
+        if options.logsRefusals { packetLog = try openPacketLog() }
+        rules.logGroup = packetLog?.group
         let network = TapNetwork(rules, guests: guests, device: device, changes: changes, logger: context.logger)
         self.network = network
         try network.start()
@@ -123,6 +158,11 @@ package final class TapUplink: Uplink {
     package func begin() throws(ExitError) {
         guard let network, let guests = hostAddressing?.network else { return }
         if options.mode == .shared { HostRoutes.reportOffline(context.logger) }
+        if let packetLog {
+            try orUnavailable { () throws(SystemError) in
+                try context.loop.watch(packetLog.descriptor.raw) { [unowned self] _ in receiveRefusals() }
+            }
+        }
         monitor = try HostMonitor(
             network, tap: tap, guests: guests, isShared: options.mode == .shared, loop: context.loop,
             logger: context.logger, onFailure: context.onFailure)
@@ -156,7 +196,10 @@ package final class TapUplink: Uplink {
     }
 
     /// Takes the TAP down, before anything is undone that keeps its guests where they may be.
-    package func stop() { network?.takeDown() }
+    package func stop() {
+        network?.takeDown()
+        if let packetLog { context.loop.unwatch(packetLog.descriptor.raw) }
+    }
 
     package func undo() { changes?.undo() }
 }

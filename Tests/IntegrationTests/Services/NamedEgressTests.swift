@@ -7,6 +7,10 @@ extension IntegrationTests {
     /// Egress by name, with sites, a hostile name server, and a hostile guest.
     @Suite struct NamedEgress {
         private typealias Fixture = NamedEgressFixture
+        private static func hardware(_ guest: PlugGuest) throws -> String {
+            try guest.namespace.run("cat", "/sys/class/net/\(PlugGuest.interface)/address").trimmed
+        }
+
         private static let rules = ["site.example:80", "*.site.example:80", "*.debian.example"]
 
         @Test(arguments: ["tap", "user"]) func namesOpenTheirAddresses(uplink: String) throws {
@@ -164,6 +168,46 @@ extension IntegrationTests {
             try eventually("the new network is refused") { try reaches(Fixture.site) == "False" }
             #expect(try control.daemon.stop() == .exited(0))
             _ = own
+        }
+
+        @Test(arguments: ["tap", "user"]) func refusalsAreLogged(uplink: String) throws {
+            let fixture = try Fixture(uplink, Self.rules, options: ["--egress-log"])
+            let guest = try fixture.control.guest(), other = try fixture.control.guest("other")
+            try guest.lease("-x", "hostname:guest")
+            try other.lease("-x", "hostname:other")
+            let daemon = fixture.control.daemon.program, mac = try Self.hardware(guest)
+            let events = try fixture.control.host.start([
+                TestHost.product("vde_vmnet"), "events", fixture.control.socket, "--only", "refusal",
+            ])
+            func logged(_ text: String, _ program: String) throws {
+                try eventually("the line: \(text)", within: 20) {
+                    _ = try fixture.run(guest, program)
+                    return daemon.output.contains("egress refused: \(mac) (guest, 192.168.105.2): \(text)")
+                }
+            }
+            try logged("the name forbidden.example", "lookup('forbidden.example')")
+            try logged("the name rebind.site.example, which leads to 127.0.0.1", "lookup('rebind.site.example')")
+            try logged("tcp to \(Fixture.forbidden) port 80", "open('\(Fixture.forbidden)', 80)")
+            try logged(
+                "tcp to \(Fixture.site) port 8000 (site.example)",
+                "lookup('site.example')\nopen('\(Fixture.site)', 8000)")
+            let socket = "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+            try logged("udp to 203.0.113.1 port 443", "\(socket).sendto(b'x', ('203.0.113.1', 443))")
+            try eventually("an event") {
+                events.output.contains("mac=\(mac) destination=\(Fixture.forbidden) transport=tcp port=80")
+            }
+            // A guest that floods neither fills the log nor hides another one.
+            _ = try fixture.run(guest, "for i in range(60): lookup(f'n{i}.forbidden.example')")
+            _ = try fixture.run(guest, "for i in range(300): \(socket).sendto(b'x', ('203.0.113.1', 9000 + i))")
+            try eventually("the other guest's line") {
+                _ = try fixture.evaluate(other, "open('\(Fixture.forbidden)', 80)")
+                return daemon.output.contains("(other, 192.168.105.3): tcp to \(Fixture.forbidden) port 80")
+            }
+            // Two windows of a minute may have passed.
+            #expect(daemon.output.split(separator: "\n").count { $0.contains("egress refused: \(mac)") } <= 30)
+            let status = try fixture.control.python("print(call('egress.get')['result']['refused_packets'] > 300)")
+            #expect(status.output == "True\n", "\(status)")
+            #expect(try fixture.control.daemon.stop() == .exited(0))
         }
 
         @Test func refusedNamesAreEvents() throws {
