@@ -57,6 +57,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case allow = "--allow"
     case denyPrivate = "--deny private"
     case egressLog = "--egress-log"
+    case checkNames = "--check-names"
     case hostLoopback = "--host-loopback"
     case tapName = "--tap-name"
     case name = "--name"
@@ -225,6 +226,7 @@ extension OptionRules {
         OptionRule(.mgmtmode, condition: .needs(.mgmt), because: "it is the mode of that socket"),
         OptionRule(.dhcpEnd, .mask, condition: .needs(.gateway), because: "together they describe the network"),
         OptionRule(.allow, condition: .needs(.egressDeny), because: "without it every destination is allowed"),
+        OptionRule(.checkNames, condition: .needs(.allow), because: "names are compared with that list"),
         OptionRule(
             .denyPrivate, condition: .excludes([.egressDeny, .hostLoopback]),
             because: "the one refuses these destinations anyway, the other opens the host"),
@@ -298,7 +300,7 @@ extension OptionRules {
                 """
         ),
         OptionRule(
-            .egress, .egressLog, .allow, .denyPrivate, .hostLoopback, condition: .modes([.shared]),
+            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .hostLoopback, condition: .modes([.shared]),
             because: "in the other modes vde_vmnet does not route guests to the outside"),
         OptionRule(
             .networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have an identifier"),
@@ -333,6 +335,10 @@ extension OptionRules {
         OptionRule(
             .publishHardwareUDP, .publishNameUDP, condition: .uplinks([.tap]),
             because: "libslirp's UDP ports cannot follow a lease; give an address, and fix it with --dhcp-host"),
+        OptionRule(
+            .checkNames, condition: .uplinks([.user]),
+            because: "only the user-mode NAT sees what guests send; through a TAP the kernel forwards their connections"
+        ),
         OptionRule(
             .hostLoopback, condition: .uplinks([.user]),
             because: "only the user-mode NAT connects to the host's loopback address"),

@@ -50,6 +50,13 @@ struct PolicyOptions: ParsableArguments {
     var egressLog = false
 
     @Flag(
+        help: """
+            Compare the name in each TLS or HTTP connection (SNI, Host) with the names of --allow, and end those that \
+            name another server, none, or hide it (ECH). Selects the user-mode NAT.
+            """)
+    var checkNames = false
+
+    @Flag(
         help:
             """
             Connect guests that use the gateway's address to servers on the host's loopback address. Selects the \
@@ -64,12 +71,14 @@ struct PolicyOptions: ParsableArguments {
         given.note(.allow, !allow.isEmpty)
         given.note(.denyPrivate, deny == .private)
         given.note(.egressLog, egressLog)
+        given.note(.checkNames, checkNames)
         given.note(.hostLoopback, hostLoopback)
     }
 
     /// The option because of which `--uplink auto` chose the user-mode NAT, for a message.
     var needingUserMode: String {
         if hostLoopback { return "--host-loopback" }
+        if checkNames { return "--check-names" }
         if deny != nil { return "--deny private" }
         if egress != nil { return "--egress" }
         if egressLog { return "--egress-log" }
@@ -95,6 +104,10 @@ struct PolicyOptions: ParsableArguments {
                     """)
             }
             return destination
+        }
+        configuration.egress.inspectsNames = checkNames
+        if checkNames, !configuration.egress.checksNames {
+            throw ValidationError("--check-names needs --allow with a name, such as --allow github.com:443")
         }
         if let option, !configuration.egress.allowsNames {
             throw ValidationError(

@@ -71,6 +71,7 @@ struct EgressLog {
         text += "\(refusal.transport) to \(refusal.address.map { "\($0)" } ?? "?")"
         if let port = refusal.port { text += " port \(port)" }
         if let name { text += " (\(name))" }
+        if let reason = refusal.reason { text += ": \(reason)" }
         return text
     }
 

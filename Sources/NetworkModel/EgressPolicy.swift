@@ -20,6 +20,9 @@ package struct EgressPolicy: Equatable, Sendable {
     /// Guests may resolve only the names in `allowed`, and connect to their addresses.
     package var restrictsNames: Bool { isDenying && checksNames }
 
+    /// The names in guests' TLS and HTTP are compared with `allowed` (`--check-names`, user mode).
+    package var inspectsNames = false
+
     /// Neither private addresses nor those of the host and its networks: the Internet only (`--deny private`).
     package var deniesPrivate = false
     /// The networks of the host's interfaces, its own addresses among them, for `deniesPrivate`.
@@ -39,6 +42,7 @@ package struct EgressPolicy: Equatable, Sendable {
 
     /// Whether every destination that this policy allows is allowed by `other` too.
     package func isWithin(_ other: EgressPolicy) -> Bool {
+        if other.inspectsNames && !inspectsNames { return false }
         if other.deniesPrivate, !deniesPrivate || !Set(other.localNetworks).isSubset(of: localNetworks) { return false }
         return !other.isDenying || (isDenying && Set(allowed).isSubset(of: other.allowed))
     }
@@ -52,10 +56,18 @@ package struct EgressPolicy: Equatable, Sendable {
         var scopes: [EgressPin.Scope] = []
         for rule in allowed where rule.name?.matches(name) == true {
             let added: [EgressPin.Scope] =
-                rule.port.map { $0 == 443 ? [.tcp($0)] : [.tcp($0), .udp($0)] } ?? [.everyPort]
+                rule.port.map { isTCPOnly($0) ? [.tcp($0)] : [.tcp($0), .udp($0)] } ?? [.everyPort]
             scopes += added.filter { !scopes.contains($0) }
         }
         return scopes
+    }
+
+    /// Ports of rules that are for HTTP.
+    private func isTCPOnly(_ port: UInt16) -> Bool { port == 443 || port == 80 && inspectsNames }
+
+    /// Whether a connection to this port may name a server so.
+    package func allowsTCP(named name: DNSName, _ port: UInt16) -> Bool {
+        scopes(of: name).contains { $0 == .tcp(port) || $0 == .everyPort }
     }
 
     /// What a guest may do with an address in an answer to a query for an allowed name.

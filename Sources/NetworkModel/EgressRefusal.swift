@@ -14,15 +14,19 @@ package struct EgressRefusal: Hashable, Sendable {
     /// Of TCP and UDP.
     package var port: UInt16?
 
+    /// Why, if the policy allows the address.
+    package var reason: String?
+
     package init(
         hardware: MACAddress?, name: String? = nil, address: EgressAddress? = nil, transport: String,
-        port: UInt16? = nil
+        port: UInt16? = nil, reason: String? = nil
     ) {
         self.hardware = hardware
         self.name = name
         self.address = address
         self.transport = transport
         self.port = port
+        self.reason = reason
     }
 
     /// A refused IP packet; nil if it is none.

@@ -61,10 +61,13 @@ package struct PinTable: Sendable {
     }
 
     /// The same for UDP.
-    package func allowsUDP(_ guest: MACAddress, _ address: EgressAddress, _ port: UInt16, now: Instant) -> Bool {
+    /// - Parameter isExact: only a pin for this port counts.
+    package func allowsUDP(
+        _ guest: MACAddress, _ address: EgressAddress, _ port: UInt16, isExact: Bool = false, now: Instant
+    ) -> Bool {
         guard guests[guest] != nil else { return false }
         return contains(EgressPin(guest: guest, address: address, scope: .udp(port)), now: now)
-            || !EgressPin.resolverPorts.contains(port) && port != EgressPin.quicPort
+            || !isExact && !EgressPin.resolverPorts.contains(port) && port != EgressPin.quicPort
                 && allowsPing(guest, address, now: now)
     }
 

@@ -24,6 +24,7 @@ extension UserNAT {
         change {
             let isStricter = !gateway.options.policy.isWithin(policy)
             gateway.setPolicy(policy)
+            relay.setPolicy(policy)
             guard isStricter else { return }
             let now = BootClock.now
             relay.reset(now: now) { key, isInbound in !isInbound && !gateway.allowsConnection(key, now: now) }

@@ -71,6 +71,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         } catch {
             throw .system(error)
         }
+        relay.setPolicy(options.policy)
         slirp = try SlirpThread(options)
         slirp.stack.onFrame { [unowned self] in receiveFromSlirp(&$0) }
         for port in published {
@@ -183,6 +184,10 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// Sends the frames of the gateway, and the rest of the output.
     private func flush() {
         relay.drainEffects { gateway.apply($0, now: now) }
+        relay.drainRefused { refusal in
+            drop(.refused)
+            refusals.note(refusal)
+        }
         for frame in gateway.toSlirp { sendToSlirp(frame.rawSpan) }
         gateway.toSlirp.removeAll()
         for frame in gateway.toGuests { sendToGuests(frame.rawSpan) }

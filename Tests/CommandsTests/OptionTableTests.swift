@@ -78,6 +78,7 @@ private enum Expected {
         --allow 203.0.113.0/24                      | +++-- | +-- | +++++++ | --egress deny
         --deny private                              | +++-- | +-- | +++++++ |
         --egress-log                                | +++-- | +-- | +++++++ |
+        --check-names                               | +-+-- | +-- | +++++++ | --egress deny --allow a.example
         --host-loopback                             | +-+-- | +-- | +++++++ |
         --tap-name t0                               | ++--- | +++ | +++++++ |
         --name n1                                   | +++++ | +++ | +++++++ |
@@ -108,6 +109,7 @@ private enum Expected {
         ("--dns-cache", ["--egress deny"]),
         ("--allow", ["--egress allow", "--deny private"]),
         ("--deny private", ["--egress deny", "--host-loopback"]),
+        ("--check-names", ["--egress allow", "--deny private", "--allow 203.0.113.0/24"]),
         ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),
         ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),

@@ -178,7 +178,7 @@ extension NetworkControl {
             [
                 ("mac", .optional(refusal.hardware?.description)), ("name", .optional(refusal.name)),
                 ("destination", .optional(refusal.address?.description)), ("transport", .string(refusal.transport)),
-                ("port", refusal.port.map { .integer(Int($0)) } ?? .null),
+                ("port", refusal.port.map { .integer(Int($0)) } ?? .null), ("reason", .optional(refusal.reason)),
             ])
     }
 

@@ -174,6 +174,7 @@ extension NetworkControl {
             ("denies_private", .bool(egress.deniesPrivate)),
             ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
             ("names_checked", .bool(names && egress.checksNames)),
+            ("connections_checked", .bool(names && egress.checksNames && egress.inspectsNames)),
             ("pinned", .integer(daemon.uplink?.pinCount ?? 0)),
             ("refused_names", .integer(daemon.names?.policy.refusedNames ?? 0)),
             ("refused_answers", .integer(daemon.names?.policy.refusedAnswers ?? 0)),

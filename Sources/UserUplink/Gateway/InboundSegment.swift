@@ -11,6 +11,8 @@ package struct InboundSegment: Equatable, Sendable {
     let range: Range<Int>
     /// Which guest to charge for the connection that this segment opens; nil if it opens none.
     package let owner: GuestOwner?
+    /// How the connection that this segment opens is checked.
+    var check = NameCheckKind.none
 }
 
 extension TCPFlags {

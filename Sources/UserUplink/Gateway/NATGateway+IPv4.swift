@@ -161,7 +161,8 @@ extension NATGateway {
         return .tcp(
             InboundSegment(
                 key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
-                owner: isSYN ? owner(of: packet.source) : nil))
+                owner: isSYN ? owner(of: packet.source) : nil,
+                check: isAllowed ? .none : check(.ipv4(packet.destination), port: port, isSYN: isSYN, info)))
     }
 
     // MARK: From libslirp

@@ -137,7 +137,9 @@ extension NATGateway {
         return .tcp(
             InboundSegment(
                 key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
-                owner: isSYN ? owner(of: addresses.source) : nil))
+                owner: isSYN ? owner(of: addresses.source) : nil,
+                check: allows(addresses.destination, port: port)
+                    ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)))
     }
 
     private mutating func neighborDiscovery(

@@ -42,15 +42,26 @@ extension NATGateway {
         isSYN && pins.count > 0 && pins.allowsTCP(info.hardware, address, port, now: info.now)
     }
 
+    /// How a connection that the policy does not allow by address is checked.
+    func check(_ address: EgressAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> NameCheckKind {
+        guard isSYN, options.policy.inspectsNames else { return .none }
+        // A rule that names another port is for another protocol.
+        let isOther =
+            port != 80 && port != 443
+            && pins.contains(EgressPin(guest: info.hardware, address: address, scope: .tcp(port)), now: info.now)
+        return isOther ? .recognized : .required
+    }
+
     /// Whether pins allow a UDP datagram, or have allowed its flow.
     mutating func pinsAllow(_ address: EgressAddress, _ key: FlowKey, by owner: GuestOwner, _ info: FrameInfo) -> Bool {
         if pinnedFlows.count > 0, let index = pinnedFlows.findFresh(key, within: Self.flowLifetime, now: info.now) {
             pinnedFlows.markActive(index, now: info.now)
             return true
         }
-        guard pins.count > 0, pins.allowsUDP(info.hardware, address, key.remotePort, now: info.now) else {
-            return false
-        }
+        guard pins.count > 0,
+            pins.allowsUDP(
+                info.hardware, address, key.remotePort, isExact: options.policy.inspectsNames, now: info.now)
+        else { return false }
         pinnedFlows.remove(key)
         _ = pinnedFlows.insert(key, by: owner, now: info.now)
         return true

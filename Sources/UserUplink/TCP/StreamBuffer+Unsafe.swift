@@ -97,16 +97,18 @@ struct StreamBuffer: ~Copyable {
         start = capacity == 0 ? 0 : (start + length) & (capacity - 1)
     }
 
-    /// Sends the stream to a socket, as much as that takes, and removes what was sent. Returns 0 or a positive errno.
-    mutating func send(to socket: Int32) -> Int32 {
-        while count > 0, let memory = unsafe memory {
-            let first = min(count, capacity - start)
+    /// Sends the first `limit` bytes of the stream to a socket, as much as that takes, and removes what was sent.
+    /// Returns 0 or a positive errno.
+    mutating func send(to socket: Int32, atMost limit: Int = .max) -> Int32 {
+        let end = max(0, count - limit)
+        while count > end, let memory = unsafe memory {
+            let sending = count - end, first = min(sending, capacity - start)
             var pieces = unsafe (
-                iovec(iov_base: memory + start, iov_len: first), iovec(iov_base: memory, iov_len: count - first)
+                iovec(iov_base: memory + start, iov_len: first), iovec(iov_base: memory, iov_len: sending - first)
             )
             let sent = unsafe withUnsafePointer(to: &pieces) {
                 unsafe $0.withMemoryRebound(to: iovec.self, capacity: 2) {
-                    unsafe platform_send_pieces(socket, $0, first < count ? 2 : 1)
+                    unsafe platform_send_pieces(socket, $0, first < sending ? 2 : 1)
                 }
             }
             if sent < 0 {

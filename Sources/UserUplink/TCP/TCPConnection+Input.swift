@@ -116,7 +116,7 @@ extension TCPConnection {
         }
         var accepted = placement.accepted
         if buffered == 0 && placement.offset == 0 && accepted.count >= TCPConnection.directSendThreshold
-            && placement.delivered == accepted.count && receiver.outOfOrder.isEmpty && !isSocketBlocked
+            && placement.delivered == accepted.count && receiver.outOfOrder.isEmpty && !isSocketBlocked && check == nil
         {
             let sent = payload.extracting(accepted).send(to: raw)
             if sent == accepted.count { return }

@@ -74,6 +74,7 @@ extension TCPConnection {
             return
         }
         flushToSocket(&context)
+        guard isEstablished else { return }
         output(&context)
         guard isEstablished else { return }
         // There is room again: read the socket now instead of after an event. What the guest is to get goes out first.

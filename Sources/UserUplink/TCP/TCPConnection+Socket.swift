@@ -71,8 +71,13 @@ extension TCPConnection {
 
     /// Sends the guest's bytes to the socket, and the end of its stream.
     func flushToSocket(_ context: inout TCPContext) {
-        if toSocket.count > 0 && !isSocketBlocked && !isSocketReset {
-            switch toSocket.send(to: raw) {
+        if check != nil { checkNames(&context) }
+        if isClosed { return }
+        let sendable = check == nil ? toSocket.count : cleared
+        if sendable > 0 && !isSocketBlocked && !isSocketReset {
+            let before = toSocket.count, error = toSocket.send(to: raw, atMost: sendable)
+            if check != nil { cleared -= before - toSocket.count }
+            switch error {
             case 0: break
             case Errno.again: isSocketBlocked = true
             default: socketFailed(&context)

@@ -8,7 +8,7 @@ import Wire
 extension TCPConnection {
     /// When a timer expires next.
     var deadline: Instant {
-        let next = min(timer, ackDeadline ?? .distantFuture)
+        let next = min(timer, ackDeadline ?? .distantFuture, checkDeadline)
         if isEstablished, let deadline = sender.retransmitDeadline { return min(deadline, next) }
         return next
     }
@@ -37,7 +37,9 @@ extension TCPConnection {
     }
 
     private func establishedTimerExpired(_ context: inout TCPContext) {
-        if let deadline = sender.retransmitDeadline, deadline <= context.now {
+        if checkDeadline <= context.now {
+            refuse(.late, name: nil, &context)
+        } else if let deadline = sender.retransmitDeadline, deadline <= context.now {
             sender.retransmitTimeout(now: context.now)
             if sender.consecutiveTimeouts > TCPSender.maximumRetransmits { reset(&context) }
         } else if timer > context.now {

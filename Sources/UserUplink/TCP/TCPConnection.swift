@@ -15,6 +15,7 @@ import Wire
 //     TCPConnection   one connection: states, both byte streams
 //     TCPSender       host -> guest: windows, retransmission, congestion control   (pure arithmetic)
 //     TCPReceiver     guest -> host: reordering, advertised window                 (pure arithmetic)
+//     NameCheck       holds what the guest sends until its names are checked
 //     StreamBuffer    the bytes of one direction, a ring of 16 KiB to 1 MiB; no memory before the first byte
 //
 // States and events
@@ -77,6 +78,7 @@ import Wire
 // ------
 //
 //     retransmitDeadline   RFC 6298 in TCPSender; RTO 200 ms to 60 s; after 15 expiries in a row, the next one resets
+//     checkDeadline        the beginning of a stream, whose names are checked, is complete; else reset
 //     ackDeadline          delayed ACK, and an ACK that is due at the end of this poll
 //     timer, handshake     connect timeout, SYN and SYN-ACK retransmission
 //     timer, idle          keep-alive (RFC 9293 section 3.8.4): a probe after 600 s without an ACK of the guest, and
@@ -161,6 +163,13 @@ final class TCPConnection {
     var isFinAcked = false
     /// The guest's FIN was passed on to the socket.
     var hasShutDownSocket = false
+
+    /// Holds what the guest sends until its names are checked; nil if all of it may go on.
+    var check: NameCheck?
+    /// Bytes of `toSocket` that may go on while `check` holds the others.
+    var cleared = 0
+    /// When the bytes that `check` holds must be complete.
+    var checkDeadline = Instant.distantFuture
 
     /// When an ACK is due; nil if the guest has been sent everything.
     var ackDeadline: Instant?

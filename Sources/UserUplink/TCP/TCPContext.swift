@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Timing
 import Wire
 
@@ -19,6 +20,11 @@ struct TCPContext {
     var readBudget = 0
     /// Retransmissions so far, each of one range of a stream.
     var retransmissions = 0
+
+    /// What guests may connect to, for `NameCheck`.
+    var policy = EgressPolicy()
+    /// Connections that the policy has refused, until the owner takes them.
+    var refused: [EgressRefusal] = []
 
     /// Appends a segment to the guests' output. Returns false if the guest's hardware address is not known.
     @discardableResult

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Timing
 import Wire
 
@@ -23,6 +24,16 @@ extension TCPRelay {
             connection.reset(&context)
             markDirty(index)
         }
+    }
+
+    /// The policy that names within connections are compared with, from the next byte on.
+    func setPolicy(_ policy: EgressPolicy) { context.policy = policy }
+
+    /// Hands over the connections that were refused, and forgets them.
+    func drainRefused(_ body: (EgressRefusal) -> Void) {
+        if context.refused.isEmpty { return }
+        for refusal in context.refused { body(refusal) }
+        context.refused.removeAll()
     }
 
     /// The connections, `limit` at most.

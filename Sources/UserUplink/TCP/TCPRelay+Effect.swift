@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 import Wire
 
 extension TCPRelay {
@@ -11,5 +12,15 @@ extension TCPRelay {
         case unreachable(TCPEndpoints, sequence: UInt32, error: Int32)
         /// An ARP request for a guest that a client of a published port wants to reach.
         case resolve(IPv4Address)
+    }
+
+    /// Reported to the guest by ICMP; a refusal is reported by RST.
+    static func isUnreachable(_ error: Int32) -> Bool {
+        [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error)
+    }
+
+    /// A lack of descriptors or memory is not reported: the guest sends its SYN again.
+    static func isShortage(_ error: Int32) -> Bool {
+        [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
     }
 }

@@ -306,16 +306,17 @@ final class TCPRelay {
         let endpoints = TCPEndpoints(
             key: inbound.key, gatewayHardware: gatewayHardware, guestHardware: inbound.hardware)
         guard isSYN else { return context.sendReset(inReplyTo: segment, endpoints) }
-        open(endpoints, segment, by: inbound.owner ?? .address(inbound.key.guest))
+        open(endpoints, segment, inbound)
     }
 
-    private func open(_ endpoints: TCPEndpoints, _ syn: borrowing TCPView, by owner: GuestOwner) {
+    private func open(_ endpoints: TCPEndpoints, _ syn: borrowing TCPView, _ inbound: InboundSegment) {
         do throws(SystemError) {
             let socket = try connect(endpoints)
             // A destination on this host has answered by now.
             let ready = socket.wait(for: .writable, until: .distantPast)
             let connection = TCPConnection(endpoints, connecting: socket, syn: syn, context)
-            add(connection, by: owner)
+            if inbound.check != .none { connection.check = NameCheck(inbound.check) }
+            add(connection, by: inbound.owner ?? .address(inbound.key.guest))
             let error = ready.isEmpty ? 0 : connection.socketReady(ready, &context)
             if error != 0 { connectFailed(connection, error) }
         } catch {
@@ -340,16 +341,6 @@ final class TCPRelay {
         guard TCPRelay.isUnreachable(error) else { return connection.reset(&context) }
         effects.append(.unreachable(connection.endpoints, sequence: connection.irs, error: error))
         connection.resetSocket(&context)
-    }
-
-    /// Reported to the guest by ICMP; a refusal is reported by RST.
-    private static func isUnreachable(_ error: Int32) -> Bool {
-        [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error)
-    }
-
-    /// A lack of descriptors or memory is not reported: the guest sends its SYN again.
-    private static func isShortage(_ error: Int32) -> Bool {
-        [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
     }
 
     // MARK: Published ports

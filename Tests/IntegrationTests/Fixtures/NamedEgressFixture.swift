@@ -122,7 +122,8 @@ final class NamedEgressFixture {
     let control: ControlFixture
     private var servers: [BackgroundProgram] = []
 
-    init(_ uplink: String, _ rules: [String], options: [String] = []) throws {
+    /// - Parameter securePort: where a server of HTTPS is in place of one of HTTP.
+    init(_ uplink: String, _ rules: [String], options: [String] = [], securePort: Int? = nil) throws {
         control = try ControlFixture(
             uplink, ["--egress", "deny"] + rules.flatMap { ["--allow", $0] } + options
         ) { network in
@@ -140,8 +141,19 @@ final class NamedEgressFixture {
         try Files.makeDirectories(pages)
         try Files.replace(pages + "/index.html", Array("a site\n".utf8))
         let internet = control.network.internet
-        for port in [80, 443, 853, 8000] {
+        for port in [80, 443, 853, 8000] where port != securePort {
             servers.append(try internet.start(["busybox", "httpd", "-f", "-p", "[::]:\(port)", "-h", pages]))
+        }
+        if let securePort {
+            let key = control.folder.file("key"), certificate = control.folder.file("certificate")
+            try internet.run(
+                "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=site.example", "-keyout", key,
+                "-out", certificate)
+            servers.append(
+                try internet.start([
+                    "openssl", "s_server", "-quiet", "-www", "-accept", "\(securePort)", "-key", key, "-cert",
+                    certificate,
+                ]))
         }
         let names = try internet.start(["python3", "-c", NamedEgressFixture.server])
         try names.wait(for: "up", within: 10)
