@@ -23,6 +23,26 @@ extension NetworkInterfaces {
         }
     }
 
+    /// The IPv6 routes of all tables (Linux), those of links and groups aside.
+    package static func routes6() throws(SystemError) -> [Route6] {
+        var capacity = 256
+        while true {
+            var raw = [platform_route6](repeating: platform_route6(), count: capacity)
+            let count = Int(try SystemError.check(unsafe platform_routes6(&raw, Int32(capacity)), "list IPv6 routes"))
+            if count > capacity {
+                capacity = count + 64
+                continue
+            }
+            return raw[..<count].compactMap { route in
+                let address = unsafe withUnsafeBytes(of: route.destination) { unsafe IPv6Address($0.bytes, at: 0) }
+                guard !address.isLinkLocal, !address.isMulticast else { return nil }
+                return Route6(
+                    destination: IPv6Network(containing: address, prefixLength: Int(min(128, route.prefix_length))),
+                    interface: route.interface, table: route.table)
+            }
+        }
+    }
+
     /// Adds the route to a connected network (Linux), as the kernel does when an address is added.
     package static func addRoute(
         to network: IPv4Network, from source: IPv4Address, by index: UInt32

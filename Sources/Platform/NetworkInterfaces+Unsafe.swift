@@ -65,11 +65,16 @@ package enum NetworkInterfaces {
     }
 
     /// The networks of the host's IPv6 addresses, one for each.
-    package static func networks6() throws(SystemError) -> [IPv6Network] {
+    package static func networks6() throws(SystemError) -> [IPv6Network] { try addresses6().map(\.network) }
+
+    /// The IPv6 addresses of the host with their networks.
+    package static func addresses6() throws(SystemError) -> [(
+        interface: String, address: IPv6Address, network: IPv6Network
+    )] {
         var list: UnsafeMutablePointer<ifaddrs>?
         try SystemError.checkErrno(unsafe getifaddrs(&list), "getifaddrs")
         defer { unsafe freeifaddrs(list) }
-        var found: [IPv6Network] = []
+        var found: [(interface: String, address: IPv6Address, network: IPv6Network)] = []
         var entry = unsafe list
         while let current = unsafe entry {
             if let address = unsafe ipv6(current.pointee.ifa_addr), let mask = unsafe ipv6(current.pointee.ifa_netmask)
@@ -77,7 +82,11 @@ package enum NetworkInterfaces {
                 let length =
                     (~mask.high).leadingZeroBitCount < 64
                     ? (~mask.high).leadingZeroBitCount : 64 + (~mask.low).leadingZeroBitCount
-                found.append(IPv6Network(containing: address, prefixLength: length))
+                found.append(
+                    (
+                        unsafe String(cString: current.pointee.ifa_name), address,
+                        IPv6Network(containing: address, prefixLength: length)
+                    ))
             }
             unsafe entry = current.pointee.ifa_next
         }
@@ -132,6 +141,15 @@ package enum NetworkInterfaces {
         try SystemError.check(
             platform_address_add(index, address.value, UInt8(prefixLength)), "add address \(address) to",
             name(of: index) ?? "interface \(index)")
+    }
+
+    /// Adds an IPv6 address to an interface, usable at once (Linux). Succeeds if the interface has it already.
+    package static func add(_ address: IPv6Address, prefixLength: Int, to index: UInt32) throws(SystemError) {
+        let result = unsafe address.bytes.withUnsafeBufferPointer {
+            unsafe platform_address6_add(index, $0.baseAddress, UInt8(prefixLength))
+        }
+        if result == -Errno.exists { return }
+        try SystemError.check(result, "add address \(address) to", name(of: index) ?? "interface \(index)")
     }
 
     /// A descriptor that becomes readable when links, addresses, routes, routing rules or forwarding settings change

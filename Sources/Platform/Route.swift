@@ -18,3 +18,13 @@ package struct Route: Equatable, Sendable {
 
     package static let mainTable: UInt32 = 254
 }
+
+/// An IPv6 route of this host to unicast addresses beyond one link.
+package struct Route6: Equatable, Sendable {
+    /// The addresses that the route is for; `::/0` for a default route.
+    package let destination: IPv6Network
+    /// Index of the outgoing interface.
+    package let interface: UInt32
+    /// The number of its routing table.
+    package let table: UInt32
+}

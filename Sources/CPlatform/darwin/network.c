@@ -17,6 +17,16 @@ int platform_link_change(uint32_t index, const struct platform_link_change *chan
     return -ENOTSUP;
 }
 
+int platform_routes6(struct platform_route6 *routes, int capacity) {
+    (void)routes, (void)capacity;
+    return -ENOTSUP;
+}
+
+int platform_address6_add(uint32_t index, const uint8_t *address, uint8_t prefix_length) {
+    (void)index, (void)address, (void)prefix_length;
+    return -ENOTSUP;
+}
+
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length) {
     (void)index, (void)address, (void)prefix_length;
     return -ENOTSUP;

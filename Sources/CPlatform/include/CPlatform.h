@@ -315,6 +315,15 @@ struct platform_route {
 /// The unicast IPv4 routes of all tables. Returns how many there are, which may exceed `capacity`.
 int platform_routes(struct platform_route *routes, int capacity);
 
+struct platform_route6 {
+    uint8_t destination[16];
+    uint32_t interface;
+    uint32_t table;
+    uint8_t prefix_length;
+};
+/// The unicast IPv6 routes of all tables. Returns how many there are, which may exceed `capacity`.
+int platform_routes6(struct platform_route6 *routes, int capacity);
+
 /// What to change of a link; fields that are 0 (mac: all zero) are left alone.
 struct platform_link_change {
     uint32_t mtu;
@@ -327,6 +336,8 @@ struct platform_link_change {
 };
 int platform_link_change(uint32_t index, const struct platform_link_change *change);
 int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length);
+/// Adds an IPv6 address of 16 bytes that is usable at once, without a search for duplicates.
+int platform_address6_add(uint32_t index, const uint8_t *address, uint8_t prefix_length);
 /// How a link is set up now.
 struct platform_link {
     uint32_t mtu;

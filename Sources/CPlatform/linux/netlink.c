@@ -90,6 +90,20 @@ int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length
     return transact(&request);
 }
 
+int platform_address6_add(uint32_t index, const uint8_t *address, uint8_t prefix_length) {
+    struct request request;
+    uint32_t flags = IFA_F_PERMANENT | IFA_F_NODAD;
+    start(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof request.address);
+    request.address.ifa_family = AF_INET6;
+    request.address.ifa_prefixlen = prefix_length;
+    request.address.ifa_index = index;
+    request.address.ifa_scope = address[0] == 0xfe ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+    add(&request, IFA_LOCAL, address, 16);
+    add(&request, IFA_ADDRESS, address, 16);
+    add(&request, IFA_FLAGS, &flags, 4);
+    return transact(&request);
+}
+
 static int parse_route(struct nlmsghdr *message, struct platform_route *route) {
     struct rtmsg *body = NLMSG_DATA(message);
     int length = (int)RTM_PAYLOAD(message);
@@ -174,6 +188,37 @@ static uint32_t number(const struct rtattr *item) {
     uint32_t value = 0;
     if (RTA_PAYLOAD(item) >= 4) memcpy(&value, RTA_DATA(item), 4);
     return value;
+}
+
+static void collect_route6(struct nlmsghdr *message, void *context) {
+    struct rtmsg *body = NLMSG_DATA(message);
+    int length = (int)RTM_PAYLOAD(message);
+    struct platform_route6 route = {.prefix_length = body->rtm_dst_len, .table = body->rtm_table};
+    if (message->nlmsg_type != RTM_NEWROUTE || body->rtm_family != AF_INET6 || body->rtm_type != RTN_UNICAST) return;
+    for (struct rtattr *item = RTM_RTA(body); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
+        switch (item->rta_type) {
+        case RTA_DST:
+            if (RTA_PAYLOAD(item) == 16) memcpy(route.destination, RTA_DATA(item), 16);
+            break;
+        case RTA_OIF: route.interface = number(item); break;
+        case RTA_TABLE: route.table = number(item); break;
+        case RTA_MULTIPATH:
+            // Several next hops: the first one's interface stands for the route.
+            if (RTA_PAYLOAD(item) >= sizeof(struct rtnexthop))
+                route.interface = (uint32_t)((struct rtnexthop *)RTA_DATA(item))->rtnh_ifindex;
+            break;
+        }
+    }
+    append(context, &route);
+}
+
+int platform_routes6(struct platform_route6 *routes, int capacity) {
+    struct request request;
+    struct list list = {routes, sizeof *routes, capacity, 0};
+    start(&request, RTM_GETROUTE, NLM_F_DUMP, sizeof request.route);
+    request.route.rtm_family = AF_INET6;
+    int outcome = dump(&request, collect_route6, &list);
+    return outcome < 0 ? outcome : list.count;
 }
 
 static void read_link(struct nlmsghdr *message, void *context) {
@@ -319,7 +364,9 @@ uint64_t platform_network_namespace(void) {
 int platform_network_monitor(void) {
     // The NETCONF group reports forwarding switched on or off.
     return monitor(NETLINK_ROUTE,
-        RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1));
+        RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1)
+            | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | 1u << (RTNLGRP_IPV6_RULE - 1)
+            | 1u << (RTNLGRP_IPV6_NETCONF - 1));
 }
 
 int platform_firewall_monitor(void) { return monitor(NETLINK_NETFILTER, 1u << (NFNLGRP_NFTABLES - 1)); }
