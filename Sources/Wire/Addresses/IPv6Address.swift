@@ -32,6 +32,9 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
         return MACAddress(((low >> 40) << 24 | low & 0xff_ffff) ^ 0x0200_0000_0000)
     }
 
+    /// `::a.b.c.d`: an IPv4 address in a field that has room for both.
+    package init(embedding address: IPv4Address) { self.init(0, UInt64(address.value)) }
+
     /// `fe80::1`, which many routers have on the link, the user-mode NAT among them.
     @inlinable package static var customaryGateway: IPv6Address { IPv6Address(0xfe80 << 48, 1) }
     /// `::`, the source of a host without an address.
@@ -40,6 +43,9 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
     @inlinable package static var loopback: IPv6Address { IPv6Address(0, 1) }
     /// `ff02::1` (RFC 4291 section 2.7.1).
     @inlinable package static var allNodes: IPv6Address { IPv6Address(0xff02 << 48, 1) }
+
+    /// `ff02::2` (RFC 4291 section 2.7.1).
+    @inlinable package static var allRouters: IPv6Address { IPv6Address(0xff02 << 48, 2) }
 
     /// `ff00::/8`.
     @inlinable package var isMulticast: Bool { high >> 56 == 0xff }

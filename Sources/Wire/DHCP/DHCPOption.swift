@@ -9,6 +9,8 @@ package enum DHCPPort {
     @inlinable package static var client: UInt16 { 68 }
     /// DHCPv6 clients listen here (RFC 8415 section 7.2).
     @inlinable package static var clientIPv6: UInt16 { 546 }
+    /// DHCPv6 servers and relays listen here (RFC 8415 section 7.2).
+    @inlinable package static var serverIPv6: UInt16 { 547 }
 }
 
 /// Vendor class identifiers of clients (RFC 2132 section 9.13).

@@ -69,6 +69,10 @@ package struct NDPOptions: ~Escapable {
         @inlinable package static var prefixInformation: UInt8 { 3 }
         /// Of router advertisements (RFC 4861 section 4.6.4).
         @inlinable package static var mtu: UInt8 { 5 }
+        /// Of router advertisements (RFC 8106 section 5.1).
+        @inlinable package static var recursiveNameServers: UInt8 { 25 }
+        /// Of router advertisements (RFC 8106 section 5.2).
+        @inlinable package static var searchDomains: UInt8 { 31 }
     }
 
     /// Offsets in bytes from the start of an option.
@@ -184,28 +188,13 @@ package enum NeighborDiscovery {
         from source: (IPv6Address, MACAddress), to destination: (IPv6Address, MACAddress), prefix: UInt64,
         lifetime: UInt16, isDefaultRouter: Bool = true, mtu: Int
     ) -> [UInt8] {
-        var body = ByteWriter(capacity: 64)
-        body.put8(64)  // hop limit for hosts
-        body.put8(0)  // no DHCPv6
-        body.put16(isDefaultRouter ? lifetime : 0)
-        body.put32(0)  // reachable time: unspecified
-        body.put32(0)  // retransmission timer: unspecified
-        put(NDPOptions.Kind.sourceLinkLayerAddress, source.1, into: &body)
-        body.put8(NDPOptions.Kind.mtu)
-        body.put8(1)
-        body.put16(0)
-        body.put32(UInt32(mtu))
-        body.put8(NDPOptions.Kind.prefixInformation)
-        body.put8(4)
-        body.put8(64)  // bits of the prefix
-        body.put8(0xc0)  // on-link, and for addresses
-        body.put32(UInt32(lifetime))
-        body.put32(UInt32(lifetime))
-        body.put32(0)
-        body.put(IPv6Address(prefix, 0))
-        let header = IPv6Header(
-            source: source.0, destination: destination.0, nextHeader: IPProtocol.icmpv6, hopLimit: hopLimit)
-        return frame(header, from: source.1, to: destination.1, type: ICMPv6Type.routerAdvertisement, body: body.bytes)
+        var advertisement = RouterAdvertisement(hardware: source.1)
+        advertisement.routerLifetime = isDefaultRouter ? lifetime : 0
+        advertisement.mtu = UInt32(mtu)
+        advertisement.prefix = prefix
+        advertisement.validLifetime = UInt32(lifetime)
+        advertisement.preferredLifetime = UInt32(lifetime)
+        return advertisement.frame(from: source.0, to: destination)
     }
 
     private static func put(_ kind: UInt8, _ hardware: MACAddress, into body: inout ByteWriter) {

@@ -88,6 +88,30 @@ package struct UDPFrame: Sendable {
         destinationPort = destination.2
     }
 
+    /// A whole frame over IPv6.
+    /// - Parameters:
+    ///   - source: the sender's hardware address and port.
+    ///   - destination: the receiver's.
+    package static func bytes(
+        _ header: IPv6Header, from source: (MACAddress, UInt16), to destination: (MACAddress, UInt16),
+        payload: [UInt8]
+    ) -> [UInt8] {
+        let length = UDPHeader.length + payload.count
+        var writer = ByteWriter(capacity: EthernetHeader.length + IPv6Header.length + length)
+        EthernetHeader(destination: destination.0, source: source.0, type: EtherType.ipv6).emit(into: &writer)
+        header.emit(into: &writer, payloadLength: length)
+        let start = writer.count
+        writer.put16(source.1)
+        writer.put16(destination.1)
+        writer.put16(UInt16(length))
+        writer.put16(0)
+        writer.put(payload)
+        writer.patch16(
+            writer.checksum(from: start, adding: header.pseudoHeader(length: length)).finishedForUDP,
+            at: start + UDPHeader.Field.checksum)
+        return writer.bytes
+    }
+
     /// The whole frame around `payload`, checksums included.
     package func bytes(payload: [UInt8]) -> [UInt8] {
         var writer = ByteWriter(capacity: UDPFrame.headerLength + payload.count)
