@@ -103,6 +103,7 @@ let package = Package(
         smallLibrary(
             "TFTPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing", "Wire",
             logging),
+        smallLibrary("RouterService", "EventLoop", "Platform", "Switching", "Timing", "Wire", logging),
         smallLibrary("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary(
@@ -135,8 +136,8 @@ let package = Package(
             "VDESwitch", "Wire", logging),
         smallLibrary(
             "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
-            "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "Sessions", "Switching",
-            "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink",
+            "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService", "Sessions",
+            "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink",
             "Wire", logging),
         smallLibrary(
             "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "NameService", "NetworkModel", "Platform",
@@ -166,6 +167,7 @@ let package = Package(
         tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
         tests(of: "Listeners", "Platform", "Timing"),
         tests(of: "DHCPService", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        tests(of: "RouterService", "Timing", "Wire"),
         tests(of: "TFTPService", "Platform", "Timing", "Wire"),
         tests(of: "NameService", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         tests(of: "HostFirewall", "NetworkModel", "Timing", "Wire"),

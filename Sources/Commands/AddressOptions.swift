@@ -19,6 +19,15 @@ struct AddressOptions: ParsableArguments {
             valueName: "server"))
     var dhcp: Configuration.DHCP?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            IPv6 for guests (tap only): auto: a prefix of the network's own, which is kept for the next start, and the \
+            outside by NAT. off: no addresses. Or the prefix, such as fd12:3456:789a:1::/64. (default: auto)
+            """,
+            valueName: "auto|off|prefix"))
+    var ipv6: IPv6Argument?
+
     @Flag(help: "Same as --dhcp off.")
     var vmnetDisableDhcp = false
 
@@ -76,6 +85,7 @@ struct AddressOptions: ParsableArguments {
         given.note(.dhcp, dhcp != nil && dhcp != .off)
         given.note(.dhcpSystem, dhcp == .system)
         given.note(.dhcpOff, dhcp == .off)
+        given.note(.ipv6, ipv6 != nil)
         given.note(.disableDHCP, vmnetDisableDhcp)
         given.note(.dhcpHost, !dhcpHost.isEmpty)
         given.note(.dhcpHostName, dhcpHost.contains { $0.name != nil })
@@ -111,6 +121,7 @@ struct AddressOptions: ParsableArguments {
         configuration.reservations = dhcpHost
         configuration.nameServers = dns
         configuration.cachesNames = dnsCache != .off
+        configuration.ipv6 = ipv6?.choice ?? .automatic
         configuration.hostDNS = hostDns?.value ?? .automatic
         switch domain {
         case .domain(let domain)?: configuration.domain = domain

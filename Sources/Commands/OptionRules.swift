@@ -33,6 +33,7 @@ enum OptionName: String, CaseIterable, Sendable {
     /// Any value but `off`.
     case dhcp = "--dhcp"
     case dhcpSystem = "--dhcp system"
+    case ipv6 = "--ipv6"
     case dhcpOff = "--dhcp off"
     case disableDHCP = "--vmnet-disable-dhcp"
     case dhcpHost = "--dhcp-host"
@@ -290,6 +291,8 @@ extension OptionRules {
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .modes([.shared]),
             because: "in the other modes guests have no name server of vde_vmnet"),
         OptionRule(
+            .ipv6, condition: .modes([.shared, .host]), because: "the bridged network has its own routers"),
+        OptionRule(
             .noRouter, condition: .modes([.shared]), because: "in the other modes vde_vmnet is no router anyway"),
         OptionRule(
             .publish, condition: .modes([.shared]),
@@ -326,6 +329,9 @@ extension OptionRules {
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .uplinks([.tap, .user]),
             because: "only with these uplinks vde_vmnet answers guests' DNS queries"),
+        OptionRule(
+            .ipv6, condition: .uplinks([.tap]),
+            because: "the other uplinks have their own prefix; that of vmnet is --vmnet-nat66-prefix"),
         OptionRule(
             .noRouter, condition: .uplinks([.tap, .user]),
             because: "vmnet.framework itself announces its gateway to guests as their IPv6 router"),

@@ -19,6 +19,8 @@ extension Configuration {
         options.egress = egress
         options.logsRefusals = logsRefusals
         options.isDefaultRouter = !withholdsRouter
+        options.ipv6 = ipv6
+        options.stateDirectory = stateDirectory
         options.tapName = tapName
         options.bridgeHelper = bridgeHelper
         return options

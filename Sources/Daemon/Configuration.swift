@@ -89,6 +89,8 @@ package struct Configuration: Sendable {
     package var boot: BootFiles?
     /// Guests that may be routers and DHCP servers for the others.
     package var allowedServers: [AllowedServer] = []
+    /// How guests get IPv6.
+    package var ipv6 = IPv6Choice.automatic
     /// nil: the first free name.
     package var tapName: String?
     /// The directory of the lease files; nil: the default.

@@ -6,6 +6,7 @@ import Logging
 import NameService
 import NetworkModel
 import Platform
+import RouterService
 import Sessions
 import Switching
 import TFTPService
@@ -35,6 +36,7 @@ extension Daemon {
             isShared ? HostFacts(addressing, configuration, domain: names == nil ? nil : configuration.domain) : nil
         facts?.apply(to: &dhcp)
         names?.names.setGateway(addressing.gatewayIPv6)
+        startRouter(addressing, facts, dhcp)
         try names?.open(terminatesTCP: terminatesTCP)
         try openHostNames()
         dhcp.reservations = configuration.reservations
@@ -50,6 +52,23 @@ extension Daemon {
             dhcp, yieldsToOthers: configuration.dhcp == .auto && mayHaveOtherServers)
         if let facts { service.refreshConfiguration = { facts.apply(to: &$0) } }
         try serveBootFiles(addressing, to: service)
+    }
+
+    /// Starts the service that advertises the guests' IPv6 network, if the uplink does not.
+    private func startRouter(_ addressing: HostAddressing, _ facts: HostFacts?, _ dhcp: DHCPConfiguration) {
+        guard let network = addressing.network6, let address = addressing.gatewayIPv6.first else { return }
+        var contents = RouterService.Contents(network, address: address, hardware: addressing.hardware)
+        contents.isRouter = configuration.mode == .shared && !configuration.withholdsRouter
+        contents.hasEgress = uplink?.hasEgressIPv6 ?? false
+        if names != nil { contents.nameServers = [network.gateway] }
+        let service = RouterService(contents, loop: loop, control: control, logger: logger)
+        service.refresh = { contents in
+            var current = dhcp
+            facts?.apply(to: &current)
+            contents.mtu = Int(current.mtu)
+            contents.searchDomains = current.searchDomains
+        }
+        router = service
     }
 
     /// Serves the files of `--boot` to guests with a lease.
@@ -95,10 +114,11 @@ extension Daemon {
         try refuseLoops(addressing)
         let zone = configuration.domain.map { GuestZone($0, addressing.network) }
         let service = try DNSGateway(
-            addressing.network, hardware: addressing.hardware, mtu: configuration.mtu,
-            resolvers: Resolvers(servers: configuration.nameServers),
-            names: LocalNames(zone: zone), cachesNames: configuration.cachesNames, egress: configuration.egress,
-            descriptors: descriptors.names, loop: loop, control: control, logger: logger)
+            addressing.network, configuration.mode == .shared ? addressing.network6 : nil,
+            hardware: addressing.hardware, mtu: configuration.mtu,
+            resolvers: Resolvers(servers: configuration.nameServers), names: LocalNames(zone: zone),
+            cachesNames: configuration.cachesNames, egress: configuration.egress, descriptors: descriptors.names,
+            loop: loop, control: control, logger: logger)
         service.policy.onPins = { [unowned self] pins, name, expires in
             do throws(ChangeRefusal) {
                 try uplink?.pin(pins, of: name, until: expires)

@@ -5,6 +5,7 @@ import Logging
 import NameService
 import NetworkModel
 import Platform
+import RouterService
 import Sessions
 import Switching
 import TapUplink
@@ -93,6 +94,7 @@ extension Daemon {
             loop: loop, control: control, logger: logger,
             attach: { [unowned self] in session?.attachDevice($0) },
             detach: { [unowned self] in session?.detachDevice($0) },
+            onChange: { [unowned self] in router?.setEgress(uplink?.hasEgressIPv6 ?? false) },
             onFailure: { [unowned self] in fail($0) })
     }
 

@@ -7,6 +7,7 @@ import Logging
 import NameService
 import NetworkModel
 import Platform
+import RouterService
 import Sessions
 import Switching
 import TFTPService
@@ -55,6 +56,8 @@ package final class Daemon {
     /// The files of `--boot`, and the server for guests.
     private(set) var bootDirectory: BootDirectory?
     var bootFiles: BootFileServer?
+    /// The gateway's part as an IPv6 router; nil if the uplink has it, or without IPv6.
+    var router: RouterService?
     /// Reports changes of the host's interfaces, for `--deny private`.
     var localNetworkMonitor: ChangeMonitor?
     /// Logs what the egress policy refuses; nil without `--egress-log`.
@@ -169,6 +172,7 @@ package final class Daemon {
         try uplink?.begin()
         startEgressLog()
         addressService?.start()
+        router?.start()
         trafficReport = configuration.statsInterval.map {
             TrafficReport(interval: .seconds(Int64($0)), loop: loop, control: control, logger: logger) {
                 [unowned self] in uplink?.port
@@ -260,6 +264,7 @@ package final class Daemon {
         addressService?.receive()
         names?.receive()
         bootFiles?.receive()
+        router?.receive()
         for event in control.takeEvents() {
             switch event {
             case .loop(let port, let other):
@@ -311,6 +316,7 @@ package final class Daemon {
         pidfile?.remove()
         hostNames?.close()
         bootFiles?.close()
+        router?.close(isForwarding: isForwarding)
         names?.close(isForwarding: isForwarding)
         uplink?.stop()
         listeners?.close()

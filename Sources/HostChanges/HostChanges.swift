@@ -13,6 +13,7 @@ import Timing
 //     change       example                                  undone by
 //     table        nftables table vde_vmnet_vmnet0          delete table (the kernel deletes one that has an owner)
 //     setting      net/ipv4/conf/eth0/forwarding was 0      writing the recorded value
+//                  net/ipv6/conf/eth0/force_forwarding was 0
 //     switchPort   port vmnet0 of the OVS bridge br0        ovs-vsctl del-port
 //     rule         routing rule for 192.168.105.0/24        ip rule del
 //     resolver     DNS server of vmnet0 in systemd-resolved resolvectl revert, if vmnet0 is still there
@@ -169,7 +170,7 @@ package final class HostChanges {
             case .setting(let setting, let original):
                 let isShared = others.contains { if case .setting(setting, _) = $0 { true } else { false } }
                 // The last instance restores a shared setting. A host that has become a router needs it as it is.
-                guard !isShared, !KernelSetting.isRouter, setting.value != nil else { continue }
+                guard !isShared, !setting.isRouters, setting.value != nil else { continue }
                 do throws(SystemError) {
                     try setting.set(original)
                 } catch {

@@ -19,8 +19,21 @@ package struct KernelSetting: Hashable, Sendable {
         KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding")
     }
 
+    private static let forwardingEverywhere6 = KernelSetting(path: "net/ipv6/conf/all/forwarding")
+
+    /// Whether the host forwards IPv6 between all of its interfaces.
+    package static var isRouter6: Bool { forwardingEverywhere6.value == "1" }
+
+    /// Whether IPv6 packets that arrive by `interface` are forwarded on a host that is no router (Linux 6.17).
+    package static func forcedForwarding(on interface: String) -> KernelSetting {
+        KernelSetting(path: "net/ipv6/conf/\(interface)/force_forwarding")
+    }
+
+    /// Whether the setting is kept as it is at the end, because the host has become a router meanwhile.
+    var isRouters: Bool { path.hasPrefix("net/ipv4/") && KernelSetting.isRouter }
+
     /// The settings that a record may contain, because they are changed and restored. The star is an interface's name.
-    private static let recorded = ["net/ipv4/conf/*/forwarding"]
+    private static let recorded = ["net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/force_forwarding"]
 
     /// The original values that a record may contain.
     package static let recordedValues: Set<String> = ["0", "1"]

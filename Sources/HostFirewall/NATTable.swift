@@ -15,6 +15,8 @@ package struct NATTable: Equatable, Sendable {
     private let outward: String
     /// The guests' network.
     package let network: IPv4Network
+    /// The guests' IPv6 network, which leaves the host by NAT; nil for none.
+    package var network6: IPv6Network?
     /// Nothing is forwarded to or from the network (`--vmnet-mode host`).
     package var isClosed = false
     /// Guests do not reach each other through the host either.
@@ -22,6 +24,8 @@ package struct NATTable: Equatable, Sendable {
     /// Interfaces on which this program has switched forwarding on. Between them and every interface that is not a TAP
     /// of some instance, forwarded packets are dropped, as the kernel did before.
     package var restrictedInterfaces: [String] = []
+    /// The same for IPv6.
+    package var restrictedInterfaces6: [String] = []
     /// Ports of the host that lead to guests.
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
@@ -33,6 +37,8 @@ package struct NATTable: Equatable, Sendable {
     package var logGroup: UInt16?
     /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.
     package var gateway = IPv4Address.any
+    /// The host's IPv6 addresses on the guests' network, which answer pings as well.
+    package var gateways6: [IPv6Address] = []
 
     /// - Parameter index: of the TAP.
     package init(tap: String, index: UInt32, network: IPv4Network) {
@@ -78,8 +84,7 @@ package struct NATTable: Equatable, Sendable {
     ///   neither flush nor delete it, and it goes when the socket is closed.
     package func script(isOwned: Bool) -> String {
         let flags = isOwned ? " flags owner;" : ""
-        let guards = restrictedInterfaces.map { "    iifname \"\($0)\" meta oifgroup != \(LinkGroup.taps) drop\n" }
-            .joined()
+        let guards = guards(restrictedInterfaces, "ipv4") + guards(restrictedInterfaces6, "ipv6")
         return """
             table inet \(table) {\(flags) }
             delete table inet \(table)
@@ -93,6 +98,12 @@ package struct NATTable: Equatable, Sendable {
             \(isClosed ? "" : natChains + inputChain)}
             \(isOwned ? guardTable(guards) : "")
             """
+    }
+
+    private func guards(_ interfaces: [String], _ family: String) -> String {
+        interfaces.map {
+            "    meta nfproto \(family) iifname \"\($0)\" meta oifgroup != \(LinkGroup.taps) drop\n"
+        }.joined()
     }
 
     private func guardTable(_ guards: String) -> String {
@@ -172,10 +183,11 @@ package struct NATTable: Equatable, Sendable {
         guard egress.isDenying || egress.deniesPrivate else { return "" }
         let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
         // Neighbour discovery is IPv6's ARP, and passes IPv6 filters.
-        let own = [
-            "ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request",
-            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }",
-        ]
+        let own =
+            [
+                "ct direction reply ct state established,related", "ip daddr \(gateway) icmp type echo-request",
+                "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }",
+            ] + gateways6.map { "ip6 daddr \($0) icmpv6 type echo-request" }
         let allowed = egress.isDenying ? egress.allowed.flatMap(\.matches) : []
         return """
               chain input {
@@ -188,12 +200,17 @@ package struct NATTable: Equatable, Sendable {
     }
 
     private var natChains: String {
+        let index = outward.dropFirst(4)
+        let masquerade6 =
+            network6.map {
+                "    ip6 saddr \($0) oif != \(index) ip6 daddr != { \($0), fe80::/10, ff00::/8 } masquerade\n"
+            } ?? ""
         let postrouting = """
               chain postrouting {
                 type nat hook postrouting priority srcnat; policy accept;
-                ip saddr \(network) oif != \(outward.dropFirst(4)) ip daddr != { \(network), 224.0.0.0/4, \
+                ip saddr \(network) oif != \(index) ip daddr != { \(network), 224.0.0.0/4, \
                 255.255.255.255 } masquerade
-
+            \(masquerade6)
             """
         guard !routed.isEmpty else { return postrouting + "  }\n" }
         let rules = routed.map { "    \(NATTable.rule(for: $0))\n" }.joined()

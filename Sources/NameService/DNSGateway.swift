@@ -35,6 +35,8 @@ package final class DNSGateway {
     private static let unreleased = Mutex<[DNSTCPTerminator]>([])
 
     private let guests: GuestNetwork
+    /// The guests' IPv6 network, whose gateway answers as well; nil for none.
+    private let network6: IPv6Network?
     /// The gateway's hardware address.
     private let hardware: MACAddress
     private let mtu: Int
@@ -54,6 +56,7 @@ package final class DNSGateway {
     private var port: PortNumber?
 
     /// - Parameters:
+    ///   - network6: the guests' IPv6 network, if its gateway answers as well.
     ///   - hardware: the gateway's hardware address.
     ///   - mtu: bytes of the longest packet for guests.
     ///   - names: what is not forwarded to the resolvers.
@@ -62,11 +65,12 @@ package final class DNSGateway {
     ///   - descriptors: how many descriptors the name service may open.
     /// - Throws: `unavailable` without a free descriptor.
     package init(
-        _ guests: GuestNetwork, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
+        _ guests: GuestNetwork, _ network6: IPv6Network?, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
         names: LocalNames, cachesNames: Bool, egress: EgressPolicy, descriptors: Int,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.guests = guests
+        self.network6 = network6
         self.hardware = hardware
         self.mtu = mtu
         self.loop = loop
@@ -91,21 +95,25 @@ package final class DNSGateway {
     /// Serves guests, or stops to until the next call.
     package func setOpen(_ isOpen: Bool) {
         self.isOpen = isOpen
-        control.setNameService(
-            isOpen ? NameService(address: guests.gateway, hardware: hardware, streams: port) : nil)
+        control.setNameService(isOpen ? service : nil)
     }
 
     /// Starts to serve guests.
     /// - Parameter terminatesTCP: false if the uplink terminates TCP connections.
     package func open(terminatesTCP: Bool) throws(ExitError) {
         if terminatesTCP { try orUnavailable { () throws(SystemError) in try openRelay() } }
-        control.setNameService(NameService(address: guests.gateway, hardware: hardware, streams: port))
+        control.setNameService(service)
+    }
+
+    private var service: NameService {
+        NameService(
+            address: guests.gateway, address6: network6?.gateway ?? .unspecified, hardware: hardware, streams: port)
     }
 
     private func openRelay() throws(SystemError) {
         let injector = InjectionPort(control)
         let made = try DNSTCPTerminator(
-            guests, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, queue: inlet, to: injector
+            guests, network6, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, queue: inlet, to: injector
         )
         var configuration = PortConfiguration(
             name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
@@ -134,8 +142,9 @@ package final class DNSGateway {
     }
 
     private func receive(_ frame: [UInt8], from port: PortNumber) {
-        guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv4View(ethernet.payload),
-            packet.hasValidChecksum,
+        guard let ethernet = try? EthernetView(frame.rawSpan) else { return }
+        if ethernet.type == EtherType.ipv6 { return receive6(ethernet, from: port) }
+        guard let packet = try? IPv4View(ethernet.payload), packet.hasValidChecksum,
             let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0,
             datagram.hasValidChecksum(source: packet.source, destination: packet.destination)
         else { return }
@@ -143,6 +152,20 @@ package final class DNSGateway {
         guard network.contains(source), source != guests.gateway, source != network.base,
             source != network.broadcast
         else { return }
+        let client = DNSDatagramClient(
+            hardware: ethernet.source, address: IPv6Address(embedding: source), port: datagram.sourcePort)
+        proxy.receive(datagram.payload.copied(), from: client, of: DNSGuest(port: port, address: source))
+    }
+
+    private func receive6(_ ethernet: borrowing EthernetView, from port: PortNumber) {
+        guard let network6, let packet = try? IPv6View(ethernet.payload), packet.nextHeader == IPProtocol.udp,
+            let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0, datagram.checksum != 0,
+            datagram.bytes.byteCount == packet.payload.byteCount
+        else { return }
+        var sum = packet.pseudoHeader
+        sum.add(packet.payload)
+        let source = packet.source
+        guard sum.isValid, network6.contains(source), source != network6.gateway else { return }
         let client = DNSDatagramClient(hardware: ethernet.source, address: source, port: datagram.sourcePort)
         proxy.receive(datagram.payload.copied(), from: client, of: DNSGuest(port: port, address: source))
     }
@@ -158,11 +181,19 @@ package final class DNSGateway {
 
     private func reply(_ message: [UInt8], to client: DNSDatagramClient) {
         hasReplies = true
+        if client.address.high != 0 {
+            replyByIPv6(message, to: client)
+        } else {
+            replyByIPv4(message, to: client)
+        }
+    }
+
+    private func replyByIPv4(_ message: [UInt8], to client: DNSDatagramClient) {
         let fits = message.count <= IPv4Header.maximumPacket - IPv4Header.length - UDPHeader.length
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
+        let address = IPv4Address(UInt32(truncatingIfNeeded: client.address.low))
         var frame = UDPFrame(
-            from: (hardware, guests.gateway, NameService.port),
-            to: (client.hardware, client.address, client.port))
+            from: (hardware, guests.gateway, NameService.port), to: (client.hardware, address, client.port))
         let length = UDPFrame.headerLength + whole.count
         let limit = min(ServiceFrameRing.maximumFrameLength, EthernetHeader.length + mtu)
         if length <= limit {
@@ -181,6 +212,18 @@ package final class DNSGateway {
         while let length = target.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) {
             control.sendNameReply(Array(target[..<length]))
         }
+    }
+
+    /// A response that does not fit into one packet is truncated: the guest repeats the query by TCP.
+    private func replyByIPv6(_ message: [UInt8], to client: DNSDatagramClient) {
+        guard let network6 else { return }
+        let length = IPv6Header.length + UDPHeader.length + message.count
+        let fits = length + EthernetHeader.length <= ServiceFrameRing.maximumFrameLength && length <= mtu
+        guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
+        let header = IPv6Header(source: network6.gateway, destination: client.address, nextHeader: IPProtocol.udp)
+        control.sendNameReply(
+            UDPFrame.bytes(
+                header, from: (hardware, NameService.port), to: (client.hardware, client.port), payload: whole))
     }
 
     private func acceptConnections() {

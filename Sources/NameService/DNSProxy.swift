@@ -17,7 +17,8 @@ enum DNSClient: Hashable, Sendable {
 /// The sender of a query over UDP.
 struct DNSDatagramClient: Hashable, Sendable {
     let hardware: MACAddress
-    let address: IPv4Address
+    /// An IPv4 address is in the low bits.
+    let address: IPv6Address
     let port: UInt16
 }
 

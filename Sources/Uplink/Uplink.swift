@@ -42,6 +42,8 @@ package protocol Uplink: AnyObject {
     var isBridged: Bool { get }
     /// For the ready line, such as `192.168.105.0/24 on vmnet0, gateway 192.168.105.1`.
     var summary: String { get }
+    /// Whether guests' IPv6 packets can leave the host now. `UplinkContext.onChange` is called when it changes.
+    var hasEgressIPv6: Bool { get }
     /// The properties that the uplink's provider has chosen; nil if this program chooses them.
     var parameters: UplinkParameters? { get }
     /// Guests' TCP connections end in the uplink, including those to the name service.
@@ -97,6 +99,7 @@ package protocol Uplink: AnyObject {
 extension Uplink {
     package var isBridged: Bool { false }
     package var hasEgressPolicy: Bool { false }
+    package var hasEgressIPv6: Bool { false }
     package var parameters: UplinkParameters? { nil }
     package var terminatesTCP: Bool { false }
     package var report: String? { nil }
@@ -141,12 +144,15 @@ package struct UplinkContext {
     package let attach: (PortConfiguration) -> PortNumber?
     /// Takes a port away from the switch.
     package let detach: (PortNumber) -> Void
+    /// Called after a change of `Uplink.hasEgressIPv6`.
+    package let onChange: () -> Void
     /// Called when the uplink cannot go on. The daemon ends.
     package let onFailure: (ExitError) -> Void
 
     package init(
         loop: ControlLoop, control: SwitchControl, logger: Logger,
         attach: @escaping (PortConfiguration) -> PortNumber?, detach: @escaping (PortNumber) -> Void,
+        onChange: @escaping () -> Void,
         onFailure: @escaping (ExitError) -> Void
     ) {
         self.loop = loop
@@ -154,6 +160,7 @@ package struct UplinkContext {
         self.logger = logger
         self.attach = attach
         self.detach = detach
+        self.onChange = onChange
         self.onFailure = onFailure
     }
 }

@@ -41,6 +41,10 @@ package struct UplinkOptions: Sendable {
     package var logsRefusals = false
     /// Guests get a default route to the gateway.
     package var isDefaultRouter = true
+    /// How guests get IPv6.
+    package var ipv6 = IPv6Choice.automatic
+    /// The directory of the prefix of IPv6; nil: the default.
+    package var stateDirectory: String?
     /// nil: the first free name.
     package var tapName: String?
     /// QEMU's helper that makes a TAP a port of a bridge; nil: the one that is installed.

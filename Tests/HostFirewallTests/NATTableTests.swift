@@ -25,8 +25,27 @@ private func network(_ text: String) -> IPv4Network {
     @Test func restrictedInterfacesForwardForGuestsOnly() {
         var restricted = firewall
         restricted.restrictedInterfaces = ["eth0"]
-        #expect(restricted.script(isOwned: false).contains("iifname \"eth0\" meta oifgroup != 30308 drop"))
+        let rule = "iifname \"eth0\" meta oifgroup != 30308 drop"
+        #expect(restricted.script(isOwned: false).contains("meta nfproto ipv4 \(rule)"))
+        #expect(!restricted.script(isOwned: false).contains("meta nfproto ipv6 \(rule)"))
+        restricted.restrictedInterfaces6 = ["eth0"]
+        #expect(restricted.script(isOwned: true).contains("meta nfproto ipv6 \(rule)"))
         #expect(restricted != firewall)
+    }
+
+    @Test func prefixOfGuestsLeavesByNAT() {
+        var six = firewall
+        #expect(!six.script(isOwned: false).contains("ip6 saddr fd00"))
+        six.network6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::")!, prefixLength: 64)
+        #expect(
+            six.script(isOwned: false).contains(
+                "    ip6 saddr fd00:1:2:3::/64 oif != 7 ip6 daddr != { fd00:1:2:3::/64, fe80::/10, ff00::/8 } "
+                    + "masquerade\n"))
+        six.gateways6 = [IPv6Address("fd00:1:2:3::1")!]
+        six.egress.isDenying = true
+        #expect(six.script(isOwned: false).contains("iif 7 ip6 daddr fd00:1:2:3::1 icmpv6 type echo-request accept"))
+        six.isClosed = true
+        #expect(!six.script(isOwned: false).contains("masquerade"))
     }
 
     @Test func namesHaveSetsAndRules() {

@@ -9,7 +9,7 @@ package enum Layers {
         ["Platform", "CVmnet", "VmnetSimulator"],
         ["Capture", "FrameIO", "NetworkModel", "EventLoop", "Lifecycle"],
         ["Switching", "VDEPlug", "Listeners", "HostFirewall"],
-        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "TFTPService", "ControlSocket"],
+        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "TFTPService", "RouterService", "ControlSocket"],
         ["Uplink"],
         ["TapUplink", "UserUplink", "VmnetUplink", "Sessions"],
         ["VmnetFramework", "NameService"],

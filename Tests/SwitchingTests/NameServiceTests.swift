@@ -89,8 +89,8 @@ import Wire
         #expect(scene.harness.control.removeNameQuery() == nil)
         #expect(scene.takenStreams() == 2)
         #expect(
-            scene.harness.control.port(ofCaller: Self.mine) == scene.guest.number
-                && scene.harness.control.port(ofCaller: Self.gateway) == 0)
+            scene.harness.control.port(ofCaller: IPv6Address(embedding: Self.mine)) == scene.guest.number
+                && scene.harness.control.port(ofCaller: IPv6Address(embedding: Self.gateway)) == 0)
     }
 
     @Test func otherFramesAreNotDiverted() throws {

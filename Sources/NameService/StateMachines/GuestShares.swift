@@ -6,13 +6,18 @@ import Wire
 package struct DNSGuest: Hashable, Sendable {
     /// The switch port; 0 if it is unknown.
     package let port: UInt16
-    /// The source address.
-    package let address: IPv4Address
+    /// The source address, an IPv4 address in the low bits.
+    package let address: IPv6Address
 
     /// A guest at a port.
-    package init(port: UInt16 = 0, address: IPv4Address) {
+    package init(port: UInt16 = 0, address: IPv6Address) {
         self.port = port
         self.address = address
+    }
+
+    /// A guest with an IPv4 address.
+    package init(port: UInt16 = 0, address: IPv4Address) {
+        self.init(port: port, address: IPv6Address(embedding: address))
     }
 }
 

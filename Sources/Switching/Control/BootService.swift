@@ -45,4 +45,20 @@ struct PacketReceiver: BitwiseCopyable {
         protocolNumber = frame.byte(at: start &+ IPv4Header.Field.protocolNumber)
         port = frame.big16(at: transport &+ UDPHeader.Field.destinationPort)
     }
+
+    /// Returns nil for every frame, with one tag at most, that is not an IPv6 packet to `address` without extension
+    /// headers.
+    init?(of frame: RawSpan, to6 address: IPv6Address) {
+        let start =
+            frame.byteCount >= EthernetHeader.taggedLength
+                && frame.big16(at: EthernetHeader.Field.type) == EtherType.vlan
+            ? EthernetHeader.taggedLength : EthernetHeader.length
+        let transport = start &+ IPv6Header.length
+        guard frame.byteCount >= transport &+ UDPHeader.length,
+            frame.big16(at: start &- EtherType.length) == EtherType.ipv6,
+            IPv6Address(frame, at: start &+ IPv6Header.Field.destination) == address
+        else { return nil }
+        protocolNumber = frame.byte(at: start &+ IPv6Header.Field.nextHeader)
+        port = frame.big16(at: transport &+ UDPHeader.Field.destinationPort)
+    }
 }

@@ -40,6 +40,7 @@ extension ForwardingWorker {
         switch command {
         case .names(let service): fabric.settings.names = service
         case .boot(let service): fabric.settings.boot = service
+        case .router(let isThere): fabric.settings.hasRouter = isThere
         case .policy(let policy):
             fabric.settings.policy = policy
             fabric.settings.updateGuestChecks()

@@ -9,14 +9,19 @@ package struct NameService: Equatable, BitwiseCopyable, Sendable {
 
     /// The gateway's address.
     package let address: IPv4Address
+    /// The gateway's IPv6 address; the unspecified one for none.
+    package let address6: IPv6Address
     /// The gateway's hardware address.
     package let hardware: MACAddress
     /// The port of the device that terminates guests' TCP; nil if the uplink does that itself.
     package let streams: PortNumber?
 
     /// See the properties.
-    package init(address: IPv4Address, hardware: MACAddress, streams: PortNumber? = nil) {
+    package init(
+        address: IPv4Address, address6: IPv6Address = .unspecified, hardware: MACAddress, streams: PortNumber? = nil
+    ) {
         self.address = address
+        self.address6 = address6
         self.hardware = hardware
         self.streams = streams
     }
@@ -28,9 +33,10 @@ enum NameTransport: BitwiseCopyable {
 
     /// Returns nil for every frame that is not a whole packet to the service's port 53.
     init?(of frame: RawSpan, to service: NameService) {
-        guard let receiver = PacketReceiver(of: frame, to: service.address), receiver.port == NameService.port else {
-            return nil
-        }
+        guard
+            let receiver = PacketReceiver(of: frame, to: service.address)
+                ?? PacketReceiver(of: frame, to6: service.address6), receiver.port == NameService.port
+        else { return nil }
         switch receiver.protocolNumber {
         case IPProtocol.udp: self = .datagram
         case IPProtocol.tcp: self = .stream

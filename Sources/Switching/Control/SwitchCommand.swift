@@ -15,6 +15,7 @@ enum SwitchCommand: Sendable {
     case rules(GuestRules)
     case names(NameService?)
     case boot(BootService?)
+    case router(Bool)
     case bindings([LeaseBinding])
     case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
     case vlanAware(Bool)

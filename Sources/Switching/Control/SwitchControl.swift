@@ -40,6 +40,8 @@ package final class SwitchControl: Sendable {
     // Apart from both, because a file is many datagrams.
     let bootRequests = ServiceFrameRing()
     let bootReplies = ServiceFrameRing()
+    // Its replies go by `fromService`.
+    let routerRequests = ServiceFrameRing(slots: 64)
     let callers = CallerPorts()
     /// The counters of the services' port.
     package let serviceCounters = PortCounters()
@@ -177,8 +179,9 @@ package final class SwitchControl: Sendable {
         nameQueries.removeFirst { ($0.copied(), $1) }
     }
 
-    /// The port by which `address` has last sent to the name service by TCP; 0 if it never has.
-    package func port(ofCaller address: IPv4Address) -> PortNumber { callers.port(of: address) }
+    /// The port by which `address` has last sent to the name service by TCP; 0 if it never has. An IPv4 address is in
+    /// the low bits.
+    package func port(ofCaller address: IPv6Address) -> PortNumber { callers.port(of: address) }
 
     /// Sends a frame with a DNS reply to a guest, at the next `wakeForNameReplies`. Returns false if the ring is full.
     @discardableResult
@@ -201,6 +204,14 @@ package final class SwitchControl: Sendable {
         let taken = bootReplies.append(frame.rawSpan)
         wakeup.signal()
         return taken
+    }
+
+    /// Copies guests' router solicitations and DHCPv6 messages to the router service from now on, or no longer.
+    package func setRouterService(_ isThere: Bool) { submit(.router(isThere)) }
+
+    /// Removes the first frame with such a request.
+    package func removeRouterRequest() -> ServiceFrame? {
+        routerRequests.removeFirst { ServiceFrame(bytes: $0.copied(), port: $1) }
     }
 
     /// Ends the workers.

@@ -66,8 +66,12 @@ extension Dispatcher {
         switch NameTransport(of: batch.bytes(of: batch[context.index]), to: service) {
         case .datagram?: enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
         case .stream?:
+            let frame = batch.bytes(of: batch[context.index])
             let start = context.isTagged ? EthernetHeader.taggedLength : EthernetHeader.length
-            let source = IPv4Address(batch.bytes(of: batch[context.index]), at: start + IPv4Header.Field.source)
+            let source =
+                frame.big16(at: start - EtherType.length) == EtherType.ipv6
+                ? IPv6Address(frame, at: start + IPv6Header.Field.source)
+                : IPv6Address(0, UInt64(frame.big32(at: start + IPv4Header.Field.source)))
             control.callers.record(source, at: PortNumber(context.ingress))
             guard let port = service.streams, ports.isAttached(port) else { return false }
             enqueue(context.index, context.isTagged ? .strip : .keep, for: port, batch)
@@ -83,6 +87,16 @@ extension Dispatcher {
         guard isInServiceVLAN(context), service.takes(batch.bytes(of: batch[context.index])) else { return false }
         enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
         return true
+    }
+
+    /// Copies a guest's request to the router service.
+    mutating func copyToRouterService(
+        _ context: FrameContext, _ header: FrameHeader, _ batch: borrowing FrameBatch
+    ) {
+        guard isInServiceVLAN(context),
+            RouterRequest.isIn(batch.bytes(of: batch[context.index]).from(header.payloadStart))
+        else { return }
+        enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
     }
 
     // MARK: DHCP servers among guests

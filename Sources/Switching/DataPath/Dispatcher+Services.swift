@@ -3,7 +3,7 @@ import FrameIO
 import Platform
 import Wire
 
-// Frames to the address service, the name service and the boot service, which run on the control thread: they go by
+// Frames to the address, name, boot and router services, which run on the control thread: they go by
 // rings.
 
 extension Dispatcher {
@@ -33,6 +33,9 @@ extension Dispatcher {
     private func ring(for frame: RawSpan) -> ServiceFrameRing {
         if let names = settings.names, NameTransport(of: frame, to: names) == .datagram { return control.nameQueries }
         if let boot = settings.boot, boot.takes(frame) { return control.bootRequests }
+        if settings.hasRouter, frame.big16(at: EthernetHeader.Field.type) == EtherType.ipv6 {
+            return control.routerRequests
+        }
         return control.toService
     }
 }

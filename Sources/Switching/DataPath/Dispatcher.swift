@@ -187,7 +187,7 @@ struct Dispatcher: ~Copyable {
     /// Whether all frames from ports of a role go through `admit`; otherwise those for a service do.
     private func needsAdmission(_ role: PortRole) -> Bool {
         switch role {
-        case .guest: settings.checksGuests || settings.names != nil || settings.boot != nil
+        case .guest: settings.checksGuests || settings.names != nil || settings.boot != nil || settings.hasRouter
         case .uplink: settings.rules.reach != .nothing
         case .service: false
         }
@@ -218,6 +218,7 @@ struct Dispatcher: ~Copyable {
             }
             // Behind the source guard: what it drops is no sign of an address conflict.
             if header.service == .arp { _ = offer(context, as: .arp, batch) }
+            if header.payload == .ipv6 && settings.hasRouter { copyToRouterService(context, header, batch) }
             if let names = settings.names, header.destination == names.hardware,
                 divertToNameService(context, names, batch)
             {

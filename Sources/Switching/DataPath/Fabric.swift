@@ -94,6 +94,8 @@ struct SwitchSettings: ~Copyable {
     var names: NameService?
     /// The address of the boot service, if one runs here.
     var boot: BootService?
+    /// The router service runs here.
+    var hasRouter = false
     /// Copies every frame to every port.
     var isHub = false
     /// Keeps VLANs apart (802.1Q); otherwise tags are passed on as they are.

@@ -4,9 +4,22 @@ import Logging
 import Platform
 import Timing
 
-/// Forwarding on the interfaces through which guests' packets leave the host. If the host is not a router, forwarding
-/// is recorded and switched on.
+/// Forwarding on the interfaces through which guests' packets leave the host, by one version of IP. If the host is not a
+/// router, forwarding is recorded and switched on.
 final class EgressForwarding {
+    /// The versions of IP, which the kernel forwards apart from each other.
+    enum Version {
+        case ipv4
+        /// By `force_forwarding`, which a kernel must have.
+        case ipv6
+
+        var isRouter: Bool { self == .ipv4 ? KernelSetting.isRouter : KernelSetting.isRouter6 }
+
+        func setting(on interface: String) -> KernelSetting {
+            self == .ipv4 ? .forwarding(on: interface) : .forcedForwarding(on: interface)
+        }
+    }
+
     /// An interface on which forwarding is recorded and still off.
     struct Step {
         fileprivate let interface: String
@@ -17,7 +30,7 @@ final class EgressForwarding {
     /// takes it for a moment.
     private static let failuresUntilReport = 8
 
-    private let tap: String
+    private let version: Version
     private let changes: HostChanges
     private let logger: Logger
     /// The interfaces on which forwarding was switched on, with their indexes.
@@ -26,25 +39,25 @@ final class EgressForwarding {
     private var reportedClosed: Set<String> = []
     private var failures = 0
 
-    init(tap: String, changes: HostChanges, logger: Logger) {
-        self.tap = tap
+    init(_ version: Version, changes: HostChanges, logger: Logger) {
+        self.version = version
         self.changes = changes
         self.logger = logger
     }
 
     /// The interfaces between which rules drop forwarded packets. None on a router, where the administrator wants those
     /// packets to pass.
-    var restrictedInterfaces: [String] { KernelSetting.isRouter ? [] : interfaces.keys.sorted() }
+    var restrictedInterfaces: [String] { version.isRouter ? [] : interfaces.keys.sorted() }
 
     /// Records the egress interfaces on which forwarding is off, and adds them to `restrictedInterfaces`. Their
     /// rules must be applied before `enable`.
     /// - Parameters:
-    ///   - routes: of this host.
+    ///   - egress: the interfaces by which guests' packets may leave.
     ///   - lockTimeout: how long to wait for the directory lock.
     /// - Returns: nil if another process keeps the lock longer.
-    func plan(_ routes: [Route], lockTimeout: TimeAmount) -> [Step]? {
+    func plan(_ egress: [(name: String, index: UInt32)], lockTimeout: TimeAmount) -> [Step]? {
         followRenames()
-        let candidates = EgressInterfaces.leading(routes, except: tap).filter { interfaces[$0.name] == nil }
+        let candidates = egress.filter { interfaces[$0.name] == nil }
         if candidates.isEmpty { return [] }
         let lock: Descriptor
         do throws(SystemError) {
@@ -65,12 +78,14 @@ final class EgressForwarding {
         let others = changes.log.changesOfOthers()
         var steps: [Step] = []
         for (interface, index) in candidates {
-            let setting = KernelSetting.forwarding(on: interface)
+            let setting = version.setting(on: interface)
             // If another instance has switched it on, the value that it found is the original one.
             var original: String?
             for case .setting(setting, let before) in others { original = before }
             guard let before = original ?? setting.value, before == "0" else { continue }
-            if original == nil && KernelSetting.isRouter {
+            if original == nil && version.isRouter {
+                // A router for IPv6 forwards without.
+                if version == .ipv6 { continue }
                 // On a router, the administrator has switched it off.
                 if reportedClosed.insert(interface).inserted {
                     logger.info(
@@ -101,7 +116,7 @@ final class EgressForwarding {
             let current = NetworkInterfaces.name(of: index)
             guard current != name else { continue }
             interfaces[name] = nil
-            guard let current, (try? changes.log.add(.setting(.forwarding(on: current), before: "0"))) != nil else {
+            guard let current, (try? changes.log.add(.setting(version.setting(on: current), before: "0"))) != nil else {
                 continue
             }
             interfaces[current] = index
@@ -113,7 +128,7 @@ final class EgressForwarding {
         for step in steps {
             do throws(SystemError) {
                 try step.setting.set("1")
-                logger.info("forwarding for guests through \(step.interface)")
+                logger.info("forwarding\(version == .ipv6 ? " of IPv6" : "") for guests through \(step.interface)")
             } catch {
                 interfaces[step.interface] = nil
                 logger.warning("\(error); guests do not reach the outside through \(step.interface)")
@@ -122,7 +137,7 @@ final class EgressForwarding {
     }
 
     /// The settings to restore if other programs change them: none on a router.
-    var settings: [KernelSetting] { KernelSetting.isRouter ? [] : interfaces.keys.map { .forwarding(on: $0) } }
+    var settings: [KernelSetting] { version.isRouter ? [] : interfaces.keys.map { version.setting(on: $0) } }
 
     /// Writes all of `settings`.
     func set(_ value: String) { for setting in settings { try? setting.set(value) } }

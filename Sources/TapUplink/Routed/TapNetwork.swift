@@ -18,6 +18,7 @@ import Wire
 //   3. Record forwarding of the egress interfaces (`EgressForwarding.plan`), then apply the nftables rules.
 //   4. Bring the TAP up with the gateway's address, and add a routing rule if a VPN's rules need one (`GuestRoute`).
 //   5. Switch forwarding on, on the egress interfaces and on the TAP.
+// IPv6 takes part in steps 3 to 5 (`TapIPv6`).
 //
 // Afterwards other programs may change what was set up. `HostMonitor` calls:
 //
@@ -42,15 +43,21 @@ final class TapNetwork {
     private let forwarding: EgressForwarding
     private let upkeep: TapUpkeep
     private let route: GuestRoute
+    /// nil without IPv6.
+    let six: TapIPv6?
+    /// Called after a change of `TapIPv6.hasEgress`.
+    var onEgressChange: () -> Void = {}
     let sockets = PublishedPortSockets()
     /// Other programs have removed the rules too often: the TAP stays down.
     private(set) var isClosedForGood = false
 
     /// - Parameters:
     ///   - rules: for the TAP `device`.
+    ///   - six: nil without IPv6.
     ///   - changes: records what outlives the TAP.
     init(
-        _ rules: NATTable, guests: GuestNetwork, device: borrowing TapDevice, changes: HostChanges, logger: Logger
+        _ rules: NATTable, guests: GuestNetwork, device: borrowing TapDevice, six: TapIPv6?, changes: HostChanges,
+        logger: Logger
     ) {
         tap = device.name
         index = device.index
@@ -58,8 +65,9 @@ final class TapNetwork {
         self.changes = changes
         self.logger = logger
         firewall = GuestFirewall(rules)
-        forwarding = EgressForwarding(tap: tap, changes: changes, logger: logger)
-        upkeep = TapUpkeep(tap: tap, index: index, guests: guests, logger: logger)
+        self.six = six
+        forwarding = EgressForwarding(.ipv4, changes: changes, logger: logger)
+        upkeep = TapUpkeep(tap: tap, index: index, guests: guests, six: six, logger: logger)
         route = GuestRoute(guests.network, log: changes.log, logger: logger)
     }
 
@@ -79,22 +87,35 @@ final class TapNetwork {
         }
         // A new interface forwards if the host is a router.
         try set(KernelSetting.forwarding(on: tap), "0")
-        var steps: [EgressForwarding.Step] = []
+        var steps: [EgressForwarding.Step] = [], steps6 = steps
         if !rules.isClosed {
             let routes = (try? NetworkInterfaces.routes()) ?? []
-            steps = forwarding.plan(routes, lockTimeout: HostChanges.startLockTimeout) ?? []
-            firewall.rules.restrictedInterfaces = forwarding.restrictedInterfaces
+            steps = plan(routes, lockTimeout: HostChanges.startLockTimeout) ?? []
+            steps6 = six?.plan(lockTimeout: HostChanges.startLockTimeout) ?? []
+            restrict()
         }
         try apply()
         try orUnavailable { () throws(SystemError) in
             try NetworkInterfaces.add(guests.gateway, prefixLength: guests.network.prefixLength, to: index)
+            try six?.addAddresses(to: index)
             try NetworkInterfaces.configure(index, up: true)
         }
         route.refresh()
         guard !rules.isClosed else { return }
+        six?.enable(steps6)
         forwarding.enable(steps)
         try set(KernelSetting.forwarding(on: tap), "1")
         if !rules.published.isEmpty { try set(localRouting, "1") }
+    }
+
+    private func plan(_ routes: [Route], lockTimeout: TimeAmount) -> [EgressForwarding.Step]? {
+        forwarding.plan(EgressInterfaces.leading(routes, except: tap), lockTimeout: lockTimeout)
+    }
+
+    /// Has the rules drop what is forwarded between the interfaces on which forwarding is switched on.
+    private func restrict() {
+        firewall.rules.restrictedInterfaces = forwarding.restrictedInterfaces
+        firewall.rules.restrictedInterfaces6 = six?.restrictedInterfaces ?? []
     }
 
     /// Whether packets of this host's loopback network may go to guests: published ports need it.
@@ -144,17 +165,19 @@ final class TapNetwork {
         upkeep.restore(KernelSetting.forwarding(on: tap), firewall.rules.isClosed ? "0" : "1", now: now)
         route.refresh()
         guard !firewall.rules.isClosed else { return upkeep.nextCheck }
-        let before = firewall.rules
-        let steps = forwarding.plan(routes, lockTimeout: .zero)
-        firewall.rules.restrictedInterfaces = forwarding.restrictedInterfaces
+        let before = firewall.rules, hadEgress = six?.hasEgress
+        let steps = plan(routes, lockTimeout: .zero), steps6 = six == nil ? [] : six?.plan(lockTimeout: .zero)
+        restrict()
         do throws(ExitError) {
             if firewall.rules != before { try apply() }
             forwarding.enable(steps ?? [])
-            for setting in forwarding.settings { upkeep.restore(setting, "1", now: now) }
+            six?.enable(steps6 ?? [])
+            for setting in forwarding.settings + (six?.settings ?? []) { upkeep.restore(setting, "1", now: now) }
         } catch {
             logger.error("\(error)")
         }
-        return steps == nil ? now + HostChanges.lockRetryInterval : upkeep.nextCheck
+        if six?.hasEgress != hadEgress { onEgressChange() }
+        return steps == nil || steps6 == nil ? now + HostChanges.lockRetryInterval : upkeep.nextCheck
     }
 
     /// Called after each change of the host's nftables rules: repairs the own tables. While the rules are missing, no
@@ -165,6 +188,7 @@ final class TapNetwork {
         if opens {
             upkeep.takeDown()
             forwarding.set("0")
+            six?.set("0")
         }
         guard firewall.mayRepair(now: now) else {
             isClosedForGood = opens
@@ -193,6 +217,7 @@ final class TapNetwork {
             logger.notice("another program has removed or changed the nftables table \(table); it is repaired")
             if opens {
                 forwarding.set("1")
+                six?.set("1")
                 upkeep.bringUp()
             }
         } catch {

@@ -24,6 +24,7 @@ final class TapUpkeep {
     let tap: String
     private let index: UInt32
     private let guests: GuestNetwork
+    private let six: TapIPv6?
     private let logger: Logger
     /// When something of each kind was repaired, within the last minute.
     private var repairs: [Kind: [Instant]] = [:]
@@ -34,10 +35,11 @@ final class TapUpkeep {
     /// When to check again even without a change, because a repair was postponed.
     private(set) var nextCheck: Instant?
 
-    init(tap: String, index: UInt32, guests: GuestNetwork, logger: Logger) {
+    init(tap: String, index: UInt32, guests: GuestNetwork, six: TapIPv6?, logger: Logger) {
         self.tap = tap
         self.index = index
         self.guests = guests
+        self.six = six
         self.logger = logger
     }
 
@@ -53,6 +55,8 @@ final class TapUpkeep {
     func bringUp() {
         isHeldDown = false
         try? NetworkInterfaces.configure(index, up: true)
+        // The kernel has removed them when the link went down.
+        try? six?.addAddresses(to: index)
     }
 
     /// Compares the host with what was set up, after a change of the host.
@@ -79,10 +83,16 @@ final class TapUpkeep {
         } else if !link.isUp {
             repair(.link, "\(tap) was taken down", now) { () throws(SystemError) in
                 try NetworkInterfaces.configure(index, up: true)
+                try six?.addAddresses(to: index)
             }
             guard NetworkInterfaces.link(index)?.isUp == true else { return report([]) }
         }
         checkAddress(routes, now)
+        if let six, let missing = six.missingAddress {
+            repair(.address, "the address \(missing) was removed from \(tap)", now) { () throws(SystemError) in
+                try six.addAddresses(to: index)
+            }
+        }
         report(
             routes.filter(isCovering).map { route in
                 let name = NetworkInterfaces.name(of: route.interface) ?? "another interface"

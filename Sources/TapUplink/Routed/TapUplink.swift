@@ -139,7 +139,15 @@ package final class TapUplink: Uplink {
         rules.gateway = guests.gateway
         if options.logsRefusals { packetLog = try openPacketLog() }
         rules.logGroup = packetLog?.group
-        let network = TapNetwork(rules, guests: guests, device: device, changes: changes, logger: context.logger)
+        let network6 = try makeNetwork6(guests)
+        let six = network6.map {
+            TapIPv6($0, hardware: hardware, tap: tap, changes: changes, logger: context.logger)
+        }
+        rules.network6 = network6
+        rules.gateways6 = six?.addresses ?? []
+        let network = TapNetwork(
+            rules, guests: guests, device: device, six: six, changes: changes, logger: context.logger)
+        network.onEgressChange = context.onChange
         self.network = network
         try network.start()
         // Longer frames than the network's MTU are accepted: the kernel splits or answers them, as routers do.
@@ -152,8 +160,43 @@ package final class TapUplink: Uplink {
         context.control.addStatic(hardware, at: number)
         hostAddressing = HostAddressing(
             network: guests, hardware: hardware, interface: tap, gatewayHardware: hardware,
-            gatewayIPv6: [IPv6Address(linkLocalFrom: hardware)])
+            gatewayIPv6: six?.addresses ?? [IPv6Address(linkLocalFrom: hardware)], network6: network6)
     }
+
+    /// The guests' IPv6 network; nil for none.
+    private func makeNetwork6(_ guests: GuestNetwork) throws(ExitError) -> IPv6Network? {
+        var chosen: IPv6Network?
+        switch options.ipv6 {
+        case .off: return nil
+        case .automatic: break
+        case .prefix(let network): chosen = network
+        }
+        guard TapIPv6.isSupported, options.mtu >= IPv6Header.minimumMTU else {
+            let reason =
+                TapIPv6.isSupported
+                ? "packets of \(options.mtu) bytes are too short for it (--vmnet-mtu)" : "this host has none"
+            if let chosen { throw ExitError(.unavailable, "--ipv6 \(chosen): \(reason); leave it out") }
+            context.logger.info("guests have no IPv6: \(reason)")
+            return nil
+        }
+        guard let chosen else {
+            return GuestPrefix.load(
+                guests.network, in: options.stateDirectory,
+                fallback: options.uniqueLocalPrefix(gateway: guests.gateway), context.logger)
+        }
+        let used = (try? NetworkInterfaces.addresses6()) ?? []
+        if let other = used.first(where: { $0.network.contains(chosen.base) || chosen.contains($0.address) }) {
+            throw ExitError(
+                .unavailable,
+                """
+                --ipv6 \(chosen) overlaps \(other.network), which this host uses on \(other.interface); choose another \
+                prefix, or leave it out
+                """)
+        }
+        return chosen
+    }
+
+    package var hasEgressIPv6: Bool { network?.six?.hasEgress ?? false }
 
     package func begin() throws(ExitError) {
         guard let network, let guests = hostAddressing?.network else { return }

@@ -13,7 +13,7 @@ package final class DNSConnectionQueue: Sendable {
     private struct Entry: Sendable {
         /// Owned by the queue.
         let raw: Int32
-        let guest: IPv4Address
+        let guest: IPv6Address
         let hardware: MACAddress?
     }
 
@@ -31,7 +31,7 @@ package final class DNSConnectionQueue: Sendable {
     /// Opens a connection of a guest to the DNS proxy. The caller owns the guest's end.
     /// - Throws: "no buffers" if the queue is full; the guest sends its SYN again.
     func connect(of endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
-        let guest = endpoints.key.guestIPv4
+        let guest = endpoints.key.guest
         let isFull = entries.withLock {
             $0.count >= DNSConnectionQueue.capacity
                 || $0.count { $0.guest == guest } >= DNSConnectionQueue.capacityPerGuest
@@ -57,8 +57,8 @@ package final class DNSConnectionQueue: Sendable {
 package struct QueuedDNSConnection: ~Copyable {
     /// The proxy's end.
     package let socket: Descriptor
-    /// The guest's address.
-    package let guest: IPv4Address
+    /// The guest's address, an IPv4 address in the low bits.
+    package let guest: IPv6Address
     /// The guest's hardware address, as in the frame that opened the connection.
     package let hardware: MACAddress?
 

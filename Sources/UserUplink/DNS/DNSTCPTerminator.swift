@@ -29,16 +29,19 @@ package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
     private var now = Instant.distantPast
 
     /// - Parameters:
+    ///   - network6: the guests' IPv6 network, if it has a name service.
     ///   - hardware: the gateway's.
     ///   - limit: connections at a time.
     ///   - queue: takes the connections.
     ///   - sink: where frames for guests go.
     package init(
-        _ network: GuestNetwork, hardware: MACAddress, mtu: Int, limit: Int, queue: DNSConnectionQueue,
+        _ network: GuestNetwork, _ network6: IPv6Network? = nil, hardware: MACAddress, mtu: Int, limit: Int,
+        queue: DNSConnectionQueue,
         to sink: any FrameInjector
     ) throws(SystemError) {
         var options = NATGateway.Options(network: network, hardware: hardware)
         options.mtu = mtu
+        options.prefix = network6?.base.high
         options.answersDNS = true
         options.policy.isDenying = true
         options.flowLimit = limit * 4 / 3

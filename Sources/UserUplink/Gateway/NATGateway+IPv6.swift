@@ -130,7 +130,7 @@ extension NATGateway {
         let key = FlowKey(
             IPProtocol.tcp, guest: addresses.source, segment.sourcePort, remote: addresses.destination, port)
         guard
-            allows(addresses.destination, port: port) || hasConnection(key, isSYN)
+            allows(addresses.destination, port: port) || relayPolicy.isDNS(key) || hasConnection(key, isSYN)
                 || pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
         else { return refuse6(frame, now: info.now) }
         let start = EthernetHeader.length + IPv6Header.length

@@ -22,7 +22,9 @@ struct RelayPolicy: Sendable {
     var gatewayKey: IPv6Address { IPv6Address(0, UInt64(network.gateway.value)) }
 
     /// Whether a guest's connection is for the DNS proxy.
-    func isDNS(_ key: FlowKey) -> Bool { answersDNS && key.remotePort == 53 && key.remote == gatewayKey }
+    func isDNS(_ key: FlowKey) -> Bool {
+        answersDNS && key.remotePort == 53 && (key.remote == gatewayKey || key.remote == gateway6)
+    }
 
     /// Where a guest's connection leads. The gateway's own addresses stand for this host's loopback addresses.
     func destination(of key: FlowKey) -> SocketAddress {

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+import EventLoop
+import Logging
+import Platform
+import Switching
+import Timing
+import Wire
+
+/// The gateway's part as the IPv6 router of guests, besides forwarding: router advertisements.
+///
+/// # Theory of operation
+///
+///     guest --solicitation--> switch --frame--> RouterService --> RouterAdvertiser
+///     RouterAdvertiser --frame--> SwitchControl.sendFromService --> guest, or all guests
+///
+/// Frames instead of a socket on the TAP, as for DHCP: no other program of the host takes part, the host's firewall does
+/// not apply, and it works without a TAP as well. All of it runs on the control thread. `RouterAdvertiser` has no clock
+/// and no socket.
+package final class RouterService {
+    /// Requests that are handled before other work of this thread.
+    private static let burst = 32
+    /// Seconds for which a prefix is valid and preferred (RFC 9096 section 3.1), so that guests drop the addresses of a
+    /// network that is gone.
+    private static let validLifetime: UInt32 = 5400, preferredLifetime: UInt32 = 2700
+    /// Seconds for which guests use the router and the name server: three times the longest interval (RFC 4861 section
+    /// 6.2.1, RFC 8106 section 5.1).
+    private static let lifetime: UInt16 = 1800
+    /// Bytes of search domains, so that an advertisement fits every link.
+    private static let domainBytes = 512
+
+    /// What the service advertises.
+    package struct Contents: Equatable, Sendable {
+        /// The guests' network.
+        package var network: IPv6Network
+        /// The router's address on the link.
+        package var address: IPv6Address
+        /// The router's hardware address.
+        package var hardware: MACAddress
+        /// Guests may use the router.
+        package var isRouter = false
+        /// Guests' packets can leave the host.
+        package var hasEgress = false
+        /// Bytes of the longest packet.
+        package var mtu = 1500
+        /// DNS servers.
+        package var nameServers: [IPv6Address] = []
+        /// Search domains. Those that are no names are left out.
+        package var searchDomains: [String] = []
+
+        /// A network without a router and name servers.
+        package init(_ network: IPv6Network, address: IPv6Address, hardware: MACAddress) {
+            self.network = network
+            self.address = address
+            self.hardware = hardware
+        }
+
+        var advertisement: RouterAdvertisement {
+            var made = RouterAdvertisement(hardware: hardware)
+            made.routerLifetime = isRouter && hasEgress ? RouterService.lifetime : 0
+            made.mtu = UInt32(max(IPv6Header.minimumMTU, mtu))
+            made.prefix = network.base.high
+            made.validLifetime = RouterService.validLifetime
+            made.preferredLifetime = RouterService.preferredLifetime
+            made.nameServers = nameServers
+            if !nameServers.isEmpty {
+                var room = RouterService.domainBytes
+                for domain in searchDomains.lazy.compactMap({ DNSName($0) }) {
+                    room -= domain.bytes.count
+                    if room < 0 { break }
+                    made.searchDomains.append(domain)
+                }
+            }
+            made.namesLifetime = UInt32(RouterService.lifetime)
+            return made
+        }
+    }
+
+    private let loop: ControlLoop
+    private let control: SwitchControl
+    private let logger: Logger
+    private var contents: Contents
+    private var advertiser: RouterAdvertiser
+    private var timer: ControlLoop.TimerID?
+    /// Called before guests get an advertisement: updates what depends on the host.
+    package var refresh: (inout Contents) -> Void = { _ in }
+
+    /// Guests' solicitations are answered from now on.
+    package init(_ contents: Contents, loop: ControlLoop, control: SwitchControl, logger: Logger) {
+        self.loop = loop
+        self.control = control
+        self.logger = logger
+        self.contents = contents
+        advertiser = RouterAdvertiser(contents.advertisement, from: contents.address, now: BootClock.now)
+        control.setRouterService(true)
+    }
+
+    /// Advertises the router to all guests, after the switch has its ports.
+    package func start() { update() }
+
+    /// Sets whether guests' packets can leave the host.
+    package func setEgress(_ hasEgress: Bool) {
+        guard hasEgress != contents.hasEgress else { return }
+        contents.hasEgress = hasEgress
+        if contents.isRouter {
+            logger.info(
+                """
+                guests \(hasEgress ? "reach the outside by IPv6" : "have no way out by IPv6, because this host has none")
+                """)
+        }
+        update()
+    }
+
+    /// Handles the requests that guests have sent since the last call, up to a bound.
+    package func receive() {
+        var count = 0
+        while count < RouterService.burst, let frame = control.removeRouterRequest() {
+            count += 1
+            receive(frame.bytes)
+        }
+        if count == RouterService.burst { control.notification.signal() }
+        if count > 0 { update() }
+    }
+
+    private func receive(_ frame: [UInt8]) {
+        guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv6View(ethernet.payload),
+            packet.nextHeader == IPProtocol.icmpv6, packet.hopLimit == NeighborDiscovery.hopLimit,
+            let message = try? ICMPv6View(packet.payload), message.type == ICMPv6Type.routerSolicitation,
+            message.code == 0, message.hasValidChecksum(packet.pseudoHeader),
+            packet.source == .unspecified || packet.source.isLinkLocal || contents.network.contains(packet.source)
+        else { return }
+        if let answer = advertiser.solicit(from: (packet.source, ethernet.source), now: BootClock.now) {
+            control.sendFromService(answer)
+        }
+    }
+
+    /// Sends what is due, and sets the timer.
+    private func update() {
+        let now = BootClock.now
+        refresh(&contents)
+        advertiser.change(contents.advertisement, now: now)
+        if let frame = advertiser.tick(now: now, random: Random.value()) { control.sendFromService(frame) }
+        loop.cancel(timer)
+        timer = loop.schedule(at: advertiser.nextDeadline) { [unowned self] in update() }
+    }
+
+    /// Stops to serve guests.
+    /// - Parameter isForwarding: workers run, so the last advertisement reaches guests.
+    package func close(isForwarding: Bool) {
+        control.setRouterService(false)
+        loop.cancel(timer)
+        guard isForwarding else { return }
+        control.sendFromService(advertiser.farewell)
+        // Before ports are detached.
+        _ = control.barrier()
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+import HostChanges
+import Logging
+import NetworkModel
+import Platform
+import Timing
+import Wire
+
+/// The host's IPv6 side of a guest network on a TAP: its addresses, forwarding, and whether there is a way out.
+///
+/// Linux forwards IPv6 between all interfaces or none (`conf.all.forwarding`). From version 6.17 on it can forward what
+/// arrives by some interfaces only (`force_forwarding`), which this program uses if the host is no router.
+final class TapIPv6 {
+    /// The guests' network.
+    let network: IPv6Network
+    /// The host's addresses on it: of the link, and the network's first one.
+    let addresses: [IPv6Address]
+    private let tap: String
+    private let forwarding: EgressForwarding
+    private let logger: Logger
+    private var hasReported = false
+    /// Packets of guests can leave the host.
+    private(set) var hasEgress = false
+
+    /// - Parameter hardware: the TAP's.
+    init(_ network: IPv6Network, hardware: MACAddress, tap: String, changes: HostChanges, logger: Logger) {
+        self.network = network
+        self.tap = tap
+        self.logger = logger
+        addresses = [IPv6Address(linkLocalFrom: hardware), network.gateway]
+        forwarding = EgressForwarding(.ipv6, changes: changes, logger: logger)
+    }
+
+    /// Whether the kernel has IPv6.
+    static var isSupported: Bool { Files.exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") }
+
+    private static var canForward: Bool {
+        KernelSetting.isRouter6 || KernelSetting.forcedForwarding(on: "all").value != nil
+    }
+
+    private var tapForwarding: KernelSetting { KernelSetting.forcedForwarding(on: tap) }
+
+    /// Interfaces between which rules drop forwarded packets.
+    var restrictedInterfaces: [String] { forwarding.restrictedInterfaces }
+
+    /// Adds the addresses that are missing.
+    func addAddresses(to index: UInt32) throws(SystemError) {
+        try? KernelSetting(path: "net/ipv6/conf/\(tap)/disable_ipv6").set("0")
+        for address in addresses { try NetworkInterfaces.add(address, prefixLength: 64, to: index) }
+    }
+
+    /// The first of the host's addresses that is not on the TAP; nil if all are there.
+    var missingAddress: IPv6Address? {
+        guard let present = try? NetworkInterfaces.addresses6() else { return nil }
+        return addresses.first { address in !present.contains { $0.interface == tap && $0.address == address } }
+    }
+
+    /// Records the egress interfaces on which forwarding is off. The rules for `restrictedInterfaces` must be applied
+    /// before `enable`.
+    /// - Parameter lockTimeout: how long to wait for the directory lock.
+    /// - Returns: nil if another process keeps the lock longer.
+    func plan(lockTimeout: TimeAmount) -> [EgressForwarding.Step]? {
+        guard let routes = try? NetworkInterfaces.routes6() else { return [] }
+        let egress = EgressInterfaces.leading6(routes, except: tap)
+        guard TapIPv6.canForward else {
+            hasEgress = false
+            if !egress.isEmpty, !hasReported {
+                hasReported = true
+                logger.notice(
+                    """
+                    guests do not reach the outside by IPv6: this kernel forwards it between all interfaces or none, \
+                    and vde_vmnet does not make this host a router; use Linux 6.17 or later, make it a router with: \
+                    sudo sysctl net.ipv6.conf.all.forwarding=1, or use --ipv6 off
+                    """)
+            }
+            return []
+        }
+        hasEgress = !egress.isEmpty
+        return forwarding.plan(egress, lockTimeout: lockTimeout)
+    }
+
+    /// Switches forwarding on.
+    func enable(_ steps: [EgressForwarding.Step]) {
+        forwarding.enable(steps)
+        guard tapForwarding.value == "0", !KernelSetting.isRouter6 else { return }
+        do throws(SystemError) {
+            try tapForwarding.set("1")
+        } catch {
+            hasEgress = false
+            logger.warning("\(error); guests do not reach the outside by IPv6")
+        }
+    }
+
+    /// The settings to restore if other programs change them.
+    var settings: [KernelSetting] {
+        KernelSetting.isRouter6 || tapForwarding.value == nil ? [] : forwarding.settings + [tapForwarding]
+    }
+
+    /// Writes the settings of the egress interfaces.
+    func set(_ value: String) { forwarding.set(value) }
+}
