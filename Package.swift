@@ -107,14 +107,14 @@ let package = Package(
         smallLibrary("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary(
-            "Uplink", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
+            "Uplink", "DHCPService", "EventLoop", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "Wire",
             logging),
         smallLibrary(
             "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", logging),
         library(
-            "UserUplink", "CPlatform", "DHCPService", "FrameIO", "HostChanges", "Lifecycle", "NetworkModel", "Platform",
+            "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", atomics, logging),
         smallLibrary(
             "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",

@@ -22,10 +22,13 @@ struct AddressOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            IPv6 for guests (tap only): auto: a prefix of the network's own, which is kept for the next start, and the \
-            outside by NAT. off: no addresses. Or the prefix, such as fd12:3456:789a:1::/64. (default: auto)
+            IPv6 for guests (tap and user only):
+            auto: a prefix that is kept for the next start, and the outside by NAT (default)
+            kernel: the same on Linux before 6.17, which makes this host an IPv6 router for guests (tap only)
+            off: no addresses
+            a prefix, such as fd12:3456:789a:1::/64: the same as auto with this prefix
             """,
-            valueName: "auto|off|prefix"))
+            valueName: "how"))
     var ipv6: IPv6Argument?
 
     @Flag(help: "Same as --dhcp off.")
@@ -35,10 +38,11 @@ struct AddressOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Always assign this address to the guest with this hardware address, such as \
-            52:54:00:00:00:01,192.168.105.10. With a name behind it, as in 52:54:00:00:00:01,192.168.105.10,web, the \
-            guest has this name and no other guest gets it (tap and user only). May be repeated.
+            52:54:00:00:00:01,192.168.105.10. With an IPv6 address behind it, in full or as ::10 in the network's \
+            prefix, the guest gets that by DHCPv6. With a name behind it, as in 52:54:00:00:00:01,192.168.105.10,web, \
+            the guest has this name and no other guest gets it (both tap and user only). May be repeated.
             """,
-            valueName: "mac,ip[,name]"))
+            valueName: "mac,ip[,ip6][,name]"))
     var dhcpHost: [AddressReservation] = []
 
     @Option(
@@ -86,6 +90,9 @@ struct AddressOptions: ParsableArguments {
         given.note(.dhcpSystem, dhcp == .system)
         given.note(.dhcpOff, dhcp == .off)
         given.note(.ipv6, ipv6 != nil)
+        given.note(.ipv6Kernel, ipv6?.choice == .kernel)
+        given.note(.ipv6Off, ipv6?.choice == .off)
+        given.note(.dhcpHost6, dhcpHost.contains { $0.address6 != nil })
         given.note(.disableDHCP, vmnetDisableDhcp)
         given.note(.dhcpHost, !dhcpHost.isEmpty)
         given.note(.dhcpHostName, dhcpHost.contains { $0.name != nil })
@@ -113,6 +120,9 @@ struct AddressOptions: ParsableArguments {
                 if let field = AddressOptions.sameField(one, other) {
                     throw ValidationError("--dhcp-host: \(one) and \(other) name the same \(field); leave one out")
                 }
+            }
+            if case .prefix(let network)? = ipv6?.choice, one.address6 != nil, one.address6(in: network) == nil {
+                throw ValidationError("--dhcp-host: \(one) has an address that is not in \(network) (--ipv6)")
             }
             if let network = configuration.network, let reason = network.refusal(of: one) {
                 throw ValidationError("--dhcp-host: \(reason)")
@@ -142,6 +152,7 @@ struct AddressOptions: ParsableArguments {
     private static func sameField(_ one: AddressReservation, _ other: AddressReservation) -> String? {
         if one.address == other.address { return "address" }
         if one.hardware == other.hardware { return "guest" }
+        if let six = one.address6, six.low == other.address6?.low { return "IPv6 address" }
         return one.name != nil && one.name == other.name ? "name" : nil
     }
 }

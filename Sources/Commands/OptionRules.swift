@@ -34,6 +34,9 @@ enum OptionName: String, CaseIterable, Sendable {
     case dhcp = "--dhcp"
     case dhcpSystem = "--dhcp system"
     case ipv6 = "--ipv6"
+    case ipv6Kernel = "--ipv6 kernel"
+    case ipv6Off = "--ipv6 off"
+    case dhcpHost6 = "--dhcp-host MAC,IP,IP6"
     case dhcpOff = "--dhcp off"
     case disableDHCP = "--vmnet-disable-dhcp"
     case dhcpHost = "--dhcp-host"
@@ -239,6 +242,11 @@ extension OptionRules {
         OptionRule(
             .dhcpOption, .leaseTime, .noRouter, .boot, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
             because: "only vde_vmnet's own DHCP server does this; configure the other server, or use --dhcp builtin"),
+        OptionRule(
+            .dhcpHost6, condition: .excludes([.dhcpSystem, .ipv6Off]),
+            because: "without vde_vmnet's own DHCP and IPv6 the guest would not get the address"),
+        OptionRule(
+            .ipv6Kernel, condition: .modes([.shared]), because: "in the other modes vde_vmnet forwards nothing"),
         OptionRule(.hostDNS, condition: .excludes([.domainOff]), because: "it answers names of guests only"),
         OptionRule(
             .name, .controlGroup, .controlAllow, condition: .excludes([.controlOff]),
@@ -330,8 +338,14 @@ extension OptionRules {
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .uplinks([.tap, .user]),
             because: "only with these uplinks vde_vmnet answers guests' DNS queries"),
         OptionRule(
-            .ipv6, condition: .uplinks([.tap]),
-            because: "the other uplinks have their own prefix; that of vmnet is --vmnet-nat66-prefix"),
+            .ipv6, condition: .uplinks([.tap, .user]),
+            because: "vmnet.framework itself gives guests IPv6; its prefix is --vmnet-nat66-prefix"),
+        OptionRule(
+            .dhcpHost6, condition: .uplinks([.tap, .user]),
+            because: "vmnet.framework itself gives guests IPv6 addresses"),
+        OptionRule(
+            .ipv6Kernel, condition: .uplinks([.tap]),
+            because: "only for a TAP does the kernel forward guests' packets"),
         OptionRule(
             .noRouter, condition: .uplinks([.tap, .user]),
             because: "vmnet.framework itself announces its gateway to guests as their IPv6 router"),

@@ -62,11 +62,16 @@ extension Daemon {
         contents.hasEgress = uplink?.hasEgressIPv6 ?? false
         if names != nil { contents.nameServers = [network.gateway] }
         let service = RouterService(contents, loop: loop, control: control, logger: logger)
-        service.refresh = { contents in
+        service.refresh = { [unowned self] contents in
             var current = dhcp
             facts?.apply(to: &current)
             contents.mtu = Int(current.mtu)
             contents.searchDomains = current.searchDomains
+            guard addressService != nil else { return }
+            contents.reservations = [:]
+            for one in configuration.reservations {
+                contents.reservations[one.hardware] = one.address6(in: network)
+            }
         }
         router = service
     }

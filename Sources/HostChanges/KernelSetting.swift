@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Wire
 
 /// A kernel setting below /proc/sys.
 package struct KernelSetting: Hashable, Sendable {
@@ -19,7 +20,8 @@ package struct KernelSetting: Hashable, Sendable {
         KernelSetting(path: "net/ipv4/conf/\(interface)/forwarding")
     }
 
-    private static let forwardingEverywhere6 = KernelSetting(path: "net/ipv6/conf/all/forwarding")
+    /// Whether the host forwards IPv6 between all of its interfaces.
+    package static let forwardingEverywhere6 = KernelSetting(path: "net/ipv6/conf/all/forwarding")
 
     /// Whether the host forwards IPv6 between all of its interfaces.
     package static var isRouter6: Bool { forwardingEverywhere6.value == "1" }
@@ -29,11 +31,22 @@ package struct KernelSetting: Hashable, Sendable {
         KernelSetting(path: "net/ipv6/conf/\(interface)/force_forwarding")
     }
 
+    /// The settings by which interfaces follow router advertisements only while the host is no router. One of them is
+    /// the default of new interfaces.
+    package static var hostsAdvertisements: [KernelSetting] {
+        ((try? Files.entries("/proc/sys/net/ipv6/conf")) ?? []).map {
+            KernelSetting(path: "net/ipv6/conf/\($0)/accept_ra")
+        }.filter { $0.value == "1" && !$0.path.contains(text: "/all/") }
+    }
+
     /// Whether the setting is kept as it is at the end, because the host has become a router meanwhile.
     var isRouters: Bool { path.hasPrefix("net/ipv4/") && KernelSetting.isRouter }
 
     /// The settings that a record may contain, because they are changed and restored. The star is an interface's name.
-    private static let recorded = ["net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/force_forwarding"]
+    private static let recorded = [
+        "net/ipv4/conf/*/forwarding", "net/ipv6/conf/*/force_forwarding", "net/ipv6/conf/*/accept_ra",
+        "net/ipv6/conf/all/forwarding",
+    ]
 
     /// The original values that a record may contain.
     package static let recordedValues: Set<String> = ["0", "1"]

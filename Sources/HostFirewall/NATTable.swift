@@ -26,6 +26,8 @@ package struct NATTable: Equatable, Sendable {
     package var restrictedInterfaces: [String] = []
     /// The same for IPv6.
     package var restrictedInterfaces6: [String] = []
+    /// This program has made the host an IPv6 router: it forwards IPv6 from and to TAPs only.
+    package var restrictsEverything6 = false
     /// Ports of the host that lead to guests.
     package var published: [PublishedPort] = []
     /// The destinations that guests may reach.
@@ -84,7 +86,11 @@ package struct NATTable: Equatable, Sendable {
     ///   neither flush nor delete it, and it goes when the socket is closed.
     package func script(isOwned: Bool) -> String {
         let flags = isOwned ? " flags owner;" : ""
-        let guards = guards(restrictedInterfaces, "ipv4") + guards(restrictedInterfaces6, "ipv6")
+        let foreign =
+            "    meta nfproto ipv6 meta iifgroup != \(LinkGroup.taps) meta oifgroup != \(LinkGroup.taps) drop\n"
+        let guards =
+            guards(restrictedInterfaces, "ipv4") + guards(restrictedInterfaces6, "ipv6")
+            + (restrictsEverything6 ? foreign : "")
         return """
             table inet \(table) {\(flags) }
             delete table inet \(table)

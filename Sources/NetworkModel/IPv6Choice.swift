@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// How guests get IPv6: `auto`, `off`, or the network's prefix, such as `fd12:3456:789a:1::/64`.
+/// How guests get IPv6: `auto`, `off`, `kernel`, or the network's prefix, such as `fd12:3456:789a:1::/64`.
 package enum IPv6Choice: Equatable, Sendable {
     /// A unique local prefix of the network's own, and the outside by NAT if the host can be a router for guests only.
     case automatic
     /// Guests get no addresses.
     case off
+    /// As `automatic`, and on a TAP the host becomes an IPv6 router if that is the only way to forward.
+    case kernel
     /// As `automatic`, with this network of 64 bits.
     case prefix(IPv6Network)
 
@@ -15,6 +17,7 @@ package enum IPv6Choice: Equatable, Sendable {
         switch text {
         case "auto": self = .automatic
         case "off": self = .off
+        case "kernel": self = .kernel
         default:
             guard let network = IPv6Choice.network(text) else { return nil }
             self = .prefix(network)

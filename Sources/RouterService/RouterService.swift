@@ -6,16 +6,17 @@ import Switching
 import Timing
 import Wire
 
-/// The gateway's part as the IPv6 router of guests, besides forwarding: router advertisements.
+/// The gateway's part as the IPv6 router of guests, besides forwarding: router advertisements, and DHCPv6.
 ///
 /// # Theory of operation
 ///
 ///     guest --solicitation--> switch --frame--> RouterService --> RouterAdvertiser
-///     RouterAdvertiser --frame--> SwitchControl.sendFromService --> guest, or all guests
+///     guest --DHCPv6--> switch --frame--> RouterService --> DHCPv6Server
+///     RouterAdvertiser, DHCPv6Server --frame--> SwitchControl.sendFromService --> guest, or all guests
 ///
 /// Frames instead of a socket on the TAP, as for DHCP: no other program of the host takes part, the host's firewall does
-/// not apply, and it works without a TAP as well. All of it runs on the control thread. `RouterAdvertiser` has no clock
-/// and no socket.
+/// not apply, and it works without a TAP as well. All of it runs on the control thread. `RouterAdvertiser`
+/// and `DHCPv6Server` have no clock and no socket.
 package final class RouterService {
     /// Requests that are handled before other work of this thread.
     private static let burst = 32
@@ -25,6 +26,8 @@ package final class RouterService {
     /// Seconds for which guests use the router and the name server: three times the longest interval (RFC 4861 section
     /// 6.2.1, RFC 8106 section 5.1).
     private static let lifetime: UInt16 = 1800
+    /// `ff02::1:2`, all DHCPv6 servers and relays (RFC 8415 section 7.1).
+    private static let allServers = IPv6Address(0xff02 << 48, 0x1_0002)
     /// Bytes of search domains, so that an advertisement fits every link.
     private static let domainBytes = 512
 
@@ -46,6 +49,8 @@ package final class RouterService {
         package var nameServers: [IPv6Address] = []
         /// Search domains. Those that are no names are left out.
         package var searchDomains: [String] = []
+        /// Addresses that DHCPv6 assigns.
+        package var reservations: [MACAddress: IPv6Address] = [:]
 
         /// A network without a router and name servers.
         package init(_ network: IPv6Network, address: IPv6Address, hardware: MACAddress) {
@@ -61,16 +66,31 @@ package final class RouterService {
             made.prefix = network.base.high
             made.validLifetime = RouterService.validLifetime
             made.preferredLifetime = RouterService.preferredLifetime
+            made.isManaged = !reservations.isEmpty
+            made.hasOtherInformation = !nameServers.isEmpty
             made.nameServers = nameServers
-            if !nameServers.isEmpty {
-                var room = RouterService.domainBytes
-                for domain in searchDomains.lazy.compactMap({ DNSName($0) }) {
-                    room -= domain.bytes.count
-                    if room < 0 { break }
-                    made.searchDomains.append(domain)
-                }
-            }
+            made.searchDomains = domains
             made.namesLifetime = UInt32(RouterService.lifetime)
+            return made
+        }
+
+        /// The search domains that fit.
+        private var domains: [DNSName] {
+            var found: [DNSName] = [], room = RouterService.domainBytes
+            for domain in nameServers.isEmpty ? [] : searchDomains.compactMap({ DNSName($0) }) {
+                room -= domain.bytes.count
+                if room >= 0 { found.append(domain) }
+            }
+            return found
+        }
+
+        var assignments: DHCPv6Server.Contents {
+            var made = DHCPv6Server.Contents(network)
+            made.preferredLifetime = RouterService.preferredLifetime
+            made.validLifetime = RouterService.validLifetime
+            made.reservations = reservations
+            made.nameServers = nameServers
+            made.searchDomains = domains
             return made
         }
     }
@@ -80,6 +100,7 @@ package final class RouterService {
     private let logger: Logger
     private var contents: Contents
     private var advertiser: RouterAdvertiser
+    private let server: DHCPv6Server
     private var timer: ControlLoop.TimerID?
     /// Called before guests get an advertisement: updates what depends on the host.
     package var refresh: (inout Contents) -> Void = { _ in }
@@ -90,6 +111,7 @@ package final class RouterService {
         self.control = control
         self.logger = logger
         self.contents = contents
+        server = DHCPv6Server(hardware: contents.hardware)
         advertiser = RouterAdvertiser(contents.advertisement, from: contents.address, now: BootClock.now)
         control.setRouterService(true)
     }
@@ -122,8 +144,11 @@ package final class RouterService {
     }
 
     private func receive(_ frame: [UInt8]) {
-        guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv6View(ethernet.payload),
-            packet.nextHeader == IPProtocol.icmpv6, packet.hopLimit == NeighborDiscovery.hopLimit,
+        guard let ethernet = try? EthernetView(frame.rawSpan), let packet = try? IPv6View(ethernet.payload) else {
+            return
+        }
+        if packet.nextHeader == IPProtocol.udp { return receive(packet, from: ethernet.source) }
+        guard packet.nextHeader == IPProtocol.icmpv6, packet.hopLimit == NeighborDiscovery.hopLimit,
             let message = try? ICMPv6View(packet.payload), message.type == ICMPv6Type.routerSolicitation,
             message.code == 0, message.hasValidChecksum(packet.pseudoHeader),
             packet.source == .unspecified || packet.source.isLinkLocal || contents.network.contains(packet.source)
@@ -131,6 +156,24 @@ package final class RouterService {
         if let answer = advertiser.solicit(from: (packet.source, ethernet.source), now: BootClock.now) {
             control.sendFromService(answer)
         }
+    }
+
+    /// Answers a DHCPv6 message, which a client sends to the group of servers.
+    private func receive(_ packet: borrowing IPv6View, from hardware: MACAddress) {
+        guard packet.source.isLinkLocal, packet.destination == RouterService.allServers,
+            let datagram = try? UDPView(packet.payload), datagram.destinationPort == DHCPPort.serverIPv6,
+            datagram.checksum != 0, datagram.bytes.byteCount == packet.payload.byteCount
+        else { return }
+        var sum = packet.pseudoHeader
+        sum.add(packet.payload)
+        guard sum.isValid, let message = try? DHCPv6Message(parsing: datagram.payload),
+            let answer = server.answer(to: message, from: hardware, contents.assignments)
+        else { return }
+        let header = IPv6Header(source: contents.address, destination: packet.source, nextHeader: IPProtocol.udp)
+        control.sendFromService(
+            UDPFrame.bytes(
+                header, from: (contents.hardware, DHCPPort.serverIPv6), to: (hardware, DHCPPort.clientIPv6),
+                payload: answer.bytes))
     }
 
     /// Sends what is due, and sets the timer.

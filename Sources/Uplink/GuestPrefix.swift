@@ -29,6 +29,38 @@ package enum GuestPrefix {
         }
     }
 
+    /// The guests' IPv6 network as the user has chosen it; nil for none.
+    /// - Parameter isSupported: the uplink's side has IPv6.
+    /// - Throws: if the chosen prefix is in use, or cannot be.
+    package static func choose(
+        _ options: UplinkOptions, _ guests: GuestNetwork, isSupported: Bool = true, _ logger: Logger
+    ) throws(ExitError) -> IPv6Network? {
+        if options.ipv6 == .off { return nil }
+        guard isSupported, options.mtu >= IPv6Header.minimumMTU else {
+            let reason =
+                isSupported
+                ? "packets of \(options.mtu) bytes are too short for it (--vmnet-mtu)" : "this host has none"
+            if options.ipv6 != .automatic { throw ExitError(.unavailable, "--ipv6: \(reason); leave it out") }
+            logger.info("guests have no IPv6: \(reason)")
+            return nil
+        }
+        guard case .prefix(let chosen) = options.ipv6 else {
+            return load(
+                guests.network, in: options.stateDirectory,
+                fallback: options.uniqueLocalPrefix(gateway: guests.gateway), logger)
+        }
+        let used = (try? NetworkInterfaces.addresses6()) ?? []
+        if let other = used.first(where: { $0.network.contains(chosen.base) || chosen.contains($0.address) }) {
+            throw ExitError(
+                .unavailable,
+                """
+                --ipv6 \(chosen) overlaps \(other.network), which this host uses on \(other.interface); choose another \
+                prefix, or leave it out
+                """)
+        }
+        return chosen
+    }
+
     private static func load(_ path: String, _ logger: Logger) throws(ExitError) -> IPv6Network {
         do throws(SystemError) {
             if Files.exists(path) {

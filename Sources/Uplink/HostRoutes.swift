@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import HostFirewall
 import Logging
 import Platform
 import Wire
@@ -10,6 +11,15 @@ package enum HostRoutes {
     private static var isOffline: Bool {
         guard let routes = try? NetworkInterfaces.routes() else { return false }
         return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
+    }
+
+    /// Whether the host has a way out by IPv6: a route beyond its links, and beyond guests of this program. True if
+    /// routes cannot be listed.
+    package static var hasEgressIPv6: Bool {
+        guard let routes = try? NetworkInterfaces.routes6() else { return true }
+        return Set(routes.map(\.interface)).contains {
+            NetworkInterfaces.name(of: $0) != "lo" && NetworkInterfaces.link($0)?.group != LinkGroup.taps
+        }
     }
 
     /// Reports that guests cannot reach the outside because the host cannot.

@@ -63,6 +63,18 @@ package struct UplinkOptions: Sendable {
         0xfd << 56 | (hardwareAddress(gateway: gateway).value & 0xff_ffff_ffff) << 16
     }
 
+    /// Checks that reservations of IPv6 addresses are for `network`; nil for none.
+    /// - Throws: `usage`, with the reservation that is not.
+    package func checkGuests(of network: IPv6Network?) throws(ExitError) {
+        guard
+            let one = reservations.first(where: { one in
+                one.address6 != nil && network.map { one.address6(in: $0) == nil } ?? true
+            })
+        else { return }
+        let reason = network.map { "it is not in \($0); write ::10 for one in it" } ?? "guests have no IPv6"
+        throw ExitError(.usage, "--dhcp-host \(one): \(reason), or choose the network with --ipv6")
+    }
+
     /// Checks that published ports and reservations name guests of `network`.
     /// - Throws: `usage`, with the option that does not fit.
     package func checkGuests(of network: GuestNetwork) throws(ExitError) {

@@ -51,7 +51,6 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     let relay: TCPRelay
     /// When the last poll began.
     private var now = Instant.distantPast
-    private var nextAdvertisement = Instant.distantPast
 
     /// Loads libslirp and publishes ports. Frames move after `start`.
     /// - Parameters:
@@ -154,10 +153,6 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         now = start
         relay.beginPoll(now: now)
         if isNewSecond { everySecond() }
-        if now >= nextAdvertisement && sink.isAttached {
-            nextAdvertisement = now + NATGateway.advertisementInterval
-            gateway.advertise()
-        }
         var count = 0
         while count < UserNAT.framesPerPoll, inbox.removeFirst({ handle(&$0) }) != nil { count += 1 }
         if isReadable { relay.serve(gateway.neighbors) }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DHCPService
+import EventLoop
 import FrameIO
 import HostChanges
 import Lifecycle
@@ -31,6 +32,9 @@ package final class UserUplink: Uplink {
     /// The forwarder has started, so its workers may be using the device.
     private var isForwarding = false
     package private(set) var port: PortNumber?
+    package private(set) var hasEgressIPv6 = HostRoutes.hasEgressIPv6
+    /// Reports changes of the host's routes.
+    private var monitor: ChangeMonitor?
 
     /// Reserves a network and starts libslirp. No frame is forwarded yet.
     /// - Parameters:
@@ -52,14 +56,18 @@ package final class UserUplink: Uplink {
         natOptions.mtu = options.mtu
         natOptions.policy = options.egress
         natOptions.policy.isClosed = options.mode == .host
-        natOptions.isDefaultRouter = options.isDefaultRouter
-        natOptions.prefix = options.uniqueLocalPrefix(gateway: guests.gateway)
         natOptions.flowLimit = max(16, flowLimit)
         do throws(ExitError) {
             try options.checkGuests(of: guests)
+            let network6 = try GuestPrefix.choose(options, guests, context.logger)
+            try options.checkGuests(of: network6)
+            natOptions.prefix = network6?.base.high
+            addressing = HostAddressing(
+                network: guests, hardware: hardware, gatewayHardware: hardware,
+                gatewayIPv6: network6.map { [.customaryGateway, $0.gateway] } ?? [], network6: network6)
             var names: DNSConnectionQueue?
             if natOptions.policy.allowsNames {
-                names = try makeNames(HostAddressing(network: guests, hardware: hardware, gatewayHardware: hardware))
+                names = try makeNames(addressing)
                 natOptions.answersDNS = names != nil
             }
             network = try UserUplink.start(natOptions, options.published, names, injector)
@@ -67,8 +75,6 @@ package final class UserUplink: Uplink {
             changes.undo()
             throw error
         }
-        addressing = HostAddressing(
-            network: guests, hardware: hardware, gatewayHardware: hardware, gatewayIPv6: network.gatewayIPv6)
         context.logger.info(
             """
             user-mode NAT by libslirp \(network.libraryVersion), for up to \(natOptions.flowLimit) connections and \
@@ -140,7 +146,15 @@ package final class UserUplink: Uplink {
 
     package func begin() {
         isForwarding = true
-        if options.mode == .shared { HostRoutes.reportOffline(context.logger) }
+        guard options.mode == .shared else { return }
+        HostRoutes.reportOffline(context.logger)
+        // On a system that does not report changes, guests have a router in any case.
+        monitor = try? ChangeMonitor(NetworkInterfaces.monitor(), settling: .milliseconds(200), loop: context.loop) {
+            [unowned self] in
+            let before = hasEgressIPv6
+            hasEgressIPv6 = HostRoutes.hasEgressIPv6
+            if hasEgressIPv6 != before { context.onChange() }
+        }
     }
 
     package func handle(_ event: PortEvent) {}
@@ -250,6 +264,7 @@ package final class UserUplink: Uplink {
     }
 
     package func stop() {
+        monitor?.stop()
         if let port { context.detach(port) }
         // No worker may be using the NAT.
         if (isForwarding && !context.control.barrier()) || !network.stop() {

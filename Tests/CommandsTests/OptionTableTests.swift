@@ -56,9 +56,12 @@ private enum Expected {
         --dhcp builtin                              | ++++- | ++- | +++++++ |
         --dhcp system                               | ++-+- | ++- | +++++++ |
         --dhcp off                                  | +++++ | +++ | +++++++ |
-        --ipv6 fd00:1:2:3::/64                      | ++--- | ++- | +++++++ |
+        --ipv6 fd00:1:2:3::/64                      | +++-- | ++- | +++++++ |
+        --ipv6 off                                  | +++-- | ++- | +++++++ |
+        --ipv6 kernel                               | ++--- | +-- | +++++++ |
         --vmnet-disable-dhcp                        | +++++ | +++ | +++++++ |
         --dhcp-host 52:54:00:00:00:01,10.0.0.7      | ++++- | ++- | +++++++ |
+        --dhcp-host 52:54:00:00:00:03,10.0.0.9,::9  | +++-- | ++- | +++++++ |
         --dhcp-host 52:54:00:00:00:02,10.0.0.8,web  | +++-- | +-- | +++++++ |
         --domain lab.example                        | +++-- | +-- | +++++++ |
         --domain off                                | +++++ | +++ | +++++++ |
@@ -100,6 +103,7 @@ private enum Expected {
     static let contradictions: [(String, [String])] = [
         ("--vmnet-disable-dhcp", ["--dhcp auto", "--dhcp builtin", "--dhcp system", "--dhcp-host"]),
         ("--dhcp-host", ["--dhcp off", "--dhcp system"]),
+        ("--dhcp-host 52:54:00:00:00:03,10.0.0.9,::9", ["--ipv6 off"]),
         ("--dhcp-option", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--lease-time", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--no-router", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),

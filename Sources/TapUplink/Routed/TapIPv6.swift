@@ -9,7 +9,8 @@ import Wire
 /// The host's IPv6 side of a guest network on a TAP: its addresses, forwarding, and whether there is a way out.
 ///
 /// Linux forwards IPv6 between all interfaces or none (`conf.all.forwarding`). From version 6.17 on it can forward what
-/// arrives by some interfaces only (`force_forwarding`), which this program uses if the host is no router.
+/// arrives by some interfaces only (`force_forwarding`), which this program uses if the host is no router. On earlier
+/// kernels it makes the host a router if the user allows that (`HostAsRouter6`).
 final class TapIPv6 {
     /// The guests' network.
     let network: IPv6Network
@@ -17,31 +18,38 @@ final class TapIPv6 {
     let addresses: [IPv6Address]
     private let tap: String
     private let forwarding: EgressForwarding
+    private let router: HostAsRouter6?
     private let logger: Logger
     private var hasReported = false
     /// Packets of guests can leave the host.
     private(set) var hasEgress = false
 
-    /// - Parameter hardware: the TAP's.
-    init(_ network: IPv6Network, hardware: MACAddress, tap: String, changes: HostChanges, logger: Logger) {
+    /// - Parameters:
+    ///   - hardware: the TAP's.
+    ///   - mayBecomeRouter: the host may become an IPv6 router.
+    init(
+        _ network: IPv6Network, hardware: MACAddress, tap: String, mayBecomeRouter: Bool, changes: HostChanges,
+        logger: Logger
+    ) {
         self.network = network
         self.tap = tap
         self.logger = logger
         addresses = [IPv6Address(linkLocalFrom: hardware), network.gateway]
         forwarding = EgressForwarding(.ipv6, changes: changes, logger: logger)
+        router = mayBecomeRouter ? HostAsRouter6(changes: changes, logger: logger) : nil
     }
 
     /// Whether the kernel has IPv6.
     static var isSupported: Bool { Files.exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") }
 
-    private static var canForward: Bool {
-        KernelSetting.isRouter6 || KernelSetting.forcedForwarding(on: "all").value != nil
-    }
+    private static var canForceForwarding: Bool { KernelSetting.forcedForwarding(on: "all").value != nil }
 
     private var tapForwarding: KernelSetting { KernelSetting.forcedForwarding(on: tap) }
 
     /// Interfaces between which rules drop forwarded packets.
     var restrictedInterfaces: [String] { forwarding.restrictedInterfaces }
+    /// Rules drop what is forwarded from and to other interfaces than TAPs.
+    var restrictsEverything: Bool { router?.isPlanned ?? false }
 
     /// Adds the addresses that are missing.
     func addAddresses(to index: UInt32) throws(SystemError) {
@@ -62,15 +70,19 @@ final class TapIPv6 {
     func plan(lockTimeout: TimeAmount) -> [EgressForwarding.Step]? {
         guard let routes = try? NetworkInterfaces.routes6() else { return [] }
         let egress = EgressInterfaces.leading6(routes, except: tap)
-        guard TapIPv6.canForward else {
+        if !TapIPv6.canForceForwarding, let router {
+            guard router.plan(lockTimeout: lockTimeout) else { return nil }
+            hasEgress = !egress.isEmpty
+            return []
+        }
+        guard TapIPv6.canForceForwarding || KernelSetting.isRouter6 else {
             hasEgress = false
             if !egress.isEmpty, !hasReported {
                 hasReported = true
                 logger.notice(
                     """
                     guests do not reach the outside by IPv6: this kernel forwards it between all interfaces or none, \
-                    and vde_vmnet does not make this host a router; use Linux 6.17 or later, make it a router with: \
-                    sudo sysctl net.ipv6.conf.all.forwarding=1, or use --ipv6 off
+                    and vde_vmnet makes this host a router only with --ipv6 kernel; use that, or Linux 6.17 or later
                     """)
             }
             return []
@@ -82,6 +94,7 @@ final class TapIPv6 {
     /// Switches forwarding on.
     func enable(_ steps: [EgressForwarding.Step]) {
         forwarding.enable(steps)
+        router?.enable()
         guard tapForwarding.value == "0", !KernelSetting.isRouter6 else { return }
         do throws(SystemError) {
             try tapForwarding.set("1")
@@ -93,9 +106,13 @@ final class TapIPv6 {
 
     /// The settings to restore if other programs change them.
     var settings: [KernelSetting] {
-        KernelSetting.isRouter6 || tapForwarding.value == nil ? [] : forwarding.settings + [tapForwarding]
+        if restrictsEverything { return [.forwardingEverywhere6] }
+        return KernelSetting.isRouter6 || tapForwarding.value == nil ? [] : forwarding.settings + [tapForwarding]
     }
 
     /// Writes the settings of the egress interfaces.
-    func set(_ value: String) { forwarding.set(value) }
+    func set(_ value: String) {
+        forwarding.set(value)
+        router?.set(value)
+    }
 }

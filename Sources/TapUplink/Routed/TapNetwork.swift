@@ -116,6 +116,7 @@ final class TapNetwork {
     private func restrict() {
         firewall.rules.restrictedInterfaces = forwarding.restrictedInterfaces
         firewall.rules.restrictedInterfaces6 = six?.restrictedInterfaces ?? []
+        firewall.rules.restrictsEverything6 = six?.restrictsEverything ?? false
     }
 
     /// Whether packets of this host's loopback network may go to guests: published ports need it.

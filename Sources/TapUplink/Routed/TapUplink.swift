@@ -139,9 +139,12 @@ package final class TapUplink: Uplink {
         rules.gateway = guests.gateway
         if options.logsRefusals { packetLog = try openPacketLog() }
         rules.logGroup = packetLog?.group
-        let network6 = try makeNetwork6(guests)
+        let network6 = try GuestPrefix.choose(options, guests, isSupported: TapIPv6.isSupported, context.logger)
+        try options.checkGuests(of: network6)
         let six = network6.map {
-            TapIPv6($0, hardware: hardware, tap: tap, changes: changes, logger: context.logger)
+            TapIPv6(
+                $0, hardware: hardware, tap: tap, mayBecomeRouter: options.ipv6 == .kernel, changes: changes,
+                logger: context.logger)
         }
         rules.network6 = network6
         rules.gateways6 = six?.addresses ?? []
@@ -161,39 +164,6 @@ package final class TapUplink: Uplink {
         hostAddressing = HostAddressing(
             network: guests, hardware: hardware, interface: tap, gatewayHardware: hardware,
             gatewayIPv6: six?.addresses ?? [IPv6Address(linkLocalFrom: hardware)], network6: network6)
-    }
-
-    /// The guests' IPv6 network; nil for none.
-    private func makeNetwork6(_ guests: GuestNetwork) throws(ExitError) -> IPv6Network? {
-        var chosen: IPv6Network?
-        switch options.ipv6 {
-        case .off: return nil
-        case .automatic: break
-        case .prefix(let network): chosen = network
-        }
-        guard TapIPv6.isSupported, options.mtu >= IPv6Header.minimumMTU else {
-            let reason =
-                TapIPv6.isSupported
-                ? "packets of \(options.mtu) bytes are too short for it (--vmnet-mtu)" : "this host has none"
-            if let chosen { throw ExitError(.unavailable, "--ipv6 \(chosen): \(reason); leave it out") }
-            context.logger.info("guests have no IPv6: \(reason)")
-            return nil
-        }
-        guard let chosen else {
-            return GuestPrefix.load(
-                guests.network, in: options.stateDirectory,
-                fallback: options.uniqueLocalPrefix(gateway: guests.gateway), context.logger)
-        }
-        let used = (try? NetworkInterfaces.addresses6()) ?? []
-        if let other = used.first(where: { $0.network.contains(chosen.base) || chosen.contains($0.address) }) {
-            throw ExitError(
-                .unavailable,
-                """
-                --ipv6 \(chosen) overlaps \(other.network), which this host uses on \(other.interface); choose another \
-                prefix, or leave it out
-                """)
-        }
-        return chosen
     }
 
     package var hasEgressIPv6: Bool { network?.six?.hasEgress ?? false }

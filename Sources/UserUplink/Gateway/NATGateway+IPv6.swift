@@ -3,29 +3,9 @@ import NetworkModel
 import Timing
 import Wire
 
-// Neighbor discovery and IPv6.
+// Neighbor discovery and IPv6. Router advertisements are the router service's.
 
 extension NATGateway {
-    /// Seconds for which guests may rely on a router advertisement. Without egress, and with `--no-router`, the gateway
-    /// announces the prefix, and no default router (RFC 4861 section 4.2).
-    private static let routerLifetime: UInt16 = 1800
-    /// The interval of unsolicited router advertisements.
-    package static let advertisementInterval = TimeAmount.seconds(300)
-
-    /// Sends a router advertisement to all guests.
-    package mutating func advertise() {
-        guard options.prefix != nil else { return }
-        sendRouterAdvertisement(to: (.allNodes, MACAddress(ofGroup: .allNodes)))
-    }
-
-    private mutating func sendRouterAdvertisement(to receiver: (IPv6Address, MACAddress)) {
-        toGuests.append(
-            NeighborDiscovery.routerAdvertisement(
-                from: (linkLocal, options.hardware), to: receiver, prefix: options.prefix ?? 0,
-                lifetime: Self.routerLifetime, isDefaultRouter: options.isDefaultRouter && !options.policy.isClosed,
-                mtu: options.mtu))
-    }
-
     private func isGatewayAddress(_ address: IPv6Address) -> Bool { address == linkLocal || address == gateway6 }
 
     /// Whether an address is on the guests' own network, which is not routed. libslirp would take it for the host's.
@@ -146,8 +126,6 @@ extension NATGateway {
         _ type: UInt8, _ message: RawSpan, from source: IPv6Address, _ info: FrameInfo
     ) -> Verdict {
         switch type {
-        case ICMPv6Type.routerSolicitation:
-            sendRouterAdvertisement(to: (source, info.hardware))
         case ICMPv6Type.neighborSolicitation:
             guard message.byteCount >= NDPView.headerLength else { return .drop(.malformed) }
             let target = IPv6Address(message, at: NDPView.Field.target)

@@ -16,7 +16,8 @@ import Wire
 //
 //     from guests                        answered or carried by
 //     ARP for the gateway                gateway
-//     neighbor and router solicitation   gateway
+//     neighbor solicitation              gateway
+//     router solicitation, DHCPv6        consumed; the router service handles them
 //     DHCP, broadcast, multicast         consumed; the switch and the DHCP server handle them
 //     TCP                                TCPRelay; port 53 of the gateway leads to the DNS proxy
 //     UDP                                libslirp; DNS to the gateway does not get here (the switch takes it out)
@@ -61,8 +62,6 @@ package struct NATGateway: Sendable {
         package var mtu = 1500
         /// Which destinations guests may reach.
         package var policy = EgressPolicy()
-        /// Guests get a default route to the gateway, unless the policy is closed.
-        package var isDefaultRouter = true
         /// TCP to the gateway's port 53 goes to the DNS proxy. DNS over UDP does not get here.
         package var answersDNS = false
         /// Flows at a time: TCP connections, and sockets for UDP and pings.

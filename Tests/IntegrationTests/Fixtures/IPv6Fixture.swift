@@ -10,17 +10,49 @@ final class IPv6Fixture {
 
     let network: TestNetwork
     let path: String
-    private(set) var daemon: VMNetDaemon
+    private(set) var daemon: BackgroundProgram
 
     /// - Parameters:
     ///   - options: of the daemon.
     ///   - hasIPv6: the host has an address and a default route.
-    init(_ options: [String] = [], hasIPv6: Bool = true) throws {
+    ///   - internet: the Internet has servers.
+    ///   - isOldKernel: the kernel seems to have no `force_forwarding`.
+    init(_ options: [String] = [], hasIPv6: Bool = true, internet: Bool = false, isOldKernel: Bool = false) throws {
         network = try TestNetwork()
+        if internet { try network.startInternet() }
         path = network.folder.file("vde")
         try network.internet.ip("-6", "addr", "add", "\(Self.outside)/64", "dev", "eth0", "nodad")
         if hasIPv6 { try IPv6Fixture.giveIPv6(network.host) }
-        daemon = try VMNetDaemon(in: network.host, ["--switch", path] + options, folder: network.folder)
+        let wrapper = isOldKernel ? try IPv6Fixture.hidingForwarding(network.folder) : []
+        daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
+    }
+
+    private static func start(
+        _ network: TestNetwork, _ wrapper: [String], _ arguments: [String]
+    ) throws -> BackgroundProgram {
+        let daemon = try network.host.start(
+            wrapper + [TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state")] + arguments)
+        try daemon.wait(for: "vde_vmnet: ready: ", within: 20)
+        return daemon
+    }
+
+    /// The words in front of a command that has mounts of its own, in which `conf/all` has no `force_forwarding`, as
+    /// before Linux 6.17.
+    private static func hidingForwarding(_ folder: TemporaryFolder) throws -> [String] {
+        let copy = folder.file("conf"),
+            script = """
+                set -e
+                all=/proc/sys/net/ipv6/conf/all
+                mkdir -p \(copy)
+                mount --bind $all \(copy)
+                mount -t tmpfs none $all
+                for setting in forwarding disable_ipv6 accept_ra; do
+                    touch $all/$setting
+                    mount --bind \(copy)/$setting $all/$setting
+                done
+                exec "$@"
+                """
+        return ["sh", "-c", script, "sh"]
     }
 
     static func giveIPv6(_ host: Namespace) throws {
@@ -30,7 +62,7 @@ final class IPv6Fixture {
 
     func restart(_ options: [String] = []) throws {
         #expect(try daemon.stop() == .exited(0))
-        daemon = try VMNetDaemon(in: network.host, ["--switch", path] + options, folder: network.folder)
+        daemon = try IPv6Fixture.start(network, [], ["--switch", path] + options)
     }
 
     func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {

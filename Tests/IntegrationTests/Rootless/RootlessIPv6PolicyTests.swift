@@ -34,6 +34,7 @@ extension IntegrationTests.Rootless {
             found = lines.first.map { String($0.split(separator: " ")[3].prefix { $0 != "/" }) } ?? ""
             return found.hasPrefix("fd")
         }
+        try guest.waitForRouter()
         return found
     }
 

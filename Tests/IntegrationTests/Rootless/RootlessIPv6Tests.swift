@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests {
     /// IPv6 through the user-mode NAT: addresses by router advertisement, out by the host's own.
@@ -28,6 +29,7 @@ extension IntegrationTests {
                 prefix = words[place + 1].split(separator: ":").prefix(4).joined(separator: ":")
                 return prefix.hasPrefix("fd")
             }
+            try guest.waitForRouter()
             #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").contains("via fe80::1"))
             #expect(try guest.namespace.pings("fe80::1%\(PlugGuest.interface)"))
             #expect(
@@ -54,6 +56,39 @@ extension IntegrationTests {
             }
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = (web, secret, server)
+        }
+
+        @Test func prefixNamesAndRouterFollowOptionsAndHost() throws {
+            let fixture = try RootlessFixture(
+                [
+                    "--uplink", "user", "--ipv6", "fd12:3456:789a:2::/64", "--dhcp-host",
+                    "52:54:00:00:00:01,192.168.105.10,::10",
+                ], internet: true)
+            let guest = try fixture.guest(mac: "52:54:00:00:00:01")
+            #expect(try guest.address6().high == 0xfd12_3456_789a_0002)
+            // The host has no way out by IPv6 yet.
+            #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
+            let found = try guest.namespace.run("rdisc6", "-1", PlugGuest.interface)
+            #expect(found.contains("Recursive DNS server     : fd12:3456:789a:2::1"))
+            #expect(found.contains("Stateful address conf.    :          Yes"))
+            for option in ["+notcp", "+tcp"] {
+                let answer = try guest.namespace.run(
+                    "dig", option, "+short", "+time=5", "@fd12:3456:789a:2::1", TestNetwork.internetName, "A")
+                #expect(answer.trimmed == TestNetwork.internetAddress, "\(option)")
+            }
+            try IPv6Fixture.giveIPv6(fixture.host)
+            try guest.waitForRouter()
+            #expect(try fixture.daemon.stop() == .exited(0))
+            try guest.waitForRouter(false)
+        }
+
+        @Test func guestsHaveNoIPv6IfItIsOff() throws {
+            let fixture = try RootlessFixture(["--uplink", "user", "--ipv6", "off"])
+            let guest = try fixture.guest()
+            try guest.lease()
+            #expect(try !guest.namespace.attempt(["rdisc6", "-1", "-r", "1", PlugGuest.interface]).succeeded)
+            #expect(try guest.namespace.run("ip", "-6", "addr", "show", "scope", "global").isEmpty)
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
     }
 }

@@ -21,7 +21,7 @@ extension IntegrationTests {
         private func giveIPv6(_ guest: PlugGuest, on host: Namespace) throws {
             try host.ip("-6", "addr", "add", "\(Self.host6)/64", "dev", "vmnet0", "nodad")
             try guest.namespace.ip("-6", "addr", "add", "\(Self.guest6)/64", "dev", PlugGuest.interface, "nodad")
-            try guest.namespace.ip("-6", "route", "add", "default", "via", Self.host6)
+            try guest.namespace.ip("-6", "route", "add", "default", "via", Self.host6, "metric", "1")
         }
 
         @Test(arguments: [false, true]) func hostModeIsClosedOnRouter(isLater: Bool) throws {

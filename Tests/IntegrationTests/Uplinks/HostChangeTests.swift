@@ -235,7 +235,7 @@ extension IntegrationTests {
                 try internet.ip("-6", "route", "add", "fd00:105::/64", "via", "2001:db8::2")
                 try host.ip("-6", "addr", "add", "fd00:105::1/64", "dev", "vmnet0", "nodad")
                 try guest.namespace.ip("-6", "addr", "add", "fd00:105::2/64", "dev", PlugGuest.interface, "nodad")
-                try guest.namespace.ip("-6", "route", "add", "default", "via", "fd00:105::1")
+                try guest.namespace.ip("-6", "route", "add", "default", "via", "fd00:105::1", "metric", "1")
             }
             let page = String(repeating: "x", count: 300_000)
             let web = try internet.startWeb(page, folder: network.folder, address: isIPv6 ? "[::]:80" : "80")

@@ -76,5 +76,171 @@ extension IntegrationTests {
             #expect(try late.namespace.run("ip", "-6", "addr", "show", "scope", "global").isEmpty)
             #expect(try fixture.daemon.stop() == .exited(0))
         }
+
+        /// Linux before 6.17 forwards IPv6 between all interfaces or none.
+        @Test func oldKernelForwardsNothing() throws {
+            let fixture = try IPv6Fixture(isOldKernel: true)
+            try fixture.daemon.wait(for: "only with --ipv6 kernel", within: 5)
+            let guest = try fixture.guest(), address = try guest.address6()
+            #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
+            #expect(try guest.namespace.pings("\(IPv6Address(address.high, 1))"))
+            #expect(try fixture.network.host.pings("\(address)"))
+            #expect(try fixture.setting("all/forwarding") == "0")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func oldKernelBecomesRouterForGuestsOnly() throws {
+            let fixture = try IPv6Fixture(["--ipv6", "kernel"], isOldKernel: true), host = fixture.network.host
+            let other = try Namespace("other")
+            try host.connect(to: other, by: "lan", "10.9.0.1/24", "10.9.0.2/24")
+            try host.ip("-6", "addr", "add", "2001:db8:9::1/64", "dev", "lan", "nodad")
+            try other.ip("-6", "addr", "add", "2001:db8:9::2/64", "dev", "eth0", "nodad")
+            try other.ip("-6", "route", "add", "default", "via", "2001:db8:9::1")
+            try fixture.network.internet.ip("-6", "route", "add", "2001:db8:9::/64", "via", IPv6Fixture.host)
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            #expect(try guest.namespace.pings(IPv6Fixture.outside))
+            #expect(try guest.namespace.pings("2001:db8:9::2"))
+            #expect(try fixture.setting("all/forwarding") == "1" && fixture.setting("wan/accept_ra") == "2")
+            #expect(try other.pings("2001:db8:9::1") && !other.pings(IPv6Fixture.outside, seconds: 1))
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(try fixture.setting("all/forwarding") == "0" && fixture.setting("wan/accept_ra") == "1")
+            #expect(try host.run("nft", "list", "ruleset").isEmpty)
+        }
+
+        /// Killed, an instance leaves its record; the next one undoes it.
+        @Test func nextStartUndoesRouterOfKilledInstance() throws {
+            let fixture = try IPv6Fixture(["--ipv6", "kernel"], isOldKernel: true)
+            #expect(try fixture.setting("all/forwarding") == "1")
+            fixture.daemon.kill()
+            let next = try VMNetDaemon(
+                in: fixture.network.host, ["--switch", fixture.path + "2", "--ipv6", "off"],
+                folder: fixture.network.folder)
+            #expect(try fixture.setting("all/forwarding") == "0" && fixture.setting("wan/accept_ra") == "1")
+            #expect(try next.stop() == .exited(0))
+        }
+
+        @Test func gatewayAnswersNamesByIPv6() throws {
+            let fixture = try IPv6Fixture(internet: true)
+            let guest = try fixture.guest(), address = try guest.address6()
+            let gateway = "\(IPv6Address(address.high, 1))"
+            for option in ["+notcp", "+tcp"] {
+                let answer = try guest.namespace.run(
+                    "dig", option, "+short", "+time=5", "@\(gateway)", TestNetwork.internetName, "A")
+                #expect(answer.trimmed == TestNetwork.internetAddress, "\(option)")
+            }
+            let check = try fixture.network.host.attempt([TestHost.product("vde_vmnet"), "check", fixture.path])
+            for step in ["ipv6", "ping6", "name6"] {
+                #expect(check.output.split(separator: "\n").contains { $0.hasPrefix("ok ") && $0.contains(step) })
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func routerAdvertisementTellsNames() throws {
+            let fixture = try IPv6Fixture(["--ipv6", "fd12:3456:789a:1::/64", "--domain", "lab.example"])
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            let found = try guest.namespace.run("rdisc6", "-1", PlugGuest.interface)
+            for line in [
+                "Router lifetime           :         1800", "Prefix                   : fd12:3456:789a:1::/64",
+                "Recursive DNS server     : fd12:3456:789a:1::1", "DNS search list          : lab.example",
+                "MTU                      :         1500", "Stateful address conf.    :           No",
+                "Stateful other conf.      :          Yes",
+            ] {
+                #expect(found.contains(line), "\(line)")
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test(arguments: ["dhclient", "dhcpcd"]) func reservedAddressComesByDHCPv6(client: String) throws {
+            let fixture = try IPv6Fixture([
+                "--ipv6", "fd12:3456:789a:1::/64", "--dhcp-host", "52:54:00:00:00:01,192.168.105.10,::10",
+            ])
+            let guest = try fixture.guest(mac: "52:54:00:00:00:01"), interface = PlugGuest.interface
+            _ = try guest.address6()
+            let files = fixture.network.folder
+            let program: BackgroundProgram
+            if client == "dhclient" {
+                let script = files.file("script")
+                try Files.replace(
+                    script,
+                    Array(
+                        """
+                        #!/bin/sh
+                        [ -z "$new_ip6_address" ] || ip -6 addr replace "$new_ip6_address/128" dev "$interface"
+                        [ -z "$new_dhcp6_name_servers" ] || echo "names $new_dhcp6_name_servers"
+
+                        """.utf8), mode: 0o755)
+                program = try guest.namespace.start([
+                    "dhclient", "-6", "-1", "-d", "-sf", script, "-cf", "/dev/null", "-lf", files.file("leases"), "-pf",
+                    files.file("pid"), interface,
+                ])
+            } else {
+                program = try guest.namespace.start([
+                    "sh", "-c", "mount -t tmpfs none /var/lib/dhcpcd && exec dhcpcd \"$@\"", "sh", "--ipv6only",
+                    "--nobackground", "--nohook", "resolv.conf", interface,
+                ])
+            }
+            try eventually("the reserved address", within: 25) {
+                try guest.namespace.run("ip", "-6", "-o", "addr", "show", interface).contains(
+                    " fd12:3456:789a:1::10/128")
+            }
+            #expect(try guest.namespace.pings("fd12:3456:789a:1::1"))
+            #expect(try fixture.network.host.pings("fd12:3456:789a:1::10"))
+            program.kill()
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func hostNetworkHasAddressesAndNoRouter() throws {
+            let fixture = try IPv6Fixture(["--vmnet-mode", "host"]), host = fixture.network.host
+            let guest = try fixture.guest(), address = try guest.address6()
+            #expect(try guest.namespace.pings("\(IPv6Address(address.high, 1))"))
+            #expect(try host.pings("\(address)"))
+            #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
+            let router = IPv6Address(address.high, 1)
+            try guest.namespace.ip("-6", "route", "add", "default", "via", "\(router)", "metric", "1")
+            #expect(try !guest.namespace.pings(IPv6Fixture.outside, seconds: 1))
+            #expect(try !guest.namespace.run("rdisc6", "-1", PlugGuest.interface).contains("Recursive DNS"))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// `--egress deny` and `--allow` apply to IPv6, towards the host as well.
+        @Test(.enabled(if: hasForcedForwarding, "needs net.ipv6.conf.*.force_forwarding"))
+        func egressPolicyHoldsForIPv6() throws {
+            let fixture = try IPv6Fixture(["--egress", "deny", "--allow", "[2001:db8::1]:80"])
+            let guest = try fixture.guest(), address = try guest.address6(), folder = fixture.network.folder
+            try guest.waitForRouter()
+            let servers = [
+                try fixture.network.internet.startWeb("a page", folder: folder, address: "[::]:80"),
+                try fixture.network.internet.startWeb("a page", folder: folder, address: "[::]:81"),
+                try fixture.network.host.startWeb("a page", folder: folder, address: "[::]:80"),
+            ]
+            #expect(try guest.namespace.fetch(IPv6Fixture.outside) == "a page")
+            let gateway = "\(IPv6Address(address.high, 1))"
+            for (target, port) in [(IPv6Fixture.outside, 81), (gateway, 80), (IPv6Fixture.host, 80)] {
+                #expect(throws: CommandFailed.self) { try guest.namespace.fetch(target, port: port) }
+            }
+            #expect(try guest.namespace.pings(gateway))
+            #expect(try fixture.daemon.stop() == .exited(0))
+            _ = servers
+        }
+
+        /// The kernel removes addresses when a link goes down.
+        @Test func addressesComeBack() throws {
+            let fixture = try IPv6Fixture(), host = fixture.network.host
+            let guest = try fixture.guest(), address = try guest.address6(), router = IPv6Address(address.high, 1)
+            try host.ip("link", "set", "vmnet0", "down")
+            try eventually("the gateway again") { try guest.namespace.pings("\(router)", seconds: 1) }
+            try host.ip("-6", "addr", "flush", "dev", "vmnet0")
+            try eventually("the gateway once more") { try guest.namespace.pings("\(router)", seconds: 1) }
+            try fixture.daemon.wait(for: "was removed from vmnet0", within: 5)
+            if hasForcedForwarding {
+                try host.run("sysctl", "-qw", "net.ipv6.conf.vmnet0.force_forwarding=0")
+                try guest.waitForRouter()
+                try eventually("the outside again") { try guest.namespace.pings(IPv6Fixture.outside, seconds: 1) }
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
     }
 }
