@@ -107,15 +107,14 @@ let package = Package(
         smallLibrary("HostFirewall", "EventLoop", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary("HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         smallLibrary(
-            "Uplink", "DHCPService", "EventLoop", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
-            "Wire",
-            logging),
+            "Uplink", "DHCPService", "EventLoop", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Switching",
+            "Timing", "Wire", logging),
         smallLibrary(
             "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", logging),
         library(
-            "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle", "NetworkModel", "Platform",
-            "Switching", "Timing", "Uplink", "Wire", atomics, logging),
+            "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
+            "NetworkModel", "Platform", "Switching", "Timing", "Uplink", "Wire", atomics, logging),
         smallLibrary(
             "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
             "UserUplink", "Wire", logging),
@@ -137,8 +136,8 @@ let package = Package(
         smallLibrary(
             "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
             "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService", "Sessions",
-            "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch", "VmnetUplink",
-            "Wire", logging),
+            "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch",
+            "VmnetUplink", "Wire", logging),
         smallLibrary(
             "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "NameService", "NetworkModel", "Platform",
             "Timing", "Uplink", "Wire"),

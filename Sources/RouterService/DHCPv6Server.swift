@@ -10,7 +10,9 @@ package struct DHCPv6Server: Sendable {
         package var network: IPv6Network
         /// The reserved addresses.
         package var reservations: [MACAddress: IPv6Address] = [:]
+        /// DNS servers.
         package var nameServers: [IPv6Address] = []
+        /// In the order of the search.
         package var searchDomains: [DNSName] = []
         /// Seconds of an address.
         package var preferredLifetime: UInt32 = 2700, validLifetime: UInt32 = 5400

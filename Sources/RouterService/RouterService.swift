@@ -14,9 +14,9 @@ import Wire
 ///     guest --DHCPv6--> switch --frame--> RouterService --> DHCPv6Server
 ///     RouterAdvertiser, DHCPv6Server --frame--> SwitchControl.sendFromService --> guest, or all guests
 ///
-/// Frames instead of a socket on the TAP, as for DHCP: no other program of the host takes part, the host's firewall does
-/// not apply, and it works without a TAP as well. All of it runs on the control thread. `RouterAdvertiser`
-/// and `DHCPv6Server` have no clock and no socket.
+/// Frames instead of a socket on the TAP, as for DHCP: no other program of the host takes part, the host's firewall
+/// does not apply, and it works without a TAP as well. All of it runs on the control thread. `RouterAdvertiser` and
+/// `DHCPv6Server` have no clock and no socket.
 package final class RouterService {
     /// Requests that are handled before other work of this thread.
     private static let burst = 32
@@ -126,7 +126,8 @@ package final class RouterService {
         if contents.isRouter {
             logger.info(
                 """
-                guests \(hasEgress ? "reach the outside by IPv6" : "have no way out by IPv6, because this host has none")
+                guests \(hasEgress ? "reach" : "do not reach") the outside by IPv6, as this host \
+                \(hasEgress ? "does" : "does not")
                 """)
         }
         update()

@@ -13,8 +13,8 @@ package enum HostRoutes {
         return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
     }
 
-    /// Whether the host has a way out by IPv6: a route beyond its links, and beyond guests of this program. True if
-    /// routes cannot be listed.
+    /// Whether the host reaches the outside by IPv6: a route beyond its links, and beyond guests of this program. True
+    /// if routes cannot be listed.
     package static var hasEgressIPv6: Bool {
         guard let routes = try? NetworkInterfaces.routes6() else { return true }
         return Set(routes.map(\.interface)).contains {

@@ -301,7 +301,6 @@ void platform_privileges_keep(uint64_t capabilities);
 int platform_privileges_drop(void);
 
 // ---- Network interfaces (linux/netlink.c, linux/tap.c, linux/packet.c; darwin/network.c: -ENOTSUP)
-// ---------------------------------------
 
 struct platform_route {
     uint32_t destination;  // host order
@@ -314,7 +313,6 @@ struct platform_route {
 };
 /// The unicast IPv4 routes of all tables. Returns how many there are, which may exceed `capacity`.
 int platform_routes(struct platform_route *routes, int capacity);
-
 struct platform_route6 {
     uint8_t destination[16];
     uint32_t interface;

@@ -4,8 +4,8 @@ import Logging
 import Platform
 import Timing
 
-/// Forwarding on the interfaces through which guests' packets leave the host, by one version of IP. If the host is not a
-/// router, forwarding is recorded and switched on.
+/// Forwarding on the interfaces through which guests' packets leave the host, by one version of IP. If the host is not
+/// a router, forwarding is recorded and switched on.
 final class EgressForwarding {
     /// The versions of IP, which the kernel forwards apart from each other.
     enum Version {

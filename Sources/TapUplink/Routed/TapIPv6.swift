@@ -6,7 +6,7 @@ import Platform
 import Timing
 import Wire
 
-/// The host's IPv6 side of a guest network on a TAP: its addresses, forwarding, and whether there is a way out.
+/// The host's IPv6 side of a guest network on a TAP: its addresses, forwarding, and whether the outside is reachable.
 ///
 /// Linux forwards IPv6 between all interfaces or none (`conf.all.forwarding`). From version 6.17 on it can forward what
 /// arrives by some interfaces only (`force_forwarding`), which this program uses if the host is no router. On earlier

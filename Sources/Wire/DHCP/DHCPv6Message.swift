@@ -116,8 +116,11 @@ extension DHCPv6Message.Option {
 package struct DHCPv6Association: Equatable, Sendable {
     /// An address with its lifetimes in seconds (section 21.6).
     package struct Address: Equatable, Sendable {
+        /// The address.
         package var address: IPv6Address
+        /// Seconds for which it is used for new connections.
         package var preferredLifetime: UInt32
+        /// Seconds for which it is used.
         package var validLifetime: UInt32
 
         package init(_ address: IPv6Address, preferredLifetime: UInt32, validLifetime: UInt32) {
@@ -133,6 +136,7 @@ package struct DHCPv6Association: Equatable, Sendable {
     package var identifier: UInt32
     /// Seconds after which the client renews and rebinds.
     package var renewal: UInt32 = 0, rebinding: UInt32 = 0
+    /// Those that the client has, or is to have.
     package var addresses: [Address] = []
     /// nil if it is not in the message.
     package var status: DHCPv6Message.Status?

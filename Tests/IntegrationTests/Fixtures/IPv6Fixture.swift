@@ -36,7 +36,7 @@ final class IPv6Fixture {
         return daemon
     }
 
-    /// The words in front of a command that has mounts of its own, in which `conf/all` has no `force_forwarding`, as
+    /// The words in front of a command with separate mounts, in which `conf/all` has no `force_forwarding`, as
     /// before Linux 6.17.
     private static func hidingForwarding(_ folder: TemporaryFolder) throws -> [String] {
         let copy = folder.file("conf"),

@@ -66,7 +66,7 @@ extension IntegrationTests {
                 ], internet: true)
             let guest = try fixture.guest(mac: "52:54:00:00:00:01")
             #expect(try guest.address6().high == 0xfd12_3456_789a_0002)
-            // The host has no way out by IPv6 yet.
+            // The host has no IPv6 yet.
             #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
             let found = try guest.namespace.run("rdisc6", "-1", PlugGuest.interface)
             #expect(found.contains("Recursive DNS server     : fd12:3456:789a:2::1"))

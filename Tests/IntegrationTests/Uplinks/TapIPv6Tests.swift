@@ -137,7 +137,7 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        @Test func routerAdvertisementTellsNames() throws {
+        @Test func routerAdvertisementHasNames() throws {
             let fixture = try IPv6Fixture(["--ipv6", "fd12:3456:789a:1::/64", "--domain", "lab.example"])
             let guest = try fixture.guest()
             _ = try guest.address6()
