@@ -12,8 +12,7 @@
 //   program has. So the record gets SHF_LINK_ORDER to the type's descriptor: the linker keeps it if it keeps the
 //   descriptor. Without this, each conformance of each type of the standard library is kept, with all its functions.
 //   Types with a short mangled name, such as Int, are looked up by that name, so their records keep the flag.
-//   Protocols (swift5_protocols) are kept in the same way. No function of the program looks up the conformances to some
-//   protocols of the standard library, which are listed below: their records lose the flag.
+//   Protocols (swift5_protocols) are kept in the same way.
 // * swift5_fieldmd and its strings are found through the type's descriptor. swift5_assocty, swift5_builtin,
 //   swift5_capture and swift5_mpenum are for debuggers that look into the process. All of them lose the flag.
 // * All others keep it.
@@ -31,9 +30,7 @@ extension Image {
         var changed = 0
         for section in object.sections {
             let retained = section.flags & ELFObject.retain != 0
-            if retained,
-                try object.isDroppable(section, in: self) || object.isUnusedConformance(section, in: self, names)
-            {
+            if retained, try object.isDroppable(section, in: self) {
                 set(section.flags & ~ELFObject.retain, at: section.header + 8, bytes: 8)
                 changed += 1
             } else if retained, let descriptor = try object.typeDescriptor(ofRecord: section, in: self, names) {
@@ -78,21 +75,6 @@ extension ELFObject {
             || ["swift5_fieldmd", "swift5_assocty", "swift5_builtin", "swift5_capture", "swift5_mpenum"].contains(name)
     }
 
-    /// Whether a record is about a conformance that nothing looks up. The program has neither casts to these protocols
-    /// nor generic types that require them, except the types of SIMD. The option `--why-live='$sSeMp'` of ld.lld shows
-    /// what references a protocol.
-    func isUnusedConformance(_ record: Section, in image: Image, _ names: [[Int]: String]) throws -> Bool {
-        guard try name(of: record, in: image) == "swift5_protocol_conformances",
-            let conformance = try target(of: record.index, at: 0, in: image, names), conformance.section > 0,
-            let named = try target(of: conformance.section, at: conformance.offset, in: image, names)
-        else { return false }
-        return [
-            "$sSeMp", "$sSEMp",  // Decodable, Encodable
-            "$ss4SIMDMp", "$ss10SIMDScalarMp", "$ss11SIMDStorageMp",
-            "$ss30_CustomPlaygroundQuickLookableMp", "$ss28CustomPlaygroundDisplayConvertibleMp",
-        ].contains(named.symbol.replacing("got.", with: ""))
-    }
-
     /// The symbols of the descriptors of types and protocols, by their section and offset.
     func descriptors(in image: Image) throws -> [[Int]: String] {
         var names: [[Int]: String] = [:]
@@ -116,8 +98,7 @@ extension ELFObject {
             type = try target(of: record.index, at: 0, in: image, names)
         case "swift5_protocol_conformances":
             // Its second field is the type (TargetProtocolConformanceDescriptor in Swift's ABI).
-            guard let conformance = try target(of: record.index, at: 0, in: image, names), conformance.section > 0
-            else { return nil }
+            guard let conformance = try target(of: record.index, at: 0, in: image, names) else { return nil }
             type = try target(of: conformance.section, at: conformance.offset + 4, in: image, names)
         default: return nil
         }
@@ -126,7 +107,7 @@ extension ELFObject {
         let mangled = type.symbol.dropFirst(2).dropLast(2)
         if mangled.hasPrefix("So") || mangled.hasPrefix("SC") { return nil }
         if mangled.hasPrefix("S"), mangled.count <= (mangled.hasPrefix("Sc") ? 3 : 2) { return nil }
-        return type.section == 0 ? nil : type.section
+        return type.section
     }
 
     private struct Target {
@@ -145,8 +126,8 @@ extension ELFObject {
         where try image.number(at: entry, bytes: 8) == offset {
             let symbol = symbols.offset + 24 * (try image.number(at: entry + 12, bytes: 4))
             let target = try image.number(at: symbol + 6, bytes: 2)
-            // Numbers from 0xff00 on are no sections, and 0 is that of another object's symbols.
-            guard target < 0xff00, target < sections.count else { return nil }
+            // 0 is another object's symbol; numbers from 0xff00 on are no sections.
+            guard target != 0, target < 0xff00, target < sections.count else { return nil }
             // Descriptors lie behind their symbols. A negative addend (a number of two's complement) is none of one.
             let addend = entry + 16
             guard image.bytes[addend + 7] < 0x80 else { return nil }
