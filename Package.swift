@@ -113,7 +113,7 @@ let package = Package(
             "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", logging),
         library(
-            "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
+            "UserUplink", "CPlatform", "Capture", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
             "NetworkModel", "Platform", "Switching", "Timing", "Uplink", "Wire", atomics, logging),
         smallLibrary(
             "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
@@ -172,7 +172,8 @@ let package = Package(
         tests(of: "HostFirewall", "NetworkModel", "Timing", "Wire"),
         tests(of: "HostChanges", "NetworkModel", "Platform", "Wire"),
         tests(of: "TapUplink", "Platform"),
-        tests(of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Timing", "Wire"),
+        tests(
+            of: "UserUplink", "CPlatform", "FrameIO", "NetworkModel", "Platform", "Timing", "Uplink", "Wire"),
         tests(of: "NetworkCheck", "DHCPService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
         tests(
             of: "Doctor", "ControlProtocol", "HostFirewall", "NetworkModel", "Platform", "Wire"),

@@ -62,6 +62,8 @@ enum OptionName: String, CaseIterable, Sendable {
     case denyPrivate = "--deny private"
     case egressLog = "--egress-log"
     case checkNames = "--check-names"
+    case proxy = "--proxy"
+    case proxyCredentials = "--proxy-credentials"
     case hostLoopback = "--host-loopback"
     case tapName = "--tap-name"
     case name = "--name"
@@ -230,6 +232,7 @@ extension OptionRules {
         OptionRule(.mgmtmode, condition: .needs(.mgmt), because: "it is the mode of that socket"),
         OptionRule(.dhcpEnd, .mask, condition: .needs(.gateway), because: "together they describe the network"),
         OptionRule(.allow, condition: .needs(.egressDeny), because: "without it every destination is allowed"),
+        OptionRule(.proxyCredentials, condition: .needs(.proxy), because: "they are for that proxy"),
         OptionRule(.checkNames, condition: .needs(.allow), because: "names are compared with that list"),
         OptionRule(
             .denyPrivate, condition: .excludes([.egressDeny, .hostLoopback]),
@@ -311,7 +314,8 @@ extension OptionRules {
                 """
         ),
         OptionRule(
-            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .hostLoopback, condition: .modes([.shared]),
+            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .proxy, .hostLoopback,
+            condition: .modes([.shared]),
             because: "in the other modes vde_vmnet does not route guests to the outside"),
         OptionRule(
             .networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have an identifier"),
@@ -359,6 +363,9 @@ extension OptionRules {
             .checkNames, condition: .uplinks([.user]),
             because: "only the user-mode NAT sees what guests send; through a TAP the kernel forwards their connections"
         ),
+        OptionRule(
+            .proxy, condition: .uplinks([.user]),
+            because: "only the user-mode NAT makes guests' connections; through a TAP the kernel forwards them"),
         OptionRule(
             .hostLoopback, condition: .uplinks([.user]),
             because: "only the user-mode NAT connects to the host's loopback address"),

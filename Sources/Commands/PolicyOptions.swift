@@ -2,6 +2,7 @@
 import ArgumentParser
 import Daemon
 import NetworkModel
+import Platform
 
 /// The options of `join` about what guests may connect to.
 struct PolicyOptions: ParsableArguments {
@@ -65,6 +66,23 @@ struct PolicyOptions: ParsableArguments {
     )
     var hostLoopback = false
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Proxy that guests' TCP connections go through: socks5://HOST:PORT, or http://HOST:PORT (CONNECT). UDP and \
+            pings do not leave then; the host's resolvers still answer guests. Selects the user-mode NAT.
+            """, valueName: "url"))
+    var proxy: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            File with USER:PASSWORD for the proxy. (default: VDE_VMNET_PROXY_USER and VDE_VMNET_PROXY_PASSWORD in the \
+            environment)
+            """, valueName: "file"),
+        completion: .file())
+    var proxyCredentials: String?
+
     func note(in given: inout GivenOptions) {
         given.note(.egress, egress != nil)
         given.note(.egressDeny, egress == .deny)
@@ -72,6 +90,8 @@ struct PolicyOptions: ParsableArguments {
         given.note(.denyPrivate, deny == .private)
         given.note(.egressLog, egressLog)
         given.note(.checkNames, checkNames)
+        given.note(.proxy, proxy != nil)
+        given.note(.proxyCredentials, proxyCredentials != nil)
         given.note(.hostLoopback, hostLoopback)
     }
 
@@ -79,6 +99,7 @@ struct PolicyOptions: ParsableArguments {
     var needingUserMode: String {
         if hostLoopback { return "--host-loopback" }
         if checkNames { return "--check-names" }
+        if proxy != nil { return "--proxy" }
         if deny != nil { return "--deny private" }
         if egress != nil { return "--egress" }
         if egressLog { return "--egress-log" }
@@ -104,6 +125,11 @@ struct PolicyOptions: ParsableArguments {
                     """)
             }
             return destination
+        }
+        if let proxy {
+            configuration.proxy = try ProxyConfiguration(option: proxy)
+            configuration.proxy?.credentialsFile = proxyCredentials.map { Files.absolute($0) }
+            configuration.proxy?.credentials = try ProxyConfiguration.environmentCredentials()
         }
         configuration.egress.inspectsNames = checkNames
         if checkNames, !configuration.egress.checksNames {

@@ -117,6 +117,8 @@ package struct Configuration: Sendable {
     package var egress = EgressPolicy()
     /// What `egress` refuses is logged.
     package var logsRefusals = false
+    /// Guests' TCP connections go through this proxy; nil for none.
+    package var proxy: ProxyConfiguration?
     /// The file for a capture of all ports; nil: none.
     package var pcap: String?
     /// The control socket.

@@ -124,6 +124,7 @@ extension Daemon {
             resolvers: Resolvers(servers: configuration.nameServers), names: LocalNames(zone: zone),
             cachesNames: configuration.cachesNames, egress: configuration.egress, descriptors: descriptors.names,
             loop: loop, control: control, logger: logger)
+        service.policy.recordsAnswers = configuration.proxy != nil
         service.policy.onPins = { [unowned self] pins, name, expires in
             do throws(ChangeRefusal) {
                 try uplink?.pin(pins, of: name, until: expires)

@@ -82,7 +82,9 @@ extension Daemon {
     }
 
     private func makeUserUplink(_ options: UplinkOptions) throws(ExitError) -> any Uplink {
-        try UserUplink(
+        var options = options
+        options.proxy = try configuration.proxy.map { proxy throws(ExitError) in try proxy.server() }
+        return try UserUplink(
             options, flowLimit: descriptors.flows, descriptorLimit: descriptors.total, uplinkContext
         ) { addressing throws(ExitError) in
             try makeNames(addressing).inlet

@@ -17,6 +17,8 @@ package final class NamePolicy {
     package var egress: EgressPolicy
     /// Lets a guest connect to addresses of a name until a time; false if it cannot.
     package var onPins: ([EgressPin], DNSName, Instant) -> Bool = { _, _, _ in true }
+    /// Addresses are pinned although the policy allows them: a proxy gets the names that have led to them.
+    package var recordsAnswers = false
     private let logger: Logger
     private var nextLog = Instant.distantPast
     private var refusals = RefusalTable()
@@ -49,6 +51,7 @@ package final class NamePolicy {
 
     /// What a guest gets in place of `response`, once the addresses in it are pinned.
     func admit(_ response: [UInt8], for guest: MACAddress?) -> [UInt8] {
+        if recordsAnswers && !egress.restrictsNames { record(response, for: guest) }
         switch NameFilter.judge(response: response, under: egress) {
         case .pass(let message, let found):
             return found.isEmpty || pin(found, message, for: guest)
@@ -79,6 +82,13 @@ package final class NamePolicy {
             logger.error("the addresses of \(name) cannot be allowed to \(guest); it gets a server failure")
         }
         return false
+    }
+
+    private func record(_ response: [UInt8], for guest: MACAddress?) {
+        let found = NameFilter.addresses(in: response)
+        guard let guest, !found.isEmpty, let name = try? DNSView(response.rawSpan).question().name else { return }
+        let pins = found.map { EgressPin(guest: guest, address: $0.address, scope: .everyPort) }
+        _ = onPins(pins, name, BootClock.now + NamePolicy.grace)
     }
 
     private static func failure(_ response: [UInt8], _ code: DNSResponseCode) -> [UInt8] {

@@ -35,6 +35,8 @@ package struct PinTable: Sendable {
         var name: DNSName
         var expires: Instant
         var serial: UInt64
+        /// Another name has led to the address before.
+        var isShared = false
     }
 
     private let limits: Limits
@@ -86,6 +88,15 @@ package struct PinTable: Sendable {
         guests[guest]?.filter { $0.key.address == address }.max { $0.value.serial < $1.value.serial }?.value.name
     }
 
+    /// The name that has led a guest to an address, if there is one only.
+    package func soleName(leading guest: MACAddress, to address: EgressAddress) -> DNSName? {
+        let entries = (guests[guest] ?? [:]).filter { $0.key.address == address }.values
+        guard let name = entries.first?.name, entries.allSatisfy({ $0.name == name && !$0.isShared }) else {
+            return nil
+        }
+        return name
+    }
+
     /// Completes a refusal by the name that has led the guest to the address.
     package func named(_ refusal: EgressRefusal) -> EgressRefusal {
         var refusal = refusal
@@ -107,7 +118,9 @@ package struct PinTable: Sendable {
         for pin in pins.prefix(limits.perName) where pin.guest == guest {
             serial += 1
             if let known = guests[guest]?[pin] {
-                guests[guest]![pin] = Entry(name: name, expires: max(known.expires, expires), serial: serial)
+                guests[guest]![pin] = Entry(
+                    name: name, expires: max(known.expires, expires), serial: serial,
+                    isShared: known.isShared || known.name != name)
                 if known.expires < expires { change.added.append(pin) }
                 continue
             }

@@ -9,4 +9,12 @@ extension SocketAddress {
         raw.port = port
         self.init(raw: raw)
     }
+
+    /// Looks a name up by the system's resolver, and waits for it; nil if it has no address.
+    package init?(resolving name: String, port: UInt16) {
+        var raw = platform_inet_address()
+        guard unsafe platform_inet_resolve(name, &raw) == 0 else { return nil }
+        raw.port = port
+        self.init(raw: raw)
+    }
 }

@@ -39,6 +39,8 @@ package struct UplinkOptions: Sendable {
     package var egress = EgressPolicy()
     /// Packets that `egress` refuses are reported by `takeRefusals` (`--egress-log`).
     package var logsRefusals = false
+    /// Guests' TCP connections go through this proxy, and nothing else leaves (`--proxy`); nil for none.
+    package var proxy: ProxyServer?
     /// Guests get a default route to the gateway.
     package var isDefaultRouter = true
     /// How guests get IPv6.

@@ -3,6 +3,7 @@ import FrameIO
 import NetworkModel
 import Platform
 import Timing
+import Uplink
 import Wire
 
 // Changes while the NAT runs, from the main thread. TCP changes under the NAT lock; libslirp is called on its thread.
@@ -45,6 +46,18 @@ extension UserNAT {
             sink.unlock()
         }
         return gateway.pins.count
+    }
+
+    /// The last failure of the proxy since the last call, and how many there were.
+    func takeProxyFailures() -> (last: ProxyFailure, count: Int)? {
+        sink.lockShared()
+        pollLock.lock()
+        defer {
+            pollLock.unlock()
+            sink.unlock()
+            if pollLock.isPollRequested { slirp.wake() }
+        }
+        return relay.takeProxyFailures()
     }
 
     /// The refusals since the last call, with the names that have led to their addresses.

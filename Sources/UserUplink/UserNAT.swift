@@ -230,8 +230,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         switch verdict {
         case .pass: sendToSlirp(frame)
         case .passReassembled(let whole): sendToSlirp(whole.rawSpan)
-        case .tcp(let segment): relay.receive(frame, segment)
-        case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment)
+        case .tcp(let segment): relay.receive(frame, segment) { gateway.target(of: $0) }
+        case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment) { gateway.target(of: $0) }
         case .consumed: break
         case .drop(let reason):
             drop(reason)

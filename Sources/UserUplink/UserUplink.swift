@@ -31,6 +31,7 @@ package final class UserUplink: Uplink {
     private var leases: [(IPv4Address, MACAddress, GuestName?, end: Instant)] = []
     /// The forwarder has started, so its workers may be using the device.
     private var isForwarding = false
+    private var proxyTimer: ControlLoop.TimerID?
     package private(set) var port: PortNumber?
     package private(set) var hasEgressIPv6 = HostRoutes.hasEgressIPv6
     /// Reports changes of the host's routes.
@@ -57,6 +58,7 @@ package final class UserUplink: Uplink {
         natOptions.policy = options.egress
         natOptions.policy.isClosed = options.mode == .host
         natOptions.flowLimit = max(16, flowLimit)
+        natOptions.proxy = options.proxy
         do throws(ExitError) {
             try options.checkGuests(of: guests)
             let network6 = try GuestPrefix.choose(options, guests, context.logger)
@@ -148,12 +150,32 @@ package final class UserUplink: Uplink {
         isForwarding = true
         guard options.mode == .shared else { return }
         HostRoutes.reportOffline(context.logger)
+        if let proxy = options.proxy {
+            context.logger.info("guests' TCP connections go through the proxy \(proxy.text); nothing else leaves")
+            reportProxy(proxy)
+        }
         // On a system that does not report changes, guests have a router in any case.
         monitor = try? ChangeMonitor(NetworkInterfaces.monitor(), settling: .milliseconds(200), loop: context.loop) {
             [unowned self] in
             let before = hasEgressIPv6
             hasEgressIPv6 = HostRoutes.hasEgressIPv6
             if hasEgressIPv6 != before { context.onChange() }
+        }
+    }
+
+    /// Between two looks at the failures of the proxy.
+    private static let proxyInterval = TimeAmount.seconds(1)
+
+    private func reportProxy(_ proxy: ProxyServer) {
+        proxyTimer = context.loop.schedule(after: UserUplink.proxyInterval) { [unowned self] in
+            if let (failure, count) = network.takeProxyFailures() {
+                context.logger.warning(
+                    """
+                    the proxy \(proxy.text) has not connected guests (\(count) connections in a second): \
+                    \(failure.text(proxy.kind))
+                    """)
+            }
+            reportProxy(proxy)
         }
     }
 
@@ -265,6 +287,7 @@ package final class UserUplink: Uplink {
 
     package func stop() {
         monitor?.stop()
+        context.loop.cancel(proxyTimer)
         if let port { context.detach(port) }
         // No worker may be using the NAT.
         if (isForwarding && !context.control.barrier()) || !network.stop() {

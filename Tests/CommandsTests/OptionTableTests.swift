@@ -83,6 +83,8 @@ private enum Expected {
         --deny private                              | +++-- | +-- | +++++++ |
         --egress-log                                | +++-- | +-- | +++++++ |
         --check-names                               | +-+-- | +-- | +++++++ | --egress deny --allow a.example
+        --proxy socks5://127.0.0.1:1080             | +-+-- | +-- | +++++++ |
+        --proxy-credentials pc                      | +-+-- | +-- | +++++++ | --proxy http://127.0.0.1:3128
         --host-loopback                             | +-+-- | +-- | +++++++ |
         --tap-name t0                               | ++--- | +++ | +++++++ |
         --name n1                                   | +++++ | +++ | +++++++ |

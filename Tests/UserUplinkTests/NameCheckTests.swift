@@ -49,9 +49,11 @@ import Wire
         let data: [UInt8] = [23, 3, 3, 0, 2, 1, 2]
         #expect(run(tls + [20, 3, 3, 0, 1, 1] + data, piece: piece) == .passed(tls.count + 6 + data.count))
         let http = text(
-            "GET / HTTP/1.1\r\nHost: good.example\r\n\r\nPOST /x HTTP/1.1\r\nHost: also.example\r\nContent-Length: 20\r\n\r\n"
+            "GET / HTTP/1.1\r\nHost: good.example\r\n\r\nPOST /x HTTP/1.1\r\nHost: also.example\r\n"
+                + "Content-Length: 20\r\n\r\n"
                 + "GET / HTTP/1.1\r\nHost"
-                + "PUT / HTTP/1.1\r\nHost: good.example\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nabcde\r\n0\r\nT: x\r\n\r\n"
+                + "PUT / HTTP/1.1\r\nHost: good.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + "5;a=b\r\nabcde\r\n0\r\nT: x\r\n\r\n"
                 + "GET / HTTP/1.0\r\nHost: also.example\r\n\r\n")
         #expect(run(http, piece: piece) == .passed(http.count))
     }

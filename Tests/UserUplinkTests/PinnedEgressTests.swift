@@ -40,6 +40,32 @@ import Wire
         #expect(isRefused(gateway.fromGuest(other.rawSpan, now: now)), "another guest's pin")
     }
 
+    /// A proxy resolves the name again, and may find other addresses.
+    @Test func proxyGetsOnlyNamesThatThePolicyAllows() throws {
+        func target(_ change: (inout EgressPolicy) -> Void) throws -> ProxyHandshake.Target {
+            var gateway = Fixture.gateway { change(&$0.policy) }
+            pin(&gateway, .everyPort)
+            let verdict = gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: Self.start)
+            guard case .tcp(let segment) = verdict else { throw CommandFailed(description: "\(verdict)") }
+            return gateway.target(of: segment)
+        }
+        func deny(_ rule: String) -> (inout EgressPolicy) -> Void {
+            { policy in
+                policy.isDenying = true
+                policy.allowed = [AllowedDestination(rule)!]
+            }
+        }
+        let name = ProxyHandshake.Target.name("site.example"), address = ProxyHandshake.Target.ipv4(Fixture.outside)
+        #expect(try target { _ in } == name)
+        #expect(try target(deny("site.example:443")) == name)
+        #expect(try target(deny("\(Fixture.outside)")) == address)
+        #expect(try target(deny("other.example")) == address)
+        var gateway = gateway(["0.0.0.0/0"])
+        guard case .tcp(let segment) = gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: Self.start)
+        else { throw CommandFailed(description: "refused") }
+        #expect(gateway.target(of: segment) == address, "no name")
+    }
+
     @Test func openConnectionOutlivesPin() {
         var gateway = gateway()
         pin(&gateway, .tcp(443))

@@ -15,7 +15,9 @@ import Wire
     @Test func namesAndLengthsAreFound() throws {
         let plain = "GET /a HTTP/1.1\r\nAccept: */*\r\nHost: Site.Example:8080 \r\n\r\n"
         #expect(head(plain)?.hosts == ["Site.Example"] && head(plain)?.body == .length(0))
-        for end in 0..<plain.utf8.count { #expect(HTTPRequestHead.read(Array(plain.utf8.prefix(end))) == .incomplete, "\(end)") }
+        for end in 0..<plain.utf8.count {
+            #expect(HTTPRequestHead.read(Array(plain.utf8.prefix(end))) == .incomplete, "\(end)")
+        }
         #expect(read(plain + "GET /") == .complete(try #require(head(plain)), length: plain.utf8.count))
         #expect(head("\r\nOPTIONS * HTTP/1.0\r\n\r\n")?.hosts == [])
         #expect(

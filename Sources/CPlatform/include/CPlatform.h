@@ -108,6 +108,8 @@ int platform_stream_finish(int fd);
 void platform_stream_reset(int fd);
 /// Parses a numeric address, an IPv6 one with scope included.
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
+/// The same for a name, by the system's resolver, which may take its time.
+int platform_inet_resolve(const char *text, struct platform_inet_address *address);
 
 // ---- Batches of datagrams (linux/batch.c, darwin/batch.c)
 // ------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The build, logged packets, and libraries that are loaded at run time and are not needed to build. Part of CPlatform.h.
+// The build, logged packets, and libraries that are loaded at run time and are not needed to build. Part of
+// CPlatform.h.
 #ifndef CPLATFORM_LIBRARIES_H
 #define CPLATFORM_LIBRARIES_H
 

@@ -36,8 +36,7 @@ static int bind_group(int fd, uint16_t group) {
     struct request request;
     char reply[1024] __attribute__((aligned(8)));
     struct nfulnl_msg_config_cmd command = {.command = NFULNL_CFG_CMD_BIND};
-    struct nfulnl_msg_config_mode mode = {
-        .copy_range = htonl(PLATFORM_LOGGED_LENGTH), .copy_mode = NFULNL_COPY_PACKET};
+    struct nfulnl_msg_config_mode mode = {.copy_range = htonl(PLATFORM_LOGGED_LENGTH), .copy_mode = NFULNL_COPY_PACKET};
     memset(&request, 0, sizeof request);
     request.header.nlmsg_len = NLMSG_LENGTH(sizeof request.body);
     request.header.nlmsg_type = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG;

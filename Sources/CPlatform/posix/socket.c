@@ -352,12 +352,20 @@ void platform_stream_reset(int fd) {
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
 }
 
-int platform_inet_parse(const char *text, struct platform_inet_address *address) {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_DGRAM}, *found = NULL;
+static int look_up(const char *text, int flags, struct platform_inet_address *address) {
+    struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_DGRAM}, *found = NULL;
     if (getaddrinfo(text, NULL, &hints, &found) != 0 || !found) return -EINVAL;
     address_from(found->ai_addr, address);
     freeaddrinfo(found);
     return address->family ? 0 : -EAFNOSUPPORT;
+}
+
+int platform_inet_parse(const char *text, struct platform_inet_address *address) {
+    return look_up(text, AI_NUMERICHOST, address);
+}
+
+int platform_inet_resolve(const char *text, struct platform_inet_address *address) {
+    return look_up(text, AI_ADDRCONFIG, address);
 }
 
 int platform_poll_one(int fd, uint32_t interest, int64_t timeout) {

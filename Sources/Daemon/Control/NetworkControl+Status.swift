@@ -173,6 +173,7 @@ extension NetworkControl {
             ("allowed", .array(egress.allowed.map { .string($0.description) })),
             ("denies_private", .bool(egress.deniesPrivate)),
             ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
+            ("proxy", .optional(daemon.configuration.proxy?.text)),
             ("names_checked", .bool(names && egress.checksNames)),
             ("connections_checked", .bool(names && egress.checksNames && egress.inspectsNames)),
             ("pinned", .integer(daemon.uplink?.pinCount ?? 0)),

@@ -98,6 +98,18 @@ package enum NameFilter {
         return .pass(message, found)
     }
 
+    /// The addresses to which a response leads, whatever the policy is.
+    static func addresses(in response: [UInt8]) -> [Found] {
+        guard let view = try? DNSView(response.rawSpan), let question = try? view.question(),
+            let records = try? view.records(limit: recordLimit)
+        else { return [] }
+        let answers = records.filter { $0.section == .answer && $0.recordClass == DNSQuestion.internet }
+        let names = chain(from: question.name, answers, view.bytes)
+        return answers.filter { names.contains($0.name) }.compactMap { record in
+            address(of: record, view.bytes).map { Found(address: $0, timeToLive: record.timeToLive) }
+        }
+    }
+
     private static func address(of record: DNSRecordView, _ message: RawSpan) -> EgressAddress? {
         record.ipv4(in: message).map { .ipv4($0) } ?? record.ipv6(in: message).map { .ipv6($0) }
     }

@@ -105,6 +105,7 @@ extension NATGateway {
             message.byte(at: ICMPHeader.Field.code) == 0
         else { return .drop(.unsupported) }
         if isGateway { return .pass }
+        if options.proxy != nil { return refuse(frame, now: info.now) }
         guard options.policy.allows(packet.destination, port: nil) || pinsAllowPing(.ipv4(packet.destination), info)
         else { return refuse(frame, now: info.now) }
         let guest = IPv6Address(0, UInt64(packet.source.value))
@@ -127,6 +128,7 @@ extension NATGateway {
         if isGateway && port == DHCPPort.server { return .consumed }
         let key = key(packet, datagram.sourcePort, port)
         if inboundFlows.find(key, now: info.now) != nil { return .pass }
+        if options.proxy != nil && !isGateway { return refuse(frame, now: info.now) }
         let isAllowed =
             isGateway
             ? options.policy.opensHostLoopback

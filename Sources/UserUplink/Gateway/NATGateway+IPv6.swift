@@ -63,6 +63,7 @@ extension NATGateway {
         // Echo request, the only message that libslirp carries.
         guard type == ICMPv6Type.echoRequest, code == 0 else { return .drop(.unsupported) }
         if isGatewayAddress(addresses.destination) { return .pass }
+        if options.proxy != nil { return refuse6(frame, now: info.now) }
         guard !isLocal(addresses.destination),
             options.policy.allows(addresses.destination, port: nil)
                 || pinsAllowPing(.ipv6(addresses.destination), info)
@@ -88,6 +89,7 @@ extension NATGateway {
         let key = FlowKey(
             IPProtocol.udp, guest: addresses.source, datagram.sourcePort, remote: addresses.destination, port)
         if inboundFlows.find(key, now: info.now) != nil { return .pass }
+        if options.proxy != nil && addresses.destination != gateway6 { return refuse6(frame, now: info.now) }
         guard
             allows(addresses.destination, port: port)
                 || pinsAllow(.ipv6(addresses.destination), key, by: owner(of: addresses.source), info)

@@ -42,6 +42,19 @@ extension NATGateway {
         isSYN && pins.count > 0 && pins.allowsTCP(info.hardware, address, port, now: info.now)
     }
 
+    /// Where the proxy is to connect a guest: to the name that has led it there, if that is one only. The name may have
+    /// other addresses for the proxy, so that a policy by address needs the address.
+    func target(of segment: InboundSegment) -> ProxyHandshake.Target {
+        let key = segment.key, policy = options.policy
+        let address: EgressAddress = key.isIPv6 ? .ipv6(key.remote) : .ipv4(key.remoteIPv4)
+        if let name = pins.soleName(leading: segment.hardware, to: address),
+            policy.isDenying ? policy.allowsTCP(named: name, key.remotePort) : !policy.deniesPrivate
+        {
+            return .name(name.description)
+        }
+        return key.isIPv6 ? .ipv6(key.remote) : .ipv4(key.remoteIPv4)
+    }
+
     /// How a connection that the policy does not allow by address is checked.
     func check(_ address: EgressAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> NameCheckKind {
         guard isSYN, options.policy.inspectsNames else { return .none }

@@ -3,6 +3,7 @@ import FrameIO
 import NetworkModel
 import Platform
 import Timing
+import Uplink
 import Wire
 
 // Theory of operation
@@ -64,6 +65,8 @@ package struct NATGateway: Sendable {
         package var policy = EgressPolicy()
         /// TCP to the gateway's port 53 goes to the DNS proxy. DNS over UDP does not get here.
         package var answersDNS = false
+        /// TCP goes through this proxy, and nothing else leaves; nil for none.
+        package var proxy: ProxyServer?
         /// Flows at a time: TCP connections, and sockets for UDP and pings.
         package var flowLimit = 4096
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
 import Platform
+import Uplink
 import Wire
 
 /// Where TCP connections of guests lead, and as whom clients of published ports appear: what relay and gateway have in
@@ -11,11 +12,14 @@ struct RelayPolicy: Sendable {
     let gateway6: IPv6Address?
     /// TCP to the gateway's port 53 goes to the DNS proxy.
     let answersDNS: Bool
+    /// What connections to the outside go through; nil for none.
+    let proxy: ProxyServer?
 
     init(_ options: NATGateway.Options) {
         network = options.network
         gateway6 = options.prefix.map { IPv6Address($0, 1) }
         answersDNS = options.answersDNS
+        proxy = options.proxy
     }
 
     /// The gateway's IPv4 address as flow keys have it.
@@ -24,6 +28,12 @@ struct RelayPolicy: Sendable {
     /// Whether a guest's connection is for the DNS proxy.
     func isDNS(_ key: FlowKey) -> Bool {
         answersDNS && key.remotePort == 53 && (key.remote == gatewayKey || key.remote == gateway6)
+    }
+
+    /// The proxy for a guest's connection; nil for one to this host, or without a proxy.
+    func proxy(for key: FlowKey) -> ProxyServer? {
+        guard let proxy else { return nil }
+        return (key.isIPv6 ? key.remote == gateway6 : key.remote == gatewayKey) ? nil : proxy
     }
 
     /// Where a guest's connection leads. The gateway's own addresses stand for this host's loopback addresses.

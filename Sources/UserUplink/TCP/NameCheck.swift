@@ -70,6 +70,8 @@ struct NameCheck: Sendable {
     private var state = State.start
     /// Bytes that go on before the state applies.
     private var skipped = 0
+    /// Bytes that are held and were incomplete.
+    private var examined = 0
 
     /// - Parameter kind: `required` or `recognized`.
     init(_ kind: NameCheckKind) { isRequired = kind == .required }
@@ -86,6 +88,7 @@ struct NameCheck: Sendable {
             return .pass(passed)
         }
         let bytes = beginning()
+        if examined > 0 && bytes.count < NameCheck.limit && !hasFurtherEnd(bytes) { return .wait }
         let step: Step =
             switch state {
             case .start: begin(bytes)
@@ -94,8 +97,24 @@ struct NameCheck: Sendable {
             case .head: head(bytes, isAllowed)
             case .chunk, .chunkEnd, .trailer: body(bytes)
             }
+        examined = step == .wait ? bytes.count : 0
         if step == .wait && count >= NameCheck.limit { return .refuse(.unknown, name: nil) }
         return step
+    }
+
+    /// Whether a line or a record ends within the new bytes. Otherwise a guest that sends single bytes would have all
+    /// of them read again each time.
+    private func hasFurtherEnd(_ bytes: [UInt8]) -> Bool {
+        switch state {
+        case .start, .retry: return true
+        case .head, .chunk, .chunkEnd, .trailer: return bytes[examined...].contains(0x0a)
+        case .hello:
+            var end = 0
+            while end <= examined, bytes.count - end >= TLSRecord.headerLength {
+                end += TLSRecord.headerLength + (TLSRecord.header(bytes.rawSpan.from(end))?.length ?? 0)
+            }
+            return end > examined && end <= bytes.count
+        }
     }
 
     private mutating func begin(_ bytes: [UInt8]) -> Step {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Uplink
 
 // The side towards the outside: the socket.
 
@@ -8,7 +9,7 @@ extension TCPConnection {
     /// cannot be handled yet would be reported over and over.
     var interest: Readiness? {
         switch state {
-        case .connecting: return .writable
+        case .connecting: return proxy?.isAtStart == false ? .readable : .writable
         case .established:
             var interest: Readiness = []
             if canReceive { interest.insert(.readable) }
@@ -23,11 +24,12 @@ extension TCPConnection {
         switch state {
         case .connecting:
             // A failure is reported as a hang-up as well.
-            if ready != .writable, let error = socket?.pendingError, error != 0 { return error }
-            if !ready.contains(.writable) { return 0 }
-            state = .synReceived
-            retries = 0
-            sendSYNACK(&context)
+            if ready != .writable, let error = socket?.pendingError, error != 0 {
+                guard let proxy else { return error }
+                return proxyFailed(proxy.isAtStart ? .unreachable(error) : .closed, &context)
+            }
+            if proxy != nil { return proxyReady(ready, &context) }
+            if ready.contains(.writable) { accepted(&context) }
         case .established:
             if !ready.isDisjoint(with: [.readable, .hangup]) && canReceive { receiveFromSocket(&context) }
             if !ready.isDisjoint(with: [.writable, .hangup]) { isSocketBlocked = false }
@@ -35,6 +37,13 @@ extension TCPConnection {
             break
         }
         return 0
+    }
+
+    /// The outside has accepted: the guest may know.
+    func accepted(_ context: inout TCPContext) {
+        state = .synReceived
+        retries = 0
+        sendSYNACK(&context)
     }
 
     /// Whether the socket may be read: only as fast as the guest acknowledges.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Timing
+import Uplink
 import Wire
 
 // Timers, and the ends that a connection can take.
@@ -16,7 +17,9 @@ extension TCPConnection {
     /// The deadline has passed. Returns 0, or the positive errno with which the connection could not be made.
     func timerExpired(_ context: inout TCPContext) -> Int32 {
         switch state {
-        case .connecting: return Errno.timedOut
+        case .connecting:
+            guard let proxy else { return Errno.timedOut }
+            return proxyFailed(proxy.isAtStart ? .unreachable(Errno.timedOut) : .timedOut, &context)
         case .synSent, .synReceived: retransmitHandshake(&context)
         case .established: establishedTimerExpired(&context)
         case .timeWait: resetSocket(&context)

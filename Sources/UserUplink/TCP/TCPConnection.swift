@@ -27,6 +27,8 @@ import Wire
 //                                                                       unreachable or timed out:
 //                                                                       ICMP, closed
 //                                                                       other errors: RST, closed
+//               with a proxy, its         as above                      writable: dialogue with    30 s: RST, closed
+//               dialogue (ProxyHandshake)                               the proxy, then SYN-ACK
 //  synSent      a client connected to a   SYN-ACK: ACK, -> established  -                          SYN at once, again
 //               published port            RST: client reset, closed                                after 2 s, doubling;
 //                                         wrong ACK: RST                                           closed after 6 SYNs
@@ -164,6 +166,8 @@ final class TCPConnection {
     /// The guest's FIN was passed on to the socket.
     var hasShutDownSocket = false
 
+    /// The dialogue with the proxy, before the guest gets its SYN-ACK; nil without a proxy.
+    var proxy: ProxyHandshake?
     /// Holds what the guest sends until its names are checked; nil if all of it may go on.
     var check: NameCheck?
     /// Bytes of `toSocket` that may go on while `check` holds the others.

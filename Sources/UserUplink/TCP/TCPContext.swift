@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
 import Timing
+import Uplink
 import Wire
 
 /// What all connections share while they are served: the way to the guests, the memory budget, the time. The relay owns
@@ -25,6 +26,16 @@ struct TCPContext {
     var policy = EgressPolicy()
     /// Connections that the policy has refused, until the owner takes them.
     var refused: [EgressRefusal] = []
+
+    /// The last failure of the proxy, and how many there were, until the owner takes them.
+    var proxyFailure: ProxyFailure?
+    var proxyFailures = 0
+
+    /// Notes that the proxy has not connected a guest.
+    mutating func proxyFailed(_ failure: ProxyFailure) {
+        proxyFailure = failure
+        proxyFailures += 1
+    }
 
     /// Appends a segment to the guests' output. Returns false if the guest's hardware address is not known.
     @discardableResult

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
 import Timing
+import Uplink
 import Wire
 
 // Changes while the network runs. Under the lock of the relay's owner, between two polls.
@@ -34,6 +35,13 @@ extension TCPRelay {
         if context.refused.isEmpty { return }
         for refusal in context.refused { body(refusal) }
         context.refused.removeAll()
+    }
+
+    /// Hands over the failures of the proxy, and forgets them.
+    func takeProxyFailures() -> (last: ProxyFailure, count: Int)? {
+        guard let last = context.proxyFailure else { return nil }
+        defer { (context.proxyFailure, context.proxyFailures) = (nil, 0) }
+        return (last, context.proxyFailures)
     }
 
     /// The connections, `limit` at most.

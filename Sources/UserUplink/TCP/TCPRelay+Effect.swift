@@ -23,4 +23,14 @@ extension TCPRelay {
     static func isShortage(_ error: Int32) -> Bool {
         [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
     }
+
+    /// Looks up the hardware address of a guest that a client of a published port wants to reach.
+    func resolve(_ connection: TCPConnection, _ neighbors: NeighborTable<IPv4Address>) {
+        let address = connection.endpoints.key.guestIPv4
+        if let hardware = neighbors.hardware(of: address) {
+            connection.endpoints.guestHardware = hardware
+        } else {
+            effects.append(.resolve(address))
+        }
+    }
 }

@@ -2,6 +2,7 @@
 import NetworkModel
 import Platform
 import Timing
+import Uplink
 import Wire
 
 // Theory of operation of the connections themselves: see TCPConnection.
@@ -83,7 +84,7 @@ final class TCPRelay {
     /// Those being finished; empty between polls. The two lists are swapped, so that none is allocated.
     private var finishing: [Int] = []
     var listeners = TCPListeners()
-    private var effects: [Effect] = []
+    var effects: [Effect] = []
 
     /// - Parameters:
     ///   - dnsQueue: takes connections to the DNS proxy.
@@ -292,7 +293,10 @@ final class TCPRelay {
     }
 
     /// Handles a segment of a guest. It may open a connection.
-    func receive(_ frame: RawSpan, _ inbound: InboundSegment) {
+    /// - Parameter target: where a proxy is to connect the guest.
+    func receive(
+        _ frame: RawSpan, _ inbound: InboundSegment, target: (InboundSegment) -> ProxyHandshake.Target? = { _ in nil }
+    ) {
         guard let segment = try? TCPView(frame.extracting(inbound.range)) else { return }
         let isSYN = segment.flags.isInitialSYN
         if let index = table.find(inbound.key, now: context.now), let connection = slots[index].connection {
@@ -306,20 +310,28 @@ final class TCPRelay {
         let endpoints = TCPEndpoints(
             key: inbound.key, gatewayHardware: gatewayHardware, guestHardware: inbound.hardware)
         guard isSYN else { return context.sendReset(inReplyTo: segment, endpoints) }
-        open(endpoints, segment, inbound)
+        open(endpoints, segment, inbound, target)
     }
 
-    private func open(_ endpoints: TCPEndpoints, _ syn: borrowing TCPView, _ inbound: InboundSegment) {
+    private func open(
+        _ endpoints: TCPEndpoints, _ syn: borrowing TCPView, _ inbound: InboundSegment,
+        _ target: (InboundSegment) -> ProxyHandshake.Target?
+    ) {
+        let proxy = policy.proxy(for: endpoints.key)
         do throws(SystemError) {
             let socket = try connect(endpoints)
             // A destination on this host has answered by now.
             let ready = socket.wait(for: .writable, until: .distantPast)
             let connection = TCPConnection(endpoints, connecting: socket, syn: syn, context)
+            if let proxy, let target = target(inbound) {
+                connection.proxy = ProxyHandshake(proxy, to: target, port: endpoints.key.remotePort)
+            }
             if inbound.check != .none { connection.check = NameCheck(inbound.check) }
             add(connection, by: inbound.owner ?? .address(inbound.key.guest))
             let error = ready.isEmpty ? 0 : connection.socketReady(ready, &context)
             if error != 0 { connectFailed(connection, error) }
         } catch {
+            if proxy != nil && !TCPRelay.isShortage(error.code) { context.proxyFailed(.unreachable(error.code)) }
             if TCPRelay.isUnreachable(error.code) {
                 effects.append(.unreachable(endpoints, sequence: syn.sequence, error: error.code))
             } else if !TCPRelay.isShortage(error.code) {
@@ -331,9 +343,10 @@ final class TCPRelay {
     /// Starts to connect to where a guest wants to go. The caller owns the socket.
     private func connect(_ endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
         if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(of: endpoints) }
-        let socket = try Socket.tcp(ipv6: endpoints.isIPv6)
+        let destination = policy.proxy(for: endpoints.key)?.address ?? policy.destination(of: endpoints.key)
+        let socket = try Socket.tcp(ipv6: !destination.isIPv4)
         socket.prepareForRelay()
-        try socket.connect(to: policy.destination(of: endpoints.key))
+        try socket.connect(to: destination)
         return socket
     }
 
@@ -377,15 +390,5 @@ final class TCPRelay {
         add(
             TCPConnection(endpoints, acceptedFrom: socket, context),
             by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest), isInbound: true)
-    }
-
-    /// Looks up the hardware address of a guest that a client of a published port wants to reach.
-    private func resolve(_ connection: TCPConnection, _ neighbors: NeighborTable<IPv4Address>) {
-        let address = connection.endpoints.key.guestIPv4
-        if let hardware = neighbors.hardware(of: address) {
-            connection.endpoints.guestHardware = hardware
-        } else {
-            effects.append(.resolve(address))
-        }
     }
 }

@@ -62,7 +62,7 @@ package struct TLSClientHello: Equatable, Sendable {
 
     /// The server's name (SNI) as it was sent; nil if there is none.
     package private(set) var name: String?
-    /// A further name may be encrypted (ECH). Bytes that only look like that (GREASE) cannot be told from it.
+    /// A further name may be encrypted (ECH), or bytes look like that (GREASE).
     package private(set) var hidesName = false
     /// Encrypted data may follow before the server's answer.
     package private(set) var hasEarlyData = false

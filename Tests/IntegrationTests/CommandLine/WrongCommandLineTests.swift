@@ -91,6 +91,14 @@ extension IntegrationTests {
             --egress none DIR/v % 64 'none' is invalid for '--egress | 'allow' and 'deny'
             --allow 203.0.113.1 DIR/v % 64 --allow needs --egress deny
             --egress deny --allow example DIR/v % 64 'example' is not CIDR[:PORT] or NAME[:PORT], such
+            --check-names DIR/v % 64 --check-names needs --allow
+            --egress deny --allow 203.0.113.1 --check-names DIR/v % 64 --check-names needs --allow with a name
+            --egress deny --allow a.example --check-names --uplink tap DIR/v % 64 --check-names does not go with
+            --proxy ftp://203.0.113.1:80 DIR/v % 64 give socks5://HOST:PORT or http://HOST:PORT
+            --proxy http://user:secret@203.0.113.1:80 DIR/v % 64 use --proxy-credentials FILE
+            --proxy socks5://203.0.113.1 DIR/v % 64 is not socks5://HOST:PORT
+            --proxy socks5://203.0.113.1:1080 --uplink tap DIR/v % 64 --proxy does not go with --uplink tap
+            --proxy-credentials f DIR/v % 64 --proxy-credentials needs --proxy
             --host-loopback --uplink tap DIR/v % 64 --host-loopback does not go with --uplink tap
             --tap-name a/b DIR/v % 64 'a/b' cannot be an interface's name
             --tap-name a-name-that-is-too-long DIR/v % 64 1 to 15 characters

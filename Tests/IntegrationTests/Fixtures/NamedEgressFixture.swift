@@ -122,10 +122,12 @@ final class NamedEgressFixture {
     let control: ControlFixture
     private var servers: [BackgroundProgram] = []
 
-    /// - Parameter securePort: where a server of HTTPS is in place of one of HTTP.
-    init(_ uplink: String, _ rules: [String], options: [String] = [], securePort: Int? = nil) throws {
+    /// - Parameters:
+    ///   - rules: of `--allow`; nil without `--egress deny`.
+    ///   - securePort: where a server of HTTPS is in place of one of HTTP.
+    init(_ uplink: String, _ rules: [String]?, options: [String] = [], securePort: Int? = nil) throws {
         control = try ControlFixture(
-            uplink, ["--egress", "deny"] + rules.flatMap { ["--allow", $0] } + options
+            uplink, (rules.map { ["--egress", "deny"] + $0.flatMap { ["--allow", $0] } } ?? []) + options
         ) { network in
             for last in [1, 3, 4] { try network.internet.ip("addr", "add", "198.51.100.\(last)/32", "dev", "eth0") }
             for last in [2] + Array(5...250) {

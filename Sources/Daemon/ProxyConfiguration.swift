@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+import Lifecycle
+import Logging
+import Platform
+import Uplink
+
+/// The proxy as the user has given it: its name is resolved, and its credentials are read, at the start.
+package struct ProxyConfiguration: Equatable, Sendable {
+    /// Its protocol.
+    package var kind: ProxyServer.Kind
+    /// A name, or an address without brackets.
+    package var host: String
+    /// Where it listens.
+    package var port: UInt16
+    /// As the user has written it.
+    package var text: String
+    /// A file with `USER:PASSWORD`; nil for none.
+    package var credentialsFile: String?
+    /// Those of the environment; nil for none.
+    package var credentials: ProxyServer.Credentials?
+
+    package init(_ kind: ProxyServer.Kind, host: String, port: UInt16, text: String) {
+        self.kind = kind
+        self.host = host
+        self.port = port
+        self.text = text
+    }
+
+    /// Bytes of the longest file.
+    private static let longestFile = 1024
+
+    /// The proxy's address and credentials. Waits for the system's resolver.
+    func server() throws(ExitError) -> ProxyServer {
+        guard let address = SocketAddress(host, port: port) ?? SocketAddress(resolving: host, port: port) else {
+            throw ExitError(
+                .unavailable, "--proxy \(text): the host cannot resolve \(host); check the name, or give an address")
+        }
+        var server = ProxyServer(kind, at: address, text: text)
+        server.credentials = try credentialsFile.map { path throws(ExitError) in try Self.read(path) } ?? credentials
+        return server
+    }
+
+    private static func read(_ path: String) throws(ExitError) -> ProxyServer.Credentials {
+        let bytes: [UInt8]
+        do throws(SystemError) {
+            let file = try Files.openForCaller(path)
+            guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+            bytes = try file.readAll(limit: longestFile)
+        } catch {
+            throw ExitError(.noInput, "--proxy-credentials: \(error); give a readable file")
+        }
+        let line = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+        let colon = line.firstIndex(of: UInt8(ascii: ":")) ?? line.endIndex
+        guard
+            let credentials = ProxyServer.Credentials(
+                user: String(decoding: line[..<colon], as: UTF8.self),
+                password: String(decoding: line[colon...].dropFirst(), as: UTF8.self))
+        else {
+            throw ExitError(
+                .usage,
+                "--proxy-credentials: the first line of \(path) is not USER:PASSWORD, with 1 to 255 bytes for each")
+        }
+        return credentials
+    }
+}

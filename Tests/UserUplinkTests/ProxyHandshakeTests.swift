@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Uplink
+@testable import UserUplink
+import Wire
+
+/// The dialogue with a proxy, without a socket.
+@Suite struct ProxyHandshakeTests {
+    private func handshake(
+        _ kind: ProxyServer.Kind, _ target: ProxyHandshake.Target = .ipv4(IPv4Address("198.51.100.1")!),
+        credentials: ProxyServer.Credentials? = nil
+    ) -> ProxyHandshake {
+        var server = ProxyServer(kind, at: SocketAddress(IPv4Address("203.0.113.1")!, port: 1080), text: "")
+        server.credentials = credentials
+        return ProxyHandshake(server, to: target, port: 443)
+    }
+
+    private let login = ProxyServer.Credentials(user: "user", password: "secret")
+
+    /// Feeds bytes as a socket delivers them, and returns the first step that is not `receive`.
+    private func feed(_ handshake: inout ProxyHandshake, _ bytes: [UInt8], piece: Int = .max) -> ProxyHandshake.Step {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = min(piece, handshake.wanted, rest.count)
+            guard count > 0 else { return .receive }
+            let step = handshake.receive(Array(rest.prefix(count)))
+            rest = rest.dropFirst(count)
+            if step != .receive { return step }
+        }
+        return .receive
+    }
+
+    @Test(arguments: [1, 100]) func socksConnects(piece: Int) {
+        let targets: [(ProxyHandshake.Target, [UInt8])] = [
+            (.ipv4(IPv4Address("198.51.100.1")!), [1, 198, 51, 100, 1]),
+            (.ipv6(IPv6Address("2001:db8::1")!), [4, 0x20, 1, 0xd, 0xb8] + [UInt8](repeating: 0, count: 11) + [1]),
+            (.name("a.example"), [3, 9] + Array("a.example".utf8)),
+        ]
+        for (target, address) in targets {
+            var one = handshake(.socks5, target)
+            #expect(one.begin() == [5, 1, 0])
+            #expect(feed(&one, [5, 0], piece: piece) == .send([5, 1, 0] + address + [1, 187]))
+            for reply in [[1, 0, 0, 0, 0], [3, 2, 97, 98], [4] + [UInt8](repeating: 0, count: 16)] as [[UInt8]] {
+                var two = one
+                #expect(feed(&two, [5, 0, 0] + reply + [0, 0], piece: piece) == .connected([]), "\(reply)")
+            }
+            var two = one
+            #expect(feed(&two, [5, 4, 0, 1, 0], piece: piece) == .failed(.refused(4)))
+        }
+    }
+
+    @Test func socksLogsIn() {
+        var one = handshake(.socks5, credentials: login)
+        #expect(one.begin() == [5, 2, 0, 2])
+        let sent = [1, 4] + Array("user".utf8) + [6] + Array("secret".utf8)
+        #expect(feed(&one, [5, 2]) == .send(sent))
+        var refused = one
+        #expect(feed(&refused, [1, 1]) == .failed(.credentials))
+        guard case .send = feed(&one, [1, 0]) else {
+            Issue.record("no request")
+            return
+        }
+        var without = handshake(.socks5)
+        _ = without.begin()
+        #expect(feed(&without, [5, 0xff]) == .failed(.needsCredentials))
+        var unasked = handshake(.socks5)
+        _ = unasked.begin()
+        #expect(feed(&unasked, [5, 2]) == .failed(.malformed))
+    }
+
+    @Test(arguments: [1, 7, 100_000]) func httpConnects(piece: Int) {
+        var one = handshake(.http, .ipv6(IPv6Address("2001:db8::1")!), credentials: login)
+        #expect(
+            String(decoding: one.begin(), as: UTF8.self)
+                == "CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n"
+                + "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n")
+        func answer(_ text: String) -> ProxyHandshake.Step {
+            var two = one
+            return feed(&two, Array(text.utf8), piece: piece)
+        }
+        #expect(answer("HTTP/1.1 200 OK\r\nX: y\r\n\r\n") == .connected([]))
+        #expect(answer("HTTP/1.0 200\n\n") == .connected([]))
+        #expect(answer("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 X\r\n\r\n") == .connected([]))
+        #expect(answer("HTTP/1.1 407 Login\r\n\r\n") == .failed(.credentials))
+        #expect(answer("HTTP/1.1 403 Forbidden\r\n\r\n") == .failed(.refused(403)))
+        #expect(answer("SSH-2.0-x\r\n") == .failed(.malformed))
+        #expect(answer("HTTP/1.1 2x0 OK\r\n\r\n") == .failed(.malformed))
+        #expect(answer("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000)) == .failed(.malformed))
+    }
+
+    @Test func bytesBehindTheHeadAreTheDestinations() {
+        var one = handshake(.http)
+        _ = one.begin()
+        #expect(feed(&one, Array("HTTP/1.1 200 OK\r\n\r\nSSH-2.0".utf8)) == .connected(Array("SSH-2.0".utf8)))
+        var closed = handshake(.http)
+        _ = closed.begin()
+        #expect(closed.receive([]) == .failed(.closed))
+    }
+
+    @Test func randomAnswersEnd() {
+        var random = SeededGenerator(seed: 5)
+        for round in 0..<Rounds.of(20_000) {
+            var one = handshake(round % 2 == 0 ? .socks5 : .http, credentials: round % 3 == 0 ? login : nil)
+            _ = one.begin()
+            for _ in 0..<20 {
+                guard one.wanted > 0 else { break }
+                let count = Int.random(in: 1...min(one.wanted, 40), using: &random)
+                let bytes = (0..<count).map { _ in
+                    Bool.random(using: &random)
+                        ? UInt8.random(in: 0...5, using: &random) : .random(in: 0...255, using: &random)
+                }
+                switch one.receive(bytes) {
+                case .connected, .failed: break
+                case .receive, .send: continue
+                }
+                break
+            }
+        }
+    }
+
+    @Test func credentialsAreChecked() {
+        #expect(ProxyServer.Credentials(user: "", password: "x") == nil)
+        #expect(ProxyServer.Credentials(user: "a:b", password: "x") == nil)
+        #expect(ProxyServer.Credentials(user: "a", password: "x\r\nHost: y") == nil)
+        #expect(ProxyServer.Credentials(user: "a", password: String(repeating: "x", count: 256)) == nil)
+        #expect("\(ProxyServer.Credentials(user: "a", password: "b:c")!)" == "(hidden)")
+    }
+}
