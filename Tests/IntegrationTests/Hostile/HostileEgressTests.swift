@@ -49,7 +49,7 @@ extension IntegrationTests {
                 let guest = try fixture.guest(name)
                 try guest.namespace.ip(
                     "-6", "addr", "add", "2001:db8:9::\(last)/64", "dev", PlugGuest.interface, "nodad")
-                try guest.namespace.ip("-6", "route", "add", "default", "via", "2001:db8:9::1")
+                try guest.namespace.ip("-6", "route", "replace", "default", "via", "2001:db8:9::1")
                 return guest
             }
             let one = try guest("guest", 11), other = try guest("other", 12)
