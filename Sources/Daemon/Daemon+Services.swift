@@ -74,6 +74,7 @@ extension Daemon {
             }
         }
         router = service
+        logger.info("guests have IPv6 addresses of \(network), gateway \(network.gateway)")
     }
 
     /// Serves the files of `--boot` to guests with a lease.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import HostFirewall
+import NetworkModel
 import Platform
 import Wire
 
@@ -12,7 +13,7 @@ package enum HostChange: Equatable, Sendable {
     /// A port of an Open vSwitch bridge, which outlives its interface.
     case switchPort(String, bridge: String)
     /// The routing rule that keeps a guest network reachable (`PolicyRouting`).
-    case rule(IPv4Network, preference: UInt32)
+    case rule(RuleNetwork, preference: UInt32)
 
     /// DNS servers of an interface in systemd-resolved, which outlive the process if the interface does.
     case resolver(interface: String)
@@ -46,7 +47,7 @@ package enum HostChange: Equatable, Sendable {
         where words.count == 3 && words[1...].allSatisfy({ NetworkInterfaces.isName($0) && !$0.hasPrefix("-") }):
             self = .switchPort(words[1], bridge: words[2])
         case "rule" where words.count == 3:
-            guard let network = IPv4Network(words[1]), let preference = UInt32(words[2]),
+            guard let network = HostChange.network(words[1]), let preference = UInt32(words[2]),
                 (1..<32_766).contains(preference)
             else { return nil }
             self = .rule(network, preference: preference)
@@ -57,5 +58,9 @@ package enum HostChange: Equatable, Sendable {
             self = .resolverFile(domain: words[1])
         default: return nil
         }
+    }
+
+    private static func network(_ text: String) -> RuleNetwork? {
+        IPv4Network(text).map { .ipv4($0) } ?? IPv6Choice.network(text).map { .ipv6($0) }
     }
 }

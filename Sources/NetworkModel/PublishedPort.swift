@@ -66,6 +66,9 @@ extension PublishedPort {
     /// Parses the form above. `/tcp` may be given; addresses are dotted quads.
     package init(parsing text: String) throws(Refusal) {
         func refuse(_ reason: String) -> Refusal { Refusal(description: "'\(text)' \(reason)") }
+        if let start = text.firstIndex(of: "["), text[start...].prefix(while: { $0 != "]" }).contains(":") {
+            throw refuse("has an IPv6 address; ports are published by IPv4 and for guests' IPv4 addresses only")
+        }
         let halves = text.split(separator: "/", omittingEmptySubsequences: false)
         guard halves.count <= 2, let transport = halves.count == 2 ? Transport(rawValue: String(halves[1])) : .tcp
         else {

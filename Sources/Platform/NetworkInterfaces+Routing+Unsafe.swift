@@ -79,12 +79,14 @@ extension NetworkInterfaces {
             isUp: raw.is_up != 0, mtu: Int(raw.mtu), bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
     }
 
-    /// The IPv4 routing rules (Linux).
-    package static func rules() throws(SystemError) -> [RoutingRule] {
+    /// The routing rules of one version of IP (Linux).
+    package static func rules(ofIPv6 isIPv6: Bool = false) throws(SystemError) -> [RoutingRule] {
         var capacity = 64
         while true {
             var raw = [platform_rule](repeating: platform_rule(), count: capacity)
-            let count = Int(try SystemError.check(unsafe platform_rules(&raw, Int32(capacity)), "list routing rules"))
+            let count = Int(
+                try SystemError.check(
+                    unsafe platform_rules(isIPv6 ? 1 : 0, &raw, Int32(capacity)), "list routing rules"))
             if count > capacity {
                 capacity = count + 16
                 continue
@@ -93,7 +95,7 @@ extension NetworkInterfaces {
                 RoutingRule(
                     preference: rule.priority, table: rule.action == 1 && rule.is_l3mdev == 0 ? rule.table : nil,
                     isVRF: rule.is_l3mdev != 0,
-                    destination: rule.destination_length == 0
+                    destination: rule.destination_length == 0 || isIPv6
                         ? nil
                         : IPv4Network(
                             containing: IPv4Address(rule.destination),
@@ -103,9 +105,15 @@ extension NetworkInterfaces {
     }
 
     /// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0` (Linux).
-    package static func change(ruleFor network: IPv4Network, preference: UInt32, isAdded: Bool) throws(SystemError) {
+    package static func change(ruleFor network: RuleNetwork, preference: UInt32, isAdded: Bool) throws(SystemError) {
+        let (bytes, isIPv6, length) =
+            switch network {
+            case .ipv4(let network): (network.base.bytes, Int32(0), network.prefixLength)
+            case .ipv6(let network): (network.base.bytes, Int32(1), network.prefixLength)
+            }
         try SystemError.check(
-            platform_rule_change(isAdded ? 1 : 0, network.base.value, UInt8(network.prefixLength), preference),
-            isAdded ? "add a routing rule for" : "remove the routing rule for", "\(network)")
+            unsafe bytes.withUnsafeBufferPointer {
+                unsafe platform_rule_change(isAdded ? 1 : 0, $0.baseAddress, isIPv6, UInt8(length), preference)
+            }, isAdded ? "add a routing rule for" : "remove the routing rule for", "\(network)")
     }
 }

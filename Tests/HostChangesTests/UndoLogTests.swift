@@ -3,6 +3,7 @@ import HostChanges
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 @Suite struct UndoLogTests {
     @Test func nextInstanceReadsChanges() throws {
@@ -101,6 +102,10 @@ import Testing
             .table("vde_vmnet_vmnet0"), .table("vde_vmnet_0123456789abcde_guards"),
             .setting(.forwarding(on: "wlan-0.1"), before: "0"), .switchPort("tap_1", bridge: "ovs-br"),
             .resolver(interface: "vmnet0"), .resolverFile(domain: "vm.internal"),
+            .setting(.forcedForwarding(on: "eth0"), before: "0"), .setting(.forwardingEverywhere6, before: "0"),
+            .setting(KernelSetting(path: "net/ipv6/conf/default/accept_ra"), before: "1"),
+            .rule(.ipv4(IPv4Network("192.168.105.0/24")!), preference: 9),
+            .rule(.ipv6(IPv6Network(containing: IPv6Address("fd12::")!, prefixLength: 64)), preference: 9),
         ]
         for change in changes { #expect(HostChange(change.line[...]) == change) }
     }

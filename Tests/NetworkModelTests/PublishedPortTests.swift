@@ -5,6 +5,15 @@ import NetworkModel
 import Wire
 
 @Suite struct PublishedPortTests {
+    @Test(arguments: ["[::]:8080:192.168.105.2:80", "8080:[fd12:3456:789a::2]:80", "[::1]:80:[fd12::2]:80/udp"])
+    func portOfIPv6IsRefusedByName(text: String) {
+        #expect {
+            try PublishedPort(parsing: text)
+        } throws: {
+            "\($0)".contains("ports are published by IPv4")
+        }
+    }
+
     private let guest = IPv4Address("192.168.105.2")!
 
     private func refusal(_ text: String) -> String? {

@@ -47,13 +47,13 @@ int platform_route_lookup(uint32_t destination, uint32_t source, uint32_t input,
     return -ENOTSUP;
 }
 
-int platform_rules(struct platform_rule *rules, int capacity) {
-    (void)rules, (void)capacity;
+int platform_rules(int is_ipv6, struct platform_rule *rules, int capacity) {
+    (void)is_ipv6, (void)rules, (void)capacity;
     return -ENOTSUP;
 }
 
-int platform_rule_change(int add, uint32_t network, uint8_t prefix_length, uint32_t priority) {
-    (void)add, (void)network, (void)prefix_length, (void)priority;
+int platform_rule_change(int add, const uint8_t *network, int is_ipv6, uint8_t prefix_length, uint32_t priority) {
+    (void)add, (void)network, (void)is_ipv6, (void)prefix_length, (void)priority;
     return -ENOTSUP;
 }
 

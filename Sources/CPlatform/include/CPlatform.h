@@ -346,8 +346,7 @@ struct platform_link {
     uint8_t is_up;
 };
 int platform_link_get(uint32_t index, struct platform_link *link);
-/// Adds the route to a directly connected network to the main table, as the kernel does with an address. Addresses in
-/// host order.
+/// Adds the route to a connected network to the main table, as the kernel does with an address; in host order.
 int platform_route_add(uint32_t index, uint32_t network, uint8_t prefix_length, uint32_t source);
 /// Looks up the route of a packet that arrived through `input` (with routing rules); 0 for one that the host itself
 /// sends, and a source of 0 for any. Sets the interface and the MTU of the path (0 if no route has one). -ENETUNREACH
@@ -363,10 +362,12 @@ struct platform_rule {
     uint8_t destination_length;
     uint32_t destination;  // host order
 };
-/// The IPv4 routing rules. Returns how many there are, which may exceed `capacity`.
-int platform_rules(struct platform_rule *rules, int capacity);
-/// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0`.
-int platform_rule_change(int add, uint32_t network, uint8_t prefix_length, uint32_t priority);
+/// The routing rules of IPv4, or of IPv6 without their destinations. Returns how many there are, which may exceed
+/// `capacity`.
+int platform_rules(int is_ipv6, struct platform_rule *rules, int capacity);
+/// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0`. The network has 4 or 16 bytes in network
+/// order.
+int platform_rule_change(int add, const uint8_t *network, int is_ipv6, uint8_t prefix_length, uint32_t priority);
 /// The cookie of the process's network namespace, unique since the system started (SO_NETNS_COOKIE); 0 on kernels
 /// before 5.14.
 uint64_t platform_network_namespace(void);

@@ -301,11 +301,11 @@ static void collect_rule(struct nlmsghdr *message, void *context) {
     struct fib_rule_hdr *body = NLMSG_DATA(message);
     int length = (int)NLMSG_PAYLOAD(message, sizeof *body);
     struct platform_rule rule = {.table = body->table, .action = body->action, .destination_length = body->dst_len};
-    if (message->nlmsg_type != RTM_NEWRULE || body->family != AF_INET) return;
+    if (message->nlmsg_type != RTM_NEWRULE) return;
     for (struct rtattr *item = (struct rtattr *)(body + 1); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
         switch (item->rta_type) {
         case FRA_PRIORITY: rule.priority = number(item); break;
-        case FRA_DST: rule.destination = ntohl(number(item)); break;
+        case FRA_DST: rule.destination = body->family == AF_INET ? ntohl(number(item)) : 0; break;
         case FRA_TABLE: rule.table = number(item); break;
         case FRA_L3MDEV: rule.is_l3mdev = 1; break;
         }
@@ -313,23 +313,27 @@ static void collect_rule(struct nlmsghdr *message, void *context) {
     append(context, &rule);
 }
 
-int platform_rules(struct platform_rule *rules, int capacity) {
+int platform_rules(int is_ipv6, struct platform_rule *rules, int capacity) {
     struct request request;
     struct list list = {rules, sizeof *rules, capacity, 0};
     start(&request, RTM_GETRULE, NLM_F_DUMP, sizeof request.rule);
-    request.rule.family = AF_INET;
+    request.rule.family = is_ipv6 ? AF_INET6 : AF_INET;
     int outcome = dump(&request, collect_rule, &list);
     return outcome < 0 ? outcome : list.count;
 }
 
-int platform_rule_change(int is_added, uint32_t network, uint8_t prefix_length, uint32_t priority) {
+int platform_rule_change(
+    int is_added, const uint8_t *network, int is_ipv6, uint8_t prefix_length, uint32_t priority) {
     struct request request;
-    uint32_t destination = htonl(network), none = 0;
+    uint32_t none = 0;
     start(
         &request, is_added ? RTM_NEWRULE : RTM_DELRULE, is_added ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof request.rule);
     request.rule = (struct fib_rule_hdr){
-        .family = AF_INET, .dst_len = prefix_length, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL};
-    add(&request, FRA_DST, &destination, 4);
+        .family = is_ipv6 ? AF_INET6 : AF_INET,
+        .dst_len = prefix_length,
+        .table = RT_TABLE_MAIN,
+        .action = FR_ACT_TO_TBL};
+    add(&request, FRA_DST, network, is_ipv6 ? 16 : 4);
     add(&request, FRA_PRIORITY, &priority, 4);
     add(&request, FRA_SUPPRESS_PREFIXLEN, &none, 4);
     return transact(&request);

@@ -104,6 +104,7 @@ extension NetworkControl {
             ("uptime", .integer(Int((BootClock.now - started).milliseconds / 1000))),
             ("mode", .string(configuration.mode.word)), ("uplink", uplink(hasDetails: hasDetails)),
             ("network", .optional(addressing?.network.network.description)),
+            ("network6", .optional(addressing?.network6?.description)),
             ("gateway", .optional(addressing?.network.gateway.description)),
             ("mtu", .integer(configuration.mtu)),
             ("ports", .integer(daemon.control.ports.count { daemon.control.role(of: $0.number) != .service })),

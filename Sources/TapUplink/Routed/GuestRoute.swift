@@ -7,14 +7,14 @@ import Wire
 /// The routing rule that keeps a guest network reachable beside the rules of VPNs. It is added, moved and removed as
 /// those rules change.
 final class GuestRoute {
-    private let network: IPv4Network
+    private let network: RuleNetwork
     private let log: UndoLog
     private let logger: Logger
     /// The preference of the rule that was added; nil if there is none.
     private var preference: UInt32?
     private var hasReported = false
 
-    init(_ network: IPv4Network, log: UndoLog, logger: Logger) {
+    init(_ network: RuleNetwork, log: UndoLog, logger: Logger) {
         self.network = network
         self.log = log
         self.logger = logger
@@ -22,11 +22,11 @@ final class GuestRoute {
 
     /// Brings the rule in line with the host's routing rules.
     func refresh() {
-        guard let rules = try? NetworkInterfaces.rules() else { return }
+        guard let rules = try? NetworkInterfaces.rules(ofIPv6: network.isIPv6) else { return }
         let obstacle = PolicyRouting.obstacle(in: rules), wanted = PolicyRouting.preference(among: rules)
         if let current = preference,
             wanted != current
-                || !rules.contains(RoutingRule(preference: current, table: Route.mainTable, destination: network))
+                || !rules.contains(where: { isOwn($0, at: current) })
         {
             remove(current)
             if wanted == nil {
@@ -60,6 +60,12 @@ final class GuestRoute {
         } catch {
             logger.warning("\(error); guests may be cut off by routing rule \(obstacle.preference)")
         }
+    }
+
+    private func isOwn(_ rule: RoutingRule, at preference: UInt32) -> Bool {
+        guard rule.preference == preference, rule.table == Route.mainTable else { return false }
+        if case .ipv4(let network) = network { return rule.destination == network }
+        return true
     }
 
     private func remove(_ current: UInt32) {

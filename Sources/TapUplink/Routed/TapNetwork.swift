@@ -42,7 +42,7 @@ final class TapNetwork {
     let firewall: GuestFirewall
     private let forwarding: EgressForwarding
     private let upkeep: TapUpkeep
-    private let route: GuestRoute
+    private let guestRoutes: [GuestRoute]
     /// nil without IPv6.
     let six: TapIPv6?
     /// Called after a change of `TapIPv6.hasEgress`.
@@ -68,7 +68,9 @@ final class TapNetwork {
         self.six = six
         forwarding = EgressForwarding(.ipv4, changes: changes, logger: logger)
         upkeep = TapUpkeep(tap: tap, index: index, guests: guests, six: six, logger: logger)
-        route = GuestRoute(guests.network, log: changes.log, logger: logger)
+        guestRoutes = ([.ipv4(guests.network)] + (six.map { [.ipv6($0.network)] } ?? [])).map {
+            GuestRoute($0, log: changes.log, logger: logger)
+        }
     }
 
     // MARK: Start and end
@@ -100,7 +102,7 @@ final class TapNetwork {
             try six?.addAddresses(to: index)
             try NetworkInterfaces.configure(index, up: true)
         }
-        route.refresh()
+        for route in guestRoutes { route.refresh() }
         guard !rules.isClosed else { return }
         six?.enable(steps6)
         forwarding.enable(steps)
@@ -164,7 +166,7 @@ final class TapNetwork {
         guard let routes = try? NetworkInterfaces.routes() else { return nil }
         try upkeep.check(routes, now: now)
         upkeep.restore(KernelSetting.forwarding(on: tap), firewall.rules.isClosed ? "0" : "1", now: now)
-        route.refresh()
+        for route in guestRoutes { route.refresh() }
         guard !firewall.rules.isClosed else { return upkeep.nextCheck }
         let before = firewall.rules, hadEgress = six?.hasEgress
         let steps = plan(routes, lockTimeout: .zero), steps6 = six == nil ? [] : six?.plan(lockTimeout: .zero)

@@ -21,11 +21,11 @@ extension IntegrationTests {
 
         @Test(arguments: ControlFixture.Uplink.allCases)
         func wholeNetworkIsChecked(uplink: ControlFixture.Uplink) throws {
-            let fixture = try ControlFixture(uplink.rawValue, internet: true)
+            let fixture = try ControlFixture(uplink.rawValue, internet: true) { network in
+                try IPv6Fixture.giveIPv6(network.host)
+                try network.internet.ip("-6", "addr", "add", "\(Self.outside6)/64", "dev", "eth0", "nodad")
+            }
             let internet = fixture.network.internet
-            try fixture.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
-            try fixture.host.ip("-6", "route", "add", "default", "via", Self.outside6)
-            try internet.ip("-6", "addr", "add", "\(Self.outside6)/64", "dev", "eth0", "nodad")
             let sink = try internet.start([
                 "/usr/bin/python3", "-c",
                 """
@@ -48,9 +48,8 @@ extension IntegrationTests {
                 #expect(try line(step, of: result).hasPrefix("ok "), "\(result.output)")
             }
             #expect(try line("rate", of: result).contains("Mbit/s to \(address)"))
-            // A TAP has IPv4 only.
-            for step in ["ipv6", "ping6", "tcp6"] {
-                #expect(try line(step, of: result).hasPrefix(uplink == .user ? "ok " : "skipped "), "\(result.output)")
+            for step in ["ipv6", "ping6", "name6"] + (uplink == .user || IPv6Fixture.canForward ? ["tcp6"] : []) {
+                #expect(try line(step, of: result).hasPrefix("ok "), "\(step): \(result.output)")
             }
             let closed = try check(fixture, "--seconds", "1", "--to", "\(address):5002")
             #expect(closed.termination == .exited(1) && closed.output.contains("failed  rate"), "\(closed.output)")

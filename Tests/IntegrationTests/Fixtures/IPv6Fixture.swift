@@ -6,6 +6,8 @@ import Wire
 
 /// A guest network on a TAP, with an Internet that has IPv6 and knows the host's address only.
 final class IPv6Fixture {
+    /// Whether this kernel forwards IPv6 that arrives by single interfaces (Linux 6.17).
+    static let canForward = Files.exists("/proc/sys/net/ipv6/conf/all/force_forwarding")
     static let outside = "2001:db8::1", host = "2001:db8::2"
 
     let network: TestNetwork

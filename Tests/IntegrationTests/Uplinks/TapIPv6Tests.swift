@@ -4,13 +4,10 @@ import TestSupport
 import Testing
 import Wire
 
-/// Whether this kernel forwards IPv6 that arrives by single interfaces (Linux 6.17).
-private let hasForcedForwarding = Files.exists("/proc/sys/net/ipv6/conf/all/force_forwarding")
-
 extension IntegrationTests {
     /// IPv6 on a TAP: addresses by our router advertisements, and the outside by NAT of a host that is no router.
     @Suite struct TapIPv6 {
-        @Test(.enabled(if: hasForcedForwarding, "needs net.ipv6.conf.*.force_forwarding"))
+        @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
         func guestsConfigureIPv6AndReachOutside() throws {
             let fixture = try IPv6Fixture(), host = fixture.network.host
             let guest = try fixture.guest(), other = try fixture.guest("other")
@@ -39,7 +36,7 @@ extension IntegrationTests {
         }
 
         /// Guests do not stall on a router that leads nowhere.
-        @Test(.enabled(if: hasForcedForwarding, "needs net.ipv6.conf.*.force_forwarding"))
+        @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
         func routerFollowsHost() throws {
             let fixture = try IPv6Fixture(hasIPv6: false), host = fixture.network.host
             let guest = try fixture.guest()
@@ -206,7 +203,7 @@ extension IntegrationTests {
         }
 
         /// `--egress deny` and `--allow` apply to IPv6, towards the host as well.
-        @Test(.enabled(if: hasForcedForwarding, "needs net.ipv6.conf.*.force_forwarding"))
+        @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
         func egressPolicyHoldsForIPv6() throws {
             let fixture = try IPv6Fixture(["--egress", "deny", "--allow", "[2001:db8::1]:80"])
             let guest = try fixture.guest(), address = try guest.address6(), folder = fixture.network.folder
@@ -235,11 +232,65 @@ extension IntegrationTests {
             try host.ip("-6", "addr", "flush", "dev", "vmnet0")
             try eventually("the gateway once more") { try guest.namespace.pings("\(router)", seconds: 1) }
             try fixture.daemon.wait(for: "was removed from vmnet0", within: 5)
-            if hasForcedForwarding {
+            if IPv6Fixture.canForward {
                 try host.run("sysctl", "-qw", "net.ipv6.conf.vmnet0.force_forwarding=0")
                 try guest.waitForRouter()
                 try eventually("the outside again") { try guest.namespace.pings(IPv6Fixture.outside, seconds: 1) }
             }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// A VPN's rule for all destinations precedes the main table, which has the guests' route.
+        @Test func routingRuleKeepsGuestsReachable() throws {
+            let fixture = try IPv6Fixture(["--ipv6", "fd12:3456:789a:1::/64"]), host = fixture.network.host
+            let guest = try fixture.guest(), address = try guest.address6()
+            #expect(try host.pings("\(address)"))
+            try host.ip("-6", "route", "add", "unreachable", "default", "table", "77", "metric", "1")
+            try host.ip("-6", "rule", "add", "preference", "500", "table", "77")
+            try eventually("the guest again") { try host.pings("\(address)", seconds: 1) }
+            #expect(try host.run("ip", "-6", "rule").contains("499:\tfrom all to fd12:3456:789a:1::/64 lookup main"))
+            try host.ip("-6", "rule", "del", "preference", "500")
+            try eventually("the rule's end") { try !host.run("ip", "-6", "rule").contains("fd12:") }
+            try host.ip("-6", "rule", "add", "preference", "500", "table", "77")
+            try eventually("the rule again") { try host.run("ip", "-6", "rule").contains("fd12:") }
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(try !host.run("ip", "-6", "rule").contains("fd12:"))
+        }
+
+        /// Forged advertisements of a router and of the gateway, from more addresses than a guest may have.
+        @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
+        func hostileGuestDoesNotDisturbOthers() throws {
+            let fixture = try IPv6Fixture(), guest = try fixture.guest(), address = try guest.address6()
+            try guest.waitForRouter()
+            let rogue = try PlugPort(path: fixture.path), gateway = IPv6Address(address.high, 1)
+            let all = (IPv6Address.allNodes, MACAddress(ofGroup: .allNodes))
+            for number in 0..<4096 {
+                let hardware = MACAddress(0x0200_0000_0000 | UInt64(number)), own = IPv6Address(linkLocalFrom: hardware)
+                var forged = RouterAdvertisement(hardware: hardware)
+                forged.routerLifetime = 9000
+                forged.prefix = 0xfd66 << 48
+                forged.validLifetime = 9000
+                forged.preferredLifetime = 9000
+                rogue.send(forged.frame(from: own, to: all))
+                rogue.send(NeighborDiscovery.advertisement(of: gateway, at: hardware, to: all, isRouter: true))
+                rogue.send(
+                    NeighborDiscovery.solicitation(
+                        for: address, from: (.unspecified, hardware), to: MACAddress(ofGroup: address.solicitedNode)))
+                let solicitation = IPv6Header(
+                    source: own, destination: .allRouters, nextHeader: IPProtocol.icmpv6, hopLimit: 255)
+                rogue.send(
+                    NeighborDiscovery.frame(
+                        solicitation, from: hardware, to: MACAddress(ofGroup: .allRouters),
+                        type: ICMPv6Type.routerSolicitation, body: [0, 0, 0, 0]))
+            }
+            #expect(try guest.namespace.pings("\(gateway)") && guest.namespace.pings(IPv6Fixture.outside))
+            #expect(try fixture.network.host.pings("\(address)"))
+            let routes = try guest.namespace.run("ip", "-6", "route")
+            #expect(!routes.contains("fd66") && routes.split(separator: "\n").count { $0.hasPrefix("default") } == 1)
+            let late = try fixture.guest("late")
+            _ = try late.address6()
+            try late.waitForRouter()
+            #expect(try late.namespace.pings(IPv6Fixture.outside))
             #expect(try fixture.daemon.stop() == .exited(0))
         }
     }
