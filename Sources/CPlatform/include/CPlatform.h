@@ -362,11 +362,9 @@ struct platform_rule {
     uint8_t destination_length;
     uint32_t destination;  // host order
 };
-/// The routing rules of IPv4, or of IPv6 without their destinations. Returns how many there are, which may exceed
-/// `capacity`.
+/// The routing rules, those of IPv6 without destinations. Returns how many there are, which may exceed `capacity`.
 int platform_rules(int is_ipv6, struct platform_rule *rules, int capacity);
-/// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0`. The network has 4 or 16 bytes in network
-/// order.
+/// Adds or removes the rule `to NETWORK lookup main suppress_prefixlength 0`; 4 or 16 bytes in network order.
 int platform_rule_change(int add, const uint8_t *network, int is_ipv6, uint8_t prefix_length, uint32_t priority);
 /// The cookie of the process's network namespace, unique since the system started (SO_NETNS_COOKIE); 0 on kernels
 /// before 5.14.
