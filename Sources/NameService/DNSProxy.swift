@@ -44,6 +44,7 @@ final class DNSProxy {
     /// Queries over TCP.
     private var streams: [UInt64: [UpstreamQuery]] = [:]
     private var timer: ControlLoop.TimerID?
+    private var randomIDs: [UInt16] = []
     /// Sends a response over UDP, at `onRepliesEnd` at the latest.
     var onReply: ([UInt8], DNSDatagramClient) -> Void = { _, _ in }
     /// Called after all responses of an event.
@@ -119,9 +120,18 @@ final class DNSProxy {
             forwarder.routes = resolvers.routes
             perform(
                 forwarder.forward(
-                    query, question, over: transport, from: client, of: guest, randomID: Random.value(),
+                    query, question, over: transport, from: client, of: guest, randomID: randomID(),
                     now: BootClock.now))
         }
+    }
+
+    /// A random id. A call of the kernel gives four.
+    private func randomID() -> UInt16 {
+        if randomIDs.isEmpty {
+            let bits: UInt64 = Random.value()
+            for index in 0..<4 { randomIDs.append(UInt16(truncatingIfNeeded: bits >> (16 * UInt64(index)))) }
+        }
+        return randomIDs.removeLast()
     }
 
     private func cachedResponse(to query: [UInt8], over transport: DNSTransport) -> [UInt8]? {

@@ -67,6 +67,9 @@ final class UpstreamSockets {
         self.onEventEnd = onEventEnd
     }
 
+    /// Open sockets.
+    var count: Int { ports.count }
+
     /// Sends a query. The second one of a transaction to the same server leaves from the same port, because the first
     /// one may have been lost.
     func send(_ query: [UInt8], to server: SocketAddress, of transaction: UInt64) throws(SystemError) {
@@ -135,7 +138,8 @@ final class UpstreamSockets {
                 if error.code != Errno.again { fail(port) }
                 return
             }
-            if port.isClosed { return }
+            // Most events are one message. What is left is reported again.
+            if port.isClosed || port.pending.isEmpty { return }
         }
     }
 
