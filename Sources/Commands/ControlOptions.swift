@@ -61,8 +61,8 @@ struct ControlOptions: ParsableArguments {
             guard let valid = NetworkName(name) else {
                 throw ValidationError(
                     """
-                    --name: '\(PrintableText.line(name, limit: 64))' is not 1 to \(NetworkName.maximumLength) letters, digits, dots, hyphens and \
-                    underscores that begin with a letter or digit
+                    --name: '\(PrintableText.line(name, limit: 64))' is not 1 to \(NetworkName.maximumLength) letters, \
+                    digits, dots, hyphens and underscores that begin with a letter or digit
                     """)
             }
             configuration.control.name = valid

@@ -98,7 +98,7 @@ package struct DoctorCommand: ParsableCommand {
         guard status["dhcp"] != nil else {
             throw ExitError(
                 .noPermission,
-                "\(connection.path) reports counters only to this user; run the doctor as root or as the network's owner"
+                "\(connection.path) reports counters only to this user; examine it as root or as the network's owner"
             )
         }
         let isServing = status["dhcp"]?["server"]?.string == "builtin"

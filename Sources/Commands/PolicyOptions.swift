@@ -105,8 +105,8 @@ struct PolicyOptions: ParsableArguments {
         if egressLog { return "--egress-log" }
         return
             """
-            --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns, --dns, --dns-cache or \
-            --no-router
+            --publish by hardware address or name, --dhcp-host with a name, --domain, --host-dns, --dns, --dns-cache \
+            or --no-router
             """
     }
 

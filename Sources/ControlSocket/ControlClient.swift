@@ -57,8 +57,8 @@ package final class ControlClient {
     /// Another descriptor of the connection, which stays open when the server closes its own.
     package func duplicateSocket() throws(SystemError) -> Descriptor { try socket.duplicate() }
 
-    /// Whether the client has closed its connection, without waiting for replies. macOS does not distinguish this from a
-    /// client that only sends no more.
+    /// Whether the client has closed its connection, without waiting for replies. macOS does not distinguish this from
+    /// a client that only sends no more.
     var hasGone: Bool {
         !OperatingSystem.isMacOS && socket.wait(for: [], until: .distantPast).contains(.hangup)
     }

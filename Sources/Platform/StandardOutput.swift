@@ -28,9 +28,8 @@ package enum StandardOutput {
 
     /// The size of the terminal that standard output is; nil if it is none, or has no size.
     package static var terminalSize: (rows: Int, columns: Int)? {
-        var rows: Int32 = 0, columns: Int32 = 0
-        guard unsafe platform_terminal_size(1, &rows, &columns) == 0 else { return nil }
-        return (Int(rows), Int(columns))
+        let size = Int(platform_terminal_size(1))
+        return size < 0 ? nil : (size >> 16, size & 0xffff)
     }
 
     /// Whether standard output has a reader; true for files and terminals.

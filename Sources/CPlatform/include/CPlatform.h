@@ -250,13 +250,6 @@ int platform_raise_descriptor_limit(void);
 /// Forks. The parent waits until the child writes its exit status, one byte, to the returned descriptor, and exits with
 /// it. Returns in the child, which leads a new session. Must be called before any thread is started.
 int platform_daemonize(void);
-/// Opens /dev/null in place of every standard stream that is closed, so that no other file gets its number. Must be
-/// called first.
-void platform_open_standard_streams(void);
-/// The rows and columns of the terminal at a descriptor (TIOCGWINSZ). Returns -1 if it is none, or has no size.
-int platform_terminal_size(int fd, int *rows, int *columns);
-/// Points standard input, output and error at /dev/null.
-void platform_detach_standard_streams(void);
 /// Writes a line to the system log (syslog(3), facility daemon) with a priority of 0 (emergency) to 7 (debug).
 void platform_syslog(int priority, const char *text);
 /// The process's environment.
@@ -398,5 +391,6 @@ ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capaci
 
 #include "CPlatformLibraries.h"
 #include "CPlatformOpener.h"
+#include "CPlatformStreams.h"
 
 #endif

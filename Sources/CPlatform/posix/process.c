@@ -202,12 +202,10 @@ void platform_open_standard_streams(void) {
     }
 }
 
-int platform_terminal_size(int fd, int *rows, int *columns) {
+int platform_terminal_size(int fd) {
     struct winsize size;
     if (ioctl(fd, TIOCGWINSZ, &size) < 0 || size.ws_row == 0 || size.ws_col == 0) return -1;
-    *rows = size.ws_row;
-    *columns = size.ws_col;
-    return 0;
+    return (size.ws_row & 0x7fff) << 16 | size.ws_col;
 }
 
 void platform_detach_standard_streams(void) {

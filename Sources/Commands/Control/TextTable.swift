@@ -22,7 +22,7 @@ enum TerminalText {
     }
 
     /// The part of a text that a terminal has room for. Lines are cut at its right edge; if there are too many, the
-    /// last one says how many are missing. No line end follows it, which would scroll the first one away.
+    /// last one has the number of the missing ones. No line end follows it, which would scroll the first one away.
     static func fitted(_ text: String, rows: Int, columns: Int) -> String {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { cut($0, to: columns) }
         while lines.last?.isEmpty == true { lines.removeLast() }

@@ -3,7 +3,6 @@ import ControlProtocol
 import ControlSocket
 import DHCPService
 import Logging
-import NameService
 import NetworkModel
 import Platform
 import Sessions
@@ -17,7 +16,6 @@ import Wire
 
 extension NetworkControl {
     private static let mostPublished = 1024
-    private static let mostAllowed = 256
     private static let mostReservations = 4096
 
     func addChangeMethods() {
@@ -34,7 +32,8 @@ extension NetworkControl {
         publish(.change, [("user", .string(user)), ("message", .string(text))])
     }
 
-    private func orRefuse(_ body: () throws(ChangeRefusal) -> Void) throws(ControlError) {
+    /// Reports why an uplink has refused a change.
+    func orRefuse(_ body: () throws(ChangeRefusal) -> Void) throws(ControlError) {
         do throws(ChangeRefusal) {
             try body()
         } catch {
@@ -47,7 +46,8 @@ extension NetworkControl {
         }
     }
 
-    private func routedUplink() throws(ControlError) -> any Uplink {
+    /// The uplink, if it routes guests' packets on this host.
+    func routedUplink() throws(ControlError) -> any Uplink {
         guard let uplink = daemon.uplink else {
             throw ControlError(.unsupported, "this network has no uplink (--uplink none)")
         }
@@ -134,125 +134,6 @@ extension NetworkControl {
         try orRefuse { () throws(ChangeRefusal) in try uplink.change(published: ports) }
         daemon.publishedGuests.replace(by: ports)
         daemon.configuration.published = ports
-    }
-
-    // MARK: Egress
-
-    private func addEgressMethods() {
-        add("egress.get", .details) { (it, _, _) throws(ControlError) in it.egressStatus }
-        add("egress.set", .change) { (it, client, params) throws(ControlError) in
-            let word = try params.requiredString("policy")
-            guard word == "allow" || word == "deny" else {
-                throw ControlError(.parameters, "policy is allow or deny")
-            }
-            var policy = it.daemon.configuration.egress
-            policy.setDenying(word == "deny")
-            try it.setEgress(policy, client)
-            it.note(client, "sets the egress policy to \(word)")
-            return it.egressStatus
-        }
-        add("allow.add", .change) { (it, client, params) throws(ControlError) in
-            let destination = try NetworkControl.destination(params)
-            _ = try it.egressUplink()
-            var policy = it.daemon.configuration.egress
-            guard policy.isDenying else {
-                throw ControlError(.conflict, "every destination is allowed; set the egress policy to deny first")
-            }
-            guard !policy.allowed.contains(destination) else {
-                throw ControlError(.conflict, "\(destination) is allowed already")
-            }
-            guard policy.allowed.count < NetworkControl.mostAllowed else {
-                throw ControlError(.busy, "\(NetworkControl.mostAllowed) destinations are allowed; remove one")
-            }
-            if destination.name != nil && it.daemon.names == nil {
-                throw ControlError(
-                    .unsupported,
-                    """
-                    this network was started without a name service, which resolves and pins names; start it with at \
-                    least one --allow
-                    """)
-            }
-            policy.allowed.append(destination)
-            try it.setEgress(policy, client)
-            it.note(client, "allows \(destination)")
-            return it.egressStatus
-        }
-        add("allow.remove", .change) { (it, client, params) throws(ControlError) in
-            let destination = try NetworkControl.destination(params)
-            _ = try it.egressUplink()
-            var policy = it.daemon.configuration.egress
-            guard policy.allowed.contains(destination) else {
-                throw ControlError(.notFound, "\(destination) is not in the list; vde_vmnet allow list shows it")
-            }
-            policy.allowed.removeAll { $0 == destination }
-            try it.setEgress(policy, client)
-            it.note(client, "no longer allows \(destination)")
-            return it.egressStatus
-        }
-        add("isolation.set", .change) { (it, client, params) throws(ControlError) in
-            let isOn = try params.requiredBool("isolation")
-            guard it.daemon.session?.ownsSwitch == true else {
-                throw ControlError(.unsupported, "another process runs the switch, and forwards between its guests")
-            }
-            if it.start.isIsolating && !isOn { try it.require(.loosen, client, "isolation") }
-            try it.isolateAtUplink(isOn || it.daemon.session?.hasIsolatedPorts == true)
-            it.daemon.control.setIsolation(isOn)
-            it.daemon.configuration.isIsolating = isOn
-            it.note(client, isOn ? "keeps guests from each other" : "lets guests reach each other")
-            return .object([])
-        }
-    }
-
-    private func isolateAtUplink(_ isIsolating: Bool) throws(ControlError) {
-        guard let uplink = daemon.uplink, !uplink.isBridged else { return }
-        try orRefuse { () throws(ChangeRefusal) in try uplink.change(isolating: isIsolating) }
-    }
-
-    private func require(_ right: ControlRights, _ client: ControlClient, _ what: String) throws(ControlError) {
-        guard !client.rights.contains(right) else { return }
-        throw ControlError(
-            .denied,
-            """
-            root has started this network, so that loosening its \(what) is root's; start it with --control-allow \
-            \(right.names.joined(separator: ","))
-            """)
-    }
-
-    private static func destination(_ params: JSON) throws(ControlError) -> AllowedDestination {
-        let text = try params.requiredString("destination")
-        guard let destination = AllowedDestination(text) else {
-            throw ControlError(
-                .parameters,
-                "'\(text)' is not CIDR[:PORT] or NAME[:PORT], such as 203.0.113.0/24:443 or '*.debian.org:443'")
-        }
-        return destination
-    }
-
-    /// The uplink, if it leads guests to the outside and can restrict where they go.
-    private func egressUplink() throws(ControlError) -> any Uplink {
-        let uplink = try routedUplink()
-        guard daemon.configuration.mode == .shared else {
-            throw ControlError(.unsupported, "guests of a host network reach no destination outside")
-        }
-        guard uplink.hasEgressPolicy else {
-            throw ControlError(
-                .unsupported, "the uplink \(uplink.details.kind) has no egress policy; use --uplink tap or user")
-        }
-        return uplink
-    }
-
-    private func setEgress(_ policy: EgressPolicy, _ client: ControlClient) throws(ControlError) {
-        let isLooser =
-            start.egress.isDenying
-            && (!policy.isDenying || !Set(policy.allowed).isSubset(of: start.egress.allowed))
-        let isStricter =
-            policy.isDenying && Set(policy.allowed).isSubset(of: daemon.configuration.egress.allowed)
-        if isLooser && !isStricter { try require(.loosen, client, "egress policy") }
-        let uplink = try egressUplink()
-        try orRefuse { () throws(ChangeRefusal) in try uplink.change(egress: policy) }
-        daemon.configuration.egress = policy
-        daemon.names?.policy.egress = policy
-        daemon.names?.setOpen(policy.allowsNames)
     }
 
     // MARK: Leases

@@ -20,7 +20,8 @@ import Wire
 //     file                        methods
 //     NetworkControl              hello, stop, subscribe
 //     NetworkControl+Status       status, ports, leases, flows
-//     NetworkControl+Changes      publish, egress, allow, isolation, lease, port
+//     NetworkControl+Changes      publish, lease, port
+//     NetworkControl+Egress       egress, allow, isolation
 //     NetworkControl+Capture      capture: frames, on the connection of the request
 //     NetworkControl+Events       no methods: what happens, for clients that have subscribed
 //
