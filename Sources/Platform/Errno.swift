@@ -46,4 +46,7 @@ package enum Errno {
     package static var brokenPipe: Int32 { EPIPE }
     package static var ioError: Int32 { EIO }
     package static var tooManyLinks: Int32 { ELOOP }
+    package static var fileTooLarge: Int32 { EFBIG }
+    package static var networkDown: Int32 { ENETDOWN }
+    package static var badMessage: Int32 { EBADMSG }
 }

@@ -223,7 +223,7 @@ int platform_become(const char *path, char *const arguments[], int fd);
 /// The groups of the user called `name`, `group` among them, as getgrouplist(3) knows them. Returns how many, at most
 /// `capacity`.
 int platform_groups(const char *name, uint32_t group, uint32_t *groups, int capacity);
-/// Starts a detached thread with all signals blocked.
+/// Starts a detached thread with all signals blocked but SIGBUS.
 int platform_thread_start(const char *name, void (*body)(void *), void *context);
 /// Lets another thread run that waits for this processor.
 void platform_thread_yield(void);
@@ -392,5 +392,6 @@ ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capaci
 #include "CPlatformLibraries.h"
 #include "CPlatformOpener.h"
 #include "CPlatformStreams.h"
+#include "CPlatformVhost.h"
 
 #endif

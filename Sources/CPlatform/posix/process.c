@@ -247,6 +247,8 @@ int platform_thread_start(const char *name, void (*body)(void *), void *context)
     start->context = context;
     strncpy(start->name, name, sizeof start->name - 1);
     sigfillset(&all);
+    // Of memory that another process shares and has shortened (linux/vhost.c). Blocked, it would end the process.
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     int error = pthread_create(&thread, NULL, run, start);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
