@@ -21,7 +21,8 @@ import Wire
 package struct FrameDevice: @unchecked Sendable {
     /// Fills buffers: `iov_len` is the room, and the frame's length afterwards. Returns how many, or a negative errno.
     package typealias Receive = @convention(c) (UnsafeMutableRawPointer?, UnsafeMutablePointer<iovec>?, Int32) -> Int32
-    /// Takes frames, each in one piece, at every `stride`th element. Returns how many, or a negative errno if none.
+    /// Takes frames, each in one piece, at every `stride`th element. The stride is the third argument, the count the
+    /// fourth. Returns how many, or a negative errno if none.
     package typealias Send = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<iovec>?, Int32, Int32) -> Int32
 
     @safe
@@ -42,6 +43,8 @@ package struct FrameDevice: @unchecked Sendable {
     private unowned(unsafe) let polled: (any PolledDevice)?
     /// Where a byte (or a count) makes the port's descriptor readable; -1 for a polled device.
     private let signal: Int32
+    /// Whether the switch drains the port's descriptor before it receives. Otherwise the device does.
+    package let drainsSignal: Bool
     /// Bytes of the virtio header in front of every frame: 0 or 12.
     package let headerLength: Int
     /// Bytes of the longest GSO frame; 0 if the device takes none.
@@ -57,14 +60,16 @@ package struct FrameDevice: @unchecked Sendable {
     /// - Parameters:
     ///   - context: handed to the functions.
     ///   - signal: the writing end of the port's wake-up.
+    ///   - drainsSignal: the switch drains the port's descriptor; false if `receive` does.
     @unsafe
     package init(
         context: UnsafeMutableRawPointer, receive: @escaping Receive, send: @escaping Send, signal: Int32,
-        headerLength: Int, maximumGSOFrame: Int, mtu: Int
+        drainsSignal: Bool = true, headerLength: Int, maximumGSOFrame: Int, mtu: Int
     ) {
         unsafe kind = .functions(Functions(context: context, receive: receive, send: send))
         unsafe polled = nil
         self.signal = signal
+        self.drainsSignal = drainsSignal
         self.headerLength = headerLength
         self.maximumGSOFrame = maximumGSOFrame
         self.mtu = mtu
@@ -77,6 +82,7 @@ package struct FrameDevice: @unchecked Sendable {
         unsafe kind = .inbox(Unmanaged.passUnretained(device.inbox))
         unsafe polled = device
         signal = -1
+        drainsSignal = true
         headerLength = VirtioNetHeader.length
         maximumGSOFrame = FrameBatch.maximumFrameLength
         mtu = 1500

@@ -44,6 +44,8 @@ package struct PortConfiguration: Sendable {
 
     /// For `device`.
     package var device: FrameDevice?
+    /// An object that `device` uses, kept until the port is detached; nil if its creator keeps it for longer.
+    package var owner: (any AnyObject & Sendable)?
     /// For a device that injects frames.
     package var injector: InjectionPort?
 

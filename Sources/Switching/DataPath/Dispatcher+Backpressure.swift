@@ -39,6 +39,8 @@ extension Dispatcher {
         // not block but tries again and again. Both were measured to cost more than dropping.
         case .datagram: ports[ingress].endpoint.listener == nil
         case .tap: hasOneOtherPort(than: ingress)
+        // The rings of one guest.
+        case .device: ports[ingress].role == .guest
         default: false
         }
     }

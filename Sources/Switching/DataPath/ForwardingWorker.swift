@@ -186,12 +186,7 @@ package struct ForwardingWorker: ~Copyable {
 
     /// Does what a port's descriptor is ready for.
     private mutating func serve(_ number: Int, _ ready: Readiness) {
-        if ready.contains(.writable) {
-            ports[number].egressLock.lock()
-            let error = ports[number].egress.drainQueue(to: ports[number].endpoint, with: &dispatcher.sender)
-            dispatcher.updateBackpressure(PortNumber(number), error)
-            ports[number].egressLock.unlock()
-        }
+        if ready.contains(.writable) { drainQueue(number) }
         if !ready.isDisjoint(with: [.readable, .hangup]) {
             // The poller reports the hangup of a stream that is not read: what is in it waits while it is paused.
             if (dispatcher.hasPausedIngress || ready.contains(.hangup)) && fabric.maskIfPaused(PortNumber(number)) {
@@ -200,10 +195,19 @@ package struct ForwardingWorker: ~Copyable {
             if ports[number].endpoint.isPolled {
                 dispatcher.scheduleDevice(PortNumber(number), isReadable: true)
             } else {
+                if ports[number].wantsWritable && ports[number].kind == .device { drainQueue(number) }
                 drainPort(number)
             }
         }
         if fabric.workerCount > 1 { sample(number) }
+    }
+
+    /// Sends what waits for a receiver that has room, or may have. A device announces that as it does frames.
+    private mutating func drainQueue(_ number: Int) {
+        ports[number].egressLock.lock()
+        let error = ports[number].egress.drainQueue(to: ports[number].endpoint, with: &dispatcher.sender)
+        dispatcher.updateBackpressure(PortNumber(number), error)
+        ports[number].egressLock.unlock()
     }
 
     /// Receives from a port and dispatches, until nothing is left or other ports are to be served.
@@ -226,7 +230,8 @@ package struct ForwardingWorker: ~Copyable {
                 // A descriptor in error stays ready for ever; attaching the port again starts watching it again.
                 if ports[number].ingress.failures >= 16 { pollers[index].remove(ports[number].endpoint.raw) }
             }
-            if !hasMore || (isPaused && !ports[number].ingress.stream.holdsFrame) { return }
+            if !hasMore { return }
+            if isPaused && !ports[number].ingress.stream.holdsFrame { break }
         }
         // A device reports new frames, not those that are left.
         if let device = ports[number].endpoint.device { device.rearm() }

@@ -166,6 +166,10 @@ struct PortEgress: ~Copyable {
             case Errno.messageTooLong:
                 endpoint.counters.dropped(.oversize)
                 position += 1
+            case Errno.networkDown:
+                // A guest that does not run yet.
+                endpoint.counters.dropped(.unreachable, frames: vector.count - position)
+                return vector.count
             default:
                 // The receiver is gone: the rest would fail in the same way.
                 endpoint.counters.dropped(.unreachable, frames: vector.count - position)

@@ -34,12 +34,14 @@ final class PortEndpoint: Sendable {
 
     private let descriptor: Descriptor?
     private let peerHandle: Descriptor?
+    private let owner: (any AnyObject & Sendable)?
 
     init(_ configuration: PortConfiguration, _ counters: PortCounters) {
         kind = configuration.kind
         role = configuration.role
         raw = configuration.descriptor
         device = configuration.device
+        owner = configuration.owner
         self.counters = counters
         group = configuration.group
         mayServe = configuration.mayServe

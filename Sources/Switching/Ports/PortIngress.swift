@@ -68,7 +68,7 @@ struct PortIngress: ~Copyable {
         _ endpoint: PortEndpoint, into batch: inout FrameBatch, with vector: inout ReceiveVector
     ) -> ReceiveOutcome {
         guard let device = endpoint.device else { return ReceiveOutcome() }
-        Wakeup.drain(endpoint.raw)
+        if device.drainsSignal { Wakeup.drain(endpoint.raw) }
         return vector.receive(from: device, into: &batch)
     }
 }
