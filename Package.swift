@@ -93,6 +93,8 @@ let package = Package(
         smallLibrary("VDEPlug", "Platform", "Timing", "Wire"),
         smallLibrary("VDESwitch", "Switching", "Platform", "Timing", "Wire"),
         smallLibrary("Listeners", "Platform", "Timing"),
+        library("VirtioRing", "CLibrary", "CPlatform", "FrameIO", "Platform", "Wire"),
+        smallLibrary("VhostUser", "CPlatform", "EventLoop", "Platform", "VirtioRing", "Wire"),
         smallLibrary(
             "ControlSocket", "ControlProtocol", "EventLoop", "Lifecycle", "Listeners", "Platform", "Timing", logging),
 
@@ -132,7 +134,7 @@ let package = Package(
         smallLibrary("NetworkCheck", "Platform", "VDEPlug", "Timing", "Wire"),
         smallLibrary(
             "Sessions", "EventLoop", "FrameIO", "Lifecycle", "Listeners", "Platform", "Switching", "Timing", "VDEPlug",
-            "VDESwitch", "Wire", logging),
+            "VDESwitch", "VhostUser", "VirtioRing", "Wire", logging),
         smallLibrary(
             "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
             "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService", "Sessions",
@@ -145,7 +147,7 @@ let package = Package(
             "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "Doctor", "EventLoop", "HostFirewall",
             "Lifecycle", "Listeners", "NameService", "NetworkCheck", "NetworkModel", "Platform", "Sessions",
             "Switching", "TapUplink",
-            "Timing", "Uplink", "VDEPlug", "VDESwitch", "VmnetUplink", "Wire", argumentParser, logging),
+            "Timing", "Uplink", "VDEPlug", "VDESwitch", "VhostUser", "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
@@ -165,6 +167,8 @@ let package = Package(
         tests(of: "VDEPlug", "Platform", "Timing", "Wire"),
         tests(of: "VDESwitch", "Platform", "Switching", "Timing", "Wire"),
         tests(of: "Listeners", "Platform", "Timing"),
+        tests(of: "VirtioRing", "CLibrary", "FrameIO", "Platform", "Timing", "Wire"),
+        tests(of: "VhostUser", "EventLoop", "Platform", "VirtioRing"),
         tests(of: "DHCPService", "Lifecycle", "NetworkModel", "Platform", "Timing", "Wire", logging),
         tests(of: "RouterService", "Timing", "Wire"),
         tests(of: "TFTPService", "Platform", "Timing", "Wire"),

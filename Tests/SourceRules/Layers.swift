@@ -8,8 +8,11 @@ package enum Layers {
         ["CPlatform", "CLibrary", "CVmnetAPI", "ControlProtocol", "Timing", "Wire"],
         ["Platform", "CVmnet", "VmnetSimulator"],
         ["Capture", "FrameIO", "NetworkModel", "EventLoop", "Lifecycle"],
-        ["Switching", "VDEPlug", "Listeners", "HostFirewall"],
-        ["VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "TFTPService", "RouterService", "ControlSocket"],
+        ["Switching", "VDEPlug", "Listeners", "HostFirewall", "VirtioRing"],
+        [
+            "VDESwitch", "NetworkCheck", "HostChanges", "DHCPService", "TFTPService", "RouterService", "ControlSocket",
+            "VhostUser",
+        ],
         ["Uplink"],
         ["TapUplink", "UserUplink", "VmnetUplink", "Sessions"],
         ["VmnetFramework", "NameService"],

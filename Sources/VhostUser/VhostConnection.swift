@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import EventLoop
+import Platform
+import VirtioRing
+
+/// The control side of one vhost-user front end: carries out its messages. On the control thread.
+package final class VhostConnection {
+    /// Protocol features of vhost-user, as far as they are offered.
+    private enum ProtocolFeature {
+        static let acknowledgements: UInt64 = 1 << 3
+    }
+
+    /// Messages handled before other handlers of the loop run.
+    private static let burst = 64
+    /// Descriptors of one front end: the connection, two of the poller, the wake-up, and a kick and a call for each
+    /// ring; and those of one message.
+    package static let descriptorCount = 4 + 2 * VhostDevice.ringCount + GuestMemory.maximumRegions
+
+    /// This system has what vhost-user needs.
+    package static var isSupported: Bool { VhostDevice.isSupported }
+
+    /// The rings, for a port of the switch.
+    package let device: VhostDevice
+    private let socket: Descriptor
+    private let loop: ControlLoop
+    private let onEnd: (String?) -> Void
+    private var reader = MessageReader()
+    private var protocolFeatures: UInt64 = 0
+    private var isClosed = false
+
+    /// Why the rings cannot be used any more; nil if they can.
+    package var fault: String? { device.fault }
+
+    /// - Parameters:
+    ///   - socket: the connection, non-blocking; owned by this object.
+    ///   - onEnd: called once, when the front end has closed the connection (nil) or broken the protocol (why).
+    /// - Throws: if descriptors are missing.
+    package init(
+        _ socket: consuming Descriptor, loop: ControlLoop, onEnd: @escaping (String?) -> Void
+    ) throws(SystemError) {
+        device = try VhostDevice()
+        self.socket = socket
+        self.loop = loop
+        self.onEnd = onEnd
+        self.socket.setNonBlocking()
+        try loop.watch(self.socket.raw) { [unowned self] _ in receive() }
+    }
+
+    /// Stops the rings, and forgets the guest's memory. Call it once; `onEnd` is not called any more.
+    package func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        loop.unwatch(socket.raw)
+        device.close()
+    }
+
+    private func receive() {
+        do throws(VhostFault) {
+            for _ in 0..<VhostConnection.burst {
+                switch try reader.read(from: socket) {
+                case .message(let message): try handle(message)
+                case .nothing: return
+                case .end: return onEnd(nil)
+                }
+            }
+        } catch {
+            onEnd(error.description)
+        }
+    }
+
+    private func handle(_ message: VhostMessage) throws(VhostFault) {
+        let hasAcknowledgements = protocolFeatures & ProtocolFeature.acknowledgements != 0
+        guard let request = message.request else {
+            // Such as a migration's. The front end learns that only if it asks.
+            if message.wantsAcknowledgement && hasAcknowledgements { try send(message.reply(1)) }
+            return
+        }
+        if let reply = try reply(to: message, request) {
+            try send(reply)
+        } else if message.wantsAcknowledgement && hasAcknowledgements {
+            try send(message.reply(0))
+        }
+    }
+
+    /// Carries out a request. Returns the reply; nil for a request without one.
+    private func reply(to message: VhostMessage, _ request: VhostMessage.Request) throws(VhostFault) -> [UInt8]? {
+        switch request {
+        case .getFeatures: return message.reply(VirtioFeatures.offered.rawValue)
+        case .getProtocolFeatures: return message.reply(ProtocolFeature.acknowledgements)
+        case .getQueueCount: return message.reply(1)
+        case .getRingBase:
+            let ring = try message.ringState().ring
+            return message.reply([UInt32(ring), UInt32(device.stop(ring))])
+        case .setFeatures: try setFeatures(try message.number64())
+        case .setProtocolFeatures: protocolFeatures = try message.number64()
+        case .setOwner: break
+        case .resetOwner: for ring in 0..<VhostDevice.ringCount { try device.setEnabled(ring, false) }
+        case .setMemoryTable:
+            let regions = try message.memoryRegions()
+            try device.setMemory(GuestMemory(regions, from: reader.descriptors))
+        case .setRingSize:
+            let (ring, size) = try message.ringState()
+            try device.setPlace(of: ring) { $0.size = size }
+        case .setRingBase:
+            let (ring, base) = try message.ringState()
+            guard let next = UInt16(exactly: base) else { throw VhostFault("a ring begins at index \(base)") }
+            try device.setPlace(of: ring) { $0.next = next }
+        case .setRingAddresses:
+            let (ring, place) = try message.ringAddresses()
+            try device.setPlace(of: ring) {
+                ($0.descriptors, $0.available, $0.used) = (place.descriptors, place.available, place.used)
+            }
+        case .setKick:
+            let (ring, event) = try event(of: message)
+            try device.start(ring, kick: event)
+        case .setCall:
+            let (ring, event) = try event(of: message)
+            try device.setCall(of: ring, event)
+        case .setError: _ = try event(of: message)
+        case .setRingEnabled:
+            let (ring, value) = try message.ringState()
+            try device.setEnabled(ring, value != 0)
+        }
+        return nil
+    }
+
+    private func setFeatures(_ number: UInt64) throws(VhostFault) {
+        let features = VirtioFeatures(rawValue: number)
+        guard features.isSubset(of: .offered) else {
+            throw VhostFault("it uses features that were not offered")
+        }
+        try device.setFeatures(features)
+    }
+
+    private func event(of message: VhostMessage) throws(VhostFault) -> (ring: Int, event: Box<Descriptor>?) {
+        let (ring, hasDescriptor) = try message.ringDescriptor()
+        guard hasDescriptor else { return (ring, nil) }
+        guard let event = reader.descriptors.takeOnly() else {
+            throw VhostFault("its request \(message.number) came without its descriptor")
+        }
+        return (ring, event)
+    }
+
+    private func send(_ bytes: [UInt8]) throws(VhostFault) {
+        // A front end that does not read its replies fills the socket.
+        guard (try? socket.send(bytes)) == bytes.count else { throw VhostFault("it does not read its replies") }
+    }
+}

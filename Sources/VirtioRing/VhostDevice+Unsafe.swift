@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLibrary
+import CPlatform
+import FrameIO
+import Platform
+import Wire
+
+// Theory of operation of the rings
+//
+// A `VhostDevice` is the data path of one vhost-user front end: the guest's two rings as a `FrameDevice` of the switch.
+// A worker receives and sends through it, and copies each frame once, between the guest's buffers and a `FrameBatch`.
+// The control thread (`VhostConnection`) sets rings and memory. Both hold `lock`, a worker for one batch.
+//
+// Events. The port's descriptor is a poller, which watches the guest's kicks edge-triggered. A kick need not be read,
+// so that no eventfd can block a worker. A worker takes all frames of the ring, and then asks for the next kick.
+//
+// Offloads. The switch gives the device every frame behind its virtio header, as to a TAP. What the guest has not
+// negotiated is done here, while the frame is copied: checksums, and segmentation (`FrameWriter`).
+//
+// Faults. An impossible number ends the device: `receive` and `send` return an error from then on, the switch reports
+// the port as unreachable, and the session disconnects the front end.
+
+/// The rings of one vhost-user front end, as a device of the switch.
+@safe
+package final class VhostDevice: @unchecked Sendable {
+    /// The rings of one queue pair: what the guest receives, and what it sends.
+    package static let ringCount = 2
+    /// This system has what vhost-user needs.
+    package static var isSupported: Bool { platform_vhost_supported() != 0 }
+    /// Bytes of frames that are enough for a batch: less than what a port's queue holds.
+    private static let batchBytes = 256 * 1024
+    static let receiveRing = 0, transmitRing = 1
+
+    /// Frames are taken from the rings, and put into them.
+    private struct State: ~Copyable {
+        var memory: GuestMemory?
+        var places = [RingPlace](repeating: RingPlace(), count: VhostDevice.ringCount)
+        var isStarted = [Bool](repeating: false, count: VhostDevice.ringCount)
+        var isEnabled = [Bool](repeating: false, count: VhostDevice.ringCount)
+        var kicks = [Box<Descriptor>?](repeating: nil, count: VhostDevice.ringCount)
+        var calls = [Box<Descriptor>?](repeating: nil, count: VhostDevice.ringCount)
+        var features = VirtioFeatures()
+        var fault: String?
+    }
+
+    /// Guards everything below.
+    private let lock = Lock()
+    private var state = State()
+    /// The running rings.
+    private var receiving: SplitRing?
+    private var transmitting: SplitRing?
+    /// For interrupts; -1 for none.
+    private var receiveCall: Int32 = -1
+    private var transmitCall: Int32 = -1
+    private var discardsFrames = false
+    private var headerLength = VirtioNetHeader.length
+    private var writer = FrameWriter()
+    private var pieces = PieceList()
+    private let poller: Poller
+    private let wakeup: Wakeup
+
+    /// A device without memory and rings.
+    /// - Throws: if descriptors are missing.
+    package init() throws(SystemError) {
+        poller = try Poller()
+        wakeup = try Wakeup()
+        try SystemError.check(platform_vhost_watch(poller.raw, wakeup.descriptor.raw), "watch a descriptor")
+    }
+
+    /// The device for a port, which must hold a reference to this object (`PortConfiguration.owner`).
+    package var frameDevice: FrameDevice {
+        unsafe FrameDevice(
+            context: Unmanaged.passUnretained(self).toOpaque(),
+            receive: { context, frames, count in
+                guard let context = unsafe context, let frames = unsafe frames else { return 0 }
+                return unsafe Unmanaged<VhostDevice>.fromOpaque(context)._withUnsafeGuaranteedRef {
+                    unsafe $0.receive(frames, Int(count))
+                }
+            },
+            send: { context, frames, stride, count in
+                guard let context = unsafe context, let frames = unsafe frames else { return 0 }
+                return unsafe Unmanaged<VhostDevice>.fromOpaque(context)._withUnsafeGuaranteedRef {
+                    unsafe $0.send(frames, stride: Int(stride), Int(count))
+                }
+            },
+            signal: wakeup.signalDescriptor, drainsSignal: false, headerLength: VirtioNetHeader.length,
+            maximumGSOFrame: FrameBatch.maximumFrameLength, mtu: IPv4Header.maximumPacket)
+    }
+
+    /// A descriptor that is readable when the guest has announced something, for the port.
+    package func portDescriptor() throws(SystemError) -> Descriptor { try poller.descriptor.duplicate() }
+
+    /// Why the device has ended; nil if it has not.
+    package var fault: String? {
+        lock.lock()
+        defer { lock.unlock() }
+        return state.fault
+    }
+
+    // MARK: Control
+
+    /// Sets what the guest has negotiated.
+    package func setFeatures(_ features: VirtioFeatures) throws(VhostFault) {
+        try change { device throws(VhostFault) in
+            device.state.features = features
+            device.headerLength =
+                features.isDisjoint(with: [.version1, .mergeableBuffers])
+                ? VirtioNetHeader.shortLength : VirtioNetHeader.length
+        }
+    }
+
+    /// What the guest has negotiated.
+    package var features: VirtioFeatures {
+        lock.lock()
+        defer { lock.unlock() }
+        return state.features
+    }
+
+    /// Replaces the guest's memory. The memory before is unmapped on this thread.
+    package func setMemory(_ memory: GuestMemory?) throws(VhostFault) {
+        let before = state.memory
+        try withExtendedLifetime(before) { () throws(VhostFault) in
+            try change { device throws(VhostFault) in device.state.memory = memory }
+        }
+    }
+
+    /// Changes where a ring is.
+    package func setPlace(
+        of ring: Int, _ body: (inout RingPlace) -> Void
+    ) throws(VhostFault) {
+        try change { device throws(VhostFault) in body(&device.state.places[ring]) }
+    }
+
+    /// Sets the eventfd by which the guest announces entries, and starts the ring; nil: the guest cannot.
+    package func start(_ ring: Int, kick: Box<Descriptor>?) throws(VhostFault) {
+        if let kick { try VhostDevice.prepare(kick.value.raw) }
+        try change { device throws(VhostFault) in
+            device.removeKick(of: ring)
+            if let kick {
+                guard platform_vhost_watch(device.poller.raw, kick.value.raw) == 0 else {
+                    throw VhostFault("a kick descriptor cannot be watched")
+                }
+            }
+            device.state.kicks[ring] = kick
+            device.state.isStarted[ring] = true
+        }
+        // Entries may be there already.
+        wakeup.signal()
+    }
+
+    /// Sets the eventfd that interrupts the guest; nil: the guest polls.
+    package func setCall(of ring: Int, _ call: Box<Descriptor>?) throws(VhostFault) {
+        if let call { try VhostDevice.prepare(call.value.raw) }
+        try change { device throws(VhostFault) in device.state.calls[ring] = call }
+        // An interrupt may have been lost between the two.
+        if let call { platform_wakeup_signal(call.value.raw) }
+    }
+
+    /// Lets frames through a ring, or no longer.
+    package func setEnabled(_ ring: Int, _ isEnabled: Bool) throws(VhostFault) {
+        try change { device throws(VhostFault) in device.state.isEnabled[ring] = isEnabled }
+        wakeup.signal()
+    }
+
+    /// Stops a ring. Returns the index of its next entry.
+    package func stop(_ ring: Int) -> UInt16 {
+        try? change { device throws(VhostFault) in
+            device.state.isStarted[ring] = false
+            device.removeKick(of: ring)
+        }
+        lock.lock()
+        defer { lock.unlock() }
+        return state.places[ring].next
+    }
+
+    /// Stops all rings, and forgets the memory.
+    package func close() {
+        for ring in 0..<VhostDevice.ringCount { _ = stop(ring) }
+        try? setMemory(nil)
+    }
+
+    private static func prepare(_ raw: Int32) throws(VhostFault) {
+        guard platform_vhost_prepare_event(raw) == 0 else {
+            throw VhostFault("a kick or call descriptor is no eventfd")
+        }
+    }
+
+    private func removeKick(of ring: Int) {
+        // The front end has the same eventfd, so closing it does not remove it.
+        if let kick = state.kicks[ring] { poller.remove(kick.value.raw) }
+        state.kicks[ring] = nil
+    }
+
+    /// Changes the state, with the rings at rest, and then starts the rings that can run.
+    private func change(_ body: (VhostDevice) throws(VhostFault) -> Void) throws(VhostFault) {
+        lock.lock()
+        defer { lock.unlock() }
+        if let ring = receiving { state.places[VhostDevice.receiveRing].next = ring.next }
+        if let ring = transmitting { state.places[VhostDevice.transmitRing].next = ring.next }
+        receiving = nil
+        transmitting = nil
+        try body(self)
+        receiveCall = state.calls[VhostDevice.receiveRing]?.value.raw ?? -1
+        transmitCall = state.calls[VhostDevice.transmitRing]?.value.raw ?? -1
+        guard let memory = state.memory, state.fault == nil else { return }
+        let usesEvents = state.features.contains(.eventIndex)
+        if isRunnable(VhostDevice.receiveRing), isEnabled(VhostDevice.receiveRing) {
+            receiving = try SplitRing(state.places[VhostDevice.receiveRing], in: memory, usesEvents: usesEvents)
+            _ = receiving!.announce(false)
+        }
+        if isRunnable(VhostDevice.transmitRing) {
+            discardsFrames = !isEnabled(VhostDevice.transmitRing)
+            transmitting = try SplitRing(state.places[VhostDevice.transmitRing], in: memory, usesEvents: usesEvents)
+        }
+    }
+
+    private func isRunnable(_ ring: Int) -> Bool {
+        state.isStarted[ring] && state.places[ring].size > 0 && state.places[ring].descriptors != 0
+    }
+
+    /// Without the protocol features, a started ring is enabled.
+    private func isEnabled(_ ring: Int) -> Bool {
+        state.isEnabled[ring] || !state.features.contains(.protocolFeatures)
+    }
+
+    // MARK: Data path
+
+    private func fail(_ reason: String) -> Int32 {
+        if state.fault == nil { state.fault = reason }
+        receiving = nil
+        transmitting = nil
+        return -Errno.badMessage
+    }
+
+    private var isLost: Bool { state.memory?.isLost ?? false }
+
+    /// Takes frames that the guest sends. `FrameDevice.Receive`.
+    private func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int32 {
+        platform_vhost_drain(poller.raw)
+        lock.lock()
+        defer { lock.unlock() }
+        guard transmitting != nil else { return state.fault == nil ? 0 : -Errno.badMessage }
+        if isLost { return fail("it has shortened its memory") }
+        var filled = 0, taken = 0, bytes = 0
+        while taken < count && bytes < VhostDevice.batchBytes {
+            guard let ready = transmitting!.availableCount() else { return fail("its ring has an impossible index") }
+            if ready == 0 { break }
+            for _ in 0..<min(ready, count - taken) {
+                guard unsafe take(into: frames + filled) else { return fail("its ring has an impossible chain") }
+                taken += 1
+                guard !discardsFrames else { continue }
+                unsafe bytes += frames[filled].iov_len
+                filled += 1
+                if bytes >= VhostDevice.batchBytes { break }
+            }
+        }
+        if transmitting!.publish(), transmitCall >= 0 { platform_wakeup_signal(transmitCall) }
+        // The worker comes again until there is nothing, and the next kick is due only then.
+        if filled == 0, transmitting!.announce(true) { wakeup.signal() }
+        return Int32(filled)
+    }
+
+    /// Copies the next frame, with its header in front. Returns false if the chain is impossible.
+    private func take(into frame: UnsafeMutablePointer<iovec>) -> Bool {
+        pieces.removeAll()
+        guard let head = transmitting!.take(),
+            let length = transmitting!.collect(head, isWritable: false, into: &pieces)
+        else { return false }
+        transmitting!.complete(head, length: 0)
+        if discardsFrames { return true }
+        let body = length - headerLength, room = unsafe frame.pointee.iov_len - VirtioNetHeader.length
+        guard body > 0, body <= room else {
+            // The worker counts it as no frame.
+            unsafe frame.pointee.iov_len = 0
+            return true
+        }
+        let start = unsafe frame.pointee.iov_base!
+        unsafe pieces.read(into: start, headerLength)
+        unsafe pieces.read(into: start + VirtioNetHeader.length, body)
+        unsafe frame.pointee.iov_len = body + VirtioNetHeader.length
+        return true
+    }
+
+    /// Puts frames into the guest's buffers. `FrameDevice.Send`.
+    private func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int32 {
+        lock.lock()
+        defer { lock.unlock() }
+        guard receiving != nil else { return state.fault == nil ? -Errno.networkDown : -Errno.badMessage }
+        if isLost { return fail("it has shortened its memory") }
+        let features = state.features, headerLength = headerLength
+        var sent = 0
+        var outcome = FrameWriter.Outcome.written
+        while sent < count {
+            outcome = unsafe writer.write(
+                frames[sent * stride], to: &receiving!, features, headerLength: headerLength)
+            // A guest that has filled its ring meanwhile may have announced that before it was asked to.
+            if outcome == .full, receiving!.announce(true) {
+                outcome = unsafe writer.write(
+                    frames[sent * stride], to: &receiving!, features, headerLength: headerLength)
+            }
+            guard outcome == .written else { break }
+            sent += 1
+        }
+        if outcome == .broken { return fail("its ring has an impossible entry") }
+        if outcome != .full && sent > 0 { _ = receiving!.announce(false) }
+        if receiving!.publish(), receiveCall >= 0 { platform_wakeup_signal(receiveCall) }
+        if sent > 0 { return Int32(sent) }
+        return outcome == .tooLong ? -Errno.messageTooLong : -Errno.again
+    }
+}
