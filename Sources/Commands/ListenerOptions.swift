@@ -4,6 +4,7 @@ import Daemon
 import Listeners
 import Platform
 import Sessions
+import VhostUser
 
 /// The options of `join` for sockets other than VDE's that guests connect to.
 struct ListenerOptions: ParsableArguments {
@@ -30,6 +31,17 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
+            Create a socket for vhost-user front ends, which share their guest's memory (Linux). May be repeated.
+            QEMU: -object memory-backend-memfd,id=m,size=SIZE,share=on -M memory-backend=m \
+            -chardev socket,id=c,path=PATH -netdev vhost-user,id=n,chardev=c
+            """,
+            valueName: "path"),
+        completion: .file())
+    var vhostUser: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Serve the guest behind an inherited, connected unix socket (datagram or stream), and write one line of \
             JSON to standard output when ready. May be repeated.
             """,
@@ -45,17 +57,21 @@ struct ListenerOptions: ParsableArguments {
     var idleExit: Int?
 
     @Option(
-        help: ArgumentHelp("Group that may connect to the sockets of --stream and --dgram.", valueName: "group"),
+        help: ArgumentHelp(
+            "Group that may connect to the sockets of --stream, --dgram and --vhost-user.", valueName: "group"),
         completion: Completions.groups)
     var socketGroup: String?
 
     /// Whether there is a listener besides VDE.
-    var isGiven: Bool { !stream.isEmpty || !dgram.isEmpty || !fd.isEmpty || hasProgram || !activated.isEmpty }
+    var isGiven: Bool {
+        !stream.isEmpty || !dgram.isEmpty || !vhostUser.isEmpty || !fd.isEmpty || hasProgram || !activated.isEmpty
+    }
 
     /// The listeners besides VDE.
     var listeners: Set<ListenerName> {
         let given: [(ListenerName, Bool)] = [
-            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.descriptor, !fd.isEmpty), (.program, hasProgram),
+            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.vhostUser, !vhostUser.isEmpty),
+            (.descriptor, !fd.isEmpty), (.program, hasProgram),
             (.activated, !activated.isEmpty),
         ]
         return Set(given.filter(\.1).map(\.0))
@@ -79,12 +95,18 @@ struct ListenerOptions: ParsableArguments {
     func makeListeners(mode: UInt16?, group: UInt32?) throws -> ListenerConfiguration {
         var configuration = ListenerConfiguration()
         var seen: Set<String> = []
-        for (option, path) in stream.map({ ("--stream", $0) }) + dgram.map({ ("--dgram", $0) }) {
+        let given =
+            stream.map { ("--stream", $0) } + dgram.map { ("--dgram", $0) } + vhostUser.map { ("--vhost-user", $0) }
+        for (option, path) in given {
             if path.isEmpty { throw ValidationError("\(option) needs a path") }
             guard seen.insert(Files.resolved(path)).inserted else {
                 throw ValidationError("\(option): \(path) is given twice; leave one out")
             }
         }
+        guard vhostUser.isEmpty || VhostConnection.isSupported else {
+            throw ValidationError("--vhost-user needs Linux; use --stream or --dgram here")
+        }
+        configuration.vhostUsers = vhostUser.map { Files.absolute($0) }
         configuration.datagrams = dgram.map { Files.absolute($0) }
         configuration.streams = stream.map { Files.absolute($0) }
         for number in fd {

@@ -81,6 +81,7 @@ enum ListenerName: String, CaseIterable, Sendable {
     case ownSwitch = "--switch"
     case stream = "--stream"
     case dgram = "--dgram"
+    case vhostUser = "--vhost-user"
     case descriptor = "--fd"
     case program = "run"
     case activated = "a socket of the service manager"
@@ -264,13 +265,14 @@ extension OptionRules {
         OptionRule(
             .vdeDirmode, condition: .listener([.ownSwitch]), because: "only --switch creates a directory"),
         OptionRule(
-            .vdeMode, condition: .listener([.ownSwitch, .stream, .dgram]),
+            .vdeMode, condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser]),
             because: "no socket is created whose mode it could set"),
         OptionRule(
             .vdeGroup, condition: .listener([.ownSwitch, .joined, .cable]),
-            because: "it sets the group of VDE sockets; use --socket-group for --stream and --dgram"),
+            because: "it sets the group of VDE sockets; use --socket-group for the other sockets"),
         OptionRule(
-            .socketGroup, condition: .listener([.stream, .dgram]), because: "it sets the group of their sockets"),
+            .socketGroup, condition: .listener([.stream, .dgram, .vhostUser]),
+            because: "it sets the group of their sockets"),
         OptionRule(
             .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .limit, .allowServer,
             condition: .noListener([.joined, .cable]),
@@ -280,10 +282,11 @@ extension OptionRules {
             because: "the clients of an external switch are not visible to vde_vmnet"),
         OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
         OptionRule(
-            .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .activated]),
+            .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser, .activated]),
             because: "without a socket that guests can connect to, the network ends with its last guest"),
         OptionRule(
-            .uplinkNone, condition: .listener([.ownSwitch, .stream, .dgram, .descriptor, .program, .activated]),
+            .uplinkNone,
+            condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser, .descriptor, .program, .activated]),
             because: "without an uplink and without a switch there is nothing to do"),
         // Modes
         OptionRule(

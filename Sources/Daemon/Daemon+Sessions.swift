@@ -12,8 +12,7 @@ extension Daemon {
         switch configuration.role {
         case .server(let own):
             let neighbours =
-                [configuration.pidfile].compactMap(\.self) + configuration.listeners.streams
-                + configuration.listeners.datagrams
+                [configuration.pidfile].compactMap(\.self) + configuration.listeners.paths
             return SwitchSession(
                 own, neighbours: neighbours, quota: quota, loop: loop, control: control, logger: logger)
         case .client(let other): locator = other

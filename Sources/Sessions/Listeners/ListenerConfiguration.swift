@@ -8,6 +8,8 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var streams: [String] = []
     /// Paths of datagram sockets to make.
     package var datagrams: [String] = []
+    /// Paths of sockets to make for vhost-user front ends.
+    package var vhostUsers: [String] = []
     /// Owner and mode of these sockets.
     package var access = ListenerAccess()
 
@@ -26,13 +28,18 @@ package struct ListenerConfiguration: Equatable, Sendable {
     /// No listeners.
     package init() {}
 
+    /// Paths of all sockets to make.
+    package var paths: [String] { streams + datagrams + vhostUsers }
+
     /// There is no listener, no descriptor and no program.
     package var isEmpty: Bool {
-        streams.isEmpty && datagrams.isEmpty && activated.isEmpty && descriptors.isEmpty && program.isEmpty
+        streams.isEmpty && datagrams.isEmpty && vhostUsers.isEmpty && activated.isEmpty && descriptors.isEmpty
+            && program.isEmpty
     }
 
     /// No client can connect except those that exist from the start.
     var isClosed: Bool {
-        activated.isEmpty && streams.isEmpty && datagrams.isEmpty && program.isEmpty && !descriptors.isEmpty
+        activated.isEmpty && streams.isEmpty && datagrams.isEmpty && vhostUsers.isEmpty && program.isEmpty
+            && !descriptors.isEmpty
     }
 }

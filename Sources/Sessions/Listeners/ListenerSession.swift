@@ -7,6 +7,7 @@ import Logging
 import Platform
 import Switching
 import Timing
+import VhostUser
 
 /// The listeners besides VDE: accepts their clients, and gives each a port of the switch.
 package final class ListenerSession {
@@ -15,7 +16,7 @@ package final class ListenerSession {
 
     private let configuration: ListenerConfiguration
     let quota: ClientQuota
-    private let loop: ControlLoop
+    let loop: ControlLoop
     let logger: Logger
     let control: SwitchControl
     private let session: any NetworkSession
@@ -25,6 +26,8 @@ package final class ListenerSession {
     /// Datagram listeners by their port.
     private(set) var datagramListeners: [PortNumber: ListenerSocket] = [:]
     private var acceptLoops: [AcceptLoop] = []
+    /// The front ends among the clients.
+    var frontEnds: [PortNumber: VhostConnection] = [:]
     /// The connected clients by their port.
     package private(set) var clients: [PortNumber: ListenerClient] = [:]
     var rateLimited = RateLimitedLogger()
@@ -50,7 +53,11 @@ package final class ListenerSession {
     /// The sockets for the ready line; nil without any.
     package var description: String? {
         let words =
-            listeners.map { ($0.kind == .stream ? "stream at " : "dgram at ") + $0.path }
+            listeners.map { listener in
+                let isVhostUser = configuration.vhostUsers.contains(listener.path)
+                return (isVhostUser ? "vhost-user at " : listener.kind == .stream ? "stream at " : "dgram at ")
+                    + listener.path
+            }
             + configuration.descriptors.map { "descriptor \($0.raw)" }
         return words.isEmpty ? nil : words.joined(separator: ", ")
     }
@@ -63,6 +70,12 @@ package final class ListenerSession {
         guard !configuration.isEmpty else { return }
         for path in configuration.streams { try open(make(.stream, at: path)) }
         for path in configuration.datagrams { try open(make(.datagram, at: path)) }
+        for path in configuration.vhostUsers {
+            let listener = try make(.stream, at: path)
+            try accept(from: listener, cost: VhostConnection.descriptorCount) { [unowned self] in
+                acceptFrontEnd($0, $1, at: path)
+            }
+        }
         for socket in configuration.activated {
             switch socket.kind {
             case .listener(let kind):
@@ -75,23 +88,32 @@ package final class ListenerSession {
         probe()
     }
 
-    private func open(_ listener: ListenerSocket) throws(ExitError) {
+    /// Accepts the connections of a stream socket.
+    private func accept(
+        from listener: ListenerSocket, cost: Int,
+        onClient: @escaping (consuming Descriptor, ClientQuota.Admission) -> Void
+    ) throws(ExitError) {
         listeners.append(listener)
+        let path = listener.path
+        // An inherited socket may be blocking.
+        listener.socket.setNonBlocking()
+        acceptLoops.append(
+            try orUnavailable { () throws(SystemError) in
+                try AcceptLoop(
+                    listener.socket.duplicate(), cost: cost, of: quota, loop: loop,
+                    onExhaustion: { [unowned self] in
+                        rateLimited.log("no client can be accepted at \(path): \($0)", to: logger)
+                    }, onClient: onClient)
+            })
+    }
+
+    private func open(_ listener: ListenerSocket) throws(ExitError) {
         let path = listener.path
         switch listener.kind {
         case .stream:
-            // An inherited socket may be blocking.
-            listener.socket.setNonBlocking()
-            acceptLoops.append(
-                try orUnavailable { () throws(SystemError) in
-                    try AcceptLoop(
-                        listener.socket.duplicate(), cost: 1, of: quota, loop: loop,
-                        onExhaustion: { [unowned self] in
-                            rateLimited.log("no client can be accepted at \(path): \($0)", to: logger)
-                        },
-                        onClient: { [unowned self] in accept($0, $1, at: path) })
-                })
+            try accept(from: listener, cost: 1) { [unowned self] in accept($0, $1, at: path) }
         case .datagram:
+            listeners.append(listener)
             reportsSenders = listener.socket.reportSenders()
             let descriptor = try orUnavailable { () throws(SystemError) in try listener.socket.duplicate() }.release()
             let port = PortConfiguration(
@@ -194,14 +216,22 @@ package final class ListenerSession {
             name: client.description, kind: kind, role: .guest, descriptor: socket.release(), maximumFrame: maximumFrame
         )
         complete(&port)
+        attach(client, port)
+    }
+
+    /// The same for a port that is complete. Returns its number; nil if none is left.
+    @discardableResult
+    func attach(_ client: ListenerClient, _ port: PortConfiguration) -> PortNumber? {
         guard let number = session.attachClient(port, client) else {
             _ = Descriptor(adopting: port.descriptor)
             if port.peerHandle >= 0 { _ = Descriptor(adopting: port.peerHandle) }
-            return rateLimited.log("refused \(client.description): no port is left", to: logger)
+            rateLimited.log("refused \(client.description): no port is left", to: logger)
+            return nil
         }
         clients[number] = client
         onChange()
         logger.debug("\(client.description) has joined")
+        return number
     }
 
     /// Handles an event of the switch, if it is about a client or a datagram listener.
@@ -218,6 +248,8 @@ package final class ListenerSession {
                 use another protocol
                 """
             )
+        case .unreachable where frontEnds[event.port] != nil:
+            end(event.port, frontEnds[event.port]?.fault ?? "its rings cannot be used")
         case .unreachable(_, let code):
             let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired]
                 .contains(code)
@@ -231,8 +263,9 @@ package final class ListenerSession {
     }
 
     /// - Parameter reason: the client's error; nil if it has disconnected.
-    private func end(_ port: PortNumber, _ reason: String?) {
+    func end(_ port: PortNumber, _ reason: String?) {
         guard let client = clients.removeValue(forKey: port) else { return }
+        frontEnds.removeValue(forKey: port)?.close()
         session.detachClient(port)
         if let reason {
             rateLimited.log("disconnected \(client.description): \(reason)", to: logger)

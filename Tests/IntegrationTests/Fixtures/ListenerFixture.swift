@@ -11,16 +11,23 @@ final class ListenerFixture {
     let vde: String
     let stream: String
     let dgram: String
+    /// The socket for front ends, if there is one.
+    let vhostUser: String
     private let arguments: [String]
 
     /// - Parameter options: what is asked for besides the way in.
-    init(vde hasVDE: Bool = false, _ options: [String] = [], internet: Bool = false) throws {
+    init(
+        vde hasVDE: Bool = false, vhostUser hasFrontEnds: Bool = false, _ options: [String] = [], internet: Bool = false
+    ) throws {
         network = try TestNetwork()
         if internet { try network.startInternet() }
         vde = network.folder.file("vde")
         stream = network.folder.file("stream")
         dgram = network.folder.file("dgram")
-        arguments = (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram] + options
+        vhostUser = network.folder.file("vhost")
+        arguments =
+            (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram]
+            + (hasFrontEnds ? ["--vhost-user", vhostUser] : []) + options
         daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
     }
 
@@ -34,6 +41,17 @@ final class ListenerFixture {
 
     func dgramNetdev(_ name: String) -> String {
         "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)"
+    }
+
+    /// A guest by vhost-user. In software emulation, QEMU 7.2 itself crashes with MSI-X and vhost-user.
+    func vhostVM(_ name: String, _ number: Int, options: [String] = []) throws -> VirtualMachine {
+        try VirtualMachine.qemu(
+            name, netdev: "vhost-user,id=net0,chardev=control", mac: "52:54:00:00:00:0\(number)", in: host,
+            device: ",vectors=0",
+            options: [
+                "-chardev", "socket,id=control,path=\(vhostUser),reconnect=1", "-object",
+                "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
+            ] + options, folder: folder)
     }
 
     func vm(_ name: String, _ netdev: String, _ number: Int) throws -> VirtualMachine {
