@@ -99,8 +99,8 @@ struct FrameWriter: ~Copyable {
         var sum = InternetChecksum()
         sum.add(bytes.from(start))
         let isUDP = Int(offload.checksumOffset) == UDPHeader.Field.checksum
-        var room = unsafe MutableRawSpan(_unsafeStart: block + VirtioNetHeader.length, byteCount: 2)
-        room.put16(isUDP ? sum.finishedForUDP : sum.finished, at: room.byteCount - 2)
+        let checksum = isUDP ? sum.finishedForUDP : sum.finished
+        unsafe (block + VirtioNetHeader.length).storeBytes(of: checksum.bigEndian, as: UInt16.self)
         let whole = unsafe parts.first
         parts.firstLength = field
         unsafe parts.second = UnsafeRawPointer(block + VirtioNetHeader.length)

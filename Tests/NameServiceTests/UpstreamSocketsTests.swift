@@ -16,7 +16,8 @@ private final class UpstreamHarness {
     let server: Descriptor
     var responses: [(message: [UInt8], transaction: UInt64)] = []
     var failures: [UInt64] = []
-    private(set) lazy var sockets = UpstreamSockets(loop: loop, limit: 8) { [unowned self] message, _, transaction in
+    private(set) lazy var sockets: UpstreamSockets = UpstreamSockets(loop: loop, limit: 8) {
+        [unowned self] message, _, transaction in
         responses.append((message, transaction))
         sockets.close(transaction)
     } onFailure: { [unowned self] _, transaction in

@@ -322,14 +322,12 @@ int platform_rules(int is_ipv6, struct platform_rule *rules, int capacity) {
     return outcome < 0 ? outcome : list.count;
 }
 
-int platform_rule_change(
-    int is_added, const uint8_t *network, int is_ipv6, uint8_t prefix_length, uint32_t priority) {
+int platform_rule_change(int is_added, const uint8_t *network, int is_ipv6, uint8_t prefix_length, uint32_t priority) {
     struct request request;
     uint32_t none = 0;
     start(
         &request, is_added ? RTM_NEWRULE : RTM_DELRULE, is_added ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof request.rule);
-    request.rule = (struct fib_rule_hdr){
-        .family = is_ipv6 ? AF_INET6 : AF_INET,
+    request.rule = (struct fib_rule_hdr){.family = is_ipv6 ? AF_INET6 : AF_INET,
         .dst_len = prefix_length,
         .table = RT_TABLE_MAIN,
         .action = FR_ACT_TO_TBL};
@@ -368,9 +366,8 @@ uint64_t platform_network_namespace(void) {
 int platform_network_monitor(void) {
     // The NETCONF group reports forwarding switched on or off.
     return monitor(NETLINK_ROUTE,
-        RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1)
-            | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | 1u << (RTNLGRP_IPV6_RULE - 1)
-            | 1u << (RTNLGRP_IPV6_NETCONF - 1));
+        RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV4_NETCONF - 1) |
+            RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | 1u << (RTNLGRP_IPV6_RULE - 1) | 1u << (RTNLGRP_IPV6_NETCONF - 1));
 }
 
 int platform_firewall_monitor(void) { return monitor(NETLINK_NETFILTER, 1u << (NFNLGRP_NFTABLES - 1)); }

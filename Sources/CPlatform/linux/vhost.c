@@ -97,8 +97,7 @@ static void on_bus_error(int number, siginfo_t *information, void *context) {
 static int enter(void *base, size_t length) {
     for (int slot = 0; slot < SLOTS; slot++) {
         uintptr_t none = 0;
-        if (!__atomic_compare_exchange_n(
-                &mappings[slot].base, &none, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        if (!__atomic_compare_exchange_n(&mappings[slot].base, &none, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             continue;
         mappings[slot].length = length;
         mappings[slot].is_lost = 0;
