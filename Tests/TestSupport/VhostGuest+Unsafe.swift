@@ -36,12 +36,10 @@ package final class VhostGuest: @unchecked Sendable {
 
     package init() throws {
         let name = "/dev/shm/vde_vmnet-test-\(CurrentProcess.identifier)-\(UInt64.random(in: 0...UInt64.max))"
-        let raw = unsafe open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard raw >= 0 else { throw CommandFailed(description: "\(name): errno \(Errno.last)") }
-        file = Descriptor(adopting: raw)
-        unsafe unlink(name)
-        ftruncate(raw, VhostGuest.memoryLength)
-        unsafe memory = mmap(nil, VhostGuest.memoryLength, PROT_READ | PROT_WRITE, MAP_SHARED, raw, 0)
+        file = try Files.open(name, [.readWrite, .create])
+        try Files.remove(name)
+        ftruncate(file.raw, off_t(VhostGuest.memoryLength))
+        unsafe memory = mmap(nil, VhostGuest.memoryLength, PROT_READ | PROT_WRITE, MAP_SHARED, file.raw, 0)
         kicks = [Box(try Wakeup()), Box(try Wakeup())]
         calls = [Box(try Wakeup()), Box(try Wakeup())]
     }
@@ -198,7 +196,7 @@ package final class VhostGuest: @unchecked Sendable {
                     unsafe message.msg_iovlen = 1
                     if !descriptors.isEmpty {
                         unsafe message.msg_control = room.baseAddress
-                        unsafe message.msg_controllen = room.count
+                        unsafe message.msg_controllen = .init(room.count)
                     }
                     return unsafe sendmsg(socket!.value.raw, &message, Int32(MSG_NOSIGNAL))
                 }
