@@ -64,7 +64,6 @@ void platform_vhost_drain(int poller) {
 }
 
 // ---- Memory
-// ------------------------------------------------------------------------------------------------------
 
 // A file that was shortened after its size was checked. The kernel reports an access behind its end by SIGBUS, on the
 // thread that has made it. The handler maps zeros over the whole file's mapping, and the access goes on.
