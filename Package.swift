@@ -186,8 +186,8 @@ let package = Package(
             "Wire", logging),
         tests(
             of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners", "NetworkModel",
-            "Platform", "Sessions", "Switching", "Timing", "Uplink", "VDEPlug", "VDESwitch", "Wire", argumentParser,
-            logging),
+            "Platform", "Sessions", "Switching", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VhostUser", "Wire",
+            argumentParser, logging),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: language),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.
         .target(name: "SourceRules", path: "Tests/SourceRules"),

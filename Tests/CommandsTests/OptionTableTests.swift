@@ -4,6 +4,7 @@ import ArgumentParser
 import Daemon
 import Platform
 import Testing
+import VhostUser
 import VmnetUplink
 
 /// A vmnet.framework that is there and is never started.
@@ -23,6 +24,8 @@ private enum Expected {
     static let uplinks = ["auto", "tap", "user", "vmnet", "none"]
     static let modes = ["shared", "host", "bridged"]
     static let listeners = ["joined", "cable", "switch", "stream", "dgram", "vhost-user", "fd", "run"]
+    /// Those that this system has.
+    static let offered = listeners.filter { $0 != "vhost-user" || VhostConnection.isSupported }
 
     /// The option as it is written; then uplinks, modes and listeners in the order above; then what it needs beside it.
     static let table = """
@@ -143,6 +146,9 @@ private struct Row: CustomTestStringConvertible {
 
     var name: String { words[0] }
     var testDescription: String { words.joined(separator: " ") }
+
+    /// The options that this system has.
+    static let offered = all.filter { $0.name != "--vhost-user" || VhostConnection.isSupported }
 
     static let all: [Row] = Expected.table.split(separator: "\n").map { line in
         let fields = line.split(separator: "|", omittingEmptySubsequences: false).map {
@@ -265,7 +271,7 @@ private struct Line {
         return line
     }
 
-    @Test(arguments: Row.all) fileprivate func optionWithEachUplink(row: Row) {
+    @Test(arguments: Row.offered) fileprivate func optionWithEachUplink(row: Row) {
         for uplink in Expected.uplinks {
             var line = line(row)
             line.uplink = uplink
@@ -275,7 +281,7 @@ private struct Line {
         }
     }
 
-    @Test(arguments: Row.all) fileprivate func optionInEachMode(row: Row) {
+    @Test(arguments: Row.offered) fileprivate func optionInEachMode(row: Row) {
         for mode in Expected.modes {
             var line = line(row)
             line.mode = mode
@@ -285,9 +291,9 @@ private struct Line {
         }
     }
 
-    @Test(arguments: Row.all) fileprivate func optionWithEachListener(row: Row) {
+    @Test(arguments: Row.offered) fileprivate func optionWithEachListener(row: Row) {
         let names = ["joined": "a switch to join", "cable": "a cable", "run": "run"]
-        for listener in Expected.listeners {
+        for listener in Expected.offered {
             var line = line(row)
             line.listener = listener
             expect(
@@ -296,12 +302,12 @@ private struct Line {
         }
     }
 
-    @Test(arguments: Row.all.indices) func optionWithEachOther(index: Int) {
-        let one = Row.all[index]
-        for other in Row.all[index...].dropFirst() where other.name != one.name {
+    @Test(arguments: Row.offered.indices) func optionWithEachOther(index: Int) {
+        let one = Row.offered[index]
+        for other in Row.offered[index...].dropFirst() where other.name != one.name {
             let uplinks = Expected.uplinks.dropFirst().filter { one.uplinks.contains($0) && other.uplinks.contains($0) }
             let mode = Expected.modes.first { one.modes.contains($0) && other.modes.contains($0) }
-            let listener = Expected.listeners.first { one.listeners.contains($0) && other.listeners.contains($0) }
+            let listener = Expected.offered.first { one.listeners.contains($0) && other.listeners.contains($0) }
             var line = Line()
             let hasVmnet = one.uplinks == ["vmnet"] || other.uplinks == ["vmnet"]
             // Left to us where we may choose: the choice must have both.
@@ -343,7 +349,7 @@ private struct Line {
                 }
                 line.mode = nil
             }
-            for listener in Expected.listeners {
+            for listener in Expected.offered {
                 let line = Line(uplink: uplink, listener: listener)
                 let isAlone = uplink == "none" && ["joined", "cable"].contains(listener)
                 if case .failure(let refusal) = line.parsed(hasVmnet: uplink == "vmnet") {
