@@ -110,6 +110,7 @@ final class DNSProxy {
             }
             if resolvers.refresh() {
                 cache?.removeAll()
+                forwarder.separateNewQueries()
                 logger.info(
                     "the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")
             }

@@ -274,6 +274,21 @@ private struct DNSForwarderHarness {
         #expect(harness.replies.map { $0.message.rawSpan.big16(at: 0) }.sorted() == [7, 8])
     }
 
+    @Test func equalQueryDoesNotWaitForFormerServers() throws {
+        var harness = DNSForwarderHarness(["a"])
+        let first = try harness.mustProbe()
+        harness.forwarder.servers = ["b"]
+        harness.forwarder.separateNewQueries()
+        let asked = harness.ask(id: 8, of: 2)
+        let second = try #require(asked)
+        #expect(second.server == "b" && second.transaction != first.transaction)
+        harness.resolve(first)
+        let third = harness.ask(id: 9, of: 3)
+        #expect(harness.replies.count == 1 && third == nil, "the second one goes on")
+        harness.resolve(second)
+        #expect(harness.replies.count == 3)
+    }
+
     @Test func differentQueriesAreSeparateTransactions() throws {
         var harness = DNSForwarderHarness(["a"])
         harness.ask()

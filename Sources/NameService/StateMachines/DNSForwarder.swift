@@ -130,6 +130,9 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
         return evicted + sendQuery(number, now: now)
     }
 
+    /// The servers have changed: new queries do not wait for the response to an equal one that went to others.
+    package mutating func separateNewQueries() { numbers = [:] }
+
     /// Makes a query wait for the response to an equal one.
     private mutating func join(_ number: UInt64, _ waiter: Waiter, _ query: [UInt8]) -> [Action] {
         guard waiting.held(by: waiter.guest) < limits.waitingPerGuest,
@@ -340,7 +343,7 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
 
     private mutating func remove(_ number: UInt64) {
         guard let transaction = transactions.removeValue(forKey: number) else { return }
-        numbers[transaction.key] = nil
+        if numbers[transaction.key] == number { numbers[transaction.key] = nil }
         owned.remove(transaction.owner)
         if transaction.isStreaming { streaming.remove(transaction.owner) }
     }
