@@ -77,7 +77,7 @@ extension IntegrationTests {
             --vmnet-nat66-prefix fd00:1:: DIR/v % 64 --vmnet-nat66-prefix needs vmnet.framework
             --dhcp on DIR/v % 64 'on' is invalid for '--dhcp | 'auto', 'builtin', 'system' or 'off'
             --dhcp builtin --vmnet-disable-dhcp DIR/v % 64 --vmnet-disable-dhcp does not go with --dhcp
-            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip[,name]>' | such \
+            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip[,ip6] | such \
             as 52:54:00:00:00:01,192.168.105.10
             --dhcp-host 52:54:00:00:00:01,192.168.105.7 --dhcp off DIR/v % 64 --dhcp-host does not go with --dhcp off
             --publish 8080 DIR/v % 64 '8080' is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]
@@ -128,7 +128,7 @@ extension IntegrationTests {
             --stream= % 64 --stream needs a path
             --fd 99 % 64 descriptor 99 is not open | must pass it on
             --fd three % 64 'three' is invalid for '--fd
-            --socket-group root DIR/v % 64 --socket-group needs --stream or --dgram
+            --socket-group root DIR/v % 64 --socket-group needs --stream, --dgram or --vhost-user
             --switch --state-dir DIR/afile DIR/v % 73 DIR/afile | choose another with --state-dir
             --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with \
             --vmnet-gateway
