@@ -115,7 +115,7 @@ let package = Package(
             "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
             "Switching", "Timing", "Uplink", "Wire", logging),
         library(
-            "UserUplink", "CPlatform", "Capture", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
+            "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
             "NetworkModel", "Platform", "Switching", "Timing", "Uplink", "Wire", atomics, logging),
         smallLibrary(
             "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",

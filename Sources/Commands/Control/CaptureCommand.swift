@@ -6,6 +6,7 @@ import ControlSocket
 import Lifecycle
 import Platform
 import Timing
+import Wire
 
 /// `vde_vmnet capture`: the frames of a network in a file, or in a pipe to a program that shows them.
 package struct CaptureCommand: ParsableCommand {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Capture
 import Timing
 import Uplink
 import Wire

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Testing
 
-@testable import Capture
+@testable import Wire
 
 @Suite struct Base64Tests {
     @Test(arguments: [
