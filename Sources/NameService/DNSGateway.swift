@@ -159,13 +159,11 @@ package final class DNSGateway {
 
     private func receive6(_ ethernet: borrowing EthernetView, from port: PortNumber) {
         guard let network6, let packet = try? IPv6View(ethernet.payload), packet.nextHeader == IPProtocol.udp,
-            let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0, datagram.checksum != 0,
-            datagram.bytes.byteCount == packet.payload.byteCount
+            let datagram = try? UDPView(packet.payload), datagram.sourcePort > 0,
+            datagram.bytes.byteCount == packet.payload.byteCount, datagram.hasValidChecksum(packet.pseudoHeader)
         else { return }
-        var sum = packet.pseudoHeader
-        sum.add(packet.payload)
         let source = packet.source
-        guard sum.isValid, network6.contains(source), source != network6.gateway else { return }
+        guard network6.contains(source), source != network6.gateway else { return }
         let client = DNSDatagramClient(hardware: ethernet.source, address: source, port: datagram.sourcePort)
         proxy.receive(datagram.payload.copied(), from: client, of: DNSGuest(port: port, address: source))
     }

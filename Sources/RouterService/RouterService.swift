@@ -163,11 +163,8 @@ package final class RouterService {
     private func receive(_ packet: borrowing IPv6View, from hardware: MACAddress) {
         guard packet.source.isLinkLocal, packet.destination == RouterService.allServers,
             let datagram = try? UDPView(packet.payload), datagram.destinationPort == DHCPPort.serverIPv6,
-            datagram.checksum != 0, datagram.bytes.byteCount == packet.payload.byteCount
-        else { return }
-        var sum = packet.pseudoHeader
-        sum.add(packet.payload)
-        guard sum.isValid, let message = try? DHCPv6Message(parsing: datagram.payload),
+            datagram.bytes.byteCount == packet.payload.byteCount, datagram.hasValidChecksum(packet.pseudoHeader),
+            let message = try? DHCPv6Message(parsing: datagram.payload),
             let answer = server.answer(to: message, from: hardware, contents.assignments)
         else { return }
         let header = IPv6Header(source: contents.address, destination: packet.source, nextHeader: IPProtocol.udp)

@@ -51,6 +51,15 @@ package struct UDPView: ~Escapable {
     @inlinable
     package var checksum: UInt16 { bytes.big16(at: UDPHeader.Field.checksum) }
 
+    /// True if the checksum is right; IPv6 requires one (RFC 8200 section 8.1).
+    /// - Parameter pseudoHeader: of an IPv6 packet.
+    package func hasValidChecksum(_ pseudoHeader: InternetChecksum) -> Bool {
+        guard checksum != 0 else { return false }
+        var sum = pseudoHeader
+        sum.add(bytes)
+        return sum.isValid
+    }
+
     /// True if the checksum is right for these addresses, or absent (0, which IPv4 allows).
     package func hasValidChecksum(source: IPv4Address, destination: IPv4Address) -> Bool {
         guard checksum != 0 else { return true }
