@@ -20,6 +20,17 @@ extension UserNAT {
         return result
     }
 
+    /// Calls `body` under the NAT lock. A poll that was requested meanwhile is made afterwards.
+    private func read<Result>(_ body: () -> Result) -> Result {
+        sink.lockShared()
+        pollLock.lock()
+        let result = body()
+        pollLock.unlock()
+        sink.unlock()
+        if pollLock.isPollRequested { slirp.wake() }
+        return result
+    }
+
     /// Replaces the egress policy, and resets the connections of guests to destinations that it refuses.
     package func setPolicy(_ policy: EgressPolicy) {
         change {
@@ -38,40 +49,18 @@ extension UserNAT {
     }
 
     /// Pins that have not been removed.
-    var pinCount: Int {
-        sink.lockShared()
-        pollLock.lock()
-        defer {
-            pollLock.unlock()
-            sink.unlock()
-        }
-        return gateway.pins.count
-    }
+    var pinCount: Int { read { gateway.pins.count } }
 
     /// The last failure of the proxy since the last call, and how many there were.
     func takeProxyFailures() -> (last: ProxyFailure, count: Int)? {
-        sink.lockShared()
-        pollLock.lock()
-        defer {
-            pollLock.unlock()
-            sink.unlock()
-            if pollLock.isPollRequested { slirp.wake() }
-        }
-        return relay.takeProxyFailures()
+        read { relay.takeProxyFailures() }
     }
 
     /// The refusals since the last call, with the names that have led to their addresses.
     func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) {
         var taken = refusals.take()
         guard !taken.refusals.isEmpty else { return taken }
-        sink.lockShared()
-        pollLock.lock()
-        defer {
-            pollLock.unlock()
-            sink.unlock()
-            if pollLock.isPollRequested { slirp.wake() }
-        }
-        taken.refusals = taken.refusals.map(gateway.pins.named)
+        taken.refusals = read { taken.refusals.map(gateway.pins.named) }
         return taken
     }
 
@@ -118,13 +107,5 @@ extension UserNAT {
     }
 
     /// The TCP connections of guests, `limit` at most. Excludes polls while it copies their keys.
-    package func connections(limit: Int) -> [FlowKey] {
-        sink.lockShared()
-        pollLock.lock()
-        let keys = relay.keys(limit: limit)
-        pollLock.unlock()
-        sink.unlock()
-        if pollLock.isPollRequested { slirp.wake() }
-        return keys
-    }
+    package func connections(limit: Int) -> [FlowKey] { read { relay.keys(limit: limit) } }
 }
