@@ -175,13 +175,17 @@ static void collect_route(struct nlmsghdr *message, void *context) {
     if (parse_route(message, &route)) append(context, &route);
 }
 
-int platform_routes(struct platform_route *routes, int capacity) {
+static int dump_routes(unsigned char family, void (*collect)(struct nlmsghdr *, void *), struct list *list) {
     struct request request;
-    struct list list = {routes, sizeof *routes, capacity, 0};
     start(&request, RTM_GETROUTE, NLM_F_DUMP, sizeof request.route);
-    request.route.rtm_family = AF_INET;
-    int outcome = dump(&request, collect_route, &list);
-    return outcome < 0 ? outcome : list.count;
+    request.route.rtm_family = family;
+    int outcome = dump(&request, collect, list);
+    return outcome < 0 ? outcome : list->count;
+}
+
+int platform_routes(struct platform_route *routes, int capacity) {
+    struct list list = {routes, sizeof *routes, capacity, 0};
+    return dump_routes(AF_INET, collect_route, &list);
 }
 
 static uint32_t number(const struct rtattr *item) {
@@ -213,12 +217,8 @@ static void collect_route6(struct nlmsghdr *message, void *context) {
 }
 
 int platform_routes6(struct platform_route6 *routes, int capacity) {
-    struct request request;
     struct list list = {routes, sizeof *routes, capacity, 0};
-    start(&request, RTM_GETROUTE, NLM_F_DUMP, sizeof request.route);
-    request.route.rtm_family = AF_INET6;
-    int outcome = dump(&request, collect_route6, &list);
-    return outcome < 0 ? outcome : list.count;
+    return dump_routes(AF_INET6, collect_route6, &list);
 }
 
 static void read_link(struct nlmsghdr *message, void *context) {
