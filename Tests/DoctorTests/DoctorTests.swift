@@ -345,6 +345,15 @@ private func broken() throws -> [Broken] {
         #expect(one.map(\.outcome) == [.warning])
     }
 
+    @Test func restartReplacesOptionThatIsGiven() {
+        let option = ["--vmnet-mtu", "1400"]
+        for words in [["v", "--vmnet-mtu", "9000", "a"], ["v", "--vmnet-mtu=9000", "a"], ["v", "a"]] {
+            #expect(
+                Remedy.restart("n", words + ["--", "q", "--vmnet-mtu", "1"], with: option)
+                    == "vde_vmnet stop n && v a --vmnet-mtu 1400 -- q --vmnet-mtu 1")
+        }
+    }
+
     /// What other programs, guests and users have named cannot leave its word of a command.
     @Test(arguments: [
         "/tmp/a b;reboot", "/tmp/$(reboot)'`reboot`", "/tmp/'\"; rm -rf /", "/tmp/\u{1b}[2J\nx\u{202e}", "-rf",

@@ -43,7 +43,7 @@ enum NetworkLookup {
         _ name: String?, choice: String = "its name"
     ) throws(ExitError) -> ControlConnection {
         guard let name else { return try connectToOnlyOne(choice) }
-        if let path = try ofSwitch(name) { return path }
+        if let connection = try ofSwitch(name) { return connection }
         let paths = ControlPlaces.candidates(name)
         guard !paths.isEmpty else {
             throw ExitError(

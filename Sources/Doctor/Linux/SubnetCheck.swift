@@ -59,20 +59,18 @@ extension NetworkFacts {
 }
 
 extension Remedy {
-    /// Stops a network and starts it again with further options.
+    /// Stops a network and starts it again with an option and its values, in place of those that it has.
     static func restart(_ network: String, _ words: [String], with options: [String]) -> String {
-        var words = words.isEmpty ? ["vde_vmnet"] : words
+        let words = words.isEmpty ? ["vde_vmnet"] : words
         // Options come before the operand of `run`'s program.
-        var end = words.firstIndex(of: "--") ?? words.endIndex
+        let operand = words.drop { $0 != "--" }
+        var own = words.dropLast(operand.count)
         if let name = options.first {
-            words.removeAll { $0.hasPrefix(name + "=") }
-            end = words.firstIndex(of: "--") ?? words.endIndex
-            if let given = words[..<end].firstIndex(of: name) {
-                words.removeSubrange(given..<min(end, given + options.count))
-                end = words.firstIndex(of: "--") ?? words.endIndex
+            own.removeAll { $0.hasPrefix(name + "=") }
+            if let given = own.firstIndex(of: name) {
+                own.removeSubrange(given..<min(own.endIndex, given + options.count))
             }
         }
-        words.insert(contentsOf: options, at: end)
-        return ShellText.command("vde_vmnet", "stop", network) + " && " + ShellText.command(words)
+        return ShellText.command("vde_vmnet", "stop", network) + " && " + ShellText.command(own + options + operand)
     }
 }
