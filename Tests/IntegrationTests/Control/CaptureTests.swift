@@ -217,13 +217,17 @@ extension IntegrationTests {
 
         @Test func fullDiskEndsCaptureOnly() throws {
             let network = try TestNetwork()
-            let disk = network.folder.file("disk")
-            try Files.makeDirectory(disk)
-            _ = try ChildProcess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", disk])
-            defer { _ = try? ChildProcess.run(["umount", "-l", disk]) }
-            let fixture = try ControlFixture("none", ["--pcap", disk + "/all.pcapng"])
+            // One for each capture: on a common one, the faster capture leaves no room to the other.
+            let disks = ["some", "all"].map { network.folder.file($0) }
+            for disk in disks {
+                try Files.makeDirectory(disk)
+                _ = try ChildProcess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs", disk])
+            }
+            defer { for disk in disks { _ = try? ChildProcess.run(["umount", "-l", disk]) } }
+            let files = disks.map { $0 + "/capture.pcapng" }
+            let fixture = try ControlFixture("none", ["--pcap", files[1]])
             let sender = try PlugPort(path: fixture.path), receiver = try PlugPort(path: fixture.path)
-            let capture = try start(fixture, "-w", disk + "/some.pcapng")
+            let capture = try start(fixture, "-w", files[0])
             for _ in 0..<10 {
                 sender.send(broadcast(60_000))
                 #expect(receiver.receive { $0.count == 60_000 } != nil)
@@ -233,9 +237,9 @@ extension IntegrationTests {
             try fixture.daemon.program.wait(for: "the capture of --pcap has ended")
             #expect(fixture.daemon.program.output.split(separator: "\n").count { $0.contains("has ended") } == 1)
             // Behind the last block.
-            for name in ["some", "all"] {
-                let rows = try frames(disk + "/\(name).pcapng", "frame.len")
-                #expect(!rows.isEmpty && rows.count < 20, "\(name)")
+            for file in files {
+                let rows = try frames(file, "frame.len")
+                #expect(!rows.isEmpty && rows.count < 20, "\(file)")
             }
             sender.send(broadcast(99))
             #expect(receiver.receive { $0.count == 99 } != nil)
