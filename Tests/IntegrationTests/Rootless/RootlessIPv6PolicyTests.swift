@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests.Rootless {
     private static let outside = "2001:db8::1"
@@ -26,14 +27,8 @@ extension IntegrationTests.Rootless {
 
     /// The address that a guest has made from what the router advertises.
     private func address(of guest: PlugGuest) throws -> String {
-        var found = ""
-        try eventually("an address of IPv6") {
-            let lines = try guest.namespace.run(
-                "ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global"
-            ).split(separator: "\n")
-            found = lines.first.map { String($0.split(separator: " ")[3].prefix { $0 != "/" }) } ?? ""
-            return found.hasPrefix("fd")
-        }
+        let found = try guest.address6().description
+        #expect(found.hasPrefix("fd"))
         try guest.waitForRouter()
         return found
     }

@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests {
     /// Egress by name, with sites, a hostile name server, and a hostile guest.
@@ -130,11 +131,7 @@ extension IntegrationTests {
             // A DHCP client would remove the address that the kernel makes.
             let guest = try fixture.control.guest()
             try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
-            try eventually("an address by IPv6", within: 15) {
-                try guest.namespace.run(
-                    "ip", "-6", "-o", "addr", "show", "dev", PlugGuest.interface, "scope", "global"
-                ).contains("fd")
-            }
+            #expect(try guest.address6().description.hasPrefix("fd"))
             #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 80)") == "False")
             #expect(try fixture.evaluate(guest, "lookup('site.example', 28)") == "(0, ['\(Fixture.site6)'])")
             #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 80)") == "True")
