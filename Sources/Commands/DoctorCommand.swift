@@ -89,10 +89,6 @@ package struct DoctorCommand: ParsableCommand {
         }
     }
 
-    /// How often the guests' ports are read, to find addresses that move; and the pause between, after which a network
-    /// reads its switch's addresses again.
-    private static let samples = 3, interval = TimeAmount.milliseconds(2_050)
-
     private static func facts(_ connection: ControlConnection) throws(ExitError) -> NetworkFacts {
         let status = try connection.call("status")
         guard status["dhcp"] != nil else {
@@ -102,15 +98,9 @@ package struct DoctorCommand: ParsableCommand {
             )
         }
         let isServing = status["dhcp"]?["server"]?.string == "builtin"
-        var ports: [[JSON]] = []
-        for sample in 0..<samples {
-            // One guest alone cannot share an address with another.
-            if let first = ports.first, first.count(where: { $0["role"]?.string == "guest" }) < 2 { break }
-            if sample > 0 { BootClock.sleep(interval) }
-            ports.append(try connection.list("ports", "ports"))
-        }
         return NetworkFacts(
-            socket: connection.path, process: connection.server?.process ?? 0, status: status, ports: ports,
+            socket: connection.path, process: connection.server?.process ?? 0, status: status,
+            ports: try connection.list("ports", "ports"),
             leases: isServing ? try connection.list("leases", "leases") : [])
     }
 

@@ -13,6 +13,10 @@ package struct NetworkFacts: Sendable {
         package let vlan: Int
         /// The number of the port in the switch's words; its internal number if it has none.
         package let port: Int
+        /// How often the address has moved between ports, without a pause of more than a minute until now.
+        package let moves: Int
+        /// The number of the port that it was at before; nil if it has not moved.
+        package let previousPort: Int?
     }
 
     /// A lease.
@@ -32,23 +36,23 @@ package struct NetworkFacts: Sendable {
     /// 0 if it is not reported.
     package let process: Int32
     private let status: JSON
-    /// Two lists of guests' ports, taken a short time apart.
-    package let guests: [[GuestPort]]
+    /// The guests' addresses.
+    package let guests: [GuestPort]
     /// Of the built-in DHCP server.
     package let leases: [Lease]
 
     /// - Parameters:
     ///   - status: the result of `status`.
-    ///   - ports: the results of `ports`, in the order of time.
+    ///   - ports: the result of `ports`.
     ///   - leases: the result of `leases`.
     package init(
-        socket: String, process: Int32, status: JSON, ports: [[JSON]], leases: [JSON]
+        socket: String, process: Int32, status: JSON, ports: [JSON], leases: [JSON]
     ) {
         self.socket = socket
         self.process = process
         self.status = status
         name = status["name"]?.string ?? ""
-        guests = ports.map { $0.flatMap(NetworkFacts.guests) }
+        guests = ports.flatMap(NetworkFacts.guests)
         self.leases = leases.compactMap { lease in
             guard let address = lease["address"]?.string.flatMap({ IPv4Address($0) }) else { return nil }
             return Lease(
@@ -61,7 +65,9 @@ package struct NetworkFacts: Sendable {
         guard let number = port["port"]?.integer ?? port["id"]?.integer else { return [] }
         return (port["guests"]?.array ?? []).compactMap { guest in
             guard let hardware = guest["mac"]?.string.flatMap({ MACAddress($0) }) else { return nil }
-            return GuestPort(hardware: hardware, vlan: guest["vlan"]?.integer ?? 0, port: number)
+            return GuestPort(
+                hardware: hardware, vlan: guest["vlan"]?.integer ?? 0, port: number,
+                moves: guest["moves"]?.integer ?? 0, previousPort: guest["moved_from"]?.integer)
         }
     }
 

@@ -101,11 +101,11 @@ private func sockets(
         place: place, staleSockets: stale, path: path, state: state, userName: "joe", isRoot: false)
 }
 
-private func network(_ text: String, ports: [String] = [], leases: String = "[]") throws -> NetworkFacts {
+private func network(_ text: String, ports: String = "[]", leases: String = "[]") throws -> NetworkFacts {
     func array(_ text: String) throws -> [JSON] { try JSONParser.parse(Array(text.utf8)).array ?? [] }
     return try NetworkFacts(
         socket: "/run/vde_vmnet/vde", process: 7, status: JSONParser.parse(Array(text.utf8)),
-        ports: ports.map(array), leases: array(leases))
+        ports: array(ports), leases: array(leases))
 }
 
 private func dhcp(_ leased: Int, of size: Int, conflicts: Int = 0, seconds: Int = 600) throws -> NetworkFacts {
@@ -117,8 +117,10 @@ private func dhcp(_ leased: Int, of size: Int, conflicts: Int = 0, seconds: Int 
             """)
 }
 
-private func at(port: Int, vlan: Int = 0) -> String {
-    #"[{"port":\#(port),"guests":[{"mac":"52:54:00:00:00:01","vlan":\#(vlan)}]}]"#
+private func at(port: Int, moves: Int = 0, from other: Int = 0) -> String {
+    """
+    [{"port":\(port),"guests":[{"mac":"52:54:00:00:00:01","vlan":0,"moves":\(moves),"moved_from":\(other)}]}]
+    """
 }
 
 private let signed = "<plist><dict><key>com.apple.security.virtualization</key><true/></dict></plist>"
@@ -227,7 +229,7 @@ private func broken() throws -> [Broken] {
         Broken(.leasesExhausted, LeaseCheck(try dhcp(10, of: 10)), "lease release 192.168.105.3"),
         Broken(.addressConflict, AddressCheck(try dhcp(1, of: 10, conflicts: 2)), "vde_vmnet events"),
         Broken(
-            .duplicateMAC, AddressCheck(try network("{}", ports: [at(port: 2), at(port: 5)])),
+            .duplicateMAC, AddressCheck(try network("{}", ports: at(port: 2, moves: 4, from: 5))),
             "vde_vmnet port disconnect 5 --network /run/vde_vmnet/vde"),
         Broken(
             .clockBehind, TimeCheck(now: 0, leases: [], leaseTime: 0, socket: "", isMacOS: false),
@@ -317,8 +319,8 @@ private func broken() throws -> [Broken] {
             BufferCheck(isPrivileged: false, sendLimit: 1 << 20, receiveLimit: 4 << 20, queueLimit: nil),
             UplinkCheck(try dhcp(1, of: 10)), UplinkCheck(try network("{}")), LeaseCheck(try dhcp(8, of: 10)),
             LeaseCheck(try network("{}")),
-            // One address in two VLANs belongs to one guest.
-            AddressCheck(try network("{}", ports: [at(port: 2), at(port: 5, vlan: 7)])),
+            // A guest that has migrated, back, and away again.
+            AddressCheck(try network("{}", ports: at(port: 2, moves: 3, from: 5))),
             TimeCheck(now: 1_795_920_873, leases: [], leaseTime: 0, socket: "", isMacOS: false),
             signature(signed), signature("", system: 15, isRoot: true),
             InternetSharingCheck(settings: "{\nEnabled = 0;\n}"),
@@ -389,7 +391,7 @@ private func broken() throws -> [Broken] {
 
     @Test func factsWithoutDetailsAreHarmless() throws {
         for text in ["{}", #"{"uplink":7,"dhcp":[],"mtu":"x","gateway":"?","network":"1/2"}"#] {
-            let facts = try network(text, ports: ["[]", "[7,null,{}]"], leases: "[1,{}]")
+            let facts = try network(text, ports: "[7,null,{}]", leases: "[1,{}]")
             #expect(facts.network == nil && facts.leases.isEmpty && facts.uplink == "none" && facts.mtu == 1500)
             #expect(facts.switchPath == nil)
         }

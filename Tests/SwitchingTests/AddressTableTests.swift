@@ -16,6 +16,12 @@ private final class Table {
     func addStatic(_ key: AddressTable.Key, at port: PortNumber) { table.addStatic(key, at: port) }
     func forget(_ port: PortNumber) { table.forget(port) }
     func count(at port: PortNumber) -> Int { table.count(at: port) }
+    func moves(now: UInt32) -> [UInt64: [Int]] {
+        Dictionary(
+            uniqueKeysWithValues: table.all(now: now).map {
+                ($0.address.value & 0xffff, [Int($0.moves), $0.previousPort.map(Int.init) ?? -1])
+            })
+    }
 }
 
 @Suite struct AddressTableTests {
@@ -40,6 +46,31 @@ private final class Table {
         table.learn(key(1), at: 4, now: 10)
         #expect(table.lookup(key(1), now: 10) == 4)
         #expect(table.count(at: 3) == 0 && table.count(at: 4) == 1)
+    }
+
+    @Test func movesAreCountedUntilTheAddressSettles() {
+        let table = Table()
+        table.learn(key(1), at: 3, now: 10)
+        #expect(table.moves(now: 10) == [1: [0, -1]])
+        for (now, port) in [(11, 4), (60, 3), (120, 4)] as [(UInt32, PortNumber)] {
+            table.learn(key(1), at: port, now: now)
+        }
+        #expect(table.moves(now: 180) == [1: [3, 3]])
+        #expect(table.moves(now: 181) == [1: [0, -1]])
+        table.learn(key(1), at: 5, now: 181)
+        #expect(table.moves(now: 181) == [1: [1, 4]])
+        table.forget(4)
+        #expect(table.moves(now: 181) == [1: [0, -1]])
+    }
+
+    @Test func movesOfManyAddressesAreBounded() {
+        let table = Table()
+        for port in [1, 2] as [PortNumber] {
+            for number in 0..<200 { table.learn(key(UInt64(number)), at: port, now: UInt32(port) + UInt32(number) / 8) }
+        }
+        // The latest are known.
+        let moved = table.moves(now: 30).filter { $0.value[0] > 0 }
+        #expect(moved.count == 64 && moved[199] == [1, 1] && moved[0] == nil)
     }
 
     @Test func oneAddressInTwoVLANsIsTwoEntries() {

@@ -245,7 +245,14 @@ extension NetworkControl {
             ("mac", .string(known.address.description)), ("address", .optional(lease?.address.description)),
             ("name", .optional(lease?.name?.description)),
             ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0)) } ?? .null),
+            ("moves", .integer(Int(known.moves))),
+            ("moved_from", known.previousPort.map { .integer(shownNumber(of: $0)) } ?? .null),
         ])
+    }
+
+    /// The number of a port in the switch's words; its internal number if it has none.
+    private func shownNumber(of port: PortNumber) -> Int {
+        client(at: port)?.number ?? daemon.session?.number(of: port) ?? Int(port)
     }
 
     // MARK: Leases

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
-import Wire
 
 /// Hardware and IP addresses that two guests have.
 struct AddressCheck: HostCheck {
     static let name = "addresses"
 
-    /// The guests' ports, several times.
-    let guests: [[NetworkFacts.GuestPort]]
+    /// Moves of an address, each within a minute of the one before, from which on two guests have it. A guest that
+    /// migrates or fails over, and back, moves its address twice.
+    private static let moveThreshold = 4
+
+    let guests: [NetworkFacts.GuestPort]
     /// IP addresses that a host used without a lease.
     let conflicts: Int
     let socket: String
@@ -18,30 +20,15 @@ struct AddressCheck: HostCheck {
         socket = network.socket
     }
 
-    private struct Key: Hashable {
-        let hardware: MACAddress
-        let vlan: Int
-    }
-
-    /// The addresses that were at several ports of one VLAN, with the ports. A switch has an address at one port at a
-    /// time, so one that two guests have moves back and forth.
-    private var duplicates: [(hardware: MACAddress, ports: [Int])] {
-        var places: [Key: Set<Int>] = [:]
-        for guest in guests.joined() {
-            places[Key(hardware: guest.hardware, vlan: guest.vlan), default: []].insert(guest.port)
-        }
-        return places.filter { $0.value.count > 1 }.map { ($0.key.hardware, $0.value.sorted()) }.sorted {
-            $0.hardware.description < $1.hardware.description
-        }
-    }
-
     var diagnoses: [Diagnosis] {
+        let duplicates = guests.filter { $0.moves >= AddressCheck.moveThreshold }
         var found = duplicates.prefix(16).map { duplicate in
-            let ports = duplicate.ports.map { "\($0)" }.joined(separator: " and ")
+            // The port with the higher number has joined later, as a rule.
+            let ports = [duplicate.port, duplicate.previousPort ?? duplicate.port].sorted()
             return Self.failed(
-                .duplicateMAC, "\(duplicate.hardware) moves between the ports \(ports): two guests have it",
-                ShellText.command(
-                    "vde_vmnet", "port", "disconnect", "\(duplicate.ports.last!)", "--network", socket))
+                .duplicateMAC,
+                "\(duplicate.hardware) moves between the ports \(ports[0]) and \(ports[1]): two guests have it",
+                ShellText.command("vde_vmnet", "port", "disconnect", "\(ports[1])", "--network", socket))
         }
         if conflicts > 0 {
             found.append(

@@ -18,6 +18,10 @@ package struct KnownAddress: Equatable, Sendable {
     package let bucket: Int
     /// Seconds since it was last seen; nil for a static one.
     package let age: UInt32?
+    /// How often it has moved between ports, without a pause of more than a minute until now; 0 if it has not.
+    package let moves: UInt32
+    /// The port that it was at before its last move, if `moves` is not 0.
+    package let previousPort: PortNumber?
 }
 
 /// The filtering database (802.1Q clause 8.8): the port at which an address was last seen. A set-associative hash table
@@ -58,6 +62,7 @@ package struct AddressTable: ~Copyable {
     /// How many entries each port holds, expired ones included.
     @usableFromInline let population: UnsafeMutablePointer<UInt32>
     @usableFromInline let portCapacity: Int
+    @usableFromInline var moves = AddressMoves()
 
     /// - Parameter ports: port numbers are below this.
     package init(ports: Int) {
@@ -130,6 +135,7 @@ package struct AddressTable: ~Copyable {
             unsafe population[Int(entry.port)] -= 1
             unsafe population[Int(port)] += 1
             unsafe entries[way] = Entry(lastSeen: now, port: port)
+            moves.record(key, from: entry.port, now: now)
             return .moved
         }
         insert(key, Entry(lastSeen: now, port: port), first, now)
@@ -183,6 +189,7 @@ package struct AddressTable: ~Copyable {
             unsafe keys[way] = 0
         }
         unsafe population[Int(port)] = 0
+        moves.forget(port)
     }
 
     /// Every address that is known now, in no order.
@@ -191,10 +198,11 @@ package struct AddressTable: ~Copyable {
         for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && isAlive(entries[way], now) {
             let key = unsafe keys[way], entry = unsafe entries[way]
             let age = entry.lastSeen == Entry.permanent ? nil : now &- entry.lastSeen
+            let move = moves.recent(key, now: now)
             found.append(
                 KnownAddress(
                     address: MACAddress(key & 0xffff_ffff_ffff), vlan: UInt16(key >> 48 & 0xfff), port: entry.port,
-                    bucket: way / AddressTable.ways, age: age))
+                    bucket: way / AddressTable.ways, age: age, moves: move?.count ?? 0, previousPort: move?.from))
         }
         return found
     }
