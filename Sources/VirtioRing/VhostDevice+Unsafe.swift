@@ -58,6 +58,8 @@ package final class VhostDevice: @unchecked Sendable {
     private var pieces = PieceList()
     private let poller: Poller
     private let wakeup: Wakeup
+    /// Interrupts the guest.
+    private var signaller = platform_vhost_signaller()
 
     /// A device without memory and rings.
     /// - Throws: if descriptors are missing.
@@ -65,7 +67,10 @@ package final class VhostDevice: @unchecked Sendable {
         poller = try Poller()
         wakeup = try Wakeup()
         try SystemError.check(platform_vhost_watch(poller.raw, wakeup.descriptor.raw), "watch a descriptor")
+        unsafe platform_vhost_open_signaller(&signaller)
     }
+
+    deinit { unsafe platform_vhost_close_signaller(&signaller) }
 
     /// The device for a port, which must hold a reference to this object (`PortConfiguration.owner`).
     package var frameDevice: FrameDevice {
@@ -151,9 +156,11 @@ package final class VhostDevice: @unchecked Sendable {
     /// Sets the eventfd that interrupts the guest; nil: the guest polls.
     package func setCall(of ring: Int, _ call: Box<Descriptor>?) throws(VhostFault) {
         if let call { try VhostDevice.prepare(call.value.raw) }
-        try change { device throws(VhostFault) in device.state.calls[ring] = call }
-        // An interrupt may have been lost between the two.
-        if let call { platform_wakeup_signal(call.value.raw) }
+        try change { device throws(VhostFault) in
+            device.state.calls[ring] = call
+            // An interrupt may have been lost between the two.
+            if let call { device.interrupt(call.value.raw) }
+        }
     }
 
     /// Lets frames through a ring, or no longer.
@@ -232,6 +239,9 @@ package final class VhostDevice: @unchecked Sendable {
         return -Errno.badMessage
     }
 
+    /// Interrupts the guest, without waiting for its front end. With the lock.
+    private func interrupt(_ call: Int32) { unsafe platform_vhost_signal(&signaller, call) }
+
     private var isLost: Bool { state.memory?.isLost ?? false }
 
     /// Takes frames that the guest sends. `FrameDevice.Receive`.
@@ -240,7 +250,6 @@ package final class VhostDevice: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         guard transmitting != nil else { return state.fault == nil ? 0 : -Errno.badMessage }
-        if isLost { return fail("it has shortened its memory") }
         var filled = 0, taken = 0, bytes = 0
         while taken < count && bytes < VhostDevice.batchBytes {
             guard let ready = transmitting!.availableCount() else { return fail("its ring has an impossible index") }
@@ -254,7 +263,9 @@ package final class VhostDevice: @unchecked Sendable {
                 if bytes >= VhostDevice.batchBytes { break }
             }
         }
-        if transmitting!.publish(), transmitCall >= 0 { platform_wakeup_signal(transmitCall) }
+        // Zeros were read instead. The guest may never announce anything again.
+        if isLost { return fail("it has shortened its memory") }
+        if transmitting!.publish(), transmitCall >= 0 { interrupt(transmitCall) }
         // The worker comes again until there is nothing, and the next kick is due only then.
         if filled == 0, transmitting!.announce(true) { wakeup.signal() }
         return Int32(filled)
@@ -286,7 +297,6 @@ package final class VhostDevice: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         guard receiving != nil else { return state.fault == nil ? -Errno.networkDown : -Errno.badMessage }
-        if isLost { return fail("it has shortened its memory") }
         let features = state.features, headerLength = headerLength
         var sent = 0
         var outcome = FrameWriter.Outcome.written
@@ -301,9 +311,10 @@ package final class VhostDevice: @unchecked Sendable {
             guard outcome == .written else { break }
             sent += 1
         }
+        if isLost { return fail("it has shortened its memory") }
         if outcome == .broken { return fail("its ring has an impossible entry") }
         if outcome != .full && sent > 0 { _ = receiving!.announce(false) }
-        if receiving!.publish(), receiveCall >= 0 { platform_wakeup_signal(receiveCall) }
+        if receiving!.publish(), receiveCall >= 0 { interrupt(receiveCall) }
         if sent > 0 { return Int32(sent) }
         return outcome == .tooLong ? -Errno.messageTooLong : -Errno.again
     }

@@ -46,6 +46,18 @@ package final class VhostGuest: @unchecked Sendable {
 
     deinit { unsafe munmap(memory, VhostGuest.memoryLength) }
 
+    /// Makes the eventfd of a ring's interrupts blocking, and fills it: a write to it waits until `emptyCall`.
+    package func fillCall(_ ring: Int) throws {
+        let raw = calls[ring].value.descriptor.raw
+        calls[ring].value.drain()
+        var counter = UInt64.max - 1
+        guard fcntl(raw, F_SETFL, fcntl(raw, F_GETFL) & ~O_NONBLOCK) == 0, unsafe CLibrary.write(raw, &counter, 8) == 8
+        else { throw CommandFailed(description: "the eventfd cannot be filled") }
+    }
+
+    /// Lets a write that waits go on.
+    package func emptyCall(_ ring: Int) { calls[ring].value.drain() }
+
     // MARK: Memory
 
     /// Replaces the driver's own mapping by zeros, once the file was shortened.
@@ -258,6 +270,9 @@ package final class VhostGuest: @unchecked Sendable {
             try request(13, VhostGuest.words(UInt64(ring)), descriptors: [calls[ring].value.signalDescriptor])
             try request(18, VhostGuest.words32(UInt32(ring), 1))
         }
+        // Frames that come before the rings are enabled are discarded. With this reply, they are.
+        try request(1)
+        _ = try reply()
     }
 
     /// Announces entries of a ring.

@@ -10,6 +10,11 @@ ssize_t platform_vhost_receive(
     *count = 0;
     return -ENOTSUP;
 }
+void platform_vhost_open_signaller(struct platform_vhost_signaller *signaller) {
+    *signaller = (struct platform_vhost_signaller){0};
+}
+void platform_vhost_close_signaller(struct platform_vhost_signaller *signaller) { (void)signaller; }
+void platform_vhost_signal(struct platform_vhost_signaller *signaller, int event) { (void)signaller, (void)event; }
 int platform_vhost_prepare_event(int fd) { return (void)fd, -ENOTSUP; }
 int platform_vhost_watch(int poller, int event) { return (void)poller, (void)event, -ENOTSUP; }
 void platform_vhost_drain(int poller) { (void)poller; }

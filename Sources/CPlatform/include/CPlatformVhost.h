@@ -16,6 +16,19 @@ int platform_vhost_supported(void);
 /// more descriptors came than there is room for; all are closed then.
 ssize_t platform_vhost_receive(
     int fd, void *bytes, size_t length, int descriptors[PLATFORM_VHOST_DESCRIPTORS], int *count);
+/// Signals eventfds without ever waiting for the process that shares them.
+struct platform_vhost_signaller {
+    /// The kernel's context for asynchronous I/O; 0 if there is none.
+    unsigned long context;
+    /// Completions that the kernel holds.
+    int completed;
+};
+/// Where the kernel permits no asynchronous I/O, a signal is a write, for which a process that makes the eventfd
+/// blocking again, and fills it, can have the caller wait.
+void platform_vhost_open_signaller(struct platform_vhost_signaller *signaller);
+void platform_vhost_close_signaller(struct platform_vhost_signaller *signaller);
+/// Adds 1 to an eventfd. Not for several threads at a time.
+void platform_vhost_signal(struct platform_vhost_signaller *signaller, int event);
 /// Makes an eventfd non-blocking. -EPROTOTYPE for any other descriptor, whose poll or write might block.
 int platform_vhost_prepare_event(int fd);
 /// Has a poller report each signal of an eventfd once, so that it need not be read (EPOLLET).
