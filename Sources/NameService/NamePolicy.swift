@@ -99,7 +99,7 @@ package final class NamePolicy {
 
     // MARK: Refusals
 
-    private func note(_ guest: MACAddress?, _ name: String, _ address: EgressAddress?) {
+    private func note(_ guest: MACAddress?, _ name: String, _ address: IPAddress?) {
         guard refusals.hasRoom(for: guest) else { return }
         refusals.insert(EgressRefusal(hardware: guest, name: name, address: address, transport: "dns"))
     }

@@ -1,21 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// An address of either version.
-package enum EgressAddress: Hashable, Sendable {
-    case ipv4(IPv4Address)
-    case ipv6(IPv6Address)
-}
-
-extension EgressAddress: CustomStringConvertible {
-    package var description: String {
-        switch self {
-        case .ipv4(let address): address.description
-        case .ipv6(let address): address.description
-        }
-    }
-}
-
 /// An address that one guest may connect to for a time, because the name service has answered it.
 package struct EgressPin: Hashable, Sendable {
     /// What the guest may send to the address.
@@ -35,11 +20,11 @@ package struct EgressPin: Hashable, Sendable {
     /// The guest's hardware address: its query by IPv4 pins IPv6 addresses as well.
     package let guest: MACAddress
     /// The destination.
-    package let address: EgressAddress
+    package let address: IPAddress
     /// What the guest may send there.
     package let scope: Scope
 
-    package init(guest: MACAddress, address: EgressAddress, scope: Scope) {
+    package init(guest: MACAddress, address: IPAddress, scope: Scope) {
         self.guest = guest
         self.address = address
         self.scope = scope

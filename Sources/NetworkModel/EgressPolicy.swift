@@ -82,7 +82,7 @@ package struct EgressPolicy: Equatable, Sendable {
 
     /// Judges an address to which a name leads: names do not open private networks, so that the owner of an allowed
     /// name cannot point it at the host, the LAN or the metadata server of a cloud (DNS rebinding).
-    package func verdict(onAnswer address: EgressAddress) -> AnswerVerdict {
+    package func verdict(onAnswer address: IPAddress) -> AnswerVerdict {
         switch address {
         case .ipv4(let address):
             if allowed.contains(where: { $0.contains(address, port: $0.port) }) { return .allowed }

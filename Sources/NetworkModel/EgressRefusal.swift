@@ -8,7 +8,7 @@ package struct EgressRefusal: Hashable, Sendable {
     /// The name that the guest has queried, or that has led it to the address; nil if none is known.
     package var name: String?
     /// The destination, or the address to which the name leads and must not; nil if the name itself is not allowed.
-    package var address: EgressAddress?
+    package var address: IPAddress?
     /// `dns`, `tcp`, `udp`, `icmp`, or the number of another protocol.
     package var transport: String
     /// Of TCP and UDP.
@@ -18,7 +18,7 @@ package struct EgressRefusal: Hashable, Sendable {
     package var reason: String?
 
     package init(
-        hardware: MACAddress?, name: String? = nil, address: EgressAddress? = nil, transport: String,
+        hardware: MACAddress?, name: String? = nil, address: IPAddress? = nil, transport: String,
         port: UInt16? = nil, reason: String? = nil
     ) {
         self.hardware = hardware
@@ -49,7 +49,7 @@ package struct EgressRefusal: Hashable, Sendable {
             packet.from(isLater ? packet.byteCount : min(headerLength, packet.byteCount)))
     }
 
-    private init(_ hardware: MACAddress, _ address: EgressAddress, _ number: UInt8, _ transport: RawSpan) {
+    private init(_ hardware: MACAddress, _ address: IPAddress, _ number: UInt8, _ transport: RawSpan) {
         // TCP's ports are where UDP's are; the length follows.
         let hasPort =
             (number == IPProtocol.tcp || number == IPProtocol.udp) && transport.byteCount >= UDPHeader.Field.length

@@ -56,7 +56,7 @@ package struct PinTable: Sendable {
     }
 
     /// Whether a guest may send to a port of an address.
-    package func allowsTCP(_ guest: MACAddress, _ address: EgressAddress, _ port: UInt16, now: Instant) -> Bool {
+    package func allowsTCP(_ guest: MACAddress, _ address: IPAddress, _ port: UInt16, now: Instant) -> Bool {
         guard guests[guest] != nil else { return false }
         return contains(EgressPin(guest: guest, address: address, scope: .tcp(port)), now: now)
             || !EgressPin.resolverPorts.contains(port) && allowsPing(guest, address, now: now)
@@ -65,7 +65,7 @@ package struct PinTable: Sendable {
     /// The same for UDP.
     /// - Parameter isExact: only a pin for this port counts.
     package func allowsUDP(
-        _ guest: MACAddress, _ address: EgressAddress, _ port: UInt16, isExact: Bool = false, now: Instant
+        _ guest: MACAddress, _ address: IPAddress, _ port: UInt16, isExact: Bool = false, now: Instant
     ) -> Bool {
         guard guests[guest] != nil else { return false }
         return contains(EgressPin(guest: guest, address: address, scope: .udp(port)), now: now)
@@ -74,7 +74,7 @@ package struct PinTable: Sendable {
     }
 
     /// Whether a guest may ping an address.
-    package func allowsPing(_ guest: MACAddress, _ address: EgressAddress, now: Instant) -> Bool {
+    package func allowsPing(_ guest: MACAddress, _ address: IPAddress, now: Instant) -> Bool {
         contains(EgressPin(guest: guest, address: address, scope: .everyPort), now: now)
     }
 
@@ -84,12 +84,12 @@ package struct PinTable: Sendable {
     }
 
     /// A name that has led a guest to an address, not long ago; nil if none is known.
-    package func name(leading guest: MACAddress, to address: EgressAddress) -> DNSName? {
+    package func name(leading guest: MACAddress, to address: IPAddress) -> DNSName? {
         guests[guest]?.filter { $0.key.address == address }.max { $0.value.serial < $1.value.serial }?.value.name
     }
 
     /// The name that has led a guest to an address, if there is one only.
-    package func soleName(leading guest: MACAddress, to address: EgressAddress) -> DNSName? {
+    package func soleName(leading guest: MACAddress, to address: IPAddress) -> DNSName? {
         let entries = (guests[guest] ?? [:]).filter { $0.key.address == address }.values
         guard let name = entries.first?.name, entries.allSatisfy({ $0.name == name && !$0.isShared }) else {
             return nil

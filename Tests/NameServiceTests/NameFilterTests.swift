@@ -104,7 +104,7 @@ import Wire
     func privateAddressIsForbidden(text: String) {
         let records = [address("site.example", "203.0.113.7"), address("site.example", text)]
         let verdict = NameFilter.judge(response: response(question("site.example"), records), under: policy)
-        let forbidden: EgressAddress = IPv4Address(text).map { .ipv4($0) } ?? .ipv6(IPv6Address(text)!)
+        let forbidden: IPAddress = IPv4Address(text).map { .ipv4($0) } ?? .ipv6(IPv6Address(text)!)
         #expect(verdict == .forbidden(forbidden))
     }
 

@@ -61,7 +61,7 @@ import Wire
 
     @Test func namesOfPinsCompleteRefusals() {
         var pins = PinTable()
-        let address = EgressAddress.ipv4(IPv4Address("198.51.100.3")!), now = Instant(nanoseconds: 1)
+        let address = IPAddress.ipv4(IPv4Address("198.51.100.3")!), now = Instant(nanoseconds: 1)
         for name in ["first.example", "second.example"] {
             _ = pins.insert(
                 [EgressPin(guest: guest, address: address, scope: .tcp(UInt16(name.utf8.count)))],

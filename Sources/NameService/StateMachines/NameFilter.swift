@@ -43,7 +43,7 @@ package enum NameFilter {
         /// The message is passed on once these addresses are pinned, each for its time to live in seconds.
         case pass([UInt8], [Found])
         /// The name leads to this address, which no name may open.
-        case forbidden(EgressAddress)
+        case forbidden(IPAddress)
         case noRecords
         case noSuchName
         case malformed
@@ -52,11 +52,11 @@ package enum NameFilter {
     /// An address that a name has.
     package struct Found: Equatable, Sendable {
         /// Of an A or AAAA record.
-        package let address: EgressAddress
+        package let address: IPAddress
         /// Seconds.
         package let timeToLive: UInt32
 
-        package init(address: EgressAddress, timeToLive: UInt32) {
+        package init(address: IPAddress, timeToLive: UInt32) {
             self.address = address
             self.timeToLive = timeToLive
         }
@@ -110,7 +110,7 @@ package enum NameFilter {
         }
     }
 
-    private static func address(of record: DNSRecordView, _ message: RawSpan) -> EgressAddress? {
+    private static func address(of record: DNSRecordView, _ message: RawSpan) -> IPAddress? {
         record.ipv4(in: message).map { .ipv4($0) } ?? record.ipv6(in: message).map { .ipv6($0) }
     }
 

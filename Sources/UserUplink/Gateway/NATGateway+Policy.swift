@@ -38,7 +38,7 @@ extension NATGateway {
     }
 
     /// Whether pins allow a TCP segment that opens a connection.
-    func pinsAllow(_ address: EgressAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> Bool {
+    func pinsAllow(_ address: IPAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> Bool {
         isSYN && pins.count > 0 && pins.allowsTCP(info.hardware, address, port, now: info.now)
     }
 
@@ -46,7 +46,7 @@ extension NATGateway {
     /// other addresses for the proxy, so that a policy by address needs the address.
     func target(of segment: InboundSegment) -> ProxyHandshake.Target {
         let key = segment.key, policy = options.policy
-        let address: EgressAddress = key.isIPv6 ? .ipv6(key.remote) : .ipv4(key.remoteIPv4)
+        let address: IPAddress = key.isIPv6 ? .ipv6(key.remote) : .ipv4(key.remoteIPv4)
         if let name = pins.soleName(leading: segment.hardware, to: address),
             policy.isDenying ? policy.allowsTCP(named: name, key.remotePort) : !policy.deniesPrivate
         {
@@ -56,7 +56,7 @@ extension NATGateway {
     }
 
     /// How a connection that the policy does not allow by address is checked.
-    func check(_ address: EgressAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> NameCheckKind {
+    func check(_ address: IPAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> NameCheckKind {
         guard isSYN, options.policy.inspectsNames else { return .none }
         // A rule that names another port is for another protocol.
         let isOther =
@@ -66,7 +66,7 @@ extension NATGateway {
     }
 
     /// Whether pins allow a UDP datagram, or have allowed its flow.
-    mutating func pinsAllow(_ address: EgressAddress, _ key: FlowKey, by owner: GuestOwner, _ info: FrameInfo) -> Bool {
+    mutating func pinsAllow(_ address: IPAddress, _ key: FlowKey, by owner: GuestOwner, _ info: FrameInfo) -> Bool {
         if pinnedFlows.count > 0, let index = pinnedFlows.findFresh(key, within: Self.flowLifetime, now: info.now) {
             pinnedFlows.markActive(index, now: info.now)
             return true
@@ -81,7 +81,7 @@ extension NATGateway {
     }
 
     /// Whether pins allow a ping.
-    func pinsAllowPing(_ address: EgressAddress, _ info: FrameInfo) -> Bool {
+    func pinsAllowPing(_ address: IPAddress, _ info: FrameInfo) -> Bool {
         pins.count > 0 && pins.allowsPing(info.hardware, address, now: info.now)
     }
 
