@@ -52,6 +52,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case noRouter = "--no-router"
     case boot = "--boot"
     case publish = "--publish"
+    case publish6 = "--publish with IPv6"
     case publishHardware = "--publish PORT:MAC"
     case publishHardwareUDP = "--publish PORT:MAC/udp"
     case publishName = "--publish PORT:NAME"
@@ -261,6 +262,7 @@ extension OptionRules {
         OptionRule(
             .publishHardware, .publishName, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
             because: "only leases of vde_vmnet's own DHCP server give the guest's address"),
+        OptionRule(.publish6, condition: .excludes([.ipv6Off]), because: "guests have no IPv6 addresses"),
         // Listeners
         OptionRule(
             .vdeDirmode, condition: .listener([.ownSwitch]), because: "only --switch creates a directory"),
@@ -356,6 +358,9 @@ extension OptionRules {
         OptionRule(
             .noRouter, condition: .uplinks([.tap, .user]),
             because: "vmnet.framework itself announces its gateway to guests as their IPv6 router"),
+        OptionRule(
+            .publish6, condition: .uplinks([.tap, .user]),
+            because: "vmnet.framework itself gives guests IPv6 addresses, which vde_vmnet does not know"),
         OptionRule(
             .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),

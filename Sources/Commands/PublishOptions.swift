@@ -10,9 +10,10 @@ struct PublishOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Forward a port of this host to a guest: [BIND:]PORT[-END]:GUEST[:PORT][/udp]. May be repeated.
-            BIND: address of this host to listen on (default: 0.0.0.0, all addresses)
+            BIND: address of this host to listen on (default: all addresses of the guest's IP version)
             GUEST: the guest's address (--dhcp-host makes it permanent), its hardware address, or the host name that \
-            it sends by DHCP; a hardware address or a name follows the guest's lease
+            it sends by DHCP; a hardware address or a name follows the guest's lease of IPv4
+            IPv6 addresses are in brackets, GUEST in full or without the network's prefix: [::]:8080:[::10]:80
             """,
             valueName: "ports"))
     var publish: [String] = []
@@ -20,6 +21,7 @@ struct PublishOptions: ParsableArguments {
     func note(in given: inout GivenOptions) {
         let parsed = publish.compactMap { try? PublishedPort(parsing: $0) }
         given.note(.publish, !publish.isEmpty)
+        given.note(.publish6, parsed.contains(where: \.isIPv6))
         for one in parsed {
             switch one.followed {
             case .hardware?:

@@ -54,7 +54,7 @@ struct VmnetOptionGroup: ParsableArguments {
     }
 
     private func checkPublished(_ published: [PublishedPort]) throws {
-        if let bound = published.first(where: { $0.bind != .any }) {
+        if let bound = published.first(where: { !$0.bind.isUnspecified }) {
             throw ValidationError(
                 """
                 --publish \(bound): vmnet.framework forwards a port for all addresses of the Mac; leave out \

@@ -51,10 +51,10 @@ final class PublishedGuests {
         for index in published.indices {
             guard let followed = published[index].followed else { continue }
             let isLeased = followed.hasLease(of: lease.hardware, named: lease.name)
-            if isLeased, published[index].guest != lease.address {
+            if isLeased, published[index].guest != .ipv4(lease.address) {
                 published[index].setGuest(lease.address)
                 logger.info("--publish \(published[index]) leads to \(lease.address)")
-            } else if !isLeased, published[index].guest == lease.address {
+            } else if !isLeased, published[index].guest == .ipv4(lease.address) {
                 // It is another guest's now, or the guest has another name.
                 published[index].setGuest(.any)
                 logger.info("--publish \(published[index]) leads nowhere until that guest has a lease again")
@@ -63,7 +63,9 @@ final class PublishedGuests {
     }
 
     private func warn(of lease: Lease) {
-        guard let one = published.first(where: { $0.followed == nil && $0.guest == lease.address }) else { return }
+        guard let one = published.first(where: { $0.followed == nil && $0.guest == .ipv4(lease.address) }) else {
+            return
+        }
         let holder = holders.updateValue(lease.hardware, forKey: lease.address)
         guard let holder, holder != lease.hardware else { return }
         logger.warning(

@@ -174,11 +174,14 @@ package struct NATTable: Equatable, Sendable {
         let (address, port) = isReply ? ("saddr", "sport") : ("daddr", "dport")
         return
             """
-            ct direction \(isReply ? "reply" : "original") ct status dnat ip \(address) \(published.guest) \
+            ct direction \(isReply ? "reply" : "original") ct status dnat \
+            \(family(published)) \(address) \(published.guest) \
             \(published.transport.rawValue) \(port) \(range(published.guestPorts)) ct original proto-dst \
             \(range(published.ports))
             """
     }
+
+    private static func family(_ published: PublishedPort) -> String { published.isIPv6 ? "ip6" : "ip" }
 
     private static func range(_ ports: ClosedRange<UInt16>) -> String {
         ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
@@ -222,15 +225,32 @@ package struct NATTable: Equatable, Sendable {
         let rules = routed.map { "    \(NATTable.rule(for: $0))\n" }.joined()
         // Guests cannot answer the host's loopback network, nor guests that come through the host: such packets get the
         // gateway's address as their source.
+        let hairpin6 = network6.map { "    \(outward) ip6 saddr \($0) ct status dnat masquerade\n" } ?? ""
         return """
             \(postrouting)    \(outward) ip saddr { 127.0.0.0/8, \(network) } ct status dnat masquerade
-              }
+            \(hairpin6)  }
               chain prerouting {
                 type nat hook prerouting priority dstnat; policy accept;
             \(rules)  }
               chain output {
                 type nat hook output priority -100; policy accept;
             \(rules)  }
+            \(loopbackChain)
+            """
+    }
+
+    /// The host's own connections to `::1` get to no guest: the kernel has no `route_localnet` for IPv6, and would drop
+    /// the answers. They do not get to the socket that only reserves the port either.
+    private var loopbackChain: String {
+        let rules = routed.filter { $0.isIPv6 && $0.bind.isUnspecified }.map {
+            "    oif lo ip6 daddr ::1 ct direction original \($0.transport.rawValue) dport \(NATTable.range($0.ports)) "
+                + "reject\($0.transport == .tcp ? " with tcp reset" : "")\n"
+        }
+        guard !rules.isEmpty else { return "" }
+        return """
+              chain loopback {
+                type filter hook output priority filter; policy accept;
+            \(rules.joined())  }
 
             """
     }
@@ -241,15 +261,18 @@ package struct NATTable: Equatable, Sendable {
         if published.guestPort == ports.lowerBound {
             target = "\(published.guest)"
         } else if ports.count == 1 {
-            target = "\(published.guest):\(published.guestPort)"
+            target = "\(published.guest.hostText):\(published.guestPort)"
         } else {
             // With a range as its target, nft would choose any port of it; a map keeps the order.
             let pairs = zip(ports, published.guestPorts).map { "\($0) : \($1)" }.joined(separator: ", ")
             target = "\(published.guest) : \(transport) dport map { \(pairs) }"
         }
-        let address = published.bind == .any ? "" : "ip daddr \(published.bind) "
-        return
-            "meta nfproto ipv4 fib daddr type local \(address)\(transport) dport \(range(ports)) dnat ip to \(target)"
+        let family = family(published), anyAddress = published.isIPv6 ? "ip6 daddr != ::1 " : ""
+        let address = published.bind.isUnspecified ? anyAddress : "\(family) daddr \(published.bind) "
+        return """
+            meta nfproto \(published.isIPv6 ? "ipv6" : "ipv4") fib daddr type local \(address)\(transport) \
+            dport \(range(ports)) dnat \(family) to \(target)
+            """
     }
 
     /// Removes a table, if it exists and has no owner.

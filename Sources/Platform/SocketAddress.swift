@@ -31,6 +31,14 @@ package struct SocketAddress: Sendable {
         self.raw = raw
     }
 
+    /// An address without scope, of either version of IP.
+    package init(_ address: IPAddress, port: UInt16) {
+        switch address {
+        case .ipv4(let address): self.init(address, port: port)
+        case .ipv6(let address): self.init(address, port: port)
+        }
+    }
+
     /// In host byte order.
     package var port: UInt16 { raw.port }
     /// Whether it is an IPv4 address, not an IPv6 address.

@@ -24,7 +24,8 @@ extension ExitError {
     /// - Parameter code: the positive errno.
     package static func publishing(_ published: PublishedPort, port: UInt16, errno code: Int32) -> ExitError {
         let name =
-            "\(published.transport.rawValue) port \(port)" + (published.bind == .any ? "" : " of \(published.bind)")
+            "\(published.transport.rawValue) port \(port)"
+            + (published.bind.isUnspecified ? "" : " of \(published.bind)")
         switch code {
         case Errno.addressInUse:
             let holder = SocketOwnerLookup.find(published.transport, port).map { " by \($0)" } ?? ""

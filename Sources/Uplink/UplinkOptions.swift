@@ -65,9 +65,13 @@ package struct UplinkOptions: Sendable {
         0xfd << 56 | (hardwareAddress(gateway: gateway).value & 0xff_ffff_ffff) << 16
     }
 
-    /// Checks that reservations of IPv6 addresses are for `network`; nil for none.
-    /// - Throws: `usage`, with the reservation that is not.
+    /// Checks that reservations of IPv6 addresses and ports published for them are for `network`; nil for none.
+    /// - Throws: `usage`, with the one that is not.
     package func checkGuests(of network: IPv6Network?) throws(ExitError) {
+        for one in published {
+            guard let reason = one.refusal(in: network) else { continue }
+            throw ExitError(.usage, "--publish \(one): \(reason); choose the network with --ipv6")
+        }
         guard
             let one = reservations.first(where: { one in
                 one.address6 != nil && network.map { one.address6(in: $0) == nil } ?? true

@@ -18,14 +18,29 @@ package struct FlowKey: Hashable, Sendable {
         ports = UInt64(guestPort) << 32 | UInt64(remotePort) << 16 | UInt64(protocolNumber)
     }
 
+    /// The key of a flow between addresses of the same version.
+    init(
+        _ protocolNumber: UInt8, guest: IPAddress, _ guestPort: UInt16, remote: IPAddress, _ remotePort: UInt16
+    ) {
+        self.init(
+            protocolNumber, guest: FlowKey.field(guest), guestPort, remote: FlowKey.field(remote), remotePort)
+    }
+
+    private static func field(_ address: IPAddress) -> IPv6Address {
+        switch address {
+        case .ipv4(let address): IPv6Address(embedding: address)
+        case .ipv6(let address): address
+        }
+    }
+
     var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
     var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
     /// A guest's IPv6 address always has a prefix.
     var isIPv6: Bool { guest.high != 0 }
 
-    /// The addresses as text, of either version.
-    var guestText: String { isIPv6 ? guest.description : guestIPv4.description }
-    var remoteText: String { isIPv6 ? remote.description : remoteIPv4.description }
+    /// The addresses, of either version.
+    var guestAddress: IPAddress { isIPv6 ? .ipv6(guest) : .ipv4(guestIPv4) }
+    var remoteAddress: IPAddress { isIPv6 ? .ipv6(remote) : .ipv4(remoteIPv4) }
 
     /// The addresses of an IPv4 flow.
     var guestIPv4: IPv4Address { IPv4Address(UInt32(truncatingIfNeeded: guest.low)) }

@@ -65,8 +65,9 @@ extension UserNAT {
     }
 
     /// Publishes a port.
-    /// - Throws: `port`, with the part that failed; nothing is published then.
+    /// - Throws: `port`, with the part that failed, or `noIPv6Ports`; nothing is published then.
     package func publish(_ published: PublishedPort) throws(UserNATError) {
+        try checkLibrary(for: published)
         var done: [UInt16] = []
         for (host, guest) in zip(published.ports, published.guestPorts) {
             let error = publish(published, host, guest)

@@ -74,6 +74,12 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         slirp = try SlirpThread(options)
         slirp.stack.onFrame { [unowned self] in receiveFromSlirp(&$0) }
         for port in published {
+            do throws(UserNATError) {
+                try checkLibrary(for: port)
+            } catch {
+                slirp.stack.close()
+                throw error
+            }
             for (host, guest) in zip(port.ports, port.guestPorts) {
                 let error = publish(port, host, guest)
                 if error != 0 {
@@ -82,6 +88,11 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
                 }
             }
         }
+    }
+
+    /// - Throws: `noIPv6Ports`.
+    func checkLibrary(for port: PublishedPort) throws(UserNATError) {
+        if port.isIPv6, port.transport == .udp, !slirp.stack.canPublishIPv6 { throw .noIPv6Ports(port) }
     }
 
     /// Returns 0 or a positive errno.

@@ -48,7 +48,6 @@ package final class UserUplink: Uplink {
     ) throws(ExitError) {
         self.options = options
         self.context = context
-        current = options.published
         injector = InjectionPort(context.control)
         let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
         self.changes = changes
@@ -72,7 +71,8 @@ package final class UserUplink: Uplink {
                 names = try makeNames(addressing)
                 natOptions.answersDNS = names != nil
             }
-            network = try UserUplink.start(natOptions, options.published, names, injector)
+            current = options.published.map { $0.completed(by: network6) }
+            network = try UserUplink.start(natOptions, current, names, injector)
         } catch {
             changes.undo()
             throw error
@@ -109,11 +109,16 @@ package final class UserUplink: Uplink {
                     """)
             case .port(let published, let port, let code):
                 throw ExitError.publishing(published, port: port, errno: code)
+            case .noIPv6Ports(let published):
+                throw ExitError(.unavailable, "--publish \(published): \(UserUplink.lacksIPv6Ports)")
             case .system(let error):
                 throw ExitError(.unavailable, error.description)
             }
         }
     }
+
+    private static let lacksIPv6Ports =
+        "the installed libslirp publishes no UDP port of IPv6; install version 4.5 or later, or publish a TCP port"
 
     /// What guests lack compared with a TAP, for a notice to a user without privilege.
     package static let limitations = """
@@ -214,7 +219,8 @@ package final class UserUplink: Uplink {
             + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
     }
 
-    package func change(published: [PublishedPort]) throws(ChangeRefusal) {
+    package func change(published given: [PublishedPort]) throws(ChangeRefusal) {
+        let published = given.map { $0.completed(by: addressing.network6) }
         // By their text, because the address of a followed guest changes with its lease.
         let before = Set(current.map(\.description)), after = Set(published.map(\.description))
         let added = published.filter { !before.contains($0.description) }
@@ -235,6 +241,9 @@ package final class UserUplink: Uplink {
         } catch {
             for one in done { network.unpublish(one) }
             for one in removed { try? network.publish(one) }
+            if case .noIPv6Ports(let one) = error {
+                throw ChangeRefusal(.unsupported, "\(one): \(UserUplink.lacksIPv6Ports)")
+            }
             guard case .port(let one, let port, let code) = error else {
                 throw ChangeRefusal(.failed, "the user-mode NAT cannot publish: \(error)")
             }
@@ -265,8 +274,8 @@ package final class UserUplink: Uplink {
         network.connections(limit: limit).map { key in
             UplinkDetails.Flow(
                 transport: "tcp",
-                guest: UplinkDetails.SocketEnd(address: key.guestText, port: key.guestPort),
-                remote: UplinkDetails.SocketEnd(address: key.remoteText, port: key.remotePort))
+                guest: UplinkDetails.SocketEnd(address: key.guestAddress.description, port: key.guestPort),
+                remote: UplinkDetails.SocketEnd(address: key.remoteAddress.description, port: key.remotePort))
         }
     }
 

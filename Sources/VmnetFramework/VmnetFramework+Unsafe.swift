@@ -162,13 +162,15 @@ package struct VmnetFramework: VmnetProvider {
 extension VmnetOptions {
     /// A rule for each published port.
     fileprivate var forwardings: [(published: PublishedPort, rule: cvmnet_rule)] {
-        published.flatMap { published in
-            zip(published.ports, published.guestPorts).map { port, guestPort in
+        published.flatMap { published -> [(published: PublishedPort, rule: cvmnet_rule)] in
+            // Ports of IPv6 do not get here.
+            guard case .ipv4(let guest) = published.guest else { return [] }
+            return zip(published.ports, published.guestPorts).map { port, guestPort in
                 // Protocol numbers of RFC 9293 and RFC 768.
                 (
                     published,
                     cvmnet_rule(
-                        protocol: published.transport == .tcp ? 6 : 17, address: bytes4(published.guest.bytes),
+                        protocol: published.transport == .tcp ? 6 : 17, address: bytes4(guest.bytes),
                         external_port: port, internal_port: guestPort)
                 )
             }

@@ -80,6 +80,7 @@ private enum Expected {
         --publish 2222:10.0.0.2:22                  | ++++- | +-- | ++++++++ |
         --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | ++++++++ |
         --publish 2222:52:54:00:00:00:01:22/udp     | ++--- | +-- | ++++++++ |
+        --publish 2222:[::10]:22                    | +++-- | +-- | ++++++++ |
         --publish 2222:web:22                       | +++-- | +-- | ++++++++ |
         --publish 2222:web:22/udp                   | ++--- | +-- | ++++++++ |
         --egress allow                              | +++-- | +-- | ++++++++ |
@@ -126,6 +127,7 @@ private enum Expected {
         ("--allow-server", ["--vmnet-isolation"]),
         ("--publish 2222:52:54:00:00:00:01:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--publish 2222:52:54:00:00:00:01:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--publish 2222:[::10]:22", ["--ipv6 off"]),
         ("--publish 2222:web:22", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--publish 2222:web:22/udp", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--vmnet-external-interface", ["--vmnet-interface-id", "--vmnet-dhcp-end"]),

@@ -5,16 +5,56 @@ import NetworkModel
 import Wire
 
 @Suite struct PublishedPortTests {
-    @Test(arguments: ["[::]:8080:192.168.105.2:80", "8080:[fd12:3456:789a::2]:80", "[::1]:80:[fd12::2]:80/udp"])
-    func portOfIPv6IsRefusedByName(text: String) {
-        #expect {
-            try PublishedPort(parsing: text)
-        } throws: {
-            "\($0)".contains("ports are published by IPv4")
+    private let six = IPAddress.ipv6(IPv6Address("fd12:3456:789a::2")!)
+
+    @Test func addressesOfIPv6AreInBrackets() throws {
+        #expect(
+            try PublishedPort(parsing: "8080:[fd12:3456:789a::2]:80")
+                == PublishedPort(
+                    .tcp, bind: .ipv6(.unspecified), ports: 8080...8080, guest: six, guestPort: 80))
+        #expect(
+            try PublishedPort(parsing: "[2001:db8::1]:6000-6001:[fd12:3456:789A:0::2]:7000/udp")
+                == PublishedPort(
+                    .udp, bind: .ipv6(IPv6Address("2001:db8::1")!), ports: 6000...6001, guest: six, guestPort: 7000))
+        #expect(
+            try PublishedPort(parsing: "[::]:80:[::10]").completed(
+                by: IPv6Network(containing: IPv6Address("fd12::")!, prefixLength: 64)
+            ).guest.description == "fd12::10")
+        for text in ["8080:[fd12::2]:80/tcp", "[::1]:1-2:[::10]:1/udp", "[2001:db8::1]:53:[fd12::2]:53/udp"] {
+            let one = try PublishedPort(parsing: text)
+            #expect(one.description == text && one.isIPv6 && one.hasGuestAddress)
         }
     }
 
-    private let guest = IPv4Address("192.168.105.2")!
+    @Test(arguments: [
+        ("[::]:80:192.168.105.2", "IPv4 and IPv6"), ("127.0.0.1:80:[fd12::2]", "IPv4 and IPv6"),
+        ("[::]:80:web", "to the lease of a guest"), ("[::]:80:52:54:00:00:00:01:80", "to the lease of a guest"),
+        ("[fe80::1]:80:[fd12::2]", "that clients can reach"), ("[ff02::1]:80:[fd12::2]", "that clients can reach"),
+        ("[::ffff:1.2.3.4]:80:[fd12::2]", "that clients can reach"), ("[fe80::1%eth0]:80:[fd12::2]", "clients can"),
+        ("80:[fe80::2]", "where a guest belongs"), ("80:[::1]", "where a guest belongs"),
+        ("80:[::]", "where a guest belongs"), ("80:[ff05::2]", "where a guest belongs"),
+        ("80:[::ffff:1.2.3.4]", "where a guest belongs"), ("80:[fd12::2", "where a guest belongs"),
+        ("80:fd12::2", "without brackets"), ("fd12::1:80:[fd12::2]", "without brackets"),
+        ("80:[fd12::2]x:80", "where a guest belongs"),
+        ("[::]:[fd12::2]", "lacks the guest"), ("[::1]", "[BIND:]PORT"), ("[]:80:[fd12::2]", "clients can reach"),
+    ])
+    func portOfIPv6IsRefusedWithAReason(text: String, reason: String) {
+        #expect(refusal(text)?.contains(reason) == true, "\(refusal(text) ?? "accepted")")
+    }
+
+    @Test func guestOfIPv6IsInTheNetwork() throws {
+        let network = IPv6Network(containing: IPv6Address("fd12::")!, prefixLength: 64)
+        for (text, reason) in [
+            ("80:[fd12::2]", nil), ("80:[::2]", nil), ("80:[fd13::2]", "write [::10]"), ("80:[fd12::1]", "gateway"),
+        ] as [(String, String?)] {
+            let found = try PublishedPort(parsing: text).refusal(in: network)
+            #expect(reason.map { found?.contains($0) == true } ?? (found == nil), "\(found ?? "accepted")")
+        }
+        #expect(try PublishedPort(parsing: "80:[::2]").refusal(in: nil)?.contains("no IPv6") == true)
+        #expect(try PublishedPort(parsing: "80:192.168.105.2").refusal(in: nil) == nil)
+    }
+
+    private let guest = IPAddress.ipv4(IPv4Address("192.168.105.2")!)
 
     private func refusal(_ text: String) -> String? {
         do {
@@ -35,10 +75,11 @@ import Wire
         #expect(
             try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2")
                 == PublishedPort(
-                    .tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 2222))
+                    .tcp, bind: .ipv4(IPv4Address("127.0.0.1")!), ports: 2222...2222, guest: guest, guestPort: 2222))
         #expect(
             try PublishedPort(parsing: "127.0.0.1:2222:192.168.105.2:22/tcp")
-                == PublishedPort(.tcp, bind: IPv4Address("127.0.0.1")!, ports: 2222...2222, guest: guest, guestPort: 22)
+                == PublishedPort(
+                    .tcp, bind: .ipv4(IPv4Address("127.0.0.1")!), ports: 2222...2222, guest: guest, guestPort: 22)
         )
         #expect(
             try PublishedPort(parsing: "0.0.0.0:53:192.168.105.2/udp")
@@ -52,14 +93,15 @@ import Wire
         let mac = MACAddress("52:54:00:00:00:01")!
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
         #expect(
-            one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, followed: .hardware(mac), guestPort: 22)
+            one == PublishedPort(.tcp, ports: 2222...2222, guest: .ipv4(.any), followed: .hardware(mac), guestPort: 22)
                 && !one.hasGuestAddress)
         #expect(
             try PublishedPort(parsing: "127.0.0.1:6000-6001:52:54:00:00:00:01/udp")
                 == PublishedPort(
-                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 6000...6001, guest: .any, followed: .hardware(mac),
+                    .udp, bind: .ipv4(IPv4Address("127.0.0.1")!), ports: 6000...6001, guest: .ipv4(.any),
+                    followed: .hardware(mac),
                     guestPort: 6000))
-        one.setGuest(guest)
+        one.setGuest(IPv4Address("192.168.105.2")!)
         #expect(one.hasGuestAddress && one.guest == guest && one.description == "2222:52:54:00:00:00:01:22/tcp")
         for text in [
             "2222:52:54:00:00:00:0g:22", "52:54:00:00:00:01", "2222:ff:ff:ff:ff:ff:ff:22", "80:52:54:00:00:00:01:22:22",
@@ -69,17 +111,20 @@ import Wire
     @Test func guestMayBeAHostName() throws {
         func name(_ text: String) throws -> FollowedGuest { .name(try #require(GuestName(text))) }
         var one = try PublishedPort(parsing: "2222:web:22")
-        #expect(one == PublishedPort(.tcp, ports: 2222...2222, guest: .any, followed: try name("web"), guestPort: 22))
+        #expect(
+            one == PublishedPort(.tcp, ports: 2222...2222, guest: .ipv4(.any), followed: try name("web"), guestPort: 22)
+        )
         #expect(!one.hasGuestAddress && network.refusal(of: one) == nil)
         #expect(
             try PublishedPort(parsing: "127.0.0.1:8080-8081:WEB-1:80/udp")
                 == PublishedPort(
-                    .udp, bind: IPv4Address("127.0.0.1")!, ports: 8080...8081, guest: .any, followed: try name("web-1"),
+                    .udp, bind: .ipv4(IPv4Address("127.0.0.1")!), ports: 8080...8081, guest: .ipv4(.any),
+                    followed: try name("web-1"),
                     guestPort: 80))
         #expect(
             try PublishedPort(parsing: "80:guest")
-                == PublishedPort(.tcp, ports: 80...80, guest: .any, followed: try name("guest"), guestPort: 80))
-        one.setGuest(guest)
+                == PublishedPort(.tcp, ports: 80...80, guest: .ipv4(.any), followed: try name("guest"), guestPort: 80))
+        one.setGuest(IPv4Address("192.168.105.2")!)
         #expect(one.hasGuestAddress && one.guest == guest && one.description == "2222:web:22/tcp")
     }
 
@@ -150,6 +195,8 @@ import Wire
         #expect(try !overlap("127.0.0.1:80:10.0.0.2", "127.0.0.2:80:10.0.0.3"))
         #expect(try !overlap("80:10.0.0.2", "80:10.0.0.2/udp"))
         #expect(try !overlap("80-89:10.0.0.2", "90:10.0.0.2"))
+        #expect(try !overlap("80:10.0.0.2", "80:[fd12::2]"))
+        #expect(try overlap("[::1]:80:[fd12::2]", "80:[fd12::2]"))
     }
 
     private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24)
@@ -163,6 +210,7 @@ import Wire
 
     @Test(arguments: [
         "127.0.0.1:6000-6010:192.168.105.2:7000/udp", "127.0.0.1:6000-6010:web-1:7000/udp",
+        "[2001:db8::1]:6000:[::10]:7000/udp",
         "6000:52:54:00:00:00:01:22",
     ])
     func fuzzedTextIsParsedOrRejected(sample: String) {

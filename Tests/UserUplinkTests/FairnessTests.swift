@@ -249,7 +249,7 @@ extension NeighborTable {
         #expect(gateway.toGuests.count == 2)
         gateway.tick(now: .seconds(22))
         #expect(!gateway.needsTick)
-        #expect(gateway.neighbors.hardware(of: ip(100)) == mac(13))
+        #expect(gateway.neighbors.ipv4.hardware(of: ip(100)) == mac(13))
         #expect(announce(13, now: .seconds(22)) == .consumed)
     }
 
@@ -264,6 +264,6 @@ extension NeighborTable {
         gateway.tick(now: .seconds(21))
         gateway.tick(now: .seconds(22))
         #expect(gateway.fromGuest(solicitation(13, from: address).rawSpan, now: .seconds(22)) == .consumed)
-        #expect(gateway.neighbors6.hardware(of: address) == mac(13))
+        #expect(gateway.neighbors.ipv6.hardware(of: address) == mac(13))
     }
 }

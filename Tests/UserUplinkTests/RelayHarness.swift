@@ -135,7 +135,7 @@ final class RelayHarness {
     func publish(to guestPort: UInt16) throws -> UInt16 {
         for _ in 0..<100 {
             let port = UInt16.random(in: 20_000...60_000)
-            if (try? relay.publish(IPv4Address("127.0.0.1")!, port, to: Fixture.guest, guestPort)) != nil {
+            if (try? relay.publish(.ipv4(.init("127.0.0.1")!), port, to: .ipv4(Fixture.guest), guestPort)) != nil {
                 return port
             }
         }

@@ -310,7 +310,7 @@ import Wire
     @Test func publishedPortSendsSYNToGuest() throws {
         let harness = try RelayHarness()
         let port = UInt16.random(in: 20_000...60_000)
-        try harness.relay.publish(.any, port, to: Fixture.guest, 80)
+        try harness.relay.publish(.ipv4(.any), port, to: .ipv4(Fixture.guest), 80)
         func come() throws -> SocketBox {
             let client = SocketBox(try Socket.tcp())
             try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
@@ -345,13 +345,13 @@ import Wire
         #expect(!other.socket.wait(for: .hangup, until: BootClock.now + .seconds(5)).isEmpty)
         #expect(throws: SystemError.self) { try other.socket.receive(limit: 10) }
         #expect(harness.relay.count == 1)
-        #expect(throws: SystemError.self) { try harness.relay.publish(.any, port, to: Fixture.guest, 81) }
+        #expect(throws: SystemError.self) { try harness.relay.publish(.ipv4(.any), port, to: .ipv4(Fixture.guest), 81) }
     }
 
     @Test func unknownGuestIsResolvedByARP() throws {
         let harness = try RelayHarness()
         let port = UInt16.random(in: 20_000...60_000)
-        try harness.relay.publish(.any, port, to: Fixture.other, 80)
+        try harness.relay.publish(.ipv4(.any), port, to: .ipv4(Fixture.other), 80)
         let client = SocketBox(try Socket.tcp())
         try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
         try eventually("a question for the address") {

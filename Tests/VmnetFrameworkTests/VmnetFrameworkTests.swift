@@ -293,8 +293,8 @@ import VmnetUplink
         #expect(
             status {
                 $0.published = [
-                    PublishedPort(.tcp, ports: 80...81, guest: .any, guestPort: 80),
-                    PublishedPort(.tcp, ports: 81...81, guest: .any, guestPort: 1),
+                    PublishedPort(.tcp, ports: 80...81, guest: .ipv4(.any), guestPort: 80),
+                    PublishedPort(.tcp, ports: 81...81, guest: .ipv4(.any), guestPort: 1),
                 ].compactMap(\.self)
             } == 1001)
         simulate { $0.network_status = 1002 }

@@ -74,6 +74,14 @@ int platform_slirp_publish(
     struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
 /// Ends that.
 int platform_slirp_unpublish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port);
+/// Whether the library forwards ports of IPv6: from version 4.5 on.
+int platform_slirp_forwards_ipv6(const struct platform_slirp *slirp);
+/// Forwards a UDP port of the host to a port of a guest, both by IPv6. Addresses in network order. -ENOSYS if the
+/// library does not.
+int platform_slirp_publish6(struct platform_slirp *slirp, const uint8_t host[16], uint16_t host_port,
+    const uint8_t guest[16], uint16_t guest_port);
+/// Ends that.
+int platform_slirp_unpublish6(struct platform_slirp *slirp, const uint8_t host[16], uint16_t host_port);
 /// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` to be readable, and
 /// handles socket events and timers. Returns whether `wakeup` was readable.
 int platform_slirp_run(struct platform_slirp *slirp, int wakeup, uint32_t timeout);

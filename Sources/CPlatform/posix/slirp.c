@@ -71,7 +71,13 @@ struct platform_slirp {
     void (*poll)(void *, int, int (*)(int, void *), void *);
     int (*add_forward)(void *, int, struct in_addr, int, struct in_addr, int);
     int (*remove_forward)(void *, int, struct in_addr, int);
+    // For addresses of both IP versions, from 4.5 on.
+    int (*add_socket_forward)(
+        void *, const struct sockaddr *, socklen_t, const struct sockaddr *, socklen_t, int flags);
+    int (*remove_socket_forward)(void *, const struct sockaddr *, socklen_t, int flags);
 };
+
+enum { FORWARD_UDP = 1, FORWARD_IPV6_ONLY = 2 };
 
 static ssize_t send_packet(const void *frame, size_t length, void *context) {
     struct platform_slirp *slirp = context;
@@ -155,6 +161,10 @@ int platform_slirp_open(const struct platform_slirp_options *options, struct pla
     slirp->add_forward =
         (int (*)(void *, int, struct in_addr, int, struct in_addr, int))dlsym(slirp->library, "slirp_add_hostfwd");
     slirp->remove_forward = (int (*)(void *, int, struct in_addr, int))dlsym(slirp->library, "slirp_remove_hostfwd");
+    slirp->add_socket_forward = (int (*)(void *, const struct sockaddr *, socklen_t, const struct sockaddr *, socklen_t,
+        int))dlsym(slirp->library, "slirp_add_hostxfwd");
+    slirp->remove_socket_forward =
+        (int (*)(void *, const struct sockaddr *, socklen_t, int))dlsym(slirp->library, "slirp_remove_hostxfwd");
     if (!version_string || !slirp->create || !slirp->cleanup || !slirp->input || !slirp->fill || !slirp->poll ||
         !slirp->add_forward)
         goto fail;
@@ -225,6 +235,36 @@ int platform_slirp_unpublish(struct platform_slirp *slirp, int is_udp, uint32_t 
     struct in_addr host_address = {htonl(host)};
     if (!slirp->remove_forward) return -ENOSYS;
     return slirp->remove_forward(slirp->slirp, is_udp, host_address, host_port) == 0 ? 0 : -ENOENT;
+}
+
+int platform_slirp_forwards_ipv6(const struct platform_slirp *slirp) {
+    return slirp->add_socket_forward && slirp->remove_socket_forward;
+}
+
+static struct sockaddr_in6 socket_address6(const uint8_t address[16], uint16_t port) {
+    struct sockaddr_in6 result = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    memcpy(&result.sin6_addr, address, sizeof result.sin6_addr);
+    return result;
+}
+
+int platform_slirp_publish6(struct platform_slirp *slirp, const uint8_t host[16], uint16_t host_port,
+    const uint8_t guest[16], uint16_t guest_port) {
+    struct sockaddr_in6 host_address = socket_address6(host, host_port);
+    struct sockaddr_in6 guest_address = socket_address6(guest, guest_port);
+    if (!platform_slirp_forwards_ipv6(slirp)) return -ENOSYS;
+    errno = 0;
+    int result = slirp->add_socket_forward(slirp->slirp, (struct sockaddr *)&host_address, sizeof host_address,
+        (struct sockaddr *)&guest_address, sizeof guest_address, FORWARD_UDP | FORWARD_IPV6_ONLY);
+    return result == 0 ? 0 : errno ? -errno : -EIO;
+}
+
+int platform_slirp_unpublish6(struct platform_slirp *slirp, const uint8_t host[16], uint16_t host_port) {
+    struct sockaddr_in6 host_address = socket_address6(host, host_port);
+    if (!platform_slirp_forwards_ipv6(slirp)) return -ENOSYS;
+    return slirp->remove_socket_forward(
+               slirp->slirp, (struct sockaddr *)&host_address, sizeof host_address, FORWARD_UDP) == 0
+        ? 0
+        : -ENOENT;
 }
 
 static int add_descriptor(int fd, int events, void *context) {

@@ -307,6 +307,8 @@ int platform_inet_bind(int fd, const struct platform_inet_address *address, int 
     struct sockaddr_storage storage;
     socklen_t size = inet_address(address, &storage);
     if (reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0) return -errno;
+    // A socket of :: leaves 0.0.0.0 to another one, whatever the system's default is.
+    if (address->family == 6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)) < 0) return -errno;
     return result(bind(fd, (struct sockaddr *)&storage, size));
 }
 

@@ -23,7 +23,7 @@ package struct Publish: ParsableCommand {
                 at the addresses of its --publish, from net.ipv4.ip_unprivileged_port_start on. --control-allow \
                 publish at the start lifts that.
                 """)
-        @Argument(help: "[BIND:]PORT[-END]:GUEST[:PORT][/udp], as for --publish.")
+        @Argument(help: "[BIND:]PORT[-END]:GUEST[:PORT][/udp], as for --publish, IPv6 addresses in brackets.")
         var port: String
         @OptionGroup var network: NetworkOptions
 

@@ -100,7 +100,9 @@ extension NetworkControl {
             }
             throw ControlError(.conflict, "\(port) and \(other) take the same port of this host; choose another one")
         }
-        if let network = daemon.uplink?.hostAddressing?.network, let reason = network.refusal(of: port) {
+        if let addressing = daemon.uplink?.hostAddressing,
+            let reason = addressing.network.refusal(of: port) ?? port.refusal(in: addressing.network6)
+        {
             throw ControlError(.parameters, "port: \(reason)")
         }
         if port.followed != nil, daemon.addressService == nil {
@@ -118,8 +120,9 @@ extension NetworkControl {
                 "ports below \(limit) are root's to publish; choose another, or start with --control-allow publish")
         }
         let granted = Set(start.published.map(\.bind))
-        guard granted.contains(.any) || granted.contains(port.bind) else {
-            let address = port.bind == .any ? "all addresses of this host" : "\(port.bind)"
+        guard granted.contains(.unspecified(isIPv6: port.isIPv6)) || granted.contains(port.bind) else {
+            let address =
+                port.bind.isUnspecified ? "all \(port.isIPv6 ? "IPv6" : "IPv4") addresses of this host" : "\(port.bind)"
             throw ControlError(
                 .denied,
                 """

@@ -185,9 +185,9 @@ extension NetworkControl {
     }
 
     func published(_ one: PublishedPort) -> JSON {
-        .object([
-            ("port", .string(one.description)),
-            ("guest", .optional(one.hasGuestAddress ? one.guest.description : nil)),
+        let guest = one.completed(by: daemon.uplink?.hostAddressing?.network6).guest
+        return .object([
+            ("port", .string(one.description)), ("guest", .optional(guest.isUnspecified ? nil : guest.description)),
         ])
     }
 

@@ -16,7 +16,7 @@ final class PublishedPortSockets {
 
     private struct Key: Hashable {
         let transport: PublishedPort.Transport
-        let bind: IPv4Address
+        let bind: IPAddress
         let port: UInt16
     }
 
@@ -49,13 +49,13 @@ final class PublishedPortSockets {
     ) throws(SystemError) -> Descriptor {
         switch transport {
         case .tcp:
-            let socket = try Socket.tcp()
+            let socket = try Socket.tcp(ipv6: !address.isIPv4)
             // Ignores closed connections of the past, but not a listening socket.
             try socket.bind(to: address, reuse: true)
             try socket.listen(backlog: 1)
             return socket
         case .udp:
-            let socket = try Socket.udp()
+            let socket = try Socket.udp(ipv6: !address.isIPv4)
             try socket.bind(to: address)
             return socket
         }

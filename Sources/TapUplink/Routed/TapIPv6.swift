@@ -44,6 +44,9 @@ final class TapIPv6 {
 
     private static var canForceForwarding: Bool { KernelSetting.forcedForwarding(on: "all").value != nil }
 
+    /// Whether the kernel forwards guests' packets without becoming a router.
+    static var canForward: Bool { canForceForwarding || KernelSetting.isRouter6 }
+
     private var tapForwarding: KernelSetting { KernelSetting.forcedForwarding(on: tap) }
 
     /// Interfaces between which rules drop forwarded packets.
@@ -75,7 +78,7 @@ final class TapIPv6 {
             hasEgress = !egress.isEmpty
             return []
         }
-        guard TapIPv6.canForceForwarding || KernelSetting.isRouter6 else {
+        guard TapIPv6.canForward else {
             hasEgress = false
             if !egress.isEmpty, !hasReported {
                 hasReported = true

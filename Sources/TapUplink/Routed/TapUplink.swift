@@ -45,7 +45,23 @@ package final class TapUplink: Uplink {
         guard options.mode == .shared else {
             throw ChangeRefusal(.unsupported, "a host network is closed to the outside, and publishes no ports")
         }
-        try running().change(published: published)
+        let network = hostAddressing?.network6
+        for one in published {
+            if let reason = TapUplink.refusal(of: one, mayBecomeRouter: options.ipv6 == .kernel) {
+                throw ChangeRefusal(.unsupported, "\(one): \(reason)")
+            }
+        }
+        try running().change(published: published.map { $0.completed(by: network) })
+    }
+
+    /// Why a port cannot be published by a TAP of this host; nil if it can.
+    private static func refusal(of published: PublishedPort, mayBecomeRouter: Bool) -> String? {
+        guard published.isIPv6 else { return nil }
+        if published.bind == .ipv6(.loopback) {
+            return "the kernel lets no packet from ::1 out to guests; publish at [::] or another address of this host"
+        }
+        if mayBecomeRouter || TapIPv6.canForward { return nil }
+        return "this kernel forwards IPv6 between all interfaces or none; use --ipv6 kernel, or Linux 6.17 or later"
     }
 
     package var hasEgressPolicy: Bool { true }
@@ -134,13 +150,17 @@ package final class TapUplink: Uplink {
         var rules = NATTable(tap: tap, index: device.index, network: guests.network)
         rules.isClosed = options.mode == .host
         rules.isIsolating = options.isIsolating
-        rules.published = options.published
         rules.egress = options.egress
         rules.gateway = guests.gateway
         if options.logsRefusals { packetLog = try openPacketLog() }
         rules.logGroup = packetLog?.group
         let network6 = try GuestPrefix.choose(options, guests, isSupported: TapIPv6.isSupported, context.logger)
         try options.checkGuests(of: network6)
+        for one in options.published {
+            guard let reason = TapUplink.refusal(of: one, mayBecomeRouter: options.ipv6 == .kernel) else { continue }
+            throw ExitError(.unavailable, "--publish \(one): \(reason)")
+        }
+        rules.published = options.published.map { $0.completed(by: network6) }
         let six = network6.map {
             TapIPv6(
                 $0, hardware: hardware, tap: tap, mayBecomeRouter: options.ipv6 == .kernel, changes: changes,
@@ -183,7 +203,10 @@ package final class TapUplink: Uplink {
 
     package func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: tap) }
 
-    package func publish(_ published: [PublishedPort]) { network?.publish(published) }
+    package func publish(_ published: [PublishedPort]) {
+        let network6 = hostAddressing?.network6
+        network?.publish(published.map { $0.completed(by: network6) })
+    }
 
     package var hasHostResolver: Bool { SystemdResolved.isHere }
 

@@ -171,7 +171,7 @@ extension NATGateway {
 
     mutating func arpFromSlirp(_ bytes: RawSpan) {
         guard let packet = try? ARPPacket(parsing: bytes), packet.operation == .request else { return }
-        if let hardware = neighbors.hardware(of: packet.targetAddress) {
+        if let hardware = neighbors.ipv4.hardware(of: packet.targetAddress) {
             sendARPReplyToSlirp(for: packet.targetAddress, at: hardware)
         } else {
             // The guest's reply is passed on to libslirp.
@@ -181,7 +181,7 @@ extension NATGateway {
 
     /// Returns the hardware address of the guest that a packet is for; nil if there is none.
     mutating func ipv4FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
-        guard let packet = try? IPv4View(bytes), let hardware = neighbors.hardware(of: packet.destination) else {
+        guard let packet = try? IPv4View(bytes), let hardware = neighbors.ipv4.hardware(of: packet.destination) else {
             return nil
         }
         guard !packet.isFragment else { return hardware }

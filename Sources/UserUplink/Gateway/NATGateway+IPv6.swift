@@ -165,7 +165,7 @@ extension NATGateway {
             neighborDiscoveryFromSlirp(packet.payload)
             return nil
         }
-        guard let hardware = neighbors6.hardware(of: destination) else { return nil }
+        guard let hardware = neighbors.ipv6.hardware(of: destination) else { return nil }
         recordInboundFlow(packet.nextHeader, packet.payload, guest: destination, remote: source, now: now)
         return hardware
     }
@@ -177,7 +177,7 @@ extension NATGateway {
             message.byteCount >= NDPView.headerLength, gateway6 != nil
         else { return }
         let target = IPv6Address(message, at: NDPView.Field.target)
-        if let hardware = neighbors6.hardware(of: target) {
+        if let hardware = neighbors.ipv6.hardware(of: target) {
             sendAdvertisementToSlirp(of: target, at: hardware)
         } else if isLocal(target) {
             sendSolicitation(

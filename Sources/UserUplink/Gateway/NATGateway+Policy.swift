@@ -24,7 +24,7 @@ extension NATGateway {
         if key.isIPv6 {
             if key.remote == gateway6 { return options.policy.opensHostLoopback }
             return options.policy.allows(key.remote, port: key.remotePort)
-                || neighbors6.hardware(of: key.guest).map {
+                || neighbors.ipv6.hardware(of: key.guest).map {
                     pins.allowsTCP($0, .ipv6(key.remote), key.remotePort, now: now)
                 } == true
         }
@@ -32,7 +32,7 @@ extension NATGateway {
             return options.policy.opensHostLoopback || relayPolicy.isDNS(key)
         }
         return options.policy.allows(key.remoteIPv4, port: key.remotePort)
-            || neighbors.hardware(of: key.guestIPv4).map {
+            || neighbors.ipv4.hardware(of: key.guestIPv4).map {
                 pins.allowsTCP($0, .ipv4(key.remoteIPv4), key.remotePort, now: now)
             } == true
     }

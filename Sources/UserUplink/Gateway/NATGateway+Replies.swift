@@ -12,8 +12,10 @@ extension NATGateway {
         switch effect {
         case .unreachable(let endpoints, let sequence, let error):
             sendUnreachable(endpoints, sequence: sequence, error: error, now: now)
-        case .resolve(let address):
+        case .resolve(.ipv4(let address)):
             sendARPRequest(for: address)
+        case .resolve(.ipv6(let address)):
+            sendSolicitation(for: address, to: MACAddress(ofGroup: address.solicitedNode))
         }
     }
 

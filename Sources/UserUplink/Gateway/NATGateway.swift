@@ -111,8 +111,7 @@ package struct NATGateway: Sendable {
     /// The gateway's IPv6 addresses: on the link, and with the prefix.
     let linkLocal = IPv6Address.customaryGateway
     let gateway6: IPv6Address?
-    var neighbors = NeighborTable<IPv4Address>()
-    var neighbors6 = NeighborTable<IPv6Address>()
+    var neighbors = GuestNeighbors()
     /// UDP flows that began outside, at published ports: guests may answer them whatever the policy refuses.
     var inboundFlows = FlowTable(capacity: 1024)
     /// Addresses of names, beside what the policy allows by address.
@@ -143,21 +142,25 @@ package struct NATGateway: Sendable {
 
     /// A lease was given: `address` belongs to this client until then.
     package mutating func lease(_ address: IPv4Address, to hardware: MACAddress, until end: Instant, now: Instant) {
-        if let before = neighbors.hardware(of: address), before != hardware { leaseHolders[before] = nil }
+        if let before = neighbors.ipv4.hardware(of: address), before != hardware { leaseHolders[before] = nil }
         leaseHolders[hardware] = end
-        neighbors.lease(address, to: hardware, by: owner(of: hardware, now: now), until: end, now: now)
+        neighbors.ipv4.lease(address, to: hardware, by: owner(of: hardware, now: now), until: end, now: now)
     }
 
     /// Whether `tick` has something to do in the next second.
-    package var needsTick: Bool { neighbors.hasClaims || neighbors6.hasClaims }
+    package var needsTick: Bool { neighbors.ipv4.hasClaims || neighbors.ipv6.hasClaims }
 
     /// To be called when a second has passed.
     package mutating func tick(now: Instant) {
-        if neighbors.hasClaims {
-            for probe in neighbors.settleClaims(now: now) { sendARPRequest(for: probe.address, to: probe.hardware) }
+        if neighbors.ipv4.hasClaims {
+            for probe in neighbors.ipv4.settleClaims(now: now) {
+                sendARPRequest(for: probe.address, to: probe.hardware)
+            }
         }
-        if neighbors6.hasClaims {
-            for probe in neighbors6.settleClaims(now: now) { sendSolicitation(for: probe.address, to: probe.hardware) }
+        if neighbors.ipv6.hasClaims {
+            for probe in neighbors.ipv6.settleClaims(now: now) {
+                sendSolicitation(for: probe.address, to: probe.hardware)
+            }
         }
     }
 
@@ -176,24 +179,24 @@ package struct NATGateway: Sendable {
         return origin.map { .port($0.port) } ?? .unknown
     }
 
-    func owner(of address: IPv4Address) -> GuestOwner { neighbors.owner(of: address) ?? GuestOwner(address) }
+    func owner(of address: IPv4Address) -> GuestOwner { neighbors.ipv4.owner(of: address) ?? GuestOwner(address) }
 
-    func owner(of address: IPv6Address) -> GuestOwner { neighbors6.owner(of: address) ?? .address(address) }
+    func owner(of address: IPv6Address) -> GuestOwner { neighbors.ipv6.owner(of: address) ?? .address(address) }
 
     func owner(of key: FlowKey) -> GuestOwner { key.isIPv6 ? owner(of: key.guest) : owner(of: key.guestIPv4) }
 
     /// Whether a hardware address may use an IP address. A contested one is probed.
     mutating func admit(_ hardware: MACAddress, as address: IPv4Address, now: Instant) -> Bool {
-        if neighbors.refresh(hardware, as: address, now: now) { return true }
-        let admission = neighbors.claim(
+        if neighbors.ipv4.refresh(hardware, as: address, now: now) { return true }
+        let admission = neighbors.ipv4.claim(
             hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now)
         if case .contested(let holder) = admission { sendARPRequest(for: address, to: holder) }
         return admission == .admitted
     }
 
     mutating func admit(_ hardware: MACAddress, as address: IPv6Address, now: Instant) -> Bool {
-        if neighbors6.refresh(hardware, as: address, now: now) { return true }
-        let admission = neighbors6.claim(
+        if neighbors.ipv6.refresh(hardware, as: address, now: now) { return true }
+        let admission = neighbors.ipv6.claim(
             hardware, as: address, by: owner(of: hardware, now: now), hasLease: hasLease(hardware, now), now: now)
         if case .contested(let holder) = admission { sendSolicitation(for: address, to: holder) }
         return admission == .admitted
@@ -265,7 +268,8 @@ package struct NATGateway: Sendable {
         // A port that the guest has sent from may get answers, which open nothing. From the gateway's address only
         // published ports and the host's loopback send.
         if inboundFlows.find(key, now: now) == nil,
-            remote == relayPolicy.gatewayKey || !udpQuota.contains(guest, port: key.guestPort, protocolNumber)
+            remote == relayPolicy.gatewayKey || remote == gateway6
+                || !udpQuota.contains(guest, port: key.guestPort, protocolNumber)
         {
             _ = inboundFlows.insert(key, by: owner(of: key), now: now)
         }

@@ -48,10 +48,13 @@ struct RelayPolicy: Sendable {
 
     /// As whom a client of a published port appears to guests: as itself if they can answer its address, otherwise as
     /// the gateway.
-    func visibleAddress(of client: SocketAddress) -> IPv4Address {
-        guard let address = client.ipv4, !address.isLoopback, !network.network.contains(address) else {
-            return network.gateway
+    /// - Returns: nil for a client of IPv6 if guests have none.
+    func visibleAddress(of client: SocketAddress) -> IPAddress? {
+        if let address = client.ipv4 {
+            return .ipv4(address.isLoopback || network.network.contains(address) ? network.gateway : address)
         }
-        return address
+        guard let address = client.ipv6, let gateway6 else { return nil }
+        let isHidden = address.isLoopback || address.isLinkLocal || address.high == gateway6.high
+        return .ipv6(isHidden ? gateway6 : address)
     }
 }

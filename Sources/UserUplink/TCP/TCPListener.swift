@@ -15,10 +15,10 @@ final class TCPListener {
 
     let socket: Descriptor
     /// The host's address and port.
-    let bind: IPv4Address
+    let bind: IPAddress
     let hostPort: UInt16
-    /// `any` while the followed guest has no lease.
-    private(set) var guest: IPv4Address
+    /// Unspecified while the followed guest has no lease.
+    private(set) var guest: IPAddress
     /// The guest to follow, if the port was published for a hardware address or a host name.
     private let followed: FollowedGuest?
     /// The guest's port.
@@ -26,7 +26,7 @@ final class TCPListener {
     private var isWatched = false
 
     init(
-        _ socket: consuming Descriptor, at bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        _ socket: consuming Descriptor, at bind: IPAddress, _ hostPort: UInt16, to guest: IPAddress, _ port: UInt16,
         following followed: FollowedGuest?
     ) {
         self.socket = socket
@@ -53,9 +53,9 @@ final class TCPListener {
     func note(lease address: IPv4Address, to client: MACAddress, named name: GuestName?) {
         guard let followed else { return }
         if followed.hasLease(of: client, named: name) {
-            guest = address
-        } else if guest == address {
-            guest = .any
+            guest = .ipv4(address)
+        } else if guest == .ipv4(address) {
+            guest = .ipv4(.any)
         }
     }
 }
@@ -73,11 +73,11 @@ struct TCPListeners {
     /// Listens on a port of the host for a guest's.
     /// - Parameter followed: follow the lease of this guest instead of a fixed address.
     mutating func publish(
-        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        _ bind: IPAddress, _ hostPort: UInt16, to guest: IPAddress, _ port: UInt16,
         following followed: FollowedGuest?,
         _ poller: borrowing Poller
     ) throws(SystemError) {
-        let socket = try Socket.tcp()
+        let socket = try Socket.tcp(ipv6: bind.isIPv6)
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
         let listener = TCPListener(socket, at: bind, hostPort, to: guest, port, following: followed)
@@ -89,8 +89,8 @@ struct TCPListeners {
     /// Stops listening on a port of the host.
     /// - Returns: the guest's address and port that it led to; nil if it is not published.
     mutating func unpublish(
-        _ bind: IPv4Address, _ hostPort: UInt16, _ poller: borrowing Poller
-    ) -> (guest: IPv4Address, port: UInt16)? {
+        _ bind: IPAddress, _ hostPort: UInt16, _ poller: borrowing Poller
+    ) -> (guest: IPAddress, port: UInt16)? {
         guard let index = listeners.firstIndex(where: { $0?.bind == bind && $0?.hostPort == hostPort }),
             let listener = listeners[index]
         else { return nil }

@@ -9,9 +9,9 @@ import Wire
 extension TCPRelay {
     /// Stops listening on a port of the host, and resets the connections of its clients.
     /// - Returns: whether it was published.
-    func unpublish(_ bind: IPv4Address, _ hostPort: UInt16, now: Instant) -> Bool {
+    func unpublish(_ bind: IPAddress, _ hostPort: UInt16, now: Instant) -> Bool {
         guard let (guest, port) = listeners.unpublish(bind, hostPort, poller) else { return false }
-        reset(now: now) { $0.guestIPv4 == guest && !$0.isIPv6 && $0.guestPort == port && $1 }
+        reset(now: now) { $0.guestAddress == guest && $0.guestPort == port && $1 }
         return true
     }
 

@@ -10,8 +10,8 @@ extension TCPRelay {
         ///   - sequence: of the guest's SYN.
         ///   - error: the positive errno of this host.
         case unreachable(TCPEndpoints, sequence: UInt32, error: Int32)
-        /// An ARP request for a guest that a client of a published port wants to reach.
-        case resolve(IPv4Address)
+        /// A request for the hardware address of a guest that a client of a published port wants to reach.
+        case resolve(IPAddress)
     }
 
     /// Reported to the guest by ICMP; a refusal is reported by RST.
@@ -25,8 +25,8 @@ extension TCPRelay {
     }
 
     /// Looks up the hardware address of a guest that a client of a published port wants to reach.
-    func resolve(_ connection: TCPConnection, _ neighbors: NeighborTable<IPv4Address>) {
-        let address = connection.endpoints.key.guestIPv4
+    func resolve(_ connection: TCPConnection, _ neighbors: GuestNeighbors) {
+        let address = connection.endpoints.key.guestAddress
         if let hardware = neighbors.hardware(of: address) {
             connection.endpoints.guestHardware = hardware
         } else {

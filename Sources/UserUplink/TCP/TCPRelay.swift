@@ -121,7 +121,7 @@ final class TCPRelay {
     }
 
     /// Handles a batch of socket events. If there are more, `descriptor` stays readable.
-    func serve(_ neighbors: NeighborTable<IPv4Address>) {
+    func serve(_ neighbors: GuestNeighbors) {
         for event in 0..<poller.wait(until: context.now, now: context.now, atMost: TCPRelay.eventBatch) {
             let (token, ready) = poller.event(event)
             if token & TCPListeners.tokenFlag != 0 {
@@ -138,7 +138,7 @@ final class TCPRelay {
     }
 
     /// The end of a poll: serves due timers and finishes dirty connections.
-    func finishPoll(_ neighbors: NeighborTable<IPv4Address>) {
+    func finishPoll(_ neighbors: GuestNeighbors) {
         listeners.resume(poller, now: context.now)
         while let first = deadlines.first, first.deadline <= context.now {
             _ = deadlines.removeFirst()
@@ -361,7 +361,7 @@ final class TCPRelay {
     /// Listens on a port of the host for a guest's. Clients are accepted from the first `serve` on.
     /// - Parameter followed: follow the lease of this guest instead of a fixed address.
     func publish(
-        _ bind: IPv4Address, _ hostPort: UInt16, to guest: IPv4Address, _ port: UInt16,
+        _ bind: IPAddress, _ hostPort: UInt16, to guest: IPAddress, _ port: UInt16,
         following followed: FollowedGuest? = nil
     ) throws(SystemError) {
         try listeners.publish(bind, hostPort, to: guest, port, following: followed, poller)
@@ -374,11 +374,12 @@ final class TCPRelay {
 
     private func openInbound(
         _ socket: consuming Descriptor, from peer: SocketAddress, at listener: TCPListener,
-        _ neighbors: NeighborTable<IPv4Address>
+        _ neighbors: GuestNeighbors
     ) {
-        guard listener.guest != .any else { return socket.resetWhenClosed() }
-        let guest = IPv6Address(0, UInt64(listener.guest.value))
-        let remote = IPv6Address(0, UInt64(policy.visibleAddress(of: peer).value))
+        let guest = listener.guest
+        guard !guest.isUnspecified, let remote = policy.visibleAddress(of: peer) else {
+            return socket.resetWhenClosed()
+        }
         var key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: remote, peer.port)
         for _ in 0..<16 where table.find(key, now: context.now) != nil {
             key = FlowKey(
@@ -386,9 +387,9 @@ final class TCPRelay {
         }
         guard table.find(key, now: context.now) == nil else { return socket.resetWhenClosed() }
         let endpoints = TCPEndpoints(
-            key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: listener.guest))
+            key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: guest))
         add(
             TCPConnection(endpoints, acceptedFrom: socket, context),
-            by: neighbors.owner(of: listener.guest) ?? GuestOwner(listener.guest), isInbound: true)
+            by: neighbors.owner(of: guest) ?? .address(key.guest), isInbound: true)
     }
 }

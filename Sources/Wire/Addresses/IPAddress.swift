@@ -6,6 +6,25 @@ package enum IPAddress: Hashable, Sendable {
     case ipv6(IPv6Address)
 }
 
+extension IPAddress {
+    /// Whether it is an IPv6 address.
+    package var isIPv6: Bool { if case .ipv6 = self { true } else { false } }
+
+    /// Whether it is `0.0.0.0` or `::`: no address, or all of them.
+    package var isUnspecified: Bool {
+        switch self {
+        case .ipv4(let address): address == .any
+        case .ipv6(let address): address == .unspecified
+        }
+    }
+
+    /// `0.0.0.0` or `::`.
+    package static func unspecified(isIPv6: Bool) -> IPAddress { isIPv6 ? .ipv6(.unspecified) : .ipv4(.any) }
+
+    /// As text in front of a port: an IPv6 address is in brackets (RFC 5952 section 6).
+    package var hostText: String { isIPv6 ? "[\(self)]" : description }
+}
+
 extension IPAddress: CustomStringConvertible {
     package var description: String {
         switch self {

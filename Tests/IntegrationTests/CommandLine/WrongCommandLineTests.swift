@@ -83,6 +83,8 @@ extension IntegrationTests {
             --publish 8080 DIR/v % 64 '8080' is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]
             --publish 8080:80 DIR/v % 64 has '80' where a guest belongs
             --publish 8080:web_1:80 DIR/v % 64 has 'web_1' where a guest belongs
+            --publish [::]:80:192.168.105.2 DIR/v % 64 has addresses of IPv4 and IPv6
+            --publish 80:[::2] --ipv6 off DIR/v % 64 --publish with IPv6 does not go with --ipv6 off
             --publish http:192.168.105.2 DIR/v % 64 has 'http' where a port from 1 to 65535
             --publish 0:192.168.105.2 DIR/v % 64 has '0' where a port
             --publish 80:192.168.105.2/sctp DIR/v % 64 /tcp or /udp only

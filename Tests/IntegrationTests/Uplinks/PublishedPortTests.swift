@@ -227,16 +227,16 @@ extension Namespace {
     }
 
     /// Answers every datagram with the port that it came to and what was in it.
-    func startDatagramEcho(ports: ClosedRange<Int>) throws -> BackgroundProgram {
+    func startDatagramEcho(ports: ClosedRange<Int>, address: String = "0.0.0.0") throws -> BackgroundProgram {
         let script = """
-            my %s = map { $_ => IO::Socket::INET->new(Proto => "udp", LocalPort => $_) } \
+            my %s = map { $_ => IO::Socket::IP->new(Proto => "udp", LocalHost => "\(address)", LocalPort => $_) } \
             \(ports.lowerBound)..\(ports.upperBound);
             $| = 1; print "listening\\n";
             my $select = IO::Select->new(values %s);
             while (1) { for my $s ($select->can_read) { my $from = $s->recv(my $text, 65535); $s->send($s->sockport . \
             " heard $text", 0, $from) } }
             """
-        let server = try start(["perl", "-MIO::Socket::INET", "-MIO::Select", "-e", script])
+        let server = try start(["perl", "-MIO::Socket::IP", "-MIO::Select", "-e", script])
         try server.wait(for: "listening", within: 10)
         return server
     }
@@ -244,11 +244,11 @@ extension Namespace {
     /// The answer to the datagram `hello`.
     func askDatagram(_ address: String, port: Int) throws -> String {
         let script = """
-            my $s = IO::Socket::INET->new(Proto => "udp", PeerAddr => "\(address)", PeerPort => \(port)) or die; my \
+            my $s = IO::Socket::IP->new(Proto => "udp", PeerHost => "\(address)", PeerPort => \(port)) or die; my \
             $select = IO::Select->new($s);
             for (1..5) { $s->send("hello"); if ($select->can_read(1)) { $s->recv(my $answer, 65535); print $answer; \
             exit 0 } } exit 1
             """
-        return try run("perl", "-MIO::Socket::INET", "-MIO::Select", "-e", script)
+        return try run("perl", "-MIO::Socket::IP", "-MIO::Select", "-e", script)
     }
 }
