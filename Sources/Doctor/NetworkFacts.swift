@@ -109,6 +109,14 @@ package struct NetworkFacts: Sendable {
         return GuestNetwork(gateway: gateway, prefixLength: network.prefixLength)
     }
 
+    /// The guests' IPv6 network; nil for none.
+    package var network6: IPv6Network? {
+        guard let parts = status["network6"]?.string?.split(separator: "/"), parts.count == 2,
+            let address = IPv6Address(parts[0]), let length = Int(parts[1]), (0...128).contains(length)
+        else { return nil }
+        return IPv6Network(containing: address, prefixLength: length)
+    }
+
     /// The path of the network's switch; nil if it has none.
     package var switchPath: String? { NetworkFacts.switchPath(in: status) }
 

@@ -51,6 +51,12 @@ struct Scene {
         } ?? SubnetAllocator.candidates[0]
     }
 
+    /// The guests' IPv6 network, or one such as a start would choose; nil for none.
+    var network6: IPv6Network? {
+        if let network { return network.network6 }
+        return IPv6Network(containing: IPv6Address(0xfd << 56, 0), prefixLength: 64)
+    }
+
     /// The name of the guests' TAP, or of the one that a start would make.
     var tap: String {
         if let interface = network?.interface { return interface }

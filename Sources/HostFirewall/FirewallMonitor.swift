@@ -17,20 +17,25 @@ package final class FirewallMonitor {
 
     private let tap: String
     private let network: GuestNetwork
+    private let network6: IPv6Network?
     private let loop: ControlLoop
     private let logger: Logger
     private var known: [HostFirewallInspector.Finding] = []
     private var egress: String?
+    private var egress6: String?
     private var hasLegacyRules = false
     private var monitor: ChangeMonitor?
     private var isChecking = false
     /// The rules have changed since the running check began.
     private var isStale = false
 
-    /// - Parameter tap: the interface that guests are behind.
-    package init(tap: String, network: GuestNetwork, loop: ControlLoop, logger: Logger) {
+    /// - Parameters:
+    ///   - tap: the interface that guests are behind.
+    ///   - network6: the guests' IPv6 network; nil for none.
+    package init(tap: String, network: GuestNetwork, network6: IPv6Network?, loop: ControlLoop, logger: Logger) {
         self.tap = tap
         self.network = network
+        self.network6 = network6
         self.loop = loop
         self.logger = logger
         // Later, because the start must not wait for this, and changes rules itself.
@@ -46,7 +51,7 @@ package final class FirewallMonitor {
     }
 
     /// Checks again if guests' packets leave the host through another interface now.
-    package func networkChanged() { if egressInterface() != egress { check() } }
+    package func networkChanged() { if egressInterface() != egress || egressInterface6() != egress6 { check() } }
 
     /// The interface through which guests' packets to the outside leave, by all of the host's routing rules; nil if
     /// there is none.
@@ -56,12 +61,17 @@ package final class FirewallMonitor {
             .interface
     }
 
+    /// The same by IPv6; nil without IPv6.
+    private func egressInterface6() -> String? {
+        network6 == nil ? nil : HostFirewallInspector.egressInterface6(except: tap)
+    }
+
     private func pollLegacyRules() {
         loop.schedule(after: Self.legacyInterval) { [weak self] in
             guard let self else { return }
             // Also once after the last rule is gone.
             let hadLegacyRules = hasLegacyRules
-            hasLegacyRules = HostFirewallInspector.hasLegacyRules
+            hasLegacyRules = HostFirewallInspector.hasLegacyRules || HostFirewallInspector.hasLegacyRules6
             if hasLegacyRules || hadLegacyRules { check() }
             pollLegacyRules()
         }
@@ -75,9 +85,11 @@ package final class FirewallMonitor {
             return
         }
         egress = egressInterface()
+        egress6 = egressInterface6()
         // Without an egress interface, no packet can be traced.
-        guard let egress else { return }
-        let firewall = HostFirewallInspector(tap: tap, network: network, egress: egress)
+        guard egress != nil || egress6 != nil else { return }
+        let firewall = HostFirewallInspector(
+            tap: tap, network: network, egress: egress, network6: network6, egress6: egress6)
         do throws(SystemError) {
             isChecking = true
             try loop.runInBackground(named: "firewall check") {

@@ -34,8 +34,8 @@ package struct HostFirewallInspector: Sendable {
     /// A packet whose way through the rules is traced.
     struct Packet {
         var hook: String
-        var source: IPv4Address
-        var destination: IPv4Address
+        var source: IPAddress
+        var destination: IPAddress
         var input: String
         var output: String?
         var state: String
@@ -51,16 +51,34 @@ package struct HostFirewallInspector: Sendable {
     }
 
     private let tap: String
-    private let egress: String
+    private let egress: String?
     private let network: GuestNetwork
+    private let egress6: String?
+    private let network6: IPv6Network?
     /// An address of the documentation network (RFC 5737), as an example of the outside.
     package static let outside = IPv4Address(0xc633_6401)
+    /// The same of IPv6 (RFC 3849).
+    private static let outside6 = IPv6Address(0x2001_0db8 << 32, 1)
 
-    /// - Parameter egress: the interface through which guests' packets leave the host.
-    package init(tap: String, network: GuestNetwork, egress: String) {
+    /// - Parameters:
+    ///   - egress: the interface through which guests' packets leave the host by IPv4; nil for none.
+    ///   - network6: the guests' IPv6 network; nil for none.
+    ///   - egress6: the interface through which they leave by IPv6; nil for none.
+    package init(
+        tap: String, network: GuestNetwork, egress: String?, network6: IPv6Network? = nil, egress6: String? = nil
+    ) {
         self.tap = tap
         self.network = network
         self.egress = egress
+        self.network6 = network6
+        self.egress6 = egress6
+    }
+
+    /// The interface of the host's first default route by IPv6; nil if there is none.
+    package static func egressInterface6(except tap: String) -> String? {
+        let routes = (try? NetworkInterfaces.routes6()) ?? []
+        return routes.lazy.filter { $0.destination.prefixLength == 0 && $0.table == Route.mainTable }
+            .compactMap { NetworkInterfaces.name(of: $0.interface) }.first { $0 != tap }
     }
 
     /// Reads the host's rules and finds those that drop guests' packets. This may take seconds.
@@ -78,6 +96,11 @@ package struct HostFirewallInspector: Sendable {
         {
             found += findings(in: Ruleset(iptables: listing.output)).filter { !found.contains($0) }
         }
+        if network6 != nil, HostFirewallInspector.hasLegacyRules6, let save = Programs.find("ip6tables-legacy-save"),
+            let listing = try? ChildProcess.run([save, "-t", "filter"]), listing.succeeded
+        {
+            found += findings(in: Ruleset(iptables: listing.output, isIPv6: true)).filter { !found.contains($0) }
+        }
         return found
     }
 
@@ -86,27 +109,49 @@ package struct HostFirewallInspector: Sendable {
         Files.text("/proc/net/ip_tables_names")?.contains(text: "filter") == true
     }
 
+    /// The same of ip6tables.
+    package static var hasLegacyRules6: Bool {
+        Files.text("/proc/net/ip6_tables_names")?.contains(text: "filter") == true
+    }
+
     /// Finds the chains of `ruleset` that drop guests' packets.
     package func findings(in ruleset: Ruleset) -> [Finding] {
-        let outside = HostFirewallInspector.outside, guest = network.firstLease
-        let outward = Packet(
-            hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new",
-            transport: "tcp", port: "443")
-        let back = Packet(
-            hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established",
-            transport: "tcp", port: "50000")
+        let packets = packets(.ipv4(network.firstLease), .ipv4(HostFirewallInspector.outside), egress)
+        let packets6 =
+            network6.map {
+                self.packets(
+                    .ipv6(IPv6Address($0.base.high, 2)), .ipv6(HostFirewallInspector.outside6), egress6)
+            } ?? []
+        func isDropped(_ packets: [Packet], _ chain: Ruleset.Chain) -> Bool {
+            packets.contains { HostFirewallInspector.outcome(of: $0, in: chain, of: ruleset) == .dropped }
+        }
         var found: [Finding] = []
         // Guests' DNS and DHCP requests do not pass the forward hook.
         for chain in ruleset.chains
-        where chain.hook == "forward" && chain.family != "ip6" && chain.family != "arp" && chain.family != "bridge"
+        where chain.hook == "forward" && chain.family != "arp" && chain.family != "bridge"
             && !NATTable.belongsToInstance(chain.table)
         {
-            let isDropped = [outward, back].contains {
-                HostFirewallInspector.outcome(of: $0, in: chain, of: ruleset) == .dropped
+            // What lets IPv4 through a chain for both versions lets IPv6 through, too.
+            if chain.family != "ip6", isDropped(packets, chain) {
+                found.append(forwardFinding(owner(of: chain, in: ruleset), chain, isIPv6: false))
+            } else if chain.family != "ip", isDropped(packets6, chain) {
+                found.append(forwardFinding(owner(of: chain, in: ruleset), chain, isIPv6: true))
             }
-            if isDropped { found.append(forwardFinding(owner(of: chain, in: ruleset), chain)) }
         }
         return found
+    }
+
+    /// A packet of a guest to the outside, and an answer; none without an egress interface.
+    private func packets(_ guest: IPAddress, _ outside: IPAddress, _ egress: String?) -> [Packet] {
+        guard let egress else { return [] }
+        return [
+            Packet(
+                hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new",
+                transport: "tcp", port: "443"),
+            Packet(
+                hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established",
+                transport: "tcp", port: "50000"),
+        ]
     }
 
     // MARK: Remedies
@@ -115,26 +160,27 @@ package struct HostFirewallInspector: Sendable {
         let neighbours = ruleset.chains.filter { $0.table == chain.table && $0.family == chain.family }.map(\.name)
         if chain.table == "firewalld" { return .firewalld }
         if chain.hook == "forward", neighbours.contains("DOCKER-USER") { return .docker }
-        if neighbours.contains(where: { $0.hasPrefix("ufw-") }) { return .ufw }
+        if neighbours.contains(where: { $0.hasPrefix("ufw-") || $0.hasPrefix("ufw6-") }) { return .ufw }
         return chain.name == chain.name.uppercased() && chain.table == "filter" ? .iptables : .nftables
     }
 
-    private func forwardFinding(_ owner: Owner, _ chain: Ruleset.Chain) -> Finding {
+    private func forwardFinding(_ owner: Owner, _ chain: Ruleset.Chain, isIPv6: Bool) -> Finding {
         let tap = ShellText.quoted(self.tap), name = ShellText.quoted(chain.name)
+        let iptables = isIPv6 ? "ip6tables" : "iptables"
         let place = ShellText.command(chain.family, chain.table, chain.name)
         let commands: [String] =
             switch owner {
             case .docker:
                 [
-                    "iptables -I DOCKER-USER -i \(tap) -j ACCEPT",
-                    "iptables -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                    "\(iptables) -I DOCKER-USER -i \(tap) -j ACCEPT",
+                    "\(iptables) -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                 ]
             case .ufw: ["ufw route allow in on \(tap)"]
             case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
             case .iptables:
                 [
-                    "iptables -I \(name) -i \(tap) -j ACCEPT",
-                    "iptables -I \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                    "\(iptables) -I \(name) -i \(tap) -j ACCEPT",
+                    "\(iptables) -I \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                 ]
             case .nftables:
                 [
@@ -142,7 +188,8 @@ package struct HostFirewallInspector: Sendable {
                     "nft insert rule \(place) oifname \(tap) ct state established,related accept",
                 ]
             }
-        return Finding(owner: owner, effect: "what guests send to the outside", commands: commands)
+        return Finding(
+            owner: owner, effect: "what guests send to the outside\(isIPv6 ? " by IPv6" : "")", commands: commands)
     }
 
     // MARK: Outcome
@@ -222,11 +269,14 @@ package struct HostFirewallInspector: Sendable {
                     if name != packet.transport || ports.allSatisfy({ Int($0) != nil }) { return false }
                     result = nil
                 }
-            case .address(let isSource, let patterns, let isNegated):
+            case .version(let isIPv6):
+                if packet.source.isIPv6 != isIPv6 { return false }
+            case .address(let isIPv6, let isSource, let patterns, let isNegated):
                 let address = isSource ? packet.source : packet.destination
-                let networks = patterns.map(network)
-                if networks.contains(where: { $0?.contains(address) == true }) == isNegated {
-                    if isNegated || networks.allSatisfy({ $0 != nil }) { return false }
+                guard address.isIPv6 == isIPv6 else { return false }
+                let containing = patterns.map { contains(address, $0) }
+                if containing.contains(true) == isNegated {
+                    if isNegated || containing.allSatisfy({ $0 != nil }) { return false }
                     result = nil
                 }
             case .destinationType(let types, let isNegated):
@@ -244,12 +294,20 @@ package struct HostFirewallInspector: Sendable {
         patterns.contains { $0.hasSuffix("*") ? name.hasPrefix($0.dropLast()) : $0 == name }
     }
 
-    /// An address or `ADDRESS/LENGTH`; nil for ranges and names of sets, which are not parsed.
-    private static func network(_ text: String) -> IPv4Network? {
+    /// Whether an address is `text`, or in the network `ADDRESS/LENGTH`; nil for ranges and names of sets, which are
+    /// not parsed.
+    private static func contains(_ address: IPAddress, _ text: String) -> Bool? {
         let parts = text.split(separator: "/")
-        guard let first = parts.first, let address = IPv4Address(first), parts.count <= 2 else { return nil }
-        guard parts.count == 2 else { return IPv4Network(containing: address, prefixLength: 32) }
-        guard let length = Int(parts[1]), (0...32).contains(length) else { return nil }
-        return IPv4Network(containing: address, prefixLength: length)
+        guard let first = parts.first, parts.count <= 2 else { return nil }
+        let bits = address.isIPv6 ? 128 : 32
+        guard let length = parts.count == 2 ? Int(parts[1]) : bits, (0...bits).contains(length) else { return nil }
+        switch address {
+        case .ipv4(let address):
+            guard let base = IPv4Address(first) else { return nil }
+            return IPv4Network(containing: base, prefixLength: length).contains(address)
+        case .ipv6(let address):
+            guard let base = IPv6Address(first) else { return nil }
+            return IPv6Network(containing: base, prefixLength: length).contains(address)
+        }
     }
 }

@@ -107,12 +107,20 @@ struct NFTRuleParser {
         case ("fib", "daddr") where word(2) == "type":
             let (types, isNegated) = values(behind: 3)
             rule.conditions.append(.destinationType(types, isNegated: isNegated))
-        case ("meta", "l4proto"), ("ip", "protocol"):
+        case ("meta", "nfproto"):
+            let (versions, isNegated) = values(behind: 2)
+            if versions.count == 1 { rule.conditions.append(.version(isIPv6: (versions[0] == "ipv6") != isNegated)) }
+        case ("meta", "l4proto"):
             let (names, isNegated) = values(behind: 2)
             rule.conditions.append(.transport(names, isNegated: isNegated))
-        case ("ip", let field) where field == "saddr" || field == "daddr":
+        case ("ip", "protocol"), ("ip6", "nexthdr"):
+            rule.conditions.append(.version(isIPv6: word(0) == "ip6"))
+            let (names, isNegated) = values(behind: 2)
+            rule.conditions.append(.transport(names, isNegated: isNegated))
+        case (let name, let field) where (name == "ip" || name == "ip6") && (field == "saddr" || field == "daddr"):
             let (addresses, isNegated) = values(behind: 2)
-            rule.conditions.append(.address(isSource: field == "saddr", addresses, isNegated: isNegated))
+            rule.conditions.append(
+                .address(isIPv6: name == "ip6", isSource: field == "saddr", addresses, isNegated: isNegated))
         case (let name, let field) where name == "tcp" || name == "udp":
             let (ports, isNegated) = values(behind: 2)
             rule.conditions.append(
@@ -121,8 +129,12 @@ struct NFTRuleParser {
         case ("icmp", _):
             rule.conditions.append(.transport(["icmp"], isNegated: false))
             _ = values(behind: 2)
-        case ("ip6", _), ("icmpv6", _):
-            rule.conditions.append(.never)
+        case ("ip6", _):
+            // Any other field of the header.
+            rule.conditions += [.version(isIPv6: true), .other]
+            _ = values(behind: 2)
+        case ("icmpv6", _):
+            rule.conditions.append(.transport(["icmpv6"], isNegated: false))
             _ = values(behind: 2)
         default:
             return false

@@ -20,11 +20,14 @@ package struct Ruleset: Equatable, Sendable {
         /// A protocol that the packet would have to have.
         case transport([String], isNegated: Bool)
         case destinationPort(protocolName: String, [String], isNegated: Bool)
-        /// Addresses or networks that the packet's source or destination would have to be in.
-        case address(isSource: Bool, [String], isNegated: Bool)
+        /// The version of IP that the packet would have to have.
+        case version(isIPv6: Bool)
+        /// Addresses or networks that the packet's source or destination would have to be in. A packet of the other
+        /// version of IP never meets it.
+        case address(isIPv6: Bool, isSource: Bool, [String], isNegated: Bool)
         /// `fib daddr type local` and its kin: what the destination is to this host.
         case destinationType([String], isNegated: Bool)
-        /// A condition that packets of guests never meet, such as a source address of another family.
+        /// A condition that packets of guests never meet, such as a destination NAT.
         case never
         case other
     }
@@ -126,8 +129,8 @@ package struct Ruleset: Equatable, Sendable {
 
     // MARK: iptables-legacy
 
-    /// Reads what `iptables-legacy-save -t filter` prints.
-    package init(iptables text: String) {
+    /// Reads what `iptables-legacy-save -t filter` or `ip6tables-legacy-save -t filter` prints.
+    package init(iptables text: String, isIPv6: Bool = false) {
         var policies: [String: Verdict] = [:]
         var rules: [String: [Rule]] = [:]
         var order: [String] = []
@@ -139,18 +142,19 @@ package struct Ruleset: Equatable, Sendable {
                 order.append(name)
                 if words.count > 1 { policies[name] = words[1] == "DROP" ? .drop : .accept }
             } else if first == "-A", words.count > 1 {
-                rules[words[1], default: []].append(Ruleset.legacyRule(Array(words.dropFirst(2))))
+                rules[words[1], default: []].append(Ruleset.legacyRule(Array(words.dropFirst(2)), isIPv6: isIPv6))
             }
         }
         let hooks = ["INPUT": "input", "FORWARD": "forward", "OUTPUT": "output"]
         chains = order.map { name in
             Chain(
-                family: "ip", table: "filter", name: name, hook: hooks[name], policy: policies[name] ?? .accept,
+                family: isIPv6 ? "ip6" : "ip", table: "filter", name: name, hook: hooks[name],
+                policy: policies[name] ?? .accept,
                 rules: rules[name] ?? [])
         }
     }
 
-    private static func legacyRule(_ words: [String]) -> Rule {
+    private static func legacyRule(_ words: [String], isIPv6: Bool) -> Rule {
         var rule = Rule()
         var isNegated = false
         var index = 0
@@ -167,7 +171,8 @@ package struct Ruleset: Equatable, Sendable {
             case "-o":
                 rule.conditions.append(.outInterface([value.replacing(text: "+", with: "*")], isNegated: isNegated))
             case "-s", "-d":
-                rule.conditions.append(.address(isSource: words[index] == "-s", [value], isNegated: isNegated))
+                rule.conditions.append(
+                    .address(isIPv6: isIPv6, isSource: words[index] == "-s", [value], isNegated: isNegated))
             case "-p":
                 transport = value
                 rule.conditions.append(.transport([value], isNegated: isNegated))

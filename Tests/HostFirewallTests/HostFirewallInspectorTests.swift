@@ -25,6 +25,58 @@ private let forward = "what guests send to the outside"
             ).isEmpty)
     }
 
+    @Test func dropOfIPv6IsDetectedBesideThatOfIPv4() {
+        let inspector = HostFirewallInspector(
+            tap: "vmnet0", network: GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefixLength: 24),
+            egress: "wan", network6: IPv6Network(containing: IPv6Address("fd12::")!, prefixLength: 64), egress6: "wan6")
+        func found(_ listing: String) -> [String] {
+            inspector.findings(in: Ruleset(nft: listing)).map { "\($0.owner.rawValue): \($0.effect)" }
+        }
+        func chain(
+            _ family: String, _ table: String, _ name: String, policy: String = "accept", _ rules: String...
+        )
+            -> String
+        {
+            "table \(family) \(table) {\n\tchain \(name) {\n\t\ttype filter hook forward priority filter; policy "
+                + "\(policy);\n\(rules.map { "\t\t\($0)\n" }.joined())\t}\n}\n"
+        }
+        let six = chain("ip6", "filter", "FORWARD", policy: "drop")
+        #expect(found(six) == ["iptables: \(forward) by IPv6"])
+        #expect(
+            inspector.findings(in: Ruleset(nft: six))[0].commands == [
+                "ip6tables -I FORWARD -i vmnet0 -j ACCEPT",
+                "ip6tables -I FORWARD -o vmnet0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            ])
+        #expect(
+            inspector.findings(in: Ruleset(iptables: "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", isIPv6: true)).map(
+                \.effect) == ["\(forward) by IPv6"])
+        // One remedy is enough for a chain of both versions.
+        #expect(found(chain("inet", "site", "fwd", policy: "drop")) == ["nftables: \(forward)"])
+        #expect(
+            found(six + chain("ip", "filter", "FORWARD", policy: "drop")) == [
+                "iptables: \(forward) by IPv6", "iptables: \(forward)",
+            ])
+        for (rule, isDropping) in [
+            ("meta nfproto ipv6 drop", true), ("ip6 saddr fd12::/32 drop", true), ("ip6 saddr fd13::/32 drop", false),
+            ("ip6 daddr 2000::/3 oifname \"wan6\" drop", true), ("oifname \"eth9\" drop", false),
+            ("ip6 saddr != { fd12::/64, fe80::/10 } iifname \"vmnet0\" drop", false),
+            ("ip6 nexthdr icmpv6 drop", false), ("icmpv6 type echo-request drop", false),
+            ("ip6 hoplimit 1 drop", false),
+        ] {
+            #expect(
+                found(chain("inet", "site", "fwd", rule)) == (isDropping ? ["nftables: \(forward) by IPv6"] : []),
+                "\(rule)")
+            #expect(findings(chain("inet", "site", "fwd", rule)).isEmpty, "without guests of IPv6: \(rule)")
+        }
+        #expect(found(chain("inet", "site", "fwd", "meta nfproto ipv4 drop")) == ["nftables: \(forward)"])
+        #expect(
+            found(
+                chain(
+                    "ip6", "site", "fwd", policy: "drop", "iifname \"vmnet0\" accept",
+                    "oifname \"vmnet0\" ct state established accept")
+            ).isEmpty)
+    }
+
     @Test func ownTableIsNotForeign() {
         #expect(
             findings(

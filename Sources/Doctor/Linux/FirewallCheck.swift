@@ -21,10 +21,13 @@ struct FirewallCheck: HostCheck {
             return FirewallCheck(state: .notNeeded("this host does not route guests' packets"))
         }
         guard scene.capabilities.contains(.netAdmin) else { return FirewallCheck(state: .unreadable) }
-        guard let egress = scene.path?.interface ?? scene.defaultInterface else {
+        let egress = scene.path?.interface ?? scene.defaultInterface
+        let egress6 = scene.network6 == nil ? nil : HostFirewallInspector.egressInterface6(except: scene.tap)
+        guard egress != nil || egress6 != nil else {
             return FirewallCheck(state: .notNeeded("there is no route to the outside"))
         }
-        let inspector = HostFirewallInspector(tap: scene.tap, network: scene.guests, egress: egress)
+        let inspector = HostFirewallInspector(
+            tap: scene.tap, network: scene.guests, egress: egress, network6: scene.network6, egress6: egress6)
         return FirewallCheck(state: inspector.findings().map { .read($0) } ?? .unreadable)
     }
 

@@ -43,7 +43,10 @@ final class HostMonitor {
                 [unowned self] in refresh()
             }
         }
-        if isShared { firewall = FirewallMonitor(tap: tap, network: guests, loop: loop, logger: logger) }
+        if isShared {
+            firewall = FirewallMonitor(
+                tap: tap, network: guests, network6: network.six?.network, loop: loop, logger: logger)
+        }
         // The start may have skipped steps because another instance had the directory lock.
         timer = loop.scheduleSoon { [unowned self] in refresh() }
     }

@@ -19,12 +19,17 @@ final class IPv6Fixture {
     ///   - hasIPv6: the host has an address and a default route.
     ///   - internet: the Internet has servers.
     ///   - isOldKernel: the kernel seems to have no `force_forwarding`.
-    init(_ options: [String] = [], hasIPv6: Bool = true, internet: Bool = false, isOldKernel: Bool = false) throws {
+    ///   - prepare: what precedes the daemon.
+    init(
+        _ options: [String] = [], hasIPv6: Bool = true, internet: Bool = false, isOldKernel: Bool = false,
+        prepare: (TestNetwork) throws -> Void = { _ in }
+    ) throws {
         network = try TestNetwork()
         if internet { try network.startInternet() }
         path = network.folder.file("vde")
         try network.internet.ip("-6", "addr", "add", "\(Self.outside)/64", "dev", "eth0", "nodad")
         if hasIPv6 { try IPv6Fixture.giveIPv6(network.host) }
+        try prepare(network)
         let wrapper = isOldKernel ? try IPv6Fixture.hidingForwarding(network.folder) : []
         daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
     }

@@ -202,6 +202,42 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        @Test(
+            .enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"),
+            arguments: ["ip6tables-nft", "ip6tables-legacy", "nftables"])
+        func foreignDropOfIPv6IsReportedWithRemedy(kind: String) throws {
+            // Changes of the legacy rules are not reported to programs: the start finds them.
+            let isLegacy = kind == "ip6tables-legacy"
+            let fixture = try IPv6Fixture { if isLegacy { try $0.host.run(kind, "-P", "FORWARD", "DROP") } }
+            let host = fixture.network.host
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            if kind == "nftables" {
+                try host.run(
+                    "nft",
+                    "add table ip6 a; add chain ip6 a forward { type filter hook forward priority 0; policy drop; }"
+                )
+            } else if !isLegacy {
+                try host.run(kind, "-P", "FORWARD", "DROP")
+            }
+            #expect(try !guest.namespace.pings(IPv6Fixture.outside, seconds: 1))
+            try fixture.daemon.wait(for: "drops what guests send to the outside by IPv6; let it through", within: 10)
+            let doctor = try host.attempt([TestHost.product("vde_vmnet"), "doctor", fixture.path])
+            #expect(doctor.output.contains("drops what guests send to the outside by IPv6"), "\(doctor.output)")
+            try eventually("all of the message") { fixture.daemon.output.hasSuffix("\n") }
+            let commands = fixture.daemon.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map {
+                String($0.dropFirst(9))
+            }
+            #expect(commands.count == 2, "\(commands)")
+            for command in commands {
+                // Which of the two the word means is the system's choice.
+                try host.run("sh", "-ec", command.replacing("ip6tables ", with: kind + " "))
+            }
+            #expect(try guest.namespace.pings(IPv6Fixture.outside))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         /// `--egress deny` and `--allow` apply to IPv6, towards the host as well.
         @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
         func egressPolicyHoldsForIPv6() throws {
