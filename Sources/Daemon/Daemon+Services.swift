@@ -74,6 +74,14 @@ extension Daemon {
             }
         }
         router = service
+        if contents.isRouter {
+            nat64?.stop()
+            nat64 = NAT64Discovery(loop: loop, logger: logger) { [unowned self] in
+                uplink?.hasEgressIPv6 ?? false
+            } onResult: { [unowned self] in
+                router?.setNAT64($0)
+            }
+        }
         logger.info("guests have IPv6 addresses of \(network), gateway \(network.gateway)")
     }
 

@@ -58,6 +58,8 @@ package final class Daemon {
     var bootFiles: BootFileServer?
     /// The gateway's part as an IPv6 router; nil if the uplink has it, or without IPv6.
     var router: RouterService?
+    /// Looks for the NAT64 that the host is behind; nil if guests could not use it.
+    var nat64: NAT64Discovery?
     /// Reports changes of the host's interfaces, for `--deny private`.
     var localNetworkMonitor: ChangeMonitor?
     /// Logs what the egress policy refuses; nil without `--egress-log`.
@@ -316,6 +318,7 @@ package final class Daemon {
         pidfile?.remove()
         hostNames?.close()
         bootFiles?.close()
+        nat64?.stop()
         router?.close(isForwarding: isForwarding)
         names?.close(isForwarding: isForwarding)
         uplink?.stop()

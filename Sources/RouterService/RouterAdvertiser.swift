@@ -80,11 +80,13 @@ package struct RouterAdvertiser: Sendable {
         return frame(contents)
     }
 
-    /// The last advertisement: the sender is no router and no name server any more.
+    /// The last advertisement: the sender is no router and no name server any more, and leads to no
+    /// NAT64.
     package var farewell: [UInt8] {
         var last = contents
         last.routerLifetime = 0
         last.namesLifetime = 0
+        last.nat64Lifetime = 0
         return frame(last)
     }
 

@@ -49,6 +49,10 @@ package final class RouterService {
         package var nameServers: [IPv6Address] = []
         /// Search domains. Those that are no names are left out.
         package var searchDomains: [String] = []
+        /// The prefix of the NAT64 that this host is behind, or was; nil for none.
+        var nat64: NAT64Prefix?
+        /// This host is behind it now.
+        var hasNAT64 = false
         /// Addresses that DHCPv6 assigns.
         package var reservations: [MACAddress: IPv6Address] = [:]
 
@@ -71,6 +75,8 @@ package final class RouterService {
             made.nameServers = nameServers
             made.searchDomains = domains
             made.namesLifetime = UInt32(RouterService.lifetime)
+            made.nat64 = nat64
+            made.nat64Lifetime = hasNAT64 ? made.routerLifetime : 0
             return made
         }
 
@@ -130,6 +136,18 @@ package final class RouterService {
                 \(hasEgress ? "does" : "does not")
                 """)
         }
+        update()
+    }
+
+    /// Sets the prefix of the NAT64 that this host is behind; nil for none, which ends an earlier one for guests.
+    package func setNAT64(_ prefix: NAT64Prefix?) {
+        let before = (contents.nat64, contents.hasNAT64)
+        contents.hasNAT64 = prefix != nil
+        if let prefix { contents.nat64 = prefix }
+        guard before != (contents.nat64, contents.hasNAT64) else { return }
+        logger.info(
+            prefix.map { "guests get the prefix of this host's NAT64, \($0)" }
+                ?? "this host is not behind a NAT64 any more, and guests get no prefix of it")
         update()
     }
 

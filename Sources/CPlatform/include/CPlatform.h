@@ -110,6 +110,9 @@ void platform_stream_reset(int fd);
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
 /// The same for a name, by the system's resolver, which may take its time.
 int platform_inet_resolve(const char *text, struct platform_inet_address *address);
+/// The IPv6 addresses of a name, up to `capacity` of 16 bytes, by the system's resolver, which may take its time.
+/// Returns their number, 0 if the name has none, and -EAGAIN without an answer.
+int platform_inet_resolve6(const char *text, uint8_t *addresses, int capacity);
 
 // ---- Batches of datagrams (linux/batch.c, darwin/batch.c)
 // ------------------------------------------------------------------------------------------

@@ -370,6 +370,19 @@ int platform_inet_resolve(const char *text, struct platform_inet_address *addres
     return look_up(text, AI_ADDRCONFIG, address);
 }
 
+int platform_inet_resolve6(const char *text, uint8_t *addresses, int capacity) {
+    struct addrinfo hints = {.ai_family = AF_INET6, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    int error = getaddrinfo(text, NULL, &hints, &found), count = 0;
+    // "No address" is called EAI_NODATA, which not every system declares, or EAI_NONAME.
+    if (error) return error == EAI_AGAIN || error == EAI_SYSTEM || error == EAI_FAIL ? -EAGAIN : 0;
+    for (struct addrinfo *each = found; each && count < capacity; each = each->ai_next) {
+        if (each->ai_family != AF_INET6) continue;
+        memcpy(addresses + 16 * count++, &((struct sockaddr_in6 *)each->ai_addr)->sin6_addr, 16);
+    }
+    freeaddrinfo(found);
+    return count;
+}
+
 int platform_poll_one(int fd, uint32_t interest, int64_t timeout) {
     struct pollfd entry = {
         .fd = fd, .events = (interest & PLATFORM_READABLE ? POLLIN : 0) | (interest & PLATFORM_WRITABLE ? POLLOUT : 0)};

@@ -73,6 +73,8 @@ package struct NDPOptions: ~Escapable {
         @inlinable package static var recursiveNameServers: UInt8 { 25 }
         /// Of router advertisements (RFC 8106 section 5.2).
         @inlinable package static var searchDomains: UInt8 { 31 }
+        /// Of router advertisements (RFC 8781 section 4).
+        @inlinable package static var nat64Prefix: UInt8 { 38 }
     }
 
     /// Offsets in bytes from the start of an option.

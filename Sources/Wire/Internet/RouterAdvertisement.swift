@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A router advertisement (RFC 4861 section 4.2) with one prefix of 64 bits, and the options for DNS (RFC 8106).
+/// A router advertisement (RFC 4861 section 4.2) with one prefix of 64 bits, and the options for DNS (RFC 8106) and
+/// NAT64 (RFC 8781).
 package struct RouterAdvertisement: Equatable, Sendable {
     /// Flags behind the hop limit.
     private enum Flags {
@@ -38,6 +39,10 @@ package struct RouterAdvertisement: Equatable, Sendable {
     package var searchDomains: [DNSName] = []
     /// Seconds for which servers and domains may be used.
     package var namesLifetime: UInt32 = 0
+    /// The prefix of a NAT64 that the router leads to; nil for none.
+    package var nat64: NAT64Prefix?
+    /// Seconds for which `nat64` may be used, in steps of 8.
+    package var nat64Lifetime: UInt16 = 0
 
     /// - Parameter hardware: the sender's.
     package init(hardware: MACAddress) { self.hardware = hardware }
@@ -80,8 +85,19 @@ package struct RouterAdvertisement: Equatable, Sendable {
             domains.putZeros((NDPOptions.unit - domains.count % NDPOptions.unit) % NDPOptions.unit)
             putNames(NDPOptions.Kind.searchDomains, domains.bytes, into: &body)
         }
+        if let nat64 {
+            body.put8(NDPOptions.Kind.nat64Prefix)
+            body.put8(2)
+            body.put16(nat64Lifetime & ~RouterAdvertisement.lengthMask | nat64.lengthCode)
+            body.put(Array(nat64.network.base.bytes[..<RouterAdvertisement.nat64Bytes]))
+        }
         return body.bytes
     }
+
+    /// The bits of the length code, below those of the lifetime (RFC 8781 section 4).
+    private static let lengthMask: UInt16 = 7
+    /// Bytes of the prefix in the option.
+    private static let nat64Bytes = 12
 
     private func putNames(_ kind: UInt8, _ contents: [UInt8], into body: inout ByteWriter) {
         body.put8(kind)
@@ -106,7 +122,8 @@ extension RouterAdvertisement {
     private enum Field {
         static let hopLimit = 4, flags = 5, lifetime = 6
         static let mtu = 4, lifetimes = 4, preferred = 8, prefix = 16, contents = 8
-        static let prefixOption = 32
+        static let prefixOption = 32, nat64Option = 16
+        static let nat64 = 2, nat64High = 4, nat64Low = 12
     }
 
     /// Parses a message, from its type to the packet's end. Unknown options are ignored, and so is every prefix but the
@@ -153,6 +170,16 @@ extension RouterAdvertisement {
             while offset < option.byteCount, option.byte(at: offset) != 0 {
                 searchDomains.append(try DNSName(parsing: option, at: &offset))
             }
+        case NDPOptions.Kind.nat64Prefix:
+            guard option.byteCount == Field.nat64Option else { throw .badLength }
+            let scaled = option.big16(at: Field.nat64), code = Int(scaled & RouterAdvertisement.lengthMask)
+            guard nat64 == nil, code < NAT64Prefix.lengths.count else { return }
+            let low = UInt64(option.big32(at: Field.nat64Low)) << 32
+            nat64 = NAT64Prefix(
+                IPv6Network(
+                    containing: IPv6Address(option.big64(at: Field.nat64High), low),
+                    prefixLength: NAT64Prefix.lengths[code]))
+            nat64Lifetime = scaled & ~RouterAdvertisement.lengthMask
         default:
             break
         }
