@@ -42,6 +42,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
 
     /// Frames that the policy has refused, for the control thread.
     package let refusals = RefusalLog()
+    /// For the control thread.
+    let notices: NATNotices
 
     /// The NAT lock. Taken after the switch's shared lock; never held while libslirp is entered.
     let pollLock = PollLock()
@@ -67,6 +69,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         gatewayIPv6 = options.prefix.map { [.customaryGateway, IPv6Address($0, 1)] } ?? []
         do throws(SystemError) {
             relay = try TCPRelay(options, dnsQueue: dnsQueue, to: output)
+            notices = try NATNotices()
         } catch {
             throw .system(error)
         }
@@ -194,6 +197,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
             drop(.refused)
             refusals.note(refusal)
         }
+        if let (last, count) = relay.context.takeUnreached() { notices.note(unreached: last, count) }
         for frame in gateway.toSlirp { sendToSlirp(frame.rawSpan) }
         gateway.toSlirp.removeAll()
         for frame in gateway.toGuests { sendToGuests(frame.rawSpan) }
@@ -243,6 +247,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         case .passReassembled(let whole): sendToSlirp(whole.rawSpan)
         case .tcp(let segment): relay.receive(frame, segment) { gateway.target(of: $0) }
         case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment) { gateway.target(of: $0) }
+        case .unreachable(let key, let sequence): relay.guestUnreachable(key, sequence: sequence)
         case .consumed: break
         case .drop(let reason):
             drop(reason)

@@ -32,6 +32,7 @@ package final class UserUplink: Uplink {
     /// The forwarder has started, so its workers may be using the device.
     private var isForwarding = false
     private var proxyTimer: ControlLoop.TimerID?
+    private var noticeTimer: ControlLoop.TimerID?
     package private(set) var port: PortNumber?
     package private(set) var hasEgressIPv6 = HostRoutes.hasEgressIPv6
     /// Reports changes of the host's routes.
@@ -153,6 +154,7 @@ package final class UserUplink: Uplink {
 
     package func begin() {
         isForwarding = true
+        watchNotices()
         guard options.mode == .shared else { return }
         HostRoutes.reportOffline(context.logger)
         if let proxy = options.proxy {
@@ -170,6 +172,23 @@ package final class UserUplink: Uplink {
 
     /// Between two looks at the failures of the proxy.
     private static let proxyInterval = TimeAmount.seconds(1)
+
+    /// Between two reports of the NAT.
+    private static let noticeInterval = TimeAmount.seconds(1)
+
+    /// Handles what the NAT reports, once a second at most.
+    private func watchNotices() {
+        let descriptor = network.notices.notification.descriptor.raw
+        try? context.loop.watch(descriptor) { [unowned self] _ in
+            context.loop.unwatch(descriptor)
+            if let content = network.notices.take() {
+                if let (last, count) = content.unreached {
+                    context.logger.warning("\(last)\(count > 1 ? " (\(count) clients)" : "")")
+                }
+            }
+            noticeTimer = context.loop.schedule(after: UserUplink.noticeInterval) { [unowned self] in watchNotices() }
+        }
+    }
 
     private func reportProxy(_ proxy: ProxyServer) {
         proxyTimer = context.loop.schedule(after: UserUplink.proxyInterval) { [unowned self] in
@@ -297,6 +316,8 @@ package final class UserUplink: Uplink {
     package func stop() {
         monitor?.stop()
         context.loop.cancel(proxyTimer)
+        context.loop.cancel(noticeTimer)
+        context.loop.unwatch(network.notices.notification.descriptor.raw)
         if let port { context.detach(port) }
         // No worker may be using the NAT.
         if (isForwarding && !context.control.barrier()) || !network.stop() {

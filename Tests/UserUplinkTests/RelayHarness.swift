@@ -74,15 +74,25 @@ final class RelayHarness {
         relay.beginPoll(now: BootClock.now)
     }
 
-    private var now: Instant { fixedTime ?? BootClock.now + clockOffset }
+    var now: Instant { fixedTime ?? BootClock.now + clockOffset }
 
     /// Hands over a frame of a guest.
     func send(_ frame: [UInt8]) {
         relay.beginPoll(now: now)
         let verdict = gateway.fromGuest(
-            frame.rawSpan, now: .seconds(100), hasConnection: { relay.hasConnection($0, isSYN: $1) })
+            frame.rawSpan, now: now, hasConnection: { relay.hasConnection($0, isSYN: $1) })
         if case .tcp(let segment) = verdict { relay.receive(frame.rawSpan, segment) }
+        if case .unreachable(let key, let sequence) = verdict { relay.guestUnreachable(key, sequence: sequence) }
         applyEffects()
+    }
+
+    /// A guest shows that it is there.
+    func sendARPReply(of guest: IPv4Address = Fixture.guest, at hardware: MACAddress = Fixture.mac) {
+        send(
+            ARPPacket(
+                operation: .reply, senderHardware: hardware, senderAddress: guest, targetHardware: Fixture.router,
+                targetAddress: Fixture.network.gateway
+            ).frame(to: Fixture.router))
     }
 
     func poll() {
@@ -92,7 +102,7 @@ final class RelayHarness {
         applyEffects()
     }
 
-    private func applyEffects() { relay.drainEffects { gateway.apply($0, now: .seconds(100)) } }
+    private func applyEffects() { relay.drainEffects { gateway.apply($0, now: now) } }
 
     /// Whether sockets are ready.
     var hasEvents: Bool { !relay.descriptor.wait(for: .readable, until: .distantPast).isEmpty }

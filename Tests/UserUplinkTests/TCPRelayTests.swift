@@ -321,6 +321,7 @@ import Wire
         #expect(
             question.flags == .syn && question.source == Fixture.network.gateway && question.port == 80
                 && question.options.windowScale == 7)
+        harness.sendARPReply()
         // It is retransmitted.
         harness.clockOffset += .milliseconds(1100)
         #expect(try harness.expectSegment("it again").sequence == question.sequence)

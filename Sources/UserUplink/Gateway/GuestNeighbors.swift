@@ -14,6 +14,14 @@ struct GuestNeighbors: Sendable {
         }
     }
 
+    /// The second in which the holder of `address` has used it last; nil if none is known.
+    func lastSeen(of address: IPAddress) -> UInt32? {
+        switch address {
+        case .ipv4(let address): ipv4.lastSeen(of: address)
+        case .ipv6(let address): ipv6.lastSeen(of: address)
+        }
+    }
+
     /// The guest that is charged for an address.
     func owner(of address: IPAddress) -> GuestOwner? {
         switch address {

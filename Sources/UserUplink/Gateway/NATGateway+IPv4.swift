@@ -100,6 +100,9 @@ extension NATGateway {
         var sum = InternetChecksum()
         sum.add(message)
         guard sum.isValid else { return .drop(.badChecksum) }
+        if let (key, sequence) = quotedSegment(message, from: packet.source) {
+            return .unreachable(key, sequence: sequence)
+        }
         // Echo request, the only message that libslirp carries.
         guard message.byte(at: ICMPHeader.Field.type) == ICMPType.echoRequest,
             message.byte(at: ICMPHeader.Field.code) == 0
@@ -113,6 +116,26 @@ extension NATGateway {
             guest, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmp, by: owner(of: packet.source),
             now: info.now)
             ? .pass : .drop(.flows)
+    }
+
+    /// The TCP segment to `guest` that "destination unreachable" quotes (RFC 792); nil if the message is another one.
+    private func quotedSegment(_ message: RawSpan, from guest: IPv4Address) -> (FlowKey, sequence: UInt32)? {
+        guard message.byte(at: ICMPHeader.Field.type) == ICMPType.destinationUnreachable,
+            message.byte(at: ICMPHeader.Field.code) != ICMPUnreachableCode.fragmentationNeeded
+        else { return nil }
+        let quoted = message.from(ICMPHeader.length)
+        guard quoted.byteCount >= IPv4Header.length else { return nil }
+        let start = IPv4Header.length(versionAndLength: quoted.byte(at: IPv4Header.Field.versionAndLength))
+        guard start >= IPv4Header.length, quoted.byteCount >= start + ICMPUnreachable.quotedPayload,
+            quoted.byte(at: IPv4Header.Field.protocolNumber) == IPProtocol.tcp,
+            quoted.big32(at: IPv4Header.Field.destination) == guest.value
+        else { return nil }
+        let key = FlowKey(
+            IPProtocol.tcp, guest: IPv6Address(0, UInt64(guest.value)),
+            quoted.big16(at: start + TCPHeader.Field.destinationPort),
+            remote: IPv6Address(0, UInt64(quoted.big32(at: IPv4Header.Field.source))),
+            quoted.big16(at: start + TCPHeader.Field.sourcePort))
+        return (key, quoted.big32(at: start + TCPHeader.Field.sequence))
     }
 
     private mutating func udp(

@@ -86,6 +86,8 @@ package struct NATGateway: Sendable {
         case tcp(InboundSegment)
         /// The same in this reassembled frame.
         case tcpReassembled(InboundSegment, [UInt8])
+        /// It is an ICMP error of a guest for the TCP segment with this sequence number.
+        case unreachable(FlowKey, sequence: UInt32)
         /// The gateway has handled it, or it concerns nothing here.
         case consumed
         case drop(NATDropReason)

@@ -137,6 +137,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     /// The hardware address that uses `address`; nil if none is known.
     package func hardware(of address: Address) -> MACAddress? { neighbors[address]?.hardware }
 
+    /// The second in which the holder of `address` has used it last; nil if none is known.
+    func lastSeen(of address: Address) -> UInt32? { neighbors[address]?.lastSeen }
+
     /// The guest that is charged for an address.
     package func owner(of address: Address) -> GuestOwner? { neighbors[address]?.owner }
 

@@ -137,6 +137,7 @@ extension TCPConnection {
 
     private func establish(_ context: inout TCPContext) {
         state = .established
+        presence = nil
         lastAckSent = receiver.rcvNxt
         retries = 0
         timer = context.now + TCPConnection.keepAliveIdle

@@ -10,6 +10,7 @@ extension TCPConnection {
     /// When a timer expires next.
     var deadline: Instant {
         let next = min(timer, ackDeadline ?? .distantFuture, checkDeadline)
+        if let presence { return min(presence.deadline, next) }
         if isEstablished, let deadline = sender.retransmitDeadline { return min(deadline, next) }
         return next
     }
@@ -20,7 +21,7 @@ extension TCPConnection {
         case .connecting:
             guard let proxy else { return Errno.timedOut }
             return proxyFailed(proxy.isAtStart ? .unreachable(Errno.timedOut) : .timedOut, &context)
-        case .synSent, .synReceived: retransmitHandshake(&context)
+        case .synSent, .synReceived: if timer <= context.now { retransmitHandshake(&context) }
         case .established: establishedTimerExpired(&context)
         case .timeWait: resetSocket(&context)
         case .closed: break

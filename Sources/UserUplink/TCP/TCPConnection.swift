@@ -31,7 +31,9 @@ import Wire
 //               dialogue (ProxyHandshake)                               the proxy, then SYN-ACK
 //  synSent      a client connected to a   SYN-ACK: ACK, -> established  -                          SYN at once, again
 //               published port            RST: client reset, closed                                after 2 s, doubling;
-//                                         wrong ACK: RST                                           closed after 6 SYNs
+//                                         wrong ACK: RST                                           closed after 6 SYNs;
+//                                                                                                  no sign of the guest
+//                                                                                                  in 2.8 s: closed
 //  synReceived  SYN-ACK sent              ACK: -> established           -                          SYN-ACK again after
 //                                         RST: closed                                              1 s, doubling; RST,
 //                                         SYN: SYN-ACK again                                       closed after 6 more
@@ -83,6 +85,7 @@ import Wire
 //     checkDeadline        the beginning of a stream, whose names are checked, is complete; else reset
 //     ackDeadline          delayed ACK, and an ACK that is due at the end of this poll
 //     timer, handshake     connect timeout, SYN and SYN-ACK retransmission
+//     presenceDeadline     the next look for the guest of a published port (GuestPresence)
 //     timer, idle          keep-alive (RFC 9293 section 3.8.4): a probe after 600 s without an ACK of the guest, and
 //                          10 more 400 ms, 800 ms and so on up to 60 s apart; then reset
 //     timer, no window     persist (RFC 9293 section 3.8.6.1): after 200 ms, doubling up to 5 s, without limit while
@@ -187,10 +190,15 @@ final class TCPConnection {
     var retries = 0
     /// The timer of handshake, keep-alive, persist and TIME-WAIT, of which one is needed at a time.
     var timer: Instant
+    /// Whether the guest of a published port is there; nil if that is known.
+    var presence: GuestPresence?
 
     var isClosed: Bool { state == .closed }
     var isEstablished: Bool { state == .established }
     var isInTimeWait: Bool { state == .timeWait }
+
+    /// Whether an ICMP error for a segment refuses the connection: it was the SYN.
+    func isRefused(at sequence: UInt32) -> Bool { state == .synSent && sequence == iss }
 
     /// Begins a connection for a guest.
     /// - Parameters:
@@ -221,6 +229,7 @@ final class TCPConnection {
         receiver = TCPReceiver(rcvNxt: 0)
         sender = TCPSender(sndUna: iss, window: 0, smss: 1, sackPermitted: false)
         timer = context.now
+        presence = GuestPresence(context.now)
     }
 
     /// Bytes of payload in the longest segment that fits the guests' link.

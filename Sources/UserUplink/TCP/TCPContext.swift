@@ -31,6 +31,24 @@ struct TCPContext {
     var proxyFailure: ProxyFailure?
     var proxyFailures = 0
 
+    /// The last client of a published port that has not reached its guest, and how many there were, until the owner
+    /// takes them.
+    private(set) var unreached: UnreachedGuest?
+    private(set) var unreachedCount = 0
+
+    /// Notes that a client of a published port has not reached its guest.
+    mutating func note(unreached guest: UnreachedGuest) {
+        unreached = guest
+        unreachedCount += 1
+    }
+
+    /// Takes the last client that has not reached its guest, and how many there were.
+    mutating func takeUnreached() -> (last: UnreachedGuest, count: Int)? {
+        guard let last = unreached else { return nil }
+        defer { (unreached, unreachedCount) = (nil, 0) }
+        return (last, unreachedCount)
+    }
+
     /// Notes that the proxy has not connected a guest.
     mutating func proxyFailed(_ failure: ProxyFailure) {
         proxyFailure = failure

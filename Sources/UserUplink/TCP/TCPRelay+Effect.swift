@@ -24,13 +24,25 @@ extension TCPRelay {
         [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
     }
 
-    /// Looks up the hardware address of a guest that a client of a published port wants to reach.
-    func resolve(_ connection: TCPConnection, _ neighbors: GuestNeighbors) {
+    /// Looks for the guest that a client of a published port wants to reach. Resets the client if it is not there.
+    func searchGuest(of connection: TCPConnection, _ neighbors: GuestNeighbors) {
+        guard var presence = connection.presence else { return }
         let address = connection.endpoints.key.guestAddress
-        if let hardware = neighbors.hardware(of: address) {
+        if connection.endpoints.guestHardware == nil, let hardware = neighbors.hardware(of: address) {
             connection.endpoints.guestHardware = hardware
-        } else {
-            effects.append(.resolve(address))
+            // The SYNs before were not sent.
+            connection.retries = 0
+            connection.timer = context.now
+        }
+        guard presence.deadline <= context.now else { return }
+        switch presence.look(lastSeen: neighbors.lastSeen(of: address), now: context.now) {
+        case .present: connection.presence = nil
+        case .search(let requests):
+            connection.presence = presence
+            if requests { effects.append(.resolve(address)) }
+        case .absent:
+            context.note(unreached: .absent(address, port: connection.endpoints.key.guestPort))
+            connection.resetSocket(&context)
         }
     }
 }

@@ -145,7 +145,7 @@ final class TCPRelay {
             guard let (index, connection) = find(first.token), slots[index].deadline == first.deadline else { continue }
             slots[index].deadline = .distantFuture
             if connection.deadline <= context.now {
-                if connection.endpoints.guestHardware == nil { resolve(connection, neighbors) }
+                searchGuest(of: connection, neighbors)
                 let error = connection.timerExpired(&context)
                 if error != 0 { connectFailed(connection, error) }
             }
@@ -356,6 +356,16 @@ final class TCPRelay {
         connection.resetSocket(&context)
     }
 
+    /// A guest has answered a segment with an ICMP error. Its client is reset if that was the SYN; later errors do not
+    /// end a connection (RFC 9293 section 3.9.2.2).
+    func guestUnreachable(_ key: FlowKey, sequence: UInt32) {
+        guard let index = table.find(key, now: context.now), let connection = slots[index].connection,
+            connection.isRefused(at: sequence)
+        else { return }
+        connection.resetSocket(&context)
+        markDirty(index)
+    }
+
     // MARK: Published ports
 
     /// Listens on a port of the host for a guest's. Clients are accepted from the first `serve` on.
@@ -377,9 +387,11 @@ final class TCPRelay {
         _ neighbors: GuestNeighbors
     ) {
         let guest = listener.guest
-        guard !guest.isUnspecified, let remote = policy.visibleAddress(of: peer) else {
+        guard !guest.isUnspecified else {
+            context.note(unreached: .noLease(hostPort: listener.hostPort))
             return socket.resetWhenClosed()
         }
+        guard let remote = policy.visibleAddress(of: peer) else { return socket.resetWhenClosed() }
         var key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: remote, peer.port)
         for _ in 0..<16 where table.find(key, now: context.now) != nil {
             key = FlowKey(

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Wire
+
+/// Why a client of a published TCP port was refused on behalf of its guest.
+enum UnreachedGuest: Sendable, CustomStringConvertible {
+    /// No guest answers ARP or neighbor solicitations at the address.
+    case absent(IPAddress, port: UInt16)
+    /// The port follows a guest that has no lease.
+    case noLease(hostPort: UInt16)
+
+    var description: String {
+        switch self {
+        case .absent(let guest, let port):
+            """
+            a client of the published port for \(guest.hostText):\(port)/tcp was refused: no guest answers at \(guest); start \
+            the guest, or correct --publish
+            """
+        case .noLease(let port):
+            """
+            a client of the published port \(port)/tcp was refused: its guest has no lease; start the guest, or \
+            correct --publish
+            """
+        }
+    }
+}
+
+/// What the NAT reports to the control thread: clients of published ports that have not reached their guest.
+final class NATNotices: Sendable {
+    /// What is to be reported.
+    struct Content: Sendable {
+        /// The last client that has not reached its guest, and how many there were.
+        var unreached: (last: UnreachedGuest, count: Int)?
+    }
+
+    private let content = Mutex<Content?>(nil)
+    /// Readable while there is something to take.
+    let notification: Wakeup
+
+    /// - Throws: if the host does not give the descriptors of the notification.
+    init() throws(SystemError) { notification = try Wakeup() }
+
+    private func change(_ body: (inout Content) -> Void) {
+        let isFirst = content.withLock { content in
+            let isFirst = content == nil
+            var changed = content ?? Content()
+            body(&changed)
+            content = changed
+            return isFirst
+        }
+        if isFirst { notification.signal() }
+    }
+
+    /// Notes clients that have not reached their guest: the last one, and how many there were.
+    func note(unreached last: UnreachedGuest, _ count: Int) {
+        change { $0.unreached = (last, ($0.unreached?.count ?? 0) + count) }
+    }
+
+    /// Removes and returns what is to be reported.
+    func take() -> Content? {
+        notification.drain()
+        return content.withLock { content in
+            defer { content = nil }
+            return content
+        }
+    }
+}
