@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
+import Timing
 
 extension Descriptor {
     /// Sends without blocking, and without SIGPIPE. Returns how many bytes were taken.
@@ -70,6 +71,21 @@ extension Descriptor {
 
     /// Sets the options of a connection whose bytes are relayed: TCP_NODELAY, SO_OOBINLINE.
     package func prepareForRelay() { platform_stream_prepare(raw) }
+
+    /// Probes the peer (SO_KEEPALIVE) after so many seconds without a segment from it, at once if they have passed, and
+    /// then every `interval` seconds. After `count` probes without an answer the socket fails with ETIMEDOUT.
+    package func keepAlive(afterSeconds idle: Int32, everySeconds interval: Int32, atMost count: Int32) {
+        _ = platform_stream_keepalive(raw, idle, interval, count)
+    }
+
+    /// Ends what `keepAlive` has begun.
+    package func endKeepAlive() { _ = platform_stream_keepalive(raw, 0, 0, 0) }
+
+    /// How long a TCP socket has received nothing from its peer; nil if the system does not report that.
+    package var silence: TimeAmount? {
+        let milliseconds = platform_stream_silence(raw)
+        return milliseconds < 0 ? nil : .milliseconds(milliseconds)
+    }
 
     /// Shuts down the sending direction (shutdown(2)); receiving goes on.
     package func finishSending() { _ = platform_stream_finish(raw) }

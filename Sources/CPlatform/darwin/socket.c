@@ -35,6 +35,11 @@ int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid
     return 0;
 }
 
+int64_t platform_stream_silence(int fd) {
+    (void)fd;
+    return -ENOTSUP;
+}
+
 int platform_bind_to_interface(int fd, const char *name) {
     unsigned index = if_nametoindex(name);
     if (index == 0) return -errno;

@@ -394,6 +394,7 @@ ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capaci
 
 #include "CPlatformLibraries.h"
 #include "CPlatformOpener.h"
+#include "CPlatformRelay.h"
 #include "CPlatformStreams.h"
 #include "CPlatformVhost.h"
 

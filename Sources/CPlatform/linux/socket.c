@@ -3,6 +3,8 @@
 #include "CPlatform.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -20,6 +22,13 @@ int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid
     *uid = peer.uid;
     *gid = peer.gid;
     return 0;
+}
+
+int64_t platform_stream_silence(int fd) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return -errno;
+    return info.tcpi_last_ack_recv < info.tcpi_last_data_recv ? info.tcpi_last_ack_recv : info.tcpi_last_data_recv;
 }
 
 int platform_bind_to_interface(int fd, const char *name) {

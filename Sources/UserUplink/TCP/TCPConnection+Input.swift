@@ -50,6 +50,7 @@ extension TCPConnection {
         }
         let length = segment.payload.byteCount, isFin = flags.contains(.fin)
         processAck(segment, isPure: length == 0 && !isFin, &context)
+        if isKeepAlive(length: length, offset: offset, isFin: isFin) { return probeOutside(&context) }
         if length == 0 && !isFin {
             // An old sequence number without data is a keep-alive or window probe (RFC 9293 section 3.8.4).
             if offset < 0 { ackDeadline = context.now }

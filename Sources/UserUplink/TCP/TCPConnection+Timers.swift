@@ -9,8 +9,9 @@ import Wire
 extension TCPConnection {
     /// When a timer expires next.
     var deadline: Instant {
-        let next = min(timer, ackDeadline ?? .distantFuture, checkDeadline)
+        var next = min(timer, ackDeadline ?? .distantFuture, checkDeadline)
         if let presence { return min(presence.deadline, next) }
+        if let outsideProbe { next = min(next, outsideProbe.deadline) }
         if isEstablished, let deadline = sender.retransmitDeadline { return min(deadline, next) }
         return next
     }
@@ -41,6 +42,7 @@ extension TCPConnection {
     }
 
     private func establishedTimerExpired(_ context: inout TCPContext) {
+        awaitOutside(&context)
         if checkDeadline <= context.now {
             refuse(.late, name: nil, &context)
         } else if let deadline = sender.retransmitDeadline, deadline <= context.now {
@@ -65,6 +67,7 @@ extension TCPConnection {
 
     /// Both FINs are sent and acknowledged.
     func enterTimeWait(_ context: inout TCPContext) {
+        outsideProbe = nil
         if ackDeadline != nil { sendAck(&context) }
         state = .timeWait
         timer = context.now + TCPConnection.timeWaitDuration

@@ -86,8 +86,9 @@ import Wire
 //     ackDeadline          delayed ACK, and an ACK that is due at the end of this poll
 //     timer, handshake     connect timeout, SYN and SYN-ACK retransmission
 //     presenceDeadline     the next look for the guest of a published port (GuestPresence)
-//     timer, idle          keep-alive (RFC 9293 section 3.8.4): a probe after 600 s without an ACK of the guest, and
-//                          10 more 400 ms, 800 ms and so on up to 60 s apart; then reset
+//     timer, idle          keep-alive (RFC 9293 section 3.8.4): a probe after 480 s without an ACK of the guest, and
+//                          10 more 400 ms, 800 ms and so on up to 15 s apart; then reset, after 580 s
+//     outsideProbe         the answer of the outside to a keep-alive probe of the guest (OutsideProbe)
 //     timer, no window     persist (RFC 9293 section 3.8.6.1): after 200 ms, doubling up to 5 s, without limit while
 //                          the guest answers; 10 probes in a row without an answer, then reset
 //     timer, timeWait      1 s instead of 2 MSL: both ends of the path are on this host
@@ -125,11 +126,12 @@ final class TCPConnection {
     /// The RTO of a handshake, before any measurement (RFC 6298 section 2.1).
     static let initialRTO = TimeAmount.seconds(1)
     static let timeWaitDuration = TimeAmount.seconds(1)
-    /// A guest that has sent nothing for this long gets keep-alive probes (RFC 9293 section 3.8.4).
-    static let keepAliveIdle = TimeAmount.seconds(600)
+    /// A guest that has sent nothing for this long gets keep-alive probes (RFC 9293 section 3.8.4). With them, a guest
+    /// that is gone loses its connection after 580 s.
+    static let keepAliveIdle = TimeAmount.seconds(480)
     static let maximumProbes = 10
     /// Upper bound of the keep-alive probe interval.
-    static let maximumProbeInterval = TimeAmount.seconds(60)
+    static let maximumProbeInterval = TimeAmount.seconds(15)
     /// Upper bound of the zero-window probe interval. Kept short because the guest's window update may be lost.
     static let maximumPersistInterval = TimeAmount.seconds(5)
     /// How long the ACK of a FIN may be delayed so that this side's own FIN can go with it.
@@ -190,6 +192,8 @@ final class TCPConnection {
     var retries = 0
     /// The timer of handshake, keep-alive, persist and TIME-WAIT, of which one is needed at a time.
     var timer: Instant
+    /// A probe of the outside for which the guest waits; nil if there is none.
+    var outsideProbe: OutsideProbe?
     /// Whether the guest of a published port is there; nil if that is known.
     var presence: GuestPresence?
 

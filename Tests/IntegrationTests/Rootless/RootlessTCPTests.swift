@@ -45,4 +45,44 @@ extension IntegrationTests.Rootless {
         try fixture.daemon.wait(for: "192.168.105.2:80/tcp was refused: no guest answers", within: 5)
         #expect(try fixture.daemon.stop() == .exited(0))
     }
+
+    /// A guest's keep-alive finds out that the outside is gone, in the guest's own time.
+    @Test func keepAliveOfGuestProbesTheOutside() throws {
+        let fixture = try RootlessFixture(internet: true)
+        let guest = try fixture.guest()
+        try guest.lease()
+        let internet = fixture.network.internet
+        let server = try internet.start([
+            "python3", "-c",
+            """
+            import socket, time
+            l = socket.create_server(('', 9000))
+            s = l.accept()
+            print('served', flush=True)
+            time.sleep(600)
+            """,
+        ])
+        try internet.waitForListener(on: 9000)
+        let probes = try fixture.host.start(["tcpdump", "-n", "-l", "-i", "wan", "tcp and dst port 9000"])
+        try probes.wait(for: "listening on", within: 10)
+        let client = try guest.namespace.start(
+            connect(
+                to: TestNetwork.internetAddress, 9000, "client", timeout: 300,
+                """
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+                print('waiting', flush=True)
+                """ + "\n" + Self.receive))
+        try client.wait(for: "waiting", within: 20)
+        try server.wait(for: "served", within: 20)
+        // Segments of the handshake, then probes.
+        try eventually("three probes", within: 60) { probes.output.split(separator: "\n").count >= 6 }
+        #expect(!client.output.contains("receive"), "\(client.output)")
+        try internet.run(
+            "nft", "add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }")
+        try client.wait(for: "receive: ETIMEDOUT", within: 120)
+        #expect(try fixture.daemon.stop() == .exited(0))
+    }
 }
