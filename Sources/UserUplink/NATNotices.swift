@@ -13,8 +13,8 @@ enum UnreachedGuest: Sendable, CustomStringConvertible {
         switch self {
         case .absent(let guest, let port):
             """
-            a client of the published port for \(guest.hostText):\(port)/tcp was refused: no guest answers at \(guest); start \
-            the guest, or correct --publish
+            a client of the published port for \(guest.hostText):\(port)/tcp was refused: no guest answers at \(guest); \
+            start the guest, or correct --publish
             """
         case .noLease(let port):
             """
@@ -25,12 +25,15 @@ enum UnreachedGuest: Sendable, CustomStringConvertible {
     }
 }
 
-/// What the NAT reports to the control thread: clients of published ports that have not reached their guest.
+/// What the NAT reports to the control thread: clients of published ports that have not reached their guest, and that
+/// much memory was freed.
 final class NATNotices: Sendable {
     /// What is to be reported.
     struct Content: Sendable {
         /// The last client that has not reached its guest, and how many there were.
         var unreached: (last: UnreachedGuest, count: Int)?
+        /// Memory was freed that the C library may keep.
+        var hasFreedMemory = false
     }
 
     private let content = Mutex<Content?>(nil)
@@ -55,6 +58,9 @@ final class NATNotices: Sendable {
     func note(unreached last: UnreachedGuest, _ count: Int) {
         change { $0.unreached = (last, ($0.unreached?.count ?? 0) + count) }
     }
+
+    /// Notes that much memory was freed.
+    func noteFreedMemory() { change { $0.hasFreedMemory = true } }
 
     /// Removes and returns what is to be reported.
     func take() -> Content? {

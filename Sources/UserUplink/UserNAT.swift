@@ -198,6 +198,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
             refusals.note(refusal)
         }
         if let (last, count) = relay.context.takeUnreached() { notices.note(unreached: last, count) }
+        if relay.context.memory.takeRelease() { notices.noteFreedMemory() }
         for frame in gateway.toSlirp { sendToSlirp(frame.rawSpan) }
         gateway.toSlirp.removeAll()
         for frame in gateway.toGuests { sendToGuests(frame.rawSpan) }

@@ -185,6 +185,7 @@ package final class UserUplink: Uplink {
                 if let (last, count) = content.unreached {
                     context.logger.warning("\(last)\(count > 1 ? " (\(count) clients)" : "")")
                 }
+                if content.hasFreedMemory { ProcessMemory.trim() }
             }
             noticeTimer = context.loop.schedule(after: UserUplink.noticeInterval) { [unowned self] in watchNotices() }
         }

@@ -30,7 +30,9 @@ extension TCPConnection {
                 if error != 0 { return error }
             case .failed(let failure): return proxyFailed(failure, &context)
             case .connected(let rest):
-                guard toGuest.reserve(rest.count, &context.memory) >= rest.count else { return Errno.noBuffers }
+                guard toGuest.reserve(rest.count, &context.memory, by: owner) >= rest.count else {
+                    return Errno.noBuffers
+                }
                 toGuest.write(rest.rawSpan, at: 0)
                 toGuest.extend(rest.count)
                 proxy = nil

@@ -5,6 +5,9 @@ import Wire
 
 /// Bytes of one direction of a stream: a ring buffer that grows on demand, by factors of 4 up to 1 MiB, within a budget
 /// that all buffers share. It has no memory before the first `reserve` and after `trim`.
+///
+/// Buffers of 64 KiB and more are whole mappings, which go back to the system at once. The C library would keep
+/// them.
 @safe
 struct StreamBuffer: ~Copyable {
     static let minimumCapacity = 16 << 10
@@ -19,22 +22,43 @@ struct StreamBuffer: ~Copyable {
 
     init() {}
 
-    deinit { unsafe memory?.deallocate() }
+    deinit { if let memory = unsafe memory { unsafe StreamBuffer.free(memory, capacity) } }
+
+    private static let pageThreshold = 64 << 10
+
+    /// Returns memory for a buffer; nil if the system has none.
+    private static func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
+        size >= pageThreshold ? unsafe platform_pages_allocate(size) : .allocate(byteCount: size, alignment: 64)
+    }
+
+    private static func free(_ memory: UnsafeMutableRawPointer, _ size: Int) {
+        if size >= pageThreshold { unsafe platform_pages_free(memory, size) } else { unsafe memory.deallocate() }
+    }
+
+    /// The smallest capacity for `length` bytes.
+    static func capacity(for length: Int) -> Int {
+        var capacity = minimumCapacity
+        while capacity < min(length, maximumCapacity) { capacity *= 4 }
+        return capacity
+    }
 
     /// Makes room for `length` bytes in all, as far as the budget allows. Returns the capacity afterwards.
-    mutating func reserve(_ length: Int, _ budget: inout BufferBudget) -> Int {
+    /// - Parameter owner: the guest to charge; nil if a window that covers this was charged.
+    mutating func reserve(_ length: Int, _ budget: inout BufferBudget, by owner: GuestOwner? = .unknown) -> Int {
         guard length > capacity, capacity < StreamBuffer.maximumCapacity else { return capacity }
-        var larger = max(StreamBuffer.minimumCapacity, capacity)
-        while larger < min(length, StreamBuffer.maximumCapacity) { larger *= 4 }
-        larger = min(larger, StreamBuffer.maximumCapacity)
-        guard budget.resize(from: capacity, to: larger) else { return capacity }
-        let moved: UnsafeMutableRawPointer = .allocate(byteCount: larger, alignment: 64)
+        let larger = StreamBuffer.capacity(for: length)
+        if let owner { guard budget.grow(from: capacity, to: larger, by: owner) else { return capacity } }
+        guard let moved = unsafe StreamBuffer.allocate(larger) else {
+            if let owner { budget.shrink(from: larger, to: capacity, by: owner) }
+            return capacity
+        }
+        budget.take(larger - capacity)
         if let memory = unsafe memory {
             // The whole ring, so that bytes behind `count` move as well.
             let first = capacity - start
             unsafe moved.copyMemory(from: memory + start, byteCount: first)
             unsafe (moved + first).copyMemory(from: memory, byteCount: start)
-            unsafe memory.deallocate()
+            unsafe StreamBuffer.free(memory, capacity)
         }
         unsafe memory = moved
         capacity = larger
@@ -43,19 +67,22 @@ struct StreamBuffer: ~Copyable {
     }
 
     /// Frees the memory if the buffer is empty.
-    mutating func trim(_ budget: inout BufferBudget) {
+    /// - Parameter owner: as in `reserve`.
+    mutating func trim(_ budget: inout BufferBudget, by owner: GuestOwner? = .unknown) {
         guard count == 0, let block = unsafe memory else { return }
-        unsafe block.deallocate()
+        unsafe StreamBuffer.free(block, capacity)
         unsafe memory = nil
         budget.release(capacity)
+        if let owner { budget.shrink(from: capacity, to: 0, by: owner) }
         capacity = 0
         start = 0
     }
 
     /// Empties the buffer and frees its memory.
-    mutating func clear(_ budget: inout BufferBudget) {
+    /// - Parameter owner: as in `reserve`.
+    mutating func clear(_ budget: inout BufferBudget, by owner: GuestOwner? = .unknown) {
         count = 0
-        trim(&budget)
+        trim(&budget, by: owner)
     }
 
     /// Writes `bytes` at `offset` from the first byte. Bytes behind `count` become part of the stream by `extend`.

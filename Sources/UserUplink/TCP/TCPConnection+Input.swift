@@ -111,7 +111,7 @@ extension TCPConnection {
         // Data beyond the window must not make the buffer grow.
         guard offset <= receiver.rcvWnd else { return }
         let needed = buffered + min(offset + payload.byteCount, receiver.rcvWnd)
-        let room = min(StreamBuffer.maximumCapacity, toSocket.reserve(needed, &context.memory)) - buffered
+        let room = toSocket.reserve(needed, &context.memory, by: nil) - buffered
         guard let placement = receiver.accept(sequence, length: payload.byteCount, isFin: isFin, room: room) else {
             return
         }

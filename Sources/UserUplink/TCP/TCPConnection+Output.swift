@@ -11,7 +11,8 @@ extension TCPConnection {
     func sendSYNACK(_ context: inout TCPContext) {
         var header = TCPSegmentHeader([.syn, .ack], sequence: iss)
         header.acknowledgment = receiver.rcvNxt
-        header.window = receiver.advertise(0xffff, scale: 0)
+        window.open(&context.memory, by: owner)
+        header.window = receiver.advertise(window.size, scale: 0)
         header.options = synOptions(
             context, windowScale: sendWindowScale == nil ? nil : TCPConnection.receiveWindowScale,
             sackPermitted: sackPermitted)
@@ -20,7 +21,8 @@ extension TCPConnection {
 
     func sendSYN(_ context: inout TCPContext) {
         var header = TCPSegmentHeader(.syn, sequence: iss)
-        header.window = 0xffff
+        window.open(&context.memory, by: owner)
+        header.window = UInt16(min(0xffff, window.size))
         header.options = synOptions(context, windowScale: TCPConnection.receiveWindowScale, sackPermitted: true)
         sendHandshake(header, &context)
     }
@@ -41,12 +43,18 @@ extension TCPConnection {
     // MARK: Acknowledgments
 
     /// Bytes from RCV.NXT on for which there is room.
-    private var receiveRoom: Int {
-        isSocketReset ? 0xffff : max(0, StreamBuffer.maximumCapacity - toSocket.count)
-    }
+    private var receiveRoom: Int { isSocketReset ? 0xffff : max(0, window.goal - toSocket.count) }
 
-    private func advertisedWindow() -> UInt16 {
-        receiver.advertise(receiveRoom, scale: sendWindowScale == nil ? 0 : TCPConnection.receiveWindowScale)
+    private func advertisedWindow(_ context: inout TCPContext) -> UInt16 {
+        window.adapt(
+            to: receiver.rcvNxt, upTo: sendWindowScale == nil ? 0xffff : StreamBuffer.maximumCapacity,
+            taken: toSocket.count + receiver.rcvWnd, capacity: toSocket.capacity, &context.memory, by: owner,
+            now: context.now)
+        // Receiver-side silly window avoidance (RFC 9293 section 3.8.6.2.2): the right edge moves by a segment or half
+        // of the window at least.
+        var room = receiveRoom
+        if room - receiver.rcvWnd < min(window.size / 2, maximumSegmentSize(context)) { room = receiver.rcvWnd }
+        return receiver.advertise(room, scale: sendWindowScale == nil ? 0 : TCPConnection.receiveWindowScale)
     }
 
     /// Sends an ACK without data.
@@ -54,7 +62,7 @@ extension TCPConnection {
     func sendAck(_ context: inout TCPContext, sequence: UInt32? = nil) {
         var header = TCPSegmentHeader(.ack, sequence: sequence ?? sender.sndNxt)
         header.acknowledgment = receiver.rcvNxt
-        header.window = advertisedWindow()
+        header.window = advertisedWindow(&context)
         if sackPermitted && !receiver.outOfOrder.isEmpty { header.options = .sack(receiver.sackBlocks(atMost: 3)) }
         if context.send(header, endpoints) { didSendAck() }
     }
@@ -86,8 +94,8 @@ extension TCPConnection {
             guard isEstablished else { return }
         }
         if let ackDeadline, ackDeadline <= context.now { sendAck(&context) }
-        // A window update, when the guest may be waiting for one and half of the buffer is free again.
-        if receiver.rcvWnd < 32 << 10 && receiveRoom >= StreamBuffer.maximumCapacity / 2 { sendAck(&context) }
+        // A window update, when the guest may be waiting for one and half of the window is free again.
+        if receiver.rcvWnd < min(32 << 10, window.goal / 2) && receiveRoom >= window.goal / 2 { sendAck(&context) }
     }
 
     /// Sends data and FIN as far as windows allow.
@@ -122,7 +130,7 @@ extension TCPConnection {
         if range.upperBound >= toGuest.count && !payload.isEmpty { flags.insert(.psh) }
         var header = TCPSegmentHeader(flags, sequence: sender.sndUna &+ UInt32(truncatingIfNeeded: range.lowerBound))
         header.acknowledgment = receiver.rcvNxt
-        header.window = advertisedWindow()
+        header.window = advertisedWindow(&context)
         header.payloadLength = payload.count
         header.segmentSize = sender.smss
         if context.send(header, endpoints, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { didSendAck() }

@@ -59,7 +59,8 @@ extension TCPConnection {
         for _ in 0..<4 {
             if toGuest.count == toGuest.capacity {
                 guard canReceive else { return }
-                isOverBudget = toGuest.reserve(toGuest.capacity + 1, &context.memory) == toGuest.count
+                isOverBudget =
+                    toGuest.reserve(toGuest.capacity + 1, &context.memory, by: owner) == toGuest.count
                 if isOverBudget { return }
             }
             let room = toGuest.capacity - toGuest.count
@@ -102,7 +103,8 @@ extension TCPConnection {
     /// holds of it.
     func socketFailed(_ context: inout TCPContext) {
         isSocketReset = true
-        toSocket.clear(&context.memory)
+        toSocket.clear(&context.memory, by: nil)
+        window.shrink(to: StreamBuffer.minimumCapacity, &context.memory, by: owner)
     }
 
     /// Closes the socket, which must not be watched any more.

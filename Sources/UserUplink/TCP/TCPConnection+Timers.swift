@@ -94,15 +94,20 @@ extension TCPConnection {
     }
 
     private func releaseBuffers(_ context: inout TCPContext) {
-        toGuest.clear(&context.memory)
-        toSocket.clear(&context.memory)
+        toGuest.clear(&context.memory, by: owner)
+        toSocket.clear(&context.memory, by: nil)
+        window.shrink(to: 0, &context.memory, by: owner)
     }
 
     /// Returns the memory of empty buffers to the budget.
     func trim(_ context: inout TCPContext) {
         isOverBudget = false
-        toGuest.trim(&context.memory)
-        if receiver.outOfOrder.isEmpty { toSocket.trim(&context.memory) }
+        toGuest.trim(&context.memory, by: owner)
+        if receiver.outOfOrder.isEmpty { toSocket.trim(&context.memory, by: nil) }
+        // Nothing more comes behind the guest's FIN.
+        if receiver.isFinReceived {
+            window.shrink(to: max(StreamBuffer.minimumCapacity, toSocket.capacity), &context.memory, by: owner)
+        }
     }
 
     /// IRS: the sequence number of the guest's SYN, while nothing but that was received.

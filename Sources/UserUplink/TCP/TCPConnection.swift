@@ -65,16 +65,17 @@ import Wire
 //     an ACK of what was never sent; a FIN with data, or after this side's own                        at once
 //     one full-sized segment in order                                                                 within 1 ms
 //     a FIN without data before this side's own                   within 5 ms, to go with this side's own FIN
-//     the window was below 32 KiB, and half of the buffer is free again                               at once
+//     less than half of the window, and of 32 KiB, was left, and half is free again                   at once
 //
 // Flow control, end to end
 // ------------------------
 //
 // guest -> outside: segments of 8 KiB and more go to the socket right away, if nothing waits; others are collected in
 // `toSocket`, and go at the end of the poll or from 64 KiB on. What the socket does not take stays there. The
-// advertised window is the rest of 1 MiB, at most 65,535 bytes if the guest does not scale windows. A remote host that
-// does not read thereby stops the guest. If the memory budget does not let `toSocket` grow, what has no room is
-// dropped, and the guest retransmits it.
+// advertised window is the rest of `window`, which grows up to 1 MiB with what the guest sends in a second
+// (ReceiveWindow), at most 65,535 bytes if the guest does not scale windows. A remote host that does not read thereby
+// stops the guest. The memory budget is charged for the window before the guest is promised it, so that nothing within
+// it is dropped for lack of memory.
 // outside -> guest: `toGuest` keeps all bytes from SND.UNA on. While it is full the socket is not watched for reading,
 // the kernel's buffer fills, and the remote host stops. The buffer grows only if more than half of it is in flight.
 //
@@ -142,6 +143,8 @@ final class TCPConnection {
     static let directSendThreshold = 8 << 10
 
     var endpoints: TCPEndpoints
+    /// The guest to charge for memory.
+    let owner: GuestOwner
     var state: State
     /// Owned; nil after it was closed.
     var socket: Descriptor?
@@ -154,6 +157,8 @@ final class TCPConnection {
     var toGuest = StreamBuffer()
     /// What the socket has not taken yet; behind `count`, what was received out of order.
     var toSocket = StreamBuffer()
+    /// The receive window of the guest, charged to the budget: `toSocket` and the advertised window fit in it.
+    var window = ReceiveWindow()
     /// Snd.Wind.Shift, the guest's; nil if windows are not scaled in either direction.
     var sendWindowScale: UInt8?
     var sackPermitted = false
@@ -209,10 +214,11 @@ final class TCPConnection {
     ///   - socket: on its way to where the guest wants to go.
     ///   - syn: the guest's SYN.
     init(
-        _ endpoints: TCPEndpoints, connecting socket: consuming Descriptor, syn: borrowing TCPView,
-        _ context: borrowing TCPContext
+        _ endpoints: TCPEndpoints, of owner: GuestOwner, connecting socket: consuming Descriptor,
+        syn: borrowing TCPView, _ context: borrowing TCPContext
     ) {
         self.endpoints = endpoints
+        self.owner = owner
         raw = socket.raw
         self.socket = consume socket
         state = .connecting
@@ -224,8 +230,12 @@ final class TCPConnection {
     }
 
     /// Begins a connection to a guest, for a client of a published port. The SYN goes out when the timer is served.
-    init(_ endpoints: TCPEndpoints, acceptedFrom socket: consuming Descriptor, _ context: borrowing TCPContext) {
+    init(
+        _ endpoints: TCPEndpoints, of owner: GuestOwner, acceptedFrom socket: consuming Descriptor,
+        _ context: borrowing TCPContext
+    ) {
         self.endpoints = endpoints
+        self.owner = owner
         raw = socket.raw
         self.socket = consume socket
         state = .synSent

@@ -35,7 +35,8 @@ import Wire
 // -------------------
 //
 // FlowTable bounds the connections; when it is full, the guest with the most loses its oldest. BufferBudget bounds the
-// bytes of all buffers together, apart from a first 16 KiB each. A connection that gets no memory is slow, and whole.
+// bytes of all buffers and advertised windows together, apart from a first 16 KiB each, and gives each guest a share. A
+// connection that gets no memory is slow, and whole.
 // Connections are charged to the guest (GuestOwner), not to its addresses.
 //
 // Relay and gateway
@@ -254,8 +255,8 @@ final class TCPRelay {
         return (index, connection)
     }
 
-    private func add(_ connection: TCPConnection, by owner: GuestOwner, isInbound: Bool = false) {
-        let (index, evicted) = table.insert(connection.endpoints.key, by: owner, now: context.now)
+    private func add(_ connection: TCPConnection, isInbound: Bool = false) {
+        let (index, evicted) = table.insert(connection.endpoints.key, by: connection.owner, now: context.now)
         if index == slots.count { slots.append(Slot()) }
         if evicted, let old = slots[index].connection {
             old.reset(&context)
@@ -322,12 +323,13 @@ final class TCPRelay {
             let socket = try connect(endpoints)
             // A destination on this host has answered by now.
             let ready = socket.wait(for: .writable, until: .distantPast)
-            let connection = TCPConnection(endpoints, connecting: socket, syn: syn, context)
+            let owner = inbound.owner ?? .address(inbound.key.guest)
+            let connection = TCPConnection(endpoints, of: owner, connecting: socket, syn: syn, context)
             if let proxy, let target = target(inbound) {
                 connection.proxy = ProxyHandshake(proxy, to: target, port: endpoints.key.remotePort)
             }
             if inbound.check != .none { connection.check = NameCheck(inbound.check) }
-            add(connection, by: inbound.owner ?? .address(inbound.key.guest))
+            add(connection)
             let error = ready.isEmpty ? 0 : connection.socketReady(ready, &context)
             if error != 0 { connectFailed(connection, error) }
         } catch {
@@ -400,8 +402,7 @@ final class TCPRelay {
         guard table.find(key, now: context.now) == nil else { return socket.resetWhenClosed() }
         let endpoints = TCPEndpoints(
             key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: guest))
-        add(
-            TCPConnection(endpoints, acceptedFrom: socket, context),
-            by: neighbors.owner(of: guest) ?? .address(key.guest), isInbound: true)
+        let owner = neighbors.owner(of: guest) ?? .address(key.guest)
+        add(TCPConnection(endpoints, of: owner, acceptedFrom: socket, context), isInbound: true)
     }
 }
