@@ -10,6 +10,7 @@ package enum Errno {
     @inlinable package static var last: Int32 { platform_errno() }
     @usableFromInline package static var again: Int32 { EAGAIN }
     package static var noBuffers: Int32 { ENOBUFS }
+    package static var noMemory: Int32 { ENOMEM }
     package static var noEntry: Int32 { ENOENT }
     package static var refused: Int32 { ECONNREFUSED }
     package static var connectionAborted: Int32 { ECONNABORTED }
@@ -48,5 +49,7 @@ package enum Errno {
     package static var tooManyLinks: Int32 { ELOOP }
     package static var fileTooLarge: Int32 { EFBIG }
     package static var networkDown: Int32 { ENETDOWN }
+    package static var hostDown: Int32 { EHOSTDOWN }
+    package static var familyNotSupported: Int32 { EAFNOSUPPORT }
     package static var badMessage: Int32 { EBADMSG }
 }

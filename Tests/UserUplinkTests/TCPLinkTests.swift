@@ -100,7 +100,7 @@ private struct LossyLink {
         for confirmation in confirmations {
             switch sender.processAck(confirmation.number, window: confirmation.window, isPure: true, now: now) {
             case .advanced(let count): confirmed += count
-            case .beyondSent: Issue.record("of what was never sent")
+            case .beyondSent, .implausible: Issue.record("of what was never sent")
             case .duplicate: break
             }
             for report in confirmation.reports { sender.recordSack(report.start, report.end) }
@@ -258,8 +258,23 @@ private struct LossyLink {
             "half a segment of room is not worth one")
         #expect(sender.processAck(2000, window: 300, isPure: true, now: .nanoseconds(0)) == .advanced(2000))
         #expect(
-            sender.nextChunk(available: 8000, limit: 65_000, now: .nanoseconds(0))?.range == 0..<300,
-            "where nothing is on its way it is")
+            sender.nextChunk(available: 8000, limit: 65_000, now: .nanoseconds(0)) == nil,
+            "nor is a small part of the largest window")
+        #expect(sender.processAck(2000, window: 1250, isPure: true, now: .nanoseconds(0)) == .duplicate)
+        #expect(sender.nextChunk(available: 8000, limit: 65_000, now: .nanoseconds(0))?.range == 0..<1000)
+        #expect(sender.processAck(3000, window: 300, isPure: true, now: .nanoseconds(0)) == .advanced(1000))
+        #expect(sender.nextChunk(available: 7000, limit: 65_000, now: .nanoseconds(0)) == nil)
+        sender.overrideSillyWindowAvoidance()
+        #expect(
+            sender.nextChunk(available: 7000, limit: 65_000, now: .nanoseconds(0))?.range == 0..<300,
+            "after a time it is")
+        // A window that never holds a segment: half of it does.
+        var small = TCPSender(sndUna: 0, window: 600, smss: 1000, sackPermitted: true)
+        #expect(small.nextChunk(available: 8000, limit: 65_000, now: .nanoseconds(0))?.range == 0..<600)
+        #expect(small.processAck(600, window: 299, isPure: true, now: .nanoseconds(0)) == .advanced(600))
+        #expect(small.nextChunk(available: 7400, limit: 65_000, now: .nanoseconds(0)) == nil)
+        #expect(small.processAck(600, window: 300, isPure: true, now: .nanoseconds(0)) == .duplicate)
+        #expect(small.nextChunk(available: 7400, limit: 65_000, now: .nanoseconds(0))?.range == 0..<300)
         var last = TCPSender(sndUna: 0, window: 60_000, smss: 1000, sackPermitted: true)
         #expect(last.nextChunk(available: 1300, limit: 65_000, now: .nanoseconds(0))?.range == 0..<1300)
     }

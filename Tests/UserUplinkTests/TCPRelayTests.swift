@@ -52,7 +52,8 @@ import Wire
         _ = listening
     }
 
-    @Test func connectTimeoutSendsHostUnreachable() throws {
+    /// A router does not notice that a remote host does not answer.
+    @Test func connectTimeoutEndsInSilence() throws {
         // A server with a full accept queue does not answer further SYNs.
         let (server, port) = try RelayHarness.server()
         try server.socket.listen(backlog: 0)
@@ -67,13 +68,7 @@ import Wire
         #expect(harness.segments().isEmpty && harness.relay.count == 1)
         harness.clockOffset = .seconds(80)
         harness.poll()
-        let message = try #require(harness.gateway.toGuests.first)
-        // Host unreachable, quoting the guest's packet.
-        #expect(message[23] == IPProtocol.icmp && message[34] == 3 && message[35] == 1)
-        #expect(
-            Array(message[42 + 12..<42 + 20]) == Fixture.guest.bytes + Fixture.network.gateway.bytes
-                && message.rawSpan.big32(at: 42 + 24) == 77)
-        #expect(harness.relay.count == 0)
+        #expect(harness.relay.count == 0 && harness.gateway.toGuests.isEmpty && harness.segments().isEmpty)
         _ = waiting
     }
 
@@ -229,9 +224,13 @@ import Wire
         #expect(try harness.expectSegment().acknowledgment == start &+ 2000)
         send(0..<1000)
         #expect(try harness.expectSegment().acknowledgment == start &+ 2000, "an old one is confirmed once more")
+        // And reported as received twice (RFC 2883), before the block that is out of order.
+        send(3500..<3600)
+        #expect(
+            try harness.expectSegment().sackBlocks == [start &+ 3500, start &+ 3600, start &+ 3000, start &+ 4000])
         send(1900..<3100)
         let last = try harness.expectSegment()
-        #expect(last.acknowledgment == start &+ 4000 && last.sackBlocks.isEmpty)
+        #expect(last.acknowledgment == start &+ 4000 && last.sackBlocks == [start &+ 1900, start &+ 2000])
         var received: [UInt8] = []
         try guest.run("the bytes") {
             try read(4000, from: guest.peer, into: &received)
@@ -242,7 +241,7 @@ import Wire
         guest.sndNxt = start &+ 4000
         for (flags, sequence, acknowledgment, taken) in [
             ([.ack], start &+ 9_000_000, guest.rcvNxt, 0), (.syn, guest.sndNxt, guest.rcvNxt, 0),
-            ([.ack], guest.sndNxt, guest.rcvNxt &+ 5000, 1),
+            ([.ack], guest.sndNxt, guest.rcvNxt &+ 5000, 0),
         ]
             as [(TCPFlags, UInt32, UInt32, UInt32)]
         {

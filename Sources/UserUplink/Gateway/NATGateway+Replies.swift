@@ -10,8 +10,8 @@ extension NATGateway {
     /// Sends what the relay has asked for.
     mutating func apply(_ effect: TCPRelay.Effect, now: Instant) {
         switch effect {
-        case .unreachable(let endpoints, let sequence, let error):
-            sendUnreachable(endpoints, sequence: sequence, error: error, now: now)
+        case .unreachable(let endpoints, let sequence, let failure):
+            sendUnreachable(endpoints, sequence: sequence, failure, now: now)
         case .resolve(.ipv4(let address)):
             sendARPRequest(for: address)
         case .resolve(.ipv6(let address)):
@@ -65,13 +65,14 @@ extension NATGateway {
 
     // MARK: Connections that cannot be made
 
-    /// Sends "network unreachable" or "host unreachable" for a SYN (RFC 1122 section 3.2.2.1; RFC 4443 section 3.1).
-    /// - Parameters:
-    ///   - sequence: of the SYN.
-    ///   - error: the positive errno with which this host failed to connect.
-    private mutating func sendUnreachable(_ endpoints: TCPEndpoints, sequence: UInt32, error: Int32, now: Instant) {
+    /// Sends the ICMP error of a router for a SYN (RFC 1122 section 3.2.2.1, RFC 1812 section 5.2.7.1; RFC 4443 section
+    /// 3.1).
+    /// - Parameter sequence: of the SYN.
+    private mutating func sendUnreachable(
+        _ endpoints: TCPEndpoints, sequence: UInt32, _ failure: ConnectFailure, now: Instant
+    ) {
         guard let hardware = endpoints.guestHardware, admitICMPError(owner(of: endpoints.key), now) else { return }
-        let key = endpoints.key, isNetwork = error == Errno.networkUnreachable
+        let key = endpoints.key
         // The start of the guest's packet, made again.
         var quoted = ByteWriter(capacity: 48)
         if key.isIPv6 {
@@ -87,12 +88,18 @@ extension NATGateway {
         if key.isIPv6 {
             guard let gateway6 else { return }
             sendICMPv6Unreachable(
-                code: isNetwork ? ICMPv6UnreachableCode.noRoute : ICMPv6UnreachableCode.address, quoting: quoted.bytes,
-                from: gateway6, to: key.guest, hardware)
+                code: failure == .network
+                    ? ICMPv6UnreachableCode.noRoute
+                    : failure == .prohibited
+                        ? ICMPv6UnreachableCode.administrativelyProhibited : ICMPv6UnreachableCode.address,
+                quoting: quoted.bytes, from: gateway6, to: key.guest, hardware)
         } else {
             sendICMPUnreachable(
-                code: isNetwork ? ICMPUnreachableCode.network : ICMPUnreachableCode.host, quoting: quoted.bytes,
-                to: key.guestIPv4, hardware)
+                code: failure == .network
+                    ? ICMPUnreachableCode.network
+                    : failure == .prohibited
+                        ? ICMPUnreachableCode.administrativelyProhibited : ICMPUnreachableCode.host,
+                quoting: quoted.bytes, to: key.guestIPv4, hardware)
         }
     }
 

@@ -34,22 +34,26 @@ extension TCPConnection {
     private func receiveSynchronized(_ segment: borrowing TCPView, _ context: inout TCPContext) {
         let flags = segment.flags, offset = segment.sequence.distance(after: receiver.rcvNxt)
         if flags.contains(.rst) {
-            // Anywhere in the window is enough. RFC 5961 section 3 is stricter, against attackers off the path, which
-            // cannot send here.
-            if offset >= 0 && offset <= max(1, receiver.rcvWnd) { resetSocket(&context) }
+            // The next expected number only; elsewhere in the window, the guest has to confirm it (RFC 5961 section
+            // 3.2).
+            if offset == 0 { return resetSocket(&context) }
+            if offset > 0 && offset < receiver.rcvWnd { challenge(context) }
             return
         }
         if flags.contains(.syn) {
-            if state == .synReceived { sendSYNACK(&context) } else { ackDeadline = context.now }
+            // Repeated because the SYN-ACK was lost; any other is challenged (RFC 5961 section 4.2).
+            if state == .synReceived && offset == -1 { sendSYNACK(&context) } else { challenge(context) }
             return
         }
         guard flags.contains(.ack) else { return }
+        // Behind the window (RFC 9293 section 3.10.7.4, first step). What is before it is acknowledged below.
+        guard offset <= receiver.rcvWnd else { return challenge(context) }
         if state == .synReceived {
             guard segment.acknowledgment == iss &+ 1 else { return context.sendReset(inReplyTo: segment, endpoints) }
             establish(&context)
         }
         let length = segment.payload.byteCount, isFin = flags.contains(.fin)
-        processAck(segment, isPure: length == 0 && !isFin, &context)
+        guard processAck(segment, isPure: length == 0 && !isFin, &context) else { return challenge(context) }
         if isKeepAlive(length: length, offset: offset, isFin: isFin) { return probeOutside(&context) }
         if length == 0 && !isFin {
             // An old sequence number without data is a keep-alive or window probe (RFC 9293 section 3.8.4).
@@ -58,6 +62,19 @@ extension TCPConnection {
         }
         if isEstablished { processPayload(segment.payload, segment.sequence, isFin: isFin, &context) }
         scheduleAck(length, offset, context)
+    }
+
+    /// Answers a segment that another host may have made up with an ACK, at most ten times in five seconds (RFC 5961
+    /// section 7).
+    private func challenge(_ context: borrowing TCPContext) {
+        let second = context.now.seconds32
+        if second &- challengeStart >= 5 {
+            challengeStart = second
+            challenges = 0
+        }
+        guard challenges < TCPConnection.maximumChallenges else { return }
+        challenges += 1
+        ackDeadline = context.now
     }
 
     private func scheduleAck(_ length: Int, _ offset: Int, _ context: borrowing TCPContext) {
@@ -81,24 +98,29 @@ extension TCPConnection {
             && !receiver.isFinReceived && receiver.rcvNxt.distance(after: lastAckSent) < 2 * fullSize
     }
 
-    private func processAck(_ segment: borrowing TCPView, isPure: Bool, _ context: inout TCPContext) {
-        if !isInTimeWait {
-            retries = 0
-            timer = context.now + TCPConnection.keepAliveIdle
-        }
-        let window = Int(segment.window) << Int(sendWindowScale ?? 0)
+    /// - Returns: false if the segment is not the guest's: its acknowledgment cannot be right (RFC 5961 section 5.2).
+    private func processAck(_ segment: borrowing TCPView, isPure: Bool, _ context: inout TCPContext) -> Bool {
+        // The window of a segment that was overtaken is obsolete (SND.WL1 of RFC 9293 section 3.10.7.4).
+        let isLatest = segment.sequence.distance(after: windowSequence) >= 0
+        let window = isLatest ? Int(segment.window) << Int(sendWindowScale ?? 0) : sender.sndWnd
         switch sender.processAck(segment.acknowledgment, window: window, isPure: isPure, now: context.now) {
         case .advanced(let count):
             if count > toGuest.count { isFinAcked = true }
             toGuest.discard(min(count, toGuest.count))
-        case .beyondSent: ackDeadline = context.now
+        case .beyondSent, .implausible: return false
         case .duplicate: break
+        }
+        if isLatest { windowSequence = segment.sequence }
+        if !isInTimeWait {
+            retries = 0
+            timer = context.now + TCPConnection.keepAliveIdle
         }
         if sender.sndWnd > 0 { zeroWindowProbes = 0 }
         if sackPermitted && segment.headerLength > TCPHeader.length {
             TCPOptions.selective(segment) { sender.recordSack($0, $1) }
         }
         sender.detectLoss(now: context.now)
+        return true
     }
 
     private func processPayload(_ payload: RawSpan, _ sequence: UInt32, isFin: Bool, _ context: inout TCPContext) {

@@ -63,12 +63,13 @@ extension TCPConnection {
         var header = TCPSegmentHeader(.ack, sequence: sequence ?? sender.sndNxt)
         header.acknowledgment = receiver.rcvNxt
         header.window = advertisedWindow(&context)
-        if sackPermitted && !receiver.outOfOrder.isEmpty { header.options = .sack(receiver.sackBlocks(atMost: 3)) }
+        if sackPermitted && receiver.hasBlocks { header.options = .sack(receiver.sackBlocks(atMost: 3)) }
         if context.send(header, endpoints) { didSendAck() }
     }
 
     private func didSendAck() {
         ackDeadline = nil
+        receiver.forgetDuplicate()
         lastAckSent = receiver.rcvNxt
     }
 
@@ -106,13 +107,15 @@ extension TCPConnection {
         while available > sender.flightSize || !sender.isIdle {
             guard
                 let chunk = sender.nextChunk(
-                    available: available, limit: TCPContext.maximumPayload, now: context.now)
+                    available: available,
+                    limit: min(TCPContext.maximumPayload, TCPContext.maximumSegments * sender.smss), now: context.now)
             else { break }
             if chunk.isRetransmission { context.retransmissions += 1 }
             send(chunk.range, &context)
         }
         if isFinAcked && hasShutDownSocket { return enterTimeWait(&context) }
-        // The guest has closed its window: persist, as its window update may be lost (RFC 9293 section 3.8.6.1).
+        // The guest has closed its window: persist, as its window update may be lost (RFC 9293 section 3.8.6.1). Or it
+        // is too small, and the timer is that of silly window avoidance.
         if sender.isIdle && available > 0 && retries == 0 {
             retries = 1
             timer =
@@ -133,6 +136,8 @@ extension TCPConnection {
         header.window = advertisedWindow(&context)
         header.payloadLength = payload.count
         header.segmentSize = sender.smss
-        if context.send(header, endpoints, payload: { toGuest.copy(payload, to: &$0, at: $1) }) { didSendAck() }
+        let isSent = context.send(header, endpoints, payload: { toGuest.copy(payload, to: &$0, at: $1) })
+        // It has no room for SACK blocks: these need a separate ACK.
+        if isSent && !(sackPermitted && receiver.hasBlocks) { didSendAck() }
     }
 }

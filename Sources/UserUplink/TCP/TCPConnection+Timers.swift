@@ -53,6 +53,12 @@ extension TCPConnection {
             return
         } else if retries > TCPConnection.maximumProbes {
             reset(&context)
+        } else if toGuest.count > 0 && sender.isIdle && sender.sndWnd > 0 {
+            // Data waits for a larger window, which may never come (the override timeout of RFC 9293 section
+            // 3.8.6.2.1).
+            retries = 0
+            sender.overrideSillyWindowAvoidance()
+            timer = context.now + TCPConnection.keepAliveIdle
         } else {
             // A probe: an already acknowledged sequence number makes the guest send an ACK with its window (RFC 9293
             // section 3.8.4).

@@ -22,11 +22,11 @@ import Wire
 // -----------------
 //
 //  state        entered when              segment of the guest          socket                     timer
-//  connecting   the guest's SYN came;     RST: closed                   writable: SYN-ACK,         75 s: ICMP, closed
+//  connecting   the guest's SYN came;     RST: closed                   writable: SYN-ACK,         75 s: closed
 //               connect(2) is under way   others are ignored            -> synReceived
-//                                                                       unreachable or timed out:
-//                                                                       ICMP, closed
-//                                                                       other errors: RST, closed
+//                                                                       error: ICMP, RST or
+//                                                                       nothing (ConnectFailure),
+//                                                                       closed
 //               with a proxy, its         as above                      writable: dialogue with    30 s: RST, closed
 //               dialogue (ProxyHandshake)                               the proxy, then SYN-ACK
 //  synSent      a client connected to a   SYN-ACK: ACK, -> established  -                          SYN at once, again
@@ -61,8 +61,10 @@ import Wire
 // Data is acknowledged when it is in the socket or in `toSocket`, not when the remote host has it. After a reset of the
 // outside it is acknowledged and dropped. An ACK goes with data if there is any; otherwise, at the end of a poll:
 //
-//     a second full-sized segment, a short one, anything out of order, a probe, a SYN in between      at once
-//     an ACK of what was never sent; a FIN with data, or after this side's own                        at once
+//     a second full-sized segment, a short one, anything out of order, a window probe                 at once
+//     a FIN with data, or after this side's own                                                       at once
+//     an RST, SYN or acknowledgment that may not be the guest's (RFC 5961)         at once, ten times in 5 s
+//     a keep-alive probe                                                       when the outside has answered it
 //     one full-sized segment in order                                                                 within 1 ms
 //     a FIN without data before this side's own                   within 5 ms, to go with this side's own FIN
 //     less than half of the window, and of 32 KiB, was left, and half is free again                   at once
@@ -126,6 +128,8 @@ final class TCPConnection {
     static let maximumHandshakeRetransmits = 6
     /// The RTO of a handshake, before any measurement (RFC 6298 section 2.1).
     static let initialRTO = TimeAmount.seconds(1)
+    /// ACKs within five seconds in answer to segments that may not be the guest's (RFC 5961 section 7).
+    static let maximumChallenges = 10
     static let timeWaitDuration = TimeAmount.seconds(1)
     /// A guest that has sent nothing for this long gets keep-alive probes (RFC 9293 section 3.8.4). With them, a guest
     /// that is gone loses its connection after 580 s.
@@ -189,6 +193,11 @@ final class TCPConnection {
     var ackDeadline: Instant?
     /// RCV.NXT as it was last sent to the guest.
     var lastAckSent: UInt32 = 0
+    /// SND.WL1: the sequence number of the segment that the guest's window was taken from.
+    var windowSequence: UInt32 = 0
+    /// The second since which `challenges` are counted.
+    var challengeStart: UInt32 = 0
+    var challenges = 0
     /// The memory budget refused to let `toGuest` grow; cleared every second.
     var isOverBudget = false
     /// Zero-window probes since the window was last open.
@@ -259,10 +268,13 @@ final class TCPConnection {
         let longest = maximumSegmentSize(context)
         sendWindowScale = options.windowScale
         sackPermitted = options.permitsSelective
+        windowSequence = segment.sequence
+        // 0 is no size.
+        let offered = options.maximumSegment.map(Int.init) ?? 0
         // The window of a SYN is never scaled. The default MSS is 536, or 1220 (RFC 9293 section 3.7.1).
         sender = TCPSender(
             sndUna: iss &+ 1, window: Int(segment.window),
-            smss: max(64, min(longest, Int(options.maximumSegment ?? (endpoints.isIPv6 ? 1220 : 536)))),
+            smss: min(longest, offered > 0 ? offered : endpoints.isIPv6 ? 1220 : 536),
             sackPermitted: sackPermitted)
     }
 }

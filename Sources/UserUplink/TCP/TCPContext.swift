@@ -10,6 +10,9 @@ struct TCPContext {
     /// Bytes of payload in the longest GSO frame.
     static var maximumPayload: Int { IPv4Header.maximumPacket - IPv6Header.length - TCPHeader.length }
 
+    /// Segments in a GSO frame at most, so that a guest with a tiny MSS does not make one frame thousands.
+    static let maximumSegments = 128
+
     /// Takes the frames for guests.
     let output: GuestOutput
     /// Bytes of the longest IP packet on the guests' link.

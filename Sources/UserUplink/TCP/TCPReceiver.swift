@@ -23,6 +23,8 @@ struct TCPReceiver: Sendable {
     /// What was received out of order, and the start of the newest block of it.
     private(set) var outOfOrder = ByteRanges()
     private var newestBlock = 0
+    /// What was received once more, as sequence numbers, until it is reported (D-SACK, RFC 2883).
+    private var duplicate: (start: UInt32, end: UInt32)?
     /// Where the FIN is; nil while that is unknown.
     private var finOffset: Int?
     /// The FIN was received, with all that precedes it.
@@ -40,6 +42,7 @@ struct TCPReceiver: Sendable {
             finOffset = start + length
         }
         defer { consumeFin() }
+        if start < 0 || !outOfOrder.isEmpty { noteDuplicate(start..<start + length) }
         guard length > 0, !isFinReceived else { return nil }
         let lower = max(start, 0), upper = min(start + length, min(rcvWnd, room), finOffset ?? .max)
         guard lower < upper else { return nil }
@@ -57,6 +60,30 @@ struct TCPReceiver: Sendable {
         advance(delivered)
         return Placement(accepted: accepted, offset: 0, delivered: delivered)
     }
+
+    /// Notes which bytes of a segment have arrived before: those before RCV.NXT, or in a block behind it.
+    private mutating func noteDuplicate(_ segment: Range<Int>) {
+        let repeated: Range<Int>
+        if segment.lowerBound < 0 {
+            repeated = segment.lowerBound..<min(0, segment.upperBound)
+        } else {
+            guard let block = outOfOrder.ranges.first(where: { $0.overlaps(segment) }) else { return }
+            repeated = block.clamped(to: segment)
+            // The block around it comes next (RFC 2883 section 4.2).
+            newestBlock = block.lowerBound
+        }
+        guard !repeated.isEmpty else { return }
+        duplicate = (
+            rcvNxt &+ UInt32(truncatingIfNeeded: repeated.lowerBound),
+            rcvNxt &+ UInt32(truncatingIfNeeded: repeated.upperBound)
+        )
+    }
+
+    /// The duplicate was reported, or there is no use in that any more.
+    mutating func forgetDuplicate() { duplicate = nil }
+
+    /// Whether `sackBlocks` has something to report.
+    var hasBlocks: Bool { duplicate != nil || !outOfOrder.isEmpty }
 
     private mutating func advance(_ count: Int) {
         rcvNxt &+= UInt32(truncatingIfNeeded: count)
@@ -82,16 +109,19 @@ struct TCPReceiver: Sendable {
         return UInt16(min(0xffff, rcvWnd >> Int(scale)))
     }
 
-    /// Blocks to report by SACK as sequence numbers, the one that was received last first (RFC 2018 section 4).
+    /// Blocks to report by SACK as sequence numbers: what was received twice (RFC 2883 section 4), then the block that
+    /// was received last, then the others (RFC 2018 section 4).
     func sackBlocks(atMost limit: Int) -> [(start: UInt32, end: UInt32)] {
-        guard !outOfOrder.isEmpty else { return [] }
+        let first = duplicate.map { [$0] } ?? []
+        guard !outOfOrder.isEmpty else { return first }
         let newest = outOfOrder.ranges.firstIndex { $0.contains(newestBlock) } ?? 0
         let order = [newest] + outOfOrder.ranges.indices.reversed().filter { $0 != newest }
-        return order.prefix(limit).map {
-            (
-                rcvNxt &+ UInt32(truncatingIfNeeded: outOfOrder.ranges[$0].lowerBound),
-                rcvNxt &+ UInt32(truncatingIfNeeded: outOfOrder.ranges[$0].upperBound)
-            )
-        }
+        return first
+            + order.prefix(limit - first.count).map {
+                (
+                    rcvNxt &+ UInt32(truncatingIfNeeded: outOfOrder.ranges[$0].lowerBound),
+                    rcvNxt &+ UInt32(truncatingIfNeeded: outOfOrder.ranges[$0].upperBound)
+                )
+            }
     }
 }

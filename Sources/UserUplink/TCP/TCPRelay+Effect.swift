@@ -8,20 +8,33 @@ extension TCPRelay {
         /// An ICMP error: the connection cannot be made.
         /// - Parameters:
         ///   - sequence: of the guest's SYN.
-        ///   - error: the positive errno of this host.
-        case unreachable(TCPEndpoints, sequence: UInt32, error: Int32)
+        ///   - failure: one that is reported by ICMP.
+        case unreachable(TCPEndpoints, sequence: UInt32, failure: ConnectFailure)
         /// A request for the hardware address of a guest that a client of a published port wants to reach.
         case resolve(IPAddress)
     }
 
-    /// Reported to the guest by ICMP; a refusal is reported by RST.
-    static func isUnreachable(_ error: Int32) -> Bool {
-        [Errno.networkUnreachable, Errno.hostUnreachable, Errno.timedOut].contains(error)
+    /// Ends a connection that could not be made, given the positive errno.
+    func connectFailed(_ connection: TCPConnection, _ error: Int32) {
+        let failure = ConnectFailure(error)
+        switch failure {
+        case .network, .host, .prohibited:
+            effects.append(.unreachable(connection.endpoints, sequence: connection.irs, failure: failure))
+            connection.resetSocket(&context)
+        case .refused: connection.reset(&context)
+        case .silence: connection.resetSocket(&context)
+        }
     }
 
-    /// A lack of descriptors or memory is not reported: the guest sends its SYN again.
-    static func isShortage(_ error: Int32) -> Bool {
-        [Errno.tooManyFiles, Errno.tableFull, Errno.noBuffers].contains(error)
+    /// Answers a SYN for which there is no socket, given the positive errno.
+    func refuse(_ syn: borrowing TCPView, _ endpoints: TCPEndpoints, _ error: Int32) {
+        let failure = ConnectFailure(error)
+        switch failure {
+        case .network, .host, .prohibited:
+            effects.append(.unreachable(endpoints, sequence: syn.sequence, failure: failure))
+        case .refused: context.sendReset(inReplyTo: syn, endpoints)
+        case .silence: break
+        }
     }
 
     /// Looks for the guest that a client of a published port wants to reach. Resets the client if it is not there.

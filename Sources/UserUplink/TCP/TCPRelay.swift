@@ -333,12 +333,8 @@ final class TCPRelay {
             let error = ready.isEmpty ? 0 : connection.socketReady(ready, &context)
             if error != 0 { connectFailed(connection, error) }
         } catch {
-            if proxy != nil && !TCPRelay.isShortage(error.code) { context.proxyFailed(.unreachable(error.code)) }
-            if TCPRelay.isUnreachable(error.code) {
-                effects.append(.unreachable(endpoints, sequence: syn.sequence, error: error.code))
-            } else if !TCPRelay.isShortage(error.code) {
-                context.sendReset(inReplyTo: syn, endpoints)
-            }
+            if proxy != nil && !ConnectFailure.isShortage(error.code) { context.proxyFailed(.unreachable(error.code)) }
+            refuse(syn, endpoints, error.code)
         }
     }
 
@@ -350,12 +346,6 @@ final class TCPRelay {
         socket.prepareForRelay()
         try socket.connect(to: destination)
         return socket
-    }
-
-    private func connectFailed(_ connection: TCPConnection, _ error: Int32) {
-        guard TCPRelay.isUnreachable(error) else { return connection.reset(&context) }
-        effects.append(.unreachable(connection.endpoints, sequence: connection.irs, error: error))
-        connection.resetSocket(&context)
     }
 
     /// A guest has answered a segment with an ICMP error. Its client is reset if that was the SYN; later errors do not

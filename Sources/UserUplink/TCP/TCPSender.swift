@@ -25,6 +25,9 @@ struct TCPSender: Sendable {
         case duplicate
         /// It acknowledges what was never sent (RFC 9293 section 3.10.7.4: to be answered with an ACK).
         case beyondSent
+        /// It is older than any segment that can still be on its way (RFC 5961 section 5.2: to be answered with an
+        /// ACK).
+        case implausible
     }
 
     /// Upper bound of cwnd, in bytes. On a link inside one host more only adds queueing.
@@ -47,6 +50,10 @@ struct TCPSender: Sendable {
     private(set) var flightSize = 0
     /// SND.WND: bytes from SND.UNA on that the guest accepts.
     private(set) var sndWnd: Int
+    /// MAX.SND.WND: the largest window so far, in bytes.
+    private var maxSndWnd: Int
+    /// The next part may be smaller than silly window avoidance allows: its timer has expired.
+    private var overridesSilly = false
     /// Sender maximum segment size, in bytes of payload.
     private(set) var smss: Int
     private let sackPermitted: Bool
@@ -84,6 +91,7 @@ struct TCPSender: Sendable {
     init(sndUna: UInt32, window: Int, smss: Int, sackPermitted: Bool) {
         self.sndUna = sndUna
         sndWnd = window
+        maxSndWnd = window
         self.smss = smss
         self.sackPermitted = sackPermitted
         // The initial window of RFC 6928, bounded for the long segments of a link with a large MTU.
@@ -125,18 +133,22 @@ struct TCPSender: Sendable {
         guard rest > 0, room > 0 else { return nil }
         var length = min(rest, room, whole)
         if length < rest, length % smss != 0 {
-            // Sender-side silly window avoidance: a partial segment only if it ends the data, or if the window never
-            // admits a full one and nothing is in flight (RFC 9293 section 3.8.6.2.1).
+            // Sender-side silly window avoidance (RFC 9293 section 3.8.6.2.1): a partial segment only if it ends the
+            // data, has half of the largest window, or has waited for long enough.
             let rounded = length / smss * smss
-            if rounded == 0 && flightSize > 0 { return nil }
+            if rounded == 0 && 2 * length < maxSndWnd && !(overridesSilly && flightSize == 0) { return nil }
             if rounded > 0 { length = rounded }
         }
+        overridesSilly = false
         let range = flightSize..<flightSize + length
         flightSize += length
         if rttSample == nil && recoveryPoint == nil { rttSample = (flightSize, now) }
         startRetransmitTimer(now)
         return Chunk(range: range, isRetransmission: false)
     }
+
+    /// The timer of silly window avoidance has expired: what the window admits may go out, however little that is.
+    mutating func overrideSillyWindowAvoidance() { overridesSilly = true }
 
     private mutating func retransmission(of gap: Range<Int>, upTo limit: Int, _ now: Instant) -> Chunk? {
         // The first segment of a pass goes out whatever the pipe holds (RFC 6675 section 5, step 4.3).
@@ -163,9 +175,10 @@ struct TCPSender: Sendable {
     mutating func processAck(_ number: UInt32, window: Int, isPure: Bool, now: Instant) -> Acknowledgment {
         let distance = number.distance(after: sndUna)
         guard distance <= flightSize else { return .beyondSent }
-        guard distance >= 0 else { return .duplicate }
+        guard distance >= 0 else { return distance < -maxSndWnd ? .implausible : .duplicate }
         let isSameWindow = window == sndWnd
         sndWnd = window
+        maxSndWnd = max(maxSndWnd, window)
         if distance == 0 {
             if flightSize > 0 && isPure && isSameWindow {
                 duplicateAcks += 1

@@ -85,4 +85,31 @@ extension IntegrationTests.Rootless {
         try client.wait(for: "receive: ETIMEDOUT", within: 120)
         #expect(try fixture.daemon.stop() == .exited(0))
     }
+
+    /// What a router would have sent in the host's place.
+    @Test func routesOfTheHostAreReportedAsARouterReportsThem() throws {
+        let fixture = try RootlessFixture { host in
+            for (type, address) in [
+                ("prohibit", "198.51.100.1"), ("unreachable", "198.51.100.2"), ("blackhole", "198.51.100.3"),
+            ] {
+                try host.ip("route", "add", type, address)
+            }
+        }
+        let guest = try fixture.guest()
+        try guest.lease()
+        let messages = try guest.namespace.start([
+            "tcpdump", "-n", "-l", "-i", "eth0", "icmp or tcp[tcpflags] & tcp-rst != 0",
+        ])
+        try messages.wait(for: "listening on", within: 10)
+        for (address, expected) in [
+            ("198.51.100.1", "EHOSTUNREACH"), ("198.51.100.2", "EHOSTUNREACH"), ("198.51.100.3", "timeout"),
+        ] {
+            let result = try guest.namespace.attempt(connect(to: address, 80, address, timeout: 3, ""))
+            #expect(result.output.contains("\(address): \(expected)"), "\(result.output)")
+        }
+        try messages.wait(for: "admin prohibited", within: 10)
+        try messages.wait(for: "198.51.100.2 unreachable", within: 10)
+        #expect(!messages.output.contains("Flags [R"), "\(messages.output)")
+        #expect(try fixture.daemon.stop() == .exited(0))
+    }
 }
