@@ -192,36 +192,43 @@ package final class DNSGateway {
         let address = IPv4Address(UInt32(truncatingIfNeeded: client.address.low))
         var frame = UDPFrame(
             from: (hardware, guests.gateway, NameService.port), to: (client.hardware, address, client.port))
-        let length = UDPFrame.headerLength + whole.count
-        let limit = min(ServiceFrameRing.maximumFrameLength, EthernetHeader.length + mtu)
-        if length <= limit {
+        if UDPFrame.headerLength + whole.count <= longestFrame {
             control.sendNameReply(frame.bytes(payload: whole))
         } else {
             // The guest has announced that it takes datagrams of this length (RFC 6891 section 6.2.3).
             frame.ip.dontFragment = false
             frame.ip.identification = Random.value()
-            sendFragments(frame.bytes(payload: whole), limit)
+            let bytes = frame.bytes(payload: whole)
+            guard var fragmenter = Fragmenter(bytes.rawSpan, limit: longestFrame) else { return }
+            sendFragments { fragmenter.next(bytes.rawSpan, into: &$0) }
         }
     }
 
-    private func sendFragments(_ frame: [UInt8], _ limit: Int) {
-        guard var fragmenter = Fragmenter(frame.rawSpan, limit: limit) else { return }
-        var target = [UInt8](repeating: 0, count: limit)
-        while let length = target.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) {
-            control.sendNameReply(Array(target[..<length]))
-        }
-    }
-
-    /// A response that does not fit into one packet is truncated: the guest repeats the query by TCP.
     private func replyByIPv6(_ message: [UInt8], to client: DNSDatagramClient) {
         guard let network6 else { return }
-        let length = IPv6Header.length + UDPHeader.length + message.count
-        let fits = length + EthernetHeader.length <= ServiceFrameRing.maximumFrameLength && length <= mtu
+        let fits = message.count <= IPv6Header.maximumPayload - UDPHeader.length
         guard let whole = fits ? message : DNSMessage.truncated(message) else { return }
         let header = IPv6Header(source: network6.gateway, destination: client.address, nextHeader: IPProtocol.udp)
-        control.sendNameReply(
-            UDPFrame.bytes(
-                header, from: (hardware, NameService.port), to: (client.hardware, client.port), payload: whole))
+        let bytes = UDPFrame.bytes(
+            header, from: (hardware, NameService.port), to: (client.hardware, client.port), payload: whole)
+        if bytes.count <= longestFrame {
+            control.sendNameReply(bytes)
+        } else {
+            guard var fragmenter = IPv6Fragmenter(bytes.rawSpan, limit: longestFrame, identification: Random.value())
+            else { return }
+            sendFragments { fragmenter.next(bytes.rawSpan, into: &$0) }
+        }
+    }
+
+    /// Bytes of the longest frame with a reply, or with a fragment of one.
+    private var longestFrame: Int { min(ServiceFrameRing.maximumFrameLength, EthernetHeader.length + mtu) }
+
+    /// Sends the fragments that `next` writes, until it returns nil.
+    private func sendFragments(_ next: (inout MutableRawSpan) -> Int?) {
+        var target = [UInt8](repeating: 0, count: longestFrame)
+        while let length = target.withMutableRawSpan(next) {
+            control.sendNameReply(Array(target[..<length]))
+        }
     }
 
     private func acceptConnections() {

@@ -50,6 +50,16 @@ func pieces(_ frame: [UInt8], limit: Int) -> [[UInt8]]? {
     }
 }
 
+func pieces6(_ frame: [UInt8], limit: Int) -> [[UInt8]]? {
+    guard var fragmenter = IPv6Fragmenter(frame.rawSpan, limit: limit, identification: 0x1234_5678) else { return nil }
+    var result: [[UInt8]] = []
+    var memory = [UInt8](repeating: 0xee, count: 70_000)
+    while let length = memory.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) {
+        result.append(Array(memory.prefix(length)))
+    }
+    return result
+}
+
 func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
     guard let notice = OversizeNotice(for: frame.rawSpan, mtu: mtu) else { return nil }
     var memory = [UInt8](repeating: 0xee, count: notice.length)
@@ -84,6 +94,46 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
                 made += view.payload.copied()
             }
             #expect(fragments.count > 1 && made == payload)
+        }
+    }
+
+    @Test(arguments: [0, 1, 2])
+    func ipv6FragmentsFitAndMakeThePacketAgain(tags: Int) throws {
+        var random = SeededGenerator(seed: 4)
+        for round in 0..<300 {
+            let payload = random.bytes(
+                round == 0 ? IPv6Header.maximumPayload : Int.random(in: 1...9000, using: &random))
+            let limit = Int.random(in: 80...1518, using: &random)
+            let frame = packet(ipv6: true, tags: tags, payload: payload)
+            guard let fragments = pieces6(frame, limit: limit) else {
+                #expect(frame.count <= limit)
+                continue
+            }
+            let network = 14 + 4 * tags
+            var made: [UInt8] = []
+            for (number, fragment) in fragments.enumerated() {
+                #expect(fragment.count <= limit && fragment.prefix(network).elementsEqual(frame.prefix(network)))
+                let view = try IPv6View(fragment.rawSpan.from(network))
+                #expect(view.bytes.byteCount == fragment.count - network && view.nextHeader == 44)
+                let same = frame[(network + 7)..<(network + 40)]
+                #expect(fragment[(network + 7)..<(network + 40)].elementsEqual(same))
+                let header = view.payload
+                #expect(header.byte(at: 0) == IPProtocol.udp && header.byte(at: 1) == 0)
+                #expect(Int(header.big16(at: 2) & 0xfff8) == made.count && header.big16(at: 2) & 6 == 0)
+                #expect((header.big16(at: 2) & 1 == 1) == (number < fragments.count - 1))
+                #expect(header.big32(at: 4) == 0x1234_5678)
+                made += header.from(8).copied()
+            }
+            #expect(fragments.count > 1 && made == payload)
+        }
+    }
+
+    @Test func onlyIPv6WithoutExtensionsIsFragmentedByItsSender() {
+        let long = [UInt8](repeating: 0, count: 3000)
+        #expect(pieces6(packet(dontFragment: false, payload: long), limit: 1518) == nil)
+        #expect(pieces6(packet(ipv6: true, payload: [1]), limit: 1518) == nil, "it fits")
+        for header in [IPv6Extension.hopByHop, IPv6Extension.fragment] {
+            #expect(pieces6(packet(ipv6: true, protocolNumber: header, payload: long), limit: 1518) == nil)
         }
     }
 
@@ -153,7 +203,10 @@ func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {
                 packet(ipv6: ipv6, tags: 1, dontFragment: false, payload: [UInt8](repeating: 1, count: 200)),
                 rounds: 20_000
             ) { bytes in
-                for limit in [0, 40, 60, 100] { _ = pieces(bytes, limit: limit) }
+                for limit in [0, 40, 60, 100] {
+                    _ = pieces(bytes, limit: limit)
+                    _ = pieces6(bytes, limit: limit)
+                }
                 for mtu in [0, 68, 100, 1280] { _ = notice(bytes, mtu: mtu) }
             }
         }

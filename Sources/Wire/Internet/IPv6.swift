@@ -7,6 +7,8 @@ package struct IPv6Header: Equatable, Sendable {
     @inlinable package static var length: Int { 40 }
     /// Bytes of the shortest MTU that a link may have (RFC 8200 section 5).
     @inlinable package static var minimumMTU: Int { 1280 }
+    /// Bytes of the longest packet behind the fixed header.
+    @inlinable package static var maximumPayload: Int { 65_535 }
 
     /// Offsets in bytes from the start of the packet.
     @usableFromInline
@@ -136,6 +138,11 @@ package struct MutableIPv6View: ~Copyable, ~Escapable {
     package init(_ bytes: inout MutableRawSpan, at offset: Int = 0) {
         self.bytes = bytes.mutableFrom(offset)
     }
+
+    /// The protocol of what follows the fixed header.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func set(nextHeader: UInt8) { bytes.put8(nextHeader, at: IPv6Header.Field.nextHeader) }
 
     /// Bytes behind the fixed header.
     @inlinable

@@ -31,9 +31,14 @@ package enum IPv6Extension {
         @inlinable package static var nextHeader: Int { 0 }
         /// Its length in units, the first excluded. Reserved in a fragment header.
         @inlinable package static var length: Int { 1 }
-        /// Of a fragment header: the offset in its high 13 bits.
+        /// Of a fragment header: the offset in its high 13 bits, the M flag in its lowest.
         @inlinable package static var fragment: Int { 2 }
+        /// Of a fragment header: 32 bits that all fragments of a packet have.
+        @inlinable package static var identification: Int { 4 }
     }
+
+    /// The bit of `Field.fragment` that all fragments but the last have.
+    @inlinable package static var moreFragments: UInt16 { 1 }
 
     /// Bytes of an extension header, from its length field; not for fragment and authentication headers.
     @inlinable

@@ -116,7 +116,7 @@ final class TransparencyFixture {
                 return struct.pack('!HHHHHH', ident, flags, 1, 0, 0, 1 if extra else 0) + name(text) + \\
                     struct.pack('!HH', type, cls) + extra
             def udp(q, server=SERVER):
-                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                s = socket.socket(socket.AF_INET6 if ':' in server else socket.AF_INET, socket.SOCK_DGRAM)
                 s.settimeout(5)
                 s.sendto(q, (server, 53))
                 return s.recvfrom(65535)[0]

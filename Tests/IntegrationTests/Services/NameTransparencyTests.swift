@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests {
     /// What resolvers and guests send each other arrives as it was sent.
@@ -62,6 +63,37 @@ extension IntegrationTests {
                 print('end')
                 """)
             #expect(output == "end", "\(output)")
+        }
+
+        /// By IPv6 the gateway sends fragments too, which a guest's kernel joins.
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func longResponsesArriveWholeByIPv6(uplink: NameServiceFixture.Uplink) throws {
+            let fixture = try TransparencyFixture(uplink)
+            let guest = try PlugGuest("six", path: fixture.path, folder: fixture.network.folder)
+            let gateway = "\(IPv6Address(try guest.address6().high, 1))"
+            let output = try fixture.run(
+                guest,
+                """
+                SERVER = '\(gateway)'
+                for size, edns in ((512, None), (1232, 1232), (1452, 1452), (1453, 1453), (2500, 4096), (4096, 4096),
+                                   (20000, 65535), (65507, 65535)):
+                    q = query('big%d.test' % size, size=edns)
+                    a = udp(q, SERVER)
+                    if a != answer(q, False): print('by UDP', size, len(a), a[:12])
+                for size, edns in ((513, None), (1233, 1232), (4097, 4096)):
+                    q = query('big%d.test' % size, size=edns)
+                    a = udp(q, SERVER)
+                    if not truncated(a) or code(a) or len(a) > 100: print('not truncated', size, len(a))
+                    if tcp(q, SERVER) != answer(q, True): print('by TCP', size)
+                print('end')
+                """)
+            #expect(output == "end", "\(output)")
+            let answer = try guest.namespace.run(
+                "dig", "+bufsize=4096", "+nocookie", "+notcp", "+ignore", "+time=5", "@\(gateway)", "big4000.test",
+                "TYPE65281")
+            #expect(answer.contains("MSG SIZE  rcvd: 4000"), "\(answer)")
+            #expect(answer.contains("flags: qr rd ra;"), "not truncated: \(answer)")
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
         /// Names that the program answers by itself have the letters of the query, and OPT if the query has it.
