@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// The real systemd-resolved resolves names of guests for the host, and names of a VPN for guests.
+    @Suite(.enabled(if: SystemdResolvedFixture.root != nil, "needs systemd-resolved; type: ci/install-packages test"))
+    struct SystemdResolvedTests {
+        private static let web = ["--domain", "lab.example", "--dhcp-host", "52:54:00:00:00:07,192.168.105.7,web"]
+        private static let name = "web.lab.example", address = "192.168.105.7"
+
+        @Test func hostResolvesNamesOfGuestsUntilTheNetworkEnds() throws {
+            let fixture = try SystemdResolvedFixture(.stub)
+            func settings() throws -> String {
+                try fixture.run("resolvectl", "dns") + fixture.run("resolvectl", "domain")
+            }
+            let before = try settings()
+            for ending in [Signal.terminate, Signal.kill] {
+                let daemon = try fixture.startDaemon(.tap, SystemdResolvedTests.web)
+                try daemon.wait(for: "systemd-resolved sends the host's queries", within: 20)
+                #expect(try fixture.resolve(SystemdResolvedTests.name) == SystemdResolvedTests.address)
+                #expect(try fixture.run("resolvectl", "query", "192.168.105.7").contains(SystemdResolvedTests.name))
+                let link = try fixture.run("resolvectl", "status", "vmnet0")
+                #expect(link.contains("~lab.example") && link.contains("~105.168.192.in-addr.arpa"), "\(link)")
+                #expect(link.contains("DNS Servers: 127.168.105.1:5300"), "\(link)")
+                #expect(link.contains("-DefaultRoute"), "\(link)")
+                // Other names are the other servers'.
+                #expect(try fixture.resolve(TestNetwork.internetName) == TestNetwork.internetAddress)
+                #expect(try fixture.resolve("none.lab.example").isEmpty)
+                daemon.signal(ending)
+                try daemon.waitForEnd()
+                try eventually("the link's end in systemd-resolved") {
+                    try settings() == before
+                }
+                #expect(try fixture.resolve(SystemdResolvedTests.name).isEmpty)
+            }
+        }
+
+        @Test func hostDNSCanBeOff() throws {
+            let fixture = try SystemdResolvedFixture(.stub)
+            let daemon = try fixture.startDaemon(.tap, SystemdResolvedTests.web + ["--host-dns", "off"])
+            #expect(try fixture.run("resolvectl", "dns", "vmnet0").trimmed.hasSuffix(":"))
+            #expect(try fixture.resolve(SystemdResolvedTests.name).isEmpty)
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        @Test(arguments: NameServiceFixture.Uplink.allCases, SystemdResolvedFixture.ResolvConf.allCases)
+        func guestsResolveNamesOfAVPN(
+            uplink: NameServiceFixture.Uplink, file: SystemdResolvedFixture.ResolvConf
+        ) throws {
+            let fixture = try SystemdResolvedFixture(file)
+            let daemon = try fixture.startDaemon(uplink, ["--dns-cache", "off"])
+            try expectVPN(fixture)
+            #expect(try daemon.stop() == .exited(0))
+        }
+
+        /// - Precondition: the VPN is not connected.
+        private func expectVPN(_ fixture: SystemdResolvedFixture) throws {
+            let guest = try PlugGuest("guest", path: fixture.path, folder: fixture.network.folder)
+            try guest.lease()
+            let name = SystemdResolvedFixture.corporate
+            #expect(try fixture.resolve(TestNetwork.internetName, from: guest) == TestNetwork.internetAddress)
+            #expect(try fixture.resolve(name, from: guest) == SystemdResolvedFixture.wrong)
+            try fixture.connectVPN()
+            try eventually("a name of the VPN") {
+                try fixture.resolve(name, from: guest) == SystemdResolvedFixture.inside
+            }
+            #expect(try fixture.resolve(TestNetwork.internetName, from: guest) == TestNetwork.internetAddress)
+            try fixture.run("resolvectl", "revert", "tun0")
+            try eventually("the end of the VPN") {
+                try fixture.resolve(name, from: guest) == SystemdResolvedFixture.wrong
+            }
+            #expect(try fixture.resolve(TestNetwork.internetName, from: guest) == TestNetwork.internetAddress)
+        }
+    }
+}
