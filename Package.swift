@@ -118,8 +118,8 @@ let package = Package(
             "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
             "NetworkModel", "Platform", "Switching", "Timing", "Uplink", "Wire", atomics, logging),
         smallLibrary(
-            "NameService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
-            "UserUplink", "Wire", logging),
+            "NameService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle", "NetworkModel", "Platform", "Switching",
+            "Timing", "UserUplink", "Wire", logging),
         smallLibrary(
             "VmnetUplink", "DHCPService", "EventLoop", "FrameIO", "Lifecycle", "NetworkModel", "Platform", "Switching",
             "Timing", "Uplink", "Wire", logging),

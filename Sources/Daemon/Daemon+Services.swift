@@ -130,7 +130,8 @@ extension Daemon {
         let service = try DNSGateway(
             addressing.network, configuration.mode == .shared ? addressing.network6 : nil,
             hardware: addressing.hardware, mtu: configuration.mtu,
-            resolvers: Resolvers(servers: configuration.nameServers), names: LocalNames(zone: zone),
+            resolvers: Resolvers(servers: configuration.nameServers, hostDomains: HostDomains(loop: loop)),
+            names: LocalNames(zone: zone),
             cachesNames: configuration.cachesNames, egress: configuration.egress, descriptors: descriptors.names,
             loop: loop, control: control, logger: logger)
         service.policy.recordsAnswers = configuration.proxy != nil

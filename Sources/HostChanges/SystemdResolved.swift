@@ -48,6 +48,15 @@ package enum SystemdResolved {
     /// Takes back what `set` has set. Has no effect if there is nothing.
     package static func revert(_ interface: String) { _ = run(["revert", interface]) }
 
+    /// What `resolvectl` prints; nil if it fails. Blocks, ten seconds at most.
+    package static func report(_ arguments: [String]) -> String? {
+        guard let program = Programs.find("resolvectl"),
+            let output = try? ChildProcess.run([program] + arguments, leadsGroup: true, timeout: timeout),
+            output.succeeded
+        else { return nil }
+        return output.output
+    }
+
     private static func run(_ arguments: [String]) -> String? {
         guard let program = Programs.find("resolvectl") else { return "resolvectl is not installed" }
         do throws(SystemError) {

@@ -12,13 +12,21 @@ import Wire
 package final class Resolvers {
     private static let uplinkFile = "resolv.conf", stubFile = "stub-resolv.conf"
 
+    /// Of systemd-resolved's own server.
+    private static let stubAddresses = [IPv4Address(0x7f00_0035), IPv4Address(0x7f00_0036)]
+
     private let path: String
     /// The directory of systemd-resolved's files.
     private let stubDirectory: String
     /// In place of the host's; empty if there are none.
     private let chosen: [SocketAddress]
-    /// The servers of some domains.
-    let routes: [DNSRoute<SocketAddress>]
+    /// The servers of some domains that the user has chosen.
+    private let chosenDomains: [NameServer]
+    /// Those of the host's own resolver; nil if they do not matter.
+    private let hostDomains: HostDomains?
+    private var foundDomains: [NameServer] = []
+    /// The servers of some domains. Of two routes with one domain, the last one counts.
+    private(set) var routes: [DNSRoute<SocketAddress>] = []
     /// The file that was read; nil while there is none.
     private var seen: (modified: Int64, inode: UInt64, size: Int)?
     private var nextCheck = Instant.distantPast
@@ -33,23 +41,18 @@ package final class Resolvers {
     /// - Parameters:
     ///   - servers: those without a domain take the place of the host's.
     ///   - stubDirectory: of systemd-resolved's files.
+    ///   - hostDomains: what the host's own resolver uses for some domains. It does not count if that resolver itself
+    ///     gets the queries, nor if the user has chosen servers in its place.
     package init(
         path: String = "/etc/resolv.conf", servers: [NameServer] = [],
-        stubDirectory: String = "/run/systemd/resolve"
+        stubDirectory: String = "/run/systemd/resolve", hostDomains: HostDomains? = nil
     ) {
         self.path = path
         self.stubDirectory = stubDirectory
         chosen = servers.filter { $0.domain == nil }.map(\.server)
-        var routes: [DNSRoute<SocketAddress>] = []
-        for one in servers {
-            guard let domain = one.domain else { continue }
-            if let index = routes.firstIndex(where: { $0.domain == domain }) {
-                routes[index].servers.append(one.server)
-            } else {
-                routes.append(DNSRoute(domain: domain, servers: [one.server]))
-            }
-        }
-        self.routes = routes
+        chosenDomains = servers.filter { $0.domain != nil }
+        self.hostDomains = hostDomains
+        routes = Resolvers.routes(chosenDomains)
         self.servers = chosen
         refresh()
     }
@@ -63,6 +66,36 @@ package final class Resolvers {
     package func refresh(now: Instant = BootClock.now) -> Bool {
         guard seen == nil || now >= nextCheck else { return false }
         nextCheck = now + .seconds(1)
+        let isFileNew = readFile(), areDomainsNew = readDomains(now)
+        return isFileNew || areDomainsNew
+    }
+
+    /// The servers of `domains` by domain.
+    private static func routes(_ domains: [NameServer]) -> [DNSRoute<SocketAddress>] {
+        var routes: [DNSRoute<SocketAddress>] = []
+        for one in domains {
+            guard let domain = one.domain else { continue }
+            if let index = routes.firstIndex(where: { $0.domain == domain }) {
+                routes[index].servers.append(one.server)
+            } else {
+                routes.append(DNSRoute(domain: domain, servers: [one.server]))
+            }
+        }
+        return routes
+    }
+
+    private func readDomains(_ now: Instant) -> Bool {
+        guard let hostDomains, chosen.isEmpty else { return false }
+        let asksStub = servers.contains { $0.ipv4.map(Resolvers.stubAddresses.contains) ?? false }
+        if !asksStub { hostDomains.refresh(now: now) }
+        let found = asksStub ? [] : hostDomains.servers
+        guard found != foundDomains else { return false }
+        foundDomains = found
+        routes = Resolvers.routes(found) + Resolvers.routes(chosenDomains)
+        return true
+    }
+
+    private func readFile() -> Bool {
         let before = servers
         guard let status = try? Files.status(path) else {
             // The same file may come back unchanged.

@@ -55,6 +55,15 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
+        /// Without its own server, systemd-resolved still knows the domains of links.
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func guestsResolveNamesOfAVPNWithoutTheStub(uplink: NameServiceFixture.Uplink) throws {
+            let fixture = try SystemdResolvedFixture(.list, settings: "DNSStubListener=no\\n")
+            let daemon = try fixture.startDaemon(uplink, ["--dns-cache", "off"])
+            try expectVPN(fixture)
+            #expect(try daemon.stop() == .exited(0))
+        }
+
         /// - Precondition: the VPN is not connected.
         private func expectVPN(_ fixture: SystemdResolvedFixture) throws {
             let guest = try PlugGuest("guest", path: fixture.path, folder: fixture.network.folder)
@@ -68,7 +77,7 @@ extension IntegrationTests {
             }
             #expect(try fixture.resolve(TestNetwork.internetName, from: guest) == TestNetwork.internetAddress)
             try fixture.run("resolvectl", "revert", "tun0")
-            try eventually("the end of the VPN") {
+            try eventually("the end of the VPN", within: 30) {
                 try fixture.resolve(name, from: guest) == SystemdResolvedFixture.wrong
             }
             #expect(try fixture.resolve(TestNetwork.internetName, from: guest) == TestNetwork.internetAddress)
