@@ -5,7 +5,7 @@ import Platform
 import Timing
 
 /// The servers that the host's own resolver uses for the names of some domains, as they are at the time: those of
-/// systemd-resolved's links, or those of macOS. Both report them by a program, which runs on a thread of its own.
+/// systemd-resolved's links, or those of macOS. Both report them by a program, which runs on a separate thread.
 package final class HostDomains {
     /// What reports them.
     package struct Source: Sendable {

@@ -11,7 +11,7 @@ package enum SplitDNS {
     // MARK: systemd-resolved
 
     /// Parses what `resolvectl domain` and `resolvectl dns` print (resolvectl(1)). Each link has domains and servers; a
-    /// link whose domains are `~.` only has none of its own.
+    /// link with the domain `~.` only has none that counts.
     ///
     ///     Link 3 (tun0): ~corp.example lab.example
     ///     Link 3 (tun0): 10.8.0.1 [2001:db8::1]:5353

@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// A host with systemd-resolved, a message bus and mounts of its own. It has the Internet's name server on one link,
+/// A host with systemd-resolved, a message bus and separate mounts. It has the Internet's name server on one link,
 /// and a VPN with the name server of `corp.example` on another.
 ///
 /// The Internet knows `corp.example` too, by other addresses.
