@@ -7,7 +7,7 @@ import TestSupport
 ///
 ///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]
 ///
-/// Groups: frames, costs, control, names, streams, guests, user, life, dhcp, stalled, listeners, vmnet, micro.
+/// Groups: frames, costs, control, names, streams, ipv6, guests, user, life, dhcp, stalled, listeners, vmnet, micro.
 @main
 struct Bench {
     static func main() throws {
@@ -33,8 +33,8 @@ struct Bench {
         let groups =
             arguments.isEmpty
             ? [
-                "frames", "costs", "control", "names", "streams", "guests", "user", "life", "dhcp", "stalled",
-                "listeners", "vmnet", "micro",
+                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "user", "life", "dhcp",
+                "stalled", "listeners", "vmnet", "micro",
             ]
             : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
@@ -47,6 +47,7 @@ struct Bench {
                 case "control": try ControlRows(report: report, scale: scale).run()
                 case "names": try NameRows(report: report, scale: scale).run()
                 case "streams": try StreamRows(report, scale, isQuick: isQuick).run()
+                case "ipv6": try IPv6Rows(report: report, scale: scale).run()
                 case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report: report, scale: scale).run() }
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
                 case "life": try LifeRows(report: report, scale: scale).run()

@@ -101,13 +101,14 @@ static void *serve(void *argument) {
     return NULL;
 }
 
-static struct sockaddr_in peer;
+static struct sockaddr_storage peer;
+static socklen_t peer_size;
 static struct order order;
 
 static void *client(void *argument) {
     struct result *result = argument, other = {0, 0, 0};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0) {
+    int fd = socket(peer.ss_family, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&peer, peer_size) < 0) {
         perror("stream: connect");
         exit(1);
     }
@@ -136,8 +137,8 @@ static void *client(void *argument) {
 static int connect_often(double seconds) {
     uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9), made = 0;
     for (; now() < end; made++) {
-        int fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0) {
+        int fd = socket(peer.ss_family, SOCK_STREAM, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&peer, peer_size) < 0) {
             perror("stream: connect");
             return 1;
         }
@@ -147,13 +148,45 @@ static int connect_often(double seconds) {
     return 0;
 }
 
+// A server for both versions of IP, or for IPv4 on a kernel without the other.
+static int listen_at(uint16_t port) {
+    int one = 1, zero = 0, fd = socket(AF_INET6, SOCK_STREAM, 0);
+    struct sockaddr_in6 both = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int is_bound;
+    if (fd >= 0) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        is_bound = bind(fd, (struct sockaddr *)&both, sizeof both) == 0;
+    } else {
+        fd = socket(AF_INET, SOCK_STREAM, 0);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        is_bound = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    }
+    return is_bound && listen(fd, 64) == 0 ? fd : -1;
+}
+
+// Stores the peer's address, of either version of IP.
+static int set_peer(const char *host, uint16_t port) {
+    struct sockaddr_in *four = (struct sockaddr_in *)&peer;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&peer;
+    if (inet_pton(AF_INET, host, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons(port);
+        peer_size = sizeof *four;
+        return 1;
+    }
+    six->sin6_family = AF_INET6;
+    six->sin6_port = htons(port);
+    peer_size = sizeof *six;
+    return inet_pton(AF_INET6, host, &six->sin6_addr) == 1;
+}
+
 int main(int count, char **arguments) {
     signal(SIGPIPE, SIG_IGN);
     if (count == 3 && !strcmp(arguments[1], "serve")) {
-        int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2]))};
-        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 64) < 0) {
+        int listener = listen_at((uint16_t)atoi(arguments[2]));
+        if (listener < 0) {
             perror("stream: listen");
             return 1;
         }
@@ -173,8 +206,10 @@ int main(int count, char **arguments) {
     if (!strncmp(word, "check-", 6)) order.checked = 1, word += 6;
     order.direction = (uint8_t)word[0];
     order.amount = atof(arguments[4]);
-    peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[3]))};
-    inet_pton(AF_INET, arguments[2], &peer.sin_addr);
+    if (!set_peer(arguments[2], (uint16_t)atoi(arguments[3]))) {
+        fprintf(stderr, "stream: %s is no address\n", arguments[2]);
+        return 64;
+    }
     int streams = atoi(arguments[5]);
     if (!strcmp(word, "connect")) return connect_often(order.amount);
     struct result results[256] = {0};
