@@ -13,8 +13,8 @@ enum UnreachedGuest: Sendable, CustomStringConvertible {
         switch self {
         case .absent(let guest, let port):
             """
-            a client of the published port for \(guest.hostText):\(port)/tcp was refused: no guest answers at \(guest); \
-            start the guest, or correct --publish
+            a client of the published port for \(guest.hostText):\(port)/tcp was refused: no guest answers at \(guest);\
+             start the guest, or correct --publish
             """
         case .noLease(let port):
             """

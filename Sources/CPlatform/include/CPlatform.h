@@ -100,12 +100,6 @@ ssize_t platform_inet_send(int fd, const void *bytes, size_t length, const struc
 ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platform_inet_address *from);
 /// The address of the peer of a connected socket.
 int platform_inet_peer(int fd, struct platform_inet_address *peer);
-/// Sets the options of a relayed TCP connection: no delay for small segments, urgent data in line.
-void platform_stream_prepare(int fd);
-/// Shuts down the sending direction of a stream; receiving goes on.
-int platform_stream_finish(int fd);
-/// Makes close(2) of a TCP socket reset the connection.
-void platform_stream_reset(int fd);
 /// Parses a numeric address, an IPv6 one with scope included.
 int platform_inet_parse(const char *text, struct platform_inet_address *address);
 /// The same for a name, by the system's resolver, which may take its time.

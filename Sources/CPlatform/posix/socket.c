@@ -343,33 +343,6 @@ int platform_inet_peer(int fd, struct platform_inet_address *peer) {
     return peer->family ? 0 : -EAFNOSUPPORT;
 }
 
-void platform_stream_prepare(int fd) {
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
-}
-
-#ifdef TCP_KEEPIDLE
-enum { KEEPALIVE_IDLE = TCP_KEEPIDLE };
-#else
-enum { KEEPALIVE_IDLE = TCP_KEEPALIVE };
-#endif
-
-int platform_stream_keepalive(int fd, int idle, int interval, int count) {
-    if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){idle > 0}, sizeof(int)) < 0) return -errno;
-    if (idle <= 0) return 0;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count) < 0)
-        return -errno;
-    // Last, because this one restarts the timer.
-    return result(setsockopt(fd, IPPROTO_TCP, KEEPALIVE_IDLE, &idle, sizeof idle));
-}
-
-int platform_stream_finish(int fd) { return result(shutdown(fd, SHUT_WR)); }
-
-void platform_stream_reset(int fd) {
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
-}
-
 static int look_up(const char *text, int flags, struct platform_inet_address *address) {
     struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_DGRAM}, *found = NULL;
     if (getaddrinfo(text, NULL, &hints, &found) != 0 || !found) return -EINVAL;

@@ -86,7 +86,8 @@ extension IntegrationTests {
             try sink.wait(for: "up", within: 10)
             let sender = """
                 import socket, struct
-                source, target = (socket.inet_pton(socket.AF_INET6, a) for a in ("\(address)", "\(IPv6Fixture.outside)"))
+                addresses = "\(address)", "\(IPv6Fixture.outside)"
+                source, target = (socket.inet_pton(socket.AF_INET6, a) for a in addresses)
                 raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
                 def datagram(mark, length):
                     data = (mark * length)[:length]

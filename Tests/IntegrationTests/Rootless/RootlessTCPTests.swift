@@ -29,19 +29,20 @@ extension IntegrationTests.Rootless {
         let fixture = try RootlessFixture(["--publish", "8099:192.168.105.99:80", "--publish", "8002:192.168.105.2:80"])
         let result = try fixture.host.attempt(
             connect(to: "127.0.0.1", 8099, "client", timeout: 60, Self.receive))
-        #expect(result.output.contains("receive: ECONNRESET"), "\(result.output)")
+        // By connect() or recv(): the reset may come before the client is scheduled.
+        #expect(result.output.contains("ECONNRESET"), "\(result.output)")
         try fixture.daemon.wait(
             for: "a client of the published port for 192.168.105.99:80/tcp was refused: no guest answers", within: 5)
         // A guest with a lease that has gone is as absent, one that refuses or rejects answers itself.
         var guest: PlugGuest? = try fixture.guest()
         #expect(try guest!.lease()["ip"] == "192.168.105.2")
         let refused = try fixture.host.attempt(connect(to: "127.0.0.1", 8002, "client", timeout: 60, Self.receive))
-        #expect(refused.output.contains("receive: ECONNRESET"), "\(refused.output)")
+        #expect(refused.output.contains("ECONNRESET"), "\(refused.output)")
         let output = fixture.daemon.output
         #expect(!output.contains("192.168.105.2:80/tcp was refused"), "a refusal is the guest's")
         guest = nil
         let gone = try fixture.host.attempt(connect(to: "127.0.0.1", 8002, "client", timeout: 60, Self.receive))
-        #expect(gone.output.contains("receive: ECONNRESET"), "\(gone.output)")
+        #expect(gone.output.contains("ECONNRESET"), "\(gone.output)")
         try fixture.daemon.wait(for: "192.168.105.2:80/tcp was refused: no guest answers", within: 5)
         #expect(try fixture.daemon.stop() == .exited(0))
     }
