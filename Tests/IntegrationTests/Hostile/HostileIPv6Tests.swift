@@ -108,10 +108,10 @@ extension IntegrationTests {
                 whole = datagram(b"frag", 1000)
                 pieces(1, (0, 1, whole[:496]), (496, 0, whole[496:]))
                 send(60, chained(b"some", 2))
-                over = datagram(b"over", 1000)
-                pieces(2, (0, 1, over[:496]), (488, 0, over[488:]))
-                pieces(3, (0, 1, over[:496]), (0, 1, over[:248][::-1]), (496, 0, over[496:]))
-                pieces(4, (8, 0, over[8:]), (0, 1, over[:504]))
+                over = [datagram(mark, 1000) for mark in (b"ovr2", b"ovr3", b"ovr4")]
+                pieces(2, (0, 1, over[0][:496]), (488, 0, over[0][488:]))
+                pieces(3, (0, 1, over[1][:496]), (0, 1, over[1][:248][::-1]), (496, 0, over[1][496:]))
+                pieces(4, (8, 0, over[2][8:]), (0, 1, over[2][:504]))
                 send(60, chained(b"many", 100))
                 pieces(5, (0, 1, struct.pack(">BBBB4x", 17, 0, 1, 4)), (8, 0, datagram(b"tiny", 32)),
                     following=60)
@@ -119,9 +119,10 @@ extension IntegrationTests {
                 """
             try guest.namespace.run("python3", "-c", sender)
             try sink.wait(for: "last", within: 10)
-            for (mark, arrives) in [("frag", true), ("some", true), ("over", false), ("many", false), ("tiny", false)] {
-                #expect(sink.output.contains(mark) == (arrives && uplink == "tap"), "\(mark)")
-            }
+            let marks = ["frag", "some", "ovr2", "ovr3", "ovr4", "many", "tiny"]
+            let arrived = marks.filter(sink.output.contains)
+            // Linux ignores a fragment that lies within another one, so that the bytes of the first arrive.
+            #expect(arrived == (uplink == "tap" ? ["frag", "some", "ovr3"] : []))
             #expect(try guest.namespace.fetch(IPv6Fixture.outside) == Self.page)
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = web
