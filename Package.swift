@@ -141,8 +141,8 @@ let package = Package(
             "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch",
             "VmnetUplink", "Wire", logging),
         smallLibrary(
-            "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "NameService", "NetworkModel", "Platform",
-            "Timing", "Uplink", "Wire"),
+            "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
+            "Platform", "Timing", "Uplink", "Wire"),
         smallLibrary(
             "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "Doctor", "EventLoop", "HostFirewall",
             "Lifecycle", "Listeners", "NameService", "NetworkCheck", "NetworkModel", "Platform", "Sessions",

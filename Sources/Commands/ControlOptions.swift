@@ -19,7 +19,7 @@ struct ControlOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Where to create the control socket: a path, or off for none. (default: the network's name in \
-            /run/vde_vmnet for root, else in $XDG_RUNTIME_DIR/vde_vmnet)
+            /run/vde_vmnet for root, else in $XDG_RUNTIME_DIR/vde_vmnet or /tmp/vde_vmnet-UID/vde_vmnet)
             """,
             valueName: "path|off"))
     var control: String?

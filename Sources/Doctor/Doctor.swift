@@ -83,13 +83,13 @@ package struct ProgramIdentity: Sendable {
     package let hasVmnet: Bool
     /// Whether the checks of macOS apply.
     package let isMacOS: Bool
-    /// The control directory of this user, or why there is none.
-    package let controlDirectory: String?
+    /// The control directory of this user, which may be missing.
+    package let controlDirectory: String
     /// Control sockets that no process serves.
     package let staleSockets: [String]
 
     package init(
-        version: String, hasVmnet: Bool, isMacOS: Bool, controlDirectory: String?, staleSockets: [String]
+        version: String, hasVmnet: Bool, isMacOS: Bool, controlDirectory: String, staleSockets: [String]
     ) {
         self.version = version
         self.hasVmnet = hasVmnet

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Lifecycle
 import Platform
 
 /// The paths and permissions of sockets: the control directory, and the switch's directory.
@@ -9,12 +10,30 @@ struct SocketCheck: HostCheck {
 
     /// The directory of this user's control sockets.
     enum Place: Equatable, Sendable {
-        /// The user has none: XDG_RUNTIME_DIR is not set.
-        case unset
         case usable
         /// A start makes it.
         case absent
+        /// The directory at this path belongs to another user, or is writable for other users.
+        case untrusted(String, Mend)
         case denied(String)
+    }
+
+    /// How a directory of which other users have a part is replaced.
+    enum Mend: Equatable, Sendable {
+        /// It is this user's.
+        case close
+        /// This directory of /tmp goes.
+        case remove(String)
+        /// It is the user's choice, and may have other uses.
+        case choose
+
+        func command(_ directory: String) -> String {
+            switch self {
+            case .close: ShellText.command("chmod", "go-w", directory)
+            case .remove(let temporary): Remedy.sudo("rm", "-r", "--", temporary)
+            case .choose: "unset XDG_RUNTIME_DIR"
+            }
+        }
     }
 
     /// A switch as this user's clients find it.
@@ -53,12 +72,25 @@ struct SocketCheck: HostCheck {
             isRoot: scene.user == 0)
     }
 
-    private static func place(_ directory: String?) -> Place {
-        guard let directory else { return .unset }
-        if Files.exists(directory) { return Files.isWritable(directory) ? .usable : .denied(directory) }
-        // /run/vde_vmnet of root is made in a directory that exists; a user's in its runtime directory.
-        let parent = Files.parent(directory)
-        return Files.isWritable(parent) ? .absent : .denied(parent)
+    private static func place(_ directory: String) -> Place {
+        // A start makes the directories that are missing.
+        var existing = directory
+        while existing != "/", (try? Files.status(existing, followLinks: false)) == nil {
+            existing = Files.parent(existing)
+        }
+        do throws(SystemError) {
+            let opened = try Directory.open(existing, .trustedPath)
+            guard Files.isWritable(existing) else { return .denied(existing) }
+            if existing != directory { return .absent }
+            try opened.requirePrivate()
+            return .usable
+        } catch {
+            guard error.code == Errno.notPermitted else { return .denied(existing) }
+            let owner = try? Files.status(error.subject, followLinks: false).owner
+            if owner == CurrentProcess.effectiveUser { return .untrusted(error.subject, .close) }
+            let temporary = StateDirectories.temporary(of: CurrentProcess.effectiveUser)
+            return .untrusted(error.subject, directory.hasPrefix(temporary + "/") ? .remove(temporary) : .choose)
+        }
     }
 
     private static func state(of path: String) -> Switch {
@@ -91,18 +123,19 @@ struct SocketCheck: HostCheck {
         var found: [Diagnosis] = []
         switch place {
         case .usable, .absent: break
-        case .unset:
+        case .untrusted(let directory, let mend):
+            let fault = mend == .close ? "is writable for other users" : "does not belong to \(userName)"
             found.append(
                 Self.warning(
-                    .noRuntimeDirectory,
-                    "XDG_RUNTIME_DIR is not set, so networks of \(userName) have no control socket",
-                    "export XDG_RUNTIME_DIR=/run/user/$(id -u)"))
+                    .noRuntimeDirectory, "\(directory) \(fault), so networks of \(userName) have no control socket",
+                    mend.command(directory)))
         case .denied(let directory):
             found.append(
                 Self.failed(
                     .runtimeDirectoryDenied,
                     "\(directory) is not writable by \(userName), so networks have no control socket",
-                    Remedy.sudo("chown", userName, directory)))
+                    directory.hasPrefix("/run/")
+                        ? Remedy.sudo("chown", userName, directory) : Mend.choose.command(directory)))
         }
         if let first = staleSockets.first {
             let more = staleSockets.count > 1 ? " (and \(staleSockets.count - 1) more)" : ""

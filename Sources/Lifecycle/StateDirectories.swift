@@ -21,12 +21,21 @@ package enum StateDirectories {
     /// - Throws: `cannotCreate`.
     package static func runtime() throws(ExitError) -> String {
         let own = CurrentProcess.environment("XDG_RUNTIME_DIR").flatMap { $0.isEmpty ? nil : $0 }
-        let directory = (own ?? "/tmp/vde_vmnet-\(CurrentProcess.effectiveUser)") + "/vde_vmnet"
+        let directory = (own ?? temporary(of: CurrentProcess.effectiveUser)) + "/vde_vmnet"
         let remedy =
             own.map { "XDG_RUNTIME_DIR is \($0); set it to a directory that you own" }
             ?? "set XDG_RUNTIME_DIR to a directory that you own"
         return try makeFirst(of: ["/run/vde_vmnet", directory], .trustedPath, remedy)
     }
+
+    /// The beginning of the names of the directories in `temporaryParent`; the user's number follows.
+    package static let temporaryPrefix = "vde_vmnet-"
+    /// A directory in which every user may make entries.
+    package static let temporaryParent = "/tmp"
+
+    /// The directory for what a run of a user's network needs, if the system has given that user none. Another user may
+    /// have made it: it is for `Directory.Trust.trustedPath` only.
+    package static func temporary(of user: UInt32) -> String { "\(temporaryParent)/\(temporaryPrefix)\(user)" }
 
     /// Opens or makes a directory with the control sockets of running networks: the runtime directory of this process's
     /// user.

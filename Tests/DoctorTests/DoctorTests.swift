@@ -202,7 +202,9 @@ private func broken() throws -> [Broken] {
         Broken(
             .pingGroupRange, PingCheck(isNeeded: true, group: 1000, range: "1\t0"),
             "sudo sysctl -w 'net/ipv4/ping_group_range=0 2147483647'"),
-        Broken(.noRuntimeDirectory, sockets(.none, place: .unset), "export XDG_RUNTIME_DIR="),
+        Broken(
+            .noRuntimeDirectory, sockets(.none, place: .untrusted("/tmp/theirs", .remove("/tmp/vde_vmnet-7"))),
+            "sudo rm -r -- /tmp/vde_vmnet-7"),
         Broken(
             .runtimeDirectoryDenied, sockets(.none, place: .denied("/run/user/7")), "sudo chown joe /run/user/7"),
         Broken(.staleControlSocket, sockets(.none, stale: ["/run/vde_vmnet/x"]), "rm -- /run/vde_vmnet/x"),
@@ -293,6 +295,16 @@ private func broken() throws -> [Broken] {
         // No cause is without a broken host.
         #expect(Set(hosts.map(\.cause)) == Set(Cause.allCases))
         #expect(hosts.count == Cause.allCases.count)
+    }
+
+    /// A command of the doctor removes no directory that another user may need.
+    @Test func untrustedDirectoryIsReplaced() throws {
+        for (place, command): (SocketCheck.Place, String) in [
+            (.untrusted("/tmp/vde_vmnet-7", .close), "chmod go-w /tmp/vde_vmnet-7"),
+            (.untrusted("/data", .choose), "unset XDG_RUNTIME_DIR"), (.denied("/usr/share"), "unset XDG_RUNTIME_DIR"),
+        ] {
+            #expect(sockets(.none, place: place).diagnoses.map(\.command) == [command])
+        }
     }
 
     @Test func soundHostHasNoCause() throws {
