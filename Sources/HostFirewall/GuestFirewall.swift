@@ -56,12 +56,22 @@ package final class GuestFirewall {
         } else {
             // A table that a killed instance left under this name has no owner, and cannot get one.
             try nftables.run(NATTable.removalScript(table: rules.table))
-            isOwned = nftables.canOwnTables && (try? nftables.run(rules.script(isOwned: true))) != nil
-            // Linux before 5.12 has no table owners.
-            if !isOwned { try nftables.run(rules.script(isOwned: false)) }
+            do throws(UnclassifiedError) {
+                try applyFirst()
+            } catch {
+                // A small kernel has no conntrack labels.
+                rules.marksRefusedFlows = false
+                guard (try? applyFirst()) != nil else { throw error }
+            }
             isApplied = true
         }
         for table in watched { listings[table] = nftables.listing(of: table) }
+    }
+
+    private func applyFirst() throws(UnclassifiedError) {
+        isOwned = nftables.canOwnTables && (try? nftables.run(rules.script(isOwned: true))) != nil
+        // Linux before 5.12 has no table owners.
+        if !isOwned { try nftables.run(rules.script(isOwned: false)) }
     }
 
     /// Pins addresses of a name for one guest.

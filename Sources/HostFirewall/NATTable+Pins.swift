@@ -17,7 +17,7 @@ extension NATTable {
     /// Elements of a set: those that `PinTable` holds fit.
     private static let setSize = 4 * PinTable.Limits().total
     /// Labels have 128 bits. Other programs, such as Open vSwitch, use the lower ones.
-    private static let labelBits: ClosedRange<UInt8> = 64...127
+    static let labelBits: ClosedRange<UInt8> = 64...126
 
     /// Whether the table has sets for pins.
     package var hasPins: Bool { egress.restrictsNames && !isClosed }

@@ -35,6 +35,8 @@ package struct NATTable: Equatable, Sendable {
     /// Distinguishes flows that pins have opened from those under a looser policy before. Incremented by each stricter
     /// policy.
     package var flowGeneration: UInt8 = 0
+    /// Refused connections are marked, so that their other side is reset too. Needs a kernel with conntrack labels.
+    package var marksRefusedFlows = true
     /// The group of NFLOG that gets the beginning of refused packets; nil to refuse them without a log.
     package var logGroup: UInt16?
     /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.
@@ -59,9 +61,6 @@ package struct NATTable: Equatable, Sendable {
     package static func guardTableName(tap: String) -> String { prefix + tap + "_guards" }
 
     private static let prefix = "vde_vmnet_"
-    /// The sender receives "communication administratively prohibited".
-    static let rejection = "reject with icmpx admin-prohibited"
-
     /// The endings of table names, behind the interface's name.
     private static let suffixes = ["", "_guards"]
 
@@ -95,7 +94,7 @@ package struct NATTable: Equatable, Sendable {
             table inet \(table) {\(flags) }
             delete table inet \(table)
             table inet \(table) {\(flags)
-            \(pinSets)\(refusalChain)  chain ingress {
+            \(pinSets)\(refusalChains)  chain ingress {
                 type filter hook prerouting priority raw; policy accept;
             \(ingressRules)  }
               chain forward {
@@ -152,6 +151,7 @@ package struct NATTable: Equatable, Sendable {
         var rules: [String] = []
         // MSS clamping, for paths with a smaller MTU that lose ICMP (RFC 4459 section 3.2).
         rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
+        rules += [inward, outward].flatMap(resetRules)
         rules.append("\(inward) ip saddr != \(network) drop")
         if isIsolating || egress.isDenying || egress.deniesPrivate {
             // Guests may use published ports, like every client that reaches the host.
@@ -165,6 +165,9 @@ package struct NATTable: Equatable, Sendable {
         rules.append("\(inward) \(egress.isDenying ? refusal : "accept")")
         rules.append("\(outward) ct direction reply ct state established,related accept")
         rules += routed.map { "\(outward) \(NATTable.match($0, isReply: false)) accept" }
+        // Connections through a port that is not published any more.
+        rules.append(
+            "\(outward) ct direction original ct state established ct status dnat \(NATTable.tcp) goto rejected")
         rules.append("\(outward) drop")
         return rules.map { "    \($0)\n" }.joined()
     }
@@ -187,7 +190,8 @@ package struct NATTable: Equatable, Sendable {
         ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
     }
 
-    /// A restrictive egress policy applies to the host too. DHCP is not filtered, as it bypasses the host's IP stack.
+    /// A restrictive egress policy applies to the host too, whose sockets are reset like those of other hosts. DHCP is
+    /// not filtered, as it bypasses the host's IP stack.
     private var inputChain: String {
         guard egress.isDenying || egress.deniesPrivate else { return "" }
         let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
@@ -204,6 +208,9 @@ package struct NATTable: Equatable, Sendable {
             \((own + names + allowed).map { "    \(inward) \($0) accept\n" }.joined())    \
             \(inward) \(refusal)
               }
+              chain replies {
+                type filter hook output priority filter; policy accept;
+            \(resetRules(outward).map { "    \($0)\n" }.joined())  }
 
             """
     }

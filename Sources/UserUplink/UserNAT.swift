@@ -249,6 +249,10 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         case .tcp(let segment): relay.receive(frame, segment) { gateway.target(of: $0) }
         case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment) { gateway.target(of: $0) }
         case .unreachable(let key, let sequence): relay.guestUnreachable(key, sequence: sequence)
+        case .refusedTCP(let segment):
+            relay.refuse(frame, segment)
+            drop(.refused)
+            refusals.note(frame)
         case .consumed: break
         case .drop(let reason):
             drop(reason)

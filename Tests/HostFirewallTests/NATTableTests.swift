@@ -61,13 +61,14 @@ private func network(_ text: String) -> IPv4Network {
             "set hosts6 { typeof ether saddr . ip6 daddr; size 65536; flags timeout; }",
             "iif 7 ct direction original ct state established ct label 64 accept",
             "iif 7 ether saddr . ip daddr . meta l4proto . th dport @pins4 ct label set 64 accept",
-            "iif 7 meta l4proto { 6, 17 } th dport { 53, 853 } reject", "iif 7 udp dport 443 reject",
+            "iif 7 meta l4proto { 6, 17 } th dport { 53, 853 } goto rejected", "iif 7 udp dport 443 goto rejected",
             "iif 7 ip daddr 198.51.100.7/32 accept",
         ] {
             #expect(script.contains(line), "\(line)")
         }
         #expect(!script.contains("example"))
-        named.flowGeneration = 65
+        // 63 bits, in turn; the last one is for refused connections.
+        named.flowGeneration = 64
         #expect(named.script(isOwned: true).contains("ct label set 65 accept"))
     }
 
@@ -83,7 +84,26 @@ private func network(_ text: String) -> IPv4Network {
         for line in ["iif 7 udp dport 443 goto refused", "    iif 7 goto refused\n"] {
             #expect(script.contains(line), "\(line)")
         }
-        #expect(script.split(separator: "\n").count { $0.contains("reject with") } == 1)
+    }
+
+    @Test func refusedConnectionsAreReset() {
+        var denying = firewall
+        denying.egress.isDenying = true
+        let lines = denying.script(isOwned: true).split(separator: "\n").map {
+            $0.drop { $0 == " " }
+        }
+        for line in [
+            "ct label set 127", "meta l4proto 6 reject with tcp reset", "reject with icmpx admin-prohibited",
+            "iif 7 ct direction reply ct label 127 tcp flags & rst == 0 reject with tcp reset",
+            "oif 7 ct direction reply ct label 127 tcp flags & rst == 0 reject with tcp reset",
+            "oif 7 ct direction original ct state established ct status dnat meta l4proto 6 goto rejected",
+            "type filter hook output priority filter; policy accept;",
+        ] {
+            #expect(lines.contains { $0 == line }, "\(line)")
+        }
+        denying.marksRefusedFlows = false
+        #expect(!denying.script(isOwned: true).contains("ct label"))
+        #expect(denying.script(isOwned: true).contains("meta l4proto 6 reject with tcp reset"))
     }
 
     @Test func privateNetworksAreRefused() {
@@ -95,7 +115,7 @@ private func network(_ text: String) -> IPv4Network {
         ]
         let script = denying.script(isOwned: false)
         for rule in [
-            "ip daddr 203.0.113.0/24 reject", "ip6 daddr 2001:db8::/64 reject", "ip6 daddr != 2000::/3 reject",
+            "ip daddr 203.0.113.0/24 goto", "ip6 daddr 2001:db8::/64 goto", "ip6 daddr != 2000::/3 goto",
             "accept",
         ] {
             #expect(script.contains("    iif 7 \(rule)"), "\(rule)")
@@ -131,7 +151,7 @@ private func network(_ text: String) -> IPv4Network {
         var denying = firewall
         denying.gateway = IPv4Address("192.168.105.1")!
         denying.egress.isDenying = true
-        #expect(denying.script(isOwned: false).contains("iif 7 reject with icmpx admin-prohibited"))
+        #expect(denying.script(isOwned: false).contains("iif 7 goto rejected"))
         #expect(!denying.script(isOwned: false).contains("iif 7 accept"))
         #expect(!denying.script(isOwned: false).contains("dport 53"))
         denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap {

@@ -11,7 +11,7 @@ import Wire
         var rules = NATTable(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
         var one = try PublishedPort(parsing: "2222:52:54:00:00:00:01:22")
         rules.published = [one]
-        #expect(!rules.script(isOwned: false).contains("dnat"))
+        #expect(!rules.script(isOwned: false).contains("dnat ip to"))
         one.setGuest(guest)
         rules.published = [one]
         #expect(rules.script(isOwned: false).contains("tcp dport 2222 dnat ip to 192.168.105.2:22"))
@@ -19,7 +19,7 @@ import Wire
 
     @Test func tableForwardsPublishedPortsToGuests() throws {
         var firewall = NATTable(tap: "vmnet0", index: 7, network: IPv4Network(containing: guest, prefixLength: 24))
-        #expect(!firewall.script(isOwned: false).contains("dnat"))
+        #expect(!firewall.script(isOwned: false).contains("dnat ip to"))
         firewall.published = try [
             "8080:192.168.105.2:80", "127.0.0.1:53:192.168.105.2/udp", "6000-6001:192.168.105.3:7000",
         ].map { try PublishedPort(parsing: $0) }

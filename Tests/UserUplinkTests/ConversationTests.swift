@@ -99,7 +99,7 @@ import Wire
             return
         }
         #expect(gateway.relayPolicy.isDNS(question.key))
-        #expect(gateway.judge(Fixture.tcp(to: Fixture.network.gateway, 54)) == .drop(.refused))
+        #expect(gateway.judge(Fixture.tcp(to: Fixture.network.gateway, 54)).isAllowedTCP == false)
         guard case .tcp(let outside) = gateway.judge(Fixture.tcp(to: Fixture.outside, 53)) else {
             Issue.record("no segment")
             return

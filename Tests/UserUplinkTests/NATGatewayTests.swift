@@ -76,7 +76,7 @@ extension NATGateway.Verdict {
     var isAllowedTCP: Bool? {
         switch self {
         case .tcp: true
-        case .drop(.refused): false
+        case .refusedTCP: false
         default: nil
         }
     }

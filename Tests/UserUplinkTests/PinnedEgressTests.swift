@@ -25,7 +25,9 @@ import Wire
             until: Self.start + .seconds(60), now: Self.start)
     }
 
-    private func isRefused(_ verdict: NATGateway.Verdict) -> Bool { verdict == .drop(.refused) }
+    private func isRefused(_ verdict: NATGateway.Verdict) -> Bool {
+        if case .refusedTCP = verdict { true } else { verdict == .drop(.refused) }
+    }
 
     @Test func pinOpensOnePortToOneGuest() {
         var gateway = gateway()

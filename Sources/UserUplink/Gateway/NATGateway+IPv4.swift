@@ -74,6 +74,8 @@ extension NATGateway {
             switch ipv4(whole.rawSpan, info, hasConnection) {
             case .pass: return .passReassembled(whole)
             case .tcp(let segment): return .tcpReassembled(segment, whole)
+            // TCP does not send fragments; the sender's next segment is answered.
+            case .refusedTCP: return .drop(.refused)
             case let verdict: return verdict
             }
         }
@@ -178,16 +180,15 @@ extension NATGateway {
             isGateway
             ? options.policy.opensHostLoopback || relayPolicy.isDNS(key)
             : options.policy.allows(packet.destination, port: port)
-        guard
-            isAllowed || hasConnection(key, isSYN)
-                || !isGateway && pinsAllow(.ipv4(packet.destination), port: port, isSYN: isSYN, info)
-        else { return refuse(frame, now: info.now) }
         let start = EthernetHeader.length + IPv4Header.length
-        return .tcp(
-            InboundSegment(
-                key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
-                owner: isSYN ? owner(of: packet.source) : nil,
-                check: isAllowed ? .none : check(.ipv4(packet.destination), port: port, isSYN: isSYN, info)))
+        let inbound = InboundSegment(
+            key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
+            owner: isSYN ? owner(of: packet.source) : nil,
+            check: isAllowed ? .none : check(.ipv4(packet.destination), port: port, isSYN: isSYN, info))
+        let isPassing =
+            isAllowed || hasConnection(key, isSYN)
+            || !isGateway && pinsAllow(.ipv4(packet.destination), port: port, isSYN: isSYN, info)
+        return isPassing ? .tcp(inbound) : .refusedTCP(inbound)
     }
 
     // MARK: From libslirp

@@ -111,17 +111,16 @@ extension NATGateway {
         let port = segment.destinationPort, isSYN = segment.flags.isInitialSYN
         let key = FlowKey(
             IPProtocol.tcp, guest: addresses.source, segment.sourcePort, remote: addresses.destination, port)
-        guard
-            allows(addresses.destination, port: port) || relayPolicy.isDNS(key) || hasConnection(key, isSYN)
-                || pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
-        else { return refuse6(frame, now: info.now) }
+        let isAllowed = allows(addresses.destination, port: port)
         let start = EthernetHeader.length + IPv6Header.length
-        return .tcp(
-            InboundSegment(
-                key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
-                owner: isSYN ? owner(of: addresses.source) : nil,
-                check: allows(addresses.destination, port: port)
-                    ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)))
+        let inbound = InboundSegment(
+            key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
+            owner: isSYN ? owner(of: addresses.source) : nil,
+            check: isAllowed ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info))
+        let isPassing =
+            isAllowed || relayPolicy.isDNS(key) || hasConnection(key, isSYN)
+            || pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
+        return isPassing ? .tcp(inbound) : .refusedTCP(inbound)
     }
 
     private mutating func neighborDiscovery(

@@ -24,7 +24,8 @@ import Wire
 //     UDP                                libslirp; DNS to the gateway does not get here (the switch takes it out)
 //     ping to the gateway                libslirp
 //     ping to the outside                libslirp, by unprivileged ICMP sockets
-//     refused by the policy              gateway, ICMP "administratively prohibited", 200 errors a second
+//     refused by the policy              TCP: a reset by TCPRelay
+//                                        others: gateway, ICMP "administratively prohibited", 200 errors a second
 //
 //     from libslirp
 //     ARP, neighbor solicitation         answered by the gateway on behalf of the guest, or passed on in its own name
@@ -88,6 +89,8 @@ package struct NATGateway: Sendable {
         case tcpReassembled(InboundSegment, [UInt8])
         /// It is an ICMP error of a guest for the TCP segment with this sequence number.
         case unreachable(FlowKey, sequence: UInt32)
+        /// It is a TCP segment that the policy refuses: the relay answers it with a reset.
+        case refusedTCP(InboundSegment)
         /// The gateway has handled it, or it concerns nothing here.
         case consumed
         case drop(NATDropReason)

@@ -27,6 +27,12 @@ extension TCPRelay {
         }
     }
 
+    /// Answers a segment that the policy refuses.
+    func refuse(_ frame: RawSpan, _ inbound: InboundSegment) {
+        guard let segment = try? TCPView(frame.extracting(inbound.range)) else { return }
+        context.sendReset(inReplyTo: segment, endpoints(of: inbound))
+    }
+
     /// The policy that names within connections are compared with, from the next byte on.
     func setPolicy(_ policy: EgressPolicy) { context.policy = policy }
 

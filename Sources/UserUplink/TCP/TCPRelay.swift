@@ -308,10 +308,13 @@ final class TCPRelay {
             connection.reset(&context)
             remove(index, connection)
         }
-        let endpoints = TCPEndpoints(
-            key: inbound.key, gatewayHardware: gatewayHardware, guestHardware: inbound.hardware)
+        let endpoints = endpoints(of: inbound)
         guard isSYN else { return context.sendReset(inReplyTo: segment, endpoints) }
         open(endpoints, segment, inbound, target)
+    }
+
+    func endpoints(of inbound: InboundSegment) -> TCPEndpoints {
+        TCPEndpoints(key: inbound.key, gatewayHardware: gatewayHardware, guestHardware: inbound.hardware)
     }
 
     private func open(
