@@ -10,7 +10,8 @@ import Wire
 
 /// Sockets to a server that is the test itself.
 private final class UpstreamHarness {
-    /// An address of its own: a program that another test starts may keep a closed socket open until it runs.
+    /// An address that no other test uses: a program that another test starts may keep a closed socket open until it
+    /// runs.
     private static let block = IPv4Address("127.9.0.0")!
     let address = SocketAddress(IPv4Address(block.value | UInt32.random(in: 1...0xfffe)), port: 5399)
 

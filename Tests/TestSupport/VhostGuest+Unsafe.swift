@@ -48,11 +48,12 @@ package final class VhostGuest: @unchecked Sendable {
 
     /// Makes the eventfd of a ring's interrupts blocking, and fills it: a write to it waits until `emptyCall`.
     package func fillCall(_ ring: Int) throws {
-        let raw = calls[ring].value.descriptor.raw
         calls[ring].value.drain()
+        calls[ring].value.descriptor.setBlocking()
         var counter = UInt64.max - 1
-        guard fcntl(raw, F_SETFL, fcntl(raw, F_GETFL) & ~O_NONBLOCK) == 0, unsafe CLibrary.write(raw, &counter, 8) == 8
-        else { throw CommandFailed(description: "the eventfd cannot be filled") }
+        guard unsafe CLibrary.write(calls[ring].value.descriptor.raw, &counter, 8) == 8 else {
+            throw CommandFailed(description: "the eventfd cannot be filled")
+        }
     }
 
     /// Lets a write that waits go on.

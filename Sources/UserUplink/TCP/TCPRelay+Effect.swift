@@ -37,25 +37,4 @@ extension TCPRelay {
         }
     }
 
-    /// Looks for the guest that a client of a published port wants to reach. Resets the client if it is not there.
-    func searchGuest(of connection: TCPConnection, _ neighbors: GuestNeighbors) {
-        guard var presence = connection.presence else { return }
-        let address = connection.endpoints.key.guestAddress
-        if connection.endpoints.guestHardware == nil, let hardware = neighbors.hardware(of: address) {
-            connection.endpoints.guestHardware = hardware
-            // The SYNs before were not sent.
-            connection.retries = 0
-            connection.timer = context.now
-        }
-        guard presence.deadline <= context.now else { return }
-        switch presence.look(lastSeen: neighbors.lastSeen(of: address), now: context.now) {
-        case .present: connection.presence = nil
-        case .search(let requests):
-            connection.presence = presence
-            if requests { effects.append(.resolve(address)) }
-        case .absent:
-            context.note(unreached: .absent(address, port: connection.endpoints.key.guestPort))
-            connection.resetSocket(&context)
-        }
-    }
 }

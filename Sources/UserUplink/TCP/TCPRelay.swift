@@ -72,11 +72,11 @@ final class TCPRelay {
     private static let eventBatch = 8
 
     var context: TCPContext
-    private let policy: RelayPolicy
-    private let gatewayHardware: MACAddress
+    let policy: RelayPolicy
+    let gatewayHardware: MACAddress
     private let dnsQueue: DNSConnectionQueue?
     let poller: Poller
-    private var table: FlowTable
+    var table: FlowTable
     /// By the flow's index in `table`.
     var slots: [Slot] = []
     private(set) var deadlines = DeadlineQueue()
@@ -255,7 +255,7 @@ final class TCPRelay {
         return (index, connection)
     }
 
-    private func add(_ connection: TCPConnection, isInbound: Bool = false) {
+    func add(_ connection: TCPConnection, isInbound: Bool = false) {
         let (index, evicted) = table.insert(connection.endpoints.key, by: connection.owner, now: context.now)
         if index == slots.count { slots.append(Slot()) }
         if evicted, let old = slots[index].connection {
@@ -359,43 +359,5 @@ final class TCPRelay {
         else { return }
         connection.resetSocket(&context)
         markDirty(index)
-    }
-
-    // MARK: Published ports
-
-    /// Listens on a port of the host for a guest's. Clients are accepted from the first `serve` on.
-    /// - Parameter followed: follow the lease of this guest instead of a fixed address.
-    func publish(
-        _ bind: IPAddress, _ hostPort: UInt16, to guest: IPAddress, _ port: UInt16,
-        following followed: FollowedGuest? = nil
-    ) throws(SystemError) {
-        try listeners.publish(bind, hostPort, to: guest, port, following: followed, poller)
-    }
-
-    /// A lease was given: ports published for the guest lead there.
-    func note(lease address: IPv4Address, to hardware: MACAddress, named name: GuestName?) {
-        listeners.note(lease: address, to: hardware, named: name)
-    }
-
-    private func openInbound(
-        _ socket: consuming Descriptor, from peer: SocketAddress, at listener: TCPListener,
-        _ neighbors: GuestNeighbors
-    ) {
-        let guest = listener.guest
-        guard !guest.isUnspecified else {
-            context.note(unreached: .noLease(hostPort: listener.hostPort))
-            return socket.resetWhenClosed()
-        }
-        guard let remote = policy.visibleAddress(of: peer) else { return socket.resetWhenClosed() }
-        var key = FlowKey(IPProtocol.tcp, guest: guest, listener.port, remote: remote, peer.port)
-        for _ in 0..<16 where table.find(key, now: context.now) != nil {
-            key = FlowKey(
-                IPProtocol.tcp, guest: guest, listener.port, remote: remote, UInt16.random(in: 32_768...65_535))
-        }
-        guard table.find(key, now: context.now) == nil else { return socket.resetWhenClosed() }
-        let endpoints = TCPEndpoints(
-            key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: guest))
-        let owner = neighbors.owner(of: guest) ?? .address(key.guest)
-        add(TCPConnection(endpoints, of: owner, acceptedFrom: socket, context), isInbound: true)
     }
 }

@@ -34,7 +34,7 @@ extension IntegrationTests {
             #expect(lines.last == "[]", "\(result.output)")
         }
 
-        /// A host of its own for `script`, with empty /run and /tmp. `start OPTIONS` starts a network of the user
+        /// Runs `script` on a host for it alone, with empty /run and /tmp. `start OPTIONS` starts a network of the user
         /// daemon, who has no XDG_RUNTIME_DIR, and `as USER WORDS` runs the program.
         private func run(_ script: String) throws -> ChildProcess.Output {
             let prelude = """
@@ -79,7 +79,7 @@ extension IntegrationTests {
                 mkdir -m 0700 /run/session && chown daemon /run/session
                 XDG_RUNTIME_DIR=/run/session as daemon status >/dev/null && echo "a session sees it"
                 as root status mine >/dev/null && echo "root sees it"
-                as nobody list --json
+                as games list --json
                 as daemon stop mine && echo stopped
                 ls $own/vde_vmnet
                 """)
