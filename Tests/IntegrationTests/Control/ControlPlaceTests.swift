@@ -37,10 +37,12 @@ extension IntegrationTests {
         /// Runs `script` on a host for it alone, with empty /run and /tmp. `start OPTIONS` starts a network of the user
         /// daemon, who has no XDG_RUNTIME_DIR, and `as USER WORDS` runs the program.
         private func run(_ script: String) throws -> ChildProcess.Output {
+            // The program may be in /tmp.
             let prelude = """
+                mount --bind "$(dirname "$0")" /mnt
                 mount -t tmpfs -o mode=755 none /run
                 mount -t tmpfs -o mode=1777 none /tmp
-                program=$0 own=/tmp/vde_vmnet-$(id -u daemon)
+                program=/mnt/$(basename "$0") own=/tmp/vde_vmnet-$(id -u daemon)
                 unset XDG_RUNTIME_DIR TMPDIR
                 export HOME=/tmp/home
                 mkdir /tmp/home && chown daemon /tmp/home

@@ -114,9 +114,16 @@ extension IntegrationTests {
             on host: Namespace, _ words: [String], hiding: String = "", user: String? = nil,
             environment: [String: String?] = [:]
         ) throws -> ChildProcess.Output {
-            try host.attempt(
-                ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o mode=755 none /run; \(hiding)\nexec \"$@\"", "sh"]
-                    + Namespace.running(as: user) + [TestHost.product("vde_vmnet"), "doctor"] + words,
+            // The program may be in a directory that is hidden.
+            let script = """
+                mount --bind "$(dirname "$0")" /mnt
+                mount -t tmpfs -o mode=755 none /run; \(hiding)
+                exec "$@"
+                """
+            let program = TestHost.product("vde_vmnet"), name = program.split(separator: "/").last ?? ""
+            return try host.attempt(
+                ["unshare", "-m", "sh", "-c", script, program] + Namespace.running(as: user)
+                    + ["/mnt/\(name)", "doctor"] + words,
                 environment: environment)
         }
 
