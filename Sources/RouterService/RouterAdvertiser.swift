@@ -80,8 +80,7 @@ package struct RouterAdvertiser: Sendable {
         return frame(contents)
     }
 
-    /// The last advertisement: the sender is no router and no name server any more, and leads to no
-    /// NAT64.
+    /// The last advertisement: the sender is no router and no name server any more, and leads to no NAT64.
     package var farewell: [UInt8] {
         var last = contents
         last.routerLifetime = 0

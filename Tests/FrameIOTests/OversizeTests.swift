@@ -38,26 +38,22 @@ func packet(
     return writer.bytes
 }
 
-func pieces(_ frame: [UInt8], limit: Int) -> [[UInt8]]? {
-    guard var fragmenter = Fragmenter(frame.rawSpan, limit: limit) else { return nil }
+/// What `next` writes until it returns nil.
+private func all(_ next: (inout MutableRawSpan) -> Int?) -> [[UInt8]] {
     var result: [[UInt8]] = []
     var memory = [UInt8](repeating: 0xee, count: 70_000)
-    while true {
-        guard let length = memory.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) else {
-            return result
-        }
-        result.append(Array(memory.prefix(length)))
-    }
+    while let length = memory.withMutableRawSpan(next) { result.append(Array(memory.prefix(length))) }
+    return result
+}
+
+func pieces(_ frame: [UInt8], limit: Int) -> [[UInt8]]? {
+    guard var fragmenter = Fragmenter(frame.rawSpan, limit: limit) else { return nil }
+    return all { fragmenter.next(frame.rawSpan, into: &$0) }
 }
 
 func pieces6(_ frame: [UInt8], limit: Int) -> [[UInt8]]? {
     guard var fragmenter = IPv6Fragmenter(frame.rawSpan, limit: limit, identification: 0x1234_5678) else { return nil }
-    var result: [[UInt8]] = []
-    var memory = [UInt8](repeating: 0xee, count: 70_000)
-    while let length = memory.withMutableRawSpan({ fragmenter.next(frame.rawSpan, into: &$0) }) {
-        result.append(Array(memory.prefix(length)))
-    }
-    return result
+    return all { fragmenter.next(frame.rawSpan, into: &$0) }
 }
 
 func notice(_ frame: [UInt8], mtu: Int) -> [UInt8]? {

@@ -8,7 +8,7 @@ import Platform
 /// is the oldest makes room for a new one.
 @usableFromInline
 struct AddressMoves {
-    @usableFromInline static let capacity = 64
+    private static let capacity = 64
     /// Seconds without a move after which an address counts as settled.
     static let pause: UInt32 = 60
 
@@ -33,8 +33,8 @@ struct AddressMoves {
         var oldest: Int?
         for index in moves.indices {
             if moves[index].key == key {
-                let isSettled = now &- moves[index].last > AddressMoves.pause
-                moves[index].count = isSettled ? 1 : moves[index].count &+ (moves[index].count == .max ? 0 : 1)
+                if now &- moves[index].last > AddressMoves.pause { moves[index].count = 0 }
+                if moves[index].count < .max { moves[index].count += 1 }
                 moves[index].from = port
                 moves[index].last = now
                 return

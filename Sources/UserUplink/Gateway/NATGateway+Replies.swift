@@ -88,18 +88,9 @@ extension NATGateway {
         if key.isIPv6 {
             guard let gateway6 else { return }
             sendICMPv6Unreachable(
-                code: failure == .network
-                    ? ICMPv6UnreachableCode.noRoute
-                    : failure == .prohibited
-                        ? ICMPv6UnreachableCode.administrativelyProhibited : ICMPv6UnreachableCode.address,
-                quoting: quoted.bytes, from: gateway6, to: key.guest, hardware)
+                code: failure.icmpv6Code, quoting: quoted.bytes, from: gateway6, to: key.guest, hardware)
         } else {
-            sendICMPUnreachable(
-                code: failure == .network
-                    ? ICMPUnreachableCode.network
-                    : failure == .prohibited
-                        ? ICMPUnreachableCode.administrativelyProhibited : ICMPUnreachableCode.host,
-                quoting: quoted.bytes, to: key.guestIPv4, hardware)
+            sendICMPUnreachable(code: failure.icmpCode, quoting: quoted.bytes, to: key.guestIPv4, hardware)
         }
     }
 

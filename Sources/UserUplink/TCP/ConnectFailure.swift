@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Wire
 
 /// What a guest is sent when this host cannot connect: what a router in the host's place would have sent, or the remote
 /// host itself.
@@ -30,6 +31,24 @@ enum ConnectFailure: Equatable, Sendable {
         // Like a lost SYN.
         case _ where ConnectFailure.isShortage(error): self = .silence
         default: self = .refused
+        }
+    }
+
+    /// The code of "destination unreachable" (RFC 792, RFC 1812 section 5.2.7.1).
+    var icmpCode: UInt8 {
+        switch self {
+        case .network: ICMPUnreachableCode.network
+        case .prohibited: ICMPUnreachableCode.administrativelyProhibited
+        case .host, .refused, .silence: ICMPUnreachableCode.host
+        }
+    }
+
+    /// The same by IPv6 (RFC 4443 section 3.1).
+    var icmpv6Code: UInt8 {
+        switch self {
+        case .network: ICMPv6UnreachableCode.noRoute
+        case .prohibited: ICMPv6UnreachableCode.administrativelyProhibited
+        case .host, .refused, .silence: ICMPv6UnreachableCode.address
         }
     }
 
