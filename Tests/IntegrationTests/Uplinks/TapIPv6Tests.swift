@@ -225,10 +225,7 @@ extension IntegrationTests {
             try fixture.daemon.wait(for: "drops what guests send to the outside by IPv6; let it through", within: 10)
             let doctor = try host.attempt([TestHost.product("vde_vmnet"), "doctor", fixture.path])
             #expect(doctor.output.contains("drops what guests send to the outside by IPv6"), "\(doctor.output)")
-            try eventually("all of the message") { fixture.daemon.output.hasSuffix("\n") }
-            let commands = fixture.daemon.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map {
-                String($0.dropFirst(9))
-            }
+            let commands = try fixture.daemon.proposedCommands()
             #expect(commands.count == 2, "\(commands)")
             for command in commands {
                 // Which of the two the word means is the system's choice.

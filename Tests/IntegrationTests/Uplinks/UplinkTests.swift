@@ -387,10 +387,7 @@ extension IntegrationTests {
             try guest.lease()
             #expect(try !guest.namespace.pings(TestNetwork.internetAddress, seconds: 1))
             try daemon.program.wait(for: "let it through with:", within: 5)
-            try eventually("all of the message") { daemon.program.output.hasSuffix("\n") }
-            let commands = daemon.program.output.split(separator: "\n").filter { $0.hasPrefix("    sudo ") }.map {
-                String($0.dropFirst(9))
-            }
+            let commands = try daemon.program.proposedCommands()
             #expect(commands.count == 2, "\(commands)")
             for command in commands {
                 // Which of the two the word means is the system's choice.
