@@ -27,8 +27,6 @@ package final class VhostDevice: @unchecked Sendable {
     package static let ringCount = 2
     /// This system has what vhost-user needs.
     package static var isSupported: Bool { platform_vhost_supported() != 0 }
-    /// Bytes of frames that are enough for a batch: less than what a port's queue holds.
-    private static let batchBytes = 256 * 1024
     static let receiveRing = 0, transmitRing = 1
 
     /// Frames are taken from the rings, and put into them.
@@ -40,26 +38,15 @@ package final class VhostDevice: @unchecked Sendable {
         var kicks = [Box<Descriptor>?](repeating: nil, count: VhostDevice.ringCount)
         var calls = [Box<Descriptor>?](repeating: nil, count: VhostDevice.ringCount)
         var features = VirtioFeatures()
-        var fault: String?
     }
 
     /// Guards everything below.
     private let lock = Lock()
     private var state = State()
     /// The running rings.
-    private var receiving: SplitRing?
-    private var transmitting: SplitRing?
-    /// For interrupts; -1 for none.
-    private var receiveCall: Int32 = -1
-    private var transmitCall: Int32 = -1
-    private var discardsFrames = false
-    private var headerLength = VirtioNetHeader.length
-    private var writer = FrameWriter()
-    private var pieces = PieceList()
+    private var rings = RunningRings()
     private let poller: Poller
     private let wakeup: Wakeup
-    /// Interrupts the guest.
-    private var signaller = platform_vhost_signaller()
 
     /// A device without memory and rings.
     /// - Throws: if descriptors are missing.
@@ -67,10 +54,7 @@ package final class VhostDevice: @unchecked Sendable {
         poller = try Poller()
         wakeup = try Wakeup()
         try SystemError.check(platform_vhost_watch(poller.raw, wakeup.descriptor.raw), "watch a descriptor")
-        unsafe platform_vhost_open_signaller(&signaller)
     }
-
-    deinit { unsafe platform_vhost_close_signaller(&signaller) }
 
     /// The device for a port, which must hold a reference to this object (`PortConfiguration.owner`).
     package var frameDevice: FrameDevice {
@@ -99,7 +83,7 @@ package final class VhostDevice: @unchecked Sendable {
     package var fault: String? {
         lock.lock()
         defer { lock.unlock() }
-        return state.fault
+        return rings.fault
     }
 
     // MARK: Control
@@ -108,9 +92,6 @@ package final class VhostDevice: @unchecked Sendable {
     package func setFeatures(_ features: VirtioFeatures) throws(VhostFault) {
         try change { device throws(VhostFault) in
             device.state.features = features
-            device.headerLength =
-                features.isDisjoint(with: [.version1, .mergeableBuffers])
-                ? VirtioNetHeader.shortLength : VirtioNetHeader.length
         }
     }
 
@@ -159,7 +140,7 @@ package final class VhostDevice: @unchecked Sendable {
         try change { device throws(VhostFault) in
             device.state.calls[ring] = call
             // An interrupt may have been lost between the two.
-            if let call { device.interrupt(call.value.raw) }
+            if let call { device.rings.interrupt(call.value.raw) }
         }
     }
 
@@ -202,22 +183,24 @@ package final class VhostDevice: @unchecked Sendable {
     private func change(_ body: (VhostDevice) throws(VhostFault) -> Void) throws(VhostFault) {
         lock.lock()
         defer { lock.unlock() }
-        if let ring = receiving { state.places[VhostDevice.receiveRing].next = ring.next }
-        if let ring = transmitting { state.places[VhostDevice.transmitRing].next = ring.next }
-        receiving = nil
-        transmitting = nil
+        if let ring = rings.receiving { state.places[VhostDevice.receiveRing].next = ring.next }
+        if let ring = rings.transmitting { state.places[VhostDevice.transmitRing].next = ring.next }
+        rings.stop()
         try body(self)
-        receiveCall = state.calls[VhostDevice.receiveRing]?.value.raw ?? -1
-        transmitCall = state.calls[VhostDevice.transmitRing]?.value.raw ?? -1
-        guard let memory = state.memory, state.fault == nil else { return }
+        rings.features = state.features
+        rings.memory = state.memory
+        rings.receiveCall = state.calls[VhostDevice.receiveRing]?.value.raw ?? -1
+        rings.transmitCall = state.calls[VhostDevice.transmitRing]?.value.raw ?? -1
+        guard let memory = state.memory, rings.fault == nil else { return }
         let usesEvents = state.features.contains(.eventIndex)
         if isRunnable(VhostDevice.receiveRing), isEnabled(VhostDevice.receiveRing) {
-            receiving = try SplitRing(state.places[VhostDevice.receiveRing], in: memory, usesEvents: usesEvents)
-            _ = receiving!.announce(false)
+            rings.receive(
+                by: try SplitRing(state.places[VhostDevice.receiveRing], in: memory, usesEvents: usesEvents))
         }
         if isRunnable(VhostDevice.transmitRing) {
-            discardsFrames = !isEnabled(VhostDevice.transmitRing)
-            transmitting = try SplitRing(state.places[VhostDevice.transmitRing], in: memory, usesEvents: usesEvents)
+            rings.transmit(
+                by: try SplitRing(state.places[VhostDevice.transmitRing], in: memory, usesEvents: usesEvents),
+                isEnabled: isEnabled(VhostDevice.transmitRing))
         }
     }
 
@@ -232,90 +215,23 @@ package final class VhostDevice: @unchecked Sendable {
 
     // MARK: Data path
 
-    private func fail(_ reason: String) -> Int32 {
-        if state.fault == nil { state.fault = reason }
-        receiving = nil
-        transmitting = nil
-        return -Errno.badMessage
-    }
-
-    /// Interrupts the guest, without waiting for its front end. With the lock.
-    private func interrupt(_ call: Int32) { unsafe platform_vhost_signal(&signaller, call) }
-
-    private var isLost: Bool { state.memory?.isLost ?? false }
-
     /// Takes frames that the guest sends. `FrameDevice.Receive`.
     private func receive(_ frames: UnsafeMutablePointer<iovec>, _ count: Int) -> Int32 {
-        platform_vhost_drain(poller.raw)
         lock.lock()
         defer { lock.unlock() }
-        guard transmitting != nil else { return state.fault == nil ? 0 : -Errno.badMessage }
-        var filled = 0, taken = 0, bytes = 0
-        while taken < count && bytes < VhostDevice.batchBytes {
-            guard let ready = transmitting!.availableCount() else { return fail("its ring has an impossible index") }
-            if ready == 0 { break }
-            for _ in 0..<min(ready, count - taken) {
-                guard unsafe take(into: frames + filled) else { return fail("its ring has an impossible chain") }
-                taken += 1
-                guard !discardsFrames else { continue }
-                unsafe bytes += frames[filled].iov_len
-                filled += 1
-                if bytes >= VhostDevice.batchBytes { break }
-            }
-        }
-        // Zeros were read instead. The guest may never announce anything again.
-        if isLost { return fail("it has shortened its memory") }
-        if transmitting!.publish(), transmitCall >= 0 { interrupt(transmitCall) }
+        let filled = unsafe rings.take(into: frames, count)
         // The worker comes again until there is nothing, and the next kick is due only then.
-        if filled == 0, transmitting!.announce(true) { wakeup.signal() }
-        return Int32(filled)
-    }
-
-    /// Copies the next frame, with its header in front. Returns false if the chain is impossible.
-    private func take(into frame: UnsafeMutablePointer<iovec>) -> Bool {
-        pieces.removeAll()
-        guard let head = transmitting!.take(),
-            let length = transmitting!.collect(head, isWritable: false, into: &pieces)
-        else { return false }
-        transmitting!.complete(head, length: 0)
-        if discardsFrames { return true }
-        let body = length - headerLength, room = unsafe frame.pointee.iov_len - VirtioNetHeader.length
-        guard body > 0, body <= room else {
-            // The worker counts it as no frame.
-            unsafe frame.pointee.iov_len = 0
-            return true
+        if filled == 0 {
+            platform_vhost_drain(poller.raw)
+            if rings.announce() { wakeup.signal() }
         }
-        let start = unsafe frame.pointee.iov_base!
-        unsafe pieces.read(into: start, headerLength)
-        unsafe pieces.read(into: start + VirtioNetHeader.length, body)
-        unsafe frame.pointee.iov_len = body + VirtioNetHeader.length
-        return true
+        return filled
     }
 
     /// Puts frames into the guest's buffers. `FrameDevice.Send`.
     private func send(_ frames: UnsafePointer<iovec>, stride: Int, _ count: Int) -> Int32 {
         lock.lock()
         defer { lock.unlock() }
-        guard receiving != nil else { return state.fault == nil ? -Errno.networkDown : -Errno.badMessage }
-        let features = state.features, headerLength = headerLength
-        var sent = 0
-        var outcome = FrameWriter.Outcome.written
-        while sent < count {
-            outcome = unsafe writer.write(
-                frames[sent * stride], to: &receiving!, features, headerLength: headerLength)
-            // A guest that has filled its ring meanwhile may have announced that before it was asked to.
-            if outcome == .full, receiving!.announce(true) {
-                outcome = unsafe writer.write(
-                    frames[sent * stride], to: &receiving!, features, headerLength: headerLength)
-            }
-            guard outcome == .written else { break }
-            sent += 1
-        }
-        if isLost { return fail("it has shortened its memory") }
-        if outcome == .broken { return fail("its ring has an impossible entry") }
-        if outcome != .full && sent > 0 { _ = receiving!.announce(false) }
-        if receiving!.publish(), receiveCall >= 0 { interrupt(receiveCall) }
-        if sent > 0 { return Int32(sent) }
-        return outcome == .tooLong ? -Errno.messageTooLong : -Errno.again
+        return unsafe rings.put(frames, stride: stride, count)
     }
 }
