@@ -7,7 +7,9 @@ import VirtioRing
 package final class VhostConnection {
     /// Protocol features of vhost-user, as far as they are offered.
     private enum ProtocolFeature {
+        static let multiqueue: UInt64 = 1 << 0
         static let acknowledgements: UInt64 = 1 << 3
+        static let offered = multiqueue | acknowledgements
     }
 
     /// Messages handled before other handlers of the loop run.
@@ -86,8 +88,8 @@ package final class VhostConnection {
     private func reply(to message: VhostMessage, _ request: VhostMessage.Request) throws(VhostFault) -> [UInt8]? {
         switch request {
         case .getFeatures: return message.reply(VirtioFeatures.offered.rawValue)
-        case .getProtocolFeatures: return message.reply(ProtocolFeature.acknowledgements)
-        case .getQueueCount: return message.reply(1)
+        case .getProtocolFeatures: return message.reply(ProtocolFeature.offered)
+        case .getQueueCount: return message.reply(UInt64(VhostDevice.maximumPairs))
         case .getRingBase:
             let ring = try message.ringState().ring
             return message.reply([UInt32(ring), UInt32(device.stop(ring))])

@@ -120,7 +120,8 @@ package struct VhostMessage: Equatable, Sendable {
 
     private func ring(_ index: UInt64) throws(VhostFault) -> Int {
         guard index < UInt64(VhostDevice.ringCount) else {
-            throw VhostFault("it sets up ring \(index), and has \(VhostDevice.ringCount) (queues=1)")
+            let pairs = VhostDevice.maximumPairs
+            throw VhostFault("it sets up ring \(index), and \(2 * pairs) rings are served (queues=\(pairs))")
         }
         return Int(index)
     }

@@ -180,6 +180,9 @@ struct SplitRing {
         usedIndex &+= 1
     }
 
+    /// Chains were returned that the guest cannot see yet.
+    var hasUnpublished: Bool { usedIndex != published }
+
     /// Shows the guest what was returned. Returns whether it is to be interrupted (section 2.7.7.2).
     mutating func publish() -> Bool {
         guard usedIndex != published else { return false }

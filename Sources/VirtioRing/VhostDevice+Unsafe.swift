@@ -7,8 +7,9 @@ import Wire
 
 // Theory of operation of the rings
 //
-// A `VhostDevice` is the data path of one vhost-user front end: the guest's two rings as a `FrameDevice` of the switch.
-// A worker receives and sends through it, and copies each frame once, between the guest's buffers and a `FrameBatch`.
+// A `VhostDevice` is the data path of one vhost-user front end: the guest's rings as a `FrameDevice` of the switch. A
+// worker receives and sends through it, and copies each frame once, between the guest's buffers and a `FrameBatch`. All
+// queue pairs are one port, so one worker serves a guest at a time.
 // The control thread (`VhostConnection`) sets rings and memory. Both hold `lock`, a worker for one batch.
 //
 // Events. The port's descriptor is a poller, which watches the guest's kicks edge-triggered. A kick need not be read,
@@ -23,10 +24,13 @@ import Wire
 /// The rings of one vhost-user front end, as a device of the switch.
 @safe
 package final class VhostDevice: @unchecked Sendable {
-    /// The rings of one queue pair: what the guest receives, and what it sends.
-    package static let ringCount = 2
+    /// Queue pairs of one front end.
+    package static let maximumPairs = 8
+    /// The rings of all queue pairs: of each, what the guest receives, and what it sends.
+    package static let ringCount = 2 * maximumPairs
     /// This system has what vhost-user needs.
     package static var isSupported: Bool { platform_vhost_supported() != 0 }
+    /// Of the first pair.
     static let receiveRing = 0, transmitRing = 1
 
     /// Frames are taken from the rings, and put into them.
@@ -183,24 +187,21 @@ package final class VhostDevice: @unchecked Sendable {
     private func change(_ body: (VhostDevice) throws(VhostFault) -> Void) throws(VhostFault) {
         lock.lock()
         defer { lock.unlock() }
-        if let ring = rings.receiving { state.places[VhostDevice.receiveRing].next = ring.next }
-        if let ring = rings.transmitting { state.places[VhostDevice.transmitRing].next = ring.next }
+        for ring in 0..<VhostDevice.ringCount {
+            if let next = rings.next(of: ring) { state.places[ring].next = next }
+        }
         rings.stop()
         try body(self)
         rings.features = state.features
         rings.memory = state.memory
-        rings.receiveCall = state.calls[VhostDevice.receiveRing]?.value.raw ?? -1
-        rings.transmitCall = state.calls[VhostDevice.transmitRing]?.value.raw ?? -1
         guard let memory = state.memory, rings.fault == nil else { return }
-        let usesEvents = state.features.contains(.eventIndex)
-        if isRunnable(VhostDevice.receiveRing), isEnabled(VhostDevice.receiveRing) {
-            rings.receive(
-                by: try SplitRing(state.places[VhostDevice.receiveRing], in: memory, usesEvents: usesEvents))
-        }
-        if isRunnable(VhostDevice.transmitRing) {
-            rings.transmit(
-                by: try SplitRing(state.places[VhostDevice.transmitRing], in: memory, usesEvents: usesEvents),
-                isEnabled: isEnabled(VhostDevice.transmitRing))
+        for ring in 0..<VhostDevice.ringCount where isRunnable(ring) {
+            rings.start(
+                ring,
+                try SplitRing(
+                    state.places[ring], in: memory, usesEvents: state.features.contains(.eventIndex)),
+                isEnabled: isEnabled(ring))
+            rings.setCall(of: ring, state.calls[ring]?.value.raw ?? -1)
         }
     }
 

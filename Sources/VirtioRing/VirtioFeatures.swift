@@ -25,6 +25,8 @@ package struct VirtioFeatures: OptionSet, Sendable {
     package static let hostECN = bit(13)
     /// A received frame may lie in several chains.
     package static let mergeableBuffers = bit(15)
+    /// The guest may use several queue pairs.
+    package static let multiqueue = bit(22)
     /// A chain may lie in a separate table.
     package static let indirectDescriptors = bit(28)
     /// Each side names the entry that it wants to be announced.
@@ -37,6 +39,6 @@ package struct VirtioFeatures: OptionSet, Sendable {
     /// Everything that is offered to a guest.
     package static let offered: VirtioFeatures = [
         .checksum, .guestChecksum, .guestTSO4, .guestTSO6, .guestECN, .hostTSO4, .hostTSO6, .hostECN,
-        .mergeableBuffers, .indirectDescriptors, .eventIndex, .protocolFeatures, .version1,
+        .mergeableBuffers, .multiqueue, .indirectDescriptors, .eventIndex, .protocolFeatures, .version1,
     ]
 }

@@ -3,8 +3,8 @@ import CLibrary
 import Platform
 import Timing
 
-/// A guest's virtio network driver with the front end in front of it, in this process: one queue pair in shared memory,
-/// and the messages of vhost-user. Every word can be made wrong.
+/// A guest's virtio network driver with the front end in front of it, in this process: two queue pairs in shared memory,
+/// of which the first one is used by default, and the messages of vhost-user. Every word can be made wrong.
 @safe
 package final class VhostGuest: @unchecked Sendable {
     /// Entries of each ring.
@@ -13,15 +13,20 @@ package final class VhostGuest: @unchecked Sendable {
     package static let bufferLength = 2048
     /// Where the guest has its memory, and where the front end has it.
     package static let guestBase: UInt64 = 0x1_0000_0000, userBase: UInt64 = 0x7f00_0000_0000
-    package static let memoryLength = 1 << 20
+    package static let memoryLength = 2 << 20
+    /// The rings of both pairs.
+    package static let ringCount = 4
     /// The 12 bytes in front of each frame.
     package static let headerLength = 12
 
-    /// Where things are in the memory.
+    /// Where things are in the memory: of each ring, or of each pair.
     package enum Place {
-        package static let descriptors = [0x0000, 0x3000], available = [0x1000, 0x4000], used = [0x2000, 0x5000]
-        package static let indirect = 0x6000, receiveBuffers = 0x10000, transmitBuffers = 0x40000
-        package static let end = 0xf0000
+        package static let descriptors = [0x0000, 0x3000, 0x8000, 0xb000]
+        package static let available = [0x1000, 0x4000, 0x9000, 0xc000], used = [0x2000, 0x5000, 0xa000, 0xd000]
+        package static let indirect = 0x6000
+        package static let receiveBuffers = [0x10000, 0x100000], transmitBuffers = [0x40000, 0x120000]
+        /// Bytes of a frame to send.
+        package static let transmitRoom = 0x16000
     }
 
     package let memory: UnsafeMutableRawPointer
@@ -31,8 +36,8 @@ package final class VhostGuest: @unchecked Sendable {
     package let calls: [Box<Wakeup>]
     private var socket: Box<Descriptor>?
     /// Of each ring: how many entries the driver has made available, and how many it has taken back.
-    package var available: [UInt16] = [0, 0]
-    package var taken: [UInt16] = [0, 0]
+    package var available = [UInt16](repeating: 0, count: ringCount)
+    package var taken = [UInt16](repeating: 0, count: ringCount)
 
     package init() throws {
         let name = "/dev/shm/vde_vmnet-test-\(CurrentProcess.identifier)-\(UInt64.random(in: 0...UInt64.max))"
@@ -40,8 +45,8 @@ package final class VhostGuest: @unchecked Sendable {
         try Files.remove(name)
         ftruncate(file.raw, off_t(VhostGuest.memoryLength))
         unsafe memory = mmap(nil, VhostGuest.memoryLength, PROT_READ | PROT_WRITE, MAP_SHARED, file.raw, 0)
-        kicks = [Box(try Wakeup()), Box(try Wakeup())]
-        calls = [Box(try Wakeup()), Box(try Wakeup())]
+        kicks = try (0..<VhostGuest.ringCount).map { _ in Box(try Wakeup()) }
+        calls = try (0..<VhostGuest.ringCount).map { _ in Box(try Wakeup()) }
     }
 
     deinit { unsafe munmap(memory, VhostGuest.memoryLength) }
@@ -111,41 +116,43 @@ package final class VhostGuest: @unchecked Sendable {
 
     // MARK: Frames
 
-    /// Offers all receive buffers.
-    package func fillReceiveRing() {
+    /// Offers all receive buffers of a pair.
+    package func fillReceiveRing(pair: Int = 0) {
         for index in 0..<VhostGuest.entries {
-            let offset = Place.receiveBuffers + index * VhostGuest.bufferLength
+            let offset = Place.receiveBuffers[pair] + index * VhostGuest.bufferLength
             describe(
-                index, table: Place.descriptors[0], address: VhostGuest.guestBase + UInt64(offset),
+                index, table: Place.descriptors[2 * pair], address: VhostGuest.guestBase + UInt64(offset),
                 length: VhostGuest.bufferLength, flags: 2)
-            offer(UInt16(index), ring: 0)
+            offer(UInt16(index), ring: 2 * pair)
         }
     }
 
     /// The next received frame behind its header, from all its buffers, which are offered again.
-    package func receive() -> [UInt8]? {
-        guard let first = takeUsed(ring: 0) else { return nil }
+    package func receive(pair: Int = 0) -> [UInt8]? {
+        let ring = 2 * pair
+        guard let first = takeUsed(ring: ring) else { return nil }
         var bytes: [UInt8] = []
         var buffer = first, rest = 1
         while true {
-            let offset = Place.receiveBuffers + Int(buffer.head) * VhostGuest.bufferLength
+            let offset = Place.receiveBuffers[pair] + Int(buffer.head) * VhostGuest.bufferLength
             let part = read(buffer.length, at: offset)
             if bytes.isEmpty { rest = Int(part[10]) | Int(part[11]) << 8 }
             bytes += part
-            offer(UInt16(buffer.head), ring: 0)
+            offer(UInt16(buffer.head), ring: ring)
             rest -= 1
-            guard rest > 0, let next = takeUsed(ring: 0) else { return bytes }
+            guard rest > 0, let next = takeUsed(ring: ring) else { return bytes }
             buffer = next
         }
     }
 
     /// Offers a frame to be sent, behind its header: one descriptor for the header, and one for each piece.
-    package func send(_ frame: [UInt8], header: [UInt8] = [UInt8](repeating: 0, count: 12), pieces: Int = 1) {
-        let slot = Int(available[1]) % 8
-        let room = (Place.end - Place.transmitBuffers) / 8
-        let start = Place.transmitBuffers + slot * room, first = slot * 8
+    package func send(
+        _ frame: [UInt8], header: [UInt8] = [UInt8](repeating: 0, count: 12), pieces: Int = 1, pair: Int = 0
+    ) {
+        let ring = 2 * pair + 1, slot = Int(available[ring]) % 8
+        let start = Place.transmitBuffers[pair] + slot * Place.transmitRoom, first = slot * 8
         write(header + frame, at: start)
-        let table = Place.descriptors[1], base = VhostGuest.guestBase + UInt64(start)
+        let table = Place.descriptors[ring], base = VhostGuest.guestBase + UInt64(start)
         describe(first, table: table, address: base, length: header.count, flags: 1, next: UInt16(first + 1))
         let part = (frame.count + pieces - 1) / pieces
         for piece in 0..<pieces {
@@ -155,7 +162,7 @@ package final class VhostGuest: @unchecked Sendable {
                 first + 1 + piece, table: table, address: base + UInt64(header.count + from), length: length,
                 flags: isLast ? 0 : 1, next: UInt16(first + 2 + piece))
         }
-        offer(UInt16(first), ring: 1)
+        offer(UInt16(first), ring: ring)
     }
 
     // MARK: Messages
@@ -246,8 +253,10 @@ package final class VhostGuest: @unchecked Sendable {
         words32(1, 0) + words(guestBase, UInt64(memoryLength), userBase, 0)
     }
 
-    /// Negotiates, and starts both rings at these indices, as QEMU does.
-    /// - Parameter features: what the driver uses.
+    /// Negotiates, and starts the rings at these indices, as QEMU does.
+    /// - Parameters:
+    ///   - features: what the driver uses.
+    ///   - bases: one for each ring; by default those of the first pair.
     package func start(features: UInt64, bases: [UInt16] = [0, 0]) throws {
         try request(1)
         _ = try reply()
@@ -257,7 +266,7 @@ package final class VhostGuest: @unchecked Sendable {
         try request(2, VhostGuest.words(features | 1 << 30))
         try request(5, VhostGuest.memoryTable, flags: 9, descriptors: [file.raw])
         guard try reply().value == 0 else { throw CommandFailed(description: "the memory was refused") }
-        for ring in 0..<2 {
+        for ring in bases.indices {
             try request(8, VhostGuest.words32(UInt32(ring), UInt32(VhostGuest.entries)))
             try request(10, VhostGuest.words32(UInt32(ring), UInt32(bases[ring])))
             try request(

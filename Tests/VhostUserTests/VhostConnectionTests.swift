@@ -44,10 +44,10 @@ private final class ConnectionFixture {
         #expect(try guest.reply().value == VirtioFeatures.offered.rawValue)
         try guest.request(15)
         fixture.run()
-        #expect(try guest.reply() == (15, 8))
+        #expect(try guest.reply() == (15, 9))
         try guest.request(17)
         fixture.run()
-        #expect(try guest.reply() == (17, 1))
+        #expect(try guest.reply() == (17, 8))
         try guest.request(16, VhostGuest.words(8))
         // One that is not handled, and one with an acknowledgement.
         try guest.request(6, VhostGuest.words(0, 0), flags: 9)
@@ -79,7 +79,7 @@ private final class ConnectionFixture {
     @Test(
         arguments: [
             (2, VhostGuest.words(1 << 34), "features that were not offered"),
-            (8, VhostGuest.words32(4, 64), "queues=1"),
+            (8, VhostGuest.words32(16, 64), "queues=8"),
             (12, VhostGuest.words(0), "without its descriptor"),
             (5, VhostGuest.memoryTable, "1 memory regions came with 0 descriptors"),
             (10, VhostGuest.words32(0, 70_000), "begins at index 70000"),

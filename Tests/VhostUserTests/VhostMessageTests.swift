@@ -34,7 +34,7 @@ import VirtioRing
         let addresses = VhostMessage(9, payload: VhostGuest.words32(1, 0) + VhostGuest.words(1, 2, 3, 4))
         let (ring, place) = try addresses.ringAddresses()
         #expect(ring == 1 && place.descriptors == 1 && place.used == 2 && place.available == 3)
-        #expect(throws: VhostFault.self) { try VhostMessage(8, payload: VhostGuest.words32(2, 64)).ringState() }
+        #expect(throws: VhostFault.self) { try VhostMessage(8, payload: VhostGuest.words32(16, 64)).ringState() }
         #expect(throws: VhostFault.self) { try VhostMessage(8, payload: VhostGuest.words32(0)).ringState() }
         #expect(throws: VhostFault.self) {
             try VhostMessage(5, payload: VhostGuest.words32(2, 0) + VhostGuest.words(1, 2, 3, 4)).memoryRegions()

@@ -23,7 +23,7 @@ final class RingFixture {
         try device.setFeatures(features.union(.protocolFeatures))
         try device.setMemory(RingFixture.memory(of: guest))
         guard starts else { return }
-        for ring in 0..<2 { try start(ring, base: bases[ring]) }
+        for ring in bases.indices { try start(ring, base: bases[ring]) }
     }
 
     static func memory(

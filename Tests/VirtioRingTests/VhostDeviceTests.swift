@@ -137,7 +137,7 @@ import Wire
 
     @Test func indirectDescriptorsAreRead() throws {
         let fixture = try RingFixture(Self.all)
-        let guest = fixture.guest, frame = numbered(300), at = VhostGuest.Place.transmitBuffers
+        let guest = fixture.guest, frame = numbered(300), at = VhostGuest.Place.transmitBuffers[0]
         guest.write([UInt8](repeating: 0, count: 12) + frame, at: at)
         let base = VhostGuest.guestBase
         guest.describe(0, table: VhostGuest.Place.indirect, address: base + UInt64(at), length: 12, flags: 1, next: 2)
@@ -277,7 +277,9 @@ import Wire
 
     @Test func impossibleMemoryIsRefused() throws {
         let guest = try VhostGuest()
-        #expect(throws: VhostFault.self) { try RingFixture.memory(of: guest, size: 2 << 20) }
+        #expect(throws: VhostFault.self) {
+            try RingFixture.memory(of: guest, size: UInt64(VhostGuest.memoryLength) + 1)
+        }
         #expect(throws: VhostFault.self) { try RingFixture.memory(of: guest, size: 0) }
         #expect(throws: VhostFault.self) { try RingFixture.memory(of: guest, size: .max) }
         func make(_ regions: [MemoryRegion], _ file: borrowing Descriptor) throws {

@@ -44,11 +44,13 @@ final class ListenerFixture {
     }
 
     /// A guest by vhost-user. In software emulation, QEMU 7.2 itself crashes with MSI-X and vhost-user.
-    func vhostVM(_ name: String, _ number: Int, options: [String] = []) throws -> VirtualMachine {
+    /// - Parameter pairs: queue pairs, one for each processor of the guest.
+    func vhostVM(_ name: String, _ number: Int, pairs: Int = 1, options: [String] = []) throws -> VirtualMachine {
         try VirtualMachine.qemu(
-            name, netdev: "vhost-user,id=net0,chardev=control", mac: "52:54:00:00:00:0\(number)", in: host,
-            device: ",vectors=0",
+            name, netdev: "vhost-user,id=net0,chardev=control,queues=\(pairs)", mac: "52:54:00:00:00:0\(number)",
+            in: host, device: ",vectors=0" + (pairs > 1 ? ",mq=on" : ""),
             options: [
+                "-smp", "\(pairs)",
                 "-chardev", "socket,id=control,path=\(vhostUser),reconnect=1", "-object",
                 "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
             ] + options, folder: folder)

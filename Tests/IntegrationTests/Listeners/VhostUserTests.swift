@@ -66,6 +66,30 @@ extension IntegrationTests {
             #expect(!Files.exists(fixture.vhostUser))
         }
 
+        /// A guest with two processors and a queue pair for each.
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func guestHasSeveralQueuePairs() throws {
+            let fixture = try ListenerFixture(vhostUser: true)
+            let guest = try fixture.vhostVM("guest", 1, pairs: 2)
+            try guest.waitUntilBooted()
+            let address = VirtualMachine.address(in: try guest.lease())
+            #expect(try guest.run("ls -d /sys/class/net/eth0/queues/tx-*").output.contains("tx-1"))
+            // From each processor, so that both pairs carry frames.
+            for processor in 0..<2 {
+                #expect(try guest.run("taskset \(1 << processor) ping -c 3 -i 0.2 -W 5 \(gateway)").status == 0)
+            }
+            try transfer(guest, fixture, address: address)
+            // The daemon is killed: all pairs go on where they were.
+            fixture.daemon.program.signal(Signal.kill)
+            _ = try fixture.daemon.program.waitForEnd()
+            try fixture.restart()
+            try eventually("the guest is back", within: ampleTime) {
+                try guest.run("ping -c 1 -W 1 \(gateway)").status == 0
+            }
+            try transfer(guest, fixture, address: address)
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         /// A front end that breaks the protocol, dies, or shortens its memory is disconnected, and costs no other.
         @Test func badFrontEndsCostThemselvesAlone() throws {
             let fixture = try ListenerFixture(vhostUser: true)
