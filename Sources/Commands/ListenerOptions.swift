@@ -31,11 +31,12 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Create a socket for vhost-user front ends, which share their guest's memory (Linux). May be repeated.
+            Create a socket for vhost-user front ends, which share their guest's memory (Linux). With PATH,client \
+            connect to a front end that listens there. May be repeated.
             QEMU: -object memory-backend-memfd,id=m,size=SIZE,share=on -M memory-backend=m \
             -chardev socket,id=c,path=PATH -netdev vhost-user,id=n,chardev=c
             """,
-            valueName: "path"),
+            valueName: "path[,client]"),
         completion: .file())
     var vhostUser: [String] = []
 
@@ -47,6 +48,15 @@ struct ListenerOptions: ParsableArguments {
             """,
             valueName: "number"))
     var fd: [Int32] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Serve the vhost-user front end behind an inherited, connected stream socket, and write one line of JSON to \
+            standard output when ready (Linux). May be repeated.
+            """,
+            valueName: "number"))
+    var vhostUserFd: [Int32] = []
 
     @Option(
         help: ArgumentHelp(
@@ -64,18 +74,33 @@ struct ListenerOptions: ParsableArguments {
 
     /// Whether there is a listener besides VDE.
     var isGiven: Bool {
-        !stream.isEmpty || !dgram.isEmpty || !vhostUser.isEmpty || !fd.isEmpty || hasProgram || !activated.isEmpty
+        !listeners.isEmpty
     }
 
     /// The listeners besides VDE.
     var listeners: Set<ListenerName> {
         let given: [(ListenerName, Bool)] = [
-            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.vhostUser, !vhostUser.isEmpty),
-            (.descriptor, !fd.isEmpty), (.program, hasProgram),
+            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty),
+            (.vhostUser, frontEnds.contains { !$0.isServer }),
+            (.vhostUserServer, frontEnds.contains(where: \.isServer)),
+            (.descriptor, !fd.isEmpty), (.vhostUserDescriptor, !vhostUserFd.isEmpty), (.program, hasProgram),
             (.activated, !activated.isEmpty),
         ]
         return Set(given.filter(\.1).map(\.0))
     }
+
+    /// The sockets of front ends. `makeListeners` reports one that cannot be used.
+    private var frontEnds: [(path: String, isServer: Bool)] {
+        vhostUser.compactMap { try? ListenerOptions.frontEnd($0) }
+    }
+
+    private static func frontEnd(_ text: String) throws -> (path: String, isServer: Bool) {
+        let argument = try ListenerArgument(text, option: "--vhost-user", known: ["client"])
+        return (argument.path, argument.words.contains("client"))
+    }
+
+    /// One line of JSON is written when the network is ready.
+    var announcesByJSON: Bool { !fd.isEmpty || !vhostUserFd.isEmpty }
 
     func note(in given: inout GivenOptions) {
         given.note(.idleExit, idleExit != nil)
@@ -89,37 +114,53 @@ struct ListenerOptions: ParsableArguments {
     @Flag(name: .customLong("with-program"), help: .private)
     var hasProgram = false
 
+    private static func inherited(_ number: Int32, _ option: String) throws -> InheritedDescriptor {
+        do throws(ListenerError) {
+            return try InheritedDescriptor(number)
+        } catch {
+            throw ValidationError("\(option) \(number): \(error)")
+        }
+    }
+
     /// - Parameters:
     ///   - mode: of VDE's sockets, if it was given.
     ///   - group: of VDE's sockets.
     func makeListeners(mode: UInt16?, group: UInt32?) throws -> ListenerConfiguration {
         var configuration = ListenerConfiguration()
         var seen: Set<String> = []
+        let frontEnds = try vhostUser.map(ListenerOptions.frontEnd)
         let given =
-            stream.map { ("--stream", $0) } + dgram.map { ("--dgram", $0) } + vhostUser.map { ("--vhost-user", $0) }
+            stream.map { ("--stream", $0) } + dgram.map { ("--dgram", $0) }
+            + frontEnds.map { ("--vhost-user", $0.path) }
         for (option, path) in given {
             if path.isEmpty { throw ValidationError("\(option) needs a path") }
             guard seen.insert(Files.resolved(path)).inserted else {
                 throw ValidationError("\(option): \(path) is given twice; leave one out")
             }
         }
-        guard vhostUser.isEmpty || VhostConnection.isSupported else {
+        guard (vhostUser.isEmpty && vhostUserFd.isEmpty) || VhostConnection.isSupported else {
             throw ValidationError("--vhost-user needs Linux; use --stream or --dgram here")
         }
-        configuration.vhostUsers = vhostUser.map { Files.absolute($0) }
+        configuration.vhostUsers = frontEnds.filter { !$0.isServer }.map { Files.absolute($0.path) }
+        configuration.vhostUserServers = frontEnds.filter(\.isServer).map { Files.absolute($0.path) }
         configuration.datagrams = dgram.map { Files.absolute($0) }
         configuration.streams = stream.map { Files.absolute($0) }
-        for number in fd {
-            do throws(ListenerError) {
-                configuration.descriptors.append(try InheritedDescriptor(number))
-            } catch {
-                throw ValidationError("--fd \(number): \(error)")
+        configuration.descriptors = try fd.map { try ListenerOptions.inherited($0, "--fd") }
+        configuration.vhostUserDescriptors = try vhostUserFd.map {
+            let descriptor = try ListenerOptions.inherited($0, "--vhost-user-fd")
+            guard descriptor.isStream else {
+                throw ValidationError(
+                    "--vhost-user-fd \($0): it is a datagram socket; vhost-user needs a stream socket")
             }
+            return descriptor
         }
-        if Set(fd).count < fd.count { throw ValidationError("--fd: a descriptor is given twice; leave one out") }
+        let numbers = fd + vhostUserFd
+        if Set(numbers).count < numbers.count {
+            throw ValidationError("--fd: a descriptor is given twice; leave one out")
+        }
         do throws(ListenerError) {
             // With `Accept=yes` --fd may name the same descriptor; only one of the two takes it over.
-            configuration.activated = try ActivatedSocket.all().filter { !fd.contains($0.raw) }
+            configuration.activated = try ActivatedSocket.all().filter { !numbers.contains($0.raw) }
         } catch {
             throw ValidationError(error.description)
         }

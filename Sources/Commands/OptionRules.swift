@@ -83,6 +83,8 @@ enum ListenerName: String, CaseIterable, Sendable {
     case stream = "--stream"
     case dgram = "--dgram"
     case vhostUser = "--vhost-user"
+    case vhostUserServer = "--vhost-user PATH,client"
+    case vhostUserDescriptor = "--vhost-user-fd"
     case descriptor = "--fd"
     case program = "run"
     case activated = "a socket of the service manager"
@@ -284,11 +286,14 @@ extension OptionRules {
             because: "the clients of an external switch are not visible to vde_vmnet"),
         OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
         OptionRule(
-            .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser, .activated]),
+            .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser, .vhostUserServer, .activated]),
             because: "without a socket that guests can connect to, the network ends with its last guest"),
         OptionRule(
             .uplinkNone,
-            condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser, .descriptor, .program, .activated]),
+            condition: .listener([
+                .ownSwitch, .stream, .dgram, .vhostUser, .vhostUserServer, .descriptor, .vhostUserDescriptor, .program,
+                .activated,
+            ]),
             because: "without an uplink and without a switch there is nothing to do"),
         // Modes
         OptionRule(

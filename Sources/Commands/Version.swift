@@ -4,6 +4,7 @@ import ControlProtocol
 import HostFirewall
 import Lifecycle
 import Platform
+import VhostUser
 
 /// `vde_vmnet version`: what this program is, and what it can do on this system. For reports, and for programs that
 /// look for a feature.
@@ -41,12 +42,15 @@ struct VersionReport {
     /// libslirp's version; nil if it is not installed.
     let slirp: String?
     let hasVmnet: Bool
+    /// Whether guests may share their memory; on Linux.
+    let hasVhostUser: Bool
 
     static var current: VersionReport {
         let hasTap = !OperatingSystem.isMacOS
         return VersionReport(
             version: programVersion, commit: ProgramBuild.commit, system: .current, hasTap: hasTap,
-            firewall: hasTap ? NFTables.installed : nil, slirp: ProgramBuild.slirpVersion, hasVmnet: Root.vmnet != nil)
+            firewall: hasTap ? NFTables.installed : nil, slirp: ProgramBuild.slirpVersion, hasVmnet: Root.vmnet != nil,
+            hasVhostUser: VhostConnection.isSupported)
     }
 
     var text: String {
@@ -55,7 +59,7 @@ struct VersionReport {
         lines.append("TAP: \(tapText)")
         lines.append("user-mode NAT: \(userText)")
         lines.append("vmnet.framework: \(hasVmnet ? "yes" : "no")")
-        lines.append("vhost-user: no")
+        lines.append("vhost-user: \(hasVhostUser ? "yes" : "no")")
         return lines.joined(separator: "\n") + "\n"
     }
 
@@ -92,7 +96,7 @@ struct VersionReport {
                 .object([
                     ("tap", .bool(hasTap)), ("nftables", firewall.map(JSON.string) ?? .null),
                     ("user", .bool(slirp != nil)), ("libslirp", slirp.map(JSON.string) ?? .null),
-                    ("vmnet", .bool(hasVmnet)), ("vhost-user", .bool(false)),
+                    ("vmnet", .bool(hasVmnet)), ("vhost-user", .bool(hasVhostUser)),
                 ])
             ),
         ])

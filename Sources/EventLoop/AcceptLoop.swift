@@ -48,8 +48,7 @@ package final class AcceptLoop {
     private func accept() {
         for _ in 0..<AcceptLoop.burst {
             guard let admission = quota.admit(cost) else {
-                return pause(
-                    "all descriptors for clients are in use; raise the limit of open files (ulimit -n, LimitNOFILE=)")
+                return pause(ClientQuota.exhaustion)
             }
             switch socket.acceptClient() {
             case .client(let client):

@@ -3,6 +3,10 @@
 /// The descriptors that clients may use. Every accepted client counts until its admission is released. Main thread
 /// only.
 package final class ClientQuota {
+    /// Why a client is not admitted, and what to do, for messages.
+    package static let exhaustion =
+        "all descriptors for clients are in use; raise the limit of open files (ulimit -n, LimitNOFILE=)"
+
     /// Descriptors for all clients together.
     package let limit: Int
     /// Descriptors of the clients that are admitted now.

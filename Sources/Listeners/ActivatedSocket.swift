@@ -17,6 +17,12 @@ package struct ActivatedSocket: Equatable, Sendable {
     /// The path that the socket is bound to; empty if it has none.
     package let path: String
 
+    /// vhost-user front ends use the socket: the service manager calls it `vhost-user` (`FileDescriptorName=`).
+    package let isVhostUser: Bool
+
+    /// The name of a socket for vhost-user front ends.
+    package static let vhostUserName = "vhost-user"
+
     /// The descriptors from launchd, which hands them out only once.
     private static let launchd = Mutex<[Int32]?>(nil)
 
@@ -29,14 +35,18 @@ package struct ActivatedSocket: Equatable, Sendable {
             return found
         }
         var sockets: [ActivatedSocket] = []
-        for raw in SocketActivation.fromSystemd() + fromLaunchd { sockets.append(try ActivatedSocket(raw)) }
+        for socket in SocketActivation.fromSystemd() {
+            sockets.append(try ActivatedSocket(socket.raw, isVhostUser: socket.name == vhostUserName))
+        }
+        for raw in fromLaunchd { sockets.append(try ActivatedSocket(raw)) }
         return sockets
     }
 
     /// Examines descriptor `raw`, without taking ownership.
     /// - Throws: `unsuitable` if it is not a unix socket, or a stream socket that neither listens nor is connected.
-    package init(_ raw: Int32) throws(ListenerError) {
+    package init(_ raw: Int32, isVhostUser: Bool = false) throws(ListenerError) {
         self.raw = raw
+        self.isVhostUser = isVhostUser
         path = SocketActivation.path(of: raw)
         guard let found = try? SocketKind(of: raw), found.isUnix, found.isStream || found.isDatagram else {
             throw ListenerError(
@@ -46,6 +56,14 @@ package struct ActivatedSocket: Equatable, Sendable {
                 ListenDatagram to a path
                 """
             )
+        }
+        guard found.isStream || !isVhostUser else {
+            throw ListenerError(
+                .unsuitable,
+                """
+                the service manager has passed descriptor \(raw) as vhost-user, and it is a datagram socket; set \
+                ListenStream to the path
+                """)
         }
         if found.isConnected {
             kind = .connection(try InheritedDescriptor(raw))

@@ -11,13 +11,16 @@ package enum SocketActivation {
         return Array(found.prefix(Int(count)))
     }
 
-    /// The descriptors that systemd passes (sd_listen_fds(3)), from 3 on; empty if they are meant for another process.
-    package static func fromSystemd() -> [Int32] {
+    /// The descriptors that systemd passes, from 3 on, with their names (sd_listen_fds_with_names(3)); empty if they
+    /// are meant for another process.
+    package static func fromSystemd() -> [(raw: Int32, name: String)] {
         guard let process = CurrentProcess.environment("LISTEN_PID"), Int32(process) == CurrentProcess.identifier,
             let text = CurrentProcess.environment("LISTEN_FDS"), let count = Int32(text),
             (1...64).contains(count)
         else { return [] }
-        return Array(3..<3 + count)
+        let names = (CurrentProcess.environment("LISTEN_FDNAMES") ?? "").split(
+            separator: ":", omittingEmptySubsequences: false)
+        return (0..<Int(count)).map { index in (3 + Int32(index), index < names.count ? String(names[index]) : "") }
     }
 
     /// The path that a unix socket is bound to; empty for none.

@@ -30,7 +30,7 @@ struct RunningRings: ~Copyable {
     /// Pairs from the first one to the last one that runs; at least one.
     private var pairCount = 1
     /// The pair that frames were taken from last.
-    private var turn = 0
+    private var lastPair = 0
     /// For each `FlowHash`: the pair by which the guest has sent such a flow last, so that it receives the flow there
     /// (virtio 1.2 section 5.1.6.5.6.1).
     private let steering: UnsafeMutablePointer<UInt8>
@@ -73,7 +73,7 @@ struct RunningRings: ~Copyable {
     mutating func stop() {
         for index in 0..<VhostDevice.maximumPairs { unsafe (pairs + index).pointee = QueuePair() }
         pairCount = 1
-        turn = 0
+        lastPair = 0
     }
 
     /// The index of a ring's next entry; nil if the ring does not run.
@@ -131,8 +131,8 @@ struct RunningRings: ~Copyable {
         guard fault == nil else { return -Errno.badMessage }
         var filled = 0, bytes = 0
         for _ in 0..<pairCount where filled < count && bytes < RunningRings.batchBytes {
-            turn = turn + 1 < pairCount ? turn + 1 : 0
-            switch unsafe take(from: turn, into: frames, count, &filled, &bytes) {
+            lastPair = lastPair + 1 < pairCount ? lastPair + 1 : 0
+            switch unsafe take(from: lastPair, into: frames, count, &filled, &bytes) {
             case .frames: break
             case .impossibleIndex: return fail("its ring has an impossible index")
             case .impossibleChain: return fail("its ring has an impossible chain")

@@ -12,13 +12,13 @@ import Testing
     ) -> VersionReport {
         VersionReport(
             version: "1.2.3", commit: commit, system: .current, hasTap: hasTap, firewall: firewall, slirp: slirp,
-            hasVmnet: hasVmnet)
+            hasVmnet: hasVmnet, hasVhostUser: true)
     }
 
     @Test func textNamesWhatIsMissingAndItsRemedy() {
         let whole = report().text
         #expect(whole.hasPrefix("vde_vmnet 1.2.3\ncommit: 0123456789ab\nsystem: "))
-        #expect(whole.hasSuffix("vmnet.framework: no\nvhost-user: no\n"))
+        #expect(whole.hasSuffix("vmnet.framework: no\nvhost-user: yes\n"))
         #expect(!whole.contains("install"))
         let bare = report(commit: nil, firewall: nil, slirp: nil).text
         #expect(bare.contains("\ncommit: unknown, because the build did not name it\n"))

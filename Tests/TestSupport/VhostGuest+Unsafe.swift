@@ -3,8 +3,8 @@ import CLibrary
 import Platform
 import Timing
 
-/// A guest's virtio network driver with the front end in front of it, in this process: two queue pairs in shared memory,
-/// of which the first one is used by default, and the messages of vhost-user. Every word can be made wrong.
+/// A guest's virtio network driver with the front end in front of it, in this process: two queue pairs in shared
+/// memory, of which the first one is used by default, and the messages of vhost-user. Every word can be made wrong.
 @safe
 package final class VhostGuest: @unchecked Sendable {
     /// Entries of each ring.

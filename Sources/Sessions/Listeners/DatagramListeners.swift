@@ -48,7 +48,7 @@ extension ListenerSession {
         // One descriptor for its socket, one for the handle of its name.
         guard let admission = quota.admit(2) else {
             return rateLimited.log(
-                "\(listener.path): refused \(name)\(user): all descriptors for clients are in use", to: logger)
+                "\(listener.path): refused \(name)\(user): \(ClientQuota.exhaustion)", to: logger)
         }
         do throws(SystemError) {
             var client = ListenerClient(

@@ -19,4 +19,6 @@ package struct ListenerClient {
     var listener: PortNumber?
     /// Reserves the client's descriptors.
     var admission: ClientQuota.Admission?
+    /// Called when the client has left, or was disconnected.
+    var onEnd: () -> Void = {}
 }

@@ -10,7 +10,9 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var datagrams: [String] = []
     /// Paths of sockets to make for vhost-user front ends.
     package var vhostUsers: [String] = []
-    /// Owner and mode of these sockets.
+    /// Paths of sockets that vhost-user front ends listen on.
+    package var vhostUserServers: [String] = []
+    /// Owner and mode of the sockets to make.
     package var access = ListenerAccess()
 
     /// Sockets that the service manager has made.
@@ -19,6 +21,8 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var idleExit: Int?
     /// Inherited sockets, with one guest behind each.
     package var descriptors: [InheritedDescriptor] = []
+    /// Inherited sockets, with a vhost-user front end behind each.
+    package var vhostUserDescriptors: [InheritedDescriptor] = []
     /// A program that is started when the network is ready, with a datagram socket to the network as its descriptor 3.
     /// The daemon ends with it.
     package var program: [String] = []
@@ -33,13 +37,13 @@ package struct ListenerConfiguration: Equatable, Sendable {
 
     /// There is no listener, no descriptor and no program.
     package var isEmpty: Bool {
-        streams.isEmpty && datagrams.isEmpty && vhostUsers.isEmpty && activated.isEmpty && descriptors.isEmpty
-            && program.isEmpty
+        paths.isEmpty && vhostUserServers.isEmpty && activated.isEmpty && descriptors.isEmpty
+            && vhostUserDescriptors.isEmpty && program.isEmpty
     }
 
     /// No client can connect except those that exist from the start.
     var isClosed: Bool {
-        activated.isEmpty && streams.isEmpty && datagrams.isEmpty && vhostUsers.isEmpty && program.isEmpty
-            && !descriptors.isEmpty
+        activated.isEmpty && paths.isEmpty && vhostUserServers.isEmpty && program.isEmpty
+            && !(descriptors.isEmpty && vhostUserDescriptors.isEmpty)
     }
 }

@@ -14,7 +14,7 @@ package final class ListenerSession {
     /// How often clients are probed whose end the system does not report.
     private static let probeInterval = TimeAmount.seconds(2)
 
-    private let configuration: ListenerConfiguration
+    let configuration: ListenerConfiguration
     let quota: ClientQuota
     let loop: ControlLoop
     let logger: Logger
@@ -26,8 +26,12 @@ package final class ListenerSession {
     /// Datagram listeners by their port.
     private(set) var datagramListeners: [PortNumber: ListenerSocket] = [:]
     private var acceptLoops: [AcceptLoop] = []
+    /// The listeners for front ends.
+    private var frontEndPaths: Set<String> = []
     /// The front ends among the clients.
     var frontEnds: [PortNumber: VhostConnection] = [:]
+    /// To front ends that listen.
+    var connectors: [FrontEndConnector] = []
     /// The connected clients by their port.
     package private(set) var clients: [PortNumber: ListenerClient] = [:]
     var rateLimited = RateLimitedLogger()
@@ -54,11 +58,12 @@ package final class ListenerSession {
     package var description: String? {
         let words =
             listeners.map { listener in
-                let isVhostUser = configuration.vhostUsers.contains(listener.path)
+                let isVhostUser = frontEndPaths.contains(listener.path)
                 return (isVhostUser ? "vhost-user at " : listener.kind == .stream ? "stream at " : "dgram at ")
                     + listener.path
             }
-            + configuration.descriptors.map { "descriptor \($0.raw)" }
+            + configuration.vhostUserServers.map { "vhost-user to \($0)" }
+            + (configuration.descriptors + configuration.vhostUserDescriptors).map { "descriptor \($0.raw)" }
         return words.isEmpty ? nil : words.joined(separator: ", ")
     }
 
@@ -70,20 +75,20 @@ package final class ListenerSession {
         guard !configuration.isEmpty else { return }
         for path in configuration.streams { try open(make(.stream, at: path)) }
         for path in configuration.datagrams { try open(make(.datagram, at: path)) }
-        for path in configuration.vhostUsers {
-            let listener = try make(.stream, at: path)
-            try accept(from: listener, cost: VhostConnection.descriptorCount) { [unowned self] in
-                acceptFrontEnd($0, $1, at: path)
-            }
-        }
+        for path in configuration.vhostUsers { try acceptFrontEnds(from: make(.stream, at: path)) }
         for socket in configuration.activated {
             switch socket.kind {
             case .listener(let kind):
-                try open(ListenerSocket(kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path))
+                let listener = ListenerSocket(
+                    kind, inheriting: Descriptor(inheriting: socket.raw), path: socket.path)
+                try socket.isVhostUser ? acceptFrontEnds(from: listener) : open(listener)
+            case .connection(let descriptor) where socket.isVhostUser: try adoptFrontEnd(descriptor)
             case .connection(let descriptor): adopt(descriptor)
             }
         }
         for descriptor in configuration.descriptors { adopt(descriptor) }
+        try adoptFrontEnds()
+        connectFrontEnds()
         if !configuration.program.isEmpty { try makePair() }
         probe()
     }
@@ -105,6 +110,14 @@ package final class ListenerSession {
                         rateLimited.log("no client can be accepted at \(path): \($0)", to: logger)
                     }, onClient: onClient)
             })
+    }
+
+    private func acceptFrontEnds(from listener: ListenerSocket) throws(ExitError) {
+        let path = listener.path
+        frontEndPaths.insert(path)
+        try accept(from: listener, cost: VhostConnection.descriptorCount) { [unowned self] in
+            attachFrontEnd($0, $1, at: path)
+        }
     }
 
     private func open(_ listener: ListenerSocket) throws(ExitError) {
@@ -267,6 +280,7 @@ package final class ListenerSession {
         guard let client = clients.removeValue(forKey: port) else { return }
         frontEnds.removeValue(forKey: port)?.close()
         session.detachClient(port)
+        client.onEnd()
         if let reason {
             rateLimited.log("disconnected \(client.description): \(reason)", to: logger)
         } else {
@@ -298,6 +312,7 @@ package final class ListenerSession {
         isClosing = true
         loop.cancel(probeTimer)
         for acceptLoop in acceptLoops { acceptLoop.close() }
+        for connector in connectors { connector.close() }
         for listener in listeners { listener.remove() }
         for port in Array(clients.keys) { end(port, nil) }
         for port in datagramListeners.keys { control.detach(port) }

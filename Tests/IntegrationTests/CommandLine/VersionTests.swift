@@ -34,7 +34,7 @@ extension IntegrationTests {
             #expect(facts["system"] == String(system))
             #expect(facts["TAP"] == "yes, with libnftables")
             #expect(facts["user-mode NAT"]?.hasPrefix("yes, with libslirp 4.") == true)
-            #expect(facts["vmnet.framework"] == "no" && facts["vhost-user"] == "no")
+            #expect(facts["vmnet.framework"] == "no" && facts["vhost-user"] == "yes")
             #expect(facts["commit"]?.isEmpty == false)
         }
 
@@ -50,7 +50,7 @@ extension IntegrationTests {
             for member in [
                 "\"name\":\"Linux\"", "\"architecture\":\"\(architecture)\"", "\"tap\":true",
                 "\"nftables\":\"libnftables\"",
-                "\"user\":true", "\"libslirp\":\"\(slirp)\"", "\"vmnet\":false", "\"vhost-user\":false",
+                "\"user\":true", "\"libslirp\":\"\(slirp)\"", "\"vmnet\":false", "\"vhost-user\":true",
             ] {
                 #expect(result.output.contains(member), "\(member) is not in \(result.output)")
             }

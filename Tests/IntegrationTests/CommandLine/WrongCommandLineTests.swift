@@ -128,6 +128,11 @@ extension IntegrationTests {
             --uplink none --dgram DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
             --stream= % 64 --stream needs a path
+            --vhost-user ,client % 64 --vhost-user needs a path
+            --vhost-user DIR/u,server % 64 --vhost-user: 'server' is unknown | client | written ,,
+            --vhost-user DIR/u --vhost-user DIR/u,client % 64 is given twice
+            --vhost-user-fd 99 % 64 --vhost-user-fd 99: descriptor 99 is not open | must pass it on
+            --socket-group root --vhost-user DIR/u,client % 64 --socket-group needs --stream | PATH,client
             --fd 99 % 64 descriptor 99 is not open | must pass it on
             --fd three % 64 'three' is invalid for '--fd
             --socket-group root DIR/v % 64 --socket-group needs --stream, --dgram or --vhost-user
