@@ -8,7 +8,7 @@ struct GuestRows {
     let report: Report
     let scale: Scale
 
-    private struct Peer {
+    struct Peer {
         let who: String
         let vm: VirtualMachine
         /// The host as the guest sees it.
@@ -16,6 +16,7 @@ struct GuestRows {
         let kept: [Any]
     }
 
+    static let tapWithTSO = "QEMU tap with TSO"
     private static let jumbo = "\(Report.ours), MTU 65520"
 
     func run() throws {
@@ -25,7 +26,7 @@ struct GuestRows {
         for (who, make) in [
             ("vde_switch", vdeSwitch), (Report.ours, { try own(mtu: nil) }),
             (GuestRows.jumbo, { try own(mtu: 65_520) }), ("passt, MTU 65520", passt), ("QEMU user", user),
-            ("QEMU tap with TSO", tap),
+            (GuestRows.tapWithTSO, tap),
         ] as [(String, () throws -> Peer?)] {
             report.attempt("a machine (software emulation)", who) { if let peer = try make() { peers.append(peer) } }
         }
@@ -34,14 +35,9 @@ struct GuestRows {
             scale.rounds {
                 for peer in $0 ? peers.reversed() : peers {
                     report.attempt(what, peer.who) {
-                        let result = try peer.vm.run(
-                            "/bin/stream \(direction) \(peer.target) 5001 \(2 * scale.seconds) 1", within: 60)
-                        guard result.output.hasPrefix("mbits "),
-                            let rate = Double(result.output.split(separator: " ").last ?? "")
-                        else {
-                            throw CommandFailed(description: result.output)
-                        }
-                        report.add(what, "Mbit/s", peer.who, rate)
+                        report.add(
+                            what, "Mbit/s", peer.who,
+                            try GuestRows.rate(of: peer.vm, direction, to: peer.target, 2 * scale.seconds))
                     }
                 }
             }
@@ -49,6 +45,16 @@ struct GuestRows {
                 what, "Mbit/s", .atLeast(1.4, times: "vde_switch"),
                 .atLeast(1.1, GuestRows.jumbo, times: "passt, MTU 65520"))
         }
+    }
+
+    /// Mbit/s of one TCP stream between a guest and a server of `server`.
+    static func rate(
+        of vm: VirtualMachine, _ direction: String, to target: String, _ seconds: Double
+    ) throws -> Double {
+        let result = try vm.run("/bin/stream \(direction) \(target) 5001 \(seconds) 1", within: 60)
+        guard result.output.hasPrefix("mbits "), let rate = Double(result.output.split(separator: " ").last ?? "")
+        else { throw CommandFailed(description: result.output) }
+        return rate
     }
 
     private func vm(
@@ -61,7 +67,7 @@ struct GuestRows {
         return vm
     }
 
-    private func server(in host: Namespace) throws -> BackgroundProgram {
+    static func server(in host: Namespace) throws -> BackgroundProgram {
         let server = try host.start([Tool.stream, "serve", "5001"])
         try host.waitForListener(on: 5001)
         return server
@@ -76,7 +82,7 @@ struct GuestRows {
         try configure(vm, "192.168.105.2")
         return Peer(
             who: "vde_switch", vm: vm, target: "192.168.105.1",
-            kept: [vde, host, folder, try server(in: host)])
+            kept: [vde, host, folder, try GuestRows.server(in: host)])
     }
 
     private func configure(_ vm: VirtualMachine, _ address: String) throws {
@@ -94,7 +100,7 @@ struct GuestRows {
         _ = try vm.lease()
         return Peer(
             who: mtu == nil ? Report.ours : GuestRows.jumbo, vm: vm, target: "192.168.105.1",
-            kept: [daemon, host, folder, try server(in: host)])
+            kept: [daemon, host, folder, try GuestRows.server(in: host)])
     }
 
     /// Its defaults, which offer an MTU of 65,520 by DHCP; its gateway is the host.
@@ -116,11 +122,11 @@ struct GuestRows {
             in: network.host, network.folder)
         let lease = try vm.lease()
         return Peer(
-            who: "passt, MTU 65520", vm: vm, target: router(lease),
-            kept: [limits, network, passt, try server(in: network.host)])
+            who: "passt, MTU 65520", vm: vm, target: GuestRows.router(lease),
+            kept: [limits, network, passt, try GuestRows.server(in: network.host)])
     }
 
-    private func router(_ lease: String) -> String {
+    static func router(_ lease: String) -> String {
         lease.split(separator: " ").first { $0.hasPrefix("router=") }.map { String($0.dropFirst(7)) } ?? ""
     }
 
@@ -129,18 +135,19 @@ struct GuestRows {
         let vm = try vm("user", netdev: "user,id=net0", in: host, folder)
         let lease = try vm.lease()
         return Peer(
-            who: "QEMU user", vm: vm, target: router(lease), kept: [folder, host, try server(in: host)])
+            who: "QEMU user", vm: vm, target: GuestRows.router(lease),
+            kept: [folder, host, try GuestRows.server(in: host)])
     }
 
-    private func tap() throws -> Peer? {
+    func tap() throws -> Peer? {
         let folder = try TemporaryFolder(), host = try Namespace("tap")
         let vm = try vm("tap", netdev: "tap,id=net0,ifname=tap0,script=no,downscript=no", in: host, folder)
         try host.ip("addr", "add", "192.168.105.1/24", "dev", "tap0")
         try host.ip("link", "set", "tap0", "up")
         try configure(vm, "192.168.105.2")
         return Peer(
-            who: "QEMU tap with TSO", vm: vm, target: "192.168.105.1",
-            kept: [folder, host, try server(in: host)])
+            who: GuestRows.tapWithTSO, vm: vm, target: "192.168.105.1",
+            kept: [folder, host, try GuestRows.server(in: host)])
     }
 }
 

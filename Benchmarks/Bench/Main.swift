@@ -7,7 +7,8 @@ import TestSupport
 ///
 ///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]
 ///
-/// Groups: frames, costs, control, names, streams, ipv6, guests, user, life, dhcp, stalled, listeners, vmnet, micro.
+/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, life, dhcp, stalled, listeners, vmnet,
+/// micro.
 @main
 struct Bench {
     static func main() throws {
@@ -33,7 +34,7 @@ struct Bench {
         let groups =
             arguments.isEmpty
             ? [
-                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "user", "life", "dhcp",
+                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "life", "dhcp",
                 "stalled", "listeners", "vmnet", "micro",
             ]
             : Array(arguments)
@@ -49,6 +50,7 @@ struct Bench {
                 case "streams": try StreamRows(report, scale, isQuick: isQuick).run()
                 case "ipv6": try IPv6Rows(report: report, scale: scale).run()
                 case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report: report, scale: scale).run() }
+                case "vhost": if !isQuick || !arguments.isEmpty { try VhostRows(report: report, scale: scale).run() }
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
                 case "life": try LifeRows(report: report, scale: scale).run()
                 case "dhcp": try DHCPRows(report: report, scale: scale).run()
