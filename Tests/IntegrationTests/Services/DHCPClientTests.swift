@@ -33,11 +33,14 @@ extension IntegrationTests {
 
                     """.utf8))
             let result = try guest.namespace.attempt([
-                "dhclient", "-1", "-v", "-cf", configuration, "-lf", leases, "-pf", folder.file("dhclient.pid"),
+                "dhclient", "-1", "-v", "-sf", "/bin/true", "-cf", configuration, "-lf", leases, "-pf",
+                folder.file("dhclient.pid"),
                 interface,
             ])
             _ = try guest.namespace.attempt([
-                "dhclient", "-x", "-cf", configuration, "-lf", leases, "-pf", folder.file("dhclient.pid"), interface,
+                "dhclient", "-x", "-sf", "/bin/true", "-cf", configuration, "-lf", leases, "-pf",
+                folder.file("dhclient.pid"),
+                interface,
             ])
             return result.output + result.error
         }
