@@ -60,7 +60,7 @@ struct StandardErrorLog: LogHandler {
                 ("time", .integer(Int(WallClock.seconds))), ("level", .string("\(level)")),
                 ("program", .string("vde_vmnet")), ("message", .string(message)),
             ]
-            return StandardOutput.writeError(JSON.object(fields).text + "\n")
+            return LogOutput.write(JSON.object(fields).text + "\n")
         }
         if let journal, journal.send(message, priority: StandardErrorLog.priority(level)) { return }
         var text = "vde_vmnet: "
@@ -69,7 +69,7 @@ struct StandardErrorLog: LogHandler {
             text += "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst()) "
         }
         if level != .info && level != .notice { text += "\(level): " }
-        StandardOutput.writeError(text + message + "\n")
+        LogOutput.write(text + message + "\n")
     }
 
     /// syslog(3)'s number for a level.

@@ -109,6 +109,7 @@ package final class Daemon {
             )
         }
         SignalPipe.ignore(Signal.pipe)
+        SignalPipe.ignore(Signal.fileSize)
         let signals = try orUnavailable { () throws(SystemError) in
             try SignalPipe([Signal.hangup, Signal.interrupt, Signal.terminate, Signal.user1, Signal.child])
         }

@@ -115,14 +115,13 @@ extension Files {
                 "open", path))
     }
 
-    /// Opens a file for writing, and creates or empties it, with the rights of the user that called sudo if the process
-    /// was started through it: the program must not overwrite files that this user cannot write. Others may not read a
-    /// file that it creates. Does not wait for the reader of a FIFO.
-    package static func createForCaller(_ path: String) throws(SystemError) -> Descriptor {
-        let flags: OpenFlags = [.writeOnly, .create, .truncate, .nonBlocking]
-        guard let caller = CurrentProcess.sudoCaller, caller.user != 0 else {
-            return try open(path, flags, mode: 0o600)
-        }
+    /// Opens a file for writing, and creates it, with the rights of the user that called sudo: only the kernel knows
+    /// which files that user may write.
+    static func openForWriting(
+        _ path: String, as caller: (user: UInt32, group: UInt32)
+    ) throws(SystemError) -> Descriptor {
+        // In /dev, links lead to the descriptors of the process.
+        let flags: OpenFlags = [.writeOnly, .create, .nonBlocking, PrivateOutput.isDevice(path) ? [] : .noFollow]
         let groups = UserDatabase.groups(of: caller.user, caller.group)
         return Descriptor(
             adopting: try SystemError.check(

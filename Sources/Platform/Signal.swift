@@ -13,4 +13,6 @@ package enum Signal {
     /// A child has ended.
     package static var child: Int32 { SIGCHLD }
     package static var pipe: Int32 { SIGPIPE }
+    /// A write beyond the limit of a file's size (`ulimit -f`). Ignored, the write fails with EFBIG.
+    package static var fileSize: Int32 { SIGXFSZ }
 }

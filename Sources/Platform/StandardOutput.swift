@@ -15,6 +15,23 @@ package enum StandardOutput {
     /// Writes to standard error.
     package static func writeError(_ text: String) { write(text, to: 2) }
 
+    /// Writes to standard error without waiting. Returns false if it takes nothing now: a pipe that is full, or a
+    /// terminal that was stopped. Of a long text, a part may be written.
+    package static func writeErrorAtOnce(_ text: String) -> Bool {
+        let stream = Descriptor(adopting: 2)
+        // A pipe that is writable takes as many bytes without waiting (pipe(7), PIPE_BUF).
+        let part = 4096
+        let bytes = Array(text.utf8)
+        var written = 0
+        while written < bytes.count, !stream.wait(for: .writable, until: .distantPast).isEmpty {
+            let next = min(written + part, bytes.count)
+            try? stream.write(Array(bytes[written..<next]))
+            written = next
+        }
+        _ = stream.release()
+        return written > 0
+    }
+
     /// The status of standard error; nil if it cannot be read.
     package static var errorStatus: FileStatus? {
         let stream = Descriptor(adopting: 2)

@@ -31,7 +31,7 @@ final class CaptureOutput {
         if let path, path != "-" {
             name = path
             do throws(SystemError) {
-                descriptor = try Files.createForCaller(path)
+                descriptor = try PrivateOutput.open(path)
             } catch {
                 let isDenied = [Errno.accessDenied, Errno.notPermitted].contains(error.code)
                 throw ExitError(

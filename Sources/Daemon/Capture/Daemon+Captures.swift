@@ -15,7 +15,7 @@ extension Daemon {
     func openCaptureFile() throws(ExitError) {
         guard let path = configuration.pcap else { return }
         do throws(SystemError) {
-            let file = try Files.createForCaller(path)
+            let file = try PrivateOutput.open(path)
             guard try file.status().kind == .regular else {
                 throw SystemError(code: Errno.invalid, "write to a FIFO or device", path)
             }

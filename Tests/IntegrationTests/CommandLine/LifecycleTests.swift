@@ -36,6 +36,46 @@ extension IntegrationTests {
             #expect(try Files.entries(vde.path) == ["ctl"], "no socket of ours is left with the switch")
         }
 
+        /// Nothing reads standard error. The network works, and a signal ends it.
+        @Test func fullStandardErrorStopsNothing() throws {
+            let network = try TestNetwork()
+            let pipe = try DescriptorPair.pipe(), vde = network.folder.file("vde")
+            pipe.second.setNonBlocking()
+            while (try? pipe.second.write([0])) != nil {}
+            pipe.second.setBlocking()
+            let daemon = try GuestProgram.start(
+                network.host.prefix + ["sh", "-c", "exec \"$@\" 2>&3 3>&- >/dev/null", "sh"]
+                    + [TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state")]
+                    + ["--log-level", "debug", "--switch", vde],
+                descriptor: pipe.second.raw, user: nil, environment: [:])
+            try eventually("the switch", within: ampleTime) { Files.exists(vde + "/ctl") }
+            let guest = try PlugGuest("guest", path: vde, folder: network.folder)
+            try guest.lease()
+            #expect(try guest.namespace.pings(gateway))
+            // With room for some lines, the number of lost ones comes first.
+            pipe.first.setNonBlocking()
+            while let part = try? pipe.first.read(limit: 65_536), !part.isEmpty {}
+            guest.stop()
+            daemon.signal(Signal.terminate)
+            try eventually("its end", within: ampleTime) { daemon.poll() == .exited(0) }
+            let log = String(decoding: try pipe.first.read(limit: 65_536), as: UTF8.self)
+            #expect(log.hasPrefix("vde_vmnet: warning: lines of this log that were lost"), "\(log)")
+            #expect(log.contains("ending on signal 15"))
+        }
+
+        /// A limit of the size of files (`ulimit -f`) makes writes fail, and kills nothing.
+        @Test func limitOfFileSizeIsReported() throws {
+            let network = try TestNetwork()
+            let vde = network.folder.file("vde"), log = network.folder.file("log")
+            let result = try network.host.attempt([
+                "sh", "-c", "ulimit -f 0; exec \"$@\" 2>&1 | cat", "sh", TestHost.product("vde_vmnet"), "--uplink",
+                "none",
+                "--switch", vde, "--state-dir", network.folder.file("state"), "--pcap", log, "--idle-exit", "1",
+            ])
+            #expect(result.succeeded && result.output.contains("File too large"), "\(result.output)\(result.error)")
+            #expect(!Files.exists(vde))
+        }
+
         @Test func nextRunUndoesChangesOfKilledRun() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))

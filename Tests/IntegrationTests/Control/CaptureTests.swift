@@ -299,7 +299,7 @@ extension IntegrationTests {
                 (["--guest", "missing"], 69, "no guest is called 'missing'"),
                 (["--guest", "52:54:00:00:00:99"], 69, "52:54:00:00:00:99"), (["--port", "x"], 64, "--port: 'x'"),
                 (["--count", "0"], 64, "--count"), (["--snaplen", "63"], 64, "--snaplen"),
-                (["--port", "1", "--guest", "x"], 64, "together"), (["-w", "/missing/x"], 73, "/missing/x"),
+                (["--port", "1", "--guest", "x"], 64, "together"), (["-w", "/missing/x"], 73, "open /missing"),
             ]
             for (words, status, text) in wrong {
                 let result = try fixture.host.attempt(
