@@ -28,6 +28,7 @@ package struct Client: ParsableCommand {
 
     package mutating func validate() throws {
         if command.first == "--" { command.removeFirst() }
+        if socket.isEmpty { throw ValidationError("client: the path of the socket is empty") }
         if command.isEmpty {
             throw ValidationError(
                 "client: give the program to start, such as: vde_vmnet client \(socket) qemu-system-x86_64 ...")

@@ -69,6 +69,13 @@ struct ControlOptions: ParsableArguments {
         }
         if let pcap {
             guard !pcap.isEmpty else { throw ValidationError("--pcap needs a file") }
+            if pcap == "-" {
+                throw ValidationError(
+                    """
+                    --pcap writes a file, because standard output has the ready line; capture to standard output by: \
+                    vde_vmnet capture -w -
+                    """)
+            }
             configuration.pcap = Files.absolute(pcap)
         }
         switch control {

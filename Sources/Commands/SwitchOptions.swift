@@ -92,6 +92,7 @@ struct SwitchOptions: ParsableArguments {
 
     private func configure(_ base: SwitchConfiguration, group: UInt32?) throws -> SwitchConfiguration {
         if mgmt?.isEmpty == true { throw ValidationError("--mgmt needs a path") }
+        if rcfile?.isEmpty == true { throw ValidationError("--rcfile needs a path") }
         if let port = trunk.first(where: { !(0...base.portLimit).contains($0) }) {
             throw ValidationError("--trunk: \(port) is not a port of the switch, which has 0 to \(base.portLimit)")
         }

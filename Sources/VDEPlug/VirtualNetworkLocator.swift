@@ -22,6 +22,10 @@ package enum VirtualNetworkLocator: Equatable, Sendable {
     ///   - home: the user's home directory, for the default switch.
     /// - Throws: why the locator is invalid, and what to write instead.
     package init(_ text: String?, home: String?) throws(UnclassifiedError) {
+        // Such as of a variable that is not set. The default would be another network.
+        if text == "" {
+            throw UnclassifiedError("the path of the VDE network is empty; give one, such as /tmp/vde, or leave it out")
+        }
         let text = text ?? ""
         var rest = Substring(text)
         if let scheme = text.firstRange(ofText: "://") {

@@ -143,6 +143,9 @@ extension IntegrationTests {
             run qemu-system-x86_64 % 64 give the program to start behind --
             run --uplink none -- GONE % 127 start GONE: No such file | there is no such program
             run --idle-exit 5 -- true % 64 --idle-exit does not go with run
+            --switch= % 64 the path of the VDE network is empty | leave it out
+            --switch --rcfile= DIR/v % 64 --rcfile needs a path
+            --switch --pcap - DIR/v % 64 --pcap writes a file | vde_vmnet capture -w -
             client % 64 Missing expected argument '<socket>' | vde_vmnet client --help
             client DIR/s % 64 give the program to start, such as
             client DIR/s true % 69 connect DIR/s: No such file | is vde_vmnet --stream DIR/s running
