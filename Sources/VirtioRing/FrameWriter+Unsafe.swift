@@ -20,6 +20,9 @@ struct FrameWriter: ~Copyable {
     /// Chains that one frame may use.
     private static let chainCapacity = 512
 
+    /// How many entries ahead buffers are loaded into the cache.
+    private static let prefetchDistance = 4
+
     private var pieces = PieceList()
     private let heads: UnsafeMutablePointer<UInt16>
     private let lengths: UnsafeMutablePointer<Int>
@@ -138,11 +141,16 @@ struct FrameWriter: ~Copyable {
         headerLength: Int
     ) -> Outcome {
         let needed = headerLength + parts.length
-        guard let ready = ring.availableCount() else { return .broken }
+        guard var ready = ring.knownCount > 0 ? ring.knownCount : ring.availableCount() else { return .broken }
         let first = ring.next
+        ring.prefetch(FrameWriter.prefetchDistance, isWritable: true)
         var chains = 0, room = 0
         pieces.removeAll()
         repeat {
+            if chains == ready {
+                guard let more = ring.availableCount() else { return .broken }
+                ready += more
+            }
             guard chains < ready else {
                 ring.rewind(to: first)
                 // A ring that is full of too small buffers stays full.

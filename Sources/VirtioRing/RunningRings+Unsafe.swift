@@ -26,6 +26,9 @@ struct RunningRings: ~Copyable {
     /// Bytes of frames that are enough for a batch: less than what a port's queue holds.
     private static let batchBytes = 256 * 1024
 
+    /// How many entries ahead buffers are loaded into the cache.
+    private static let prefetchDistance = 4
+
     private let pairs: UnsafeMutablePointer<QueuePair>
     /// Pairs from the first one to the last one that runs; at least one.
     private var pairCount = 1
@@ -166,6 +169,7 @@ struct RunningRings: ~Copyable {
             if ready == 0 { break }
             for _ in 0..<min(ready, rest) {
                 let frame = unsafe frames + filled
+                unsafe pairs[pair].transmitting!.prefetch(RunningRings.prefetchDistance, isWritable: false)
                 guard unsafe take(from: pair, into: frame, discardsFrames) else { return .impossibleChain }
                 rest -= 1
                 guard !discardsFrames else { continue }

@@ -33,7 +33,9 @@ import VDEPlug
     @Test func emptyLocatorNamesDefaultSwitches() throws {
         let places = ["/home/me/.vde2/default.switch", "/home/me/.vde2/stdsock", "/var/run/vde.ctl", "/tmp/vde.ctl"]
         #expect(try locator(nil) == .defaultSwitch(candidates: places, port: 0))
-        #expect(try locator("") == .defaultSwitch(candidates: places, port: 0))
+        #expect(try locator("vde://") == .defaultSwitch(candidates: places, port: 0))
+        // Such as of a variable that is not set.
+        #expect(throws: UnclassifiedError.self) { try locator("") }
         #expect(try locator("[3]") == .defaultSwitch(candidates: places, port: 3))
         #expect(
             try VirtualNetworkLocator(nil, home: nil) == .defaultSwitch(candidates: Array(places.dropFirst(2)), port: 0)

@@ -60,6 +60,14 @@ static inline uint64_t platform_load_word(const void *word) {
 static inline void platform_store_release(void *word, uint16_t value) {
     __atomic_store_n((uint16_t *)word, value, __ATOMIC_RELEASE);
 }
+// A hint to the processor: the cache line of `place` will be read, or written, soon. Never faults.
+static inline void platform_prefetch(const void *place, int is_written) {
+    if (is_written) {
+        __builtin_prefetch(place, 1);
+    } else {
+        __builtin_prefetch(place, 0);
+    }
+}
 static inline void platform_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 #endif
