@@ -62,8 +62,10 @@ package final class Daemon {
     var nat64: NAT64Discovery?
     /// Reports changes of the host's interfaces, for `--deny private`.
     var localNetworkMonitor: ChangeMonitor?
-    /// Logs what the egress policy refuses; nil without `--egress-log`.
+    /// Logs what the egress policy refuses; nil while it is not logged.
     var egressLog: EgressLog?
+    /// Reports refusals to the log.
+    var refusalTimer: ControlLoop.TimerID?
     /// Follows the guests of published ports.
     private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)

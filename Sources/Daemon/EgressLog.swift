@@ -35,7 +35,10 @@ struct EgressLog {
     mutating func log(
         _ refusals: [EgressRefusal], _ further: [MACAddress?: Int], now: Instant, label: (MACAddress) -> String?
     ) {
-        if now >= windowEnd { endWindow(now: now, label) }
+        if now >= windowEnd {
+            end(label: label)
+            windowEnd = now + EgressLog.window
+        }
         for refusal in refusals {
             guard guests.count < EgressLog.guestLimit || guests[refusal.hardware] != nil else { continue }
             var guest = guests[refusal.hardware] ?? Guest()
@@ -52,11 +55,12 @@ struct EgressLog {
         for (hardware, count) in further where guests[hardware] != nil { guests[hardware]!.further += count }
     }
 
-    private mutating func endWindow(now: Instant, _ label: (MACAddress) -> String?) {
+    /// Logs how many refusals were not logged since the last call.
+    mutating func end(label: (MACAddress) -> String?) {
         for (hardware, guest) in guests where guest.further > 0 {
             logger.notice("egress refused: \(guest.further) further times to \(EgressLog.name(hardware, label))")
         }
-        (guests, logged, windowEnd) = ([:], 0, now + EgressLog.window)
+        (guests, logged) = ([:], 0)
     }
 
     /// The guest, and what it may not reach.
@@ -87,13 +91,32 @@ extension Daemon {
     /// Starts to log what the egress policy refuses, if the user wants that.
     func startEgressLog() {
         guard configuration.logsRefusals, uplink != nil else { return }
+        beginEgressLog()
+    }
+
+    /// Logs what the egress policy refuses from now on, or no longer. A failure changes nothing.
+    func setEgressLog(_ isOn: Bool) throws(ChangeRefusal) {
+        guard let uplink, isOn != (egressLog != nil) else { return }
+        // Earlier refusals are not for the log, and the last ones of a log that ends are.
+        reportRefusals()
+        try uplink.change(logsRefusals: isOn)
+        configuration.logsRefusals = isOn
+        if isOn { return beginEgressLog() }
+        loop.cancel(refusalTimer)
+        refusalTimer = nil
+        egressLog?.end(label: label)
+        egressLog = nil
+        uplink.setRefusalReports(networkControl?.isReporting == true)
+    }
+
+    private func beginEgressLog() {
         egressLog = EgressLog(logger: logger)
         uplink?.setRefusalReports(true)
         scheduleRefusals()
     }
 
     private func scheduleRefusals() {
-        loop.schedule(after: Daemon.refusalInterval) { [unowned self] in
+        refusalTimer = loop.schedule(after: Daemon.refusalInterval) { [unowned self] in
             reportRefusals()
             scheduleRefusals()
         }
@@ -104,12 +127,15 @@ extension Daemon {
         for taken in [names?.policy.takeRefusals(), uplink?.takeRefusals()].compactMap(\.self) {
             for refusal in taken.refusals { networkControl?.report(refusal) }
             guard egressLog != nil else { continue }
-            let now = BootClock.now
-            egressLog?.log(taken.refusals, taken.further, now: now) { [unowned self] hardware in
-                guard let lease = addressService?.leases.first(where: { $0.hardware == hardware && $0.expires > now })
-                else { return nil }
-                return lease.name.map { "\($0), \(lease.address)" } ?? "\(lease.address)"
-            }
+            egressLog?.log(taken.refusals, taken.further, now: BootClock.now, label: label)
         }
+    }
+
+    /// A guest's name and address.
+    private func label(_ hardware: MACAddress) -> String? {
+        let now = BootClock.now
+        guard let lease = addressService?.leases.first(where: { $0.hardware == hardware && $0.expires > now })
+        else { return nil }
+        return lease.name.map { "\($0), \(lease.address)" } ?? "\(lease.address)"
     }
 }

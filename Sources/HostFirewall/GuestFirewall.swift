@@ -24,6 +24,8 @@ package final class GuestFirewall {
     package var rules: NATTable
     /// Refused packets that tables which were replaced have counted.
     private var refusedBefore = 0
+    /// The table in the kernel has the counter of refused packets.
+    private var hasCounter = false
     /// Addresses of names, as elements of the first table's sets.
     package private(set) var pins = PinTable()
     private var isOwned = false
@@ -65,6 +67,7 @@ package final class GuestFirewall {
             }
             isApplied = true
         }
+        hasCounter = rules.logGroup != nil
         for table in watched { listings[table] = nftables.listing(of: table) }
     }
 
@@ -95,7 +98,7 @@ package final class GuestFirewall {
     package var refusedPackets: Int? { rules.logGroup == nil ? nil : refusedBefore + refusedNow }
 
     private var refusedNow: Int {
-        guard isApplied, rules.logGroup != nil else { return 0 }
+        guard isApplied, hasCounter else { return 0 }
         return nftables.packets(of: NATTable.refusalCounter, in: rules.table) ?? 0
     }
 

@@ -67,8 +67,11 @@ package protocol Uplink: AnyObject {
     func publish(_ published: [PublishedPort])
     /// The TCP connections between guests and the outside, `limit` at most; nil if the kernel has them.
     func flows(limit: Int) -> [UplinkDetails.Flow]?
-    /// Whether frames that the egress policy refuses are noted for `takeRefusals`.
+    /// Whether frames that the egress policy refuses are noted for `takeRefusals`, by an uplink that handles them itself.
     func setRefusalReports(_ isOn: Bool)
+    /// Has the host's firewall log what the egress policy refuses, for `takeRefusals`, or no longer. An uplink that
+    /// handles the frames itself has nothing to change. A failure changes nothing.
+    func change(logsRefusals: Bool) throws(ChangeRefusal)
     /// The refused frames since the last call, as far as the uplink sees them, and the number of those that had no
     /// room.
     func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int])
@@ -117,6 +120,9 @@ extension Uplink {
         throw ChangeRefusal(.unsupported, "this uplink publishes no ports while it runs; give --publish at the start")
     }
     package func change(egress: EgressPolicy) throws(ChangeRefusal) {
+        throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
+    }
+    package func change(logsRefusals: Bool) throws(ChangeRefusal) {
         throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
     }
     package func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {

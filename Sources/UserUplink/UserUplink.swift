@@ -301,6 +301,8 @@ package final class UserUplink: Uplink {
 
     package func setRefusalReports(_ isOn: Bool) { network.refusals.setOn(isOn) }
 
+    package func change(logsRefusals: Bool) throws(ChangeRefusal) {}
+
     package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) { network.takeRefusals() }
 
     package var refusedPackets: Int? { network.dropped(.refused) }

@@ -63,18 +63,22 @@ package struct Egress: ParsableCommand {
         commandName: "egress", abstract: "Show or set what guests may connect to while a network runs.",
         discussion: """
             allow: any destination. deny: only those of vde_vmnet allow; established connections to others end. On a \
-            network that root started, another owner may only make the policy stricter, unless it was started with \
-            --control-allow egress.
+            network that root started, another owner may only make the policy stricter, and not end the log of \
+            --egress-log, unless it was started with --control-allow egress.
             """)
 
     @Argument(help: "allow or deny; without it, the policy is shown.")
     var policy: String?
+    @Option(help: "Log what the policy refuses, as --egress-log does: on or off.")
+    var log: SwitchArgument?
     @OptionGroup var network: NetworkOptions
 
     package init() {}
 
     package func run() throws {
         let connection = try network.connect()
+        // The log first: it has what a new policy refuses from its beginning on.
+        if let log { _ = try connection.call("egress.log", [("log", .bool(log == .on))]) }
         if let policy { _ = try connection.call("egress.set", [("policy", .string(policy))]) }
         try Allow.show(connection)
     }
@@ -94,6 +98,7 @@ package struct Allow: ParsableCommand {
         for destination in egress["allowed"]?.array ?? [] {
             StandardOutput.write("allowed: \(PrintableText.line(destination.string ?? ""))\n")
         }
+        if egress["refusals_logged"]?.bool == true { StandardOutput.write("refusals: logged\n") }
     }
 
     struct Add: ParsableCommand {

@@ -26,6 +26,14 @@ extension NetworkControl {
             it.note(client, "sets the egress policy to \(word)")
             return it.egressStatus
         }
+        add("egress.log", .change) { (it, client, params) throws(ControlError) in
+            let isOn = try params.requiredBool("log")
+            _ = try it.egressUplink()
+            if it.start.logsRefusals && !isOn { try it.require(.loosen, client, "log of refusals") }
+            try it.orRefuse { () throws(ChangeRefusal) in try it.daemon.setEgressLog(isOn) }
+            it.note(client, isOn ? "logs what the egress policy refuses" : "ends the log of refusals")
+            return it.egressStatus
+        }
         add("allow.add", .change) { (it, client, params) throws(ControlError) in
             let destination = try NetworkControl.destination(params)
             _ = try it.egressUplink()

@@ -41,9 +41,14 @@ extension NetworkControl {
 
     private var isAwaited: Bool { ControlEventKind.allCases.contains { server.isAwaited($0.rawValue) } }
 
+    /// Events are being collected for a client.
+    var isReporting: Bool { eventState.ports != nil }
+
     /// A client has subscribed, or has ended that.
     func subscribed() {
-        guard isAwaited, eventState.ports == nil else { return }
+        guard isAwaited, !isReporting else { return }
+        // Refusals of the time before are no events.
+        daemon.reportRefusals()
         eventState.ports = currentPorts()
         eventState.isUplinkConnected = daemon.uplink.map { $0.port != nil } ?? true
         eventState.resolvers = Resolvers(servers: daemon.configuration.nameServers)
@@ -69,7 +74,7 @@ extension NetworkControl {
         daemon.loop.cancel(eventState.timer)
         eventState.network?.stop()
         eventState.firewall?.stop()
-        if eventState.ports != nil { daemon.uplink?.setRefusalReports(daemon.configuration.logsRefusals) }
+        if isReporting { daemon.uplink?.setRefusalReports(daemon.egressLog != nil) }
         eventState = EventState()
     }
 

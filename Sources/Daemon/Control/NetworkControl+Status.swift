@@ -184,6 +184,7 @@ extension NetworkControl {
         ])
     }
 
+            ("refusals_logged", .bool(daemon.egressLog != nil)),
     func published(_ one: PublishedPort) -> JSON {
         let guest = one.completed(by: daemon.uplink?.hostAddressing?.network6).guest
         return .object([

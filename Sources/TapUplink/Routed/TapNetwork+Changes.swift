@@ -64,6 +64,9 @@ extension TapNetwork {
         }
     }
 
+    /// Has refused packets logged to a group of NFLOG and counted, or no longer.
+    func change(logGroup: UInt16?) throws(ChangeRefusal) { try change { $0.logGroup = logGroup } }
+
     /// Lets a guest connect to addresses of a name until `expires`.
     func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
         guard !isClosedForGood else { return }

@@ -20,7 +20,7 @@ package final class TapUplink: Uplink {
     private var network: TapNetwork?
     private var monitor: HostMonitor?
     private var tap = ""
-    /// Gets packets that the policy refuses, with `--egress-log`.
+    /// Gets packets that the policy refuses, while they are logged.
     private var packetLog: PacketLog?
     private var refusals = RefusalTable()
     package private(set) var port: PortNumber?
@@ -94,17 +94,49 @@ package final class TapUplink: Uplink {
         }
     }
 
+    package func change(logsRefusals: Bool) throws(ChangeRefusal) {
+        let network = try running()
+        if let packetLog {
+            guard !logsRefusals else { return }
+            try network.change(logGroup: nil)
+            context.loop.unwatch(packetLog.descriptor.raw)
+            self.packetLog = nil
+            refusals = RefusalTable()
+        } else if logsRefusals {
+            let log: PacketLog
+            do throws(SystemError) {
+                log = try PacketLog()
+                try watch(log)
+            } catch {
+                throw ChangeRefusal(.failed, TapUplink.refusal(ofLog: error))
+            }
+            do throws(ChangeRefusal) {
+                try network.change(logGroup: log.group)
+            } catch {
+                context.loop.unwatch(log.descriptor.raw)
+                throw error
+            }
+            packetLog = log
+        }
+    }
+
+    private func watch(_ log: PacketLog) throws(SystemError) {
+        try context.loop.watch(log.descriptor.raw) { [unowned self] _ in receiveRefusals() }
+    }
+
     private func openPacketLog() throws(ExitError) -> PacketLog {
         do throws(SystemError) {
             return try PacketLog()
         } catch {
-            throw ExitError(
-                .unavailable,
-                """
-                \(error); --egress-log needs NFLOG on a TAP: load the kernel module nfnetlink_log, or leave the option \
-                out
-                """)
+            throw ExitError(.unavailable, TapUplink.refusal(ofLog: error))
         }
+    }
+
+    private static func refusal(ofLog error: SystemError) -> String {
+        """
+        \(error); a log of refused packets needs NFLOG on a TAP: load the kernel module nfnetlink_log, or do without \
+        --egress-log
+        """
     }
 
     package var pinCount: Int { network?.firewall.pins.count ?? 0 }
@@ -192,9 +224,7 @@ package final class TapUplink: Uplink {
         guard let network, let guests = hostAddressing?.network else { return }
         if options.mode == .shared { HostRoutes.reportOffline(context.logger) }
         if let packetLog {
-            try orUnavailable { () throws(SystemError) in
-                try context.loop.watch(packetLog.descriptor.raw) { [unowned self] _ in receiveRefusals() }
-            }
+            try orUnavailable { () throws(SystemError) in try watch(packetLog) }
         }
         monitor = try HostMonitor(
             network, tap: tap, guests: guests, isShared: options.mode == .shared, loop: context.loop,

@@ -171,6 +171,7 @@ extension IntegrationTests {
                 (["publish", "add", "8081:192.168.64.2:80"], "this uplink publishes no ports while it runs"),
                 (["publish", "remove", "8080:192.168.64.2:80"], "this uplink publishes no ports while it runs"),
                 (["egress", "deny"], "the uplink vmnet has no egress policy"),
+                (["egress", "--log", "on"], "the uplink vmnet has no egress policy"),
                 (["allow", "add", "203.0.113.0/24"], "the uplink vmnet has no egress policy"),
                 (["allow", "remove", "203.0.113.0/24"], "the uplink vmnet has no egress policy"),
                 (["port", "isolate", "all", "on"], "this uplink isolates guests from its start on, or never"),

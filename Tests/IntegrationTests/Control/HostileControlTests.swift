@@ -96,7 +96,10 @@ extension IntegrationTests {
         func ownerGainsNothingThatStartDidNotGrant(isGranted: Bool) throws {
             let fixture = try ControlFixture(
                 "user",
-                ["--egress", "deny", "--allow", "203.0.113.0/24", "--publish", "127.0.0.1:8080:192.168.105.2:80"]
+                [
+                    "--egress", "deny", "--allow", "203.0.113.0/24", "--egress-log", "--publish",
+                    "127.0.0.1:8080:192.168.105.2:80",
+                ]
                     + (isGranted ? ["--control-allow", "publish,egress"] : []),
                 environment: ["SUDO_UID": "\(otherUser)", "SUDO_GID": "\(otherUser)"])
             let refused: ChildProcess.Termination = isGranted ? .exited(0) : .exited(77)
@@ -109,6 +112,8 @@ extension IntegrationTests {
             #expect(try attempt("allow", "remove", "203.0.113.0/24") == .exited(0))
             #expect(try attempt("allow", "add", "203.0.113.0/24") == .exited(0), "the start has granted it")
             #expect(try attempt("allow", "add", "198.51.100.0/24") == refused)
+            #expect(try attempt("egress", "--log", "off") == refused)
+            #expect(try attempt("egress", "--log", "on") == .exited(0))
             #expect(try attempt("egress", "allow") == refused)
             #expect(try attempt("port", "isolate", "all", "on") == .exited(0))
             #expect(try attempt("port", "isolate", "all", "off") == .exited(0), "the start did not isolate")

@@ -207,6 +207,44 @@ extension IntegrationTests {
             #expect(try fixture.control.daemon.stop() == .exited(0))
         }
 
+        @Test(arguments: ["tap", "user"]) func logIsSwitchedWhileNetworkRuns(uplink: String) throws {
+            let fixture = try Fixture(uplink, Self.rules), control = fixture.control
+            let guest = try fixture.guest(), daemon = control.daemon.program
+            func logged(_ text: String, _ program: String) throws {
+                try eventually("the line: \(text)", within: 20) {
+                    _ = try fixture.run(guest, program)
+                    return daemon.output.contains(text)
+                }
+            }
+            // Before the log is on, and while it is off.
+            _ = try fixture.run(guest, "lookup('before.example')\nopen('\(Fixture.forbidden)', 8000)")
+            #expect(try !control.run("egress").contains("logged"))
+            #expect(try control.run("egress", "--log", "on").hasSuffix("refusals: logged\n"))
+            try control.run("egress", "--log", "on")
+            try logged("the name forbidden.example", "lookup('forbidden.example')")
+            try logged("tcp to \(Fixture.forbidden) port 80", "open('\(Fixture.forbidden)', 80)")
+            // A stricter policy and the log in one command.
+            #expect(try !control.run("egress", "deny", "--log", "off").contains("logged"))
+            _ = try fixture.run(guest, "lookup('between.example')\nopen('\(Fixture.forbidden)', 853)")
+            try control.run("egress", "--log", "on")
+            try logged("tcp to \(Fixture.forbidden) port 443", "open('\(Fixture.forbidden)', 443)")
+            for text in ["before.example", "between.example", "port 8000", "port 853"] {
+                #expect(!daemon.output.contains(text))
+            }
+            let counted = try control.python(
+                """
+                before = call("egress.get")["result"]
+                after = call("egress.log", log=False)["result"]
+                print(before["refusals_logged"], after["refusals_logged"], before["refused_packets"] >= 2)
+                print(call("egress.log", log=1)["error"]["code"])
+                """)
+            #expect(counted.output == "True False True\nparameters\n", "\(counted)")
+            if uplink == "tap" {
+                #expect(try !control.host.run("nft", "list", "ruleset").contains("log group"))
+            }
+            #expect(try control.daemon.stop() == .exited(0))
+        }
+
         @Test func refusedNamesAreEvents() throws {
             let fixture = try Fixture("user", ["site.example:80"])
             let guest = try fixture.guest()
