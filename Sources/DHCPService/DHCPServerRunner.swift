@@ -147,6 +147,16 @@ package final class DHCPServerRunner {
     /// The name of the guest that has this address now.
     package func name(of address: IPv4Address) -> GuestName? { server.name(of: address, now: BootClock.now) }
 
+    /// The IPv6 address that is reserved for the guest that has this name now.
+    package func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address? {
+        server.address6(of: name, in: network, now: BootClock.now)
+    }
+
+    /// The name that the guest for which this IPv6 address is reserved has now.
+    package func name(of address: IPv6Address, in network: IPv6Network) -> GuestName? {
+        server.name(of: address, in: network, now: BootClock.now)
+    }
+
     /// The name of the guest that has this hardware address now.
     package func name(of hardware: MACAddress) -> GuestName? { server.name(of: hardware, now: BootClock.now) }
 

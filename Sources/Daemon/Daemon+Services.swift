@@ -35,7 +35,7 @@ extension Daemon {
         let facts: HostFacts? =
             isShared ? HostFacts(addressing, configuration, domain: names == nil ? nil : configuration.domain) : nil
         facts?.apply(to: &dhcp)
-        names?.names.setGateway(addressing.gatewayIPv6)
+        names?.names.setIPv6(gateway: addressing.gatewayIPv6, addressing.network6)
         startRouter(addressing, facts, dhcp)
         try names?.open(terminatesTCP: terminatesTCP)
         try openHostNames()
@@ -163,28 +163,22 @@ extension Daemon {
 extension Daemon {
     /// Answers the host's queries for guests' names: at the address that the user has chosen, or by systemd-resolved.
     private func openHostNames() throws(ExitError) {
-        guard let domain = configuration.domain, let names, let uplink, let network = uplink.hostAddressing?.network
+        guard let domain = configuration.domain, let names, let uplink, let addressing = uplink.hostAddressing
         else { return }
         // A network that could not be opened, and is replaced by a user-mode NAT, may have one.
         hostNames?.close()
         hostNames = nil
         let hasHostResolver = configuration.hostDNS != .off && uplink.hasHostResolver
-        let address: SocketAddress
-        switch configuration.hostDNS {
-        case .off: return
-        case .at(let chosen): address = chosen
-        case .automatic:
-            // On macOS, the loopback interface has the address 127.0.0.1 only.
-            guard hasHostResolver, !OperatingSystem.isMacOS else { return }
-            address = HostDNS.address(of: network)
-        }
+        guard let address = configuration.hostDNS.address(for: addressing.network) else { return }
+        // On macOS, the loopback interface has the address 127.0.0.1 only.
+        if configuration.hostDNS == .automatic, !hasHostResolver || OperatingSystem.isMacOS { return }
         do throws(ExitError) {
             hostNames = try HostNameListener(at: address, names: names.names, loop: loop, logger: logger)
         } catch {
             guard configuration.hostDNS == .automatic else { throw error }
             return logger.warning("the host does not resolve names of guests: \(error)")
         }
-        if hasHostResolver { return uplink.resolve(HostDNS.domains(of: network, domain), at: address) }
+        if hasHostResolver { return uplink.resolve(HostDNS.domains(of: addressing, domain), at: address) }
         logger.notice(
             """
             names below \(domain) are answered at \(address); send the host's queries for them there, for example \

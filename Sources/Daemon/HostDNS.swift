@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
 import Platform
+import Uplink
 import Wire
 
 /// Where the host's own queries for names of guests are answered.
@@ -20,11 +21,28 @@ package enum HostDNS: Equatable, Sendable {
         return SocketAddress(IPv4Address(127 << 24 | gateway & 0xff_ffff), port: port)
     }
 
-    /// The domains of a guest network: of names, and of addresses, if the network ends at an octet.
-    package static func domains(of network: GuestNetwork, _ domain: GuestDomain) -> [String] {
-        let length = network.network.prefixLength
-        guard length > 0, length % 8 == 0, length < 32 else { return [domain.description] }
-        let octets = network.network.base.bytes.prefix(length / 8).reversed().map { String($0) }
-        return [domain.description, octets.joined(separator: ".") + ".in-addr.arpa"]
+    /// Where the host's queries are answered, if they are; nil if not.
+    func address(for network: GuestNetwork) -> SocketAddress? {
+        switch self {
+        case .automatic: HostDNS.address(of: network)
+        case .at(let chosen): chosen
+        case .off: nil
+        }
+    }
+
+    /// The domains of a guest network: of names, and of addresses, if the network ends at an octet. An IPv6 network ends
+    /// at 64 bits.
+    static func domains(of addressing: HostAddressing, _ domain: GuestDomain) -> [String] {
+        let network = addressing.network.network, length = network.prefixLength
+        var domains = [domain.description]
+        if length > 0, length % 8 == 0, length < 32 {
+            let octets = network.base.bytes.prefix(length / 8).reversed().map { String($0) }
+            domains.append(octets.joined(separator: ".") + ".in-addr.arpa")
+        }
+        if let network6 = addressing.network6 {
+            let digits = network6.base.bytes.prefix(8).flatMap { [$0 >> 4, $0 & 0xf] }
+            domains.append(digits.reversed().map { String($0, radix: 16) }.joined(separator: ".") + ".ip6.arpa")
+        }
+        return domains
     }
 }

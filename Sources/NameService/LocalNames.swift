@@ -21,8 +21,11 @@ package final class LocalNames {
         self.hosts = hosts
     }
 
-    /// Sets the gateway's IPv6 addresses, as far as they are known.
-    package func setGateway(_ addresses: [IPv6Address]) { zone?.gatewayIPv6 = addresses }
+    /// Sets the gateway's IPv6 addresses, as far as they are known, and the guests' IPv6 network.
+    package func setIPv6(gateway addresses: [IPv6Address], _ network: IPv6Network?) {
+        zone?.gatewayIPv6 = addresses
+        zone?.network6 = network
+    }
 
     /// Whether the question is about a name of a guest, whatever names a policy allows.
     func owns(_ question: DNSQuestion) -> Bool { zone?.answer(question, directory) != nil }

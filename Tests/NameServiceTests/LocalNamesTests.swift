@@ -16,6 +16,14 @@ private final class Guests: GuestDirectory {
 
     func address(of name: GuestName) -> IPv4Address? { addresses[name.description].flatMap { IPv4Address($0) } }
 
+    func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address? {
+        name.description == "web" ? IPv6Address(network.base.high, 7) : nil
+    }
+
+    func name(of address: IPv6Address, in network: IPv6Network) -> GuestName? {
+        address == IPv6Address(network.base.high, 7) ? GuestName("web") : nil
+    }
+
     func name(of hardware: MACAddress) -> GuestName? {
         hardware == MACAddress(0x5254_0000_0001) ? GuestName("web") : nil
     }
@@ -93,6 +101,29 @@ private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefi
         #expect(answer("fd00:1:2:3::1") == pointer("gateway.vm.internal"))
         #expect(answer("fe80::1") == pointer("gateway.vm.internal"))
         for address in ["fd00:1:2:4:5054:ff:fe00:1", "2001:db8::1"] { #expect(answer(address) == nil, "\(address)") }
+    }
+
+    @Test func reservedIPv6AddressesAreRecords() {
+        var zone = GuestZone(.standard, network)
+        func answer(_ name: String, _ type: UInt16) -> LocalAnswer? {
+            zone.answer(DNSQuestion(name: DNSName(name)!, type: type), guests)
+        }
+        let reverse = "7" + String(repeating: ".0", count: 15) + ".3.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"
+        #expect(answer("web.vm.internal", DNSType.aaaa) == .records([]), "no IPv6 network")
+        #expect(answer(reverse, DNSType.pointer) == nil, "no IPv6 network")
+        zone.network6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::1")!, prefixLength: 64)
+        zone.gatewayIPv6 = [IPv6Address("fd00:1:2:3::1")!]
+        let address6 = DNSRecord(IPv6Address("fd00:1:2:3::7")!)
+        for name in ["web", "web.vm.internal"] {
+            #expect(answer(name, DNSType.aaaa) == .records([address6]))
+            #expect(answer(name, DNSType.a) == address("192.168.105.7"))
+        }
+        #expect(
+            answer("web.vm.internal", DNSType.any) == .records([DNSRecord(IPv4Address("192.168.105.7")!), address6]))
+        #expect(answer("org", DNSType.aaaa) == .records([]), "no address is reserved")
+        #expect(answer("gateway", DNSType.aaaa) == .records([]))
+        #expect(answer(reverse, DNSType.pointer) == pointer("web.vm.internal"))
+        #expect(answer("8" + reverse.dropFirst(), DNSType.pointer) == .noSuchName)
     }
 
     @Test func reverseNamesOfTheNetworkAreTheZones() {

@@ -21,6 +21,17 @@ extension DHCPServer {
         return self.address(of: name, now: now) == address ? name : nil
     }
 
+    /// The IPv6 address that is reserved for the guest that has this name.
+    package func address6(of name: GuestName, in network: IPv6Network, now: Instant) -> IPv6Address? {
+        let holder = fixedNames.reservation(name)?.hardware ?? table.holder(of: name, now: now)?.hardware
+        return holder.flatMap { fixedNames.address6(of: $0, in: network) }
+    }
+
+    /// The name of the guest that this IPv6 address is reserved for.
+    package func name(of address: IPv6Address, in network: IPv6Network, now: Instant) -> GuestName? {
+        fixedNames.hardware(on: address, in: network).flatMap { name(of: $0, now: now) }
+    }
+
     /// The name of the guest that has this hardware address.
     package func name(of hardware: MACAddress, now: Instant) -> GuestName? {
         if let name = fixedNames.name(of: hardware) { return name }

@@ -8,6 +8,10 @@ package protocol GuestDirectory: AnyObject {
     func address(of name: GuestName) -> IPv4Address?
     /// The name of the guest that has this address.
     func name(of address: IPv4Address) -> GuestName?
+    /// The IPv6 address that is reserved for the guest that has this name.
+    func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address?
+    /// The name of the guest that this IPv6 address is reserved for.
+    func name(of address: IPv6Address, in network: IPv6Network) -> GuestName?
     /// The name of the guest that has this hardware address.
     func name(of hardware: MACAddress) -> GuestName?
 }
@@ -25,15 +29,16 @@ package enum LocalAnswer: Equatable, Sendable {
 /// The names of guests and of the gateway, as a zone of DNS.
 ///
 ///     name                                   answer
-///     NAME.DOMAIN, gateway and host too      A; no record of another type
+///     NAME.DOMAIN, gateway and host too      A, and AAAA if an IPv6 address is reserved for the guest
 ///     DOMAIN                                 no record
 ///     another name within DOMAIN             no such name
-///     NAME                                   A, no AAAA; other types are not the zone's
+///     NAME                                   the same; other types than A and AAAA are not the zone's
 ///     reverse name of an address of the      PTR with NAME.DOMAIN, or no such name
 ///     network, or of its links
 ///
-/// The zone has no AAAA records, because guests choose their IPv6 addresses themselves. An IPv6 address that is made
-/// from a hardware address (RFC 4291 appendix A) has the name of the guest with that hardware address. A bare name is
+/// A guest without a reserved IPv6 address has no AAAA record, because it chooses its addresses itself. An IPv6 address
+/// that is made from a hardware address (RFC 4291 appendix A) has the name of the guest with that hardware address. The
+/// gateway has no AAAA record, because servers of the host often listen at IPv4 addresses only. A bare name is
 /// the zone's for addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain
 /// from the others.
 package struct GuestZone: Sendable {
@@ -46,6 +51,8 @@ package struct GuestZone: Sendable {
     /// The gateway's IPv6 addresses, as far as they are known. The zone has the names of addresses in their networks,
     /// which have prefixes of 64 bits.
     package var gatewayIPv6: [IPv6Address] = []
+    /// The guests' IPv6 network, in which DHCPv6 assigns reserved addresses; nil for none.
+    package var network6: IPv6Network?
 
     /// - Parameter guests: the network that has the zone's addresses.
     package init(_ domain: GuestDomain, _ guests: GuestNetwork) {
@@ -62,14 +69,14 @@ package struct GuestZone: Sendable {
             switch labels.count - domain.name.labels.count {
             case 0: return .records([])
             case 1:
-                guard let address = address(of: labels[0], directory) else { return .noSuchName }
-                return records([DNSRecord(address)], of: question)
+                guard let found = addresses(of: labels[0], directory) else { return .noSuchName }
+                return records(found, of: question)
             default: return .noSuchName
             }
         }
         guard question.recordClass == DNSQuestion.internet else { return nil }
         if labels.count == 1, question.type == DNSType.a || question.type == DNSType.aaaa {
-            return address(of: labels[0], directory).map { records([DNSRecord($0)], of: question) }
+            return addresses(of: labels[0], directory).map { records($0, of: question) }
         }
         guard let reverse = DNSReverseName(question.name), isOwn(reverse.address) else { return nil }
         guard reverse.isExact, let label = label(of: reverse.address, directory),
@@ -82,10 +89,14 @@ package struct GuestZone: Sendable {
         .records(records.filter { question.type == $0.type || question.type == DNSType.any })
     }
 
-    private func address(of label: [UInt8], _ directory: (any GuestDirectory)?) -> IPv4Address? {
-        if GuestZone.gatewayLabels.contains(label) { return guests.gateway }
+    /// The records of addresses; nil if no guest has the name.
+    private func addresses(of label: [UInt8], _ directory: (any GuestDirectory)?) -> [DNSRecord]? {
+        if GuestZone.gatewayLabels.contains(label) { return [DNSRecord(guests.gateway)] }
         // A label that is no UTF-8 becomes a text that is no name.
-        return GuestName(String(decoding: label, as: UTF8.self)).flatMap { directory?.address(of: $0) }
+        guard let name = GuestName(String(decoding: label, as: UTF8.self)), let address = directory?.address(of: name)
+        else { return nil }
+        let address6 = network6.flatMap { directory?.address6(of: name, in: $0) }
+        return [DNSRecord(address)] + (address6.map { [DNSRecord($0)] } ?? [])
     }
 
     private func isOwn(_ address: DNSReverseName.Address) -> Bool {
@@ -102,7 +113,9 @@ package struct GuestZone: Sendable {
         case .ipv4(let address): name = directory?.name(of: address)
         case .ipv6(let address):
             if gatewayIPv6.contains(address) { return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self) }
-            name = address.embeddedHardware.flatMap { directory?.name(of: $0) }
+            name =
+                network6.flatMap { directory?.name(of: address, in: $0) }
+                ?? address.embeddedHardware.flatMap { directory?.name(of: $0) }
         }
         return name?.description
     }

@@ -145,6 +145,51 @@ extension IntegrationTests {
         }
 
         @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func reservedIPv6AddressHasItsGuestsName(uplink: NameServiceFixture.Uplink) throws {
+            let prefix = "fd12:3456:789a:1:"
+            let fixture = try NameServiceFixture(
+                uplink,
+                options: [
+                    "--ipv6", prefix + ":/64", "--dhcp-host", "52:54:00:00:00:0a,192.168.105.77,::77,web",
+                    "--dhcp-host", "52:54:00:00:00:0b,192.168.105.78,\(prefix):78",
+                ])
+            let folder = fixture.network.folder
+            func reverse(_ last: String, from guest: PlugGuest) throws -> String {
+                let digits = last.reversed().map { "\($0)." }.joined()
+                let zeros = String(repeating: "0.", count: 16 - last.count)
+                return try find(digits + zeros + "1.0.0.0.a.9.8.7.6.5.4.3.2.1.d.f.ip6.arpa", type: "ptr", from: guest)
+            }
+            let other = try PlugGuest("other", path: fixture.path, folder: folder)
+            try other.lease("-x", "hostname:other")
+            // The fixed name exists before its guest is there, the other one as long as the guest has it.
+            #expect(try find("web.vm.internal", type: "aaaa", from: other) == prefix + ":77")
+            #expect(try find("db.vm.internal", type: "aaaa", from: other) == GuestNames.missing)
+            #expect(try reverse("78", from: other) == GuestNames.missing)
+            let web = try PlugGuest("web", path: fixture.path, mac: "52:54:00:00:00:0a", folder: folder)
+            let database = try PlugGuest("db", path: fixture.path, mac: "52:54:00:00:00:0b", folder: folder)
+            try web.lease()
+            try database.lease("-x", "hostname:db")
+            for (name, last) in [("web", "77"), ("db", "78")] {
+                #expect(try find(name, type: "aaaa", from: other) == "\(prefix):\(last)")
+                #expect(try find(name + ".vm.internal", from: other) == "192.168.105.\(last)")
+                #expect(try reverse(last, from: other) == name + ".vm.internal")
+            }
+            #expect(try find("other", type: "aaaa", from: other).isEmpty)
+            // The host's resolver refuses what it does not know.
+            #expect(try reverse("79", from: other) == GuestNames.missing)
+            #expect(try reverse("1", from: other) == "gateway.vm.internal")
+            for (guest, last) in [(web, "77"), (other, "76")] {
+                try guest.namespace.ip(
+                    "-6", "addr", "add", "\(prefix):\(last)/64", "dev", PlugGuest.interface, "nodad")
+            }
+            try other.namespace.setResolvers("nameserver \(IntegrationTests.gateway)\n")
+            try eventually("a ping by name") {
+                try other.namespace.attempt(["ping", "-6", "-c", "1", "-W", "2", "web.vm.internal"]).succeeded
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
         func hostileNamesGetALeaseWithoutAName(uplink: NameServiceFixture.Uplink) throws {
             let fixture = try NameServiceFixture(uplink), folder = fixture.network.folder
             let guest = try PlugGuest("guest", path: fixture.path, folder: folder)

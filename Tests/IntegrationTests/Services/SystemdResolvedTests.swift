@@ -23,6 +23,7 @@ extension IntegrationTests {
                 #expect(try fixture.run("resolvectl", "query", "192.168.105.7").contains(SystemdResolvedTests.name))
                 let link = try fixture.run("resolvectl", "status", "vmnet0")
                 #expect(link.contains("~lab.example") && link.contains("~105.168.192.in-addr.arpa"), "\(link)")
+                #expect(link.contains("ip6.arpa"), "\(link)")
                 #expect(link.contains("DNS Servers: 127.168.105.1:5300"), "\(link)")
                 #expect(link.contains("-DefaultRoute"), "\(link)")
                 // Other names are the other servers'.
