@@ -130,7 +130,9 @@ extension Daemon {
         let service = try DNSGateway(
             addressing.network, configuration.mode == .shared ? addressing.network6 : nil,
             hardware: addressing.hardware, mtu: configuration.mtu,
-            resolvers: Resolvers(servers: configuration.nameServers, hostDomains: HostDomains(loop: loop)),
+            resolvers: Resolvers(
+                servers: configuration.nameServers,
+                hostDomains: HostDomains(own: configuration.hostDNS.address(for: addressing.network), loop: loop)),
             names: LocalNames(zone: zone),
             cachesNames: configuration.cachesNames, egress: configuration.egress, descriptors: descriptors.names,
             loop: loop, control: control, logger: logger)

@@ -89,6 +89,9 @@ package final class DNSGateway {
         }
     }
 
+    /// The servers that guests' queries go to now, and those of single domains as `DOMAIN=ADDRESS:PORT`.
+    package var servers: (all: [SocketAddress], ofDomains: [String]) { proxy.servers }
+
     /// The egress policy lets guests resolve names.
     private var isOpen = true
 

@@ -108,12 +108,7 @@ final class DNSProxy {
             if let response = names.response(to: query, question, over: transport) {
                 return reply(isExempt ? response : policy.admit(response, for: hardware(of: client)), to: client)
             }
-            if resolvers.refresh() {
-                cache?.removeAll()
-                forwarder.separateNewQueries()
-                logger.info(
-                    "the host's resolvers are now: \(resolvers.servers.map(\.description).joined(separator: ", "))")
-            }
+            refreshResolvers()
             if let response = cachedResponse(to: query, over: transport) {
                 return reply(policy.admit(response, for: hardware(of: client)), to: client)
             }
@@ -124,6 +119,21 @@ final class DNSProxy {
                     query, question, over: transport, from: client, of: guest, randomID: randomID(),
                     now: BootClock.now))
         }
+    }
+
+    /// Takes over the host's resolvers as they are now.
+    private func refreshResolvers() {
+        guard resolvers.refresh() else { return }
+        cache?.removeAll()
+        forwarder.separateNewQueries()
+        let servers = resolvers.servers.map(\.description) + resolvers.domainServers
+        logger.info("the host's resolvers are now: \(servers.joined(separator: ", "))")
+    }
+
+    /// The servers that queries go to now, and those of single domains.
+    var servers: (all: [SocketAddress], ofDomains: [String]) {
+        refreshResolvers()
+        return (resolvers.servers, resolvers.domainServers)
     }
 
     /// A random id. A call of the kernel gives four.

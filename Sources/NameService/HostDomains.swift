@@ -39,15 +39,23 @@ package final class HostDomains {
     }
 
     private let source: Source
+    /// This program's own server, to which that resolver sends the host's queries for names of guests.
+    private let own: SocketAddress?
     private let loop: ControlLoop
     private var seen: (modified: Int64, inode: UInt64)?
     private var expires = Instant.distantPast
     private var isReporting = false
     /// The last report.
-    private(set) var servers: [NameServer] = []
+    private(set) var servers: [NameServer] = [] {
+        didSet { reports += 1 }
+    }
+    /// Incremented with each report.
+    private(set) var reports = 0
 
-    package init(_ source: Source = .system, loop: ControlLoop) {
+    /// - Parameter own: the server of this program, which is left out.
+    package init(_ source: Source = .system, own: SocketAddress?, loop: ControlLoop) {
         self.source = source
+        self.own = own
         self.loop = loop
     }
 
@@ -74,7 +82,7 @@ package final class HostDomains {
                 guard let self else { return }
                 isReporting = false
                 // A report that failed is repeated with the next change, or when its time is over.
-                if let report { servers = report }
+                if let report { servers = report.filter { $0.server != own } }
             }
         } catch {
             isReporting = false

@@ -25,6 +25,8 @@ package final class Resolvers {
     /// Those of the host's own resolver; nil if they do not matter.
     private let hostDomains: HostDomains?
     private var foundDomains: [NameServer] = []
+    /// The number of the report in `foundDomains`.
+    private var seenReport: Int?
     /// The servers of some domains. Of two routes with one domain, the last one counts.
     private(set) var routes: [DNSRoute<SocketAddress>] = []
     /// The file that was read; nil while there is none.
@@ -60,11 +62,12 @@ package final class Resolvers {
     /// The servers of `routes`, as `DOMAIN=ADDRESS:PORT`.
     package var domainServers: [String] { routes.flatMap { route in route.servers.map { "\(route.domain)=\($0)" } } }
 
-    /// Checks the file, at most once a second while there is one, and at every call while there is none.
+    /// Checks the file, at most once a second while there is one, and at every call while there is none; and takes over
+    /// what the host's own resolver has reported.
     /// - Returns: whether the servers have changed.
     @discardableResult
     package func refresh(now: Instant = BootClock.now) -> Bool {
-        guard seen == nil || now >= nextCheck else { return false }
+        guard seen == nil || now >= nextCheck || hostDomains?.reports != seenReport else { return false }
         nextCheck = now + .seconds(1)
         let isFileNew = readFile(), areDomainsNew = readDomains(now)
         return isFileNew || areDomainsNew
@@ -85,9 +88,13 @@ package final class Resolvers {
     }
 
     private func readDomains(_ now: Instant) -> Bool {
-        guard let hostDomains, chosen.isEmpty else { return false }
+        guard let hostDomains, chosen.isEmpty else {
+            seenReport = hostDomains?.reports
+            return false
+        }
         let asksStub = servers.contains { $0.ipv4.map(Resolvers.stubAddresses.contains) ?? false }
         if !asksStub { hostDomains.refresh(now: now) }
+        seenReport = hostDomains.reports
         let found = asksStub ? [] : hostDomains.servers
         guard found != foundDomains else { return false }
         foundDomains = found

@@ -111,17 +111,24 @@ extension NetworkControl {
             ("isolation", .bool(isolation)),
         ]
         guard hasDetails else { return members }
-        let resolvers = Resolvers(servers: configuration.nameServers)
+        let servers = resolvers
         members += [
             ("switch", .optional(daemon.session?.description)),
-            ("resolvers", .array(resolvers.servers.map { .string("\($0)") })),
+            ("resolvers", .array(servers.all.map { .string("\($0)") })),
             ("own_resolvers", .bool(configuration.nameServers.contains { $0.domain == nil })),
-            ("domain_resolvers", .array(resolvers.domainServers.map { .string($0) })),
+            ("domain_resolvers", .array(servers.ofDomains.map { .string($0) })),
             ("answers_dns", .bool(daemon.names != nil || addressing?.answersDNS == true)),
             ("dhcp", dhcp()), ("egress", egressStatus),
             ("published", .array(publishedPorts.map { published($0) })),
         ]
         return members
+    }
+
+    /// The servers of names, and those of single domains. Without a name service, those that one would have at first.
+    private var resolvers: (all: [SocketAddress], ofDomains: [String]) {
+        if let names = daemon.names { return names.servers }
+        let resolvers = Resolvers(servers: daemon.configuration.nameServers)
+        return (resolvers.servers, resolvers.domainServers)
     }
 
     private func uplink(hasDetails: Bool) -> JSON {
@@ -177,6 +184,7 @@ extension NetworkControl {
             ("proxy", .optional(daemon.configuration.proxy?.text)),
             ("names_checked", .bool(names && egress.checksNames)),
             ("connections_checked", .bool(names && egress.checksNames && egress.inspectsNames)),
+            ("refusals_logged", .bool(daemon.egressLog != nil)),
             ("pinned", .integer(daemon.uplink?.pinCount ?? 0)),
             ("refused_names", .integer(daemon.names?.policy.refusedNames ?? 0)),
             ("refused_answers", .integer(daemon.names?.policy.refusedAnswers ?? 0)),
@@ -184,7 +192,6 @@ extension NetworkControl {
         ])
     }
 
-            ("refusals_logged", .bool(daemon.egressLog != nil)),
     func published(_ one: PublishedPort) -> JSON {
         let guest = one.completed(by: daemon.uplink?.hostAddressing?.network6).guest
         return .object([

@@ -100,7 +100,10 @@ final class SystemdResolvedFixture {
     func attempt(_ arguments: String...) throws -> ChildProcess.Output { try ChildProcess.run(prefix + arguments) }
 
     @discardableResult
-    func run(_ arguments: String...) throws -> String {
+    func run(_ arguments: String...) throws -> String { try run(arguments) }
+
+    @discardableResult
+    func run(_ arguments: [String]) throws -> String {
         let result = try ChildProcess.run(prefix + arguments)
         guard result.succeeded else {
             throw CommandFailed(description: "\(arguments): \(result.output)\(result.error)\n\(resolved.output)")

@@ -65,6 +65,31 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
+        /// The domains of links that a network queries servers of itself.
+        private func domains(_ fixture: SystemdResolvedFixture, _ options: String...) throws -> String {
+            let words = [TestHost.product("vde_vmnet"), "status", fixture.path] + options
+            return try fixture.run(words).split(separator: "\n").filter {
+                $0.hasPrefix("of domains") || $0.contains("\"domain_resolvers\"")
+            }.joined()
+        }
+
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func statusShowsServersOfDomains(uplink: NameServiceFixture.Uplink) throws {
+            let fixture = try SystemdResolvedFixture(.list, settings: "DNSStubListener=no\\n")
+            let daemon = try fixture.startDaemon(uplink, ["--dns", "lab.example=192.0.2.9"])
+            let server = "corp.example=\(SystemdResolvedFixture.inside):53", chosen = "lab.example=192.0.2.9:53"
+            #expect(try domains(fixture).hasSuffix("    \(chosen)"))
+            try fixture.connectVPN()
+            // No guest sends a query meanwhile.
+            try eventually("the VPN's server in the text", within: 30) {
+                try domains(fixture).hasSuffix("    \(server), \(chosen)")
+            }
+            #expect(try domains(fixture, "--json").contains("\"domain_resolvers\":[\"\(server)\",\"\(chosen)\"]"))
+            try fixture.run("resolvectl", "revert", "tun0")
+            try eventually("the end of the VPN", within: 30) { try domains(fixture).hasSuffix("    \(chosen)") }
+            #expect(try daemon.stop() == .exited(0))
+        }
+
         /// - Precondition: the VPN is not connected.
         private func expectVPN(_ fixture: SystemdResolvedFixture) throws {
             let guest = try PlugGuest("guest", path: fixture.path, folder: fixture.network.folder)
