@@ -119,7 +119,24 @@ final class NamedEgressFixture {
 
         """
 
+    /// A server of HTTPS (arguments: directory, port, certificate, key). It prints the name in each ClientHello.
+    private static let secure = """
+        import functools, http.server, ssl, sys
+        class Server(http.server.ThreadingHTTPServer): daemon_threads = True
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *words): pass
+        server = Server(("", int(sys.argv[2])), functools.partial(Handler, directory=sys.argv[1]))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[3], sys.argv[4])
+        context.sni_callback = lambda connection, name, _: print("name", name, flush=True)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.serve_forever()
+        """
+
     let control: ControlFixture
+    /// The certificate of the authority that has signed that of site.example.
+    let authority: String
+    private(set) var secureServer: BackgroundProgram?
     private var servers: [BackgroundProgram] = []
 
     /// - Parameters:
@@ -139,6 +156,7 @@ final class NamedEgressFixture {
             try network.internet.ip("-6", "addr", "add", "\(NamedEgressFixture.site6)/128", "dev", "lo", "nodad")
             try network.host.setResolvers("nameserver \(TestNetwork.internetAddress)\n")
         }
+        authority = control.folder.file("authority")
         let pages = control.folder.file("www")
         try Files.makeDirectories(pages)
         try Files.replace(pages + "/index.html", Array("a site\n".utf8))
@@ -148,14 +166,21 @@ final class NamedEgressFixture {
         }
         if let securePort {
             let key = control.folder.file("key"), certificate = control.folder.file("certificate")
-            try internet.run(
-                "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=site.example", "-keyout", key,
-                "-out", certificate)
-            servers.append(
-                try internet.start([
-                    "openssl", "s_server", "-quiet", "-www", "-accept", "\(securePort)", "-key", key, "-cert",
-                    certificate,
-                ]))
+            let request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+            let made = try internet.attempt(
+                request + ["-subj", "/CN=authority", "-keyout", authority + ".key", "-out", authority])
+            let signed = try internet.attempt(
+                request + [
+                    "-CA", authority, "-CAkey", authority + ".key", "-subj", "/CN=site", "-addext",
+                    "subjectAltName=DNS:site.example", "-addext", "basicConstraints=critical,CA:false", "-keyout", key,
+                    "-out", certificate,
+                ])
+            #expect(made.succeeded && signed.succeeded, "\(made.error)\(signed.error)")
+            let server = try internet.start([
+                "python3", "-c", NamedEgressFixture.secure, pages, "\(securePort)", certificate, key,
+            ])
+            try internet.waitForListener(on: securePort)
+            secureServer = server
         }
         let names = try internet.start(["python3", "-c", NamedEgressFixture.server])
         try names.wait(for: "up", within: 10)
