@@ -61,8 +61,9 @@ extension IntegrationTests {
             ] { #expect(values.contains(expected), "\(expected): \(values)") }
         }
 
-        @Test func dhcpcdReceivesOptions() throws {
-            let fixture = try fixture(.user)
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func dhcpcdReceivesOptions(uplink: NameServiceFixture.Uplink) throws {
+            let fixture = try fixture(uplink)
             let guest = try fixture.guest()
             let configuration = fixture.folder.file("dhcpcd.conf"), script = fixture.folder.file("dhcpcd-script")
             let environment = fixture.folder.file("dhcpcd.env")
@@ -82,6 +83,11 @@ extension IntegrationTests {
                 "new_ntp_servers=192.0.2.1 192.0.2.2", "new_domain_search=a.example b.example",
                 "new_classless_static_routes=10.0.0.0/8 192.168.105.9", "new_dhcp_lease_time=7200",
             ] { #expect(values.contains(expected), "\(expected): \(values)\(result.output)\(result.error)") }
+            let other = try fixture.guest("other")
+            try other.lease()
+            #expect(
+                try other.namespace.run("busybox", "nslookup", "web.vm.internal", IntegrationTests.gateway).contains(
+                    "192.168.105.2"))
         }
 
         @Test(arguments: NameServiceFixture.Uplink.allCases)

@@ -38,6 +38,25 @@ extension IntegrationTests {
             }
         }
 
+        @Test func sshReachesGuestByName() throws {
+            let fixture = try SystemdResolvedFixture(.stub)
+            let daemon = try fixture.startDaemon(.tap)
+            try daemon.wait(for: "systemd-resolved sends the host's queries", within: 20)
+            let guest = try PlugGuest("guest", path: fixture.path, folder: fixture.network.folder)
+            try guest.lease("-x", "hostname:web")
+            let server = try guest.namespace.start([
+                "busybox", "nc", "-ll", "-p", "22", "-e", "echo", "SSH-2.0-guest",
+            ])
+            try guest.namespace.waitForListener(on: 22)
+            // No more of a server is there than its first line.
+            let ssh = try fixture.attempt(
+                "timeout", "20", "ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "web.vm.internal")
+            #expect(ssh.error.contains("Connecting to web.vm.internal [192.168.105.2] port 22"), "\(ssh.error)")
+            #expect(ssh.error.contains("remote software version guest"), "\(ssh.error)")
+            server.kill()
+            #expect(try daemon.stop() == .exited(0))
+        }
+
         @Test func hostDNSCanBeOff() throws {
             let fixture = try SystemdResolvedFixture(.stub)
             let daemon = try fixture.startDaemon(.tap, SystemdResolvedTests.web + ["--host-dns", "off"])
