@@ -30,8 +30,8 @@ package enum HostDNS: Equatable, Sendable {
         }
     }
 
-    /// The domains of a guest network: of names, and of addresses, if the network ends at an octet. An IPv6 network ends
-    /// at 64 bits.
+    /// The domains of a guest network: of names, and of addresses, if the network ends at an octet. An IPv6 network
+    /// ends at 64 bits.
     static func domains(of addressing: HostAddressing, _ domain: GuestDomain) -> [String] {
         let network = addressing.network.network, length = network.prefixLength
         var domains = [domain.description]

@@ -67,7 +67,8 @@ package protocol Uplink: AnyObject {
     func publish(_ published: [PublishedPort])
     /// The TCP connections between guests and the outside, `limit` at most; nil if the kernel has them.
     func flows(limit: Int) -> [UplinkDetails.Flow]?
-    /// Whether frames that the egress policy refuses are noted for `takeRefusals`, by an uplink that handles them itself.
+    /// Whether frames that the egress policy refuses are noted for `takeRefusals`, by an uplink that handles them
+    /// itself.
     func setRefusalReports(_ isOn: Bool)
     /// Has the host's firewall log what the egress policy refuses, for `takeRefusals`, or no longer. An uplink that
     /// handles the frames itself has nothing to change. A failure changes nothing.

@@ -8,7 +8,8 @@ extension IntegrationTests {
     @Suite struct NamedGuests {
         private static let hostDNS = "127.0.0.1:5353"
 
-        /// iPXE loads its kernel from a guest by that guest's name; its own name is fixed. User-mode Linux sends a name.
+        /// iPXE loads its kernel from a guest by that guest's name; its own name is fixed. User-mode Linux sends its
+        /// name.
         @Test(
             .enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"),
             .enabled(if: VirtualMachine.canRunUML, "\(VirtualMachine.umlReason)"),
