@@ -100,7 +100,7 @@ import Wire
         while let arrival = port.queue.take() {
             guests.append(IPv4Address(UInt32(truncatingIfNeeded: arrival.guest.low)))
         }
-        #expect(guests.count { $0 == Fixture.guest } == 8 && guests.last == Fixture.other, "\(guests)")
+        #expect(guests.count { $0 == Fixture.guest } == 16 && guests.last == Fixture.other, "\(guests)")
     }
 
     @Test func connectionsAreChargedToTheGuestsPort() throws {

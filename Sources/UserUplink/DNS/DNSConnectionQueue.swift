@@ -7,8 +7,9 @@ import Wire
 package final class DNSConnectionQueue: Sendable {
     /// Connections that the control thread has not taken yet.
     private static let capacity = 64
-    /// Those of one guest address.
-    private static let capacityPerGuest = 8
+    /// Those of one guest address: as many as the proxy serves. Clients that open them at once do not wait for their
+    /// second SYN, which comes after a second.
+    private static let capacityPerGuest = 16
 
     private struct Entry: Sendable {
         /// Owned by the queue.
