@@ -17,7 +17,10 @@ package final class SPSCFrameRing: @unchecked Sendable {
     // Bytes since the beginning, written by one side each. They only grow; the offset is the count modulo the capacity.
     private let written = ManagedAtomic<Int>(0)
     private let taken = ManagedAtomic<Int>(0)
-    /// The producer's last load of `taken`, and the consumer's of `written`: loaded again only if that is not enough.
+    /// The count from which the producer has gone on at the start of the memory because the ring was empty. There is no
+    /// mark in the memory, so that the new frames may have all of it before the consumer follows.
+    private let restart = ManagedAtomic<Int>(-1)
+    /// The producer's last load of `taken`, or what it will be once the consumer has followed a restart; and the consumer's of `written`: loaded again only if that is not enough.
     private var knownTaken = 0
     private var knownWritten = 0
 
@@ -86,9 +89,12 @@ package final class SPSCFrameRing: @unchecked Sendable {
         let offset = position & (capacity - 1)
         // The rest of the memory is skipped if the frame does not fit there in one piece.
         var skipped = capacity - offset < needed ? capacity - offset : 0
-        if offset >= cachedBytes && needed <= cachedBytes && skipped == 0 {
-            knownTaken = taken.load(ordering: .acquiring)
-            if knownTaken == position { skipped = capacity - offset }
+        if offset >= cachedBytes && needed <= cachedBytes && taken.load(ordering: .acquiring) == position {
+            // Seen by the consumer with the new `written`.
+            restart.store(position, ordering: .relaxed)
+            position += capacity - offset
+            knownTaken = position
+            skipped = 0
         }
         guard hasRoom(skipped + needed, from: position) else { return nil }
         if skipped > 0 {
@@ -103,7 +109,7 @@ package final class SPSCFrameRing: @unchecked Sendable {
 
     private func hasRoom(_ bytes: Int, from position: Int) -> Bool {
         if capacity - (position - knownTaken) >= bytes { return true }
-        knownTaken = taken.load(ordering: .acquiring)
+        knownTaken = max(knownTaken, taken.load(ordering: .acquiring))
         return capacity - (position - knownTaken) >= bytes
     }
 
@@ -140,6 +146,7 @@ package final class SPSCFrameRing: @unchecked Sendable {
     private func first() -> (address: UnsafeMutableRawPointer, length: Int, end: Int)? {
         if isEmpty { return nil }
         var position = taken.load(ordering: .relaxed)
+        if position == restart.load(ordering: .relaxed) { position += capacity - (position & (capacity - 1)) }
         var source = unsafe memory + (position & (capacity - 1))
         if unsafe source.load(as: UInt32.self) == SPSCFrameRing.wrap {
             position += capacity - (position & (capacity - 1))

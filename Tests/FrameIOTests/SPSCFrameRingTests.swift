@@ -30,4 +30,27 @@ import Wire
         #expect(append(frame))
         #expect(!append([UInt8](repeating: 0, count: 2000)))
     }
+
+    /// The producer goes on at the start of the memory when the ring is empty. The consumer may not follow for long.
+    @Test(arguments: 1...40) func emptiedRingHasRoomForItsCapacity(frames: Int) {
+        let capacity = 16_384, ring = SPSCFrameRing(capacity: capacity)
+        func append(_ frame: [UInt8]) -> Bool { ring.append(frame.rawSpan) }
+        for number in 0..<frames {
+            #expect(append([UInt8](repeating: UInt8(number), count: 504)))
+            let first = ring.removeFirst { $0.bytes.copied() }
+            #expect(first == [UInt8](repeating: UInt8(number), count: 504))
+        }
+        var appended: [[UInt8]] = []
+        while true {
+            let frame = [UInt8](repeating: UInt8(appended.count), count: 504)
+            guard append(frame) else { break }
+            appended.append(frame)
+        }
+        #expect(appended.count == capacity / 512)
+        for frame in appended {
+            let first = ring.removeFirst { $0.bytes.copied() }
+            #expect(first == frame)
+        }
+        #expect(!ring.hasFrames)
+    }
 }
