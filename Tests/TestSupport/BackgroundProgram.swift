@@ -2,11 +2,13 @@
 import Platform
 import Timing
 
-/// A program that runs beside the test, what it prints collected; killed with the value.
+/// A program that runs beside the test, what it prints collected; ended with the value.
 package final class BackgroundProgram {
     /// The two streams in the order in which the lines came.
     private final class Collected: @unchecked Sendable {
         let text = Mutex("")
+        /// Set when no process has the streams any more.
+        let isComplete = Mutex(false)
     }
 
     package let name: String
@@ -14,6 +16,8 @@ package final class BackgroundProgram {
     private let collected = Collected()
     private let input: Descriptor
     private var termination: ChildProcess.Termination?
+    /// Whether it undoes changes of the host when it ends.
+    private let endsInOrder: Bool
 
     /// Starts `arguments`; standard output and error are collected together, and passed on to `echo` as they come.
     package init(
@@ -21,6 +25,7 @@ package final class BackgroundProgram {
         echo: (@Sendable (String) -> Void)? = nil
     ) throws {
         self.name = name ?? arguments[0]
+        endsInOrder = arguments.contains { $0.hasSuffix("/vde_vmnet") || $0.hasSuffix("/vde_vmnet_simulated") }
         let output = try DescriptorPair.pipe()
         let input = try DescriptorPair.pipe()
         process = try ChildProcess(
@@ -36,10 +41,17 @@ package final class BackgroundProgram {
                 collected.text.withLock { $0 += text }
                 echo?(text)
             }
+            collected.isComplete.withLock { $0 = true }
         }
     }
 
-    deinit { kill() }
+    deinit {
+        if endsInOrder { _ = try? stop(within: BackgroundProgram.endTimeout) }
+        kill()
+    }
+
+    /// Seconds after which a program is killed.
+    private static let endTimeout = 5.0
 
     package var identifier: Int32 { process.identifier }
 
@@ -72,10 +84,11 @@ package final class BackgroundProgram {
         return termination
     }
 
-    /// Waits for the end.
+    /// Waits for the end, and for what it has printed. A process that it has left may keep the streams.
     @discardableResult
     package func waitForEnd(within seconds: Double = 10) throws -> ChildProcess.Termination {
         try eventually("the end of \(name); it has printed:\n\(output)", within: seconds) { poll() != nil }
+        try? eventually("the end of the streams", within: 1) { collected.isComplete.withLock { $0 } }
         return termination!
     }
 

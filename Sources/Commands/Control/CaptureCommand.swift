@@ -139,7 +139,7 @@ package struct CaptureCommand: ParsableCommand {
 
 /// Copies a capture from the network to its output, until one of them or a signal ends it.
 struct CaptureTransfer {
-    /// How long the network may take for the last blocks.
+    /// How long the network may send nothing while it is to send the last blocks.
     private static let closingTimeout = TimeAmount.seconds(5)
 
     private let connection: ControlConnection
@@ -154,7 +154,7 @@ struct CaptureTransfer {
         self.signals = signals
     }
 
-    private enum End { case byNetwork, bySignal, noReader }
+    private enum End { case byNetwork, bySignal, noReader, silent }
 
     mutating func run() throws(ExitError) {
         var splitter = PcapngSplitter()
@@ -162,6 +162,14 @@ struct CaptureTransfer {
         do throws(ExitError) {
             let end = try copy(&splitter, &deadline)
             report(splitter)
+            guard end != .silent else {
+                throw ExitError(
+                    .unavailable,
+                    """
+                    the network has sent nothing for \(CaptureTransfer.closingTimeout), so the last frames and the \
+                    counters are missing; is its process stopped?
+                    """)
+            }
             // The network sends the counters last.
             if end == .byNetwork, splitter.statistics.isEmpty, splitter.frames > 0 || splitter.isWithinBlock {
                 throw ExitError(
@@ -194,7 +202,7 @@ struct CaptureTransfer {
         while true {
             guard let bytes = try received() else {
                 let now = BootClock.now
-                guard now < deadline else { return .bySignal }
+                guard now < deadline else { return .silent }
                 let count = poller.wait(until: deadline, now: now)
                 if (0..<count).contains(where: { poller.event($0).token == 2 }) { return .noReader }
                 note(signals.received().count, &signalled, &deadline)
@@ -202,6 +210,7 @@ struct CaptureTransfer {
                 continue
             }
             if bytes.isEmpty { return signalled > 0 ? .bySignal : .byNetwork }
+            if signalled > 0 { deadline = BootClock.now + CaptureTransfer.closingTimeout }
             let whole: [UInt8]
             do throws(PcapngSplitter.Malformed) {
                 whole = try splitter.append(bytes)
