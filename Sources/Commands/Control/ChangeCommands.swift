@@ -17,6 +17,7 @@ package struct Publish: ParsableCommand {
 
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "add",
             abstract: "Publish a port until the network ends or it is removed.",
             discussion: """
                 A user other than root may publish at addresses and ports that the start of the network has granted: \
@@ -32,6 +33,7 @@ package struct Publish: ParsableCommand {
 
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "remove",
             abstract: "Stop to publish a port. Connections through it end.")
         @Argument(help: "The port as it was published.")
         var port: String
@@ -102,7 +104,7 @@ package struct Allow: ParsableCommand {
     }
 
     struct Add: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Allow a destination.")
+        static let configuration = CommandConfiguration(commandName: "add", abstract: "Allow a destination.")
         @Argument(help: "CIDR[:PORT] or NAME[:PORT], as for --allow.")
         var destination: String
         @OptionGroup var network: NetworkOptions
@@ -112,6 +114,7 @@ package struct Allow: ParsableCommand {
 
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "remove",
             abstract: "Take back a destination. Connections to it end.")
         @Argument(help: "The destination as it was allowed.")
         var destination: String
@@ -160,6 +163,7 @@ package struct Lease: ParsableCommand {
 
     struct Release: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "release",
             abstract: "End a lease. Its guest uses the address until it renews the lease.")
         @Argument(help: "The leased address.")
         var address: String
@@ -170,6 +174,7 @@ package struct Lease: ParsableCommand {
 
     struct Reserve: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "reserve",
             abstract: "Reserve an address for a guest until the network ends (--dhcp-host keeps one for good).")
         @Argument(help: "The guest's hardware address.")
         var mac: String
@@ -183,7 +188,8 @@ package struct Lease: ParsableCommand {
     }
 
     struct Unreserve: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Remove the reservation of a guest.")
+        static let configuration = CommandConfiguration(
+            commandName: "unreserve", abstract: "Remove the reservation of a guest.")
         @Argument(help: "The guest's hardware address.")
         var mac: String
         @OptionGroup var network: NetworkOptions

@@ -45,7 +45,8 @@ package struct Port: ParsableCommand {
     }
 
     struct Disconnect: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Disconnect the clients of a port.")
+        static let configuration = CommandConfiguration(
+            commandName: "disconnect", abstract: "Disconnect the clients of a port.")
         @Argument(help: "The port's number.")
         var port: Int
         @OptionGroup var network: NetworkOptions
@@ -55,6 +56,7 @@ package struct Port: ParsableCommand {
 
     struct Isolate: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "isolate",
             abstract: "Keep the guests of a port, or all guests, from each other; they reach the uplink.",
             discussion: """
                 While a port is isolated, this host routes no packets from one guest to another either. On a network \
@@ -98,6 +100,7 @@ package struct Port: ParsableCommand {
 
     struct Limit: ParsableCommand {
         static let configuration = CommandConfiguration(
+            commandName: "limit",
             abstract: "Limit the rate of a port, each way. Frames beyond it are dropped.")
         @Argument(help: "The port's number.")
         var port: Int
