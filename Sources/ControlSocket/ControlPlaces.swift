@@ -5,39 +5,35 @@ import Timing
 
 /// Where running networks have their control sockets: a file named after the network, in `/run/vde_vmnet` for root, and
 /// in `$XDG_RUNTIME_DIR/vde_vmnet` for other users. A user without a runtime directory, such as one in a shell of su(1)
-/// or a job of cron(8), has one in /tmp.
+/// or a job of cron(8), has one in /tmp (`TemporaryDirectories`).
 package enum ControlPlaces {
-    /// The directory of root's networks.
-    private static var system: String { OperatingSystem.isMacOS ? "/var/run/vde_vmnet" : "/run/vde_vmnet" }
     private static let usersDirectory = "/run/user"
     private static let lockName = "control.lock"
     private static let lockTimeout = TimeAmount.seconds(2)
 
-    /// The directory in a user's runtime directory.
-    private static let directoryName = "vde_vmnet"
+    private static var system: String { StateDirectories.system }
+    private static var directoryName: String { StateDirectories.runtimeName }
 
-    /// The directory for the networks of this process's user.
+    /// Where the sockets of this process's user are, or will be.
     package static var own: String {
-        CurrentProcess.effectiveUser == 0 ? system : userDirectories[0] + "/" + directoryName
+        CurrentProcess.effectiveUser == 0 ? system : StateDirectories.expectedUserRuntime
     }
 
-    /// The runtime directories that a process of this user may find, in the order of their rank.
-    private static var userDirectories: [String] {
-        let user = CurrentProcess.effectiveUser, managed = "\(usersDirectory)/\(user)"
-        var found: [String] = []
-        if let path = CurrentProcess.environment("XDG_RUNTIME_DIR"), !path.isEmpty { found.append(path) }
-        if Files.exists(managed) { found.append(managed) }
-        // macOS gives each user a private directory, and calls it so.
-        if OperatingSystem.isMacOS, let path = CurrentProcess.environment("TMPDIR") { found.append(path) }
-        return found + [StateDirectories.temporary(of: user)]
+    /// The directories that a process of this user may have found, in the order of their rank.
+    private static var userPlaces: [String] {
+        let user = CurrentProcess.effectiveUser
+        let given =
+            [CurrentProcess.environment("XDG_RUNTIME_DIR"), "\(usersDirectory)/\(user)"]
+            + (OperatingSystem.isMacOS ? [CurrentProcess.environment("TMPDIR")] : [])
+        return given.compactMap { path in path.flatMap { $0.isEmpty ? nil : $0 + "/" + directoryName } }
+            + TemporaryDirectories.places(of: user, named: directoryName)
     }
 
     /// The directories that are searched for networks, this user's first. Root sees those of other users as well.
     package static var searched: [String] {
         guard CurrentProcess.effectiveUser == 0 else {
             var places: [String] = []
-            for directory in userDirectories {
-                let place = directory + "/" + directoryName
+            for place in userPlaces {
                 // A socket of another user in its place would get this user's requests.
                 guard !places.contains(place), (try? Directory.open(place, .trustedPath).requirePrivate()) != nil else {
                     continue
@@ -47,23 +43,8 @@ package enum ControlPlaces {
             return places + [system]
         }
         let users = ((try? Files.entries(usersDirectory)) ?? []).sorted()
-        return [system] + users.map { "\(usersDirectory)/\($0)/\(directoryName)" } + temporaries
-    }
-
-    /// The users' directories in /tmp, for root.
-    private static var temporaries: [String] {
-        ((try? Files.entries(StateDirectories.temporaryParent)) ?? []).sorted().compactMap { name in
-            guard name.hasPrefix(StateDirectories.temporaryPrefix),
-                let user = UInt32(name.dropFirst(StateDirectories.temporaryPrefix.count))
-            else { return nil }
-            let parent = StateDirectories.temporary(of: user), place = parent + "/" + directoryName
-            return isDirectory(parent, of: user) && isDirectory(place, of: user) ? place : nil
-        }
-    }
-
-    private static func isDirectory(_ path: String, of user: UInt32) -> Bool {
-        guard let status = try? Files.status(path, followLinks: false) else { return false }
-        return status.kind == .directory && status.owner == user && status.mode & 0o022 == 0
+        return [system] + users.map { "\(usersDirectory)/\($0)/\(directoryName)" }
+            + TemporaryDirectories.places(of: nil, named: directoryName)
     }
 
     /// Opens the own directory, which is made if it is missing, and keeps it locked while `body` runs: only one process
@@ -71,9 +52,9 @@ package enum ControlPlaces {
     static func withOwnDirectory<Result>(
         _ body: (String) throws(ExitError) -> Result
     ) throws(ExitError) -> Result {
-        let path = own
-        let lock = try lock(StateDirectories.shared(path))
-        let result = try body(path)
+        let directory = try StateDirectories.sockets()
+        let lock = try lock(directory)
+        let result = try body(directory.path)
         _ = consume lock
         return result
     }

@@ -22,15 +22,15 @@ struct SocketCheck: HostCheck {
     enum Mend: Equatable, Sendable {
         /// It is this user's.
         case close
-        /// This directory of /tmp goes.
-        case remove(String)
+        /// It is the system's for temporary files.
+        case restore
         /// It is the user's choice, and may have other uses.
         case choose
 
         func command(_ directory: String) -> String {
             switch self {
             case .close: ShellText.command("chmod", "go-w", directory)
-            case .remove(let temporary): Remedy.sudo("rm", "-r", "--", temporary)
+            case .restore: Remedy.sudo("sh", "-c", "chown root \(directory) && chmod 1777 \(directory)")
             case .choose: "unset XDG_RUNTIME_DIR"
             }
         }
@@ -81,15 +81,15 @@ struct SocketCheck: HostCheck {
         do throws(SystemError) {
             let opened = try Directory.open(existing, .trustedPath)
             guard Files.isWritable(existing) else { return .denied(existing) }
-            if existing != directory { return .absent }
+            // In the system's directory for temporary files a start makes one of its own.
+            if existing == TemporaryDirectories.parent { return .absent }
             try opened.requirePrivate()
-            return .usable
+            return existing == directory ? .usable : .absent
         } catch {
             guard error.code == Errno.notPermitted else { return .denied(existing) }
             let owner = try? Files.status(error.subject, followLinks: false).owner
             if owner == CurrentProcess.effectiveUser { return .untrusted(error.subject, .close) }
-            let temporary = StateDirectories.temporary(of: CurrentProcess.effectiveUser)
-            return .untrusted(error.subject, directory.hasPrefix(temporary + "/") ? .remove(temporary) : .choose)
+            return .untrusted(error.subject, error.subject == TemporaryDirectories.parent ? .restore : .choose)
         }
     }
 
@@ -124,7 +124,12 @@ struct SocketCheck: HostCheck {
         switch place {
         case .usable, .absent: break
         case .untrusted(let directory, let mend):
-            let fault = mend == .close ? "is writable for other users" : "does not belong to \(userName)"
+            let fault =
+                switch mend {
+                case .close: "is writable for other users"
+                case .restore: "lets other users replace what is in it"
+                case .choose: "does not belong to \(userName)"
+                }
             found.append(
                 Self.warning(
                     .noRuntimeDirectory, "\(directory) \(fault), so networks of \(userName) have no control socket",

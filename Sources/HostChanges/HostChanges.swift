@@ -36,7 +36,8 @@ import Timing
 //     change                    write to the record, then make the change
 //     regular end               take the directory lock (1 s at most); undo in reverse order; remove the record
 //     kill, crash, power loss   nothing; the next start in the same network namespace undoes the record. A record of
-//                               an earlier boot is removed, because the kernel has forgotten those changes
+//                               an earlier boot is removed, because the kernel has forgotten those changes, and one of
+//                               a network namespace that is gone (`NamespaceSweep`)
 //
 // Several instances. A setting such as forwarding on eth0 is shared. While another live instance has recorded the same
 // setting, an ending instance leaves it as it is; the last one writes the value that the first one found.
@@ -75,7 +76,7 @@ package final class HostChanges {
 
     /// Undoes the changes of killed instances, then reserves `name` for this instance.
     /// - Parameter name: of a resource that one instance at a time may use, such as a network.
-    /// - Throws: `alreadyRunning` if another instance keeps the directory locked, `unavailable` if a file fails.
+    /// - Throws: `alreadyRunning` if another instance keeps the directory locked, `cannotCreate` if a file fails.
     package static func reserve(
         _ name: String, in directory: String, logger: Logger
     ) throws(ExitError) -> Reservation {
@@ -99,7 +100,7 @@ package final class HostChanges {
             guard let log else { return .taken(by: owner) }
             return .reserved(HostChanges(log: log, directory: directory, logger: logger))
         } catch {
-            guard error.code == Errno.busy else { throw ExitError(.unavailable, error.description) }
+            guard error.code == Errno.busy else { throw ExitError(.cannotCreate, error.description) }
             throw ExitError(.alreadyRunning, "\(error.operation); wait until that process ends, or stop it")
         }
     }

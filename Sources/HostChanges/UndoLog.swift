@@ -8,17 +8,19 @@ import Wire
 ///
 ///     vde_vmnet record 1
 ///     pid 4711
+///     namespace 4026531840
 ///     table vde_vmnet_vmnet0
 ///     setting net/ipv4/conf/eth0/forwarding 0
 ///
 /// The kernel releases the lock when the process ends, so a record that can be locked belongs to a dead instance.
+/// `namespace` is the inode of the network namespace (`NamespaceSweep`).
 /// `setting` lines contain the value to go back to. `HostChange` defines which lines are valid; others are not undone.
 ///
 /// No other user can open a record. Other users could open a record of an earlier version, and lock it: on such a file
 /// a lock counts only while the process that the record names is alive.
 package final class UndoLog {
     private static let header = "vde_vmnet record 1"
-    private static let suffix = ".run"
+    static let suffix = ".run"
     /// How long to wait for the lock of a record whose process is dead: a child that had not yet started its program
     /// when the process was killed has inherited the lock.
     private static let inheritedLockTimeout = TimeAmount.seconds(1)
@@ -61,7 +63,7 @@ package final class UndoLog {
         return (log, 0)
     }
 
-    private static func existing(_ path: String) throws(SystemError) -> Descriptor? {
+    static func existing(_ path: String) throws(SystemError) -> Descriptor? {
         do throws(SystemError) {
             return try Files.open(path, [.readWrite, .noFollow, .nonBlocking])
         } catch {
@@ -71,10 +73,14 @@ package final class UndoLog {
     }
 
     /// The parsed contents of a record.
-    private struct Contents {
+    struct Contents {
         var process: Int32 = 0
+        /// nil in a record of an earlier version.
+        var namespace: UInt64?
         var changes: [HostChange] = []
         var rejected: [String] = []
+        /// Whether this is the record of an instance that has changed nothing.
+        var isEmpty: Bool { process != 0 && changes.isEmpty && rejected.isEmpty }
 
         init(of file: borrowing Descriptor) {
             let lines = String(decoding: (try? file.readAll(limit: 1 << 20)) ?? [], as: UTF8.self).split(
@@ -83,6 +89,8 @@ package final class UndoLog {
             for line in lines.dropFirst() {
                 if line.hasPrefix("pid "), let number = Int32(line.dropFirst(4)) {
                     process = number
+                } else if line.hasPrefix("namespace "), let number = UInt64(line.dropFirst(10)) {
+                    namespace = number
                 } else if let change = HostChange(line) {
                     changes.append(change)
                 } else {
@@ -105,7 +113,8 @@ package final class UndoLog {
     }
 
     private func write() throws(SystemError) {
-        let lines = [UndoLog.header, "pid \(CurrentProcess.identifier)"] + changes.map(\.line)
+        let place = NetworkNamespace.inode.map { ["namespace \($0)"] } ?? []
+        let lines = [UndoLog.header, "pid \(CurrentProcess.identifier)"] + place + changes.map(\.line)
         try file.truncate(to: 0)
         try file.rewind()
         try file.write(Array((lines.joined(separator: "\n") + "\n").utf8))
@@ -132,34 +141,24 @@ package final class UndoLog {
         UndoLog.others(in: directory, except: path, dead: false).flatMap(\.changes)
     }
 
-    /// Seconds for which the record of a dead instance in another network namespace is kept for a successor there.
-    private static let retention: Int64 = 7 * 86_400
-
     /// The records that dead instances left in this network namespace. Each stays locked until it is released.
     ///
-    /// Removes records of earlier boots, because the kernel has forgotten those changes, and records in other
-    /// namespaces after a week, because such a namespace is most likely gone.
-    /// - Parameter now: seconds since 1970.
-    package static func orphans(in directory: String, now: Int64 = WallClock.seconds) -> [UndoLog] {
-        let mark = "@\(NetworkNamespace.boot)-"
-        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix(ownSuffix) {
-            let path = "\(directory)/\(name)"
-            guard name.contains(text: mark) else {
-                try? Files.remove(path)
-                continue
-            }
-            // The modification time spares opening most of them.
-            guard let status = try? Files.status(path, followLinks: false),
-                status.modified / 1_000_000_000 < now - retention
-            else { continue }
-            if let file = try? existing(path), (try? file.tryLock()) == true { try? Files.remove(path) }
+    /// Removes records of earlier boots, because the kernel has forgotten those changes, and records of other
+    /// namespaces by the rules of `NamespaceSweep`.
+    package static func orphans(in directory: String) -> [UndoLog] {
+        let mark = "@\(NetworkNamespace.boot)-", own = ownSuffix
+        var foreign: [String] = []
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) && !name.hasSuffix(own) {
+            if name.contains(text: mark) { foreign.append(name) } else { try? Files.remove("\(directory)/\(name)") }
         }
+        if foreign.count >= NamespaceSweep.threshold { NamespaceSweep(directory).run(foreign) }
         return others(in: directory, except: "", dead: true)
     }
 
     private static func others(in directory: String, except own: String, dead: Bool) -> [UndoLog] {
         var found: [UndoLog] = []
-        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(ownSuffix) {
+        let suffix = ownSuffix
+        for name in (try? Files.entries(directory)) ?? [] where name.hasSuffix(suffix) {
             let path = "\(directory)/\(name)"
             guard path != own, let file = try? existing(path) else { continue }
             let contents = Contents(of: file)

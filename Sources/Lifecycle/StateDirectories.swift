@@ -15,36 +15,71 @@ package enum StateDirectories {
         return try makeFirst(of: ["/var/lib/vde_vmnet", own], .trustedLinks, stateRemedy)
     }
 
-    /// Makes `/run/vde_vmnet`, or `$XDG_RUNTIME_DIR/vde_vmnet`. A process with privileges acts on what is there, so no
-    /// other user may be able to redirect the path, nor to open files in it.
+    /// Makes `/run/vde_vmnet`, or for a user who may not write there, the directory of `userRuntime`. A process with
+    /// privileges acts on what is there, so no other user may be able to redirect the path, nor to open files in it.
     /// - Returns: the path.
     /// - Throws: `cannotCreate`.
     package static func runtime() throws(ExitError) -> String {
-        let own = CurrentProcess.environment("XDG_RUNTIME_DIR").flatMap { $0.isEmpty ? nil : $0 }
-        let directory = (own ?? temporary(of: CurrentProcess.effectiveUser)) + "/vde_vmnet"
-        let remedy =
-            own.map { "XDG_RUNTIME_DIR is \($0); set it to a directory that you own" }
-            ?? "set XDG_RUNTIME_DIR to a directory that you own"
-        return try makeFirst(of: ["/run/vde_vmnet", directory], .trustedPath, remedy)
+        do throws(ExitError) {
+            return try make(system, .trustedPath, "")
+        } catch {
+            return try userRuntime()
+        }
     }
 
-    /// The beginning of the names of the directories in `temporaryParent`; the user's number follows.
-    package static let temporaryPrefix = "vde_vmnet-"
-    /// A directory in which every user may make entries.
-    package static let temporaryParent = "/tmp"
+    /// The directory in a user's runtime directory.
+    package static let runtimeName = "vde_vmnet"
 
-    /// The directory for what a run of a user's network needs, if the system has given that user none. Another user may
-    /// have made it: it is for `Directory.Trust.trustedPath` only.
-    package static func temporary(of user: UInt32) -> String { "\(temporaryParent)/\(temporaryPrefix)\(user)" }
+    /// Root's runtime directory. Other users may look into it, because control sockets of networks that they own are
+    /// there. All other files in it are closed to them.
+    package static var system: String { (OperatingSystem.isMacOS ? "/var/run/" : "/run/") + runtimeName }
 
-    /// Opens or makes a directory with the control sockets of running networks: the runtime directory of this process's
-    /// user.
+    /// The runtime directory that the system, or the caller, has given this process's user; nil if there is none.
+    package static var givenRuntime: String? {
+        if let path = CurrentProcess.environment("XDG_RUNTIME_DIR"), !path.isEmpty { return path }
+        let managed = "/run/user/\(CurrentProcess.effectiveUser)"
+        if Files.exists(managed) { return managed }
+        // macOS gives each user a private directory, and calls it so.
+        return OperatingSystem.isMacOS ? CurrentProcess.environment("TMPDIR") : nil
+    }
+
+    /// Makes `vde_vmnet` in the runtime directory of this process's user, or in a directory of the user's in /tmp if
+    /// there is none. Another user may have taken the name of that directory: then it gets another one.
+    /// - Returns: the path.
     /// - Throws: `cannotCreate`.
-    package static func shared(_ path: String) throws(ExitError) -> Directory {
-        let remedy =
+    package static func userRuntime() throws(ExitError) -> String {
+        if let given = givenRuntime {
+            let chosen = CurrentProcess.environment("XDG_RUNTIME_DIR") == given
+            return try make(
+                "\(given)/\(runtimeName)", .trustedPath,
+                chosen ? "XDG_RUNTIME_DIR is \(given); set it to a directory that you own" : userRemedy)
+        }
+        if let chosen = TemporaryDirectories.chosen(named: runtimeName) {
+            return try make(chosen, .trustedPath, userRemedy)
+        }
+        let made: String
+        do throws(SystemError) {
+            made = try TemporaryDirectories.make()
+        } catch {
+            throw ExitError(.cannotCreate, "\(error); \(userRemedy)")
+        }
+        return try make("\(made)/\(runtimeName)", .trustedPath, userRemedy)
+    }
+
+    /// Where `userRuntime` would be: for messages, as nothing is made.
+    package static var expectedUserRuntime: String {
+        if let given = givenRuntime { return "\(given)/\(runtimeName)" }
+        return TemporaryDirectories.chosen(named: runtimeName) ?? TemporaryDirectories.pattern(named: runtimeName)
+    }
+
+    private static let userRemedy = "set XDG_RUNTIME_DIR to a directory that you own"
+
+    /// Opens or makes the directory with the control sockets of this process's user.
+    /// - Throws: `cannotCreate`.
+    package static func sockets() throws(ExitError) -> Directory {
+        let made =
             CurrentProcess.effectiveUser == 0
-            ? "make it a directory that only root may write to" : "set XDG_RUNTIME_DIR to a directory that you own"
-        let made = try make(path, .trustedPath, remedy)
+            ? try make(system, .trustedPath, "make it a directory that only root may write to") : try userRuntime()
         do throws(SystemError) {
             return try Directory.open(made, .trustedPath)
         } catch {
@@ -52,13 +87,8 @@ package enum StateDirectories {
         }
     }
 
-    /// Root's runtime directory. Other users may look into it, because control sockets of networks that they own are
-    /// there. All other files in it are closed to them.
-    private static func isShared(_ path: String) -> Bool {
-        CurrentProcess.effectiveUser == 0 && ["/run/vde_vmnet", "/var/run/vde_vmnet"].contains(path)
-    }
-
-    /// Closes the files of an earlier version, which other users could open, and so lock.
+    /// Closes the files of an earlier version, which other users could open, and so lock, once the directory is opened.
+    /// Its directory was closed.
     private static func closeFiles(in directory: borrowing Directory) throws(SystemError) {
         for name in try directory.entries() {
             guard let status = try? directory.status(of: name), status.kind == .regular, status.mode & 0o077 != 0 else {
@@ -94,10 +124,12 @@ package enum StateDirectories {
                 throw SystemError(code: Errno.accessDenied, "write to", path)
             }
             guard trust == .trustedPath else { return directory.path }
-            let isShared = isShared(path)
-            if isShared { try closeFiles(in: directory) }
+            let isShared = path == system && CurrentProcess.effectiveUser == 0
             let mode: UInt16 = isShared ? 0o755 : 0o700
-            if try directory.status().mode & 0o777 != mode { try directory.reopen().setMode(mode) }
+            if try directory.status().mode & 0o777 != mode {
+                if isShared { try closeFiles(in: directory) }
+                try directory.reopen().setMode(mode)
+            }
             return directory.path
         } catch {
             throw ExitError(

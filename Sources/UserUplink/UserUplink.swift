@@ -20,7 +20,8 @@ package final class UserUplink: Uplink {
 
     private let options: UplinkOptions
     private let context: UplinkContext
-    private let changes: HostChanges
+    /// nil if the host has no place for their record.
+    private let changes: HostChanges?
     private let network: UserNAT
     /// Injects the NAT's frames into the switch.
     private let injector: InjectionPort
@@ -50,7 +51,7 @@ package final class UserUplink: Uplink {
         self.options = options
         self.context = context
         injector = InjectionPort(context.control)
-        let (guests, changes) = try HostChanges.reserveNetwork(options.network, logger: context.logger)
+        let (guests, changes) = try HostChanges.reserveNetworkIfPossible(options.network, logger: context.logger)
         self.changes = changes
         let hardware = options.hardwareAddress(gateway: guests.gateway)
         var natOptions = NATGateway.Options(network: guests, hardware: hardware)
@@ -75,7 +76,7 @@ package final class UserUplink: Uplink {
             current = options.published.map { $0.completed(by: network6) }
             network = try UserUplink.start(natOptions, current, names, injector)
         } catch {
-            changes.undo()
+            changes?.undo()
             throw error
         }
         context.logger.info(
@@ -216,6 +217,10 @@ package final class UserUplink: Uplink {
                         "/etc/resolver/\(domain) is another program's; the host does not resolve these names by it")
                     continue
                 }
+                guard let changes else {
+                    context.logger.warning("the host does not resolve names of guests, for lack of a record of changes")
+                    return
+                }
                 try changes.log.add(.resolverFile(domain: domain))
                 try ResolverFiles.system.write(domain, server)
             } catch {
@@ -328,6 +333,6 @@ package final class UserUplink: Uplink {
                 "libslirp did not return from a call; its memory stays allocated until this process ends")
             UserUplink.abandoned.withLock { $0.append(network) }
         }
-        changes.undo()
+        changes?.undo()
     }
 }

@@ -86,11 +86,14 @@ package struct PlugHandshake: ~Copyable {
         _ socket: borrowing Descriptor, in directory: borrowing Directory, _ access: [Directory.SocketAccess]
     ) throws(SystemError) -> BoundSocket {
         do throws(SystemError) {
-            return try bind(socket, in: directory, prefix: namePrefix, access)
+            return try bind(socket, in: directory, access) { "\(namePrefix)\(CurrentProcess.identifier)-\($0)" }
         } catch {
             for place in ["/var/run", "/var/tmp", "/tmp"] {
+                // There another user could take all names that it can foresee.
                 guard let other = try? Directory.open(place, .anyLink),
-                    let bound = try? bind(socket, in: other, prefix: "vde_vmnet-", access)
+                    let bound = try? bind(
+                        socket, in: other, access,
+                        name: { _ in "vde_vmnet-\(CurrentProcess.identifier)-\(Random.value() as UInt32)" })
                 else { continue }
                 return bound
             }
@@ -99,11 +102,11 @@ package struct PlugHandshake: ~Copyable {
     }
 
     private static func bind(
-        _ socket: borrowing Descriptor, in directory: borrowing Directory, prefix: String,
-        _ access: [Directory.SocketAccess]
+        _ socket: borrowing Descriptor, in directory: borrowing Directory, _ access: [Directory.SocketAccess],
+        name: (_ attempt: Int) -> String
     ) throws(SystemError) -> BoundSocket {
         for attempt in 0..<1000 {
-            let name = prefix + "\(CurrentProcess.identifier)-\(attempt)"
+            let name = name(attempt)
             // The path must fit into the request.
             _ = try UnixPath(directory.path(of: name))
             do throws(SystemError) {
@@ -112,7 +115,7 @@ package struct PlugHandshake: ~Copyable {
                 if error.code != Errno.addressInUse { throw error }
             }
         }
-        throw SystemError(code: Errno.addressInUse, "bind", directory.path(of: prefix))
+        throw SystemError(code: Errno.addressInUse, "bind", directory.path(of: name(0)))
     }
 
     /// The access that lets the switch write to the client's socket, by the rule of libvdeplug: a switch of another

@@ -203,8 +203,8 @@ private func broken() throws -> [Broken] {
             .pingGroupRange, PingCheck(isNeeded: true, group: 1000, range: "1\t0"),
             "sudo sysctl -w 'net/ipv4/ping_group_range=0 2147483647'"),
         Broken(
-            .noRuntimeDirectory, sockets(.none, place: .untrusted("/tmp/theirs", .remove("/tmp/vde_vmnet-7"))),
-            "sudo rm -r -- /tmp/vde_vmnet-7"),
+            .noRuntimeDirectory, sockets(.none, place: .untrusted("/run/user/7", .choose)),
+            "unset XDG_RUNTIME_DIR"),
         Broken(
             .runtimeDirectoryDenied, sockets(.none, place: .denied("/run/user/7")), "sudo chown joe /run/user/7"),
         Broken(.staleControlSocket, sockets(.none, stale: ["/run/vde_vmnet/x"]), "rm -- /run/vde_vmnet/x"),
@@ -301,6 +301,7 @@ private func broken() throws -> [Broken] {
     @Test func untrustedDirectoryIsReplaced() throws {
         for (place, command): (SocketCheck.Place, String) in [
             (.untrusted("/tmp/vde_vmnet-7", .close), "chmod go-w /tmp/vde_vmnet-7"),
+            (.untrusted("/tmp", .restore), "sudo sh -c 'chown root /tmp && chmod 1777 /tmp'"),
             (.untrusted("/data", .choose), "unset XDG_RUNTIME_DIR"), (.denied("/usr/share"), "unset XDG_RUNTIME_DIR"),
         ] {
             #expect(sockets(.none, place: place).diagnoses.map(\.command) == [command])

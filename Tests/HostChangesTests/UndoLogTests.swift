@@ -121,26 +121,59 @@ import Wire
             "an earlier boot's is removed, another namespace's is left")
     }
 
-    /// Test hosts create and remove many namespaces; changes inside a namespace end with it.
+    /// Makes records of another namespace: `NAME: lines` each.
+    private func makeForeign(_ records: [String: String], in folder: TemporaryFolder) throws -> [String] {
+        let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8)
+        for (name, lines) in records {
+            try Files.replace(folder.file("\(name)@\(boot)-1.run"), Array("vde_vmnet record 1\n\(lines)".utf8))
+        }
+        return records.keys.map { "\($0)@\(boot)-1.run" }
+    }
+
+    private func rest(_ folder: TemporaryFolder) throws -> [String] {
+        try Files.entries(folder.path).map { String($0.prefix { $0 != "@" }) }.sorted()
+    }
+
+    /// Test hosts and containers make and remove many namespaces; changes inside a namespace end with it.
     @Test func recordsOfOtherNamespaceExpire() throws {
         let folder = try TemporaryFolder()
-        let boot = Files.text("/proc/sys/kernel/random/boot_id")!.prefix(8), week: Int64 = 7 * 86_400
-        for name in ["dead", "alive"] {
-            try Files.replace(
-                folder.file("\(name)@\(boot)-1.run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8))
-        }
-        try Files.replace(
-            folder.file("own@\(NetworkNamespace.identifier).run"), Array("vde_vmnet record 1\ntable vde_vmnet_t\n".utf8)
-        )
-        let alive = try Files.open(folder.file("alive@\(boot)-1.run"), [.readWrite])
+        let names = try makeForeign(
+            [
+                "empty": "pid 1\nnamespace 7\n", "gone": "pid 1\nnamespace 8\ntable vde_vmnet_t\n",
+                "here": "pid 1\nnamespace 7\ntable vde_vmnet_t\n", "earlier": "pid 1\ntable vde_vmnet_t\n",
+                "alive": "pid 1\nnamespace 8\n", "damaged": "pid x\n",
+            ], in: folder)
+        let alive = try Files.open(folder.file(names.first { $0.hasPrefix("alive") }!), [.readWrite])
         #expect(try alive.tryLock())
-        #expect(UndoLog.orphans(in: folder.path, now: WallClock.seconds + week - 60).count == 1)
-        #expect(try Files.entries(folder.path).count == 3)
-        #expect(UndoLog.orphans(in: folder.path, now: WallClock.seconds + week + 60).count == 1)
-        #expect(
-            try Files.entries(folder.path).sorted() == [
-                "alive@\(boot)-1.run", "own@\(NetworkNamespace.identifier).run",
-            ])
+        let now = WallClock.seconds, week: Int64 = 7 * 86_400
+        NamespaceSweep(folder.path, now: now + 60, namespaces: { [7] }).run(names)
+        #expect(try rest(folder) == ["alive", "damaged", "earlier", "gone", "here"])
+        NamespaceSweep(folder.path, now: now + 7200, namespaces: { nil }).run(names)
+        #expect(try rest(folder) == ["alive", "damaged", "earlier", "gone", "here"], "unknown namespaces may exist")
+        NamespaceSweep(folder.path, now: now + 7200, namespaces: { [7] }).run(names)
+        #expect(try rest(folder) == ["alive", "damaged", "earlier", "here"])
+        NamespaceSweep(folder.path, now: now + week + 60, namespaces: { [7] }).run(names)
+        #expect(try rest(folder) == ["alive"])
+    }
+
+    /// A start reads the records of other namespaces once they are many.
+    @Test(arguments: [NamespaceSweep.threshold - 1, NamespaceSweep.threshold])
+    func manyRecordsOfOtherNamespacesAreExamined(count: Int) throws {
+        let folder = try TemporaryFolder()
+        var records: [String: String] = [:]
+        for number in 0..<count { records["r\(number)"] = "pid 1\nnamespace 7\n" }
+        _ = try makeForeign(records, in: folder)
+        #expect(UndoLog.orphans(in: folder.path).isEmpty)
+        #expect(try rest(folder).count == (count < NamespaceSweep.threshold ? count : 0))
+    }
+
+    /// Needs root in the first process namespace; elsewhere the answer is nil.
+    @Test func existingNamespacesAreFound() throws {
+        guard let found = NetworkNamespace.inodes() else { return }
+        #expect(found.contains(try #require(NetworkNamespace.inode)))
+        let namespace = try Namespace("mounted")
+        let inode = try Files.status("/run/netns/\(namespace.name)").inode
+        #expect(try #require(NetworkNamespace.inodes()).contains(inode), "it is mounted, and no process is in it")
     }
 
     @Test func damagedRecordsUndoNothing() throws {

@@ -11,6 +11,7 @@ package final class Namespace {
     /// - Parameter role: part of the name, for a reader of `ip netns`.
     package init(_ role: String) throws {
         Namespace.sweepOnce
+        LeftRecords.note()
         let number = Namespace.counter.withLock { count in
             count += 1
             return count
@@ -24,6 +25,7 @@ package final class Namespace {
 
     deinit {
         killOrphans()
+        LeftRecords.remove(ofNamespace: name)
         _ = try? ChildProcess.run(["ip", "netns", "del", name])
         if hasFiles { _ = try? ChildProcess.run(["rm", "-rf", "/etc/netns/" + name]) }
     }

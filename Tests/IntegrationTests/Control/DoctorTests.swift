@@ -85,8 +85,8 @@ private struct BrokenHost: CustomTestStringConvertible, Sendable {
             cause: "datagram_queue_short", fails: false, breaking: "sysctl -qw net.unix.max_dgram_qlen=10"),
         BrokenHost(
             cause: "no_runtime_directory", fails: false,
-            hiding: "mount -t tmpfs -o mode=1777 none /tmp; mkdir /tmp/vde_vmnet-$(id -u daemon); chown nobody /tmp/*",
-            user: "daemon", environment: ["XDG_RUNTIME_DIR": nil as String?]),
+            hiding: "mkdir -m 0777 /run/theirs; chown nobody /run/theirs", user: "daemon",
+            environment: ["XDG_RUNTIME_DIR": "/run/theirs"]),
         BrokenHost(
             cause: "runtime_directory_denied", user: "daemon", environment: ["XDG_RUNTIME_DIR": "/usr/share"]),
         BrokenHost(

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+
+/// Removes records that dead instances left in other network namespaces, of which a container or a test host makes many.
+///
+/// A record is for the next instance in its namespace. It is removed if there can be none: if it lists no changes, or if
+/// its namespace is gone, and with it the changes. A namespace without a trace in /proc may still exist, such as one
+/// whose only descriptor is on its way between two processes; so nothing happens to a record that has just been written.
+/// A week after the last change, a namespace is most likely gone.
+///
+/// The caller has the directory lock, so no instance makes or reads a record meanwhile.
+package struct NamespaceSweep {
+    /// Records of other namespaces at which a start looks at them. A start does not read fewer.
+    package static let threshold = 32
+    /// Seconds for which a record is kept whose namespace has left no trace.
+    private static let delay: Int64 = 3600
+    /// Seconds for which a record that lists changes is kept at most.
+    private static let retention: Int64 = 7 * 86_400
+
+    private let directory: String
+    private let now: Int64
+    private let findNamespaces: () -> Set<UInt64>?
+
+    /// - Parameters:
+    ///   - now: seconds since 1970.
+    ///   - namespaces: finds the inodes of those that exist; nil if they are unknown.
+    package init(
+        _ directory: String, now: Int64 = WallClock.seconds,
+        namespaces: @escaping () -> Set<UInt64>? = NetworkNamespace.inodes
+    ) {
+        self.directory = directory
+        self.now = now
+        findNamespaces = namespaces
+    }
+
+    /// - Parameter names: of records in the directory.
+    package func run(_ names: [String]) {
+        // Found when the first record needs them.
+        var namespaces: Set<UInt64>??
+        for name in names {
+            let path = "\(directory)/\(name)"
+            // The lock of a living instance keeps its record.
+            guard let file = try? UndoLog.existing(path), (try? file.tryLock()) == true,
+                let status = try? file.status()
+            else { continue }
+            let contents = UndoLog.Contents(of: file), age = now - status.modified / 1_000_000_000
+            var isObsolete = age > NamespaceSweep.retention || contents.isEmpty
+            if !isObsolete, age > NamespaceSweep.delay, let namespace = contents.namespace {
+                let known = namespaces ?? findNamespaces()
+                namespaces = .some(known)
+                isObsolete = known.map { !$0.contains(namespace) } ?? false
+            }
+            if isObsolete { try? Files.remove(path) }
+        }
+    }
+}
