@@ -94,8 +94,16 @@ package struct Root: ParsableCommand {
                 """
             )
         }
+        var words = subcommand.map { [$0] } ?? []
+        if let group = configuration.subcommands.first(where: { $0.configuration.commandName == subcommand }),
+            let nested = group.configuration.subcommands.first(where: {
+                $0.configuration.commandName == arguments.dropFirst().first
+            })?.configuration.commandName
+        {
+            words.append(nested)
+        }
         return "vde_vmnet: error: " + lines.joined(separator: "\n")
-            + "\nvde_vmnet: all options: vde_vmnet \(subcommand.map { $0 + " " } ?? "")--help\n"
+            + "\nvde_vmnet: all options: \((["vde_vmnet"] + words + ["--help"]).joined(separator: " "))\n"
     }
 
     /// The unknown option in the parser's message, if vde_switch has it.

@@ -34,7 +34,7 @@ package struct Publish: ParsableCommand {
     struct Remove: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "remove",
-            abstract: "Stop to publish a port. Connections through it end.")
+            abstract: "Stop publishing a port. Connections through it end.")
         @Argument(help: "The port as it was published.")
         var port: String
         @OptionGroup var network: NetworkOptions

@@ -100,7 +100,9 @@ enum NetworkLookup {
         case .unreachable(let error) where [Errno.accessDenied, Errno.notPermitted].contains(error.code):
             ExitError(.noPermission, "\(path) belongs to another user; try sudo")
         case .unreachable(let error) where error.code == Errno.refused:
-            ExitError(.unavailable, "the network of \(path) does not run any more")
+            ExitError(.unavailable, "the network of \(path) does not run any more; vde_vmnet list shows those that do")
+        case .unreachable(let error) where error.code == Errno.noEntry:
+            ExitError(.unavailable, "\(error); vde_vmnet list shows the networks that run")
         default: ExitError(.unavailable, "\(failure)")
         }
     }

@@ -49,7 +49,7 @@ extension NetworkControl {
     /// The uplink, if it routes guests' packets on this host.
     func routedUplink() throws(ControlError) -> any Uplink {
         guard let uplink = daemon.uplink else {
-            throw ControlError(.unsupported, "this network has no uplink (--uplink none)")
+            throw ControlError(.unsupported, "this network has no uplink (--uplink none); start it with another one")
         }
         guard !uplink.isBridged else {
             throw ControlError(.unsupported, "a bridged network is routed and filtered by other hosts")
@@ -186,7 +186,8 @@ extension NetworkControl {
         add("lease.unreserve", .change) { (it, client, params) throws(ControlError) in
             let hardware = try NetworkControl.hardware(params), service = try it.service()
             guard service.removeReservation(of: hardware) else {
-                throw ControlError(.notFound, "no address is reserved for \(hardware)")
+                throw ControlError(
+                    .notFound, "no address is reserved for \(hardware); vde_vmnet lease list shows what is")
             }
             it.daemon.configuration.reservations = service.configuration.reservations
             it.note(client, "removes the reservation of \(hardware)")

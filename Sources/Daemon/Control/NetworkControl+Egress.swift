@@ -18,7 +18,8 @@ extension NetworkControl {
         add("egress.set", .change) { (it, client, params) throws(ControlError) in
             let word = try params.requiredString("policy")
             guard word == "allow" || word == "deny" else {
-                throw ControlError(.parameters, "policy is allow or deny")
+                throw ControlError(
+                    .parameters, "policy: '\(PrintableText.line(word, limit: 64))' is neither allow nor deny")
             }
             var policy = it.daemon.configuration.egress
             policy.setDenying(word == "deny")
@@ -39,7 +40,8 @@ extension NetworkControl {
             _ = try it.egressUplink()
             var policy = it.daemon.configuration.egress
             guard policy.isDenying else {
-                throw ControlError(.conflict, "every destination is allowed; set the egress policy to deny first")
+                throw ControlError(
+                    .conflict, "every destination is allowed; deny the others first: vde_vmnet egress deny")
             }
             guard !policy.allowed.contains(destination) else {
                 throw ControlError(.conflict, "\(destination) is allowed already")

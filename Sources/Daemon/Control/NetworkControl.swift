@@ -107,8 +107,8 @@ final class NetworkControl {
                     throw ControlError(
                         .parameters,
                         """
-                        events is a list of kinds: \
-                        \(ControlEventKind.allCases.map(\.rawValue).joined(separator: ", "))
+                        events: '\(PrintableText.line(kind.string ?? kind.text, limit: 64))' is no kind of event; the \
+                        kinds are \(ControlEventKind.allCases.map(\.rawValue).joined(separator: ", "))
                         """)
                 }
                 chosen.insert(name)

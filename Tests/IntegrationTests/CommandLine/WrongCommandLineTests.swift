@@ -153,6 +153,10 @@ extension IntegrationTests {
             --help
             check --tcp example.org:80 DIR/v % 64 'example.org:80' is invalid | IPv4 address and port
             check --name a..b DIR/v % 64 'a..b' is not a domain name
+            port limit x 50mbit % 64 'x' is invalid | vde_vmnet port limit --help
+            lease reserve % 64 Missing | vde_vmnet lease reserve --help
+            port frobnicate % 64 'frobnicate' | vde_vmnet port --help
+            status DIR/none % 69 No such file | vde_vmnet list shows
             check --bogus % 64 Unknown option '--bogus' | vde_vmnet check --help
             check a b % 64 Unexpected argument 'b'
             interfaces eth0 % 64 Unexpected argument 'eth0' | vde_vmnet interfaces --help
