@@ -80,9 +80,12 @@ extension NetworkControl {
             }
             let hardware = try hardware(ofGuest: guest)
             request.selection = place(of: hardware)
-            guard request.selection != .none else {
+            // A guest that has been silent for a while has no place, and is followed to the next one.
+            let isLeased = daemon.addressService?.leases.contains { $0.hardware == hardware } ?? false
+            guard request.selection != .none || isLeased else {
                 throw ControlError(
-                    .notFound, "no guest with the address \(hardware) has sent anything; vde_vmnet status lists them")
+                    .notFound,
+                    "no guest with the address \(hardware) has sent anything lately; vde_vmnet status lists them")
             }
             return { [weak self] in self?.place(of: hardware) ?? .none }
         }
