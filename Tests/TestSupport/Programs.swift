@@ -119,6 +119,9 @@ package final class PlugGuest {
     }
 
     package func stop() { plug.kill() }
+
+    /// The process that is the client of the switch.
+    package var process: Int32 { plug.identifier }
 }
 
 extension Substring {
