@@ -13,6 +13,8 @@ struct RouteCheck: HostCheck {
         let gateway: IPv4Address?
         let metric: UInt32
         let isUp: Bool
+        /// Whether the cable is plugged in, the radio link stands, or the like. True if it is not known.
+        var hasCarrier = true
     }
 
     /// Whether guests are to reach the outside.
@@ -33,10 +35,11 @@ struct RouteCheck: HostCheck {
         return RouteCheck(
             isNeeded: scene.network.map { $0.mode == "shared" && $0.uplink != "none" } ?? true,
             exits: scene.defaultRoutes.map { route in
-                Exit(
-                    interface: NetworkInterfaces.name(of: route.interface) ?? "\(route.interface)",
-                    gateway: route.gateway, metric: route.metric,
-                    isUp: NetworkInterfaces.link(route.interface)?.isUp ?? true)
+                let name = NetworkInterfaces.name(of: route.interface) ?? "\(route.interface)"
+                return Exit(
+                    interface: name, gateway: route.gateway, metric: route.metric,
+                    isUp: NetworkInterfaces.link(route.interface)?.isUp ?? true,
+                    hasCarrier: Files.text("/sys/class/net/\(name)/carrier") != "0")
             },
             rules: scene.rules, egress: egress, isTunnel: egress.map(isTunnel) ?? false, guests: scene.guests.network,
             connect: connectors.first { Programs.find($0[0]) != nil } ?? ["dhclient", "-v"])
@@ -73,6 +76,15 @@ struct RouteCheck: HostCheck {
         guard let egress else { return [noExit] }
         guard let exit = exits.first else { return Self.ok("packets leave by \(egress), by a rule of this host") }
         if exit.interface == egress && !isTunnel {
+            // The kernel keeps the route, and discards the packets.
+            guard exit.hasCarrier else {
+                return [
+                    Self.failed(
+                        .defaultRouteDown,
+                        "the default route's interface \(egress) has no carrier: its cable or its radio link is down",
+                        ShellText.command(["sudo"] + connect))
+                ]
+            }
             let via = exit.gateway.map { " to \($0)" } ?? ""
             return Self.ok("packets leave by \(egress)\(via)")
         }

@@ -79,6 +79,21 @@ private struct BrokenHost: CustomTestStringConvertible, Sendable {
                 "--dhcp-range=203.0.113.100,203.0.113.110",
             ]),
         BrokenHost(cause: "mtu_small", fails: false, breaking: "ip link set wan mtu 1000"),
+        // A cable whose other end is down.
+        BrokenHost(
+            cause: "default_route_down",
+            breaking: "ip link add cut type veth peer name end; ip addr add 198.51.100.2/24 dev cut; "
+                + "ip link set cut up; ip route replace default via 198.51.100.1 dev cut"),
+        BrokenHost(
+            cause: "no_free_subnet",
+            breaking: "ip link add big type veth peer name end; ip addr add 192.168.0.1/16 dev big; "
+                + "ip addr add 172.31.0.1/16 dev big; ip addr add 10.105.0.1/16 dev big; ip link set big up"),
+        BrokenHost(
+            cause: "buffers_small", fails: false,
+            hiding: "echo 4096 >/run/small; mount --bind /run/small /proc/sys/net/core/wmem_max", user: "daemon"),
+        BrokenHost(
+            cause: "libslirp_missing",
+            hiding: "for file in /usr/lib/*/libslirp.so.0; do mount --bind /dev/null $file; done", user: "daemon"),
         BrokenHost(cause: "ping_group_range", fails: false, user: "daemon"),
         BrokenHost(cause: "not_root", fails: false, user: "daemon"),
         BrokenHost(
@@ -222,7 +237,11 @@ extension IntegrationTests {
             // A member of the control group sees counters only; a user without rights, nothing.
             let other = try doctor(on: fixture.host, [fixture.socket], user: "daemon")
             #expect(other.termination == .exited(77) && other.error.contains(fixture.socket), "\(other.error)")
-            try fixture.host.setResolvers("nameserver 198.51.100.1\n")
+            // The shell of the doctor has another resolv.conf than the network.
+            let elsewhere = try doctor(
+                on: fixture.host, [fixture.socket],
+                hiding: "echo nameserver 198.51.100.1 >/run/other; mount --bind /run/other /etc/resolv.conf")
+            #expect(elsewhere.output.contains("(resolvers_differ)"), "\(elsewhere.output)")
             #expect(try fixture.daemon.stop() == .exited(0))
             let missing = try doctor(on: fixture.host, ["nonesuch"])
             #expect(missing.termination == .exited(69) && missing.error.contains("nonesuch"), "\(missing.error)")
