@@ -81,7 +81,7 @@ struct SocketCheck: HostCheck {
         do throws(SystemError) {
             let opened = try Directory.open(existing, .trustedPath)
             guard Files.isWritable(existing) else { return .denied(existing) }
-            // In the system's directory for temporary files a start makes one of its own.
+            // In the system's directory for temporary files a start makes another one.
             if existing == TemporaryDirectories.parent { return .absent }
             try opened.requirePrivate()
             return existing == directory ? .usable : .absent

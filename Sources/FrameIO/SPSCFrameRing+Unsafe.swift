@@ -20,7 +20,8 @@ package final class SPSCFrameRing: @unchecked Sendable {
     /// The count from which the producer has gone on at the start of the memory because the ring was empty. There is no
     /// mark in the memory, so that the new frames may have all of it before the consumer follows.
     private let restart = ManagedAtomic<Int>(-1)
-    /// The producer's last load of `taken`, or what it will be once the consumer has followed a restart; and the consumer's of `written`: loaded again only if that is not enough.
+    /// The producer's last load of `taken`, or what it will be once the consumer has followed a restart; and the
+    /// consumer's last load of `written`. They are loaded again only if that is not enough.
     private var knownTaken = 0
     private var knownWritten = 0
 

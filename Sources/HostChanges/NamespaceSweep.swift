@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Removes records that dead instances left in other network namespaces, of which a container or a test host makes many.
+/// Removes records that dead instances left in other network namespaces, of which a container or a test host makes
+/// many.
 ///
-/// A record is for the next instance in its namespace. It is removed if there can be none: if it lists no changes, or if
-/// its namespace is gone, and with it the changes. A namespace without a trace in /proc may still exist, such as one
-/// whose only descriptor is on its way between two processes; so nothing happens to a record that has just been written.
-/// A week after the last change, a namespace is most likely gone.
+/// A record is for the next instance in its namespace. It is removed if there can be none: if it lists no changes, or
+/// if its namespace is gone, and with it the changes. A namespace without a trace in /proc may still exist, such as one
+/// whose only descriptor is on its way between two processes; so nothing happens to a record that has just been
+/// written. A week after the last change, a namespace is most likely gone.
 ///
 /// The caller has the directory lock, so no instance makes or reads a record meanwhile.
 package struct NamespaceSweep {
     /// Records of other namespaces at which a start looks at them. A start does not read fewer.
     package static let threshold = 32
+    /// Records that one start looks at, so that many of them do not delay it.
+    package static let limit = 128
     /// Seconds for which a record is kept whose namespace has left no trace.
     private static let delay: Int64 = 3600
     /// Seconds for which a record that lists changes is kept at most.
@@ -33,11 +36,13 @@ package struct NamespaceSweep {
         findNamespaces = namespaces
     }
 
+    /// Looks at some of the records, at others each time.
     /// - Parameter names: of records in the directory.
     package func run(_ names: [String]) {
+        let first = names.count > NamespaceSweep.limit ? Int(Random.value() as UInt32) % names.count : 0
         // Found when the first record needs them.
         var namespaces: Set<UInt64>??
-        for name in names {
+        for name in (names[first...] + names[..<first]).prefix(NamespaceSweep.limit) {
             let path = "\(directory)/\(name)"
             // The lock of a living instance keeps its record.
             guard let file = try? UndoLog.existing(path), (try? file.tryLock()) == true,

@@ -167,6 +167,17 @@ import Wire
         #expect(try rest(folder).count == (count < NamespaceSweep.threshold ? count : 0))
     }
 
+    @Test func oneStartExaminesSomeRecords() throws {
+        let folder = try TemporaryFolder(), count = 2 * NamespaceSweep.limit + 40
+        var records: [String: String] = [:]
+        for number in 0..<count { records["r\(number)"] = "pid 1\nnamespace 7\n" }
+        _ = try makeForeign(records, in: folder)
+        for start in 1...3 {
+            #expect(UndoLog.orphans(in: folder.path).isEmpty)
+            #expect(try rest(folder).count == max(0, count - start * NamespaceSweep.limit))
+        }
+    }
+
     /// Needs root in the first process namespace; elsewhere the answer is nil.
     @Test func existingNamespacesAreFound() throws {
         guard let found = NetworkNamespace.inodes() else { return }

@@ -154,7 +154,8 @@ extension IntegrationTests {
             #expect(try network.host.run("ip", "-o", "link").contains(": vmnet") == false)
             // The variable that leads astray is named, where the start needs it.
             let astray = try run(
-                network, "--uplink", "user", "--name", "mine", "--state-dir", directory + "/state", vde.path, user: "nobody",
+                network, "--uplink", "user", "--name", "mine", "--state-dir", directory + "/state", vde.path,
+                user: "nobody",
                 environment: ["XDG_RUNTIME_DIR": "/etc/passwd", "HOME": directory])
             #expect(
                 astray.termination == status(73)

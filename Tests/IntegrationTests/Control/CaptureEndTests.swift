@@ -6,7 +6,7 @@ import Testing
 extension IntegrationTests {
     /// How `vde_vmnet capture` ends at networks that a program of the test plays.
     @Suite struct CaptureEnds {
-        /// Its end comes in pieces with pauses, as from a network on a busy machine. All of them belong to the capture.
+        /// Its end comes in pieces with pauses, as from a network on a busy host. All of them belong to the capture.
         @Test func slowEndIsAwaited() throws {
             let network = try TestNetwork()
             let socket = network.folder.file("slow"), file = network.folder.file("end.pcapng")

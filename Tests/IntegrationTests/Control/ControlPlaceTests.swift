@@ -170,8 +170,7 @@ extension IntegrationTests {
                 """
                 mkdir /run/home && chown daemon /run/home && export HOME=/run/home
                 mount -t tmpfs -o mode=1777,nr_inodes=2 none /tmp
-                as nobody version >/dev/null
-                setpriv --reuid nobody --regid nogroup --clear-groups -- touch /tmp/mine
+                setpriv --reuid games --regid nogroup --clear-groups -- touch /tmp/mine
                 setpriv --reuid daemon --regid nogroup --clear-groups -- "$program" --switch --uplink user \
                     /run/home/vde >/run/home/log 2>&1 &
                 network=$!
