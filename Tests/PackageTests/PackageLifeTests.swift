@@ -69,6 +69,8 @@ struct PackageLife {
         #expect(output.contains("vde_vmnet@lab.service (process \(old))"), "\(output)")
         #expect(try process(of: "vde_vmnet@lab.service", debian) == old)
         try check("/run/vde/lab", debian, user: "member")
+        // Users' control sockets stay within reach.
+        #expect(try debian.run("stat", "-c", "%a", "/run/vde_vmnet").trimmed == "755")
         try debian.run("systemctl", "restart", "vde_vmnet@lab.service")
         #expect(try process(of: "vde_vmnet@lab.service", debian) != old)
         try check("/run/vde/lab", debian, user: "member")

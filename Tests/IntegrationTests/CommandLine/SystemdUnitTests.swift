@@ -14,6 +14,12 @@ extension IntegrationTests {
                 .split(separator: "\n").map(String.init)
         }
 
+        /// An upgrade applies these modes while networks run: those that the program itself gives.
+        @Test func directoriesKeepTheirModes() throws {
+            let modes = try lines("tmpfiles.conf").filter { $0.hasPrefix("d ") }
+            #expect(modes == ["d /run/vde 0755 root root -", "d /run/vde_vmnet 0755 root root -"])
+        }
+
         /// Of the system's unit: how much of the host it could reach, from 0 to 10.
         @Test func systemUnitIsConfined() throws {
             let folder = try TemporaryFolder()
