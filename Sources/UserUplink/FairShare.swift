@@ -11,6 +11,12 @@ struct FairShare: Sendable {
 
     init(capacity: Int) { self.capacity = capacity }
 
+    /// What an owner has taken.
+    func count(of owner: GuestOwner) -> Int { counts[owner, default: 0] }
+
+    /// The owner that has taken most; nil if nothing is taken.
+    var largest: GuestOwner? { counts.max { $0.value < $1.value }?.key }
+
     func hasRoom(for owner: GuestOwner) -> Bool { counts[owner, default: 0] < capacity - total }
 
     mutating func add(_ owner: GuestOwner) {

@@ -190,20 +190,22 @@ extension NeighborTable {
 
     @Test func forgedAddressesLeaveReassemblyForOthers() {
         var gateway = gateway()
-        func fragment(_ number: Int, from source: IPv4Address, id: UInt16) -> NATGateway.Verdict {
+        func fragment(_ number: Int, from source: IPv4Address, id: UInt16, isLast: Bool = false) -> NATGateway.Verdict {
             gateway.judge(
                 Fixture.ipv4(
-                    IPProtocol.udp, from: source, mac: mac(number), flags: 0x2000, id: id,
+                    IPProtocol.udp, from: source, mac: mac(number), flags: isLast ? 2 : 0x2000, id: id,
                     [UInt8](repeating: 0, count: 16)))
         }
-        var begun = 0
-        for last in 10..<60 {
-            for id in 0..<8 as Range<UInt16> where fragment(2 * last, from: ip(last), id: id) == .consumed {
-                begun += 1
+        func flood(id start: UInt16) {
+            for last in 10..<20 {
+                for id in start..<start + 8 { #expect(fragment(2 * last, from: ip(last), id: id) == .consumed) }
             }
         }
-        #expect(begun == 16)
+        flood(id: 0)
         #expect(fragment(201, from: ip(100), id: 1) == .consumed)
+        flood(id: 100)
+        // Put together, and no datagram.
+        #expect(fragment(201, from: ip(100), id: 1, isLast: true) == .drop(.malformed))
     }
 
     @Test func icmpErrorsAreSharedAmongGuests() {

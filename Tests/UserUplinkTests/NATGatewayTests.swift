@@ -248,19 +248,21 @@ extension NATGateway.Verdict {
                 == .drop(.fragment))
     }
 
-    @Test func incompletePacketsAreBoundedAndExpire() {
+    @Test func lostFragmentsCostNoLaterPacket() throws {
         var bench = GatewayHarness()
         for number in 0..<100 {
             _ = bench.send(
                 bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: UInt16(number)))
         }
-        #expect(
-            bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: 999))
-                == .drop(.fragment))
-        bench.now += .seconds(16)
-        #expect(
-            bench.send(bench.fragment(0, [UInt8](repeating: 0, count: 80), more: true, identification: 999))
-                == .consumed)
+        let whole = Array(bench.udp(payload: [UInt8](repeating: 7, count: 1000))[34...])
+        #expect(bench.send(bench.fragment(0, Array(whole[..<504]), more: true, identification: 999)) == .consumed)
+        guard
+            case .passReassembled = bench.send(
+                bench.fragment(504, Array(whole[504...]), more: false, identification: 999))
+        else {
+            Issue.record("not put together")
+            return
+        }
     }
 
     // MARK: Floods

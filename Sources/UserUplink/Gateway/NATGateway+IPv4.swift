@@ -71,13 +71,18 @@ extension NATGateway {
             let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
             var info = info
             info.isComplete = true
-            switch ipv4(whole.rawSpan, info, hasConnection) {
-            case .pass: return .passReassembled(whole)
-            case .tcp(let segment): return .tcpReassembled(segment, whole)
-            // TCP does not send fragments; the sender's next segment is answered.
-            case .refusedTCP: return .drop(.refused)
-            case let verdict: return verdict
-            }
+            return reassembled(ipv4(whole.rawSpan, info, hasConnection), whole)
+        }
+    }
+
+    /// The verdict about a frame that was reassembled.
+    func reassembled(_ verdict: Verdict, _ whole: [UInt8]) -> Verdict {
+        switch verdict {
+        case .pass: .passReassembled(whole)
+        case .tcp(let segment): .tcpReassembled(segment, whole)
+        // TCP does not send fragments; the sender's next segment is answered.
+        case .refusedTCP: .drop(.refused)
+        default: verdict
         }
     }
 

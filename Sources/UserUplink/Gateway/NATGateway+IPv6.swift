@@ -29,9 +29,30 @@ extension NATGateway {
         guard source.high == prefix else { return .drop(.unsupported) }
         if isLocal(destination) && destination != gateway6 { return .drop(.refused) }
         switch packet.nextHeader {
+        case IPv6Extension.fragment: return ipv6Fragment(frame, packet, info, hasConnection)
         case IPProtocol.udp: return udp(frame, packet, (source, destination), info)
         case IPProtocol.tcp: return tcp(frame, packet, (source, destination), info, hasConnection)
         default: return .drop(.unsupported)
+        }
+    }
+
+    private mutating func ipv6Fragment(
+        _ frame: RawSpan, _ packet: borrowing IPv6View, _ info: FrameInfo, _ hasConnection: ConnectionLookup
+    ) -> Verdict {
+        switch reassembler.take(packet, by: owner(of: packet.source), now: info.now) {
+        case .incomplete: return .consumed
+        case .refused: return .drop(.fragment)
+        case .complete(let packet):
+            let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
+            var info = info
+            info.isComplete = true
+            // Neighbor discovery is not fragmented (RFC 6980), and neither are fragments.
+            let next = packet.rawSpan.byte(at: IPv6Header.Field.nextHeader)
+            let isDiscovery =
+                next == IPProtocol.icmpv6
+                && ICMPv6Type.isNeighborDiscovery(packet.rawSpan.byte(at: IPv6Header.length + ICMPHeader.Field.type))
+            if next == IPv6Extension.fragment || isDiscovery { return .drop(.fragment) }
+            return reassembled(ipv6(whole.rawSpan, info, hasConnection), whole)
         }
     }
 

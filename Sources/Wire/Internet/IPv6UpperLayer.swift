@@ -39,6 +39,8 @@ package enum IPv6Extension {
 
     /// The bit of `Field.fragment` that all fragments but the last have.
     @inlinable package static var moreFragments: UInt16 { 1 }
+    /// The bits of `Field.fragment` that are the offset, in bytes.
+    @inlinable package static var fragmentOffsetMask: UInt16 { 0xfff8 }
 
     /// Bytes of an extension header, from its length field; not for fragment and authentication headers.
     @inlinable
@@ -59,9 +61,6 @@ package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {
 
     /// Extension headers that are read in one packet.
     @usableFromInline static let limit = 16
-
-    /// The bits of a fragment header's field that are the offset.
-    private static let fragmentOffsetMask: UInt16 = 0xfff8
 
     /// Where a packet ends that begins with at least an IPv6 header. Bytes behind it are padding of the link and are
     /// not part of the packet. A payload length of 0 may be a jumbogram's (RFC 2675), of which Linux reads all bytes.
@@ -88,7 +87,7 @@ package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {
                 length = (Int(packet.byte(at: offset + IPv6Extension.Field.length)) + 2) * 4
             case IPv6Extension.fragment:
                 guard packet.byteCount - offset >= IPv6Extension.unit else { return }
-                if packet.big16(at: offset + IPv6Extension.Field.fragment) & IPv6UpperLayer.fragmentOffsetMask != 0 {
+                if packet.big16(at: offset + IPv6Extension.Field.fragment) & IPv6Extension.fragmentOffsetMask != 0 {
                     self = .laterFragment
                     return
                 }
