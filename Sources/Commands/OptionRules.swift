@@ -54,9 +54,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case publish = "--publish"
     case publish6 = "--publish with IPv6"
     case publishHardware = "--publish PORT:MAC"
-    case publishHardwareUDP = "--publish PORT:MAC/udp"
     case publishName = "--publish PORT:NAME"
-    case publishNameUDP = "--publish PORT:NAME/udp"
     case egress = "--egress"
     case egressDeny = "--egress deny"
     case allow = "--allow"
@@ -66,6 +64,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case proxy = "--proxy"
     case proxyCredentials = "--proxy-credentials"
     case hostLoopback = "--host-loopback"
+    case udpFiltering = "--udp-filtering"
     case tapName = "--tap-name"
     case name = "--name"
     /// A path.
@@ -241,6 +240,7 @@ extension OptionRules {
         OptionRule(
             .denyPrivate, condition: .excludes([.egressDeny, .hostLoopback]),
             because: "the one refuses these destinations anyway, the other opens the host"),
+        OptionRule(.udpFiltering, condition: .excludes([.proxy]), because: "no UDP passes through a proxy"),
         OptionRule(
             .disableDHCP, condition: .excludes([.dhcp]), because: "one disables DHCP, the other selects a server"),
         OptionRule(
@@ -324,7 +324,7 @@ extension OptionRules {
                 """
         ),
         OptionRule(
-            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .proxy, .hostLoopback,
+            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .proxy, .hostLoopback, .udpFiltering,
             condition: .modes([.shared]),
             because: "in the other modes vde_vmnet does not route guests to the outside"),
         OptionRule(
@@ -370,9 +370,6 @@ extension OptionRules {
             .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),
         OptionRule(
-            .publishHardwareUDP, .publishNameUDP, condition: .uplinks([.tap]),
-            because: "libslirp's UDP ports cannot follow a lease; give an address, and fix it with --dhcp-host"),
-        OptionRule(
             .checkNames, condition: .uplinks([.user]),
             because: "only the user-mode NAT sees what guests send; through a TAP the kernel forwards their connections"
         ),
@@ -382,6 +379,9 @@ extension OptionRules {
         OptionRule(
             .hostLoopback, condition: .uplinks([.user]),
             because: "only the user-mode NAT connects to the host's loopback address"),
+        OptionRule(
+            .udpFiltering, condition: .uplinks([.user]),
+            because: "only the user-mode NAT filters datagrams by what guests have sent; elsewhere the system does"),
         OptionRule(
             .networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]),
             because: "only vmnet.framework supports it"),

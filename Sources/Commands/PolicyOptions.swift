@@ -4,6 +4,8 @@ import Daemon
 import NetworkModel
 import Platform
 
+extension DatagramFiltering: ExpressibleByArgument {}
+
 /// The options of `join` about what guests may connect to.
 struct PolicyOptions: ParsableArguments {
     enum Egress: String, CaseIterable, ExpressibleByArgument {
@@ -69,6 +71,16 @@ struct PolicyOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
+            Which datagrams reach a guest's UDP port that has sent something:
+            address: those from addresses to which it has sent (default)
+            endpoint: those from any address, for peer-to-peer programs and games
+            Selects the user-mode NAT.
+            """, valueName: "filtering"))
+    var udpFiltering: DatagramFiltering?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Proxy that guests' TCP connections go through: socks5://HOST:PORT, or http://HOST:PORT (CONNECT). UDP and \
             pings do not leave then; the host's resolvers still answer guests. Selects the user-mode NAT.
             """, valueName: "url"))
@@ -93,11 +105,13 @@ struct PolicyOptions: ParsableArguments {
         given.note(.proxy, proxy != nil)
         given.note(.proxyCredentials, proxyCredentials != nil)
         given.note(.hostLoopback, hostLoopback)
+        given.note(.udpFiltering, udpFiltering != nil)
     }
 
     /// The option because of which `--uplink auto` chose the user-mode NAT, for a message.
     var needingUserMode: String {
         if hostLoopback { return "--host-loopback" }
+        if udpFiltering != nil { return "--udp-filtering" }
         if checkNames { return "--check-names" }
         if proxy != nil { return "--proxy" }
         if deny != nil { return "--deny private" }
@@ -114,6 +128,7 @@ struct PolicyOptions: ParsableArguments {
     func apply(to configuration: inout Configuration, needingNames option: String?) throws {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
+        configuration.filtering = udpFiltering ?? .address
         configuration.logsRefusals = egressLog
         configuration.egress.deniesPrivate = deny == .private
         configuration.egress.allowed = try allow.map { text in

@@ -24,12 +24,8 @@ struct PublishOptions: ParsableArguments {
         given.note(.publish6, parsed.contains(where: \.isIPv6))
         for one in parsed {
             switch one.followed {
-            case .hardware?:
-                given.note(.publishHardware, true)
-                given.note(.publishHardwareUDP, one.transport == .udp)
-            case .name?:
-                given.note(.publishName, true)
-                given.note(.publishNameUDP, one.transport == .udp)
+            case .hardware?: given.note(.publishHardware, true)
+            case .name?: given.note(.publishName, true)
             case nil: break
             }
         }

@@ -119,6 +119,8 @@ package struct Configuration: Sendable {
     package var logsRefusals = false
     /// Guests' TCP connections go through this proxy; nil for none.
     package var proxy: ProxyConfiguration?
+    /// Which datagrams reach a guest's UDP port through the user-mode NAT.
+    package var filtering = DatagramFiltering.address
     /// The file for a capture of all ports; nil: none.
     package var pcap: String?
     /// The control socket.

@@ -41,6 +41,8 @@ package struct UplinkOptions: Sendable {
     package var logsRefusals = false
     /// Guests' TCP connections go through this proxy, and nothing else leaves (`--proxy`); nil for none.
     package var proxy: ProxyServer?
+    /// Which datagrams reach a guest's UDP port through the user-mode NAT (`--udp-filtering`).
+    package var filtering = DatagramFiltering.address
     /// Guests get a default route to the gateway.
     package var isDefaultRouter = true
     /// How guests get IPv6.

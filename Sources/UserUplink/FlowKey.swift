@@ -33,6 +33,10 @@ package struct FlowKey: Hashable, Sendable {
         }
     }
 
+    /// The key of everything that the guest sends from this port.
+    var withoutRemote: FlowKey { FlowKey(protocolNumber, guest: guest, guestPort, remote: .unspecified, 0) }
+
+    var protocolNumber: UInt8 { UInt8(truncatingIfNeeded: ports) }
     var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }
     var remotePort: UInt16 { UInt16(truncatingIfNeeded: ports >> 16) }
     /// A guest's IPv6 address always has a prefix.

@@ -52,6 +52,15 @@ package struct FlowTable: Sendable {
         return index
     }
 
+    /// Whether a flow is in the table; it is not marked active.
+    func contains(_ key: FlowKey) -> Bool { indices[key] != nil }
+
+    /// The second in which the flow at `index` was used last.
+    func lastSeen(_ index: Int) -> UInt32 { flows[index].lastSeen }
+
+    /// The index of the flow that makes room for another one; nil if there is none.
+    var victim: Int? { queues.values.max { $0.count < $1.count }?.oldest }
+
     /// Returns the index of a flow that was used within `seconds`; nil if there is none.
     func findFresh(_ key: FlowKey, within seconds: UInt32, now: Instant) -> Int? {
         guard let index = indices[key], now.seconds32 &- flows[index].lastSeen <= seconds else { return nil }
@@ -74,8 +83,8 @@ package struct FlowTable: Sendable {
         _ key: FlowKey, by owner: GuestOwner? = nil, now: Instant
     ) -> (index: Int, evicted: Bool) {
         var evicted = false
-        if indices.count >= capacity, let victim = queues.values.max(by: { $0.count < $1.count }) {
-            remove(flows[victim.oldest].key)
+        if indices.count >= capacity, let victim {
+            remove(flows[victim].key)
             evicted = true
         }
         let flow = Flow(key: key, owner: owner ?? .address(key.guest), lastSeen: now.seconds32)

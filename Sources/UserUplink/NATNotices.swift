@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Wire
 
-/// Why a client of a published TCP port was refused on behalf of its guest.
+/// Why a client of a published port was refused on behalf of its guest, or its datagram dropped.
 enum UnreachedGuest: Sendable, CustomStringConvertible {
     /// No guest answers ARP or neighbor solicitations at the address.
-    case absent(IPAddress, port: UInt16)
+    case absent(IPAddress, port: UInt16, PublishedPort.Transport)
     /// The port follows a guest that has no lease.
-    case noLease(hostPort: UInt16)
+    case noLease(hostPort: UInt16, PublishedPort.Transport)
 
     var description: String {
         switch self {
-        case .absent(let guest, let port):
+        case .absent(let guest, let port, let transport):
             """
-            a client of the published port for \(guest.hostText):\(port)/tcp was refused: no guest answers at \(guest);\
-             start the guest, or correct --publish
+            a \(UnreachedGuest.fate(transport, "published port for \(guest.hostText):\(port)")): no guest answers at \
+            \(guest); start the guest, or correct --publish
             """
-        case .noLease(let port):
+        case .noLease(let port, let transport):
             """
-            a client of the published port \(port)/tcp was refused: its guest has no lease; start the guest, or \
+            a \(UnreachedGuest.fate(transport, "published port \(port)")): its guest has no lease; start the guest, or \
             correct --publish
             """
+        }
+    }
+
+    private static func fate(_ transport: PublishedPort.Transport, _ port: String) -> String {
+        switch transport {
+        case .tcp: "client of the \(port)/tcp was refused"
+        case .udp: "datagram for the \(port)/udp was dropped"
         }
     }
 }

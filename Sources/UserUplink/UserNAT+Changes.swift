@@ -6,7 +6,7 @@ import Timing
 import Uplink
 import Wire
 
-// Changes while the NAT runs, from the main thread. TCP changes under the NAT lock; libslirp is called on its thread.
+// Changes while the NAT runs, from the main thread. All is done under the NAT lock.
 
 extension UserNAT {
     /// Calls `body` under the NAT lock, and has a poll made afterwards.
@@ -65,12 +65,11 @@ extension UserNAT {
     }
 
     /// Publishes a port.
-    /// - Throws: `port`, with the part that failed, or `noIPv6Ports`; nothing is published then.
+    /// - Throws: `port`, with the part that failed; nothing is published then.
     package func publish(_ published: PublishedPort) throws(UserNATError) {
-        try checkLibrary(for: published)
         var done: [UInt16] = []
         for (host, guest) in zip(published.ports, published.guestPorts) {
-            let error = publish(published, host, guest)
+            let error = change { publish(published, host, guest) }
             guard error != 0 else {
                 done.append(host)
                 continue
@@ -80,30 +79,18 @@ extension UserNAT {
         }
     }
 
-    /// Ends a published port. Connections of its clients are reset.
+    /// Ends a published port. Connections of its clients are reset, clients of UDP are forgotten.
     package func unpublish(_ published: PublishedPort) {
         for host in published.ports { unpublish(published, host) }
     }
 
-    private func publish(_ published: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
-        if published.transport == .udp {
-            return slirp.perform { $0.publishUDP(published.bind, host, to: published.guest, guest) } ?? Errno.timedOut
-        }
-        return change { () -> Int32 in
-            do throws(SystemError) {
-                try relay.publish(published.bind, host, to: published.guest, guest, following: published.followed)
-                return 0
-            } catch {
-                return error.code
-            }
-        }
-    }
-
     private func unpublish(_ published: PublishedPort, _ host: UInt16) {
-        if published.transport == .udp {
-            _ = slirp.perform { $0.unpublishUDP(published.bind, host) }
-        } else {
-            _ = change { relay.unpublish(published.bind, host, now: BootClock.now) }
+        change {
+            if published.transport == .udp {
+                datagrams.unpublish(published.bind, host)
+            } else {
+                _ = relay.unpublish(published.bind, host, now: BootClock.now)
+            }
         }
     }
 

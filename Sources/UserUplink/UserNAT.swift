@@ -9,19 +9,20 @@ import Wire
 // Theory of operation
 // ===================
 //
-//     switch ------> inbox -------> NATGateway ----> TCPRelay ----> sockets            TCP
+//     switch ------> inbox -------> NATGateway ----> TCPRelay -------> sockets         TCP
 //            <---- GuestOutput <-------- | <------------ |
-//                                        +--> SlirpThread --> libslirp --> sockets     UDP, pings
+//                                        +---------> DatagramRelay --> sockets         UDP
+//                                        +--> SlirpThread --> libslirp --> sockets     pings
 //
 // Towards the switch, the NAT is a device without its own descriptor. The forwarding workers append frames to
 // `inbox` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
 // has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
 // wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.
 //
-// Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Slirp/ (threads and locks), DNS/ (TCP to
-// the DNS proxy).
+// Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Datagrams/ (UDP), Slirp/ (threads and locks),
+// DNS/ (TCP to the DNS proxy).
 
-/// The user-mode NAT: terminates TCP itself, and leaves UDP and pings to libslirp.
+/// The user-mode NAT: terminates TCP and relays UDP itself, and leaves pings to libslirp.
 package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// Bytes of guests' frames that wait for the next poll: enough for the windows of many connections.
     private static let guestCapacity = 8 << 20
@@ -51,6 +52,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     private let output: GuestOutput
     var gateway: NATGateway
     let relay: TCPRelay
+    let datagrams: DatagramRelay
     /// When the last poll began.
     private var now = Instant.distantPast
 
@@ -69,6 +71,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         gatewayIPv6 = options.prefix.map { [.customaryGateway, IPv6Address($0, 1)] } ?? []
         do throws(SystemError) {
             relay = try TCPRelay(options, dnsQueue: dnsQueue, to: output)
+            datagrams = try DatagramRelay(options, to: output)
+            try relay.watch(datagrams.descriptor)
             notices = try NATNotices()
         } catch {
             throw .system(error)
@@ -77,12 +81,6 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         slirp = try SlirpThread(options)
         slirp.stack.onFrame { [unowned self] in receiveFromSlirp(&$0) }
         for port in published {
-            do throws(UserNATError) {
-                try checkLibrary(for: port)
-            } catch {
-                slirp.stack.close()
-                throw error
-            }
             for (host, guest) in zip(port.ports, port.guestPorts) {
                 let error = publish(port, host, guest)
                 if error != 0 {
@@ -93,16 +91,14 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         }
     }
 
-    /// - Throws: `noIPv6Ports`.
-    func checkLibrary(for port: PublishedPort) throws(UserNATError) {
-        if port.isIPv6, port.transport == .udp, !slirp.stack.canPublishIPv6 { throw .noIPv6Ports(port) }
-    }
-
-    /// Returns 0 or a positive errno.
-    private func publish(_ port: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
-        if port.transport == .udp { return slirp.stack.publishUDP(port.bind, host, to: port.guest, guest) }
+    /// Returns 0 or a positive errno. Under the NAT lock, or before the start.
+    func publish(_ port: PublishedPort, _ host: UInt16, _ guest: UInt16) -> Int32 {
         do throws(SystemError) {
-            try relay.publish(port.bind, host, to: port.guest, guest, following: port.followed)
+            if port.transport == .udp {
+                try datagrams.publish(port.bind, host, to: port.guest, guest, following: port.followed)
+            } else {
+                try relay.publish(port.bind, host, to: port.guest, guest, following: port.followed)
+            }
             return 0
         } catch {
             return error.code
@@ -138,7 +134,9 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         let present = BootClock.now
         for (address, hardware, name, end) in leases {
             gateway.lease(address, to: hardware, until: end, now: present)
-            if end > present { relay.note(lease: address, to: hardware, named: name) }
+            guard end > present else { continue }
+            relay.note(lease: address, to: hardware, named: name)
+            datagrams.note(lease: address, to: hardware, named: name)
         }
         pollLock.unlock()
         sink.unlock()
@@ -154,7 +152,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// How many frames were dropped, by reason.
     package func dropped(_ reason: NATDropReason) -> Int { drops.withLock { $0[reason.rawValue] } }
 
-    private func drop(_ reason: NATDropReason) { drops.withLock { $0[reason.rawValue] += 1 } }
+    private func drop(_ reason: NATDropReason, _ count: Int = 1) { drops.withLock { $0[reason.rawValue] += count } }
 
     // MARK: A poll
 
@@ -166,15 +164,20 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
         now = start
         relay.beginPoll(now: now)
+        datagrams.beginPoll(now: now)
         if isNewSecond { everySecond() }
         var count = 0
         while count < UserNAT.framesPerPoll, inbox.removeFirst({ handle(&$0) }) != nil { count += 1 }
-        if isReadable { relay.serve(gateway.neighbors) }
+        datagrams.flush()
+        if isReadable, relay.serve(gateway.neighbors) {
+            datagrams.serve(gateway.neighbors) { gateway.allowsDatagrams($0, now: now) }
+        }
         // What is ready for guests goes out before sockets are written to.
         output.flush()
         relay.finishPoll(gateway.neighbors)
+        datagrams.finishPoll(gateway.neighbors)
         flush()
-        var deadline = inbox.hasFrames ? now : relay.nextDeadline()
+        var deadline = inbox.hasFrames ? now : min(relay.nextDeadline(), datagrams.nextDeadline)
         if gateway.needsTick {
             deadline = min(deadline, Instant(nanoseconds: (Int64(now.seconds32) + 1) * 1_000_000_000))
         }
@@ -193,11 +196,14 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// Sends the frames of the gateway, and the rest of the output.
     private func flush() {
         relay.drainEffects { gateway.apply($0, now: now) }
+        datagrams.drainEffects { gateway.apply($0, now: now) }
+        datagrams.drainDrops(drop)
         relay.drainRefused { refusal in
             drop(.refused)
             refusals.note(refusal)
         }
         if let (last, count) = relay.context.takeUnreached() { notices.note(unreached: last, count) }
+        if let (last, count) = datagrams.unreached.take() { notices.note(unreached: last, count) }
         if relay.context.memory.takeRelease() { notices.noteFreedMemory() }
         for frame in gateway.toSlirp { sendToSlirp(frame.rawSpan) }
         gateway.toSlirp.removeAll()
@@ -242,12 +248,17 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         // A priority tag has no meaning here, and a kernel would remove it.
         if let plain = LinkHeader.withoutPriorityTags(frame) { return forward(plain.rawSpan, isComplete: isComplete) }
         let verdict = gateway.fromGuest(
-            frame, isComplete: isComplete, now: now, hasConnection: { relay.hasConnection($0, isSYN: $1) })
+            frame, isComplete: isComplete, now: now,
+            hasConnection: {
+                $0.protocolNumber == IPProtocol.udp ? datagrams.hasClient($0) : relay.hasConnection($0, isSYN: $1)
+            })
         switch verdict {
         case .pass: sendToSlirp(frame)
         case .passReassembled(let whole): sendToSlirp(whole.rawSpan)
         case .tcp(let segment): relay.receive(frame, segment) { gateway.target(of: $0) }
         case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment) { gateway.target(of: $0) }
+        case .datagram(let datagram): datagrams.receive(frame, datagram)
+        case .datagramReassembled(let datagram, let whole): datagrams.receive(whole.rawSpan, datagram)
         case .unreachable(let key, let sequence): relay.guestUnreachable(key, sequence: sequence)
         case .refusedTCP(let segment):
             relay.refuse(frame, segment)

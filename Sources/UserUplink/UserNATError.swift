@@ -10,7 +10,5 @@ package enum UserNATError: Error, Sendable {
     case unusableLibrary(String)
     /// A port could not be published: the number on the host, and the positive errno.
     case port(PublishedPort, UInt16, Int32)
-    /// The library publishes no UDP port of IPv6.
-    case noIPv6Ports(PublishedPort)
     case system(SystemError)
 }

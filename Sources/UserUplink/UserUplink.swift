@@ -59,6 +59,7 @@ package final class UserUplink: Uplink {
         natOptions.policy = options.egress
         natOptions.policy.isClosed = options.mode == .host
         natOptions.flowLimit = max(16, flowLimit)
+        natOptions.filtering = options.filtering
         natOptions.proxy = options.proxy
         do throws(ExitError) {
             try options.checkGuests(of: guests)
@@ -111,16 +112,11 @@ package final class UserUplink: Uplink {
                     """)
             case .port(let published, let port, let code):
                 throw ExitError.publishing(published, port: port, errno: code)
-            case .noIPv6Ports(let published):
-                throw ExitError(.unavailable, "--publish \(published): \(UserUplink.lacksIPv6Ports)")
             case .system(let error):
                 throw ExitError(.unavailable, error.description)
             }
         }
     }
-
-    private static let lacksIPv6Ports =
-        "the installed libslirp publishes no UDP port of IPv6; install version 4.5 or later, or publish a TCP port"
 
     /// What guests lack compared with a TAP, for a notice to a user without privilege.
     package static let limitations = """
@@ -250,11 +246,6 @@ package final class UserUplink: Uplink {
         let before = Set(current.map(\.description)), after = Set(published.map(\.description))
         let added = published.filter { !before.contains($0.description) }
         let removed = current.filter { !after.contains($0.description) }
-        if let other = added.first(where: { $0.transport == .udp && $0.followed != nil }) {
-            throw ChangeRefusal(
-                .unsupported,
-                "\(other): libslirp's UDP ports cannot follow a lease; give an address, and fix it by a reservation")
-        }
         // Removed first, because an added one may take the same port of the host.
         for one in removed { network.unpublish(one) }
         var done: [PublishedPort] = []
@@ -266,9 +257,6 @@ package final class UserUplink: Uplink {
         } catch {
             for one in done { network.unpublish(one) }
             for one in removed { try? network.publish(one) }
-            if case .noIPv6Ports(let one) = error {
-                throw ChangeRefusal(.unsupported, "\(one): \(UserUplink.lacksIPv6Ports)")
-            }
             guard case .port(let one, let port, let code) = error else {
                 throw ChangeRefusal(.failed, "the user-mode NAT cannot publish: \(error)")
             }

@@ -80,10 +80,10 @@ private enum Expected {
         --boot bf                                   | ++++- | ++- | ++++++++ |
         --publish 2222:10.0.0.2:22                  | ++++- | +-- | ++++++++ |
         --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | ++++++++ |
-        --publish 2222:52:54:00:00:00:01:22/udp     | ++--- | +-- | ++++++++ |
+        --publish 2222:52:54:00:00:00:01:22/udp     | +++-- | +-- | ++++++++ |
         --publish 2222:[::10]:22                    | +++-- | +-- | ++++++++ |
         --publish 2222:web:22                       | +++-- | +-- | ++++++++ |
-        --publish 2222:web:22/udp                   | ++--- | +-- | ++++++++ |
+        --publish 2222:web:22/udp                   | +++-- | +-- | ++++++++ |
         --egress allow                              | +++-- | +-- | ++++++++ |
         --egress deny                               | +++-- | +-- | ++++++++ |
         --allow 203.0.113.0/24                      | +++-- | +-- | ++++++++ | --egress deny
@@ -93,6 +93,7 @@ private enum Expected {
         --proxy socks5://127.0.0.1:1080             | +-+-- | +-- | ++++++++ |
         --proxy-credentials pc                      | +-+-- | +-- | ++++++++ | --proxy http://127.0.0.1:3128
         --host-loopback                             | +-+-- | +-- | ++++++++ |
+        --udp-filtering endpoint                    | +-+-- | +-- | ++++++++ |
         --tap-name t0                               | ++--- | +++ | ++++++++ |
         --name n1                                   | +++++ | +++ | ++++++++ |
         --control cs                                | +++++ | +++ | ++++++++ |
@@ -123,6 +124,7 @@ private enum Expected {
         ("--dns-cache", ["--egress deny"]),
         ("--allow", ["--egress allow", "--deny private"]),
         ("--deny private", ["--egress deny", "--host-loopback"]),
+        ("--udp-filtering endpoint", ["--proxy"]),
         ("--check-names", ["--egress allow", "--deny private", "--allow 203.0.113.0/24"]),
         ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),

@@ -71,7 +71,7 @@ import Wire
         #expect(gateway.toGuests.first.map { $0[23] == IPProtocol.icmp && $0[34] == 3 && $0[35] == 13 } == true)
         var open = Fixture.gateway { $0.policy.opensHostLoopback = true }
         #expect(open.judge(Fixture.tcp(to: Fixture.network.gateway, 631)).isAllowedTCP == true)
-        #expect(open.judge(Fixture.udp(to: Fixture.network.gateway, 631)) == .pass)
+        #expect(open.judge(Fixture.udp(to: Fixture.network.gateway, 631)).isDatagram)
         #expect(open.judge(Fixture.tcp(to: IPv4Address("127.0.0.1")!)).isAllowedTCP == false)
         #expect(
             open.judge(Fixture.udp(to: IPv4Address("192.168.105.77")!)) == .drop(.refused),
@@ -111,15 +111,21 @@ import Wire
         #expect(closed.judge(Fixture.tcp(to: Fixture.network.gateway, 53)).isAllowedTCP == false)
     }
 
-    @Test func guestMayAnswerInboundUDPFlow() {
+    @Test func guestMayAnswerClientOfPublishedPort() {
         var gateway = Fixture.gateway { $0.policy.isDenying = true }
-        gateway.lease(Fixture.guest, to: Fixture.mac, until: .seconds(1000), now: .seconds(100))
-        #expect(gateway.judge(Fixture.udp(7000, to: Fixture.outside, 6000)) == .drop(.refused))
-        var inbound = Fixture.udp(from: Fixture.outside, 6000, to: Fixture.guest, 7000)
-        #expect(gateway.judgeFromSlirp(&inbound) == .pass)
-        #expect(Array(inbound[0..<12]) == Fixture.mac.bytes + Fixture.router.bytes)
-        #expect(gateway.judge(Fixture.udp(7000, to: Fixture.outside, 6000)) == .pass)
-        #expect(gateway.judge(Fixture.udp(7000, to: Fixture.outside, 6001)) == .drop(.refused))
+        let answer = Fixture.udp(7000, to: Fixture.outside, 6000)
+        #expect(gateway.judge(answer) == .drop(.refused))
+        var asked: [FlowKey] = []
+        let verdict = gateway.fromGuest(answer.rawSpan, now: .seconds(100)) { key, _ in
+            asked.append(key)
+            return true
+        }
+        #expect(verdict.isDatagram)
+        #expect(
+            asked == [
+                FlowKey(
+                    IPProtocol.udp, guest: .ipv4(Fixture.guest), 7000, remote: .ipv4(Fixture.outside), 6000)
+            ])
     }
 
     @Test func gatewayHandlesNeighborDiscovery() throws {

@@ -56,6 +56,15 @@ final class FrameRecorder: FrameInjector {
 
     /// Removes and returns the first frame; nil if there is none.
     func take() -> [UInt8]? { frames.withLock { $0.isEmpty ? nil : $0.removeFirst() } }
+
+    /// Removes and returns the first frame, without its virtio header and with its checksum completed; nil if there is
+    /// none.
+    func takeComplete() -> [UInt8]? {
+        guard var frame = take(), let offload = VirtioNetHeader(parsing: frame.rawSpan),
+            frame.withMutableRawSpan({ $0.completeChecksum(offload, from: VirtioNetHeader.length) })
+        else { return nil }
+        return Array(frame[VirtioNetHeader.length...])
+    }
 }
 
 /// The NAT's port, used as the forwarding workers use it.

@@ -72,6 +72,14 @@ private struct GatewayHarness {
 }
 
 extension NATGateway.Verdict {
+    /// Whether a datagram goes to the relay.
+    var isDatagram: Bool {
+        switch self {
+        case .datagram, .datagramReassembled: true
+        default: false
+        }
+    }
+
     /// Whether a segment may open a connection; nil for other verdicts.
     var isAllowedTCP: Bool? {
         switch self {
@@ -99,7 +107,7 @@ extension NATGateway.Verdict {
 
     @Test func validPacketsPass() {
         var bench = GatewayHarness()
-        #expect(bench.send(bench.udp()) == .pass)
+        #expect(bench.send(bench.udp()).isDatagram)
         guard case .tcp(let arrival) = bench.send(bench.tcp(port: 40_000)) else {
             Issue.record("no segment")
             return
@@ -131,7 +139,7 @@ extension NATGateway.Verdict {
 
     @Test func spoofedSourceIsDropped() {
         var bench = GatewayHarness()
-        #expect(bench.send(bench.udp(2)) == .pass)
+        #expect(bench.send(bench.udp(2)).isDatagram)
         #expect(bench.send(bench.udp(3, from: ip(2))) == .drop(.spoofed))
         #expect(
             bench.send(
@@ -147,7 +155,7 @@ extension NATGateway.Verdict {
         #expect(bench.send(forged) == .drop(.spoofed))
         // A lease outranks the first user.
         bench.gateway.lease(ip(2), to: mac(3), until: bench.now + .seconds(1800), now: bench.now)
-        #expect(bench.send(bench.udp(3, from: ip(2))) == .pass)
+        #expect(bench.send(bench.udp(3, from: ip(2))).isDatagram)
         #expect(bench.send(bench.udp(2)) == .drop(.spoofed))
     }
 
@@ -186,18 +194,18 @@ extension NATGateway.Verdict {
     @Test func contradictoryLengthsAreMalformed() {
         var bench = GatewayHarness()
         let good = bench.udp(), segment = bench.tcp(port: 1)
-        #expect(bench.send(good) == .pass)
+        #expect(bench.send(good).isDatagram)
         for length in 0..<good.count - 5 {
-            #expect(bench.send(Array(good.prefix(length))) != .pass, "cut at \(length)")
+            #expect(!bench.send(Array(good.prefix(length))).isDatagram, "cut at \(length)")
         }
-        #expect(bench.send(bench.changed(good) { $0[17] -= 10 }) != .pass, "the lengths differ")
+        #expect(!bench.send(bench.changed(good) { $0[17] -= 10 }).isDatagram, "the lengths differ")
         #expect(bench.send(bench.changed(good) { $0[22] = 0 }) == .drop(.malformed), "time to live")
         #expect(bench.send(bench.udp(port: 0)) == .drop(.malformed))
         #expect(bench.send(bench.udp(to: outside, 0)) == .drop(.malformed))
         #expect(bench.send(bench.tcp(port: 0)) == .drop(.malformed))
         #expect(bench.send(bench.tcp(port: 5, to: outside, 0)) == .drop(.malformed))
         var options = bench.changed(segment) { $0[14] = 0x46 }
-        #expect(bench.send(options) != .pass, "IP options")
+        #expect(bench.send(options).isAllowedTCP == nil, "IP options")
         options = bench.changed(segment) { $0[23] = 47 }
         #expect(bench.send(options) == .drop(.unsupported))
     }
@@ -218,7 +226,8 @@ extension NATGateway.Verdict {
         let payload = (0..<1000).map { UInt8(truncatingIfNeeded: $0) }
         let whole = Array(bench.udp(payload: payload).dropFirst(34))
         #expect(bench.send(bench.fragment(504, Array(whole[504...]), more: false)) == .consumed)
-        guard case .passReassembled(let bytes) = bench.send(bench.fragment(0, Array(whole[..<504]), more: true)) else {
+        guard case .datagramReassembled(_, let bytes) = bench.send(bench.fragment(0, Array(whole[..<504]), more: true))
+        else {
             Issue.record("not put together")
             return
         }
@@ -256,24 +265,43 @@ extension NATGateway.Verdict {
         }
         let whole = Array(bench.udp(payload: [UInt8](repeating: 7, count: 1000))[34...])
         #expect(bench.send(bench.fragment(0, Array(whole[..<504]), more: true, identification: 999)) == .consumed)
-        guard
-            case .passReassembled = bench.send(
-                bench.fragment(504, Array(whole[504...]), more: false, identification: 999))
-        else {
-            Issue.record("not put together")
-            return
-        }
+        #expect(bench.send(bench.fragment(504, Array(whole[504...]), more: false, identification: 999)).isDatagram)
     }
 
-    // MARK: Floods
+    // MARK: Hops
 
-    @Test func datagramFloodIsBounded() {
-        var bench = GatewayHarness { $0.flowLimit = 400 }
-        let passed = (1...5000).count { bench.send(bench.udp(2, port: UInt16($0))) == .pass }
-        #expect(passed == 50, "no guest has more than it leaves for others")
-        #expect(bench.send(bench.udp(3)) == .pass)
-        bench.now += .seconds(300)
-        #expect(bench.send(bench.udp(2, port: 6000)) == .pass, "by then the library has closed the old ones")
+    @Test func lastHopIsAnsweredWithTimeExceeded() throws {
+        var bench = GatewayHarness()
+        for frame in [
+            bench.udp(), bench.tcp(port: 9),
+            Frames.echo(
+                from: Endpoint(mac(2), ip(2)), to: Endpoint(gatewayHardware, outside), identifier: 3),
+        ] {
+            #expect(bench.send(bench.changed(frame) { $0[22] = 1 }) == .drop(.expired))
+            let last = bench.gateway.toGuests.popLast()
+            let sent = try #require(last)
+            let answer = try IPv4View(EthernetView(sent.rawSpan).payload)
+            #expect(answer.source == gatewayAddress && answer.destination == ip(2))
+            #expect(
+                answer.payload.big16(at: 0) == 0x0b00
+                    && answer.payload.from(8).copied()
+                        == Array(
+                            bench.changed(frame) { $0[22] = 1 }[14..<42])
+            )
+        }
+        var open = GatewayHarness { $0.policy.opensHostLoopback = true }
+        #expect(open.send(open.changed(open.udp(to: gatewayAddress)) { $0[22] = 1 }).isDatagram, "no hop is left out")
+    }
+
+    @Test func lastHopOfIPv6IsAnsweredWithTimeExceeded() throws {
+        var gateway = Fixture.gateway()
+        var frame = Fixture.udp6(to: Fixture.outside6)
+        frame[21] = 1
+        #expect(gateway.judge(frame) == .drop(.expired))
+        let sent = try #require(gateway.toGuests.last)
+        let answer = try IPv6View(EthernetView(sent.rawSpan).payload)
+        #expect(answer.source == IPv6Address(Fixture.prefix, 1) && answer.destination == Fixture.guest6)
+        #expect(answer.payload.big16(at: 0) == 0x0300 && answer.payload.from(8).copied() == Array(frame[14...]))
     }
 
     // MARK: Fuzzing
@@ -294,7 +322,7 @@ extension NATGateway.Verdict {
         ]
         for (number, frame) in frames.enumerated() {
             fuzz(frame, seed: UInt64(number)) { bytes in
-                guard bench.send(bytes) == .pass, bytes.count >= 34, bytes[12] == 8, bytes[13] == 0 else { return }
+                guard bench.send(bytes).isDatagram, bytes.count >= 34, bytes[12] == 8, bytes[13] == 0 else { return }
                 let isSound = (try? IPv4View(EthernetView(bytes.rawSpan).payload).hasValidChecksum) ?? false
                 #expect(isSound)
                 // Frames of libslirp must not do harm either.

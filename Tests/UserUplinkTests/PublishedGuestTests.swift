@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import TestSupport
 import Testing
@@ -131,8 +132,8 @@ import Wire
     @Test func noticesAreTakenOnce() throws {
         let notices = try NATNotices()
         #expect(notices.take() == nil)
-        notices.note(unreached: .noLease(hostPort: 1), 2)
-        notices.note(unreached: .noLease(hostPort: 3), 1)
+        notices.note(unreached: .noLease(hostPort: 1, .tcp), 2)
+        notices.note(unreached: .noLease(hostPort: 3, .tcp), 1)
         notices.noteFreedMemory()
         #expect(!notices.notification.descriptor.wait(for: .readable, until: .distantPast).isEmpty)
         let content = try #require(notices.take())

@@ -188,7 +188,8 @@ import Wire
         let whole = Fixture.udp(4000, to: Fixture.outside, 5000, [UInt8](repeating: 5, count: 1600))
         let body = Array(whole[34...])
         #expect(gateway.judge(fragment(0..<800, isLast: false, of: body)) == .consumed)
-        guard case .passReassembled(let frame) = gateway.judge(fragment(800..<1608, isLast: true, of: body)) else {
+        guard case .datagramReassembled(_, let frame) = gateway.judge(fragment(800..<1608, isLast: true, of: body))
+        else {
             Issue.record("not put together")
             return
         }

@@ -386,6 +386,7 @@ int platform_packet_open(uint32_t index);
 /// 16 | TCI), 0 if none. Returns the frame's length.
 ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
 
+#include "CPlatformDatagrams.h"
 #include "CPlatformLibraries.h"
 #include "CPlatformOpener.h"
 #include "CPlatformRelay.h"

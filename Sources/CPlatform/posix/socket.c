@@ -16,6 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "address.h"
+
 static int result(int value) { return value < 0 ? -errno : value; }
 
 #ifndef SOCK_CLOEXEC
@@ -35,12 +37,18 @@ static int prepare(int fd) {
 }
 #endif
 
-int platform_socket(int domain, int type) {
+static int make_socket(int domain, int type, int protocol) {
 #ifdef SOCK_CLOEXEC
-    return result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    return result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
 #else
-    return prepare(socket(domain, type, 0));
+    return prepare(socket(domain, type, protocol));
 #endif
+}
+
+int platform_socket(int domain, int type) { return make_socket(domain, type, 0); }
+
+int platform_echo_socket(int ipv6) {
+    return make_socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM, ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
 static int unix_address(const uint8_t *path, size_t length, struct sockaddr_un *address, socklen_t *size) {
@@ -270,42 +278,9 @@ int platform_socket_error(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? errno : error;
 }
 
-static socklen_t inet_address(const struct platform_inet_address *from, struct sockaddr_storage *to) {
-    memset(to, 0, sizeof *to);
-    if (from->family == 4) {
-        struct sockaddr_in *v4 = (struct sockaddr_in *)to;
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(from->port);
-        memcpy(&v4->sin_addr, from->bytes, 4);
-        return sizeof *v4;
-    }
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(from->port);
-    v6->sin6_scope_id = from->scope;
-    memcpy(&v6->sin6_addr, from->bytes, 16);
-    return sizeof *v6;
-}
-
-static void address_from(const struct sockaddr *from, struct platform_inet_address *to) {
-    memset(to, 0, sizeof *to);
-    if (from->sa_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
-        to->family = 4;
-        to->port = ntohs(v4->sin_port);
-        memcpy(to->bytes, &v4->sin_addr, 4);
-    } else if (from->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
-        to->family = 6;
-        to->port = ntohs(v6->sin6_port);
-        to->scope = v6->sin6_scope_id;
-        memcpy(to->bytes, &v6->sin6_addr, 16);
-    }
-}
-
 int platform_inet_bind(int fd, const struct platform_inet_address *address, int reuse) {
     struct sockaddr_storage storage;
-    socklen_t size = inet_address(address, &storage);
+    socklen_t size = platform_sockaddr_make(address, &storage);
     if (reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0) return -errno;
     // A socket of :: leaves 0.0.0.0 to another one, whatever the system's default is.
     if (address->family == 6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)) < 0) return -errno;
@@ -314,13 +289,13 @@ int platform_inet_bind(int fd, const struct platform_inet_address *address, int 
 
 int platform_inet_connect(int fd, const struct platform_inet_address *address) {
     struct sockaddr_storage storage;
-    socklen_t size = inet_address(address, &storage);
+    socklen_t size = platform_sockaddr_make(address, &storage);
     return result(connect(fd, (struct sockaddr *)&storage, size));
 }
 
 ssize_t platform_inet_send(int fd, const void *bytes, size_t length, const struct platform_inet_address *to) {
     struct sockaddr_storage storage;
-    socklen_t size = inet_address(to, &storage);
+    socklen_t size = platform_sockaddr_make(to, &storage);
     ssize_t sent = sendto(fd, bytes, length, SEND_FLAGS, (struct sockaddr *)&storage, size);
     return sent < 0 ? -errno : sent;
 }
@@ -331,7 +306,7 @@ ssize_t platform_inet_receive(int fd, void *bytes, size_t length, struct platfor
     memset(&storage, 0, sizeof storage);
     ssize_t received = recvfrom(fd, bytes, length, MSG_DONTWAIT, (struct sockaddr *)&storage, &size);
     if (received < 0) return -errno;
-    address_from((struct sockaddr *)&storage, from);
+    platform_sockaddr_read((struct sockaddr *)&storage, from);
     return received;
 }
 
@@ -339,14 +314,14 @@ int platform_inet_peer(int fd, struct platform_inet_address *peer) {
     struct sockaddr_storage storage = {0};
     socklen_t size = sizeof storage;
     if (getpeername(fd, (struct sockaddr *)&storage, &size) < 0) return -errno;
-    address_from((struct sockaddr *)&storage, peer);
+    platform_sockaddr_read((struct sockaddr *)&storage, peer);
     return peer->family ? 0 : -EAFNOSUPPORT;
 }
 
 static int look_up(const char *text, int flags, struct platform_inet_address *address) {
     struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_DGRAM}, *found = NULL;
     if (getaddrinfo(text, NULL, &hints, &found) != 0 || !found) return -EINVAL;
-    address_from(found->ai_addr, address);
+    platform_sockaddr_read(found->ai_addr, address);
     freeaddrinfo(found);
     return address->family ? 0 : -EAFNOSUPPORT;
 }

@@ -53,9 +53,12 @@ extension NATGateway {
         let isGateway = destination == network.gateway
         // The guests' own network is not routed. libslirp would take its addresses for the host's loopback.
         if network.network.contains(destination) && !isGateway { return .drop(.refused) }
+        if packet.timeToLive == 1 && !isGateway {
+            return answer(frame, ICMPType.timeExceeded, 0, now: info.now, dropping: .expired)
+        }
         switch packet.protocolNumber {
         case IPProtocol.icmp: return icmp(frame, packet, isGateway: isGateway, info)
-        case IPProtocol.udp: return udp(frame, packet, isGateway: isGateway, info)
+        case IPProtocol.udp: return udp(frame, packet, isGateway: isGateway, info, hasConnection)
         case IPProtocol.tcp: return tcp(frame, packet, isGateway: isGateway, info, hasConnection)
         default: return .drop(.unsupported)
         }
@@ -71,6 +74,7 @@ extension NATGateway {
             let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
             var info = info
             info.isComplete = true
+            info.isReassembled = true
             return reassembled(ipv4(whole.rawSpan, info, hasConnection), whole)
         }
     }
@@ -79,6 +83,7 @@ extension NATGateway {
     func reassembled(_ verdict: Verdict, _ whole: [UInt8]) -> Verdict {
         switch verdict {
         case .pass: .passReassembled(whole)
+        case .datagram(let datagram): .datagramReassembled(datagram, whole)
         case .tcp(let segment): .tcpReassembled(segment, whole)
         // TCP does not send fragments; the sender's next segment is answered.
         case .refusedTCP: .drop(.refused)
@@ -146,7 +151,8 @@ extension NATGateway {
     }
 
     private mutating func udp(
-        _ frame: RawSpan, _ packet: borrowing IPv4View, isGateway: Bool, _ info: FrameInfo
+        _ frame: RawSpan, _ packet: borrowing IPv4View, isGateway: Bool, _ info: FrameInfo,
+        _ hasConnection: ConnectionLookup
     ) -> Verdict {
         let payload = packet.payload
         guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount,
@@ -157,17 +163,20 @@ extension NATGateway {
         let port = datagram.destinationPort
         if isGateway && port == DHCPPort.server { return .consumed }
         let key = key(packet, datagram.sourcePort, port)
-        if inboundFlows.find(key, now: info.now) != nil { return .pass }
-        if options.proxy != nil && !isGateway { return refuse(frame, now: info.now) }
         let isAllowed =
             isGateway
             ? options.policy.opensHostLoopback
-            : options.policy.allows(packet.destination, port: port)
-                || pinsAllow(.ipv4(packet.destination), key, by: owner(of: packet.source), info)
-        guard isAllowed else { return refuse(frame, now: info.now) }
-        return udpQuota.admit(
-            key.guest, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: packet.source), now: info.now)
-            ? .pass : .drop(.flows)
+            : options.proxy == nil
+                && (options.policy.allows(packet.destination, port: port)
+                    || pinsAllow(.ipv4(packet.destination), key, by: owner(of: packet.source), info))
+        // A published port leads to the guest from there.
+        guard isAllowed || hasConnection(key, false) else { return refuse(frame, now: info.now) }
+        let start = EthernetHeader.length + IPv4Header.length + UDPHeader.length
+        return .datagram(
+            InboundDatagram(
+                key: key, hardware: info.hardware, owner: owner(of: packet.source),
+                range: start..<start + datagram.payload.byteCount, hops: packet.timeToLive,
+                trafficClass: packet.typeOfService, mayFragment: info.isReassembled || !packet.dontFragment))
     }
 
     private mutating func tcp(
@@ -213,10 +222,6 @@ extension NATGateway {
         guard let packet = try? IPv4View(bytes), let hardware = neighbors.ipv4.hardware(of: packet.destination) else {
             return nil
         }
-        guard !packet.isFragment else { return hardware }
-        recordInboundFlow(
-            packet.protocolNumber, packet.payload, guest: IPv6Address(0, UInt64(packet.destination.value)),
-            remote: IPv6Address(0, UInt64(packet.source.value)), now: now)
         return hardware
     }
 }

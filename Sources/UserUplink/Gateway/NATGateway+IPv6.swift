@@ -28,9 +28,12 @@ extension NATGateway {
         // A link-local source is not routed (RFC 4291 section 2.5.6).
         guard source.high == prefix else { return .drop(.unsupported) }
         if isLocal(destination) && destination != gateway6 { return .drop(.refused) }
+        if packet.hopLimit == 1 && destination != gateway6 {
+            return answer6(frame, ICMPv6Type.timeExceeded, 0, now: info.now, dropping: .expired)
+        }
         switch packet.nextHeader {
         case IPv6Extension.fragment: return ipv6Fragment(frame, packet, info, hasConnection)
-        case IPProtocol.udp: return udp(frame, packet, (source, destination), info)
+        case IPProtocol.udp: return udp(frame, packet, (source, destination), info, hasConnection)
         case IPProtocol.tcp: return tcp(frame, packet, (source, destination), info, hasConnection)
         default: return .drop(.unsupported)
         }
@@ -46,6 +49,7 @@ extension NATGateway {
             let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
             var info = info
             info.isComplete = true
+            info.isReassembled = true
             // Neighbor discovery is not fragmented (RFC 6980), and neither are fragments.
             let next = packet.rawSpan.byte(at: IPv6Header.Field.nextHeader)
             let isDiscovery =
@@ -84,6 +88,9 @@ extension NATGateway {
         // Echo request, the only message that libslirp carries.
         guard type == ICMPv6Type.echoRequest, code == 0 else { return .drop(.unsupported) }
         if isGatewayAddress(addresses.destination) { return .pass }
+        if packet.hopLimit == 1, !isLocal(addresses.destination), !addresses.source.isLinkLocal {
+            return answer6(frame, ICMPv6Type.timeExceeded, 0, now: info.now, dropping: .expired)
+        }
         if options.proxy != nil { return refuse6(frame, now: info.now) }
         guard !isLocal(addresses.destination),
             options.policy.allows(addresses.destination, port: nil)
@@ -98,7 +105,7 @@ extension NATGateway {
 
     private mutating func udp(
         _ frame: RawSpan, _ packet: borrowing IPv6View, _ addresses: (source: IPv6Address, destination: IPv6Address),
-        _ info: FrameInfo
+        _ info: FrameInfo, _ hasConnection: ConnectionLookup
     ) -> Verdict {
         let payload = packet.payload
         guard let datagram = try? UDPView(payload), datagram.bytes.byteCount == payload.byteCount,
@@ -109,15 +116,20 @@ extension NATGateway {
         let port = datagram.destinationPort
         let key = FlowKey(
             IPProtocol.udp, guest: addresses.source, datagram.sourcePort, remote: addresses.destination, port)
-        if inboundFlows.find(key, now: info.now) != nil { return .pass }
-        if options.proxy != nil && addresses.destination != gateway6 { return refuse6(frame, now: info.now) }
-        guard
-            allows(addresses.destination, port: port)
-                || pinsAllow(.ipv6(addresses.destination), key, by: owner(of: addresses.source), info)
-        else { return refuse6(frame, now: info.now) }
-        return udpQuota.admit(
-            addresses.source, port: datagram.sourcePort, IPProtocol.udp, by: owner(of: addresses.source), now: info.now)
-            ? .pass : .drop(.flows)
+        let isAllowed =
+            addresses.destination == gateway6
+            ? options.policy.opensHostLoopback
+            : options.proxy == nil
+                && (options.policy.allows(addresses.destination, port: port)
+                    || pinsAllow(.ipv6(addresses.destination), key, by: owner(of: addresses.source), info))
+        // A published port leads to the guest from there.
+        guard isAllowed || hasConnection(key, false) else { return refuse6(frame, now: info.now) }
+        let start = EthernetHeader.length + IPv6Header.length + UDPHeader.length
+        return .datagram(
+            InboundDatagram(
+                key: key, hardware: info.hardware, owner: owner(of: addresses.source),
+                range: start..<start + datagram.payload.byteCount, hops: packet.hopLimit,
+                trafficClass: packet.trafficClass, mayFragment: info.isReassembled))
     }
 
     private mutating func tcp(
@@ -178,7 +190,7 @@ extension NATGateway {
     /// Returns the hardware address of the guest that a packet is for; nil if there is none.
     mutating func ipv6FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
         guard let packet = try? IPv6View(bytes) else { return nil }
-        let source = packet.source, destination = packet.destination
+        let destination = packet.destination
         if packet.nextHeader == IPProtocol.icmpv6, packet.payload.byteCount >= ICMPHeader.length,
             ICMPv6Type.isNeighborDiscovery(packet.payload.byte(at: ICMPHeader.Field.type))
         {
@@ -186,7 +198,6 @@ extension NATGateway {
             return nil
         }
         guard let hardware = neighbors.ipv6.hardware(of: destination) else { return nil }
-        recordInboundFlow(packet.nextHeader, packet.payload, guest: destination, remote: source, now: now)
         return hardware
     }
 

@@ -37,6 +37,19 @@ extension NATGateway {
             } == true
     }
 
+    /// Whether the policy, or a pin, lets datagrams of a flow pass, in the direction of the guest too.
+    func allowsDatagrams(_ key: FlowKey, now: Instant) -> Bool {
+        let isGateway = key.isIPv6 ? key.remote == gateway6 : key.remoteIPv4 == options.network.gateway
+        if isGateway { return options.policy.opensHostLoopback }
+        if options.proxy != nil { return false }
+        let isAllowed =
+            key.isIPv6
+            ? options.policy.allows(key.remote, port: key.remotePort)
+            : options.policy.allows(key.remoteIPv4, port: key.remotePort)
+        return isAllowed
+            || pinnedFlows.count > 0 && pinnedFlows.findFresh(key, within: Self.flowLifetime, now: now) != nil
+    }
+
     /// Whether pins allow a TCP segment that opens a connection.
     func pinsAllow(_ address: IPAddress, port: UInt16, isSYN: Bool, _ info: FrameInfo) -> Bool {
         isSYN && pins.count > 0 && pins.allowsTCP(info.hardware, address, port, now: info.now)
@@ -85,6 +98,6 @@ extension NATGateway {
         pins.count > 0 && pins.allowsPing(info.hardware, address, now: info.now)
     }
 
-    /// Seconds without a datagram of the guest after which a UDP flow has ended. libslirp keeps its socket for as long.
-    private static let flowLifetime: UInt32 = 240
+    /// Seconds without a datagram of the guest after which a UDP flow has ended, as in DatagramFlow.
+    private static let flowLifetime: UInt32 = 300
 }

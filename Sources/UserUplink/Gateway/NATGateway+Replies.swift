@@ -12,10 +12,16 @@ extension NATGateway {
         switch effect {
         case .unreachable(let endpoints, let sequence, let failure):
             sendUnreachable(endpoints, sequence: sequence, failure, now: now)
-        case .resolve(.ipv4(let address)):
-            sendARPRequest(for: address)
-        case .resolve(.ipv6(let address)):
-            sendSolicitation(for: address, to: MACAddress(ofGroup: address.solicitedNode))
+        case .resolve(let guest):
+            request(guest)
+        }
+    }
+
+    /// Requests the hardware address of a guest.
+    private mutating func request(_ guest: IPAddress) {
+        switch guest {
+        case .ipv4(let address): sendARPRequest(for: address)
+        case .ipv6(let address): sendSolicitation(for: address, to: MACAddress(ofGroup: address.solicitedNode))
         }
     }
 
@@ -32,35 +38,87 @@ extension NATGateway {
         return true
     }
 
-    // MARK: Refused by the policy
+    // MARK: Answers to a guest's packet
 
     /// Sends "communication administratively prohibited" (RFC 1812 section 5.2.7.1) for an IPv4 packet.
     mutating func refuse(_ frame: RawSpan, now: Instant) -> Verdict {
-        guard let ethernet = try? EthernetView(frame), let packet = try? IPv4View(ethernet.payload),
-            admitICMPError(owner(of: packet.source), now)
-        else { return .drop(.refused) }
-        // The header and 8 bytes, as RFC 792 wants it.
-        let quoted = packet.bytes.extracting(
-            0..<min(packet.bytes.byteCount, packet.headerLength + ICMPUnreachable.quotedPayload)
-        ).copied()
-        sendICMPUnreachable(
-            code: ICMPUnreachableCode.administrativelyProhibited, quoting: quoted, to: packet.source, ethernet.source)
-        return .drop(.refused)
+        answer(
+            frame, ICMPType.destinationUnreachable, ICMPUnreachableCode.administrativelyProhibited, now: now,
+            dropping: .refused)
     }
 
     /// Sends "communication with destination administratively prohibited" (RFC 4443 section 3.1) for an IPv6 packet.
     mutating func refuse6(_ frame: RawSpan, now: Instant) -> Verdict {
+        answer6(
+            frame, ICMPv6Type.destinationUnreachable, ICMPv6UnreachableCode.administrativelyProhibited, now: now,
+            dropping: .refused)
+    }
+
+    /// Sends an ICMP error for an IPv4 packet.
+    mutating func answer(
+        _ frame: RawSpan, _ type: UInt8, _ code: UInt8, now: Instant, dropping reason: NATDropReason
+    ) -> Verdict {
+        guard let ethernet = try? EthernetView(frame), let packet = try? IPv4View(ethernet.payload),
+            admitICMPError(owner(of: packet.source), now)
+        else { return .drop(reason) }
+        // The header and 8 bytes, as RFC 792 wants it.
+        let quoted = packet.bytes.extracting(
+            0..<min(packet.bytes.byteCount, packet.headerLength + ICMPUnreachable.quotedPayload)
+        ).copied()
+        sendICMPError(type, code, quoting: quoted, to: packet.source, ethernet.source)
+        return .drop(reason)
+    }
+
+    /// Sends an ICMPv6 error for an IPv6 packet.
+    mutating func answer6(
+        _ frame: RawSpan, _ type: UInt8, _ code: UInt8, now: Instant, dropping reason: NATDropReason
+    ) -> Verdict {
         guard let ethernet = try? EthernetView(frame), let packet = try? IPv6View(ethernet.payload), let gateway6
-        else { return .drop(.refused) }
+        else { return .drop(reason) }
         let guest = packet.source
-        guard admitICMPError(owner(of: guest), now) else { return .drop(.refused) }
-        // As much as fits the minimum MTU.
-        let room = IPv6Header.minimumMTU - IPv6Header.length - ICMPHeader.length
-        let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, room)).copied()
-        sendICMPv6Unreachable(
-            code: ICMPv6UnreachableCode.administrativelyProhibited, quoting: quoted, from: gateway6, to: guest,
-            ethernet.source)
-        return .drop(.refused)
+        guard admitICMPError(owner(of: guest), now) else { return .drop(reason) }
+        let quoted = packet.bytes.extracting(0..<min(packet.bytes.byteCount, NATGateway.quoteLimit6)).copied()
+        sendICMPv6Error(type, code, quoting: quoted, from: gateway6, to: guest, ethernet.source)
+        return .drop(reason)
+    }
+
+    /// As much of a packet as an ICMPv6 error has room for in the minimum MTU (RFC 4443 section 2.4).
+    private static var quoteLimit6: Int { IPv6Header.minimumMTU - IPv6Header.length - ICMPHeader.length }
+    /// The same for ICMP (RFC 1812 section 4.3.2.3).
+    private static var quoteLimit: Int { IPv4Header.minimumReassembly - IPv4Header.length - ICMPHeader.length }
+
+    // MARK: Datagrams that did not arrive
+
+    /// Sends what the relay of datagrams has asked for.
+    mutating func apply(_ effect: DatagramRelay.Effect, now: Instant) {
+        switch effect {
+        case .error(let error): send(error, now: now)
+        case .resolve(let guest): request(guest)
+        }
+    }
+
+    /// Sends an error about a datagram, which it quotes.
+    private mutating func send(_ error: DatagramError, now: Instant) {
+        let key = error.key
+        guard let hardware = neighbors.hardware(of: key.guestAddress) ?? error.hardware,
+            admitICMPError(owner(of: key), now)
+        else { return }
+        let quoted = error.quotedPacket
+        if key.isIPv6 {
+            guard let gateway6 else { return }
+            var sender = gateway6
+            if case .ipv6(let address)? = error.sender { sender = address }
+            sendICMPv6Error(
+                error.type, error.code, rest: error.mtu, quoting: Array(quoted.prefix(NATGateway.quoteLimit6)),
+                from: sender, to: key.guest, hardware)
+        } else {
+            var sender = options.network.gateway
+            if case .ipv4(let address)? = error.sender { sender = address }
+            // "Fragmentation needed" has the MTU in the low 16 bits (RFC 1191 section 4).
+            sendICMPError(
+                error.type, error.code, rest: min(error.mtu, UInt32(UInt16.max)),
+                quoting: Array(quoted.prefix(NATGateway.quoteLimit)), from: sender, to: key.guestIPv4, hardware)
+        }
     }
 
     // MARK: Connections that cannot be made
@@ -87,42 +145,52 @@ extension NATGateway {
         quoted.put32(sequence)
         if key.isIPv6 {
             guard let gateway6 else { return }
-            sendICMPv6Unreachable(
-                code: failure.icmpv6Code, quoting: quoted.bytes, from: gateway6, to: key.guest, hardware)
+            sendICMPv6Error(
+                ICMPv6Type.destinationUnreachable, failure.icmpv6Code, quoting: quoted.bytes, from: gateway6,
+                to: key.guest, hardware)
         } else {
-            sendICMPUnreachable(code: failure.icmpCode, quoting: quoted.bytes, to: key.guestIPv4, hardware)
+            sendICMPError(
+                ICMPType.destinationUnreachable, failure.icmpCode, quoting: quoted.bytes, to: key.guestIPv4, hardware)
         }
     }
 
     // MARK: Frames
 
-    /// "Destination unreachable" (RFC 792).
-    private mutating func sendICMPUnreachable(
-        code: UInt8, quoting quoted: [UInt8], to guest: IPv4Address, _ hardware: MACAddress
+    /// An error (RFC 792).
+    /// - Parameters:
+    ///   - rest: the four bytes whose meaning depends on the type.
+    ///   - source: nil for the gateway.
+    private mutating func sendICMPError(
+        _ type: UInt8, _ code: UInt8, rest: UInt32 = 0, quoting quoted: [UInt8], from source: IPv4Address? = nil,
+        to guest: IPv4Address, _ hardware: MACAddress
     ) {
-        var writer = ByteWriter(capacity: 80)
+        var writer = ByteWriter(capacity: IPv4Header.minimumReassembly)
         EthernetHeader(destination: hardware, source: options.hardware, type: EtherType.ipv4).emit(into: &writer)
-        IPv4Header(source: options.network.gateway, destination: guest, protocolNumber: IPProtocol.icmp).emit(
+        IPv4Header(source: source ?? options.network.gateway, destination: guest, protocolNumber: IPProtocol.icmp).emit(
             into: &writer, payloadLength: ICMPHeader.length + quoted.count)
         let start = writer.count
-        writer.put8(ICMPType.destinationUnreachable)
+        writer.put8(type)
         writer.put8(code)
         writer.put16(0)
-        writer.put32(0)
+        writer.put32(rest)
         writer.put(quoted)
         writer.patch16(writer.checksum(from: start).finished, at: start + ICMPHeader.Field.checksum)
         toGuests.append(writer.bytes)
     }
 
-    /// "Destination unreachable" (RFC 4443 section 3.1).
-    private mutating func sendICMPv6Unreachable(
-        code: UInt8, quoting quoted: [UInt8], from source: IPv6Address, to guest: IPv6Address, _ hardware: MACAddress
+    /// An error (RFC 4443).
+    /// - Parameter rest: the four bytes whose meaning depends on the type.
+    private mutating func sendICMPv6Error(
+        _ type: UInt8, _ code: UInt8, rest: UInt32 = 0, quoting quoted: [UInt8], from source: IPv6Address,
+        to guest: IPv6Address, _ hardware: MACAddress
     ) {
         let header = IPv6Header(source: source, destination: guest, nextHeader: IPProtocol.icmpv6)
+        var body = ByteWriter(capacity: 4 + quoted.count)
+        body.put32(rest)
+        body.put(quoted)
         toGuests.append(
             NeighborDiscovery.frame(
-                header, from: options.hardware, to: hardware, type: ICMPv6Type.destinationUnreachable, code: code,
-                body: [0, 0, 0, 0] + quoted))
+                header, from: options.hardware, to: hardware, type: type, code: code, body: body.bytes))
     }
 
     /// Requests the hardware address of a guest by ARP.

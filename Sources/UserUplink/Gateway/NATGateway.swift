@@ -68,6 +68,8 @@ package struct NATGateway: Sendable {
         package var answersDNS = false
         /// TCP goes through this proxy, and nothing else leaves; nil for none.
         package var proxy: ProxyServer?
+        /// Which datagrams reach a guest's UDP port.
+        package var filtering = DatagramFiltering.address
         /// Flows at a time: TCP connections, and sockets for UDP and pings.
         package var flowLimit = 4096
 
@@ -87,6 +89,10 @@ package struct NATGateway: Sendable {
         case tcp(InboundSegment)
         /// The same in this reassembled frame.
         case tcpReassembled(InboundSegment, [UInt8])
+        /// It is a datagram for the relay.
+        case datagram(InboundDatagram)
+        /// The same in this reassembled frame.
+        case datagramReassembled(InboundDatagram, [UInt8])
         /// It is an ICMP error of a guest for the TCP segment with this sequence number.
         case unreachable(FlowKey, sequence: UInt32)
         /// It is a TCP segment that the policy refuses: the relay answers it with a reset.
@@ -96,8 +102,8 @@ package struct NATGateway: Sendable {
         case drop(NATDropReason)
     }
 
-    /// Finds out whether a TCP segment belongs to a connection. Called only if the policy refuses its destination; a
-    /// published port may have opened a connection from there.
+    /// Finds out whether a TCP segment belongs to a connection, or a datagram to a client of a published port. Called
+    /// only if the policy refuses its destination; a published port may have opened a connection from there.
     package typealias ConnectionLookup = (_ key: FlowKey, _ isSYN: Bool) -> Bool
 
     /// Where a guest's frame comes from, and what is known about it.
@@ -107,6 +113,8 @@ package struct NATGateway: Sendable {
         let isGroup: Bool
         /// Checksums of the transport layer are to be verified.
         var isComplete: Bool
+        /// It has come in fragments.
+        var isReassembled = false
         let now: Instant
     }
 
@@ -117,11 +125,9 @@ package struct NATGateway: Sendable {
     let linkLocal = IPv6Address.customaryGateway
     let gateway6: IPv6Address?
     var neighbors = GuestNeighbors()
-    /// UDP flows that began outside, at published ports: guests may answer them whatever the policy refuses.
-    var inboundFlows = FlowTable(capacity: 1024)
     /// Addresses of names, beside what the policy allows by address.
     var pins = PinTable()
-    /// UDP flows that pins have allowed: they outlive their pins while libslirp has their sockets.
+    /// UDP flows that pins have allowed: they outlive their pins while they are in use.
     var pinnedFlows = FlowTable(capacity: 1024)
     var udpQuota: UDPSocketQuota
     var reassembler = Reassembler()
@@ -142,7 +148,7 @@ package struct NATGateway: Sendable {
         self.options = options
         relayPolicy = RelayPolicy(options)
         gateway6 = relayPolicy.gateway6
-        udpQuota = UDPSocketQuota(capacity: max(16, options.flowLimit / 4))
+        udpQuota = UDPSocketQuota(capacity: max(16, options.flowLimit / 16))
     }
 
     /// A lease was given: `address` belongs to this client until then.
@@ -220,7 +226,7 @@ package struct NATGateway: Sendable {
     /// - Parameters:
     ///   - isComplete: its transport checksum is to be verified. Otherwise it is known to be right, or was left for
     ///     completion.
-    ///   - hasConnection: knows the relay's connections.
+    ///   - hasConnection: knows the relays' connections and clients.
     package mutating func fromGuest(
         _ frame: RawSpan, isComplete: Bool = true, now: Instant,
         hasConnection: ConnectionLookup = { _, _ in false }
@@ -259,24 +265,6 @@ package struct NATGateway: Sendable {
             return .pass
         default:
             return .consumed
-        }
-    }
-
-    /// Records a UDP flow that began outside, at a published port.
-    mutating func recordInboundFlow(
-        _ protocolNumber: UInt8, _ payload: RawSpan, guest: IPv6Address, remote: IPv6Address, now: Instant
-    ) {
-        guard protocolNumber == IPProtocol.udp, payload.byteCount >= UDPHeader.length else { return }
-        let key = FlowKey(
-            protocolNumber, guest: guest, payload.big16(at: UDPHeader.Field.destinationPort), remote: remote,
-            payload.big16(at: UDPHeader.Field.sourcePort))
-        // A port that the guest has sent from may get answers, which open nothing. From the gateway's address only
-        // published ports and the host's loopback send.
-        if inboundFlows.find(key, now: now) == nil,
-            remote == relayPolicy.gatewayKey || remote == gateway6
-                || !udpQuota.contains(guest, port: key.guestPort, protocolNumber)
-        {
-            _ = inboundFlows.insert(key, by: owner(of: key), now: now)
         }
     }
 }

@@ -10,6 +10,9 @@ struct RelayPolicy: Sendable {
     let network: GuestNetwork
     /// The gateway's IPv6 address with the guests' prefix; nil without IPv6.
     let gateway6: IPv6Address?
+    /// Of DNS (RFC 1035 section 4.2).
+    static let dnsPort: UInt16 = 53
+
     /// TCP to the gateway's port 53 goes to the DNS proxy.
     let answersDNS: Bool
     /// What connections to the outside go through; nil for none.
@@ -27,7 +30,7 @@ struct RelayPolicy: Sendable {
 
     /// Whether a guest's connection is for the DNS proxy.
     func isDNS(_ key: FlowKey) -> Bool {
-        answersDNS && key.remotePort == 53 && (key.remote == gatewayKey || key.remote == gateway6)
+        answersDNS && key.remotePort == RelayPolicy.dnsPort && (key.remote == gatewayKey || key.remote == gateway6)
     }
 
     /// The proxy for a guest's connection; nil for one to this host, or without a proxy.

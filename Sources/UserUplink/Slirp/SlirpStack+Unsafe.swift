@@ -50,28 +50,6 @@ final class SlirpStack: @unchecked Sendable {
     /// place, and is not valid afterwards.
     func onFrame(_ body: @escaping (inout MutableRawSpan) -> Void) { callback.value = body }
 
-    /// Whether the library publishes ports of IPv6: from version 4.5 on.
-    var canPublishIPv6: Bool { unsafe platform_slirp_forwards_ipv6(stack) != 0 }
-
-    /// Forwards a UDP port of the host to a guest's, both of the same version of IP. Returns 0 or a positive errno.
-    func publishUDP(_ bind: IPAddress, _ hostPort: UInt16, to guest: IPAddress, _ port: UInt16) -> Int32 {
-        switch (bind, guest) {
-        case (.ipv4(let bind), .ipv4(let guest)):
-            -min(0, unsafe platform_slirp_publish(stack, 1, bind.value, hostPort, guest.value, port))
-        case (.ipv6(let bind), .ipv6(let guest)):
-            -min(0, unsafe platform_slirp_publish6(stack, bind.bytes, hostPort, guest.bytes, port))
-        default: Errno.notSupported
-        }
-    }
-
-    /// Ends the forwarding of a UDP port of the host. Returns 0 or a positive errno.
-    func unpublishUDP(_ bind: IPAddress, _ hostPort: UInt16) -> Int32 {
-        switch bind {
-        case .ipv4(let bind): -min(0, unsafe platform_slirp_unpublish(stack, 1, bind.value, hostPort))
-        case .ipv6(let bind): -min(0, unsafe platform_slirp_unpublish6(stack, bind.bytes, hostPort))
-        }
-    }
-
     /// Hands libslirp a frame of a guest.
     func input(_ frame: RawSpan) {
         unsafe frame.withUnsafeBytes { unsafe platform_slirp_input(stack, $0.baseAddress, $0.count) }

@@ -8,8 +8,8 @@ import Wire
 // Theory of operation
 // ===================
 //
-// libslirp carries UDP and pings. It is foreign code, and some of its calls can block: name resolution, a full socket,
-// a bug. So it has its own thread behind a bounded ring; if it hangs, UDP and pings stop, and TCP goes on.
+// libslirp carries pings. It is foreign code, and some of its calls can block: name resolution, a full socket,
+// a bug. So it has its own thread behind a bounded ring; if it hangs, pings stop, and TCP and UDP go on.
 //
 //     thread              may block in      locks
 //     forwarding worker   nothing           switch (shared), NAT lock (tryLock)
@@ -27,7 +27,7 @@ import Wire
 
 /// The thread that runs libslirp, and the ring of frames for it.
 final class SlirpThread: @unchecked Sendable {
-    /// Bytes of frames that wait for libslirp: UDP, pings and neighbor discovery.
+    /// Bytes of frames that wait for libslirp: pings and neighbor discovery.
     private static let ringCapacity = 4 << 20
     /// Frames handed over before libslirp's sockets are served.
     private static let batchSize = 256
@@ -47,8 +47,6 @@ final class SlirpThread: @unchecked Sendable {
     /// Signaled at the thread's end.
     private let ended: Wakeup
     private var isRunning = false
-    /// Calls of libslirp that other threads wait for.
-    private let calls = Mutex<[@Sendable (SlirpStack) -> Void]>([])
 
     init(_ options: NATGateway.Options) throws(UserNATError) {
         do throws(SystemError) {
@@ -73,16 +71,6 @@ final class SlirpThread: @unchecked Sendable {
         if ring.hasFrames, isWaiting.load(ordering: .relaxed), isWaiting.exchange(false, ordering: .relaxed) {
             wakeup.signal()
         }
-    }
-
-    /// Calls libslirp on its thread, and waits for the result. From the main thread.
-    /// - Returns: nil if libslirp does not return in time; the call is made later then.
-    func perform(_ call: @escaping @Sendable (SlirpStack) -> Int32) -> Int32? {
-        guard isRunning else { return call(stack) }
-        guard let promise = try? Promise<Int32>() else { return nil }
-        calls.withLock { $0.append { promise.fulfill(call($0)) } }
-        wakeup.signal()
-        return promise.wait(until: BootClock.now + SlirpThread.stopTimeout)
     }
 
     /// Makes the thread poll.
@@ -113,10 +101,6 @@ final class SlirpThread: @unchecked Sendable {
     private func run(_ poll: () -> Instant) {
         while !isStopping.load(ordering: .acquiring) {
             let deadline = poll()
-            for call in calls.withLock({ calls in
-                defer { calls = [] }
-                return calls
-            }) { call(stack) }
             var count = 0
             while count < SlirpThread.batchSize, ring.removeFirst({ stack.input($0.bytes) }) != nil { count += 1 }
             isWaiting.store(true, ordering: .relaxed)

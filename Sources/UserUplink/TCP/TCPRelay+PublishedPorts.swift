@@ -29,7 +29,7 @@ extension TCPRelay {
     ) {
         let guest = listener.guest
         guard !guest.isUnspecified else {
-            context.note(unreached: .noLease(hostPort: listener.hostPort))
+            context.note(unreached: .noLease(hostPort: listener.hostPort, .tcp))
             return socket.resetWhenClosed()
         }
         guard let remote = policy.visibleAddress(of: peer) else { return socket.resetWhenClosed() }
@@ -62,7 +62,7 @@ extension TCPRelay {
             connection.presence = presence
             if requests { effects.append(.resolve(address)) }
         case .absent:
-            context.note(unreached: .absent(address, port: connection.endpoints.key.guestPort))
+            context.note(unreached: .absent(address, port: connection.endpoints.key.guestPort, .tcp))
             connection.resetSocket(&context)
         }
     }

@@ -122,9 +122,16 @@ final class TCPRelay {
     }
 
     /// Handles a batch of socket events. If there are more, `descriptor` stays readable.
-    func serve(_ neighbors: GuestNeighbors) {
+    /// - Returns: whether the descriptor that `watch` was given is ready.
+    @discardableResult
+    func serve(_ neighbors: GuestNeighbors) -> Bool {
+        var isOtherReady = false
         for event in 0..<poller.wait(until: context.now, now: context.now, atMost: TCPRelay.eventBatch) {
             let (token, ready) = poller.event(event)
+            if token == TCPRelay.otherToken {
+                isOtherReady = true
+                continue
+            }
             if token & TCPListeners.tokenFlag != 0 {
                 listeners.accept(token, poller, now: context.now) { socket, peer, listener in
                     openInbound(socket, from: peer, at: listener, neighbors)
@@ -136,6 +143,15 @@ final class TCPRelay {
             if error != 0 { connectFailed(connection, error) }
             markDirty(index)
         }
+        return isOtherReady
+    }
+
+    /// The token of what `watch` was given: of no listener and no connection.
+    private static let otherToken = UInt64.max
+
+    /// Watches another descriptor, which makes the relay's readable and stays the caller's.
+    func watch(_ other: borrowing Descriptor) throws(SystemError) {
+        try poller.add(other.raw, token: TCPRelay.otherToken, for: .readable)
     }
 
     /// The end of a poll: serves due timers and finishes dirty connections.

@@ -41,6 +41,10 @@ package enum ICMPType {
     @inlinable package static var redirect: UInt8 { 5 }
     /// A ping.
     @inlinable package static var echoRequest: UInt8 { 8 }
+    /// The packet's TTL has reached 0, or fragments of it are missing.
+    @inlinable package static var timeExceeded: UInt8 { 11 }
+    /// The packet's header is wrong.
+    @inlinable package static var parameterProblem: UInt8 { 12 }
     /// RFC 1256 section 3.
     @inlinable package static var routerAdvertisement: UInt8 { 9 }
     /// A request for the receiver's time.

@@ -7,6 +7,8 @@ package enum ICMPv6Type {
     @inlinable package static var destinationUnreachable: UInt8 { 1 }
     /// The packet is longer than the next link's MTU.
     @inlinable package static var packetTooBig: UInt8 { 2 }
+    /// The packet's hop limit has reached 0, or fragments of it are missing.
+    @inlinable package static var timeExceeded: UInt8 { 3 }
     /// Types from this on are no errors (RFC 4443 section 2.1).
     @inlinable package static var firstInformational: UInt8 { 128 }
     /// A ping.

@@ -76,6 +76,8 @@ package struct IPv4Header: Equatable, Sendable {
     @usableFromInline package var identification: UInt16 = 0
     /// Set unless the packet may be fragmented on its way.
     @usableFromInline package var dontFragment = true
+    /// DSCP in the high six bits, ECN in the low two.
+    @usableFromInline package var typeOfService: UInt8 = 0
 
     /// A header with DF, 64 hops and identification 0.
     @inlinable
@@ -96,7 +98,9 @@ package struct IPv4Header: Equatable, Sendable {
     @_lifetime(bytes: copy bytes)
     package func emit(into bytes: inout MutableRawSpan, at offset: Int, payloadLength: Int) {
         let total = UInt16(IPv4Header.length + payloadLength)
-        bytes.put32(UInt32(IPv4Header.versionAndLength) << 24 | UInt32(total), at: offset + Field.versionAndLength)
+        bytes.put32(
+            UInt32(IPv4Header.versionAndLength) << 24 | UInt32(typeOfService) << 16 | UInt32(total),
+            at: offset + Field.versionAndLength)
         bytes.put32(
             UInt32(identification) << 16 | UInt32(dontFragment ? Fragment.dontFragment : 0),
             at: offset + Field.identification)
@@ -141,6 +145,9 @@ package struct IPv4View: ~Escapable {
     /// Names the packet that a fragment belongs to.
     @inlinable
     package var identification: UInt16 { bytes.big16(at: IPv4Header.Field.identification) }
+    /// DSCP in the high six bits, ECN in the low two.
+    @inlinable
+    package var typeOfService: UInt8 { bytes.byte(at: IPv4Header.Field.typeOfService) }
     /// Hops.
     @inlinable
     package var timeToLive: UInt8 { bytes.byte(at: IPv4Header.Field.timeToLive) }

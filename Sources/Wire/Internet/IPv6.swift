@@ -45,6 +45,8 @@ package struct IPv6Header: Equatable, Sendable {
     @usableFromInline package var nextHeader: UInt8
     /// Hops.
     @usableFromInline package var hopLimit: UInt8 = 64
+    /// DSCP in the high six bits, ECN in the low two.
+    @usableFromInline package var trafficClass: UInt8 = 0
 
     /// A header with 64 hops unless given.
     @inlinable
@@ -65,7 +67,7 @@ package struct IPv6Header: Equatable, Sendable {
     @inlinable
     @_lifetime(bytes: copy bytes)
     package func emit(into bytes: inout MutableRawSpan, at offset: Int, payloadLength: Int) {
-        bytes.put32(UInt32(IPv6Header.version) << 28, at: offset + Field.version)
+        bytes.put32(UInt32(IPv6Header.version) << 28 | UInt32(trafficClass) << 20, at: offset + Field.version)
         bytes.put16(UInt16(payloadLength), at: offset + Field.payloadLength)
         bytes.put8(nextHeader, at: offset + Field.nextHeader)
         bytes.put8(hopLimit, at: offset + Field.hopLimit)
@@ -101,6 +103,9 @@ package struct IPv6View: ~Escapable {
     /// The protocol of what follows the fixed header, which may be an extension header.
     @inlinable
     package var nextHeader: UInt8 { bytes.byte(at: IPv6Header.Field.nextHeader) }
+    /// DSCP in the high six bits, ECN in the low two.
+    @inlinable
+    package var trafficClass: UInt8 { UInt8(truncatingIfNeeded: bytes.big16(at: IPv6Header.Field.version) >> 4) }
     /// Hops.
     @inlinable
     package var hopLimit: UInt8 { bytes.byte(at: IPv6Header.Field.hopLimit) }

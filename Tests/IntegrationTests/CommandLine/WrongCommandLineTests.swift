@@ -102,6 +102,9 @@ extension IntegrationTests {
             --proxy socks5://203.0.113.1:1080 --uplink tap DIR/v % 64 --proxy does not go with --uplink tap
             --proxy-credentials f DIR/v % 64 --proxy-credentials needs --proxy
             --host-loopback --uplink tap DIR/v % 64 --host-loopback does not go with --uplink tap
+            --udp-filtering endpoint --uplink tap DIR/v % 64 --udp-filtering does not go with --uplink tap
+            --udp-filtering endpoint --proxy http://203.0.113.1:80 DIR/v % 64 --udp-filtering does not go with --proxy
+            --udp-filtering none DIR/v % 64 'none' is invalid for '--udp-filtering
             --tap-name a/b DIR/v % 64 'a/b' cannot be an interface's name
             --tap-name a-name-that-is-too-long DIR/v % 64 1 to 15 characters
             --vde-group GONE DIR/v % 64 --vde-group: there is no group 'GONE'

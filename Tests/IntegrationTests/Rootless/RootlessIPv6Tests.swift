@@ -34,9 +34,9 @@ extension IntegrationTests {
             #expect(try guest.namespace.pings("fe80::1%\(PlugGuest.interface)"))
             #expect(
                 try guest.namespace.run("busybox", "wget", "-q", "-O", "-", "http://[2001:db8::1]/").trimmed == "six")
-            // The library would take every address of the guests' network for the host's loopback.
+            // The guests' own network is not routed.
             #expect(try !reaches(guest, prefix + "::1", 81) && !reaches(guest, prefix + "::9", 81))
-            // libslirp hands over datagrams of any length by IPv6, which no link of guests takes.
+            // Longer than the guests' link takes: they come in fragments.
             let socket = "use Socket qw(:all); socket(S, AF_INET6, SOCK_DGRAM, 0) or die;"
             let server = try fixture.network.internet.start([
                 "perl", "-e",
@@ -52,7 +52,7 @@ extension IntegrationTests {
             for length in [65_500, 65_527] {
                 let received = try guest.namespace.run(
                     "perl", "-e", socket + asking.replacing("LENGTH", with: "\(length)"))
-                #expect(received == "900")
+                #expect(received == "\(length)")
             }
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = (web, secret, server)

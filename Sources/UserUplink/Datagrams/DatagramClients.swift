@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+/// The clients of published UDP ports: how each appears to its guest, and how the guest's answers get back to it.
+///
+/// A client is an address and port outside together with the address of this host that it has asked, so that answers
+/// come from there. Bounded: the client that was idle longest makes room.
+struct DatagramClients: Sendable {
+    /// Where a client is.
+    struct Route: Hashable, Sendable {
+        /// The listener's index.
+        let listener: Int
+        let peer: SocketAddress
+        /// The address of this host that was asked; nil leaves the choice to the system.
+        let local: SocketAddress?
+    }
+
+    /// Seconds without a datagram in either direction after which a client is forgotten, as in DatagramFlow.
+    private static let lifetime: UInt32 = 300
+
+    private var table = FlowTable(capacity: 8192)
+    /// By the index in `table`.
+    private var clients: [(route: Route, key: FlowKey)?] = []
+    private var indices: [Route: Int] = [:]
+
+    /// Current number of clients.
+    var count: Int { table.count }
+
+    /// The client to which a guest's datagram goes; nil if it goes to none.
+    mutating func route(of key: FlowKey, now: Instant) -> Route? {
+        guard count > 0, let index = table.find(key, now: now) else { return nil }
+        return clients[index]?.route
+    }
+
+    /// The key of a client's datagrams for its guest.
+    /// - Parameters:
+    ///   - guest: the guest's address and port.
+    ///   - visible: the client's address as the guest sees it. Clients that share it and their port get other ports.
+    /// - Returns: nil if no port is left.
+    mutating func key(
+        of route: Route, for guest: (IPAddress, port: UInt16), visible: IPAddress, by owner: GuestOwner, now: Instant
+    ) -> FlowKey? {
+        if let index = indices[route], let known = clients[index]?.key {
+            // Otherwise the port has followed its guest's lease.
+            if known.guestAddress == guest.0 {
+                table.markActive(index, now: now)
+                return known
+            }
+            remove(index)
+        }
+        var key = FlowKey(IPProtocol.udp, guest: guest.0, guest.port, remote: visible, route.peer.port)
+        for _ in 0..<16 where table.contains(key) {
+            key = FlowKey(
+                IPProtocol.udp, guest: guest.0, guest.port, remote: visible, UInt16.random(in: 32_768...65_535))
+        }
+        guard !table.contains(key) else { return nil }
+        let (index, evicted) = table.insert(key, by: owner, now: now)
+        if index == clients.count { clients.append(nil) }
+        if evicted, let old = clients[index] { indices[old.route] = nil }
+        clients[index] = (route, key)
+        indices[route] = index
+        return key
+    }
+
+    /// The key of a client of a listener, whichever address of this host it has asked.
+    func key(of peer: SocketAddress, at listener: Int) -> FlowKey? {
+        clients.lazy.compactMap { $0 }.first { $0.route.listener == listener && $0.route.peer == peer }?.key
+    }
+
+    private mutating func remove(_ index: Int) {
+        guard let client = clients[index] else { return }
+        table.remove(client.key)
+        indices[client.route] = nil
+        clients[index] = nil
+    }
+
+    /// Forgets the clients of a listener.
+    mutating func removeAll(of listener: Int) {
+        for index in clients.indices where clients[index]?.route.listener == listener { remove(index) }
+    }
+
+    /// Forgets idle clients.
+    mutating func expire(now: Instant) {
+        for index in clients.indices
+        where clients[index] != nil && now.seconds32 &- table.lastSeen(index) >= DatagramClients.lifetime {
+            remove(index)
+        }
+    }
+}

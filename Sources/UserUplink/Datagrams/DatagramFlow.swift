@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import Timing
+import Wire
+
+/// The socket for one UDP port of a guest, or for one identifier of its pings: whatever the destination, the outside
+/// sees the same port of the host (RFC 4787 section 4.1, "endpoint-independent mapping").
+final class DatagramFlow: DatagramSocket {
+    /// The guest's end; the remote end is unspecified, with port 0.
+    let key: FlowKey
+    /// The guest that is charged.
+    let owner: GuestOwner
+    /// The guest's, if the gateway does not know it.
+    var hardware: MACAddress
+    /// What has been sent to.
+    var peers = PeerFilter()
+    /// The only port that was sent to is that of DNS.
+    var isForNames = true
+
+    init(_ key: FlowKey, of owner: GuestOwner, _ socket: consuming Descriptor, hardware: MACAddress) {
+        self.key = key
+        self.owner = owner
+        self.hardware = hardware
+        super.init(socket, isIPv6: key.isIPv6)
+    }
+
+    /// Seconds without a datagram in either direction after which the flow ends: at least two minutes, five by default
+    /// (RFC 4787 section 4.3). A question of DNS has been answered, or asked again, long before.
+    var lifetime: UInt32 { isForNames ? 30 : 300 }
+}
