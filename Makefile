@@ -15,7 +15,7 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: all install uninstall sign install-macos install-compat test prove format lint gate coverage demo demo-mac
 .PHONY: bench bench-quick bench-tools clean check-swift
-.PHONY: reference install-units deb prove-deb dist dist-twice commit
+.PHONY: reference install-units deb prove-deb dist dist-twice commit check-places
 
 all: check-swift commit
 	$(RELEASE) --product vde_vmnet
@@ -32,8 +32,19 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 DOCDIR ?= $(PREFIX)/share/doc/vde_vmnet
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+# Not empty if PREFIX lies in the user's home directory. HOME may be unset, or end in /.
+OWN_HOME := $(patsubst %/,%,$(HOME))
+IS_OWN = $(if $(OWN_HOME),$(filter $(OWN_HOME)/%,$(PREFIX)))
 # systemd looks for a user's own units below ~/.local/share.
-USERUNITDIR ?= $(PREFIX)/$(if $(filter $(HOME)/%,$(PREFIX)),share,lib)/systemd/user
+USERUNITDIR ?= $(PREFIX)/$(if $(IS_OWN),share,lib)/systemd/user
+COMPATPREFIX ?= /opt/socket_vmnet
+DIST ?= dist
+# Recipes name these paths without quotes: check-places refuses those that would not stay whole.
+PLACES = PREFIX DESTDIR DOCDIR ZSHDIR UNITDIR USERUNITDIR COMPATPREFIX DIST
+$(foreach place,$(PLACES),$(eval check-places: export PLACE_$(place) = $$($(place))))
+check-places:
+	@ci/check-places $(PLACES)
+
 # README and what it and docs/ lead to, so that the links of the installed documents lead somewhere.
 DOCUMENTS = README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples
 
@@ -46,7 +57,7 @@ reference: check-swift commit
 	  "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%F 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%F)" $(REFERENCE)
 
 # Installs what `make` has built: typed with sudo, this must not build as root.
-install:
+install: check-places
 	@[ -x $(BIN)/vde_vmnet ] && [ -d $(REFERENCE)/man ] || { echo "Nothing is built yet. Type: make"; exit 1; }
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/man/man7 $(SHARE)/bash-completion/completions \
 	  $(DESTDIR)$(ZSHDIR) $(SHARE)/fish/vendor_completions.d $(DESTDIR)$(DOCDIR)
@@ -64,13 +75,13 @@ install:
 	@[ $(SYSTEM) != Linux ] || $(MAKE) --no-print-directory install-units
 
 # A system's units make sense below a prefix of root only.
-install-units:
+install-units: check-places
 	install -d $(DESTDIR)$(USERUNITDIR)
 	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/user/vde_vmnet@.service.in' \
 	  >'$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service'
 	chmod 644 '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service'
 	install -m 644 'packaging/systemd/user/vde_vmnet@.socket' $(DESTDIR)$(USERUNITDIR)
-ifeq ($(filter $(HOME)/%,$(PREFIX)),)
+ifeq ($(IS_OWN),)
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/system/vde_vmnet@.service.in' \
 	  >'$(DESTDIR)$(UNITDIR)/vde_vmnet@.service'
@@ -80,19 +91,23 @@ ifeq ($(filter $(HOME)/%,$(PREFIX)),)
 	install -m 644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
 endif
 
-uninstall:
+# Of the documents, what `make install` has made. Directories that have other files stay.
+uninstall: check-places
 	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet $(SHARE)/man/man1/vde_vmnet.1 $(SHARE)/man/man1/vde_vmnet-*.1 \
 	  $(SHARE)/man/man7/vde_vmnet-*.7 $(SHARE)/bash-completion/completions/vde_vmnet $(DESTDIR)$(ZSHDIR)/_vde_vmnet \
 	  $(SHARE)/fish/vendor_completions.d/vde_vmnet.fish $(DESTDIR)$(PREFIX)/lib/sysusers.d/vde_vmnet.conf \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
 	rm -f '$(DESTDIR)$(UNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(UNITDIR)/vde_vmnet@.socket' \
 	  '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.socket'
-	rm -rf $(DESTDIR)$(DOCDIR)
+	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f LICENSE BUILD || :
+	@find $(DOCUMENTS) -type f | while read -r file; do rm -f "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
+	@{ find $(DOCUMENTS) -depth -type d; echo; } | while read -r folder; do \
+	  rmdir "$(DESTDIR)$(DOCDIR)/$$folder/" 2>/dev/null || :; done
 
 # The Debian package vde-vmnet, in .build/deb, with the program of `make dist`; the same bytes for the same input.
 DEB_REVISION ?= 1
 DEB_MAINTAINER ?= vde_vmnet maintainers <maintainers@users.noreply.github.com>
-deb: check-swift
+deb: check-places check-swift
 	@ci/install-packages build dist package
 	@SWIFT='$(SWIFT)' ci/release-build .build/dist/out
 	@$(MAKE) --no-print-directory reference PROGRAM=.build/dist/out/vde_vmnet
@@ -116,7 +131,7 @@ sign:
 	mv -f $(BIN)/vde_vmnet.signed $(BIN)/vde_vmnet
 
 # As install.sh installs a release: files of root in /opt/vde_vmnet, signed on macOS 26 and later.
-install-macos:
+install-macos: check-places
 	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
 	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
 	  archive=$$(ci/macos-archive $(BIN)/vde_vmnet "$$($(BIN)/vde_vmnet --version)" "$$work") && \
@@ -124,8 +139,7 @@ install-macos:
 
 # Under the names by which Lima, Colima and others start socket_vmnet: docs/lima.md. Lima refuses a path with a symbolic
 # link in it, or one that other users may write to: so these are files of root.
-install-compat: COMPATPREFIX = /opt/socket_vmnet
-install-compat:
+install-compat: check-places
 	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
 	install -d -m 755 $(DESTDIR)$(COMPATPREFIX) $(DESTDIR)$(COMPATPREFIX)/bin
 	for name in socket_vmnet socket_vmnet_client; do \
@@ -189,8 +203,7 @@ demo-mac: check-swift
 
 # The archives of a release for Linux, checked: DIST/vde_vmnet-VERSION-linux-ARCH.tar.gz, its debug information, and
 # SHA256SUMS. On arm64 by the same rule.
-DIST ?= dist
-dist: check-swift
+dist: check-places check-swift
 	@ci/install-packages build dist
 	@SWIFT='$(SWIFT)' ci/dist $(DIST)
 

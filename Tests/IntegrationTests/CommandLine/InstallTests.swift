@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Timing
+import Wire
+
+extension IntegrationTests {
+    /// `make install`, `make uninstall`, and the archive of `make dist`, in other root directories.
+    @Suite struct Install {
+        private let folder: TemporaryFolder
+        private let root: String
+
+        /// Stand-ins for what `make` builds.
+        init() throws {
+            folder = try TemporaryFolder()
+            root = folder.file("root")
+            for path in ["bin", "reference/man", "reference/bash", "reference/zsh", "reference/fish"] {
+                try Files.makeDirectories(folder.file(path))
+            }
+            for file in [
+                "man/vde_vmnet.1", "man/vde_vmnet-networks.7", "bash/vde_vmnet", "zsh/_vde_vmnet",
+                "fish/vde_vmnet.fish",
+            ] { try Files.replace(folder.file("reference/" + file), Array("text\n".utf8)) }
+            let copy = try ChildProcess.run(["cp", "-L", "/bin/true", folder.file("bin/vde_vmnet")])
+            #expect(copy.succeeded, "\(copy.error)")
+        }
+
+        private func make(_ words: String..., home: String? = "/root") throws -> ChildProcess.Output {
+            try ChildProcess.run(
+                [
+                    "make", "-s", "-C", TestHost.packageRoot, "BIN=" + folder.file("bin"),
+                    "REFERENCE=" + folder.file("reference"),
+                ] + words,
+                environment: ["HOME": home, "MAKEFLAGS": nil], timeout: .seconds(120))
+        }
+
+        private func shell(_ script: String) throws -> String {
+            let result = try ChildProcess.run(["sh", "-ec", script])
+            #expect(result.succeeded, "\(result.output)\(result.error)")
+            return result.output
+        }
+
+        /// Make would split the path at a space, the shell would run what follows `&`, and a relative path lies in the
+        /// source.
+        @Test(arguments: ["install", "uninstall", "install-compat", "dist", "deb"])
+        func pathThatWouldNotStayWholeIsRefused(_ target: String) throws {
+            let base = folder.file("my")
+            try Files.makeDirectories(base)
+            let values = [
+                ("PREFIX", base + " place"), ("PREFIX", base + "/a&touch " + folder.file("ran")),
+                ("PREFIX", base + "/$(touch)"), ("PREFIX", "place"), ("PREFIX", ""), ("PREFIX", base + "/a\nb"),
+                ("PREFIX", base + "\n"), ("DESTDIR", base + " place"), ("DESTDIR", "place"),
+                ("DOCDIR", base + " docs/vde"), ("ZSHDIR", "zsh"), ("UNITDIR", base + "/%n"), ("USERUNITDIR", "~/x"),
+                ("COMPATPREFIX", base + " b"), ("DIST", base + ";b"), ("DIST", "-rf"),
+            ]
+            for (name, value) in values {
+                // Make replaces $$ by $.
+                let assignment = name + "=" + value.replacing(text: "$", with: "$$")
+                let destination = name == "DESTDIR" ? assignment : "DESTDIR=" + root
+                let result = try make(target, destination, assignment)
+                #expect(result.termination == .exited(2))
+                #expect(
+                    result.error.contains("make: \(name) is '\(value)', which ")
+                        && result.error.contains("Nothing was changed"), "\(result.error)")
+            }
+            #expect(try Files.entries(folder.path).sorted() == ["bin", "my", "reference"])
+        }
+
+        @Test func everythingIsInstalledAndRemoved() throws {
+            for (prefix, home) in [("/usr/local", "/root"), ("/opt/a~b@c+d", nil), ("/home/me/.local", "/home/me/")] {
+                let isOwn = home == "/home/me/"
+                let places = ["DESTDIR=" + root, "PREFIX=" + prefix]
+                let first = try make("install", places[0], places[1], home: home)
+                #expect(first.succeeded, "\(first.error)")
+                let files = try shell("cd \(root) && find . -type f")
+                for file in ["bin/vde_vmnet", "share/man/man7/vde_vmnet-networks.7", "share/doc/vde_vmnet/README.md"] {
+                    #expect(files.contains(prefix + "/" + file))
+                }
+                let user = isOwn ? "/share/systemd/user/" : "/lib/systemd/user/"
+                let unit = try Files.read(root + prefix + user + "vde_vmnet@.service")
+                #expect(String(decoding: unit, as: UTF8.self).contains("ExecStart=\(prefix)/bin/vde_vmnet "))
+                // Only root's prefix has what concerns the system.
+                for file in ["lib/systemd/system/vde_vmnet@.service", "lib/tmpfiles.d/vde_vmnet.conf"] {
+                    #expect(files.contains(prefix + "/" + file) == !isOwn, "\(file)")
+                }
+
+                // Files of others in the same directories stay.
+                let note = root + prefix + "/share/doc/vde_vmnet/docs/note"
+                try Files.replace(note, [])
+                let end = try make("uninstall", places[0], places[1], home: home)
+                #expect(end.succeeded, "\(end.error)")
+                #expect(try shell("cd \(root) && find . -type f") == ".\(prefix)/share/doc/vde_vmnet/docs/note\n")
+                #expect(try Files.entries(Files.parent(note)) == ["note"])
+                #expect(try shell("rm -r \(root)").isEmpty)
+            }
+        }
+    }
+}
