@@ -74,7 +74,7 @@ install: check-places
 	  install -m $$mode "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
 	@[ $(SYSTEM) != Linux ] || $(MAKE) --no-print-directory install-units
 
-# A system's units make sense below a prefix of root only.
+# A system's units, and examples for them and for sudo, make sense below a prefix of root only.
 install-units: check-places
 	install -d $(DESTDIR)$(USERUNITDIR)
 	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/user/vde_vmnet@.service.in' \
@@ -89,6 +89,10 @@ ifeq ($(IS_OWN),)
 	install -m 644 'packaging/systemd/system/vde_vmnet@.socket' $(DESTDIR)$(UNITDIR)
 	install -m 644 packaging/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vde_vmnet.conf
 	install -m 644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
+	install -d $(DESTDIR)$(DOCDIR)/examples
+	install -m 644 packaging/linux/lab.conf $(DESTDIR)$(DOCDIR)/examples/lab.conf
+	sed 's|@PREFIX@|$(PREFIX)|g' packaging/linux/sudoers.in >$(DESTDIR)$(DOCDIR)/examples/sudoers
+	chmod 644 $(DESTDIR)$(DOCDIR)/examples/sudoers
 endif
 
 # Of the documents, what `make install` has made. Directories that have other files stay.
@@ -99,7 +103,7 @@ uninstall: check-places
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
 	rm -f '$(DESTDIR)$(UNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(UNITDIR)/vde_vmnet@.socket' \
 	  '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.socket'
-	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f LICENSE BUILD || :
+	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f LICENSE BUILD examples/lab.conf examples/sudoers || :
 	@find $(DOCUMENTS) -type f | while read -r file; do rm -f "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
 	@{ find $(DOCUMENTS) -depth -type d; echo; } | while read -r folder; do \
 	  rmdir "$(DESTDIR)$(DOCDIR)/$$folder/" 2>/dev/null || :; done

@@ -81,8 +81,13 @@ extension IntegrationTests {
                 let unit = try Files.read(root + prefix + user + "vde_vmnet@.service")
                 #expect(String(decoding: unit, as: UTF8.self).contains("ExecStart=\(prefix)/bin/vde_vmnet "))
                 // Only root's prefix has what concerns the system.
-                for file in ["lib/systemd/system/vde_vmnet@.service", "lib/tmpfiles.d/vde_vmnet.conf"] {
-                    #expect(files.contains(prefix + "/" + file) == !isOwn, "\(file)")
+                let documents = "share/doc/vde_vmnet/examples/"
+                for file in [
+                    "lib/systemd/system/vde_vmnet@.service", "lib/tmpfiles.d/vde_vmnet.conf", documents + "lab.conf",
+                    documents + "sudoers",
+                ] { #expect(files.contains(prefix + "/" + file) == !isOwn, "\(file)") }
+                if let sudoers = Files.text(root + prefix + "/" + documents + "sudoers") {
+                    #expect(sudoers.contains(": \(prefix)/bin/vde_vmnet --switch /tmp/vde, \(prefix)/bin/vde_vmnet "))
                 }
 
                 // Files of others in the same directories stay.
