@@ -60,6 +60,8 @@ struct PackageLife {
             """)
         try check("/run/vde/lab", debian, user: "member")
         let stranger = try debian.attempt("vde_vmnet", "check", "/run/vde/lab", user: "stranger")
+        let replacing = try debian.attempt("mv", "/run/vde/lab/ctl", "/run/vde/lab/old", user: "member")
+        #expect(replacing.error.contains("not permitted"), "\(replacing.error)")
         #expect(!stranger.succeeded && stranger.output.contains("failed  join"), "\(stranger.output)")
         #expect(try debian.shell("nft list tables").contains("vde_vmnet_vmnet0"))
 

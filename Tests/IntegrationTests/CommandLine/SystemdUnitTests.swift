@@ -131,6 +131,35 @@ extension IntegrationTests {
             #expect(try program.stop() == .exited(0))
         }
 
+        /// A member of the group joins the network of lab.conf by libvdeplug, and cannot replace the sockets of others.
+        @Test func memberCannotReplaceSockets() throws {
+            let network = try TestNetwork()
+            let vde = network.folder.file("vde"), file = network.folder.file("lab.conf")
+            let text = try Files.read(TestHost.packageRoot + "/packaging/linux/lab.conf")
+            try Files.replace(
+                file,
+                Array(
+                    String(decoding: text, as: UTF8.self).replacing("/run/vde/lab\n--", with: vde + "\n--")
+                        .replacing("--vde-group vde_vmnet", with: "--vde-group nogroup").utf8))
+            let program = try network.host.start([
+                TestHost.product("vde_vmnet"), "--config", file, "--state-dir", network.folder.file("state"),
+            ])
+            try program.wait(for: "vde_vmnet: ready: ")
+            #expect(try Files.status(vde).mode & 0o1777 == 0o1770)
+            let member = Namespace.running(as: "daemon")
+            let check = try network.host.attempt(member + [TestHost.product("vde_vmnet"), "check", vde])
+            #expect(check.succeeded, "\(check.output)")
+            let client = try network.host.start(member + ["dpipe", "vde_plug", vde, "=", "sleep", "600"])
+            try eventually("libvdeplug's socket") { try Files.entries(vde).count > 1 }
+            let others = try network.host.attempt(
+                Namespace.running(as: "nobody") + ["sh", "-c", "rm -f \(vde)/*; mv \(vde)/ctl \(vde)/old"])
+            #expect(!others.succeeded && others.error.contains("not permitted"), "\(others.error)")
+            #expect(try Files.entries(vde).contains("ctl") && Files.entries(vde).count > 1)
+            client.signal(Signal.terminate)
+            #expect(try program.stop() == .exited(0))
+            #expect(!Files.exists(vde))
+        }
+
         /// A message about a line must not disclose a file that the user who called sudo cannot read.
         @Test func optionsFileIsReadWithRightsOfCaller() throws {
             let network = try TestNetwork()
