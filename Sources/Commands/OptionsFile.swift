@@ -10,20 +10,26 @@ enum OptionsFile {
     /// Bytes. A file with every option is far shorter.
     static let maximumSize = 65_536
 
+    /// What a service does not do: the program would print something and end, and be started again.
+    private static let refused = [
+        "--help", "--help-hidden", "--version", "--generate-completion-script", "--experimental-dump-help",
+    ]
+
     /// Replaces each `--config FILE` in front of `--` by the options in the file, so that options behind it take
     /// precedence.
+    /// - Parameter origins: gets the lines of the files.
     /// - Throws: `noInput` if a file cannot be read, `usage` for the first line that is not an option.
-    static func expanded(_ arguments: [String]) throws(ExitError) -> [String] {
+    static func expanded(_ arguments: [String], _ origins: inout OptionOrigins) throws(ExitError) -> [String] {
         var result: [String] = []
         var index = 0
         while index < arguments.count, arguments[index] != "--" {
             let word = arguments[index]
             index += 1
             if word == option, index < arguments.count {
-                result += try read(arguments[index])
+                result += try read(arguments[index], &origins)
                 index += 1
             } else if word.hasPrefix(option + "="), word.count > option.count + 1 {
-                result += try read(String(word.dropFirst(option.count + 1)))
+                result += try read(String(word.dropFirst(option.count + 1)), &origins)
             } else {
                 result.append(word)
             }
@@ -32,7 +38,7 @@ enum OptionsFile {
     }
 
     /// The options in the file at `path`, opened with the rights of the user that called sudo.
-    private static func read(_ path: String) throws(ExitError) -> [String] {
+    private static func read(_ path: String, _ origins: inout OptionOrigins) throws(ExitError) -> [String] {
         let bytes: [UInt8]
         do throws(SystemError) {
             let file = try Files.openForCaller(path)
@@ -51,11 +57,14 @@ enum OptionsFile {
         for (number, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
         {
             do throws(LineError) {
-                if let argument = try argument(in: String(decoding: line, as: UTF8.self)) { arguments.append(argument) }
+                guard let argument = try argument(in: String(decoding: line, as: UTF8.self)) else { continue }
+                arguments.append(argument)
+                origins.lines.append(OptionOrigins.Line(path: path, number: number + 1, argument: argument))
             } catch {
                 throw ExitError(.usage, "\(option): \(path), line \(number + 1): \(error.reason)")
             }
         }
+        origins.files.append(path)
         return arguments
     }
 
@@ -83,6 +92,9 @@ enum OptionsFile {
             throw LineError(reason: "'\(name)' is not an option in full, such as --vmnet-mode")
         }
         if name == option { throw LineError(reason: "\(option) names another file, which is not supported") }
+        if refused.contains(String(name)) {
+            throw LineError(reason: "\(name) starts no network; give it on a command line")
+        }
         let rest = trimmed(String(text.dropFirst(name.count)))
         if rest.isEmpty { return String(name) }
         return rest.first == "=" ? name + rest : name + "=" + rest

@@ -49,25 +49,27 @@ package struct Root: ParsableCommand {
             StandardOutput.write(programVersion + "\n")
             ProcessExit.exit(ExitStatus.success.rawValue)
         }
+        var origins = OptionOrigins()
         do {
-            var command = try parseAsRoot(normalized(arguments))
+            var command = try parseAsRoot(normalized(arguments, &origins))
             try command.run()
             StandardErrorLog.flush()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {
             StandardErrorLog.flush()
-            StandardOutput.writeError("vde_vmnet: error: \(error)\n")
+            let notes = origins.notes(on: error.description).map { $0 + "\n" }.joined()
+            StandardOutput.writeError("vde_vmnet: error: \(error)\n" + notes)
             ProcessExit.exit(error.status.rawValue)
         } catch {
             guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
-            StandardOutput.writeError(usageMessage(fullMessage(for: error), arguments))
+            StandardOutput.writeError(usageMessage(fullMessage(for: error), arguments, origins))
             ProcessExit.exit(ExitStatus.usage.rawValue)
         }
     }
 
     /// The parser's message in the form of the program's other messages: the cause, the option's help, and the command
-    /// that shows all help; each line with the program's name.
-    static func usageMessage(_ text: String, _ arguments: [String]) -> String {
+    /// that shows all help; each line with the program's name. The line of a file with options follows the cause.
+    static func usageMessage(_ text: String, _ arguments: [String], _ origins: OptionOrigins) -> String {
         var lines = text.split(separator: "\n").prefix { !$0.hasPrefix("Usage:") }.map {
             $0.replacing(text: "Error: ", with: "").replacing(text: "Help:  ", with: "vde_vmnet: ")
         }
@@ -102,6 +104,7 @@ package struct Root: ParsableCommand {
         {
             words.append(nested)
         }
+        if let error = lines.first { lines.insert(contentsOf: origins.notes(on: error), at: 1) }
         return "vde_vmnet: error: " + lines.joined(separator: "\n")
             + "\nvde_vmnet: all options: \((["vde_vmnet"] + words + ["--help"]).joined(separator: " "))\n"
     }
@@ -129,15 +132,23 @@ package struct Root: ParsableCommand {
     }
 
     /// The arguments in the form that the subcommands' parsers accept.
-    static func normalized(_ arguments: [String]) throws -> [String] {
+    /// - Parameter origins: gets the lines of files with options.
+    static func normalized(_ arguments: [String], _ origins: inout OptionOrigins) throws -> [String] {
         switch arguments.first {
         case "switch": ["switch"] + (try VDESwitchArguments.normalized(Array(arguments.dropFirst())))
         case "run":
-            ["run", "--with-program"] + emptyValues(try OptionsFile.expanded(Array(arguments.dropFirst()))[...])
+            ["run", "--with-program"]
+                + emptyValues(try OptionsFile.expanded(Array(arguments.dropFirst()), &origins)[...])
         case "client": arguments
         case "check", "interfaces": emptyValues(arguments[...])
-        default: emptyValues(try OptionsFile.expanded(arguments)[...])
+        default: emptyValues(try OptionsFile.expanded(arguments, &origins)[...])
         }
+    }
+
+    /// The same for a command line whose errors need not name lines of files.
+    static func normalized(_ arguments: [String]) throws -> [String] {
+        var origins = OptionOrigins()
+        return try normalized(arguments, &origins)
     }
 
     /// Splits `--option=` into the option and an empty value; the parser would take the next argument for the value.

@@ -13,7 +13,8 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.file("lab.conf")
         try Files.replace(path, Array(text.utf8))
-        return try OptionsFile.expanded(before + ["--config", path] + after)
+        var origins = OptionOrigins()
+        return try OptionsFile.expanded(before + ["--config", path] + after, &origins)
     }
 
     /// The message with which the file is refused, after the name of the file.
@@ -65,15 +66,48 @@ import Testing
         #expect(try refusal("--switch\nvmnet-mode host\n")?.contains(", line 2: 'vmnet-mode host' is neither") == true)
         #expect(try refusal("-p /run/x.pid")?.contains(", line 1: '-p' is not an option in full") == true)
         #expect(try refusal("--")?.contains(", line 1: '--' is not an option in full") == true)
+        for option in ["--help", "--version", "--help-hidden", "--generate-completion-script zsh"] {
+            #expect(try refusal("--switch\n" + option)?.contains(", line 2: --") == true)
+            #expect(try refusal("--switch\n" + option)?.contains(" starts no network; ") == true)
+        }
+        #expect(try refusal("status")?.contains(", line 1: 'status' is neither") == true)
         #expect(try refusal("--config /etc/other")?.contains("--config names another file") == true)
         #expect(try refusal("--stream a\u{1}b")?.contains("control character") == true)
         #expect(
             try refusal(String(repeating: "#\n", count: OptionsFile.maximumSize))?.contains("is longer than") == true)
     }
 
+    /// The lines that an error is about.
+    @Test func errorNamesLines() throws {
+        let folder = try TemporaryFolder()
+        let file = folder.file("lab.conf")
+        try Files.replace(
+            file,
+            Array("# lab\n--frobnicate\n--vmnet-mode nat\n--publish 1:2\n--publish 3:4\n/run/a b\n--switch\n".utf8))
+        var origins = OptionOrigins()
+        _ = try Root.normalized(["--config", file], &origins)
+        func lines(_ message: String) -> [Int] { origins.lines(in: message).map(\.number) }
+        #expect(lines("Unknown option '--frobnicate'") == [2])
+        #expect(lines("Unknown option '--frob'. Did you mean '--frobnicate'?") == [])
+        #expect(lines("The value 'nat' is invalid for '--vmnet-mode <mode>'") == [3])
+        #expect(lines("--publish: '3:4' names no guest") == [5])
+        #expect(lines("--publish needs an uplink") == [4, 5])
+        #expect(lines("Unexpected argument '/run/a b'") == [6])
+        #expect(lines("--switch-x and --vmnet-mode-x") == [])
+        #expect(origins.notes(on: "--vmnet-mode: no") == ["vde_vmnet: \(file), line 3: --vmnet-mode nat"])
+        #expect(origins.notes(on: "no") == ["vde_vmnet: with the options in \(file)"])
+        #expect(OptionOrigins().notes(on: "--vmnet-mode: no") == [])
+        let message = Root.usageMessage("Error: Unknown option '--frobnicate'\nUsage: x", ["--config", file], origins)
+        #expect(
+            message.split(separator: "\n").prefix(2) == [
+                "vde_vmnet: error: Unknown option '--frobnicate'", "vde_vmnet: \(file), line 2: --frobnicate",
+            ])
+    }
+
     @Test func missingFileIsNoInput() {
         for path in ["/nonexistent/lab.conf", "/"] {
-            let error = #expect(throws: ExitError.self) { try OptionsFile.expanded(["--config", path]) }
+            var origins = OptionOrigins()
+            let error = #expect(throws: ExitError.self) { try OptionsFile.expanded(["--config", path], &origins) }
             #expect(error?.status == .noInput && error?.description.contains(path) == true)
         }
     }

@@ -204,7 +204,17 @@ struct PackageLife {
         #expect(
             try debian.run("systemctl", "show", "--property=NRestarts,Result", "vde_vmnet@wrong.service")
                 .contains("NRestarts=0"))
-        #expect(try debian.run("journalctl", "--unit=vde_vmnet@wrong", "--no-pager").contains("wrong.conf") == false)
+        let journal = try debian.run("journalctl", "--unit=vde_vmnet@wrong", "--no-pager")
+        #expect(journal.contains("/etc/vde_vmnet/wrong.conf, line 1: --vmnet-mode nat"), "\(journal)")
+        // Nor is what ends at once by itself, or names a place that does not exist.
+        for (name, line) in [("help", "--help"), ("version", "--version"), ("quoted", "--pidfile \"/run/vde/x\"")] {
+            try debian.shell(
+                "printf '%s\\n' '--uplink none' --switch /run/vde/x '\(line)' >/etc/vde_vmnet/\(name).conf")
+            #expect(!(try debian.attempt("systemctl", "start", "vde_vmnet@\(name).service").succeeded))
+            #expect(
+                try debian.run("systemctl", "show", "--property=ActiveState,NRestarts", "vde_vmnet@\(name).service")
+                    .split(separator: "\n").sorted() == ["ActiveState=failed", "NRestarts=0"], "\(name)")
+        }
         let score = try debian.run("systemd-analyze", "security", "--no-pager", "vde_vmnet@wrong.service")
         let level = try #require(score.firstRange(of: "wrong.service: "))
         let number = score[level.upperBound...].split(separator: " ").first.flatMap { Double($0) }

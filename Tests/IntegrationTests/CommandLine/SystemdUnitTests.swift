@@ -179,10 +179,26 @@ extension IntegrationTests {
             try Files.replace(file, Array("--switch\n--vmnet-mode nat\n".utf8))
             let wrong = try network.host.attempt([TestHost.product("vde_vmnet"), "--config", file])
             #expect(wrong.termination == .exited(64) && wrong.error.contains("'nat' is invalid"))
+            #expect(wrong.error.contains("\nvde_vmnet: \(file), line 2: --vmnet-mode nat\n"), "\(wrong.error)")
+            for (line, status, cause) in [
+                ("--frobnicate", Int32(64), "Unknown option"), ("--help", 64, "starts no network"),
+                ("--version", 64, "starts no network"), ("status", 64, "is neither"),
+                ("--switch x", 64, "--switch"), ("--pidfile \"/run/x.pid\"", 73, "pidfile"),
+            ] {
+                try Files.replace(file, Array("# A comment.\n--uplink none\n--stream \(file).sock\n\(line)\n".utf8))
+                let result = try network.host.attempt([TestHost.product("vde_vmnet"), "--config", file])
+                #expect(
+                    result.termination == .exited(status) && result.error.contains(cause)
+                        && result.error.contains("\(file), line 4: "), "\(line): \(result.error)")
+            }
+            // Without a switch to join, this is worth another try.
+            try Files.replace(file, [])
+            let empty = try network.host.attempt([TestHost.product("vde_vmnet"), "--config", file])
+            #expect(empty.termination == .exited(69) && empty.error.contains("with the options in \(file)"))
             let missing = try network.host.attempt([TestHost.product("vde_vmnet"), "--config", file + ".gone"])
             #expect(missing.termination == .exited(66) && missing.error.contains(file + ".gone"))
             for unit in ["system/vde_vmnet@.service.in", "user/vde_vmnet@.service.in"] {
-                #expect(try lines(unit).contains("RestartPreventExitStatus=64 66 77"))
+                #expect(try lines(unit).contains("RestartPreventExitStatus=64 66 73 77"))
             }
         }
     }
