@@ -18,7 +18,8 @@ enum OptionsFile {
     /// Replaces each `--config FILE` in front of `--` by the options in the file, so that options behind it take
     /// precedence.
     /// - Parameter origins: gets the lines of the files.
-    /// - Throws: `noInput` if a file cannot be read, `usage` for the first line that is not an option.
+    /// - Throws: `noInput` if a file cannot be read, `noPermission` if other users can write it, `usage` for the first
+    ///   line that is not an option.
     static func expanded(_ arguments: [String], _ origins: inout OptionOrigins) throws(ExitError) -> [String] {
         var result: [String] = []
         var index = 0
@@ -39,15 +40,25 @@ enum OptionsFile {
 
     /// The options in the file at `path`, opened with the rights of the user that called sudo.
     private static func read(_ path: String, _ origins: inout OptionOrigins) throws(ExitError) -> [String] {
-        let bytes: [UInt8]
+        let bytes: [UInt8], untrusted: String?
         do throws(SystemError) {
             let file = try Files.openForCaller(path)
             guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+            untrusted = try Directory.untrustedPart(of: path, file)
             bytes = try file.readAll(limit: maximumSize + 1)
         } catch {
             throw ExitError(
                 .noInput,
                 "cannot read the options in \(option): \(error); give a readable file, or leave the option out")
+        }
+        if let untrusted {
+            throw ExitError(
+                .noPermission,
+                """
+                \(option): \(path) has options that another user could have written, because \(untrusted); only \
+                \(trustedUsers) may write to the file and the directories above it: use chown and chmod go-w, or \
+                another place
+                """)
         }
         guard bytes.count <= maximumSize else {
             throw ExitError(
@@ -66,6 +77,12 @@ enum OptionsFile {
         }
         origins.files.append(path)
         return arguments
+    }
+
+    /// Whose files are trusted.
+    private static var trustedUsers: String {
+        let user = CurrentProcess.sudoCaller?.user ?? CurrentProcess.effectiveUser
+        return user == 0 ? "root" : "root and " + UserDatabase.userName(user)
     }
 
     /// Why a line is not an option.

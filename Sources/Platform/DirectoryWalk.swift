@@ -42,6 +42,35 @@ extension Directory {
         return name
     }
 
+    /// Why users other than root, this process's user and the user who called sudo could have written a file, or put it
+    /// there; nil if none could.
+    /// - Parameters:
+    ///   - path: where it was opened.
+    ///   - file: the open file, which is not replaced in the meantime.
+    package static func untrustedPart(of path: String, _ file: borrowing Descriptor) throws(SystemError) -> String? {
+        let status = try file.status(), caller = CurrentProcess.sudoCaller?.user
+        if !DirectoryWalk.isTrusted(status), status.owner != caller {
+            return "\(path) belongs to \(UserDatabase.userName(status.owner))"
+        }
+        if DirectoryWalk.isOpenToOthers(status) { return "\(path) is writable for other users" }
+        // A file of the caller lies in directories of the caller.
+        if let caller, caller != 0 { return nil }
+        for place in [path, try Files.realPath(path)] {
+            do throws(SystemError) {
+                let directory = try open(above: place, .trustedPath)
+                let status = try directory.status()
+                let isSafe = !DirectoryWalk.isOpenToOthers(status) || status.mode & 0o1000 != 0
+                guard DirectoryWalk.isTrusted(status), isSafe else {
+                    throw SystemError(code: EPERM, "trust", directory.path)
+                }
+            } catch {
+                guard error.code == EPERM else { throw error }
+                return "\(error.subject) belongs to another user, or is writable for one"
+            }
+        }
+        return nil
+    }
+
     /// Fails unless the directory belongs to this process's user and no other user can write to it.
     package func requirePrivate() throws(SystemError) {
         let status = try status()

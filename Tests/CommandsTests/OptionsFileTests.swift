@@ -104,6 +104,39 @@ import Testing
             ])
     }
 
+    /// Options name files that are written, so only trusted users may write them.
+    @Test func fileThatOthersCanWriteIsRefused() throws {
+        let folder = try TemporaryFolder()
+        try Files.makeDirectory(folder.file("d"))
+        let file = folder.file("d/lab.conf"), link = folder.file("link.conf")
+        try Files.replace(file, Array("--uplink none\n".utf8))
+        #expect(try ChildProcess.run(["ln", "-s", file, link]).succeeded)
+        func refusal(_ path: String) -> ExitError? {
+            do {
+                _ = try Root.normalized(["--config", path])
+                return nil
+            } catch { return error as? ExitError }
+        }
+        for path in [file, link] { #expect(refusal(path) == nil) }
+        try Files.setMode(file, 0o646)
+        for path in [file, link] {
+            #expect(refusal(path)?.status == .noPermission)
+            #expect(refusal(path)?.description.contains("is writable for other users") == true)
+        }
+        try Files.setMode(file, 0o644)
+        try Files.setMode(folder.file("d"), 0o757)
+        for path in [file, link] { #expect(refusal(path)?.description.contains("/d belongs to another user") == true) }
+        // In a sticky directory the file is safe.
+        try Files.setMode(folder.file("d"), 0o1777)
+        #expect(refusal(file) == nil)
+        guard CurrentProcess.effectiveUser == 0 else { return }
+        try Files.setOwner(file, user: 65_534, group: nil)
+        #expect(refusal(file)?.description.contains("belongs to nobody") == true)
+        try Files.setOwner(file, user: 0, group: 65_533)
+        try Files.setMode(file, 0o664)
+        #expect(refusal(file)?.description.contains("is writable for other users") == true)
+    }
+
     @Test func missingFileIsNoInput() {
         for path in ["/nonexistent/lab.conf", "/"] {
             var origins = OptionOrigins()
