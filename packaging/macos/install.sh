@@ -3,17 +3,26 @@
 # Installs a release of vde_vmnet on a Mac, into /opt/vde_vmnet: files of root in directories of root, because sudo and
 # launchd run the program as root on macOS 15 and earlier. On macOS 26 and later it signs the program, so that users
 # need no root.
-#
-#     curl -fsSL https://github.com/OWNER/vde_vmnet/releases/latest/download/install.sh | sh
-#     sh install.sh [--version VERSION] [--archive FILE] [--sudoers] [--service NAME]
-#
-#   --version VERSION   installs this release instead of the newest
-#   --archive FILE      installs this archive, downloads nothing; SHA256SUMS beside it is checked if it is there
-#   --sudoers           lets the group staff start the two networks of docs/macos.md without a password
-#   --service NAME      starts a network at boot: shared, bridged, or ondemand (for its first guest)
-#
-# DESTDIR is the root of another system to install into, for tests and packages: launchd is not called then.
+# The options are below. The file may come from a pipe, so it does not read itself.
 set -eu
+# Whatever the caller's is: other users run the program.
+umask 022
+
+usage() {
+    cat <<'USAGE'
+Installs a release of vde_vmnet on a Mac, into /opt/vde_vmnet.
+
+    curl -fsSL https://github.com/OWNER/vde_vmnet/releases/latest/download/install.sh | sh
+    sh install.sh [--version VERSION] [--archive FILE] [--sudoers] [--service NAME]
+
+  --version VERSION   installs this release instead of the newest
+  --archive FILE      installs this archive, downloads nothing; SHA256SUMS beside it is checked if it is there
+  --sudoers           lets the group staff start the two networks of docs/macos.md without a password
+  --service NAME      starts a network at boot: shared, bridged, or ondemand (for its first guest)
+
+DESTDIR is the root of another system to install into, for tests and packages: launchd is not called then.
+USAGE
+}
 
 repository=${VDE_VMNET_REPOSITORY:-OWNER/vde_vmnet}
 destination=${DESTDIR:-}
@@ -67,7 +76,7 @@ while [ $# -gt 0 ]; do
             esac
             shift 2 ;;
         --sudoers) sudoers=yes; shift ;;
-        -h | --help) sed -n '3,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) usage; exit 0 ;;
         *) fail "there is no option $1; type: sh install.sh --help" 64 ;;
     esac
 done
@@ -81,9 +90,28 @@ esac
 # Root writes the files; everything before that runs as the caller.
 as_root() { if [ "$(id -u)" = 0 ] || [ -n "$destination" ]; then "$@"; else sudo "$@"; fi; }
 
+target=$destination$prefix
+
+# Without a new version in its place, the old one goes back there.
+restore() { if [ ! -e "$target" ] && [ -e "$target.old" ]; then as_root mv "$target.old" "$target"; fi; }
+
+# At every end, also by a signal.
+clean_up() {
+    trap '' HUP INT TERM
+    if [ -n "$replacing" ]; then
+        restore || :
+        as_root rm -rf "$target.new" || :
+        [ ! -e "$target" ] || as_root rm -rf "$target.old" || :
+    fi
+    rm -rf "$work"
+}
+
+replacing=''
 work=$(mktemp -d "${TMPDIR:-/tmp}/vde_vmnet.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 if [ -z "$archive" ]; then
     base=https://github.com/$repository/releases
@@ -115,7 +143,9 @@ fi
 visudo -q -c -f "$files/share/sudoers" || fail "the sudoers file of the archive is not valid"
 
 # Beside the old version first, then in its place: a running program keeps its file.
-target=$destination$prefix
+replacing=yes
+# A run that was killed may have left it.
+restore
 as_root mkdir -p "$destination/opt"
 as_root rm -rf "$target.new"
 as_root mkdir -p "$target.new/bin" "$target.new/share"
@@ -130,23 +160,30 @@ as_root rm -rf "$target.old"
 [ ! -e "$target" ] || as_root mv "$target" "$target.old"
 as_root mv "$target.new" "$target"
 as_root rm -rf "$target.old"
+replacing=''
 echo "Installed $prefix/bin/vde_vmnet"
 
+# Puts a copy of the file $1 at $2 with the mode $3. Links there are replaced, and not followed.
+put_file() {
+    [ -L "$2" ] || [ ! -d "$2" ] || fail "$2 is a directory; move it away, and run this again" 73
+    as_root mkdir -p "$(dirname "$2")"
+    as_root rm -f "$2.new"
+    as_root cp "$1" "$2.new"
+    as_root chmod "$3" "$2.new"
+    # mv would move it into a directory that a link leads to.
+    [ ! -L "$2" ] || as_root rm -f "$2"
+    as_root mv -f "$2.new" "$2"
+}
+
 if [ -n "$sudoers" ]; then
-    directory=$destination/etc/sudoers.d
-    as_root mkdir -p "$directory"
-    as_root cp "$target/share/sudoers" "$directory/vde_vmnet.new"
-    as_root chmod 440 "$directory/vde_vmnet.new"
-    as_root mv -f "$directory/vde_vmnet.new" "$directory/vde_vmnet"
+    put_file "$target/share/sudoers" "$destination/etc/sudoers.d/vde_vmnet" 440
     echo "Installed /etc/sudoers.d/vde_vmnet"
 fi
 
 if [ -n "$service" ]; then
     label=io.github.vde_vmnet.$service
     directory=$destination/Library/LaunchDaemons
-    as_root mkdir -p "$directory"
-    as_root cp "$target/share/$label.plist" "$directory/$label.plist"
-    as_root chmod 644 "$directory/$label.plist"
+    put_file "$target/share/$label.plist" "$directory/$label.plist" 644
     if [ -z "$destination" ]; then
         as_root launchctl bootout "system/$label" 2>/dev/null || :
         as_root launchctl bootstrap system "$directory/$label.plist"

@@ -13,8 +13,9 @@ extension IntegrationTests {
         init() throws {
             folder = try TemporaryFolder()
             root = folder.file("root")
+            // A small program in place of vde_vmnet, whose debug build takes long to pack.
             let result = try ChildProcess.run([
-                TestHost.packageRoot + "/ci/macos-archive", TestHost.product("vde_vmnet"), "0.1.0", folder.file("out"),
+                TestHost.packageRoot + "/ci/macos-archive", "/bin/sleep", "0.1.0", folder.file("out"),
             ])
             #expect(result.succeeded, "\(result.error)")
             archive = result.output.split(separator: "\n").last.map(String.init) ?? ""
@@ -70,6 +71,113 @@ extension IntegrationTests {
             #expect(end.succeeded, "\(end.error)")
             #expect(try installed().isEmpty)
             #expect(!Files.exists(root + "/opt/vde_vmnet"))
+        }
+
+        /// A `mv` that does something else the second time: the old version is aside then, the new one not in place.
+        private func breakSecondMove(_ action: String) throws {
+            let count = folder.file("moves")
+            try Files.replace(count, [])
+            try Files.replace(
+                folder.file("bin/mv"),
+                Array(
+                    """
+                    #!/bin/sh
+                    echo >>\(count)
+                    [ "$(wc -l <\(count))" -ne 2 ] || { \(action); }
+                    exec /bin/mv "$@"
+
+                    """.utf8), mode: 0o755)
+        }
+
+        /// Whatever ends it between the two moves, a version of the program stays in place, and nothing beside it.
+        @Test(arguments: ["exit 1", "kill -TERM $PPID; exit 1", "kill -HUP $PPID", "kill -INT $PPID; exit 1"])
+        func interruptedUpgradeLeavesProgram(_ action: String) throws {
+            #expect(try install(["--archive", archive]).succeeded)
+            let files = try installed()
+            try breakSecondMove(action)
+            let second = try install(["--archive", archive])
+            #expect(!second.succeeded)
+            #expect(try installed() == files, "\(second.error)")
+            #expect(try Files.entries(root + "/opt") == ["vde_vmnet"])
+            #expect(try Files.entries(folder.path).allSatisfy { !$0.hasPrefix("vde_vmnet.") }, "nothing is left")
+            try Files.remove(folder.file("bin/mv"))
+
+            // One that was killed between them is put right by the next one.
+            try Files.rename(root + "/opt/vde_vmnet", to: root + "/opt/vde_vmnet.old")
+            try breakSecondMove("exit 1")
+            #expect(try !install(["--archive", archive]).succeeded)
+            #expect(try installed() == files)
+        }
+
+        @Test func callersMaskAndLinksHaveNoEffect() throws {
+            let target = folder.file("target")
+            try Files.replace(target, Array("other\n".utf8), mode: 0o600)
+            let plist = root + "/Library/LaunchDaemons/io.github.vde_vmnet.shared.plist"
+            let sudoers = root + "/etc/sudoers.d/vde_vmnet"
+            for link in [plist, plist + ".new", sudoers, sudoers + ".new"] {
+                try Files.makeDirectories(Files.parent(link))
+                #expect(try ChildProcess.run(["ln", "-s", target, link]).succeeded)
+            }
+            let script = TestHost.packageRoot + "/packaging/macos/install.sh"
+            let caller = folder.file("caller")
+            try Files.replace(caller, Array("umask 077; . \(script)\n".utf8))
+            let result = try run(caller, ["--archive", archive, "--sudoers", "--service", "shared"])
+            #expect(result.succeeded, "\(result.error)")
+            #expect(try Files.status(root + "/opt").mode == 0o755)
+            #expect(Files.text(target) == "other")
+            #expect(try Files.status(target).mode == 0o600)
+            for (file, mode) in [(plist, UInt16(0o644)), (sudoers, 0o440)] {
+                let status = try Files.status(file, followLinks: false)
+                #expect(status.kind == .regular && status.mode == mode)
+                #expect(!Files.exists(file + ".new"))
+            }
+        }
+
+        /// As `curl ... | sh -s -- --help`.
+        @Test func scriptFromPipeHasHelp() throws {
+            for script in ["install.sh", "uninstall.sh"] {
+                let path = TestHost.packageRoot + "/packaging/macos/" + script
+                let result = try ChildProcess.run(["sh", "-s", "--", "--help"], input: Files.text(path) ?? "")
+                #expect(result.succeeded && result.output.contains(script), "\(result.error)")
+            }
+        }
+
+        @Test func uninstallerRefusesWhatItCannotDo() throws {
+            #expect(try install(["--archive", archive, "--service", "shared"]).succeeded)
+            let uninstall = root + "/opt/vde_vmnet/share/uninstall.sh"
+            let files = try installed()
+            for arguments in [["--colour"], ["--force", "other"]] {
+                let result = try run(uninstall, arguments)
+                #expect(result.termination == .exited(64) && result.error.contains(arguments.last!))
+            }
+            let here = try ChildProcess.run(["sh", uninstall], environment: ["DESTDIR": nil])
+            #expect(here.termination == .exited(69) && here.error.contains("on macOS only"))
+            #expect(try installed() == files)
+        }
+
+        /// A network that was started by PATH is found by the file that it executes.
+        @Test(.enabled(if: Files.exists("/usr/bin/lsof"), "needs lsof"))
+        func uninstallerFindsNetworkStartedByName() throws {
+            #expect(try install(["--archive", archive]).succeeded)
+            let resolver = root + "/etc/resolver"
+            try Files.makeDirectories(resolver)
+            let own = "# vde_vmnet removes this file when its network ends\nnameserver 127.0.0.1\nport 5353\n"
+            try Files.replace(resolver + "/vm.internal", Array(own.utf8))
+            try Files.replace(resolver + "/corp", Array("nameserver 10.0.0.1\n".utf8))
+            // The stand-in for a network: sleep.
+            let program = try BackgroundProgram(
+                ["sh", "-c", "exec vde_vmnet 600"],
+                environment: ["PATH": root + "/opt/vde_vmnet/bin:" + (CurrentProcess.environment("PATH") ?? "")])
+            let name = "/proc/\(program.identifier)/comm"
+            try eventually("the start of the program") { Files.text(name)?.trimmed == "vde_vmnet" }
+            let uninstall = root + "/opt/vde_vmnet/share/uninstall.sh"
+            let refused = try run(uninstall, [])
+            #expect(refused.termination == .exited(75), "\(refused.error)")
+            #expect(refused.error.contains("a network runs as process"))
+            #expect(Files.exists(root + "/opt/vde_vmnet/bin/vde_vmnet") && Files.exists(resolver + "/vm.internal"))
+            _ = try program.stop()
+            #expect(try run(uninstall, []).succeeded)
+            #expect(try installed() == ["etc/resolver/corp"])
         }
 
         @Test func macOS26GetsSignature() throws {
