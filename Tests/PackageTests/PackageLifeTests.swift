@@ -64,11 +64,19 @@ struct PackageLife {
         #expect(replacing.error.contains("not permitted"), "\(replacing.error)")
         #expect(!stranger.succeeded && stranger.output.contains("failed  join"), "\(stranger.output)")
         #expect(try debian.shell("nft list tables").contains("vde_vmnet_vmnet0"))
+        let own = try debian.start("vde_vmnet", "--switch", "/tmp/old", user: "stranger")
+        try own.wait(for: "vde_vmnet: ready: ")
 
-        // The upgrade leaves it running, and reports it.
+        // The upgrade leaves them running, and reports them.
         let old = try process(of: "vde_vmnet@lab.service", debian)
         let output = try install(2, in: debian)
         #expect(output.contains("vde_vmnet@lab.service (process \(old))"), "\(output)")
+        let number = try debian.run("pgrep", "--uid", "stranger", "--exact", "vde_vmnet").trimmed
+        #expect(output.contains("process \(number) of stranger"), "\(output)")
+        #expect(output.contains("systemctl restart vde_vmnet@lab.service\n"), "\(output)")
+        try debian.run("pkill", "--uid", "stranger", "--exact", "vde_vmnet")
+        _ = try own.waitForEnd(within: 20)
+        try debian.shell("rm -rf /tmp/vde_vmnet-*")
         #expect(try process(of: "vde_vmnet@lab.service", debian) == old)
         try check("/run/vde/lab", debian, user: "member")
         // Users' control sockets stay within reach.
