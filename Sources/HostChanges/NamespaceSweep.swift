@@ -14,7 +14,7 @@ package struct NamespaceSweep {
     /// Records of other namespaces at which a start looks at them. A start does not read fewer.
     package static let threshold = 32
     /// Records that one start looks at, so that many of them do not delay it.
-    package static let limit = 128
+    package static let limit = 64
     /// Seconds for which a record is kept whose namespace has left no trace.
     private static let delay: Int64 = 3600
     /// Seconds for which a record that lists changes is kept at most.
@@ -48,14 +48,34 @@ package struct NamespaceSweep {
             guard let file = try? UndoLog.existing(path), (try? file.tryLock()) == true,
                 let status = try? file.status()
             else { continue }
-            let contents = UndoLog.Contents(of: file), age = now - status.modified / 1_000_000_000
-            var isObsolete = age > NamespaceSweep.retention || contents.isEmpty
-            if !isObsolete, age > NamespaceSweep.delay, let namespace = contents.namespace {
+            let facts = Facts(of: file), age = now - status.modified / 1_000_000_000
+            var isObsolete = age > NamespaceSweep.retention || facts.isEmpty
+            if !isObsolete, age > NamespaceSweep.delay, let namespace = facts.namespace {
                 let known = namespaces ?? findNamespaces()
                 namespaces = .some(known)
                 isObsolete = known.map { !$0.contains(namespace) } ?? false
             }
             if isObsolete { try? Files.remove(path) }
+        }
+    }
+
+    /// What a sweep needs of a record. The changes themselves are not parsed, which would take a start longer.
+    private struct Facts {
+        var namespace: UInt64?
+        /// Whether it is a record that lists no changes.
+        var isEmpty = false
+
+        init(of file: borrowing Descriptor) {
+            var lines = ((try? file.read(limit: 4096)) ?? []).split(separator: UInt8(ascii: "\n"))[...]
+            guard lines.popFirst().map(Array.init) == Array(UndoLog.header.utf8),
+                let process = lines.popFirst(), process.starts(with: "pid ".utf8),
+                Int32(String(decoding: process.dropFirst(4), as: UTF8.self)) != nil
+            else { return }
+            if let line = lines.first, line.starts(with: "namespace ".utf8) {
+                namespace = UInt64(String(decoding: line.dropFirst(10), as: UTF8.self))
+                lines.removeFirst()
+            }
+            isEmpty = lines.isEmpty
         }
     }
 }

@@ -19,7 +19,7 @@ import Wire
 /// No other user can open a record. Other users could open a record of an earlier version, and lock it: on such a file
 /// a lock counts only while the process that the record names is alive.
 package final class UndoLog {
-    private static let header = "vde_vmnet record 1"
+    static let header = "vde_vmnet record 1"
     static let suffix = ".run"
     /// How long to wait for the lock of a record whose process is dead: a child that had not yet started its program
     /// when the process was killed has inherited the lock.
@@ -73,14 +73,10 @@ package final class UndoLog {
     }
 
     /// The parsed contents of a record.
-    struct Contents {
+    private struct Contents {
         var process: Int32 = 0
-        /// nil in a record of an earlier version.
-        var namespace: UInt64?
         var changes: [HostChange] = []
         var rejected: [String] = []
-        /// Whether this is the record of an instance that has changed nothing.
-        var isEmpty: Bool { process != 0 && changes.isEmpty && rejected.isEmpty }
 
         init(of file: borrowing Descriptor) {
             let lines = String(decoding: (try? file.readAll(limit: 1 << 20)) ?? [], as: UTF8.self).split(
@@ -89,8 +85,8 @@ package final class UndoLog {
             for line in lines.dropFirst() {
                 if line.hasPrefix("pid "), let number = Int32(line.dropFirst(4)) {
                     process = number
-                } else if line.hasPrefix("namespace "), let number = UInt64(line.dropFirst(10)) {
-                    namespace = number
+                } else if line.hasPrefix("namespace "), UInt64(line.dropFirst(10)) != nil {
+                    continue
                 } else if let change = HostChange(line) {
                     changes.append(change)
                 } else {
