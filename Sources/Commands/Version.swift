@@ -39,8 +39,6 @@ struct VersionReport {
     let hasTap: Bool
     /// What sets the rules of a TAP with NAT: `libnftables` or `nft`; nil if neither is installed.
     let firewall: String?
-    /// libslirp's version; nil if it is not installed.
-    let slirp: String?
     let hasVmnet: Bool
     /// Whether guests may share their memory; on Linux.
     let hasVhostUser: Bool
@@ -49,7 +47,7 @@ struct VersionReport {
         let hasTap = !OperatingSystem.isMacOS
         return VersionReport(
             version: programVersion, commit: ProgramBuild.commit, system: .current, hasTap: hasTap,
-            firewall: hasTap ? NFTables.installed : nil, slirp: ProgramBuild.slirpVersion, hasVmnet: Root.vmnet != nil,
+            firewall: hasTap ? NFTables.installed : nil, hasVmnet: Root.vmnet != nil,
             hasVhostUser: VhostConnection.isSupported)
     }
 
@@ -57,7 +55,7 @@ struct VersionReport {
         var lines = ["vde_vmnet \(version)", "commit: \(commit ?? "unknown, because the build did not name it")"]
         lines.append("system: \(system.name) \(system.release) \(system.architecture)")
         lines.append("TAP: \(tapText)")
-        lines.append("user-mode NAT: \(userText)")
+        lines.append("user-mode NAT: yes")
         lines.append("vmnet.framework: \(hasVmnet ? "yes" : "no")")
         lines.append("vhost-user: \(hasVhostUser ? "yes" : "no")")
         return lines.joined(separator: "\n") + "\n"
@@ -69,15 +67,6 @@ struct VersionReport {
             return "only bridged, because nftables is not installed; install the package nftables"
         }
         return "yes, with \(firewall)"
-    }
-
-    private var userText: String {
-        guard let slirp else {
-            return """
-                no, because libslirp is not installed; install the package libslirp0 (Debian, Ubuntu) or libslirp
-                """
-        }
-        return "yes, with libslirp \(slirp)"
     }
 
     var json: JSON {
@@ -95,7 +84,7 @@ struct VersionReport {
                 "features",
                 .object([
                     ("tap", .bool(hasTap)), ("nftables", firewall.map(JSON.string) ?? .null),
-                    ("user", .bool(slirp != nil)), ("libslirp", slirp.map(JSON.string) ?? .null),
+                    ("user", .bool(true)),
                     ("vmnet", .bool(hasVmnet)), ("vhost-user", .bool(hasVhostUser)),
                 ])
             ),

@@ -5,7 +5,6 @@ package enum Cause: String, CaseIterable, Sendable {
     // Program and privileges.
     case notRoot = "not_root"
     case noNetAdmin = "no_net_admin"
-    case slirpMissing = "libslirp_missing"
     // TAP.
     case tunMissing = "tun_missing"
     case tunDenied = "tun_denied"

@@ -54,6 +54,14 @@ package struct DatagramBuffer: ~Copyable {
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
+    /// The same of a socket for pings: without the IP header that macOS leaves in front of it.
+    @_lifetime(borrow self)
+    package func echoMessage(_ index: Int) -> RawSpan {
+        let whole = payload(index)
+        let start = unsafe whole.withUnsafeBytes { unsafe platform_echo_offset($0.baseAddress, $0.count) }
+        return whole.from(start)
+    }
+
     /// Its sender.
     package func peer(_ index: Int) -> SocketAddress { unsafe SocketAddress(raw: datagram(index).peer) }
 

@@ -15,12 +15,8 @@ package enum NATDropReason: Int, CaseIterable, Sendable {
     case refused
     /// A TTL or hop limit of 1.
     case expired
-    /// Too many flows at a time.
-    case flows
     /// A datagram from an address to which the guest's port has sent nothing.
     case unsolicited
     /// A datagram that the host could not send.
     case unsent
-    /// The libslirp thread did not keep up.
-    case queueFull
 }

@@ -34,12 +34,14 @@ enum UnreachedGuest: Sendable, CustomStringConvertible {
 }
 
 /// What the NAT reports to the control thread: clients of published ports that have not reached their guest, and that
-/// much memory was freed.
+/// pings are not permitted, and that much memory was freed.
 final class NATNotices: Sendable {
     /// What is to be reported.
     struct Content: Sendable {
         /// The last client that has not reached its guest, and how many there were.
         var unreached: (last: UnreachedGuest, count: Int)?
+        /// The system has refused a socket for pings.
+        var arePingsForbidden = false
         /// Memory was freed that the C library may keep.
         var hasFreedMemory = false
     }
@@ -66,6 +68,9 @@ final class NATNotices: Sendable {
     func note(unreached last: UnreachedGuest, _ count: Int) {
         change { $0.unreached = (last, ($0.unreached?.count ?? 0) + count) }
     }
+
+    /// Notes that the system has refused a socket for pings.
+    func notePingsForbidden() { change { $0.arePingsForbidden = true } }
 
     /// Notes that much memory was freed.
     func noteFreedMemory() { change { $0.hasFreedMemory = true } }

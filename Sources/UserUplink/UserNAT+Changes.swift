@@ -16,7 +16,7 @@ extension UserNAT {
         let result = body()
         pollLock.unlock()
         sink.unlock()
-        slirp.wake()
+        wake()
         return result
     }
 
@@ -27,7 +27,7 @@ extension UserNAT {
         let result = body()
         pollLock.unlock()
         sink.unlock()
-        if pollLock.isPollRequested { slirp.wake() }
+        if pollLock.isPollRequested { wake() }
         return result
     }
 

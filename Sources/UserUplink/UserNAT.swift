@@ -11,32 +11,40 @@ import Wire
 //
 //     switch ------> inbox -------> NATGateway ----> TCPRelay -------> sockets         TCP
 //            <---- GuestOutput <-------- | <------------ |
-//                                        +---------> DatagramRelay --> sockets         UDP
-//                                        +--> SlirpThread --> libslirp --> sockets     pings
+//                                        +---------> DatagramRelay --> sockets         UDP, pings
 //
 // Towards the switch, the NAT is a device without its own descriptor. The forwarding workers append frames to
 // `inbox` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
 // has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
 // wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.
 //
-// Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Datagrams/ (UDP), Slirp/ (threads and locks),
-// DNS/ (TCP to the DNS proxy).
+// The control thread changes the NAT under the same lock, and has a worker poll afterwards (`wakeup`).
+//
+//     thread              may block in                     locks
+//     forwarding worker   nothing                          switch (shared), NAT lock (tryLock)
+//     control thread      the NAT lock, during a poll      switch (shared), then NAT lock
+//
+// Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Datagrams/ (UDP, pings), DNS/ (TCP to the DNS
+// proxy).
 
-/// The user-mode NAT: terminates TCP and relays UDP itself, and leaves pings to libslirp.
+/// The user-mode NAT: terminates TCP, and relays UDP and pings.
 package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// Bytes of guests' frames that wait for the next poll: enough for the windows of many connections.
     private static let guestCapacity = 8 << 20
     /// Frames handled in one poll, each of which may open a connection. The rest waits while other ports are served.
     static let framesPerPoll = 64
+    /// The longest time between two polls while buffers have memory.
+    private static let trimInterval = TimeAmount.seconds(10)
 
     /// Filled by workers that send to the port, emptied under the lock.
     package let inbox = SPSCFrameRing(capacity: UserNAT.guestCapacity)
     let sink: any FrameInjector
     package var coalescesSegments: Bool { true }
-    let slirp: SlirpThread
+    /// Has a worker poll.
+    private let wakeup: Wakeup
     /// The gateway's IPv6 addresses; none without IPv6.
     package let gatewayIPv6: [IPv6Address]
-    /// TCP connections, and retransmissions so far, as of the last second.
+    /// TCP connections, and retransmissions so far, as of the last poll.
     private let connections = ManagedAtomic<Int>(0)
     private let retransmissions = ManagedAtomic<Int>(0)
     let drops = Mutex([Int](repeating: 0, count: NATDropReason.allCases.count))
@@ -46,7 +54,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// For the control thread.
     let notices: NATNotices
 
-    /// The NAT lock. Taken after the switch's shared lock; never held while libslirp is entered.
+    /// The NAT lock. Taken after the switch's shared lock.
     let pollLock = PollLock()
     // Protected by the NAT lock.
     private let output: GuestOutput
@@ -56,7 +64,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// When the last poll began.
     private var now = Instant.distantPast
 
-    /// Loads libslirp and publishes ports. Frames move after `start`.
+    /// Publishes ports. Frames move when the device is polled.
     /// - Parameters:
     ///   - dnsQueue: takes guests' TCP connections to the DNS proxy.
     ///   - sink: where frames for guests go.
@@ -72,21 +80,18 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         do throws(SystemError) {
             relay = try TCPRelay(options, dnsQueue: dnsQueue, to: output)
             datagrams = try DatagramRelay(options, to: output)
+            wakeup = try Wakeup()
             try relay.watch(datagrams.descriptor)
+            try relay.watch(wakeup.descriptor)
             notices = try NATNotices()
         } catch {
             throw .system(error)
         }
         relay.setPolicy(options.policy)
-        slirp = try SlirpThread(options)
-        slirp.stack.onFrame { [unowned self] in receiveFromSlirp(&$0) }
         for port in published {
             for (host, guest) in zip(port.ports, port.guestPorts) {
                 let error = publish(port, host, guest)
-                if error != 0 {
-                    slirp.stack.close()
-                    throw .port(port, host, error)
-                }
+                if error != 0 { throw .port(port, host, error) }
             }
         }
     }
@@ -107,24 +112,11 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
 
     // MARK: The control thread
 
-    /// libslirp's version, such as `4.7.0`.
-    package var libraryVersion: String { slirp.stack.version }
-
     /// A descriptor for the NAT's port, readable while sockets are ready. The caller owns it.
     package func readyDescriptor() throws(SystemError) -> Descriptor { try relay.descriptor.duplicate() }
 
-    /// Starts the libslirp thread.
-    package func start() throws(SystemError) {
-        try slirp.start { [self] in
-            sink.lockShared()
-            defer { sink.unlock() }
-            return poll(isReadable: false)
-        }
-    }
-
-    /// Ends the libslirp thread. No worker may use the device any more.
-    /// - Returns: false if libslirp does not return. The NAT must stay allocated until the process ends, then.
-    package func stop() -> Bool { slirp.stop() }
+    /// Has a worker poll. From any thread.
+    func wake() { wakeup.signal() }
 
     /// Notes leases that were given: address, client, its name, and the end.
     package func note(_ leases: [(IPv4Address, MACAddress, GuestName?, end: Instant)]) {
@@ -140,8 +132,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         }
         pollLock.unlock()
         sink.unlock()
-        // This was no poll. One that was requested meanwhile is made up for by the libslirp thread.
-        if pollLock.isPollRequested { slirp.wake() }
+        // This was no poll. One that was requested meanwhile is made up for.
+        if pollLock.isPollRequested { wake() }
     }
 
     /// How many TCP connections there are, and how many parts of their streams were retransmitted to guests so far.
@@ -169,6 +161,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         var count = 0
         while count < UserNAT.framesPerPoll, inbox.removeFirst({ handle(&$0) }) != nil { count += 1 }
         datagrams.flush()
+        if isReadable { wakeup.drain() }
         if isReadable, relay.serve(gateway.neighbors) {
             datagrams.serve(gateway.neighbors) { gateway.allowsDatagrams($0, now: now) }
         }
@@ -181,16 +174,17 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         if gateway.needsTick {
             deadline = min(deadline, Instant(nanoseconds: (Int64(now.seconds32) + 1) * 1_000_000_000))
         }
+        // Memory that is not needed goes back, and the numbers for the control thread are of the last poll.
+        if relay.memoryUsed > 0 { deadline = min(deadline, now + UserNAT.trimInterval) }
+        connections.store(relay.count, ordering: .relaxed)
+        retransmissions.store(relay.retransmissions, ordering: .relaxed)
         pollLock.unlock()
-        slirp.wakeIfNeeded()
         return pollLock.takePollRequest() ? start : deadline
     }
 
     private func everySecond() {
         relay.trim()
         gateway.tick(now: now)
-        connections.store(relay.count, ordering: .relaxed)
-        retransmissions.store(relay.retransmissions, ordering: .relaxed)
     }
 
     /// Sends the frames of the gateway, and the rest of the output.
@@ -205,16 +199,16 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         if let (last, count) = relay.context.takeUnreached() { notices.note(unreached: last, count) }
         if let (last, count) = datagrams.unreached.take() { notices.note(unreached: last, count) }
         if relay.context.memory.takeRelease() { notices.noteFreedMemory() }
-        for frame in gateway.toSlirp { sendToSlirp(frame.rawSpan) }
-        gateway.toSlirp.removeAll()
+        if datagrams.arePingsForbidden {
+            datagrams.arePingsForbidden = false
+            notices.notePingsForbidden()
+        }
         for frame in gateway.toGuests { sendToGuests(frame.rawSpan) }
         gateway.toGuests.removeAll()
         output.flush()
     }
 
     private func sendToGuests(_ frame: RawSpan) { output.append(length: frame.byteCount) { $0.put(frame, at: 0) } }
-
-    private func sendToSlirp(_ frame: RawSpan) { if !slirp.append(frame) { drop(.queueFull) } }
 
     // MARK: Frames of guests
 
@@ -224,13 +218,13 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         guard bytes.byteCount > headerLength + EthernetHeader.length,
             let offload = VirtioNetHeader(parsing: bytes.bytes)
         else { return drop(.malformed) }
-        // The relay does not need the checksum of TCP if the guest's kernel left it open; libslirp needs that of UDP.
+        // The relays do not need the checksum of TCP and UDP if the guest's kernel left it open.
         let isPartialTCP =
             offload.flags.contains(.needsChecksum)
             && Int(offload.checksumOffset) == TCPHeader.Field.checksum
         if offload.segmentation == .udp { return segment(bytes.bytes.from(headerLength), offload) }
         if !isPartialTCP && !bytes.completeChecksum(offload, from: headerLength) { return drop(.malformed) }
-        forward(bytes.bytes.from(headerLength), isComplete: !isPartialTCP)
+        forward(bytes.bytes.from(headerLength), isComplete: !offload.flags.contains(.needsChecksum))
     }
 
     /// Splits a GSO frame of UDP into datagrams.
@@ -253,8 +247,6 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
                 $0.protocolNumber == IPProtocol.udp ? datagrams.hasClient($0) : relay.hasConnection($0, isSYN: $1)
             })
         switch verdict {
-        case .pass: sendToSlirp(frame)
-        case .passReassembled(let whole): sendToSlirp(whole.rawSpan)
         case .tcp(let segment): relay.receive(frame, segment) { gateway.target(of: $0) }
         case .tcpReassembled(let segment, let whole): relay.receive(whole.rawSpan, segment) { gateway.target(of: $0) }
         case .datagram(let datagram): datagrams.receive(frame, datagram)
@@ -269,20 +261,5 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
             drop(reason)
             if reason == .refused { refusals.note(frame) }
         }
-    }
-
-    // MARK: Frames of libslirp
-
-    /// Takes a frame for guests, on the libslirp thread, during a call of libslirp.
-    private func receiveFromSlirp(_ frame: inout MutableRawSpan) {
-        sink.lockShared()
-        pollLock.lock()
-        switch gateway.fromSlirp(&frame, now: now) {
-        case .pass: sendToGuests(frame.bytes)
-        case .drop(let reason): drop(reason)
-        default: break
-        }
-        pollLock.unlock()
-        sink.unlock()
     }
 }

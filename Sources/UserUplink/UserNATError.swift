@@ -4,10 +4,6 @@ import Platform
 
 /// Why the user-mode NAT could not be started.
 package enum UserNATError: Error, Sendable {
-    /// libslirp is not installed.
-    case noLibrary
-    /// Its version has an unknown interface, or it failed to start.
-    case unusableLibrary(String)
     /// A port could not be published: the number on the host, and the positive errno.
     case port(PublishedPort, UInt16, Int32)
     case system(SystemError)

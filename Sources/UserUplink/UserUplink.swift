@@ -15,7 +15,7 @@ import Wire
 /// The uplink by a user-mode NAT, which needs no privilege: keeps the NAT attached to the switch, and reports leases to
 /// it.
 package final class UserUplink: Uplink {
-    /// NATs that a worker or their own thread may still be using. They stay allocated until the process ends.
+    /// NATs that a worker may still be using. They stay allocated until the process ends.
     private static let abandoned = Mutex<[UserNAT]>([])
 
     private let options: UplinkOptions
@@ -34,12 +34,13 @@ package final class UserUplink: Uplink {
     private var isForwarding = false
     private var proxyTimer: ControlLoop.TimerID?
     private var noticeTimer: ControlLoop.TimerID?
+    private var hasWarnedAboutPings = false
     package private(set) var port: PortNumber?
     package private(set) var hasEgressIPv6 = HostRoutes.hasEgressIPv6
     /// Reports changes of the host's routes.
     private var monitor: ChangeMonitor?
 
-    /// Reserves a network and starts libslirp. No frame is forwarded yet.
+    /// Reserves a network. No frame is forwarded yet.
     /// - Parameters:
     ///   - flowLimit: descriptors for guests' connections and UDP flows.
     ///   - makeNames: makes a name service for the network, if guests may use one, and returns its queue of TCP
@@ -82,8 +83,8 @@ package final class UserUplink: Uplink {
         }
         context.logger.info(
             """
-            user-mode NAT by libslirp \(network.libraryVersion), for up to \(natOptions.flowLimit) connections and \
-            UDP flows at a time (this process may open \(descriptorLimit) files)
+            user-mode NAT for up to \(natOptions.flowLimit) connections, UDP ports and pings at a time (this process may \
+            open \(descriptorLimit) files)
             """)
     }
 
@@ -95,21 +96,6 @@ package final class UserUplink: Uplink {
             return try UserNAT(options, publishing: published, dnsQueue: names, to: injector)
         } catch {
             switch error {
-            case .noLibrary:
-                throw ExitError(
-                    .unavailable,
-                    """
-                    --uplink user needs libslirp, which comes with QEMU; install the package libslirp0 (Debian, \
-                    Ubuntu) \
-                    or libslirp (Fedora, Arch, Alpine, Homebrew)
-                    """)
-            case .unusableLibrary(let reason):
-                throw ExitError(
-                    .unavailable,
-                    """
-                    --uplink user: the installed libslirp cannot be used (\(reason)); versions 4.1 to 4.9 are known to \
-                    work
-                    """)
             case .port(let published, let port, let code):
                 throw ExitError.publishing(published, port: port, errno: code)
             case .system(let error):
@@ -145,7 +131,6 @@ package final class UserUplink: Uplink {
         }
         port = number
         context.control.addStatic(addressing.hardware, at: number)
-        try orUnavailable { () throws(SystemError) in try network.start() }
         return true
     }
 
@@ -183,9 +168,21 @@ package final class UserUplink: Uplink {
                     context.logger.warning("\(last)\(count > 1 ? " (\(count) clients)" : "")")
                 }
                 if content.hasFreedMemory { ProcessMemory.trim() }
+                if content.arePingsForbidden { warnAboutPings() }
             }
             noticeTimer = context.loop.schedule(after: UserUplink.noticeInterval) { [unowned self] in watchNotices() }
         }
+    }
+
+    /// Once, because nothing changes by itself.
+    private func warnAboutPings() {
+        guard !hasWarnedAboutPings else { return }
+        hasWarnedAboutPings = true
+        context.logger.warning(
+            """
+            guests cannot ping the outside, because net.ipv4.ping_group_range does not include the group \
+            \(CurrentProcess.effectiveGroup); permit it: sudo sysctl -w 'net.ipv4.ping_group_range=0 2147483647'
+            """)
     }
 
     private func reportProxy(_ proxy: ProxyServer) {
@@ -316,9 +313,8 @@ package final class UserUplink: Uplink {
         context.loop.unwatch(network.notices.notification.descriptor.raw)
         if let port { context.detach(port) }
         // No worker may be using the NAT.
-        if (isForwarding && !context.control.barrier()) || !network.stop() {
-            context.logger.error(
-                "libslirp did not return from a call; its memory stays allocated until this process ends")
+        if isForwarding && !context.control.barrier() {
+            context.logger.error("a worker did not leave the user-mode NAT; its memory stays allocated until the end")
             UserUplink.abandoned.withLock { $0.append(network) }
         }
         changes?.undo()

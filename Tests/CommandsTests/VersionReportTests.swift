@@ -8,10 +8,10 @@ import Testing
 @Suite struct VersionReportTests {
     private func report(
         commit: String? = "0123456789ab", hasTap: Bool = true, firewall: String? = "libnftables",
-        slirp: String? = "4.7.0", hasVmnet: Bool = false
+        hasVmnet: Bool = false
     ) -> VersionReport {
         VersionReport(
-            version: "1.2.3", commit: commit, system: .current, hasTap: hasTap, firewall: firewall, slirp: slirp,
+            version: "1.2.3", commit: commit, system: .current, hasTap: hasTap, firewall: firewall,
             hasVmnet: hasVmnet, hasVhostUser: true)
     }
 
@@ -20,10 +20,10 @@ import Testing
         #expect(whole.hasPrefix("vde_vmnet 1.2.3\ncommit: 0123456789ab\nsystem: "))
         #expect(whole.hasSuffix("vmnet.framework: no\nvhost-user: yes\n"))
         #expect(!whole.contains("install"))
-        let bare = report(commit: nil, firewall: nil, slirp: nil).text
+        let bare = report(commit: nil, firewall: nil).text
         #expect(bare.contains("\ncommit: unknown, because the build did not name it\n"))
         #expect(bare.contains("\nTAP: only bridged, because nftables is not installed; install the package nftables\n"))
-        #expect(bare.contains("\nuser-mode NAT: no, because libslirp is not installed; install the package libslirp0"))
+        #expect(bare.contains("\nuser-mode NAT: yes\n"))
     }
 
     /// On a Mac there is no TAP, and nftables is not reported as missing.
@@ -34,8 +34,8 @@ import Testing
     }
 
     @Test func absentFactsAreNullInJSON() {
-        let text = report(commit: nil, firewall: nil, slirp: nil).json.text
+        let text = report(commit: nil, firewall: nil).json.text
         #expect(text.hasPrefix("{\"version\":\"1.2.3\",\"commit\":null,\"system\":{\"name\":"))
-        #expect(text.contains("\"nftables\":null,\"user\":false,\"libslirp\":null"))
+        #expect(text.contains("\"nftables\":null,\"user\":true,\"vmnet\":false"))
     }
 }

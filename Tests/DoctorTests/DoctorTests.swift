@@ -27,11 +27,10 @@ private let guests = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefix
 private let router = IPv4Address("203.0.113.1")!
 
 private func program(
-    isRoot: Bool = false, hasNetAdmin: Bool = false, slirp: String? = "4.7.0", uplink: String? = nil
+    isRoot: Bool = false, hasNetAdmin: Bool = false, uplink: String? = nil
 ) -> ProgramCheck {
     ProgramCheck(
-        version: "1.0", isRoot: isRoot, hasNetAdmin: hasNetAdmin, slirp: slirp, hasVmnet: false, isMacOS: false,
-        installer: .apt, uplink: uplink)
+        version: "1.0", isRoot: isRoot, hasNetAdmin: hasNetAdmin, hasVmnet: false, isMacOS: false, uplink: uplink)
 }
 
 private func tun(_ code: Int32?) -> TunCheck {
@@ -145,7 +144,6 @@ private let bridge = """
 
 private func broken() throws -> [Broken] {
     [
-        Broken(.slirpMissing, program(slirp: nil), "apt-get install libslirp0"),
         Broken(.noNetAdmin, program(isRoot: true), "vde_vmnet --uplink user"),
         Broken(.notRoot, program(), "sudo vde_vmnet doctor"),
         Broken(.tunMissing, tun(Errno.noEntry), "sudo modprobe tun"),

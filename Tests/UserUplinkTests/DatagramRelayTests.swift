@@ -106,7 +106,7 @@ import Wire
             try server.send([2], to: try server.receive().from)
             #expect(try harness.expectDatagram().port == port)
         }
-        #expect(harness.relay.count == 18)
+        #expect(harness.relay.count == 25)
     }
 
     @Test func floodOfOneGuestCostsNoOther() throws {

@@ -109,15 +109,6 @@ extension NATGateway {
     mutating func judge(_ frame: [UInt8], now: Instant = .seconds(100)) -> Verdict {
         fromGuest(frame.rawSpan, now: now)
     }
-
-    mutating func judgeFromSlirp(_ frame: inout [UInt8], now: Instant = .seconds(100)) -> Verdict {
-        frame.withMutableRawSpan { fromSlirp(&$0, now: now) }
-    }
-
-    mutating func judgeFromSlirp(_ frame: [UInt8], now: Instant = .seconds(100)) -> Verdict {
-        var frame = frame
-        return judgeFromSlirp(&frame, now: now)
-    }
 }
 
 extension Instant {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import CPlatform
 import FrameIO
 import NetworkModel
 import Platform
@@ -92,18 +91,6 @@ extension NATGateway.Verdict {
 
 @Suite struct NATGatewayTests {
     // MARK: Valid frames
-
-    /// libslirp does not fragment IPv6.
-    @Test func oversizedSlirpFrameIsDropped() {
-        var gateway = Fixture.gateway()
-        let head = Fixture.ipv6(
-            IPProtocol.udp, from: Fixture.outside6, to: Fixture.guest6, [UInt8](repeating: 0, count: 8), checksumAt: 6)
-        for length in [1515, 65_553, 65_554, 65_589] {
-            var frame = head + [UInt8](repeating: 0, count: length - head.count)
-            let verdict = frame.withMutableRawSpan { gateway.fromSlirp(&$0, now: .seconds(0)) }
-            #expect(verdict == .drop(.malformed))
-        }
-    }
 
     @Test func validPacketsPass() {
         var bench = GatewayHarness()
@@ -325,47 +312,8 @@ extension NATGateway.Verdict {
                 guard bench.send(bytes).isDatagram, bytes.count >= 34, bytes[12] == 8, bytes[13] == 0 else { return }
                 let isSound = (try? IPv4View(EthernetView(bytes.rawSpan).payload).hasValidChecksum) ?? false
                 #expect(isSound)
-                // Frames of libslirp must not do harm either.
-                var back = bytes
-                _ = back.withMutableRawSpan { bench.gateway.fromSlirp(&$0, now: bench.now) }
             }
             bench.gateway.toGuests = []
-            bench.gateway.toSlirp = []
         }
-    }
-}
-
-@Suite struct LibraryLayoutTests {
-    /// Compares the declared layout of libslirp's structures with the header of the package libslirp-dev.
-    @Test(.enabled(if: Files.exists("/usr/include/slirp/libslirp.h"), "needs libslirp-dev"))
-    func slirpLayoutMatchesHeader() throws {
-        let folder = try TemporaryFolder()
-        let source = folder.file("layout.c"), program = folder.file("layout")
-        let fields = [
-            "offsetof(SlirpConfig, vnetwork)", "offsetof(SlirpConfig, vprefix_addr6)", "offsetof(SlirpConfig, vhost6)",
-            "offsetof(SlirpConfig, if_mtu)", "offsetof(SlirpConfig, disable_host_loopback)",
-            "offsetof(SlirpConfig, disable_dns)", "offsetof(SlirpConfig, disable_dhcp)", "offsetof(SlirpCb, notify)",
-            "offsetof(SlirpCb, timer_new_opaque)",
-        ]
-        try Files.replace(
-            source,
-            Array(
-                """
-                #include <stddef.h>
-                #include <stdio.h>
-                #include <slirp/libslirp.h>
-                int main(void) { \(fields.map { "printf(\"%zu \", \($0));" }.joined()) return 0; }
-
-                """.utf8))
-        let compiled = try ChildProcess.run(["cc", "-o", program, source])
-        try #require(compiled.succeeded, "\(compiled.error)")
-        let actual = try ChildProcess.run([program]).output.split(separator: " ").compactMap { UInt32($0) }
-        var ours = platform_slirp_layout()
-        unsafe platform_slirp_layout(&ours)
-        #expect(
-            actual == [
-                ours.network, ours.prefix, ours.host6, ours.mtu, ours.loopback, ours.dns, ours.dhcp, ours.notify,
-                ours.timer,
-            ])
     }
 }

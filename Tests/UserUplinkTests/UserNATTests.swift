@@ -17,16 +17,11 @@ private func makeNetwork(opensHostLoopback: Bool, to recorder: FrameRecorder) th
     return try UserNAT(options, publishing: [], to: recorder)
 }
 
-private let hasLibrary = (try? makeNetwork(opensHostLoopback: false, to: FrameRecorder()).stop()) == true
-
-/// The NAT with its thread, sent to and polled as the forwarding workers do it, with a virtio header that a
+/// The NAT, sent to and polled as the forwarding workers do it, with a virtio header that a
 /// guest's kernel may have written.
-@Suite(.enabled(if: hasLibrary, "needs libslirp"))
-struct UserNATTests {
+@Suite struct UserNATTests {
     private func run(opensHostLoopback: Bool = true, _ body: (UserNAT, NATPort) throws -> Void) throws {
         let recorder = FrameRecorder(), network = try makeNetwork(opensHostLoopback: opensHostLoopback, to: recorder)
-        try network.start()
-        defer { #expect(network.stop()) }
         try body(network, NATPort(recorder: recorder, device: FrameDevice(network)))
     }
 
@@ -109,7 +104,6 @@ struct UserNATTests {
 
     @Test func partialChecksumsAreCompleted() throws {
         try run { network, port in
-            // libslirp drops invalid checksums.
             let (server, number) = try makeServer(), whole = datagram(to: number, [1, 2, 3])
             #expect(port.send(opened(whole, at: 6, IPProtocol.udp)))
             #expect(
@@ -203,16 +197,24 @@ struct UserNATTests {
         }
     }
 
-    /// No worker has to poll for it: the libslirp thread sends the reply before it sleeps.
-    @Test func slirpReplyNeedsNoPoll() throws {
+    @Test func changeHasAWorkerPoll() throws {
+        try run { network, _ in
+            let ready = try network.readyDescriptor()
+            #expect(ready.wait(for: .readable, until: .distantPast).isEmpty)
+            network.setPolicy(EgressPolicy())
+            #expect(!ready.wait(for: .readable, until: .distantPast).isEmpty)
+            _ = network.poll(isReadable: true)
+            #expect(ready.wait(for: .readable, until: .distantPast).isEmpty, "it was polled")
+        }
+    }
+
+    @Test func pingOfTheGatewayIsAnswered() throws {
         try run { _, port in
             #expect(port.send(header() + Fixture.ping(to: Fixture.network.gateway)))
-            try eventually("an answer") {
-                while let frame = port.recorder.take() {
-                    if frame.count > 46, frame[VirtioNetHeader.length + 23] == IPProtocol.icmp { return true }
-                }
-                return false
-            }
+            let answer = try awaitFrame(port, "an answer") { $0.count > 46 && $0[35] == IPProtocol.icmp ? $0 : nil }
+            let packet = try IPv4View(answer.rawSpan.from(VirtioNetHeader.length + EthernetHeader.length))
+            let echo = try ICMPEcho(parsing: packet.payload)
+            #expect(echo.kind == .reply && echo.identifier == 7)
         }
     }
 
@@ -258,38 +260,6 @@ struct UserNATTests {
             }
             #expect(answers[0] <= 64 && answers.count >= 3, "\(answers)")
             _ = server
-        }
-    }
-
-    /// The libslirp thread is kept out, as if libslirp hung: TCP goes on.
-    @Test func streamsDoNotWaitForSlirp() throws {
-        try run { _, port in
-            let (server, number) = try RelayHarness.server()
-            port.recorder.lockShared()
-            defer { port.recorder.unlock() }
-            func give(_ frame: [UInt8]) {
-                #expect(port.device.send(header() + frame))
-                _ = port.device.poll(isReadable: true)
-            }
-            // This wakes the libslirp thread, which waits for the lock.
-            give(Fixture.udp(to: Fixture.network.gateway, 9, [1]))
-            give(Fixture.segment(4000, number, .syn, sequence: 1000, options: GuestPeer.allOptions))
-            var answer: ReceivedSegment?
-            try eventually("an answer") {
-                _ = port.device.poll(isReadable: true)
-                while answer == nil, let frame = port.recorder.take() {
-                    answer = ReceivedSegment(frame).flatMap { $0.flags == [.syn, .ack] ? $0 : nil }
-                }
-                return answer != nil
-            }
-            give(
-                Fixture.segment(
-                    4000, number, [.ack, .psh], sequence: 1001, acknowledgment: answer!.sequence &+ 1,
-                    payload: [1, 2, 3]))
-            #expect(!server.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
-            let peer = SocketBox(try server.socket.accept())
-            #expect(!peer.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
-            #expect(try peer.socket.receive(limit: 10) == [1, 2, 3])
         }
     }
 

@@ -24,6 +24,8 @@ struct platform_datagram {
 /// A socket that sends ICMP echo requests without privilege, and receives the replies to its own. -EACCES where
 /// net.ipv4.ping_group_range does not include the process's group (Linux).
 int platform_echo_socket(int ipv6);
+/// Where the ICMP message begins in what such a socket has received.
+size_t platform_echo_offset(const void *bytes, size_t length);
 /// Makes a datagram socket report hops, traffic class, errors (Linux) and, with `reports_local`, the local address.
 void platform_datagram_prepare(int fd, int ipv6, int reports_local);
 /// TTL or hop limit, and DSCP with ECN, of what is sent from now on.

@@ -45,52 +45,6 @@ int platform_packet_log_open(uint16_t *group);
 /// Receives packets that were logged, without blocking. Returns their number, or -errno; ENOBUFS if some were lost.
 int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, int capacity);
 
-// ---- User-mode NAT by libslirp, found at run time (posix/slirp.c)
-// ----------------------------------------------------------------------
-
-struct platform_slirp;
-struct platform_slirp_options {
-    uint32_t network, mask, host;  // host order
-    uint8_t prefix[16], host6[16];
-    uint8_t prefix_length;  // 0: no IPv6
-    uint32_t mtu;           // 68 to 65520
-    void *context;
-    /// Receives a frame for a guest, called within `platform_slirp_input` and `platform_slirp_run`.
-    void (*send)(void *context, const void *frame, size_t length);
-};
-/// Creates a NAT, for use by one thread at a time. -ENOENT without the library, -ENOTSUP for an unknown version, -EIO
-/// if the library fails.
-int platform_slirp_open(const struct platform_slirp_options *options, struct platform_slirp **slirp);
-/// The version of the library that `platform_slirp_open` would load, such as `4.7.0`; NULL if there is none or if its
-/// interface is not known. Valid for ever.
-const char *platform_slirp_installed(void);
-/// The library's version, such as `4.7.0`.
-const char *platform_slirp_version(const struct platform_slirp *slirp);
-void platform_slirp_close(struct platform_slirp *slirp);
-/// Passes a guest's frame to the library.
-void platform_slirp_input(struct platform_slirp *slirp, const void *frame, size_t length);
-/// Forwards a port of the host to a port of a guest. Addresses in host order.
-int platform_slirp_publish(
-    struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port, uint32_t guest, uint16_t guest_port);
-/// Ends that.
-int platform_slirp_unpublish(struct platform_slirp *slirp, int is_udp, uint32_t host, uint16_t host_port);
-/// Whether the library forwards ports of IPv6: from version 4.5 on.
-int platform_slirp_forwards_ipv6(const struct platform_slirp *slirp);
-/// Forwards a UDP port of the host to a port of a guest, both by IPv6. Addresses in network order. -ENOSYS if the
-/// library does not.
-int platform_slirp_publish6(struct platform_slirp *slirp, const uint8_t host[16], uint16_t host_port,
-    const uint8_t guest[16], uint16_t guest_port);
-/// Ends that.
-int platform_slirp_unpublish6(struct platform_slirp *slirp, const uint8_t host[16], uint16_t host_port);
-/// Waits up to `timeout` milliseconds (UINT32_MAX: for ever) for its sockets, or for `wakeup` to be readable, and
-/// handles socket events and timers. Returns whether `wakeup` was readable.
-int platform_slirp_run(struct platform_slirp *slirp, int wakeup, uint32_t timeout);
-/// The assumed sizes and offsets of the library's structures in bytes, for a test that compares them with its header.
-struct platform_slirp_layout {
-    uint32_t callbacks, configuration, network, prefix, host6, mtu, loopback, dns, dhcp, notify, timer;
-};
-int platform_slirp_layout(struct platform_slirp_layout *layout);
-
 // ---- Filter expressions by libpcap, found at run time (posix/pcap.c)
 // ----------------------------------------------------------------------
 

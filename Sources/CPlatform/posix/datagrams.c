@@ -32,6 +32,18 @@ enum { SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL };
 enum { SEND_FLAGS = MSG_DONTWAIT };
 #endif
 
+size_t platform_echo_offset(const void *bytes, size_t length) {
+#if defined(__APPLE__)
+    // With the header of IPv4; the first byte of a reply's message is 0.
+    const uint8_t *first = bytes;
+    size_t header = length > 0 && first[0] >> 4 == 4 ? (size_t)(first[0] & 15) * 4 : 0;
+    return header <= length ? header : 0;
+#else
+    (void)bytes, (void)length;
+    return 0;
+#endif
+}
+
 static void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
 void platform_datagram_prepare(int fd, int ipv6, int reports_local) {

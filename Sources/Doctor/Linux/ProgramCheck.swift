@@ -8,45 +8,29 @@ struct ProgramCheck: HostCheck {
     let version: String
     let isRoot: Bool
     let hasNetAdmin: Bool
-    /// libslirp's version; nil if it is not installed.
-    let slirp: String?
     let hasVmnet: Bool
     let isMacOS: Bool
-    let installer: Installer
     /// nil: none runs.
     let uplink: String?
 
     static func gathered(_ scene: Scene) -> ProgramCheck {
         ProgramCheck(
             version: scene.identity.version, isRoot: scene.user == 0,
-            hasNetAdmin: scene.capabilities.contains(.netAdmin), slirp: ProgramBuild.slirpVersion,
-            hasVmnet: scene.identity.hasVmnet, isMacOS: scene.identity.isMacOS, installer: Installer.found,
-            uplink: scene.network?.uplink)
+            hasNetAdmin: scene.capabilities.contains(.netAdmin), hasVmnet: scene.identity.hasVmnet,
+            isMacOS: scene.identity.isMacOS, uplink: scene.network?.uplink)
     }
 
     var diagnoses: [Diagnosis] {
         if let uplink { return Self.ok("vde_vmnet \(version); the network runs with the uplink \(uplink)") }
         if isMacOS { return Self.ok("vde_vmnet \(version); vmnet.framework: \(hasVmnet ? "yes" : "no")") }
         if hasNetAdmin { return Self.ok("vde_vmnet \(version), with the privilege for a TAP") }
-        guard let slirp else {
-            return [
-                Self.failed(
-                    .slirpMissing,
-                    "neither the privilege for a TAP nor libslirp for the user-mode NAT is there",
-                    Remedy.install(
-                        [
-                            .apt: "libslirp0", .dnf: "libslirp", .pacman: "libslirp", .zypper: "libslirp0",
-                            .apk: "libslirp",
-                        ], by: installer))
-            ]
-        }
         if isRoot {
             return [
                 Self.warning(
                     .noNetAdmin,
                     """
-                    this user is root without CAP_NET_ADMIN, as in a container; a TAP is impossible, and libslirp \
-                    \(slirp) is used instead
+                    this user is root without CAP_NET_ADMIN, as in a container; a TAP is impossible, and the \
+                    user-mode NAT is used instead
                     """, "vde_vmnet --uplink user")
             ]
         }
@@ -54,7 +38,7 @@ struct ProgramCheck: HostCheck {
             Self.warning(
                 .notRoot,
                 """
-                without root, a network has the user-mode NAT (libslirp \(slirp)); checks of a TAP are left out
+                without root, a network has the user-mode NAT; checks of a TAP are left out
                 """, Remedy.sudo("vde_vmnet", "doctor"))
         ]
     }

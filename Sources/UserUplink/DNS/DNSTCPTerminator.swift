@@ -81,7 +81,6 @@ package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
         relay.drainEffects { gateway.apply($0, now: now) }
         for frame in gateway.toGuests { output.append(length: frame.count) { $0.put(frame.rawSpan, at: 0) } }
         gateway.toGuests.removeAll()
-        gateway.toSlirp.removeAll()
         output.flush()
         let deadline = inbox.hasFrames ? now : relay.nextDeadline()
         pollLock.unlock()

@@ -23,7 +23,15 @@ extension DatagramError {
                 source: key.guestIPv4, destination: key.remoteIPv4, protocolNumber: key.protocolNumber, length: length)
         }
         guard isUDP else {
+            // The host's kernel has sent another identifier.
+            let start = writer.count
             writer.put(payload)
+            guard payload.count >= ICMPHeader.length else { return writer.bytes }
+            writer.patch16(key.guestPort, at: start + ICMPHeader.Field.identifier)
+            writer.patch16(0, at: start + ICMPHeader.Field.checksum)
+            let initial = key.isIPv6 ? sum : InternetChecksum()
+            writer.patch16(
+                writer.checksum(from: start, adding: initial).finished, at: start + ICMPHeader.Field.checksum)
             return writer.bytes
         }
         let start = writer.count

@@ -26,5 +26,8 @@ final class DatagramFlow: DatagramSocket {
 
     /// Seconds without a datagram in either direction after which the flow ends: at least two minutes, five by default
     /// (RFC 4787 section 4.3). A question of DNS has been answered, or asked again, long before.
-    var lifetime: UInt32 { isForNames ? 30 : 300 }
+    /// For pings a minute (RFC 5508 section 3.2).
+    var lifetime: UInt32 { isForNames ? 30 : isUDP ? 300 : 60 }
+
+    private var isUDP: Bool { key.protocolNumber == IPProtocol.udp }
 }

@@ -7,7 +7,8 @@ import Wire
 // Theory of operation
 // ===================
 //
-// A guest's UDP port has one socket of the host, whatever the destinations (DatagramFlow). The relay has no thread. Its
+// A guest's UDP port, and each identifier of its pings, has one socket of the host, whatever the destinations
+// (DatagramFlow). The relay has no thread. Its
 // owner locks it and runs, in this order:
 //
 //     beginPoll       the time of this poll
@@ -45,7 +46,7 @@ import Wire
 // the one that was idle longest. Addresses that may answer are bounded in all and for each flow (PeerFilter), and so are
 // clients (DatagramClients) and datagrams for guests that have not answered ARP yet (WaitingDatagrams).
 
-/// All UDP ports of guests, and the published ones: finds the flow that a datagram belongs to, opens and ends flows.
+/// All UDP ports and pings of guests, and the published ports: finds the flow that a datagram belongs to, opens and ends flows.
 ///
 /// Not thread-safe: its owner's lock protects it and its flows.
 final class DatagramRelay {
@@ -96,6 +97,8 @@ final class DatagramRelay {
     var waiting = WaitingDatagrams()
     /// Clients that have not reached their guest, until the owner takes them.
     var unreached = UnreachedGuests()
+    /// The system has refused a socket for pings, since the owner has asked.
+    var arePingsForbidden = false
     var effects: [Effect] = []
     /// Datagrams from outside that were dropped, until the owner takes them.
     var drops: [NATDropReason: Int] = [:]
@@ -109,7 +112,7 @@ final class DatagramRelay {
         filtering = options.filtering
         poller = try Poller()
         buffer = try DatagramBuffer()
-        table = FlowTable(capacity: max(16, options.flowLimit * 3 / 16))
+        table = FlowTable(capacity: max(16, options.flowLimit / 4))
         pending.reserveCapacity(DatagramQueue.capacity)
     }
 
@@ -203,13 +206,25 @@ final class DatagramRelay {
         return true
     }
 
+    private func makeSocket(_ key: FlowKey) throws(SystemError) -> Descriptor {
+        if key.protocolNumber == IPProtocol.udp { return try Socket.udp(ipv6: key.isIPv6) }
+        do throws(SystemError) {
+            return try Socket.echo(ipv6: key.isIPv6)
+        } catch {
+            if ConnectFailure.isShortage(error.code) { throw error }
+            arePingsForbidden = true
+            // A system without such sockets is reported as one that does not permit them.
+            throw SystemError(code: Errno.accessDenied, error.operation)
+        }
+    }
+
     private func openSocket(_ inbound: InboundDatagram) throws(SystemError) -> Descriptor {
         do throws(SystemError) {
-            return try Socket.udp(ipv6: inbound.key.isIPv6)
+            return try makeSocket(inbound.key)
         } catch {
             // Never silence: a flow that is idle makes room for one that is not.
             guard ConnectFailure.isShortage(error.code), evict() else { throw error }
-            return try Socket.udp(ipv6: inbound.key.isIPv6)
+            return try makeSocket(inbound.key)
         }
     }
 
@@ -236,6 +251,8 @@ final class DatagramRelay {
 
     /// Queues a datagram of a guest.
     func receive(_ frame: RawSpan, _ inbound: InboundDatagram) {
+        let isUDP = inbound.key.protocolNumber == IPProtocol.udp
+        if !isUDP && answerPing(frame, inbound) { return }
         if let route = clients.route(of: inbound.key, now: now), let listener = listeners[route.listener] {
             return queue(frame, inbound, by: listener, to: route.peer, from: route.local)
         }
@@ -251,7 +268,7 @@ final class DatagramRelay {
         }
         flow.hardware = inbound.hardware
         if inbound.key.remotePort != RelayPolicy.dnsPort { flow.isForNames = false }
-        if filtering == .address { note(inbound.key.remote, flow) }
+        if filtering == .address || !isUDP { note(inbound.key.remote, flow) }
         queue(frame, inbound, by: flow, to: policy.destination(of: inbound.key))
     }
 
@@ -310,14 +327,16 @@ final class DatagramRelay {
             return 0
         }
         let hardware = neighbors.hardware(of: flow.key.guestAddress) ?? flow.hardware
+        let isUDP = flow.key.protocolNumber == IPProtocol.udp
         var bytes = 0
         for number in 0..<count {
             bytes += buffer.payload(number).byteCount
             let peer = buffer.peer(number)
             guard let remote = policy.visibleAddress(of: peer) else { continue }
             let key = FlowKey(
-                flow.key.protocolNumber, guest: flow.key.guestAddress, flow.key.guestPort, remote: remote, peer.port)
-            guard filtering == .endpoint || flow.peers.contains(key.remote) else {
+                flow.key.protocolNumber, guest: flow.key.guestAddress, flow.key.guestPort, remote: remote,
+                isUDP ? peer.port : 0)
+            guard filtering == .endpoint && isUDP || flow.peers.contains(key.remote) else {
                 drops[.unsolicited, default: 0] += 1
                 continue
             }
@@ -325,7 +344,12 @@ final class DatagramRelay {
                 drops[.refused, default: 0] += 1
                 continue
             }
-            deliver(buffer.payload(number), key, hardware, number)
+            if isUDP {
+                deliver(buffer.payload(number), key, hardware, number)
+            } else {
+                deliverReply(
+                    buffer.echoMessage(number), key, hardware, hops: buffer.hops(number), buffer.trafficClass(number))
+            }
         }
         table.markActive(index, now: now)
         return bytes

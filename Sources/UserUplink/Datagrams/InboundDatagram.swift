@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Wire
 
-/// A guest's datagram, which the gateway has verified and the policy allows.
+/// A guest's datagram or ping, which the gateway has verified and the policy allows.
 package struct InboundDatagram: Equatable, Sendable {
     /// Guest and remote end. For pings, the guest's port is their identifier, and the remote port is 0.
     package let key: FlowKey

@@ -6,8 +6,6 @@ import Wire
 // ARP and IPv4.
 
 extension NATGateway {
-    // MARK: From guests
-
     mutating func arp(_ bytes: RawSpan, _ info: FrameInfo) -> Verdict {
         guard let packet = try? ARPPacket(parsing: bytes) else { return .drop(.malformed) }
         let sender = packet.senderAddress
@@ -16,10 +14,7 @@ extension NATGateway {
             guard isGuest(sender), admit(info.hardware, as: sender, now: info.now) else { return .drop(.spoofed) }
         }
         guard packet.targetAddress == options.network.gateway else { return .consumed }
-        if packet.operation == .reply {
-            // libslirp may have sent the request.
-            sendARPReplyToSlirp(for: sender, at: info.hardware)
-        } else {
+        if packet.operation != .reply {
             toGuests.append(
                 ARPPacket(
                     operation: .reply, senderHardware: options.hardware, senderAddress: options.network.gateway,
@@ -27,14 +22,6 @@ extension NATGateway {
                 ).frame(to: info.hardware))
         }
         return .consumed
-    }
-
-    private mutating func sendARPReplyToSlirp(for guest: IPv4Address, at hardware: MACAddress) {
-        toSlirp.append(
-            ARPPacket(
-                operation: .reply, senderHardware: hardware, senderAddress: guest, targetHardware: options.hardware,
-                targetAddress: options.network.gateway
-            ).frame(to: options.hardware))
     }
 
     mutating func ipv4(_ frame: RawSpan, _ info: FrameInfo, _ hasConnection: ConnectionLookup) -> Verdict {
@@ -51,7 +38,7 @@ extension NATGateway {
         guard packet.timeToLive > 0 else { return .drop(.malformed) }
         if packet.isFragment { return ipv4Fragment(frame, packet, info, hasConnection) }
         let isGateway = destination == network.gateway
-        // The guests' own network is not routed. libslirp would take its addresses for the host's loopback.
+        // The guests' own network is not routed.
         if network.network.contains(destination) && !isGateway { return .drop(.refused) }
         if packet.timeToLive == 1 && !isGateway {
             return answer(frame, ICMPType.timeExceeded, 0, now: info.now, dropping: .expired)
@@ -82,7 +69,6 @@ extension NATGateway {
     /// The verdict about a frame that was reassembled.
     func reassembled(_ verdict: Verdict, _ whole: [UInt8]) -> Verdict {
         switch verdict {
-        case .pass: .passReassembled(whole)
         case .datagram(let datagram): .datagramReassembled(datagram, whole)
         case .tcp(let segment): .tcpReassembled(segment, whole)
         // TCP does not send fragments; the sender's next segment is answered.
@@ -115,19 +101,22 @@ extension NATGateway {
         if let (key, sequence) = quotedSegment(message, from: packet.source) {
             return .unreachable(key, sequence: sequence)
         }
-        // Echo request, the only message that libslirp carries.
+        // Echo request, the only message that is relayed.
         guard message.byte(at: ICMPHeader.Field.type) == ICMPType.echoRequest,
             message.byte(at: ICMPHeader.Field.code) == 0
         else { return .drop(.unsupported) }
-        if isGateway { return .pass }
-        if options.proxy != nil { return refuse(frame, now: info.now) }
-        guard options.policy.allows(packet.destination, port: nil) || pinsAllowPing(.ipv4(packet.destination), info)
-        else { return refuse(frame, now: info.now) }
-        let guest = IPv6Address(0, UInt64(packet.source.value))
-        return udpQuota.admit(
-            guest, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmp, by: owner(of: packet.source),
-            now: info.now)
-            ? .pass : .drop(.flows)
+        let isAllowed =
+            isGateway
+            || options.proxy == nil
+                && (options.policy.allows(packet.destination, port: nil)
+                    || pinsAllowPing(.ipv4(packet.destination), info))
+        guard isAllowed else { return refuse(frame, now: info.now) }
+        let start = EthernetHeader.length + IPv4Header.length
+        return .datagram(
+            InboundDatagram(
+                key: key(packet, message.big16(at: ICMPHeader.Field.identifier), 0), hardware: info.hardware,
+                owner: owner(of: packet.source), range: start..<start + message.byteCount, hops: packet.timeToLive,
+                trafficClass: packet.typeOfService, mayFragment: info.isReassembled || !packet.dontFragment))
     }
 
     /// The TCP segment to `guest` that "destination unreachable" quotes (RFC 792); nil if the message is another one.
@@ -203,25 +192,5 @@ extension NATGateway {
             isAllowed || hasConnection(key, isSYN)
             || !isGateway && pinsAllow(.ipv4(packet.destination), port: port, isSYN: isSYN, info)
         return isPassing ? .tcp(inbound) : .refusedTCP(inbound)
-    }
-
-    // MARK: From libslirp
-
-    mutating func arpFromSlirp(_ bytes: RawSpan) {
-        guard let packet = try? ARPPacket(parsing: bytes), packet.operation == .request else { return }
-        if let hardware = neighbors.ipv4.hardware(of: packet.targetAddress) {
-            sendARPReplyToSlirp(for: packet.targetAddress, at: hardware)
-        } else {
-            // The guest's reply is passed on to libslirp.
-            sendARPRequest(for: packet.targetAddress)
-        }
-    }
-
-    /// Returns the hardware address of the guest that a packet is for; nil if there is none.
-    mutating func ipv4FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
-        guard let packet = try? IPv4View(bytes), let hardware = neighbors.ipv4.hardware(of: packet.destination) else {
-            return nil
-        }
-        return hardware
     }
 }

@@ -8,10 +8,8 @@ import Wire
 extension NATGateway {
     private func isGatewayAddress(_ address: IPv6Address) -> Bool { address == linkLocal || address == gateway6 }
 
-    /// Whether an address is on the guests' own network, which is not routed. libslirp would take it for the host's.
+    /// Whether an address is on the guests' own network, which is not routed.
     private func isLocal(_ address: IPv6Address) -> Bool { address.high == options.prefix || address.isLinkLocal }
-
-    // MARK: From guests
 
     mutating func ipv6(_ frame: RawSpan, _ info: FrameInfo, _ hasConnection: ConnectionLookup) -> Verdict {
         guard let prefix = options.prefix else { return .consumed }
@@ -85,10 +83,19 @@ extension NATGateway {
             return neighborDiscovery(type, message, from: addresses.source, info)
         }
         guard !info.isGroup else { return .consumed }
-        // Echo request, the only message that libslirp carries.
+        // Echo request, the only message that is relayed.
         guard type == ICMPv6Type.echoRequest, code == 0 else { return .drop(.unsupported) }
-        if isGatewayAddress(addresses.destination) { return .pass }
-        if packet.hopLimit == 1, !isLocal(addresses.destination), !addresses.source.isLinkLocal {
+        let start = EthernetHeader.length + IPv6Header.length
+        let ping = InboundDatagram(
+            key: FlowKey(
+                IPProtocol.icmpv6, guest: addresses.source, message.big16(at: ICMPHeader.Field.identifier),
+                remote: addresses.destination, 0),
+            hardware: info.hardware, owner: owner(of: addresses.source), range: start..<start + message.byteCount,
+            hops: packet.hopLimit, trafficClass: packet.trafficClass, mayFragment: info.isReassembled)
+        if isGatewayAddress(addresses.destination) { return .datagram(ping) }
+        // A link-local source is not routed (RFC 4291 section 2.5.6).
+        guard !addresses.source.isLinkLocal else { return .drop(.unsupported) }
+        if packet.hopLimit == 1, !isLocal(addresses.destination) {
             return answer6(frame, ICMPv6Type.timeExceeded, 0, now: info.now, dropping: .expired)
         }
         if options.proxy != nil { return refuse6(frame, now: info.now) }
@@ -96,11 +103,7 @@ extension NATGateway {
             options.policy.allows(addresses.destination, port: nil)
                 || pinsAllowPing(.ipv6(addresses.destination), info)
         else { return refuse6(frame, now: info.now) }
-        return udpQuota.admit(
-            addresses.source, port: message.big16(at: ICMPHeader.Field.identifier), IPProtocol.icmpv6,
-            by: owner(of: addresses.source),
-            now: info.now)
-            ? .pass : .drop(.flows)
+        return .datagram(ping)
     }
 
     private mutating func udp(
@@ -169,50 +172,9 @@ extension NATGateway {
                     of: target, at: options.hardware, to: (source, info.hardware), isRouter: true))
         case ICMPv6Type.neighborAdvertisement:
             guard message.byteCount >= NDPView.headerLength else { return .drop(.malformed) }
-            // libslirp may have sent the solicitation.
-            let target = IPv6Address(message, at: NDPView.Field.target)
-            if target == source { sendAdvertisementToSlirp(of: target, at: info.hardware) }
         default:
             break
         }
         return .consumed
-    }
-
-    private mutating func sendAdvertisementToSlirp(of guest: IPv6Address, at hardware: MACAddress) {
-        guard let gateway6 else { return }
-        toSlirp.append(
-            NeighborDiscovery.advertisement(
-                of: guest, at: hardware, to: (gateway6, options.hardware), isRouter: false))
-    }
-
-    // MARK: From libslirp
-
-    /// Returns the hardware address of the guest that a packet is for; nil if there is none.
-    mutating func ipv6FromSlirp(_ bytes: RawSpan, now: Instant) -> MACAddress? {
-        guard let packet = try? IPv6View(bytes) else { return nil }
-        let destination = packet.destination
-        if packet.nextHeader == IPProtocol.icmpv6, packet.payload.byteCount >= ICMPHeader.length,
-            ICMPv6Type.isNeighborDiscovery(packet.payload.byte(at: ICMPHeader.Field.type))
-        {
-            neighborDiscoveryFromSlirp(packet.payload)
-            return nil
-        }
-        guard let hardware = neighbors.ipv6.hardware(of: destination) else { return nil }
-        return hardware
-    }
-
-    /// Neighbor discovery is the gateway's. A solicitation of libslirp is answered on behalf of the guest, or sent in
-    /// the gateway's name; nothing else of libslirp's is passed on.
-    private mutating func neighborDiscoveryFromSlirp(_ message: RawSpan) {
-        guard message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.neighborSolicitation,
-            message.byteCount >= NDPView.headerLength, gateway6 != nil
-        else { return }
-        let target = IPv6Address(message, at: NDPView.Field.target)
-        if let hardware = neighbors.ipv6.hardware(of: target) {
-            sendAdvertisementToSlirp(of: target, at: hardware)
-        } else if isLocal(target) {
-            sendSolicitation(
-                for: target, to: MACAddress(ofGroup: target.solicitedNode))
-        }
     }
 }

@@ -42,10 +42,17 @@ extension NATGateway {
         let isGateway = key.isIPv6 ? key.remote == gateway6 : key.remoteIPv4 == options.network.gateway
         if isGateway { return options.policy.opensHostLoopback }
         if options.proxy != nil { return false }
+        let isUDP = key.protocolNumber == IPProtocol.udp, port = isUDP ? key.remotePort : nil
         let isAllowed =
             key.isIPv6
-            ? options.policy.allows(key.remote, port: key.remotePort)
-            : options.policy.allows(key.remoteIPv4, port: key.remotePort)
+            ? options.policy.allows(key.remote, port: port) : options.policy.allows(key.remoteIPv4, port: port)
+        if !isUDP {
+            return isAllowed
+                || pins.count > 0
+                    && neighbors.hardware(of: key.guestAddress).map {
+                        pins.allowsPing($0, key.remoteAddress, now: now)
+                    } == true
+        }
         return isAllowed
             || pinnedFlows.count > 0 && pinnedFlows.findFresh(key, within: Self.flowLifetime, now: now) != nil
     }

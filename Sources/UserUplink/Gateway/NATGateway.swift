@@ -9,8 +9,8 @@ import Wire
 // Theory of operation
 // ===================
 //
-// The gateway stands between the guests and what carries their traffic outside: TCPRelay for TCP, libslirp for UDP and
-// pings. It is a state machine without clock, threads and sockets: frames in, verdicts and frames out.
+// The gateway stands between the guests and what carries their traffic outside: TCPRelay for TCP, DatagramRelay for UDP
+// and pings. It is a state machine without clock, threads and sockets: frames in, verdicts and frames out.
 //
 // Which part answers what
 // -----------------------
@@ -21,18 +21,14 @@ import Wire
 //     router solicitation, DHCPv6        consumed; the router service handles them
 //     DHCP, broadcast, multicast         consumed; the switch and the DHCP server handle them
 //     TCP                                TCPRelay; port 53 of the gateway leads to the DNS proxy
-//     UDP                                libslirp; DNS to the gateway does not get here (the switch takes it out)
-//     ping to the gateway                libslirp
-//     ping to the outside                libslirp, by unprivileged ICMP sockets
+//     UDP                                DatagramRelay; DNS to the gateway does not get here (the switch takes it out)
+//     ping to the gateway                DatagramRelay
+//     ping to the outside                DatagramRelay, by unprivileged ICMP sockets
+//     TTL or hop limit 1                 gateway, ICMP "time exceeded"
 //     refused by the policy              TCP: a reset by TCPRelay
 //                                        others: gateway, ICMP "administratively prohibited", 200 errors a second
 //
-//     from libslirp
-//     ARP, neighbor solicitation         answered by the gateway on behalf of the guest, or passed on in its own name
-//     UDP, ICMP                          the guest that has the destination address
-//
-// libslirp sees only whole packets with valid checksums, from known guests, to allowed destinations. It is not trusted
-// to check any of that, nor are its frames passed on without a look.
+// The relays see only whole packets with valid checksums, from known guests, to allowed destinations.
 //
 // Ownership and quotas
 // --------------------
@@ -44,9 +40,9 @@ import Wire
 //     addresses without a lease    4,096, 16 per hardware address    NeighborTable
 //     contested addresses          64                                NeighborTable
 //     incomplete packets           32, 8 per source                  Reassembler
-//     libslirp's sockets           1/4 of the flow limit             UDPSocketQuota
+//     UDP ports and pings          1/4 of the flow limit             FlowTable in DatagramRelay
 //     TCP connections              3/4 of the flow limit             FlowTable in TCPRelay
-//     inbound UDP flows            1,024                             FlowTable
+//     clients of published UDP     8,192                             DatagramClients
 //     ICMP errors                  200 a second
 
 /// The gateway of a network behind the user-mode NAT: answers ARP and neighbor discovery, verifies what guests send,
@@ -81,10 +77,6 @@ package struct NATGateway: Sendable {
 
     /// What is to be done with a frame.
     package enum Verdict: Equatable, Sendable {
-        /// It goes to the other side, as it is now.
-        case pass
-        /// This reassembled frame goes to the other side.
-        case passReassembled([UInt8])
         /// It is a TCP segment for the relay.
         case tcp(InboundSegment)
         /// The same in this reassembled frame.
@@ -129,7 +121,6 @@ package struct NATGateway: Sendable {
     var pins = PinTable()
     /// UDP flows that pins have allowed: they outlive their pins while they are in use.
     var pinnedFlows = FlowTable(capacity: 1024)
-    var udpQuota: UDPSocketQuota
     var reassembler = Reassembler()
     /// ICMP errors sent in `icmpErrorSecond`.
     var icmpErrors = FairShare(capacity: 200)
@@ -140,15 +131,12 @@ package struct NATGateway: Sendable {
     package var locate: @Sendable (MACAddress) -> FrameOrigin? = { _ in nil }
     /// Frames that the owner is to send to guests; it empties the list.
     package var toGuests: [[UInt8]] = []
-    /// Frames that the owner is to hand to libslirp; it empties the list.
-    package var toSlirp: [[UInt8]] = []
 
     /// A gateway without neighbours and flows.
     package init(_ options: Options) {
         self.options = options
         relayPolicy = RelayPolicy(options)
         gateway6 = relayPolicy.gateway6
-        udpQuota = UDPSocketQuota(capacity: max(16, options.flowLimit / 16))
     }
 
     /// A lease was given: `address` belongs to this client until then.
@@ -241,30 +229,6 @@ package struct NATGateway: Sendable {
         case EtherType.ipv4: return ipv4(frame, info, hasConnection)
         case EtherType.ipv6: return ipv6(frame, info, hasConnection)
         default: return .consumed
-        }
-    }
-
-    /// Judges a frame of libslirp, and sets the hardware addresses that it needs on the guests' link.
-    package mutating func fromSlirp(_ frame: inout MutableRawSpan, now: Instant) -> Verdict {
-        // libslirp 4.7 neither fragments nor limits what it received by IPv6.
-        guard frame.byteCount >= EthernetHeader.length,
-            frame.byteCount <= EthernetHeader.length + options.mtu
-        else { return .drop(.malformed) }
-        let start = EthernetHeader.length
-        switch frame.bytes.big16(at: EthernetHeader.Field.type) {
-        case EtherType.arp:
-            arpFromSlirp(frame.bytes.from(start))
-            return .consumed
-        case EtherType.ipv4:
-            guard let hardware = ipv4FromSlirp(frame.bytes.from(start), now: now) else { return .drop(.malformed) }
-            EthernetHeader.set(destination: hardware, source: options.hardware, of: &frame)
-            return .pass
-        case EtherType.ipv6:
-            guard let hardware = ipv6FromSlirp(frame.bytes.from(start), now: now) else { return .consumed }
-            EthernetHeader.set(destination: hardware, source: options.hardware, of: &frame)
-            return .pass
-        default:
-            return .consumed
         }
     }
 }

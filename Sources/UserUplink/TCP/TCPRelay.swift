@@ -122,7 +122,7 @@ final class TCPRelay {
     }
 
     /// Handles a batch of socket events. If there are more, `descriptor` stays readable.
-    /// - Returns: whether the descriptor that `watch` was given is ready.
+    /// - Returns: whether a descriptor that `watch` was given is ready.
     @discardableResult
     func serve(_ neighbors: GuestNeighbors) -> Bool {
         var isOtherReady = false

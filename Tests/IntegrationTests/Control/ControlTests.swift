@@ -71,7 +71,7 @@ extension IntegrationTests {
             let lines = fixture.daemon.program.output.split(separator: "\n").filter {
                 !$0.hasPrefix("vde_vmnet: ready: ")
             }
-            #expect(lines.contains { $0.contains("user-mode NAT by libslirp") })
+            #expect(lines.contains { $0.contains("user-mode NAT for up to ") })
             for line in lines {
                 #expect(
                     line.hasPrefix("{\"time\":") && line.contains("\"level\":\"") && line.hasSuffix("\"}"), "\(line)")

@@ -91,9 +91,6 @@ private struct BrokenHost: CustomTestStringConvertible, Sendable {
         BrokenHost(
             cause: "buffers_small", fails: false,
             hiding: "echo 4096 >/run/small; mount --bind /run/small /proc/sys/net/core/wmem_max", user: "daemon"),
-        BrokenHost(
-            cause: "libslirp_missing",
-            hiding: "for file in /usr/lib/*/libslirp.so.0; do mount --bind /dev/null $file; done", user: "daemon"),
         BrokenHost(cause: "ping_group_range", fails: false, user: "daemon"),
         BrokenHost(cause: "not_root", fails: false, user: "daemon"),
         BrokenHost(

@@ -177,3 +177,59 @@ extension IntegrationTests {
         }
     }
 }
+
+extension IntegrationTests {
+    /// Pings through the user-mode NAT.
+    @Suite struct RootlessPings {
+        /// Permits pings to the user of the network.
+        private static func permit(_ host: Namespace) throws {
+            try host.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=0 2147483647")
+        }
+
+        @Test func pingsOfAnyLengthReachTheOutside() throws {
+            let fixture = try RootlessFixture(["--uplink", "user"], internet: true) { try Self.permit($0) }
+            let guest = try fixture.guest()
+            try guest.lease()
+            for length in [0, 56, 1472, 1473, 65_507] {
+                let reply = try guest.namespace.run(
+                    "ping", "-c", "2", "-i", "0.2", "-W", "5", "-s", "\(length)", TestNetwork.internetAddress)
+                #expect(reply.contains("2 received"), "\(length): \(reply)")
+                #expect(length != 56 || reply.contains("ttl=63"), "\(reply)")
+            }
+            #expect(try guest.namespace.pings(gateway))
+            let hops = try guest.namespace.run(
+                "ping", "-c", "1", "-W", "5", "-s", "30000", gateway)
+            #expect(hops.contains("1 received"))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func tracerouteOfPingsShowsTheGatewayFirst() throws {
+            let fixture = try RootlessFixture(["--uplink", "user"], internet: true) { try Self.permit($0) }
+            let guest = try fixture.guest()
+            try guest.lease()
+            let hops = try guest.namespace.run(
+                "busybox", "traceroute", "-I", "-n", "-q", "1", "-w", "2", "-m", "4", TestNetwork.internetAddress)
+            let lines = hops.split(separator: "\n").dropFirst()
+            #expect(lines.first?.contains(gateway) == true, "\(hops)")
+            #expect(lines.dropFirst().first?.contains(TestNetwork.internetAddress) == true, "\(hops)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func forbiddenPingsAreAnsweredAndReportedOnce() throws {
+            let fixture = try RootlessFixture(["--uplink", "user"], internet: true) {
+                try $0.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=1 0")
+            }
+            let guest = try fixture.guest()
+            try guest.lease()
+            for _ in 0..<2 {
+                let result = try guest.namespace.attempt(
+                    ["ping", "-c", "2", "-i", "0.2", "-W", "2", TestNetwork.internetAddress])
+                #expect(!result.succeeded && result.output.contains("Packet filtered"), "\(result.output)")
+            }
+            try fixture.daemon.wait(for: "sudo sysctl -w 'net.ipv4.ping_group_range=0 2147483647'", within: 10)
+            #expect(try guest.namespace.pings(gateway), "the gateway answers itself")
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(fixture.daemon.output.split(separator: "\n").count { $0.contains("guests cannot ping") } == 1)
+        }
+    }
+}

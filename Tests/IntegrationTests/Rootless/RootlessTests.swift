@@ -274,24 +274,5 @@ extension IntegrationTests {
             }
             #expect(try fixture.daemon.stop() == .exited(0))
         }
-
-        @Test func missingLibraryIsReportedWithPackage() throws {
-            let network = try TestNetwork()
-            // An empty folder over where the library is.
-            let command = [
-                "unshare", "-m", "sh", "-c",
-                "for f in /usr/lib/*/libslirp.so.0; do mount --bind /dev/null $f; done; exec \"$@\"", "sh",
-                TestHost.product("vde_vmnet"),
-            ]
-            let result = try network.host.attempt(
-                command + [
-                    "--uplink", "user", "--switch", "--state-dir", network.folder.file("state"),
-                    network.folder.file("vde"),
-                ])
-            #expect(
-                result.termination == .exited(69) && result.error.contains("install the package libslirp0"),
-                "\(result.error)")
-            #expect(!Files.exists(network.folder.file("vde")))
-        }
     }
 }
