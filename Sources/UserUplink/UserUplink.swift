@@ -83,8 +83,8 @@ package final class UserUplink: Uplink {
         }
         context.logger.info(
             """
-            user-mode NAT for up to \(natOptions.flowLimit) connections, UDP ports and pings at a time (this process may \
-            open \(descriptorLimit) files)
+            user-mode NAT for up to \(natOptions.flowLimit) connections, UDP ports and pings at a time (this process \
+            may open \(descriptorLimit) files)
             """)
     }
 

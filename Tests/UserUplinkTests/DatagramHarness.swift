@@ -54,7 +54,7 @@ final class DatagramHarness {
     var others: [[UInt8]] = []
     /// Added to the clock.
     var clockOffset = TimeAmount.zero
-    /// What the policy says about datagrams from outside, beside the gateway.
+    /// The policy's judgement of datagrams from outside, beside the gateway.
     var refusesAnswers = false
     private var reassembler = Reassembler()
     private var received: [ReceivedDatagram] = []

@@ -19,7 +19,7 @@ import Wire
         }
     }
 
-    @Test func clientsAreToldApartAndAnsweredFromThePort() throws {
+    @Test func clientsAreDistinguishedAndAnsweredFromThePort() throws {
         let harness = try DatagramHarness {
             $0.policy.isDenying = true; $0.policy.opensHostLoopback = false
         }

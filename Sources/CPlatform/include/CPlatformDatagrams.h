@@ -47,7 +47,7 @@ struct platform_datagram_error {
     uint8_t family;  // 4: ICMP; 6: ICMPv6; 0: of this host
     uint8_t type;    // of the ICMP message
     uint8_t icmp_code;
-    uint32_t mtu;  // of the path, if the datagram was too long for it; otherwise 0
+    uint32_t mtu;                         // of the path, if the datagram was too long for it; otherwise 0
     struct platform_inet_address peer;    // where the datagram was sent
     struct platform_inet_address sender;  // of the ICMP message; family 0 if unknown
 };

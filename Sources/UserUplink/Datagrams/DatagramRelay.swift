@@ -43,10 +43,11 @@ import Wire
 // ------
 //
 // FlowTable bounds the flows; when it is full, or the process has no more descriptors, the guest with the most loses
-// the one that was idle longest. Addresses that may answer are bounded in all and for each flow (PeerFilter), and so are
-// clients (DatagramClients) and datagrams for guests that have not answered ARP yet (WaitingDatagrams).
+// the one that was idle longest. Addresses that may answer are bounded in all and for each flow (PeerFilter), and so
+// are clients (DatagramClients) and datagrams for guests that have not answered ARP yet (WaitingDatagrams).
 
-/// All UDP ports and pings of guests, and the published ports: finds the flow that a datagram belongs to, opens and ends flows.
+/// All UDP ports and pings of guests, and the published ports: finds the flow that a datagram belongs to, opens and
+/// ends flows.
 ///
 /// Not thread-safe: its owner's lock protects it and its flows.
 final class DatagramRelay {

@@ -16,7 +16,7 @@ struct WaitingDatagrams: Sendable {
     private static let capacity = 64
     private static let size = 256 << 10
     /// How long a guest has to answer, and the time between two requests.
-    private static let patience = TimeAmount.milliseconds(2800)
+    private static let arrivalTimeout = TimeAmount.milliseconds(2800)
     private static let interval = TimeAmount.milliseconds(700)
 
     private var entries: [Entry] = []
@@ -41,14 +41,14 @@ struct WaitingDatagrams: Sendable {
         entries.append(
             Entry(
                 key: key, payload: payload.copied(), hops: hops, trafficClass: trafficClass,
-                expires: now + WaitingDatagrams.patience))
+                expires: now + WaitingDatagrams.arrivalTimeout))
         bytes += payload.byteCount
         if nextRequest == .distantFuture { nextRequest = now + WaitingDatagrams.interval }
         return isFirst
     }
 
-    /// Removes and returns the datagrams whose guest is known now, and those that have waited in vain. The guests to
-    /// request are those of the rest, if it is time.
+    /// Removes and returns the datagrams whose guest is known now, and those whose guest has not answered in time. The
+    /// guests to request are those of the rest, if it is time.
     mutating func take(
         now: Instant, where isKnown: (FlowKey) -> Bool
     ) -> (ready: [Entry], expired: [Entry], requests: [IPAddress]) {

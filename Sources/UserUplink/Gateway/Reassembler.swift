@@ -14,7 +14,7 @@ package struct Reassembler: Sendable {
         let source: IPv6Address
         let destination: IPv6Address
         let identification: UInt32
-        /// `IPv6Extension.fragment` for IPv6, whose fragments are not told apart by protocol.
+        /// `IPv6Extension.fragment` for IPv6, whose fragments are not distinguished by protocol.
         let protocolNumber: UInt8
     }
 

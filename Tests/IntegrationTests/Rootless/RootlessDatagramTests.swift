@@ -9,7 +9,8 @@ extension IntegrationTests {
     @Suite struct RootlessDatagrams {
         /// Answers with the sender's address.
         private static let echo = """
-            use IO::Socket::IP; my $s = IO::Socket::IP->new(Proto => "udp", LocalHost => "0.0.0.0", LocalPort => $ARGV[0]);
+            use IO::Socket::IP;
+            my $s = IO::Socket::IP->new(Proto => "udp", LocalHost => "0.0.0.0", LocalPort => $ARGV[0]);
             $| = 1; print "listening\\n";
             while (1) { my $from = $s->recv(my $text, 65535); $s->send($s->peerhost . " sent $text", 0, $from) }
             """
@@ -131,7 +132,8 @@ extension IntegrationTests {
                 use IO::Socket::IP;
                 sub open_at { IO::Socket::IP->new(Proto => "udp", LocalHost => $_[0], LocalPort => $_[1]) or die }
                 my $s = open_at("203.0.113.1", 9000); my $other = open_at("203.0.113.9", 9000);
-                my $port = open_at("203.0.113.1", 9001); $| = 1; print "listening\\n"; my $from = $s->recv(my $text, 100);
+                my $port = open_at("203.0.113.1", 9001); $| = 1; print "listening\\n";
+                my $from = $s->recv(my $text, 100);
                 $other->send("stranger", 0, $from); $port->send("port", 0, $from); $s->send("last", 0, $from); sleep 60
                 """
             let program = try internet.start(["perl", "-e", server])
