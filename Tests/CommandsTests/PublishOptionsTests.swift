@@ -29,8 +29,8 @@ import Wire
             refusal("--publish", "2222:web:22", "--dhcp", "off", "v")?.contains(
                 "--publish PORT:NAME does not go with --dhcp off") == true)
         #expect(
-            refusal("--publish", "2222:web:22/udp", "--uplink", "user", "--switch", "v")?.contains(
-                "--publish PORT:NAME/udp does not go with --uplink user") == true)
+            refusal("--publish", "2222:web:22/udp", "--uplink", "none", "--switch", "v")?.contains(
+                "--publish does not go with --uplink none") == true)
         #expect(
             refusal("--publish", "80:web", "--publish", "80:db", "v")?.contains("take the same port of this host")
                 == true)
