@@ -11,7 +11,7 @@ extension IntegrationTests.Rootless {
         let fixture = try RootlessFixture(internet: true, wrapper: ["prlimit", "--nofile=1024:1024", "--"])
         #expect(
             fixture.daemon.output.contains(
-                "for up to 512 connections and UDP flows at a time (this process may open 1024 files)"))
+                "for up to 512 connections, UDP ports and pings at a time (this process may open 1024 files)"))
         let guest = try fixture.guest()
         try guest.lease()
         #expect(try guest.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
