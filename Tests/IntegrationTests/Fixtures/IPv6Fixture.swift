@@ -4,6 +4,24 @@ import TestSupport
 import Testing
 import Wire
 
+/// How guests' IPv6 packets leave the host.
+enum IPv6Way: String, CaseIterable {
+    /// By a TAP and `force_forwarding`.
+    case tap
+    /// By a TAP of a host that has become a router, on a kernel without `force_forwarding`.
+    case router
+    /// By the user-mode NAT.
+    case user
+
+    /// What this kernel can do.
+    static var possible: [IPv6Way] { allCases.filter { $0 != .tap || IPv6Fixture.canForward } }
+
+    func fixture(_ options: [String] = [], internet: Bool = false) throws -> IPv6Fixture {
+        let own = ["--uplink", self == .user ? "user" : "tap"] + (self == .router ? ["--ipv6", "kernel"] : [])
+        return try IPv6Fixture(own + options, internet: internet, isOldKernel: self == .router)
+    }
+}
+
 /// A guest network on a TAP, with an Internet that has IPv6 and knows the host's address only.
 final class IPv6Fixture {
     /// Whether this kernel forwards IPv6 that arrives by single interfaces (Linux 6.17).

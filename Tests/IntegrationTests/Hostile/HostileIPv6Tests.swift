@@ -9,20 +9,18 @@ extension IntegrationTests {
     @Suite struct HostileIPv6 {
         private static let page = "a page by IPv6"
 
-        private func start(_ uplink: String) throws -> (IPv6Fixture, web: BackgroundProgram) {
-            let fixture = try IPv6Fixture(["--uplink", uplink])
+        private func start(_ way: IPv6Way) throws -> (IPv6Fixture, web: BackgroundProgram) {
+            let fixture = try way.fixture()
             let web = try fixture.network.internet.startWeb(
                 Self.page, folder: fixture.network.folder, address: "[::]:80")
             return (fixture, web)
         }
 
-        private func canRun(_ uplink: String) -> Bool { uplink == "user" || IPv6Fixture.canForward }
-
         /// Forged advertisements of a router and of the gateway, solicitations and duplicate address detection for the
         /// address of another, from more addresses than a guest may have.
-        @Test(arguments: ["tap", "user"]) func floodDoesNotDisturbOthers(uplink: String) throws {
-            guard canRun(uplink) else { return }
-            let (fixture, web) = try start(uplink)
+        @Test(arguments: IPv6Way.possible.filter { $0 != .router })
+        func floodDoesNotDisturbOthers(way: IPv6Way) throws {
+            let (fixture, web) = try start(way)
             let guest = try fixture.guest(), address = try guest.address6()
             try guest.waitForRouter()
             // An address is the guest's that uses it first. The namespace does not look for duplicates.
@@ -54,7 +52,7 @@ extension IntegrationTests {
             }
             #expect(try guest.namespace.pings("\(gateway)"))
             #expect(try guest.namespace.fetch(IPv6Fixture.outside) == Self.page)
-            if uplink == "tap" { #expect(try fixture.network.host.pings("\(address)")) }
+            if way != .user { #expect(try fixture.network.host.pings("\(address)")) }
             let routes = try guest.namespace.run("ip", "-6", "route")
             #expect(!routes.contains("fd66") && routes.split(separator: "\n").count { $0.hasPrefix("default") } == 1)
             let late = try fixture.guest("late")
@@ -68,9 +66,8 @@ extension IntegrationTests {
         /// A datagram whose fragments overlap is dropped (RFC 5722), and so is one behind endless extension headers, or
         /// with its header in the second fragment (RFC 7112). On
         /// a TAP, what is well-formed gets through; the user-mode NAT takes neither fragments nor extension headers.
-        @Test(arguments: ["tap", "user"]) func overlappingFragmentsAndLongChainsArriveNowhere(uplink: String) throws {
-            guard canRun(uplink) else { return }
-            let (fixture, web) = try start(uplink)
+        @Test(arguments: IPv6Way.possible) func overlappingFragmentsAndLongChainsArriveNowhere(way: IPv6Way) throws {
+            let (fixture, web) = try start(way)
             let guest = try fixture.guest(), address = try guest.address6()
             try guest.waitForRouter()
             let sink = try fixture.network.internet.start([
@@ -122,7 +119,7 @@ extension IntegrationTests {
             let marks = ["frag", "some", "ovr2", "ovr3", "ovr4", "many", "tiny"]
             let arrived = marks.filter(sink.output.contains)
             // Linux ignores a fragment that lies within another one, so that the bytes of the first arrive.
-            #expect(arrived == (uplink == "tap" ? ["frag", "some", "ovr3"] : []))
+            #expect(arrived == (way != .user ? ["frag", "some", "ovr3"] : ["frag"]))
             #expect(try guest.namespace.fetch(IPv6Fixture.outside) == Self.page)
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = web

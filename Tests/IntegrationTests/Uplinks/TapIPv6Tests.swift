@@ -236,9 +236,9 @@ extension IntegrationTests {
         }
 
         /// `--egress deny` and `--allow` apply to IPv6, towards the host as well.
-        @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
-        func egressPolicyHoldsForIPv6() throws {
-            let fixture = try IPv6Fixture(["--egress", "deny", "--allow", "[2001:db8::1]:80"])
+        @Test(arguments: IPv6Way.possible.filter { $0 != .user })
+        func egressPolicyHoldsForIPv6(way: IPv6Way) throws {
+            let fixture = try way.fixture(["--egress", "deny", "--allow", "[2001:db8::1]:80"])
             let guest = try fixture.guest(), address = try guest.address6(), folder = fixture.network.folder
             try guest.waitForRouter()
             let servers = [
