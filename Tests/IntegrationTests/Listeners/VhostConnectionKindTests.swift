@@ -106,7 +106,7 @@ extension IntegrationTests {
         }
 
         /// A socket of the service manager with `FileDescriptorName=vhost-user`.
-        @Test func activatedListenerTakesFrontEnds() throws {
+        @Test func activatedSocketTakesFrontEnds() throws {
             let network = try TestNetwork()
             let path = network.folder.file("socket")
             let listener = try Socket.unixStream()
