@@ -124,7 +124,7 @@ private enum Expected {
         ("--dns-cache", ["--egress deny"]),
         ("--allow", ["--egress allow", "--deny private"]),
         ("--deny private", ["--egress deny", "--host-loopback"]),
-        ("--udp-filtering endpoint", ["--proxy"]),
+        ("--udp-filtering endpoint", ["--proxy", "--proxy-credentials"]),
         ("--check-names", ["--egress allow", "--deny private", "--allow 203.0.113.0/24"]),
         ("--control off", ["--name", "--control-group", "--control-allow"]),
         ("--allow-server", ["--vmnet-isolation"]),

@@ -23,6 +23,8 @@ extension IntegrationTests {
         func wholeNetworkIsChecked(uplink: ControlFixture.Uplink) throws {
             let fixture = try ControlFixture(uplink.rawValue, internet: true) { network in
                 try IPv6Fixture.giveIPv6(network.host)
+                // Otherwise the user-mode NAT may not send the pings of the path's check.
+                try network.host.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 65535")
                 try network.internet.ip("-6", "addr", "add", "\(Self.outside6)/64", "dev", "eth0", "nodad")
             }
             let internet = fixture.network.internet
