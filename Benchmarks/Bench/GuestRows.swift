@@ -32,26 +32,27 @@ struct GuestRows {
         }
         for (direction, label) in [("up", "guest to host"), ("down", "host to guest")] {
             let what = "TCP, QEMU in software emulation, \(label)"
-            scale.rounds {
-                for peer in $0 ? peers.reversed() : peers {
-                    report.attempt(what, peer.who) {
-                        report.add(
-                            what, "Mbit/s", peer.who,
-                            try GuestRows.rate(of: peer.vm, direction, to: peer.target, 2 * scale.seconds))
-                    }
-                }
-            }
+            measure(what, direction, peers)
             report.want(
                 what, "Mbit/s", .atLeast(1.4, times: "vde_switch"),
                 .atLeast(1.1, GuestRows.jumbo, times: "passt, MTU 65520"))
         }
     }
 
-    /// Mbit/s of one TCP stream between a guest and a server of `server`.
-    static func rate(
-        of vm: VirtualMachine, _ direction: String, to target: String, _ seconds: Double
-    ) throws -> Double {
-        let result = try vm.run("/bin/stream \(direction) \(target) 5001 \(seconds) 1", within: 60)
+    /// Measures one TCP stream between each guest and its server, in turn.
+    func measure(_ what: String, _ direction: String, _ peers: [Peer]) {
+        scale.rounds {
+            for peer in $0 ? peers.reversed() : peers {
+                report.attempt(what, peer.who) {
+                    report.add(what, "Mbit/s", peer.who, try rate(of: peer, direction))
+                }
+            }
+        }
+    }
+
+    private func rate(of peer: Peer, _ direction: String) throws -> Double {
+        let result = try peer.vm.run(
+            "/bin/stream \(direction) \(peer.target) 5001 \(2 * scale.seconds) 1", within: 60)
         guard result.output.hasPrefix("mbits "), let rate = Double(result.output.split(separator: " ").last ?? "")
         else { throw CommandFailed(description: result.output) }
         return rate

@@ -105,13 +105,7 @@ struct VhostRows {
 
     // MARK: Guests
 
-    private struct Peer {
-        let who: String
-        let vm: VirtualMachine
-        /// The host as the guest sees it.
-        let target: String
-        let kept: [Any]
-    }
+    private typealias Peer = GuestRows.Peer
 
     private static let user = "\(Report.ours) --uplink user", passt = "passt with vhost-user"
 
@@ -125,20 +119,13 @@ struct VhostRows {
         ] as [(String, () throws -> Peer?)] {
             report.attempt("a guest that shares its memory", who) { if let peer = try make() { peers.append(peer) } }
         }
-        if let tap = try? GuestRows(report: report, scale: scale).tap() {
-            peers.append(Peer(who: tap.who, vm: tap.vm, target: tap.target, kept: tap.kept))
+        let others = GuestRows(report: report, scale: scale)
+        report.attempt("a guest that shares its memory", GuestRows.tapWithTSO) {
+            if let tap = try others.tap() { peers.append(tap) }
         }
         for (direction, label, factor) in [("up", "guest to host", 1.5), ("down", "host to guest", 1.1)] {
             let what = "TCP, QEMU in software emulation, shared memory, \(label)"
-            scale.rounds {
-                for peer in $0 ? peers.reversed() : peers {
-                    report.attempt(what, peer.who) {
-                        report.add(
-                            what, "Mbit/s", peer.who,
-                            try GuestRows.rate(of: peer.vm, direction, to: peer.target, 2 * scale.seconds))
-                    }
-                }
-            }
+            others.measure(what, direction, peers)
             report.want(
                 what, "Mbit/s", .atLeast(1, times: GuestRows.tapWithTSO),
                 .atLeast(factor, VhostRows.user, times: VhostRows.passt))
@@ -147,17 +134,9 @@ struct VhostRows {
 
     private func vm(
         _ name: String, at path: String, in host: Namespace, _ folder: TemporaryFolder
-    ) throws
-        -> VirtualMachine
-    {
-        let vm = try VirtualMachine.qemu(
-            name, netdev: "vhost-user,id=net0,chardev=control", mac: "52:54:00:00:00:01", in: host,
-            // In software emulation, QEMU 7.2 itself crashes with MSI-X and vhost-user.
-            device: ",vectors=0",
-            options: [
-                "-chardev", "socket,id=control,path=\(path)", "-object",
-                "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
-            ], tools: [Tool.stream], folder: folder)
+    ) throws -> VirtualMachine {
+        let vm = try VirtualMachine.vhostUser(
+            name, socket: "path=\(path)", mac: "52:54:00:00:00:01", in: host, tools: [Tool.stream], folder: folder)
         try vm.waitUntilBooted()
         return vm
     }

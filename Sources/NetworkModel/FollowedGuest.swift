@@ -19,6 +19,17 @@ package enum FollowedGuest: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The address of this guest after a lease was given to any client; unspecified while it has none.
+    /// - Parameters:
+    ///   - current: its address before.
+    ///   - lease: the address that was given, to the client with this hardware address and name.
+    package func address(
+        from current: IPAddress, after lease: IPv4Address, of hardware: MACAddress, named name: GuestName?
+    ) -> IPAddress {
+        if hasLease(of: hardware, named: name) { return .ipv4(lease) }
+        return current == .ipv4(lease) ? .ipv4(.any) : current
+    }
+
     /// In the form of a published port.
     package var description: String {
         switch self {

@@ -43,6 +43,24 @@ package final class VirtualMachine {
         return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
+    /// Starts QEMU with a network card whose back-end shares the guest's memory (vhost-user).
+    /// - Parameters:
+    ///   - socket: QEMU's end, as the value of `-chardev socket,`: a path and options.
+    ///   - pairs: queue pairs, one for each processor of the guest.
+    package static func vhostUser(
+        _ name: String, socket: String, mac: String, pairs: Int = 1, in namespace: Namespace, tools: [String] = [],
+        folder: TemporaryFolder
+    ) throws -> VirtualMachine {
+        try qemu(
+            name, netdev: "vhost-user,id=net0,chardev=control,queues=\(pairs)", mac: mac, in: namespace,
+            // In software emulation, QEMU 7.2 itself crashes with MSI-X and vhost-user.
+            device: ",vectors=0" + (pairs > 1 ? ",mq=on" : ""),
+            options: [
+                "-smp", "\(pairs)", "-chardev", "socket,id=control,\(socket)", "-object",
+                "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
+            ], tools: tools, folder: folder)
+    }
+
     /// Writes the kernel, the root file system as `initrd`, and a script of iPXE that loads both.
     package static func writeBootFiles(to directory: String, script: String) throws {
         try Files.replace(directory + "/vmlinuz", try Files.read(cache + "/vmlinuz"))

@@ -38,10 +38,6 @@ final class DatagramListener: DatagramSocket {
     /// A lease was given.
     func note(lease address: IPv4Address, to client: MACAddress, named name: GuestName?) {
         guard let followed else { return }
-        if followed.hasLease(of: client, named: name) {
-            guest = .ipv4(address)
-        } else if guest == .ipv4(address) {
-            guest = .ipv4(.any)
-        }
+        guest = followed.address(from: guest, after: address, of: client, named: name)
     }
 }

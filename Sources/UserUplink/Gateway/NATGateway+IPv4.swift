@@ -58,12 +58,17 @@ extension NATGateway {
         case .incomplete: return .consumed
         case .refused: return .drop(.fragment)
         case .complete(let packet):
-            let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
-            var info = info
-            info.isComplete = true
-            info.isReassembled = true
+            let (whole, info) = NATGateway.join(packet, in: frame, info)
             return reassembled(ipv4(whole.rawSpan, info, hasConnection), whole)
         }
+    }
+
+    /// The frame of a packet that was reassembled, with the link header of its last fragment.
+    static func join(_ packet: [UInt8], in frame: RawSpan, _ info: FrameInfo) -> (whole: [UInt8], FrameInfo) {
+        var info = info
+        info.isComplete = true
+        info.isReassembled = true
+        return (frame.extracting(0..<EthernetHeader.length).copied() + packet, info)
     }
 
     /// The verdict about a frame that was reassembled.

@@ -44,16 +44,13 @@ extension NATGateway {
         case .incomplete: return .consumed
         case .refused: return .drop(.fragment)
         case .complete(let packet):
-            let whole = frame.extracting(0..<EthernetHeader.length).copied() + packet
-            var info = info
-            info.isComplete = true
-            info.isReassembled = true
             // Neighbor discovery is not fragmented (RFC 6980), and neither are fragments.
             let next = packet.rawSpan.byte(at: IPv6Header.Field.nextHeader)
             let isDiscovery =
                 next == IPProtocol.icmpv6
                 && ICMPv6Type.isNeighborDiscovery(packet.rawSpan.byte(at: IPv6Header.length + ICMPHeader.Field.type))
             if next == IPv6Extension.fragment || isDiscovery { return .drop(.fragment) }
+            let (whole, info) = NATGateway.join(packet, in: frame, info)
             return reassembled(ipv6(whole.rawSpan, info, hasConnection), whole)
         }
     }

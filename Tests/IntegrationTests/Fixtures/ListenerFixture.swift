@@ -43,17 +43,12 @@ final class ListenerFixture {
         "dgram,id=net0,local.type=unix,local.path=\(folder.file(name)),remote.type=unix,remote.path=\(dgram)"
     }
 
-    /// A guest by vhost-user. In software emulation, QEMU 7.2 itself crashes with MSI-X and vhost-user.
+    /// A guest by vhost-user, which connects again after a restart of the daemon.
     /// - Parameter pairs: queue pairs, one for each processor of the guest.
-    func vhostVM(_ name: String, _ number: Int, pairs: Int = 1, options: [String] = []) throws -> VirtualMachine {
-        try VirtualMachine.qemu(
-            name, netdev: "vhost-user,id=net0,chardev=control,queues=\(pairs)", mac: "52:54:00:00:00:0\(number)",
-            in: host, device: ",vectors=0" + (pairs > 1 ? ",mq=on" : ""),
-            options: [
-                "-smp", "\(pairs)",
-                "-chardev", "socket,id=control,path=\(vhostUser),reconnect=1", "-object",
-                "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
-            ] + options, folder: folder)
+    func vhostVM(_ name: String, _ number: Int, pairs: Int = 1) throws -> VirtualMachine {
+        try VirtualMachine.vhostUser(
+            name, socket: "path=\(vhostUser),reconnect=1", mac: "52:54:00:00:00:0\(number)", pairs: pairs, in: host,
+            folder: folder)
     }
 
     func vm(_ name: String, _ netdev: String, _ number: Int) throws -> VirtualMachine {

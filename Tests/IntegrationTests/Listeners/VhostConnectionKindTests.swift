@@ -62,13 +62,9 @@ extension IntegrationTests {
             let path = network.folder.file("front-end")
             let daemon = try VMNetDaemon(
                 in: network.host, ["--vhost-user", "\(path),client"], folder: network.folder)
-            let guest = try VirtualMachine.qemu(
-                "listener", netdev: "vhost-user,id=net0,chardev=control", mac: "52:54:00:00:00:01", in: network.host,
-                device: ",vectors=0",
-                options: [
-                    "-chardev", "socket,id=control,path=\(path),server=on", "-object",
-                    "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
-                ], folder: network.folder)
+            let guest = try VirtualMachine.vhostUser(
+                "listener", socket: "path=\(path),server=on", mac: "52:54:00:00:00:01", in: network.host,
+                folder: network.folder)
             try guest.waitUntilBooted()
             _ = try guest.lease()
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
