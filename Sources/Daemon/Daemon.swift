@@ -199,8 +199,10 @@ package final class Daemon {
     }
 
     private func openListeners(_ session: any NetworkSession) throws(ExitError) {
-        let listeners = ListenerSession(
-            configuration.listeners, beside: session, quota: quota, loop: loop, logger: logger)
+        var sockets = configuration.listeners
+        // The network that a bridge belongs to has its own.
+        if case .bridged = configuration.mode {} else { sockets.mtu = configuration.mtu }
+        let listeners = ListenerSession(sockets, beside: session, quota: quota, loop: loop, logger: logger)
         self.listeners = listeners
         listeners.onEnd = { [unowned self, unowned session] in
             // VDE clients may still connect to a switch with a directory, or be on another process's switch.

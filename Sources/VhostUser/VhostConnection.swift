@@ -8,8 +8,12 @@ package final class VhostConnection {
     /// Protocol features of vhost-user, as far as they are offered.
     private enum ProtocolFeature {
         static let multiqueue: UInt64 = 1 << 0
+        static let sharedLog: UInt64 = 1 << 1
         static let acknowledgements: UInt64 = 1 << 3
-        static let offered = multiqueue | acknowledgements
+        static let mtu: UInt64 = 1 << 4
+        static let resetDevice: UInt64 = 1 << 13
+        static let status: UInt64 = 1 << 16
+        static let offered = multiqueue | sharedLog | acknowledgements | mtu | resetDevice | status
     }
 
     /// Messages handled before other handlers of the loop run.
@@ -28,6 +32,10 @@ package final class VhostConnection {
     private let onEnd: (String?) -> Void
     private var reader = MessageReader()
     private var protocolFeatures: UInt64 = 0
+    /// The device status, as the front end has set it (virtio 1.2 section 2.1).
+    private var status: UInt64 = 0
+    /// The longest packet of the network in bytes; nil if it is not known.
+    private let mtu: Int?
     private var isClosed = false
 
     /// Why the rings cannot be used any more; nil if they can.
@@ -35,11 +43,13 @@ package final class VhostConnection {
 
     /// - Parameters:
     ///   - socket: the connection, non-blocking; owned by this object.
+    ///   - mtu: of the network, in bytes. A front end cannot give its guest a greater one. Nil: any.
     ///   - onEnd: called once, when the front end has closed the connection (nil) or broken the protocol (why).
     /// - Throws: if descriptors are missing.
     package init(
-        _ socket: consuming Descriptor, loop: ControlLoop, onEnd: @escaping (String?) -> Void
+        _ socket: consuming Descriptor, mtu: Int?, loop: ControlLoop, onEnd: @escaping (String?) -> Void
     ) throws(SystemError) {
+        self.mtu = mtu
         device = try VhostDevice()
         self.socket = socket
         self.loop = loop
@@ -77,22 +87,25 @@ package final class VhostConnection {
             if message.wantsAcknowledgement && hasAcknowledgements { try send(message.reply(1)) }
             return
         }
-        if let reply = try reply(to: message, request) {
+        var isRefused = false
+        if let reply = try reply(to: message, request, &isRefused) {
             try send(reply)
         } else if message.wantsAcknowledgement && hasAcknowledgements {
-            try send(message.reply(0))
+            try send(message.reply(isRefused ? 1 : 0))
         }
     }
 
-    /// Carries out a request. Returns the reply; nil for a request without one.
-    private func reply(to message: VhostMessage, _ request: VhostMessage.Request) throws(VhostFault) -> [UInt8]? {
+    /// Carries out a request, or refuses it. Returns the reply; nil for a request without one.
+    private func reply(
+        to message: VhostMessage, _ request: VhostMessage.Request, _ isRefused: inout Bool
+    ) throws(VhostFault) -> [UInt8]? {
         switch request {
         case .getFeatures: return message.reply(VirtioFeatures.offered.rawValue)
         case .getProtocolFeatures: return message.reply(ProtocolFeature.offered)
         case .getQueueCount: return message.reply(UInt64(VhostDevice.maximumPairs))
         case .getRingBase:
             let ring = try message.ringState().ring
-            return message.reply([UInt32(ring), UInt32(device.stop(ring))])
+            return message.reply([UInt32(ring), device.stop(ring)])
         case .setFeatures: try setFeatures(try message.number64())
         case .setProtocolFeatures: protocolFeatures = try message.number64()
         case .setOwner: break
@@ -100,13 +113,23 @@ package final class VhostConnection {
         case .setMemoryTable:
             let regions = try message.memoryRegions()
             try device.setMemory(GuestMemory(regions, from: reader.descriptors))
+        case .setLogBase:
+            let (length, offset) = try message.logPlace()
+            guard let file = reader.descriptors.takeOnly() else {
+                throw VhostFault("its dirty log came without its descriptor")
+            }
+            try device.setLog(try DirtyLog(file.value, length: length, offset: offset))
+            return message.reply(0)
+        case .setLogDescriptor: break
         case .setRingSize:
             let (ring, size) = try message.ringState()
             try device.setPlace(of: ring) { $0.size = size }
         case .setRingBase:
             let (ring, base) = try message.ringState()
-            guard let next = UInt16(exactly: base) else { throw VhostFault("a ring begins at index \(base)") }
-            try device.setPlace(of: ring) { $0.next = next }
+            guard base <= UInt32(UInt16.max) || device.features.contains(.packedRings) else {
+                throw VhostFault("a ring begins at index \(base)")
+            }
+            try device.setPlace(of: ring) { $0.base = base }
         case .setRingAddresses:
             let (ring, place) = try message.ringAddresses()
             try device.setPlace(of: ring) {
@@ -122,8 +145,25 @@ package final class VhostConnection {
         case .setRingEnabled:
             let (ring, value) = try message.ringState()
             try device.setEnabled(ring, value != 0)
+        case .setMTU:
+            let number = try message.number64()
+            isRefused = mtu.map { number > UInt64($0) } ?? false
+        case .resetDevice: try reset()
+        case .setStatus:
+            status = try message.number64()
+            if status == 0 { try reset() }
+        case .getStatus: return message.reply(status)
         }
         return nil
+    }
+
+    /// Takes the device back to where it was before the driver found it. The memory stays.
+    private func reset() throws(VhostFault) {
+        for ring in 0..<VhostDevice.ringCount {
+            _ = device.stop(ring)
+            try device.setEnabled(ring, false)
+        }
+        try device.setFeatures([])
     }
 
     private func setFeatures(_ number: UInt64) throws(VhostFault) {

@@ -17,6 +17,7 @@ package struct VhostMessage: Equatable, Sendable {
         static let ring = 0, ringValue = 4
         static let ringDescriptors = 8, ringUsed = 16, ringAvailable = 24
         static let number = 0, high = 4
+        static let logLength = 0, logOffset = 8
         static let regionCount = 0, regions = 8
         static let guestAddress = 0, size = 8, userAddress = 16, fileOffset = 24
     }
@@ -25,9 +26,12 @@ package struct VhostMessage: Equatable, Sendable {
 
     /// The requests that are handled.
     package enum Request: UInt32, Sendable {
-        case getFeatures = 1, setFeatures, setOwner, resetOwner, setMemoryTable
+        case getFeatures = 1, setFeatures, setOwner, resetOwner, setMemoryTable, setLogBase, setLogDescriptor
         case setRingSize = 8, setRingAddresses, setRingBase, getRingBase, setKick, setCall, setError
         case getProtocolFeatures, setProtocolFeatures, getQueueCount, setRingEnabled
+        case setMTU = 20
+        case resetDevice = 34
+        case setStatus = 39, getStatus
     }
 
     /// The number of the request.
@@ -93,6 +97,12 @@ package struct VhostMessage: Equatable, Sendable {
     package func number64() throws(VhostFault) -> UInt64 {
         try checkLength(8)
         return word64(Field.number)
+    }
+
+    /// Bytes of the dirty log, and where it begins in its file.
+    package func logPlace() throws(VhostFault) -> (length: UInt64, offset: UInt64) {
+        try checkLength(16)
+        return (word64(Field.logLength), word64(Field.logOffset))
     }
 
     /// A ring, and a number for it.

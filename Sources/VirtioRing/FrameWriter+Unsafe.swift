@@ -24,21 +24,18 @@ struct FrameWriter: ~Copyable {
     private static let prefetchDistance = 4
 
     private var pieces = PieceList()
-    private let heads: UnsafeMutablePointer<UInt16>
-    private let lengths: UnsafeMutablePointer<Int>
+    private let chains: UnsafeMutablePointer<RingChain>
     /// Room for a virtio header, and for the headers of a segment behind it.
     private let block: UnsafeMutableRawPointer
     private static var blockLength: Int { VirtioNetHeader.length + Segmenter.maximumHeaderLength }
 
     init() {
-        unsafe heads = .allocate(capacity: FrameWriter.chainCapacity)
-        unsafe lengths = .allocate(capacity: FrameWriter.chainCapacity)
+        unsafe chains = .allocate(capacity: FrameWriter.chainCapacity)
         unsafe block = .allocate(byteCount: FrameWriter.blockLength, alignment: 16)
     }
 
     deinit {
-        unsafe heads.deallocate()
-        unsafe lengths.deallocate()
+        unsafe chains.deallocate()
         unsafe block.deallocate()
     }
 
@@ -62,7 +59,7 @@ struct FrameWriter: ~Copyable {
 
     /// Writes a frame that has a virtio header of 12 bytes in front.
     mutating func write(
-        _ frame: iovec, to ring: inout SplitRing, _ features: VirtioFeatures, headerLength: Int
+        _ frame: iovec, to ring: inout GuestRing, _ features: VirtioFeatures, headerLength: Int
     ) -> Outcome {
         let length = unsafe frame.iov_len - VirtioNetHeader.length
         guard length > 0, let base = unsafe frame.iov_base else { return .tooLong }
@@ -114,7 +111,7 @@ struct FrameWriter: ~Copyable {
     }
 
     private mutating func writeSegments(
-        _ bytes: RawSpan, _ start: UnsafeRawPointer, _ offload: VirtioNetHeader, to ring: inout SplitRing,
+        _ bytes: RawSpan, _ start: UnsafeRawPointer, _ offload: VirtioNetHeader, to ring: inout GuestRing,
         _ features: VirtioFeatures, headerLength: Int
     ) -> Outcome {
         guard var segmenter = Segmenter(bytes, offload) else { return .tooLong }
@@ -137,48 +134,48 @@ struct FrameWriter: ~Copyable {
     }
 
     private mutating func put(
-        _ parts: Parts, _ offload: VirtioNetHeader, to ring: inout SplitRing, _ features: VirtioFeatures,
+        _ parts: Parts, _ offload: VirtioNetHeader, to ring: inout GuestRing, _ features: VirtioFeatures,
         headerLength: Int
     ) -> Outcome {
         let needed = headerLength + parts.length
         guard var ready = ring.knownCount > 0 ? ring.knownCount : ring.availableCount() else { return .broken }
-        let first = ring.next
+        let before = ring.cursor
         ring.prefetch(FrameWriter.prefetchDistance, isWritable: true)
-        var chains = 0, room = 0
+        var count = 0, room = 0
         pieces.removeAll()
         repeat {
-            if chains == ready {
+            if count == ready {
                 guard let more = ring.availableCount() else { return .broken }
                 ready += more
             }
-            guard chains < ready else {
-                ring.rewind(to: first)
+            guard count < ready else {
+                ring.cursor = before
                 // A ring that is full of too small buffers stays full.
-                return chains == ring.capacity ? .tooLong : .full
+                return count == ring.capacity ? .tooLong : .full
             }
-            guard chains < FrameWriter.chainCapacity else { break }
-            guard let head = ring.take(), let length = ring.collect(head, isWritable: true, into: &pieces), length > 0
-            else { return .broken }
-            unsafe heads[chains] = head
-            unsafe lengths[chains] = length
-            chains += 1
-            room += length
+            guard count < FrameWriter.chainCapacity else { break }
+            guard let chain = ring.take(isWritable: true, into: &pieces), chain.length > 0 else { return .broken }
+            unsafe (chains + count).initialize(to: chain)
+            count += 1
+            room += chain.length
         } while room < needed && features.contains(.mergeableBuffers)
         guard room >= needed else {
-            ring.rewind(to: first)
+            ring.cursor = before
             return .tooLong
         }
         var header = unsafe MutableRawSpan(_unsafeStart: block, byteCount: VirtioNetHeader.length)
         offload.emit(into: &header)
-        header.put16Little(UInt16(chains), at: VirtioNetHeader.shortLength)
+        header.put16Little(UInt16(count), at: VirtioNetHeader.shortLength)
         unsafe pieces.write(block, headerLength)
         unsafe pieces.write(parts.first, parts.firstLength)
         unsafe pieces.write(parts.second, parts.secondLength)
         unsafe pieces.write(parts.third, parts.thirdLength)
+        if ring.memory.isLogged { pieces.mark(needed, in: ring.memory) }
         var rest = needed
-        for chain in 0..<chains {
-            unsafe ring.complete(heads[chain], length: min(rest, lengths[chain]))
-            unsafe rest -= min(rest, lengths[chain])
+        for index in 0..<count {
+            let chain = unsafe chains[index], length = min(rest, chain.length)
+            ring.complete(chain, length: length)
+            rest -= length
         }
         return .written
     }

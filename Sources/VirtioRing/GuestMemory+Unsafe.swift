@@ -83,7 +83,8 @@ package final class GuestMemory: @unchecked Sendable {
         }
     }
 
-    private static func reason(_ result: Int32) -> String {
+    /// Why a file cannot be mapped.
+    static func reason(_ result: Int32) -> String {
         switch -result {
         case Errno.wrongType: "it is no file in memory; QEMU needs -object memory-backend-memfd,share=on"
         case Errno.fileTooLarge: "its file is shorter than the region"
@@ -108,6 +109,16 @@ package final class GuestMemory: @unchecked Sendable {
         return false
     }
 
+    /// The address of the guest behind the last byte.
+    var limit: UInt64 {
+        var limit: UInt64 = 0
+        for index in 0..<count {
+            let region = unsafe mappings[index].region
+            limit = max(limit, region.guestAddress + region.size)
+        }
+        return limit
+    }
+
     /// The `length` bytes at an address of the front end; nil if they are not in one region, or not aligned.
     func ringPart(at address: UInt64, length: Int, alignment: UInt64) -> UnsafeMutableRawPointer? {
         for index in 0..<count {
@@ -123,15 +134,35 @@ package final class GuestMemory: @unchecked Sendable {
     }
 }
 
-/// The memory's mappings, for the data path: valid as long as the `GuestMemory`.
+/// The memory's mappings, for the data path: valid as long as the `GuestMemory` and the `DirtyLog`.
 @safe
 struct GuestMemoryView: BitwiseCopyable {
     private let mappings: UnsafeMutablePointer<GuestMemory.Mapping>
     private let count: Int
+    private let log: Unmanaged<DirtyLog>?
 
-    init(_ memory: GuestMemory) {
+    /// - Parameter log: where pages that are written are marked; nil: nowhere. It has a bit for each page.
+    init(_ memory: GuestMemory, _ log: DirtyLog?) {
         unsafe mappings = memory.mappings
         count = memory.count
+        unsafe self.log = log.map { unsafe Unmanaged.passUnretained($0) }
+    }
+
+    /// Pages that are written must be marked.
+    var isLogged: Bool { unsafe log != nil }
+
+    /// Marks the pages of bytes that lie in one region.
+    func mark(_ start: UnsafeRawPointer, _ length: Int) {
+        guard let log = unsafe log else { return }
+        for index in 0..<count {
+            let mapping = unsafe mappings + index
+            let offset = unsafe start - UnsafeRawPointer(mapping.pointee.base)
+            guard unsafe offset >= 0 && UInt64(offset) < mapping.pointee.region.size else { continue }
+            unsafe log._withUnsafeGuaranteedRef {
+                unsafe $0.mark(mapping.pointee.region.guestAddress + UInt64(offset), length)
+            }
+            return
+        }
     }
 
     /// The bytes at a guest's address, up to `length` or to the end of their region. Nil if it is in no region.

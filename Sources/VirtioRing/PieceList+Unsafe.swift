@@ -31,6 +31,16 @@ struct PieceList: ~Copyable {
         unsafe move(length) { unsafe $0.copyMemory(from: source + $1, byteCount: $2) }
     }
 
+    /// Marks the pages of the first `length` bytes as written.
+    func mark(_ length: Int, in memory: GuestMemoryView) {
+        var rest = length
+        for index in 0..<count where rest > 0 {
+            let part = unsafe min(rest, pieces[index].iov_len)
+            unsafe memory.mark(pieces[index].iov_base, part)
+            rest -= part
+        }
+    }
+
     /// Copies the next `length` bytes, as far as there are any.
     mutating func read(into destination: UnsafeMutableRawPointer, _ length: Int) {
         unsafe move(length) { unsafe (destination + $1).copyMemory(from: $0, byteCount: $2) }

@@ -8,9 +8,9 @@ import Wire
 @safe
 struct QueuePair {
     /// What the guest receives by; nil while that does not run.
-    var receiving: SplitRing?
+    var receiving: GuestRing?
     /// What the guest sends by; nil while that does not run.
-    var transmitting: SplitRing?
+    var transmitting: GuestRing?
     /// The eventfds for interrupts; -1 for none.
     var receiveCall: Int32 = -1
     var transmitCall: Int32 = -1
@@ -40,6 +40,8 @@ struct RunningRings: ~Copyable {
 
     /// The guest's memory, of which the rings are parts.
     var memory: GuestMemory?
+    /// Where the rings mark the pages that they write.
+    var log: DirtyLog?
     /// What the guest has negotiated.
     var features = VirtioFeatures() {
         didSet {
@@ -79,10 +81,10 @@ struct RunningRings: ~Copyable {
         lastPair = 0
     }
 
-    /// The index of a ring's next entry; nil if the ring does not run.
-    func next(of ring: Int) -> UInt16? {
+    /// Where a ring has come to (`RingPlace.base`); nil if the ring does not run.
+    func base(of ring: Int) -> UInt32? {
         let pair = unsafe pairs[ring / 2]
-        return ring % 2 == VhostDevice.receiveRing ? pair.receiving?.next : pair.transmitting?.next
+        return ring % 2 == VhostDevice.receiveRing ? pair.receiving?.base : pair.transmitting?.base
     }
 
     /// Sets the eventfd of a ring's interrupts; -1 for none.
@@ -95,7 +97,7 @@ struct RunningRings: ~Copyable {
     }
 
     /// Starts a ring. The guest receives nothing by one that is not enabled, and what it sends by it is discarded.
-    mutating func start(_ index: Int, _ ring: SplitRing, isEnabled: Bool) {
+    mutating func start(_ index: Int, _ ring: GuestRing, isEnabled: Bool) {
         if index % 2 == VhostDevice.receiveRing {
             guard isEnabled else { return }
             unsafe pairs[index / 2].receiving = ring
@@ -118,7 +120,7 @@ struct RunningRings: ~Copyable {
         if call >= 0 { unsafe platform_vhost_signal(&signaller, call) }
     }
 
-    private var isLost: Bool { memory?.isLost ?? false }
+    private var isLost: Bool { memory?.isLost ?? false || log?.isLost ?? false }
 
     // MARK: From the guest
 
@@ -187,12 +189,10 @@ struct RunningRings: ~Copyable {
         from pair: Int, into frame: UnsafeMutablePointer<iovec>, _ discardsFrames: Bool
     ) -> Bool {
         pieces.removeAll()
-        guard let head = unsafe pairs[pair].transmitting!.take(),
-            let length = unsafe pairs[pair].transmitting!.collect(head, isWritable: false, into: &pieces)
-        else { return false }
-        unsafe pairs[pair].transmitting!.complete(head, length: 0)
+        guard let chain = unsafe pairs[pair].transmitting!.take(isWritable: false, into: &pieces) else { return false }
+        unsafe pairs[pair].transmitting!.complete(chain, length: 0)
         if discardsFrames { return true }
-        let body = length - headerLength, room = unsafe frame.pointee.iov_len - VirtioNetHeader.length
+        let body = chain.length - headerLength, room = unsafe frame.pointee.iov_len - VirtioNetHeader.length
         guard body > 0, body <= room else {
             // The worker counts it as no frame.
             unsafe frame.pointee.iov_len = 0
@@ -225,7 +225,7 @@ struct RunningRings: ~Copyable {
         }
         if isLost { return fail("it has shortened its memory") }
         if outcome == .broken { return fail("its ring has an impossible entry") }
-        for index in 0..<pairCount where unsafe pairs[index].receiving?.hasUnpublished == true {
+        for index in 0..<pairCount where unsafe pairs[index].receiving?.unpublished ?? 0 > 0 {
             if outcome != .full || index != last { _ = unsafe pairs[index].receiving!.announce(false) }
             if unsafe pairs[index].receiving!.publish() { unsafe interrupt(pairs[index].receiveCall) }
         }

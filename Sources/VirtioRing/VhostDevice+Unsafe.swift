@@ -36,6 +36,7 @@ package final class VhostDevice: @unchecked Sendable {
     /// Frames are taken from the rings, and put into them.
     private struct State: ~Copyable {
         var memory: GuestMemory?
+        var log: DirtyLog?
         var places = [RingPlace](repeating: RingPlace(), count: VhostDevice.ringCount)
         var isStarted = [Bool](repeating: false, count: VhostDevice.ringCount)
         var isEnabled = [Bool](repeating: false, count: VhostDevice.ringCount)
@@ -114,6 +115,14 @@ package final class VhostDevice: @unchecked Sendable {
         }
     }
 
+    /// Replaces the map of written pages. Pages are marked while the guest's features have `logAll`.
+    package func setLog(_ log: DirtyLog?) throws(VhostFault) {
+        let before = state.log
+        try withExtendedLifetime(before) { () throws(VhostFault) in
+            try change { device throws(VhostFault) in device.state.log = log }
+        }
+    }
+
     /// Changes where a ring is.
     package func setPlace(
         of ring: Int, _ body: (inout RingPlace) -> Void
@@ -154,21 +163,22 @@ package final class VhostDevice: @unchecked Sendable {
         wakeup.signal()
     }
 
-    /// Stops a ring. Returns the index of its next entry.
-    package func stop(_ ring: Int) -> UInt16 {
+    /// Stops a ring. Returns where it has come to (`RingPlace.base`).
+    package func stop(_ ring: Int) -> UInt32 {
         try? change { device throws(VhostFault) in
             device.state.isStarted[ring] = false
             device.removeKick(of: ring)
         }
         lock.lock()
         defer { lock.unlock() }
-        return state.places[ring].next
+        return state.places[ring].base
     }
 
     /// Stops all rings, and forgets the memory.
     package func close() {
         for ring in 0..<VhostDevice.ringCount { _ = stop(ring) }
         try? setMemory(nil)
+        try? setLog(nil)
     }
 
     private static func prepare(_ raw: Int32) throws(VhostFault) {
@@ -188,18 +198,21 @@ package final class VhostDevice: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         for ring in 0..<VhostDevice.ringCount {
-            if let next = rings.next(of: ring) { state.places[ring].next = next }
+            if let base = rings.base(of: ring) { state.places[ring].base = base }
         }
         rings.stop()
         try body(self)
         rings.features = state.features
         rings.memory = state.memory
+        rings.log = state.features.contains(.logAll) ? state.log : nil
         guard let memory = state.memory, rings.fault == nil else { return }
+        if let log = rings.log, log.limit < memory.limit {
+            throw VhostFault("its dirty log ends before its memory does")
+        }
         for ring in 0..<VhostDevice.ringCount where isRunnable(ring) {
             rings.start(
                 ring,
-                try SplitRing(
-                    state.places[ring], in: memory, usesEvents: state.features.contains(.eventIndex)),
+                try GuestRing(state.places[ring], in: memory, state.features, log: rings.log),
                 isEnabled: isEnabled(ring))
             rings.setCall(of: ring, state.calls[ring]?.value.raw ?? -1)
         }

@@ -11,6 +11,8 @@ package struct VirtioFeatures: OptionSet, Sendable {
     package static let checksum = bit(0)
     /// The guest takes frames with unfinished checksums.
     package static let guestChecksum = bit(1)
+    /// The front end may give the guest an MTU.
+    package static let mtu = bit(3)
     /// The guest takes GSO frames with TCP over IPv4.
     package static let guestTSO4 = bit(7)
     /// The guest takes GSO frames with TCP over IPv6.
@@ -27,6 +29,8 @@ package struct VirtioFeatures: OptionSet, Sendable {
     package static let mergeableBuffers = bit(15)
     /// The guest may use several queue pairs.
     package static let multiqueue = bit(22)
+    /// Of vhost-user itself: pages that are written are marked in the dirty log.
+    package static let logAll = bit(26)
     /// A chain may lie in a separate table.
     package static let indirectDescriptors = bit(28)
     /// Each side names the entry that it wants to be announced.
@@ -36,9 +40,13 @@ package struct VirtioFeatures: OptionSet, Sendable {
     /// The device is not a legacy one.
     package static let version1 = bit(32)
 
+    /// The rings are packed ones.
+    package static let packedRings = bit(34)
+
     /// Everything that is offered to a guest.
     package static let offered: VirtioFeatures = [
-        .checksum, .guestChecksum, .guestTSO4, .guestTSO6, .guestECN, .hostTSO4, .hostTSO6, .hostECN,
-        .mergeableBuffers, .multiqueue, .indirectDescriptors, .eventIndex, .protocolFeatures, .version1,
+        .checksum, .guestChecksum, .mtu, .guestTSO4, .guestTSO6, .guestECN, .hostTSO4, .hostTSO6, .hostECN,
+        .mergeableBuffers, .multiqueue, .logAll, .indirectDescriptors, .eventIndex, .protocolFeatures, .version1,
+        .packedRings,
     ]
 }

@@ -38,18 +38,29 @@ package final class VhostGuest: @unchecked Sendable {
     /// Of each ring: how many entries the driver has made available, and how many it has taken back.
     package var available = [UInt16](repeating: 0, count: ringCount)
     package var taken = [UInt16](repeating: 0, count: ringCount)
+    /// The rings are packed ones.
+    package let isPacked: Bool
+    /// Of each packed ring: where the driver goes on, and the entries of each chain.
+    var packed = [PackedDriver](repeating: PackedDriver(), count: ringCount)
 
-    package init() throws {
-        let name = "/dev/shm/vde_vmnet-test-\(CurrentProcess.identifier)-\(UInt64.random(in: 0...UInt64.max))"
-        file = try Files.open(name, [.readWrite, .create])
-        try Files.remove(name)
-        ftruncate(file.raw, off_t(VhostGuest.memoryLength))
+    package init(isPacked: Bool = false) throws {
+        self.isPacked = isPacked
+        file = try VhostGuest.sharedFile(of: VhostGuest.memoryLength)
         unsafe memory = mmap(nil, VhostGuest.memoryLength, PROT_READ | PROT_WRITE, MAP_SHARED, file.raw, 0)
         kicks = try (0..<VhostGuest.ringCount).map { _ in Box(try Wakeup()) }
         calls = try (0..<VhostGuest.ringCount).map { _ in Box(try Wakeup()) }
     }
 
     deinit { unsafe munmap(memory, VhostGuest.memoryLength) }
+
+    /// A file in memory without a name, full of zeros.
+    package static func sharedFile(of length: Int) throws -> Descriptor {
+        let name = "/dev/shm/vde_vmnet-test-\(CurrentProcess.identifier)-\(UInt64.random(in: 0...UInt64.max))"
+        let file = try Files.open(name, [.readWrite, .create])
+        try Files.remove(name)
+        try file.truncate(to: length)
+        return file
+    }
 
     /// Makes the eventfd of a ring's interrupts blocking, and fills it: a write to it waits until `emptyCall`.
     package func fillCall(_ ring: Int) throws {
@@ -88,6 +99,20 @@ package final class VhostGuest: @unchecked Sendable {
         (0..<count).map { unsafe memory.load(fromByteOffset: offset + $0, as: UInt8.self) }
     }
 
+    /// All of the memory.
+    package var contents: [UInt8] {
+        unsafe Array(UnsafeRawBufferPointer(start: memory, count: VhostGuest.memoryLength))
+    }
+
+    /// The pages of 4096 bytes that have changed since, by their place in the memory.
+    package func changedPages(since contents: [UInt8]) -> [Int] {
+        unsafe contents.withUnsafeBytes { before in
+            (0..<VhostGuest.memoryLength / 4096).filter {
+                unsafe memcmp(memory + $0 * 4096, before.baseAddress! + $0 * 4096, 4096) != 0
+            }
+        }
+    }
+
     /// Writes a descriptor of a table that begins at `table`.
     package func describe(
         _ index: Int, table: Int, address: UInt64, length: Int, flags: UInt16 = 0, next: UInt16 = 0
@@ -99,15 +124,30 @@ package final class VhostGuest: @unchecked Sendable {
         store(next, at: place + 14)
     }
 
-    /// Makes a chain available.
+    /// Makes the chain of a split ring available that begins at a descriptor.
     package func offer(_ head: UInt16, ring: Int) {
         store(head, at: Place.available[ring] + 4 + 2 * (Int(available[ring]) % VhostGuest.entries))
         available[ring] &+= 1
         store(available[ring], at: Place.available[ring] + 2)
     }
 
+    /// Makes buffers available as one chain: places in the memory, and lengths. Of a split ring, the descriptors from
+    /// `identifier` on are used.
+    package func offer(_ pieces: [(place: Int, length: Int)], identifier: Int, isWritable: Bool, ring: Int) {
+        guard !isPacked else { return offerPacked(pieces, identifier: identifier, isWritable: isWritable, ring: ring) }
+        for (offset, piece) in pieces.enumerated() {
+            let isLast = offset == pieces.count - 1
+            describe(
+                identifier + offset, table: Place.descriptors[ring],
+                address: VhostGuest.guestBase + UInt64(piece.place), length: piece.length,
+                flags: (isWritable ? 2 : 0) | (isLast ? 0 : 1), next: UInt16(identifier + offset + 1))
+        }
+        offer(UInt16(identifier), ring: ring)
+    }
+
     /// The next chain that the device has returned; nil if there is none.
     package func takeUsed(ring: Int) -> (head: UInt32, length: Int)? {
+        if isPacked { return takeUsedPacked(ring: ring) }
         guard load(at: Place.used[ring] + 2) != taken[ring] else { return nil }
         let place = Place.used[ring] + 4 + 8 * (Int(taken[ring]) % VhostGuest.entries)
         taken[ring] &+= 1
@@ -116,15 +156,14 @@ package final class VhostGuest: @unchecked Sendable {
 
     // MARK: Frames
 
+    private func offerReceiveBuffer(_ index: Int, pair: Int) {
+        let place = Place.receiveBuffers[pair] + index * VhostGuest.bufferLength
+        offer([(place, VhostGuest.bufferLength)], identifier: index, isWritable: true, ring: 2 * pair)
+    }
+
     /// Offers all receive buffers of a pair.
     package func fillReceiveRing(pair: Int = 0) {
-        for index in 0..<VhostGuest.entries {
-            let offset = Place.receiveBuffers[pair] + index * VhostGuest.bufferLength
-            describe(
-                index, table: Place.descriptors[2 * pair], address: VhostGuest.guestBase + UInt64(offset),
-                length: VhostGuest.bufferLength, flags: 2)
-            offer(UInt16(index), ring: 2 * pair)
-        }
+        for index in 0..<VhostGuest.entries { offerReceiveBuffer(index, pair: pair) }
     }
 
     /// The next received frame behind its header, from all its buffers, which are offered again.
@@ -138,7 +177,7 @@ package final class VhostGuest: @unchecked Sendable {
             let part = read(buffer.length, at: offset)
             if bytes.isEmpty { rest = Int(part[10]) | Int(part[11]) << 8 }
             bytes += part
-            offer(UInt16(buffer.head), ring: ring)
+            offerReceiveBuffer(Int(buffer.head), pair: pair)
             rest -= 1
             guard rest > 0, let next = takeUsed(ring: ring) else { return bytes }
             buffer = next
@@ -150,19 +189,15 @@ package final class VhostGuest: @unchecked Sendable {
         _ frame: [UInt8], header: [UInt8] = [UInt8](repeating: 0, count: 12), pieces: Int = 1, pair: Int = 0
     ) {
         let ring = 2 * pair + 1, slot = Int(available[ring]) % 8
-        let start = Place.transmitBuffers[pair] + slot * Place.transmitRoom, first = slot * 8
+        let start = Place.transmitBuffers[pair] + slot * Place.transmitRoom
         write(header + frame, at: start)
-        let table = Place.descriptors[ring], base = VhostGuest.guestBase + UInt64(start)
-        describe(first, table: table, address: base, length: header.count, flags: 1, next: UInt16(first + 1))
+        var chain = [(place: start, length: header.count)]
         let part = (frame.count + pieces - 1) / pieces
         for piece in 0..<pieces {
-            let from = piece * part, length = min(part, frame.count - from)
-            let isLast = piece == pieces - 1
-            describe(
-                first + 1 + piece, table: table, address: base + UInt64(header.count + from), length: length,
-                flags: isLast ? 0 : 1, next: UInt16(first + 2 + piece))
+            let from = piece * part
+            chain.append((start + header.count + from, min(part, frame.count - from)))
         }
-        offer(UInt16(first), ring: ring)
+        offer(chain, identifier: slot * 8, isWritable: false, ring: ring)
     }
 
     // MARK: Messages
@@ -257,7 +292,7 @@ package final class VhostGuest: @unchecked Sendable {
     /// - Parameters:
     ///   - features: what the driver uses.
     ///   - bases: one for each ring; by default those of the first pair.
-    package func start(features: UInt64, bases: [UInt16] = [0, 0]) throws {
+    package func start(features: UInt64, bases: [UInt32] = [0, 0]) throws {
         try request(1)
         _ = try reply()
         try request(15)
@@ -268,7 +303,7 @@ package final class VhostGuest: @unchecked Sendable {
         guard try reply().value == 0 else { throw CommandFailed(description: "the memory was refused") }
         for ring in bases.indices {
             try request(8, VhostGuest.words32(UInt32(ring), UInt32(VhostGuest.entries)))
-            try request(10, VhostGuest.words32(UInt32(ring), UInt32(bases[ring])))
+            try request(10, VhostGuest.words32(UInt32(ring), bases[ring]))
             try request(
                 9,
                 VhostGuest.words32(UInt32(ring), 0)

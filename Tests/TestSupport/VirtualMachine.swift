@@ -47,18 +47,20 @@ package final class VirtualMachine {
     /// - Parameters:
     ///   - socket: QEMU's end, as the value of `-chardev socket,`: a path and options.
     ///   - pairs: queue pairs, one for each processor of the guest.
+    ///   - device: further options of the network card.
+    ///   - options: further options of QEMU.
     package static func vhostUser(
-        _ name: String, socket: String, mac: String, pairs: Int = 1, in namespace: Namespace, tools: [String] = [],
-        folder: TemporaryFolder
+        _ name: String, socket: String, mac: String, pairs: Int = 1, device: String = "", options: [String] = [],
+        in namespace: Namespace, tools: [String] = [], folder: TemporaryFolder
     ) throws -> VirtualMachine {
         try qemu(
             name, netdev: "vhost-user,id=net0,chardev=control,queues=\(pairs)", mac: mac, in: namespace,
             // In software emulation, QEMU 7.2 itself crashes with MSI-X and vhost-user.
-            device: ",vectors=0" + (pairs > 1 ? ",mq=on" : ""),
+            device: ",vectors=0" + (pairs > 1 ? ",mq=on" : "") + device,
             options: [
                 "-smp", "\(pairs)", "-chardev", "socket,id=control,\(socket)", "-object",
                 "memory-backend-memfd,id=memory,size=128M,share=on", "-machine", "memory-backend=memory",
-            ], tools: tools, folder: folder)
+            ] + options, tools: tools, folder: folder)
     }
 
     /// Writes the kernel, the root file system as `initrd`, and a script of iPXE that loads both.

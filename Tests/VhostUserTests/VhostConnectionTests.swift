@@ -20,7 +20,7 @@ private final class ConnectionFixture {
         let ours = try pair.first.duplicate()
         pair.first = try pair.second.duplicate()
         guest!.adopt(try pair.second.duplicate())
-        connection = try VhostConnection(ours, loop: loop) { [unowned self] in
+        connection = try VhostConnection(ours, mtu: 1500, loop: loop) { [unowned self] in
             ends.append($0)
             connection?.close()
         }
@@ -44,15 +44,15 @@ private final class ConnectionFixture {
         #expect(try guest.reply().value == VirtioFeatures.offered.rawValue)
         try guest.request(15)
         fixture.run()
-        #expect(try guest.reply() == (15, 9))
+        #expect(try guest.reply() == (15, 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 13 | 1 << 16))
         try guest.request(17)
         fixture.run()
         #expect(try guest.reply() == (17, 8))
         try guest.request(16, VhostGuest.words(8))
         // One that is not handled, and one with an acknowledgement.
-        try guest.request(6, VhostGuest.words(0, 0), flags: 9)
+        try guest.request(25, VhostGuest.words(0, 0), flags: 9)
         fixture.run()
-        #expect(try guest.reply() == (6, 1))
+        #expect(try guest.reply() == (25, 1))
         try guest.request(5, VhostGuest.memoryTable, flags: 9, descriptors: [guest.file.raw])
         fixture.run()
         #expect(try guest.reply() == (5, 0))
@@ -64,6 +64,37 @@ private final class ConnectionFixture {
         guest.disconnect()
         fixture.run()
         #expect(fixture.ends == [nil])
+    }
+
+    /// QEMU reports to its user that `host_mtu` is not possible.
+    @Test func greaterMTUThanTheNetworkHasIsRefused() throws {
+        let fixture = try ConnectionFixture()
+        let guest = try #require(fixture.guest)
+        try guest.request(16, VhostGuest.words(1 << 3 | 1 << 4))
+        for (mtu, outcome) in [(1500, 0), (1501, 1), (576, 0)] as [(UInt64, UInt64)] {
+            try guest.request(20, VhostGuest.words(mtu), flags: 9)
+            fixture.run()
+            #expect(try guest.reply() == (20, outcome))
+        }
+    }
+
+    /// A driver starts again from the beginning, by either request.
+    @Test(arguments: [false, true]) func resetDeviceStartsAgain(byStatus: Bool) throws {
+        let fixture = try ConnectionFixture()
+        let guest = try #require(fixture.guest)
+        try guest.request(16, VhostGuest.words(1 << 3 | 1 << 13 | 1 << 16))
+        try guest.request(39, VhostGuest.words(15))
+        try guest.request(40)
+        fixture.run()
+        #expect(try guest.reply() == (40, 15))
+        try guest.request(2, VhostGuest.words(1 << 32 | 1 << 30))
+        fixture.run()
+        #expect(fixture.connection?.device.features == [.version1, .protocolFeatures])
+        try guest.request(byStatus ? 39 : 34, byStatus ? VhostGuest.words(0) : [], flags: 9)
+        fixture.run()
+        #expect(try guest.reply() == (byStatus ? 39 : 34, 0))
+        #expect(fixture.connection?.device.features == [])
+        #expect(fixture.ends.isEmpty)
     }
 
     @Test func messageInPiecesIsPutTogether() throws {
@@ -78,10 +109,11 @@ private final class ConnectionFixture {
 
     @Test(
         arguments: [
-            (2, VhostGuest.words(1 << 34), "features that were not offered"),
+            (2, VhostGuest.words(1 << 35), "features that were not offered"),
             (8, VhostGuest.words32(16, 64), "queues=8"),
             (12, VhostGuest.words(0), "without its descriptor"),
             (5, VhostGuest.memoryTable, "1 memory regions came with 0 descriptors"),
+            (6, VhostGuest.words(4096, 0), "dirty log came without its descriptor"),
             (10, VhostGuest.words32(0, 70_000), "begins at index 70000"),
             (18, VhostGuest.words32(0), "has 4 bytes instead of 8"),
         ] as [(UInt32, [UInt8], String)])

@@ -14,16 +14,22 @@ final class RingFixture {
     private var batch = FrameBatch(capacity: 64)
     private var receiver: ReceiveVector
 
-    /// - Parameter starts: the rings run.
-    init(_ features: VirtioFeatures, bases: [UInt16] = [0, 0], starts: Bool = true) throws {
-        guest = try VhostGuest()
+    /// - Parameters:
+    ///   - guest: one that other devices served before; nil for a new one.
+    ///   - bases: where each ring begins; packed rings by default with a wrap counter of 1.
+    ///   - starts: the rings run.
+    init(
+        _ features: VirtioFeatures, guest: VhostGuest? = nil, bases: [UInt32] = [0, 0], starts: Bool = true
+    ) throws {
+        let isPacked = features.contains(.packedRings)
+        self.guest = try guest ?? VhostGuest(isPacked: isPacked)
         device = try VhostDevice()
         frames = device.frameDevice
         receiver = ReceiveVector(for: batch)
         try device.setFeatures(features.union(.protocolFeatures))
-        try device.setMemory(RingFixture.memory(of: guest))
+        try device.setMemory(RingFixture.memory(of: self.guest))
         guard starts else { return }
-        for ring in bases.indices { try start(ring, base: bases[ring]) }
+        for ring in bases.indices { try start(ring, base: bases[ring] | (isPacked ? 0x8000_8000 : 0)) }
     }
 
     static func memory(
@@ -38,11 +44,11 @@ final class RingFixture {
             ], from: list)
     }
 
-    func start(_ ring: Int, base: UInt16 = 0, size: UInt32 = UInt32(VhostGuest.entries)) throws {
+    func start(_ ring: Int, base: UInt32 = 0, size: UInt32 = UInt32(VhostGuest.entries)) throws {
         func user(_ places: [Int]) -> UInt64 { VhostGuest.userBase + UInt64(places[ring]) }
         try device.setPlace(of: ring) {
             $0.size = size
-            $0.next = base
+            $0.base = base
             $0.descriptors = user(VhostGuest.Place.descriptors)
             $0.available = user(VhostGuest.Place.available)
             $0.used = user(VhostGuest.Place.used)

@@ -10,10 +10,12 @@ import Wire
 @testable import VirtioRing
 
 @Suite struct VhostDeviceTests {
-    private static let all = VirtioFeatures.offered
+    private static let packed = VirtioFeatures.offered
+    private static let all = packed.subtracting(.packedRings)
     private static let plain: VirtioFeatures = [.version1, .mergeableBuffers]
+    private static let plainPacked = plain.union(.packedRings)
 
-    @Test(arguments: [all, plain, [.version1], []])
+    @Test(arguments: [all, plain, [.version1], [], packed, plainPacked])
     func framesPassBothWays(features: VirtioFeatures) throws {
         let fixture = try RingFixture(features)
         let guest = fixture.guest
@@ -37,8 +39,8 @@ import Wire
         #expect(fixture.receive().frames.isEmpty)
     }
 
-    @Test func longFrameIsSpreadOverBuffers() throws {
-        let fixture = try RingFixture(Self.plain)
+    @Test(arguments: [plain, packed]) func longFrameIsSpreadOverBuffers(features: VirtioFeatures) throws {
+        let fixture = try RingFixture(features)
         fixture.guest.fillReceiveRing()
         for length in [2036, 2037, 9014, 65_549] {
             let frame = numbered(length)
@@ -48,8 +50,9 @@ import Wire
         }
     }
 
-    @Test func frameThatFitsNoBufferIsRefused() throws {
-        let fixture = try RingFixture([.version1])
+    @Test(arguments: [[.version1], [.version1, .packedRings] as VirtioFeatures])
+    func frameThatFitsNoBufferIsRefused(features: VirtioFeatures) throws {
+        let fixture = try RingFixture(features)
         fixture.guest.fillReceiveRing()
         #expect(fixture.send([numbered(4000)]) == (0, Errno.messageTooLong))
         #expect(fixture.send([numbered(1514)]).sent == 1)
@@ -73,8 +76,8 @@ import Wire
         #expect(fixture.send([numbered(100)]).sent == 1)
     }
 
-    @Test func manyFramesGoInOneCall() throws {
-        let fixture = try RingFixture(Self.all)
+    @Test(arguments: [all, packed]) func manyFramesGoInOneCall(features: VirtioFeatures) throws {
+        let fixture = try RingFixture(features)
         fixture.guest.fillReceiveRing()
         for count in 1...40 {
             let frames = (0..<count).map { numbered(100 + $0, from: count) }
@@ -199,8 +202,8 @@ import Wire
         return (frame, offload)
     }
 
-    @Test func gsoFramePassesWhole() throws {
-        let fixture = try RingFixture(Self.all)
+    @Test(arguments: [all, packed]) func gsoFramePassesWhole(features: VirtioFeatures) throws {
+        let fixture = try RingFixture(features)
         fixture.guest.fillReceiveRing()
         let (frame, offload) = Self.gsoFrame(20_000)
         #expect(fixture.send([frame], offload: offload).sent == 1)
@@ -215,7 +218,7 @@ import Wire
     }
 
     /// A guest without TSO gets segments that are complete.
-    @Test(arguments: [plain, [.version1]])
+    @Test(arguments: [plain, [.version1], plainPacked])
     func gsoFrameIsSegmentedForGuestWithoutTSO(features: VirtioFeatures) throws {
         let fixture = try RingFixture(features)
         fixture.guest.fillReceiveRing()

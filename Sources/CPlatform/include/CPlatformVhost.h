@@ -60,6 +60,9 @@ static inline uint64_t platform_load_word(const void *word) {
 static inline void platform_store_release(void *word, uint16_t value) {
     __atomic_store_n((uint16_t *)word, value, __ATOMIC_RELEASE);
 }
+static inline void platform_set_bits(void *byte, uint8_t bits) {
+    __atomic_fetch_or((uint8_t *)byte, bits, __ATOMIC_RELEASE);
+}
 // A hint to the processor: the cache line of `place` will be read, or written, soon. Never faults.
 static inline void platform_prefetch(const void *place, int is_written) {
     if (is_written) {

@@ -15,6 +15,8 @@ package struct ListenerConfiguration: Equatable, Sendable {
     /// Owner and mode of the sockets to make.
     package var access = ListenerAccess()
 
+    /// The longest packet of the network in bytes; nil if it is not known.
+    package var mtu: Int?
     /// Sockets that the service manager has made.
     package var activated: [ActivatedSocket] = []
     /// The seconds without a guest after which the daemon ends; nil: it does not end.

@@ -60,7 +60,7 @@ extension ListenerSession {
         do throws(SystemError) {
             // The connection gets its port below, and ends on a later iteration of the loop.
             let place = Box<PortNumber?>(nil)
-            let connection = try VhostConnection(socket, loop: loop) { [unowned self] reason in
+            let connection = try VhostConnection(socket, mtu: configuration.mtu, loop: loop) { [unowned self] reason in
                 if let port = place.value { end(port, reason) }
             }
             var port = PortConfiguration(

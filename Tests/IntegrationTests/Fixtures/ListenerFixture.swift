@@ -45,10 +45,12 @@ final class ListenerFixture {
 
     /// A guest by vhost-user, which connects again after a restart of the daemon.
     /// - Parameter pairs: queue pairs, one for each processor of the guest.
-    func vhostVM(_ name: String, _ number: Int, pairs: Int = 1) throws -> VirtualMachine {
+    func vhostVM(
+        _ name: String, _ number: Int, pairs: Int = 1, device: String = "", options: [String] = []
+    ) throws -> VirtualMachine {
         try VirtualMachine.vhostUser(
-            name, socket: "path=\(vhostUser),reconnect=1", mac: "52:54:00:00:00:0\(number)", pairs: pairs, in: host,
-            folder: folder)
+            name, socket: "path=\(vhostUser),reconnect=1", mac: "52:54:00:00:00:0\(number)", pairs: pairs,
+            device: device, options: options, in: host, folder: folder)
     }
 
     func vm(_ name: String, _ netdev: String, _ number: Int) throws -> VirtualMachine {

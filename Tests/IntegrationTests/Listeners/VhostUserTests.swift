@@ -66,6 +66,70 @@ extension IntegrationTests {
             #expect(!Files.exists(fixture.vhostUser))
         }
 
+        /// A guest with packed rings, and an MTU of its network card. It goes on after the daemon was killed, although
+        /// QEMU then gives the positions of its start.
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func guestHasPackedRings() throws {
+            let fixture = try ListenerFixture(vhostUser: true)
+            let guest = try fixture.vhostVM("guest", 1, device: ",packed=on,host_mtu=1400")
+            try guest.waitUntilBooted()
+            // Bit 34 of the features that the driver has negotiated, and the MTU.
+            #expect(try guest.run("cut -c35 /sys/class/net/eth0/device/features").output.trimmed == "1")
+            #expect(try guest.run("cat /sys/class/net/eth0/mtu").output.trimmed == "1400")
+            let address = VirtualMachine.address(in: try guest.lease())
+            try transfer(guest, fixture, address: address)
+            for _ in 0..<3 {
+                fixture.daemon.program.signal(Signal.kill)
+                _ = try fixture.daemon.program.waitForEnd()
+                try fixture.restart()
+                try eventually("the guest is back", within: ampleTime) {
+                    try guest.run("ping -c 1 -W 1 \(gateway)").status == 0
+                }
+                try transfer(guest, fixture, address: address)
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// A running guest moves to another QEMU while it downloads a file: what arrived in its memory goes with it.
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"), arguments: ["off", "on"])
+        func runningGuestMigrates(packed: String) throws {
+            let fixture = try ListenerFixture(vhostUser: true)
+            let monitor = fixture.folder.file("monitor"), way = fixture.folder.file("migration")
+            let device = ",packed=" + packed
+            let source = try fixture.vhostVM(
+                "source", 1, device: device, options: ["-monitor", "unix:\(monitor),server=on,wait=off"])
+            try source.waitUntilBooted()
+            let address = VirtualMachine.address(in: try source.lease())
+            let path = fixture.folder.file("file")
+            try fixture.host.run("busybox", "dd", "if=/dev/urandom", "of=" + path, "bs=1M", "count=32")
+            let sum = try fixture.host.run("md5sum", "-z", path).prefix(32)
+            let server = try fixture.host.start([
+                "busybox", "httpd", "-f", "-p", "8081", "-h", fixture.folder.path,
+            ])
+            try fixture.host.waitForListener(on: 8081)
+            try source.run("wget -q -O - http://\(gateway):8081/file | md5sum > /tmp/sum &")
+            let target = try fixture.vhostVM("target", 1, device: device, options: ["-incoming", "unix:" + way])
+            try eventually("the other QEMU listens") { Files.exists(way) }
+            var socket = try Socket.unixStream()
+            try socket.connect(to: UnixPath(monitor))
+            let command = "migrate unix:\(way)\ninfo migrate\nquit\n"
+            #expect(try socket.send(Array(command.utf8)) == command.utf8.count)
+            var answer: [UInt8] = []
+            try eventually("the migration has ended", within: ampleTime) {
+                guard let part = try? socket.receive(limit: 4096) else { return false }
+                answer += part
+                return part.isEmpty
+            }
+            #expect(String(decoding: answer, as: UTF8.self).contains("Migration status: completed"))
+            #expect(try source.waitForEnd() == .exited(0))
+            try eventually("the file has arrived", within: ampleTime) {
+                try target.run("cat /tmp/sum").output.hasPrefix(sum)
+            }
+            try transfer(target, fixture, address: address)
+            server.kill()
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         /// A guest with two processors and a queue pair for each.
         @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
         func guestHasSeveralQueuePairs() throws {
