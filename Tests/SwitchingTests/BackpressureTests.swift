@@ -128,6 +128,28 @@ import Wire
         harness.settle()
     }
 
+    /// The uplink waits for the only guest, and no longer once there is another one.
+    @Test func secondGuestResumesTheUplink() throws {
+        let harness = try ForwarderHarness(pauseLimit: .seconds(3600))
+        let uplink = try harness.attach(.uplink, kind: .tap), stopped = try harness.attach()
+        try introduce(harness, [(stopped, mac(2))])
+        let header = [UInt8](repeating: 0, count: VirtioNetHeader.length)
+        var sent = 0
+        while (try? uplink.send(header + numbered(sent, to: mac(2), from: mac(1)))) != nil {
+            sent += 1
+            harness.settle()
+            try #require(sent < 100_000)
+        }
+        #expect(harness.counters(stopped).totalDrops == 0, "the uplink waits")
+        let other = try harness.attach()
+        try introduce(harness, [(other, mac(3))])
+        let word = frame(to: mac(3), from: mac(1), [9])
+        try uplink.send(header + word)
+        harness.settle()
+        let frames = other.received()
+        #expect(frames == [word])
+    }
+
     /// What lies in its socket while it waits for a slow receiver is not lost when it closes.
     @Test func framesSentBeforeCloseArrive() throws {
         let harness = try ForwarderHarness(pauseLimit: .seconds(3600))

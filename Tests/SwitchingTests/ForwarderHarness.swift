@@ -30,14 +30,15 @@ final class ForwarderHarness {
 
     /// Attaches a port and returns it with the socket at its far end.
     func attach(
-        _ role: PortRole = .guest, maximumFrame: Int = 65_553, receivesUnknown: Bool = true, group: UInt16 = 0,
+        _ role: PortRole = .guest, kind: PortKind = .datagram, maximumFrame: Int = 65_553, receivesUnknown: Bool = true,
+        group: UInt16 = 0,
         mayServe: Bool = false, runsOnce: Bool = true
     ) throws -> PeerSocket {
         let pair = try DescriptorPair.datagramSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
         var configuration = PortConfiguration(
-            name: "port", kind: .datagram, role: role, descriptor: try pair.first.duplicate().release(),
+            name: "port", kind: kind, role: role, descriptor: try pair.first.duplicate().release(),
             maximumFrame: maximumFrame, receivesUnknown: receivesUnknown)
         configuration.group = group
         configuration.mayServe = mayServe

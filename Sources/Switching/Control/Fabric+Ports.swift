@@ -8,6 +8,7 @@ extension Fabric {
     /// Puts a port into its slot, its group and its VLANs.
     func attach(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         ports.attach(Port(number, configuration, counters))
+        resumeSharedIngresses()
         updateCaptures(of: number)
         joinGroup(number)
         setVLANs(of: number, untagged: configuration.pvid, tagged: configuration.taggedVLANs)

@@ -114,6 +114,20 @@ extension Fabric {
         }
     }
 
+    /// Reads an uplink again that was paused for the only guest, because there is another one now.
+    func resumeSharedIngresses() {
+        var index = 0
+        while index < tables.pausedIngresses.count {
+            let paused = tables.pausedIngresses[index]
+            guard ports[paused.ingress].kind == .tap else {
+                index += 1
+                continue
+            }
+            ports[paused.egress].isSlowReceiver = true
+            resumeIngress(at: index)
+        }
+    }
+
     /// Reads a port again, by its index in `pausedIngresses`.
     func resumeIngress(at index: Int) {
         let ingress = removePausedIngress(at: index)

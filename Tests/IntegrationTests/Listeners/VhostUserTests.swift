@@ -110,7 +110,7 @@ extension IntegrationTests {
             try source.run("wget -q -O - http://\(gateway):8081/file | md5sum > /tmp/sum &")
             let target = try fixture.vhostVM("target", 1, device: device, options: ["-incoming", "unix:" + way])
             try eventually("the other QEMU listens") { Files.exists(way) }
-            var socket = try Socket.unixStream()
+            let socket = try Socket.unixStream()
             try socket.connect(to: UnixPath(monitor))
             let command = "migrate unix:\(way)\ninfo migrate\nquit\n"
             #expect(try socket.send(Array(command.utf8)) == command.utf8.count)
