@@ -198,6 +198,11 @@ let package = Package(
         .executableTarget(
             name: "command_reference", dependencies: ["CommandReference"], path: "Tools/CommandReferenceTool"),
         .testTarget(name: "CommandReferenceTests", dependencies: ["CommandReference", "Platform", "TestSupport"]),
+        // The program `split` of ci/release-build, without its main file.
+        .target(
+            name: "ObjectSplitter", path: "packaging/dist",
+            sources: ["ELF.swift", "Pieces.swift", "Split.swift", "SplitObject.swift"]),
+        .testTarget(name: "ObjectSplitterTests", dependencies: ["ObjectSplitter", "Platform", "TestSupport"]),
     ],
     cLanguageStandard: .gnu17
 )
