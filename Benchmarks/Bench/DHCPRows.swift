@@ -64,7 +64,7 @@ final class RelayShim {
     /// - Parameter path: the switch.
     static func run(path: String) throws -> Never {
         let shim = try RelayShim(path: path)
-        StandardOutput.write("ready\n")
+        StandardOutput.writeIfPossible("ready\n")
         while true {
             let count = shim.poller.wait(timeout: nil)
             for index in 0..<count {

@@ -62,8 +62,8 @@ struct Bench {
                 }
             }
         }
-        for (name, value) in report.host.lines { StandardOutput.write("\(name): \(value)\n") }
-        StandardOutput.write("\n" + report.table + "\n")
+        for (name, value) in report.host.lines { StandardOutput.writeIfPossible("\(name): \(value)\n") }
+        StandardOutput.writeIfPossible("\n" + report.table + "\n")
         if let folder { try report.write(to: folder) }
     }
 }

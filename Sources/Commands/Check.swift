@@ -72,9 +72,10 @@ package struct Check: ParsableCommand {
         let locator = try VirtualNetworkLocator(vde, home: CurrentProcess.environment("HOME"))
         let asJSON = json
         var steps: [CheckStep] = []
+        var output = CommandOutput.Report()
         func report(_ step: CheckStep) {
             steps.append(step)
-            if !asJSON { StandardOutput.write(Check.line(for: step)) }
+            if !asJSON { output.write(Check.line(for: step)) }
         }
         let start = BootClock.now
         let connection: CheckConnection
@@ -86,7 +87,7 @@ package struct Check: ParsableCommand {
                 CheckStep(
                     name: "join", outcome: .failed, duration: BootClock.now - start, detail: parts.failure,
                     remedy: parts.nextStep))
-            return try finish(steps, holds: false)
+            return try finish(steps, output, holds: false)
         }
         report(CheckStep(name: "join", outcome: .ok, duration: BootClock.now - start, detail: connection.name))
         // One user's checks always have the same hardware address, so that they do not use up the pool.
@@ -101,13 +102,14 @@ package struct Check: ParsableCommand {
                 throughput: to.map { (($0.address, $0.port), .seconds(Int64(seconds!))) }),
             onStep: report)
         let holds = check.run()
-        try finish(steps, holds: holds)
+        try finish(steps, output, holds: holds)
     }
 
-    private func finish(_ steps: [CheckStep], holds: Bool) throws {
+    private func finish(_ steps: [CheckStep], _ output: CommandOutput.Report, holds: Bool) throws {
+        try output.finish()
         if json {
             let report = JSON.object([("ok", .bool(holds)), ("hops", .array(steps.map(Check.json)))])
-            StandardOutput.write(report.text + "\n")
+            try CommandOutput.write(report.text + "\n")
         }
         if !holds { throw ExitCode(ExitStatus.failure.rawValue) }
     }

@@ -7,4 +7,27 @@ enum Completions {
     static let interfaces = CompletionKind.shellCommand("vde_vmnet interfaces 2>/dev/null | cut -d ' ' -f 1")
     /// The groups of this host.
     static let groups = CompletionKind.shellCommand("cut -d : -f 1 /etc/group")
+
+    // What is on the networks that run; nothing if the user may not use them. Those below need the only one.
+
+    /// The names of networks.
+    static let networks = CompletionKind.shellCommand("vde_vmnet list 2>/dev/null | sed 1d | cut -d ' ' -f 1")
+    /// The names and hardware addresses of guests with leases.
+    static let guests = CompletionKind.shellCommand(
+        "vde_vmnet lease list 2>/dev/null | sed 1d | tr -s ' ' | cut -d ' ' -f 2-3 | xargs -n 1 | grep -v '^-'")
+    /// The hardware addresses of guests with leases or reserved addresses.
+    static let hardware = CompletionKind.shellCommand(
+        "vde_vmnet lease list 2>/dev/null | sed 1d | tr -s ' ' | cut -d ' ' -f 2")
+    /// The addresses that are leased or reserved.
+    static let leases = CompletionKind.shellCommand("vde_vmnet lease list 2>/dev/null | sed 1d | cut -d ' ' -f 1")
+    /// The published ports, as they were published.
+    static let published = CompletionKind.shellCommand("vde_vmnet publish list 2>/dev/null | sed 1d | cut -d ' ' -f 1")
+    /// The destinations of `--allow` and `allow add`.
+    static let allowed = CompletionKind.shellCommand("vde_vmnet allow list 2>/dev/null | sed -n 's/^allowed: //p'")
+    /// The numbers of the switch's ports in use.
+    static let ports = CompletionKind.shellCommand(
+        "vde_vmnet port list 2>/dev/null | sed 1d | cut -d ' ' -f 1 | grep '^[0-9]'")
+    /// The same, and the uplink.
+    static let capturedPorts = CompletionKind.shellCommand(
+        "vde_vmnet port list 2>/dev/null | sed 1d | cut -d ' ' -f 1 | grep -v '^-'")
 }

@@ -24,7 +24,7 @@ package struct DoctorCommand: ParsableCommand {
         help: """
             The network: its name, or the path of its control socket; or the directory of a switch. (default: the \
             only network that runs, if there is one)
-            """, completion: .file())
+            """, completion: Completions.networks)
     var name: String?
 
     @Flag(help: "Print one JSON object instead of lines of text.")
@@ -40,11 +40,13 @@ package struct DoctorCommand: ParsableCommand {
             controlDirectory: ControlPlaces.own, staleSockets: sockets.stale)
         let asJSON = json, hasColours = TerminalText.hasColours
         var all: [Diagnosis] = []
+        var output = CommandOutput.Report()
         let holds = Doctor(subject, identity) { diagnosis in
             all.append(diagnosis)
-            if !asJSON { StandardOutput.write(DoctorCommand.text(diagnosis, hasColours: hasColours)) }
+            if !asJSON { output.write(DoctorCommand.text(diagnosis, hasColours: hasColours)) }
         }.run()
-        if json { StandardOutput.write(DoctorCommand.json(all, holds: holds).text + "\n") }
+        if json { output.write(DoctorCommand.json(all, holds: holds).text + "\n") }
+        try output.finish()
         if !holds { throw ExitCode(ExitStatus.failure.rawValue) }
     }
 

@@ -13,7 +13,7 @@ package struct Interfaces: ParsableCommand {
 
     package mutating func run() throws {
         if let vmnet = Root.vmnet {
-            for name in vmnet.bridgeableInterfaces().sorted() { StandardOutput.write(name + "\n") }
+            for name in vmnet.bridgeableInterfaces().sorted() { try CommandOutput.write(name + "\n") }
             return
         }
         for name in NetworkInterfaces.names().sorted() where BridgeKind.refusal(of: name) == nil {
@@ -24,7 +24,7 @@ package struct Interfaces: ParsableCommand {
             case .nic: kind = "NIC: guests and network reach each other, guests and this host do not"
             case .wireless: continue
             }
-            StandardOutput.write(name + String(repeating: " ", count: max(1, 17 - name.count)) + kind + "\n")
+            try CommandOutput.write(name + String(repeating: " ", count: max(1, 17 - name.count)) + kind + "\n")
         }
     }
 }

@@ -226,8 +226,10 @@ package struct Join: ParsableCommand {
         }
         let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
         try daemon.run { [listeners] in
-            guard listeners.announcesByJSON else { return StandardOutput.write("vde_vmnet: ready: \($0.summary)\n") }
-            StandardOutput.write($0.json.text + "\n")
+            guard listeners.announcesByJSON else {
+                return StandardOutput.writeIfPossible("vde_vmnet: ready: \($0.summary)\n")
+            }
+            StandardOutput.writeIfPossible($0.json.text + "\n")
             logger.info("ready: \($0.summary)")
         }
     }

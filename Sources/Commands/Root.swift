@@ -40,31 +40,45 @@ package struct Root: ParsableCommand {
         let arguments = Array(arguments.dropFirst())
         if name == "socket_vmnet" { SocketVMNetAdapter.run(arguments) }
         if name == "socket_vmnet_client" { SocketVMNetAdapter.runClient(arguments) }
-        // The root command's own help would omit the options of `join`.
-        if let first = arguments.first, arguments.count == 1, ["-h", "--help", "help"].contains(first) {
-            StandardOutput.write(help)
-            ProcessExit.exit(ExitStatus.success.rawValue)
-        }
-        if arguments == ["-v"] {
-            StandardOutput.write(programVersion + "\n")
-            ProcessExit.exit(ExitStatus.success.rawValue)
-        }
         var origins = OptionOrigins()
         do {
+            // The root command's own help would omit the options of `join`.
+            if let first = arguments.first, arguments.count == 1, ["-h", "--help", "help"].contains(first) {
+                throw CleanExit.message(help)
+            }
+            if arguments == ["-v"] { throw CleanExit.message(programVersion) }
+            try HelpTopic.check(arguments)
             var command = try parseAsRoot(normalized(arguments, &origins))
             try command.run()
             StandardErrorLog.flush()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {
             StandardErrorLog.flush()
-            let notes = origins.notes(on: error.description).map { $0 + "\n" }.joined()
-            StandardOutput.writeError("vde_vmnet: error: \(error)\n" + notes)
-            ProcessExit.exit(error.status.rawValue)
+            fail(error, origins)
         } catch {
-            guard exitCode(for: error).rawValue == ExitStatus.usage.rawValue else { exit(withError: error) }
-            StandardOutput.writeError(usageMessage(fullMessage(for: error), arguments, origins))
-            ProcessExit.exit(ExitStatus.usage.rawValue)
+            let status = exitCode(for: error)
+            if status.rawValue == ExitStatus.usage.rawValue {
+                StandardOutput.writeError(usageMessage(fullMessage(for: error), arguments, origins))
+                ProcessExit.exit(ExitStatus.usage.rawValue)
+            }
+            // The parser's own texts, such as help and completions. Its function for them ignores a full disk.
+            let text = fullMessage(for: error)
+            do throws(ExitError) {
+                if status.isSuccess, !text.isEmpty {
+                    try CommandOutput.write(text.hasSuffix("\n") ? text : text + "\n")
+                }
+            } catch {
+                fail(error, origins)
+            }
+            if !status.isSuccess, !text.isEmpty { StandardOutput.writeError(text + "\n") }
+            ProcessExit.exit(status.rawValue)
         }
+    }
+
+    private static func fail(_ error: ExitError, _ origins: OptionOrigins) -> Never {
+        let notes = origins.notes(on: error.description).map { $0 + "\n" }.joined()
+        StandardOutput.writeError("vde_vmnet: error: \(error)\n" + notes)
+        ProcessExit.exit(error.status.rawValue)
     }
 
     /// The parser's message in the form of the program's other messages: the cause, the option's help, and the command
@@ -121,7 +135,7 @@ package struct Root: ParsableCommand {
     /// - Throws: if the VDE argument looks like a misspelled subcommand: one word that is not an existing directory.
     static func checkForMisspelledSubcommand(_ vde: String?) throws(ExitError) {
         guard let vde, !vde.isEmpty, !vde.contains("/"), !vde.contains("["), !Files.exists(vde) else { return }
-        let names = configuration.subcommands.compactMap { $0.configuration.commandName }.joined(separator: ", ")
+        let names = HelpTopic.names(of: Root.self)
         throw ExitError(
             .usage,
             """

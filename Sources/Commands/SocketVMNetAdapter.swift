@@ -162,8 +162,13 @@ struct SocketVMNetAdapter: ParsableCommand {
             ProcessExit.exit(1)
         } catch {
             if exitCode(for: error).isSuccess {
-                StandardOutput.write(fullMessage(for: error) + "\n")
-                ProcessExit.exit(0)
+                do throws(ExitError) {
+                    try CommandOutput.write(fullMessage(for: error) + "\n")
+                    ProcessExit.exit(0)
+                } catch {
+                    StandardOutput.writeError("socket_vmnet: error: \(error)\n")
+                    ProcessExit.exit(1)
+                }
             }
             StandardOutput.writeError(
                 "socket_vmnet: error: \(message(for: error))\n"

@@ -24,7 +24,7 @@ package struct Version: ParsableCommand {
 
     package mutating func run() throws {
         let report = VersionReport.current
-        StandardOutput.write(json ? report.json.text + "\n" : report.text)
+        try CommandOutput.write(json ? report.json.text + "\n" : report.text)
     }
 }
 

@@ -3,28 +3,56 @@ import CLibrary
 import CPlatform
 import Timing
 
-/// Writes text to the standard streams, unbuffered. Errors, such as a closed pipe, are ignored.
+/// Writes text to the standard streams, unbuffered.
 package enum StandardOutput {
     /// Opens /dev/null for each standard stream that is closed, before another file gets its number. To be called
     /// first.
     package static func ensureOpen() { platform_open_standard_streams() }
 
-    /// Writes to standard output.
-    package static func write(_ text: String) { write(text, to: 1) }
+    /// Bytes that a pipe takes as a whole, or not at all (pipe(7), PIPE_BUF).
+    private static let pipePiece = 4096
 
-    /// Writes to standard error.
+    /// Writes all of a text to standard output, and waits while a pipe is full.
+    package static func write(_ text: String) throws(SystemError) {
+        let stream = Descriptor(adopting: 1)
+        do throws(SystemError) {
+            try write(Array(text.utf8), waitingFor: stream)
+        } catch {
+            _ = stream.release()
+            throw error
+        }
+        _ = stream.release()
+    }
+
+    private static func write(_ bytes: [UInt8], waitingFor stream: borrowing Descriptor) throws(SystemError) {
+        var written = 0
+        while written < bytes.count {
+            let next = min(written + pipePiece, bytes.count)
+            do throws(SystemError) {
+                try stream.write(Array(bytes[written..<next]))
+                written = next
+            } catch {
+                // Another process that has the same pipe may have made it non-blocking.
+                guard error.code == Errno.again else { throw error }
+                _ = stream.wait(for: .writable, until: .distantFuture)
+            }
+        }
+    }
+
+    /// Writes to standard output what nothing depends on: an error, such as a full disk, loses it.
+    package static func writeIfPossible(_ text: String) { write(text, to: 1) }
+
+    /// Writes to standard error. An error loses the text.
     package static func writeError(_ text: String) { write(text, to: 2) }
 
     /// Writes to standard error without waiting. Returns false if it takes nothing now: a pipe that is full, or a
     /// terminal that was stopped. Of a long text, a part may be written.
     package static func writeErrorAtOnce(_ text: String) -> Bool {
         let stream = Descriptor(adopting: 2)
-        // A pipe that is writable takes as many bytes without waiting (pipe(7), PIPE_BUF).
-        let part = 4096
         let bytes = Array(text.utf8)
         var written = 0
         while written < bytes.count, !stream.wait(for: .writable, until: .distantPast).isEmpty {
-            let next = min(written + part, bytes.count)
+            let next = min(written + pipePiece, bytes.count)
             try? stream.write(Array(bytes[written..<next]))
             written = next
         }

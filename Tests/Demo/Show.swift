@@ -7,19 +7,19 @@ final class Show: Sendable {
     private let start = BootClock.now
     private let results = Mutex<(passed: Int, failed: Int)>((0, 0))
 
-    func say(_ text: String) { StandardOutput.write("  \(text)\n") }
+    func say(_ text: String) { StandardOutput.writeIfPossible("  \(text)\n") }
 
-    func heading(_ text: String) { StandardOutput.write("\n\(text)\n") }
+    func heading(_ text: String) { StandardOutput.writeIfPossible("\n\(text)\n") }
 
-    func command(_ text: String) { StandardOutput.write("  $ \(text)\n") }
+    func command(_ text: String) { StandardOutput.writeIfPossible("  $ \(text)\n") }
 
     func output(_ text: String) {
-        for line in text.split(separator: "\n") { StandardOutput.write("    \(line)\n") }
+        for line in text.split(separator: "\n") { StandardOutput.writeIfPossible("    \(line)\n") }
     }
 
     func failure(_ text: String) {
         results.withLock { $0.failed += 1 }
-        StandardOutput.write("  FAILED  \(text)\n")
+        StandardOutput.writeIfPossible("  FAILED  \(text)\n")
     }
 
     /// Runs `body` and prints whether it succeeded, with the text that it returns.
@@ -27,7 +27,7 @@ final class Show: Sendable {
         do {
             let detail = try body()
             results.withLock { $0.passed += 1 }
-            StandardOutput.write("  ok      \(what)\(detail.isEmpty ? "" : ": \(detail)")\n")
+            StandardOutput.writeIfPossible("  ok      \(what)\(detail.isEmpty ? "" : ": \(detail)")\n")
         } catch {
             failure("\(what): \(error)")
         }

@@ -26,16 +26,21 @@ package struct CaptureCommand: ParsableCommand {
             --control-allow capture.
             """)
 
-    @Argument(help: "The network: its name, or the path of its control socket. (default: the only one that runs)")
+    @Argument(
+        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
+        completion: Completions.networks)
     var name: String?
 
-    @Option(help: ArgumentHelp("Capture this port: its number in vde_vmnet port list, or uplink.", valueName: "port"))
+    @Option(
+        help: ArgumentHelp("Capture this port: its number in vde_vmnet port list, or uplink.", valueName: "port"),
+        completion: Completions.capturedPorts)
     var port: String?
 
     @Option(
         help: ArgumentHelp(
             "Capture the port of this guest, also when the guest gets another one: a name or a hardware address.",
-            valueName: "name|mac"))
+            valueName: "name|mac"),
+        completion: Completions.guests)
     var guest: String?
 
     @Option(

@@ -35,7 +35,7 @@ package struct Publish: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "remove",
             abstract: "Stop publishing a port. Connections through it end.")
-        @Argument(help: "The port as it was published.")
+        @Argument(help: "The port as it was published.", completion: Completions.published)
         var port: String
         @OptionGroup var network: NetworkOptions
 
@@ -50,7 +50,7 @@ package struct Publish: ParsableCommand {
 
         func run() throws {
             let ports = try network.connect().call("publish.list")["published"]?.array ?? []
-            network.show(ports, asJSON: json) { ports in
+            try network.show(ports, asJSON: json) { ports in
                 var table = TextTable("PUBLISHED", "LEADS TO")
                 for one in ports { table.add(one["port"]?.string ?? "", one["guest"]?.string ?? "-") }
                 return table
@@ -69,7 +69,7 @@ package struct Egress: ParsableCommand {
             --egress-log, unless it was started with --control-allow egress.
             """)
 
-    @Argument(help: "allow or deny; without it, the policy is shown.")
+    @Argument(help: "allow or deny; without it, the policy is shown.", completion: .list(["allow", "deny"]))
     var policy: String?
     @Option(help: "Log what the policy refuses, as --egress-log does: on or off.")
     var log: SwitchArgument?
@@ -96,11 +96,11 @@ package struct Allow: ParsableCommand {
 
     fileprivate static func show(_ connection: ControlConnection) throws {
         let egress = try connection.call("egress.get")
-        StandardOutput.write("policy: \(PrintableText.line(egress["policy"]?.string ?? ""))\n")
+        try CommandOutput.write("policy: \(PrintableText.line(egress["policy"]?.string ?? ""))\n")
         for destination in egress["allowed"]?.array ?? [] {
-            StandardOutput.write("allowed: \(PrintableText.line(destination.string ?? ""))\n")
+            try CommandOutput.write("allowed: \(PrintableText.line(destination.string ?? ""))\n")
         }
-        if egress["refusals_logged"]?.bool == true { StandardOutput.write("refusals: logged\n") }
+        if egress["refusals_logged"]?.bool == true { try CommandOutput.write("refusals: logged\n") }
     }
 
     struct Add: ParsableCommand {
@@ -116,7 +116,7 @@ package struct Allow: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "remove",
             abstract: "Take back a destination. Connections to it end.")
-        @Argument(help: "The destination as it was allowed.")
+        @Argument(help: "The destination as it was allowed.", completion: Completions.allowed)
         var destination: String
         @OptionGroup var network: NetworkOptions
 
@@ -157,7 +157,7 @@ package struct Lease: ParsableCommand {
             }
             let waiting = Set(reserved.compactMap { $0["address"]?.string })
             let others = leases.filter { $0["address"]?.string.map { !waiting.contains($0) } ?? true }
-            network.show(others + reserved, asJSON: json) { LeaseText.table($0) }
+            try network.show(others + reserved, asJSON: json) { LeaseText.table($0) }
         }
     }
 
@@ -165,7 +165,7 @@ package struct Lease: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "release",
             abstract: "End a lease. Its guest uses the address until it renews the lease.")
-        @Argument(help: "The leased address.")
+        @Argument(help: "The leased address.", completion: Completions.leases)
         var address: String
         @OptionGroup var network: NetworkOptions
 
@@ -176,7 +176,7 @@ package struct Lease: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "reserve",
             abstract: "Reserve an address for a guest until the network ends (--dhcp-host keeps one for good).")
-        @Argument(help: "The guest's hardware address.")
+        @Argument(help: "The guest's hardware address.", completion: Completions.hardware)
         var mac: String
         @Argument(help: "The address.")
         var address: String
@@ -190,7 +190,7 @@ package struct Lease: ParsableCommand {
     struct Unreserve: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "unreserve", abstract: "Remove the reservation of a guest.")
-        @Argument(help: "The guest's hardware address.")
+        @Argument(help: "The guest's hardware address.", completion: Completions.hardware)
         var mac: String
         @OptionGroup var network: NetworkOptions
 

@@ -21,7 +21,9 @@ package struct Events: ParsableCommand {
             lost: this program did not read, and events were discarded
             """)
 
-    @Argument(help: "The network: its name, or the path of its control socket. (default: the only one that runs)")
+    @Argument(
+        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
+        completion: Completions.networks)
     var name: String?
 
     @Option(help: ArgumentHelp("Kinds of events to print, with commas. (default: all)", valueName: "kinds"))
@@ -50,7 +52,7 @@ package struct Events: ParsableCommand {
             }
             guard StandardOutput.isOpen else { return }
             guard let event else { continue }
-            StandardOutput.write((json ? event.text : Events.line(event)) + "\n")
+            try CommandOutput.write((json ? event.text : Events.line(event)) + "\n")
         }
     }
 

@@ -23,7 +23,7 @@ package struct List: ParsableCommand {
 
     package mutating func run() throws {
         let networks = ControlPlaces.sockets().compactMap(List.describe)
-        if json { return StandardOutput.write(JSON.array(networks).text + "\n") }
+        if json { return try CommandOutput.write(JSON.array(networks).text + "\n") }
         var table = TextTable("NAME", "OWNER", "PROCESS", "UPLINK", "NETWORK", "PORTS", "UP")
         for network in networks where network["error"] == nil {
             table.add(
@@ -33,7 +33,7 @@ package struct List: ParsableCommand {
                 network["uptime"]?.integer.map { TerminalText.duration($0) } ?? "")
         }
         if networks.isEmpty { return StandardOutput.writeError("vde_vmnet: no network runs here\n") }
-        if !table.isEmpty { StandardOutput.write(table.text(hasColours: TerminalText.hasColours)) }
+        if !table.isEmpty { try CommandOutput.write(table.text(hasColours: TerminalText.hasColours)) }
         for network in networks {
             guard let error = network["error"]?.string else { continue }
             StandardOutput.writeError("vde_vmnet: \(network["name"]?.string ?? ""): \(PrintableText.line(error))\n")

@@ -15,7 +15,8 @@ struct NetworkOptions: ParsableArguments {
             The network: its name, or the path of its control socket. (default: the only one that runs; vde_vmnet list \
             shows all)
             """,
-            valueName: "name"))
+            valueName: "name"),
+        completion: Completions.networks)
     var network: String?
 
     func connect() throws(ExitError) -> ControlConnection {
@@ -28,8 +29,8 @@ struct NetworkOptions: ParsableArguments {
     }
 
     /// Prints a list as one JSON array, or as a table.
-    func show(_ list: [JSON], asJSON: Bool, _ table: ([JSON]) -> TextTable) {
-        StandardOutput.write(
+    func show(_ list: [JSON], asJSON: Bool, _ table: ([JSON]) -> TextTable) throws(ExitError) {
+        try CommandOutput.write(
             asJSON ? JSON.array(list).text + "\n" : table(list).text(hasColours: TerminalText.hasColours))
     }
 }

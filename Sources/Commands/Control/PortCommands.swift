@@ -26,7 +26,7 @@ package struct Port: ParsableCommand {
 
         func run() throws {
             let ports = try network.connect().list("ports", "ports")
-            network.show(ports, asJSON: json) { ports in
+            try network.show(ports, asJSON: json) { ports in
                 var table = TextTable("PORT", "CLIENT", "USER", "PROCESS", "VLAN", "ISOLATED", "LIMIT", "IN", "OUT")
                 for port in ports where port["role"]?.string != "service" {
                     let number = port["port"]?.integer.map { String($0) } ?? "-"
@@ -47,7 +47,7 @@ package struct Port: ParsableCommand {
     struct Disconnect: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "disconnect", abstract: "Disconnect the clients of a port.")
-        @Argument(help: "The port's number.")
+        @Argument(help: "The port's number.", completion: Completions.ports)
         var port: Int
         @OptionGroup var network: NetworkOptions
 
@@ -62,7 +62,7 @@ package struct Port: ParsableCommand {
                 While a port is isolated, this host routes no packets from one guest to another either. On a network \
                 that root started, 'off' is root's, unless it was started with --control-allow egress.
                 """)
-        @Argument(help: "The port's number, or all.")
+        @Argument(help: "The port's number, or all.", completion: Completions.ports)
         var port: String
         @Argument(help: "on or off.")
         var isolated: SwitchArgument
@@ -87,7 +87,7 @@ package struct Port: ParsableCommand {
     struct VLAN: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "vlan", abstract: "Set the VLAN of a port's untagged frames. 0 is the VLAN of the uplink.")
-        @Argument(help: "The port's number.")
+        @Argument(help: "The port's number.", completion: Completions.ports)
         var port: Int
         @Argument(help: "The VLAN, 0 to 4093.")
         var vlan: Int
@@ -102,7 +102,7 @@ package struct Port: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "limit",
             abstract: "Limit the rate of a port, each way. Frames beyond it are dropped.")
-        @Argument(help: "The port's number.")
+        @Argument(help: "The port's number.", completion: Completions.ports)
         var port: Int
         @Argument(help: "The rate, such as 50mbit or 1gbit, 1mbit at least; or off.")
         var rate: String

@@ -16,7 +16,9 @@ package struct Status: ParsableCommand {
             only, and not if NO_COLOR is set. A member of the network's --control-group sees counters only.
             """)
 
-    @Argument(help: "The network: its name, or the path of its control socket. (default: the only one that runs)")
+    @Argument(
+        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
+        completion: Completions.networks)
     var name: String?
 
     @Flag(help: "Print one JSON object; with --watch, one on each line.")
@@ -38,11 +40,11 @@ package struct Status: ParsableCommand {
                 view.note(sample, since: before)
                 before = sample
                 if json {
-                    StandardOutput.write(view.json(sample).text + "\n")
+                    try CommandOutput.write(view.json(sample).text + "\n")
                 } else {
                     // Home, the new text, and everything below cleared (ECMA-48).
                     let text = view.text(sample, hasGraphs: true)
-                    StandardOutput.write(
+                    try CommandOutput.write(
                         StandardOutput.terminalSize.map {
                             "\u{1b}[H\u{1b}[J" + TerminalText.fitted(text, rows: $0.rows, columns: $0.columns)
                         } ?? text)
@@ -54,7 +56,7 @@ package struct Status: ParsableCommand {
         var sample = try StatusSample(connection)
         try sample.readFlows(connection)
         view.note(sample, since: before)
-        StandardOutput.write(json ? view.json(sample).text + "\n" : view.text(sample, hasGraphs: false))
+        try CommandOutput.write(json ? view.json(sample).text + "\n" : view.text(sample, hasGraphs: false))
     }
 }
 

@@ -11,7 +11,7 @@ package struct Stop: ParsableCommand {
         commandName: "stop",
         abstract: "End a network, and wait until it has undone its changes of the host.")
 
-    @Argument(help: "The network: its name, or the path of its control socket.")
+    @Argument(help: "The network: its name, or the path of its control socket.", completion: Completions.networks)
     var name: String
 
     /// How long a network may take for its end.

@@ -21,7 +21,7 @@ final class StandardInputConsole {
     }
 
     func start() {
-        if isTerminal { StandardOutput.write(console.greeting) }
+        if isTerminal { StandardOutput.writeIfPossible(console.greeting) }
         do throws(SystemError) {
             try loop.watch(input.raw) { [unowned self] _ in receive() }
         } catch {
@@ -39,7 +39,7 @@ final class StandardInputConsole {
         // The last line may lack its end.
         if bytes.isEmpty, dialogue.isInLine { dialogue.endLine() }
         while !hasEnded, let (text, end) = dialogue.next(console, user: nil, showsPrompt: isTerminal) {
-            StandardOutput.write(text)
+            StandardOutput.writeIfPossible(text)
             hasEnded = end != nil
         }
         hasEnded = hasEnded || bytes.isEmpty

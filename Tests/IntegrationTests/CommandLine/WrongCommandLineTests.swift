@@ -16,6 +16,12 @@ extension IntegrationTests {
             halt % 64 there is no subcommand 'halt'
             version 2 % 64 Unexpected argument '2' | vde_vmnet version --help
             show % 64 there is no subcommand 'show'
+            help nosuch % 64 there is no help on 'nosuch' | the subcommands of vde_vmnet are join, switch
+            help port nosuch % 64 there is no help on 'nosuch' | the subcommands of vde_vmnet port are list
+            help list nosuch % 64 there is no help on 'nosuch' | vde_vmnet list --help
+            port help nosuch % 64 there is no help on 'nosuch'
+            port nosuch --help % 64 there is no subcommand 'nosuch' of vde_vmnet port
+            statsu --help % 64 there is no subcommand 'statsu'
             status gone % 69 no network is called 'gone' | vde_vmnet list
             stop % 64 Missing expected argument | vde_vmnet stop --help
             publish add 8080 --network gone % 69 no network is called 'gone'
