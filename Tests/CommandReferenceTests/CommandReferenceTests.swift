@@ -89,4 +89,24 @@ import Testing
             #expect(throws: (any Error).self) { try ProgramDescription(json: Data(text.utf8)) }
         }
     }
+
+    /// A subcommand may have subcommands, with other options and values.
+    @Test func nestedSubcommandIsInEachScript() throws {
+        let text = CommandReferenceTests.description.replacingOccurrences(
+            of: "\"abstract\": \"Show .it at C:\\\\.\", \"arguments\": []",
+            with: """
+                "abstract": "Show it.", "arguments": [], "subcommands": [
+                  {"commandName": "deep", "shouldDisplay": true, "abstract": "Go deep.", "arguments": [
+                    {"kind": "positional", "shouldDisplay": true, "isOptional": true, "isRepeating": false,
+                     "parsingStrategy": "default", "valueName": "thing",
+                     "completionKind": {"shellCommand": {"command": "echo thing"}}}]},
+                  {"commandName": "help", "shouldDisplay": true, "abstract": "Help.", "arguments": []}]
+                """)
+        #expect(text.contains("Go deep"))
+        let scripts = CommandReference.completions(try ProgramDescription(json: Data(text.utf8)))
+        #expect(scripts["bash/tool"]?.contains("'show deep')") == true)
+        #expect(scripts["zsh/_tool"]?.contains("_tool_show_deep() {") == true)
+        #expect(scripts["fish/tool.fish"]?.contains("__tool_is \"show deep\"") == true)
+        #expect(scripts.values.allSatisfy { $0.contains("echo thing") })
+    }
 }

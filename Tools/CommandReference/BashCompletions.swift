@@ -6,6 +6,10 @@ enum BashCompletions {
     static func script(_ program: ProgramDescription) -> String {
         let name = program.command.commandName
         let commands = program.subcommands
+        let all = commands.flatMap { command in
+            [(command.commandName, command)] + command.actions.map { ("\(command.commandName) \($0.commandName)", $0) }
+        }
+        let nested = commands.flatMap { command in command.actions.map { "\(command.commandName):\($0.commandName)" } }
         let words = commands.map(\.commandName).joined(separator: " ")
         let defaultName = program.defaultCommand.commandName
         return """
@@ -35,17 +39,43 @@ enum BashCompletions {
             }
 
             _\(name)() {
-                local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=\(defaultName) index
+                local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} behind=
                 COMPREPLY=()
-                # bash has split --option=value at the sign.
-                if [[ $cur == = ]]; then
+                local line=${COMP_LINE:0:COMP_POINT}
+                local typed=${line##*[[:space:]]}
+                # bash has split --option=value at the sign, and an address at its colons.
+                if [[ $typed == *:* && $COMP_WORDBREAKS == *:* ]]; then
+                    local -a words
+                    read -ra words <<<"${line%"$typed"}"
+                    prev=${words[${#words[@]} - 1]}
+                    if [[ $typed == --*=* ]]; then
+                        prev=${typed%%=*}
+                        typed=${typed#*=}
+                    fi
+                    cur=$typed
+                    behind=${typed%"${typed##*:}"}
+                elif [[ $cur == = ]]; then
                     cur=
                 elif [[ $prev == = ]]; then
                     prev=${COMP_WORDS[COMP_CWORD - 2]}
                 fi
+                _\(name)_command
+                # What is in front of the last colon is not replaced.
+                if [[ -n $behind ]]; then
+                    COMPREPLY=("${COMPREPLY[@]#"$behind"}")
+                fi
+            }
+
+            _\(name)_command() {
+                local command=\(defaultName) index
                 case ${COMP_WORDS[1]} in
                 \(words.replacing(" ", with: " | ")))
                     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
+                    ;;
+                esac
+                case $command:${COMP_WORDS[2]} in
+                \(nested.joined(separator: " | ")))
+                    ((COMP_CWORD > 2)) && command="$command ${COMP_WORDS[2]}"
                     ;;
                 esac
                 for ((index = 2; index < COMP_CWORD; index++)); do
@@ -59,10 +89,10 @@ enum BashCompletions {
                     return
                 fi
                 case $command:$prev in
-            \(commands.map { values($0, name) }.joined())\
+            \(all.map { values($0, $1, name) }.joined())\
                 esac
                 case $command in
-            \(commands.map { arguments($0, name) }.joined())\
+            \(all.map { arguments($0, $1, name) }.joined())\
                 esac
                 if [[ $cur != -* ]] && ((COMP_CWORD == 1)); then
                     _\(name)_propose -W $'\(words.replacing(" ", with: "\\n"))'
@@ -74,20 +104,23 @@ enum BashCompletions {
     }
 
     /// A case for each option with a value.
-    private static func values(_ command: CommandDescription, _ name: String) -> String {
+    private static func values(_ words: String, _ command: CommandDescription, _ name: String) -> String {
         command.options.filter { $0.kind == .option }.map { option in
-            let patterns = option.spellings.map { "\(command.commandName):\($0)" }.joined(separator: " | ")
+            let patterns = option.spellings.map { "'\(words):\($0)'" }.joined(separator: " | ")
             let action = action(option.completion, name).map { "\n            \($0)" } ?? ""
             return "    \(patterns))\(action)\n            return\n            ;;\n"
         }.joined()
     }
 
-    /// The options of a command, and what its first argument may be.
-    private static func arguments(_ command: CommandDescription, _ name: String) -> String {
+    /// The options of a command, and its subcommands or what its first argument may be.
+    private static func arguments(_ words: String, _ command: CommandDescription, _ name: String) -> String {
         let options = command.options.flatMap(\.spellings).joined(separator: "\\n")
-        var text = "    \(command.commandName))\n            if [[ $cur == -* ]]; then\n"
+        var text = "    '\(words)')\n            if [[ $cur == -* ]]; then\n"
         text += "                _\(name)_propose -W $'\(options)'\n"
-        if let first = command.positionals.first, let action = action(first.completion, name) {
+        let actions = command.actions.map(\.commandName).joined(separator: "\\n")
+        if !actions.isEmpty {
+            text += "            elif ((COMP_CWORD == 2)); then\n                _\(name)_propose -W $'\(actions)'\n"
+        } else if let first = command.positionals.first, let action = action(first.completion, name) {
             text += "            else\n                \(action)\n"
         }
         return text + "            fi\n            ;;\n"

@@ -18,9 +18,7 @@ package struct ProgramDescription: Decodable, Sendable {
     }
 
     /// The subcommands that a user types, without the parser's own `help`.
-    package var subcommands: [CommandDescription] {
-        (command.subcommands ?? []).filter { $0.shouldDisplay && $0.commandName != "help" }
-    }
+    package var subcommands: [CommandDescription] { command.actions }
 }
 
 /// A program, or one of its subcommands.
@@ -32,6 +30,11 @@ package struct CommandDescription: Decodable, Sendable {
     let defaultSubcommand: String?
     let subcommands: [CommandDescription]?
     let arguments: [ArgumentDescription]?
+
+    /// The subcommands that a user types, without the parser's own `help`.
+    var actions: [CommandDescription] {
+        (subcommands ?? []).filter { $0.shouldDisplay && $0.commandName != "help" }
+    }
 
     var options: [ArgumentDescription] { visible.filter { $0.kind != .positional } }
     var positionals: [ArgumentDescription] { visible.filter { $0.kind == .positional } }

@@ -5,6 +5,8 @@ enum FishCompletions {
     static func script(_ program: ProgramDescription) -> String {
         let name = program.command.commandName
         let commands = program.subcommands
+        let nested = commands.flatMap { command in command.actions.map { "\(command.commandName):\($0.commandName)" } }
+            .joined(separator: " ")
         var lines: [String] = []
         for command in commands {
             lines.append(
@@ -12,8 +14,16 @@ enum FishCompletions {
                     + quoted(summary(command.abstract ?? "")))
         }
         for command in commands {
-            lines += command.options.map { option(command, $0, name) }
-            if let first = command.positionals.first { lines += positional(command, first, name) }
+            lines += command.options.map { option(command.commandName, $0, name) }
+            if let first = command.positionals.first { lines += positional(command.commandName, first, name) }
+            for action in command.actions {
+                lines.append(
+                    "complete -c \(name) -n '__\(name)_is \(command.commandName)' -a \(action.commandName) -d "
+                        + quoted(summary(action.abstract ?? "")))
+                let words = "\"\(command.commandName) \(action.commandName)\""
+                lines += action.options.map { option(words, $0, name) }
+                if let first = action.positionals.first { lines += positional(words, first, name) }
+            }
             if command.positionals.contains(where: { $0.parsingStrategy != "default" }) {
                 lines.append(
                     "complete -c \(name) -n '__\(name)_has_program \(command.commandName)' -x "
@@ -31,7 +41,11 @@ enum FishCompletions {
             function __\(name)_command
                 set -l words (commandline -opc)
                 if set -q words[2]; and contains -- $words[2] \(commands.map(\.commandName).joined(separator: " "))
-                    echo $words[2]
+                    if set -q words[3]; and contains -- $words[2]:$words[3] \(nested)
+                        echo $words[2] $words[3]
+                    else
+                        echo $words[2]
+                    end
                 else
                     echo \(program.defaultCommand.commandName)
                 end
@@ -39,12 +53,12 @@ enum FishCompletions {
 
             # Whether the line is one of subcommand $argv[1], and the program to start is not yet named.
             function __\(name)_is
-                test (__\(name)_command) = $argv[1]; and not __\(name)_has_program $argv[1]
+                test (__\(name)_command) = "$argv[1]"; and not __\(name)_has_program $argv[1]
             end
 
             # The number of words in front of the program that `run` or `client` starts; fails in front of it.
             function __\(name)_has_program
-                test (__\(name)_command) = $argv[1]; and __\(name)_offset >/dev/null
+                test (__\(name)_command) = "$argv[1]"; and __\(name)_offset >/dev/null
             end
 
             function __\(name)_offset
@@ -74,20 +88,17 @@ enum FishCompletions {
 
     private static func summary(_ text: String) -> String { text.hasSuffix(".") ? String(text.dropLast()) : text }
 
-    private static func option(_ command: CommandDescription, _ option: ArgumentDescription, _ name: String) -> String {
-        var line = "complete -c \(name) -n '__\(name)_is \(command.commandName)'"
+    /// - Parameter words: the subcommand, in quotation marks if it has two words.
+    private static func option(_ words: String, _ option: ArgumentDescription, _ name: String) -> String {
+        var line = "complete -c \(name) -n '__\(name)_is \(words)'"
         for one in option.names ?? [] { line += one.kind == "long" ? " -l \(one.name)" : " -s \(one.name)" }
         if option.kind == .option { line += " " + value(option.completion) }
         return line + " -d " + quoted(option.summary)
     }
 
-    private static func positional(
-        _ command: CommandDescription, _ one: ArgumentDescription, _ name: String
-    ) -> [String] {
+    private static func positional(_ words: String, _ one: ArgumentDescription, _ name: String) -> [String] {
         guard one.completion != nil else { return [] }
-        return [
-            "complete -c \(name) -n '__\(name)_is \(command.commandName)' " + value(one.completion, isOption: false)
-        ]
+        return ["complete -c \(name) -n '__\(name)_is \(words)' " + value(one.completion, isOption: false)]
     }
 
     private static func value(_ completion: ArgumentDescription.Completion?, isOption: Bool = true) -> String {

@@ -53,8 +53,34 @@ enum ZshCompletions {
         return text.hasSuffix(".") ? String(text.dropLast()) : text
     }
 
+    /// The function of a subcommand that has subcommands, with theirs.
+    private static func functions(_ command: CommandDescription, _ name: String) -> String {
+        let own = "\(name)_\(command.commandName)"
+        let list = command.actions.map { "        \(quoted($0.commandName + ":" + summary($0)))\n" }.joined()
+        return """
+            _\(own)() {
+                local -a subcommands
+                subcommands=(
+            \(list)    )
+                if ((CURRENT > 2)); then
+                    local action=_\(own)_$words[2]
+                    shift words
+                    ((CURRENT--))
+                    ((${+functions[$action]})) && $action
+                    return
+                fi
+                _describe -t commands subcommand subcommands
+            }
+
+            """ + "\n" + command.actions.map { function($0, name, in: own) }.joined(separator: "\n")
+    }
+
     /// The function of one subcommand, by _arguments.
-    private static func function(_ command: CommandDescription, _ name: String) -> String {
+    /// - Parameter place: what precedes the subcommand in the function's name; nil for the program's name.
+    private static func function(
+        _ command: CommandDescription, _ name: String, in place: String? = nil
+    ) -> String {
+        guard command.actions.isEmpty else { return functions(command, name) }
         var specifications = command.options.map { option($0, name) }
         for (index, one) in command.positionals.enumerated() {
             let value = escaped(one.valueName ?? "argument")
@@ -68,7 +94,7 @@ enum ZshCompletions {
                 specifications.append(quoted("*::argument: _normal"))
             }
         }
-        return "_\(name)_\(command.commandName)() {\n    _arguments -s -S : \\\n"
+        return "_\(place ?? name)_\(command.commandName)() {\n    _arguments -s -S : \\\n"
             + specifications.map { "        \($0)" }.joined(separator: " \\\n") + "\n}\n"
     }
 

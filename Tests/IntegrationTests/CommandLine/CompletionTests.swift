@@ -149,5 +149,59 @@ extension IntegrationTests {
             try expect("vde_vmnet run --switch -- chmo", ["chmod"], in: fixture)
             try expect("vde_vmnet client /tmp/socket chmo", ["chmod"], in: fixture)
         }
+
+        /// What the program prints of a network that runs.
+        @Test func valuesOfRunningNetworkAreProposed() throws {
+            let mac = "52:54:00:00:00:01"
+            let control = try ControlFixture(
+                "user",
+                [
+                    "--publish", "127.0.0.1:8080:192.168.105.2:80", "--egress", "deny", "--allow", "198.51.100.0/24:80",
+                    "--dhcp-host", "52:54:00:00:00:09,192.168.105.9",
+                ])
+            let guest = try control.guest(mac: mac)
+            try guest.lease("-x", "hostname:web")
+            // A program in place of this one prints the same: other networks run on the test's host.
+            let fixture = try ReferenceFixture()
+            let command = fixture.folder.file("bin/vde_vmnet")
+            for words in ["publish list", "allow list", "lease list", "port list"] {
+                let result = try control.attempt(words.split(separator: " ").map(String.init))
+                #expect(result.succeeded, "\(words): \(result.error)")
+                try Files.replace(fixture.folder.file("bin/" + words), Array(result.output.utf8))
+            }
+            try Files.replace(
+                fixture.folder.file("bin/list"), Array("NAME  OWNER  PROCESS\nlab   root   42\nother root   43\n".utf8))
+            try Files.remove(command)
+            try Files.replace(
+                command, Array("#!/bin/sh\ncase $1 in list) set -- list ;; esac\ncat \"${0%/*}/$*\"\n".utf8),
+                mode: 0o755)
+            try expect("vde_vmnet publish ", ["add", "remove", "list"], without: ["release"], in: fixture)
+            try expect("vde_vmnet lease re", ["release", "reserve"], without: ["list", "add"], in: fixture)
+            try expect("vde_vmnet port list --", ["--json", "--network"], without: ["--log"], in: fixture)
+            for line in [
+                "status ", "stop ", "events ", "capture ", "doctor ", "publish add --network ", "status --watch ",
+            ] {
+                try expect("vde_vmnet " + line, ["lab", "other"], without: ["NAME", "list"], in: fixture)
+            }
+            try expect("vde_vmnet stop l", ["lab"], without: ["other"], in: fixture)
+            try expect("vde_vmnet capture --guest ", ["web", mac], without: ["-", "NAME"], in: fixture)
+            try expect("vde_vmnet capture --port ", ["uplink"], without: ["PORT", "-"], in: fixture)
+            try expect("vde_vmnet port disconnect ", [], without: ["uplink", "PORT"], in: fixture)
+            try expect("vde_vmnet lease release ", ["192.168.105.2", "192.168.105.9"], in: fixture)
+            try expect("vde_vmnet lease unreserve ", ["52:54:00:00:00:09"], in: fixture)
+            try expect("vde_vmnet publish remove ", ["127.0.0.1:8080:192.168.105.2:80/tcp"], in: fixture)
+            try expect("vde_vmnet allow remove ", ["198.51.100.0/24:80"], without: ["policy"], in: fixture)
+            try expect("vde_vmnet egress ", ["allow", "deny"], in: fixture)
+            // bash replaces what follows the last colon.
+            for shell in Shell.allCases {
+                for line in ["capture --guest 52:54:00:00:00:0", "capture --guest=52:54:00:00:00:0"] {
+                    let proposed = try propose("vde_vmnet " + line, shell, fixture)
+                    let end = shell == .bash ? "01" : mac
+                    #expect(proposed.contains { $0.hasSuffix(end) }, "\(shell): \(line): \(proposed)")
+                    #expect(shell != .bash || proposed == [end, "09"], "\(proposed)")
+                }
+            }
+            #expect(try control.daemon.stop() == .exited(0))
+        }
     }
 }
