@@ -28,7 +28,10 @@ package final class LeaseFile {
             try file.begin(leases)
             return (file, leases)
         } catch {
-            throw ExitError(.ioError, "cannot keep leases: \(error); choose another directory with --state-dir")
+            let lack = error.remedyOfLack.map { $0 + ", or " } ?? ""
+            throw ExitError(
+                .ioError,
+                "cannot keep leases: \(error.about(path)); \(lack)choose another directory with --state-dir")
         }
     }
 

@@ -93,6 +93,7 @@ package final class Daemon {
         descriptors = DescriptorBudget(
             total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless, ports: SwitchControl.portCapacity)
         quota = ClientQuota(limit: descriptors.clients)
+        try descriptors.check()
         loop = try orUnavailable(ControlLoop.init)
         control = try orUnavailable(SwitchControl.init)
     }

@@ -100,7 +100,14 @@ package final class HostChanges {
             guard let log else { return .taken(by: owner) }
             return .reserved(HostChanges(log: log, directory: directory, logger: logger))
         } catch {
-            guard error.code == Errno.busy else { throw ExitError(.cannotCreate, error.description) }
+            guard error.code == Errno.busy else {
+                throw ExitError(
+                    .cannotCreate,
+                    """
+                    cannot record changes of the host: \(error.about(directory)); \
+                    \(error.remedyOfLack ?? "\(directory) must be writable for this user")
+                    """)
+            }
             throw ExitError(.alreadyRunning, "\(error.operation); wait until that process ends, or stop it")
         }
     }

@@ -59,7 +59,12 @@ package final class UndoLog {
         let file = try Files.open(path, [.readWrite, .create, .exclusive, .noFollow], mode: 0o600)
         guard try file.tryLock() else { return (nil, 0) }
         let log = UndoLog(directory: directory, path: path, file: file)
-        try log.write()
+        do throws(SystemError) {
+            try log.write()
+        } catch {
+            log.remove()
+            throw error
+        }
         return (log, 0)
     }
 
@@ -111,9 +116,13 @@ package final class UndoLog {
     private func write() throws(SystemError) {
         let place = NetworkNamespace.inode.map { ["namespace \($0)"] } ?? []
         let lines = [UndoLog.header, "pid \(CurrentProcess.identifier)"] + place + changes.map(\.line)
-        try file.truncate(to: 0)
-        try file.rewind()
-        try file.write(Array((lines.joined(separator: "\n") + "\n").utf8))
+        do throws(SystemError) {
+            try file.truncate(to: 0)
+            try file.rewind()
+            try file.write(Array((lines.joined(separator: "\n") + "\n").utf8))
+        } catch {
+            throw error.about(path)
+        }
     }
 
     /// Records a change that is about to be made.

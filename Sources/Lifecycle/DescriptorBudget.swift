@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 
 /// Divides the descriptors that this process may open, so that no part of the process uses descriptors that another
 /// part needs, however few there are.
@@ -9,6 +10,9 @@ package struct DescriptorBudget: Equatable {
     private static let own = 128
     /// Clients of the management console, and clients whose request has not arrived yet.
     private static let mostForOtherClients = 256
+
+    /// Descriptors of a network with few guests. With fewer, parts of it would fail one by one.
+    private static let least = 96
 
     /// All descriptors of the process.
     package let total: Int
@@ -30,5 +34,16 @@ package struct DescriptorBudget: Equatable {
         flows = hasFlows ? total - others : 0
         names = min(DescriptorBudget.mostForNames, others / 3)
         clients = max(2, others - names - min(DescriptorBudget.own, others / 4))
+    }
+
+    /// - Throws: `unavailable` if the process may open too few files for a network.
+    package func check() throws(ExitError) {
+        guard total < DescriptorBudget.least else { return }
+        throw ExitError(
+            .unavailable,
+            """
+            this process may open \(total) files, and a network needs \(DescriptorBudget.least) at least; raise the \
+            limit of open files (ulimit -n, LimitNOFILE=)
+            """)
     }
 }

@@ -39,8 +39,8 @@ package final class Pidfile: Sendable {
         return ExitError(
             isDenied ? .noPermission : .cannotCreate,
             """
-            cannot write the pidfile: \(error); its directory must exist and be writable, or give another \
-            --pidfile
+            cannot write the pidfile: \(error); \
+            \(error.remedyOfLack ?? "its directory must exist and be writable"), or give another --pidfile
             """
         )
     }

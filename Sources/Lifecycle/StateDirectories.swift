@@ -61,7 +61,7 @@ package enum StateDirectories {
         do throws(SystemError) {
             made = try TemporaryDirectories.make()
         } catch {
-            throw ExitError(.cannotCreate, "\(error); \(userRemedy)")
+            throw ExitError(.cannotCreate, "\(error); \(error.remedyOfLack ?? userRemedy)")
         }
         return try make("\(made)/\(runtimeName)", .trustedPath, userRemedy)
     }
@@ -83,7 +83,7 @@ package enum StateDirectories {
         do throws(SystemError) {
             return try Directory.open(made, .trustedPath)
         } catch {
-            throw ExitError(.cannotCreate, error.description)
+            throw ExitError(.cannotCreate, "\(error.about(made)); \(error.remedyOfLack ?? userRemedy)")
         }
     }
 
@@ -132,6 +132,9 @@ package enum StateDirectories {
             }
             return directory.path
         } catch {
+            if let remedyOfLack = error.remedyOfLack {
+                throw ExitError(.cannotCreate, "\(error.about(path)); \(remedyOfLack)")
+            }
             throw ExitError(
                 .cannotCreate,
                 """

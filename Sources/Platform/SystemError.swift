@@ -43,4 +43,19 @@ extension SystemError: CustomStringConvertible {
 extension SystemError {
     /// The disk or the user's quota is full.
     package var isFullDisk: Bool { code == ENOSPC || code == EDQUOT }
+
+    /// What ends an error that comes from a lack of something, whatever was to be done; nil for other errors.
+    package var remedyOfLack: String? {
+        switch code {
+        case ENOSPC, EDQUOT: "make room on that disk"
+        case EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)"
+        case ENFILE: "raise the system's limit of open files (sysctl fs.file-max)"
+        default: nil
+        }
+    }
+
+    /// The error with a subject, if it has none, as one of a call that gets a descriptor.
+    package func about(_ subject: String) -> SystemError {
+        self.subject.isEmpty ? SystemError(code: code, operation, subject) : self
+    }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Platform
 import Testing
 
 @testable import Lifecycle
@@ -16,5 +17,16 @@ import Testing
         }
         #expect(DescriptorBudget(total: 1024, hasFlows: true, ports: 1024).flows == 512)
         #expect(DescriptorBudget(total: 1_048_576, hasFlows: false, ports: 1024).names == 384)
+    }
+
+    @Test func tooFewDescriptorsAreRefused() throws {
+        try DescriptorBudget(total: 96, hasFlows: true, ports: 1024).check()
+        do throws(ExitError) {
+            try DescriptorBudget(total: 20, hasFlows: true, ports: 1024).check()
+            Issue.record("20 are accepted")
+        } catch {
+            #expect(error.status == .unavailable)
+            #expect(error.description.contains("may open 20 files") && error.description.contains("ulimit -n"))
+        }
     }
 }
