@@ -137,8 +137,9 @@ let package = Package(
             "VDESwitch", "VhostUser", "VirtioRing", "Wire", logging),
         smallLibrary(
             "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
-            "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService", "Sessions",
-            "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug", "VDESwitch",
+            "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService",
+            "Sessions", "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
+            "VDESwitch",
             "VmnetUplink", "Wire", logging),
         smallLibrary(
             "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",

@@ -35,6 +35,7 @@ import Wire
 ///     detecting    no offer twice in time                       serving, and the requests that waited are served
 ///     detecting    one server offers twice                      yielding
 ///     serving      a frame of another server, or for one        serving, with a detector (at most every 5 min)
+///                  or the DISCOVER of one that serves
 ///     serving      the detector finds a server                  yielding
 ///     yielding     after 30 s, doubling up to 5 min             yielding, with a detector
 ///     yielding     the detector finds none                      serving
@@ -63,6 +64,8 @@ package final class DHCPServerRunner {
     private let yieldsToOthers: Bool
     /// Source of the detector's messages. It stays the same, so that it occupies one offer of another server only.
     private let detectorHardware = MACAddress((Random.value() & 0xfcff_ffff_ffff) | 0x0200_0000_0000)
+    /// Compared with those of other servers of this program.
+    private var claim: DHCPServerClaim
     private var nextCheckInterval = DHCPServerRunner.firstCheckInterval
     private var server: DHCPServer
     private var state: State
@@ -91,13 +94,16 @@ package final class DHCPServerRunner {
         self.file = file
         self.logger = logger
         self.yieldsToOthers = yieldsToOthers
+        claim = DHCPServerClaim(serves: false, identifier: detectorHardware)
+        var configuration = configuration
+        if yieldsToOthers { configuration.claim = DHCPServerClaim(serves: true, identifier: detectorHardware) }
         server = DHCPServer(configuration, leases: leases)
         state = .serving(nil)
         if yieldsToOthers { state = .detecting(makeDetector(), waiting: []) }
     }
 
     private func makeDetector() -> DHCPServerDetector {
-        DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, now: BootClock.now)
+        DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, claim: claim, now: BootClock.now)
     }
 
     /// Whether this server answers requests.
@@ -214,11 +220,12 @@ package final class DHCPServerRunner {
             serve(frame, now: now, into: &outbox)
             guard yieldsToOthers else { return }
             detector?.receive(frame.bytes.rawSpan, now: now)
-            // A guest selects another server, or a server replies. A guest can forge both, so they only start a
-            // detection.
+            // A guest selects another server, a server replies, or one of this program that serves looks for others. A
+            // guest can forge all three, so they only start a detection.
             if detector == nil, now >= nextDetection,
                 DHCPServerDetector.selectsOtherServer(frame.bytes.rawSpan, own: server.configuration.server)
                     || DHCPServerDetector.isAnswer(frame.bytes.rawSpan)
+                    || isClaimOfOtherServer(frame.bytes.rawSpan)
             {
                 nextDetection = now + Self.checkInterval
                 detector = makeDetector()
@@ -228,6 +235,12 @@ package final class DHCPServerRunner {
             detector?.receive(frame.bytes.rawSpan, now: now)
             state = .yielding(detector, nextCheck: nextCheck)
         }
+    }
+
+    /// Whether a frame is from another server of this program, which serves.
+    private func isClaimOfOtherServer(_ frame: RawSpan) -> Bool {
+        guard let other = DHCPServerDetector.claim(in: frame) else { return false }
+        return other.serves && other.identifier != claim.identifier
     }
 
     private func yield(to other: IPv4Address) {
@@ -240,6 +253,7 @@ package final class DHCPServerRunner {
                 """
             )
         }
+        claim.serves = false
         state = .yielding(nil, nextCheck: BootClock.now + nextCheckInterval)
         nextCheckInterval = min(2 * nextCheckInterval, Self.checkInterval)
         control.setPolicy(ServicePolicy(watchesDHCP: true))
@@ -252,6 +266,7 @@ package final class DHCPServerRunner {
             \(server.configuration.last)
             """
         )
+        claim.serves = true
         state = .serving(nil)
         nextCheckInterval = Self.firstCheckInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))

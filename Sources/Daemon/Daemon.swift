@@ -2,6 +2,7 @@
 import ControlSocket
 import DHCPService
 import EventLoop
+import HostChanges
 import Lifecycle
 import Logging
 import NameService
@@ -43,6 +44,8 @@ package final class Daemon {
 
     private var pidfile: Pidfile?
     var session: (any NetworkSession)?
+    /// The right to serve the guests of another process's switch; nil if this process does not serve them by DHCP.
+    private var joinedSwitch: HostChanges?
     private(set) var listeners: ListenerSession?
     private var idleTimer: IdleTimer?
     var uplink: (any Uplink)?
@@ -159,6 +162,7 @@ package final class Daemon {
             try writePidfile()
             self.session = session
             try session.join()
+            joinedSwitch = try reserveJoinedSwitch(session)
         }
         // Before slow steps, because the process that started this one waits for the sockets.
         try openListeners(session)
@@ -333,5 +337,6 @@ package final class Daemon {
         if isForwarding { control.stop() }
         captures.finish()
         uplink?.undo()
+        joinedSwitch?.undo()
     }
 }

@@ -40,6 +40,8 @@ package protocol NetworkSession: AnyObject {
     var hasDirectory: Bool { get }
     /// The directory of the switch, without symbolic links.
     var directoryPath: String? { get }
+    /// The directory of the switch of another process, without symbolic links; nil for any other network.
+    var joinedDirectory: String? { get }
     /// A client is connected by VDE.
     var hasClients: Bool { get }
 
@@ -142,6 +144,7 @@ extension NetworkSession {
     package var mayHaveOtherServers: Bool { false }
     package var hasDirectory: Bool { false }
     package var directoryPath: String? { nil }
+    package var joinedDirectory: String? { nil }
     package var hasClients: Bool { false }
     package var onShutdown: () -> Void {
         get { {} }

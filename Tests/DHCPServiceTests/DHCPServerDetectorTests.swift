@@ -13,7 +13,11 @@ private struct DetectorHarness {
     /// The questions so far.
     var questions: [DHCPv4Message] = []
 
-    init() { detector = DHCPServerDetector(seed: 0x1234_5678_9abc_def0, hardware: hardware, now: .distantPast) }
+    init(serves: Bool = false, identifier: UInt64 = 9) {
+        detector = DHCPServerDetector(
+            seed: 0x1234_5678_9abc_def0, hardware: hardware,
+            claim: DHCPServerClaim(serves: serves, identifier: MACAddress(identifier)), now: .distantPast)
+    }
 
     /// Lets the next thing happen; returns false when nothing is left to happen.
     mutating func step() throws -> Bool {
@@ -140,5 +144,74 @@ private struct DetectorHarness {
         #expect(DHCPServerDetector.selectsOtherServer(others.rawSpan, own: own) == true)
         #expect(DHCPServerDetector.selectsOtherServer(ours.rawSpan, own: own) == false)
         #expect(DHCPServerDetector.selectsOtherServer(nobodys.rawSpan, own: own) == false)
+    }
+
+    // MARK: Several servers of this program
+
+    /// The DISCOVER of another server's detector.
+    private func probe(serves: Bool, identifier: UInt64) -> [UInt8] {
+        Frames.dhcp(.discover, from: MACAddress(identifier), transactionID: 7) {
+            DHCPServerClaim(serves: serves, identifier: MACAddress(identifier)).write(to: &$0)
+        }
+    }
+
+    @Test func serverWithSmallerClaimWaitsForTheOther() throws {
+        var greater = DetectorHarness(identifier: 9), smaller = DetectorHarness(identifier: 8)
+        _ = try greater.step()
+        _ = try smaller.step()
+        greater.detector.receive(probe(serves: false, identifier: 8).rawSpan, now: greater.now)
+        smaller.detector.receive(probe(serves: false, identifier: 9).rawSpan, now: smaller.now)
+        try greater.finish()
+        #expect(greater.detector.verdict == .alone && greater.now == .distantPast + .milliseconds(3500))
+        while smaller.now < greater.now { #expect(try smaller.step()) }
+        #expect(smaller.detector.verdict == .undecided)
+        for _ in 0..<2 {
+            smaller.answer { DHCPServerClaim(serves: true, identifier: MACAddress(9)).write(to: &$0) }
+            _ = try smaller.step()
+        }
+        #expect(smaller.detector.verdict == .served(by: IPv4Address("10.0.2.2")!))
+    }
+
+    /// After the switch has come back, guests keep the server that they had.
+    @Test func serverThatHasServedComesFirst() throws {
+        var served = DetectorHarness(serves: true, identifier: 8)
+        _ = try served.step()
+        served.detector.receive(probe(serves: false, identifier: 9).rawSpan, now: served.now)
+        try served.finish()
+        #expect(served.detector.verdict == .alone && served.now == .distantPast + .milliseconds(3500))
+    }
+
+    @Test func forgedClaimsDelayOnce() throws {
+        var harness = DetectorHarness()
+        while try harness.step() {
+            harness.detector.receive(probe(serves: true, identifier: 0xffff).rawSpan, now: harness.now)
+        }
+        #expect(harness.detector.verdict == .alone && harness.now == .distantPast + .milliseconds(6500))
+    }
+
+    /// Of two that serve, one ends, and the other one goes on.
+    @Test func offerWithSmallerClaimDoesNotCount() throws {
+        for (other, expected) in [(8, .alone), (10, .served(by: IPv4Address("10.0.2.2")!))]
+            as [(UInt64, DHCPServerDetector.Verdict)]
+        {
+            var harness = DetectorHarness(serves: true, identifier: 9)
+            while try harness.step() {
+                harness.answer { DHCPServerClaim(serves: true, identifier: MACAddress(other)).write(to: &$0) }
+            }
+            #expect(harness.detector.verdict == expected)
+        }
+    }
+
+    @Test func claimIsInEachQuestionAndInOffersToDetectors() throws {
+        let claim = DHCPServerClaim(serves: false, identifier: MACAddress(9))
+        var harness = DetectorHarness()
+        try harness.finish()
+        #expect(harness.questions.allSatisfy { DHCPServerClaim(in: $0) == claim })
+        let own = DHCPServerClaim(serves: true, identifier: mac(5))
+        var server = DHCPHarness { $0.claim = own }
+        let offers = server.send(harness.questions[0]) + server.wait(.seconds(1))
+        let others = server.send(server.message(.discover, mac(6))) + server.wait(.seconds(1))
+        #expect(offers.map { DHCPServerClaim(in: $0) } == [own])
+        #expect(others.map { DHCPServerClaim(in: $0) } == [nil], "guests do not get it")
     }
 }

@@ -40,6 +40,8 @@ package struct DHCPConfiguration: Equatable, Sendable {
     package var boot: BootFiles?
     /// The domain in which a guest's name exists; nil if guests have no names.
     package var guestDomain: GuestDomain?
+    /// What offers to the detectors of other servers of this program contain; nil if the server does not yield to them.
+    package var claim: DHCPServerClaim?
 
     /// `leaseTime` unless the user sets another one.
     package static let usualLeaseTime: UInt32 = 1800

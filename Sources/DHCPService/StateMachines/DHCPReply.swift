@@ -59,6 +59,7 @@ struct DHCPReply {
         let limit = Int(max(request.short(.maximumMessageSize) ?? 0, UInt16(DHCPv4Message.minimumMaximumSize)))
         var message = message
         if kind != .nak { NetworkDescription(configuration, for: request).describe(in: &message) }
+        if kind == .offer, DHCPServerClaim(in: request) != nil { configuration.claim?.write(to: &message) }
         return frame.bytes(
             payload: message.bytes(limit: min(limit, Int(configuration.mtu)) - IPv4Header.length - UDPHeader.length)
         )

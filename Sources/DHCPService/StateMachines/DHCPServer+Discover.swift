@@ -25,7 +25,8 @@ extension DHCPServer {
                 guard hasRoomToWait(applicant) else { return counters.ignored += 1 }
                 candidate = table.newAddress(
                     for: applicant, requested: message.address(.requestedAddress),
-                    fromEnd: message[.vendorClass] == DHCPVendorClass.check, excluding: excluded, now: now)
+                    fromEnd: DHCPVendorClass.borrowers.contains(message[.vendorClass] ?? []), excluding: excluded,
+                    now: now)
             }
             guard let address = candidate else {
                 return noteExhaustion(message.clientHardware, now: now, into: &outbox)

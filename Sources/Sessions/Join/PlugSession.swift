@@ -44,6 +44,8 @@ package final class PlugSession: NetworkSession {
     private let logger: Logger
     package var onRejoin: () -> Void = {}
 
+    package private(set) var joinedDirectory: String?
+
     /// The paths to try; after the first success, the path of the switch.
     private var candidates: [String]
     private let port: Int
@@ -80,6 +82,7 @@ package final class PlugSession: NetworkSession {
             do throws(PlugError) {
                 let plug = try Plug.join(anyOf: candidates, port: port, options: options)
                 candidates = [plug.path]
+                joinedDirectory = plug.directory
                 return try attach(plug)
             } catch {
                 failure = error

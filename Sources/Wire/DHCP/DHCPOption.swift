@@ -15,9 +15,13 @@ package enum DHCPPort {
 
 /// Vendor class identifiers of clients (RFC 2132 section 9.13).
 package enum DHCPVendorClass {
-    /// `vde_vmnet check`, which releases its address at once. The server assigns it one from the end of the pool, so
-    /// that guests get the first ones.
+    /// `vde_vmnet check`, which releases its address at once.
     package static let check = Array("vde_vmnet check".utf8)
+    /// A DHCP server of vde_vmnet that looks for others: `DHCPServerClaim`. It requests no address.
+    package static let server = Array("vde_vmnet server".utf8)
+    /// Clients that use no address for long. The server offers them one from the end of the pool, so that guests get
+    /// the first ones.
+    package static let borrowers = [check, server]
 }
 
 /// DHCP option codes (RFC 2132 unless noted).
@@ -29,6 +33,7 @@ package enum DHCPOption: UInt8, Sendable {
     case domainName = 15
     case interfaceMTU = 26
     case broadcastAddress = 28
+    case vendorInformation = 43
     case requestedAddress = 50
     case leaseTime = 51
     case overload = 52

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationTests {
+    /// Several instances on one switch of another program: guests get addresses from one of them.
+    @Suite struct SecondServers {
+        private static let refusal = "serves the guests of the switch at"
+
+        @Test func secondInstanceOfUserIsRefused() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let first = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            // By another name of the same directory, too.
+            let link = network.folder.file("link")
+            _ = try network.host.run("ln", "-s", vde.path, link)
+            for path in [vde.path, link] {
+                let second = try VMNetDaemon.start(
+                    in: network.host, ["--uplink", "user", path], folder: network.folder)
+                #expect(try second.waitForEnd() == .exited(75))
+                #expect(
+                    second.output.contains(SecondServers.refusal) && second.output.contains("--dhcp off"),
+                    "\(second.output)")
+            }
+            // Without addresses, and on another switch, there is room for it.
+            let other = try VMNetDaemon(in: network.host, ["--dhcp", "off", vde.path], folder: network.folder)
+            #expect(try other.stop() == .exited(0))
+            #expect(try first.stop() == .exited(0))
+            let next = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            next.program.signal(Signal.kill)
+            _ = try next.program.waitForEnd()
+            let last = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            #expect(try last.stop() == .exited(0), "a killed instance keeps nothing")
+        }
+
+        @Test func oneOfManyThatStartAtOnceServes() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let all = try (0..<4).map { _ in
+                try VMNetDaemon.start(in: network.host, ["--uplink", "user", vde.path], folder: network.folder)
+            }
+            try eventually("three end") { all.count { $0.poll() == .exited(75) } == 3 }
+            let ready = all.filter { $0.poll() == nil }
+            #expect(ready.count == 1)
+            for one in ready { #expect(try one.stop() == .exited(0)) }
+        }
+
+        /// They have no directory in common, so that they find each other on the network. A guest gets one
+        /// address, from the same one after the switch has come back.
+        @Test func instancesOfSeveralUsersAgree() throws {
+            let network = try TestNetwork()
+            let user = "nobody", directory = network.folder.file("user")
+            try Files.setMode(network.folder.path, 0o755)
+            try Files.makeDirectory(directory)
+            _ = try network.host.run("chown", user, directory)
+            let path = directory + "/vde"
+            var vde: VDESwitch? = try VDESwitch(in: network.host, at: path, user: user)
+            let daemons = try ["one", "two", "three"].enumerated().map { index, name in
+                let runtime = directory + "/" + name
+                try Files.makeDirectory(runtime)
+                _ = try network.host.run("chown", user, runtime)
+                return try network.host.start(
+                    Namespace.running(as: user) + [
+                        TestHost.product("vde_vmnet"), "--uplink", "user", "--vmnet-gateway",
+                        "192.168.\(111 + index).1", "--state-dir", runtime, path,
+                    ], environment: ["HOME": runtime, "XDG_RUNTIME_DIR": runtime])
+            }
+            for daemon in daemons { try daemon.wait(for: "vde_vmnet: ready: ", within: 20) }
+            func serving() -> [Int] {
+                daemons.indices.filter { index in
+                    let lines = daemons[index].output.split(separator: "\n")
+                    return lines.last { $0.contains("the built-in server") }?.contains("assigns") == true
+                }
+            }
+            try eventually("one serves, two do not", within: 30) {
+                serving().count == 1 && daemons.count { $0.output.contains("so the built-in server is off") } == 2
+            }
+            let first = serving()
+            #expect(daemons.count { $0.output.contains("the built-in server assigns") } == 1, "no other ever served")
+            let guest = try PlugGuest("guest", path: path, mac: "52:54:00:00:00:01", folder: network.folder)
+            let address = try guest.lease()["ip"]
+            #expect(address?.hasPrefix("192.168.\(111 + first[0]).") == true)
+            guest.stop()
+            vde?.program.signal(Signal.kill)
+            _ = try vde?.program.waitForEnd()
+            vde = nil
+            for daemon in daemons { try daemon.wait(for: "has gone", within: 5) }
+            let before = daemons.map(\.output.count)
+            vde = try VDESwitch(in: network.host, at: path, user: user)
+            try daemons[first[0]].wait(for: "the built-in server assigns", after: before[first[0]], within: 20)
+            for (daemon, start) in zip(daemons, before) where daemon !== daemons[first[0]] {
+                try daemon.wait(for: "so the built-in server is off", after: start, within: 20)
+            }
+            #expect(serving() == first)
+            let again = try PlugGuest("again", path: path, mac: "52:54:00:00:00:01", folder: network.folder)
+            #expect(try again.lease()["ip"] == address)
+            for daemon in daemons { #expect(try daemon.stop() == .exited(0)) }
+            _ = vde
+        }
+    }
+}
