@@ -84,7 +84,7 @@ extension Daemon {
     private func makeUserUplink(_ options: UplinkOptions) throws(ExitError) -> any Uplink {
         var options = options
         options.filtering = configuration.filtering
-        options.proxy = try configuration.proxy.map { proxy throws(ExitError) in try proxy.server() }
+        options.proxy = try configuration.proxy.map { proxy throws(ExitError) in try proxy.server(logger) }
         return try UserUplink(
             options, flowLimit: descriptors.flows, descriptorLimit: descriptors.total, uplinkContext
         ) { addressing throws(ExitError) in

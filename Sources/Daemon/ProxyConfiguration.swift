@@ -30,21 +30,29 @@ package struct ProxyConfiguration: Equatable, Sendable {
     private static let longestFile = 1024
 
     /// The proxy's address and credentials. Waits for the system's resolver.
-    func server() throws(ExitError) -> ProxyServer {
+    func server(_ logger: Logger) throws(ExitError) -> ProxyServer {
         guard let address = SocketAddress(host, port: port) ?? SocketAddress(resolving: host, port: port) else {
             throw ExitError(
                 .unavailable, "--proxy \(text): the host cannot resolve \(host); check the name, or give an address")
         }
         var server = ProxyServer(kind, at: address, text: text)
-        server.credentials = try credentialsFile.map { path throws(ExitError) in try Self.read(path) } ?? credentials
+        server.credentials =
+            try credentialsFile.map { path throws(ExitError) in try Self.read(path, logger) } ?? credentials
         return server
     }
 
-    private static func read(_ path: String) throws(ExitError) -> ProxyServer.Credentials {
+    private static func read(
+        _ path: String, _ logger: Logger
+    ) throws(ExitError) -> ProxyServer.Credentials {
         let bytes: [UInt8]
         do throws(SystemError) {
             let file = try Files.openForCaller(path)
-            guard try file.status().kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+            let status = try file.status()
+            guard status.kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+            if status.mode & 0o077 != 0 {
+                logger.warning(
+                    "--proxy-credentials: other users have rights to \(path), which has a password; chmod 600 \(path)")
+            }
             bytes = try file.readAll(limit: longestFile)
         } catch {
             throw ExitError(.noInput, "--proxy-credentials: \(error); give a readable file")

@@ -68,6 +68,33 @@ import Wire
         #expect(gateway.target(of: segment) == address, "no name")
     }
 
+    /// A label may have bytes that end a name, a line or a request of the proxy's protocol, and so many that its text
+    /// is longer than a name. The proxy gets the address then.
+    @Test(arguments: [
+        "a b", "evil.example\r\n\r\n", "evil.example:443 HTTP/1.1\r\nX", "evil.example\0", "evil.example/", "\u{e9}",
+    ])
+    func proxyGetsNoNameOfOtherBytes(label: String) throws {
+        let last = Array(label.utf8), long: [[UInt8]] = Array(repeating: Array(repeating: 0xff, count: 60), count: 3)
+        for labels in [[last], long + [last]] {
+            let whole: [[UInt8]] = labels + [Array("site".utf8), Array("example".utf8)]
+            let bytes: [UInt8] = whole.flatMap { [UInt8($0.count)] + $0 } + [0]
+            var offset = 0
+            let name = try DNSName(parsing: bytes.rawSpan, at: &offset)
+            var gateway = Fixture.gateway {
+                $0.policy.isDenying = true
+                $0.policy.allowed = [AllowedDestination("*.site.example:443")!]
+            }
+            _ = gateway.pins.insert(
+                [EgressPin(guest: Fixture.mac, address: .ipv4(Fixture.outside), scope: .tcp(443))], of: name,
+                until: Self.start + .seconds(60), now: Self.start)
+            guard
+                case .tcp(let segment) = gateway.fromGuest(
+                    Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: Self.start)
+            else { throw CommandFailed(description: "refused") }
+            #expect(gateway.target(of: segment) == .ipv4(Fixture.outside))
+        }
+    }
+
     @Test func openConnectionOutlivesPin() {
         var gateway = gateway()
         pin(&gateway, .tcp(443))

@@ -14,6 +14,20 @@ import Wire
         #expect(!DNSName("badexample.org")!.isWithin(DNSName("example.org")!))
     }
 
+    /// A label may have any bytes. As text they are in ASCII, and do not look like the end of a label or a line.
+    @Test func textOfAnyBytesIsUnambiguous() throws {
+        let labels: [[UInt8]] = [
+            Array("evil.example\r\n".utf8), [0, 0xff, 0x7f], Array("a\\b c".utf8), Array("x".utf8),
+        ]
+        let bytes: [UInt8] = labels.flatMap { [UInt8($0.count)] + $0 } + [0]
+        var offset = 0
+        let name = try DNSName(parsing: bytes.rawSpan, at: &offset)
+        #expect(name.description == "evil\\046example\\013\\010.\\000\\255\\127.a\\092b\\032c.x")
+        #expect(name.bytes == bytes && !name.isHostName)
+        for text in ["www.example.org", "_x.a-1"] { #expect(DNSName(text)!.isHostName, "\(text)") }
+        for text in ["a b.org", "a:1.org", "\u{e9}.org"] { #expect(!DNSName(text)!.isHostName, "\(text)") }
+    }
+
     @Test(arguments: [
         "", ".", "a..b", String(repeating: "a", count: 64),
         Array(repeating: "abcdefg", count: 33).joined(separator: "."),

@@ -67,7 +67,8 @@ extension NATGateway {
     func target(of segment: InboundSegment) -> ProxyHandshake.Target {
         let key = segment.key, policy = options.policy
         let address: IPAddress = key.isIPv6 ? .ipv6(key.remote) : .ipv4(key.remoteIPv4)
-        if let name = pins.soleName(leading: segment.hardware, to: address),
+        // A proxy might take other bytes of a label for the end of the name, or for another request.
+        if let name = pins.soleName(leading: segment.hardware, to: address), name.isHostName,
             policy.isDenying ? policy.allowsTCP(named: name, key.remotePort) : !policy.deniesPrivate
         {
             return .name(name.description)

@@ -119,8 +119,37 @@ package struct DNSName: Hashable, Sendable {
     }
 }
 
+extension DNSName {
+    /// Whether the name has the form of a host's: letters, digits, hyphens and underscores. A name in a message may
+    /// have any bytes, such as dots and line ends within a label, which mean something else in the text of other
+    /// protocols.
+    package var isHostName: Bool {
+        !labels.isEmpty
+            && labels.allSatisfy {
+                $0.allSatisfy { byte in
+                    switch byte {
+                    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                        UInt8(ascii: "-"), UInt8(ascii: "_"):
+                        true
+                    default: false
+                    }
+                }
+            }
+    }
+}
+
 extension DNSName: CustomStringConvertible {
+    /// The name as in a master file (RFC 1035 section 5.1): in ASCII, with other bytes, and dots and backslashes within
+    /// a label, as `\DDD`.
     package var description: String {
-        labels.isEmpty ? "." : labels.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ".")
+        labels.isEmpty ? "." : labels.map { $0.map(DNSName.text).joined() }.joined(separator: ".")
+    }
+
+    private static func text(of byte: UInt8) -> String {
+        if (0x21...0x7e).contains(byte), byte != UInt8(ascii: "."), byte != UInt8(ascii: "\\") {
+            return String(UnicodeScalar(byte))
+        }
+        let digits = String(byte)
+        return "\\" + String(repeating: "0", count: 3 - digits.utf8.count) + digits
     }
 }

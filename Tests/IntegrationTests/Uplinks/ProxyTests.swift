@@ -142,7 +142,7 @@ extension IntegrationTests {
             let network = try TestNetwork(), path = network.folder.file("own")
             let file = network.folder.file("login"), wrong = network.folder.file("wrong")
             try Files.replace(file, Array("user:secret\n".utf8), mode: 0o600)
-            try Files.replace(wrong, Array("user:other\n".utf8), mode: 0o600)
+            try Files.replace(wrong, Array("user:other\n".utf8), mode: 0o640)
             let web = try network.internet.startWeb("a site", folder: network.folder, address: "80")
             func attempt(
                 _ mode: String?, _ options: [String] = [], environment: [String: String?] = [:]
@@ -178,6 +178,7 @@ extension IntegrationTests {
                         && log.output.contains(text)
                 }
                 #expect(!log.output.contains("secret") && !log.output.contains("user:other"))
+                #expect(log.output.contains("chmod 600 \(wrong)") == (options.last == wrong), "other users may read it")
                 #expect(try daemon.stop() == .exited(0))
                 _ = try proxy?.stop()
             }
@@ -187,6 +188,7 @@ extension IntegrationTests {
             ] as [([String], [String: String?])] {
                 let (reached, proxy, daemon) = try attempt("login", options, environment: environment)
                 #expect(reached)
+                #expect(!daemon.program.output.contains("chmod"))
                 #expect(try daemon.stop() == .exited(0))
                 _ = try proxy?.stop()
             }
