@@ -91,7 +91,10 @@ import Wire
     }
 
     @Test(arguments: [1, 100_000]) func otherProtocolsPassAtTheirPorts(piece: Int) {
-        for text in ["SSH-2.0-x\r\nmore", "EHLO bad.example\r\n", "\0\u{1}binary", "1\0\0\0mysql"] {
+        for text in [
+            "SSH-2.0-x\r\nmore", "EHLO bad.example\r\n", "\0\u{1}binary", "1\0\0\0mysql", "\u{e9}t\u{e9}",
+            "0032git-upload-pack /project\0host=bad.example\0",
+        ] {
             #expect(run(Array(text.utf8), .recognized, piece: piece) == .passed(text.utf8.count), "\(text)")
         }
         for text in ["GET / HTTP/1.1\r\nHost: bad.example\r\n\r\n", " \r\nget / HTTP/1.1\r\nHost: bad.example\r\n\r\n"]
@@ -99,6 +102,23 @@ import Wire
             #expect(run(Array(text.utf8), .recognized, piece: piece) != .passed(text.utf8.count), "\(text)")
         }
         #expect(run(Self.hello("bad.example"), .recognized, piece: piece) == .refused(.otherName, after: 0))
+    }
+
+    /// Bytes that are no text do not hide a request: in its body, in its target, or between its words.
+    @Test(arguments: [1, 100_000]) func requestWithOtherBytesIsRecognized(piece: Int) {
+        let host = text(" HTTP/1.1\r\nHost: bad.example\r\n")
+        let requests: [[UInt8]] = [
+            text("POST /") + host + text("Content-Length: 2\r\n\r\n") + [0xff, 0],
+            text("GET /") + [0xc3, 0xa9] + host + text("\r\n"), text("GET /") + [1, 0x7f] + host + text("\r\n"),
+            text("GET\t/ http/1.1\nHost: bad.example\n\n"), text("\r\n\r\nGET /") + host + text("\r\n") + [0x80],
+        ]
+        for request in requests {
+            guard case .refused(let reason, let passed) = run(request, .recognized, piece: piece) else {
+                Issue.record("\(request) passes")
+                continue
+            }
+            #expect((reason == .otherName || reason == .unknown) && passed == 0)
+        }
     }
 
     @Test func heldBytesAreBounded() {

@@ -123,16 +123,11 @@ struct NameCheck: Sendable {
         } else if isRequired {
             state = .head
         } else {
-            // A line of text that names HTTP is a request, whatever its method.
-            guard bytes.allSatisfy({ (0x20...0x7e).contains($0) || (0x09...0x0d).contains($0) }) else {
-                return .passAll
+            switch HTTPRequestHead.isFirstLine(bytes) {
+            case nil: return .wait
+            case false?: return .passAll
+            case true?: state = .head
             }
-            let text = bytes.drop { $0 <= 0x20 }
-            guard let end = text.firstIndex(where: { $0 == 0x0a || $0 == 0x0d }) else { return .wait }
-            guard String(decoding: text[..<end], as: UTF8.self).firstRange(ofText: " HTTP/") != nil else {
-                return .passAll
-            }
-            state = .head
         }
         return .pass(0)
     }

@@ -52,6 +52,24 @@ package struct HTTPRequestHead: Equatable, Sendable {
         return .complete(head, length: position)
     }
 
+    /// Whether a stream of any protocol begins with the first line of a request, as a server that is not strict reads
+    /// it: words whose last one names HTTP, with white space in front. What follows the line does not count.
+    /// - Returns: nil while the line goes on.
+    package static func isFirstLine(_ bytes: [UInt8]) -> Bool? {
+        let text = bytes.drop(while: isWhite)
+        guard let separator = text.firstIndex(where: { !isToken($0) }) else { return nil }
+        guard separator > text.startIndex, isWhite(text[separator]) else { return false }
+        let rest = text[separator...]
+        let end = rest.firstIndex { $0 == lineEnd[0] || $0 == lineEnd[1] }
+        let line = rest[..<(end ?? rest.endIndex)]
+        // No server reads a request with such a byte.
+        if line.contains(0) { return false }
+        if end == nil { return nil }
+        return String(decoding: lowercased(line), as: UTF8.self).contains(text: "http/")
+    }
+
+    private static func isWhite(_ byte: UInt8) -> Bool { byte == space || (tab...lineEnd[0]).contains(byte) }
+
     /// The bytes of the line at `position`, without its end; nil if it has none, or a character that no line has.
     private static func line(_ bytes: [UInt8], at position: inout Int) -> Range<Int>? {
         let start = position
