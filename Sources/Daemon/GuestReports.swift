@@ -78,6 +78,7 @@ struct GuestReports {
         case .neighbor: "names the hardware address of another guest in ARP or neighbour discovery"
         case .hiddenHeader: "sends packets whose headers are cut off or spread over fragments"
         case .tooManyTags: "sends frames with more than \(LinkHeader.limit) VLAN tags"
+        case .tooManyAddresses: "uses more than \(GuestRules.addressLimit) IPv6 addresses at a time"
         }
     }
 
@@ -103,6 +104,11 @@ struct GuestReports {
             nothing for \(GuestRules.addressAnswerTimeout) seconds
             """
         case .neighbor: "dropped: frames for that address would reach another guest"
+        case .tooManyAddresses:
+            """
+            dropped: this host would keep each of them in its table of neighbours, which all guests share; \
+            if there are several guests behind this port, configure it for them: --trunk \(number)
+            """
         case .hiddenHeader, .tooManyTags:
             "dropped: they could hide a router advertisement, a DHCP answer, or a claim to the gateway's address"
         }

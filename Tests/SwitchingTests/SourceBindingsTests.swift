@@ -140,6 +140,19 @@ import Wire
         #expect(bindings.claim(address(1), by: station(2), now: 201) == nil)
     }
 
+    /// The host learns each address, and forgets none within five seconds.
+    @Test func guestCannotRotateThroughAddresses() {
+        var bindings = made(4)
+        func claims(_ numbers: Range<UInt64>, now: UInt32) -> Int {
+            numbers.count { bindings.claim(address($0), by: station(1), now: now) == nil }
+        }
+        #expect(claims(0..<4096, now: 100) == 32 && claims(4096..<8192, now: 104) == 0)
+        #expect(bindings.claim(address(5000), by: station(1), now: 104)?.holder == .some(nil))
+        // What it uses stays its own, and other guests have room.
+        #expect(claims(0..<32, now: 104) == 32 && bindings.claim(address(9000), by: station(2), now: 104) == nil)
+        #expect(claims(4096..<8192, now: 105) == 0 && claims(4096..<8192, now: 109) == 32)
+    }
+
     /// Random claims of guests, some of which answer, come and go: beside a model of what each holds.
     @Test(arguments: [1, 2, 3, 4] as [UInt64]) func noAddressHasTwoHolders(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
@@ -179,7 +192,8 @@ import Wire
                 used[number] = (claimant, now)
                 solicited[number] = 0
             } else {
-                #expect(!isOwn && after == before, "step \(step)")
+                let isFull = refusal?.holder == nil && held == SourceBindings.guestShare && before == nil
+                #expect((!isOwn || isFull) && after == before, "step \(step)")
                 if let question = refusal?.solicitation {
                     #expect(question.holder == before && question.address == address(number))
                     solicited[number, default: 0] += 1

@@ -14,12 +14,14 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case hiddenHeader
     /// More VLAN tags than are read.
     case tooManyTags
+    /// More IPv6 addresses than a guest may use at a time.
+    case tooManyAddresses
 
     /// Whether `--allow-server` permits it.
     package var isServing: Bool {
         switch self {
         case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: true
-        case .gateway, .address, .neighbor, .hiddenHeader, .tooManyTags: false
+        case .gateway, .address, .neighbor, .hiddenHeader, .tooManyTags, .tooManyAddresses: false
         }
     }
 

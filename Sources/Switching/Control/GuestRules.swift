@@ -17,6 +17,9 @@ package struct GuestRules: Equatable, Sendable {
     /// Seconds after which a guest that does not answer for an IPv6 address loses it to another that claims it.
     package static let addressAnswerTimeout: UInt32 = 30
 
+    /// IPv6 addresses that one guest may use at a time.
+    package static var addressLimit: Int { SourceBindings.guestShare }
+
     /// Where the rules apply.
     package var reach: Reach
     /// Whether guests may not answer DHCP.

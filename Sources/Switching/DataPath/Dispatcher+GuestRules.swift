@@ -137,17 +137,18 @@ extension Dispatcher {
         return isSameGroup(context.ingress, Int(port))
     }
 
-    /// The verdict on a guest that uses another guest's IPv6 address.
+    /// The verdict on a guest that uses another guest's IPv6 address, or too many addresses.
     private mutating func verdict(
         on refusal: SourceBindings.Refusal, _ context: FrameContext, _ header: FrameHeader, isDetection: Bool = false
     ) -> Verdict {
+        guard let holder = refusal.holder else { return verdict(on: .tooManyAddresses, context, header) }
         if solicitation == nil { solicitation = refusal.solicitation }
         let verdict = verdict(on: .address, context, header)
         // The holder answers, so that the other guest finds the duplicate. A holder that is still looking for
         // duplicates itself would give its address up.
         guard case .drop(let reason) = verdict, isDetection && !refusal.isNew else { return verdict }
         ports[context.ingress].counters.dropped(reason)
-        return .divert(refusal.holder)
+        return .divert(holder)
     }
 
     /// Other VLANs are other networks, of which guests may be the routers and servers; but not the host's, should it
@@ -185,7 +186,7 @@ extension Dispatcher {
         let reason: DropReason =
             switch offence {
             case .dhcp, .dhcpIPv6, .routerAdvertisement, .redirect: .serving
-            case .gateway, .address, .neighbor: .spoofed
+            case .gateway, .address, .neighbor, .tooManyAddresses: .spoofed
             case .hiddenHeader: .hidden
             case .tooManyTags: .tags
             }

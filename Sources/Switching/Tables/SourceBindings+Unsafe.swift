@@ -17,6 +17,9 @@ struct Station: Equatable, BitwiseCopyable, Sendable {
 /// solicitations loses it to the next claim. Time alone ends no binding, because an idle guest would lose its address
 /// to any other that waits.
 ///
+/// A guest with a full share gets a further address when one of its addresses was not used for `leastUse` seconds. So
+/// it cannot fill the host's table of neighbours, which all guests share, with ever new addresses.
+///
 /// A port's bindings lie side by side in its own block, so that a guest takes nothing of the others' shares
 /// however many addresses it uses, and a new guest always has room. The binding of an address is found by open
 /// addressing. All memory is allocated at the start. Times are in seconds of the clock.
@@ -29,8 +32,9 @@ struct SourceBindings: ~Copyable {
     }
 
     struct Refusal: Equatable, BitwiseCopyable, Sendable {
-        /// The port of the guest that holds the address.
-        let holder: PortNumber
+        /// The port of the guest that holds the address; nil if no guest does, and the claimant's share is full of
+        /// addresses that it has just used.
+        let holder: PortNumber?
         /// The holder has just begun to use the address, and may still be looking for duplicates itself.
         let isNew: Bool
         /// Nil if one was sent just now.
@@ -68,6 +72,9 @@ struct SourceBindings: ~Copyable {
     static let sharedShare = 512
     /// Ports that have such a share at most; further ones have a guest's.
     static let sharedPorts = 64
+    /// Seconds from its last use on for which an address in a full share of a guest is not replaced. Linux keeps a
+    /// neighbour for as long, however full its table is (`neigh_forced_gc`).
+    static let leastUse: UInt32 = 5
     /// Seconds between two solicitations for one address.
     static let solicitationInterval: UInt32 = 2
     /// Solicitations that a holder leaves unanswered before it loses an address.
@@ -165,6 +172,9 @@ struct SourceBindings: ~Copyable {
     ) -> Refusal? {
         let number = unsafe Int(index[slot(of: address)])
         guard number != 0 else {
+            guard hasRoom(at: Int(station.port), now) else {
+                return Refusal(holder: nil, isNew: false, solicitation: nil)
+            }
             insert(address, station, isDetection, now)
             return nil
         }
@@ -192,6 +202,7 @@ struct SourceBindings: ~Copyable {
         let isDue = binding.solicitations == 0 || now &- binding.lastSolicitation >= SourceBindings.solicitationInterval
         if isDue && binding.solicitations >= SourceBindings.maximumSolicitations
             && now &- binding.firstSolicitation >= SourceBindings.answerTimeout
+            && hasRoom(at: Int(station.port), now)
         {
             let address = binding.address
             remove(number)
@@ -206,6 +217,14 @@ struct SourceBindings: ~Copyable {
         return Refusal(
             holder: binding.station.port, isNew: isNew,
             solicitation: Solicitation(address: binding.address, holder: binding.station))
+    }
+
+    /// Whether a port may have one more address, or one instead of its oldest. Behind a shared port, new addresses may
+    /// be those of further guests.
+    private func hasRoom(at port: Int, _ now: UInt32) -> Bool {
+        let share = unsafe shares[port]
+        if share.isShared || share.count < share.capacity { return true }
+        return unsafe now &- bindings[oldest(at: port, now)].lastUsed >= SourceBindings.leastUse
     }
 
     /// Binds an address that is free, instead of the port's oldest if its share is full.
