@@ -24,7 +24,7 @@ struct AddressOptions: ParsableArguments {
             """
             IPv6 for guests (tap and user only):
             auto: a prefix that is kept for the next start, and the outside by NAT (default)
-            kernel: the same on Linux before 6.17, which makes this host an IPv6 router for guests (tap only)
+            kernel: the outside by the kernel also before Linux 6.17: this host is a router for guests (tap only)
             off: no addresses
             a prefix, such as fd12:3456:789a:1::/64: the same as auto with this prefix
             """,

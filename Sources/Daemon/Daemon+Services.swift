@@ -56,8 +56,10 @@ extension Daemon {
 
     /// Starts the service that advertises the guests' IPv6 network, if the uplink does not.
     private func startRouter(_ addressing: HostAddressing, _ facts: HostFacts?, _ dhcp: DHCPConfiguration) {
-        guard let network = addressing.network6, let address = addressing.gatewayIPv6.first else { return }
-        var contents = RouterService.Contents(network, address: address, hardware: addressing.hardware)
+        guard let network = addressing.network6, let own = addressing.gatewayIPv6.first else { return }
+        let router = addressing.router6
+        var contents = RouterService.Contents(
+            network, address: router?.linkLocal ?? own, hardware: router?.hardware ?? addressing.hardware)
         contents.isRouter = configuration.mode == .shared && !configuration.withholdsRouter
         contents.hasEgress = uplink?.hasEgressIPv6 ?? false
         if names != nil { contents.nameServers = [network.gateway] }
@@ -73,13 +75,13 @@ extension Daemon {
                 contents.reservations[one.hardware] = one.address6(in: network)
             }
         }
-        router = service
+        self.router = service
         if contents.isRouter {
             nat64?.stop()
             nat64 = NAT64Discovery(loop: loop, logger: logger) { [unowned self] in
                 uplink?.hasEgressIPv6 ?? false
             } onResult: { [unowned self] in
-                router?.setNAT64($0)
+                self.router?.setNAT64($0)
             }
         }
         logger.info("guests have IPv6 addresses of \(network), gateway \(network.gateway)")

@@ -59,7 +59,9 @@ extension Daemon {
         case (.user, _): return try makeUserUplink(options)
         case (.tap, .bridged(let interface)), (.auto, .bridged(let interface)):
             return try makeBridgedUplink(to: interface, options, uplinkContext)
-        case (.tap, _), (.auto, _): return TapUplink(options, uplinkContext)
+        case (.tap, _), (.auto, _):
+            guard TapUplink.needsNAT6(options) else { return TapUplink(options, uplinkContext) }
+            return TapWithNAT(options, flowLimit: descriptors.flows, uplinkContext)
         }
     }
 

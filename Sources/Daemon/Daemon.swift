@@ -12,6 +12,7 @@ import RouterService
 import Sessions
 import Switching
 import TFTPService
+import TapUplink
 import Timing
 import Uplink
 import VmnetUplink
@@ -93,8 +94,10 @@ package final class Daemon {
         self.logger = logger
         guestReports = GuestReports(logger: logger)
         let mayBeRootless = configuration.uplink == .user || configuration.uplink == .auto
+        let mayHaveNAT6 = configuration.uplink == .tap && TapUplink.needsNAT6(configuration.uplinkOptions)
         descriptors = DescriptorBudget(
-            total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless, ports: SwitchControl.portCapacity)
+            total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless || mayHaveNAT6,
+            ports: SwitchControl.portCapacity)
         quota = ClientQuota(limit: descriptors.clients)
         try descriptors.check()
         loop = try orUnavailable(ControlLoop.init)

@@ -117,6 +117,9 @@ package struct NetworkFacts: Sendable {
         return IPv6Network(containing: address, prefixLength: length)
     }
 
+    /// Whether guests' IPv6 packets leave the host by a user-mode NAT.
+    package var hasNAT6: Bool { status["uplink"]?["ipv6_way"]?.string == "user" }
+
     /// The path of the network's switch; nil if it has none.
     package var switchPath: String? { NetworkFacts.switchPath(in: status) }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import HostChanges
 import HostFirewall
 import NetworkModel
 import Platform
@@ -56,6 +57,9 @@ struct Scene {
         if let network { return network.network6 }
         return IPv6Network(containing: IPv6Address(0xfd << 56, 0), prefixLength: 64)
     }
+
+    /// Whether guests' IPv6 packets leave, or would leave, the host by a user-mode NAT.
+    var hasNAT6: Bool { network?.hasNAT6 ?? (!usesTap || !KernelSetting.canForward6) }
 
     /// The name of the guests' TAP, or of the one that a start would make.
     var tap: String {

@@ -26,6 +26,10 @@ package struct KernelSetting: Hashable, Sendable {
     /// Whether the host forwards IPv6 between all of its interfaces.
     package static var isRouter6: Bool { forwardingEverywhere6.value == "1" }
 
+    /// Whether the kernel forwards IPv6 of guests without becoming a router for others: it can do so for packets that
+    /// arrive by single interfaces, or is a router already.
+    package static var canForward6: Bool { forcedForwarding(on: "all").value != nil || isRouter6 }
+
     /// Whether IPv6 packets that arrive by `interface` are forwarded on a host that is no router (Linux 6.17).
     package static func forcedForwarding(on interface: String) -> KernelSetting {
         KernelSetting(path: "net/ipv6/conf/\(interface)/force_forwarding")

@@ -107,6 +107,18 @@ extension Guest {
         } ?? false
     }
 
+    /// The hardware address of a station on the link; nil if it does not answer.
+    package func resolve(_ target: IPv6Address, from source: IPv6Address) -> MACAddress? {
+        let group = MACAddress(ofGroup: target.solicitedNode)
+        let frame = NeighborDiscovery.solicitation(for: target, from: (source, hardware), to: group)
+        return exchange6(frame, attempts: 3, own: source) { ethernet, _, message -> MACAddress? in
+            guard message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.neighborAdvertisement,
+                message.byteCount >= NDPView.headerLength, try NDPView(message).target == target
+            else { return nil }
+            return ethernet.source
+        }
+    }
+
     /// Queries `server` for the IPv4 addresses of `localhost`; false without an answer.
     package func queries(_ name: DNSName, at server: IPv6Address, from source: IPv6Address, by hop: MACAddress) -> Bool
     {

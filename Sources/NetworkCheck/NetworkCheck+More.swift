@@ -104,7 +104,13 @@ extension NetworkCheck {
             guard let server = found.nameServers.first else {
                 return .skipped("the router names no name server by IPv6; guests use that of IPv4")
             }
-            guard guest.queries(options.name, at: server, from: address, by: found.hardware) else {
+            // A server on the link may be another station than the router.
+            let isOnLink = server.isLinkLocal || server.high == address.high
+            let hop = isOnLink ? guest.resolve(server, from: address) : found.hardware
+            guard let hop else {
+                return .failed("the name server \(server) answers no solicitation", remedy: "check whether it runs")
+            }
+            guard guest.queries(options.name, at: server, from: address, by: hop) else {
                 return .failed("the name server \(server) does not answer", remedy: "check whether it runs")
             }
             return .ok("\(server) answers")

@@ -22,6 +22,18 @@ package enum HostRoutes {
         }
     }
 
+    /// Where the rules and routes of TAPs lead guests, and sockets of this host must not: the host's own IPv6
+    /// addresses, and the networks of guests on TAPs. By sockets, a guest's packets would pass the host's firewall as
+    /// the host's.
+    package static var ownNetworks6: [IPv6Network] {
+        let addresses = (try? NetworkInterfaces.addresses6()) ?? []
+        return addresses.map { found in
+            let isGuests =
+                NetworkInterfaces.index(of: found.interface).flatMap(NetworkInterfaces.link)?.group == LinkGroup.taps
+            return isGuests ? found.network : IPv6Network(containing: found.address, prefixLength: 128)
+        }
+    }
+
     /// Reports that guests cannot reach the outside because the host cannot.
     package static func reportOffline(_ logger: Logger) {
         guard isOffline else { return }

@@ -12,10 +12,12 @@ import Wire
 // Theory of operation: uplinks
 // ============================
 //
-// An uplink is the port of the switch that connects guests to the host and the outside. There is one at most:
+// An uplink is the port of the switch that connects guests to the host and the outside. There is one at most, which
+// may be made of two (TapWithNAT, in Daemon):
 //
 //     class             guests' network           port                          ends unexpectedly
 //     TapUplink         made here, behind a TAP   TAP with NAT by nftables      the daemon ends
+//     TapWithNAT        the same                TAP, and user-mode NAT        the daemon ends
 //     BridgedUplink     the host's                TAP on a bridge               the daemon ends
 //     PacketUplink      the host's                packet socket on a NIC        the daemon ends
 //     VmnetUplink       made by vmnet.framework   frame device                  it is started again

@@ -30,12 +30,22 @@ package struct UplinkDetails: Sendable {
         }
     }
 
+    /// How guests' IPv6 packets leave the host.
+    package enum Way6: String, Sendable {
+        /// The kernel forwards them.
+        case kernel
+        /// The user-mode NAT carries them.
+        case user
+    }
+
     /// `tap`, `bridged`, `packet`, `user`, `vmnet`.
     package var kind = ""
     /// The interface of the host; nil if there is none.
     package var interface: String?
     /// Interfaces through which guests' packets leave the host.
     package var egressInterfaces: [String] = []
+    /// How guests' IPv6 packets leave the host; nil if guests have no IPv6 of this program, or do not leave.
+    package var way6: Way6?
     /// What the uplink has changed on the host, and undoes at its end.
     package var hostChanges: [String] = []
     /// Counters of the uplink by name, such as TCP connections.

@@ -62,6 +62,11 @@ package struct UplinkOptions: Sendable {
         MACAddress(locallyAdministeredFrom: interfaceID ?? Array("vde_vmnet".utf8) + gateway.bytes)
     }
 
+    /// The hardware address of the router by IPv6 beside the gateway, the same in every run.
+    package func routerHardwareAddress(gateway: IPv4Address) -> MACAddress {
+        MACAddress(locallyAdministeredFrom: Array("router".utf8) + hardwareAddress(gateway: gateway).bytes)
+    }
+
     /// The upper half of guests' IPv6 addresses, the same in every run (RFC 4193).
     package func uniqueLocalPrefix(gateway: IPv4Address) -> UInt64 {
         0xfd << 56 | (hardwareAddress(gateway: gateway).value & 0xff_ffff_ffff) << 16

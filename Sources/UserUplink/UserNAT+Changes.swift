@@ -43,6 +43,16 @@ extension UserNAT {
         }
     }
 
+    /// Replaces the networks that guests do not reach, whatever the policy, and resets the connections of guests to
+    /// them.
+    func setClosedNetworks(_ networks: [IPv6Network]) {
+        change {
+            gateway.closedNetworks = networks
+            let now = BootClock.now
+            relay.reset(now: now) { key, isInbound in !isInbound && key.isIPv6 && !gateway.isOpen(key.remote) }
+        }
+    }
+
     /// Lets a guest connect to addresses of a name until `expires`.
     func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) {
         change { _ = gateway.pins.insert(pins, of: name, until: expires, now: BootClock.now) }

@@ -42,6 +42,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     package var coalescesSegments: Bool { true }
     /// Has a worker poll.
     private let wakeup: Wakeup
+    /// The gateway's hardware address.
+    let hardware: MACAddress
     /// The gateway's IPv6 addresses; none without IPv6.
     package let gatewayIPv6: [IPv6Address]
     /// TCP connections, and retransmissions so far, as of the last poll.
@@ -76,7 +78,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         output = GuestOutput(to: sink, mtu: options.mtu)
         gateway = NATGateway(options)
         gateway.locate = { sink.origin(of: $0) }
-        gatewayIPv6 = options.prefix.map { [.customaryGateway, IPv6Address($0, 1)] } ?? []
+        hardware = options.hardware
+        gatewayIPv6 = options.prefix.map { [options.linkLocal, IPv6Address($0, options.interfaceID)] } ?? []
         do throws(SystemError) {
             relay = try TCPRelay(options, dnsQueue: dnsQueue, to: output)
             datagrams = try DatagramRelay(options, to: output)

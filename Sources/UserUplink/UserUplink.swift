@@ -20,6 +20,8 @@ package final class UserUplink: Uplink {
 
     private let options: UplinkOptions
     private let context: UplinkContext
+    /// It is beside a TAP, which leads to the host and to IPv4.
+    private let isBesideTAP: Bool
     /// nil if the host has no place for their record.
     private let changes: HostChanges?
     private let network: UserNAT
@@ -51,6 +53,7 @@ package final class UserUplink: Uplink {
     ) throws(ExitError) {
         self.options = options
         self.context = context
+        isBesideTAP = false
         injector = InjectionPort(context.control)
         let (guests, changes) = try HostChanges.reserveNetworkIfPossible(options.network, logger: context.logger)
         self.changes = changes
@@ -86,6 +89,33 @@ package final class UserUplink: Uplink {
             user-mode NAT for up to \(natOptions.flowLimit) connections, UDP ports and pings at a time (this process \
             may open \(descriptorLimit) files)
             """)
+    }
+
+    /// Makes the router to the outside by IPv6 beside the TAP of a host whose kernel does not forward IPv6 for guests.
+    /// - Parameters:
+    ///   - options: of the TAP's network; the published ports of IPv6 only.
+    ///   - host: the TAP's place on the guests' network, with an IPv6 network.
+    package init(
+        _ options: UplinkOptions, beside host: HostAddressing, flowLimit: Int, _ context: UplinkContext
+    ) throws(ExitError) {
+        self.options = options
+        self.context = context
+        isBesideTAP = true
+        changes = nil
+        injector = InjectionPort(context.control)
+        let router = host.router6
+        var natOptions = NATGateway.Options(network: host.network, hardware: router?.hardware ?? host.hardware)
+        natOptions.isBesideGateway = true
+        natOptions.prefix = host.network6?.base.high
+        if let router { (natOptions.linkLocal, natOptions.interfaceID) = (router.linkLocal, router.linkLocal.low) }
+        natOptions.mtu = options.mtu
+        natOptions.policy = options.egress
+        natOptions.flowLimit = max(16, flowLimit)
+        natOptions.filtering = options.filtering
+        addressing = host
+        current = options.published.map { $0.completed(by: host.network6) }
+        network = try UserUplink.start(natOptions, current, nil, injector)
+        network.setClosedNetworks(HostRoutes.ownNetworks6)
     }
 
     private static func start(
@@ -130,13 +160,19 @@ package final class UserUplink: Uplink {
             throw ExitError(.unavailable, "no port is left for the uplink")
         }
         port = number
-        context.control.addStatic(addressing.hardware, at: number)
+        context.control.addStatic(isBesideTAP ? network.hardware : addressing.hardware, at: number)
         return true
     }
 
     package func begin() {
         isForwarding = true
         watchNotices()
+        if isBesideTAP {
+            monitor = try? ChangeMonitor(NetworkInterfaces.monitor(), settling: .zero, loop: context.loop) {
+                [unowned self] in network.setClosedNetworks(HostRoutes.ownNetworks6)
+            }
+            return
+        }
         guard options.mode == .shared else { return }
         HostRoutes.reportOffline(context.logger)
         if let proxy = options.proxy {
@@ -300,6 +336,7 @@ package final class UserUplink: Uplink {
     package var details: UplinkDetails {
         var details = UplinkDetails()
         details.kind = "user"
+        details.way6 = addressing.network6 == nil ? nil : .user
         let streams = network.streams
         details.counters = [("tcp_connections", streams.count), ("retransmissions", streams.retransmissions)]
         details.drops = NATDropReason.allCases.map { ("\($0)", network.dropped($0)) }.filter { $0.1 > 0 }

@@ -157,6 +157,31 @@ import Wire
         #expect(harness.counters(a).drops(.isolated) == 1)
     }
 
+    /// A TAP and the NAT beside it serve the same guests, and are in the same VLAN.
+    @Test func uplinksReachGuestsAndNotEachOther() throws {
+        let harness = try ForwarderHarness()
+        let guest = try harness.attach(), tap = try harness.attach(.uplink), nat = try harness.attach(.uplink)
+        harness.control.addStatic(mac(8), at: tap.number)
+        harness.control.addStatic(mac(9), at: nat.number)
+        harness.settle()
+        try guest.send(frame(to: .broadcast, from: mac(1)))
+        harness.settle()
+        #expect(tap.received().count == 1 && nat.received().count == 1)
+        for destination in [.broadcast, mac(9)] { try tap.send(frame(to: destination, from: mac(8))) }
+        harness.settle()
+        #expect(nat.received().isEmpty && guest.received() == [frame(to: .broadcast, from: mac(8))])
+        try guest.send(frame(to: mac(9), from: mac(1)))
+        harness.settle()
+        #expect(nat.received() == [frame(to: mac(9), from: mac(1))] && tap.received().isEmpty)
+        // The NAT follows the TAP to another VLAN, with its address.
+        harness.control.setVLANAware(true)
+        for port in [guest.number, tap.number] { harness.control.setVLANs(of: port, untagged: 7, tagged: []) }
+        harness.settle()
+        try guest.send(frame(to: mac(9), from: mac(1)))
+        harness.settle()
+        #expect(nat.received() == [frame(to: mac(9), from: mac(1))])
+    }
+
     @Test func groupMembersReceiveTheSameAndNothingFromEachOther() throws {
         let harness = try ForwarderHarness()
         let one = try harness.attach(group: 3), two = try harness.attach(group: 3),

@@ -16,6 +16,15 @@ extension PlugGuest {
         return found!
     }
 
+    /// The address of the default router on the link.
+    package func router() throws -> IPv6Address {
+        let words = try namespace.run("ip", "-6", "route", "show", "default").split { $0 == " " || $0 == "\n" }
+        guard let place = words.firstIndex(of: "via"), place + 1 < words.count,
+            let found = IPv6Address(words[place + 1])
+        else { throw CommandFailed(description: "no default router: \(words)") }
+        return found
+    }
+
     /// Waits for a default route by IPv6, or for its end.
     package func waitForRouter(_ isThere: Bool = true) throws {
         try eventually(isThere ? "a default route by IPv6" : "the end of the default route", within: 15) {

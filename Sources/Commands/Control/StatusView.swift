@@ -98,7 +98,8 @@ struct StatusView {
                 "gateway",
                 [status["gateway"]?.string, status["network"]?.string].compactMap(\.self).joined(separator: " on ")
             ),
-            ("leaves by", words(uplink?["egress_interfaces"])), ("resolvers", words(status["resolvers"])),
+            ("leaves by", words(uplink?["egress_interfaces"])),
+            ("IPv6 by", StatusView.way6(uplink?["ipv6_way"])), ("resolvers", words(status["resolvers"])),
             ("of domains", words(status["domain_resolvers"])),
             ("host changes", words(uplink?["host_changes"])), ("DHCP", dhcp(status["dhcp"])),
             ("egress", egress(status["egress"])),
@@ -110,6 +111,15 @@ struct StatusView {
             let title = name + String(repeating: " ", count: max(1, 14 - name.count))
             return TerminalText.coloured(title, .bold, hasColours) + PrintableText.line(value, limit: 400) + "\n"
         }.joined()
+    }
+
+    /// How guests' IPv6 packets leave the host.
+    private static func way6(_ way: JSON?) -> String {
+        switch way?.string {
+        case "user"?: "user-mode NAT"
+        case let way?: way
+        case nil: ""
+        }
     }
 
     /// Without the words that the title has.

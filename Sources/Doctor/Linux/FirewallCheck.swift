@@ -22,12 +22,14 @@ struct FirewallCheck: HostCheck {
         }
         guard scene.capabilities.contains(.netAdmin) else { return FirewallCheck(state: .unreadable) }
         let egress = scene.path?.interface ?? scene.defaultInterface
-        let egress6 = scene.network6 == nil ? nil : HostFirewallInspector.egressInterface6(except: scene.tap)
+        // Sockets of this host are not forwarded.
+        let network6 = scene.hasNAT6 ? nil : scene.network6
+        let egress6 = network6 == nil ? nil : HostFirewallInspector.egressInterface6(except: scene.tap)
         guard egress != nil || egress6 != nil else {
             return FirewallCheck(state: .notNeeded("there is no route to the outside"))
         }
         let inspector = HostFirewallInspector(
-            tap: scene.tap, network: scene.guests, egress: egress, network6: scene.network6, egress6: egress6)
+            tap: scene.tap, network: scene.guests, egress: egress, network6: network6, egress6: egress6)
         return FirewallCheck(state: inspector.findings().map { .read($0) } ?? .unreadable)
     }
 

@@ -15,6 +15,9 @@ struct ForwardingCheck: HostCheck {
     let interfaces: [(name: String, value: String?)]
     /// Whether the settings can be written. nil if this user could not write them anyway.
     let isWritable: Bool?
+    /// Whether guests' IPv6 packets leave, or would leave, by a user-mode NAT, because the kernel forwards IPv6 between
+    /// all interfaces or none.
+    var hasNAT6 = false
 
     static func gathered(_ scene: Scene) -> ForwardingCheck {
         var names: [String] = []
@@ -24,7 +27,8 @@ struct ForwardingCheck: HostCheck {
             isNeeded: scene.isRouted, isRunning: scene.network != nil,
             interfaces: names.map { ($0, KernelSetting.forwarding(on: $0).value) },
             isWritable: scene.user == 0
-                ? Files.isWritable("/proc/sys/" + KernelSetting.forwarding(on: "all").path) : nil)
+                ? Files.isWritable("/proc/sys/" + KernelSetting.forwarding(on: "all").path) : nil,
+            hasNAT6: scene.hasNAT6)
     }
 
     var diagnoses: [Diagnosis] {
@@ -32,7 +36,7 @@ struct ForwardingCheck: HostCheck {
         let off = interfaces.filter { $0.value == "0" }
         if isRunning {
             return off.isEmpty
-                ? Self.ok("on for \(interfaces.map(\.name).joined(separator: " and "))")
+                ? Self.ok("on for \(interfaces.map(\.name).joined(separator: " and "))" + addition)
                 : off.map {
                     Self.failed(
                         .forwardingOff, "forwarding is off on \($0.name), so guests' packets do not leave this host",
@@ -47,6 +51,8 @@ struct ForwardingCheck: HostCheck {
                     Remedy.sudo("mount", "-o", "remount,rw", "/proc/sys"))
             ]
         }
-        return Self.ok(off.isEmpty ? "on" : "a start switches it on for the interfaces that it uses")
+        return Self.ok((off.isEmpty ? "on" : "a start switches it on for the interfaces that it uses") + addition)
     }
+
+    private var addition: String { hasNAT6 ? "; IPv6 of guests leaves by a user-mode NAT instead" : "" }
 }

@@ -168,15 +168,15 @@ package final class SwitchSession: NetworkSession {
         if port.role == .guest { port.reach = .trunk }
         let attachment = virtualSwitch.attach(
             port, to: number, identifier: port.descriptor, module: "tuntap", description: port.name, user: nil)
-        if port.role == .uplink { uplinkAttachment = attachment }
+        if port.role == .uplink, let attachment { uplinkAttachments.insert(attachment) }
         return attachment
     }
 
-    /// The uplink's port in the data plane.
-    private var uplinkAttachment: PortNumber?
+    /// The uplink's ports in the data plane: a TAP may have a NAT beside it.
+    private var uplinkAttachments: Set<PortNumber> = []
 
-    /// Whether this is the uplink's port.
-    func isHostDevice(_ attachment: PortNumber) -> Bool { attachment == uplinkAttachment }
+    /// Whether this is a port of the uplink.
+    func isHostDevice(_ attachment: PortNumber) -> Bool { uplinkAttachments.contains(attachment) }
 
     package func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber? {
         guard let number = try? virtualSwitch.allocate(.newControl(port: VirtualSwitch.anyPort), user: client.user)
@@ -210,7 +210,7 @@ package final class SwitchSession: NetworkSession {
     package func detachDevice(_ attachment: PortNumber) {
         guard let (number, identifier) = end(of: attachment) else { return }
         virtualSwitch.detach(identifier, from: number)
-        if uplinkAttachment == attachment { uplinkAttachment = nil }
+        uplinkAttachments.remove(attachment)
         // The device comes back. Meanwhile no other client may get its port and VLANs.
         try? virtualSwitch.setAllocatable(number, false)
         reservedForUplink = number

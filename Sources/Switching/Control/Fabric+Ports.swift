@@ -77,13 +77,18 @@ extension Fabric {
         ports[number].pvid = untagged
         settings.membership.removeAll(of: Int(number))
         for vlan in tagged { settings.membership.set(Int(number), vlan, true) }
-        // The services are in the uplink's VLAN.
+        // The services are in the uplink's VLAN, and so is the NAT beside a TAP.
         switch ports[number].role {
         case .guest: break
         case .service: ports[number].pvid = ports[SwitchControl.servicePort].pvid
         case .uplink:
-            for index in 0..<ports.count where ports[ports.number(at: index)].role == .service {
-                ports[ports.number(at: index)].pvid = untagged
+            for index in 0..<ports.count where ports.number(at: index) != number {
+                let other = ports.number(at: index)
+                if ports[other].role != .guest { ports[other].pvid = untagged }
+                guard ports[other].role == .uplink else { continue }
+                settings.membership.removeAll(of: Int(other))
+                for vlan in tagged { settings.membership.set(Int(other), vlan, true) }
+                forgetAddresses(of: other)
             }
         }
     }

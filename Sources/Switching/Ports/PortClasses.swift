@@ -28,8 +28,8 @@ struct PortClasses: OptionSet, BitwiseCopyable {
     init(reachedFrom role: PortRole, isIsolated: Bool, isolatesGuests: Bool) {
         switch role {
         case .guest: self = isIsolated || isolatesGuests ? .uplinks : [.guests, .uplinks]
-        case .uplink: self = [.guests, .isolatedGuests, .uplinks]
-        case .service: self = [.guests, .isolatedGuests]
+        // The host's own frames are for guests, not for the NAT beside its TAP.
+        case .uplink, .service: self = [.guests, .isolatedGuests]
         }
     }
 }

@@ -45,7 +45,7 @@ final class HostMonitor {
         }
         if isShared {
             firewall = FirewallMonitor(
-                tap: tap, network: guests, network6: network.six?.network, loop: loop, logger: logger)
+                tap: tap, network: guests, network6: network.forwardedNetwork6, loop: loop, logger: logger)
         }
         // The start may have skipped steps because another instance had the directory lock.
         timer = loop.scheduleSoon { [unowned self] in refresh() }

@@ -10,8 +10,19 @@ import Wire
 ///
 /// Linux forwards IPv6 between all interfaces or none (`conf.all.forwarding`). From version 6.17 on it can forward what
 /// arrives by some interfaces only (`force_forwarding`), which this program uses if the host is no router. On earlier
-/// kernels it makes the host a router if the user allows that (`HostAsRouter6`).
+/// kernels a user-mode NAT beside the TAP carries guests' packets, or this program makes the host a router if the user
+/// allows that (`HostAsRouter6`).
 final class TapIPv6 {
+    /// How guests' packets leave the host.
+    enum Way {
+        /// The kernel forwards them.
+        case kernel
+        /// The kernel forwards them, and the host may become an IPv6 router for that.
+        case router
+        /// A user-mode NAT beside the TAP carries them.
+        case userNAT
+    }
+
     /// The guests' network.
     let network: IPv6Network
     /// The host's addresses on it: of the link, and the network's first one.
@@ -19,6 +30,8 @@ final class TapIPv6 {
     private let tap: String
     private let forwarding: EgressForwarding
     private let router: HostAsRouter6?
+    /// How guests' packets leave the host.
+    let way: Way
     private let logger: Logger
     private var hasReported = false
     /// Packets of guests can leave the host.
@@ -26,26 +39,23 @@ final class TapIPv6 {
 
     /// - Parameters:
     ///   - hardware: the TAP's.
-    ///   - mayBecomeRouter: the host may become an IPv6 router.
+    ///   - way: how guests' packets leave the host.
     init(
-        _ network: IPv6Network, hardware: MACAddress, tap: String, mayBecomeRouter: Bool, changes: HostChanges,
-        logger: Logger
+        _ network: IPv6Network, hardware: MACAddress, tap: String, way: Way, changes: HostChanges, logger: Logger
     ) {
+        self.way = way
         self.network = network
         self.tap = tap
         self.logger = logger
         addresses = [IPv6Address(linkLocalFrom: hardware), network.gateway]
         forwarding = EgressForwarding(.ipv6, changes: changes, logger: logger)
-        router = mayBecomeRouter ? HostAsRouter6(changes: changes, logger: logger) : nil
+        router = way == .router ? HostAsRouter6(changes: changes, logger: logger) : nil
     }
 
     /// Whether the kernel has IPv6.
     static var isSupported: Bool { Files.exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") }
 
     private static var canForceForwarding: Bool { KernelSetting.forcedForwarding(on: "all").value != nil }
-
-    /// Whether the kernel forwards guests' packets without becoming a router.
-    static var canForward: Bool { canForceForwarding || KernelSetting.isRouter6 }
 
     private var tapForwarding: KernelSetting { KernelSetting.forcedForwarding(on: tap) }
 
@@ -73,19 +83,23 @@ final class TapIPv6 {
     func plan(lockTimeout: TimeAmount) -> [EgressForwarding.Step]? {
         guard let routes = try? NetworkInterfaces.routes6() else { return [] }
         let egress = EgressInterfaces.leading6(routes, except: tap)
+        if way == .userNAT {
+            hasEgress = !egress.isEmpty
+            return []
+        }
         if !TapIPv6.canForceForwarding, let router {
             guard router.plan(lockTimeout: lockTimeout) else { return nil }
             hasEgress = !egress.isEmpty
             return []
         }
-        guard TapIPv6.canForward else {
+        guard KernelSetting.canForward6 else {
             hasEgress = false
             if !egress.isEmpty, !hasReported {
                 hasReported = true
                 logger.notice(
                     """
-                    guests do not reach the outside by IPv6: this kernel forwards it between all interfaces or none, \
-                    and vde_vmnet makes this host a router only with --ipv6 kernel; use that, or Linux 6.17 or later
+                    guests do not reach the outside by IPv6: this host is no IPv6 router any more, and its kernel \
+                    forwards between all interfaces or none; restart vde_vmnet, which then uses a user-mode NAT
                     """)
             }
             return []
@@ -98,7 +112,7 @@ final class TapIPv6 {
     func enable(_ steps: [EgressForwarding.Step]) {
         forwarding.enable(steps)
         router?.enable()
-        guard tapForwarding.value == "0", !KernelSetting.isRouter6 else { return }
+        guard way != .userNAT, tapForwarding.value == "0", !KernelSetting.isRouter6 else { return }
         do throws(SystemError) {
             try tapForwarding.set("1")
         } catch {
@@ -109,6 +123,7 @@ final class TapIPv6 {
 
     /// The settings to restore if other programs change them.
     var settings: [KernelSetting] {
+        if way == .userNAT { return [] }
         if restrictsEverything { return [.forwardingEverywhere6] }
         return KernelSetting.isRouter6 || tapForwarding.value == nil ? [] : forwarding.settings + [tapForwarding]
     }

@@ -45,6 +45,8 @@ final class TapNetwork {
     private let guestRoutes: [GuestRoute]
     /// nil without IPv6.
     let six: TapIPv6?
+    /// The guests' IPv6 network, if the kernel forwards their packets.
+    var forwardedNetwork6: IPv6Network? { six?.way == .userNAT ? nil : six?.network }
     /// Called after a change of `TapIPv6.hasEgress`.
     var onEgressChange: () -> Void = {}
     let sockets = PublishedPortSockets()

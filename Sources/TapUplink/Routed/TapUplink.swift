@@ -23,11 +23,23 @@ package final class TapUplink: Uplink {
     /// Gets packets that the policy refuses, while they are logged.
     private var packetLog: PacketLog?
     private var refusals = RefusalTable()
+    /// A user-mode NAT beside the TAP is the guests' router to the outside by IPv6.
+    private let hasNAT6: Bool
     package private(set) var port: PortNumber?
     package private(set) var hostAddressing: HostAddressing?
 
+    /// Whether guests' IPv6 packets leave this host by a NAT beside the TAP only: its kernel would forward between all
+    /// interfaces, and is not to.
+    package static func needsNAT6(_ options: UplinkOptions) -> Bool {
+        options.mode == .shared && options.ipv6 != .off && options.ipv6 != .kernel && TapIPv6.isSupported
+            && !KernelSetting.canForward6
+    }
+
     /// Touches nothing yet.
-    package init(_ options: UplinkOptions, _ context: UplinkContext) {
+    /// - Parameter hasNAT6: a user-mode NAT beside the TAP is the guests' router to the outside by IPv6, and publishes
+    ///   ports of IPv6.
+    package init(_ options: UplinkOptions, hasNAT6: Bool = false, _ context: UplinkContext) {
+        self.hasNAT6 = hasNAT6
         self.options = options
         self.context = context
     }
@@ -60,8 +72,8 @@ package final class TapUplink: Uplink {
         if published.bind == .ipv6(.loopback) {
             return "the kernel lets no packet from ::1 out to guests; publish at [::] or another address of this host"
         }
-        if mayBecomeRouter || TapIPv6.canForward { return nil }
-        return "this kernel forwards IPv6 between all interfaces or none; use --ipv6 kernel, or Linux 6.17 or later"
+        if mayBecomeRouter || KernelSetting.canForward6 { return nil }
+        return "this host is no IPv6 router any more; restart vde_vmnet, which then publishes by a user-mode NAT"
     }
 
     package var hasEgressPolicy: Bool { true }
@@ -149,6 +161,7 @@ package final class TapUplink: Uplink {
         details.interface = tap
         details.hostChanges = changes?.log.changes.map(\.line) ?? []
         if options.mode == .shared, let routes = try? NetworkInterfaces.routes() {
+            if network?.six != nil { details.way6 = .kernel }
             details.egressInterfaces = EgressInterfaces.leading(routes, except: tap).map(\.name)
         }
         return details
@@ -195,11 +208,13 @@ package final class TapUplink: Uplink {
         rules.published = options.published.map { $0.completed(by: network6) }
         let six = network6.map {
             TapIPv6(
-                $0, hardware: hardware, tap: tap, mayBecomeRouter: options.ipv6 == .kernel, changes: changes,
-                logger: context.logger)
+                $0, hardware: hardware, tap: tap, way: hasNAT6 ? .userNAT : options.ipv6 == .kernel ? .router : .kernel,
+                changes: changes, logger: context.logger)
         }
         rules.network6 = network6
         rules.gateways6 = six?.addresses ?? []
+        let router = hasNAT6 ? Router6(hardware: options.routerHardwareAddress(gateway: guests.gateway)) : nil
+        let ofRouter = network6.flatMap { router?.addresses(in: $0) } ?? []
         let network = TapNetwork(
             rules, guests: guests, device: device, six: six, changes: changes, logger: context.logger)
         network.onEgressChange = context.onChange
@@ -215,7 +230,8 @@ package final class TapUplink: Uplink {
         context.control.addStatic(hardware, at: number)
         hostAddressing = HostAddressing(
             network: guests, hardware: hardware, interface: tap, gatewayHardware: hardware,
-            gatewayIPv6: six?.addresses ?? [IPv6Address(linkLocalFrom: hardware)], network6: network6)
+            gatewayIPv6: (six?.addresses ?? [IPv6Address(linkLocalFrom: hardware)]) + ofRouter, network6: network6,
+            router6: network6 == nil ? nil : router)
     }
 
     package var hasEgressIPv6: Bool { network?.six?.hasEgress ?? false }

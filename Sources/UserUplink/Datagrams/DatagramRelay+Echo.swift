@@ -9,7 +9,7 @@ extension DatagramRelay {
     /// Whether a ping is for the gateway itself.
     private func isForGateway(_ key: FlowKey) -> Bool {
         key.isIPv6
-            ? key.remote == policy.gateway6 || key.remote == .customaryGateway : key.remote == policy.gatewayKey
+            ? key.remote == policy.gateway6 || key.remote == policy.linkLocal : key.remote == policy.gatewayKey
     }
 
     /// Replies to a ping of the gateway. Returns false if it is for another host.

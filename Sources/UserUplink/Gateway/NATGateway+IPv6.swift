@@ -62,8 +62,15 @@ extension NATGateway {
         return sum.isValid
     }
 
+    /// Whether the policy or a pin may allow a destination at all.
+    func isOpen(_ destination: IPv6Address) -> Bool {
+        closedNetworks.isEmpty || !closedNetworks.contains { $0.contains(destination) }
+    }
+
     private func allows(_ destination: IPv6Address, port: UInt16) -> Bool {
-        destination == gateway6 ? options.policy.opensHostLoopback : options.policy.allows(destination, port: port)
+        destination == gateway6
+            ? options.policy.opensHostLoopback
+            : options.policy.allows(destination, port: port) && isOpen(destination)
     }
 
     private mutating func icmpv6(
@@ -96,7 +103,7 @@ extension NATGateway {
             return answer6(frame, ICMPv6Type.timeExceeded, 0, now: info.now, dropping: .expired)
         }
         if options.proxy != nil { return refuse6(frame, now: info.now) }
-        guard !isLocal(addresses.destination),
+        guard !isLocal(addresses.destination), isOpen(addresses.destination),
             options.policy.allows(addresses.destination, port: nil)
                 || pinsAllowPing(.ipv6(addresses.destination), info)
         else { return refuse6(frame, now: info.now) }
@@ -119,7 +126,7 @@ extension NATGateway {
         let isAllowed =
             addresses.destination == gateway6
             ? options.policy.opensHostLoopback
-            : options.proxy == nil
+            : options.proxy == nil && isOpen(addresses.destination)
                 && (options.policy.allows(addresses.destination, port: port)
                     || pinsAllow(.ipv6(addresses.destination), key, by: owner(of: addresses.source), info))
         // A published port leads to the guest from there.
@@ -152,7 +159,8 @@ extension NATGateway {
             check: isAllowed ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info))
         let isPassing =
             isAllowed || relayPolicy.isDNS(key) || hasConnection(key, isSYN)
-            || pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
+            || isOpen(addresses.destination)
+                && pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
         return isPassing ? .tcp(inbound) : .refusedTCP(inbound)
     }
 

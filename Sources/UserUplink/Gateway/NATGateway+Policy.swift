@@ -23,6 +23,7 @@ extension NATGateway {
     func allowsConnection(_ key: FlowKey, now: Instant) -> Bool {
         if key.isIPv6 {
             if key.remote == gateway6 { return options.policy.opensHostLoopback }
+            guard isOpen(key.remote) else { return false }
             return options.policy.allows(key.remote, port: key.remotePort)
                 || neighbors.ipv6.hardware(of: key.guest).map {
                     pins.allowsTCP($0, .ipv6(key.remote), key.remotePort, now: now)
@@ -41,7 +42,7 @@ extension NATGateway {
     func allowsDatagrams(_ key: FlowKey, now: Instant) -> Bool {
         let isGateway = key.isIPv6 ? key.remote == gateway6 : key.remoteIPv4 == options.network.gateway
         if isGateway { return options.policy.opensHostLoopback }
-        if options.proxy != nil { return false }
+        if options.proxy != nil || key.isIPv6 && !isOpen(key.remote) { return false }
         let isUDP = key.protocolNumber == IPProtocol.udp, port = isUDP ? key.remotePort : nil
         let isAllowed =
             key.isIPv6

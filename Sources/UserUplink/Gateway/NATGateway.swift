@@ -56,6 +56,13 @@ package struct NATGateway: Sendable {
         package var hardware: MACAddress
         /// The upper half of the guests' IPv6 addresses; nil for no IPv6.
         package var prefix: UInt64?
+        /// The gateway's IPv6 address on the link.
+        package var linkLocal = IPv6Address.customaryGateway
+        /// The lower half of the gateway's address with `prefix`.
+        package var interfaceID: UInt64 = 1
+        /// Another station is the gateway to the host, and to IPv4: this one is the router to the outside by IPv6, and
+        /// nothing else.
+        package var isBesideGateway = false
         /// Bytes of the longest IP packet on the guests' link.
         package var mtu = 1500
         /// Which destinations guests may reach.
@@ -114,8 +121,11 @@ package struct NATGateway: Sendable {
     package internal(set) var options: Options
     let relayPolicy: RelayPolicy
     /// The gateway's IPv6 addresses: on the link, and with the prefix.
-    let linkLocal = IPv6Address.customaryGateway
+    let linkLocal: IPv6Address
     let gateway6: IPv6Address?
+    /// IPv6 networks that guests do not reach here, whatever the policy: connections by this host's sockets would come
+    /// from this host itself.
+    var closedNetworks: [IPv6Network] = []
     var neighbors = GuestNeighbors()
     /// Addresses of names, beside what the policy allows by address.
     var pins = PinTable()
@@ -136,6 +146,7 @@ package struct NATGateway: Sendable {
     package init(_ options: Options) {
         self.options = options
         relayPolicy = RelayPolicy(options)
+        linkLocal = options.linkLocal
         gateway6 = relayPolicy.gateway6
     }
 
@@ -224,6 +235,7 @@ package struct NATGateway: Sendable {
         guard destination == options.hardware || destination.isGroup else { return .consumed }
         let info = FrameInfo(
             hardware: ethernet.source, isGroup: destination.isGroup, isComplete: isComplete, now: now)
+        if options.isBesideGateway && ethernet.type != EtherType.ipv6 { return .consumed }
         switch ethernet.type {
         case EtherType.arp: return arp(ethernet.payload, info)
         case EtherType.ipv4: return ipv4(frame, info, hasConnection)

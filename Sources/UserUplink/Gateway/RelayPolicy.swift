@@ -10,6 +10,8 @@ struct RelayPolicy: Sendable {
     let network: GuestNetwork
     /// The gateway's IPv6 address with the guests' prefix; nil without IPv6.
     let gateway6: IPv6Address?
+    /// The gateway's IPv6 address on the link.
+    let linkLocal: IPv6Address
     /// Of DNS (RFC 1035 section 4.2).
     static let dnsPort: UInt16 = 53
 
@@ -20,7 +22,8 @@ struct RelayPolicy: Sendable {
 
     init(_ options: NATGateway.Options) {
         network = options.network
-        gateway6 = options.prefix.map { IPv6Address($0, 1) }
+        gateway6 = options.prefix.map { IPv6Address($0, options.interfaceID) }
+        linkLocal = options.linkLocal
         answersDNS = options.answersDNS
         proxy = options.proxy
     }

@@ -10,6 +10,8 @@ enum IPv6Way: String, CaseIterable {
     case tap
     /// By a TAP of a host that has become a router, on a kernel without `force_forwarding`.
     case router
+    /// By the user-mode NAT beside a TAP, on a kernel without `force_forwarding`.
+    case nat
     /// By the user-mode NAT.
     case user
 
@@ -18,8 +20,13 @@ enum IPv6Way: String, CaseIterable {
 
     func fixture(_ options: [String] = [], internet: Bool = false) throws -> IPv6Fixture {
         let own = ["--uplink", self == .user ? "user" : "tap"] + (self == .router ? ["--ipv6", "kernel"] : [])
-        return try IPv6Fixture(own + options, internet: internet, isOldKernel: self == .router)
+        return try IPv6Fixture(own + options, internet: internet, isOldKernel: self == .router || self == .nat) {
+            if usesNAT { try IPv6Fixture.permitPings($0.host) }
+        }
     }
+
+    /// Whether packets leave by sockets of this program.
+    var usesNAT: Bool { self == .nat || self == .user }
 }
 
 /// A guest network on a TAP, with an Internet that has IPv6 and knows the host's address only.
@@ -31,6 +38,7 @@ final class IPv6Fixture {
     let network: TestNetwork
     let path: String
     private(set) var daemon: BackgroundProgram
+    private let wrapper: [String]
 
     /// - Parameters:
     ///   - options: of the daemon.
@@ -48,7 +56,7 @@ final class IPv6Fixture {
         try network.internet.ip("-6", "addr", "add", "\(Self.outside)/64", "dev", "eth0", "nodad")
         if hasIPv6 { try IPv6Fixture.giveIPv6(network.host) }
         try prepare(network)
-        let wrapper = isOldKernel ? try IPv6Fixture.hidingForwarding(network.folder) : []
+        wrapper = isOldKernel ? try IPv6Fixture.hidingForwarding(network.folder) : []
         daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
     }
 
@@ -80,6 +88,11 @@ final class IPv6Fixture {
         return ["sh", "-c", script, "sh"]
     }
 
+    /// Lets processes of every group ping, as distributions do.
+    static func permitPings(_ host: Namespace) throws {
+        try host.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
+    }
+
     static func giveIPv6(_ host: Namespace) throws {
         try host.ip("-6", "addr", "add", "\(Self.host)/64", "dev", "wan", "nodad")
         try host.ip("-6", "route", "add", "default", "via", Self.outside)
@@ -87,7 +100,13 @@ final class IPv6Fixture {
 
     func restart(_ options: [String] = []) throws {
         #expect(try daemon.stop() == .exited(0))
-        daemon = try IPv6Fixture.start(network, [], ["--switch", path] + options)
+        daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
+    }
+
+    /// Kills the daemon, and starts it again.
+    func killAndRestart(_ options: [String] = []) throws {
+        daemon.kill()
+        daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
     }
 
     func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {

@@ -125,14 +125,38 @@ extension IntegrationTests {
             _ = (server, echo)
         }
 
-        /// Linux before 6.17 would forward between all interfaces.
-        @Test func portThatTheKernelCannotForwardIsRefused() throws {
-            let fixture = try IPv6Fixture(Self.network, isOldKernel: true)
-            let refused = try fixture.network.host.attempt([
-                TestHost.product("vde_vmnet"), "publish", "add", "8080:[::2]:80", "--network", fixture.path,
-            ])
-            #expect(!refused.succeeded && refused.error.contains("--ipv6 kernel, or Linux 6.17"), "\(refused.error)")
+        /// The NAT beside the TAP publishes, because the kernel would forward between all interfaces.
+        @Test func portsOfATapOnAnOldKernelLeadToGuests() throws {
+            let ports = ["8080:[::2]:80", "[::1]:2222:[\(Self.guestAddress)]:80", "6000-6001:[::2]:7000/udp"]
+            let fixture = try IPv6Way.nat.fixture(Self.network + ports.flatMap { ["--publish", $0] })
+            let host = fixture.network.host, internet = fixture.network.internet
+            let guest = try fixture.guest()
+            try addAddress(guest)
+            try guest.waitForRouter()
+            let server = try guest.namespace.startAddressEcho(port: 80)
+            let echo = try guest.namespace.startDatagramEcho(ports: 7000...7001, address: Self.guestAddress)
+            let router = try guest.router()
+            // A client that guests cannot answer by the router appears as the router.
+            #expect(try ask(host, "::1", 8080) == "\(IPv6Address(IPv6Address(Self.gateway6)!.high, router.low))")
+            #expect(try ask(internet, IPv6Fixture.host, 8080) == IPv6Fixture.outside)
+            #expect(try ask(host, IPv6Fixture.host, 8080) == IPv6Fixture.host)
+            #expect(try isRefused(internet, IPv6Fixture.host, 2222), "bound to the loopback address only")
+            #expect(try internet.askDatagram(IPv6Fixture.host, port: 6000) == "7000 heard hello")
+            #expect(try host.askDatagram("::1", port: 6001) == "7001 heard hello")
+            // Changed while the network runs, beside ports of IPv4.
+            func change(_ words: String...) throws {
+                let result = try host.attempt(
+                    [TestHost.product("vde_vmnet"), "publish"] + words + ["--network", fixture.path])
+                #expect(result.succeeded, "\(words): \(result.error)")
+            }
+            try change("add", "8081:[::2]:80")
+            try change("add", "8081:192.168.105.2:80")
+            #expect(try ask(internet, IPv6Fixture.host, 8081) == IPv6Fixture.outside)
+            try change("remove", "8081:[::2]:80")
+            #expect(try isRefused(internet, IPv6Fixture.host, 8081))
             #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(try host.run("nft", "list", "ruleset").isEmpty)
+            _ = (server, echo)
         }
     }
 }

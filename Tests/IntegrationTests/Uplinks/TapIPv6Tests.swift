@@ -74,18 +74,6 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
-        /// Linux before 6.17 forwards IPv6 between all interfaces or none.
-        @Test func oldKernelForwardsNothing() throws {
-            let fixture = try IPv6Fixture(isOldKernel: true)
-            try fixture.daemon.wait(for: "only with --ipv6 kernel", within: 5)
-            let guest = try fixture.guest(), address = try guest.address6()
-            #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
-            #expect(try guest.namespace.pings("\(IPv6Address(address.high, 1))"))
-            #expect(try fixture.network.host.pings("\(address)"))
-            #expect(try fixture.setting("all/forwarding") == "0")
-            #expect(try fixture.daemon.stop() == .exited(0))
-        }
-
         @Test func oldKernelBecomesRouterForGuestsOnly() throws {
             let fixture = try IPv6Fixture(["--ipv6", "kernel"], isOldKernel: true), host = fixture.network.host
             let other = try Namespace("other")
