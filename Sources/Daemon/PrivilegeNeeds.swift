@@ -10,7 +10,7 @@ extension Capabilities {
     static func needed(by configuration: Configuration) -> Capabilities {
         // The firewall, forwarding, the simulated vmnet's TAP; and socket buffers beyond the system's limit.
         var needed: Capabilities = .netAdmin
-        // Listing rules by iptables-save, and pings of guests in user mode.
+        // Listing rules by iptables-save.
         if configuration.uplink != .none { needed.insert(.netRaw) }
         var servesDirectory = false, hasConsole = false, joins = false
         switch configuration.role {

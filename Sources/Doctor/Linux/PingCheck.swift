@@ -13,10 +13,9 @@ struct PingCheck: HostCheck {
     let range: String?
 
     static func gathered(_ scene: Scene) -> PingCheck {
-        // A process of root has CAP_NET_RAW.
+        // The kernel looks at the group only, whatever the capabilities are.
         PingCheck(
-            isNeeded: (scene.network.map { $0.uplink == "user" } ?? !scene.usesTap)
-                && !scene.capabilities.contains(.netRaw),
+            isNeeded: scene.network.map { $0.uplink == "user" || $0.hasNAT6 } ?? scene.hasNAT6,
             group: CurrentProcess.effectiveGroup, range: Files.text("/proc/sys/net/ipv4/ping_group_range"))
     }
 
