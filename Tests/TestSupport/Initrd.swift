@@ -18,7 +18,7 @@ enum Initrd {
         /bin/busybox --install -s
         export PATH=/bin:/sbin:/usr/bin:/usr/sbin
         for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-        virtio_net ipv6; do
+        virtio_net crc-ccitt ipv6; do
           [ -f /modules/$m.ko ] && insmod /modules/$m.ko
         done
         ip link set lo up

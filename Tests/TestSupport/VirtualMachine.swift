@@ -23,6 +23,16 @@ package final class VirtualMachine {
     package static let canRunQEMU = Files.exists(cache + "/vmlinuz") && Files.exists("/usr/bin/qemu-system-x86_64")
     package static let canRunUML = Files.exists("/usr/bin/linux.uml")
     package static let qemuReason = "needs qemu-system-x86 and a kernel from ci/fetch-guest-kernel"
+    /// The module of IPv6 for the user-mode Linux, and what it depends on; none if IPv6 is no module there.
+    package static let umlIPv6: [String] = {
+        let directory = "/usr/lib/uml/modules"
+        for version in (try? Files.entries(directory)) ?? [] {
+            let kernel = "\(directory)/\(version)/kernel"
+            let modules = [kernel + "/lib/crc-ccitt.ko", kernel + "/net/ipv6/ipv6.ko"].filter(Files.exists)
+            if !modules.isEmpty { return modules }
+        }
+        return []
+    }()
     package static let umlReason = "needs the package user-mode-linux"
 
     /// Starts QEMU (software emulation) with one virtio network card.
@@ -111,26 +121,28 @@ package final class VirtualMachine {
     ///   - network: the value of `eth0=`, such as `vde,/tmp/vde`.
     ///   - user: runs it as this user, to whom `directory` belongs.
     ///   - directory: for its own files.
+    ///   - hasIPv6: it loads `umlIPv6`.
     package static func uml(
         _ name: String, network: String, mac: String, in namespace: Namespace? = nil, user: String? = nil,
-        directory: String? = nil, folder: TemporaryFolder,
+        directory: String? = nil, hasIPv6: Bool = false, folder: TemporaryFolder,
         wrapper: [String] = [], echo: (@Sendable (String) -> Void)? = nil
     ) throws -> VirtualMachine {
         let directory = directory ?? folder.path
         // eth0=vde,SOCKET,MAC
         let command =
             Namespace.running(as: user) + wrapper + ["env", "TMPDIR=" + directory, "linux.uml"]
-            + (try umlOptions(folder, directory: directory, id: name)) + ["eth0=\(network),\(mac)"]
+            + (try umlOptions(folder, directory: directory, id: name, hasIPv6: hasIPv6)) + ["eth0=\(network),\(mac)"]
         return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
     /// Options of a user-mode Linux without those of the network card.
     /// - Parameter directory: for its own files.
     package static func umlOptions(
-        _ folder: TemporaryFolder, directory: String, id: String = "uml"
+        _ folder: TemporaryFolder, directory: String, id: String = "uml", hasIPv6: Bool = false
     ) throws -> [String] {
-        let initrd = folder.file("initrd-uml")
-        if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: []) }
+        let modules = hasIPv6 ? umlIPv6 : []
+        let initrd = folder.file(modules.isEmpty ? "initrd-uml" : "initrd-uml6")
+        if !Files.exists(initrd) { try Initrd.write(to: initrd, modules: modules) }
         return [
             "mem=64M", "umid=\(id)-\(CurrentProcess.identifier)", "uml_dir=\(directory)/", "initrd=" + initrd,
             "rdinit=/init", "quiet", "loglevel=0", "con0=fd:0,fd:1", "con=null", "root=/dev/ram0",

@@ -98,6 +98,17 @@ extension IntegrationTests {
                     in: fixture.network.host, folder: fixture.network.folder), fixture, way)
         }
 
+        @Test(
+            .enabled(if: VirtualMachine.canRunUML && !VirtualMachine.umlIPv6.isEmpty, "\(VirtualMachine.umlReason)"),
+            arguments: IPv6Way.possible)
+        func userModeLinuxHasIPv6(way: IPv6Way) throws {
+            let fixture = try way.fixture(Self.reservation, internet: true)
+            try use(
+                VirtualMachine.uml(
+                    "uml6", network: "vde,\(fixture.path)", mac: "52:54:00:00:00:05", in: fixture.network.host,
+                    hasIPv6: true, folder: fixture.network.folder), fixture, way)
+        }
+
         /// A guest's kernel configures IPv6, and its busybox uses it.
         private func use(_ guest: VirtualMachine, _ fixture: IPv6Fixture, _ way: IPv6Way) throws {
             try guest.waitUntilBooted()
