@@ -65,6 +65,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case proxyCredentials = "--proxy-credentials"
     case hostLoopback = "--host-loopback"
     case udpFiltering = "--udp-filtering"
+    case outbound = "--outbound"
     case tapName = "--tap-name"
     case name = "--name"
     /// A path.
@@ -324,7 +325,7 @@ extension OptionRules {
                 """
         ),
         OptionRule(
-            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .proxy, .hostLoopback, .udpFiltering,
+            .egress, .egressLog, .allow, .denyPrivate, .checkNames, .proxy, .hostLoopback, .udpFiltering, .outbound,
             condition: .modes([.shared]),
             because: "in the other modes vde_vmnet does not route guests to the outside"),
         OptionRule(
@@ -382,6 +383,9 @@ extension OptionRules {
         OptionRule(
             .udpFiltering, condition: .uplinks([.user]),
             because: "only the user-mode NAT filters datagrams by what guests have sent; elsewhere the system does"),
+        OptionRule(
+            .outbound, condition: .uplinks([.user]),
+            because: "only the user-mode NAT has sockets for guests' traffic; elsewhere the system routes it"),
         OptionRule(
             .networkIdentifier, .nat66Prefix, .offload, .externalInterface, condition: .uplinks([.vmnet]),
             because: "only vmnet.framework supports it"),

@@ -81,6 +81,15 @@ struct PolicyOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
+            Outbound path of guests' TCP, UDP and pings: a network interface, or an address of this host. Twice for an \
+            address of each IP version; without one, that version has no outbound path. Queries to servers of --dns leave \
+            this way too. Selects the user-mode NAT.
+            """, valueName: "interface|address"))
+    var outbound: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Proxy that guests' TCP connections go through: socks5://HOST:PORT, or http://HOST:PORT (CONNECT). UDP and \
             pings do not leave then; the host's resolvers still answer guests. Selects the user-mode NAT.
             """, valueName: "url"))
@@ -106,12 +115,14 @@ struct PolicyOptions: ParsableArguments {
         given.note(.proxyCredentials, proxyCredentials != nil)
         given.note(.hostLoopback, hostLoopback)
         given.note(.udpFiltering, udpFiltering != nil)
+        given.note(.outbound, !outbound.isEmpty)
     }
 
     /// The option because of which `--uplink auto` chose the user-mode NAT, for a message.
     var needingUserMode: String {
         if hostLoopback { return "--host-loopback" }
         if udpFiltering != nil { return "--udp-filtering" }
+        if !outbound.isEmpty { return "--outbound" }
         if checkNames { return "--check-names" }
         if proxy != nil { return "--proxy" }
         if deny != nil { return "--deny private" }
@@ -129,6 +140,7 @@ struct PolicyOptions: ParsableArguments {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
         configuration.filtering = udpFiltering ?? .address
+        configuration.outbound = try Outbound(arguments: outbound)
         configuration.logsRefusals = egressLog
         configuration.egress.deniesPrivate = deny == .private
         configuration.egress.allowed = try allow.map { text in

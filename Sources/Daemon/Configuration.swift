@@ -121,6 +121,8 @@ package struct Configuration: Sendable {
     package var proxy: ProxyConfiguration?
     /// Which datagrams reach a guest's UDP port through the user-mode NAT.
     package var filtering = DatagramFiltering.address
+    /// The outbound path of the user-mode NAT; nil: the system's routes.
+    package var outbound: Outbound?
     /// The file for a capture of all ports; nil: none.
     package var pcap: String?
     /// The control socket.

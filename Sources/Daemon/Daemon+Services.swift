@@ -137,7 +137,7 @@ extension Daemon {
                 hostDomains: HostDomains(own: configuration.hostDNS.address(for: addressing.network), loop: loop)),
             names: LocalNames(zone: zone),
             cachesNames: configuration.cachesNames, egress: configuration.egress, descriptors: descriptors.names,
-            loop: loop, control: control, logger: logger)
+            outbound: configuration.outbound, loop: loop, control: control, logger: logger)
         service.policy.recordsAnswers = configuration.proxy != nil
         service.policy.onPins = { [unowned self] pins, name, expires in
             do throws(ChangeRefusal) {

@@ -86,6 +86,7 @@ extension Daemon {
     private func makeUserUplink(_ options: UplinkOptions) throws(ExitError) -> any Uplink {
         var options = options
         options.filtering = configuration.filtering
+        options.outbound = configuration.outbound
         options.proxy = try configuration.proxy.map { proxy throws(ExitError) in try proxy.server(logger) }
         return try UserUplink(
             options, flowLimit: descriptors.flows, descriptorLimit: descriptors.total, uplinkContext

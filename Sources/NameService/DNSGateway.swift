@@ -63,10 +63,11 @@ package final class DNSGateway {
     ///   - cachesNames: whether responses of resolvers are kept for as long as they may be.
     ///   - egress: the names that guests may resolve.
     ///   - descriptors: how many descriptors the name service may open.
+    ///   - outbound: the outbound path to the servers that the user has chosen; nil: the system's routes.
     /// - Throws: `unavailable` without a free descriptor.
     package init(
         _ guests: GuestNetwork, _ network6: IPv6Network?, hardware: MACAddress, mtu: Int, resolvers: Resolvers,
-        names: LocalNames, cachesNames: Bool, egress: EgressPolicy, descriptors: Int,
+        names: LocalNames, cachesNames: Bool, egress: EgressPolicy, descriptors: Int, outbound: Outbound? = nil,
         loop: ControlLoop, control: SwitchControl, logger: Logger
     ) throws(ExitError) {
         self.guests = guests
@@ -81,7 +82,7 @@ package final class DNSGateway {
         inlet = try orUnavailable(DNSConnectionQueue.init)
         proxy = DNSProxy(
             resolvers: resolvers, names: names, policy: policy, cachesNames: cachesNames, descriptors: descriptors,
-            loop: loop, logger: logger)
+            outbound: outbound, loop: loop, logger: logger)
         proxy.onReply = { [unowned self] in reply($0, to: $1) }
         proxy.onRepliesEnd = { [unowned self] in wake() }
         try orUnavailable { () throws(SystemError) in

@@ -40,6 +40,8 @@ final class DNSProxy {
         perform(forwarder.unreachable($0, transaction: $1, now: BootClock.now))
     } onEventEnd: { [unowned self] in
         endEvent()
+    } outbound: { [unowned self] in
+        way(to: $0)
     }
     /// Queries over TCP.
     private var streams: [UInt64: [UpstreamQuery]] = [:]
@@ -60,17 +62,21 @@ final class DNSProxy {
     let connectionLimit: Int
     /// UDP sockets to resolvers at a time, and TCP connections to them.
     private let socketLimit: Int
+    /// The outbound path to the servers that the user has chosen; nil: the system's routes.
+    private let outbound: Outbound?
 
     /// - Parameters:
     ///   - names: what is not forwarded.
     ///   - policy: what guests may resolve.
     ///   - cachesNames: whether responses are kept.
     ///   - descriptors: how many descriptors the proxy may open, for connections of guests and to resolvers.
+    ///   - outbound: the outbound path to the servers that the user has chosen; nil: the system's routes.
     init(
         resolvers: Resolvers, names: LocalNames, policy: NamePolicy, cachesNames: Bool, descriptors: Int,
-        loop: ControlLoop, logger: Logger
+        outbound: Outbound? = nil, loop: ControlLoop, logger: Logger
     ) {
         self.resolvers = resolvers
+        self.outbound = outbound
         self.names = names
         self.policy = policy
         self.loop = loop
@@ -205,7 +211,7 @@ final class DNSProxy {
         // The previous server may still answer.
         for older in earlier.dropLast() { older.close() }
         streams[transaction] = earlier.suffix(1)
-        let new = try UpstreamQuery(query, to: server, loop: loop) { [unowned self] in
+        let new = try UpstreamQuery(query, to: server, by: way(to: server), loop: loop) { [unowned self] in
             perform(forwarder.receive($0, from: server, over: .stream, transaction: transaction, now: BootClock.now))
             endEvent()
         } onFailure: { [unowned self] in
@@ -213,6 +219,14 @@ final class DNSProxy {
             endEvent()
         }
         streams[transaction]?.append(new)
+    }
+
+    /// The outbound path to a server: the chosen one to the servers of `--dns`, unless they are on this host. The host's own
+    /// resolvers belong to its networks, which another way may not lead to.
+    private func way(to server: SocketAddress) -> Outbound? {
+        guard let outbound, resolvers.isChosen(server) else { return nil }
+        let address = server.address
+        return address.isLoopback || Outbound.hostAddresses().contains(address) ? nil : outbound
     }
 
     /// Sets the timer of the first deadline. A later query has a later deadline, so that a timer that is set stays.

@@ -59,6 +59,11 @@ package final class Resolvers {
         refresh()
     }
 
+    /// Whether the user has chosen a server.
+    func isChosen(_ server: SocketAddress) -> Bool {
+        chosen.contains(server) || chosenDomains.contains { $0.server == server }
+    }
+
     /// The servers of `routes`, as `DOMAIN=ADDRESS:PORT`.
     package var domainServers: [String] { routes.flatMap { route in route.servers.map { "\(route.domain)=\($0)" } } }
 

@@ -21,11 +21,12 @@ final class UpstreamQuery {
     private(set) var isClosed = false
 
     /// - Parameters:
+    ///   - outbound: the outbound path; nil: the system's routes.
     ///   - onResponse: called with the message that is received.
     ///   - onFailure: called once when no further message can be received.
     init(
-        _ query: [UInt8], to server: SocketAddress, loop: ControlLoop, onResponse: @escaping ([UInt8]) -> Void,
-        onFailure: @escaping () -> Void
+        _ query: [UInt8], to server: SocketAddress, by outbound: Outbound? = nil, loop: ControlLoop,
+        onResponse: @escaping ([UInt8]) -> Void, onFailure: @escaping () -> Void
     ) throws(SystemError) {
         self.server = server
         self.loop = loop
@@ -33,6 +34,7 @@ final class UpstreamQuery {
         self.onFailure = onFailure
         self.query = DNSMessage.withLengthPrefix(query)
         socket = try Socket.tcp(ipv6: !server.isIPv4)
+        if let outbound { try outbound.bind(socket, ipv6: !server.isIPv4) }
         try socket.connect(to: server)
         try loop.watch(socket.raw, for: .writable) { [unowned self] _ in write() }
     }

@@ -42,6 +42,7 @@ final class UpstreamSockets {
 
     private let loop: ControlLoop
     private let limit: Int
+    private let outbound: (SocketAddress) -> Outbound?
     private let onResponse: ([UInt8], SocketAddress, UInt64) -> Void
     private let onFailure: (SocketAddress, UInt64) -> Void
     private let onEventEnd: () -> Void
@@ -56,12 +57,15 @@ final class UpstreamSockets {
     ///     transaction. A host that can send from the server's address can forge it.
     ///   - onFailure: called for each query under way to a server when it is unreachable.
     ///   - onEventEnd: called after a number of messages or failures.
+    ///   - outbound: the outbound path to a server; nil: the system's routes.
     init(
         loop: ControlLoop, limit: Int, onResponse: @escaping ([UInt8], SocketAddress, UInt64) -> Void,
-        onFailure: @escaping (SocketAddress, UInt64) -> Void, onEventEnd: @escaping () -> Void
+        onFailure: @escaping (SocketAddress, UInt64) -> Void, onEventEnd: @escaping () -> Void,
+        outbound: @escaping (SocketAddress) -> Outbound? = { _ in nil }
     ) {
         self.loop = loop
         self.limit = limit
+        self.outbound = outbound
         self.onResponse = onResponse
         self.onFailure = onFailure
         self.onEventEnd = onEventEnd
@@ -116,6 +120,7 @@ final class UpstreamSockets {
 
     private func open(_ server: SocketAddress, _ now: Instant) throws(SystemError) -> Port {
         let socket = try Socket.udp(ipv6: !server.isIPv4)
+        if let outbound = outbound(server) { try outbound.bind(socket, ipv6: !server.isIPv4) }
         try socket.connect(to: server)
         let port = Port(socket, server, end: now + UpstreamSockets.lifetime)
         try loop.watch(port.socket.raw) { [unowned self, unowned port] _ in receive(port) }

@@ -62,7 +62,12 @@ extension Descriptor {
         try SystemError.check(result, "connect", address.description)
     }
 
-    /// Restricts the socket to packets that arrive through one interface (SO_BINDTODEVICE, Linux).
+    /// Has `bind` to an address without a port leave the port to `connect` (Linux).
+    package func chooseLocalPortLate() { platform_inet_choose_port_late(raw) }
+
+    /// Binds the socket to one interface (SO_BINDTODEVICE; IP_BOUND_IF on macOS): what it sends leaves there, and on
+    /// Linux it receives only what arrives there.
+    /// - Throws: `Errno.noDevice` or `Errno.noSuchDeviceOrAddress` if there is none with this name.
     package func bind(toInterface name: String) throws(SystemError) {
         try SystemError.check(unsafe platform_bind_to_interface(raw, name), "bind to interface", name)
     }

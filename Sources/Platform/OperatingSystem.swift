@@ -10,4 +10,7 @@ package enum OperatingSystem {
             false
         #endif
     }
+
+    /// The name of the loopback interface.
+    package static var loopbackInterface: String { isMacOS ? "lo0" : "lo" }
 }

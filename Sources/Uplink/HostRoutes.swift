@@ -34,6 +34,18 @@ package enum HostRoutes {
         }
     }
 
+    /// The same for an outbound path that the user has chosen; nil for none.
+    package static func hasEgressIPv6(by outbound: Outbound?) -> Bool {
+        switch outbound {
+        case nil, .addresses(_, .some)?: return hasEgressIPv6
+        case .addresses(_, nil)?: return false
+        case .interface(let name)?:
+            guard let routes = try? NetworkInterfaces.routes6() else { return true }
+            let index = NetworkInterfaces.index(of: name)
+            return routes.contains { $0.interface == index }
+        }
+    }
+
     /// Reports that guests cannot reach the outside because the host cannot.
     package static func reportOffline(_ logger: Logger) {
         guard isOffline else { return }

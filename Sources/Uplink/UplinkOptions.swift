@@ -43,6 +43,8 @@ package struct UplinkOptions: Sendable {
     package var proxy: ProxyServer?
     /// Which datagrams reach a guest's UDP port through the user-mode NAT (`--udp-filtering`).
     package var filtering = DatagramFiltering.address
+    /// The outbound path of the user-mode NAT (`--outbound`); nil: the system's routes.
+    package var outbound: Outbound?
     /// Guests get a default route to the gateway.
     package var isDefaultRouter = true
     /// How guests get IPv6.

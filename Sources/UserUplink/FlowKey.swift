@@ -34,7 +34,10 @@ package struct FlowKey: Hashable, Sendable {
     }
 
     /// The key of everything that the guest sends from this port.
-    var withoutRemote: FlowKey { FlowKey(protocolNumber, guest: guest, guestPort, remote: .unspecified, 0) }
+    /// - Parameter isOnHost: to destinations on this host, which another socket carries if the path is chosen.
+    func withoutRemote(isOnHost: Bool = false) -> FlowKey {
+        FlowKey(protocolNumber, guest: guest, guestPort, remote: .unspecified, isOnHost ? 1 : 0)
+    }
 
     var protocolNumber: UInt8 { UInt8(truncatingIfNeeded: ports) }
     var guestPort: UInt16 { UInt16(truncatingIfNeeded: ports >> 32) }

@@ -53,6 +53,16 @@ extension UserNAT {
         }
     }
 
+    /// The addresses of this host have changed.
+    /// - Parameter endsFlows: also what outbound sockets are bound to: UDP flows and pings get new sockets. TCP
+    ///   connections last as long as they do on any host that loses its network.
+    func hostHasChanged(_ addresses: Set<IPAddress>, endsFlows: Bool) {
+        change {
+            relay.route?.hostAddresses = addresses
+            datagrams.hostHasChanged(addresses, endsFlows: endsFlows)
+        }
+    }
+
     /// Lets a guest connect to addresses of a name until `expires`.
     func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) {
         change { _ = gateway.pins.insert(pins, of: name, until: expires, now: BootClock.now) }

@@ -38,7 +38,8 @@ package final class UserUplink: Uplink {
     private var noticeTimer: ControlLoop.TimerID?
     private var hasWarnedAboutPings = false
     package private(set) var port: PortNumber?
-    package private(set) var hasEgressIPv6 = HostRoutes.hasEgressIPv6
+    package private(set) var hasEgressIPv6: Bool
+    private var outboundMonitor: OutboundMonitor?
     /// Reports changes of the host's routes.
     private var monitor: ChangeMonitor?
 
@@ -55,6 +56,8 @@ package final class UserUplink: Uplink {
         self.context = context
         isBesideTAP = false
         injector = InjectionPort(context.control)
+        try options.outbound?.check()
+        hasEgressIPv6 = HostRoutes.hasEgressIPv6(by: options.outbound)
         let (guests, changes) = try HostChanges.reserveNetworkIfPossible(options.network, logger: context.logger)
         self.changes = changes
         let hardware = options.hardwareAddress(gateway: guests.gateway)
@@ -64,6 +67,7 @@ package final class UserUplink: Uplink {
         natOptions.policy.isClosed = options.mode == .host
         natOptions.flowLimit = max(16, flowLimit)
         natOptions.filtering = options.filtering
+        natOptions.outbound = options.outbound
         natOptions.proxy = options.proxy
         do throws(ExitError) {
             try options.checkGuests(of: guests)
@@ -179,13 +183,19 @@ package final class UserUplink: Uplink {
             context.logger.info("guests' TCP connections go through the proxy \(proxy.text); nothing else leaves")
             reportProxy(proxy)
         }
+        if let outbound = options.outbound {
+            context.logger.info("guests' TCP, UDP and pings leave by \(outbound.text)")
+            outboundMonitor = OutboundMonitor(outbound, network, context)
+        }
         // On a system that does not report changes, guests have a router in any case.
         monitor = try? ChangeMonitor(NetworkInterfaces.monitor(), settling: .milliseconds(200), loop: context.loop) {
             [unowned self] in
             let before = hasEgressIPv6
-            hasEgressIPv6 = HostRoutes.hasEgressIPv6
+            hasEgressIPv6 = HostRoutes.hasEgressIPv6(by: options.outbound)
             if hasEgressIPv6 != before { context.onChange() }
+            outboundMonitor?.refresh()
         }
+        if monitor == nil { outboundMonitor?.poll() }
     }
 
     /// Between two looks at the failures of the proxy.
@@ -345,6 +355,7 @@ package final class UserUplink: Uplink {
 
     package func stop() {
         monitor?.stop()
+        outboundMonitor?.stop()
         context.loop.cancel(proxyTimer)
         context.loop.cancel(noticeTimer)
         context.loop.unwatch(network.notices.notification.descriptor.raw)

@@ -94,6 +94,7 @@ private enum Expected {
         --proxy-credentials pc                      | +-+-- | +-- | ++++++++ | --proxy http://127.0.0.1:3128
         --host-loopback                             | +-+-- | +-- | ++++++++ |
         --udp-filtering endpoint                    | +-+-- | +-- | ++++++++ |
+        --outbound eth1                             | +-+-- | +-- | ++++++++ |
         --tap-name t0                               | ++--- | +++ | ++++++++ |
         --name n1                                   | +++++ | +++ | ++++++++ |
         --control cs                                | +++++ | +++ | ++++++++ |

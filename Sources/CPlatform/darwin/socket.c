@@ -43,6 +43,8 @@ int64_t platform_stream_silence(int fd) {
 int platform_bind_to_interface(int fd, const char *name) {
     unsigned index = if_nametoindex(name);
     if (index == 0) return -errno;
+    // The option of a socket's own version of IP.
+    if (setsockopt(fd, IPPROTO_IPV6, IPV6_BOUND_IF, &index, sizeof index) == 0) return 0;
     return setsockopt(fd, IPPROTO_IP, IP_BOUND_IF, &index, sizeof index) < 0 ? -errno : 0;
 }
 #endif

@@ -81,8 +81,9 @@ int platform_unix_bound_path(int fd, uint8_t *path, size_t capacity);
 int platform_launchd_sockets(const char *name, int *descriptors, int capacity);
 /// The pending error of a socket (SO_ERROR) as a positive errno, 0 if none.
 int platform_socket_error(int fd);
-/// Restricts a socket to packets that arrive through the network interface `name` (Linux), so that a service on the
-/// guests' network is not reachable from other networks.
+/// Binds a socket to the network interface `name`: it receives only what arrives there (Linux), and what it sends
+/// leaves there. -ENODEV or -ENXIO if there is none. Linux before 5.7 needs CAP_NET_RAW (-EPERM), later ones for a
+/// socket that is bound to an interface already.
 int platform_bind_to_interface(int fd, const char *name);
 
 /// An internet address with its port, as bytes: 4 or 16, network order.
@@ -92,6 +93,9 @@ struct platform_inet_address {
     uint16_t port;   // host order
     uint32_t scope;  // interface index of a link-local IPv6 address
 };
+/// Makes binding a TCP socket to an address without a port leave the port to connect(2), so that connections to
+/// different hosts share ports (Linux; elsewhere connections are bounded by the ports that there are).
+void platform_inet_choose_port_late(int fd);
 /// Binds; `reuse` sets SO_REUSEADDR.
 int platform_inet_bind(int fd, const struct platform_inet_address *address, int reuse);
 /// Connects; -EINPROGRESS while a stream's connection is being established.

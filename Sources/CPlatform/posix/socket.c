@@ -278,6 +278,14 @@ int platform_socket_error(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? errno : error;
 }
 
+void platform_inet_choose_port_late(int fd) {
+#ifdef IP_BIND_ADDRESS_NO_PORT
+    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+#else
+    (void)fd;
+#endif
+}
+
 int platform_inet_bind(int fd, const struct platform_inet_address *address, int reuse) {
     struct sockaddr_storage storage;
     socklen_t size = platform_sockaddr_make(address, &storage);

@@ -6,7 +6,7 @@ import Wire
 /// The socket for one UDP port of a guest, or for one identifier of its pings: whatever the destination, the outside
 /// sees the same port of the host (RFC 4787 section 4.1, "endpoint-independent mapping").
 final class DatagramFlow: DatagramSocket {
-    /// The guest's end; the remote end is unspecified, with port 0.
+    /// The guest's end; the remote end is unspecified (`FlowKey.withoutRemote`).
     let key: FlowKey
     /// The guest that is charged.
     let owner: GuestOwner
@@ -28,6 +28,9 @@ final class DatagramFlow: DatagramSocket {
     /// (RFC 4787 section 4.3). A question of DNS has been answered, or asked again, long before.
     /// For pings a minute (RFC 5508 section 3.2).
     var lifetime: UInt32 { isForNames ? 30 : isUDP ? 300 : 60 }
+
+    /// It leads to destinations on this host only (`FlowKey.withoutRemote`).
+    var isOnHost: Bool { key.remotePort != 0 }
 
     private var isUDP: Bool { key.protocolNumber == IPProtocol.udp }
 }

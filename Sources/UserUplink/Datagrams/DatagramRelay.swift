@@ -76,6 +76,8 @@ final class DatagramRelay {
 
     let output: GuestOutput
     let policy: RelayPolicy
+    /// The outbound path; nil: the system's routes.
+    var route: OutboundRoute?
     let gatewayHardware: MACAddress
     let mtu: Int
     /// Which datagrams reach a guest's port.
@@ -108,6 +110,7 @@ final class DatagramRelay {
     init(_ options: NATGateway.Options, to output: GuestOutput) throws(SystemError) {
         self.output = output
         policy = RelayPolicy(options)
+        route = options.outbound.map { OutboundRoute(outbound: $0) }
         gatewayHardware = options.hardware
         mtu = options.mtu
         filtering = options.filtering
@@ -188,7 +191,7 @@ final class DatagramRelay {
         return (index, flow)
     }
 
-    private func remove(_ index: Int, _ flow: DatagramFlow) {
+    func remove(_ index: Int, _ flow: DatagramFlow) {
         table.remove(flow.key)
         vacate(index, flow)
     }
@@ -208,6 +211,12 @@ final class DatagramRelay {
     }
 
     private func makeSocket(_ key: FlowKey) throws(SystemError) -> Descriptor {
+        let socket = try makeUnboundSocket(key)
+        if let route, !isOnHost(key) { try route.outbound.bind(socket, ipv6: key.isIPv6) }
+        return socket
+    }
+
+    private func makeUnboundSocket(_ key: FlowKey) throws(SystemError) -> Descriptor {
         if key.protocolNumber == IPProtocol.udp { return try Socket.udp(ipv6: key.isIPv6) }
         do throws(SystemError) {
             return try Socket.echo(ipv6: key.isIPv6)
@@ -257,7 +266,7 @@ final class DatagramRelay {
         if let route = clients.route(of: inbound.key, now: now), let listener = listeners[route.listener] {
             return queue(frame, inbound, by: listener, to: route.peer, from: route.local)
         }
-        let key = inbound.key.withoutRemote, flow: DatagramFlow
+        let key = inbound.key.withoutRemote(isOnHost: isOnHost(inbound.key)), flow: DatagramFlow
         if let index = table.find(key, now: now), let known = slots[index].flow {
             flow = known
         } else {
@@ -294,7 +303,7 @@ final class DatagramRelay {
     func flush() {
         guard let flow = sender else { return }
         sender = nil
-        var index = 0, repeats = 0
+        var index = 0, repeats = 0, isStale = false
         while index < queue.count {
             let sent = queue.send(by: flow.socket.raw, from: index)
             if sent > 0 {
@@ -309,10 +318,13 @@ final class DatagramRelay {
                 continue
             }
             sendingFailed(pending[index], queue.payload(index), Int32(-sent), mtu: mtu)
+            isStale = isStale || -sent == Int(Errno.noDevice)
             index += 1
         }
         queue.removeAll()
         pending.removeAll(keepingCapacity: true)
+        // The interface that the socket was bound to is gone; the next datagram opens another socket.
+        if isStale, let flow = flow as? DatagramFlow, let index = table.find(flow.key, now: now) { remove(index, flow) }
     }
 
     // MARK: From outside

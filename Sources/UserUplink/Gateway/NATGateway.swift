@@ -73,6 +73,8 @@ package struct NATGateway: Sendable {
         package var proxy: ProxyServer?
         /// Which datagrams reach a guest's UDP port.
         package var filtering = DatagramFiltering.address
+        /// The outbound path of all flows; nil: the system's routes.
+        package var outbound: Outbound?
         /// Flows at a time: TCP connections, and sockets for UDP and pings.
         package var flowLimit = 4096
 

@@ -36,10 +36,13 @@ struct RelayPolicy: Sendable {
         answersDNS && key.remotePort == RelayPolicy.dnsPort && (key.remote == gatewayKey || key.remote == gateway6)
     }
 
+    /// Whether a destination is the gateway itself, which stands for this host.
+    func isGateway(_ key: FlowKey) -> Bool { key.isIPv6 ? key.remote == gateway6 : key.remote == gatewayKey }
+
     /// The proxy for a guest's connection; nil for one to this host, or without a proxy.
     func proxy(for key: FlowKey) -> ProxyServer? {
         guard let proxy else { return nil }
-        return (key.isIPv6 ? key.remote == gateway6 : key.remote == gatewayKey) ? nil : proxy
+        return isGateway(key) ? nil : proxy
     }
 
     /// Where a guest's connection leads. The gateway's own addresses stand for this host's loopback addresses.

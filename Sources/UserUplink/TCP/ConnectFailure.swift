@@ -21,6 +21,8 @@ enum ConnectFailure: Equatable, Sendable {
         switch error {
         // No route, or no IPv6 at all; ICMP of a router on the way.
         case Errno.networkUnreachable, Errno.networkDown, Errno.familyNotSupported: self = .network
+        // The interface that the socket is bound to is gone.
+        case Errno.noDevice, Errno.noSuchDeviceOrAddress: self = .network
         // A route of type `unreachable`, a neighbor that does not answer; ICMP of a router on the way.
         case Errno.hostUnreachable, Errno.hostDown: self = .host
         // A route of type `prohibit`, a filter of the host; ICMPv6 of a router on the way.

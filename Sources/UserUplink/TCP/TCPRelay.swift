@@ -73,6 +73,8 @@ final class TCPRelay {
 
     var context: TCPContext
     let policy: RelayPolicy
+    /// The outbound path; nil: the system's routes.
+    var route: OutboundRoute?
     let gatewayHardware: MACAddress
     private let dnsQueue: DNSConnectionQueue?
     let poller: Poller
@@ -98,6 +100,7 @@ final class TCPRelay {
         poller = try Poller()
         context = TCPContext(output: output, mtu: options.mtu, memory: BufferBudget(limit: memory))
         policy = RelayPolicy(options)
+        route = options.outbound.map { OutboundRoute(outbound: $0) }
         gatewayHardware = options.hardware
         table = FlowTable(capacity: max(16, options.flowLimit * 3 / 4))
     }
@@ -363,6 +366,7 @@ final class TCPRelay {
         let destination = policy.proxy(for: endpoints.key)?.address ?? policy.destination(of: endpoints.key)
         let socket = try Socket.tcp(ipv6: !destination.isIPv4)
         socket.prepareForRelay()
+        if let route { try route.bind(socket, for: destination.address) }
         try socket.connect(to: destination)
         return socket
     }

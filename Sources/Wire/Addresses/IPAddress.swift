@@ -18,6 +18,22 @@ extension IPAddress {
         }
     }
 
+    /// Whether it is an address of the loopback interface.
+    package var isLoopback: Bool {
+        switch self {
+        case .ipv4(let address): address.isLoopback
+        case .ipv6(let address): address.isLoopback
+        }
+    }
+
+    /// Whether it is valid on one link only.
+    package var isLinkLocal: Bool {
+        switch self {
+        case .ipv4(let address): address.isLinkLocal
+        case .ipv6(let address): address.isLinkLocal
+        }
+    }
+
     /// `0.0.0.0` or `::`.
     package static func unspecified(isIPv6: Bool) -> IPAddress { isIPv6 ? .ipv6(.unspecified) : .ipv4(.any) }
 

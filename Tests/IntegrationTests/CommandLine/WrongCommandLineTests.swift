@@ -111,6 +111,16 @@ extension IntegrationTests {
             --udp-filtering endpoint --uplink tap DIR/v % 64 --udp-filtering does not go with --uplink tap
             --udp-filtering endpoint --proxy http://203.0.113.1:80 DIR/v % 64 --udp-filtering does not go with --proxy
             --udp-filtering none DIR/v % 64 'none' is invalid for '--udp-filtering
+            --outbound eth1 --uplink tap DIR/v % 64 --outbound does not go with --uplink tap
+            --outbound eth1 --vmnet-mode host DIR/v % 64 --outbound does not go with --vmnet-mode host
+            --outbound a/b DIR/v % 64 'a/b' is neither a network interface nor an address; give one such as eth1
+            --outbound 127.0.0.1 DIR/v % 64 nothing leaves this host from 127.0.0.1; give another address
+            --outbound fe80::1 DIR/v % 64 nothing leaves this host from fe80::1 | or an interface
+            --outbound eth1 --outbound eth2 DIR/v % 64 eth1 does not go with eth2; give one interface
+            --outbound 192.0.2.1 --outbound 192.0.2.2 DIR/v % 64 192.0.2.2 does not go with 192.0.2.1 | each IP version
+            --switch --outbound lo DIR/v % 64 nothing leaves this host by the loopback interface; it has:
+            --switch --outbound absent DIR/v % 69 there is no interface absent; give one that this host has: (none)
+            --switch --outbound 192.0.2.9 DIR/v % 69 192.0.2.9 is no address of this host; give one that it has: (none
             --tap-name a/b DIR/v % 64 'a/b' cannot be an interface's name
             --tap-name a-name-that-is-too-long DIR/v % 64 1 to 15 characters
             --vde-group GONE DIR/v % 64 --vde-group: there is no group 'GONE'

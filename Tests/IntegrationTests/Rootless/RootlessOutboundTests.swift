@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+import Platform
+import TestSupport
+import Testing
+import Wire
+
+extension IntegrationTests {
+    /// `--outbound`: the outbound path of user mode, on a host with two uplinks.
+    @Suite struct RootlessOutbound {
+        private typealias Host = TwoUplinksFixture
+
+        private func expectWay(_ fixture: TwoUplinksFixture, _ way: String, _ four: String, _ six: String) throws {
+            for type in ["tcp", "udp"] {
+                #expect(try fixture.ask(type, Host.server) == "\(way) \(four)", "\(type)")
+                #expect(try fixture.ask(type, Host.server6) == "\(way) \(six)", "\(type)")
+            }
+            #expect(try fixture.guest.namespace.pings(Host.server) == (way == "lan"))
+            #expect(try fixture.guest.namespace.pings(Host.server6) == (way == "lan"))
+        }
+
+        @Test func withoutTheOptionRoutesDecide() throws {
+            let fixture = try TwoUplinksFixture()
+            try fixture.start(["--uplink", "user"])
+            try fixture.guest.waitForRouter()
+            try expectWay(fixture, "wan", TestNetwork.hostAddress, "2001:db8:1::2")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func everythingLeavesByTheInterface() throws {
+            let fixture = try TwoUplinksFixture()
+            try fixture.start([
+                "--outbound", "lan", "--host-loopback", "--publish", "203.0.113.2:7100:192.168.105.2:7100",
+            ])
+            try fixture.guest.waitForRouter()
+            try expectWay(fixture, "lan", Host.lanAddress, Host.lanAddress6)
+            // The host itself is reached as without the option, at the gateway and at its own addresses.
+            let service = try fixture.network.host.start(["perl", "-e", TwoUplinksFixture.echoForHost])
+            try service.wait(for: "listening", within: 10)
+            for address in [gateway, TestNetwork.hostAddress, Host.lanAddress] {
+                #expect(try fixture.ask("udp", address, port: 7001) == "host", "\(address)")
+                #expect(try fixture.ask("tcp", address, port: 7001) == "host", "\(address)")
+            }
+            // The host's own resolver is reached by the host's routes.
+            #expect(try fixture.resolve("way.example") == "192.0.2.10")
+            // A published port is served where it was published.
+            let server = try fixture.guest.namespace.startWeb(
+                "guest", folder: fixture.network.folder, address: "192.168.105.2:7100")
+            #expect(try fixture.network.internet.fetch("203.0.113.2", port: 7100) == "guest")
+            #expect(try fixture.daemon.stop() == .exited(0))
+            _ = (service, server)
+        }
+
+        @Test func chosenResolversAreReachedByTheInterface() throws {
+            let fixture = try TwoUplinksFixture(hasIPv6: false)
+            try fixture.start(["--outbound", "lan", "--dns", Host.server])
+            #expect(try fixture.resolve("way.example") == "192.0.2.11")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func everythingLeavesFromTheAddresses() throws {
+            let fixture = try TwoUplinksFixture()
+            try fixture.addSourceRoutes()
+            try fixture.start(["--outbound", Host.lanAddress, "--outbound", Host.lanAddress6])
+            try fixture.guest.waitForRouter()
+            try expectWay(fixture, "lan", Host.lanAddress, Host.lanAddress6)
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func anAddressOfOneVersionClosesTheOther() throws {
+            let fixture = try TwoUplinksFixture()
+            try fixture.addSourceRoutes()
+            try fixture.start(["--outbound", Host.lanAddress])
+            #expect(try fixture.ask("udp", Host.server) == "lan \(Host.lanAddress)")
+            let six = try fixture.guest.address6()
+            #expect(six.high >> 56 == 0xfd)
+            // No router is advertised; a guest that has the route anyway gets "unreachable".
+            #expect(try fixture.guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
+            try fixture.guest.namespace.ip(
+                "-6", "route", "add", "default", "via", "fe80::1", "dev", PlugGuest.interface)
+            for type in ["tcp", "udp"] {
+                #expect(try fixture.ask(type, Host.server6).contains("Network is unreachable"), "\(type)")
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// A device that is removed and made again has another index.
+        @Test(arguments: ["interface", "address"]) func whatIsLostIsRefusedUntilItIsBack(kind: String) throws {
+            let fixture = try TwoUplinksFixture(hasIPv6: false), host = fixture.network.host
+            try fixture.addSourceRoutes()
+            try fixture.start(["--outbound", kind == "interface" ? "lan" : Host.lanAddress])
+            // One port of the guest, before, meanwhile and after.
+            let flow = """
+                use IO::Socket::IP; use IO::Select; $| = 1;
+                my $s = IO::Socket::IP->new(Proto => "udp", LocalPort => 7500, PeerHost => "\(Host.server)",
+                    PeerPort => 7000) or die;
+                while (1) { $s->send("x"); my $ready = IO::Select->new($s)->can_read(0.2); my $text;
+                    print $ready ? (defined $s->recv($text, 100) ? "$text\\n" : "$!\\n") : "silence\\n";
+                    select(undef, undef, undef, 0.05) }
+                """
+            let client = try fixture.guest.namespace.start(["perl", "-e", flow])
+            try client.wait(for: "lan \(Host.lanAddress)\n", within: 10)
+            if kind == "interface" {
+                try host.ip("link", "del", "lan")
+            } else {
+                try host.ip("addr", "del", Host.lanAddress + "/24", "dev", "lan")
+            }
+            try fixture.daemon.wait(for: "--outbound: this host has lost", within: 10)
+            var position = client.output.count
+            position += try client.wait(for: "Network is unreachable\n", after: position, within: 10).count
+            for type in ["tcp", "udp"] {
+                #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
+            }
+            #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
+            if kind == "interface" {
+                try host.connect(to: fixture.second, by: "lan", Host.lanAddress + "/24", "198.51.100.1/24")
+                try host.ip("route", "add", "default", "via", "198.51.100.1", "metric", "200")
+            } else {
+                try host.ip("addr", "add", Host.lanAddress + "/24", "dev", "lan")
+            }
+            try host.ip("route", "replace", "default", "via", "198.51.100.1", "table", "100")
+            try client.wait(for: "lan \(Host.lanAddress)\n", after: position, within: 5)
+            try eventually("pings and TCP are back", within: 5) {
+                try fixture.guest.namespace.pings(Host.server, seconds: 1)
+                    && fixture.ask("tcp", Host.server) == "lan \(Host.lanAddress)"
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+    }
+}
