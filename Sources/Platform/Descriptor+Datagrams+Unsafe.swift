@@ -18,6 +18,12 @@ extension Descriptor {
         platform_datagram_prepare(raw, ipv6 ? 1 : 0, isLocalReported ? 1 : 0)
     }
 
+    /// Has a socket of UDP or TCP keep the errors that it receives for what it has sent, for `takeDatagramFailure`
+    /// (Linux), or not.
+    package func reportErrors(_ isOn: Bool, ipv6: Bool) {
+        platform_datagram_report_errors(raw, ipv6 ? 1 : 0, isOn ? 1 : 0)
+    }
+
     /// Sets TTL or hop limit of what is sent from now on.
     package func setHops(_ hops: UInt8, ipv6: Bool) { platform_datagram_set_hops(raw, ipv6 ? 1 : 0, Int32(hops)) }
 

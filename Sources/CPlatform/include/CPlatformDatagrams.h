@@ -28,6 +28,8 @@ int platform_echo_socket(int ipv6);
 size_t platform_echo_offset(const void *bytes, size_t length);
 /// Makes a datagram socket report hops, traffic class, errors (Linux) and, with `reports_local`, the local address.
 void platform_datagram_prepare(int fd, int ipv6, int reports_local);
+/// Whether a socket of UDP or TCP keeps the errors that it receives for what it has sent (Linux).
+void platform_datagram_report_errors(int fd, int ipv6, int is_on);
 /// TTL or hop limit, and DSCP with ECN, of what is sent from now on.
 void platform_datagram_set_hops(int fd, int ipv6, int hops);
 void platform_datagram_set_class(int fd, int ipv6, int traffic_class);

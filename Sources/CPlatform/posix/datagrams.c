@@ -56,8 +56,14 @@ void platform_datagram_prepare(int fd, int ipv6, int reports_local) {
         set(fd, IPPROTO_IP, IP_RECVTOS, 1);
         if (reports_local) set(fd, IPPROTO_IP, REPORT_LOCAL, 1);
     }
+    platform_datagram_report_errors(fd, ipv6, 1);
+}
+
+void platform_datagram_report_errors(int fd, int ipv6, int is_on) {
 #if HAS_ERROR_QUEUE
-    set(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_RECVERR : IP_RECVERR, 1);
+    set(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_RECVERR : IP_RECVERR, is_on);
+#else
+    (void)fd, (void)ipv6, (void)is_on;
 #endif
 }
 

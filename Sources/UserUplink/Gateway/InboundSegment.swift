@@ -13,6 +13,8 @@ package struct InboundSegment: Equatable, Sendable {
     package let owner: GuestOwner?
     /// How the connection that this segment opens is checked.
     var check = NameCheckKind.none
+    /// TTL or hop limit, when it came.
+    var hops: UInt8 = 64
 }
 
 extension TCPFlags {

@@ -192,7 +192,8 @@ extension NATGateway {
         let inbound = InboundSegment(
             key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
             owner: isSYN ? owner(of: packet.source) : nil,
-            check: isAllowed ? .none : check(.ipv4(packet.destination), port: port, isSYN: isSYN, info))
+            check: isAllowed ? .none : check(.ipv4(packet.destination), port: port, isSYN: isSYN, info),
+            hops: packet.timeToLive)
         let isPassing =
             isAllowed || hasConnection(key, isSYN)
             || !isGateway && pinsAllow(.ipv4(packet.destination), port: port, isSYN: isSYN, info)

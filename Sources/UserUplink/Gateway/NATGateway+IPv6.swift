@@ -156,7 +156,8 @@ extension NATGateway {
         let inbound = InboundSegment(
             key: key, hardware: info.hardware, range: start..<start + payload.byteCount,
             owner: isSYN ? owner(of: addresses.source) : nil,
-            check: isAllowed ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info))
+            check: isAllowed ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info),
+            hops: packet.hopLimit)
         let isPassing =
             isAllowed || relayPolicy.isDNS(key) || hasConnection(key, isSYN)
             || isOpen(addresses.destination)

@@ -12,6 +12,10 @@ extension NATGateway {
         switch effect {
         case .unreachable(let endpoints, let sequence, let failure):
             sendUnreachable(endpoints, sequence: sequence, failure, now: now)
+        case .failed(let endpoints, let sequence, let message):
+            send(
+                message.type, message.code, from: message.sender.flatMap(relayPolicy.visibleAddress), endpoints,
+                sequence: sequence, hops: 1, now: now)
         case .resolve(let guest):
             request(guest)
         }
@@ -129,28 +133,46 @@ extension NATGateway {
     private mutating func sendUnreachable(
         _ endpoints: TCPEndpoints, sequence: UInt32, _ failure: ConnectFailure, now: Instant
     ) {
+        let isIPv6 = endpoints.isIPv6
+        send(
+            isIPv6 ? ICMPv6Type.destinationUnreachable : ICMPType.destinationUnreachable,
+            isIPv6 ? failure.icmpv6Code : failure.icmpCode, from: nil, endpoints, sequence: sequence,
+            hops: IPv4Header.defaultTimeToLive, now: now)
+    }
+
+    /// Sends an ICMP error about a SYN.
+    /// - Parameters:
+    ///   - sender: nil for the gateway.
+    ///   - hops: of the SYN, where the error was found.
+    private mutating func send(
+        _ type: UInt8, _ code: UInt8, from sender: IPAddress?, _ endpoints: TCPEndpoints, sequence: UInt32,
+        hops: UInt8, now: Instant
+    ) {
         guard let hardware = endpoints.guestHardware, admitICMPError(owner(of: endpoints.key), now) else { return }
         let key = endpoints.key
         // The start of the guest's packet, made again.
         var quoted = ByteWriter(capacity: 48)
         if key.isIPv6 {
-            IPv6Header(source: key.guest, destination: key.remote, nextHeader: IPProtocol.tcp).emit(
+            IPv6Header(source: key.guest, destination: key.remote, nextHeader: IPProtocol.tcp, hopLimit: hops).emit(
                 into: &quoted, payloadLength: TCPHeader.length)
         } else {
-            IPv4Header(source: key.guestIPv4, destination: key.remoteIPv4, protocolNumber: IPProtocol.tcp).emit(
-                into: &quoted, payloadLength: TCPHeader.length)
+            var header = IPv4Header(
+                source: key.guestIPv4, destination: key.remoteIPv4, protocolNumber: IPProtocol.tcp)
+            header.timeToLive = hops
+            header.emit(into: &quoted, payloadLength: TCPHeader.length)
         }
         quoted.put16(key.guestPort)
         quoted.put16(key.remotePort)
         quoted.put32(sequence)
         if key.isIPv6 {
             guard let gateway6 else { return }
-            sendICMPv6Error(
-                ICMPv6Type.destinationUnreachable, failure.icmpv6Code, quoting: quoted.bytes, from: gateway6,
-                to: key.guest, hardware)
+            var source = gateway6
+            if case .ipv6(let address)? = sender { source = address }
+            sendICMPv6Error(type, code, quoting: quoted.bytes, from: source, to: key.guest, hardware)
         } else {
-            sendICMPError(
-                ICMPType.destinationUnreachable, failure.icmpCode, quoting: quoted.bytes, to: key.guestIPv4, hardware)
+            var source = options.network.gateway
+            if case .ipv4(let address)? = sender { source = address }
+            sendICMPError(type, code, quoting: quoted.bytes, from: source, to: key.guestIPv4, hardware)
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Uplink
+import Wire
 
 // The side towards the outside: the socket.
 
@@ -42,6 +43,11 @@ extension TCPConnection {
     /// The outside has accepted: the guest may know.
     func accepted(_ context: inout TCPContext) {
         state = .synReceived
+        if isProbe {
+            isProbe = false
+            socket?.setHops(IPv4Header.defaultTimeToLive, ipv6: endpoints.isIPv6)
+            socket?.reportErrors(false, ipv6: endpoints.isIPv6)
+        }
         retries = 0
         sendSYNACK(&context)
     }

@@ -130,6 +130,8 @@ final class TCPConnection {
     static let initialRTO = TimeAmount.seconds(1)
     /// ACKs within five seconds in answer to segments that may not be the guest's (RFC 5961 section 7).
     static let maximumChallenges = 10
+    /// A SYN with fewer hops goes out with them less one: nothing but traceroute sends it.
+    static let probeHops: UInt8 = 32
     static let timeWaitDuration = TimeAmount.seconds(1)
     /// A guest that has sent nothing for this long gets keep-alive probes (RFC 9293 section 3.8.4). With them, a guest
     /// that is gone loses its connection after 580 s.
@@ -175,6 +177,8 @@ final class TCPConnection {
     var isSocketAtEnd = false
     /// The socket has failed or was reset; the guest gets a RST instead of a FIN.
     var isSocketReset = false
+    /// The SYN went out with few hops, and errors about it are kept, until the outside has accepted.
+    var isProbe = false
     /// The guest has acknowledged this side's FIN.
     var isFinAcked = false
     /// The guest's FIN was passed on to the socket.

@@ -10,12 +10,20 @@ extension TCPRelay {
         ///   - sequence: of the guest's SYN.
         ///   - failure: one that is reported by ICMP.
         case unreachable(TCPEndpoints, sequence: UInt32, failure: ConnectFailure)
+        /// The ICMP error of a router about the guest's SYN, whose sequence number this is.
+        case failed(TCPEndpoints, sequence: UInt32, DatagramFailure.Message)
         /// A request for the hardware address of a guest that a client of a published port wants to reach.
         case resolve(IPAddress)
     }
 
     /// Ends a connection that could not be made, given the positive errno.
     func connectFailed(_ connection: TCPConnection, _ error: Int32) {
+        if connection.isProbe, let message = connection.socket?.takeDatagramFailure()?.message,
+            DatagramError.isPassed(message)
+        {
+            effects.append(.failed(connection.endpoints, sequence: connection.irs, message))
+            return connection.resetSocket(&context)
+        }
         let failure = ConnectFailure(error)
         switch failure {
         case .network, .host, .prohibited:

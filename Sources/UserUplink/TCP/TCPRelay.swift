@@ -342,11 +342,13 @@ final class TCPRelay {
     ) {
         let proxy = policy.proxy(for: endpoints.key)
         do throws(SystemError) {
-            let socket = try connect(endpoints)
+            let isProbe = inbound.hops < TCPConnection.probeHops && proxy == nil
+            let socket = try connect(endpoints, hops: isProbe ? inbound.hops - 1 : nil)
             // A destination on this host has answered by now.
             let ready = socket.wait(for: .writable, until: .distantPast)
             let owner = inbound.owner ?? .address(inbound.key.guest)
             let connection = TCPConnection(endpoints, of: owner, connecting: socket, syn: syn, context)
+            connection.isProbe = isProbe
             if let proxy, let target = target(inbound) {
                 connection.proxy = ProxyHandshake(proxy, to: target, port: endpoints.key.remotePort)
             }
@@ -361,12 +363,17 @@ final class TCPRelay {
     }
 
     /// Starts to connect to where a guest wants to go. The caller owns the socket.
-    private func connect(_ endpoints: TCPEndpoints) throws(SystemError) -> Descriptor {
+    /// - Parameter hops: TTL or hop limit of the SYN, of which errors are kept; nil for the system's.
+    private func connect(_ endpoints: TCPEndpoints, hops: UInt8?) throws(SystemError) -> Descriptor {
         if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(of: endpoints) }
         let destination = policy.proxy(for: endpoints.key)?.address ?? policy.destination(of: endpoints.key)
         let socket = try Socket.tcp(ipv6: !destination.isIPv4)
         socket.prepareForRelay()
         if let route { try route.bind(socket, for: destination.address) }
+        if let hops {
+            socket.setHops(hops, ipv6: endpoints.isIPv6)
+            socket.reportErrors(true, ipv6: endpoints.isIPv6)
+        }
         try socket.connect(to: destination)
         return socket
     }

@@ -8,6 +8,8 @@ package struct IPv4Header: Equatable, Sendable {
     /// Bytes of the longest packet that every host accepts, in one piece or in fragments (RFC 791 section 3.1). ICMP
     /// errors are no longer (RFC 1812 section 4.3.2.3).
     @inlinable package static var minimumReassembly: Int { 576 }
+    /// What hosts send, in IPv6 too (RFC 1340, "IP time to live parameter").
+    @inlinable package static var defaultTimeToLive: UInt8 { 64 }
     /// Bytes of the shortest MTU that a link may have (RFC 791 section 3.2).
     @inlinable package static var minimumMTU: Int { 68 }
     /// Bytes of the longest packet, header included.
