@@ -17,6 +17,19 @@ struct DatagramClients: Sendable {
         let local: SocketAddress?
     }
 
+    /// A client at a listener, whichever address of this host it has asked.
+    private struct Client: Hashable {
+        let listener: Int
+        let peer: SocketAddress
+
+        init(_ route: Route) { self.init(listener: route.listener, peer: route.peer) }
+
+        init(listener: Int, peer: SocketAddress) {
+            self.listener = listener
+            self.peer = peer
+        }
+    }
+
     /// Seconds without a datagram in either direction after which a client is forgotten, as in DatagramFlow.
     private static let lifetime: UInt32 = 300
 
@@ -24,6 +37,8 @@ struct DatagramClients: Sendable {
     /// By the index in `table`.
     private var clients: [(route: Route, key: FlowKey)?] = []
     private var indices: [Route: Int] = [:]
+    /// The last one of each client.
+    private var latest: [Client: Int] = [:]
 
     /// Current number of clients.
     var count: Int { table.count }
@@ -58,21 +73,28 @@ struct DatagramClients: Sendable {
         guard !table.contains(key) else { return nil }
         let (index, evicted) = table.insert(key, by: owner, now: now)
         if index == clients.count { clients.append(nil) }
-        if evicted, let old = clients[index] { indices[old.route] = nil }
+        if evicted, let old = clients[index] { forget(index, old.route) }
         clients[index] = (route, key)
         indices[route] = index
+        latest[Client(route)] = index
         return key
     }
 
-    /// The key of a client of a listener, whichever address of this host it has asked.
+    /// The key of a client of a listener, whichever address of this host it has asked; of several, the one that was
+    /// asked last for the first time.
     func key(of peer: SocketAddress, at listener: Int) -> FlowKey? {
-        clients.lazy.compactMap { $0 }.first { $0.route.listener == listener && $0.route.peer == peer }?.key
+        latest[Client(listener: listener, peer: peer)].flatMap { clients[$0]?.key }
+    }
+
+    private mutating func forget(_ index: Int, _ route: Route) {
+        indices[route] = nil
+        if latest[Client(route)] == index { latest[Client(route)] = nil }
     }
 
     private mutating func remove(_ index: Int) {
         guard let client = clients[index] else { return }
         table.remove(client.key)
-        indices[client.route] = nil
+        forget(index, client.route)
         clients[index] = nil
     }
 
