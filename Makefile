@@ -15,7 +15,7 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: all install uninstall sign install-macos install-compat test prove format lint gate coverage demo demo-mac
 .PHONY: bench bench-quick bench-tools clean check-swift
-.PHONY: reference install-units deb prove-deb dist dist-twice commit check-places
+.PHONY: reference install-units deb prove-deb prove-frames dist dist-twice commit check-places
 
 all: check-swift commit
 	$(RELEASE) --product vde_vmnet
@@ -166,8 +166,15 @@ prove: check-swift
 	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
 	export VDE_VMNET_ROUNDS=$(ROUNDS) && $(TEST_SWIFT) test --skip-build
+	@$(MAKE) prove-frames
 	@$(MAKE) prove-deb
 	@ci/host-state .build/host-state
+
+# Damaged frames for the user-mode NAT, in a network namespace of its own, where peers answer what gets through.
+FUZZ_FRAMES = 100000000
+prove-frames: check-swift commit
+	$(RELEASE) --product vde_vmnet_bench
+	$(SUDO) unshare --net $(BIN)/vde_vmnet_bench fuzz $(FUZZ_FRAMES)
 
 # Rewrites Swift and C files by the rules of .swift-format and .clang-format.
 format: check-swift

@@ -219,7 +219,7 @@ let package = Package(
         .target(name: "Allocations", path: "Benchmarks/Allocations"),
         program(
             "vde_vmnet_bench", "Allocations", "FrameIO", "NetworkModel", "Platform", "Switching", "TestSupport",
-            "Timing", "Uplink", "VDEPlug", "VmnetFramework", "VmnetSimulator", "VmnetUplink", "Wire",
+            "Timing", "Uplink", "UserUplink", "VDEPlug", "VmnetFramework", "VmnetSimulator", "VmnetUplink", "Wire",
             path: "Benchmarks/Bench"),
         tests(
             of: "VmnetFramework", "FrameIO", "NetworkModel", "Platform", "Timing", "Uplink", "VmnetSimulator",

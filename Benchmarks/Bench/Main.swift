@@ -7,8 +7,10 @@ import TestSupport
 ///
 ///     vde_vmnet_bench [--quick] [--output FOLDER] [GROUP...]
 ///
-/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, life, dhcp, stalled, listeners, vmnet,
-/// micro.
+///     vde_vmnet_bench fuzz FRAMES [SEED]
+///
+/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, life, dhcp, stalled,
+/// listeners, vmnet, micro.
 @main
 struct Bench {
     static func main() throws {
@@ -19,6 +21,10 @@ struct Bench {
                 frames: frames, judging: arguments.contains("judging"), isIPv6: arguments.contains("ipv6"))
         }
         if arguments.first == "relay-shim" { try RelayShim.run(path: arguments.dropFirst().first ?? "") }
+        if arguments.first == "fuzz" {
+            let numbers = arguments.dropFirst().compactMap { Int($0) }
+            return try FrameFuzz.run(frames: numbers.first ?? 1_000_000, seed: UInt64(numbers.dropFirst().first ?? 1))
+        }
         guard TestHost.isRoot else {
             StandardOutput.writeError("Measuring makes network namespaces and needs root; type: make bench\n")
             ProcessExit.exit(77)
@@ -34,8 +40,9 @@ struct Bench {
         let groups =
             arguments.isEmpty
             ? [
-                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "life", "dhcp",
-                "stalled", "listeners", "vmnet", "micro",
+                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user",
+                "life",
+                "dhcp", "stalled", "listeners", "vmnet", "micro",
             ]
             : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
