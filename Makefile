@@ -243,6 +243,7 @@ bench-tools: check-swift
 	$(CC) -O2 -Wall -Wextra -o .build/bench/frames Benchmarks/tools/frames.c -ldl
 	$(CC) -O2 -Wall -Wextra -o .build/bench/relay Benchmarks/tools/relay.c
 	$(CC) -O2 -Wall -Wextra -static -o .build/bench/stream Benchmarks/tools/stream.c -lpthread
+	$(CC) -O2 -Wall -Wextra -static -o .build/bench/datagrams Benchmarks/tools/datagrams.c
 
 clean:
 	rm -rf .build .build-coverage .cache dist

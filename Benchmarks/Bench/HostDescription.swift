@@ -64,6 +64,7 @@ enum ProcessorTime {
 enum Tool {
     static let folder = CurrentProcess.environment("BENCH_TOOLS") ?? TestHost.packageRoot + "/.build/bench"
     static let frames = folder + "/frames", relay = folder + "/relay", stream = folder + "/stream"
+    static let datagrams = folder + "/datagrams"
 
     /// What a tool printed, as `name value` lines.
     static func values(_ output: ChildProcess.Output) throws -> [String: Double] {

@@ -9,7 +9,7 @@ import TestSupport
 ///
 ///     vde_vmnet_bench fuzz FRAMES [SEED]
 ///
-/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, life, dhcp, stalled,
+/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, datagrams, life, dhcp, stalled,
 /// listeners, vmnet, micro.
 @main
 struct Bench {
@@ -40,7 +40,7 @@ struct Bench {
         let groups =
             arguments.isEmpty
             ? [
-                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user",
+                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "datagrams",
                 "life",
                 "dhcp", "stalled", "listeners", "vmnet", "micro",
             ]
@@ -59,6 +59,8 @@ struct Bench {
                 case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report: report, scale: scale).run() }
                 case "vhost": if !isQuick || !arguments.isEmpty { try VhostRows(report: report, scale: scale).run() }
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
+                case "datagrams":
+                    if !isQuick || !arguments.isEmpty { try DatagramRows(report: report, scale: scale).run() }
                 case "life": try LifeRows(report: report, scale: scale).run()
                 case "dhcp": try DHCPRows(report: report, scale: scale).run()
                 case "stalled": try Stalled.measure(report, scale, isQuick: isQuick)
