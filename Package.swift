@@ -229,8 +229,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "CommandReference", "FrameIO", "TestSupport", "Timing", "VDEPlug", "Platform", "Wire", "vde_vmnet",
-                "vde_vmnet_simulated",
+                "CommandReference", "DHCPService", "FrameIO", "TestSupport", "Timing", "VDEPlug", "Platform", "Wire",
+                "vde_vmnet", "vde_vmnet_simulated",
             ],
             swiftSettings: language),
     ]

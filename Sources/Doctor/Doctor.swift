@@ -66,7 +66,7 @@ package struct Doctor {
         note(SocketCheck.gathered(scene))
         if !identity.isMacOS { note(BufferCheck.gathered(scene)) }
         if let network = scene.network {
-            note(UplinkCheck(network))
+            note(UplinkCheck.gathered(network))
             note(LeaseCheck(network))
             note(AddressCheck(network))
         }

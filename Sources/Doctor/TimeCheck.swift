@@ -36,8 +36,8 @@ struct TimeCheck: HostCheck {
                 Self.warning(
                     .leasesInFuture,
                     """
-                    the lease of \(future.address) has \(future.secondsLeft) s left: the clock was ahead when it was \
-                    given
+                    the lease of \(future.address) has \(future.secondsLeft) s left, and a lease lasts \(leaseTime) s: \
+                    the clock was ahead when it was given, or an earlier start gave longer leases
                     """,
                     ShellText.command("vde_vmnet", "lease", "release", "\(future.address)", "--network", socket))
             ]

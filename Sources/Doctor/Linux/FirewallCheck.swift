@@ -9,18 +9,29 @@ struct FirewallCheck: HostCheck {
     enum State: Equatable, Sendable {
         /// With the reason.
         case notNeeded(String)
-        /// The rules cannot be read.
+        /// This user may not read the rules.
+        case denied
+        /// nft(8) cannot list the rules.
         case unreadable
         case read([HostFirewallInspector.Finding])
     }
 
     let state: State
+    /// The control socket of the running network; nil if none runs.
+    let socket: String?
+
+    init(state: State, socket: String? = nil) {
+        self.state = state
+        self.socket = socket
+    }
 
     static func gathered(_ scene: Scene) -> FirewallCheck {
         guard scene.isRouted else {
             return FirewallCheck(state: .notNeeded("this host does not route guests' packets"))
         }
-        guard scene.capabilities.contains(.netAdmin) else { return FirewallCheck(state: .unreadable) }
+        guard scene.capabilities.contains(.netAdmin) else {
+            return FirewallCheck(state: .denied, socket: scene.network?.socket)
+        }
         let egress = scene.path?.interface ?? scene.defaultInterface
         // Sockets of this host are not forwarded.
         let network6 = scene.hasNAT6 ? nil : scene.network6
@@ -46,11 +57,17 @@ struct FirewallCheck: HostCheck {
     var diagnoses: [Diagnosis] {
         switch state {
         case .notNeeded(let reason): Self.ok("not needed: \(reason)")
-        case .unreadable:
+        case .denied:
             [
                 Self.warning(
                     .firewallUnreadable, "this user cannot read the rules of this host's firewall",
-                    Remedy.sudo("vde_vmnet", "doctor"))
+                    ShellText.command(["sudo", "vde_vmnet", "doctor"] + (socket.map { [$0] } ?? [])))
+            ]
+        case .unreadable:
+            [
+                Self.warning(
+                    .firewallUnreadable, "nft cannot list the rules of this host's firewall",
+                    Remedy.sudo("nft", "list", "ruleset"))
             ]
         case .read(let findings) where findings.isEmpty: Self.ok("no rule of another program drops guests' packets")
         case .read(let findings):

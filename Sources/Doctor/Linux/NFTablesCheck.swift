@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import HostFirewall
 import Platform
+import Wire
 
 /// nftables, by which a network on a TAP translates addresses.
 struct NFTablesCheck: HostCheck {
@@ -43,6 +44,13 @@ struct NFTablesCheck: HostCheck {
                 Self.failed(
                     .nftablesMissing, "nftables is not installed, and a network on a TAP needs it",
                     Remedy.install([.apt: "nftables"], by: installer))
+            ]
+        // Root of a user namespace, in a network namespace that it has no rights for.
+        case .refused(let message) where message.contains(text: "Operation not permitted"):
+            [
+                Self.failed(
+                    .nftablesUnusable, "the kernel denies this user its tables, as in a container: \(message)",
+                    "vde_vmnet --uplink user")
             ]
         case .refused(let message):
             [

@@ -10,6 +10,8 @@ struct TunCheck: HostCheck {
     let exemption: String?
     /// nil if the device can be opened.
     let error: SystemError?
+    /// Whether the file's mode lets this user open it, so that something else denies it.
+    var isPermittedByMode = false
 
     static func gathered(_ scene: Scene) -> TunCheck {
         var found: SystemError?
@@ -26,7 +28,7 @@ struct TunCheck: HostCheck {
         return TunCheck(
             exemption: scene.usesTap
                 ? scene.network == nil ? nil : "the network has its TAP already" : "the network has no TAP",
-            error: found)
+            error: found, isPermittedByMode: Files.isWritable(path))
     }
 
     var diagnoses: [Diagnosis] {
@@ -39,6 +41,12 @@ struct TunCheck: HostCheck {
                     .tunMissing,
                     "there is no \(Self.path): the kernel's module tun is not loaded, or a container hides it",
                     Remedy.sudo("modprobe", "tun"))
+            ]
+        case Errno.accessDenied where isPermittedByMode, Errno.notPermitted where isPermittedByMode:
+            return [
+                Self.failed(
+                    .tunDenied, "\(error): the rules of a container or the mount of /dev deny it, not its mode",
+                    "vde_vmnet --uplink user")
             ]
         case Errno.accessDenied, Errno.notPermitted:
             return [Self.failed(.tunDenied, "\(error)", Remedy.sudo("chmod", "0666", Self.path))]

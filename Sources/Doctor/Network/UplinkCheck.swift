@@ -5,23 +5,74 @@ import Platform
 struct UplinkCheck: HostCheck {
     static let name = "uplink"
 
+    /// Why a TAP carries no packets, although the network has it open.
+    enum Fault: Equatable, Sendable {
+        /// With the bridge's name. The network keeps a TAP down whose guests its rules do not reach.
+        case inBridge(String)
+        case down
+    }
+
     let kind: String
     let isConnected: Bool
+    let interface: String
+    let fault: Fault?
     let socket: String
+    let start: [String]
 
-    init(_ network: NetworkFacts) {
+    /// - Parameters:
+    ///   - fault: of the TAP.
+    ///   - start: the words of the network's start.
+    init(_ network: NetworkFacts, fault: Fault? = nil, start: [String] = []) {
         kind = network.uplink
         isConnected = network.isUplinkConnected
+        interface = network.interface ?? kind
+        self.fault = fault
         socket = network.socket
+        self.start = start
+    }
+
+    static func gathered(_ network: NetworkFacts) -> UplinkCheck {
+        var fault: Fault?
+        if network.uplink == "tap", network.mode != "bridged",
+            let link = network.interface.flatMap({ NetworkInterfaces.index(of: $0) })
+                .flatMap({ NetworkInterfaces.link($0) })
+        {
+            if let bridge = link.bridge {
+                fault = .inBridge(NetworkInterfaces.name(of: bridge) ?? "a bridge")
+            } else if !link.isUp {
+                fault = .down
+            }
+        }
+        return UplinkCheck(network, fault: fault, start: NetworkFacts.commandLine(of: network.process))
     }
 
     var diagnoses: [Diagnosis] {
         if kind == "none" { return Self.ok("this network has none") }
-        if isConnected { return Self.ok("\(kind), connected") }
-        return [
-            Self.failed(
-                .uplinkLost, "the uplink (\(kind)) is lost, and guests reach each other only",
-                ShellText.command("vde_vmnet", "events", socket, "--only", "uplink"))
-        ]
+        guard isConnected else {
+            return [
+                Self.failed(
+                    .uplinkLost, "the uplink (\(kind)) is lost, and guests reach each other only",
+                    ShellText.command("vde_vmnet", "events", socket, "--only", "uplink"))
+            ]
+        }
+        switch fault {
+        case nil: return Self.ok("\(kind), connected")
+        case .inBridge(let bridge):
+            return [
+                Self.failed(
+                    .uplinkLost,
+                    """
+                    \(interface) is a port of \(bridge), where the network's rules have no effect, and the network \
+                    keeps it down
+                    """, Remedy.sudo("ip", "link", "set", "dev", interface, "nomaster"))
+            ]
+        case .down:
+            return [
+                Self.failed(
+                    .uplinkLost,
+                    "\(interface) is down: another program has taken it down or removed the network's rules repeatedly",
+                    Remedy.restart(socket, start, with: []))
+            ]
+        }
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import DHCPService
 import Platform
 import TestSupport
 import Testing
 import Timing
+import Wire
 
 /// A host with one fault, and the cause by which the doctor names it.
 private struct BrokenHost: CustomTestStringConvertible, Sendable {
@@ -18,13 +20,36 @@ private struct BrokenHost: CustomTestStringConvertible, Sendable {
     var server: [String] = []
     var operand: String?
     var user: String?
+    /// Words in front of the doctor, which take rights from it or change what it sees.
+    var confining: [String] = []
     var environment: [String: String?] = [:]
+    /// What a library of the system writes to standard error.
+    var error = ""
 
     var testDescription: String { cause }
 
     private static let policy = "type filter hook forward priority 0; policy drop;"
 
     static let all: [BrokenHost] = [
+        BrokenHost(
+            cause: "no_net_admin", fails: false,
+            confining: ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--"]),
+        BrokenHost(
+            cause: "tun_denied", hiding: "mount -t tmpfs none /dev/net; mknod -m 0600 /dev/net/tun c 10 200",
+            confining: [
+                "setpriv", "--reuid", "daemon", "--regid", "nogroup", "--clear-groups", "--inh-caps=+net_admin",
+                "--ambient-caps=+net_admin", "--",
+            ]),
+        // A mount without devices, as container managers make them.
+        BrokenHost(
+            cause: "tun_denied",
+            hiding: "mount -t tmpfs -o nodev none /dev/net; mknod -m 0666 /dev/net/tun c 10 200"),
+        // Root of a container that has the network of its host.
+        BrokenHost(
+            cause: "nftables_unusable", confining: ["unshare", "--user", "--map-root-user"],
+            error: "Operation not permitted (you must be root)\n"),
+        BrokenHost(
+            cause: "clock_behind", confining: ["faketime", "--exclude-monotonic", "2020-01-01 00:00:00"]),
         BrokenHost(cause: "tun_missing", hiding: "mount -t tmpfs none /dev/net"),
         BrokenHost(cause: "tun_unusable", hiding: "mount -t tmpfs none /dev/net; touch /dev/net/tun"),
         BrokenHost(
@@ -123,7 +148,7 @@ extension IntegrationTests {
     @Suite struct DoctorCommands {
         /// Runs the doctor with its own /run and mounts.
         private func doctor(
-            on host: Namespace, _ words: [String], hiding: String = "", user: String? = nil,
+            on host: Namespace, _ words: [String], hiding: String = "", user: String? = nil, confining: [String] = [],
             environment: [String: String?] = [:]
         ) throws -> ChildProcess.Output {
             // The program may be in a directory that is hidden.
@@ -134,7 +159,7 @@ extension IntegrationTests {
                 """
             let program = TestHost.product("vde_vmnet"), name = program.split(separator: "/").last ?? ""
             return try host.attempt(
-                ["unshare", "-m", "sh", "-c", script, program] + Namespace.running(as: user)
+                ["unshare", "-m", "sh", "-c", script, program] + Namespace.running(as: user) + confining
                     + ["/mnt/\(name)", "doctor"] + words,
                 environment: environment)
         }
@@ -170,14 +195,16 @@ extension IntegrationTests {
             }
             let words = broken.operand.map { [$0] } ?? []
             let result = try doctor(
-                on: host, words + ["--json"], hiding: broken.hiding, user: broken.user, environment: broken.environment)
+                on: host, words + ["--json"], hiding: broken.hiding, user: broken.user, confining: broken.confining,
+                environment: broken.environment)
             #expect(result.output.contains("\"cause\":\"\(broken.cause)\""), "\(result.output)\(result.error)")
             #expect(
                 result.termination == .exited(broken.fails ? 1 : 0), "\(result.termination) \(result.output)")
-            #expect(result.error.isEmpty, "\(result.error)")
+            #expect(result.error == broken.error, "\(result.error)")
             // The same for people, with the command.
             let text = try doctor(
-                on: host, words, hiding: broken.hiding, user: broken.user, environment: broken.environment)
+                on: host, words, hiding: broken.hiding, user: broken.user, confining: broken.confining,
+                environment: broken.environment)
             let lines = text.output.split(separator: "\n")
             let index = try #require(lines.firstIndex { $0.hasSuffix("(\(broken.cause))") }, "\(text.output)")
             #expect(lines[index].hasPrefix(broken.fails ? "failed  " : "warning "))
@@ -262,6 +289,100 @@ extension IntegrationTests {
             try eventually("the duplicate address is found") {
                 try doctor(on: fixture.host, [socket]).output.contains("52:54:00:00:00:09 moves between")
             }
+        }
+
+        /// The command that mends `cause`, of a network that has it.
+        private func command(
+            for cause: String, _ fixture: ControlFixture, fails: Bool, user: String? = nil
+        ) throws -> String {
+            let result = try doctor(on: fixture.host, [fixture.socket], user: user)
+            let lines = result.output.split(separator: "\n")
+            let index = try #require(
+                lines.firstIndex { $0.hasSuffix("(\(cause))") }, "\(result.output)\(result.error)")
+            #expect(lines[index].hasPrefix(fails ? "failed  " : "warning "))
+            let command = try #require(lines[index + 1].split(separator: ":", maxSplits: 1).last)
+            return String(command.drop { $0 == " " })
+        }
+
+        /// Runs a command that the doctor has proposed.
+        private func mend(_ fixture: ControlFixture, _ command: String) throws {
+            let program = TestHost.product("vde_vmnet")
+            try fixture.host.run("sh", "-ec", "sudo() { \"$@\"; }; vde_vmnet() { \"\(program)\" \"$@\"; }\n\(command)")
+        }
+
+        @Test func tapInBridgeIsFound() throws {
+            let fixture = try ControlFixture("tap", internet: true)
+            let host = fixture.host
+            try host.run("sh", "-ec", "ip link add br0 type bridge; ip link set vmnet0 master br0")
+            let command = try command(for: "uplink_lost", fixture, fails: true)
+            #expect(command == "sudo ip link set dev vmnet0 nomaster")
+            try mend(fixture, command)
+            try eventually("the TAP works again") {
+                try doctor(on: host, [fixture.socket]).output.contains("tap, connected")
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// The network's leases, as another start has left them.
+        /// - Parameter seconds: until they end.
+        private func fixture(leases count: Int, seconds: Int64) throws -> ControlFixture {
+            try ControlFixture("user", ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.11"]) {
+                let lines = (1...count).map { number in
+                    let hardware = MACAddress("52:54:00:00:00:\(number < 10 ? "0" : "")\(number)")!
+                    return LeaseJournal.line(
+                        for: LeaseJournal.Record(
+                            lease: Lease(
+                                address: IPv4Address("192.168.105.\(1 + number)")!,
+                                client: ClientIdentity(hardware: hardware), hardware: hardware, hostName: "",
+                                expires: .distantPast), ends: WallClock.seconds + seconds))
+                }
+                try Files.makeDirectories($0.folder.file("state"))
+                try Files.replace(
+                    $0.folder.file("state") + "/192.168.105.0-24.leases",
+                    Array((LeaseJournal.header + lines.joined()).utf8))
+            }
+        }
+
+        @Test func lastAddressIsAnnounced() throws {
+            let fixture = try fixture(leases: 9, seconds: 1200)
+            let command = try command(for: "leases_low", fixture, fails: false)
+            #expect(command.hasPrefix("vde_vmnet lease release 192.168.105."))
+            try mend(fixture, command)
+            #expect(try doctor(on: fixture.host, [fixture.socket]).output.contains("8 of 10 addresses are leased"))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func leaseOfClockAheadIsFound() throws {
+            let fixture = try fixture(leases: 1, seconds: 90 * 86_400)
+            let command = try command(for: "leases_in_future", fixture, fails: false)
+            #expect(command == "vde_vmnet lease release 192.168.105.2 --network \(fixture.socket)")
+            try mend(fixture, command)
+            #expect(try doctor(on: fixture.host, [fixture.socket]).output.contains("the clock is plausible"))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        @Test func addressOfGuestWithoutLeaseIsFound() throws {
+            let fixture = try ControlFixture(
+                "user", ["--vmnet-gateway", "192.168.105.1", "--vmnet-dhcp-end", "192.168.105.10"])
+            let squatter = try fixture.guest("squatter")
+            try squatter.namespace.ip("addr", "add", "192.168.105.2/24", "dev", PlugGuest.interface)
+            let other = try fixture.guest("other")
+            #expect(try other.lease("-r", "192.168.105.2")["ip"] != "192.168.105.2")
+            let command = try command(for: "address_conflict", fixture, fails: false)
+            #expect(command == "vde_vmnet events \(fixture.socket) --only conflict")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// The user that has started a network by sudo examines it without.
+        @Test func ownerIsSentToRootForFirewall() throws {
+            let owner = try #require(UserDatabase.user(named: "daemon"))
+            let fixture = try ControlFixture(
+                "tap", internet: true, environment: ["SUDO_UID": "\(owner)", "SUDO_GID": "\(owner)"])
+            let command = try command(for: "firewall_unreadable", fixture, fails: false, user: "daemon")
+            #expect(command == "sudo vde_vmnet doctor \(fixture.socket)")
+            try mend(fixture, "\(command) || true")
+            #expect(try doctor(on: fixture.host, [fixture.socket]).output.contains("no rule of another program drops"))
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
     }
 }
