@@ -42,12 +42,10 @@ package struct Status: ParsableCommand {
                 if json {
                     try CommandOutput.write(view.json(sample).text + "\n")
                 } else {
-                    // Home, the new text, and everything below cleared (ECMA-48).
-                    let text = view.text(sample, hasGraphs: true)
-                    try CommandOutput.write(
-                        StandardOutput.terminalSize.map {
-                            "\u{1b}[H\u{1b}[J" + TerminalText.fitted(text, rows: $0.rows, columns: $0.columns)
-                        } ?? text)
+                    // A file or pipe has room for everything.
+                    let size = StandardOutput.terminalSize
+                    let text = view.screen(sample, rows: size?.rows ?? 100_000, columns: size?.columns ?? 1000)
+                    try CommandOutput.write(size == nil ? text : Status.redrawn(text))
                 }
                 guard StandardOutput.isOpen else { return }
             }
@@ -56,7 +54,15 @@ package struct Status: ParsableCommand {
         var sample = try StatusSample(connection)
         try sample.readFlows(connection)
         view.note(sample, since: before)
-        try CommandOutput.write(json ? view.json(sample).text + "\n" : view.text(sample, hasGraphs: false))
+        try CommandOutput.write(json ? view.json(sample).text + "\n" : view.text(sample))
+    }
+
+    /// Home, each line cleared and written, and the rest of the screen cleared (ECMA-48). The whole screen is not
+    /// cleared first, which would flicker. A line is not cleared behind its text, which may end at the last column.
+    static func redrawn(_ text: String) -> String {
+        "\u{1b}[H"
+            + text.split(separator: "\n", omittingEmptySubsequences: false).map { "\u{1b}[2K" + $0 }
+            .joined(separator: "\n") + "\u{1b}[J"
     }
 }
 

@@ -13,9 +13,6 @@ struct StatusView {
         var drops = 0.0
     }
 
-    /// Rates in a port's graph.
-    private static let graphLength = 24
-
     let hasColours: Bool
     private var rates: [Int: Rate] = [:]
     /// The last rates of each port, both directions together.
@@ -43,7 +40,7 @@ struct StatusView {
                 drops: max(0, Double(drops - dropsBefore)) / seconds)
             rates[id] = current
             lasting[id] = Array(
-                ((history[id] ?? []) + [current.fromClient + current.toClient]).suffix(StatusView.graphLength))
+                ((history[id] ?? []) + [current.fromClient + current.toClient]).suffix(WatchScreen.graphLength))
         }
         history = lasting
     }
@@ -73,12 +70,32 @@ struct StatusView {
 
     // MARK: Text
 
-    func text(_ sample: StatusSample, hasGraphs: Bool) -> String {
-        network(sample.status) + "\n" + ports(sample.ports, hasGraphs: hasGraphs) + published(sample.status)
+    func text(_ sample: StatusSample) -> String {
+        network(sample.status).map { $0 + "\n" }.joined() + "\n" + ports(sample.ports) + published(sample.status)
             + leases(sample.leases) + flows(sample.flows)
     }
 
-    private func network(_ status: JSON) -> String {
+    /// What fits into a terminal of this size.
+    func screen(_ sample: StatusSample, rows: Int, columns: Int) -> String {
+        let further = (published(sample.status) + leases(sample.leases)).split(
+            separator: "\n", omittingEmptySubsequences: false
+        ).map(String.init)
+        let ports = sample.ports.filter(StatusView.isShown).map { port in
+            let id = port["id"]?.integer ?? 0, guests = port["guests"]?.array ?? []
+            let more = guests.count > 1 ? " +\(guests.count - 1)" : ""
+            let short = guests.first.map { guest in
+                (guest["name"]?.string ?? guest["address"]?.string ?? guest["mac"]?.string ?? "") + more
+            }
+            return WatchScreen.Port(
+                name: StatusView.name(port), guest: (StatusView.guests(port), short ?? ""), rate: rates[id] ?? Rate(),
+                queue: port["queue"]?.integer ?? 0, drops: (StatusView.reasons(port), StatusView.drops(port)),
+                history: history[id] ?? [], client: client(port))
+        }
+        return WatchScreen(hasColours: hasColours, rows: rows, columns: columns).text(
+            facts: network(sample.status), ports: ports, further: further.last == "" ? further.dropLast() : further)
+    }
+
+    private func network(_ status: JSON) -> [String] {
         func words(_ value: JSON?) -> String { (value?.array ?? []).compactMap(\.string).joined(separator: ", ") }
         let uplink = status["uplink"]
         var rows: [(String, String)] = [
@@ -109,8 +126,8 @@ struct StatusView {
         rows.append(("NAT drops", StatusView.counts(uplink?["drops"])))
         return rows.filter { !$0.1.isEmpty }.map { name, value in
             let title = name + String(repeating: " ", count: max(1, 14 - name.count))
-            return TerminalText.coloured(title, .bold, hasColours) + PrintableText.line(value, limit: 400) + "\n"
-        }.joined()
+            return TerminalText.coloured(title, .bold, hasColours) + PrintableText.line(value, limit: 400)
+        }
     }
 
     /// How guests' IPv6 packets leave the host.
@@ -151,30 +168,36 @@ struct StatusView {
         return "denied" + (allowed.isEmpty ? "" : " but " + allowed.joined(separator: ", "))
     }
 
-    private func ports(_ ports: [JSON], hasGraphs: Bool) -> String {
-        var table =
-            hasGraphs
-            ? TextTable("PORT", "GUEST", "IN", "OUT", "QUEUE", "DROPS", "LOAD", "CLIENT")
-            : TextTable("PORT", "GUEST", "IN", "OUT", "QUEUE", "DROPS", "CLIENT")
-        let most = max(1000, history.values.flatMap(\.self).max() ?? 0)
-        for port in ports where port["role"]?.string != "service" {
-            let id = port["id"]?.integer ?? 0, rate = rates[id] ?? Rate()
-            let name =
-                port["role"]?.string == "uplink" ? "uplink" : port["port"]?.integer.map { String($0) } ?? "#\(id)"
-            let guests = (port["guests"]?.array ?? []).map { guest in
-                [guest["name"]?.string, guest["address"]?.string, guest["mac"]?.string].compactMap(\.self)
-                    .joined(separator: " ")
-            }
-            let shown = guests.prefix(1).joined() + (guests.count > 1 ? " and \(guests.count - 1) more" : "")
-            let drops = (port["drops"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }.joined(separator: ", ")
-            let load = hasGraphs ? [graph(history[id] ?? [], most)] : []
+    private func ports(_ ports: [JSON]) -> String {
+        var table = TextTable("PORT", "GUEST", "IN", "OUT", "QUEUE", "DROPS", "CLIENT")
+        for port in ports where StatusView.isShown(port) {
+            let rate = port["id"]?.integer.flatMap { rates[$0] } ?? Rate()
             table.add(
-                [
-                    name, shown, TerminalText.rate(rate.fromClient), TerminalText.rate(rate.toClient),
-                    String(port["queue"]?.integer ?? 0), drops,
-                ] + load + [client(port)])
+                StatusView.name(port), StatusView.guests(port), TerminalText.rate(rate.fromClient),
+                TerminalText.rate(rate.toClient), String(port["queue"]?.integer ?? 0), StatusView.reasons(port),
+                client(port))
         }
         return table.isEmpty ? "no port is in use\n" : table.text(hasColours: hasColours)
+    }
+
+    private static func isShown(_ port: JSON) -> Bool { port["role"]?.string != "service" }
+
+    private static func name(_ port: JSON) -> String {
+        if port["role"]?.string == "uplink" { return "uplink" }
+        return port["port"]?.integer.map { String($0) } ?? "#\(port["id"]?.integer ?? 0)"
+    }
+
+    /// The first guest at a port, and the number of others.
+    private static func guests(_ port: JSON) -> String {
+        let guests = (port["guests"]?.array ?? []).map { guest in
+            [guest["name"]?.string, guest["address"]?.string, guest["mac"]?.string].compactMap(\.self)
+                .joined(separator: " ")
+        }
+        return guests.prefix(1).joined() + (guests.count > 1 ? " and \(guests.count - 1) more" : "")
+    }
+
+    private static func reasons(_ port: JSON) -> String {
+        (port["drops"]?.members ?? []).map { "\($0.1.integer ?? 0) \($0.0)" }.joined(separator: ", ")
     }
 
     /// A client as it describes itself, and its user and process, unless the description has them.
@@ -184,15 +207,6 @@ struct StatusView {
             return description
         }
         return "\(description) of \(port["user"]?.string ?? "an unknown user") (process \(process))"
-    }
-
-    /// A row of blocks, the last rate at its right end.
-    private func graph(_ rates: [Double], _ most: Double) -> String {
-        let blocks = Array("▁▂▃▄▅▆▇█")
-        return String(
-            rates.map { rate in
-                rate <= 0 ? " " : blocks[min(blocks.count - 1, Int(rate / most * Double(blocks.count)))]
-            })
     }
 
     private func published(_ status: JSON) -> String {

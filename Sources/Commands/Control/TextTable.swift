@@ -21,49 +21,60 @@ enum TerminalText {
         isOn ? "\u{1b}[\(colour.rawValue)m\(text)\u{1b}[0m" : text
     }
 
-    /// The part of a text that a terminal has room for. Lines are cut at its right edge; if there are too many, the
-    /// last one has the number of the missing ones. No line end follows it, which would scroll the first one away.
-    static func fitted(_ text: String, rows: Int, columns: Int) -> String {
-        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { cut($0, to: columns) }
-        while lines.last?.isEmpty == true { lines.removeLast() }
-        if lines.count > rows {
-            let missing = lines.count - rows + 1
-            lines = Array(lines.prefix(rows - 1)) + [cut("... and \(missing) more lines", to: columns)]
-        }
-        return lines.joined(separator: "\n")
-    }
-
-    /// A line of at most `columns` characters, not counting colours.
-    private static func cut(_ line: Substring, to columns: Int) -> String {
+    /// A line of at most `columns` columns, not counting colours.
+    static func cut(_ line: String, to columns: Int) -> String {
         var result = "", width = 0, isInSequence = false
         for character in line {
             if character == "\u{1b}" { isInSequence = true }
             if isInSequence {
                 result.append(character)
                 if character.isLetter { isInSequence = false }
-            } else if width < columns {
-                result.append(character)
-                width += 1
+                continue
             }
+            width += TerminalText.width(of: character)
+            if width <= columns { result.append(character) }
         }
         return result
     }
 
-    /// Bits a second, such as `12.3 Mbit/s`.
-    static func rate(_ bits: Double) -> String { scaled(bits, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]) }
+    /// The columns that a text without colours takes.
+    static func width(of text: String) -> Int {
+        text.utf8.allSatisfy { $0 < 0x80 } ? text.utf8.count : text.reduce(0) { $0 + width(of: $1) }
+    }
+
+    /// Letters of East Asia and pictures take two columns (Unicode UAX 11), marks above letters none.
+    private static func width(of character: Character) -> Int {
+        character.unicodeScalars.map { scalar in
+            switch scalar.value {
+            case 0x0300...0x036f, 0x200b...0x200f, 0x20d0...0x20ff, 0xfe00...0xfe0f: 0
+            case 0x1100...0x115f, 0x2e80...0xa4cf, 0xac00...0xd7a3, 0xf900...0xfaff, 0xfe30...0xfe6f, 0xff00...0xff60,
+                0xffe0...0xffe6, 0x1f300...0x1f64f, 0x1f680...0x1f6ff, 0x1f900...0x1f9ff, 0x20000...0x3fffd:
+                2
+            default: 1
+            }
+        }.max() ?? 0
+    }
+
+    /// Bits a second, such as `12.3 Mbit/s`; without the unit, `12.3M`.
+    static func rate(_ bits: Double, hasUnit: Bool = true) -> String {
+        hasUnit
+            ? scaled(bits, [" bit/s", " kbit/s", " Mbit/s", " Gbit/s", " Tbit/s"])
+            : scaled(bits, ["", "k", "M", "G", "T"])
+    }
 
     /// A number of bytes, such as `1.5 MB`.
-    static func bytes(_ count: Int) -> String { scaled(Double(count), ["B", "kB", "MB", "GB", "TB", "PB"]) }
+    static func bytes(_ count: Int) -> String { scaled(Double(count), [" B", " kB", " MB", " GB", " TB", " PB"]) }
 
     private static func scaled(_ value: Double, _ units: [String]) -> String {
         var value = value, unit = 0
-        while value >= 1000, unit < units.count - 1 {
+        // 999.5 would be shown as 1000.
+        while value >= 999.5, unit < units.count - 1 {
             value /= 1000
             unit += 1
         }
-        if unit == 0 || value >= 99.95 { return "\(Int(value.rounded())) \(units[unit])" }
+        if unit == 0 || value >= 99.95 { return "\(Int(value.rounded()))\(units[unit])" }
         let tenths = Int((value * 10).rounded())
-        return "\(tenths / 10).\(tenths % 10) \(units[unit])"
+        return "\(tenths / 10).\(tenths % 10)\(units[unit])"
     }
 
     /// A length of time, such as `2h 5m`.
@@ -95,13 +106,15 @@ struct TextTable {
     /// The lines, the header in bold if there are colours.
     func text(hasColours: Bool, indent: String = "") -> String {
         let widths = header.indices.map { column in
-            ([header] + rows).map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
+            ([header] + rows).map { column < $0.count ? TerminalText.width(of: $0[column]) : 0 }.max() ?? 0
         }
         func line(_ cells: [String]) -> String {
             var text = indent
             for (column, cell) in cells.enumerated() {
                 text += cell
-                if column < cells.count - 1 { text += String(repeating: " ", count: widths[column] - cell.count + 2) }
+                if column < cells.count - 1 {
+                    text += String(repeating: " ", count: widths[column] - TerminalText.width(of: cell) + 2)
+                }
             }
             return String(text.reversed().drop { $0 == " " }.reversed()) + "\n"
         }
