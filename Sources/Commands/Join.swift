@@ -207,15 +207,13 @@ package struct Join: ParsableCommand {
         _ = try makeConfiguration()
     }
 
-    package mutating func run() throws { try run(pidfileReportsReady: false) }
+    package mutating func run() throws { try run(makeConfiguration()) }
 
-    /// - Parameter pidfileReportsReady: the pidfile stays empty until the network is ready.
-    mutating func run(pidfileReportsReady: Bool) throws {
+    /// - Parameter configuration: that of the options.
+    func run(_ configuration: Configuration) throws {
         if !own.isSwitch { try Root.checkForMisspelledSubcommand(vde) }
         guard !listeners.hasProgram else { throw ValidationError("--with-program is for 'run' only") }
         let logger = makeLogger()
-        var configuration = try makeConfiguration()
-        configuration.pidfileReportsReady = pidfileReportsReady
         if uplink == .auto, configuration.uplink == .user {
             logger.notice(
                 """

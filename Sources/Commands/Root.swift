@@ -48,8 +48,13 @@ package struct Root: ParsableCommand {
             }
             if arguments == ["-v"] { throw CleanExit.message(programVersion) }
             try HelpTopic.check(arguments)
-            var command = try parseAsRoot(normalized(arguments, &origins))
-            try command.run()
+            let arguments = try normalized(arguments, &origins)
+            if let (join, configuration) = Join.direct(arguments) {
+                try join.run(configuration)
+            } else {
+                var command = try parseAsRoot(arguments)
+                try command.run()
+            }
             StandardErrorLog.flush()
             ProcessExit.exit(ExitStatus.success.rawValue)
         } catch let error as ExitError {

@@ -150,12 +150,14 @@ struct SocketVMNetAdapter: ParsableCommand {
                 )
             }
             guard
-                var join = try Root.parseAsRoot(
+                let join = try Root.parseAsRoot(
                     command.arguments(hasVmnet: hasVmnet) { UserDatabase.group(named: $0) != nil })
                     as? Join
             else { ProcessExit.exit(1) }
             // Lima takes a pidfile with a number in it as the sign that the network is ready.
-            try join.run(pidfileReportsReady: true)
+            var configuration = try join.makeConfiguration()
+            configuration.pidfileReportsReady = true
+            try join.run(configuration)
             ProcessExit.exit(1)
         } catch let error as ExitError {
             StandardOutput.writeError("socket_vmnet: error: \(error)\n")

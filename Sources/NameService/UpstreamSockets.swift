@@ -48,7 +48,8 @@ final class UpstreamSockets {
     private let onEventEnd: () -> Void
     private var ports: [Port] = []
     private var sent: [UInt64: [(port: Port, id: UInt16)]] = [:]
-    private var buffer = [UInt8](repeating: 0, count: DNSMessage.maximumLength)
+    /// For one message. Networks whose guests resolve nothing do without.
+    private lazy var buffer = [UInt8](repeating: 0, count: DNSMessage.maximumLength)
     private var timer: ControlLoop.TimerID?
 
     /// - Parameters:

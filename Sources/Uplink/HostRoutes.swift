@@ -22,18 +22,6 @@ package enum HostRoutes {
         }
     }
 
-    /// Where the rules and routes of TAPs lead guests, and sockets of this host must not: the host's own IPv6
-    /// addresses, and the networks of guests on TAPs. By sockets, a guest's packets would pass the host's firewall as
-    /// the host's.
-    package static var ownNetworks6: [IPv6Network] {
-        let addresses = (try? NetworkInterfaces.addresses6()) ?? []
-        return addresses.map { found in
-            let isGuests =
-                NetworkInterfaces.index(of: found.interface).flatMap(NetworkInterfaces.link)?.group == LinkGroup.taps
-            return isGuests ? found.network : IPv6Network(containing: found.address, prefixLength: 128)
-        }
-    }
-
     /// The same for an outbound path that the user has chosen; nil for none.
     package static func hasEgressIPv6(by outbound: Outbound?) -> Bool {
         switch outbound {
@@ -43,6 +31,18 @@ package enum HostRoutes {
             guard let routes = try? NetworkInterfaces.routes6() else { return true }
             let index = NetworkInterfaces.index(of: name)
             return routes.contains { $0.interface == index }
+        }
+    }
+
+    /// Where the rules and routes of TAPs lead guests, and sockets of this host must not: the host's own IPv6
+    /// addresses, and the networks of guests on TAPs. By sockets, a guest's packets would pass the host's firewall as
+    /// the host's.
+    package static var ownNetworks6: [IPv6Network] {
+        let addresses = (try? NetworkInterfaces.addresses6()) ?? []
+        return addresses.map { found in
+            let isGuests =
+                NetworkInterfaces.index(of: found.interface).flatMap(NetworkInterfaces.link)?.group == LinkGroup.taps
+            return isGuests ? found.network : IPv6Network(containing: found.address, prefixLength: 128)
         }
     }
 

@@ -234,8 +234,12 @@ private struct Line {
         if let known = Line.known.withLock({ $0[key] }) { return known }
         let result: Result<String, Refusal> = Root.$vmnet.withValue(hasVmnet ? IdleVmnet() : nil) {
             do {
-                return .success("\(try Join.parse(words).makeConfiguration())")
+                let configuration = "\(try Join.parse(words).makeConfiguration())"
+                let direct = Join.reading(words).map { join in (try? join.makeConfiguration()).map { "\($0)" } }
+                #expect(words.contains("--with-program") ? direct == nil : direct == configuration, "\(words)")
+                return .success(configuration)
             } catch {
+                #expect(Join.direct(words) == nil, "\(words)")
                 return .failure(Refusal(message: Join.message(for: error)))
             }
         }
