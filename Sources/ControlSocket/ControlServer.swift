@@ -156,6 +156,8 @@ package final class ControlServer {
             let delay = buckets[client.user, default: RequestBucket()].delay(at: BootClock.now)
             if delay > .zero, client.input.contains(UInt8(ascii: "\n")) {
                 unwatch(client)
+                // The request is complete, and waits because of the limit.
+                client.deadline = BootClock.now + ControlServer.requestTimeout
                 loop.schedule(after: delay) { [weak self, weak client] in
                     if let self, let client, !client.isClosed { process(client) }
                 }
@@ -164,8 +166,11 @@ package final class ControlServer {
             guard let line = client.nextLine() else { return settle(client) }
             // Its user believes that the request has failed.
             guard !client.hasGone else { return close(client) }
-            if line.isEmpty { continue }
+            // An empty line counts as well: a stream of them would keep this thread busy.
             buckets[client.user, default: RequestBucket()].take(at: BootClock.now)
+            // The next line has its own time.
+            if !client.input.isEmpty { client.deadline = BootClock.now + ControlServer.requestTimeout }
+            if line.isEmpty { continue }
             send(reply(to: line, of: client), to: client)
             if let takeover = client.takeover { return handOver(client, takeover) }
         }
